@@ -1,0 +1,42 @@
+"""Zoo: train, judge and compare many small models from a terminal.
+
+What a plugin needs is here: `zoo.Model`, `zoo.Params`, `zoo.param`, `zoo.Dataset`, `zoo.hookimpl`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.errors import DatasetError as DatasetError
+    from zoo.errors import ZooError as ZooError
+    from zoo.hookspecs import hookimpl as hookimpl
+    from zoo.model import Dataset as Dataset
+    from zoo.model import Images as Images
+    from zoo.model import Model as Model
+    from zoo.model import Params as Params
+    from zoo.model import Report as Report
+    from zoo.model import param as param
+
+__version__ = "0.1.0"
+
+# Loaded on first use, so that `zoo --help` does not wait for pydantic.
+_ROOMS = {
+    "Dataset": "zoo.model",
+    "Images": "zoo.model",
+    "Model": "zoo.model",
+    "Params": "zoo.model",
+    "Report": "zoo.model",
+    "param": "zoo.model",
+    "hookimpl": "zoo.hookspecs",
+    "ZooError": "zoo.errors",
+    "DatasetError": "zoo.errors",
+}
+__all__ = ["__version__", *sorted(_ROOMS)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'zoo' has no attribute '{name}'")
+    return getattr(import_module(_ROOMS[name]), name)

@@ -1,0 +1,64 @@
+"""What Zoo says when something is wrong: one sentence, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ZooError(Exception):
+    """An operation failed; the message is a sentence, the hint is what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageError(ZooError):
+    """The command itself was wrong; nothing was started."""
+
+    exit_code = 2
+
+
+class DatasetError(ZooError):
+    """A dataset is missing, damaged or of the wrong shape."""
+
+
+class PluginError(ZooError):
+    """A plugin broke the contract."""
+
+
+class ArtifactError(ZooError):
+    """An artifact is missing, or is not what its manifest says."""
+
+
+class StoreError(ZooError):
+    """The database cannot be used."""
+
+
+class BrokerError(ZooError):
+    """The broker cannot be reached or started."""
+
+
+def unknown(what: str, name: str, known: Iterable[str], listing: str = "") -> UsageError:
+    """Refuse a name that is not known, with the nearest one that is.
+
+    `listing` is the command that shows every known name.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        hint = f"Did you mean '{near[0]}'?"
+    elif names and len(names) <= 12:
+        hint = f"Known: {', '.join(names)}."
+    else:
+        hint = f"There is no {what} here." if not names else ""
+    if listing:
+        hint = f"{hint} `{listing}` lists them all.".strip()
+    return UsageError(f"No {what} is called '{name}'.", hint)

@@ -1,0 +1,155 @@
+"""The contract: what a model, its params and a dataset are to the rest of Zoo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoo.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, np.dtype[Any]]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What a model, dataset, plugin, pool or tag may be called (used with fullmatch)."""
+
+
+def param(default: Any, *, help: str, **bounds: Any) -> Any:
+    """Declare a param: its default, a help line and pydantic's bounds (`ge`, `gt`, `le`, `lt`, `max_length`...)."""
+    return Field(default, description=help, **bounds)
+
+
+class Params(BaseModel):
+    """The params of a model: strict types, bounds, no NaN or infinity, no unknown name."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
+    )
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, Any]) -> Params:
+        """Check the given params and fill in every default.
+
+        Raises UsageError, in a sentence, for the first thing that is wrong.
+        """
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            raise _sentence(cls, error.errors(include_url=False)[0]) from None
+
+
+def _sentence(params: type[Params], error: Any) -> UsageError:
+    where = ".".join(str(part) for part in error["loc"]) or "params"
+    name = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "extra_forbidden":
+        return unknown("param", name, params.model_fields)
+    known = params.model_fields.get(name)
+    hint = f"{name}: {known.description}; default {known.default!r}." if known else ""
+    return UsageError(f"The param {where}={_short(error['input'])} is refused: {error['msg']}.", hint)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class Report(Protocol):
+    """How a model tells how far its `fit` is; the same call keeps what it measured."""
+
+    def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        """Say that `step` of `total` units are done, with metrics measured at that step."""
+
+
+class Model:
+    """A recipe in the zoo: subclass it, and register the class with the hook `register_models`.
+
+    A framework is imported inside the methods, never at the top of the plugin's file.
+    """
+
+    name: ClassVar[str]
+    """What people type: lower case letters, digits, dashes."""
+
+    layout: ClassVar[Literal["flat", "image"]] = "flat"
+    """Images come as (n, 784) for "flat", as (n, 28, 28) for "image"."""
+
+    dtype: ClassVar[Literal["float32", "float64"]] = "float32"
+    """The type of the pixels, which are scaled to [0, 1]."""
+
+    Params: type[Params] = Params
+    """The params of this model; replace it by a subclass of `zoo.Params`."""
+
+    def __init__(self, params: Params, class_names: Sequence[str], seed: int) -> None:
+        """`class_names` are the dataset's, in the order of its labels 0, 1, ..."""
+        self.params: Any = params
+        self.seed = seed
+        self.class_names = self.classes(class_names)
+        self.n_classes = len(self.class_names)
+
+    def classes(self, class_names: Sequence[str]) -> list[str]:
+        """Name the classes that this model predicts, given the dataset's: the same ones, if not overridden."""
+        return list(class_names)
+
+    def labels(self, y: Array) -> Array:
+        """Turn the dataset's labels (n,) into those that this model is to predict, int64 (n,)."""
+        return y
+
+    def fit(self, x: Array, y: Array, report: Report) -> None:
+        """Learn from images `x`, scaled and read-only, and their labels `y`, int64 (n,) in 0..n_classes-1."""
+        raise NotImplementedError
+
+    def predict_proba(self, x: Array) -> Array | None:
+        """Give the probability of each class: (n, n_classes), rows sum to 1.
+
+        None if the trained model has no probabilities; then `predict` must be overridden.
+        """
+        raise NotImplementedError
+
+    def predict(self, x: Array) -> Array:
+        """Give the most probable class of each image, int64 (n,)."""
+        probabilities = self.predict_proba(x)
+        if probabilities is None:
+            raise NotImplementedError(f"{type(self).__name__} must define predict")
+        labels: Array = probabilities.argmax(axis=1).astype("int64")
+        return labels
+
+    def save(self, folder: Path) -> None:
+        """Write the weights into the empty folder: arrays and JSON, never a pickle."""
+        raise NotImplementedError
+
+    def load(self, folder: Path) -> None:
+        """Read back what `save` wrote; the model then predicts as it did, bit for bit."""
+        raise NotImplementedError
+
+    def parameters(self) -> int | None:
+        """Count the trained numbers (coefficients, weights); None where that says nothing."""
+        return None
+
+
+class Images(NamedTuple):
+    """Raw images and their labels: uint8 (n, 28, 28), 0 = background, and int64 (n,)."""
+
+    images: Array
+    labels: Array
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Named images and labels, in the two splits `train` and `test`."""
+
+    name: str
+    """What people type."""
+    summary: str
+    """One line for `zoo data`."""
+    load: Callable[[], dict[str, Images]]
+    """Returns {"train": Images, "test": Images}; called at most once per machine, then cached."""
+    class_names: tuple[str, ...] = tuple("0123456789")
+    """The names of the labels 0, 1, ..."""
+    version: str = "1"
+    """Change it when `load` returns something else than before: the cache then starts anew."""

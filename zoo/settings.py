@@ -1,0 +1,132 @@
+"""How this installation is set up: one table of settings, each read from `ZOO_<NAME>`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UsageError
+
+
+def _setting(default: Any, help: str, secret: bool = False) -> Any:
+    return field(default=default, metadata={"help": help, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting with its default; `load` reads them from the environment."""
+
+    home: Path = _setting(Path("~/.zoo"), "where rows, artifacts, the cache and sockets live")
+    database_url: str = _setting("", "the team's PostgreSQL; empty: SQLite in home", secret=True)
+    broker_url: str = _setting("", "the team's Valkey or Redis; empty: an embedded one", secret=True)
+    artifacts_url: str = _setting("", "an fsspec URL for artifacts; empty: a folder in home")
+    data_dir: str = _setting("", "folders to look in for datasets first, separated by ':'")
+    plugins_dir: Path | None = _setting(None, "folder of one-file plugins; empty: plugins in home")
+    plugins: str | None = _setting(None, "names of the plugins to load, separated by ','; unset: all")
+    slots: int = _setting(0, "jobs that a worker runs at once; 0: one per core")
+    max_attempts: int = _setting(3, "tries of a job whose worker keeps dying")
+    lease_seconds: float = _setting(60.0, "a running job is lost when its worker is silent this long")
+    beat_seconds: float = _setting(10.0, "time between two signs of life of a running job")
+    reap_seconds: float = _setting(10.0, "time between two searches for lost jobs")
+    resend_seconds: float = _setting(30.0, "a job still queued after this gets a new hint")
+    backoff_seconds: float = _setting(2.0, "wait before the second attempt; doubles each time")
+    drain_seconds: float = _setting(20.0, "time a stopping worker gives its running jobs")
+    idle_seconds: float = _setting(900.0, "the local worker ends after this long without a job")
+    jobs_per_runner: int = _setting(200, "a runner process is replaced after this many jobs")
+    runner_memory_mb: int = _setting(4096, "an idle runner process above this is replaced")
+    log_kb: int = _setting(1024, "kept of one attempt's log in the database")
+
+    @property
+    def database(self) -> str:
+        """The URL of the rows."""
+        return self.database_url or f"sqlite:///{self.home / 'zoo.db'}"
+
+    @property
+    def artifacts(self) -> str:
+        """The URL under which artifacts are stored."""
+        return self.artifacts_url or str(self.home / "artifacts")
+
+    @property
+    def cache(self) -> Path:
+        """Raw and prepared data, which can be made again at any time."""
+        return self.home / "cache"
+
+    @property
+    def plugins_folder(self) -> Path:
+        return self.plugins_dir or self.home / "plugins"
+
+    @property
+    def data_folders(self) -> list[Path]:
+        """The folders of `ZOO_DATA_DIR`, in order."""
+        return [Path(p).expanduser() for p in self.data_dir.split(os.pathsep) if p]
+
+    @property
+    def runtime(self) -> Path:
+        """Sockets and locks of the embedded servers: a short path, for a socket's may not pass 107 bytes."""
+        key = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"zoo-{os.getuid()}-{key}"
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL as redis-py and Celery both read it, but for Celery's socket scheme."""
+        return self.broker_url or f"unix://{self.runtime / 'valkey.sock'}"
+
+    @property
+    def is_embedded(self) -> bool:
+        """True where Zoo brings its own broker and worker."""
+        return not self.broker_url
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"ZOO_{name.upper()}"
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment; a secret also from the file named by `ZOO_<NAME>_FILE`.
+
+    Raises UsageError for a value of the wrong type.
+    """
+    env = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    for each in fields(Settings):
+        text = env.get(variable(each.name))
+        if text is None and each.metadata["secret"]:
+            text = _read_secret(env.get(variable(each.name) + "_FILE"))
+        if text is not None and (text or each.name == "plugins"):
+            values[each.name] = _convert(each.name, each.default, text)
+    values["home"] = Path(values.get("home", Settings.home)).expanduser().absolute()
+    return Settings(**values)
+
+
+def _read_secret(path: str | None) -> str | None:
+    if not path:
+        return None
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise UsageError(f"The secret file {path} cannot be read: {error.strerror}.") from None
+
+
+def _convert(name: str, default: Any, text: str) -> Any:
+    if name in ("home", "plugins_dir"):
+        return Path(text).expanduser().absolute()
+    if isinstance(default, str) or default is None:
+        return text
+    try:
+        value = type(default)(text)
+    except ValueError:
+        value = -1
+    # NaN fails this comparison too
+    if not 0 <= value < 10**9:
+        kind = "a whole number" if isinstance(default, int) else "a number"
+        raise UsageError(
+            f"{variable(name)} is '{text}', but it must be {kind} that is not negative.",
+            f"Unset it for the default, {default}.",
+        )
+    return value

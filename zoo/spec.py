@@ -1,0 +1,116 @@
+"""The spec: everything a worker needs to know to run a job, as canonical JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoo.errors import UsageError
+
+SPEC_VERSION = 1
+MAX_SPEC_BYTES = 64 * 1024
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Fold(_Record):
+    """One fold of a cross-validation: train on the others, judge on this one."""
+
+    k: Annotated[int, Field(ge=2, le=100)]
+    index: Annotated[int, Field(ge=0)]
+
+
+class Source(_Record):
+    """The trained model that an evaluation judges."""
+
+    job: JobId
+    artifact: str
+    sha256: Sha256
+    """Of the manifest, which holds the hash of every file."""
+
+
+class JobSpec(_Record):
+    """What a job is to do; resolved in the command line, checked again by the worker."""
+
+    v: Literal[1] = 1
+    kind: Literal["train", "evaluate"]
+    model: Name
+    params: dict[str, Any]
+    """Every param of the model, defaults filled in."""
+    dataset: Annotated[str, Field(min_length=1, max_length=4096)]
+    """A registered name, or `idx:PATH` or `npz:PATH` with an absolute path."""
+    split: Literal["train", "test"] = "test"
+    """The images that the model is judged on."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    fold: Fold | None = None
+    """Set for a job of a cross-validation: both splits come from the dataset's `train`."""
+    source: Source | None = None
+    keep_weights: bool = True
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    """Seconds of one attempt."""
+    plugin: str = ""
+    """Distribution and version of the model's plugin where the job was submitted."""
+
+    def dump(self) -> str:
+        """The spec as canonical JSON.
+
+        Raises UsageError if it is larger than MAX_SPEC_BYTES.
+        """
+        text = canonical(self.model_dump())
+        if len(text) > MAX_SPEC_BYTES:
+            raise UsageError(f"The params take {len(text)} bytes; {MAX_SPEC_BYTES} are the limit.")
+        return text
+
+    @classmethod
+    def parse(cls, text: str) -> JobSpec:
+        """Read a spec back.
+
+        Raises UsageError for anything that `dump` would not have written.
+        """
+        try:
+            spec = cls.model_validate(read_json(text))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"The job's spec is refused: {where}: {first['msg']}.") from None
+        if spec.fold and spec.fold.index >= spec.fold.k:
+            raise UsageError("The job's spec is refused: a fold's index is below its k.")
+        if (spec.kind == "evaluate") != (spec.source is not None):
+            raise UsageError("The job's spec is refused: an evaluation has a source, a training none.")
+        return spec
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys, no spaces, and no NaN or infinity (ValueError)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def read_json(text: str | bytes) -> Any:
+    """Read JSON as the standard has it.
+
+    Raises UsageError for anything else: json alone lets NaN and 1e999 pass.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"This is not JSON: {error}.") from None
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
