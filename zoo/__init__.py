@@ -33,7 +33,7 @@ _ROOMS = {
     "ZooError": "zoo.errors",
     "DatasetError": "zoo.errors",
 }
-__all__ = ["__version__", *sorted(_ROOMS)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_ROOMS)]
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def param(default: Any, *, help: str, **bounds: Any) -> Any:
-    """Declare a param: its default, a help line and pydantic's bounds (`ge`, `gt`, `le`, `lt`, `max_length`...)."""
+    """Declare a param: its default, a help line and pydantic's bounds (`ge`, `gt`, `le`, `lt`...)."""
     return Field(default, description=help, **bounds)
 
 
@@ -52,7 +52,9 @@ def _sentence(params: type[Params], error: Any) -> UsageError:
         return unknown("param", name, params.model_fields)
     known = params.model_fields.get(name)
     hint = f"{name}: {known.description}; default {known.default!r}." if known else ""
-    return UsageError(f"The param {where}={_short(error['input'])} is refused: {error['msg']}.", hint)
+    return UsageError(
+        f"The param {where}={_short(error['input'])} is refused: {error['msg']}.", hint
+    )
 
 
 def _short(value: Any) -> str:
@@ -93,7 +95,7 @@ class Model:
         self.n_classes = len(self.class_names)
 
     def classes(self, class_names: Sequence[str]) -> list[str]:
-        """Name the classes that this model predicts, given the dataset's: the same ones, if not overridden."""
+        """Name the classes that this model predicts, given the dataset's; by default the same."""
         return list(class_names)
 
     def labels(self, y: Array) -> Array:
@@ -101,7 +103,7 @@ class Model:
         return y
 
     def fit(self, x: Array, y: Array, report: Report) -> None:
-        """Learn from images `x`, scaled and read-only, and their labels `y`, int64 (n,) in 0..n_classes-1."""
+        """Learn from images `x`, scaled and read-only, and labels `y`, int64 (n,) below n_classes."""
         raise NotImplementedError
 
     def predict_proba(self, x: Array) -> Array | None:

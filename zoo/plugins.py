@@ -124,7 +124,9 @@ def _enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> 
         found.manager.register(load(), plugin.name)
         callers = found.manager.get_hookcallers(found.manager.get_plugin(plugin.name)) or []
         plugin.hooks = sorted(caller.name for caller in callers)
-        others = [p for p in found.manager.get_plugins() if found.manager.get_name(p) != plugin.name]
+        others = [
+            p for p in found.manager.get_plugins() if found.manager.get_name(p) != plugin.name
+        ]
         found.manager.subset_hook_caller("register_models", others)(
             register=functools.partial(_add_model, found, plugin)
         )

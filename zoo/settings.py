@@ -23,14 +23,20 @@ class Settings:
 
     home: Path = _setting(Path("~/.zoo"), "where rows, artifacts, the cache and sockets live")
     database_url: str = _setting("", "the team's PostgreSQL; empty: SQLite in home", secret=True)
-    broker_url: str = _setting("", "the team's Valkey or Redis; empty: an embedded one", secret=True)
+    broker_url: str = _setting(
+        "", "the team's Valkey or Redis; empty: an embedded one", secret=True
+    )
     artifacts_url: str = _setting("", "an fsspec URL for artifacts; empty: a folder in home")
     data_dir: str = _setting("", "folders to look in for datasets first, separated by ':'")
     plugins_dir: Path | None = _setting(None, "folder of one-file plugins; empty: plugins in home")
-    plugins: str | None = _setting(None, "names of the plugins to load, separated by ','; unset: all")
+    plugins: str | None = _setting(
+        None, "names of the plugins to load, separated by ','; unset: all"
+    )
     slots: int = _setting(0, "jobs that a worker runs at once; 0: one per core")
     max_attempts: int = _setting(3, "tries of a job whose worker keeps dying")
-    lease_seconds: float = _setting(60.0, "a running job is lost when its worker is silent this long")
+    lease_seconds: float = _setting(
+        60.0, "a running job is lost when its worker is silent this long"
+    )
     beat_seconds: float = _setting(10.0, "time between two signs of life of a running job")
     reap_seconds: float = _setting(10.0, "time between two searches for lost jobs")
     resend_seconds: float = _setting(30.0, "a job still queued after this gets a new hint")
@@ -67,7 +73,7 @@ class Settings:
 
     @property
     def runtime(self) -> Path:
-        """Sockets and locks of the embedded servers: a short path, for a socket's may not pass 107 bytes."""
+        """Sockets and locks of the embedded servers; short, for a socket's path has 107 bytes."""
         key = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
         return Path(tempfile.gettempdir()) / f"zoo-{os.getuid()}-{key}"
 
@@ -88,7 +94,7 @@ def variable(name: str) -> str:
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from the environment; a secret also from the file named by `ZOO_<NAME>_FILE`.
+    """Read the settings from the environment; a secret also from the file in `ZOO_<NAME>_FILE`.
 
     Raises UsageError for a value of the wrong type.
     """

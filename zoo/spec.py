@@ -85,7 +85,9 @@ class JobSpec(_Record):
         if spec.fold and spec.fold.index >= spec.fold.k:
             raise UsageError("The job's spec is refused: a fold's index is below its k.")
         if (spec.kind == "evaluate") != (spec.source is not None):
-            raise UsageError("The job's spec is refused: an evaluation has a source, a training none.")
+            raise UsageError(
+                "The job's spec is refused: an evaluation has a source, a training none."
+            )
         return spec
 
 

@@ -1,0 +1,60 @@
+"""The rows: jobs, groups, attempts, logs, workers. The only room that speaks SQL.
+
+`connect` opens the database; `submission` is the submitter's side, `moves` the
+worker's; `reads` and `workers` look.
+"""
+
+from zoo.jobs.database import SCHEMA, Database, connect, schema_version, upgrade
+from zoo.jobs.moves import Claim, beat, claim, finish, reap, release
+from zoo.jobs.reads import (
+    attempts,
+    clock,
+    counts,
+    find,
+    get,
+    get_group,
+    listing,
+    log_after,
+    steps,
+)
+from zoo.jobs.records import Group, Job, Worker
+from zoo.jobs.submission import Hint, add, cancel, stale
+from zoo.jobs.tables import MOVES, STATUSES, TERMINAL
+from zoo.jobs.workers import announce, drain, sign, workers
+
+__all__ = [
+    "MOVES",
+    "SCHEMA",
+    "STATUSES",
+    "TERMINAL",
+    "Claim",
+    "Database",
+    "Group",
+    "Hint",
+    "Job",
+    "Worker",
+    "add",
+    "announce",
+    "attempts",
+    "beat",
+    "cancel",
+    "claim",
+    "clock",
+    "connect",
+    "counts",
+    "drain",
+    "find",
+    "finish",
+    "get",
+    "get_group",
+    "listing",
+    "log_after",
+    "reap",
+    "release",
+    "schema_version",
+    "sign",
+    "stale",
+    "steps",
+    "upgrade",
+    "workers",
+]

@@ -1,0 +1,244 @@
+"""What a worker does to jobs: every move of a status is one statement with its guards."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Table, case, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from zoo.jobs.database import Database, now
+from zoo.jobs.records import Job, to_job
+from zoo.jobs.tables import attempt, history, job, job_group, log
+from zoo.spec import SPEC_VERSION, JobSpec, canonical
+
+MAX_ERROR = 8 * 1024
+"""Characters kept of an error."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run one attempt of a job; every later word about the attempt must carry it."""
+
+    job: str
+    attempt: int
+    owner: str
+
+
+def claim(
+    db: Database, *, pool: str, models: Mapping[str, str], worker: str, lease: float
+) -> tuple[Claim, Job] | None:
+    """Take the most urgent job (priority, then age) of the pool that one of `models` can run.
+
+    `models` maps each name to the plugin's label. The same statement sets the lease, in seconds.
+    """
+    owner = uuid.uuid4().hex
+    best = (
+        select(job.c.seq)
+        .where(job.c.status == "queued", job.c.pool == pool, job.c.model.in_(list(models)))
+        .where(job.c.not_before <= now(), job.c.spec_version <= SPEC_VERSION)
+        .where(job.c.cancel_requested == 0, job.c.attempt < job.c.max_attempts)
+        .order_by(job.c.priority.desc(), job.c.seq)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    take = (
+        update(job)
+        .where(job.c.seq == best.scalar_subquery(), job.c.status == "queued")
+        .values(
+            status="running",
+            attempt=job.c.attempt + 1,
+            owner=owner,
+            worker=worker,
+            lease_until=now() + lease,
+            started_at=now(),
+            fit_started_at=None,
+            progress=None,
+        )
+        .returning(job)
+    )
+    with db.write() as connection:
+        row = connection.execute(take).mappings().one_or_none()
+        if row is None:
+            return None
+        taken = to_job(row)
+        connection.execute(
+            insert(attempt).values(
+                job_id=taken.id,
+                n=taken.attempt,
+                worker=worker,
+                plugin=models[taken.model],
+                started_at=taken.started_at,
+            )
+        )
+    return Claim(taken.id, taken.attempt, owner), taken
+
+
+def beat(
+    db: Database,
+    held: Claim,
+    *,
+    lease: float,
+    progress: Mapping[str, Any] | None = None,
+    fit_started_at: float | None = None,
+    steps: Sequence[tuple[int, Mapping[str, Any]]] = (),
+    lines: Sequence[tuple[int, str]] = (),
+) -> bool | None:
+    """Extend the lease, keep what is new, and say whether a cancel was requested.
+
+    None: the claim is lost. The runner must be killed and nothing more be written.
+    `steps` are (step, metrics), `lines` are (offset, text) of the log.
+    """
+    values: dict[str, Any] = {"lease_until": now() + lease}
+    if progress is not None:
+        values["progress"] = canonical(progress)
+    if fit_started_at is not None:
+        values["fit_started_at"] = fit_started_at
+    with db.write() as connection:
+        hold = update(job).where(*_held(held)).values(values).returning(job.c.cancel_requested)
+        row = connection.execute(hold).one_or_none()
+        if row is None:
+            return None
+        _keep(connection, held, steps, lines)
+    return bool(row.cancel_requested)
+
+
+def _held(held: Claim) -> list[Any]:
+    return [
+        job.c.id == held.job,
+        job.c.status == "running",
+        job.c.attempt == held.attempt,
+        job.c.owner == held.owner,
+    ]
+
+
+def _keep(
+    connection: Connection,
+    held: Claim,
+    steps: Sequence[tuple[int, Mapping[str, Any]]],
+    lines: Sequence[tuple[int, str]],
+) -> None:
+    base = {"job_id": held.job, "attempt": held.attempt}
+    _add_once(connection, history, [base | {"step": n, "metrics": canonical(m)} for n, m in steps])
+    _add_once(connection, log, [base | {"start": start, "text": text} for start, text in lines])
+
+
+def _add_once(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows; one whose key is there already is left as it is."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as dialect_insert
+    else:
+        from sqlalchemy.dialects.postgresql import (  # type: ignore[assignment]
+            insert as dialect_insert,
+        )
+    connection.execute(dialect_insert(table).on_conflict_do_nothing(), rows)
+
+
+def finish(
+    db: Database,
+    held: Claim,
+    status: str,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    artifact: str | None = None,
+    sha256: str | None = None,
+    error_code: str | None = None,
+    error: str | None = None,
+    steps: Sequence[tuple[int, Mapping[str, Any]]] = (),
+    lines: Sequence[tuple[int, str]] = (),
+) -> bool:
+    """Commit the attempt's end; False if the claim was lost, and then nothing is written."""
+    values = {
+        "status": status,
+        "metrics": canonical(metrics) if metrics is not None else None,
+        "artifact": artifact,
+        "artifact_sha256": sha256,
+        "error_code": error_code,
+        "error": error[:MAX_ERROR] if error else None,
+        "finished_at": now(),
+        "owner": None,
+        "lease_until": None,
+    }
+    with db.write() as connection:
+        done = connection.execute(update(job).where(*_held(held)).values(values))
+        if done.rowcount != 1:
+            return False
+        _keep(connection, held, steps, lines)
+        _end_attempt(connection, held.job, held.attempt, status, error)
+    return True
+
+
+def _end_attempt(
+    connection: Connection, job_id: str, n: int, outcome: str, error: str | None
+) -> None:
+    connection.execute(
+        update(attempt)
+        .where(attempt.c.job_id == job_id, attempt.c.n == n, attempt.c.ended_at.is_(None))
+        .values(ended_at=now(), outcome=outcome, error=error[:MAX_ERROR] if error else None)
+    )
+
+
+def release(
+    db: Database, held: Claim, *, reason: str, counts: bool = False, delay: float = 0
+) -> bool:
+    """Put a running job back into the queue, due in `delay` seconds; False if the claim was lost.
+
+    Unless the attempt `counts` it is given back: `attempt` never falls, so `max_attempts` grows.
+    """
+    values: dict[str, Any] = {
+        "status": "queued",
+        "owner": None,
+        "lease_until": None,
+        "dispatched_at": 0,
+        "not_before": now() + delay,
+    }
+    if not counts:
+        values["max_attempts"] = job.c.max_attempts + 1
+    with db.write() as connection:
+        done = connection.execute(update(job).where(*_held(held)).values(values))
+        if done.rowcount != 1:
+            return False
+        _end_attempt(connection, held.job, held.attempt, "queued", reason)
+    return True
+
+
+def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
+    """Take back every running job whose lease has passed; gives (id, new status).
+
+    Any worker may do this at any time: a job already taken back does not match again.
+    """
+    moved = []
+    with db.write() as connection:
+        expired = connection.execute(
+            select(job).where(job.c.status == "running", job.c.lease_until < now()).limit(100)
+        ).mappings()
+        for row in expired.all():
+            status, values = _after_loss(row, backoff)
+            held = _held(Claim(row["id"], row["attempt"], row["owner"]))
+            # A beat may have come in between: on PostgreSQL the lease is looked at again.
+            done = connection.execute(
+                update(job).where(*held, job.c.lease_until < now()).values(values)
+            )
+            if done.rowcount == 1:
+                _end_attempt(
+                    connection, row["id"], row["attempt"], "lost", "its worker fell silent"
+                )
+                moved.append((row["id"], status))
+    return moved
+
+
+def _after_loss(row: Mapping[str, Any], backoff: float) -> tuple[str, dict[str, Any]]:
+    values: dict[str, Any] = {"owner": None, "lease_until": None, "dispatched_at": 0}
+    if row["cancel_requested"]:
+        return "cancelled", values | {"status": "cancelled", "finished_at": now()}
+    if row["attempt"] >= row["max_attempts"]:
+        tries = f"its worker died in each of {row['attempt']} attempts"
+        ended = {"error_code": "lost", "error": tries, "finished_at": now()}
+        return "lost", values | {"status": "lost"} | ended
+    wait = backoff * 2 ** min(row["attempt"] - 1, 10)
+    return "queued", values | {"status": "queued", "not_before": now() + wait}

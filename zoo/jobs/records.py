@@ -1,0 +1,172 @@
+"""What the tables hold, as frozen records."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoo.jobs.tables import TERMINAL
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submitted training or evaluation; times are seconds since 1970, the database's clock."""
+
+    id: str
+    kind: str
+    model: str
+    dataset: str
+    pool: str
+    priority: int
+    group: str | None
+    tags: list[str]
+    spec: dict[str, Any]
+    """As stored; `JobSpec.parse` checks it."""
+    status: str
+    attempt: int
+    max_attempts: int
+    owner: str | None
+    """Who holds the lease: one claim of one worker."""
+    worker: str | None
+    """The name of the worker of the last attempt."""
+    cancel_requested: bool
+    progress: dict[str, Any]
+    """{"phase", "step", "total", "unit", ...} as last heard of."""
+    metrics: dict[str, Any]
+    artifact: str | None
+    """Where the files are, below the artifacts URL."""
+    artifact_sha256: str | None
+    error_code: str | None
+    error: str | None
+    retry_of: str | None
+    created_at: float
+    started_at: float | None
+    fit_started_at: float | None
+    finished_at: float | None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+    def to_json(self) -> dict[str, Any]:
+        """The job as scripts see it."""
+        spec = self.spec
+        shown = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in ("spec", "owner", "cancel_requested", "error_code")
+        }
+        return shown | {
+            "params": spec.get("params", {}),
+            "seed": spec.get("seed"),
+            "split": spec.get("split"),
+            "fold": spec.get("fold"),
+            "source": (spec.get("source") or {}).get("job"),
+            "error": {"code": self.error_code, "message": self.error} if self.error_code else None,
+        }
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs submitted together whose results are read together."""
+
+    id: str
+    kind: str
+    created_at: float
+    jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def status(self) -> str:
+        """`succeeded` once every job has; else that of a job that has not, running before queued."""
+        left = [job.status for job in self.jobs if job.status != "succeeded"]
+        for status in ("running", "queued"):
+            if status in left:
+                return status
+        return left[0] if left else "succeeded"
+
+    @property
+    def is_terminal(self) -> bool:
+        return all(job.is_terminal for job in self.jobs)
+
+    def metrics(self) -> dict[str, Any]:
+        """Mean, standard deviation (of the jobs at hand, as numpy.std) and values of each number.
+
+        A metric is left out unless every finished job has it.
+        """
+        done = [job.metrics for job in self.jobs if job.status == "succeeded"]
+        names = [
+            name for name in (done[0] if done else {}) if all(_is_number(m, name) for m in done)
+        ]
+        return {name: _summary([float(m[name]) for m in done]) for name in names}
+
+    def to_json(self) -> dict[str, Any]:
+        """The group as scripts see it."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "status": self.status,
+            "created_at": self.created_at,
+            "jobs": [job.to_json() for job in self.jobs],
+            "metrics": self.metrics(),
+        }
+
+
+def _is_number(metrics: Mapping[str, Any], name: str) -> bool:
+    return isinstance(metrics.get(name), int | float) and not isinstance(metrics[name], bool)
+
+
+def _summary(values: list[float]) -> dict[str, Any]:
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.pstdev(values),
+        "values": values,
+    }
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker as it last announced itself."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    pool: str
+    slots: int
+    busy: int
+    state: str
+    """`online`, `draining` or `stopped`; `silent` once its beats have stopped without a word."""
+    version: str
+    models: list[dict[str, Any]]
+    started_at: float
+    beat_at: float
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state in ("online", "draining")
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def to_job(row: Mapping[str, Any]) -> Job:
+    """Read a row of the job table."""
+    return Job(
+        group=row["group_id"],
+        tags=json.loads(row["tags"]),
+        spec=json.loads(row["spec"]),
+        progress=json.loads(row["progress"] or "{}"),
+        metrics=json.loads(row["metrics"] or "{}"),
+        cancel_requested=bool(row["cancel_requested"]),
+        **{name: row[name] for name in _PLAIN},
+    )
+
+
+_PLAIN = [
+    name
+    for name in Job.__dataclass_fields__
+    if name not in ("group", "tags", "spec", "progress", "metrics", "cancel_requested")
+]
