@@ -62,3 +62,9 @@ def unknown(what: str, name: str, known: Iterable[str], listing: str = "") -> Us
     if listing:
         hint = f"{hint} `{listing}` lists them all.".strip()
     return UsageError(f"No {what} is called '{name}'.", hint)
+
+
+def reason(error: BaseException) -> str:
+    """Say why, in the words of the operating system or the library, without a full stop."""
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(words).partition("\n")[0].rstrip(".")

@@ -22,7 +22,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def param(default: Any, *, help: str, **bounds: Any) -> Any:
-    """Declare a param: its default, a help line and pydantic's bounds (`ge`, `gt`, `le`, `lt`...)."""
+    """Declare a param: default, help line and pydantic's bounds (`ge`, `gt`, `le`, `lt`...)."""
     return Field(default, description=help, **bounds)
 
 
@@ -46,6 +46,9 @@ class Params(BaseModel):
 
 
 def _sentence(params: type[Params], error: Any) -> UsageError:
+    if error["type"] == "value_error" and not error["loc"]:
+        # A check of several params together; its author wrote the sentence.
+        return UsageError(str(error["ctx"]["error"]))
     where = ".".join(str(part) for part in error["loc"]) or "params"
     name = str(error["loc"][0]) if error["loc"] else ""
     if error["type"] == "extra_forbidden":
@@ -103,7 +106,7 @@ class Model:
         return y
 
     def fit(self, x: Array, y: Array, report: Report) -> None:
-        """Learn from images `x`, scaled and read-only, and labels `y`, int64 (n,) below n_classes."""
+        """Learn from images `x`, scaled and read-only, and labels `y`, int64 (n,)."""
         raise NotImplementedError
 
     def predict_proba(self, x: Array) -> Array | None:

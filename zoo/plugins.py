@@ -78,6 +78,22 @@ def model(name: str) -> type[Model]:
     return models[name]
 
 
+def cards() -> list[dict[str, Any]]:
+    """What a worker publishes of each model it can load, as JSON."""
+    found = catalogue()
+    return [
+        {
+            "name": name,
+            "plugin": found.owners[name].label,
+            "summary": (model.__doc__ or "").strip().split("\n")[0],
+            "layout": model.layout,
+            "dtype": model.dtype,
+            "schema": model.Params.model_json_schema(),
+        }
+        for name, model in sorted(found.models.items())
+    ]
+
+
 def add_commands(app: Any) -> None:
     """Let the entry points of the group `zoo.commands` add commands to the Typer app."""
     manager = pluggy.PluginManager("zoo")

@@ -88,6 +88,13 @@ class Settings:
         return not self.broker_url
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"ZOO_{name.upper()}"

@@ -76,8 +76,13 @@ class JobSpec(_Record):
 
         Raises UsageError for anything that `dump` would not have written.
         """
+        return cls.parse_object(read_json(text))
+
+    @classmethod
+    def parse_object(cls, value: Any) -> JobSpec:
+        """Read a spec from what its JSON holds; raises UsageError like `parse`."""
         try:
-            spec = cls.model_validate(read_json(text))
+            spec = cls.model_validate(value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -85,9 +90,7 @@ class JobSpec(_Record):
         if spec.fold and spec.fold.index >= spec.fold.k:
             raise UsageError("The job's spec is refused: a fold's index is below its k.")
         if (spec.kind == "evaluate") != (spec.source is not None):
-            raise UsageError(
-                "The job's spec is refused: an evaluation has a source, a training none."
-            )
+            raise UsageError("The job's spec is refused: only an evaluation has a source.")
         return spec
 
 

@@ -1,11 +1,12 @@
 """The rows: jobs, groups, attempts, logs, workers. The only room that speaks SQL.
 
 `connect` opens the database; `submission` is the submitter's side, `moves` the
-worker's; `reads` and `workers` look.
+worker's; `reads` and `presence` look.
 """
 
 from zoo.jobs.database import SCHEMA, Database, connect, schema_version, upgrade
-from zoo.jobs.moves import Claim, beat, claim, finish, reap, release
+from zoo.jobs.moves import Claim, News, Outcome, beat, claim, finish, reap, release
+from zoo.jobs.presence import announce, drain, sign, workers
 from zoo.jobs.reads import (
     attempts,
     clock,
@@ -20,7 +21,6 @@ from zoo.jobs.reads import (
 from zoo.jobs.records import Group, Job, Worker
 from zoo.jobs.submission import Hint, add, cancel, stale
 from zoo.jobs.tables import MOVES, STATUSES, TERMINAL
-from zoo.jobs.workers import announce, drain, sign, workers
 
 __all__ = [
     "MOVES",
@@ -32,6 +32,8 @@ __all__ = [
     "Group",
     "Hint",
     "Job",
+    "News",
+    "Outcome",
     "Worker",
     "add",
     "announce",

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, case, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Table, insert, select, update
 
 from zoo.jobs.database import Database, now
 from zoo.jobs.records import Job, to_job
-from zoo.jobs.tables import attempt, history, job, job_group, log
-from zoo.spec import SPEC_VERSION, JobSpec, canonical
+from zoo.jobs.tables import attempt, history, job, log
+from zoo.spec import SPEC_VERSION, canonical
 
 MAX_ERROR = 8 * 1024
 """Characters kept of an error."""
@@ -26,6 +25,39 @@ class Claim:
     job: str
     attempt: int
     owner: str
+
+
+@dataclass(frozen=True)
+class News:
+    """What an attempt has done since the last beat."""
+
+    progress: Mapping[str, Any] | None = None
+    """{"phase", "since", "step", "total", "unit", "metrics"}, as far as known."""
+    fit_started_at: float | None = None
+    """Seconds since 1970, on the worker's clock."""
+    steps: Sequence[tuple[int, Mapping[str, Any]]] = ()
+    """(step, metrics) of each step that `fit` reported."""
+    lines: Sequence[tuple[int, str]] = ()
+    """(offset in bytes, text) of the log."""
+
+    def __bool__(self) -> bool:
+        return bool(self.progress or self.lines)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt ended."""
+
+    status: str
+    metrics: Mapping[str, Any] | None = None
+    artifact: str | None = None
+    """Where its files are, below the artifacts URL; set if and only if it succeeded."""
+    artifact_sha256: str | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+
+NOTHING_NEW = News()
 
 
 def claim(
@@ -77,33 +109,28 @@ def claim(
     return Claim(taken.id, taken.attempt, owner), taken
 
 
-def beat(
-    db: Database,
-    held: Claim,
-    *,
-    lease: float,
-    progress: Mapping[str, Any] | None = None,
-    fit_started_at: float | None = None,
-    steps: Sequence[tuple[int, Mapping[str, Any]]] = (),
-    lines: Sequence[tuple[int, str]] = (),
-) -> bool | None:
+def beat(db: Database, held: Claim, *, lease: float, news: News = NOTHING_NEW) -> bool | None:
     """Extend the lease, keep what is new, and say whether a cancel was requested.
 
     None: the claim is lost. The runner must be killed and nothing more be written.
-    `steps` are (step, metrics), `lines` are (offset, text) of the log.
     """
-    values: dict[str, Any] = {"lease_until": now() + lease}
-    if progress is not None:
-        values["progress"] = canonical(progress)
-    if fit_started_at is not None:
-        values["fit_started_at"] = fit_started_at
+    values = {"lease_until": now() + lease} | _told(news)
     with db.write() as connection:
         hold = update(job).where(*_held(held)).values(values).returning(job.c.cancel_requested)
         row = connection.execute(hold).one_or_none()
         if row is None:
             return None
-        _keep(connection, held, steps, lines)
+        _keep(connection, held, news)
     return bool(row.cancel_requested)
+
+
+def _told(news: News) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if news.progress:
+        values["progress"] = canonical(dict(news.progress))
+    if news.fit_started_at is not None:
+        values["fit_started_at"] = news.fit_started_at
+    return values
 
 
 def _held(held: Claim) -> list[Any]:
@@ -115,15 +142,12 @@ def _held(held: Claim) -> list[Any]:
     ]
 
 
-def _keep(
-    connection: Connection,
-    held: Claim,
-    steps: Sequence[tuple[int, Mapping[str, Any]]],
-    lines: Sequence[tuple[int, str]],
-) -> None:
+def _keep(connection: Connection, held: Claim, news: News) -> None:
     base = {"job_id": held.job, "attempt": held.attempt}
-    _add_once(connection, history, [base | {"step": n, "metrics": canonical(m)} for n, m in steps])
-    _add_once(connection, log, [base | {"start": start, "text": text} for start, text in lines])
+    steps = [base | {"step": n, "metrics": canonical(dict(m))} for n, m in news.steps]
+    lines = [base | {"start": start, "text": text} for start, text in news.lines]
+    _add_once(connection, history, steps)
+    _add_once(connection, log, lines)
 
 
 def _add_once(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
@@ -139,27 +163,16 @@ def _add_once(connection: Connection, table: Table, rows: list[dict[str, Any]]) 
     connection.execute(dialect_insert(table).on_conflict_do_nothing(), rows)
 
 
-def finish(
-    db: Database,
-    held: Claim,
-    status: str,
-    *,
-    metrics: Mapping[str, Any] | None = None,
-    artifact: str | None = None,
-    sha256: str | None = None,
-    error_code: str | None = None,
-    error: str | None = None,
-    steps: Sequence[tuple[int, Mapping[str, Any]]] = (),
-    lines: Sequence[tuple[int, str]] = (),
-) -> bool:
-    """Commit the attempt's end; False if the claim was lost, and then nothing is written."""
-    values = {
-        "status": status,
-        "metrics": canonical(metrics) if metrics is not None else None,
-        "artifact": artifact,
-        "artifact_sha256": sha256,
-        "error_code": error_code,
-        "error": error[:MAX_ERROR] if error else None,
+def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW) -> bool:
+    """Commit how the attempt ended; False if the claim was lost, and then nothing is written."""
+    metrics, error = outcome.metrics, (outcome.error or "")[:MAX_ERROR] or None
+    values = _told(news) | {
+        "status": outcome.status,
+        "metrics": canonical(dict(metrics)) if metrics is not None else None,
+        "artifact": outcome.artifact,
+        "artifact_sha256": outcome.artifact_sha256,
+        "error_code": outcome.error_code,
+        "error": error,
         "finished_at": now(),
         "owner": None,
         "lease_until": None,
@@ -168,8 +181,8 @@ def finish(
         done = connection.execute(update(job).where(*_held(held)).values(values))
         if done.rowcount != 1:
             return False
-        _keep(connection, held, steps, lines)
-        _end_attempt(connection, held.job, held.attempt, status, error)
+        _keep(connection, held, news)
+        _end_attempt(connection, held.job, held.attempt, outcome.status, error)
     return True
 
 
@@ -179,7 +192,7 @@ def _end_attempt(
     connection.execute(
         update(attempt)
         .where(attempt.c.job_id == job_id, attempt.c.n == n, attempt.c.ended_at.is_(None))
-        .values(ended_at=now(), outcome=outcome, error=error[:MAX_ERROR] if error else None)
+        .values(ended_at=now(), outcome=outcome, error=error)
     )
 
 

@@ -80,7 +80,7 @@ class Group:
 
     @property
     def status(self) -> str:
-        """`succeeded` once every job has; else that of a job that has not, running before queued."""
+        """`succeeded` once every job has; else that of a job that has not, queued last."""
         left = [job.status for job in self.jobs if job.status != "succeeded"]
         for status in ("running", "queued"):
             if status in left:

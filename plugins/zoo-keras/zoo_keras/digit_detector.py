@@ -1,0 +1,48 @@
+"""The digit detector: is it this digit or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import zoo
+from zoo.errors import UsageError
+from zoo_keras.network import KerasModel, KerasParams, load_keras
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+
+class DigitDetectorParams(KerasParams):
+    """The params of every network, and the digit."""
+
+    digit: int = zoo.param(0, ge=0, le=9, help="the digit to detect")
+
+
+class DigitDetector(KerasModel):
+    """One sigmoid unit that tells one digit from all others."""
+
+    name = "digit-detector"
+    Params = DigitDetectorParams
+    loss = "binary_crossentropy"
+
+    def classes(self, class_names: Sequence[str]) -> list[str]:
+        digit = self.params.digit
+        if digit >= len(class_names):
+            raise UsageError(
+                f"The dataset has {len(class_names)} classes, none of which is number {digit}.",
+                f"Set digit to at most {len(class_names) - 1}.",
+            )
+        return [f"not {class_names[digit]}", class_names[digit]]
+
+    def labels(self, y: Array) -> Array:
+        labels: Array = (y == self.params.digit).astype("int64")
+        return labels
+
+    def layers(self) -> list[Any]:
+        return [load_keras().layers.Dense(1, activation="sigmoid")]
+
+    def probabilities(self, outputs: Array) -> Array:
+        import numpy as np
+
+        return np.concatenate([1 - outputs, outputs], axis=1)

@@ -1,0 +1,138 @@
+"""What the Keras models share: build, compile, fit, predict, save, load."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import zoo
+from zoo import weights
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+Optimizer = Literal["rmsprop", "sgd", "adam", "adamw", "nadam", "adagrad", "lion"]
+
+PREDICT_BATCH = 1024
+REPORT_SECONDS = 0.3
+
+
+def load_keras() -> Any:
+    """Import Keras on TensorFlow, without the notes that TensorFlow writes for its developers."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+
+    return keras
+
+
+class KerasParams(zoo.Params):
+    """The params of every network; the defaults are those of Keras."""
+
+    epochs: int = zoo.param(5, ge=1, le=10_000, help="passes over the training images")
+    batch_size: int = zoo.param(32, ge=1, le=65_536, help="images per step")
+    optimizer: Optimizer = zoo.param("rmsprop", help="the rule that changes the weights")
+    learning_rate: float | None = zoo.param(
+        None, gt=0, le=100, help="size of a step; null: the optimizer's own"
+    )
+
+
+class KerasModel(zoo.Model):
+    """A network trained by Keras: a subclass lists its layers and names its loss."""
+
+    dtype = "float32"
+    Params = KerasParams
+    loss: ClassVar[str] = "sparse_categorical_crossentropy"
+
+    def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
+        super().__init__(params, class_names, seed)
+        # Here, so that the import of TensorFlow does not count as time of `fit`.
+        load_keras()
+
+    def layers(self) -> list[Any]:
+        """List the layers that follow the input."""
+        raise NotImplementedError
+
+    def probabilities(self, outputs: Array) -> Array:
+        """Turn the network's outputs into (n, n_classes): the same, if not overridden."""
+        return outputs
+
+    def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
+        keras = load_keras()
+        # Both, in this order: the same weights in a fresh process and in one that has run jobs.
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(self.seed)
+        self.network = self._build()
+        self.network.compile(optimizer=self._optimizer(), loss=self.loss, metrics=["accuracy"])
+        self.network.fit(
+            x,
+            y,
+            batch_size=self.params.batch_size,
+            epochs=self.params.epochs,
+            verbose=0,
+            callbacks=[_reporter(report, self.params.epochs)],
+        )
+
+    def predict_proba(self, x: Array) -> Array:
+        import numpy as np
+
+        # Called directly: `network.predict` gives the same numbers, but traces a function first.
+        outputs = [
+            np.asarray(self.network(x[start : start + PREDICT_BATCH], training=False))
+            for start in range(0, len(x), PREDICT_BATCH)
+        ]
+        return self.probabilities(np.concatenate(outputs))
+
+    def save(self, folder: Path) -> None:
+        arrays = {name: value.numpy() for name, value in self._variables().items()}
+        weights.save(folder, arrays)
+
+    def load(self, folder: Path) -> None:
+        self.network = self._build()
+        variables = self._variables()
+        expected = {name: (value.dtype, tuple(value.shape)) for name, value in variables.items()}
+        for name, array in weights.load(folder, expected).items():
+            variables[name].assign(array)
+
+    def parameters(self) -> int:
+        return int(self.network.count_params())
+
+    def _build(self) -> Any:
+        keras = load_keras()
+        shape = (784,) if self.layout == "flat" else (28, 28)
+        return keras.Sequential([keras.Input(shape), *self.layers()])
+
+    def _optimizer(self) -> Any:
+        optimizer = load_keras().optimizers.get(self.params.optimizer)
+        if self.params.learning_rate is not None:
+            optimizer.learning_rate = self.params.learning_rate
+        return optimizer
+
+    def _variables(self) -> dict[str, Any]:
+        # Numbered: Keras's own names count the layers that a process has made.
+        return {f"{i:02d}-{value.name}": value for i, value in enumerate(self.network.weights)}
+
+
+def _reporter(report: zoo.Report, epochs: int) -> Any:
+    """Make the Keras callback that reports each epoch with its metrics, and batches in between."""
+    keras = load_keras()
+
+    class Reporter(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.epoch = epoch
+            self.due = time.monotonic() + REPORT_SECONDS
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            if time.monotonic() >= self.due:
+                self.due = time.monotonic() + REPORT_SECONDS
+                steps = self.params["steps"]
+                report(self.epoch * steps + batch + 1, epochs * steps, "batch")
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            measured = {f"train_{name}": float(value) for name, value in logs.items()}
+            report(epoch + 1, epochs, "epoch", **measured)
+
+    return Reporter()

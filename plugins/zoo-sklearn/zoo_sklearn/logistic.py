@@ -1,0 +1,157 @@
+"""The logistic baseline: a linear classifier trained by stochastic gradient descent."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
+
+import zoo
+from zoo import weights
+from zoo.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+Loss = Literal["log_loss", "modified_huber", "hinge", "squared_hinge", "perceptron"]
+Schedule = Literal["optimal", "constant", "invscaling", "adaptive", "pa1", "pa2"]
+
+
+class LogisticParams(zoo.Params):
+    """What `SGDClassifier` takes, in Zoo's words; the defaults are scikit-learn's but for two."""
+
+    loss: Loss = zoo.param("log_loss", help="log_loss is logistic regression, hinge a linear SVM")
+    penalty: Literal["l2", "l1", "elasticnet"] | None = zoo.param("l2", help="regularisation")
+    alpha: float = zoo.param(0.0001, ge=0, le=1e6, help="strength of the penalty")
+    l1_ratio: float = zoo.param(0.15, ge=0, le=1, help="part of l1 in the penalty elasticnet")
+    fit_intercept: bool = zoo.param(True, help="learn an intercept for each class")
+    max_iter: int = zoo.param(5, ge=1, le=100_000, help="most epochs")
+    tol: float | None = zoo.param(
+        0.001, ge=0, le=1e6, help="stop when the loss falls by less; null: run all epochs"
+    )
+    shuffle: bool = zoo.param(True, help="shuffle the images before each epoch")
+    schedule: Schedule = zoo.param("optimal", help="how the learning rate changes over time")
+    learning_rate: float = zoo.param(
+        0.01, gt=0, le=1e6, help="first learning rate (eta0); the schedule optimal sets its own"
+    )
+    power_t: float = zoo.param(0.5, ge=-10, le=10, help="exponent of the schedule invscaling")
+    early_stopping: bool = zoo.param(False, help="stop by the accuracy on held-back images")
+    validation_fraction: float = zoo.param(
+        0.1, gt=0, lt=1, help="part held back for early_stopping"
+    )
+    n_iter_no_change: int = zoo.param(
+        5, ge=1, le=100_000, help="epochs without improvement before it stops"
+    )
+    average: int = zoo.param(
+        0, ge=0, le=10**9, help="average the weights from this many images on; 0: never"
+    )
+    class_weight: Literal["balanced"] | None = zoo.param(
+        None, help="balanced: a rare class counts as much as a frequent one"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> LogisticParams:
+        if self.schedule == "optimal" and self.alpha == 0:
+            raise ValueError(
+                "The schedule 'optimal' computes its learning rate from alpha, which is 0; "
+                "set alpha above 0, or another schedule."
+            )
+        if self.schedule in ("pa1", "pa2") and self.loss != "hinge":
+            raise ValueError(
+                f"The schedule '{self.schedule}' works with the loss 'hinge' alone, "
+                f"not with '{self.loss}'."
+            )
+        return self
+
+
+class Logistic(zoo.Model):
+    """Logistic regression by stochastic gradient descent (scikit-learn's SGDClassifier)."""
+
+    name = "logistic"
+    layout = "flat"
+    dtype = "float64"
+    Params = LogisticParams
+
+    def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
+        super().__init__(params, class_names, seed)
+        # Here, so that the import of scikit-learn does not count as time of `fit`.
+        self.classifier = self._classifier()
+
+    def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+
+        with warnings.catch_warnings():
+            # Few epochs are what was asked for: the baseline's 5 never converge.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.classifier.fit(x, y)
+        report(1, 1, "fit", epochs=self.classifier.n_iter_, train_accuracy=self._accuracy(x, y))
+
+    def predict(self, x: Array) -> Array:
+        labels: Array = self.classifier.predict(x)
+        return labels
+
+    def predict_proba(self, x: Array) -> Array | None:
+        """Give the probabilities, which log_loss and modified_huber alone have."""
+        import numpy as np
+
+        if not hasattr(self.classifier, "predict_proba"):
+            return None
+        # A class that was missing in the training data gets 0.
+        probabilities = np.zeros((len(x), self.n_classes))
+        probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(x)
+        return probabilities
+
+    def save(self, folder: Path) -> None:
+        fitted = self.classifier
+        arrays = {
+            "coef": fitted.coef_,
+            "intercept": fitted.intercept_,
+            "classes": fitted.classes_,
+        }
+        weights.save(folder, arrays)
+
+    def load(self, folder: Path) -> None:
+        expected = {
+            "coef": ("float64", (None, 784)),
+            "intercept": ("float64", (None,)),
+            "classes": ("int64", (None,)),
+        }
+        arrays = weights.load(folder, expected)
+        self._check_rows(folder, **arrays)
+        self.classifier = self._classifier()
+        self.classifier.coef_ = arrays["coef"]
+        self.classifier.intercept_ = arrays["intercept"]
+        self.classifier.classes_ = arrays["classes"]
+        self.classifier.n_features_in_ = arrays["coef"].shape[1]
+
+    def parameters(self) -> int:
+        return int(self.classifier.coef_.size + self.classifier.intercept_.size)
+
+    def _classifier(self) -> Any:
+        from sklearn.linear_model import SGDClassifier
+
+        params = self.params.model_dump()
+        return SGDClassifier(
+            eta0=params.pop("learning_rate"),
+            learning_rate=params.pop("schedule"),
+            # To scikit-learn, 0 is no number of images.
+            average=params.pop("average") or False,
+            random_state=self.seed,
+            **params,
+        )
+
+    def _accuracy(self, x: Array, y: Array) -> float:
+        return float((self.predict(x) == y).mean())
+
+    def _check_rows(self, folder: Path, coef: Array, intercept: Array, classes: Array) -> None:
+        # Two classes share one row: it separates the second from the first.
+        rows = len(classes) if len(classes) > 2 else 1
+        ordered = sorted({int(c) for c in classes} & set(range(self.n_classes)))
+        if not len(coef) == len(intercept) == rows or ordered != classes.tolist():
+            raise ArtifactError(
+                f"The weights in {folder} are not those of {self.n_classes} classes.",
+                "Train the model again.",
+            )

@@ -1,0 +1,303 @@
+"""The contract of the job table, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from zoo import jobs
+from zoo.errors import StoreError, UsageError
+from zoo.jobs import Claim, Database, Job, News, Outcome
+from zoo.spec import JobSpec
+
+DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
+
+
+def spec(model: str = "logistic", **changes: object) -> JobSpec:
+    return JobSpec(kind="train", model=model, params={}, dataset="digits").model_copy(update=changes)
+
+
+def add(db: Database, *models: str, **options: object) -> list[str]:
+    return jobs.add(db, [spec(model) for model in models or ["logistic"]], **options)[0]
+
+
+def claim(db: Database, *models: str, lease: float = 60, pool: str = "default") -> tuple[Claim, Job]:
+    known = {model: "plugin 1" for model in models or ["logistic"]}
+    found = jobs.claim(db, pool=pool, models=known, worker="w1", lease=lease)
+    assert found is not None
+    return found
+
+
+def nothing_to_claim(db: Database, *models: str) -> bool:
+    known = dict.fromkeys(models or ["logistic"], "p")
+    return jobs.claim(db, pool="default", models=known, worker="w2", lease=60) is None
+
+
+def test_a_job_that_was_added_is_queued_with_its_whole_spec(db: Database) -> None:
+    (job_id,) = jobs.add(db, [spec(seed=7)], tags=["a b"], priority=3)[0]
+    found = jobs.get(db, job_id)
+    assert (found.status, found.attempt, found.priority, found.tags) == ("queued", 0, 3, ["a b"])
+    assert JobSpec.parse_object(found.spec) == spec(seed=7)
+
+
+def test_a_running_job_cannot_be_claimed_again(db: Database) -> None:
+    add(db)
+    claim(db)
+    assert nothing_to_claim(db)
+
+
+def test_a_claim_sets_owner_lease_attempt_and_the_attempts_row_at_once(db: Database) -> None:
+    add(db)
+    held, job = claim(db, lease=60)
+    assert (job.status, job.attempt, job.owner, job.worker) == ("running", 1, held.owner, "w1")
+    assert [a["plugin"] for a in jobs.attempts(db, job.id)] == ["plugin 1"]
+
+
+def test_the_most_urgent_job_comes_first_and_of_equals_the_oldest(db: Database) -> None:
+    first, second = add(db, "logistic", "logistic")
+    (urgent,) = add(db, priority=1)
+    assert [claim(db)[1].id for _ in range(3)] == [urgent, first, second]
+
+
+def test_a_worker_claims_only_models_and_pools_of_its_own(db: Database) -> None:
+    add(db, "dense-softmax")
+    add(db, pool="gpu")
+    assert nothing_to_claim(db, "logistic")
+    assert claim(db, "logistic", pool="gpu")[1].pool == "gpu"
+
+
+def test_twenty_workers_at_once_claim_each_job_once(db: Database) -> None:
+    ids = add(db, *["logistic"] * 20)
+    with ThreadPoolExecutor(8) as threads:
+        claimed = list(threads.map(lambda _: claim(db)[1].id, range(20)))
+    assert sorted(claimed) == sorted(ids)
+
+
+def test_a_finished_job_keeps_metrics_and_artifact_and_never_changes_again(db: Database) -> None:
+    (job_id,) = add(db)
+    held, _ = claim(db)
+    assert jobs.finish(db, held, DONE)
+    assert not jobs.finish(db, held, Outcome("failed", error="late"))
+    assert jobs.beat(db, held, lease=60) is None
+    assert not jobs.release(db, held, reason="late")
+    assert jobs.cancel(db, job_id) is None
+    found = jobs.get(db, job_id)
+    assert (found.status, found.metrics, found.artifact) == ("succeeded", {"accuracy": 0.5}, "where/1")
+    assert found.finished_at is not None and found.owner is None
+
+
+@pytest.mark.parametrize("wrong", [{"attempt": 2}, {"owner": "somebody"}, {"job": "0" * 32}])
+def test_a_word_with_another_fence_is_not_heard(db: Database, wrong: dict[str, object]) -> None:
+    add(db)
+    held, job = claim(db)
+    stranger = Claim(**({"job": held.job, "attempt": 1, "owner": held.owner} | wrong))  # type: ignore[arg-type]
+    assert jobs.beat(db, stranger, lease=60) is None
+    assert not jobs.finish(db, stranger, DONE)
+    assert jobs.get(db, job.id).status == "running"
+
+
+def test_a_beat_keeps_progress_steps_and_log_once(db: Database) -> None:
+    add(db)
+    held, job = claim(db)
+    news = News({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")])
+    assert jobs.beat(db, held, lease=60, news=news) is False
+    assert jobs.beat(db, held, lease=60, news=news) is False
+    found = jobs.get(db, job.id)
+    assert (found.progress, found.fit_started_at) == ({"phase": "fit"}, 12.5)
+    assert jobs.steps(db, job.id) == [{"step": 1, "loss": 0.5}]
+    assert [chunk.text for chunk in jobs.log_after(db, job.id)] == ["hello\n"]
+
+
+def test_an_expired_lease_puts_the_job_back_and_a_second_reaper_finds_nothing(db: Database) -> None:
+    (job_id,) = add(db)
+    held, _ = claim(db, lease=-1)
+    assert jobs.reap(db, backoff=0) == [(job_id, "queued")]
+    assert jobs.reap(db, backoff=0) == []
+    assert jobs.beat(db, held, lease=60) is None
+    assert claim(db)[1].attempt == 2
+    assert [a["outcome"] for a in jobs.attempts(db, job_id)] == ["lost", None]
+
+
+def test_a_live_lease_is_not_reaped(db: Database) -> None:
+    add(db)
+    claim(db, lease=60)
+    assert jobs.reap(db, backoff=0) == []
+
+
+def test_a_job_that_keeps_losing_its_worker_ends_as_lost(db: Database) -> None:
+    (job_id,) = add(db, max_attempts=2)
+    claim(db, lease=-1)
+    jobs.reap(db, backoff=0)
+    claim(db, lease=-1)
+    assert jobs.reap(db, backoff=0) == [(job_id, "lost")]
+    assert jobs.get(db, job_id).error_code == "lost"
+    assert nothing_to_claim(db)
+
+
+def test_a_job_taken_back_waits_before_its_next_attempt(db: Database) -> None:
+    add(db)
+    claim(db, lease=-1)
+    jobs.reap(db, backoff=60)
+    assert nothing_to_claim(db)
+    assert jobs.stale(db, after=0) == []
+
+
+def test_a_drained_attempt_is_given_back_and_attempt_never_falls(db: Database) -> None:
+    (job_id,) = add(db, max_attempts=1)
+    held, _ = claim(db)
+    assert jobs.release(db, held, reason="drain")
+    found = claim(db)[1]
+    assert (found.id, found.attempt, found.max_attempts) == (job_id, 2, 2)
+
+
+def test_cancel_ends_a_queued_job_and_asks_for_a_running_one(db: Database) -> None:
+    running, queued = add(db, "logistic", "logistic")
+    held, _ = claim(db)
+    assert jobs.cancel(db, queued) == "cancelled"
+    assert jobs.cancel(db, running) == "running"
+    assert jobs.beat(db, held, lease=60) is True
+    assert jobs.finish(db, held, Outcome("cancelled"))
+    assert jobs.get(db, running).status == "cancelled"
+
+
+def test_a_cancelled_job_whose_worker_dies_is_cancelled_not_run_again(db: Database) -> None:
+    (job_id,) = add(db)
+    claim(db, lease=-1)
+    jobs.cancel(db, job_id)
+    assert jobs.reap(db, backoff=0) == [(job_id, "cancelled")]
+
+
+def test_a_queued_job_without_a_hint_is_found_once(db: Database) -> None:
+    (job_id,) = add(db)
+    assert jobs.stale(db, after=60) == []
+    assert [hint.job for hint in jobs.stale(db, after=-1)] == [job_id]
+    assert jobs.stale(db, after=60) == []
+
+
+def test_one_bad_job_keeps_all_of_a_submission_out(db: Database) -> None:
+    good, bad = spec(), spec(kind="dance")
+    with pytest.raises(IntegrityError):
+        jobs.add(db, [good, bad])
+    assert jobs.listing(db) == []
+
+
+def test_a_submission_with_a_key_that_was_used_gives_the_earlier_job(db: Database) -> None:
+    first = add(db, idem_key="k")
+    assert add(db, idem_key="k") == first
+    assert len(jobs.listing(db)) == 1
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "status = 'running'",
+        "status = 'dancing'",
+        "status = 'succeeded', finished_at = 1",
+        "owner = 'me'",
+        "lease_until = 1",
+        "attempt = 9",
+        "finished_at = 1",
+    ],
+)
+def test_the_tables_refuse_a_row_that_cannot_be(db: Database, lie: str) -> None:
+    add(db)
+    with pytest.raises(IntegrityError), db.write() as connection:
+        connection.execute(text(f"UPDATE job SET {lie}"))
+
+
+def test_a_unique_prefix_names_a_job_or_group(db: Database) -> None:
+    ids, group = jobs.add(db, [spec(), spec()], group_kind="cv")
+    assert jobs.find(db, ids[0][:12]).id == ids[0]
+    assert group is not None and [j.id for j in jobs.find(db, group[:12]).jobs] == ids  # type: ignore[union-attr]
+    assert jobs.find(db, "@last").id == ids[1]
+
+
+@pytest.mark.parametrize("ref", ["", "zzz", "%", "0" * 40, "'; DROP TABLE job"])
+def test_a_ref_that_names_nothing_is_refused_in_a_sentence(db: Database, ref: str) -> None:
+    with pytest.raises(UsageError, match="No job"):
+        jobs.find(db, ref)
+
+
+def test_a_prefix_of_several_jobs_is_refused(db: Database) -> None:
+    add(db, *["logistic"] * 17)  # two of 17 begin with the same of 16 letters
+    with pytest.raises(UsageError, match="several"):
+        for letter in "0123456789abcdef":
+            try:
+                jobs.find(db, letter)
+            except UsageError as error:
+                if "several" in str(error):
+                    raise
+
+
+def test_the_listing_filters_and_gives_the_newest_first(db: Database) -> None:
+    (old,) = add(db)
+    (new,) = add(db, "dense-softmax", tags=["x"])
+    assert [job.id for job in jobs.listing(db)] == [new, old]
+    assert [job.id for job in jobs.listing(db, models=["logistic"])] == [old]
+    assert [job.id for job in jobs.listing(db, tags=["x"], statuses=["queued"])] == [new]
+    assert jobs.listing(db, datasets=["mnist"]) == []
+    assert jobs.counts(db) == {"queued": 2}
+
+
+def test_a_group_gives_mean_and_deviation_of_what_all_its_jobs_measured(db: Database) -> None:
+    group = jobs.add(db, [spec(), spec()], group_kind="cv")[1]
+    for accuracy in (0.25, 0.75):
+        held, _ = claim(db)
+        metrics = {"accuracy": accuracy, "note": "text"} | ({"rare": 1.0} if accuracy > 0.5 else {})
+        jobs.finish(db, held, Outcome("succeeded", metrics, "w", "0" * 64))
+    found = jobs.find(db, group or "").to_json()
+    assert found["metrics"] == {"accuracy": {"mean": 0.5, "std": 0.25, "values": [0.25, 0.75]}}
+    assert found["status"] == "succeeded"
+
+
+def test_a_worker_is_listed_until_it_stops_or_falls_silent(db: Database) -> None:
+    card = {"name": "logistic", "plugin": "p 1"}
+    shared = {"host": "h", "pid": 1, "pool": "default", "slots": 2, "version": "1"}
+    jobs.announce(db, id="a", name="a", models=[card], **shared)  # type: ignore[arg-type]
+    (found,) = jobs.workers(db, beat=10)
+    assert (found.state, found.models) == ("online", [card])
+    assert jobs.workers(db, beat=-10) == []
+    assert [w.state for w in jobs.workers(db, beat=-10, gone=True)] == ["silent"]
+    assert not jobs.sign(db, "a", busy=1)
+    jobs.drain(db, "a")
+    assert jobs.sign(db, "a", busy=1)
+    jobs.sign(db, "a", busy=0, state="stopped")
+    assert jobs.workers(db, beat=10) == []
+
+
+def test_a_newer_schema_is_refused_in_a_line(db: Database) -> None:
+    with db.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '99'"))
+    with pytest.raises(StoreError, match="schema 99"):
+        jobs.connect(db.url)
+
+
+def test_the_migrations_make_the_tables_that_the_code_knows(db: Database) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from zoo.jobs.tables import metadata
+
+    with db.write() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    assert jobs.schema_version(db) == jobs.SCHEMA
+
+
+def test_a_teams_database_without_tables_asks_for_the_upgrade(postgresql: str) -> None:
+    db = jobs.Database(postgresql)
+    with db.write() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    with pytest.raises(StoreError, match="zoo db upgrade"):
+        jobs.connect(postgresql)
+    db.close()
+
+
+def test_a_file_that_is_no_database_is_refused_in_a_sentence(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "zoo.db"
+    file.write_text("this is not a database, but it is long enough to be looked at" * 20)
+    with pytest.raises(StoreError, match="not a database"):
+        jobs.connect(f"sqlite:///{file}")

@@ -1,0 +1,94 @@
+"""`zoo worker ...`: start, list and drain workers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import zoo
+
+worker = typer.Typer(no_args_is_help=True, help="Start, list and drain workers.")
+
+
+@zoo.hookimpl
+def register_commands(app: typer.Typer) -> None:
+    app.add_typer(worker, name="worker", rich_help_panel=None)
+
+
+@worker.command()
+def start(
+    slots: Annotated[int, typer.Option(min=0, max=256, help="Jobs at once; 0: one per core.")] = 0,
+    pool: Annotated[str, typer.Option(help="The pool whose jobs it takes.")] = "default",
+    models: Annotated[str, typer.Option(help="Only models that match: a,b*.")] = "*",
+    local: Annotated[bool, typer.Option("--local", hidden=True)] = False,
+) -> None:
+    """Run a worker here, until Ctrl-C or SIGTERM."""
+    from contextlib import nullcontext
+
+    from zoo import embedded, settings
+    from zoo_workers.worker import Plan, run
+
+    chosen = settings.load()
+    slots = slots or chosen.slots or settings.cores()
+    plan = Plan(pool, slots, tuple(models.split(",")), leaves_when_idle=local)
+    if chosen.is_embedded:
+        embedded.ensure(chosen, worker=False)
+    place = embedded.be_the_local_worker(chosen) if local else nullcontext(True)
+    with place as mine:
+        if mine:
+            run(chosen, plan)
+
+
+@worker.command("list")
+def list_workers(
+    gone: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Show the workers: slots, load, models, last beat."""
+    from zoo import jobs, settings
+    from zoo.cli import output
+
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    found = jobs.workers(db, beat=chosen.beat_seconds, gone=gone)
+    if as_json:
+        output.json_out([each.to_json() for each in found])
+        return
+    at = jobs.clock(db)
+    rows = [
+        [
+            w.name,
+            w.state,
+            w.pool,
+            f"{w.busy}/{w.slots}",
+            output.ago(at - w.beat_at),
+            ", ".join(card["name"] for card in w.models),
+        ]
+        for w in found
+    ]
+    output.table(["worker", "state", "pool", "busy", "last beat", "models"], rows)
+    if not found:
+        output.note(
+            "No worker is online. Start one: `zoo worker start`, or on this machine `zoo up`."
+        )
+
+
+@worker.command()
+def drain(
+    name: Annotated[str, typer.Argument(help="The worker's name, as `zoo worker list` shows it.")],
+) -> None:
+    """Ask a worker to take no further job and to end once its running ones have."""
+    from zoo import jobs, settings
+    from zoo.cli import output
+    from zoo.errors import unknown
+
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    found = {w.name: w for w in jobs.workers(db, beat=chosen.beat_seconds)}
+    if name not in found:
+        raise unknown("worker", name, found, "zoo worker list")
+    jobs.drain(db, found[name].id)
+    output.note(
+        f"{name} drains; {found[name].busy} of its jobs still run. `zoo worker list` shows it."
+    )

@@ -1,0 +1,83 @@
+"""The worker's housekeeping: signs of life, lost jobs, missing hints, and when to leave."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from celery import Celery
+
+from zoo import embedded, jobs
+from zoo.errors import ZooError
+from zoo.jobs import Database
+from zoo.settings import Settings
+from zoo.submit import reap_and_resend
+from zoo_workers.supervisor import Supervisor
+
+logger = logging.getLogger("zoo.worker")
+
+
+class Housekeeper(threading.Thread):
+    """Looks after the rows while the slots work; any number of workers may do so at once."""
+
+    def __init__(
+        self, app: Celery, supervisor: Supervisor, worker_id: str, stop: Callable[[], None]
+    ) -> None:
+        super().__init__(daemon=True, name="housekeeping")
+        self.app = app
+        self.supervisor = supervisor
+        self.db: Database = supervisor.db
+        self.settings: Settings = supervisor.settings
+        self.worker_id = worker_id
+        self.stop_worker = stop
+        self.leaves_when_idle = False
+        self._ended = threading.Event()
+        self._reaped = 0.0
+
+    def run(self) -> None:
+        every = min(self.settings.beat_seconds, self.settings.reap_seconds)
+        while not self._ended.wait(every):
+            try:
+                self.pass_once()
+            except ZooError as error:
+                # The database or the broker is away: the next pass tries again.
+                logger.warning("%s", error)
+            except Exception:
+                logger.exception("housekeeping failed")
+
+    def end(self) -> None:
+        """Stop after the pass under way."""
+        self._ended.set()
+        self.join(10)
+
+    def pass_once(self) -> None:
+        """One round."""
+        if jobs.sign(self.db, self.worker_id, busy=self.supervisor.busy):
+            logger.info("this worker was asked to drain")
+            self.stop_worker()
+        if time.monotonic() - self._reaped >= self.settings.reap_seconds:
+            self._reaped = time.monotonic()
+            self._reap()
+        if self.leaves_when_idle and self._is_idle() and self._leave():
+            self.stop_worker()
+
+    def _reap(self) -> None:
+        for job_id, status in reap_and_resend(self.db, self.app, self.settings):
+            logger.warning("job %s lost its worker and is %s", job_id[:8], status)
+
+    def _is_idle(self) -> bool:
+        idle = time.monotonic() - self.supervisor.last_job
+        return self.supervisor.busy == 0 and idle >= self.settings.idle_seconds
+
+    def _leave(self) -> bool:
+        others = [
+            worker
+            for worker in jobs.workers(self.db, beat=self.settings.beat_seconds)
+            if worker.id != self.worker_id
+        ]
+        return embedded.leave(self.settings, self._is_needed, with_broker=not others)
+
+    def _is_needed(self) -> bool:
+        return "queued" in jobs.counts(self.db) or self.supervisor.busy > 0

@@ -1,0 +1,119 @@
+"""Inside a runner process: take an order, run the job, answer with its outcome; again and again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import ZooError
+from zoo.spec import JobSpec, canonical, read_json
+
+LOG, PROGRESS, FILES, SOURCE = "log.txt", "progress.jsonl", "files", "source"
+"""What is where in an attempt's folder: the runner writes, the supervisor reads."""
+
+
+def main(pipe: Connection) -> None:
+    """Serve orders from the pipe until it closes: JSON each way, so that nothing is unpickled."""
+    # A group of its own, so that the supervisor can end whatever a model starts.
+    os.setsid()
+    threading.Thread(target=_end_with_the_worker, daemon=True).start()
+    while True:
+        try:
+            order = read_json(pipe.recv_bytes())
+        except (EOFError, OSError):
+            return
+        answer = _catalogue() if order["do"] == "catalogue" else _run(Path(order["folder"]), order)
+        pipe.send_bytes(canonical(answer).encode())
+
+
+def _end_with_the_worker() -> None:
+    # A worker that is killed cannot tell its runners; they watch it instead.
+    worker = parent_process()
+    if worker is not None:
+        wait([worker.sentinel])
+        os.killpg(0, 9)
+
+
+def _catalogue() -> dict[str, Any]:
+    from zoo import plugins
+
+    with contextlib.redirect_stdout(sys.stderr):
+        broken = {p.name: p.error for p in plugins.catalogue().plugins if p.error}
+        return {"models": plugins.cards(), "broken": broken}
+
+
+def _run(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+    with _output_to(folder / LOG), (folder / PROGRESS).open("a", buffering=1) as progress:
+        try:
+            return {"status": "succeeded", "metrics": _story(folder, order, progress)}
+        except ZooError as error:
+            return _failed(error.message, error.hint, type(error).__name__)
+        except MemoryError:
+            traceback.print_exc()
+            return _failed("The job needs more memory than there is.", "", "out_of_memory")
+        except OSError as error:
+            traceback.print_exc()
+            return _failed(
+                f"{error.strerror or error}: {error.filename or folder}.", "", "os_error"
+            )
+        except BaseException as error:  # also SystemExit: a model must not end the runner quietly
+            traceback.print_exc()
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            return _failed(said, "The traceback is in its log.", "exception")
+
+
+def _failed(message: str, hint: str, code: str) -> dict[str, Any]:
+    return {"status": "failed", "error_code": code, "error": f"{message} {hint}".strip()}
+
+
+def _story(folder: Path, order: dict[str, Any], progress: Any) -> dict[str, Any]:
+    from zoo.run import run_job
+
+    def tell(**fact: Any) -> None:
+        progress.write(json.dumps(fact) + "\n")
+
+    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        tell(step=int(step), total=int(total), unit=unit, metrics=_finite(metrics))
+
+    def phase(name: str) -> None:
+        tell(phase=name, at=time.time())
+
+    spec = JobSpec.parse(order["spec"])
+    source = folder / SOURCE if spec.source else None
+    return run_job(spec, folder / FILES, report, source=source, phase=phase)
+
+
+def _finite(metrics: dict[str, float]) -> dict[str, float]:
+    """Plain floats; a NaN of a diverged model has no place in JSON and is left out."""
+    plain = {name: float(value) for name, value in metrics.items()}
+    return {name: value for name, value in plain.items() if abs(value) < float("inf")}
+
+
+@contextlib.contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    """Send what the process prints into the log, also what a library writes past Python."""
+    kept = os.dup(1), os.dup(2)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        for number, saved in zip((1, 2), kept, strict=True):
+            os.dup2(saved, number)
+            os.close(saved)
+        os.close(handle)

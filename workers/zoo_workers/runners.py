@@ -1,0 +1,144 @@
+"""The worker's runner processes: warm, spawned, one job at a time, replaced when they die."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing.connection import wait
+from typing import Any
+
+import psutil
+
+from zoo.spec import canonical, read_json
+from zoo_workers import runner
+
+
+class RunnerDied(Exception):
+    """The runner process ended before it answered; `exit_code` is negative for a signal."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"exit code {exit_code}")
+        self.exit_code = exit_code
+
+
+class Runner:
+    """One runner process and the pipe to it. Starting it is quick; it imports what a job needs."""
+
+    def __init__(self) -> None:
+        # Never forked: a framework that has started threads does not survive it.
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=runner.main, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.is_idle = True
+        self.jobs = 0
+        self.models: set[str] = set()
+        """What it has run before: its imports are done."""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Hand over one order; raises RunnerDied if nobody is there."""
+        self.is_idle = False
+        try:
+            self._pipe.send_bytes(canonical(order).encode())
+        except OSError:
+            raise self._death() from None
+
+    def answer(self, timeout: float) -> dict[str, Any] | None:
+        """Wait for the answer, at most `timeout` seconds; None if it takes longer.
+
+        Raises RunnerDied if the process has ended instead.
+        """
+        ready = wait([self._pipe, self._process.sentinel], timeout)
+        if self._pipe in ready:
+            try:
+                answer: dict[str, Any] = read_json(self._pipe.recv_bytes())
+                self.is_idle = True
+                return answer
+            except (EOFError, OSError):
+                raise self._death() from None
+        if ready:
+            raise self._death()
+        return None
+
+    def _death(self) -> RunnerDied:
+        self.kill()
+        return RunnerDied(self._process.exitcode or 0)
+
+    def kill(self) -> None:
+        """End the process and all that it started, at once; a second time does nothing."""
+        if self._pipe.closed:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        # Before it has its own group the call above finds nothing.
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def memory_mb(self) -> float:
+        """Resident memory; 0 if the process is gone."""
+        try:
+            return float(psutil.Process(self.pid).memory_info().rss) / 2**20
+        except psutil.Error:
+            return 0.0
+
+    def is_alive(self) -> bool:
+        return bool(self._process.is_alive())
+
+
+class Runners:
+    """The runners of a worker, one per slot, made when first needed."""
+
+    def __init__(self, *, jobs_per_runner: int, memory_mb: float) -> None:
+        self._jobs_per_runner = jobs_per_runner
+        self._memory_mb = memory_mb
+        self._lock = threading.Lock()
+        self._idle: list[Runner] = []
+        self._busy: set[Runner] = set()
+
+    @contextlib.contextmanager
+    def borrow(self, model: str) -> Any:
+        """An idle runner, warm for the model if there is one; afterwards it is kept or replaced."""
+        runner = self._take(model)
+        try:
+            yield runner
+        finally:
+            with self._lock:
+                self._busy.discard(runner)
+                keep = self._is_fit(runner)
+                if keep:
+                    self._idle.append(runner)
+            if not keep:
+                runner.kill()
+
+    def _take(self, model: str) -> Runner:
+        with self._lock:
+            self._idle = [each for each in self._idle if each.is_alive()]
+            self._idle.sort(key=lambda each: model in each.models)
+            runner = self._idle.pop() if self._idle else Runner()
+            self._busy.add(runner)
+        runner.models.add(model)
+        runner.jobs += 1
+        return runner
+
+    def _is_fit(self, runner: Runner) -> bool:
+        return (
+            runner.is_alive()
+            and runner.jobs < self._jobs_per_runner
+            and runner.memory_mb() < self._memory_mb
+        )
+
+    def stop(self) -> None:
+        """End every runner, whatever it does."""
+        with self._lock:
+            for runner in [*self._idle, *self._busy]:
+                runner.kill()
+            self._idle.clear()

@@ -1,0 +1,80 @@
+"""The supervisor: take the most urgent job for a free slot, and see it through to its end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from zoo import jobs
+from zoo.jobs import Claim, Database, Job
+from zoo.settings import Settings
+from zoo_workers.runners import Runners
+from zoo_workers.watch import Watch
+
+logger = logging.getLogger("zoo.worker")
+
+
+class Supervisor:
+    """Runs jobs for one worker; each slot is a thread that calls `work`."""
+
+    def __init__(
+        self, db: Database, settings: Settings, runners: Runners, name: str, pool: str
+    ) -> None:
+        self.db = db
+        self.settings = settings
+        self.runners = runners
+        self.name = name
+        self.pool = pool
+        self.models: dict[str, str] = {}
+        """Every model that this worker can load, with its plugin's label."""
+        self.drain_by: float | None = None
+        """Set once the worker is to end: running jobs are given back at that time."""
+        self.last_job = time.monotonic()
+        self._busy = 0
+        self._lock = threading.Lock()
+
+    @property
+    def busy(self) -> int:
+        """How many jobs are running."""
+        return self._busy
+
+    def drain(self, seconds: float) -> None:
+        """Take no further job; give the running ones back after `seconds`."""
+        if self.drain_by is None:
+            self.drain_by = time.monotonic() + seconds
+
+    def must_stop(self) -> bool:
+        """Whether running jobs are to be given back now."""
+        return self.drain_by is not None and time.monotonic() > self.drain_by
+
+    def work(self) -> Job | None:
+        """Claim the most urgent job and run it to its end; gives it as it was claimed."""
+        if self.drain_by is not None:
+            return None
+        claimed = jobs.claim(
+            self.db,
+            pool=self.pool,
+            models=self.models,
+            worker=self.name,
+            lease=self.settings.lease_seconds,
+        )
+        if claimed is None:
+            return None
+        claim, job = claimed
+        self._count(1)
+        try:
+            self._see_through(claim, job)
+        finally:
+            self._count(-1)
+        return job
+
+    def _see_through(self, claim: Claim, job: Job) -> None:
+        logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
+        watch = Watch(self.db, self.settings, self.runners, claim, job, self.must_stop)
+        logger.info("job %s %s", job.id[:8], watch.run())
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._busy += change
+            self.last_job = time.monotonic()

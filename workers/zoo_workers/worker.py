@@ -1,0 +1,174 @@
+"""A worker: a Celery worker whose slots run jobs in runner processes."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from celery import Celery, signals
+
+import zoo
+from zoo import jobs, queue
+from zoo.errors import UsageError
+from zoo.jobs import Database, Hint
+from zoo.settings import Settings, cores
+from zoo_workers.housekeeping import Housekeeper
+from zoo_workers.runners import Runner, Runners
+from zoo_workers.supervisor import Supervisor
+
+logger = logging.getLogger("zoo.worker")
+
+CATALOGUE_SECONDS = 60.0
+"""What the plugins may take, all together, to be imported."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a worker is to be started."""
+
+    pool: str = "default"
+    slots: int = 1
+    models: Sequence[str] = ("*",)
+    """Patterns; the worker takes jobs of the models that match one and that it can load."""
+    leaves_when_idle: bool = False
+
+
+def run(settings: Settings, plan: Plan) -> None:
+    """Run a worker in this process until it is told to stop.
+
+    Raises UsageError if there is no model that it could run.
+    """
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    db = jobs.connect(settings.database)
+    _leave_no_secret()
+    _share_the_cores(plan.slots)
+    runners = Runners(jobs_per_runner=settings.jobs_per_runner, memory_mb=settings.runner_memory_mb)
+    name = f"{socket.gethostname()}-{os.getpid()}"
+    supervisor = Supervisor(db, settings, runners, name, plan.pool)
+    try:
+        cards = _cards(runners, plan.models)
+        supervisor.models = {card["name"]: card["plugin"] for card in cards}
+        _serve(supervisor, plan, cards)
+    finally:
+        runners.stop()
+        db.close()
+
+
+def _leave_no_secret() -> None:
+    """Runners inherit the environment, and models need no password."""
+    for name in ("ZOO_DATABASE_URL", "ZOO_BROKER_URL", "ZOO_ARTIFACTS_URL"):
+        os.environ.pop(name, None)
+
+
+def _share_the_cores(slots: int) -> None:
+    """Give each runner its share of threads, so that slots do not fight for the cores."""
+    share = str(max(1, cores() // slots))
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(name, share)
+
+
+def _cards(runners: Runners, patterns: Sequence[str]) -> list[dict[str, Any]]:
+    """Ask a runner which models there are: this process imports no plugin."""
+    with runners.borrow("") as runner:
+        answer = _ask(runner)
+    for name, error in answer["broken"].items():
+        logger.warning("the plugin %s is broken: %s", name, error)
+    cards = [c for c in answer["models"] if any(fnmatch.fnmatch(c["name"], p) for p in patterns)]
+    if not cards:
+        known = ", ".join(card["name"] for card in answer["models"]) or "none"
+        raise UsageError(
+            "There is no model for this worker to run.",
+            f"Models here: {known}. Install a plugin: pip install zoo-sklearn zoo-keras.",
+        )
+    return cards
+
+
+def _ask(runner: Runner) -> dict[str, Any]:
+    runner.order({"do": "catalogue"})
+    answer = runner.answer(CATALOGUE_SECONDS)
+    if answer is None:
+        runner.kill()
+        raise UsageError(
+            f"The plugins took over {CATALOGUE_SECONDS:.0f} s to import.",
+            "`zoo plugins` tells which; ZOO_PLUGINS=a,b loads only those.",
+        )
+    return answer
+
+
+def _serve(supervisor: Supervisor, plan: Plan, cards: list[dict[str, Any]]) -> None:
+    settings, db = supervisor.settings, supervisor.db
+    app = queue.make_app(settings, patient=True)
+    _add_task(app, supervisor)
+    worker = app.Worker(
+        pool="threads",
+        concurrency=plan.slots,
+        queues=[queue.queue_name(plan.pool, name) for name in supervisor.models],
+        hostname=f"{supervisor.name}@zoo",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+
+    def stop() -> None:
+        # Celery's own warm shutdown, as after SIGTERM.
+        os.kill(os.getpid(), 15)
+
+    def on_stop(**_: Any) -> None:
+        supervisor.drain(settings.drain_seconds)
+
+    signals.worker_shutting_down.connect(on_stop, weak=False)
+    worker_id = uuid.uuid4().hex
+    keeper = Housekeeper(app, supervisor, worker_id, stop)
+    keeper.leaves_when_idle = plan.leaves_when_idle
+    _announce(db, supervisor, worker_id, plan, cards)
+    keeper.start()
+    logger.info(
+        "worker %s is ready: %d slots, models %s",
+        supervisor.name,
+        plan.slots,
+        ", ".join(supervisor.models),
+    )
+    try:
+        worker.start()
+    finally:
+        supervisor.drain(0)
+        keeper.end()
+        jobs.sign(db, worker_id, busy=0, state="stopped")
+        logger.info("worker %s has stopped", supervisor.name)
+
+
+def _add_task(app: Celery, supervisor: Supervisor) -> None:
+    @app.task(name=queue.TASK)  # type: ignore[untyped-decorator]
+    def run(v: int, job: str, model: str) -> None:
+        taken = supervisor.work()
+        if taken is not None and taken.model != model:
+            # Another model's hint stays in its queue: this one has not been used.
+            queue.send(app, [Hint(job, supervisor.pool, model)])
+
+
+def _announce(
+    db: Database, supervisor: Supervisor, worker_id: str, plan: Plan, cards: list[dict[str, Any]]
+) -> None:
+    jobs.announce(
+        db,
+        id=worker_id,
+        name=supervisor.name,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        pool=plan.pool,
+        slots=plan.slots,
+        version=zoo.__version__,
+        models=cards,
+    )

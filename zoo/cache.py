@@ -1,0 +1,163 @@
+"""Folders that can be made again at any time: they appear complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from zoo.errors import DatasetError, reason
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+T = TypeVar("T")
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, and how many of how many bytes or images are done (0: unknown)."""
+
+STALE = 3600.0
+"""Seconds after which what a killed process left behind is removed."""
+
+PATIENCE = 300.0
+"""Seconds to wait for another process that makes the same folder."""
+
+TRIES = 3
+
+
+def get(
+    folder: Path, load: Callable[[Path], T | None], fill: Callable[[Path], None], keep: str = ""
+) -> T:
+    """Load what `folder` holds; where it is missing or odd (`load` gives None), fill it first.
+
+    `keep` begins the names of the neighbours that stay; by default other folders beside this
+    one count as superseded. Raises DatasetError when the disk is full or cannot be written.
+    """
+    for _ in range(TRIES):
+        if (found := load(folder)) is not None:
+            return found
+        with _refusals(folder), _turn(folder):
+            if (found := load(folder)) is not None:
+                return found
+            _discard(folder)
+            _publish(folder, fill)
+            _sweep(folder.parent, keep or folder.name)
+    raise DatasetError(f"{folder} is damaged again each time it is made.", "Check the disk.")
+
+
+def save(file: Path, shape: tuple[int, ...], dtype: str, parts: Iterable[Array]) -> None:
+    """Write the parts of an array of that shape, one after another, as one .npy file."""
+    import numpy as np
+
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            # Not tofile: on a full disk its error does not say that the disk is full.
+            stream.write(np.ascontiguousarray(part, dtype).data)
+
+
+def mapped(file: Path, shape: tuple[int, ...], dtype: str) -> Array:
+    """Map a .npy file read-only.
+
+    Raises OSError or ValueError if it is missing, cut short or not what it should be.
+    """
+    import numpy as np
+
+    array = np.lib.format.open_memmap(file, mode="r")
+    if (array.shape, array.dtype) != (shape, np.dtype(dtype)):
+        raise ValueError(f"{file} is {array.dtype} {array.shape}")
+    return array
+
+
+def size(folder: Path) -> int:
+    """Bytes on disk under the folder; 0 if there is none."""
+    total = 0
+    for path in folder.rglob("*"):
+        # Another process may just have renamed or removed it.
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+@contextlib.contextmanager
+def _refusals(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"{folder} cannot be made: {reason(error)}.",
+            "Free some space or mend the rights there, or set ZOO_HOME to another folder.",
+        ) from None
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Wait while another process makes the folder: it saves work, and nothing relies on it."""
+    from filelock import FileLock, Timeout
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock", timeout=PATIENCE, fallback_to_soft=False)
+    # A frozen owner, or a file system without locks, must not stop anyone.
+    with contextlib.suppress(Timeout, OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _publish(folder: Path, fill: Callable[[Path], None]) -> None:
+    temporary = _temporary(folder)
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        for path in (*temporary.iterdir(), temporary):
+            _sync(path)
+        temporary.replace(folder)
+        _sync(folder.parent)
+    except OSError as error:
+        # Someone else was faster: theirs is as good.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _discard(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        _remove(folder.replace(_temporary(folder)))
+
+
+def _sweep(parent: Path, keep: str) -> None:
+    for path in parent.iterdir():
+        with contextlib.suppress(OSError):
+            old = time.time() - path.stat().st_mtime > STALE
+            if old and not path.name.startswith(keep):
+                _remove(path)
+
+
+def _temporary(folder: Path) -> Path:
+    return folder.with_name(f"tmp-{uuid.uuid4().hex}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

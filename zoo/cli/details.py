@@ -1,0 +1,136 @@
+"""How `zoo show` lays out a job or a group."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+from rich.text import Text
+
+from zoo import jobs
+from zoo.cli import output
+from zoo.jobs import Database, Group, Job
+
+
+def show_job(db: Database, job: Job) -> None:
+    """One job: what was asked, how it went, what came out."""
+    for name, value in _facts(job):
+        label = Text(f"{name:>12}  ", style="dim")
+        output.out.print(
+            label + (value if isinstance(value, Text) else Text(output.safe(str(value))))
+        )
+    tried = jobs.attempts(db, job.id)
+    if len(tried) > 1:
+        rows = [[a["n"], a["worker"], a["outcome"] or "running", a["error"] or ""] for a in tried]
+        output.out.print()
+        output.table(["attempt", "worker", "outcome", "why"], rows)
+    _show_steps(jobs.steps(db, job.id))
+    if job.metrics:
+        _show_classes(job.metrics)
+        _show_confusion(job.metrics)
+
+
+def _facts(job: Job) -> Iterator[tuple[str, Any]]:
+    spec = job.spec
+    yield "job", job.id
+    yield "status", output.status(job.status)
+    if job.error:
+        yield "error", f"{job.error} ({job.error_code})"
+    judged = (
+        f"fold {spec['fold']['index'] + 1} of {spec['fold']['k']}"
+        if spec["fold"]
+        else spec["split"]
+    )
+    yield (
+        "model",
+        f"{job.model} ({job.kind}, judged on {job.dataset} {judged}, seed {spec['seed']})",
+    )
+    if spec["source"]:
+        yield "trained by", spec["source"]["job"]
+    yield "params", output.params(spec["params"])
+    yield "plugin", spec["plugin"]
+    if job.tags:
+        yield "tags", ", ".join(job.tags)
+    if job.group:
+        yield "group", job.group
+    yield from _times(job)
+    for name in (
+        "accuracy",
+        "loss",
+        "n_images",
+        "parameters",
+        "weights_bytes",
+        "predict_us_per_image",
+    ):
+        if job.metrics.get(name) is not None:
+            yield (
+                name.replace("predict_us_per_image", "predict µs"),
+                output.number(job.metrics[name]),
+            )
+    if job.artifact:
+        yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
+
+
+def _times(job: Job) -> Iterator[tuple[str, Any]]:
+    yield "submitted", datetime.datetime.fromtimestamp(job.created_at).isoformat(" ", "seconds")
+    if job.started_at:
+        yield "waited", f"{job.started_at - job.created_at:.2f} s"
+        yield "worker", f"{job.worker} (attempt {job.attempt} of at most {job.max_attempts})"
+    if job.started_at and job.finished_at:
+        fit = f", fit {job.metrics['fit_seconds']:.2f} s" if "fit_seconds" in job.metrics else ""
+        yield "took", f"{job.finished_at - job.started_at:.2f} s{fit}"
+
+
+def _show_steps(steps: list[dict[str, Any]]) -> None:
+    if not steps:
+        return
+    names = [name for name in steps[-1] if name != "step"]
+    rows = [[s["step"], *(output.number(s.get(name)) for name in names)] for s in steps[-20:]]
+    output.out.print()
+    output.table(["step", *names], rows, right=["step", *names])
+
+
+def _show_classes(metrics: dict[str, Any]) -> None:
+    if "per_class" not in metrics:
+        return
+    columns = ["precision", "recall", "f1", "support"]
+    rows = [
+        [name, *(output.number(values[column]) for column in columns)]
+        for name, values in metrics["per_class"].items()
+    ]
+    output.out.print()
+    output.table(["class", *columns], rows, right=columns)
+
+
+def _show_confusion(metrics: dict[str, Any]) -> None:
+    """Rows are the true classes, columns the predicted ones."""
+    matrix, names = metrics.get("confusion_matrix"), list(metrics.get("per_class", {}))
+    if not matrix or len(names) > 20:
+        return
+    rows = [
+        [
+            name,
+            *(Text(str(n) if n else "·", "green" if i == k else "dim") for k, n in enumerate(row)),
+        ]
+        for i, (name, row) in enumerate(zip(names, matrix, strict=True))
+    ]
+    output.out.print()
+    output.table(["true \\ predicted", *names], rows, right=names)
+
+
+def show_group(group: Group) -> None:
+    """A group: each job, then mean and standard deviation."""
+    output.out.print(f"{group.id}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
+    rows = []
+    for job in group.jobs:
+        fold = job.spec.get("fold")
+        what = f"fold {fold['index'] + 1}" if fold else f"seed {job.spec['seed']}"
+        accuracy = output.number(job.metrics.get("accuracy"), 6)
+        rows.append([job.id[:8], what, output.status(job.status), accuracy, job.error or ""])
+    output.table(["job", "part", "status", "accuracy", "error"], rows, right=["accuracy"])
+    for name in ("accuracy", "loss"):
+        found = group.metrics().get(name)
+        if found:
+            n = len(found["values"])
+            output.out.print(f"{name} {found['mean']:.4f} ± {found['std']:.4f} (n = {n})")

@@ -1,0 +1,187 @@
+"""Follow jobs to their end: a bar for each with its ETA, and plain lines where nobody looks."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from zoo import embedded, jobs
+from zoo.cli import output
+from zoo.errors import ZooError
+from zoo.jobs import Database, Group, Job
+from zoo.settings import Settings
+
+LOOK_SECONDS = 0.1
+QUIET_AFTER = 0.5
+"""Jobs that end sooner show no bar."""
+
+
+def follow(
+    db: Database,
+    settings: Settings,
+    ids: Sequence[str],
+    worker: subprocess.Popen[bytes] | None = None,
+    timeout: float | None = None,
+) -> list[Job]:
+    """Wait until every job has ended, and show how far each is.
+
+    Raises ZooError if the local `worker`, just started, ends before the jobs do, or after `timeout`
+    seconds; KeyboardInterrupt leaves the jobs alone.
+    """
+    began = time.monotonic()
+    with _Screen() as screen:
+        while True:
+            found = [jobs.get(db, each) for each in ids]
+            screen.show(found)
+            if all(job.is_terminal for job in found):
+                return found
+            if worker is not None and worker.poll():
+                raise _worker_failed(settings)
+            if timeout is not None and time.monotonic() - began > timeout:
+                raise ZooError(f"Not finished after {timeout:g} s.", "The jobs go on.")
+            time.sleep(LOOK_SECONDS)
+
+
+def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> None:
+    """Wait until the local worker that was just started is at work.
+
+    Raises ZooError if it ends instead.
+    """
+    db = jobs.connect(settings.database)
+    with output.err.status("Starting the worker ..."):
+        while worker is not None:
+            if any(w.pid == worker.pid for w in jobs.workers(db, beat=settings.beat_seconds)):
+                return
+            if worker.poll() is not None:
+                raise _worker_failed(settings)
+            time.sleep(LOOK_SECONDS)
+
+
+def _worker_failed(settings: Settings) -> ZooError:
+    log = embedded.worker_log(settings)
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    reason = lines[-1] if lines else "it said nothing"
+    return ZooError(
+        f"The local worker did not start: {reason}",
+        f"Its log is {log}; the job stays queued. "
+        "Without a worker: pip install mnist-zoo-workers, or zoo train --in-process.",
+    )
+
+
+class _Screen:
+    """Bars on a terminal; one line per change of status elsewhere."""
+
+    def __init__(self) -> None:
+        self.bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=output.err,
+            transient=True,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.said: dict[str, str] = {}
+        self.began = time.monotonic()
+        self.shows = False
+
+    def __enter__(self) -> _Screen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.shows:
+            self.bars.stop()
+
+    def show(self, found: Sequence[Job]) -> None:
+        if not output.err.is_terminal:
+            for job in found:
+                self._say(job)
+        elif self.shows or time.monotonic() - self.began > QUIET_AFTER:
+            if not self.shows:
+                self.bars.start()
+                self.shows = True
+            for job in found:
+                self._draw(job)
+
+    def _say(self, job: Job) -> None:
+        if self.said.get(job.id) != job.status:
+            self.said[job.id] = job.status
+            output.note(f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}")
+
+    def _draw(self, job: Job) -> None:
+        task = self.tasks.get(job.id)
+        if task is None:
+            task = self.tasks[job.id] = self.bars.add_task("", count="", left="", start=False)
+        self.bars.update(task, **drawn(job))
+        if job.status == "running":
+            self.bars.start_task(task)
+
+
+def drawn(job: Job) -> dict[str, Any]:
+    """What a bar shows of a job: fields of rich's Progress."""
+    progress = job.progress
+    fold = job.spec.get("fold")
+    name = f"{job.id[:8]} {job.model}" + (f" fold {fold['index'] + 1}/{fold['k']}" if fold else "")
+    if job.is_terminal:
+        return {"description": f"{name} {job.status}", "total": 1, "completed": 1, "left": ""}
+    if job.status == "queued":
+        return {"description": f"{name} queued", "total": None}
+    phase = progress.get("phase", "starting")
+    if "total" not in progress or phase != "fit":
+        return {"description": f"{name} {phase}", "total": None, "count": "", "left": ""}
+    step, total = progress["step"], progress["total"]
+    metrics = " ".join(f"{k} {v:.4f}" for k, v in progress.get("metrics", {}).items())
+    return {
+        "description": f"{name} {phase}",
+        "total": total,
+        "completed": step,
+        "count": f"{progress['unit']} {step}/{total} {metrics}",
+        "left": f"{output.ago(remaining(progress))} left" if step else "",
+    }
+
+
+def remaining(progress: dict[str, Any]) -> float:
+    """Seconds until the last step, if the steps to come take as long as those before."""
+    spent = max(time.time() - float(progress["since"]), 0.0)
+    return spent / float(progress["step"]) * float(progress["total"] - progress["step"])
+
+
+def summary(found: Job | Group) -> None:
+    """Print how a job or a group ended."""
+    if isinstance(found, Group):
+        _group_summary(found)
+    elif found.status == "succeeded":
+        _job_summary(found)
+    else:
+        output.error(f"The job {found.id[:8]} {found.status}: {found.error}", _advice(found))
+
+
+def _advice(job: Job) -> str:
+    return f"`zoo logs {job.id[:8]}` shows what it printed, `zoo show {job.id[:8]}` all of it."
+
+
+def _job_summary(job: Job) -> None:
+    metrics = job.metrics
+    what = f"fold {job.spec['fold']['index'] + 1}" if job.spec["fold"] else job.spec["split"]
+    judged = f"{job.model} on {job.dataset} ({what}, {metrics['n_images']} images)"
+    loss = f", loss {metrics['loss']:.4f}" if metrics.get("loss") is not None else ""
+    took = f", fit {metrics['fit_seconds']:.1f} s" if "fit_seconds" in metrics else ""
+    output.out.print(f"{job.id[:8]}  {judged}: accuracy {metrics['accuracy']:.4f}{loss}{took}")
+
+
+def _group_summary(group: Group) -> None:
+    for job in group.jobs:
+        summary(job)
+    accuracy = group.metrics().get("accuracy")
+    if accuracy:
+        mean, std, n = accuracy["mean"], accuracy["std"], len(accuracy["values"])
+        output.out.print(
+            f"{group.id[:8]}  {group.kind} of {group.jobs[0].model}: "
+            f"accuracy {mean:.4f} ± {std:.4f} (n = {n})"
+        )

@@ -1,0 +1,188 @@
+"""`zoo jobs`, `show`, `logs`, `wait`, `cancel`: look at jobs, and act on them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from zoo.jobs import Database, Job
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Refs = Annotated[
+    list[str], typer.Argument(help="Jobs or groups: the beginning of an id, or @last.")
+]
+Ref = Annotated[str, typer.Argument(help="A job or group: the beginning of its id, or @last.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (jobs, show, logs, wait, cancel):
+        app.command()(command)
+
+
+def jobs(
+    status: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Only with these (repeatable).")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the newest jobs."""
+    from zoo import jobs as rows
+    from zoo.cli import output
+    from zoo.errors import unknown
+
+    for each in status or []:
+        if each not in rows.STATUSES:
+            raise unknown("status", each, rows.STATUSES)
+    db = rows.connect()
+    found = rows.listing(
+        db,
+        statuses=status or [],
+        models=model or [],
+        datasets=dataset or [],
+        tags=tag or [],
+        limit=limit,
+    )
+    if as_json:
+        output.json_out([job.to_json() for job in found])
+        return
+    at = rows.clock(db)
+    columns = ["id", "kind", "model", "dataset", "status", "accuracy", "age", "took", "params"]
+    output.table(columns, [_line(job, at) for job in found], right=["accuracy", "age", "took"])
+    if not found:
+        output.note("No job yet. `zoo train logistic --dataset digits` is a first one.")
+
+
+def _line(job: Job, at: float) -> list[object]:
+    from zoo.cli import output
+    from zoo.cli.follow import drawn
+
+    fold = job.spec.get("fold")
+    took = (job.finished_at or at) - job.started_at if job.started_at else None
+    accuracy = output.number(job.metrics.get("accuracy"))
+    if job.status == "running":
+        progress = drawn(job)
+        accuracy = f"{progress['completed']}/{progress['total']}" if progress["total"] else "..."
+    return [
+        job.id[:8],
+        job.kind + (f" {fold['index'] + 1}/{fold['k']}" if fold else ""),
+        job.model,
+        job.dataset,
+        output.status(job.status),
+        accuracy,
+        output.ago(at - job.created_at),
+        output.ago(took) if took is not None else "",
+        output.params(_changed(job)),
+    ]
+
+
+def _changed(job: Job) -> dict[str, object]:
+    from zoo import plugins
+    from zoo.leaderboard import changed
+
+    model = plugins.catalogue().models.get(job.model)
+    defaults = model.Params().model_dump() if model else {}
+    return changed(job.spec["params"], defaults)
+
+
+def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
+    """Show everything about a job or group."""
+    from zoo import jobs as rows
+    from zoo.cli import output
+    from zoo.cli.details import show_group, show_job
+    from zoo.jobs import Job
+
+    db = rows.connect()
+    found = rows.find(db, ref)
+    if as_json:
+        extra = {"attempts": rows.attempts(db, found.id)} if isinstance(found, Job) else {}
+        output.json_out(found.to_json() | extra)
+    elif isinstance(found, Job):
+        show_job(db, found)
+    else:
+        show_group(found)
+
+
+def logs(
+    ref: Ref = "@last",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+) -> None:
+    """Print what a job printed, from any machine and while it runs."""
+    from zoo import jobs as rows
+    from zoo.cli import output
+    from zoo.jobs import Group
+
+    db = rows.connect()
+    found = rows.find(db, ref)
+    for job in found.jobs if isinstance(found, Group) else [found]:
+        _print_log(db, job, follow)
+        if rows.get(db, job.id).status == "queued":
+            output.note(f"The job {job.id[:8]} is still queued; it has printed nothing.")
+
+
+def _print_log(db: Database, job: Job, follow: bool) -> None:
+    from zoo import jobs as rows
+    from zoo.cli import output
+
+    seen, ended = (0, -1), False
+    while True:
+        # Asked before the lines are read: what was written before the end is then read too.
+        ended = not follow or rows.get(db, job.id).is_terminal
+        for chunk in rows.log_after(db, job.id, seen):
+            if chunk.attempt != seen[0] and chunk.attempt > 1:
+                output.note(f"--- attempt {chunk.attempt}")
+            typer.echo(output.safe(chunk.text.replace("\r\n", "\n")), nl=False)
+            seen = (chunk.attempt, chunk.start)
+        if ended:
+            return
+        time.sleep(0.2)
+
+
+def wait(
+    refs: Refs,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Give up after seconds.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Wait until jobs have ended; exit code 1 if one did not succeed."""
+    from zoo import jobs as rows
+    from zoo import settings
+    from zoo.cli import output
+    from zoo.cli.follow import follow, summary
+    from zoo.jobs import Group
+
+    db = rows.connect()
+    found = [rows.find(db, ref) for ref in refs]
+    ids = [job.id for each in found for job in (each.jobs if isinstance(each, Group) else [each])]
+    ended = follow(db, settings.load(), ids, timeout=timeout)
+    results = [rows.find(db, each.id) for each in found]
+    if as_json:
+        output.json_out([result.to_json() for result in results])
+    else:
+        for result in results:
+            summary(result)
+    if any(job.status != "succeeded" for job in ended):
+        raise typer.Exit(1)
+
+
+def cancel(refs: Refs) -> None:
+    """Cancel jobs: a queued one at once, a running one within a second or so."""
+    from zoo import jobs as rows
+    from zoo.cli import output
+    from zoo.jobs import Group
+
+    db = rows.connect()
+    found = [rows.find(db, ref) for ref in refs]
+    for job in (
+        job for each in found for job in (each.jobs if isinstance(each, Group) else [each])
+    ):
+        status = rows.cancel(db, job.id)
+        if status is None:
+            output.note(f"{job.id[:8]} has ended already: {rows.get(db, job.id).status}.")
+        elif status == "running":
+            output.note(f"{job.id[:8]} is asked to stop. `zoo wait {job.id[:8]}` sees it end.")
+        else:
+            output.note(f"{job.id[:8]} is cancelled.")

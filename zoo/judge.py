@@ -1,0 +1,121 @@
+"""Judge a trained model: its answers checked, then measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zoo.errors import PluginError
+from zoo.model import Model
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+SUM_TOLERANCE = 1e-3
+"""Probabilities of one image may miss 1 by this much: float32 over many classes."""
+
+
+class Predictions(NamedTuple):
+    """What a model says about n images."""
+
+    labels: Array
+    """The predicted class, int64 (n,)."""
+    probabilities: Array | None
+    """The probability of each class, (n, n_classes), if the model has any."""
+    seconds: float
+    """The time that it took to predict the labels."""
+
+
+def targets(model: Model, y: Array) -> Array:
+    """Turn the dataset's labels into the model's own.
+
+    Raises PluginError if the model gives something else than a class for each image.
+    """
+    return _checked_labels(model, model.labels(y), len(y), "turned the dataset's labels into")
+
+
+def predict(model: Model, x: Array) -> Predictions:
+    """Ask the model about every image.
+
+    Raises PluginError for an answer that breaks the contract.
+    """
+    start = time.perf_counter()
+    given = model.predict_proba(x)
+    probabilities = None if given is None else _checked_probabilities(model, given, len(x))
+    if probabilities is not None and type(model).predict is Model.predict:
+        # That is what it does, and the work is done.
+        labels = probabilities.argmax(axis=1)
+    else:
+        start = time.perf_counter()
+        labels = model.predict(x)
+    seconds = time.perf_counter() - start
+    labels = _checked_labels(model, labels, len(x), "predicted")
+    return Predictions(labels, probabilities, seconds)
+
+
+def measure(labels: Array, predictions: Predictions, class_names: Sequence[str]) -> dict[str, Any]:
+    """Compare the predictions with the true labels: accuracy, loss, and the same for each class."""
+    import numpy as np
+    from sklearn import metrics
+
+    known = np.arange(len(class_names))
+    predicted = predictions.labels
+    loss = None
+    if predictions.probabilities is not None:
+        loss = float(metrics.log_loss(labels, predictions.probabilities, labels=known))
+    by_class = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=known, zero_division=0
+    )
+    columns = zip(class_names, *(column.tolist() for column in by_class), strict=True)
+    return {
+        "accuracy": float(metrics.accuracy_score(labels, predicted)),
+        "loss": loss,
+        "per_class": {
+            name: {"precision": precision, "recall": recall, "f1": f1, "support": support}
+            for name, precision, recall, f1, support in columns
+        },
+        "confusion": metrics.confusion_matrix(labels, predicted, labels=known).tolist(),
+        "n_images": len(labels),
+        "predict_us_per_image": predictions.seconds / len(labels) * 1e6,
+    }
+
+
+def _checked_labels(model: Model, given: Any, n_images: int, verb: str) -> Array:
+    import numpy as np
+
+    labels = np.asarray(given)
+    if labels.shape != (n_images,) or labels.dtype.kind not in "iu":
+        what = f"{verb} {labels.dtype} {labels.shape}, not one whole number for each image"
+        raise _broken(model, what)
+    if labels.size and not 0 <= labels.min() <= labels.max() < model.n_classes:
+        raise _broken(
+            model, f"{verb} {labels.min()}..{labels.max()}, but has {model.n_classes} classes"
+        )
+    return labels.astype("int64")
+
+
+def _checked_probabilities(model: Model, given: Any, n_images: int) -> Array:
+    import numpy as np
+
+    probabilities = np.asarray(given)
+    shape = (n_images, model.n_classes)
+    if probabilities.shape != shape or probabilities.dtype.kind != "f":
+        what = f"{probabilities.dtype} {probabilities.shape}, not float {shape}"
+        raise _broken(model, f"gave probabilities as {what}")
+    if not np.isfinite(probabilities).all():
+        raise _broken(
+            model,
+            "gave probabilities that are not finite",
+            "Its training may have diverged: try a lower learning_rate.",
+        )
+    sums = probabilities.sum(axis=1)
+    if probabilities.min() < 0 or abs(sums - 1).max() > SUM_TOLERANCE:
+        raise _broken(model, "gave probabilities that are negative or do not sum to 1")
+    # A sum of 1.001 is let pass, a single probability of 1.001 is not one.
+    checked: Array = np.minimum(probabilities, 1)
+    return checked
+
+
+def _broken(model: Model, what: str, hint: str = "Tell the plugin's author.") -> PluginError:
+    return PluginError(f"The model '{model.name}' {what}.", hint)

@@ -1,0 +1,94 @@
+"""Datasets in one npz file, with the keys of Keras's mnist.npz, read without trust."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from zoo import idx
+from zoo.errors import DatasetError, reason
+from zoo.model import Images
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+ENCRYPTED = 0x1
+
+
+def load(path: Path) -> dict[str, Images]:
+    """Read images and labels of both splits.
+
+    Raises DatasetError for anything but a sound npz file that holds the four arrays.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _members(archive, path.stat().st_size)
+            return idx.splits(*(_array(archive, members[key]) for key in KEYS))
+    # zipfile, zlib and numpy raise a dozen kinds of errors over foreign bytes.
+    except Exception as error:
+        raise DatasetError(
+            f"{path} is not a sound npz file: {reason(error)}.",
+            f"It must hold the arrays {', '.join(KEYS)}.",
+        ) from None
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
+    """Read the directory of the archive, before any of its contents."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        key = info.filename.removesuffix(".npy")
+        if key in members:
+            raise ValueError(f"it holds {key} twice")
+        members[key] = info
+    for key in KEYS:
+        if key not in members:
+            raise ValueError(f"it has no {key}")
+    chosen = {key: members[key] for key in KEYS}
+    if sum(info.compress_size for info in chosen.values()) > size:
+        raise ValueError("its directory promises more than the file holds")
+    if sum(info.file_size for info in chosen.values()) > idx.MAX_BYTES:
+        raise ValueError(f"its arrays take more than {idx.MAX_BYTES} bytes")
+    for info in chosen.values():
+        _check_member(info)
+    return chosen
+
+
+def _check_member(info: zipfile.ZipInfo) -> None:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} is packed in a way that npz files are not")
+    if info.flag_bits & ENCRYPTED:
+        raise ValueError(f"{info.filename} is encrypted")
+    if info.file_size > max(info.compress_size, 1) * idx.MAX_RATIO:
+        raise ValueError(f"{info.filename} promises more than it can hold")
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    import numpy as np
+
+    with archive.open(info) as stream:
+        promised = _promised(stream)
+        if promised != info.file_size:
+            raise ValueError(
+                f"{info.filename} promises {promised} bytes and takes {info.file_size}"
+            )
+    with archive.open(info) as stream:
+        array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        return array
+
+
+def _promised(stream: BinaryIO | zipfile.ZipExtFile) -> int:
+    """The length of a whole .npy file, by its header."""
+    import numpy as np
+
+    form = np.lib.format
+    version = form.read_magic(stream)
+    readers = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"its .npy version {version} is not known")
+    shape, _, dtype = readers[version](stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, not numbers")
+    return stream.tell() + math.prod(shape) * dtype.itemsize

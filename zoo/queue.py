@@ -1,0 +1,107 @@
+"""Hints: the Celery app and the wake-up calls that it carries. The row is the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from zoo.errors import BrokerError
+from zoo.settings import Settings
+
+TASK = "zoo.run"
+App = Celery
+
+
+class Hint(Protocol):
+    """What `send` needs to know of a queued job."""
+
+    @property
+    def job(self) -> str: ...
+    @property
+    def pool(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+
+
+def queue_name(pool: str, model: str) -> str:
+    """The Celery queue of a pool and model: a worker consumes those of the models it can load."""
+    return f"{pool}.{model}"
+
+
+def make_app(settings: Settings, *, patient: bool) -> Celery:
+    """The Celery app: `patient` for a worker, which waits for its broker as long as it takes."""
+    app = Celery("zoo", set_as_current=False)
+    app.conf.update(
+        broker_url=_celery_url(settings.broker),
+        # Early acknowledgement: what a crash interrupts comes back through the lease.
+        task_acks_late=False,
+        task_reject_on_worker_lost=False,
+        task_ignore_result=True,
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        task_serializer="json",
+        accept_content=["json"],
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": 120,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "health_check_interval": 10,
+            "socket_timeout": 30 if patient else 2,
+            "socket_connect_timeout": 10 if patient else 2,
+        },
+    )
+    return app
+
+
+def send(app: Celery, hints: Iterable[Hint]) -> None:
+    """Send a hint for each job, in one connection.
+
+    Raises BrokerError if the broker does not answer at once: the rows wait, a worker sends again.
+    """
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=0, timeout=2)
+            with app.amqp.Producer(connection) as producer:
+                for hint in hints:
+                    _send(app, producer, hint)
+    except (OperationalError, OSError) as error:
+        raise BrokerError(
+            f"The broker {_shown(app.conf.broker_url)} does not answer: {error}."
+        ) from error
+
+
+def _send(app: Celery, producer: Any, hint: Hint) -> None:
+    app.send_task(
+        TASK,
+        kwargs={"v": 1, "job": hint.job, "model": hint.model},
+        queue=queue_name(hint.pool, hint.model),
+        producer=producer,
+        retry=False,
+    )
+
+
+def ping(app: Celery) -> str:
+    """See that the broker answers, and give its address without a password.
+
+    Raises BrokerError if it does not.
+    """
+    send(app, [])
+    return _shown(app.conf.broker_url)
+
+
+def _celery_url(url: str) -> str:
+    return url.replace("unix://", "redis+socket://", 1)
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    place = parts.hostname or parts.path
+    return f"{parts.scheme}://{place}{f':{parts.port}' if parts.port else ''}"

@@ -1,0 +1,268 @@
+"""The story: run one job, from its spec to its metrics and files, in this process."""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import random
+import re
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from zoo import judge, plugins
+from zoo.errors import ArtifactError, UsageError, reason
+from zoo.model import Model, Report
+from zoo.preprocessing import prepare
+from zoo.spec import Fold, JobSpec, canonical, read_json
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+    from zoo.preprocessing import Prepared
+
+log = logging.getLogger(__name__)
+
+RECIPE, METRICS, HISTORY, PREDICTIONS, WEIGHTS = (
+    "model.json",
+    "metrics.json",
+    "history.json",
+    "predictions.npz",
+    "weights",
+)
+"""The files of a job, in its folder; `weights` is a folder of the plugin's own files."""
+
+Phase = Callable[[str], None]
+"""Is told what begins now: "prepare", "fit", "judge", "save"."""
+
+
+class Recipe(BaseModel):
+    """How a trained model came to be: enough to build it again and load its weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    params: dict[str, Any]
+    class_names: list[str]
+    """The dataset's."""
+    seed: int
+    dataset: str
+    fingerprint: str
+    """Of the dataset's contents."""
+    fold: Fold | None = None
+    versions: dict[str, str]
+    """Of Python, and of the distributions that the model is made of."""
+
+
+class Part(NamedTuple):
+    """Images to train or to judge on, and where in the split they stand."""
+
+    x: Array
+    y: Array
+    rows: Array
+
+
+def run_job(
+    spec: JobSpec,
+    folder: Path,
+    report: Report,
+    source: Path | None = None,
+    phase: Phase = lambda _: None,
+) -> dict[str, Any]:
+    """Train or evaluate as the spec says, write the artifacts into the folder, return the metrics.
+
+    `source` is the verified folder of the training that an evaluation judges. Raises ZooError
+    for what Zoo itself refuses, and whatever the model raises.
+    """
+    phase("prepare")
+    if spec.kind == "train":
+        model, held_out, measured = _train(spec, folder, report, phase)
+    else:
+        model, held_out, measured = _restore_for(spec, source)
+    phase("judge")
+    labels = judge.targets(model, held_out.y)
+    predictions = judge.predict(model, held_out.x)
+    measured |= judge.measure(labels, predictions, model.class_names)
+    measured["parameters"] = model.parameters()
+    phase("save")
+    if spec.kind == "train":
+        measured["weights_bytes"] = _save_weights(model, folder) if spec.keep_weights else None
+    _save_predictions(folder, held_out.rows, labels, predictions)
+    _write(folder / METRICS, measured)
+    return measured
+
+
+def restore(folder: Path) -> Model:
+    """Build the trained model that a training job left in the folder.
+
+    Raises ArtifactError if the job kept no weights, or they are not those of the recipe.
+    """
+    recipe = read_recipe(folder)
+    model_class = plugins.model(recipe.model)
+    model = model_class(model_class.Params.resolve(recipe.params), recipe.class_names, recipe.seed)
+    if not (folder / WEIGHTS).is_dir():
+        raise ArtifactError("The job kept no weights.", "Train the model again and keep them.")
+    model.load(folder / WEIGHTS)
+    return model
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Read the recipe that a training job left in the folder.
+
+    Raises ArtifactError if it is missing or damaged.
+    """
+    try:
+        return Recipe.model_validate(read_json((folder / RECIPE).read_bytes()))
+    except (OSError, UsageError, ValidationError) as error:
+        raise ArtifactError(f"{folder / RECIPE} is no recipe: {reason(error)}.") from None
+
+
+def _train(
+    spec: JobSpec, folder: Path, report: Report, phase: Phase
+) -> tuple[Model, Part, dict[str, Any]]:
+    model_class = plugins.model(spec.model)
+    params = model_class.Params.resolve(spec.params)
+    data = _prepare(spec, model_class, "train")
+    model = model_class(params, data.class_names, spec.seed)
+    if spec.fold:
+        train, held_out = _fold(spec, data, spec.fold)
+    else:
+        train, held_out = _whole(data), _whole(_prepare(spec, model_class, spec.split))
+    labels = judge.targets(model, train.y)
+    _write(folder / RECIPE, _recipe(spec, model, data).model_dump(mode="json"))
+    history = _History(report)
+    _seed(spec.seed)
+    phase("fit")
+    start = time.perf_counter()
+    model.fit(train.x, labels, history)
+    seconds = time.perf_counter() - start
+    _write(folder / HISTORY, history.steps)
+    return model, held_out, history.last() | {"fit_seconds": seconds}
+
+
+def _restore_for(spec: JobSpec, source: Path | None) -> tuple[Model, Part, dict[str, Any]]:
+    if source is None:
+        raise UsageError("An evaluation needs the folder of a trained model.")
+    recipe = read_recipe(source)
+    params = plugins.model(spec.model).Params.resolve(spec.params)
+    if (recipe.model, recipe.params) != (spec.model, params.model_dump(mode="json")):
+        raise ArtifactError(
+            f"The artifact holds '{recipe.model}' with other params than the evaluation's spec.",
+            "Submit the evaluation again.",
+        )
+    data = _prepare(spec, plugins.model(spec.model), spec.split)
+    if list(data.class_names) != recipe.class_names:
+        raise UsageError(
+            f"The model was trained on the classes {', '.join(recipe.class_names)}, but "
+            f"'{spec.dataset}' has {', '.join(data.class_names)}.",
+            "Evaluate it on a dataset with the same classes.",
+        )
+    return restore(source), _whole(data), {}
+
+
+def _prepare(spec: JobSpec, model_class: type[Model], split: str) -> Prepared:
+    return prepare(spec.dataset, split, model_class.layout, model_class.dtype)
+
+
+def _whole(data: Prepared) -> Part:
+    import numpy as np
+
+    return Part(data.x, data.y, np.arange(len(data.y)))
+
+
+def _fold(spec: JobSpec, data: Prepared, fold: Fold) -> tuple[Part, Part]:
+    from sklearn.model_selection import StratifiedKFold
+
+    try:
+        # Not shuffled, as in scikit-learn's cross_validate: the same folds, so the same accuracies.
+        sides = list(StratifiedKFold(fold.k).split(data.y, data.y))[fold.index]
+    except ValueError as error:
+        raise UsageError(
+            f"'{spec.dataset}' cannot be split into {fold.k} folds: {reason(error)}."
+        ) from None
+    train, held_out = (Part(data.x[side], data.y[side], side) for side in sides)
+    return train, held_out
+
+
+def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
+    return Recipe(
+        model=spec.model,
+        params=model.params.model_dump(mode="json"),
+        class_names=list(data.class_names),
+        seed=spec.seed,
+        dataset=spec.dataset,
+        fingerprint=data.fingerprint,
+        fold=spec.fold,
+        versions=_versions(plugins.catalogue().owners[spec.model].distribution),
+    )
+
+
+def _versions(distribution: str) -> dict[str, str]:
+    """Versions of Python, Zoo, the plugin's distribution and what that one requires."""
+    required = (metadata.requires(distribution) or []) if distribution else []
+    names = {"mnist-zoo", "numpy", "scikit-learn", distribution}
+    names |= {re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line}
+    found = {"python": platform.python_version()}
+    for name in sorted(names - {""}):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _seed(seed: int) -> None:
+    # A model that draws from the global generators repeats too, in a process that ran other jobs.
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+def _save_weights(model: Model, folder: Path) -> int:
+    weights = folder / WEIGHTS
+    weights.mkdir()
+    model.save(weights)
+    return sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
+
+
+def _save_predictions(
+    folder: Path, rows: Array, labels: Array, predictions: judge.Predictions
+) -> None:
+    import numpy as np
+
+    arrays = {"index": rows, "label": labels, "predicted": predictions.labels}
+    if predictions.probabilities is not None:
+        arrays["probabilities"] = predictions.probabilities.astype("float32")
+    np.savez(folder / PREDICTIONS, allow_pickle=False, **arrays)
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(canonical(value) + "\n", encoding="utf-8")
+
+
+class _History:
+    """Passes on what a model reports, and keeps the steps that carry metrics."""
+
+    def __init__(self, report: Report) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self._report = report
+
+    def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        values = {name: float(value) for name, value in metrics.items()}
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        for name in sorted(values.keys() - finite.keys()):
+            log.warning("%s is %s at %s %d: the training diverges.", name, values[name], unit, step)
+        if values:
+            kept = {name: finite.get(name) for name in values}
+            self.steps.append({"step": step, "total": total, "unit": unit, **kept})
+        self._report(step, total, unit, **finite)
+
+    def last(self) -> dict[str, Any]:
+        """The metrics of the last step that had any."""
+        last = self.steps[-1] if self.steps else {}
+        return {name: last[name] for name in last.keys() - {"step", "total", "unit"}}

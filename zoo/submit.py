@@ -1,0 +1,179 @@
+"""Submit jobs: check what was asked, commit the rows, send the hints, see that somebody works."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from zoo import datasets, jobs, plugins
+from zoo.errors import BrokerError, UsageError
+from zoo.jobs import Database, Group, Hint, Job
+from zoo.settings import Settings
+from zoo.spec import Fold, JobSpec, Source, read_json
+
+if TYPE_CHECKING:
+    from zoo.queue import App
+
+
+@dataclass
+class Submitted:
+    """What became of a submission."""
+
+    ids: list[str]
+    group: str | None
+    note: str = ""
+    """What the person should know: the broker is away, or no worker has the model."""
+    worker: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    """The local worker, if this submission started it."""
+
+    @property
+    def ref(self) -> str:
+        """What names the result: the group, or the one job."""
+        return self.group or self.ids[0]
+
+
+def read_params(texts: Sequence[str]) -> dict[str, Any]:
+    """Read NAME=VALUE texts: a value is JSON where it can be read as JSON, else the text itself.
+
+    Raises UsageError for a text without a name, or for a name given twice.
+    """
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"'{text}' is not NAME=VALUE.", "For example: -p epochs=10.")
+        if name in params:
+            raise UsageError(f"The param {name} is given twice.")
+        try:
+            params[name] = read_json(value)
+        except UsageError:
+            params[name] = value
+    return params
+
+
+def training(
+    model: str,
+    params: Mapping[str, Any],
+    dataset: str,
+    *,
+    seed: int = 42,
+    cv: int | None = None,
+    keep_weights: bool = True,
+    timeout: float | None = None,
+) -> list[JobSpec]:
+    """The specs of a training: one, or one per fold; every default is filled in.
+
+    Raises UsageError for an unknown model, dataset or param, or a value out of bounds.
+    """
+    recipe = plugins.model(model)
+    spec = JobSpec(
+        kind="train",
+        model=model,
+        params=recipe.Params.resolve(params).model_dump(),
+        dataset=datasets.resolve(dataset),
+        seed=seed,
+        timeout=timeout,
+        keep_weights=keep_weights,
+        plugin=plugins.catalogue().owners[model].label,
+    )
+    if cv is None:
+        return [spec]
+    return [spec.model_copy(update={"fold": Fold(k=cv, index=i)}) for i in range(cv)]
+
+
+def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec:
+    """The spec of an evaluation of a trained model; by default on its own dataset.
+
+    Raises UsageError if the job has left no trained model.
+    """
+    if isinstance(trained, Group):
+        raise UsageError(
+            "A group has no model of its own.", f"`zoo show {trained.id[:8]}` lists its jobs."
+        )
+    if trained.kind != "train" or trained.status != "succeeded" or not trained.artifact:
+        raise UsageError(
+            f"The {trained.kind} job {trained.id[:8]} is {trained.status}: it has no model.",
+            "`zoo jobs --status succeeded` lists those that have.",
+        )
+    spec = JobSpec.parse_object(trained.spec)
+    if not spec.keep_weights:
+        raise UsageError(
+            f"The job {trained.id[:8]} kept no weights.", "Train it with --keep-weights."
+        )
+    source = Source(job=trained.id, artifact=trained.artifact, sha256=str(trained.artifact_sha256))
+    changed = {
+        "kind": "evaluate",
+        "dataset": datasets.resolve(dataset) if dataset else spec.dataset,
+        "split": split,
+        "fold": None,
+        "source": source,
+    }
+    return JobSpec.parse_object(spec.model_copy(update=changed).model_dump())
+
+
+def submit(
+    db: Database,
+    settings: Settings,
+    specs: Sequence[JobSpec],
+    *,
+    group_kind: str | None = None,
+    pool: str = "default",
+    priority: int = 0,
+    tags: Sequence[str] = (),
+) -> Submitted:
+    """Commit the jobs, then wake a worker; a broker that is away costs time, not the jobs."""
+    ids, group = jobs.add(
+        db,
+        specs,
+        group_kind=group_kind,
+        pool=pool,
+        priority=priority,
+        tags=tags,
+        max_attempts=settings.max_attempts,
+    )
+    done = Submitted(ids, group)
+    hints = [Hint(job, pool, spec.model) for job, spec in zip(ids, specs, strict=True)]
+    wake(db, settings, hints, done)
+    return done
+
+
+def wake(db: Database, settings: Settings, hints: Sequence[Hint], done: Submitted) -> None:
+    """Send hints, and start the local worker on a machine that brings its own."""
+    from zoo import embedded, queue
+
+    try:
+        if settings.is_embedded:
+            done.worker = embedded.ensure(settings)
+        app = queue.make_app(settings, patient=False)
+        queue.send(app, hints)
+        reap_and_resend(db, app, settings)
+    except BrokerError as error:
+        done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."
+        return
+    if not settings.is_embedded:
+        done.note = _who_runs(db, settings, hints[0])
+
+
+def _who_runs(db: Database, settings: Settings, hint: Hint) -> str:
+    workers = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.pool == hint.pool]
+    if not workers:
+        return f"No worker of the pool '{hint.pool}' is online: it waits for one."
+    if not any(card["name"] == hint.model for w in workers for card in w.models):
+        return f"No worker online has the model '{hint.model}': it waits for one."
+    return ""
+
+
+def reap_and_resend(db: Database, app: App, settings: Settings) -> list[tuple[str, str]]:
+    """Take back jobs whose worker fell silent, and hint again at those that wait without a hint.
+
+    Gives what was taken back, (id, new status). Every worker and every submission may do this.
+    """
+    from zoo import queue
+
+    moved = jobs.reap(db, backoff=settings.backoff_seconds)
+    hints = jobs.stale(db, after=settings.resend_seconds)
+    if hints:
+        queue.send(app, hints)
+    return moved
