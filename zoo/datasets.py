@@ -112,6 +112,11 @@ def listing() -> list[Listed]:
     return [_listed(name) for name in names + sorted(set(_files_in_cache()))]
 
 
+def is_cached(name: str) -> bool:
+    """Whether this machine has the dataset, checked, in its cache."""
+    return (_folder(resolve(name)) / META_FILE).is_file()
+
+
 def key(name: str) -> str:
     """What a dataset is called in the cache: a canonical name without its path."""
     form, colon, path = name.partition(":")

@@ -156,22 +156,38 @@ def local_worker(settings: Settings) -> psutil.Process | None:
     return _process(settings.runtime / "worker.json")
 
 
-@contextlib.contextmanager
-def be_the_local_worker(settings: Settings) -> Iterator[bool]:
-    """Hold the place of the one local worker; False if another process has it."""
-    runtime = make_runtime(settings)
-    lock = FileLock(runtime / "worker.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
-    try:
-        (runtime / "worker.json").write_text(json.dumps(_identity(os.getpid())))
-        yield True
-    finally:
-        (runtime / "worker.json").unlink(missing_ok=True)
-        lock.release()
+class Place:
+    """The place of the one local worker, which a process takes and gives up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = make_runtime(settings) / "worker.json"
+        self._lock = FileLock(self._file.with_suffix(".lock"), thread_local=False)
+
+    def take(self) -> bool:
+        """Take the place; False if another process has it."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        self._file.write_text(json.dumps(_identity(os.getpid())))
+        return True
+
+    def give_up(self) -> None:
+        """Leave the place to another process; a second time does nothing."""
+        if self._lock.is_locked:
+            self._file.unlink(missing_ok=True)
+            self._lock.release()
+
+
+def replace_worker(settings: Settings) -> subprocess.Popen[bytes] | None:
+    """Start a local worker in place of the one that runs, which ends once its jobs have."""
+    worker = local_worker(settings)
+    if worker is not None:
+        worker.terminate()
+        deadline = time.monotonic() + START_SECONDS
+        while local_worker(settings) is not None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return ensure(settings)
 
 
 def leave(settings: Settings, is_needed: Callable[[], bool], *, with_broker: bool) -> bool:

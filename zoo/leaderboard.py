@@ -33,7 +33,7 @@ def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
 
 
 def _row(found: dict[tuple[str, str], dict[str, Any]], job: Job) -> dict[str, Any]:
-    empty = {"dataset": job.dataset, "model": job.model, "test": None, "cv": None}
+    empty: dict[str, Any] = {"dataset": job.dataset, "model": job.model, "test": None, "cv": None}
     return found.setdefault((job.dataset, job.model), empty)
 
 

@@ -87,10 +87,10 @@ class Model:
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """The type of the pixels, which are scaled to [0, 1]."""
 
-    Params: type[Params] = Params
+    Params = Params
     """The params of this model; replace it by a subclass of `zoo.Params`."""
 
-    def __init__(self, params: Params, class_names: Sequence[str], seed: int) -> None:
+    def __init__(self, params: BaseModel, class_names: Sequence[str], seed: int) -> None:
         """`class_names` are the dataset's, in the order of its labels 0, 1, ..."""
         self.params: Any = params
         self.seed = seed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib.util
 import sys
 import traceback
@@ -114,12 +115,21 @@ def _candidates() -> Iterator[tuple[Plugin, Callable[[], ModuleType]]]:
     folder = chosen.plugins_folder
     for file in sorted(folder.glob("*.py")) if folder.is_dir() else []:
         if wanted is None or file.stem in wanted:
-            yield Plugin(file.stem, source=str(file)), functools.partial(_load_file, file)
+            yield _one_file(file), functools.partial(_load_file, file)
 
 
 def _installed(entry: EntryPoint) -> Plugin:
     name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
     return Plugin(entry.name, name, version, entry.module)
+
+
+def _one_file(file: Path) -> Plugin:
+    # A changed file is another version: a warm worker that has the old one is then replaced.
+    try:
+        version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    except OSError:
+        version = ""
+    return Plugin(file.stem, file.stem, version, str(file))
 
 
 def _load_file(file: Path) -> ModuleType:

@@ -124,6 +124,10 @@ def submit(
     tags: Sequence[str] = (),
 ) -> Submitted:
     """Commit the jobs, then wake a worker; a broker that is away costs time, not the jobs."""
+    # Imported before the row is there, so that the hint follows it at once.
+    from zoo import queue
+
+    app = queue.make_app(settings, patient=False)
     ids, group = jobs.add(
         db,
         specs,
@@ -135,18 +139,19 @@ def submit(
     )
     done = Submitted(ids, group)
     hints = [Hint(job, pool, spec.model) for job, spec in zip(ids, specs, strict=True)]
-    wake(db, settings, hints, done)
+    _wake(db, app, settings, hints, done)
     return done
 
 
-def wake(db: Database, settings: Settings, hints: Sequence[Hint], done: Submitted) -> None:
+def _wake(
+    db: Database, app: App, settings: Settings, hints: Sequence[Hint], done: Submitted
+) -> None:
     """Send hints, and start the local worker on a machine that brings its own."""
     from zoo import embedded, queue
 
     try:
         if settings.is_embedded:
-            done.worker = embedded.ensure(settings)
-        app = queue.make_app(settings, patient=False)
+            done.worker = embedded.ensure(settings) or _renew(db, settings, hints[0].model)
         queue.send(app, hints)
         reap_and_resend(db, app, settings)
     except BrokerError as error:
@@ -154,6 +159,21 @@ def wake(db: Database, settings: Settings, hints: Sequence[Hint], done: Submitte
         return
     if not settings.is_embedded:
         done.note = _who_runs(db, settings, hints[0])
+
+
+def _renew(db: Database, settings: Settings, model: str) -> subprocess.Popen[bytes] | None:
+    """Replace a local worker that was started before the model's plugin came, or was changed."""
+    from zoo import embedded
+
+    local = embedded.local_worker(settings)
+    workers = jobs.workers(db, beat=settings.beat_seconds)
+    cards = {
+        c["name"]: c["plugin"] for w in workers if local and w.pid == local.pid for c in w.models
+    }
+    # Before its first announcement a worker has no cards: it is only starting.
+    if not cards or cards.get(model) == plugins.catalogue().owners[model].label:
+        return None
+    return embedded.replace_worker(settings)
 
 
 def _who_runs(db: Database, settings: Settings, hint: Hint) -> str:

@@ -24,20 +24,21 @@ def start(
     local: Annotated[bool, typer.Option("--local", hidden=True)] = False,
 ) -> None:
     """Run a worker here, until Ctrl-C or SIGTERM."""
-    from contextlib import nullcontext
-
     from zoo import embedded, settings
     from zoo_workers.worker import Plan, run
 
     chosen = settings.load()
     slots = slots or chosen.slots or settings.cores()
-    plan = Plan(pool, slots, tuple(models.split(",")), leaves_when_idle=local)
+    plan = Plan(
+        pool,
+        slots,
+        tuple(models.split(",")),
+    )
     if chosen.is_embedded:
         embedded.ensure(chosen, worker=False)
-    place = embedded.be_the_local_worker(chosen) if local else nullcontext(True)
-    with place as mine:
-        if mine:
-            run(chosen, plan)
+    place = embedded.Place(chosen) if local else None
+    if place is None or place.take():
+        run(chosen, plan, place)
 
 
 @worker.command("list")

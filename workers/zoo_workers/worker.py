@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import uuid
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from celery import Celery, signals
 
 import zoo
 from zoo import jobs, queue
+from zoo.embedded import Place
 from zoo.errors import UsageError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores
@@ -37,18 +39,15 @@ class Plan:
     slots: int = 1
     models: Sequence[str] = ("*",)
     """Patterns; the worker takes jobs of the models that match one and that it can load."""
-    leaves_when_idle: bool = False
 
 
-def run(settings: Settings, plan: Plan) -> None:
+def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     """Run a worker in this process until it is told to stop.
 
-    Raises UsageError if there is no model that it could run.
+    With the `place` of the local worker it also ends when it is idle. Raises UsageError if there
+    is no model that it could run.
     """
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("celery").setLevel(logging.WARNING)
+    _set_up_the_log()
     db = jobs.connect(settings.database)
     _leave_no_secret()
     _share_the_cores(plan.slots)
@@ -58,10 +57,23 @@ def run(settings: Settings, plan: Plan) -> None:
     try:
         cards = _cards(runners, plan.models)
         supervisor.models = {card["name"]: card["plugin"] for card in cards}
-        _serve(supervisor, plan, cards)
+        _serve(supervisor, plan, cards, place)
     finally:
+        if place is not None:
+            place.give_up()
         runners.stop()
         db.close()
+
+
+def _set_up_the_log() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    # Celery sets up the root logger later; each line is to appear once.
+    logger.propagate = False
+    # It warns of pickle under root; here nothing but JSON is accepted.
+    warnings.filterwarnings("ignore", message=".*superuser privileges")
 
 
 def _leave_no_secret() -> None:
@@ -105,7 +117,9 @@ def _ask(runner: Runner) -> dict[str, Any]:
     return answer
 
 
-def _serve(supervisor: Supervisor, plan: Plan, cards: list[dict[str, Any]]) -> None:
+def _serve(
+    supervisor: Supervisor, plan: Plan, cards: list[dict[str, Any]], place: Place | None
+) -> None:
     settings, db = supervisor.settings, supervisor.db
     app = queue.make_app(settings, patient=True)
     _add_task(app, supervisor)
@@ -126,12 +140,14 @@ def _serve(supervisor: Supervisor, plan: Plan, cards: list[dict[str, Any]]) -> N
         os.kill(os.getpid(), 15)
 
     def on_stop(**_: Any) -> None:
+        if place is not None:
+            place.give_up()
         supervisor.drain(settings.drain_seconds)
 
     signals.worker_shutting_down.connect(on_stop, weak=False)
     worker_id = uuid.uuid4().hex
     keeper = Housekeeper(app, supervisor, worker_id, stop)
-    keeper.leaves_when_idle = plan.leaves_when_idle
+    keeper.leaves_when_idle = place is not None
     _announce(db, supervisor, worker_id, plan, cards)
     keeper.start()
     logger.info(

@@ -1,11 +1,89 @@
-"""`zoo data`: list, prepare and look at the data."""
+"""`zoo data`: list the datasets, prepare one, look at one."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-data = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="The data.")
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Name = Annotated[str, typer.Argument(help="A dataset, or idx:FOLDER, or npz:FILE.")]
+
+FIRST = 10
+
+data = typer.Typer(
+    invoke_without_command=True, rich_markup_mode=None, help="List, prepare and look at the data."
+)
 
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(data, name="data")
+
+
+@data.callback()
+def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
+    if context.invoked_subcommand:
+        return
+    import dataclasses
+
+    from zoo import datasets
+    from zoo.cli import output
+
+    found = datasets.listing()
+    if as_json:
+        output.json_out([dataclasses.asdict(each) for each in found])
+        return
+    columns = ["dataset", "what it is", "MB", "where"]
+    rows = [[d.name, d.summary, f"{d.size / 1e6:.1f}" if d.size else "", d.where] for d in found]
+    output.table(columns, rows, right=["MB"])
+
+
+@data.command()
+def prepare(name: Name = "mnist", as_json: AsJson = False) -> None:
+    """Fetch, check and prepare a dataset ahead of its first job."""
+    from zoo import preprocessing
+    from zoo.cli import output
+
+    with output.progress() as tell:
+        made = preprocessing.prepare_all(name, progress=tell)
+    if as_json:
+        output.json_out([{"dtype": m.dtype, "path": str(m.path), "bytes": m.size} for m in made])
+        return
+    for each in made:
+        output.out.print(f"{each.dtype}  {each.size / 1e6:.1f} MB  {each.path}", markup=False)
+
+
+@data.command()
+def show(
+    name: Name = "mnist",
+    split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    picture: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Save the images as a PNG file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the first ten images, their labels, and how many images each class has."""
+    from zoo import datasets, pictures
+    from zoo.cli import output
+    from zoo.errors import unknown
+
+    if split not in datasets.SPLITS:
+        raise unknown("split", split, datasets.SPLITS)
+    with output.progress() as tell:
+        raw = datasets.raw(name, tell)
+    images, labels = raw.splits[split]
+    counts = pictures.class_counts(labels, len(raw.class_names))
+    first = [raw.class_names[label] for label in labels[:FIRST]]
+    if picture:
+        pictures.save_png(images, picture)
+        output.note(f"Saved the first {len(first)} images of {raw.name} as {picture}.")
+    if as_json:
+        facts = {"dataset": raw.name, "split": split, "images": len(labels)}
+        by_name = dict(zip(raw.class_names, counts, strict=True))
+        output.json_out(facts | {"first_labels": first, "class_counts": by_name})
+        return
+    typer.echo(pictures.strip(images, output.out.width, output.in_colour(), captions=first))
+    output.out.print()
+    output.table(["class", "images"], list(zip(raw.class_names, counts, strict=True)), ["images"])
+    output.out.print(f"{len(labels)} images of 28 x 28 pixels, {raw.name} {split}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rich import box
@@ -13,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-out = Console(highlight=False, soft_wrap=True)
+# In a pipe a line is as long as it is; rich would cut it at 80.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 STYLES = {
@@ -52,15 +54,40 @@ def safe(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """A plain table; a cell may be a rich Text. In a pipe: as wide as it needs to be."""
+    """A plain table, as wide as it needs to be in a pipe; a cell may be a rich Text."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        justify = "right" if column in right else "left"
-        shown.add_column(column, justify=justify, overflow="fold", no_wrap=column != columns[-1])
+        shown.add_column(
+            column,
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column != columns[-1],
+            min_width=len(column),
+        )
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else Text(safe(str(cell))) for cell in row))
-    width = None if out.is_terminal else 10_000
-    out.print(shown, width=width, soft_wrap=False)
+    out.print(shown, soft_wrap=False)
+
+
+def in_colour() -> bool:
+    """Whether stdout takes colours: a terminal, and NO_COLOR is not set."""
+    return out.is_terminal and not out.no_color
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr for each (what, done, total) that is told."""
+    from rich.progress import Progress
+
+    with Progress(console=err, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(safe(what))
+            bars.update(tasks[what], completed=done, total=total or None)
+
+        yield tell
 
 
 def status(name: str) -> Text:

@@ -88,6 +88,8 @@ def _submit(
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
+    if chosen.is_embedded:
+        _fetch(specs[0].dataset)
     done = submit.submit(db, chosen, specs, group_kind=kind, pool=pool, tags=tags)
     if done.note:
         output.note(done.note)
@@ -95,6 +97,17 @@ def _submit(
         _detached(db, done, as_json)
     else:
         _attached(db, chosen, done, as_json)
+
+
+def _fetch(dataset: str) -> None:
+    """Have the data here before the job is there: a download shows its progress, or its failure."""
+    from zoo import datasets
+
+    if not datasets.is_cached(dataset):
+        from zoo.cli import output
+
+        with output.progress() as tell:
+            datasets.raw(dataset, tell)
 
 
 def _detached(db: Database, done: Submitted, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, insert, select, update
 
 from zoo.jobs.database import Database, now
 from zoo.jobs.records import Job, to_job
@@ -245,7 +245,7 @@ def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
     return moved
 
 
-def _after_loss(row: Mapping[str, Any], backoff: float) -> tuple[str, dict[str, Any]]:
+def _after_loss(row: RowMapping, backoff: float) -> tuple[str, dict[str, Any]]:
     values: dict[str, Any] = {"owner": None, "lease_until": None, "dispatched_at": 0}
     if row["cancel_requested"]:
         return "cancelled", values | {"status": "cancelled", "finished_at": now()}

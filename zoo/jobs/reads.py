@@ -104,9 +104,9 @@ def counts(db: Database) -> dict[str, int]:
     """How many jobs there are of each status."""
     with db.read() as connection:
         rows = connection.execute(
-            select(job.c.status, func.count().label("count")).group_by(job.c.status)
+            select(job.c.status, func.count().label("n")).group_by(job.c.status)
         )
-        return {row.status: row.count for row in rows}
+        return {row.status: row.n for row in rows}
 
 
 def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import RowMapping
+
 from zoo.jobs.tables import TERMINAL
 
 
@@ -152,7 +154,7 @@ class Worker:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def to_job(row: Mapping[str, Any]) -> Job:
+def to_job(row: RowMapping) -> Job:
     """Read a row of the job table."""
     return Job(
         group=row["group_id"],

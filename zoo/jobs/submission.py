@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -51,7 +52,7 @@ def add(
         "status": "queued",
         "spec_version": SPEC_VERSION,
     }
-    rows = [
+    rows: list[dict[str, Any]] = [
         shared
         | {"id": uuid.uuid4().hex, "kind": s.kind, "model": s.model, "dataset": s.dataset}
         | {"spec": s.dump()}

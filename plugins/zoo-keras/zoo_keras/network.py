@@ -23,7 +23,7 @@ REPORT_SECONDS = 0.3
 def load_keras() -> Any:
     """Import Keras on TensorFlow, without the notes that TensorFlow writes for its developers."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 
     return keras

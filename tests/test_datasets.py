@@ -1,0 +1,325 @@
+"""Datasets by name: resolved, checked, cached, and made again when the cache or the files change."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo import cache, datasets, idx, mnist, plugins
+from zoo.errors import DatasetError, UsageError
+
+GENERATOR = np.random.default_rng(3)
+IMAGES = GENERATOR.integers(0, 256, (40, 28, 28), dtype="uint8")
+LABELS = np.arange(40, dtype="uint8") % 4
+PLUGIN = """
+import zoo
+
+def load():
+    import numpy as np
+    with open({calls!r}, "a") as file:
+        file.write("x")
+    labels = np.arange(12) % 3
+    images = np.zeros((12, 28, 28), "uint8")
+    return {result}
+
+@zoo.hookimpl
+def register_datasets(register):
+    register(zoo.Dataset("blank", "Empty images", load, ("a", "b", "c"), version={version!r}))
+"""
+SOUND = "{'train': zoo.Images(images, labels), 'test': zoo.Images(images, labels)}"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No MNIST anywhere, no plugin but those of a test."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_PLUGINS", "blank")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
+    monkeypatch.delenv("ZOO_PLUGINS_DIR", raising=False)
+    monkeypatch.setattr(mnist, "MIRRORS", ())
+    plugins.catalogue.cache_clear()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def plugin(home: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Install the dataset `blank`, and return the file that counts its calls."""
+
+    def install(result: str = SOUND, version: str = "1") -> Path:
+        calls = tmp_path / "calls"
+        (home / "plugins").mkdir(parents=True, exist_ok=True)
+        source = PLUGIN.format(calls=str(calls), result=result, version=version)
+        (home / "plugins" / "blank.py").write_text(source)
+        plugins.catalogue.cache_clear()
+        return calls
+
+    return install
+
+
+def write_idx(folder: Path, *arrays: np.ndarray, gzipped: bool = False) -> Path:
+    folder.mkdir(exist_ok=True)
+    for (part, ndim), array in zip(idx.PARTS.items(), arrays or sound(), strict=True):
+        content = idx.header(array.shape) + array.tobytes()
+        name = f"{part}-idx{ndim}-ubyte" + ".gz" * gzipped
+        (folder / name).write_bytes(gzip.compress(content) if gzipped else content)
+    return folder
+
+
+def write_npz(path: Path, **others: np.ndarray) -> Path:
+    arrays = dict(zip(("x_train", "y_train", "x_test", "y_test"), sound(), strict=True))
+    np.savez(path, **(arrays | others))
+    return path
+
+
+def sound() -> tuple[np.ndarray, ...]:
+    return IMAGES, LABELS, IMAGES[:10], LABELS[:10]
+
+
+def files(home: Path) -> list[Path]:
+    """Everything in the cache but the locks."""
+    return [p for p in (home / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"]
+
+
+def test_a_path_becomes_absolute_and_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_idx(tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    assert datasets.resolve("idx:mine/../mine/") == f"idx:{tmp_path}/mine"
+    assert datasets.resolve(f"idx:{tmp_path}/mine") == f"idx:{tmp_path}/mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mnits", "Did you mean 'mnist'"),
+        ("", "No dataset is called"),
+        ("csv:here", "No dataset is called"),
+        ("idx:", "'idx:' needs a path"),
+        ("npz:a\0b", "'npz:' needs a path"),
+        ("npz:a\nb", "'npz:' needs a path"),
+        ("idx:/no/such/folder", "no idx dataset at /no/such/folder"),
+        ("npz:/dev/zero", "no npz dataset at /dev/zero"),
+        ("npz:/" + "x" * 5000, "no npz dataset"),
+        ("idx:/" + "x" * 5000, "no idx dataset"),
+    ],
+)
+def test_a_wrong_name_is_a_usage_error(name: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        datasets.resolve(name)
+
+
+def test_idx_plain_and_gzipped_and_npz_give_the_same_dataset(tmp_path: Path) -> None:
+    names = [
+        f"idx:{write_idx(tmp_path / 'plain')}",
+        f"idx:{write_idx(tmp_path / 'gz', gzipped=True)}",
+        f"npz:{write_npz(tmp_path / 'mine.npz')}",
+    ]
+    found = [datasets.raw(name) for name in names]
+    assert len({each.fingerprint for each in found}) == 1
+    for each in found:
+        images, labels = each.splits["train"]
+        assert np.array_equal(images, IMAGES)
+        assert labels.dtype == np.int64
+        assert np.array_equal(labels, LABELS)
+        assert each.class_names == ("0", "1", "2", "3")
+
+
+def test_what_the_cache_gives_cannot_be_written(tmp_path: Path) -> None:
+    found = datasets.raw(f"idx:{write_idx(tmp_path / 'mine')}")
+    with pytest.raises(ValueError, match="read-only"):
+        found.splits["train"].images[0] = 0
+
+
+def test_a_plugin_is_asked_once_per_version(plugin: Callable[..., Path]) -> None:
+    calls = plugin()
+    first, again = datasets.raw("blank"), datasets.raw("blank")
+    assert first.class_names == ("a", "b", "c")
+    assert (first.fingerprint, calls.read_text()) == (again.fingerprint, "x")
+    plugin(version="2")
+    datasets.raw("blank")
+    assert calls.read_text() == "xx"
+
+
+def test_a_changed_file_is_read_again_even_with_its_old_size_and_time(tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "mine")
+    before = datasets.raw(f"idx:{folder}")
+    file = folder / "train-images-idx3-ubyte"
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    write_idx(folder, 255 - IMAGES, *sound()[1:])
+    os.utime(file, ns=times)
+    after = datasets.raw(f"idx:{folder}")
+    assert np.array_equal(after.splits["train"].images, 255 - IMAGES)
+    assert after.fingerprint != before.fingerprint
+    # What a running job has mapped stays as it was.
+    assert np.array_equal(before.splits["train"].images, IMAGES)
+
+
+def test_superseded_contents_leave_the_cache_after_a_while(home: Path, tmp_path: Path) -> None:
+    folder = write_idx(tmp_path / "mine")
+    datasets.raw(f"idx:{folder}")
+    (old,) = (p for p in (home / "cache" / "raw").glob("*/*") if p.is_dir())
+    os.utime(old, (0, 0))
+    write_idx(folder, 255 - IMAGES, *sound()[1:])
+    datasets.raw(f"idx:{folder}")
+    assert not old.exists()
+    assert len(files(home)) == 5
+
+
+@pytest.mark.parametrize("file", ["train-images.npy", "test-labels.npy", "meta.json"])
+@pytest.mark.parametrize("harm", ["removed", "cut", "emptied", "replaced", "a folder"])
+def test_a_damaged_cache_is_made_again(home: Path, tmp_path: Path, file: str, harm: str) -> None:
+    name = f"idx:{write_idx(tmp_path / 'mine')}"
+    before = datasets.raw(name)
+    (path,) = (each for each in files(home) if each.name == file)
+    content = path.read_bytes()
+    path.unlink()
+    if harm == "cut":
+        path.write_bytes(content[:-1])
+    elif harm == "emptied":
+        path.write_bytes(b"")
+    elif harm == "replaced":
+        np.save(path.open("wb"), np.zeros((2, 2)))
+    elif harm == "a folder":
+        path.mkdir()
+    after = datasets.raw(name)
+    assert after.fingerprint == before.fingerprint
+    assert np.array_equal(after.splits["train"].images, IMAGES)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": 5}, {"counts": {}}, {"name": "x"}, {"v": [1]}])
+def test_a_meta_file_that_says_something_else_is_made_again(
+    home: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    name = f"idx:{write_idx(tmp_path / 'mine')}"
+    before = datasets.raw(name)
+    (path,) = (each for each in files(home) if each.name == "meta.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    assert datasets.raw(name).fingerprint == before.fingerprint
+
+
+ODD: dict[str, tuple[dict[str, np.ndarray], str]] = {
+    "counts": ({"y_train": LABELS[:-1]}, "40 train images and 39 labels"),
+    "one class": ({"y_train": LABELS * 0}, "of one class"),
+    "size": ({"x_test": IMAGES[:10, 1:]}, r"test images are uint8 \(10, 27, 28\)"),
+    "flat": ({"x_test": IMAGES[:10].reshape(10, 784)}, r"\(10, 784\)"),
+    "scaled pixels": ({"x_train": IMAGES / 255.0}, "train images are float64"),
+    "no images": ({"x_test": IMAGES[:0], "y_test": LABELS[:0]}, "0 test images"),
+    "real labels": ({"y_test": LABELS[:10] / 2}, "test labels are float64"),
+    "one-hot labels": (
+        {"y_train": np.eye(4, dtype="uint8")[LABELS]},
+        r"labels are uint8 \(40, 4\)",
+    ),
+    "negative labels": ({"y_train": LABELS.astype("int64") - 1}, "not all from 0 to 255"),
+    "large labels": ({"y_train": LABELS.astype("uint64") + 2**63}, "not all from 0 to 255"),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_a_dataset_of_another_form_is_refused_and_leaves_nothing(
+    home: Path, tmp_path: Path, case: str
+) -> None:
+    others, words = ODD[case]
+    path = write_npz(tmp_path / "mine.npz", **others)
+    with pytest.raises(DatasetError, match=words) as caught:
+        datasets.raw(f"npz:{path}")
+    assert caught.value.exit_code == 1
+    assert files(home) == []
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        ("1 / 0", "The plugin of the dataset 'blank' failed: ZeroDivisionError"),
+        ("None", "cannot be used"),
+        ("{'train': (images, labels)}", "no split 'test'"),
+        ("{'train': (images, labels), 'test': images}", "cannot be used"),
+        ("{'train': (images, labels + 1), 'test': (images, labels)}", "3 class names"),
+    ],
+)
+def test_what_a_plugin_returns_is_checked(
+    plugin: Callable[..., Path], home: Path, result: str, words: str
+) -> None:
+    plugin(result)
+    with pytest.raises(DatasetError, match=words):
+        datasets.raw("blank")
+    assert files(home) == []
+
+
+def test_a_cache_that_cannot_be_written_is_named(home: Path, tmp_path: Path) -> None:
+    home.mkdir()
+    (home / "cache").write_text("a file where a folder should be")
+    with pytest.raises(DatasetError, match=f"{home}/cache/raw/.* cannot be made: ") as caught:
+        datasets.raw(f"idx:{write_idx(tmp_path / 'mine')}")
+    assert "ZOO_HOME" in caught.value.hint
+
+
+def test_a_disk_that_fills_up_is_named_and_nothing_is_left(home: Path, tmp_path: Path) -> None:
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    name = f"idx:{write_idx(tmp_path / 'mine')}"
+    program = f"""
+from zoo import datasets, errors
+try:
+    datasets.raw({name!r})
+except errors.DatasetError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, preexec_fn=little_room
+    )
+    assert f"{home}/cache/raw/" in done.stdout, done.stderr
+    assert "cannot be made: File too large." in done.stdout
+    assert files(home) == []
+    assert not [p for p in (home / "cache").rglob("tmp-*")]
+
+
+def test_the_loser_of_a_race_takes_what_the_winner_made(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+
+    def load(where: Path) -> str | None:
+        return (where / "by").read_text() if (where / "by").exists() else None
+
+    def fill(where: Path) -> None:
+        (where / "by").write_text("loser")
+        folder.mkdir()
+        (folder / "by").write_text("winner")
+
+    assert cache.get(folder, load, fill) == "winner"
+    assert not list(tmp_path.glob("tmp-*"))
+
+
+def test_what_is_always_damaged_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="damaged again"):
+        cache.get(tmp_path / "made", lambda _: None, lambda _: None)
+
+
+def test_the_listing_says_what_is_here_and_reads_nothing(
+    plugin: Callable[..., Path], tmp_path: Path
+) -> None:
+    calls = plugin()
+    before = {each.name: each for each in datasets.listing()}
+    assert list(before) == ["mnist", "blank"]
+    assert before["mnist"].where == "to be downloaded"
+    assert not before["blank"].cached
+    assert not calls.exists()
+    name = f"idx:{write_idx(tmp_path / 'mine')}"
+    datasets.raw("blank")
+    datasets.raw(name)
+    after = {each.name: each for each in datasets.listing()}
+    assert list(after) == ["mnist", "blank", name]
+    assert after["blank"].cached
+    assert after["blank"].size > 2 * 12 * 28 * 28
+    assert after[name].where == str(tmp_path / "mine")

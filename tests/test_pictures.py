@@ -1,0 +1,77 @@
+"""Images for people: a strip in the terminal, a row in a png, counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo import pictures
+from zoo.errors import DatasetError
+
+BLANK = np.zeros((12, 28, 28), "uint8")
+FULL = BLANK + np.uint8(255)
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(5, 10), (14, 10), (80, 2), (148, 2), (149, 1)])
+def test_the_strip_wraps_to_the_terminal(columns: int, rows: int) -> None:
+    lines = pictures.strip(FULL, columns, color=False).split("\n")
+    assert len(lines) == 7 * rows
+    assert max(map(len, lines)) <= max(columns, 14)
+
+
+def test_ink_is_drawn_where_it_is() -> None:
+    images = BLANK[:2].copy()
+    images[0, :2, :2] = 255
+    images[0, 2:4, 2:4] = 255
+    images[1, :4, -2:] = 255
+    first = pictures.strip(images, 80, color=False).split("\n")[0]
+    assert first == "▀▄" + " " * 12 + " " + " " * 13 + "█"
+
+
+def test_without_color_there_is_no_escape_and_with_it_every_line_ends_plain() -> None:
+    assert "\x1b" not in pictures.strip(FULL, 80, color=False)
+    for line in pictures.strip(FULL, 80, color=True).split("\n"):
+        assert line.endswith("\x1b[0m")
+        assert "38;2;255;255;255" in line
+
+
+def test_captions_stand_under_their_images() -> None:
+    lines = pictures.strip(BLANK, 29, color=False, captions=[str(n) for n in range(10)]).split("\n")
+    assert len(lines) == 5 * 8
+    assert lines[7].split() == ["0", "1"]
+    assert lines[-1].split() == ["8", "9"]
+
+
+def test_fewer_images_and_captions_are_enough() -> None:
+    assert len(pictures.strip(BLANK[:3], 80, False, ["a", "b", "c"]).split("\n")) == 8
+    assert pictures.strip(BLANK[:0], 80, False) == ""
+
+
+def test_the_png_shows_ten_images_dark_on_white(tmp_path: Path) -> None:
+    images = BLANK.copy()
+    images[9, 14, 14] = 255
+    pictures.save_png(images, tmp_path / "first.png")
+    with Image.open(tmp_path / "first.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (10 * (28 * 4 + 8), 28 * 4 + 16)
+        pixels = np.asarray(picture)
+    dark = np.argwhere(pixels == 0)
+    assert len(dark) == 16
+    assert dark[0].tolist() == [8 + 14 * 4, 9 * 120 + 4 + 14 * 4]
+    assert [file.name for file in tmp_path.iterdir()] == ["first.png"]
+
+
+def test_a_png_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no/first.png cannot be written: No such file"):
+        pictures.save_png(FULL, tmp_path / "no" / "first.png")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DatasetError, match="folder cannot be written"):
+        pictures.save_png(FULL, tmp_path / "folder")
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+def test_classes_without_an_image_are_counted_too() -> None:
+    assert pictures.class_counts(np.array([0, 2, 2]), 4) == [1, 0, 2, 0]
