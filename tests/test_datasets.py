@@ -1,4 +1,4 @@
-"""Datasets by name: resolved, checked, cached, and made again when the cache or the files change."""
+"""Datasets by name: resolved, checked, cached, made again when the cache or the files change."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_changed_file_is_read_again_even_with_its_old_size_and_time(tmp_path: 
     before = datasets.raw(f"idx:{folder}")
     file = folder / "train-images-idx3-ubyte"
     times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
-    write_idx(folder, 255 - IMAGES, *sound()[1:])
+    file.write_bytes(idx.header(IMAGES.shape) + (255 - IMAGES).tobytes())
     os.utime(file, ns=times)
     after = datasets.raw(f"idx:{folder}")
     assert np.array_equal(after.splits["train"].images, 255 - IMAGES)
@@ -198,15 +198,17 @@ def test_a_damaged_cache_is_made_again(home: Path, tmp_path: Path, file: str, ha
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("change", [{"fingerprint": 5}, {"counts": {}}, {"name": "x"}, {"v": [1]}])
+@pytest.mark.parametrize("change", [{"fingerprint": 5}, {"counts": {}}, {"name": "x"}])
 def test_a_meta_file_that_says_something_else_is_made_again(
     home: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
     name = f"idx:{write_idx(tmp_path / 'mine')}"
     before = datasets.raw(name)
     (path,) = (each for each in files(home) if each.name == "meta.json")
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    written = path.read_text()
+    path.write_text(json.dumps(json.loads(written) | change))
     assert datasets.raw(name).fingerprint == before.fingerprint
+    assert path.read_text() == written
 
 
 ODD: dict[str, tuple[dict[str, np.ndarray], str]] = {
@@ -283,7 +285,7 @@ except errors.DatasetError as error:
     assert f"{home}/cache/raw/" in done.stdout, done.stderr
     assert "cannot be made: File too large." in done.stdout
     assert files(home) == []
-    assert not [p for p in (home / "cache").rglob("tmp-*")]
+    assert not list((home / "cache").rglob("tmp-*"))
 
 
 def test_the_loser_of_a_race_takes_what_the_winner_made(tmp_path: Path) -> None:

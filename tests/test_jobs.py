@@ -17,23 +17,30 @@ DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
 
 
 def spec(model: str = "logistic", **changes: object) -> JobSpec:
-    return JobSpec(kind="train", model=model, params={}, dataset="digits").model_copy(update=changes)
+    return JobSpec(kind="train", model=model, params={}, dataset="digits").model_copy(
+        update=changes
+    )
 
 
 def add(db: Database, *models: str, **options: object) -> list[str]:
     return jobs.add(db, [spec(model) for model in models or ["logistic"]], **options)[0]
 
 
-def claim(db: Database, *models: str, lease: float = 60, pool: str = "default") -> tuple[Claim, Job]:
-    known = {model: "plugin 1" for model in models or ["logistic"]}
-    found = jobs.claim(db, pool=pool, models=known, worker="w1", lease=lease)
+def claim(
+    db: Database, *models: str, lease: float = 60, pool: str = "default"
+) -> tuple[Claim, Job]:
+    known = dict.fromkeys(models or ["logistic"], "plugin 1")
+    found = jobs.claim(db, pool=pool, models=known, datasets=["digits"], worker="w1", lease=lease)
     assert found is not None
     return found
 
 
 def nothing_to_claim(db: Database, *models: str) -> bool:
     known = dict.fromkeys(models or ["logistic"], "p")
-    return jobs.claim(db, pool="default", models=known, worker="w2", lease=60) is None
+    return (
+        jobs.claim(db, pool="default", models=known, datasets=["digits"], worker="w2", lease=60)
+        is None
+    )
 
 
 def test_a_job_that_was_added_is_queued_with_its_whole_spec(db: Database) -> None:
@@ -69,6 +76,12 @@ def test_a_worker_claims_only_models_and_pools_of_its_own(db: Database) -> None:
     assert claim(db, "logistic", pool="gpu")[1].pool == "gpu"
 
 
+def test_a_worker_claims_no_job_on_a_dataset_that_it_lacks(db: Database) -> None:
+    jobs.add(db, [spec(dataset="mine"), spec(dataset="npz:/some/file.npz")])
+    assert claim(db)[1].dataset == "npz:/some/file.npz"
+    assert nothing_to_claim(db)
+
+
 def test_twenty_workers_at_once_claim_each_job_once(db: Database) -> None:
     ids = add(db, *["logistic"] * 20)
     with ThreadPoolExecutor(8) as threads:
@@ -85,7 +98,11 @@ def test_a_finished_job_keeps_metrics_and_artifact_and_never_changes_again(db: D
     assert not jobs.release(db, held, reason="late")
     assert jobs.cancel(db, job_id) is None
     found = jobs.get(db, job_id)
-    assert (found.status, found.metrics, found.artifact) == ("succeeded", {"accuracy": 0.5}, "where/1")
+    assert (found.status, found.metrics, found.artifact) == (
+        "succeeded",
+        {"accuracy": 0.5},
+        "where/1",
+    )
     assert found.finished_at is not None and found.owner is None
 
 

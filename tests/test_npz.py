@@ -60,10 +60,13 @@ def with_method(method: int) -> bytes:
     return file.getvalue()
 
 
-def promising(size: int) -> bytes:
+def promising(size: int, packed_size: int | None = None) -> bytes:
+    """An npz file whose directory claims these sizes for the first array."""
     content = bytearray(packed())
-    at = content.index(b"PK\x01\x02") + 24
-    content[at : at + 4] = struct.pack("<I", size)
+    at = content.index(b"PK\x01\x02") + 20
+    if packed_size is not None:
+        content[at : at + 4] = struct.pack("<I", packed_size)
+    content[at + 4 : at + 8] = struct.pack("<I", size)
     return bytes(content)
 
 
@@ -94,6 +97,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "lzma": (lambda: with_method(zipfile.ZIP_LZMA), "packed in a way"),
     "too large": (lambda: promising(2**32 - 2), "take more than"),
     "bomb": (lambda: promising(2**30), "promises more than it can hold"),
+    "packed bomb": (lambda: promising(2**30, 2**29), "more than the file holds"),
     "cut array": (lambda: packed(x_train=npy(IMAGES)[:-1]), "promises 2480 bytes and takes 2479"),
 }
 

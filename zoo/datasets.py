@@ -139,9 +139,7 @@ def _folder(name: str) -> Path:
         files = [Path(path)] if form == "npz" else list(idx.find(Path(path)).values())
         state = [_stamp(file) for file in files]
     else:
-        state = [
-            MNIST.version if name == MNIST.name else plugins.catalogue().datasets[name].version
-        ]
+        state = [_dataset(name).version]
     return settings.load().cache / "raw" / key(name) / _short_hash(json.dumps(state))
 
 

@@ -15,7 +15,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from zoo.errors import DatasetError, reason
 from zoo.model import Images
@@ -100,7 +100,7 @@ def splits(
     return {"train": Images(train_images, train_labels), "test": Images(test_images, test_labels)}
 
 
-def read(stream: BinaryIO, ndim: int, name: str) -> Array:
+def read(stream: io.BufferedIOBase, ndim: int, name: str) -> Array:
     """Read one array, uint8 of `ndim` dimensions, from a seekable stream, gzipped or not.
 
     Raises DatasetError, which calls the stream `name`, for anything but one sound IDX file.
@@ -127,7 +127,7 @@ def _read_file(path: Path, ndim: int) -> Array:
         return read(stream, ndim, str(path))
 
 
-def _parse(stream: BinaryIO | gzip.GzipFile, ndim: int, limit: int) -> Array:
+def _parse(stream: io.BufferedIOBase, ndim: int, limit: int) -> Array:
     import numpy as np
 
     shape = _parse_header(stream, ndim)
@@ -136,7 +136,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, ndim: int, limit: int) -> Array:
     if total > min(limit, MAX_BYTES):
         raise ValueError(f"its header promises {total} bytes, more than it can hold")
     array = np.empty(total, np.uint8)
-    view = memoryview(array)
+    view = array.data
     done = 0
     while done < total:
         count = stream.readinto(view[done : done + CHUNK])
@@ -149,7 +149,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, ndim: int, limit: int) -> Array:
     return array.reshape(shape)
 
 
-def _parse_header(stream: BinaryIO | gzip.GzipFile, ndim: int) -> tuple[int, ...]:
+def _parse_header(stream: io.BufferedIOBase, ndim: int) -> tuple[int, ...]:
     head = stream.read(4)
     if len(head) < 4 or head[:2] != b"\0\0":
         raise ValueError("it does not begin as one")

@@ -75,7 +75,7 @@ def measure(labels: Array, predictions: Predictions, class_names: Sequence[str])
             name: {"precision": precision, "recall": recall, "f1": f1, "support": support}
             for name, precision, recall, f1, support in columns
         },
-        "confusion": metrics.confusion_matrix(labels, predicted, labels=known).tolist(),
+        "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=known).tolist(),
         "n_images": len(labels),
         "predict_us_per_image": predictions.seconds / len(labels) * 1e6,
     }

@@ -46,7 +46,8 @@ def _test(job: Job) -> dict[str, Any]:
 
 def _cross_validation(group: Group) -> dict[str, Any]:
     params = group.jobs[0].spec["params"]
-    return {"group": group.id, "params": params} | group.metrics()["accuracy"]
+    accuracy: dict[str, Any] = group.metrics()["accuracy"]
+    return {"group": group.id, "params": params} | accuracy
 
 
 def _order(row: dict[str, Any]) -> tuple[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING
 
 from zoo import idx
 from zoo.errors import DatasetError, reason
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-ENCRYPTED = 0x1
 
 
 def load(path: Path) -> dict[str, Images]:
@@ -59,8 +58,6 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 def _check_member(info: zipfile.ZipInfo) -> None:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{info.filename} is packed in a way that npz files are not")
-    if info.flag_bits & ENCRYPTED:
-        raise ValueError(f"{info.filename} is encrypted")
     if info.file_size > max(info.compress_size, 1) * idx.MAX_RATIO:
         raise ValueError(f"{info.filename} promises more than it can hold")
 
@@ -79,7 +76,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
         return array
 
 
-def _promised(stream: BinaryIO | zipfile.ZipExtFile) -> int:
+def _promised(stream: IO[bytes]) -> int:
     """The length of a whole .npy file, by its header."""
     import numpy as np
 

@@ -95,17 +95,6 @@ def cards() -> list[dict[str, Any]]:
     ]
 
 
-def add_commands(app: Any) -> None:
-    """Let the entry points of the group `zoo.commands` add commands to the Typer app."""
-    manager = pluggy.PluginManager("zoo")
-    manager.add_hookspecs(hookspecs)
-    for entry in entry_points(group="zoo.commands"):
-        # A broken command plugin must not take the terminal with it; `zoo plugins` names it.
-        with contextlib.suppress(Exception), contextlib.redirect_stdout(sys.stderr):
-            manager.register(entry.load(), entry.name)
-    manager.hook.register_commands(app=app)
-
-
 def _candidates() -> Iterator[tuple[Plugin, Callable[[], ModuleType]]]:
     chosen = settings.load()
     wanted = None if chosen.plugins is None else set(chosen.plugins.replace(",", " ").split())

@@ -100,7 +100,7 @@ def _scaled(raw: Raw, dtype: Dtype, progress: Progress | None) -> dict[str, Arra
 def _scale(images: Array, dtype: Dtype, what: str, progress: Progress | None) -> Iterator[Array]:
     for start in range(0, len(images), CHUNK):
         # Divided in float64 and only then rounded, as Keras rounds what it is given as x / 255.0.
-        yield (images[start : start + CHUNK] / WHITE).astype(dtype)
+        yield (images[start : start + CHUNK] / WHITE).astype(dtype, copy=False)
         if progress:
             progress(what, min(start + CHUNK, len(images)), len(images))
 

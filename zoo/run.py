@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import platform
@@ -197,22 +198,25 @@ def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
         dataset=spec.dataset,
         fingerprint=data.fingerprint,
         fold=spec.fold,
-        versions=_versions(plugins.catalogue().owners[spec.model].distribution),
+        versions=_versions(plugins.catalogue().owners[spec.model]),
     )
 
 
-def _versions(distribution: str) -> dict[str, str]:
-    """Versions of Python, Zoo, the plugin's distribution and what that one requires."""
-    required = (metadata.requires(distribution) or []) if distribution else []
-    names = {"mnist-zoo", "numpy", "scikit-learn", distribution}
-    names |= {re.split(r"[^\w.-]", line)[0] for line in required if "extra ==" not in line}
-    found = {"python": platform.python_version()}
-    for name in sorted(names - {""}):
-        try:
+def _versions(plugin: plugins.Plugin) -> dict[str, str]:
+    """Versions of Python, Zoo, the plugin and what it requires."""
+    found = {"python": platform.python_version(), plugin.distribution: plugin.version}
+    for name in ("mnist-zoo", "numpy", "scikit-learn", *_required(plugin.distribution)):
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return found
+
+
+def _required(distribution: str) -> list[str]:
+    try:
+        lines = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:  # a one-file plugin
+        return []
+    return [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
 
 
 def _seed(seed: int) -> None:

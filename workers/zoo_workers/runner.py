@@ -45,11 +45,12 @@ def _end_with_the_worker() -> None:
 
 
 def _catalogue() -> dict[str, Any]:
-    from zoo import plugins
+    from zoo import datasets, plugins
 
     with contextlib.redirect_stdout(sys.stderr):
         broken = {p.name: p.error for p in plugins.catalogue().plugins if p.error}
-        return {"models": plugins.cards(), "broken": broken}
+        known = [each.name for each in datasets.listing()]
+        return {"models": plugins.cards(), "datasets": known, "broken": broken}
 
 
 def _run(folder: Path, order: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Supervisor:
         self.pool = pool
         self.models: dict[str, str] = {}
         """Every model that this worker can load, with its plugin's label."""
+        self.datasets: list[str] = []
         self.drain_by: float | None = None
         """Set once the worker is to end: running jobs are given back at that time."""
         self.last_job = time.monotonic()
@@ -56,6 +57,7 @@ class Supervisor:
             self.db,
             pool=self.pool,
             models=self.models,
+            datasets=self.datasets,
             worker=self.name,
             lease=self.settings.lease_seconds,
         )

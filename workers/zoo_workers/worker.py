@@ -55,7 +55,10 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     name = f"{socket.gethostname()}-{os.getpid()}"
     supervisor = Supervisor(db, settings, runners, name, plan.pool)
     try:
-        cards = _cards(runners, plan.models)
+        with runners.borrow("") as runner:
+            answer = _ask(runner)
+        cards = _cards(answer, plan.models)
+        supervisor.datasets = answer["datasets"]
         supervisor.models = {card["name"]: card["plugin"] for card in cards}
         _serve(supervisor, plan, cards, place)
     finally:
@@ -89,10 +92,7 @@ def _share_the_cores(slots: int) -> None:
         os.environ.setdefault(name, share)
 
 
-def _cards(runners: Runners, patterns: Sequence[str]) -> list[dict[str, Any]]:
-    """Ask a runner which models there are: this process imports no plugin."""
-    with runners.borrow("") as runner:
-        answer = _ask(runner)
+def _cards(answer: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, Any]]:
     for name, error in answer["broken"].items():
         logger.warning("the plugin %s is broken: %s", name, error)
     cards = [c for c in answer["models"] if any(fnmatch.fnmatch(c["name"], p) for p in patterns)]
@@ -106,6 +106,7 @@ def _cards(runners: Runners, patterns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _ask(runner: Runner) -> dict[str, Any]:
+    """Have a runner say which models and datasets there are: this process imports no plugin."""
     runner.order({"do": "catalogue"})
     answer = runner.answer(CATALOGUE_SECONDS)
     if answer is None:

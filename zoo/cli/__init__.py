@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
+from importlib.metadata import entry_points
 
+import pluggy
 import typer
-from click.exceptions import Abort, ClickException
 
-from zoo import __version__, plugins
+from zoo import __version__, hookspecs
 from zoo.cli import data, jobs, machine, models, results, train
 from zoo.errors import ZooError
 
@@ -34,23 +35,27 @@ for room in (train, jobs, results, models, data, machine):
     room.add_to(app)
 
 
+def _add_plugins_commands() -> None:
+    """Let entry points of the group `zoo.commands` add theirs.
+
+    A group of its own: `zoo --help` would else wait for every model's params.
+    """
+    manager = pluggy.PluginManager("zoo")
+    manager.add_hookspecs(hookspecs)
+    for entry in entry_points(group="zoo.commands"):
+        # A broken one must not take the terminal with it.
+        with contextlib.suppress(Exception), contextlib.redirect_stdout(sys.stderr):
+            manager.register(entry.load(), entry.name)
+    manager.hook.register_commands(app=app)
+
+
 def main() -> None:
     """Run the command line; an error is one sentence and what to do next, never a traceback."""
-    plugins.add_commands(app)
+    _add_plugins_commands()
     try:
-        code = app(standalone_mode=False)
+        app()
     except ZooError as error:
         from zoo.cli import output
 
         output.error(error.message, error.hint)
-        code = error.exit_code
-    except ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (Abort, KeyboardInterrupt):
-        code = 130
-    except BrokenPipeError:
-        # `zoo jobs | head`: nobody reads on, and flushing at exit must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(error.exit_code)

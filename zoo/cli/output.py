@@ -79,8 +79,8 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on stderr for each (what, done, total) that is told."""
     from rich.progress import Progress
 
-    with Progress(console=err, transient=True) as bars:
-        tasks: dict[str, Any] = {}
+    tasks: dict[str, Any] = {}
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
 
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, insert, select, update
+from sqlalchemy import Connection, RowMapping, Table, insert, or_, select, update
 
 from zoo.jobs.database import Database, now
 from zoo.jobs.records import Job, to_job
@@ -61,16 +61,25 @@ NOTHING_NEW = News()
 
 
 def claim(
-    db: Database, *, pool: str, models: Mapping[str, str], worker: str, lease: float
+    db: Database,
+    *,
+    pool: str,
+    models: Mapping[str, str],
+    datasets: Sequence[str],
+    worker: str,
+    lease: float,
 ) -> tuple[Claim, Job] | None:
-    """Take the most urgent job (priority, then age) of the pool that one of `models` can run.
+    """Take the most urgent job (priority, then age) of the pool that this worker can run.
 
-    `models` maps each name to the plugin's label. The same statement sets the lease, in seconds.
+    It can if it has the model, of `models` (name to plugin label), and the dataset: one of
+    `datasets`, or files that every worker reads (`idx:...`, `npz:...`). The same statement
+    sets the lease, in seconds.
     """
     owner = uuid.uuid4().hex
     best = (
         select(job.c.seq)
         .where(job.c.status == "queued", job.c.pool == pool, job.c.model.in_(list(models)))
+        .where(or_(job.c.dataset.in_(list(datasets)), job.c.dataset.like("%:%")))
         .where(job.c.not_before <= now(), job.c.spec_version <= SPEC_VERSION)
         .where(job.c.cancel_requested == 0, job.c.attempt < job.c.max_attempts)
         .order_by(job.c.priority.desc(), job.c.seq)

@@ -147,10 +147,11 @@ class Logistic(zoo.Model):
         return float((self.predict(x) == y).mean())
 
     def _check_rows(self, folder: Path, coef: Array, intercept: Array, classes: Array) -> None:
+        found = classes.tolist()
         # Two classes share one row: it separates the second from the first.
-        rows = len(classes) if len(classes) > 2 else 1
-        ordered = sorted({int(c) for c in classes} & set(range(self.n_classes)))
-        if not len(coef) == len(intercept) == rows or ordered != classes.tolist():
+        rows = len(found) if len(found) > 2 else 1
+        known = sorted(set(found) & set(range(self.n_classes)))
+        if len(found) < 2 or found != known or not len(coef) == len(intercept) == rows:
             raise ArtifactError(
                 f"The weights in {folder} are not those of {self.n_classes} classes.",
                 "Train the model again.",

@@ -1,0 +1,80 @@
+"""What tests share: the real command line with a home of its own, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from zoo import embedded, jobs, settings
+from zoo.jobs import Database
+
+FAST = {
+    "ZOO_BEAT_SECONDS": "0.3",
+    "ZOO_LEASE_SECONDS": "2",
+    "ZOO_REAP_SECONDS": "0.3",
+    "ZOO_RESEND_SECONDS": "1",
+    "ZOO_BACKOFF_SECONDS": "0.1",
+    "ZOO_DRAIN_SECONDS": "1",
+}
+"""The times of a worker in tests: a lost job is noticed after two seconds, not sixty."""
+
+
+class Zoo:
+    """The real `zoo` command with a home of its own."""
+
+    def __init__(self, home: Path, **env: str) -> None:
+        self.home = home
+        self.env = os.environ | FAST | {"ZOO_HOME": str(home), "COLUMNS": "200"} | env
+        self.settings = settings.load(self.env)
+
+    def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command and leave it running."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "zoo", *args],
+            env=self.env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def run(
+        self, *args: str, code: int = 0, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, and see that it ends with this exit code."""
+        done = subprocess.run(
+            [sys.executable, "-m", "zoo", *args],
+            env=self.env,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+        )
+        assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *args: str, code: int = 0) -> Any:
+        """Run a command with --json and read what it prints."""
+        return json.loads(self.run(*args, "--json", code=code).stdout)
+
+    def database(self) -> Database:
+        return jobs.connect(self.settings.database)
+
+    def close(self) -> None:
+        embedded.down(self.settings, 10)
+
+
+def until(fact: Callable[[], Any], seconds: float = 30) -> Any:
+    """Wait until the fact holds and give its value; fail after a deadline."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = fact()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")

