@@ -66,7 +66,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence
         )
     for row in rows:
         shown.add_row(*(cell if isinstance(cell, Text) else Text(safe(str(cell))) for cell in row))
-    out.print(shown, soft_wrap=False)
+    if out.is_terminal:
+        out.print(shown, soft_wrap=False)
+        return
+    with out.capture() as drawn:
+        out.print(shown, soft_wrap=False)
+    for line in drawn.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def width() -> int:
+    """Columns to draw in: the terminal's, or 80."""
+    return out.width if out.is_terminal else 80
 
 
 def in_colour() -> bool:

@@ -62,7 +62,7 @@ class KerasModel(zoo.Model):
 
     def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
         keras = load_keras()
-        # Both, in this order: the same weights in a fresh process and in one that has run jobs.
+        # A warm process would keep the networks of its earlier jobs.
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.seed)
         self.network = self._build()
@@ -112,7 +112,7 @@ class KerasModel(zoo.Model):
         return optimizer
 
     def _variables(self) -> dict[str, Any]:
-        # Numbered: Keras's own names count the layers that a process has made.
+        # Numbered: each layer calls its own kernel and bias.
         return {f"{i:02d}-{value.name}": value for i, value in enumerate(self.network.weights)}
 
 
