@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -95,7 +96,7 @@ def test_a_finished_job_keeps_metrics_and_artifact_and_never_changes_again(db: D
     assert jobs.finish(db, held, DONE)
     assert not jobs.finish(db, held, Outcome("failed", error="late"))
     assert jobs.beat(db, held, lease=60) is None
-    assert not jobs.release(db, held, reason="late")
+    assert not jobs.release(db, held, code="drained", reason="late")
     assert jobs.cancel(db, job_id) is None
     found = jobs.get(db, job_id)
     assert (found.status, found.metrics, found.artifact) == (
@@ -165,9 +166,44 @@ def test_a_job_taken_back_waits_before_its_next_attempt(db: Database) -> None:
 def test_a_drained_attempt_is_given_back_and_attempt_never_falls(db: Database) -> None:
     (job_id,) = add(db, max_attempts=1)
     held, _ = claim(db)
-    assert jobs.release(db, held, reason="drain")
+    assert jobs.release(db, held, code="drained", reason="drain")
     found = claim(db)[1]
     assert (found.id, found.attempt, found.max_attempts) == (job_id, 2, 2)
+
+
+def test_a_job_that_is_given_back_after_its_cancel_was_requested_is_cancelled(db: Database) -> None:
+    (job_id,) = add(db)
+    held, _ = claim(db)
+    jobs.cancel(db, job_id)
+    assert jobs.release(db, held, code="drained", reason="drain")
+    assert jobs.get(db, job_id).status == "cancelled"
+
+
+def test_a_retry_is_a_new_job_with_the_same_spec_made_once(db: Database) -> None:
+    good, bad, queued = add(db, *["logistic"] * 3, tags=["t"])
+    jobs.finish(db, claim(db)[0], DONE)
+    jobs.finish(db, claim(db)[0], Outcome("failed", error_code="exception", error="no"))
+    (again,) = jobs.retry(db, [good, bad, queued])
+    found = jobs.get(db, again)
+    assert (found.retry_of, found.status, found.tags) == (bad, "queued", ["t"])
+    assert found.spec == jobs.get(db, bad).spec and jobs.get(db, bad).status == "failed"
+    assert jobs.retry(db, [bad]) == []
+    assert jobs.listing(db, statuses=["failed"], not_retried=True) == []
+
+
+def test_a_retry_takes_the_place_of_a_groups_failed_job(db: Database) -> None:
+    ids, group = jobs.add(db, [spec(), spec()], group_kind="cv")
+    jobs.finish(db, claim(db)[0], DONE)
+    jobs.finish(db, claim(db)[0], Outcome("failed"))
+    (again,) = jobs.retry(db, ids)
+    assert [job.id for job in jobs.get_group(db, group or "").jobs] == [ids[0], again]
+
+
+def test_a_thousand_jobs_are_retried_in_one_go(db: Database) -> None:
+    ids, _ = jobs.add(db, [spec()] * 1000)
+    with db.write() as connection:
+        connection.execute(text("UPDATE job SET status = 'lost', finished_at = 1"))
+    assert len(jobs.retry(db, ids)) == 1000
 
 
 def test_cancel_ends_a_queued_job_and_asks_for_a_running_one(db: Database) -> None:
@@ -301,6 +337,25 @@ def test_the_migrations_make_the_tables_that_the_code_knows(db: Database) -> Non
     with db.write() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     assert jobs.schema_version(db) == jobs.SCHEMA
+
+
+def test_a_database_of_the_first_migration_is_upgraded_with_its_rows(db: Database) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    (job_id,) = add(db)
+    held, _ = claim(db)
+    config = Config()
+    folder = Path(jobs.__file__).parent / "migrations"
+    config.set_main_option("script_location", str(folder))
+    with db.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "1")
+    assert jobs.schema_version(db) == 1
+    jobs.upgrade(db)
+    assert jobs.schema_version(db) == jobs.SCHEMA
+    assert jobs.finish(db, held, DONE)
+    assert [a["outcome"] for a in jobs.attempts(db, job_id)] == ["succeeded"]
 
 
 def test_a_teams_database_without_tables_asks_for_the_upgrade(postgresql: str) -> None:

@@ -242,3 +242,13 @@ def test_the_terminal_loads_no_framework(zoo: Zoo, command: list[str]) -> None:
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
     assert "typer" in loaded
     assert not loaded & {"tensorflow", "sklearn", "keras", "scipy", "numpy"}
+
+
+def test_the_model_of_the_readme_trains_as_written(zoo: Zoo) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    folder = zoo.home / "plugins"
+    folder.mkdir(parents=True)
+    (folder / "nearest_mean.py").write_text(readme.split("```python\n")[1].split("```")[0])
+    job = train(zoo, "nearest-mean")
+    assert job["metrics"]["accuracy"] > 0.85
+    assert zoo.json("evaluate", job["id"])["metrics"]["accuracy"] == job["metrics"]["accuracy"]

@@ -138,6 +138,40 @@ def test_a_job_past_its_time_limit_is_ended_and_called_timed_out(tricks: Zoo) ->
     assert not list((tricks.home / "work").iterdir())
 
 
+def test_a_job_that_eats_memory_is_ended_at_its_limit_and_harms_no_other(
+    tricks: Zoo, tmp_path: Path
+) -> None:
+    end = tmp_path / "end"
+    innocent = submit(tricks, "-p", f"until={end}")
+    tricks.run(*TRICKSTER, "-p", "trick=eat", "--memory", "400", code=1)
+    found = job(tricks, "@last")
+    assert (found["status"], found["error"]["code"]) == ("failed", "out_of_memory")
+    end.touch()
+    assert reaches(tricks, innocent, "succeeded")["attempt"] == 1
+
+
+def test_a_job_that_prints_100_mb_keeps_the_first_of_it(tricks: Zoo) -> None:
+    tricks.run(*TRICKSTER, "-p", "trick=flood")
+    log = tricks.run("logs", "@last").stdout
+    assert 2**20 <= len(log) < 2**20 + 200 and log.endswith("the log is cut here, at 1024 kB]\n")
+
+
+def test_a_job_that_hangs_and_ignores_sigterm_is_cancelled(tricks: Zoo) -> None:
+    ref = submit(tricks, "-p", "trick=hang")
+    reaches(tricks, ref, "running")
+    tricks.run("cancel", ref)
+    reaches(tricks, ref, "cancelled")
+
+
+def test_a_failed_job_can_be_retried(tricks: Zoo) -> None:
+    tricks.run(*TRICKSTER, "-p", "trick=raise", "--tag", "again", code=1)
+    failed = job(tricks, "@last")["id"]
+    (again,) = tricks.json("retry", "--failed", "--tag", "again")
+    assert again["retry_of"] == failed
+    assert reaches(tricks, again["id"], "failed")["error"] == job(tricks, failed)["error"]
+    assert "nothing to retry" in tricks.run("retry", failed, code=2).stderr
+
+
 def test_a_running_job_is_cancelled_and_its_steps_are_kept(tricks: Zoo) -> None:
     ref = submit(tricks, "-p", "until=/never")
     until(lambda: job(tricks, ref)["progress"].get("step", 0) > 5)

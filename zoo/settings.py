@@ -45,6 +45,7 @@ class Settings:
     idle_seconds: float = _setting(900.0, "the local worker ends after this long without a job")
     jobs_per_runner: int = _setting(200, "a runner process is replaced after this many jobs")
     runner_memory_mb: int = _setting(4096, "an idle runner process above this is replaced")
+    job_memory_mb: int = _setting(0, "memory of one job; 0: an equal share of four fifths of all")
     log_kb: int = _setting(1024, "kept of one attempt's log in the database")
 
     @property

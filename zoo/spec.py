@@ -57,6 +57,8 @@ class JobSpec(_Record):
     keep_weights: bool = True
     timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds of one attempt."""
+    memory_mb: Annotated[int, Field(gt=0)] | None = None
+    """Of the runner process and its children, resident."""
     plugin: str = ""
     """Distribution and version of the model's plugin where the job was submitted."""
 

@@ -62,6 +62,7 @@ def training(
     cv: int | None = None,
     keep_weights: bool = True,
     timeout: float | None = None,
+    memory_mb: int | None = None,
 ) -> list[JobSpec]:
     """The specs of a training: one, or one per fold; every default is filled in.
 
@@ -75,6 +76,7 @@ def training(
         dataset=datasets.resolve(dataset),
         seed=seed,
         timeout=timeout,
+        memory_mb=memory_mb,
         keep_weights=keep_weights,
         plugin=plugins.catalogue().owners[model].label,
     )
@@ -140,6 +142,26 @@ def submit(
     done = Submitted(ids, group)
     hints = [Hint(job, pool, spec.model) for job, spec in zip(ids, specs, strict=True)]
     _wake(db, app, settings, hints, done)
+    return done
+
+
+def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted:
+    """Submit jobs that did not succeed once more, as they were.
+
+    Raises UsageError if there is none among them.
+    """
+    from zoo import queue
+
+    app = queue.make_app(settings, patient=False)
+    ids = jobs.retry(db, job_ids, max_attempts=settings.max_attempts)
+    if not ids:
+        raise UsageError(
+            "There is nothing to retry: jobs that ended without success, once each.",
+            "`zoo jobs --status failed` lists some.",
+        )
+    done = Submitted(ids, None)
+    added = (jobs.get(db, each) for each in ids)
+    _wake(db, app, settings, [Hint(job.id, job.pool, job.model) for job in added], done)
     return done
 
 

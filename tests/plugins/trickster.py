@@ -11,7 +11,19 @@ from typing import Any, Literal
 
 import zoo
 
-Trick = Literal["none", "raise", "exit", "os_exit", "abort", "kill_worker", "print", "nan"]
+Trick = Literal[
+    "none",
+    "raise",
+    "exit",
+    "os_exit",
+    "abort",
+    "kill_worker",
+    "print",
+    "flood",
+    "eat",
+    "hang",
+    "nan",
+]
 
 
 class Trickster(zoo.Model):
@@ -55,6 +67,21 @@ class Trickster(zoo.Model):
     def _print(self) -> None:
         os.write(1, b"written past Python\n")
         print("to stderr", file=sys.stderr)
+
+    def _flood(self) -> None:
+        for _ in range(1600):
+            os.write(1, b"x" * 65_535 + b"\n")
+
+    def _eat(self) -> None:
+        kept = []
+        while True:
+            kept.append(bytearray(os.urandom(1) * 2**24))
+            time.sleep(0.005)
+
+    def _hang(self) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(1)
 
     def _nan(self) -> None:
         self.nan = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,21 +12,21 @@ from typing import Any
 from zoo.jobs import News
 from zoo_workers.runner import FILES, LOG, PROGRESS, SOURCE
 
-CHUNK = 64 * 1024
-"""Bytes of the log that one beat carries at most."""
-
 
 class Attempt:
     """The folder of one attempt."""
 
     def __init__(self, folder: Path, log_kb: int) -> None:
         self.folder = folder
-        shutil.rmtree(folder, ignore_errors=True)
-        self.files.mkdir(parents=True)
         self._log_limit = log_kb * 1024
         self._log_at = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._progress_at = 0
         self._progress: dict[str, Any] = {}
+        self._is_new = False
+        self._fit_started_at: float | None = None
+        self._steps: list[tuple[int, dict[str, Any]]] = []
+        self._lines: list[tuple[int, str]] = []
 
     @property
     def files(self) -> Path:
@@ -36,17 +38,31 @@ class Attempt:
         """Where the trained model that an evaluation judges is put."""
         return self.folder / SOURCE
 
+    def make(self) -> None:
+        """Make the folder, empty."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.files.mkdir(parents=True)
+
     def news(self) -> News:
-        """Read on in both files."""
-        steps, fit_started_at, facts = [], None, self._read_progress()
-        for fact in facts:
+        """What the runner has written and `told` has not yet confirmed."""
+        for fact in self._read_progress():
             if "phase" in fact:
                 self._progress = {"phase": fact["phase"], "since": fact["at"]}
-                fit_started_at = fact["at"] if fact["phase"] == "fit" else fit_started_at
+                if fact["phase"] == "fit":
+                    self._fit_started_at = fact["at"]
             else:
                 self._progress |= fact
-                steps.append((fact["step"], fact["metrics"]))
-        return News(self._progress if facts else None, fit_started_at, steps, self._read_log())
+                self._steps.append((fact["step"], fact["metrics"]))
+            self._is_new = True
+        self._lines += self._read_log()
+        progress = dict(self._progress) if self._is_new else None
+        return News(progress, self._fit_started_at, tuple(self._steps), tuple(self._lines))
+
+    def told(self, news: News) -> None:
+        """Forget what the database now has."""
+        del self._steps[: len(news.steps)], self._lines[: len(news.lines)]
+        self._is_new = False
+        self._fit_started_at = None
 
     def _read_progress(self) -> list[dict[str, Any]]:
         path = self.folder / PROGRESS
@@ -62,20 +78,27 @@ class Attempt:
 
     def _read_log(self) -> list[tuple[int, str]]:
         path = self.folder / LOG
-        left = min(CHUNK, self._log_limit - self._log_at)
-        if left <= 0 or not path.exists():
+        left = self._log_limit - self._log_at
+        if not path.exists():
+            return []
+        if left <= 0:
+            self._cut(path)
             return []
         with path.open("rb") as file:
             file.seek(self._log_at)
             content = file.read(left)
-        if not content:
-            return []
         start = self._log_at
         self._log_at += len(content)
-        text = content.decode(errors="replace").replace("\0", "")
-        if self._log_at >= self._log_limit:
+        # A letter whose bytes are only half written is kept for the next look.
+        text = self._decoder.decode(content).replace("\0", "")
+        if len(content) == left:
             text += f"\n[the log is cut here, at {self._log_limit // 1024} kB]\n"
-        return [(start, text)]
+        return [(start, text)] if text else []
+
+    def _cut(self, path: Path) -> None:
+        # The runner appends, so a job that prints without end fills no disk.
+        if path.stat().st_size > 2 * self._log_limit:
+            os.truncate(path, self._log_limit)
 
     def keep_log(self) -> None:
         """Put the log among the files, cut to its limit."""

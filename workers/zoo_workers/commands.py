@@ -90,6 +90,9 @@ def drain(
     if name not in found:
         raise unknown("worker", name, found, "zoo worker list")
     jobs.drain(db, found[name].id)
+    left = jobs.listing(db, statuses=["running"], worker=name)
+    output.table(["job", "model", "dataset"], [[j.id[:8], j.model, j.dataset] for j in left])
     output.note(
-        f"{name} drains; {found[name].busy} of its jobs still run. `zoo worker list` shows it."
+        f"{name} takes no further job and ends once these {len(left)} have, "
+        f"or gives them back after {chosen.drain_seconds:g} s."
     )

@@ -7,18 +7,15 @@ from collections.abc import Callable
 
 from zoo import artifacts, jobs
 from zoo.errors import StoreError, ZooError
-from zoo.jobs import Claim, Database, Job, News, Outcome
+from zoo.jobs import Claim, Database, Job, Outcome
 from zoo.settings import Settings
 from zoo.spec import JobSpec
 from zoo_workers.attempt import Attempt
+from zoo_workers.pulse import LOOK_SECONDS, Pulse
 from zoo_workers.runners import Runner, RunnerDied, Runners
 
-LOOK_SECONDS = 0.1
-"""Between two looks at what the runner has written."""
-TELL_SECONDS = 0.5
-"""Between two beats that carry news; without news there is one every `beat_seconds`."""
-ASK_SECONDS = 1.0
-"""Between two looks at whether the job is to be cancelled."""
+WEIGH_SECONDS = 1.0
+"""Between two looks at the memory of a runner's children."""
 
 
 class ClaimLost(Exception):
@@ -26,10 +23,11 @@ class ClaimLost(Exception):
 
 
 class GivenBack(Exception):
-    """The job goes back into the queue, with the reason; `counts` if the attempt was used up."""
+    """The job goes back into the queue, with code and reason; `counts` if an attempt is used up."""
 
-    def __init__(self, reason: str, *, counts: bool) -> None:
+    def __init__(self, code: str, reason: str, *, counts: bool) -> None:
         super().__init__(reason)
+        self.code = code
         self.counts = counts
 
 
@@ -51,117 +49,125 @@ class Watch:
         self.claim = claim
         self.job = job
         self.must_stop = must_stop
-        self.beaten = self.asked = self.began = time.monotonic()
-        self.folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
+        self.began = self.weighed = time.monotonic()
+        folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
+        self.attempt = Attempt(folder, settings.log_kb)
+        self.pulse = Pulse(db, settings, claim, self.attempt)
 
     def run(self) -> str:
         """Run the attempt and write how it ended; gives that in words, for the worker's log."""
-        attempt = None
+        self.pulse.start()
         try:
-            attempt = Attempt(self.folder, self.settings.log_kb)
-            return self._commit(self._outcome(attempt), attempt)
+            return self._commit(self._outcome())
         except ClaimLost:
             return "was taken from this worker"
         except GivenBack as back:
             return self._give_back(back)
-        except OSError as error:  # a full or read-only disk
-            told = f"{error.strerror or error}: {error.filename or self.folder}."
-            jobs.finish(self.db, self.claim, Outcome("failed", error_code="disk", error=told))
-            return f"failed: {told}"
         finally:
-            if attempt is not None:
-                attempt.remove()
+            self.pulse.end()
+            self.attempt.remove()
 
-    def _outcome(self, attempt: Attempt) -> Outcome:
+    def _outcome(self) -> Outcome:
+        """Run the job and store its files; a fault of either is an outcome too."""
         try:
+            self.attempt.make()
             spec = JobSpec.parse_object(self.job.spec)
             if spec.source:
-                attempt.source.mkdir()
+                self.attempt.source.mkdir()
                 where, sha256 = spec.source.artifact, spec.source.sha256
-                artifacts.get(self.settings.artifacts, where, sha256, attempt.source)
-            return self._have_it_run(spec, attempt)
-        except StoreError:
-            raise
+                artifacts.get(self.settings.artifacts, where, sha256, self.attempt.source)
+            outcome = self._have_it_run(spec)
+            return self._store(outcome) if outcome.status == "succeeded" else outcome
         except ZooError as error:
             return Outcome("failed", error_code=type(error).__name__, error=str(error))
+        except OSError as error:  # a full or read-only disk
+            told = f"{error.strerror or error}: {error.filename or self.attempt.folder}."
+            return Outcome("failed", error_code="disk", error=told)
 
-    def _have_it_run(self, spec: JobSpec, attempt: Attempt) -> Outcome:
-        order = {"do": "run", "folder": str(attempt.folder), "spec": spec.dump()}
+    def _have_it_run(self, spec: JobSpec) -> Outcome:
+        order = {"do": "run", "folder": str(self.attempt.folder), "spec": spec.dump()}
         with self.runners.borrow(spec.model) as runner:
             try:
                 runner.order(order)
                 while True:
                     answer = runner.answer(LOOK_SECONDS)
-                    ended = Outcome(**answer) if answer else self._look_after(spec, attempt)
+                    ended = Outcome(**answer) if answer else self._must_end(spec, runner)
                     if ended is not None:
                         return ended
             except RunnerDied as death:
-                return self._after_death(death, attempt)
+                return self._after_death(death)
             finally:
-                self._end_unless_idle(runner)
+                # Whatever way the loop was left, a runner that still works must not go on.
+                if not runner.is_idle:
+                    runner.kill()
 
-    def _end_unless_idle(self, runner: Runner) -> None:
-        # Whatever way the loop above was left, a runner that still works must not go on.
-        if not runner.is_idle:
-            runner.kill()
-
-    def _look_after(self, spec: JobSpec, attempt: Attempt) -> Outcome | None:
-        """One look: beat if it is time; an outcome ends the attempt."""
-        now = time.monotonic()
-        if spec.timeout and now > self.began + spec.timeout:
-            return Outcome("timed_out", error_code="timed_out", error=f"Over {spec.timeout} s.")
-        if self.must_stop():
-            self._beat(attempt.news())
-            raise GivenBack("its worker was stopped", counts=False)
-        if self._is_cancelled(now, attempt):
+    def _must_end(self, spec: JobSpec, runner: Runner) -> Outcome | None:
+        """Why the job must not go on; None if it may."""
+        if self.pulse.lost:
+            raise ClaimLost
+        if self.pulse.cancelled:
             return Outcome("cancelled", error_code="cancelled", error="Cancelled while it ran.")
+        if spec.timeout and time.monotonic() > self.began + spec.timeout:
+            told = f"It ran for longer than its limit, {spec.timeout:g} s."
+            return Outcome("timed_out", error_code="timed_out", error=told)
+        limit = spec.memory_mb or self.settings.job_memory_mb
+        if self._memory_mb(runner) > limit:
+            told = f"It took more memory than its limit, {limit} MB."
+            return Outcome("failed", error_code="out_of_memory", error=told)
+        if self.must_stop():
+            raise GivenBack("drained", "its worker was stopped", counts=False)
         return None
 
-    def _is_cancelled(self, now: float, attempt: Attempt) -> bool:
-        if now - self.beaten >= TELL_SECONDS:
-            news = attempt.news()
-            if news or now - self.beaten >= self.settings.beat_seconds:
-                return self._beat(news)
-        if now - self.asked >= ASK_SECONDS:
-            self.asked = now
-            return jobs.get(self.db, self.job.id).cancel_requested
-        return False
+    def _memory_mb(self, runner: Runner) -> float:
+        with_family = time.monotonic() >= self.weighed + WEIGH_SECONDS
+        if with_family:
+            self.weighed = time.monotonic()
+        return runner.memory_mb(with_family)
 
-    def _beat(self, news: News) -> bool:
-        lease = self.settings.lease_seconds
-        cancelled = jobs.beat(self.db, self.claim, lease=lease, news=news)
-        if cancelled is None:
-            raise ClaimLost
-        self.beaten = self.asked = time.monotonic()
-        return cancelled
-
-    def _after_death(self, death: RunnerDied, attempt: Attempt) -> Outcome:
+    def _after_death(self, death: RunnerDied) -> Outcome:
         code = death.exit_code
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         told = f"The runner process {how}{' (out of memory?)' if code == -9 else ''}."
         if self.job.attempt < self.job.max_attempts:
-            self._beat(attempt.news())
-            raise GivenBack(told, counts=True)
+            raise GivenBack("killed", told, counts=True)
         return Outcome("failed", error_code="killed", error=told)
 
-    def _give_back(self, back: GivenBack) -> str:
-        wait = self.settings.backoff_seconds * 2 ** (self.job.attempt - 1) if back.counts else 0.0
-        jobs.release(self.db, self.claim, reason=str(back), counts=back.counts, delay=wait)
-        return f"goes back into the queue: {back}"
-
-    def _commit(self, outcome: Outcome, attempt: Attempt) -> str:
-        news = attempt.news()
-        if outcome.status == "succeeded":
-            outcome = self._store(outcome, attempt)
-        done = jobs.finish(self.db, self.claim, outcome, news)
-        return outcome.status if done else "was taken from this worker"
-
-    def _store(self, outcome: Outcome, attempt: Attempt) -> Outcome:
+    def _store(self, outcome: Outcome) -> Outcome:
         where = f"{self.claim.job}/{self.claim.attempt}"
         facts = {"job": self.claim.job, "attempt": self.claim.attempt}
-        attempt.keep_log()
-        try:
-            sha256 = artifacts.put(attempt.files, self.settings.artifacts, where, facts)
-        except ZooError as error:
-            return Outcome("failed", error_code="artifact", error=str(error))
+        self.attempt.keep_log()
+        sha256 = artifacts.put(self.attempt.files, self.settings.artifacts, where, facts)
         return Outcome("succeeded", outcome.metrics, where, sha256)
+
+    def _commit(self, outcome: Outcome) -> str:
+        self._end_pulse()
+        news = self.attempt.news()
+        done = self._insist(lambda: jobs.finish(self.db, self.claim, outcome, news))
+        return outcome.status if done else "was taken from this worker"
+
+    def _give_back(self, back: GivenBack) -> str:
+        self.pulse.end()
+        wait = self.settings.backoff_seconds * 2 ** (self.job.attempt - 1) if back.counts else 0.0
+        news = self.attempt.news()
+
+        def release() -> bool:
+            told = {"code": back.code, "reason": str(back), "counts": back.counts, "delay": wait}
+            return jobs.release(self.db, self.claim, news=news, **told)  # type: ignore[arg-type]
+
+        self._insist(release)
+        return f"goes back into the queue: {back}"
+
+    def _end_pulse(self) -> None:
+        self.pulse.end()
+        if self.pulse.lost:
+            raise ClaimLost
+
+    def _insist(self, write: Callable[[], bool]) -> bool:
+        """Write the attempt's end, again if the database is away; the fence makes that safe."""
+        while True:
+            try:
+                return write()
+            except StoreError:
+                if self.pulse.is_over():
+                    return False
+                time.sleep(min(1.0, self.settings.beat_seconds))

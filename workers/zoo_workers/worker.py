@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import logging
 import os
@@ -13,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 from celery import Celery, signals
 
 import zoo
 from zoo import jobs, queue
 from zoo.embedded import Place
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores
 from zoo_workers.housekeeping import Housekeeper
@@ -51,6 +53,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     db = jobs.connect(settings.database)
     _leave_no_secret()
     _share_the_cores(plan.slots)
+    settings = _share_the_memory(settings, plan.slots)
     runners = Runners(jobs_per_runner=settings.jobs_per_runner, memory_mb=settings.runner_memory_mb)
     name = f"{socket.gethostname()}-{os.getpid()}"
     supervisor = Supervisor(db, settings, runners, name, plan.pool)
@@ -90,6 +93,12 @@ def _share_the_cores(slots: int) -> None:
     share = str(max(1, cores() // slots))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, share)
+
+
+def _share_the_memory(settings: Settings, slots: int) -> Settings:
+    """Give each slot its share of memory, so that a job which takes more harms only itself."""
+    share = int(psutil.virtual_memory().total * 0.8 / slots / 2**20)
+    return dataclasses.replace(settings, job_memory_mb=settings.job_memory_mb or share)
 
 
 def _cards(answer: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, Any]]:
@@ -169,7 +178,11 @@ def _serve(
 def _add_task(app: Celery, supervisor: Supervisor) -> None:
     @app.task(name=queue.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
-        taken = supervisor.work()
+        try:
+            taken = supervisor.work()
+        except ZooError as error:  # the database is away; the job's hint is sent again
+            logger.warning("%s", error)
+            return
         if taken is not None and taken.model != model:
             # Another model's hint stays in its queue: this one has not been used.
             queue.send(app, [Hint(job, supervisor.pool, model)])

@@ -1,4 +1,4 @@
-"""`zoo jobs`, `show`, `logs`, `wait`, `cancel`: look at jobs, and act on them."""
+"""`zoo jobs`, `show`, `logs`, `wait`, `cancel`, `retry`: look at jobs, and act on them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ref = Annotated[str, typer.Argument(help="A job or group: the beginning of its i
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (jobs, show, logs, wait, cancel):
+    for command in (jobs, show, logs, wait, cancel, retry):
         app.command()(command)
 
 
@@ -168,17 +168,22 @@ def wait(
         raise typer.Exit(1)
 
 
+def _jobs(db: Database, refs: list[str]) -> list[Job]:
+    """The jobs that are named, those of a group among them."""
+    from zoo import jobs as rows
+    from zoo.jobs import Group
+
+    found = [rows.find(db, ref) for ref in refs]
+    return [job for each in found for job in (each.jobs if isinstance(each, Group) else [each])]
+
+
 def cancel(refs: Refs) -> None:
     """Cancel jobs: a queued one at once, a running one within a second or so."""
     from zoo import jobs as rows
     from zoo.cli import output
-    from zoo.jobs import Group
 
     db = rows.connect()
-    found = [rows.find(db, ref) for ref in refs]
-    for job in (
-        job for each in found for job in (each.jobs if isinstance(each, Group) else [each])
-    ):
+    for job in _jobs(db, refs):
         status = rows.cancel(db, job.id)
         if status is None:
             output.note(f"{job.id[:8]} has ended already: {rows.get(db, job.id).status}.")
@@ -186,3 +191,46 @@ def cancel(refs: Refs) -> None:
             output.note(f"{job.id[:8]} is asked to stop. `zoo wait {job.id[:8]}` sees it end.")
         else:
             output.note(f"{job.id[:8]} is cancelled.")
+
+
+def retry(
+    refs: Annotated[
+        list[str] | None, typer.Argument(help="Jobs or groups: the beginning of an id, or @last.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed or were lost.")] = False,
+    model: Annotated[list[str] | None, typer.Option(help="With --failed: only these.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="With --failed: only these.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="With --failed: only with these.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit jobs that did not succeed once more, as they were; the old rows stay."""
+    from zoo import jobs as rows
+    from zoo import settings, submit
+    from zoo.cli import output
+    from zoo.errors import UsageError
+
+    if bool(refs) == failed:
+        raise UsageError("Say which jobs: their ids, or --failed for all.", "For example @last.")
+    chosen = settings.load()
+    db = rows.connect(chosen.database)
+    if failed:
+        found = rows.listing(
+            db,
+            statuses=["failed", "timed_out", "lost"],
+            models=model or [],
+            datasets=dataset or [],
+            tags=tag or [],
+            not_retried=True,
+            limit=100_000,
+        )
+    else:
+        found = _jobs(db, refs or [])
+    done = submit.retry(db, chosen, [job.id for job in reversed(found)])
+    if as_json:
+        output.json_out([rows.get(db, each).to_json() for each in done.ids])
+        return
+    for each in done.ids:
+        output.out.print(each)
+    if done.note:
+        output.note(done.note)
+    output.note(f"{len(done.ids)} submitted again. `zoo jobs` shows them.")

@@ -17,6 +17,7 @@ Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and r
 AsJson = Annotated[bool, typer.Option("--json", help="The finished job or group on stdout.")]
 Pool = Annotated[str, typer.Option(help="The pool of workers to run it.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by (repeatable).")]
+Memory = Annotated[int | None, typer.Option("--memory", min=1, help="End it above this, in MB.")]
 Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
 
 
@@ -37,6 +38,7 @@ def train(
         bool | None, typer.Option(help="Keep the trained model; folds do not by default.")
     ] = None,
     timeout: Seconds = None,
+    memory: Memory = None,
     pool: Pool = "default",
     tag: Tags = None,
     detach: Detach = False,
@@ -51,7 +53,14 @@ def train(
     params = submit.read_params(param or [])
     keep = cv is None if keep_weights is None else keep_weights
     specs = submit.training(
-        model, params, dataset, seed=seed, cv=cv, keep_weights=keep, timeout=timeout
+        model,
+        params,
+        dataset,
+        seed=seed,
+        cv=cv,
+        keep_weights=keep,
+        timeout=timeout,
+        memory_mb=memory,
     )
     if in_process:
         _run_here(specs, as_json)

@@ -19,7 +19,7 @@ from zoo.jobs.reads import (
     steps,
 )
 from zoo.jobs.records import Group, Job, Worker
-from zoo.jobs.submission import Hint, add, cancel, stale
+from zoo.jobs.submission import Hint, add, cancel, retry, stale
 from zoo.jobs.tables import MOVES, STATUSES, TERMINAL
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "log_after",
     "reap",
     "release",
+    "retry",
     "schema_version",
     "sign",
     "stale",

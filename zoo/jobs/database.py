@@ -17,7 +17,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from zoo import settings
 from zoo.errors import StoreError
 
-SCHEMA = 1
+SCHEMA = 2
 """The number of the newest migration."""
 
 BUSY_SECONDS = 30.0

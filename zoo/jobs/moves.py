@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, Table, case, insert, or_, select, update
 
 from zoo.jobs.database import Database, now
 from zoo.jobs.records import Job, to_job
@@ -191,29 +191,40 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
         if done.rowcount != 1:
             return False
         _keep(connection, held, news)
-        _end_attempt(connection, held.job, held.attempt, outcome.status, error)
+        _end_attempt(connection, held, outcome.status, outcome.error_code, error)
     return True
 
 
 def _end_attempt(
-    connection: Connection, job_id: str, n: int, outcome: str, error: str | None
+    connection: Connection, held: Claim, outcome: str, code: str | None, error: str | None
 ) -> None:
+    this = (attempt.c.job_id == held.job, attempt.c.n == held.attempt)
     connection.execute(
         update(attempt)
-        .where(attempt.c.job_id == job_id, attempt.c.n == n, attempt.c.ended_at.is_(None))
-        .values(ended_at=now(), outcome=outcome, error=error)
+        .where(*this, attempt.c.ended_at.is_(None))
+        .values(ended_at=now(), outcome=outcome, error_code=code, error=error)
     )
 
 
 def release(
-    db: Database, held: Claim, *, reason: str, counts: bool = False, delay: float = 0
+    db: Database,
+    held: Claim,
+    *,
+    code: str,
+    reason: str,
+    counts: bool = False,
+    delay: float = 0,
+    news: News = NOTHING_NEW,
 ) -> bool:
     """Put a running job back into the queue, due in `delay` seconds; False if the claim was lost.
 
     Unless the attempt `counts` it is given back: `attempt` never falls, so `max_attempts` grows.
+    A job whose cancel was requested meanwhile is cancelled instead.
     """
-    values: dict[str, Any] = {
-        "status": "queued",
+    cancelled = job.c.cancel_requested == 1
+    values: dict[str, Any] = _told(news) | {
+        "status": case((cancelled, "cancelled"), else_="queued"),
+        "finished_at": case((cancelled, now()), else_=None),
         "owner": None,
         "lease_until": None,
         "dispatched_at": 0,
@@ -225,7 +236,8 @@ def release(
         done = connection.execute(update(job).where(*_held(held)).values(values))
         if done.rowcount != 1:
             return False
-        _end_attempt(connection, held.job, held.attempt, "queued", reason)
+        _keep(connection, held, news)
+        _end_attempt(connection, held, "queued", code, reason)
     return True
 
 
@@ -241,16 +253,12 @@ def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
         ).mappings()
         for row in expired.all():
             status, values = _after_loss(row, backoff)
-            held = _held(Claim(row["id"], row["attempt"], row["owner"]))
+            held = Claim(row["id"], row["attempt"], row["owner"])
             # A beat may have come in between: on PostgreSQL the lease is looked at again.
-            done = connection.execute(
-                update(job).where(*held, job.c.lease_until < now()).values(values)
-            )
-            if done.rowcount == 1:
-                _end_attempt(
-                    connection, row["id"], row["attempt"], "lost", "its worker fell silent"
-                )
-                moved.append((row["id"], status))
+            still = (*_held(held), job.c.lease_until < now())
+            if connection.execute(update(job).where(*still).values(values)).rowcount == 1:
+                _end_attempt(connection, held, "lost", "lost", "its worker fell silent")
+                moved.append((held.job, status))
     return moved
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, exists, func, select
 
 from zoo.errors import UsageError
 from zoo.jobs.database import Database, now
@@ -70,7 +70,10 @@ def get_group(db: Database, group_id: str) -> Group:
         if row is None:
             raise _no_job(group_id)
         rows = connection.execute(select(job).where(job.c.group_id == group_id).order_by(job.c.seq))
-        return Group(row.id, row.kind, row.created_at, [to_job(r) for r in rows.mappings()])
+        found = [to_job(r) for r in rows.mappings()]
+    # A retry takes the place of the job that it repeats.
+    repeated = {each.retry_of for each in found}
+    return Group(row.id, row.kind, row.created_at, [j for j in found if j.id not in repeated])
 
 
 def listing(
@@ -81,6 +84,8 @@ def listing(
     datasets: Sequence[str] = (),
     tags: Sequence[str] = (),
     kind: str | None = None,
+    worker: str | None = None,
+    not_retried: bool = False,
     limit: int = 100,
 ) -> list[Job]:
     """The newest jobs that match every filter, newest first."""
@@ -96,6 +101,11 @@ def listing(
         query = query.where(job.c.tags.contains(json.dumps(tag), autoescape=True))
     if kind:
         query = query.where(job.c.kind == kind)
+    if worker:
+        query = query.where(job.c.worker == worker)
+    if not_retried:
+        again = job.alias()
+        query = query.where(~exists().where(again.c.retry_of == job.c.id))
     with db.read() as connection:
         return [to_job(row) for row in connection.execute(query).mappings()]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import case, func, insert, select, update
+from sqlalchemy import case, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from zoo.jobs.database import Database, now
@@ -75,6 +75,37 @@ def add(
             raise
         return [earlier.id], earlier.group_id
     return [row["id"] for row in rows], group
+
+
+def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> list[str]:
+    """Add each job that did not succeed once more, as it was; gives the new ids, in that order.
+
+    A job of a group is retried in its group, where it takes the place of the earlier one. A job
+    that has not ended, has succeeded, or was retried before is left out.
+    """
+    names = ["kind", "model", "dataset", "pool", "priority", "group_id", "tags"]
+    kept = [job.c[name] for name in [*names, "spec_version", "spec"]]
+    again = job.alias()
+    over = job.c.status.in_(["failed", "timed_out", "cancelled", "lost"])
+    fresh = ~exists().where(again.c.retry_of == job.c.id)
+    with db.write() as connection:
+        at = connection.execute(select(now())).scalar_one()
+        shared = {"status": "queued", "max_attempts": max_attempts}
+        shared |= {"created_at": at, "dispatched_at": at}
+        rows = []
+        for some in _slices(list(job_ids)):
+            found = select(job.c.id, *kept).where(job.c.id.in_(some), over, fresh)
+            for row in connection.execute(found.order_by(job.c.seq)).mappings():
+                copy = {"id": uuid.uuid4().hex, "retry_of": row["id"]}
+                rows.append(dict(row) | shared | copy)
+        if rows:
+            connection.execute(insert(job), rows)
+    return [row["id"] for row in rows]
+
+
+def _slices(ids: list[str], size: int = 500) -> Iterator[list[str]]:
+    # A statement takes a limited number of values.
+    return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
 def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:

@@ -98,6 +98,7 @@ Index(
 )
 Index("job_status_seq", job.c.status, job.c.seq)
 Index("job_group_id", job.c.group_id)
+Index("job_retry_of", job.c.retry_of)
 
 attempt = Table(
     "attempt",
@@ -109,6 +110,7 @@ attempt = Table(
     Column("started_at", Double, nullable=False),
     Column("ended_at", Double),
     Column("outcome", Text),
+    Column("error_code", Text),
     Column("error", Text),
 )
 

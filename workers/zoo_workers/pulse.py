@@ -1,0 +1,81 @@
+"""The pulse of one attempt: keeps its lease and passes on its news, whatever else is going on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from zoo import jobs
+from zoo.errors import StoreError
+from zoo.jobs import Claim, Database
+from zoo.settings import Settings
+from zoo_workers.attempt import Attempt
+
+logger = logging.getLogger("zoo.worker")
+
+LOOK_SECONDS = 0.1
+"""Between two looks at what the runner has written."""
+TELL_SECONDS = 0.5
+"""Between two beats that carry news; without news there is one every `beat_seconds`."""
+ASK_SECONDS = 1.0
+"""Between two looks at whether the job is to be cancelled."""
+
+
+class Pulse(threading.Thread):
+    """Beats until `end`; `lost` and `cancelled` are for the watch to act on."""
+
+    def __init__(self, db: Database, settings: Settings, claim: Claim, attempt: Attempt) -> None:
+        super().__init__(daemon=True, name=f"pulse-{claim.job[:8]}")
+        self.db = db
+        self.settings = settings
+        self.claim = claim
+        self.attempt = attempt
+        self.lost = False
+        self.cancelled = False
+        self.beaten = self.asked = time.monotonic()
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not (self.lost or self._ended.wait(LOOK_SECONDS)):
+            try:
+                self._look()
+            except StoreError as error:
+                self._bear(error)
+
+    def end(self) -> None:
+        """Stop beating; afterwards the attempt's news are the caller's."""
+        self._ended.set()
+        self.join()
+
+    def is_over(self) -> bool:
+        """Whether the lease may have passed: then nothing may be written without asking."""
+        return time.monotonic() > self.beaten + self.settings.lease_seconds
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self.beaten >= TELL_SECONDS:
+            news = self.attempt.news()
+            if news or now - self.beaten >= self.settings.beat_seconds:
+                self._beat()
+        if now - self.asked >= ASK_SECONDS:
+            self.asked = now
+            self.cancelled = self.cancelled or jobs.get(self.db, self.claim.job).cancel_requested
+
+    def _beat(self) -> None:
+        news = self.attempt.news()
+        lease = self.settings.lease_seconds
+        answer = jobs.beat(self.db, self.claim, lease=lease, news=news)
+        if answer is None:
+            self.lost = True
+            return
+        self.attempt.told(news)
+        self.cancelled = self.cancelled or answer
+        self.beaten = self.asked = time.monotonic()
+
+    def _bear(self, error: StoreError) -> None:
+        """Bear with a database that is away, as long as nobody else can have the job."""
+        silent = time.monotonic() - self.beaten
+        logger.warning("job %s: no beat for %.0f s: %s", self.claim.job[:8], silent, error.message)
+        self._ended.wait(min(1.0, self.settings.beat_seconds))
+        self.lost = silent > self.settings.lease_seconds - 2 * self.settings.beat_seconds
