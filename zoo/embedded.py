@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from zoo.errors import BrokerError, ZooError
+from zoo.errors import BrokerError, ZooError, reason
 from zoo.settings import Settings
 
 START_SECONDS = 10.0
@@ -35,12 +36,16 @@ def _alone(settings: Settings) -> Iterator[None]:
 def make_runtime(settings: Settings) -> Path:
     """Make the folder of sockets and locks, which nobody else may enter.
 
-    Raises ZooError if somebody else owns it.
+    Raises ZooError if somebody else owns it, or it cannot be made.
     """
     folder = settings.runtime
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or not folder.is_dir():
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        found = folder.lstat()
+    except OSError as error:
+        raise ZooError(f"The folder {folder} cannot be made: {reason(error)}.") from None
+    if found.st_uid != os.getuid() or found.st_mode & 0o077 or not stat.S_ISDIR(found.st_mode):
         raise ZooError(f"The folder {folder} is not yours alone.", "Remove it and try again.")
     return folder
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from zoo.errors import BrokerError
+from zoo.errors import BrokerError, UsageError
 from zoo.settings import Settings
 
 TASK = "zoo.run"
@@ -33,7 +33,10 @@ def queue_name(pool: str, model: str) -> str:
 
 
 def make_app(settings: Settings, *, patient: bool) -> Celery:
-    """The Celery app: `patient` for a worker, which waits for its broker as long as it takes."""
+    """The Celery app: `patient` for a worker, which waits for its broker as long as it takes.
+
+    Raises UsageError if the broker's URL is none that Zoo knows.
+    """
     app = Celery("zoo", set_as_current=False)
     app.conf.update(
         broker_url=_celery_url(settings.broker),
@@ -74,7 +77,7 @@ def send(app: Celery, hints: Iterable[Hint]) -> None:
                     _send(app, producer, hint)
     except (OperationalError, OSError) as error:
         raise BrokerError(
-            f"The broker {_shown(app.conf.broker_url)} does not answer: {error}."
+            f"The broker {_shown(app.conf.broker_url)} does not answer: {str(error).rstrip('.')}."
         ) from error
 
 
@@ -98,6 +101,17 @@ def ping(app: Celery) -> str:
 
 
 def _celery_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _port, number = parts.port, parts.path.strip("/") or "0"
+        is_good = parts.scheme == "unix" or (parts.scheme in ("redis", "rediss") and number.isdigit())
+    except ValueError:
+        is_good = False
+    if not is_good:  # not shown, for it may hold a password
+        raise UsageError(
+            "ZOO_BROKER_URL is not the URL of a Valkey or Redis.",
+            "For example: redis://:PASSWORD@host:6379/0, rediss://... or unix:///path.",
+        )
     return url.replace("unix://", "redis+socket://", 1)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import UsageError
+from zoo.errors import UsageError, reason
 
 
 def _setting(default: Any, help: str, secret: bool = False) -> Any:
@@ -70,7 +70,7 @@ class Settings:
     @property
     def data_folders(self) -> list[Path]:
         """The folders of `ZOO_DATA_DIR`, in order."""
-        return [Path(p).expanduser() for p in self.data_dir.split(os.pathsep) if p]
+        return [_path("data_dir", p) for p in self.data_dir.split(os.pathsep) if p]
 
     @property
     def runtime(self) -> Path:
@@ -114,7 +114,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             text = _read_secret(env.get(variable(each.name) + "_FILE"))
         if text is not None and (text or each.name == "plugins"):
             values[each.name] = _convert(each.name, each.default, text)
-    values["home"] = Path(values.get("home", Settings.home)).expanduser().absolute()
+    values["home"] = _path("home", str(values.get("home", Settings.home)))
     return Settings(**values)
 
 
@@ -122,14 +122,24 @@ def _read_secret(path: str | None) -> str | None:
     if not path:
         return None
     try:
-        return Path(path).read_text().strip()
-    except OSError as error:
-        raise UsageError(f"The secret file {path} cannot be read: {error.strerror}.") from None
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The secret file {path} cannot be read: {reason(error)}.") from None
+
+
+def _path(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:  # ~ of a user that this machine does not know
+        raise UsageError(
+            f"{variable(name)} is '{text}', but there is no such home directory.",
+            "Give it as an absolute path.",
+        ) from None
 
 
 def _convert(name: str, default: Any, text: str) -> Any:
     if name in ("home", "plugins_dir"):
-        return Path(text).expanduser().absolute()
+        return _path(name, text)
     if isinstance(default, str) or default is None:
         return text
     try:

@@ -52,7 +52,12 @@ def jobs(
         return
     at = rows.clock(db)
     columns = ["id", "kind", "model", "dataset", "status", "accuracy", "age", "took", "params"]
-    output.table(columns, [_line(job, at) for job in found], right=["accuracy", "age", "took"])
+    output.table(
+        columns,
+        [_line(job, at) for job in found],
+        right=["accuracy", "age", "took"],
+        optional=["params", "took", "kind", "dataset"],
+    )
     if not found:
         output.note("No job yet. `zoo train logistic --dataset digits` is a first one.")
 

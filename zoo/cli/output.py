@@ -7,9 +7,8 @@ import json
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +16,8 @@ from rich.text import Text
 # In a pipe a line is as long as it is; rich would cut it at 80.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+GAP = 2
 
 STYLES = {
     "succeeded": "green",
@@ -53,19 +54,38 @@ def safe(text: str) -> str:
     return "".join(c for c in text if c in keep or unicodedata.category(c) not in ("Cc", "Cf"))
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """A plain table, as wide as it needs to be in a pipe; a cell may be a rich Text."""
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        shown.add_column(
-            column,
-            justify="right" if column in right else "left",
-            overflow="fold",
-            no_wrap=column != columns[-1],
-            min_width=len(column),
-        )
-    for row in rows:
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(safe(str(cell))) for cell in row))
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> None:
+    """A plain table; a cell may be a rich Text. In a pipe it is as wide as it needs to be.
+
+    A terminal that is too narrow gets it without the `optional` columns, dropped in that order.
+    """
+    cells = [[c if isinstance(c, Text) else Text(safe(str(c))) for c in row] for row in rows]
+    widths = {
+        name: max([len(name), *(row[i].cell_len for row in cells)])
+        for i, name in enumerate(columns)
+    }
+    dropped: set[str] = set()
+    for name in optional if out.is_terminal else ():
+        if sum(widths[n] + GAP for n in columns if n not in dropped) - GAP <= out.width:
+            break
+        dropped.add(name)
+    shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    kept = [i for i, name in enumerate(columns) if name not in dropped]
+    for i in kept:
+        last = i == kept[-1]
+        justify: Literal["left", "right"] = "right" if columns[i] in right else "left"
+        shown.add_column(columns[i], justify=justify, no_wrap=not last, overflow="fold")
+    for row in cells:
+        shown.add_row(*(row[i] for i in kept))
+    _print_lines(shown)
+
+
+def _print_lines(shown: Table) -> None:
     if out.is_terminal:
         out.print(shown, soft_wrap=False)
         return

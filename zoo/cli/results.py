@@ -25,7 +25,12 @@ def leaderboard(
         return
     columns = ["dataset", "model", "test accuracy", "error %", "cross-validation", "fit s"]
     columns += ["parameters", "job"]
-    output.table(columns, [_line(row) for row in rows], right=columns[2:7])
+    output.table(
+        columns,
+        [_line(row) for row in rows],
+        right=columns[2:7],
+        optional=["parameters", "fit s", "error %"],
+    )
     if not rows:
         output.note("No finished job yet. `zoo train logistic --dataset digits` is a first one.")
 
