@@ -21,7 +21,7 @@ demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ZOO_HOME="$${ZOO_HOME:-$(CURDIR)/.zoo-demo}" sh demo.sh
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3
 
 lint: install
 	$(BIN)/ruff check .
@@ -36,7 +36,7 @@ format: install
 # Every dependency of the four distributions and of the tests, for Python 3.11 to 3.13, with hashes.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --upgrade --extra postgres --group dev --no-emit-package mnist-zoo \
+	  --no-annotate --upgrade --extra postgres --extra s3 --group dev --no-emit-package mnist-zoo \
 	  $(PROJECTS:%=%/pyproject.toml) -o requirements.lock
 
 clean:

@@ -10,8 +10,16 @@ from typing import Any
 import pytest
 from support import Zoo
 
-from zoo import jobs
+from zoo import jobs, plugins
 from zoo.jobs import Database
+
+
+@pytest.fixture(autouse=True)
+def _fresh_catalogue() -> Iterator[None]:
+    """The plugins are found once per process; a test may set which there are."""
+    plugins.catalogue.cache_clear()
+    yield
+    plugins.catalogue.cache_clear()
 
 
 @pytest.fixture(scope="session")

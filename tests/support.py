@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -67,6 +68,7 @@ class Zoo:
 
     def close(self) -> None:
         embedded.down(self.settings, 10)
+        shutil.rmtree(self.settings.runtime, ignore_errors=True)
 
 
 def until(fact: Callable[[], Any], seconds: float = 30) -> Any:

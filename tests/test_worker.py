@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -80,7 +82,12 @@ def reaches(zoo: Zoo, ref: str, status: str) -> dict[str, Any]:
 
 
 def runners(pid: int) -> list[psutil.Process]:
-    return [p for p in psutil.Process(pid).children() if "spawn_main" in " ".join(p.cmdline())]
+    found = []
+    for child in psutil.Process(pid).children():
+        with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 # --- a model's bad days ---
@@ -357,3 +364,22 @@ def test_doctor_finds_every_part_well_and_names_what_is_not(zoo: Zoo) -> None:
     done = zoo.run("doctor", code=1)
     assert "bad" in done.stdout and "does not answer" in done.stdout
     assert "hush" not in done.stdout + done.stderr
+
+
+def test_doctor_names_a_runner_that_has_outlived_its_worker(zoo: Zoo, tmp_path: Path) -> None:
+    marker = tmp_path / "pid"
+    sleeper = "# spawn_main\\nimport time; time.sleep(60)"
+    code = (
+        "import subprocess, sys;"
+        f"p = subprocess.Popen([sys.executable, '-c', '{sleeper}'], start_new_session=True);"
+        "open(sys.argv[1], 'w').write(str(p.pid))"
+    )
+    env = zoo.env | {"ZOO_RUNNER_HOME": str(zoo.home)}
+    subprocess.run([sys.executable, "-c", code, str(marker)], env=env, check=True)
+    stray = psutil.Process(int(marker.read_text()))
+    try:
+        until(lambda: stray.ppid() == 1)
+        (found,) = [f for f in zoo.json("doctor", code=1) if not f["ok"]]
+        assert str(stray.pid) in found["detail"] and "kill" in found["advice"]
+    finally:
+        stray.kill()

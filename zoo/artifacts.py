@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 
-from zoo.errors import ArtifactError, UsageError
+from zoo.errors import ArtifactError, UsageError, ZooError, reason
 from zoo.spec import canonical, read_json
 
 MANIFEST = "manifest.json"
+ADVICE = {
+    "NoCredentialsError": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with "
+    "them in AWS_SHARED_CREDENTIALS_FILE.",
+    "EndpointConnectionError": "Is AWS_ENDPOINT_URL right, and does the server run?",
+    "PermissionError": "Check the credentials and what they allow.",
+}
+"""What to do next, by the kind of error."""
+NO_PLACE = "Is the place in ZOO_ARTIFACTS_URL right? `zoo doctor` makes a bucket that is missing."
+NO_FILE = "It was removed; train the model again."
+
+
+def prepare(url: str) -> None:
+    """Open the place and take in its credentials: from here on the environment need not have them.
+
+    Raises ArtifactError if a library is missing, or what is set for such a place is wrong.
+    """
+    fs, root = _open(url)
+    with _errors(f"Artifacts cannot be stored in {root}", NO_PLACE):
+        if hasattr(fs, "connect"):
+            fs.connect()
 
 
 def put(folder: Path, url: str, where: str, facts: Mapping[str, Any]) -> str:
@@ -29,15 +51,13 @@ def put(folder: Path, url: str, where: str, facts: Mapping[str, Any]) -> str:
     files = {name: _entry(folder / name) for name in _names(folder)}
     manifest = canonical({"v": 1, "files": files, **facts}).encode()
     (folder / MANIFEST).write_bytes(manifest)
-    fs, root = fsspec.core.url_to_fs(url)
-    try:
+    fs, root = _open(url)
+    with _errors(f"The artifact cannot be stored in {root}/{where}", NO_PLACE):
         if "file" in fs.protocol:
             _put_local(folder, Path(root) / where, [*files, MANIFEST])
         else:
             for name in (*files, MANIFEST):
                 fs.put_file(str(folder / name), f"{root}/{where}/{name}")
-    except OSError as error:
-        raise ArtifactError(f"The artifact cannot be stored in {root}/{where}: {error}.") from error
     return hashlib.sha256(manifest).hexdigest()
 
 
@@ -48,16 +68,12 @@ def get(url: str, where: str, sha256: str, into: Path) -> Path:
     what the row says.
     """
     manifest = _manifest(url, where, sha256)
-    fs, root = fsspec.core.url_to_fs(url)
+    fs, root = _open(url)
     for name, entry in manifest["files"].items():
         target = _inside(into, name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with _errors(f"The file {name} of the artifact {where} cannot be read", NO_FILE):
             fs.get_file(f"{root}/{where}/{name}", str(target))
-        except OSError as error:
-            raise ArtifactError(
-                f"The artifact {where} has lost its file {name}: {error}."
-            ) from error
         if _entry(target) != entry:
             raise ArtifactError(
                 f"The file {name} of the artifact {where} is not the one that was stored.",
@@ -93,17 +109,53 @@ def check(url: str) -> str:
 
     Raises ArtifactError if one of the three fails.
     """
-    fs, root = fsspec.core.url_to_fs(url)
+    fs, root = _open(url)
     name = f"{root}/check-{uuid.uuid4().hex}"
-    try:
-        fs.makedirs(root, exist_ok=True)
-        fs.pipe_file(name, b"zoo")
+    with _errors(f"Artifacts cannot be stored in {root}", NO_PLACE):
+        try:
+            fs.pipe_file(name, b"zoo")
+        except FileNotFoundError:  # asked for only now: a key may write here and not list buckets
+            fs.makedirs(root, exist_ok=True)
+            fs.pipe_file(name, b"zoo")
         if fs.cat_file(name) != b"zoo":
             raise ArtifactError(f"{root} does not give back what was written.")
         fs.rm_file(name)
-    except OSError as error:
-        raise ArtifactError(f"Artifacts cannot be stored in {root}: {error}.") from error
-    return str(root)
+    return root
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """The file system of a URL and the path in it; fsspec keeps one client for the process."""
+    try:
+        fs, root = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        hint = "Install it: pip install 'mnist-zoo[s3]'." if url.startswith("s3:") else ""
+        raise ArtifactError(
+            f"Artifacts on {url.partition(':')[0]} need a library that is missing: {error}.", hint
+        ) from None
+    except ValueError as error:
+        raise ArtifactError(
+            f"ZOO_ARTIFACTS_URL leads nowhere: {reason(error)}.", "Try s3://bucket or file:///path."
+        ) from None
+    return fs, str(root)
+
+
+@contextlib.contextmanager
+def _errors(told: str, if_missing: str) -> Iterator[None]:
+    """Turn whatever the place raises into `told`, the reason, and what to do next."""
+    try:
+        yield
+    except ZooError:
+        raise
+    except Exception as error:  # each kind of place has a client with errors of its own
+        advice = ADVICE | {"FileNotFoundError": if_missing}
+        hint = advice.get(type(error).__name__, "")
+        raise ArtifactError(f"{told}: {_why(error)}.", hint) from error
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError) and " " not in str(error):  # S3 gives the path alone
+        return "there is no such file"
+    return re.sub(r"//[^/@\s]*@", "//", reason(error))
 
 
 def _manifest(url: str, where: str, sha256: str) -> dict[str, Any]:
@@ -118,11 +170,9 @@ def _manifest(url: str, where: str, sha256: str) -> dict[str, Any]:
 
 
 def _read(url: str, path: str) -> bytes:
-    fs, root = fsspec.core.url_to_fs(url)
-    try:
+    fs, root = _open(url)
+    with _errors(f"The artifact file {path} cannot be read", NO_FILE):
         content: bytes = fs.cat_file(f"{root}/{path}")
-    except OSError as error:
-        raise ArtifactError(f"The artifact file {path} cannot be read: {error}.") from error
     return content
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +89,21 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
                 yield Finding("versions", False, detail, "Install one version on both.")
 
 
+def _strays(settings: Settings, part: str) -> Iterator[Finding]:
+    """Runners end with their worker; one that did not holds memory and cores."""
+    import psutil
+
+    strays = []
+    for process in psutil.process_iter(["cmdline", "ppid"]):
+        command = " ".join(process.info["cmdline"] or [])
+        if "spawn_main" in command and process.info["ppid"] == 1:
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("ZOO_RUNNER_HOME") == str(settings.home):
+                    strays.append(str(process.pid))
+    detail = f"runners without a worker: {', '.join(strays)}" if strays else "no stray runner"
+    yield Finding(part, not strays, detail, f"kill {' '.join(strays)}" if strays else "")
+
+
 def _artifacts(settings: Settings, part: str) -> Iterator[Finding]:
     from zoo import artifacts
 
@@ -118,6 +134,7 @@ PARTS: dict[str, Callable[[Settings, str], Iterator[Finding]]] = {
     "database": _database,
     "broker": _broker,
     "workers": _workers,
+    "processes": _strays,
     "artifacts": _artifacts,
     "data": _data,
     "plugins": _plugins,

@@ -126,13 +126,16 @@ def _version(path: str) -> tuple[int, ...]:
 def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     log = worker_log(settings)
     with log.open("ab") as output:
-        return subprocess.Popen(
+        worker = subprocess.Popen(
             [sys.executable, "-m", "zoo", "worker", "start", "--local"],
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+    # Now, not when it has started: until then `down` must find it too.
+    (settings.runtime / "worker.json").write_text(json.dumps(_identity(worker.pid)))
+    return worker
 
 
 def worker_log(settings: Settings) -> Path:

@@ -104,7 +104,9 @@ def _celery_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         _port, number = parts.port, parts.path.strip("/") or "0"
-        is_good = parts.scheme == "unix" or (parts.scheme in ("redis", "rediss") and number.isdigit())
+        is_good = parts.scheme == "unix" or (
+            parts.scheme in ("redis", "rediss") and number.isdigit()
+        )
     except ValueError:
         is_good = False
     if not is_good:  # not shown, for it may hold a password

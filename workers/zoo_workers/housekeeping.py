@@ -54,6 +54,9 @@ class Housekeeper(threading.Thread):
 
     def pass_once(self) -> None:
         """One round."""
+        if self._is_homeless():
+            self.stop_worker()
+            return
         if jobs.sign(self.db, self.worker_id, busy=self.supervisor.busy):
             logger.info("this worker was asked to drain")
             self.stop_worker()
@@ -62,6 +65,10 @@ class Housekeeper(threading.Thread):
             self._reap()
         if self.leaves_when_idle and self._is_idle() and self._leave():
             self.stop_worker()
+
+    def _is_homeless(self) -> bool:
+        """Whether somebody has removed the home of the local worker, and all its rows with it."""
+        return self.leaves_when_idle and not self.settings.home.exists()
 
     def _reap(self) -> None:
         for job_id, status in reap_and_resend(self.db, self.app, self.settings):

@@ -18,7 +18,7 @@ import psutil
 from celery import Celery, signals
 
 import zoo
-from zoo import jobs, queue
+from zoo import artifacts, jobs, queue
 from zoo.embedded import Place
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Database, Hint
@@ -29,6 +29,8 @@ from zoo_workers.supervisor import Supervisor
 
 logger = logging.getLogger("zoo.worker")
 
+SECRETS = ("ZOO_DATABASE_URL", "ZOO_BROKER_URL", "ZOO_ARTIFACTS_URL")
+"""Variables that runners do without."""
 CATALOGUE_SECONDS = 60.0
 """What the plugins may take, all together, to be imported."""
 
@@ -51,7 +53,9 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     """
     _set_up_the_log()
     db = jobs.connect(settings.database)
-    _leave_no_secret()
+    _leave_no_secret(settings)
+    # By this `zoo doctor` knows a runner of this home that has outlived its worker.
+    os.environ["ZOO_RUNNER_HOME"] = str(settings.home)
     _share_the_cores(plan.slots)
     settings = _share_the_memory(settings, plan.slots)
     runners = Runners(jobs_per_runner=settings.jobs_per_runner, memory_mb=settings.runner_memory_mb)
@@ -82,10 +86,12 @@ def _set_up_the_log() -> None:
     warnings.filterwarnings("ignore", message=".*superuser privileges")
 
 
-def _leave_no_secret() -> None:
-    """Runners inherit the environment, and models need no password."""
-    for name in ("ZOO_DATABASE_URL", "ZOO_BROKER_URL", "ZOO_ARTIFACTS_URL"):
-        os.environ.pop(name, None)
+def _leave_no_secret(settings: Settings) -> None:
+    """Runners inherit the environment, and models need no password: take it in, then forget it."""
+    artifacts.prepare(settings.artifacts)
+    for name in list(os.environ):
+        if name.startswith("AWS_") or name.removesuffix("_FILE") in SECRETS:
+            del os.environ[name]
 
 
 def _share_the_cores(slots: int) -> None:

