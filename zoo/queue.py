@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import kombu.transport.redis  # noqa: F401 (else Celery imports it at the first hint: 0.1 s)
 from celery import Celery
 from kombu.exceptions import OperationalError
 

@@ -127,7 +127,7 @@ def submit(
 ) -> Submitted:
     """Commit the jobs, then wake a worker; a broker that is away costs time, not the jobs."""
     # Imported before the row is there, so that the hint follows it at once.
-    from zoo import queue
+    from zoo import embedded, queue  # noqa: F401
 
     app = queue.make_app(settings, patient=False)
     ids, group = jobs.add(
@@ -172,9 +172,11 @@ def _wake(
     from zoo import embedded, queue
 
     try:
+        if settings.is_embedded and not embedded.answers(settings):
+            embedded.ensure(settings, worker=False)
+        queue.send(app, hints)
         if settings.is_embedded:
             done.worker = embedded.ensure(settings) or _renew(db, settings, hints[0].model)
-        queue.send(app, hints)
         reap_and_resend(db, app, settings)
     except BrokerError as error:
         done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."
