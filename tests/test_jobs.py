@@ -265,7 +265,9 @@ def test_a_unique_prefix_names_a_job_or_group(db: Database) -> None:
     ids, group = jobs.add(db, [spec(), spec()], group_kind="cv")
     assert jobs.find(db, ids[0][:12]).id == ids[0]
     assert group is not None and [j.id for j in jobs.find(db, group[:12]).jobs] == ids  # type: ignore[union-attr]
-    assert jobs.find(db, "@last").id == ids[1]
+    assert jobs.find(db, "@last").id == group
+    (alone,) = add(db)
+    assert jobs.find(db, "@last").id == alone
 
 
 @pytest.mark.parametrize("ref", ["", "zzz", "%", "0" * 40, "'; DROP TABLE job"])

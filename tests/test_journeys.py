@@ -95,12 +95,20 @@ def test_the_newest_jobs_come_first_and_filters_narrow_them(warm_zoo: Zoo) -> No
     assert warm_zoo.json("jobs", "--status", "lost") == []
 
 
-def test_the_leaderboard_keeps_test_and_cross_validation_apart(warm_zoo: Zoo) -> None:
-    best = train(warm_zoo, "logistic", "-p", "max_iter=20")
-    train(warm_zoo, "logistic", "--cv", "3")
-    (row,) = [r for r in warm_zoo.json("leaderboard") if r["model"] == "logistic"]
-    assert row["test"]["accuracy"] >= best["metrics"]["accuracy"]
-    assert row["cv"]["mean"] != row["test"]["accuracy"]
+def test_the_leaderboard_keeps_test_and_cross_validation_and_params_apart(zoo: Zoo) -> None:
+    plain = train(zoo, "logistic")
+    train(zoo, "logistic", "--cv", "3", "-p", "max_iter=20")
+    by_params = {row["params"]["max_iter"]: row for row in zoo.json("leaderboard")}
+    assert by_params[5]["test"]["accuracy"] == plain["metrics"]["accuracy"]
+    assert by_params[5]["cv"] is None and by_params[20]["test"] is None
+    assert len(by_params[20]["cv"]["values"]) == 3
+    assert "max_iter=20" in zoo.run("leaderboard").stdout
+
+
+def test_evaluate_last_means_the_model_also_after_an_evaluation(warm_zoo: Zoo) -> None:
+    trained = train(warm_zoo, "logistic")
+    for _ in range(2):
+        assert warm_zoo.json("evaluate", "@last")["source"] == trained["id"]
 
 
 def test_ctrl_c_detaches_and_the_job_goes_on(zoo: Zoo, tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def measure(labels: Array, predictions: Predictions, class_names: Sequence[str])
     return {
         "accuracy": float(metrics.accuracy_score(labels, predicted)),
         "loss": loss,
+        # In the order of the labels, which JSON objects do not keep.
+        "classes": list(class_names),
         "per_class": {
             name: {"precision": precision, "recall": recall, "f1": f1, "support": support}
             for name, precision, recall, f1, support in columns

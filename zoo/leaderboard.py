@@ -2,64 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from zoo import jobs
 from zoo.jobs import Database, Group, Job
 
+Key = tuple[str, str]
+"""Dataset and model."""
+
 
 def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """One row per dataset and model, the most accurate on test images first.
+    """The best test result and the best cross-validation of each model, the most accurate first.
 
-    {"dataset", "model", "test": {"job", "accuracy", ...}, "cv": {"group", "mean", "std", ...}},
-    each of the last two None where there is no such result.
+    {"dataset", "model", "params", "classes", "test": {"job", "accuracy", ...} or None,
+    "cv": {"group", "mean", "std", "values"} or None}. Both stand in one row only if they have the
+    same params. Models of fewer classes, whose task is another, come last.
     """
     done = jobs.listing(db, statuses=["succeeded"], datasets=datasets, limit=100_000)
-    groups = {job.group for job in done if job.group}
-    tested = [job for job in done if not job.group and job.spec.get("split") == "test"]
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    tested = _best_tests(done)
+    validated = _best_groups(db, done)
+    found = []
+    for key in sorted(tested.keys() | validated.keys()):
+        test, group = tested.get(key), validated.get(key)
+        if test and group and test.spec["params"] == group.jobs[0].spec["params"]:
+            found.append(_row(test, test, group))
+            continue
+        found += [_row(test, test, None)] if test else []
+        found += [_row(group.jobs[0], None, group)] if group else []
+    return sorted(found, key=_order)
+
+
+def _best_tests(done: Sequence[Job]) -> dict[Key, Job]:
+    found: dict[Key, Job] = {}
     # Oldest first, so that an evaluation that only repeats a training's number does not replace it.
-    for job in reversed(tested):
-        row = _row(found, job)
-        if row["test"] is None or job.metrics["accuracy"] > row["test"]["accuracy"]:
-            row["test"] = _test(job)
-    for group in (jobs.get_group(db, each) for each in sorted(groups)):
+    for job in reversed(done):
+        if not job.group and job.spec["split"] == "test":
+            best = found.setdefault((job.dataset, job.model), job)
+            if job.metrics["accuracy"] > best.metrics["accuracy"]:
+                found[job.dataset, job.model] = job
+    return found
+
+
+def _best_groups(db: Database, done: Sequence[Job]) -> dict[Key, Group]:
+    found: dict[Key, Group] = {}
+    for each in sorted({job.group for job in done if job.group}):
+        group = jobs.get_group(db, each)
         if group.kind == "cv" and group.status == "succeeded":
-            row = _row(found, group.jobs[0])
-            if row["cv"] is None or group.metrics()["accuracy"]["mean"] > row["cv"]["mean"]:
-                row["cv"] = _cross_validation(group)
-    return sorted(found.values(), key=_order)
+            key = (group.jobs[0].dataset, group.jobs[0].model)
+            if _mean(group) > _mean(found.setdefault(key, group)):
+                found[key] = group
+    return found
 
 
-def _row(found: dict[tuple[str, str], dict[str, Any]], job: Job) -> dict[str, Any]:
-    empty: dict[str, Any] = {"dataset": job.dataset, "model": job.model, "test": None, "cv": None}
-    return found.setdefault((job.dataset, job.model), empty)
+def _mean(group: Group) -> float:
+    return float(group.metrics()["accuracy"]["mean"])
 
 
-def _test(job: Job) -> dict[str, Any]:
+def _row(job: Job, test: Job | None, group: Group | None) -> dict[str, Any]:
     kept = ("accuracy", "loss", "n_images", "fit_seconds", "parameters")
-    return {"job": job.id, "params": job.spec["params"], "kind": job.kind} | {
-        name: job.metrics[name] for name in kept if name in job.metrics
+    return {
+        "dataset": job.dataset,
+        "model": job.model,
+        "params": job.spec["params"],
+        "classes": len(job.metrics["classes"]),
+        "test": {"job": test.id} | {name: test.metrics.get(name) for name in kept}
+        if test
+        else None,
+        "cv": {"group": group.id} | group.metrics()["accuracy"] if group else None,
     }
 
 
-def _cross_validation(group: Group) -> dict[str, Any]:
-    params = group.jobs[0].spec["params"]
-    accuracy: dict[str, Any] = group.metrics()["accuracy"]
-    return {"group": group.id, "params": params} | accuracy
-
-
-def _order(row: dict[str, Any]) -> tuple[str, float]:
-    best = row["test"]["accuracy"] if row["test"] else -1.0
-    return row["dataset"], -best
+def _order(row: dict[str, Any]) -> tuple[str, int, float]:
+    accuracy = row["test"]["accuracy"] if row["test"] else row["cv"]["mean"]
+    return row["dataset"], -row["classes"], -accuracy
 
 
 def changed(params: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """The params that are not the model's defaults."""
     return {name: value for name, value in params.items() if defaults.get(name) != value}
-
-
-def best(found: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """The first row that has a test result."""
-    return next((row for row in found if row["test"]), None)

@@ -191,10 +191,10 @@ def _renew(db: Database, settings: Settings, model: str) -> subprocess.Popen[byt
 
     local = embedded.local_worker(settings)
     workers = jobs.workers(db, beat=settings.beat_seconds)
+    # Before its first announcement a worker has no cards: it is only starting.
     cards = {
         c["name"]: c["plugin"] for w in workers if local and w.pid == local.pid for c in w.models
     }
-    # Before its first announcement a worker has no cards: it is only starting.
     if not cards or cards.get(model) == plugins.catalogue().owners[model].label:
         return None
     return embedded.replace_worker(settings)

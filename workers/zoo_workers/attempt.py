@@ -52,7 +52,9 @@ class Attempt:
                     self._fit_started_at = fact["at"]
             else:
                 self._progress |= fact
-                self._steps.append((fact["step"], fact["metrics"]))
+                # Progress within an epoch has no metrics: it is shown, not kept.
+                if fact["metrics"]:
+                    self._steps.append((fact["step"], fact["metrics"]))
             self._is_new = True
         self._lines += self._read_log()
         progress = dict(self._progress) if self._is_new else None

@@ -97,7 +97,7 @@ def _show_classes(metrics: dict[str, Any]) -> None:
     columns = ["precision", "recall", "f1", "support"]
     rows = [
         [name, *(output.number(values[column]) for column in columns)]
-        for name, values in metrics["per_class"].items()
+        for name, values in ((name, metrics["per_class"][name]) for name in metrics["classes"])
     ]
     output.out.print()
     output.table(["class", *columns], rows, right=columns)
@@ -105,7 +105,7 @@ def _show_classes(metrics: dict[str, Any]) -> None:
 
 def _show_confusion(metrics: dict[str, Any]) -> None:
     """Rows are the true classes, columns the predicted ones."""
-    matrix, names = metrics.get("confusion_matrix"), list(metrics.get("per_class", {}))
+    matrix, names = metrics.get("confusion_matrix"), metrics.get("classes", [])
     if not matrix or len(names) > 20:
         return
     rows = [

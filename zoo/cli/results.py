@@ -24,12 +24,12 @@ def leaderboard(
         output.json_out(rows)
         return
     columns = ["dataset", "model", "test accuracy", "error %", "cross-validation", "fit s"]
-    columns += ["parameters", "job"]
+    columns += ["parameters", "job", "params"]
     output.table(
         columns,
         [_line(row) for row in rows],
         right=columns[2:7],
-        optional=["parameters", "fit s", "error %"],
+        optional=["parameters", "fit s", "params", "error %"],
     )
     if not rows:
         output.note("No finished job yet. `zoo train logistic --dataset digits` is a first one.")
@@ -37,6 +37,7 @@ def leaderboard(
 
 def _line(row: dict[str, Any]) -> list[str]:
     from zoo.cli import output
+    from zoo.cli.jobs import changed_params
 
     test, cv = row["test"] or {}, row["cv"]
     accuracy = test.get("accuracy")
@@ -50,4 +51,5 @@ def _line(row: dict[str, Any]) -> list[str]:
         output.number(test.get("fit_seconds"), 2),
         output.number(test.get("parameters")),
         (test.get("job") or cv["group"])[:8],
+        output.params(changed_params(row["model"], row["params"])),
     ]

@@ -80,12 +80,17 @@ def evaluate(
 ) -> None:
     """Judge a trained model, as a job of its own, on any dataset or split."""
     from zoo import jobs, submit
-    from zoo.errors import UsageError
+    from zoo.errors import unknown
+    from zoo.jobs import Job
 
     if split not in ("train", "test"):
-        raise UsageError(f"There is no split '{split}'.", "A dataset has train and test.")
+        raise unknown("split", split, ("train", "test"))
+    db = jobs.connect()
+    found = jobs.find(db, job)
+    if isinstance(found, Job) and found.kind == "evaluate":
+        found = jobs.get(db, found.spec["source"]["job"])
     with_timeout = {"timeout": timeout}
-    spec = submit.evaluation(jobs.find(jobs.connect(), job), dataset, split)
+    spec = submit.evaluation(found, dataset, split)
     _submit([spec.model_copy(update=with_timeout)], None, pool, tag or [], detach, as_json)
 
 
@@ -173,7 +178,8 @@ def _run_here(specs: list[JobSpec], as_json: bool) -> None:
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
         said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        output.note(f"{unit} {step}/{total} {said}")
+        if said:
+            output.note(f"{unit} {step}/{total} {said}")
 
     def phase(name: str) -> None:
         output.note(f"{name} ...")

@@ -27,7 +27,7 @@ def get(db: Database, job_id: str) -> Job:
 
 
 def find(db: Database, ref: str) -> Job | Group:
-    """The job or group that `ref` names: a unique prefix of its id, or @last for the newest job.
+    """The job or group that `ref` names: a unique prefix of its id, or @last for the newest.
 
     Raises UsageError if there is none, or more than one.
     """
@@ -35,7 +35,7 @@ def find(db: Database, ref: str) -> Job | Group:
         newest = listing(db, limit=1)
         if not newest:
             raise UsageError("There is no job yet.", "Submit one: `zoo train logistic`.")
-        return newest[0]
+        return get_group(db, newest[0].group) if newest[0].group else newest[0]
     if not ref or not all(c in "0123456789abcdef" for c in ref):
         raise _no_job(ref)
     with db.read() as connection:
