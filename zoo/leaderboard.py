@@ -65,7 +65,7 @@ def _row(job: Job, test: Job | None, group: Group | None) -> dict[str, Any]:
         "dataset": job.dataset,
         "model": job.model,
         "params": job.spec["params"],
-        "classes": len(job.metrics["classes"]),
+        "classes": len(job.metrics["per_class"]),
         "test": {"job": test.id} | {name: test.metrics.get(name) for name in kept}
         if test
         else None,

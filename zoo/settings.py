@@ -6,15 +6,15 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from zoo.errors import UsageError, reason
 
 
-def _setting(default: Any, help: str, secret: bool = False) -> Any:
-    return field(default=default, metadata={"help": help, "secret": secret})
+def _setting(default: Any, help: str, *, secret: bool = False, least: int = 0) -> Any:
+    return field(default=default, metadata={"help": help, "secret": secret, "least": least})
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Settings:
         None, "names of the plugins to load, separated by ','; unset: all"
     )
     slots: int = _setting(0, "jobs that a worker runs at once; 0: one per core")
-    max_attempts: int = _setting(3, "tries of a job whose worker keeps dying")
+    max_attempts: int = _setting(3, "tries of a job whose worker keeps dying", least=1)
     lease_seconds: float = _setting(
         60.0, "a running job is lost when its worker is silent this long"
     )
@@ -113,7 +113,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if text is None and each.metadata["secret"]:
             text = _read_secret(env.get(variable(each.name) + "_FILE"))
         if text is not None and (text or each.name == "plugins"):
-            values[each.name] = _convert(each.name, each.default, text)
+            values[each.name] = _convert(each, text)
     values["home"] = _path("home", str(values.get("home", Settings.home)))
     return Settings(**values)
 
@@ -137,7 +137,8 @@ def _path(name: str, text: str) -> Path:
         ) from None
 
 
-def _convert(name: str, default: Any, text: str) -> Any:
+def _convert(setting: Field[Any], text: str) -> Any:
+    name, default, least = setting.name, setting.default, setting.metadata["least"]
     if name in ("home", "plugins_dir"):
         return _path(name, text)
     if isinstance(default, str) or default is None:
@@ -147,10 +148,10 @@ def _convert(name: str, default: Any, text: str) -> Any:
     except ValueError:
         value = -1
     # NaN fails this comparison too
-    if not 0 <= value < 10**9:
+    if not least <= value < 10**9:
         kind = "a whole number" if isinstance(default, int) else "a number"
         raise UsageError(
-            f"{variable(name)} is '{text}', but it must be {kind} that is not negative.",
+            f"{variable(name)} is '{text}', but it must be {kind} from {least} on.",
             f"Unset it for the default, {default}.",
         )
     return value

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from zoo import artifacts, jobs
-from zoo.errors import StoreError, ZooError
+from zoo.errors import ArtifactError, StoreError, ZooError
 from zoo.jobs import Claim, Database, Job, Outcome
 from zoo.settings import Settings
 from zoo.spec import JobSpec
@@ -128,15 +128,23 @@ class Watch:
         code = death.exit_code
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         told = f"The runner process {how}{' (out of memory?)' if code == -9 else ''}."
-        if self.job.attempt < self.job.max_attempts:
-            raise GivenBack("killed", told, counts=True)
+        self._again_or("killed", told)
         return Outcome("failed", error_code="killed", error=told)
+
+    def _again_or(self, code: str, told: str) -> None:
+        """Raise GivenBack while there are attempts left."""
+        if self.job.attempt < self.job.max_attempts:
+            raise GivenBack(code, told, counts=True)
 
     def _store(self, outcome: Outcome) -> Outcome:
         where = f"{self.claim.job}/{self.claim.attempt}"
         facts = {"job": self.claim.job, "attempt": self.claim.attempt}
         self.attempt.keep_log()
-        sha256 = artifacts.put(self.attempt.files, self.settings.artifacts, where, facts)
+        try:
+            sha256 = artifacts.put(self.attempt.files, self.settings.artifacts, where, facts)
+        except ArtifactError as error:  # the store is away or full: not the model's fault
+            self._again_or("artifact", str(error))
+            raise
         return Outcome("succeeded", outcome.metrics, where, sha256)
 
     def _commit(self, outcome: Outcome) -> str:
