@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from zoo_keras import training
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
+from zoo_keras.network import load_keras
 
 from zoo import weights
 from zoo.errors import ArtifactError, UsageError
@@ -115,19 +117,60 @@ def test_each_epoch_is_reported_with_its_metrics(fitted: tuple[DenseSoftmax, Rec
     assert epochs[-1][3]["train_accuracy"] > epochs[0][3]["train_accuracy"]
 
 
+@pytest.mark.parametrize("train", [training.fit_in_graph, training.fit_plainly])
 def test_batches_between_are_reported_without_metrics_on_the_same_scale(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, train: Any
 ) -> None:
-    monkeypatch.setattr("zoo_keras.network.REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(training, "PIECE", 1)
+    monkeypatch.setattr(training, "fit", train)
     data, report = prepare("digits", "test", "flat", "float32"), Recorder()
     dense(epochs=2, batch_size=100).fit(data.x, data.y, report)
-    assert [r[:3] for r in report.reports] == [
-        *((n, 8, "batch") for n in range(1, 5)),
-        (1, 2, "epoch"),
-        *((n, 8, "batch") for n in range(5, 9)),
-        (2, 2, "epoch"),
-    ]
-    assert all(not metrics for *_, unit, metrics in report.reports if unit == "batch")
+    epochs = [r for r in report.reports if r[2] == "epoch"]
+    batches = [r for r in report.reports if r[2] == "batch"]
+    assert [r[:2] for r in epochs] == [(1, 2), (2, 2)]
+    assert [n for n, *_ in batches] == sorted(n for n, *_ in batches)
+    assert {1, 2, 3, 5, 6, 7} <= {n for n, *_ in batches} <= set(range(1, 9))
+    assert all(total == 8 and not metrics for _, total, _, metrics in batches)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"batch_size": 33, "optimizer": "adam", "hidden": [16]},
+        {"batch_size": 7, "optimizer": "sgd", "hidden": [16, 8], "epochs": 1},
+        {"batch_size": 2000, "optimizer": "lion"},
+        {"optimizer": "adamw", "learning_rate": 0.01},
+        {"optimizer": "nadam", "batch_size": 64},
+        {"optimizer": "adagrad", "batch_size": 64},
+    ],
+    ids=str,
+)
+def test_an_epoch_in_a_graph_gives_what_keras_fit_gives_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]
+) -> None:
+    data = prepare("digits", "test", "flat", "float32")
+    found = []
+    for train in (training.fit_plainly, training.fit_in_graph):
+        monkeypatch.setattr(training, "fit", train)
+        model, report = dense(**({"epochs": 3} | params)), Recorder()
+        model.fit(data.x, data.y, report)
+        epochs = [r for r in report.reports if r[2] == "epoch"]
+        found.append((model.network.get_weights(), epochs))
+    (plain, plain_epochs), (ours, our_epochs) = found
+    assert all(np.array_equal(a, b) for a, b in zip(plain, ours, strict=True))
+    assert our_epochs == plain_epochs
+
+
+def test_a_keras_that_is_not_known_trains_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    monkeypatch.setattr(training, "fit_plainly", lambda *a, **k: used.append("plainly"))
+    monkeypatch.setattr(training, "fit_in_graph", lambda *a, **k: used.append("in a graph"))
+    for known in (training.KNOWN, "2."):
+        monkeypatch.setattr(training, "KNOWN", known)
+        training.fit(load_keras(), None, None, None, batch_size=1, epochs=1, report=Recorder())  # type: ignore[arg-type]
+    assert used == ["in a graph", "plainly"]
 
 
 def test_probabilities_are_those_of_keras(fitted: tuple[DenseSoftmax, Recorder]) -> None:

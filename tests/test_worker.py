@@ -383,3 +383,16 @@ def test_doctor_names_a_runner_that_has_outlived_its_worker(zoo: Zoo, tmp_path: 
         assert str(stray.pid) in found["detail"] and "kill" in found["advice"]
     finally:
         stray.kill()
+
+
+def test_a_job_whose_artifact_cannot_be_stored_is_tried_again(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]]
+) -> None:
+    team.home.mkdir(parents=True)
+    (team.home / "artifacts").write_text("in the way")
+    hire("--slots", "1", ZOO_BACKOFF_SECONDS="1")
+    ref = submit(team)
+    until(lambda: job(team, ref)["attempts"] and job(team, ref)["attempts"][0]["outcome"])
+    assert job(team, ref)["attempts"][0]["error_code"] == "artifact"
+    (team.home / "artifacts").unlink()
+    assert reaches(team, ref, "succeeded")["attempt"] == 2

@@ -155,7 +155,7 @@ def _process(file: Path) -> psutil.Process | None:
         process = psutil.Process(int(known["pid"]))
         alive = process.status() != psutil.STATUS_ZOMBIE
         return process if alive and process.create_time() == known["started"] else None
-    except (OSError, ValueError, KeyError, psutil.Error):
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
 
 

@@ -138,7 +138,8 @@ def _path(name: str, text: str) -> Path:
 
 
 def _convert(setting: Field[Any], text: str) -> Any:
-    name, default, least = setting.name, setting.default, setting.metadata["least"]
+    name, least = setting.name, setting.metadata["least"]
+    default: Any = setting.default
     if name in ("home", "plugins_dir"):
         return _path(name, text)
     if isinstance(default, str) or default is None:

@@ -34,17 +34,22 @@ class Trickster(zoo.Model):
     class Params(zoo.Params):
         trick: Trick = zoo.param("none", help="what to do in fit")
         until: str = zoo.param("", help="go on until this file exists")
+        seconds: float = zoo.param(0.0, ge=0, help="go on for this long")
         lines: int = zoo.param(0, ge=0, help="lines to print")
 
     def fit(self, x: Any, y: Any, report: Any) -> None:
         for number in range(self.params.lines):
             print(f"line {number}")
         getattr(self, "_" + self.params.trick)()
-        step = 0
-        while self.params.until and not Path(self.params.until).exists():
+        step, began = 0, time.monotonic()
+        while self._goes_on(time.monotonic() - began):
             step = min(step + 1, 99)
             report(step, 100, "step", train_loss=1.0 / step)
             time.sleep(0.02)
+
+    def _goes_on(self, lasted: float) -> bool:
+        until = self.params.until
+        return lasted < self.params.seconds or bool(until and not Path(until).exists())
 
     def _none(self) -> None:
         pass

@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from zoo.jobs import News
+from zoo import jobs
+from zoo.jobs import Database, News
 from zoo_workers.runner import FILES, LOG, PROGRESS, SOURCE
 
 
@@ -67,12 +68,12 @@ class Attempt:
         self._fit_started_at = None
 
     def _read_progress(self) -> list[dict[str, Any]]:
-        path = self.folder / PROGRESS
-        if not path.exists():
+        try:
+            with (self.folder / PROGRESS).open("rb") as file:
+                file.seek(self._progress_at)
+                content = file.read()
+        except FileNotFoundError:  # not yet there, or swept: the claim is lost
             return []
-        with path.open("rb") as file:
-            file.seek(self._progress_at)
-            content = file.read()
         # A line without its end is still being written.
         whole = content[: content.rfind(b"\n") + 1]
         self._progress_at += len(whole)
@@ -81,14 +82,15 @@ class Attempt:
     def _read_log(self) -> list[tuple[int, str]]:
         path = self.folder / LOG
         left = self._log_limit - self._log_at
-        if not path.exists():
+        try:
+            if left <= 0:
+                self._cut(path)
+                return []
+            with path.open("rb") as file:
+                file.seek(self._log_at)
+                content = file.read(left)
+        except FileNotFoundError:
             return []
-        if left <= 0:
-            self._cut(path)
-            return []
-        with path.open("rb") as file:
-            file.seek(self._log_at)
-            content = file.read(left)
         start = self._log_at
         self._log_at += len(content)
         # A letter whose bytes are only half written is kept for the next look.
@@ -111,3 +113,13 @@ class Attempt:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def sweep(db: Database, work: Path) -> None:
+    """Remove the folders of attempts that are over: a worker that was killed left them."""
+    for folder in work.glob("*-*"):
+        job, _, n = folder.name.rpartition("-")
+        over = [str(each["n"]) for each in jobs.attempts(db, job) if each["ended_at"] is not None]
+        # An attempt that the rows do not know may be that of another database's worker.
+        if n in over:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -14,6 +14,7 @@ from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
 from zoo.submit import reap_and_resend
+from zoo_workers.attempt import sweep
 from zoo_workers.supervisor import Supervisor
 
 logger = logging.getLogger("zoo.worker")
@@ -73,6 +74,7 @@ class Housekeeper(threading.Thread):
     def _reap(self) -> None:
         for job_id, status in reap_and_resend(self.db, self.app, self.settings):
             logger.warning("job %s lost its worker and is %s", job_id[:8], status)
+        sweep(self.db, self.settings.home / "work")
 
     def _is_idle(self) -> bool:
         idle = time.monotonic() - self.supervisor.last_job

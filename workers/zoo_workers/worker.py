@@ -24,7 +24,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores
 from zoo_workers.housekeeping import Housekeeper
-from zoo_workers.runners import Runner, Runners
+from zoo_workers.runners import Runner, RunnerDied, Runners
 from zoo_workers.supervisor import Supervisor
 
 logger = logging.getLogger("zoo.worker")
@@ -84,6 +84,8 @@ def _set_up_the_log() -> None:
     logger.propagate = False
     # It warns of pickle under root; here nothing but JSON is accepted.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
+    # And of late acknowledgement, each time that the broker goes away; here there is none.
+    warnings.filterwarnings("ignore", message=".*worker_cancel_long_running_tasks|\nIn Celery 5.1")
 
 
 def _leave_no_secret(settings: Settings) -> None:
@@ -122,8 +124,14 @@ def _cards(answer: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, An
 
 def _ask(runner: Runner) -> dict[str, Any]:
     """Have a runner say which models and datasets there are: this process imports no plugin."""
-    runner.order({"do": "catalogue"})
-    answer = runner.answer(CATALOGUE_SECONDS)
+    try:
+        runner.order({"do": "catalogue"})
+        answer = runner.answer(CATALOGUE_SECONDS)
+    except RunnerDied as death:
+        raise ZooError(
+            f"The process that imports the plugins ended ({death}).",
+            "`zoo plugins` tells which does that; ZOO_PLUGINS=a,b loads only those.",
+        ) from None
     if answer is None:
         runner.kill()
         raise UsageError(
@@ -186,12 +194,11 @@ def _add_task(app: Celery, supervisor: Supervisor) -> None:
     def run(v: int, job: str, model: str) -> None:
         try:
             taken = supervisor.work()
-        except ZooError as error:  # the database is away; the job's hint is sent again
+            if taken is not None and taken.model != model:
+                # Another model's hint stays in its queue: this one has not been used.
+                queue.send(app, [Hint(job, supervisor.pool, model)])
+        except ZooError as error:  # database or broker are away; the job's hint is sent again
             logger.warning("%s", error)
-            return
-        if taken is not None and taken.model != model:
-            # Another model's hint stays in its queue: this one has not been used.
-            queue.send(app, [Hint(job, supervisor.pool, model)])
 
 
 def _announce(

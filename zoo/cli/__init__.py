@@ -44,7 +44,7 @@ def _add_plugins_commands() -> None:
     manager.add_hookspecs(hookspecs)
     for entry in entry_points(group="zoo.commands"):
         # A broken one must not take the terminal with it.
-        with contextlib.suppress(Exception), contextlib.redirect_stdout(sys.stderr):
+        with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
             manager.register(entry.load(), entry.name)
     manager.hook.register_commands(app=app)
 

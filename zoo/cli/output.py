@@ -18,6 +18,8 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 GAP = 2
+STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of control and format characters, halves of one, and line separators."""
 
 STYLES = {
     "succeeded": "green",
@@ -31,7 +33,9 @@ STYLES = {
 
 def json_out(value: Any) -> None:
     """Print JSON for scripts: as it is, never wrapped or coloured."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Bytes of the command line that were no text are half characters, which cannot be printed.
+    sys.stdout.write(text.encode(errors="replace").decode() + "\n")
 
 
 def note(text: str) -> None:
@@ -51,7 +55,7 @@ def error(message: str, hint: str = "") -> None:
 def safe(text: str) -> str:
     """Text from elsewhere without what could steer a terminal or turn its lines around."""
     keep = ("\n", "\t")
-    return "".join(c for c in text if c in keep or unicodedata.category(c) not in ("Cc", "Cf"))
+    return "".join(c for c in text if c in keep or unicodedata.category(c) not in STEERING)
 
 
 def table(

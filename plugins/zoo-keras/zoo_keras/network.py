@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import zoo
 from zoo import weights
+from zoo_keras import training
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 Optimizer = Literal["rmsprop", "sgd", "adam", "adamw", "nadam", "adagrad", "lion"]
 
 PREDICT_BATCH = 1024
-REPORT_SECONDS = 0.3
 
 
 def load_keras() -> Any:
@@ -67,13 +66,14 @@ class KerasModel(zoo.Model):
         keras.utils.set_random_seed(self.seed)
         self.network = self._build()
         self.network.compile(optimizer=self._optimizer(), loss=self.loss, metrics=["accuracy"])
-        self.network.fit(
+        training.fit(
+            keras,
+            self.network,
             x,
             y,
             batch_size=self.params.batch_size,
             epochs=self.params.epochs,
-            verbose=0,
-            callbacks=[_reporter(report, self.params.epochs)],
+            report=report,
         )
 
     def predict_proba(self, x: Array) -> Array:
@@ -114,25 +114,3 @@ class KerasModel(zoo.Model):
     def _variables(self) -> dict[str, Any]:
         # Numbered: each layer calls its own kernel and bias.
         return {f"{i:02d}-{value.name}": value for i, value in enumerate(self.network.weights)}
-
-
-def _reporter(report: zoo.Report, epochs: int) -> Any:
-    """Make the Keras callback that reports each epoch with its metrics, and batches in between."""
-    keras = load_keras()
-
-    class Reporter(keras.callbacks.Callback):  # type: ignore[misc, name-defined]
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.epoch = epoch
-            self.due = time.monotonic() + REPORT_SECONDS
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if time.monotonic() >= self.due:
-                self.due = time.monotonic() + REPORT_SECONDS
-                steps = self.params["steps"]
-                report(self.epoch * steps + batch + 1, epochs * steps, "batch")
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            measured = {f"train_{name}": float(value) for name, value in logs.items()}
-            report(epoch + 1, epochs, "epoch", **measured)
-
-    return Reporter()

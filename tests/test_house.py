@@ -1,0 +1,100 @@
+"""The house: what the whole tree keeps to, and what its pages say."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from zoo import settings
+from zoo.cli import _add_plugins_commands, app
+
+ROOT = Path(__file__).parents[1]
+SOURCES = [
+    path
+    for place in ("zoo", "workers", "plugins")
+    for path in (ROOT / place).rglob("*.py")
+    if ".venv" not in path.parts
+]
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "pickle.load",
+        "joblib.load",
+        "allow_pickle=True",
+        "cloudpickle",
+        "dill",
+        ".h5",
+        "load_model",
+        "countdown=",
+        "eta=",
+        "yaml.load(",
+        "eval(",
+        "shell=True",
+    ],
+)
+def test_no_source_has_a_way_to_load_code_or_to_delay_a_hint(word: str) -> None:
+    assert [
+        str(path) for path in SOURCES if re.search(rf"\b{re.escape(word)}", path.read_text())
+    ] == []
+
+
+def test_no_module_is_longer_than_300_lines() -> None:
+    long = {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 300}
+    assert long == {}
+
+
+def test_no_import_package_is_called_plugins_or_workers() -> None:
+    assert not (ROOT / "plugins" / "__init__.py").exists()
+    assert not (ROOT / "workers" / "__init__.py").exists()
+
+
+def commands() -> set[str]:
+    _add_plugins_commands()
+    root = typer.main.get_command(app)
+    found = set(root.commands)  # type: ignore[attr-defined]
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        found |= {f"{name} {sub}" for sub in getattr(command, "commands", {})}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_exists(page: Path) -> None:
+    known = commands()
+    text = page.read_text()
+    quoted = re.findall(r"`(?:\$ )?zoo ([a-z][^`]*)`", text)
+    quoted += re.findall(r"^\$ zoo ([a-z].*)$", text, flags=re.M)
+    for words in (each.split() for each in quoted):
+        name = words[0].rstrip(",.")
+        assert name in known, f"{page.name}: zoo {' '.join(words)}"
+        if any(each.startswith(f"{name} ") for each in known) and len(words) > 1:
+            sub = words[1].rstrip(",.")
+            if sub.isalpha() and sub.islower():
+                assert f"{name} {sub}" in known, f"{page.name}: zoo {name} {sub}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_has_every_setting_with_its_help() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for each in fields(settings.Settings):
+        row = rf"\| `{settings.variable(each.name)}` \| .* \| {re.escape(each.metadata['help'])} \|"
+        assert re.search(row, readme), each.name
+
+
+def test_the_lock_has_hashes_and_names_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock and "file:" not in lock
+    pinned = re.findall(r"^[a-z0-9][^\s=]*==[^\s]+(?: ;[^\\]*)? ?\\\n    --hash", lock, flags=re.M)
+    assert len(pinned) == len(re.findall(r"^[a-z0-9][^\s=]*==", lock, flags=re.M)) > 80

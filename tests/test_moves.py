@@ -1,0 +1,388 @@
+"""Whatever happens to jobs, in whatever order, the promises hold; without a guard they do not.
+
+A state machine plays submitters, workers that come back late, and reapers on a real SQLite.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import Connection, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from zoo import jobs
+from zoo.jobs import MOVES, TERMINAL, Claim, Database, Outcome, moves
+from zoo.jobs.tables import job as rows
+from zoo.spec import JobSpec
+
+SPEC = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
+ENDS = st.sampled_from(["succeeded", "failed", "timed_out", "cancelled"])
+
+
+class Promises(RuleBasedStateMachine):
+    """Jobs, three workers and a reaper; every word may be said again, and too late."""
+
+    template: Path
+    """An empty, migrated database: each example starts from a copy."""
+    ids = Bundle("ids")
+    claims = Bundle("claims")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="zoo-moves-"))
+        shutil.copy(self.template, self.folder / "zoo.db")
+        self.db = Database(f"sqlite:///{self.folder / 'zoo.db'}")
+        self.before: dict[str, Any] = {}
+        self.live: dict[str, Claim] = {}
+        """The one claim of each running job that may still speak."""
+        self.commits: dict[str, int] = {}
+
+    def teardown(self) -> None:
+        self.db.close()
+        shutil.rmtree(self.folder)
+
+    @rule(target=ids, priority=st.integers(0, 1), tries=st.integers(1, 3), count=st.integers(1, 2))
+    def submit(self, priority: int, tries: int, count: int) -> Any:
+        ids, _ = jobs.add(self.db, [SPEC] * count, priority=priority, max_attempts=tries)
+        return multiple(*ids)
+
+    @rule(target=claims, worker=st.sampled_from(["w1", "w2", "w3"]))
+    def claim(self, worker: str) -> Any:
+        waiting = [j for j in self.before.values() if j["status"] == "queued"]
+        best = min(waiting, key=lambda j: (-j["priority"], j["seq"]), default=None)
+        taken = jobs.claim(
+            self.db,
+            pool="default",
+            models={"logistic": "p"},
+            datasets=["digits"],
+            worker=worker,
+            lease=1000,
+        )
+        assert (taken and taken[0].job) == (best and best["id"])
+        if taken is None:
+            return multiple()
+        assert taken[0].job not in self.live, "two live leases on one job"
+        self.live[taken[0].job] = taken[0]
+        return taken[0]
+
+    @rule(claim=claims)
+    def beat(self, claim: Claim) -> None:
+        heard = jobs.beat(self.db, claim, lease=1000)
+        assert (heard is not None) == self.is_live(claim)
+        if heard is not None:
+            assert heard == bool(self.before[claim.job]["cancel_requested"])
+
+    @rule(claim=claims, end=ENDS)
+    def finish(self, claim: Claim, end: str) -> None:
+        where = f"{claim.job}/{claim.attempt}"
+        artifact = (where, "0" * 64) if end == "succeeded" else (None, None)
+        done = jobs.finish(self.db, claim, Outcome(end, {}, *artifact))
+        assert done == self.is_live(claim)
+        if done:
+            del self.live[claim.job]
+            self.commits[claim.job] = self.commits.get(claim.job, 0) + 1
+
+    @rule(claim=claims)
+    def drain(self, claim: Claim) -> None:
+        self.gives_back(claim, counts=False)
+
+    @rule(claim=claims)
+    def runner_dies(self, claim: Claim) -> None:
+        found = self.before[claim.job]
+        if found["attempt"] < found["max_attempts"]:  # else its worker finishes it as killed
+            self.gives_back(claim, counts=True)
+
+    def gives_back(self, claim: Claim, *, counts: bool) -> None:
+        done = jobs.release(self.db, claim, code="x", reason="x", counts=counts)
+        assert done == self.is_live(claim)
+        if done:
+            del self.live[claim.job]
+
+    @rule(job_id=ids)
+    def cancel(self, job_id: str) -> None:
+        before = self.before[job_id]["status"]
+        after = {"queued": "cancelled", "running": "running"}.get(before)
+        assert jobs.cancel(self.db, job_id) == after
+
+    @rule(claim=consumes(claims))
+    def worker_falls_silent(self, claim: Claim) -> None:
+        if self.is_live(claim):
+            self.lapse(claim.job)
+
+    @rule(claim=claims)
+    def worker_sleeps_through_its_lease(self, claim: Claim) -> None:
+        if self.is_live(claim):  # and may speak again before, or after, it is reaped
+            self.lapse(claim.job)
+
+    def lapse(self, job_id: str) -> None:
+        with self.db.write() as connection:
+            past = update(rows).where(rows.c.id == job_id, rows.c.status == "running")
+            connection.execute(past.values(lease_until=1))
+
+    @rule()
+    def reap(self) -> None:
+        lapsed = {i for i, j in self.before.items() if j["lease_until"] == 1}
+        moved = dict(jobs.reap(self.db, backoff=0))
+        assert set(moved) == lapsed
+        for job_id, status in moved.items():
+            assert status == self.after_loss(self.before[job_id])
+            del self.live[job_id]
+
+    def after_loss(self, before: Any) -> str:
+        if before["cancel_requested"]:
+            return "cancelled"
+        return "lost" if before["attempt"] >= before["max_attempts"] else "queued"
+
+    @rule()
+    def hints_are_sent_again(self) -> None:
+        waiting = {i for i, j in self.before.items() if j["status"] == "queued"}
+        assert {hint.job for hint in jobs.stale(self.db, after=-1)} == waiting
+
+    def is_live(self, claim: Claim) -> bool:
+        return self.live.get(claim.job) == claim
+
+    @invariant()
+    def the_promises_hold(self) -> None:
+        with self.db.read() as connection:
+            found = {j["id"]: j for j in connection.execute(select(rows)).mappings().all()}
+            self.attempts_are_told_truly(connection, found)
+        assert set(self.before) <= set(found), "an accepted job is gone"
+        for job_id, after in found.items():
+            self.is_sound(after)
+            if job_id in self.before:
+                self.was_a_move(self.before[job_id], after)
+        assert set(self.live) == {i for i, j in found.items() if j["status"] == "running"}
+        assert all(n == 1 for n in self.commits.values()), "two commits of one job"
+        self.before = found
+
+    def is_sound(self, after: Any) -> None:
+        running, succeeded = after["status"] == "running", after["status"] == "succeeded"
+        assert running == (after["owner"] is not None) == (after["lease_until"] is not None)
+        assert succeeded == (after["artifact"] is not None)
+        if succeeded:
+            assert after["artifact"] == f"{after['id']}/{after['attempt']}", "not the winner's"
+        if after["status"] == "queued":  # nobody could ever claim it otherwise
+            assert not after["cancel_requested"] and after["attempt"] < after["max_attempts"]
+
+    def was_a_move(self, before: Any, after: Any) -> None:
+        assert after["attempt"] >= before["attempt"], "an attempt was taken back"
+        pair = (before["status"], after["status"])
+        if before["status"] in TERMINAL:
+            assert dict(before) == dict(after), "a terminal row has changed"
+        elif pair[0] != pair[1]:
+            assert pair in MOVES
+
+    def attempts_are_told_truly(self, connection: Connection, found: dict[str, Any]) -> None:
+        open_ones = "SELECT job_id, n FROM attempt WHERE ended_at IS NULL"
+        under_way = {(r.job_id, r.n) for r in connection.execute(text(open_ones))}
+        running = {(i, j["attempt"]) for i, j in found.items() if j["status"] == "running"}
+        assert under_way == running
+
+
+def play(examples: int) -> None:
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=30,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Promises, settings=chosen)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    Promises.template = tmp_path_factory.mktemp("empty") / "zoo.db"
+    jobs.connect(f"sqlite:///{Promises.template}").close()
+    yield
+
+
+def test_the_promises_hold_in_whatever_order_things_happen() -> None:
+    play(30)
+
+
+# --- stories that the machine must stop once a guard is gone ---
+
+
+class Story(Promises):
+    """The machine played by hand: after each step the promises are looked at."""
+
+    def step(self, act: str, *args: Any, **named: Any) -> Any:
+        given = getattr(self, act)(*args, **named)
+        self.the_promises_hold()
+        return getattr(given, "values", (given,))[0] if given is not None else None
+
+    def one_job(self, tries: int = 3) -> tuple[str, Claim]:
+        job_id = self.step("submit", priority=0, tries=tries, count=1)
+        return job_id, self.step("claim", worker="w1")
+
+    def is_taken_over(self) -> tuple[Claim, Claim]:
+        """A worker sleeps through its lease, and another has the job when it wakes."""
+        _, old = self.one_job()
+        self.step("worker_sleeps_through_its_lease", old)
+        self.step("reap")
+        return old, self.step("claim", worker="w2")
+
+
+@pytest.fixture
+def story() -> Iterator[Story]:
+    found = Story()
+    yield found
+    found.teardown()
+
+
+def late_finish(story: Story) -> None:
+    old, _ = story.is_taken_over()
+    story.step("finish", old, "succeeded")
+
+
+def late_beat(story: Story) -> None:
+    old, _ = story.is_taken_over()
+    story.step("beat", old)
+
+
+def late_drain(story: Story) -> None:
+    old, _ = story.is_taken_over()
+    story.step("drain", old)
+
+
+def late_finish_while_it_waits(story: Story) -> None:
+    _, old = story.one_job()
+    story.step("worker_sleeps_through_its_lease", old)
+    story.step("reap")
+    story.step("finish", old, "failed")
+
+
+def second_finish(story: Story) -> None:
+    _, held = story.one_job()
+    story.step("finish", held, "succeeded")
+    story.step("finish", held, "failed")
+
+
+def cancelled_and_lost(story: Story) -> None:
+    job_id, held = story.one_job()
+    story.step("cancel", job_id)
+    story.step("worker_sleeps_through_its_lease", held)
+    story.step("reap")
+
+
+def cancelled_and_drained(story: Story) -> None:
+    job_id, held = story.one_job()
+    story.step("cancel", job_id)
+    story.step("drain", held)
+
+
+def lost_for_the_last_time(story: Story) -> None:
+    _, held = story.one_job(tries=1)
+    story.step("worker_sleeps_through_its_lease", held)
+    story.step("reap")
+
+
+def reaped_in_time(story: Story) -> None:
+    story.one_job()
+    story.step("reap")
+
+
+LATE = [late_finish, late_beat, late_drain, late_finish_while_it_waits, second_finish]
+STORIES = [
+    *LATE,
+    *(cancelled_and_lost, cancelled_and_drained, lost_for_the_last_time, reaped_in_time),
+]
+
+
+@pytest.mark.parametrize("tell", STORIES)
+def test_with_every_guard_in_place_the_story_ends_well(
+    tell: Callable[[Story], None], story: Story
+) -> None:
+    tell(story)
+
+
+def without(*names: str) -> Callable[[Claim], list[Any]]:
+    """`moves._held` as it is, but for the conditions on these columns."""
+    whole = moves._held
+    return lambda held: [each for each in whole(held) if each.left.name not in names]
+
+
+@pytest.mark.parametrize("tell", LATE)
+def test_without_any_fence_a_late_word_is_noticed(
+    tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "_held", without("owner", "attempt", "status"))
+    with pytest.raises((AssertionError, IntegrityError)):
+        tell(story)
+
+
+@pytest.mark.parametrize("tell", LATE[:3])
+def test_without_owner_and_attempt_a_late_word_is_noticed(
+    tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "_held", without("owner", "attempt"))
+    with pytest.raises(AssertionError):
+        tell(story)
+
+
+@pytest.mark.parametrize("name", ["owner", "attempt", "status"])
+@pytest.mark.parametrize("tell", LATE)
+def test_no_single_part_of_the_fence_carries_it_alone(
+    tell: Callable[[Story], None], name: str, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "_held", without(name))
+    tell(story)
+
+
+WHOLE_AFTER_LOSS = moves._after_loss
+
+
+@pytest.mark.parametrize(
+    ("tell", "blind"),
+    [
+        (cancelled_and_lost, {"cancel_requested": 0}),
+        (lost_for_the_last_time, {"max_attempts": 99}),
+    ],
+)
+def test_a_reaper_that_puts_back_what_nobody_may_claim_is_noticed(
+    tell: Callable[[Story], None],
+    blind: dict[str, int],
+    story: Story,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def forgetful(row: Any, backoff: float) -> Any:
+        return WHOLE_AFTER_LOSS(dict(row) | blind, backoff)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(moves, "_after_loss", forgetful)
+    with pytest.raises(AssertionError):
+        tell(story)
+
+
+def test_a_drain_that_forgets_the_cancel_is_noticed(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "case", lambda *_, else_: else_)
+    with pytest.raises(AssertionError):
+        cancelled_and_drained(story)
+
+
+def test_a_reaper_that_takes_live_leases_is_noticed(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.one_job()
+    monkeypatch.setattr(moves, "now", lambda: 4e9)  # its clock is far ahead of every lease
+    with pytest.raises(AssertionError):
+        story.step("reap")

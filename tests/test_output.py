@@ -1,0 +1,118 @@
+"""What the terminal shows: nothing that steers it, and nothing cut in a pipe."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from zoo.cli import output
+
+
+@given(st.text(st.characters()))
+@example("\x1b[2J\x1b]0;title\x07 \x9b31m \u202eabc\u2066 \u200b \u2028 \ud800")
+def test_what_could_steer_a_terminal_is_taken_out_and_the_rest_stays(text: str) -> None:
+    shown = output.safe(text)
+    shown.encode()  # half a character could not be printed
+    kept = [c for c in shown if c not in "\n\t"]
+    assert not {unicodedata.category(c) for c in kept} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert output.safe(shown) == shown
+
+
+@pytest.mark.parametrize("text", ["plain", "two\nlines\tand a tab", "한국어", "naïve ± 0.1", "🙂"])
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    assert output.safe(text) == text
+
+
+def test_an_escape_is_shown_as_the_letters_that_are_left() -> None:
+    assert output.safe("\x1b[31mred\x1b[0m") == "[31mred[0m"
+    assert output.safe("user\u202egpj.exe") == "usergpj.exe"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 s"),
+        (0, "0 s"),
+        (3.6, "4 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (59 * 60, "59 min"),
+        (3600, "1 h"),
+        (86399, "24 h"),
+        (86400, "1 d"),
+        (40 * 86400, "40 d"),
+    ],
+)
+def test_a_span_of_time_is_short(seconds: float, text: str) -> None:
+    assert output.ago(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, ""), (0.90111, "0.9011"), (1.0, "1.0000"), (7850, "7850"), ("text", "text")],
+)
+def test_a_number_is_rounded_a_count_is_not(value: Any, text: str) -> None:
+    assert output.number(value) == text
+
+
+def test_a_number_takes_other_digits() -> None:
+    assert output.number(9.876, 1) == "9.9"
+
+
+def test_params_are_shown_as_they_are_typed() -> None:
+    values = {"epochs": 5, "rate": None, "shuffle": True, "loss": "log", "layers": [10]}
+    assert output.params(values) == "epochs=5 rate=null shuffle=true loss=log layers=[10]"
+
+
+def in_a_pipe(code: str) -> str:
+    """What a fresh interpreter writes to a pipe; one whose stdout forgives nothing."""
+    env = {"COLUMNS": "40", "PYTHONIOENCODING": "utf-8:strict", "PATH": ""}
+    command = [sys.executable, "-c", "from zoo.cli import output\n" + code]
+    return subprocess.run(
+        command, env=env, capture_output=True, check=True, timeout=60
+    ).stdout.decode()
+
+
+def test_a_table_in_a_pipe_is_not_cut_wrapped_or_coloured() -> None:
+    long = "x" * 300
+    shown = in_a_pipe(f"output.table(['a', 'b'], [['{long}', '{long}'], ['1', 'two words']])")
+    lines = shown.splitlines()
+    assert [line.split() for line in lines if "x" in line] == [[long, long]]
+    assert "\x1b" not in shown and "…" not in shown
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_a_cell_cannot_steer_the_terminal() -> None:
+    assert "\x1b" not in in_a_pipe(r"output.table(['a'], [['\x1b[2Jx']])")
+
+
+def test_square_brackets_in_a_cell_are_no_markup() -> None:
+    assert "[red]x" in in_a_pipe("output.table(['a'], [['[red]x']])")
+
+
+def test_json_is_one_document_as_wide_as_it_is() -> None:
+    value = {"text": "[red]" + "한" * 500, "n": 1.5}
+    assert json.loads(in_a_pipe(f"output.json_out({value!r})")) == value
+
+
+def test_json_with_half_a_character_is_still_json() -> None:
+    assert json.loads(in_a_pipe(r"output.json_out({'tag': 'a\udcff'})")) == {"tag": "a?"}
+
+
+def test_an_error_is_a_sentence_and_a_hint_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    command = "output.error('No \\x1b[1mmodel.', 'Try [one].')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from zoo.cli import output; {command}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == ""
+    assert done.stderr == "error: No [1mmodel.\n       Try [one].\n"

@@ -1,0 +1,182 @@
+"""Settings: every one from its variable, bad values refused in a sentence."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo import settings
+from zoo.errors import UsageError
+from zoo.settings import Settings, load, variable
+
+NUMBERS = [f for f in fields(Settings) if isinstance(f.default, int | float)]
+WHOLE = [f for f in NUMBERS if isinstance(f.default, int)]
+
+
+def test_nothing_set_gives_the_defaults_with_an_absolute_home() -> None:
+    found = load({})
+    assert found.home == Path("~/.zoo").expanduser()
+    for each in fields(Settings):
+        if each.name != "home":
+            assert getattr(found, each.name) == each.default
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Settings)])
+def test_every_setting_is_read_from_its_variable(name: str) -> None:
+    default = getattr(Settings, name)
+    is_path = name in ("home", "plugins_dir")
+    value = "/somewhere/else" if is_path or not isinstance(default, int | float) else "17"
+    found = getattr(load({variable(name): value}), name)
+    assert str(found) in (value, "17.0")
+    if isinstance(default, int | float):
+        assert type(found) is type(default)
+
+
+def test_every_setting_has_a_help() -> None:
+    assert all(each.metadata["help"] for each in fields(Settings))
+
+
+def test_a_setting_belongs_to_one_variable_only() -> None:
+    for each in NUMBERS:
+        changed = load({variable(each.name): "17"})
+        assert {f.name for f in fields(Settings) if getattr(changed, f.name) == 17} == {each.name}
+
+
+@pytest.mark.parametrize("name", [f.name for f in NUMBERS])
+@pytest.mark.parametrize("text", ["many", "-1", "nan", "inf", "1e999", "9" * 5000, "1,5", " "])
+def test_a_value_that_is_no_sensible_number_is_refused_in_a_sentence(name: str, text: str) -> None:
+    with pytest.raises(UsageError, match=rf"^{variable(name)} is '") as refused:
+        load({variable(name): text})
+    assert f"{getattr(Settings, name)}" in refused.value.hint
+
+
+@pytest.mark.parametrize("name", [f.name for f in WHOLE])
+def test_half_a_job_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="a whole number"):
+        load({variable(name): "1.5"})
+
+
+def test_a_job_without_any_attempt_would_wait_for_ever_and_is_refused() -> None:
+    with pytest.raises(UsageError, match="from 1 on"):
+        load({"ZOO_MAX_ATTEMPTS": "0"})
+
+
+def test_an_empty_variable_is_the_default_but_for_plugins_where_it_means_none() -> None:
+    found = load({variable(f.name): "" for f in fields(Settings)})
+    assert found.plugins == ""
+    assert load({variable("slots"): ""}).slots == Settings.slots
+    assert found.home == load({}).home
+
+
+@pytest.mark.parametrize("name", ["home", "plugins_dir"])
+def test_a_relative_folder_becomes_absolute(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert getattr(load({variable(name): "here"}), name) == tmp_path / "here"
+
+
+@pytest.mark.parametrize("name", ["home", "plugins_dir"])
+def test_the_home_of_a_user_who_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="no such home directory"):
+        load({variable(name): "~nobody-of-this-name/x"})
+    with pytest.raises(UsageError, match="ZOO_DATA_DIR"):
+        _ = load({"ZOO_DATA_DIR": "~nobody-of-this-name/x"}).data_folders
+
+
+def test_data_folders_are_absolute_wherever_a_worker_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load({"ZOO_DATA_DIR": "here:~/there"}).data_folders == [
+        tmp_path / "here",
+        Path("~/there").expanduser(),
+    ]
+
+
+def test_data_folders_come_in_order_and_empty_parts_are_left_out() -> None:
+    assert load({"ZOO_DATA_DIR": "/b::/a:"}).data_folders == [Path("/b"), Path("/a")]
+
+
+SECRETS = [f.name for f in fields(Settings) if f.metadata["secret"]]
+
+
+def test_the_urls_that_hold_passwords_are_secrets() -> None:
+    assert SECRETS == ["database_url", "broker_url"]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_read_from_a_file_and_the_variable_itself_comes_first(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("redis://:pass@host/0\n")
+    env = {variable(name) + "_FILE": str(tmp_path / "secret")}
+    assert getattr(load(env), name) == "redis://:pass@host/0"
+    assert getattr(load(env | {variable(name): "direct"}), name) == "direct"
+
+
+def test_only_a_secret_has_a_file(tmp_path: Path) -> None:
+    (tmp_path / "slots").write_text("5")
+    assert load({"ZOO_SLOTS_FILE": str(tmp_path / "slots")}).slots == Settings.slots
+
+
+@pytest.mark.parametrize("content", [None, b"\xd0\xff\x00\x80"])
+def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "secret"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UsageError, match=f"secret file {file} cannot be read"):
+        load({"ZOO_BROKER_URL_FILE": str(file)})
+
+
+def test_without_urls_everything_lives_in_home() -> None:
+    found = load({"ZOO_HOME": "/h"})
+    assert found.is_embedded
+    assert (found.database, found.artifacts) == ("sqlite:////h/zoo.db", "/h/artifacts")
+    assert (found.cache, found.plugins_folder) == (Path("/h/cache"), Path("/h/plugins"))
+
+
+def test_urls_replace_what_lives_in_home() -> None:
+    found = load(
+        {
+            "ZOO_BROKER_URL": "redis://b",
+            "ZOO_DATABASE_URL": "postgresql://d",
+            "ZOO_ARTIFACTS_URL": "s3://a",
+        }
+    )
+    assert not found.is_embedded
+    assert (found.broker, found.database, found.artifacts) == (
+        "redis://b",
+        "postgresql://d",
+        "s3://a",
+    )
+
+
+@given(st.text(min_size=1, max_size=5000).filter(lambda t: "\0" not in t))
+def test_under_any_home_the_socket_path_is_short_enough(home: str) -> None:
+    runtime = Settings(home=Path("/") / home.encode("utf-8", "ignore").decode()).runtime
+    assert len(str(runtime / "valkey.sock").encode()) <= 107
+
+
+def test_a_socket_can_be_bound_under_a_very_long_home(tmp_path: Path) -> None:
+    found = Settings(home=tmp_path / ("long" * 50) / "가나다")
+    found.runtime.mkdir(mode=0o700)
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(found.runtime / "valkey.sock"))
+        (found.runtime / "valkey.sock").unlink()
+    finally:
+        found.runtime.rmdir()
+
+
+def test_two_homes_have_two_runtime_folders() -> None:
+    assert Settings(home=Path("/a")).runtime != Settings(home=Path("/b")).runtime
+
+
+def test_there_is_at_least_one_core() -> None:
+    assert settings.cores() >= 1

@@ -1,0 +1,127 @@
+"""Did Zoo keep its promise: every accepted job ended, each result committed once, nothing left."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from machines import living
+from support import Zoo, until
+
+from zoo import artifacts, jobs
+from zoo.errors import ArtifactError
+from zoo.jobs import Database, Job
+
+ENDED = "NEW.status NOT IN ('queued', 'running')"
+WITNESS = "INSERT INTO witness VALUES (NEW.id, NEW.attempt, NEW.status);"
+TABLE = "CREATE TABLE witness (job_id TEXT, attempt INTEGER, status TEXT)"
+SQLITE = f"CREATE TRIGGER witness AFTER UPDATE ON job WHEN {ENDED} BEGIN {WITNESS} END"
+POSTGRESQL = (
+    f"CREATE FUNCTION witness() RETURNS trigger AS $$ BEGIN {WITNESS} RETURN NEW; END $$"
+    " LANGUAGE plpgsql;"
+    f"CREATE TRIGGER witness AFTER UPDATE ON job FOR EACH ROW WHEN ({ENDED})"
+    " EXECUTE FUNCTION witness()"
+)
+
+
+@dataclass
+class Verdict:
+    """What is wrong; nothing, if all is empty."""
+
+    lost: list[str] = field(default_factory=list)
+    """Jobs that were accepted and are gone, have not ended, or ended as they should not."""
+    doubled: list[str] = field(default_factory=list)
+    """Jobs whose end was committed more than once, or not by the attempt that the row names."""
+    damaged: list[str] = field(default_factory=list)
+    """Artifacts that are not what their manifests say."""
+    debris: list[str] = field(default_factory=list)
+    """Processes, files and sockets that nobody needs any more."""
+
+    def __bool__(self) -> bool:
+        return not (self.lost or self.doubled or self.damaged or self.debris)
+
+
+def watch_commits(db: Database) -> None:
+    """Have the database itself write down each time that a job ends: Zoo's code has no part."""
+    with db.write() as connection:
+        connection.exec_driver_sql(TABLE)
+        connection.exec_driver_sql(SQLITE if db.is_sqlite else POSTGRESQL)
+
+
+def judge(zoo: Zoo, db: Database, accepted: Mapping[str, set[str]]) -> Verdict:
+    """Look at everything once the workers have been stopped.
+
+    `accepted` has the statuses in which each accepted job may end.
+    """
+    found = {job.id: job for job in jobs.listing(db, limit=10**6)}
+    verdict = Verdict()
+    for ref, statuses in accepted.items():
+        status = found[ref].status if ref in found else "gone"
+        if status not in statuses:
+            verdict.lost.append(f"{ref} is {status}")
+    verdict.doubled = _commits(db, found)
+    verdict.damaged = _damages(zoo, found)
+    verdict.debris = [*_strays(zoo), *_leftovers(zoo)]
+    return verdict
+
+
+def _commits(db: Database, found: Mapping[str, Job]) -> list[str]:
+    with db.read() as connection:
+        rows = connection.exec_driver_sql("SELECT job_id, attempt, status FROM witness").all()
+        won = connection.exec_driver_sql(
+            "SELECT job_id, n FROM attempt WHERE outcome = 'succeeded'"
+        ).all()
+    times = Counter(row[0] for row in rows)
+    wrong = [f"{ref} ended {n} times" for ref, n in times.items() if n > 1]
+    seen = {row[0]: (row[1], row[2]) for row in rows}
+    winners = Counter(row[0] for row in won)
+    for job in found.values():
+        if job.is_terminal and seen.get(job.id) != (job.attempt, job.status):
+            wrong.append(f"{job.id} is {job.status}, but {seen.get(job.id)} was committed")
+        if job.status == "succeeded" and not (
+            winners[job.id] == 1
+            and (job.id, job.attempt) in [tuple(row) for row in won if row[0] == job.id]
+            and job.artifact == f"{job.id}/{job.attempt}"
+        ):
+            wrong.append(f"{job.id} has the artifact {job.artifact}, {winners[job.id]} winners")
+    return wrong
+
+
+def _damages(zoo: Zoo, found: Mapping[str, Job]) -> list[str]:
+    damages = []
+    with tempfile.TemporaryDirectory() as folder:
+        for job in found.values():
+            if job.status != "succeeded":
+                continue
+            where, sha256 = str(job.artifact), str(job.artifact_sha256)
+            try:
+                artifacts.get(zoo.settings.artifacts, where, sha256, Path(folder) / job.id)
+            except ArtifactError as error:
+                damages.append(str(error))
+    return damages
+
+
+def _strays(zoo: Zoo) -> list[str]:
+    with contextlib.suppress(AssertionError):
+        # A runner needs a moment to see that its worker is gone.
+        until(lambda: not living(zoo.home), 5)
+    return [f"process {each.pid} {_command(each)}" for each in living(zoo.home)]
+
+
+def _command(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())[:100]
+    return ""
+
+
+def _leftovers(zoo: Zoo) -> list[str]:
+    work = zoo.home / "work"
+    left = [f"file {path}" for path in (work.iterdir() if work.exists() else ())]
+    left += [f"socket {path}" for path in zoo.home.rglob("*") if path.is_socket()]
+    left += [f"half an artifact {path}" for path in (zoo.home / "artifacts").glob("*/.*")]
+    return left + [f"servers {path}" for path in [zoo.settings.runtime] if path.exists()]
