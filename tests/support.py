@@ -71,7 +71,7 @@ class Zoo:
         shutil.rmtree(self.settings.runtime, ignore_errors=True)
 
 
-def until(fact: Callable[[], Any], seconds: float = 30) -> Any:
+def until(fact: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until the fact holds and give its value; fail after a deadline."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -130,6 +130,8 @@ def submit(
     from zoo import embedded, queue  # noqa: F401
 
     app = queue.make_app(settings, patient=False)
+    # Before the row: else the warm worker would run it with the plugin as it was.
+    renewed = _renew(db, settings, specs[0].model) if settings.is_embedded else None
     ids, group = jobs.add(
         db,
         specs,
@@ -139,7 +141,7 @@ def submit(
         tags=tags,
         max_attempts=settings.max_attempts,
     )
-    done = Submitted(ids, group)
+    done = Submitted(ids, group, worker=renewed)
     hints = [Hint(job, pool, spec.model) for job, spec in zip(ids, specs, strict=True)]
     _wake(db, app, settings, hints, done)
     return done
@@ -176,7 +178,7 @@ def _wake(
             embedded.ensure(settings, worker=False)
         queue.send(app, hints)
         if settings.is_embedded:
-            done.worker = embedded.ensure(settings) or _renew(db, settings, hints[0].model)
+            done.worker = embedded.ensure(settings) or done.worker
         reap_and_resend(db, app, settings)
     except BrokerError as error:
         done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."

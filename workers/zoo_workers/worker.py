@@ -85,7 +85,7 @@ def _set_up_the_log() -> None:
     # It warns of pickle under root; here nothing but JSON is accepted.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
     # And of late acknowledgement, each time that the broker goes away; here there is none.
-    warnings.filterwarnings("ignore", message=".*worker_cancel_long_running_tasks|\nIn Celery 5.1")
+    warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1")
 
 
 def _leave_no_secret(settings: Settings) -> None:
@@ -164,9 +164,9 @@ def _serve(
         os.kill(os.getpid(), 15)
 
     def on_stop(**_: Any) -> None:
+        supervisor.drain(settings.drain_seconds)
         if place is not None:
             place.give_up()
-        supervisor.drain(settings.drain_seconds)
 
     signals.worker_shutting_down.connect(on_stop, weak=False)
     worker_id = uuid.uuid4().hex
@@ -193,10 +193,11 @@ def _add_task(app: Celery, supervisor: Supervisor) -> None:
     @app.task(name=queue.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
         try:
-            taken = supervisor.work()
-            if taken is not None and taken.model != model:
-                # Another model's hint stays in its queue: this one has not been used.
-                queue.send(app, [Hint(job, supervisor.pool, model)])
+            # A slot goes on until it finds no job: Celery would give it a hint a second at best.
+            while supervisor.work() is not None:
+                pass
+            if supervisor.drain_by is not None:
+                queue.send(app, [Hint(job, supervisor.pool, model)])  # another worker's, then
         except ZooError as error:  # database or broker are away; the job's hint is sent again
             logger.warning("%s", error)
 
