@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PROJECTS = . workers plugins/zoo-sklearn plugins/zoo-keras
 
-.PHONY: install demo test lint format lock clean
+.PHONY: install demo test chaos lint format lock clean
 
 install: $(VENV)/installed
 
@@ -21,7 +21,12 @@ demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ZOO_HOME="$${ZOO_HOME:-$(CURDIR)/.zoo-demo}" sh demo.sh
 
 test: install
-	$(BIN)/python -m pytest -n 3
+	$(BIN)/python -m pytest -n 2
+
+# Three hundred jobs on each database while everything around them breaks, then a minute without broker.
+chaos: install
+	$(BIN)/python tests/chaos.py
+	$(BIN)/python tests/outage.py
 
 lint: install
 	$(BIN)/ruff check .
