@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +71,14 @@ def hire(team: Zoo) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 def submit(zoo: Zoo, *args: str) -> str:
     return zoo.run(*TRICKSTER, "-d", *args).stdout.strip()
+
+
+def submit_many(zoo: Zoo, number: int) -> list[str]:
+    from zoo.spec import JobSpec
+    from zoo.submit import submit as submit_specs
+
+    spec = JobSpec(kind="train", model="trickster", params={}, dataset="digits")
+    return submit_specs(zoo.database(), zoo.settings, [spec] * number).ids
 
 
 def job(zoo: Zoo, ref: str) -> dict[str, Any]:
@@ -282,6 +293,42 @@ def test_two_workers_share_the_jobs_and_each_gets_only_models_it_can_load(
     for _ in range(3):
         found = team.json("train", "logistic", "--dataset", "digits")
         assert found["worker"] == able["name"]
+
+
+def test_a_slot_takes_one_job_after_another_without_a_pause(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]]
+) -> None:
+    hire("--slots", "1")
+    db = team.database()
+    refs = submit_many(team, 9)
+    until(lambda: jobs.counts(db) == {"succeeded": 9})
+    done = [jobs.get(db, ref) for ref in refs]
+    pauses = [b.started_at - a.finished_at for a, b in itertools.pairwise(done)]  # type: ignore[operator]
+    assert statistics.median(pauses) < 0.3
+
+
+def test_a_database_that_goes_away_after_the_commit_does_not_undo_a_submission(
+    team: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo.errors import StoreError
+
+    def away(*_: Any, **__: Any) -> None:
+        raise StoreError("The database is away.")
+
+    monkeypatch.setattr(jobs, "reap", away)
+    (ref,) = submit_many(team, 1)
+    assert job(team, ref)["status"] == "queued"
+
+
+def test_jobs_that_wait_long_do_not_fill_the_broker_with_hints(team: Zoo) -> None:
+    from zoo import queue
+    from zoo.submit import reap_and_resend
+
+    submit_many(team, 120)
+    settings = dataclasses.replace(team.settings, resend_seconds=0)
+    for _ in range(3):
+        reap_and_resend(team.database(), queue.make_app(settings, patient=False), settings)
+    assert team.server.client().llen("default.trickster") == 120  # type: ignore[attr-defined]
 
 
 def test_a_job_that_no_worker_can_run_waits_and_says_so(

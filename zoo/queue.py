@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import kombu.transport.redis  # noqa: F401 (else Celery imports it at the first hint: 0.1 s)
 from celery import Celery
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
-from zoo.errors import BrokerError, UsageError
+from zoo.errors import BrokerError, UsageError, reason
 from zoo.settings import Settings
 
 TASK = "zoo.run"
@@ -58,28 +58,47 @@ def make_app(settings: Settings, *, patient: bool) -> Celery:
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
             "health_check_interval": 10,
-            "socket_timeout": 30 if patient else 2,
-            "socket_connect_timeout": 10 if patient else 2,
+            "socket_timeout": 30 if patient else 1,
+            "socket_connect_timeout": 10 if patient else 1,
         },
     )
     return app
 
 
-def send(app: Celery, hints: Iterable[Hint]) -> None:
+def send(app: Celery, hints: Iterable[Hint], *, unless: int | None = None) -> None:
     """Send a hint for each job, in one connection.
 
-    Raises BrokerError if the broker does not answer at once: the rows wait, a worker sends again.
+    With `unless`, none to a queue where so many wait already. Raises BrokerError if the broker
+    does not answer at once: the rows wait, a worker sends again.
     """
+    connection = app.connection_for_write()
+    broken = (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
     try:
-        with app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=0, timeout=2)
+        with connection:
+            connection.ensure_connection(max_retries=0, timeout=1)
+            if unless is not None:
+                hints = _needed(connection, list(hints), unless)
             with app.amqp.Producer(connection) as producer:
                 for hint in hints:
                     _send(app, producer, hint)
-    except (OperationalError, OSError) as error:
+    except broken as error:
         raise BrokerError(
-            f"The broker {_shown(app.conf.broker_url)} does not answer: {str(error).rstrip('.')}."
+            f"The broker {_shown(app.conf.broker_url)} does not answer: {reason(error)}."
         ) from error
+
+
+def _needed(connection: Any, hints: list[Hint], enough: int) -> list[Hint]:
+    names = {queue_name(hint.pool, hint.model) for hint in hints}
+    short = {name for name in names if _waiting(connection, name) < enough}
+    return [hint for hint in hints if queue_name(hint.pool, hint.model) in short]
+
+
+def _waiting(connection: Any, name: str) -> int:
+    try:
+        found = connection.default_channel.queue_declare(name, passive=True)
+        return int(found.message_count)
+    except ChannelError:  # nobody has used this queue yet
+        return 0
 
 
 def _send(app: Celery, producer: Any, hint: Hint) -> None:

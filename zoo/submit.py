@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo import datasets, jobs, plugins
-from zoo.errors import BrokerError, UsageError
+from zoo.errors import BrokerError, StoreError, UsageError
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.settings import Settings
 from zoo.spec import Fold, JobSpec, Source, read_json
 
 if TYPE_CHECKING:
     from zoo.queue import App
+
+ENOUGH_HINTS = 100
+"""In one queue: a slot that one of them wakes goes on until it finds no job."""
 
 
 @dataclass
@@ -180,11 +183,13 @@ def _wake(
         if settings.is_embedded:
             done.worker = embedded.ensure(settings) or done.worker
         reap_and_resend(db, app, settings)
+        if not settings.is_embedded:
+            done.note = _who_runs(db, settings, hints[0])
     except BrokerError as error:
         done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."
-        return
-    if not settings.is_embedded:
-        done.note = _who_runs(db, settings, hints[0])
+    except StoreError as error:
+        # The rows are committed: an error here would have them submitted once more.
+        done.note = f"queued; then the database went away ({error.message})"
 
 
 def _renew(db: Database, settings: Settings, model: str) -> subprocess.Popen[bytes] | None:
@@ -221,5 +226,5 @@ def reap_and_resend(db: Database, app: App, settings: Settings) -> list[tuple[st
     moved = jobs.reap(db, backoff=settings.backoff_seconds)
     hints = jobs.stale(db, after=settings.resend_seconds)
     if hints:
-        queue.send(app, hints)
+        queue.send(app, hints, unless=ENOUGH_HINTS)
     return moved
