@@ -122,7 +122,6 @@ def test_batches_between_are_reported_without_metrics_on_the_same_scale(
     monkeypatch: pytest.MonkeyPatch, train: Any
 ) -> None:
     monkeypatch.setattr(training, "REPORT_SECONDS", 0.0)
-    monkeypatch.setattr(training, "PIECE", 1)
     monkeypatch.setattr(training, "fit", train)
     data, report = prepare("digits", "test", "flat", "float32"), Recorder()
     dense(epochs=2, batch_size=100).fit(data.x, data.y, report)
@@ -163,13 +162,78 @@ def test_an_epoch_in_a_graph_gives_what_keras_fit_gives_to_the_last_bit(
     assert our_epochs == plain_epochs
 
 
-def test_a_keras_that_is_not_known_trains_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_detector_in_a_graph_is_that_of_keras_fit_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, found = prepare("digits", "test", "flat", "float32"), []
+    for train in (training.fit_plainly, training.fit_in_graph):
+        monkeypatch.setattr(training, "fit", train)
+        model, report = detector(epochs=2, digit=3), Recorder()
+        model.fit(data.x, model.labels(data.y), report)
+        found.append([r for r in report.reports if r[2] == "epoch"])
+        found.append([w.tolist() for w in model.network.get_weights()])
+    assert found[:2] == found[2:]
+
+
+def test_images_are_read_where_they_lie_and_copied_only_where_they_cannot_be() -> None:
+    x = prepare("digits", "test", "flat", "float32").x
+    shared, copied = training._placed(x), training._placed(x[1:, :-1])
+    assert shared._numpy().ctypes.data == x.ctypes.data
+    assert np.array_equal(shared, x) and np.array_equal(copied, x[1:, :-1])
+
+
+def test_a_training_from_a_copy_learns_the_same() -> None:
+    data, found = prepare("digits", "test", "flat", "float32"), []
+    memory = np.empty(data.x.size + 1, dtype="float32")
+    shifted = memory[1:].reshape(data.x.shape)
+    shifted[:] = data.x
+    for x in (data.x, shifted):
+        model = dense(epochs=1)
+        model.fit(x, data.y, Recorder())
+        found.append(model.network.get_weights()[0])
+    assert np.array_equal(*found)
+
+
+def test_a_network_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = []
+    model = dense(epochs=3, batch_size=100)
+    build = DenseSoftmax._build
+
+    def build_counting(self: DenseSoftmax) -> Any:
+        network = build(self)
+        step = network.train_step
+        network.train_step = lambda batch: traced.append(1) or step(batch)
+        return network
+
+    monkeypatch.setattr(DenseSoftmax, "_build", build_counting)
+    data = prepare("digits", "test", "flat", "float32")
+    model.fit(data.x, data.y, Recorder())
+    assert traced == [1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda keras, network: network.compile(jit_compile=True),
+        lambda keras, network: network.compile(run_eagerly=True),
+        lambda keras, network: keras.config.set_max_epochs(1),
+        lambda keras, network: setattr(training, "KNOWN", "2."),
+    ],
+    ids=["compiled by XLA", "eager", "epochs capped", "another release"],
+)
+def test_where_fit_does_something_else_keras_trains_plainly(
+    monkeypatch: pytest.MonkeyPatch, change: Any
+) -> None:
+    keras, network = load_keras(), dense()._build()
+    network.compile(optimizer="sgd", loss="mse")
+    monkeypatch.setattr(training, "KNOWN", training.KNOWN)
     used = []
     monkeypatch.setattr(training, "fit_plainly", lambda *a, **k: used.append("plainly"))
     monkeypatch.setattr(training, "fit_in_graph", lambda *a, **k: used.append("in a graph"))
-    for known in (training.KNOWN, "2."):
-        monkeypatch.setattr(training, "KNOWN", known)
-        training.fit(load_keras(), None, None, None, batch_size=1, epochs=1, report=Recorder())  # type: ignore[arg-type]
+    for prepare_case in (lambda *_: None, change):
+        prepare_case(keras, network)
+        training.fit(keras, network, None, None, batch_size=1, epochs=1, report=Recorder())  # type: ignore[arg-type]
+    keras.config.set_max_epochs(None)
     assert used == ["in a graph", "plainly"]
 
 

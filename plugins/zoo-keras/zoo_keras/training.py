@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import zoo
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 REPORT_SECONDS = 0.3
 """Between two reports within an epoch."""
-PIECE = 250
-"""Batches between two looks at the clock."""
+ALIGNMENT = 64
+"""Bytes; TensorFlow reads an array where it lies if it begins at a multiple of this."""
 KNOWN = "3.15."
 """Releases of Keras whose shuffling and step this module takes; the tests hold them to `fit`."""
 
@@ -31,11 +32,25 @@ def fit(
     """Train the network on all images, in Keras's own order of batches, and report each epoch.
 
     Keras calls its train function once per batch from Python, which costs more than the batch of a
-    small network. Where Keras is the one that this was tested with, each epoch is one graph.
+    small network. Where `fit_in_graph` is known to do the same, an epoch is one loop in a graph.
     """
-    known = keras.__version__.startswith(KNOWN) and keras.backend.backend() == "tensorflow"
-    train = fit_in_graph if known else fit_plainly
+    train = fit_in_graph if is_known(keras, network) else fit_plainly
     train(keras, network, x, y, batch_size=batch_size, epochs=epochs, report=report)
+
+
+def is_known(keras: Any, network: Any) -> bool:
+    """Tell whether this is the Keras that was tested, on one device and without XLA."""
+    return bool(
+        keras.__version__.startswith(KNOWN)
+        and keras.backend.backend() == "tensorflow"
+        and keras.config.floatx() == "float32"
+        and keras.config.max_epochs() is None
+        and keras.config.max_steps_per_epoch() is None
+        # With a GPU, Keras compiles by itself, and a compiled step rounds in another order.
+        and not network.jit_compile
+        and not network.run_eagerly
+        and network.distribute_strategy.num_replicas_in_sync == 1
+    )
 
 
 def fit_plainly(
@@ -64,34 +79,76 @@ def fit_in_graph(
     report: zoo.Report,
 ) -> None:
     """Train by the network's own `train_step`, in a loop inside a graph."""
-    import numpy as np
     import tensorflow as tf
-    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
-    # Keras's own shuffling of row numbers instead of rows: one element is the order of an epoch.
-    orders = ArrayDataAdapter(np.arange(len(x)), batch_size=len(x), shuffle=True).get_tf_dataset()
-    images, labels = tf.constant(x), tf.constant(y)
-    # Else the optimizer would make its variables inside the graph, which cannot.
-    network.optimizer.build(network.trainable_variables)
-
-    @tf.function  # type: ignore[untyped-decorator]
-    def train(order: Any, first: Any, last: Any) -> None:
-        for batch in tf.range(first, last):
-            rows = order[batch * batch_size : (batch + 1) * batch_size]
-            network.train_step((tf.gather(images, rows), tf.gather(labels, rows)))
-
+    train = _steps(network, _placed(x), tf.constant(y), batch_size)
+    orders = _orders(len(x))
     steps = -(-len(x) // batch_size)
     due = time.monotonic() + REPORT_SECONDS
+    size = 1
     for epoch in range(epochs):
         network.reset_metrics()
-        (order,) = tf.nest.flatten(next(iter(orders)))
-        for first in range(0, steps, PIECE):
-            last = min(first + PIECE, steps)
-            train(order, tf.constant(first), tf.constant(last))
-            if time.monotonic() >= due and last < steps:
+        order = next(iter(orders))
+        done = 0
+        while done < steps:
+            start = time.monotonic()
+            last = min(done + size, steps)
+            train(order, tf.constant(done), tf.constant(last))
+            size = _next_size(last - done, time.monotonic() - start)
+            done = last
+            if time.monotonic() >= due and done < steps:
                 due = time.monotonic() + REPORT_SECONDS
-                report(epoch * steps + last, epochs * steps, "batch")
+                report(epoch * steps + done, epochs * steps, "batch")
         _report_epoch(report, epoch, epochs, network.get_metrics_result())
+
+
+def _steps(network: Any, images: Any, labels: Any, batch_size: int) -> Any:
+    """Make the function (order, first, last) that trains on the batches first to last - 1."""
+    import tensorflow as tf
+
+    # Else the first trace makes the variables of optimizer and metrics, and a second one follows.
+    network._symbolic_build(data_batch=(images[:batch_size], labels[:batch_size]))
+
+    # Without autograph, which would read and convert the source of Keras.
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+    def train(order: Any, first: Any, last: Any) -> None:
+        def step(batch: Any) -> tuple[Any]:
+            rows = order[batch * batch_size : (batch + 1) * batch_size]
+            network.train_step((tf.gather(images, rows), tf.gather(labels, rows)))
+            return (batch + 1,)
+
+        # One after the other: each begins with the weights that the last one left.
+        tf.while_loop(lambda batch: batch < last, step, (first,), parallel_iterations=1)
+
+    return train
+
+
+def _orders(n_images: int) -> Any:
+    """Make the dataset that gives, each time it is read, the rows of all images as `fit` does."""
+    import numpy as np
+    from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+
+    # Keras's own shuffling, of row numbers instead of rows: it depends on their number alone.
+    rows = np.arange(n_images)
+    return ArrayDataAdapter(rows, batch_size=n_images, shuffle=True).get_tf_dataset()
+
+
+def _placed(x: Array) -> Any:
+    """Give TensorFlow the images: where they lie, if it can read them there, else as a copy."""
+    import numpy as np
+    import tensorflow as tf
+
+    if not x.flags.c_contiguous or x.ctypes.data % ALIGNMENT:
+        return tf.constant(x)
+    # DLPack has no word for read-only, and training only reads. `owner` holds the memory.
+    seen = x.__array_interface__ | {"data": (x.ctypes.data, False)}
+    shared = np.asarray(SimpleNamespace(__array_interface__=seen, owner=x))
+    return tf.experimental.dlpack.from_dlpack(shared.__dlpack__())
+
+
+def _next_size(size: int, seconds: float) -> int:
+    """How many batches the next call takes, so that a report is never long overdue."""
+    return max(1, int(size * REPORT_SECONDS / max(seconds, 1e-6)))
 
 
 def _report_epoch(report: zoo.Report, epoch: int, epochs: int, measured: dict[str, Any]) -> None:
