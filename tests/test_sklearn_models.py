@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from joblib import parallel_config
+from scipy.sparse import issparse
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import cross_validate
+from zoo_sklearn import sparse
 from zoo_sklearn.digits import DIGITS, enlarge
 from zoo_sklearn.logistic import Logistic, LogisticParams
 
@@ -136,13 +140,138 @@ def test_the_five_accuracies_are_those_of_cross_validate(
 def test_the_five_accuracies_on_mnist_are_those_of_cross_validate(tmp_path: Path) -> None:
     images, labels = raw("mnist").splits["train"]
     x = images.reshape(-1, 784) / 255.0
-    with warnings.catch_warnings():
+    # Threads: joblib's processes would leave one of theirs in this process.
+    with warnings.catch_warnings(), parallel_config(backend="threading", n_jobs=-1):
         warnings.simplefilter("ignore")
-        expected = cross_validate(plain(), x, labels, n_jobs=-1)["test_score"].tolist()
+        expected = cross_validate(plain(), x, labels)["test_score"].tolist()
     assert cv_accuracies("mnist", tmp_path) == expected
     # What scikit-learn 1.9.1 gives; another version may differ in the last digits.
     recorded = [0.89733333, 0.88358333, 0.88316667, 0.88366667, 0.90908333]
     assert expected == pytest.approx(recorded, abs=0.002)
+
+
+ALIKE: list[dict[str, Any]] = [
+    {"loss": loss, "penalty": penalty}
+    for loss in ("log_loss", "modified_huber", "hinge", "squared_hinge", "perceptron")
+    for penalty in ("l2", None)
+] + [
+    {"schedule": "constant", "learning_rate": 0.5},
+    {"schedule": "invscaling", "power_t": 0.25},
+    {"schedule": "adaptive", "max_iter": 12, "tol": None},
+    {"schedule": "pa1", "loss": "hinge", "learning_rate": 1.0, "max_iter": 30},
+    {"schedule": "pa2", "loss": "hinge", "learning_rate": 1.0, "max_iter": 30},
+    {"average": 1},
+    {"average": 2000},
+    {"alpha": 1000.0},
+    {"class_weight": "balanced"},
+    {"fit_intercept": False},
+    {"shuffle": False},
+    {"penalty": None, "max_iter": 40},
+    {"max_iter": 6},
+    {"max_iter": 40, "tol": None},
+]
+UNLIKE: list[dict[str, Any]] = [
+    {"penalty": "l1"},
+    {"penalty": "elasticnet"},
+    {"early_stopping": True},
+    {"max_iter": 7},
+    {"max_iter": 3, "n_iter_no_change": 1},
+]
+
+
+@pytest.mark.parametrize("params", ALIKE, ids=str)
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_the_sparse_path_learns_what_the_dense_one_does_bit_for_bit(
+    train: tuple[Any, Any], params: dict[str, Any], n_classes: int
+) -> None:
+    x, y = train[0], train[1] % n_classes
+    ours, theirs = (a_model(**params).classifier for _ in range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert sparse.is_alike(ours)
+        sparse.fit(ours, x, y)
+        theirs.fit(x, y)
+    for name in ("coef_", "intercept_", "classes_", "n_iter_", "t_"):
+        assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
+    assert np.array_equal(ours.decision_function(x), theirs.decision_function(x))
+
+
+@pytest.mark.parametrize("params", UNLIKE, ids=str)
+def test_params_whose_paths_part_keep_the_dense_one(
+    train: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, params: dict[str, Any]
+) -> None:
+    given = paths(monkeypatch)
+    a_model(**params).fit(*train, ignore)
+    assert given == ["dense"]
+
+
+def test_the_stop_and_the_penalty_do_part_the_paths(train: tuple[Any, Any]) -> None:
+    x, y = train
+    for params in ({"max_iter": 1000}, {"penalty": "l1"}):
+        ours, theirs = (a_model(**params).classifier for _ in range(2))
+        with warnings.catch_warnings(), sparse._decay_of_dense():
+            warnings.simplefilter("ignore")
+            ours.fit(sparse._compressed(x), y)
+            theirs.fit(x, y)
+        assert not np.array_equal(ours.coef_, theirs.coef_)
+
+
+def test_full_images_another_thread_and_another_release_keep_the_dense_path(
+    train: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = train
+    given = paths(monkeypatch)
+    fitted = a_model().classifier
+    sparse.fit(fitted, x, y)
+    sparse.fit(fitted, x + 1, y)
+    sparse.fit(fitted, x * 0, y)
+    ended = threading.Event()
+    other = threading.Thread(target=ended.wait)
+    other.start()
+    sparse.fit(fitted, x, y)
+    ended.set()
+    other.join()
+    monkeypatch.setattr(sparse, "KNOWN", "0.")
+    sparse.fit(fitted, x, y)
+    assert given == ["sparse", "dense", "dense", "dense", "dense"]
+
+
+def test_scikit_learns_constant_is_put_back_even_if_the_fit_fails(train: tuple[Any, Any]) -> None:
+    from sklearn.linear_model import _base
+
+    before = _base.SPARSE_INTERCEPT_DECAY
+    x, y = train
+    with pytest.raises(ValueError, match="classes"):
+        sparse.fit(a_model().classifier, x, y * 0)
+    assert before == _base.SPARSE_INTERCEPT_DECAY == 0.01
+
+
+def paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record which path each fit of an SGDClassifier takes."""
+    given = []
+    fit = SGDClassifier.fit
+
+    def recorded(self: SGDClassifier, x: Any, y: Any) -> SGDClassifier:
+        given.append("sparse" if issparse(x) else "dense")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return fit(self, x, y)
+
+    monkeypatch.setattr(SGDClassifier, "fit", recorded)
+    return given
+
+
+def test_threads_are_those_that_the_worker_grants_and_change_nothing(
+    train: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coefs = []
+    for share, n_jobs in (("1", 1), ("2", 2), ("0", -1), ("", -1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", share)
+        model = a_model()
+        model.fit(*train, ignore)
+        assert model.classifier.n_jobs == n_jobs
+        coefs.append(model.classifier.coef_)
+    assert all(np.array_equal(coefs[0], coef) for coef in coefs)
 
 
 def test_to_stop_after_few_epochs_is_no_warning(train: tuple[Any, Any]) -> None:

@@ -1,0 +1,88 @@
+"""The same fit in a third of the time: scikit-learn's sparse path, where it gives the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+KNOWN = "1.9."
+"""Releases of scikit-learn whose two paths were read and compared; the tests hold them to it."""
+
+DENSITY = 0.5
+"""Above this part of pixels that are not 0, the dense path is as fast; of MNIST's they are 0.19."""
+
+
+def fit(classifier: Any, x: Array, y: Array) -> None:
+    """Fit an SGDClassifier to images (n, pixels): bit for bit what its own `fit` learns from x."""
+    images = _compressed(x) if is_known() and is_alike(classifier) and is_alone() else None
+    if images is None:
+        classifier.fit(x, y)
+    else:
+        with _decay_of_dense():
+            classifier.fit(images, y)
+
+
+def is_known() -> bool:
+    """Tell whether this scikit-learn is one whose paths are known."""
+    import sklearn
+    from sklearn.linear_model import _base
+
+    return sklearn.__version__.startswith(KNOWN) and hasattr(_base, "SPARSE_INTERCEPT_DECAY")
+
+
+def is_alike(classifier: Any) -> bool:
+    """Tell whether both paths take the same steps with the classifier's params.
+
+    The penalty l1 shrinks, on the sparse path, only the weights of the pixels that an image has;
+    early stopping multiplies matrices in another order.
+    """
+    if classifier.penalty not in ("l2", None) or classifier.early_stopping:
+        return False
+    # The squared norm of the weights, a part of the objective, is summed on the sparse path over
+    # the last image's pixels alone: the objective must not be what ends the fit. The first epoch
+    # always improves on nothing, and to stop after the last one changes nothing.
+    return (
+        classifier.tol is None
+        or classifier.penalty is None
+        or classifier.learning_rate in ("pa1", "pa2")
+        or classifier.max_iter <= classifier.n_iter_no_change + 1
+    )
+
+
+def is_alone() -> bool:
+    """Tell whether this is the process's only thread at work: the constant is everyone's."""
+    this = threading.current_thread()
+    return all(thread is this or thread.daemon for thread in threading.enumerate())
+
+
+def _compressed(x: Array) -> Any | None:
+    """The CSR form, or None where it would not help; scipy's own takes three times as long."""
+    import numpy as np
+    from scipy.sparse import csr_matrix
+
+    kept = x != 0
+    counts = np.count_nonzero(kept, axis=1)
+    # Of a matrix without values the sparse path would read the first one, too.
+    if not 0 < counts.sum() <= DENSITY * x.size:
+        return None
+    columns = np.broadcast_to(np.arange(x.shape[1], dtype="int32"), x.shape)
+    ends = np.concatenate([[0], np.cumsum(counts)]).astype("int32")
+    return csr_matrix((x[kept], columns[kept], ends), shape=x.shape)
+
+
+@contextlib.contextmanager
+def _decay_of_dense() -> Iterator[None]:
+    """Let the intercept move as fast as on the dense path, not a hundredth of it."""
+    from sklearn.linear_model import _base
+
+    kept = _base.SPARSE_INTERCEPT_DECAY
+    _base.SPARSE_INTERCEPT_DECAY = 1.0
+    try:
+        yield
+    finally:
+        _base.SPARSE_INTERCEPT_DECAY = kept
