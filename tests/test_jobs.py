@@ -177,6 +177,7 @@ def test_a_job_that_is_given_back_after_its_cancel_was_requested_is_cancelled(db
     jobs.cancel(db, job_id)
     assert jobs.release(db, held, code="drained", reason="drain")
     assert jobs.get(db, job_id).status == "cancelled"
+    assert [each["outcome"] for each in jobs.attempts(db, job_id)] == ["cancelled"]
 
 
 def test_a_retry_is_a_new_job_with_the_same_spec_made_once(db: Database) -> None:

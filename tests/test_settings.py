@@ -15,6 +15,8 @@ from zoo.errors import UsageError
 from zoo.settings import Settings, load, variable
 
 NUMBERS = [f for f in fields(Settings) if isinstance(f.default, int | float)]
+BESIDE = {"lease_seconds": {"ZOO_BEAT_SECONDS": "1"}, "beat_seconds": {"ZOO_LEASE_SECONDS": "90"}}
+"""What a setting needs beside it to be 17."""
 WHOLE = [f for f in NUMBERS if isinstance(f.default, int)]
 
 
@@ -31,7 +33,7 @@ def test_every_setting_is_read_from_its_variable(name: str) -> None:
     default = getattr(Settings, name)
     is_path = name in ("home", "plugins_dir")
     value = "/somewhere/else" if is_path or not isinstance(default, int | float) else "17"
-    found = getattr(load({variable(name): value}), name)
+    found = getattr(load(BESIDE.get(name, {}) | {variable(name): value}), name)
     assert str(found) in (value, "17.0")
     if isinstance(default, int | float):
         assert type(found) is type(default)
@@ -43,7 +45,7 @@ def test_every_setting_has_a_help() -> None:
 
 def test_a_setting_belongs_to_one_variable_only() -> None:
     for each in NUMBERS:
-        changed = load({variable(each.name): "17"})
+        changed = load(BESIDE.get(each.name, {}) | {variable(each.name): "17"})
         assert {f.name for f in fields(Settings) if getattr(changed, f.name) == 17} == {each.name}
 
 
@@ -64,6 +66,15 @@ def test_half_a_job_is_refused(name: str) -> None:
 def test_a_job_without_any_attempt_would_wait_for_ever_and_is_refused() -> None:
     with pytest.raises(UsageError, match="from 1 on"):
         load({"ZOO_MAX_ATTEMPTS": "0"})
+
+
+@pytest.mark.parametrize(
+    "env", [{"ZOO_LEASE_SECONDS": "39.9"}, {"ZOO_BEAT_SECONDS": "15.1"}, {"ZOO_LEASE_SECONDS": "0"}]
+)
+def test_a_lease_that_one_missed_beat_would_lose_is_refused(env: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="less than 4 times ZOO_BEAT_SECONDS"):
+        load(env)
+    load(env | {"ZOO_LEASE_SECONDS": "40", "ZOO_BEAT_SECONDS": "10"})
 
 
 def test_an_empty_variable_is_the_default_but_for_plugins_where_it_means_none() -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 from zoo.errors import UsageError, reason
 
+BEATS_PER_LEASE = 4
+"""A lease spans at least so many beats: its holder gives up two beats before it ends."""
+
 
 def _setting(default: Any, help: str, *, secret: bool = False, least: int = 0) -> Any:
     return field(default=default, metadata={"help": help, "secret": secret, "least": least})
@@ -104,7 +107,7 @@ def variable(name: str) -> str:
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from the environment; a secret also from the file in `ZOO_<NAME>_FILE`.
 
-    Raises UsageError for a value of the wrong type.
+    Raises UsageError for a value of the wrong type, or a lease too short for its beats.
     """
     env = os.environ if environ is None else environ
     values: dict[str, Any] = {}
@@ -115,7 +118,14 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if text is not None and (text or each.name == "plugins"):
             values[each.name] = _convert(each, text)
     values["home"] = _path("home", str(values.get("home", Settings.home)))
-    return Settings(**values)
+    found = Settings(**values)
+    if found.lease_seconds < BEATS_PER_LEASE * found.beat_seconds:
+        raise UsageError(
+            f"{variable('lease_seconds')} is {found.lease_seconds:g}, less than {BEATS_PER_LEASE} "
+            f"times {variable('beat_seconds')}, {found.beat_seconds:g}.",
+            "One missed beat would lose a job: raise the first or lower the second.",
+        )
+    return found
 
 
 def _read_secret(path: str | None) -> str | None:

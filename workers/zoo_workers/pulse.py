@@ -48,13 +48,18 @@ class Pulse(threading.Thread):
         self._ended.set()
         self.join()
 
+    def is_lost(self) -> bool:
+        """Whether somebody else has the job, or will soon: also while a beat waits for an answer."""
+        silent = time.monotonic() - self.beaten
+        return self.lost or silent > self.settings.lease_seconds - 2 * self.settings.beat_seconds
+
     def is_over(self) -> bool:
         """Whether the lease may have passed: then nothing may be written without asking."""
         return time.monotonic() > self.beaten + self.settings.lease_seconds
 
     def _look(self) -> None:
         now = time.monotonic()
-        if now - self.beaten >= TELL_SECONDS:
+        if now - self.beaten >= min(TELL_SECONDS, self.settings.beat_seconds):
             news = self.attempt.news()
             if news or now - self.beaten >= self.settings.beat_seconds:
                 self._beat()
@@ -78,4 +83,4 @@ class Pulse(threading.Thread):
         silent = time.monotonic() - self.beaten
         logger.warning("job %s: no beat for %.0f s: %s", self.claim.job[:8], silent, error.message)
         self._ended.wait(min(1.0, self.settings.beat_seconds))
-        self.lost = silent > self.settings.lease_seconds - 2 * self.settings.beat_seconds
+        self.lost = self.is_lost()

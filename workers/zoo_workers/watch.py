@@ -16,6 +16,7 @@ from zoo_workers.runners import Runner, RunnerDied, Runners
 
 WEIGH_SECONDS = 1.0
 """Between two looks at the memory of a runner's children."""
+TAKEN = "was taken from this worker"
 
 
 class ClaimLost(Exception):
@@ -60,7 +61,7 @@ class Watch:
         try:
             return self._commit(self._outcome())
         except ClaimLost:
-            return "was taken from this worker"
+            return TAKEN
         except GivenBack as back:
             return self._give_back(back)
         finally:
@@ -103,7 +104,7 @@ class Watch:
 
     def _must_end(self, spec: JobSpec, runner: Runner) -> Outcome | None:
         """Why the job must not go on; None if it may."""
-        if self.pulse.lost:
+        if self.pulse.is_lost():
             raise ClaimLost
         if self.pulse.cancelled:
             return Outcome("cancelled", error_code="cancelled", error="Cancelled while it ran.")
@@ -151,7 +152,7 @@ class Watch:
         self._end_pulse()
         news = self.attempt.news()
         done = self._insist(lambda: jobs.finish(self.db, self.claim, outcome, news))
-        return outcome.status if done else "was taken from this worker"
+        return outcome.status if done else TAKEN
 
     def _give_back(self, back: GivenBack) -> str:
         self.pulse.end()
@@ -162,8 +163,7 @@ class Watch:
             told = {"code": back.code, "reason": str(back), "counts": back.counts, "delay": wait}
             return jobs.release(self.db, self.claim, news=news, **told)  # type: ignore[arg-type]
 
-        self._insist(release)
-        return f"goes back into the queue: {back}"
+        return f"goes back into the queue: {back}" if self._insist(release) else TAKEN
 
     def _end_pulse(self) -> None:
         self.pulse.end()

@@ -22,6 +22,16 @@ SCHEMA = 2
 
 BUSY_SECONDS = 30.0
 
+PATIENCE = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""libpq's words, seconds and milliseconds: a server that was cut off is given up, not waited for
+until the operating system despairs of it (15 minutes). The URL may say otherwise."""
+
 
 class now(FunctionElement[float]):
     """Seconds since 1970 on the database's clock: the only clock that statuses and leases know."""
@@ -168,7 +178,10 @@ def _postgresql_engine(url: str) -> Engine:
         )
     try:
         return create_engine(
-            parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=5
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            pool_size=5,
+            connect_args={k: v for k, v in PATIENCE.items() if k not in parsed.query},
         )
     except ModuleNotFoundError:
         raise StoreError(

@@ -233,11 +233,12 @@ def release(
     if not counts:
         values["max_attempts"] = job.c.max_attempts + 1
     with db.write() as connection:
-        done = connection.execute(update(job).where(*_held(held)).values(values))
-        if done.rowcount != 1:
+        put = update(job).where(*_held(held)).values(values).returning(job.c.status)
+        status = connection.execute(put).scalar_one_or_none()
+        if status is None:
             return False
         _keep(connection, held, news)
-        _end_attempt(connection, held, "queued", code, reason)
+        _end_attempt(connection, held, status, code, reason)
     return True
 
 
