@@ -49,7 +49,7 @@ class Pulse(threading.Thread):
         self.join()
 
     def is_lost(self) -> bool:
-        """Whether somebody else has the job, or will soon: also while a beat waits for an answer."""
+        """Whether somebody else has the job or will soon, also while a beat waits for an answer."""
         silent = time.monotonic() - self.beaten
         return self.lost or silent > self.settings.lease_seconds - 2 * self.settings.beat_seconds
 
