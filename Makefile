@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PROJECTS = . workers plugins/zoo-sklearn plugins/zoo-keras
 
-.PHONY: install demo test chaos lint format lock clean
+.PHONY: install demo test bench chaos lint format lock clean
 
 install: $(VENV)/installed
 
@@ -22,6 +22,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2
+
+bench: install
+	$(BIN)/python -m benchmarks
 
 # Three hundred jobs on each database while everything around them breaks, then a minute without broker.
 chaos: install

@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import redis
 from machines import Broker, Crew, Postgresql, Sqlite, Store, runners
 from support import FAST, Zoo, until
-from verdict import Verdict, judge, watch_commits
+from verdict import Result, judge, show, watch_commits
 
 from zoo import jobs, submit
 from zoo.errors import StoreError
@@ -29,8 +30,11 @@ PLUGINS = Path(__file__).parent / "plugins"
 FROZEN_SECONDS = float(FAST["ZOO_LEASE_SECONDS"]) + 1.0
 CALM_SECONDS = 3.0
 """Before the first fault."""
+WORKERS = 4
 SLICES = 20
 """Submissions that the jobs come in."""
+DECK = 10
+"""Cards in a deck of faults."""
 
 
 @dataclass
@@ -44,21 +48,9 @@ class Plan:
     """Seconds that SQLite is locked each time."""
     pause: tuple[float, float] = (0.5, 2.0)
     """Shortest and longest wait between two faults."""
-    workers: int = 4
+    rounds: int = 10
+    """How often each card of the deck of faults is played."""
     keras: bool = False
-
-
-@dataclass
-class Result:
-    """What happened."""
-
-    store: str
-    faults: Counter[str]
-    ended: Counter[str]
-    attempts: int
-    left: list[int]
-    seconds: float
-    verdict: Verdict = field(default_factory=Verdict)
 
 
 class Chaos:
@@ -74,25 +66,26 @@ class Chaos:
         self.faults: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = {}
         self._specs = [self._spec() for _ in range(plan.jobs)]
-        self.crew = Crew(zoo, plan.workers, zoo.home / "workers.log")
+        self.crew = Crew(zoo, WORKERS, zoo.home / "workers.log")
         self._deck: list[tuple[str, Callable[[], None]]] = []
+        self._rounds = 0
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._deadline = time.monotonic() + plan.seconds
 
     def run(self) -> None:
-        """Break things until every job has ended; for the last third of the time, mend them."""
+        """Break things and see the jobs through; in the last third of the time nothing breaks."""
         calm_from = self._deadline - self.plan.seconds / 3
         submitter = threading.Thread(target=self._submit_all, daemon=True)
         submitter.start()
         due = time.monotonic() + CALM_SECONDS
         while time.monotonic() < self._deadline:
             now = time.monotonic()
-            if due <= now < calm_from:
+            if due <= now < calm_from and not self._is_over():
                 self._break_something()
                 due = time.monotonic() + self.random.uniform(*self.plan.pause)
             self._do_what_is_due(now)
             self.crew.look_after()
-            if not submitter.is_alive() and self._are_all_done():
+            if self._is_over() and not submitter.is_alive() and self._are_all_done():
                 break
             time.sleep(0.05)
         self._do_what_is_due(float("inf"))
@@ -113,10 +106,12 @@ class Chaos:
     # --- the jobs ---
 
     def _submit_all(self) -> None:
+        """Submit slice by slice, so that there are jobs for most of the faults."""
         size = max(1, self.plan.jobs // SLICES)
+        faults = self.plan.rounds * DECK * sum(self.plan.pause) / 2
         for start in range(0, self.plan.jobs, size):
             self._submit(self._specs[start : start + size])
-            time.sleep(self.plan.pause[0])
+            time.sleep(0.8 * faults / SLICES)
 
     def _spec(self) -> JobSpec:
         draw = self.random.random()
@@ -124,9 +119,9 @@ class Chaos:
             return _job("logistic", alpha=self.random.choice([1e-5, 1e-4, 1e-3, 1e-2]))
         if draw < 0.40 and self.plan.keras:
             return _job("dense-softmax", epochs=1)
-        if draw < 0.60:
-            return _job("trickster", seconds=self.random.uniform(0.3, 2.0))
         if draw < 0.65:
+            return _job("trickster", seconds=self.random.uniform(0.5, 3.0))
+        if draw < 0.70:
             return _job("trickster", trick="raise")
         return _job("trickster", lines=self.random.randrange(20))
 
@@ -144,8 +139,12 @@ class Chaos:
 
     # --- the faults ---
 
+    def _is_over(self) -> bool:
+        return self._rounds >= self.plan.rounds and not self._deck
+
     def _break_something(self) -> None:
         if not self._deck:
+            self._rounds += 1
             self._deck = [
                 ("worker killed", self._kill_worker),
                 ("worker killed", self._kill_worker),
@@ -162,17 +161,24 @@ class Chaos:
         kind, fault = card = self._deck.pop()
         try:
             fault()
-        except (psutil.Error, redis.RedisError, LookupError):
+        except (psutil.Error, redis.RedisError, StoreError, LookupError):
             # Its victim is away just now: the card goes to the bottom.
             self._deck.insert(0, card)
             return
         self.faults[kind] += 1
 
+    def _a_worker(self) -> subprocess.Popen[bytes]:
+        """One that has a job, if there is one: an idle one has nothing to lose."""
+        names = {job.worker for job in jobs.listing(self.db, statuses=["running"])}
+        pids = {int(str(name).rpartition("-")[2]) for name in names}
+        busy = [worker for worker in self.crew.workers if worker.pid in pids]
+        return self.random.choice(busy or self.crew.workers)
+
     def _kill_worker(self) -> None:
-        self.crew.replace(self.random.choice(self.crew.workers))
+        self.crew.replace(self._a_worker())
 
     def _freeze_worker(self) -> None:
-        self._freeze(psutil.Process(self.random.choice(self.crew.workers).pid))
+        self._freeze(psutil.Process(self._a_worker().pid))
 
     def _a_runner(self) -> psutil.Process:
         return self.random.choice([r for w in self.crew.workers for r in runners(w.pid)])
@@ -232,6 +238,8 @@ def run(plan: Plan, kind: str, folder: Path) -> Result:
         broker.kill()
     try:
         verdict = judge(chaos.zoo, db, chaos.accepted)
+        if len(chaos.accepted) < plan.jobs:
+            verdict.lost.append(f"only {len(chaos.accepted)} jobs were accepted in time")
         found = jobs.listing(db, limit=10**6)
         ended = Counter(job.status for job in found)
         attempts = sum(job.attempt for job in found)
@@ -241,40 +249,18 @@ def run(plan: Plan, kind: str, folder: Path) -> Result:
     return Result(kind, chaos.faults, ended, attempts, chaos.crew.left, seconds, verdict)
 
 
-def show(result: Result) -> None:
-    """Print the table of one run."""
-    verdict = result.verdict
-    ended = ", ".join(f"{n} {status}" for status, n in sorted(result.ended.items()))
-    rows = [(kind, str(n)) for kind, n in sorted(result.faults.items())]
-    rows += [
-        ("faults, all", str(result.faults.total())),
-        ("workers that gave up", str(len(result.left))),
-        ("jobs", f"{result.ended.total()} ({ended})"),
-        ("attempts", str(result.attempts)),
-        ("lost", str(len(verdict.lost))),
-        ("doubled", str(len(verdict.doubled))),
-        ("damaged", str(len(verdict.damaged))),
-        ("left behind", str(len(verdict.debris))),
-        ("seconds", f"{result.seconds:.0f}"),
-    ]
-    print(f"\n{result.store}")
-    for name, value in rows:
-        print(f"  {name:22} {value}")
-    for fault in (*verdict.lost, *verdict.doubled, *verdict.damaged, *verdict.debris):
-        print(f"  ! {fault}")
-
-
 def main() -> int:
     """Run as the options say; 1 if the promise was broken."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--jobs", type=int, default=300)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--store", choices=["sqlite", "postgresql", "both"], default="both")
+    options.add_argument("--rounds", type=int, default=10, help="ten faults each")
     options.add_argument("--seconds", type=float, default=600, help="limit of one run")
     options.add_argument("--keras", action="store_true", help="some jobs are networks")
     options.add_argument("--folder", type=Path, help="keep everything below this folder")
     given = options.parse_args()
-    plan = Plan(given.jobs, given.seed, given.seconds, keras=given.keras)
+    plan = Plan(given.jobs, given.seed, given.seconds, rounds=given.rounds, keras=given.keras)
     stores = ["sqlite", "postgresql"] if given.store == "both" else [given.store]
     results = []
     for store in stores:

@@ -46,6 +46,19 @@ class Verdict:
         return not (self.lost or self.doubled or self.damaged or self.debris)
 
 
+@dataclass
+class Result:
+    """What happened in a run."""
+
+    store: str
+    faults: Counter[str]
+    ended: Counter[str]
+    attempts: int
+    left: list[int]
+    seconds: float
+    verdict: Verdict = field(default_factory=Verdict)
+
+
 def watch_commits(db: Database) -> None:
     """Have the database itself write down each time that a job ends: Zoo's code has no part."""
     with db.write() as connection:
@@ -64,6 +77,9 @@ def judge(zoo: Zoo, db: Database, accepted: Mapping[str, set[str]]) -> Verdict:
         status = found[ref].status if ref in found else "gone"
         if status not in statuses:
             verdict.lost.append(f"{ref} is {status}")
+    # Of a submission that was cut off in its commit nobody knows: its jobs must end all the same.
+    unknown = [job for job in found.values() if job.id not in accepted and not job.is_terminal]
+    verdict.lost += [f"{job.id} is {job.status}" for job in unknown]
     verdict.doubled = _commits(db, found)
     verdict.damaged = _damages(zoo, found)
     verdict.debris = [*_strays(zoo), *_leftovers(zoo)]
@@ -125,3 +141,26 @@ def _leftovers(zoo: Zoo) -> list[str]:
     left += [f"socket {path}" for path in zoo.home.rglob("*") if path.is_socket()]
     left += [f"half an artifact {path}" for path in (zoo.home / "artifacts").glob("*/.*")]
     return left + [f"servers {path}" for path in [zoo.settings.runtime] if path.exists()]
+
+
+def show(result: Result) -> None:
+    """Print the table of one run."""
+    verdict = result.verdict
+    ended = ", ".join(f"{n} {status}" for status, n in sorted(result.ended.items()))
+    rows = [(kind, str(n)) for kind, n in sorted(result.faults.items())]
+    rows += [
+        ("faults, all", str(result.faults.total())),
+        ("workers that gave up", str(len(result.left))),
+        ("jobs", f"{result.ended.total()} ({ended})"),
+        ("attempts", str(result.attempts)),
+        ("lost", str(len(verdict.lost))),
+        ("doubled", str(len(verdict.doubled))),
+        ("damaged", str(len(verdict.damaged))),
+        ("left behind", str(len(verdict.debris))),
+        ("seconds", f"{result.seconds:.0f}"),
+    ]
+    print(f"\n{result.store}")
+    for name, value in rows:
+        print(f"  {name:22} {value}")
+    for fault in (*verdict.lost, *verdict.doubled, *verdict.damaged, *verdict.debris):
+        print(f"  ! {fault}")
