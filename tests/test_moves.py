@@ -5,6 +5,7 @@ A state machine plays submitters, workers that come back late, and reapers on a 
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -227,7 +228,8 @@ class Story(Promises):
     def step(self, act: str, *args: Any, **named: Any) -> Any:
         given = getattr(self, act)(*args, **named)
         self.the_promises_hold()
-        return getattr(given, "values", (given,))[0] if given is not None else None
+        values = getattr(given, "values", (given,))
+        return values[0] if values else None
 
     def one_job(self, tries: int = 3) -> tuple[str, Claim]:
         job_id = self.step("submit", priority=0, tries=tries, count=1)
@@ -377,6 +379,55 @@ def test_a_drain_that_forgets_the_cancel_is_noticed(
     monkeypatch.setattr(moves, "case", lambda *_, else_: else_)
     with pytest.raises(AssertionError):
         cancelled_and_drained(story)
+
+
+def claimed_twice(story: Story) -> None:
+    story.one_job()
+    story.step("claim", worker="w2")
+
+
+def claimed_after_a_loss(story: Story) -> None:
+    story.is_taken_over()
+
+
+def claimed_by_urgency(story: Story) -> None:
+    story.step("submit", priority=0, tries=1, count=1)
+    story.step("submit", priority=1, tries=1, count=1)
+    story.step("claim", worker="w1")
+
+
+CLAIM = inspect.getsource(moves.claim)
+CLAIM_MUTANTS = {
+    "sets no lease": ("lease_until=now() + lease,", "", claimed_twice),
+    "sets no owner": ("owner=owner,", "", claimed_twice),
+    "counts no attempt": ("attempt=job.c.attempt + 1,", "", claimed_after_a_loss),
+    "takes running rows": (
+        'job.c.status == "queued"',
+        'job.c.status.in_(["queued", "running"])',
+        claimed_twice,
+    ),
+    "knows no urgency": ("job.c.priority.desc(), ", "", claimed_by_urgency),
+}
+
+
+@pytest.mark.parametrize("name", CLAIM_MUTANTS)
+def test_a_claim_without_one_of_its_words_is_noticed(
+    name: str, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, tell = CLAIM_MUTANTS[name]
+    assert old in CLAIM
+    scope = dict(vars(moves))
+    exec(CLAIM.replace(old, new), scope)
+    monkeypatch.setattr(jobs, "claim", scope["claim"])
+    with pytest.raises((AssertionError, IntegrityError)):
+        tell(story)
+
+
+@pytest.mark.parametrize("tell", [claimed_twice, claimed_after_a_loss, claimed_by_urgency])
+def test_the_claim_as_it_is_tells_these_stories_well(
+    tell: Callable[[Story], None], story: Story
+) -> None:
+    tell(story)
 
 
 def test_a_reaper_that_takes_live_leases_is_noticed(
