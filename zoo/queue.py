@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import kombu.transport.redis  # noqa: F401 (else Celery imports it at the first hint: 0.1 s)
 from celery import Celery
@@ -134,6 +134,9 @@ def _celery_url(url: str) -> str:
             "ZOO_BROKER_URL is not the URL of a Valkey or Redis.",
             "For example: redis://:PASSWORD@host:6379/0, rediss://... or unix:///path.",
         )
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query):
+        # Without a word about certificates kombu would accept any.
+        return url + ("&" if parts.query else "?") + "ssl_cert_reqs=required"
     return url.replace("unix://", "redis+socket://", 1)
 
 
