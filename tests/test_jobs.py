@@ -231,6 +231,18 @@ def test_a_queued_job_without_a_hint_is_found_once(db: Database) -> None:
     assert jobs.stale(db, after=60) == []
 
 
+def test_what_waits_is_told_by_pool_and_model_with_the_time_of_the_first(db: Database) -> None:
+    assert jobs.waiting(db) == []
+    add(db, "logistic", "logistic", "dense-softmax")
+    with db.write() as connection:
+        connection.execute(text("UPDATE job SET created_at = created_at - 50 WHERE seq = 1"))
+        late = "UPDATE job SET not_before = created_at + 9 WHERE model = 'dense-softmax'"
+        connection.execute(text(late))
+    (found,) = jobs.waiting(db)
+    assert (found.pool, found.model, found.jobs) == ("default", "logistic", 2)
+    assert 50 <= found.seconds < 60
+
+
 def test_one_bad_job_keeps_all_of_a_submission_out(db: Database) -> None:
     good, bad = spec(), spec(kind="dance")
     with pytest.raises(IntegrityError):

@@ -413,6 +413,50 @@ def test_doctor_finds_every_part_well_and_names_what_is_not(zoo: Zoo) -> None:
     assert "hush" not in done.stdout + done.stderr
 
 
+SLOW = {"ZOO_BEAT_SECONDS": "10", "ZOO_LEASE_SECONDS": "60"}
+"""So that a worker that only has a row is not silent when a command has started."""
+
+
+def test_doctor_names_each_workers_versions_and_what_differs(
+    team: Zoo, hire: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    team.env |= SLOW
+    worker = hire("--slots", "1", ZOO_PLUGINS="trickster,sklearn")
+    db = team.database()
+    card = {"name": "logistic", "plugin": "zoo-sklearn 0.0.9", "schema": {}}
+    jobs.announce(
+        db,
+        **{"id": "old", "name": "old-1", "host": "h", "pid": 1, "pool": "gpu", "slots": 1},
+        version="0.0.9",
+        models=[card],
+    )
+    submit(team, "--pool", "gpu")
+    found = team.json("doctor", code=1)
+    told = " ".join(f["detail"] for f in found if f["part"] == "workers")
+    assert f"-{worker.pid} (0/1 busy" in told and "mnist-zoo 0.1.0, trickster" in told
+    wrong = [f["detail"] for f in found if not f["ok"]]
+    assert wrong == [
+        "mnist-zoo is 0.0.9 on old-1, 0.1.0 here",
+        "logistic is zoo-sklearn 0.0.9 on old-1, zoo-sklearn 0.1.0 here",
+    ]
+    assert [f["ok"] for f in found if "1 jobs of trickster wait in pool gpu" in f["detail"]]
+
+
+def test_doctor_names_a_worker_that_hears_no_hint(team: Zoo) -> None:
+    team.env |= SLOW | {"ZOO_RESEND_SECONDS": "0.01"}
+    card = {"name": "trickster", "plugin": "trickster", "schema": {}}
+    jobs.announce(
+        team.database(),
+        **{"id": "deaf", "name": "deaf-1", "host": "h", "pid": 1, "pool": "default", "slots": 1},
+        version="0.1.0",
+        models=[card],
+    )
+    submit(team)
+    found = team.json("doctor", code=1)
+    (wrong,) = [f for f in found if f["part"] == "queue"]
+    assert not wrong["ok"] and "though deaf-1 could run one" in wrong["detail"]
+
+
 def test_doctor_names_a_runner_that_has_outlived_its_worker(zoo: Zoo, tmp_path: Path) -> None:
     marker = tmp_path / "pid"
     sleeper = "# spawn_main\\nimport time; time.sleep(60)"

@@ -15,6 +15,7 @@ from zoo.settings import Settings
 FREE_GB = 2.0
 """Prepared MNIST in both types takes 0.6 GB; below this much free space a job may fail."""
 CLOCK_SECONDS = 5.0
+SAME = "Install one version on both."
 
 
 @dataclass(frozen=True)
@@ -72,21 +73,49 @@ def _broker(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _workers(settings: Settings, part: str) -> Iterator[Finding]:
-    from zoo import jobs, plugins
+    from zoo import __version__, jobs, plugins
 
-    found = jobs.workers(jobs.connect(settings.database), beat=settings.beat_seconds)
-    if not found and not settings.is_embedded:
-        yield Finding(part, False, "none is online", "Start one: `zoo worker start`.")
-        return
-    names = [f"{w.name} ({w.busy}/{w.slots} busy)" for w in found]
-    yield Finding(part, True, ", ".join(names) or "none yet; the next job starts one")
+    db = jobs.connect(settings.database)
+    found = jobs.workers(db, beat=settings.beat_seconds)
+    if not found:
+        ok = settings.is_embedded
+        detail = "none yet; the next job starts one" if ok else "none is online"
+        yield Finding(part, ok, detail, "" if ok else "Start one: `zoo worker start`.")
+    at = jobs.clock(db)
     here = {card["name"]: card["plugin"] for card in plugins.cards()}
     for worker in found:
+        labels = sorted({card["plugin"] for card in worker.models})
+        load = f"{worker.busy}/{worker.slots} busy, last beat {at - worker.beat_at:.0f} s ago"
+        runs = ", ".join([f"mnist-zoo {worker.version}", *labels])
+        yield Finding(part, True, f"{worker.name} ({load}): {runs}")
+        if worker.version != __version__:
+            detail = f"mnist-zoo is {worker.version} on {worker.name}, {__version__} here"
+            yield Finding("versions", False, detail, SAME)
         for card in worker.models:
             mine = here.get(card["name"])
             if mine and mine != card["plugin"]:
                 detail = f"{card['name']} is {card['plugin']} on {worker.name}, {mine} here"
-                yield Finding("versions", False, detail, "Install one version on both.")
+                yield Finding("versions", False, detail, SAME)
+
+
+def _queue(settings: Settings, part: str) -> Iterator[Finding]:
+    """A job that waits although a slot that could run it is free: that worker hears no hints."""
+    from zoo import jobs
+
+    db = jobs.connect(settings.database)
+    workers = jobs.workers(db, beat=settings.beat_seconds)
+    patience = settings.resend_seconds * 2
+    for queue in jobs.waiting(db):
+        deaf = [w.name for w in workers if w.can_run(queue.pool, queue.model) and w.busy < w.slots]
+        detail = (
+            f"{queue.jobs} jobs of {queue.model} wait in pool {queue.pool}, the first for "
+            f"{queue.seconds:.0f} s"
+        )
+        if deaf and queue.seconds > patience:
+            detail += f", though {', '.join(deaf)} could run one"
+            yield Finding(part, False, detail, "Restart that worker; read its log.")
+        else:
+            yield Finding(part, True, detail)
 
 
 def _strays(settings: Settings, part: str) -> Iterator[Finding]:
@@ -134,6 +163,7 @@ PARTS: dict[str, Callable[[Settings, str], Iterator[Finding]]] = {
     "database": _database,
     "broker": _broker,
     "workers": _workers,
+    "queue": _queue,
     "processes": _strays,
     "artifacts": _artifacts,
     "data": _data,

@@ -17,8 +17,9 @@ from zoo.jobs.reads import (
     listing,
     log_after,
     steps,
+    waiting,
 )
-from zoo.jobs.records import Group, Job, Worker
+from zoo.jobs.records import Group, Job, Waiting, Worker
 from zoo.jobs.submission import Hint, add, cancel, retry, stale
 from zoo.jobs.tables import MOVES, STATUSES, TERMINAL
 
@@ -34,6 +35,7 @@ __all__ = [
     "Job",
     "News",
     "Outcome",
+    "Waiting",
     "Worker",
     "add",
     "announce",
@@ -59,5 +61,6 @@ __all__ = [
     "stale",
     "steps",
     "upgrade",
+    "waiting",
     "workers",
 ]

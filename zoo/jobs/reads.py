@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import Select, case, exists, func, select
 
 from zoo.errors import UsageError
 from zoo.jobs.database import Database, now
-from zoo.jobs.records import Group, Job, to_job
+from zoo.jobs.records import Group, Job, Waiting, to_job
 from zoo.jobs.tables import attempt, history, job, job_group, log
 
 
@@ -117,6 +117,20 @@ def counts(db: Database) -> dict[str, int]:
             select(job.c.status, func.count().label("n")).group_by(job.c.status)
         )
         return {row.status: row.n for row in rows}
+
+
+def waiting(db: Database) -> list[Waiting]:
+    """The queued jobs that are due, by pool and model."""
+    # Since a job was submitted, or put back and its back-off is over.
+    since = case((job.c.not_before > job.c.created_at, job.c.not_before), else_=job.c.created_at)
+    query = (
+        select(job.c.pool, job.c.model, func.count(), now() - func.min(since))
+        .where(job.c.status == "queued", job.c.not_before <= now())
+        .group_by(job.c.pool, job.c.model)
+        .order_by(job.c.pool, job.c.model)
+    )
+    with db.read() as connection:
+        return [Waiting(*row) for row in connection.execute(query)]
 
 
 def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:

@@ -159,8 +159,24 @@ class Worker:
     def is_alive(self) -> bool:
         return self.state in ("online", "draining")
 
+    def can_run(self, pool: str, model: str) -> bool:
+        """Whether it takes jobs of that pool and model."""
+        names = {card["name"] for card in self.models}
+        return self.state == "online" and self.pool == pool and model in names
+
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """The jobs of one pool and model that are queued and due."""
+
+    pool: str
+    model: str
+    jobs: int
+    seconds: float
+    """How long the first of them has been waiting."""
 
 
 def to_job(row: RowMapping) -> Job:
