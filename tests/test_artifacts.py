@@ -98,3 +98,13 @@ def test_a_place_that_cannot_be_written_is_refused_in_a_sentence(
     (tmp_path / "store").write_text("a file where a folder should be")
     with pytest.raises(ArtifactError, match="store"):
         put(folder, tmp_path / "store")
+
+
+def test_what_was_put_or_begun_can_be_removed(folder: Path, tmp_path: Path) -> None:
+    url = str(tmp_path / "store")
+    artifacts.put(folder, url, "job/1", {})
+    half = tmp_path / "store" / "job" / ".1-half"
+    half.mkdir()
+    for _ in range(2):
+        artifacts.remove(url, "job/1")
+        assert list((tmp_path / "store" / "job").iterdir()) == []

@@ -89,6 +89,9 @@ def test_a_job_whose_worker_dies_at_this_point_converges(
     # On a busy machine the short lease may pass once more before its worker comes to the point.
     assert last == "succeeded" and set(before) <= {"lost"}
     assert before or point == "after_commit"
+    # What the dead worker had stored is gone, too.
+    stored = [folder.name for folder in (team.home / "artifacts" / ref).iterdir()]
+    assert stored == [str(len(before) + 1)]
     assert judge(team, db, {ref: {"succeeded"}, other: {"succeeded"}})
 
 

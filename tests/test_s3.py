@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,16 @@ def test_a_removed_object_is_named(url: str, folder: Path, tmp_path: Path) -> No
     fs.rm_file(f"{root}/job/4/weights.npz")
     with pytest.raises(ArtifactError, match=r"weights\.npz .* does not exist\. It was rem"):
         artifacts.get(url, "job/4", sha256, tmp_path / "back")
+
+
+def test_what_was_put_can_be_removed_and_nothing_else_goes(url: str, folder: Path) -> None:
+    artifacts.put(folder, url, "job/5", {})
+    shutil.copytree(folder, folder.with_name("again"))
+    artifacts.put(folder.with_name("again"), url, "job/50", {})
+    for _ in range(2):
+        artifacts.remove(url, "job/5")
+        fs, root = artifacts._open(url)
+        assert {path.split("/")[-2] for path in fs.find(f"{root}/job")} & {"5", "50"} == {"50"}
 
 
 def test_check_makes_a_bucket_that_is_missing_and_leaves_nothing(folder: Path) -> None:

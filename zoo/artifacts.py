@@ -104,6 +104,21 @@ def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def remove(url: str, where: str) -> None:
+    """Remove what an attempt has stored, or begun to store; nothing if there is nothing.
+
+    Raises ArtifactError if that is not possible.
+    """
+    fs, root = _open(url)
+    with _errors(f"The artifact {where} cannot be removed from {root}", ""):
+        if "file" in fs.protocol:
+            target = Path(root) / where
+            for half in target.parent.glob(f".{target.name}-*"):
+                shutil.rmtree(half)
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm(f"{root}/{where}", recursive=True)
+
+
 def check(url: str) -> str:
     """Write, read and remove a small file below `url`; gives where that is.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -51,6 +52,7 @@ class Watch:
         self.job = job
         self.must_stop = must_stop
         self.began = self.weighed = time.monotonic()
+        self.stored = False
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
         self.attempt = Attempt(folder, settings.log_kb)
         self.pulse = Pulse(db, settings, claim, self.attempt)
@@ -67,6 +69,7 @@ class Watch:
         finally:
             self.pulse.end()
             self.attempt.remove()
+            self._tidy()
 
     def _outcome(self) -> Outcome:
         """Run the job and store its files; a fault of either is an outcome too."""
@@ -141,6 +144,7 @@ class Watch:
         where = f"{self.claim.job}/{self.claim.attempt}"
         facts = {"job": self.claim.job, "attempt": self.claim.attempt}
         self.attempt.keep_log()
+        self.stored = True
         try:
             sha256 = artifacts.put(self.attempt.files, self.settings.artifacts, where, facts)
         except ArtifactError as error:  # the store is away or full: not the model's fault
@@ -152,7 +156,14 @@ class Watch:
         self._end_pulse()
         news = self.attempt.news()
         done = self._insist(lambda: jobs.finish(self.db, self.claim, outcome, news))
-        return outcome.status if done else TAKEN
+        return outcome.status if done or self._was_heard(outcome) else TAKEN
+
+    def _was_heard(self, outcome: Outcome) -> bool:
+        """Whether the row has this end: a commit may be done though its answer was lost."""
+        with contextlib.suppress(StoreError):
+            found = jobs.get(self.db, self.claim.job)
+            return (found.attempt, found.status) == (self.claim.attempt, outcome.status)
+        return False
 
     def _give_back(self, back: GivenBack) -> str:
         self.pulse.end()
@@ -169,6 +180,18 @@ class Watch:
         self.pulse.end()
         if self.pulse.lost:
             raise ClaimLost
+
+    def _tidy(self) -> None:
+        """Remove what earlier attempts, and this one if it lost, have stored: no row names it."""
+        if not self.stored and self.claim.attempt == 1:
+            return
+        with contextlib.suppress(StoreError, ArtifactError):  # it is only room on a disk
+            found = jobs.get(self.db, self.claim.job)
+            over = found.is_terminal or found.attempt > self.claim.attempt
+            for n in range(1, self.claim.attempt + over):
+                where = f"{self.claim.job}/{n}"
+                if where != found.artifact:
+                    artifacts.remove(self.settings.artifacts, where)
 
     def _insist(self, write: Callable[[], bool]) -> bool:
         """Write the attempt's end, again if the database is away; the fence makes that safe."""
