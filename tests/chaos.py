@@ -33,7 +33,7 @@ CALM_SECONDS = 3.0
 WORKERS = 4
 SLICES = 20
 """Submissions that the jobs come in."""
-DECK = 10
+DECK = 11
 """Cards in a deck of faults."""
 
 
@@ -149,6 +149,7 @@ class Chaos:
                 ("worker killed", self._kill_worker),
                 ("worker killed", self._kill_worker),
                 ("worker frozen", self._freeze_worker),
+                ("worker stopped", self._stop_worker),
                 ("runner killed", self._kill_runner),
                 ("runner killed", self._kill_runner),
                 ("runner frozen", self._freeze_runner),
@@ -176,6 +177,10 @@ class Chaos:
 
     def _kill_worker(self) -> None:
         self.crew.replace(self._a_worker())
+
+    def _stop_worker(self) -> None:
+        """As an operator does, at whatever moment: the crew replaces it once it has ended."""
+        self._a_worker().terminate()
 
     def _freeze_worker(self) -> None:
         self._freeze(psutil.Process(self._a_worker().pid))
@@ -255,7 +260,7 @@ def main() -> int:
     options.add_argument("--jobs", type=int, default=300)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--store", choices=["sqlite", "postgresql", "both"], default="both")
-    options.add_argument("--rounds", type=int, default=10, help="ten faults each")
+    options.add_argument("--rounds", type=int, default=10, help="eleven faults each")
     options.add_argument("--seconds", type=float, default=600, help="limit of one run")
     options.add_argument("--keras", action="store_true", help="some jobs are networks")
     options.add_argument("--folder", type=Path, help="keep everything below this folder")

@@ -16,7 +16,7 @@ def test_no_job_is_lost_or_doubled_in_chaos(store: str, tmp_path: Path) -> None:
     result = chaos.run(plan, store, tmp_path)
     chaos.show(result)
     assert result.verdict, result.verdict
-    assert len(result.faults) == 8
+    assert len(result.faults) == 9
     assert result.ended.total() == 40
 
 
