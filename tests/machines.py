@@ -133,7 +133,7 @@ class Crew:
         self._zoo = zoo
         self._log = log
         self.left: list[int] = []
-        """The exit code of each worker that ended unasked."""
+        """The exit code of each worker that ended by itself, or because it was asked to."""
         self.workers = [self._hire() for _ in range(size)]
 
     def _hire(self) -> subprocess.Popen[bytes]:

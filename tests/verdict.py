@@ -150,7 +150,7 @@ def show(result: Result) -> None:
     rows = [(kind, str(n)) for kind, n in sorted(result.faults.items())]
     rows += [
         ("faults, all", str(result.faults.total())),
-        ("workers that gave up", str(len(result.left))),
+        ("workers that ended", str(len(result.left))),
         ("jobs", f"{result.ended.total()} ({ended})"),
         ("attempts", str(result.attempts)),
         ("lost", str(len(verdict.lost))),

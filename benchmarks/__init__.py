@@ -1,0 +1,1 @@
+"""Zoo against today's way, side by side in one run, with the results compared."""

@@ -1,0 +1,104 @@
+"""`dense-softmax` on MNIST: Keras's `fit` as a script has it, and the model's, both warm."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.pairs import Row, child, say
+
+EPOCHS = 5
+
+
+def theirs(file: Path) -> float:
+    """Keras as a person runs it."""
+    return child("benchmarks.keras_fit", "plain", file, _environment())
+
+
+def ours(file: Path) -> float:
+    """Zoo as a worker with one slot per core runs it."""
+    return child("benchmarks.keras_fit", "zoo", file, _environment(TF_NUM_INTRAOP_THREADS="1"))
+
+
+def theirs_with_one_thread(file: Path) -> float:
+    """Keras with the threads that our side has."""
+    return child("benchmarks.keras_fit", "plain", file, _environment(TF_NUM_INTRAOP_THREADS="1"))
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | more
+
+
+def plain(file: Path) -> float:
+    """Train as the documentation of Keras does."""
+    import keras
+
+    from zoo.datasets import raw
+
+    images, labels = raw("mnist").splits["train"]
+    x = (images.reshape(-1, 784) / 255.0).astype("float32")
+    _warm_up()
+    keras.utils.set_random_seed(42)
+    start = time.perf_counter()
+    model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])
+    model.compile(optimizer="rmsprop", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    history = model.fit(x, labels, epochs=EPOCHS, verbose=0).history
+    seconds = time.perf_counter() - start
+    _keep(file, model.get_weights(), history["loss"], history["accuracy"])
+    return seconds
+
+
+def zoo(file: Path) -> float:
+    """Train as a job does."""
+    from zoo_keras.dense_softmax import DenseSoftmax
+
+    from zoo.preprocessing import prepare
+
+    data = prepare("mnist", "train", "flat", "float32")
+    model = DenseSoftmax(DenseSoftmax.Params.resolve({"epochs": EPOCHS}), data.class_names, 42)
+    loss, accuracy = [], []
+
+    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        if unit == "epoch":
+            loss.append(metrics["train_loss"])
+            accuracy.append(metrics["train_accuracy"])
+
+    _warm_up()
+    start = time.perf_counter()
+    model.fit(data.x, data.y, report)
+    seconds = time.perf_counter() - start
+    _keep(file, model.network.get_weights(), loss, accuracy)
+    return seconds
+
+
+def _warm_up() -> None:
+    """Let TensorFlow start its threads: a runner has done that before its second job."""
+    import keras
+
+    model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(np.zeros((64, 784), "float32"), np.zeros(64, "int64"), verbose=0)
+    keras.utils.clear_session()
+
+
+def _keep(file: Path, weights: list[np.ndarray], loss: list[float], accuracy: list[float]) -> None:
+    np.savez(file, kernel=weights[0], bias=weights[1], loss=loss, accuracy=accuracy)
+
+
+ROWS = [
+    Row("keras-fit", f"fit of dense-softmax, {EPOCHS} epochs, batch 32", 1 / 8, theirs, ours),
+    Row(
+        "keras-fit-1-thread",
+        "the same, both with one intra-op thread",
+        1 / 8,
+        theirs_with_one_thread,
+        ours,
+    ),
+]
+
+if __name__ == "__main__":
+    say({"plain": plain, "zoo": zoo}[sys.argv[1]](Path(sys.argv[2])))
