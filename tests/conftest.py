@@ -52,8 +52,9 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
         found = jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
     else:
         found = jobs.Database(request.getfixturevalue("postgresql"))
-        with found.write() as connection:
-            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        with found.write() as rows:
+            rows.run("DROP SCHEMA public CASCADE")
+            rows.run("CREATE SCHEMA public")
         jobs.upgrade(found)
     yield found
     found.close()

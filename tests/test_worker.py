@@ -241,7 +241,8 @@ def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing(
     frozen = hire("--slots", "1")
     ref = submit(team, "-p", f"until={end}")
     reaches(team, ref, "running")
-    frozen.send_signal(signal.SIGSTOP)
+    with team.database().write():  # not while the worker itself has SQLite's lock
+        frozen.send_signal(signal.SIGSTOP)
     hire("--slots", "1")
     until(lambda: job(team, ref)["attempt"] == 2 and job(team, ref)["status"] == "running")
     frozen.send_signal(signal.SIGCONT)

@@ -21,9 +21,11 @@ ENDED = "NEW.status NOT IN ('queued', 'running')"
 WITNESS = "INSERT INTO witness VALUES (NEW.id, NEW.attempt, NEW.status);"
 TABLE = "CREATE TABLE witness (job_id TEXT, attempt INTEGER, status TEXT)"
 SQLITE = f"CREATE TRIGGER witness AFTER UPDATE ON job WHEN {ENDED} BEGIN {WITNESS} END"
-POSTGRESQL = (
+FUNCTION = (
     f"CREATE FUNCTION witness() RETURNS trigger AS $$ BEGIN {WITNESS} RETURN NEW; END $$"
-    " LANGUAGE plpgsql;"
+    " LANGUAGE plpgsql"
+)
+POSTGRESQL = (
     f"CREATE TRIGGER witness AFTER UPDATE ON job FOR EACH ROW WHEN ({ENDED})"
     " EXECUTE FUNCTION witness()"
 )
@@ -61,9 +63,9 @@ class Result:
 
 def watch_commits(db: Database) -> None:
     """Have the database itself write down each time that a job ends: Zoo's code has no part."""
-    with db.write() as connection:
-        connection.exec_driver_sql(TABLE)
-        connection.exec_driver_sql(SQLITE if db.is_sqlite else POSTGRESQL)
+    with db.write() as rows:
+        for statement in (TABLE, *([SQLITE] if db.is_sqlite else [FUNCTION, POSTGRESQL])):
+            rows.run(statement)
 
 
 def judge(zoo: Zoo, db: Database, accepted: Mapping[str, set[str]]) -> Verdict:
@@ -87,21 +89,19 @@ def judge(zoo: Zoo, db: Database, accepted: Mapping[str, set[str]]) -> Verdict:
 
 
 def _commits(db: Database, found: Mapping[str, Job]) -> list[str]:
-    with db.read() as connection:
-        rows = connection.exec_driver_sql("SELECT job_id, attempt, status FROM witness").all()
-        won = connection.exec_driver_sql(
-            "SELECT job_id, n FROM attempt WHERE outcome = 'succeeded'"
-        ).all()
-    times = Counter(row[0] for row in rows)
+    with db.read() as rows:
+        ends = rows.all("SELECT job_id, attempt, status FROM witness")
+        won = rows.all("SELECT job_id, n FROM attempt WHERE outcome = 'succeeded'")
+    times = Counter(end["job_id"] for end in ends)
     wrong = [f"{ref} ended {n} times" for ref, n in times.items() if n > 1]
-    seen = {row[0]: (row[1], row[2]) for row in rows}
-    winners = Counter(row[0] for row in won)
+    seen = {end["job_id"]: (end["attempt"], end["status"]) for end in ends}
+    winners = Counter(row["job_id"] for row in won)
     for job in found.values():
         if job.is_terminal and seen.get(job.id) != (job.attempt, job.status):
             wrong.append(f"{job.id} is {job.status}, but {seen.get(job.id)} was committed")
         if job.status == "succeeded" and not (
             winners[job.id] == 1
-            and (job.id, job.attempt) in [tuple(row) for row in won if row[0] == job.id]
+            and {"job_id": job.id, "n": job.attempt} in won
             and job.artifact == f"{job.id}/{job.attempt}"
         ):
             wrong.append(f"{job.id} has the artifact {job.artifact}, {winners[job.id]} winners")

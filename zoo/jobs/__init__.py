@@ -4,7 +4,7 @@
 worker's; `reads` and `presence` look.
 """
 
-from zoo.jobs.database import SCHEMA, Database, connect, schema_version, upgrade
+from zoo.jobs.database import SCHEMA, Database, RowRefused, connect, schema_version
 from zoo.jobs.moves import Claim, News, Outcome, beat, claim, finish, reap, release
 from zoo.jobs.presence import announce, drain, sign, workers
 from zoo.jobs.reads import (
@@ -20,8 +20,9 @@ from zoo.jobs.reads import (
     waiting,
 )
 from zoo.jobs.records import Group, Job, Waiting, Worker
+from zoo.jobs.schema import upgrade
+from zoo.jobs.statuses import MOVES, STATUSES, TERMINAL
 from zoo.jobs.submission import Hint, add, cancel, retry, stale
-from zoo.jobs.tables import MOVES, STATUSES, TERMINAL
 
 __all__ = [
     "MOVES",
@@ -35,6 +36,7 @@ __all__ = [
     "Job",
     "News",
     "Outcome",
+    "RowRefused",
     "Waiting",
     "Worker",
     "add",

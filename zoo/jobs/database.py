@@ -1,27 +1,24 @@
-"""Open the database, SQLite or PostgreSQL, and keep its clock and its schema."""
+"""Open the database, SQLite or PostgreSQL, and speak SQL that both understand."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import re
 import sqlite3
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Double, Engine, create_engine, event, exc, inspect, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.pool import NullPool
-from sqlalchemy.sql.functions import FunctionElement
-
 from zoo import settings
-from zoo.errors import StoreError
+from zoo.errors import StoreError, reason
 
 SCHEMA = 2
 """The number of the newest migration."""
 
 BUSY_SECONDS = 30.0
-
 PATIENCE = {
     "connect_timeout": 10,
     "tcp_user_timeout": 20_000,
@@ -32,22 +29,69 @@ PATIENCE = {
 """libpq's words, seconds and milliseconds: a server that was cut off is given up, not waited for
 until the operating system despairs of it (15 minutes). The URL may say otherwise."""
 
+IDLE_CONNECTIONS = 8
+"""Kept open for the next transaction."""
+TRUSTED_SECONDS = 1.0
+"""An idle connection is asked whether it still lives if it was not used for this long."""
 
-class now(FunctionElement[float]):
-    """Seconds since 1970 on the database's clock: the only clock that statuses and leases know."""
+SQLITE = {"now()": "((julianday('now') - 2440587.5) * 86400.0)", "FOR UPDATE SKIP LOCKED": ""}
+POSTGRESQL = {"%": "%%", "now()": "extract(epoch from clock_timestamp())::double precision"}
+"""What our SQL says, in the words of each database. `now()` is seconds since 1970 on the
+database's clock, the only clock that statuses and leases know."""
 
-    type = Double()
-    inherit_cache = True
-
-
-@compiles(now, "sqlite")
-def _now_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
+Row = dict[str, Any]
 
 
-@compiles(now, "postgresql")
-def _now_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
-    return "extract(epoch from clock_timestamp())::double precision"
+class RowRefused(Exception):
+    """The tables' own rules, their keys and CHECKs, refuse a row."""
+
+
+class Transaction:
+    """Statements that take effect together; values stand in them as `:name`."""
+
+    def __init__(self, connection: Any, is_sqlite: bool) -> None:
+        self._connection = connection
+        self._is_sqlite = is_sqlite
+
+    def run(self, sql: str, values: Mapping[str, Any] | None = None) -> int:
+        """Run a statement; gives the number of rows that it changed."""
+        return int(self._execute(sql, values).rowcount)
+
+    def many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Run a statement once for each row of values."""
+        if rows:
+            self._connection.cursor().executemany(_translated(sql, self._is_sqlite), rows)
+
+    def all(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
+        """Every row that a statement gives."""
+        return list(self._execute(sql, values).fetchall())
+
+    def one(self, sql: str, values: Mapping[str, Any] | None = None) -> Row | None:
+        """The one row that a statement gives, if it gives any."""
+        found = self.all(sql, values)
+        return found[0] if found else None
+
+    def value(self, sql: str, values: Mapping[str, Any] | None = None) -> Any:
+        """The first column of the one row."""
+        found = self.one(sql, values)
+        return next(iter(found.values())) if found else None
+
+    def _execute(self, sql: str, values: Mapping[str, Any] | None) -> Any:
+        return self._connection.execute(_translated(sql, self._is_sqlite), values or {})
+
+
+@functools.lru_cache(maxsize=1024)
+def _translated(sql: str, is_sqlite: bool) -> str:
+    for ours, theirs in (SQLITE if is_sqlite else POSTGRESQL).items():
+        sql = sql.replace(ours, theirs)
+    # psycopg writes a value as %(name)s; a cast keeps its two colons.
+    return sql if is_sqlite else re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", sql)
+
+
+def among(column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
+    """The condition that a column has one of the values, and these by name."""
+    named = {f"{column}_{i}": value for i, value in enumerate(values)}
+    return f"{column} IN ({', '.join(f':{name}' for name in named)})" if named else "1 = 0", named
 
 
 class Database:
@@ -55,41 +99,92 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.is_sqlite = url.startswith("sqlite")
-        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgresql_engine(url)
+        self.is_sqlite = url.startswith("sqlite:")
+        self._errors, self._integrity, self._open = _sqlite(url) if self.is_sqlite else _psql(url)
+        self._lock = threading.Lock()
+        self._idle: list[tuple[Any, float]] = []
 
     @property
     def name(self) -> str:
         """The URL without its password, fit for a terminal or a log."""
-        return make_url(self.url).render_as_string(hide_password=True)
+        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", self.url)
 
-    @contextlib.contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self) -> contextlib.AbstractContextManager[Transaction]:
         """One transaction that writes; it commits at the end of the block."""
-        with self._errors(), self.engine.begin() as connection:
-            yield connection
+        # A read that becomes a write fails at once when another writes: take SQLite's lock first.
+        return self._transaction("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self) -> contextlib.AbstractContextManager[Transaction]:
         """One consistent view; never waits for a writer."""
-        with self._errors(), self.engine.connect() as plain:
-            yield plain.execution_options(zoo_read=True)
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        return self._transaction("BEGIN" if self.is_sqlite else begin)
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _transaction(self, begin: str) -> Iterator[Transaction]:
+        with self._told(), self._borrowed() as connection:
+            connection.execute(begin)
+            try:
+                yield Transaction(connection, self.is_sqlite)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[Any]:
+        connection = self._take()
+        try:
+            yield connection
+        except self._integrity:
+            self._give_back(connection)
+            raise
+        except self._errors:
+            # What state it is in, nobody knows.
+            connection.close()
+            raise
+        except BaseException:
+            self._give_back(connection)
+            raise
+        self._give_back(connection)
+
+    def _take(self) -> Any:
+        while True:
+            with self._lock:
+                connection, since = self._idle.pop() if self._idle else (None, 0.0)
+            if connection is None:
+                return self._open()
+            if self.is_sqlite or time.monotonic() - since < TRUSTED_SECONDS:
+                return connection
+            try:
+                connection.execute("SELECT 1")
+                return connection
+            except self._errors:
+                connection.close()
+
+    def _give_back(self, connection: Any) -> None:
+        with self._lock:
+            if len(self._idle) < IDLE_CONNECTIONS:
+                self._idle.append((connection, time.monotonic()))
+                return
+        connection.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
         try:
             yield
-        except exc.IntegrityError:
-            raise
-        except exc.DBAPIError as error:
-            reason = str(error.orig).strip().splitlines()[0]
+        except self._integrity as error:
+            raise RowRefused(reason(error)) from error
+        except self._errors as error:
             raise StoreError(
-                f"The database {self.name} cannot be used: {reason}.",
+                f"The database {self.name} cannot be used: {reason(error)}.",
                 "`zoo doctor` checks every part.",
             ) from error
 
     def close(self) -> None:
-        self.engine.dispose()
+        """Close every connection; the next transaction opens one again."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop()[0].close()
 
 
 def connect(url: str | None = None) -> Database:
@@ -106,6 +201,8 @@ def connect(url: str | None = None) -> Database:
             "Upgrade mnist-zoo on this machine.",
         )
     if found < SCHEMA and database.is_sqlite:
+        from zoo.jobs.schema import upgrade
+
         upgrade(database)
     elif found < SCHEMA:
         raise StoreError(
@@ -117,73 +214,57 @@ def connect(url: str | None = None) -> Database:
 
 def schema_version(database: Database) -> int:
     """The number of the last migration that was applied; 0 for an empty database."""
-    with database.read() as connection:
-        if not inspect(connection).has_table("alembic_version"):
+    known = "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
+    with database.read() as rows:
+        if not rows.value(known if database.is_sqlite else "SELECT to_regclass('alembic_version')"):
             return 0
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-        return int(found or 0)
+        return int(rows.value("SELECT version_num FROM alembic_version") or 0)
 
 
-def upgrade(database: Database) -> None:
-    """Apply every migration that is missing; a lock keeps two programs from doing so at once."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with database.write() as connection:
-        if not database.is_sqlite:  # BEGIN IMMEDIATE has locked SQLite already
-            connection.execute(text("SELECT pg_advisory_xact_lock(2607)"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-def _sqlite_engine(url: str) -> Engine:
-    path = make_url(url).database
-    if path:
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The folder {Path(path).parent} cannot be made: {error.strerror}.",
-                "Set ZOO_HOME to a folder that you may write to.",
-            ) from None
-    engine = create_engine(
-        url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None}
-    )
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # A read that becomes a write fails at once when another writes: take the lock first.
-        reads = connection.get_execution_options().get("zoo_read")
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _postgresql_engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "postgresql":
+def _sqlite(url: str) -> Any:
+    path = url.removeprefix("sqlite:///")
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise StoreError(
-            f"Rows live in SQLite or PostgreSQL, not in {parsed.get_backend_name()}.",
+            f"The folder {Path(path).parent} cannot be made: {error.strerror}.",
+            "Set ZOO_HOME to a folder that you may write to.",
+        ) from None
+
+    def connect() -> sqlite3.Connection:
+        # One thread at a time has it, not always the same.
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = lambda cursor, row: dict(
+            zip((column[0] for column in cursor.description), row, strict=True)
+        )
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+        return connection
+
+    return sqlite3.Error, sqlite3.IntegrityError, connect
+
+
+def _psql(url: str) -> Any:
+    kind = url.partition(":")[0].partition("+")[0]
+    if kind not in ("postgresql", "postgres"):
+        raise StoreError(
+            f"Rows live in SQLite or PostgreSQL, not in {kind}.",
             "Give ZOO_DATABASE_URL a postgresql:// URL, or unset it.",
         )
     try:
-        return create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            pool_pre_ping=True,
-            pool_size=5,
-            connect_args={k: v for k, v in PATIENCE.items() if k not in parsed.query},
-        )
-    except ModuleNotFoundError:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict
+        from psycopg.rows import dict_row
+    except ImportError:
         raise StoreError(
             "PostgreSQL needs its driver.", "Install it: pip install 'mnist-zoo[postgres]'."
         ) from None
+    plain = re.sub(r"^\w+(\+\w+)?:", "postgresql:", url)
+
+    def connect() -> Any:
+        wanted: Any = PATIENCE | conninfo_to_dict(plain)
+        return psycopg.connect(**wanted, autocommit=True, row_factory=dict_row)
+
+    return psycopg.Error, psycopg.IntegrityError, connect

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, case, insert, or_, select, update
-
-from zoo.jobs.database import Database, now
+from zoo.jobs.database import Database, Row, Transaction, among
 from zoo.jobs.records import Job, to_job
-from zoo.jobs.tables import attempt, history, job, log
 from zoo.spec import SPEC_VERSION, canonical
 
 MAX_ERROR = 8 * 1024
@@ -59,6 +56,16 @@ class Outcome:
 
 NOTHING_NEW = News()
 
+HELD = {
+    "id": "id = :job",
+    "status": "status = 'running'",
+    "attempt": "attempt = :attempt",
+    "owner": "owner = :owner",
+}
+"""The fence: what every word about an attempt must match, or it is not heard."""
+CANCELLED = "cancel_requested = 1"
+EXPIRED = "lease_until < now()"
+
 
 def claim(
     db: Database,
@@ -75,45 +82,32 @@ def claim(
     `datasets`, or files that every worker reads (`idx:...`, `npz:...`). The same statement
     sets the lease, in seconds.
     """
+    has_model, names = among("model", list(models))
+    has_dataset, known = among("dataset", datasets)
+    take = f"""
+        UPDATE job SET status = 'running', attempt = attempt + 1, owner = :owner, worker = :worker,
+            lease_until = now() + :lease, started_at = now(), fit_started_at = NULL, progress = NULL
+        WHERE status = 'queued' AND seq = (
+            SELECT seq FROM job
+            WHERE status = 'queued' AND pool = :pool AND {has_model}
+                AND ({has_dataset} OR dataset LIKE '%:%')
+                AND not_before <= now() AND spec_version <= :spec_version
+                AND cancel_requested = 0 AND attempt < max_attempts
+            ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING *"""
     owner = uuid.uuid4().hex
-    best = (
-        select(job.c.seq)
-        .where(job.c.status == "queued", job.c.pool == pool, job.c.model.in_(list(models)))
-        .where(or_(job.c.dataset.in_(list(datasets)), job.c.dataset.like("%:%")))
-        .where(job.c.not_before <= now(), job.c.spec_version <= SPEC_VERSION)
-        .where(job.c.cancel_requested == 0, job.c.attempt < job.c.max_attempts)
-        .order_by(job.c.priority.desc(), job.c.seq)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    take = (
-        update(job)
-        .where(job.c.seq == best.scalar_subquery(), job.c.status == "queued")
-        .values(
-            status="running",
-            attempt=job.c.attempt + 1,
-            owner=owner,
-            worker=worker,
-            lease_until=now() + lease,
-            started_at=now(),
-            fit_started_at=None,
-            progress=None,
-        )
-        .returning(job)
-    )
-    with db.write() as connection:
-        row = connection.execute(take).mappings().one_or_none()
+    values = {"owner": owner, "worker": worker, "lease": lease, "pool": pool}
+    with db.write() as rows:
+        row = rows.one(take, values | names | known | {"spec_version": SPEC_VERSION})
         if row is None:
             return None
         taken = to_job(row)
-        connection.execute(
-            insert(attempt).values(
-                job_id=taken.id,
-                n=taken.attempt,
-                worker=worker,
-                plugin=models[taken.model],
-                started_at=taken.started_at,
-            )
+        rows.run(
+            """
+            INSERT INTO attempt (job_id, n, worker, plugin, started_at)
+            VALUES (:job, :n, :worker, :plugin, :started_at)""",
+            {"job": taken.id, "n": taken.attempt, "worker": worker}
+            | {"plugin": models[taken.model], "started_at": taken.started_at},
         )
     return Claim(taken.id, taken.attempt, owner), taken
 
@@ -123,14 +117,15 @@ def beat(db: Database, held: Claim, *, lease: float, news: News = NOTHING_NEW) -
 
     None: the claim is lost. The runner must be killed and nothing more be written.
     """
-    values = {"lease_until": now() + lease} | _told(news)
-    with db.write() as connection:
-        hold = update(job).where(*_held(held)).values(values).returning(job.c.cancel_requested)
-        row = connection.execute(hold).one_or_none()
+    told = _told(news)
+    hold = f"UPDATE job SET lease_until = now() + :lease{_sets(told)} WHERE {_held()}"
+    with db.write() as rows:
+        values = vars(held) | told | {"lease": lease}
+        row = rows.one(f"{hold} RETURNING cancel_requested", values)
         if row is None:
             return None
-        _keep(connection, held, news)
-    return bool(row.cancel_requested)
+        _keep(rows, held, news)
+    return bool(row["cancel_requested"])
 
 
 def _told(news: News) -> dict[str, Any]:
@@ -142,67 +137,61 @@ def _told(news: News) -> dict[str, Any]:
     return values
 
 
-def _held(held: Claim) -> list[Any]:
-    return [
-        job.c.id == held.job,
-        job.c.status == "running",
-        job.c.attempt == held.attempt,
-        job.c.owner == held.owner,
-    ]
+def _sets(values: Mapping[str, Any]) -> str:
+    return "".join(f", {name} = :{name}" for name in values)
 
 
-def _keep(connection: Connection, held: Claim, news: News) -> None:
-    base = {"job_id": held.job, "attempt": held.attempt}
-    steps = [base | {"step": n, "metrics": canonical(dict(m))} for n, m in news.steps]
-    lines = [base | {"start": start, "text": text} for start, text in news.lines]
-    _add_once(connection, history, steps)
-    _add_once(connection, log, lines)
+def _held() -> str:
+    return " AND ".join(HELD.values())
 
 
-def _add_once(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Insert rows; one whose key is there already is left as it is."""
-    if not rows:
-        return
-    if connection.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as dialect_insert
-    else:
-        from sqlalchemy.dialects.postgresql import (  # type: ignore[assignment]
-            insert as dialect_insert,
-        )
-    connection.execute(dialect_insert(table).on_conflict_do_nothing(), rows)
+def _keep(rows: Transaction, held: Claim, news: News) -> None:
+    """Keep steps and log lines; one that is there already is left as it is."""
+    base = {"job": held.job, "attempt": held.attempt}
+    rows.many(
+        """
+        INSERT INTO history (job_id, attempt, step, metrics)
+        VALUES (:job, :attempt, :step, :metrics) ON CONFLICT DO NOTHING""",
+        [base | {"step": n, "metrics": canonical(dict(m))} for n, m in news.steps],
+    )
+    rows.many(
+        """
+        INSERT INTO log (job_id, attempt, start, text)
+        VALUES (:job, :attempt, :start, :text) ON CONFLICT DO NOTHING""",
+        [base | {"start": start, "text": text} for start, text in news.lines],
+    )
 
 
 def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW) -> bool:
     """Commit how the attempt ended; False if the claim was lost, and then nothing is written."""
     metrics, error = outcome.metrics, (outcome.error or "")[:MAX_ERROR] or None
     values = _told(news) | {
-        "status": outcome.status,
         "metrics": canonical(dict(metrics)) if metrics is not None else None,
         "artifact": outcome.artifact,
         "artifact_sha256": outcome.artifact_sha256,
         "error_code": outcome.error_code,
         "error": error,
-        "finished_at": now(),
-        "owner": None,
-        "lease_until": None,
     }
-    with db.write() as connection:
-        done = connection.execute(update(job).where(*_held(held)).values(values))
-        if done.rowcount != 1:
+    end = f"""
+        UPDATE job SET status = :outcome, finished_at = now(), owner = NULL, lease_until = NULL
+            {_sets(values)}
+        WHERE {_held()}"""
+    with db.write() as rows:
+        if rows.run(end, vars(held) | values | {"outcome": outcome.status}) != 1:
             return False
-        _keep(connection, held, news)
-        _end_attempt(connection, held, outcome.status, outcome.error_code, error)
+        _keep(rows, held, news)
+        _end_attempt(rows, held, outcome.status, outcome.error_code, error)
     return True
 
 
 def _end_attempt(
-    connection: Connection, held: Claim, outcome: str, code: str | None, error: str | None
+    rows: Transaction, held: Claim, outcome: str, code: str | None, error: str | None
 ) -> None:
-    this = (attempt.c.job_id == held.job, attempt.c.n == held.attempt)
-    connection.execute(
-        update(attempt)
-        .where(*this, attempt.c.ended_at.is_(None))
-        .values(ended_at=now(), outcome=outcome, error_code=code, error=error)
+    rows.run(
+        """
+        UPDATE attempt SET ended_at = now(), outcome = :outcome, error_code = :code, error = :error
+        WHERE job_id = :job AND n = :attempt AND ended_at IS NULL""",
+        vars(held) | {"outcome": outcome, "code": code, "error": error},
     )
 
 
@@ -221,24 +210,20 @@ def release(
     Unless the attempt `counts` it is given back: `attempt` never falls, so `max_attempts` grows.
     A job whose cancel was requested meanwhile is cancelled instead.
     """
-    cancelled = job.c.cancel_requested == 1
-    values: dict[str, Any] = _told(news) | {
-        "status": case((cancelled, "cancelled"), else_="queued"),
-        "finished_at": case((cancelled, now()), else_=None),
-        "owner": None,
-        "lease_until": None,
-        "dispatched_at": 0,
-        "not_before": now() + delay,
-    }
-    if not counts:
-        values["max_attempts"] = job.c.max_attempts + 1
-    with db.write() as connection:
-        put = update(job).where(*_held(held)).values(values).returning(job.c.status)
-        status = connection.execute(put).scalar_one_or_none()
+    told = _told(news)
+    put_back = f"""
+        UPDATE job SET status = CASE WHEN {CANCELLED} THEN 'cancelled' ELSE 'queued' END,
+            finished_at = CASE WHEN {CANCELLED} THEN now() END,
+            owner = NULL, lease_until = NULL, dispatched_at = 0, not_before = now() + :delay,
+            max_attempts = max_attempts + :given_back{_sets(told)}
+        WHERE {_held()} RETURNING status"""
+    values = vars(held) | told | {"delay": delay, "given_back": 0 if counts else 1}
+    with db.write() as rows:
+        status = rows.value(put_back, values)
         if status is None:
             return False
-        _keep(connection, held, news)
-        _end_attempt(connection, held, status, code, reason)
+        _keep(rows, held, news)
+        _end_attempt(rows, held, status, code, reason)
     return True
 
 
@@ -247,29 +232,32 @@ def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
 
     Any worker may do this at any time: a job already taken back does not match again.
     """
+    expired = f"SELECT * FROM job WHERE status = 'running' AND {EXPIRED} LIMIT 100"
+    with db.read() as rows:  # most often there is none, and a read disturbs nobody
+        if not rows.one(expired):
+            return []
     moved = []
-    with db.write() as connection:
-        expired = connection.execute(
-            select(job).where(job.c.status == "running", job.c.lease_until < now()).limit(100)
-        ).mappings()
-        for row in expired.all():
+    with db.write() as rows:
+        for row in rows.all(expired):
             status, values = _after_loss(row, backoff)
             held = Claim(row["id"], row["attempt"], row["owner"])
             # A beat may have come in between: on PostgreSQL the lease is looked at again.
-            still = (*_held(held), job.c.lease_until < now())
-            if connection.execute(update(job).where(*still).values(values)).rowcount == 1:
-                _end_attempt(connection, held, "lost", "lost", "its worker fell silent")
+            move = f"""
+                UPDATE job SET status = :new, owner = NULL, lease_until = NULL, dispatched_at = 0,
+                    error_code = :code, error = :error, not_before = now() + :wait,
+                    finished_at = CASE WHEN :new = 'queued' THEN NULL ELSE now() END
+                WHERE {_held()} AND {EXPIRED}"""
+            if rows.run(move, vars(held) | values | {"new": status}) == 1:
+                _end_attempt(rows, held, "lost", "lost", "its worker fell silent")
                 moved.append((held.job, status))
     return moved
 
 
-def _after_loss(row: RowMapping, backoff: float) -> tuple[str, dict[str, Any]]:
-    values: dict[str, Any] = {"owner": None, "lease_until": None, "dispatched_at": 0}
+def _after_loss(row: Row, backoff: float) -> tuple[str, dict[str, Any]]:
+    wait = backoff * 2 ** min(row["attempt"] - 1, 10)
     if row["cancel_requested"]:
-        return "cancelled", values | {"status": "cancelled", "finished_at": now()}
+        return "cancelled", {"code": None, "error": None, "wait": 0.0}
     if row["attempt"] >= row["max_attempts"]:
         tries = f"its worker died in each of {row['attempt']} attempts"
-        ended = {"error_code": "lost", "error": tries, "finished_at": now()}
-        return "lost", values | {"status": "lost"} | ended
-    wait = backoff * 2 ** min(row["attempt"] - 1, 10)
-    return "queued", values | {"status": "queued", "not_before": now() + wait}
+        return "lost", {"code": "lost", "error": tries, "wait": 0.0}
+    return "queued", {"code": None, "error": None, "wait": wait}

@@ -7,11 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
-
-from zoo.jobs.database import Database, now
+from zoo.jobs.database import Database
 from zoo.jobs.records import Worker
-from zoo.jobs.tables import worker
 
 SILENT_AFTER = 3
 """Beats that a worker may miss before it counts as gone."""
@@ -31,38 +28,36 @@ def announce(
 ) -> None:
     """Enter a worker that has started."""
     row = {"id": id, "name": name, "host": host, "pid": pid, "pool": pool, "slots": slots}
-    with db.write() as connection:
-        connection.execute(
-            insert(worker).values(
-                **row,
-                state="online",
-                version=version,
-                models=json.dumps(list(models)),
-                started_at=now(),
-                beat_at=now(),
-            )
+    with db.write() as rows:
+        rows.run(
+            """
+            INSERT INTO worker (id, name, host, pid, pool, slots, state, version, models,
+                started_at, beat_at)
+            VALUES (:id, :name, :host, :pid, :pool, :slots, 'online', :version, :models,
+                now(), now())""",
+            row | {"version": version, "models": json.dumps(list(models))},
         )
 
 
 def sign(db: Database, worker_id: str, *, busy: int, state: str = "online") -> bool:
     """Give a sign of life, and learn whether somebody has asked this worker to drain."""
-    asked = worker.c.state == "draining"
-    with db.write() as connection:
-        before = connection.execute(select(asked).where(worker.c.id == worker_id)).scalar()
-        values: dict[str, Any] = {"busy": busy, "beat_at": now()}
-        if state != "online" or not before:
-            values["state"] = state
-        connection.execute(update(worker).where(worker.c.id == worker_id).values(values))
-    return bool(before)
+    with db.write() as rows:
+        before = rows.value("SELECT state FROM worker WHERE id = :id", {"id": worker_id})
+        asked = bool(before == "draining")
+        rows.run(
+            "UPDATE worker SET busy = :busy, beat_at = now(), state = :state WHERE id = :id",
+            {"id": worker_id, "busy": busy}
+            | {"state": "draining" if asked and state == "online" else state},
+        )
+    return asked
 
 
 def drain(db: Database, worker_id: str) -> None:
     """Ask a worker to take no further job and to end when its running ones have."""
-    with db.write() as connection:
-        connection.execute(
-            update(worker)
-            .where(worker.c.id == worker_id, worker.c.state == "online")
-            .values(state="draining")
+    with db.write() as rows:
+        rows.run(
+            "UPDATE worker SET state = 'draining' WHERE id = :id AND state = 'online'",
+            {"id": worker_id},
         )
 
 
@@ -71,10 +66,10 @@ def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
 
     `beat` is the time between two signs of life, in seconds.
     """
-    with db.read() as connection:
-        at = connection.execute(select(now())).scalar_one()
-        rows = connection.execute(select(worker).order_by(worker.c.started_at)).mappings().all()
-    found = [Worker(**{**row, "models": json.loads(row["models"])}) for row in rows]
+    with db.read() as rows:
+        at = rows.value("SELECT now() AS at")
+        known = rows.all("SELECT * FROM worker ORDER BY started_at")
+    found = [Worker(**row | {"models": json.loads(row["models"])}) for row in known]
     late = at - SILENT_AFTER * beat - 1
     found = [
         dataclasses.replace(w, state="silent") if w.is_alive and w.beat_at < late else w

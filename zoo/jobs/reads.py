@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
-
-from sqlalchemy import Select, case, exists, func, select
+from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
-from zoo.jobs.database import Database, now
+from zoo.jobs.database import Database, among
 from zoo.jobs.records import Group, Job, Waiting, to_job
-from zoo.jobs.tables import attempt, history, job, job_group, log
+
+
+class Chunk(NamedTuple):
+    """A piece of an attempt's log."""
+
+    attempt: int
+    start: int
+    """Where it stands in the log, in bytes."""
+    text: str
 
 
 def get(db: Database, job_id: str) -> Job:
@@ -19,8 +25,8 @@ def get(db: Database, job_id: str) -> Job:
 
     Raises UsageError if there is none.
     """
-    with db.read() as connection:
-        row = connection.execute(select(job).where(job.c.id == job_id)).mappings().one_or_none()
+    with db.read() as rows:
+        row = rows.one("SELECT * FROM job WHERE id = :id", {"id": job_id})
     if row is None:
         raise _no_job(job_id)
     return to_job(row)
@@ -38,9 +44,14 @@ def find(db: Database, ref: str) -> Job | Group:
         return get_group(db, newest[0].group) if newest[0].group else newest[0]
     if not ref or not all(c in "0123456789abcdef" for c in ref):
         raise _no_job(ref)
-    with db.read() as connection:
-        jobs = connection.execute(_starting(job.c.id, ref)).scalars().all()
-        groups = connection.execute(_starting(job_group.c.id, ref)).scalars().all()
+    # A range uses the index, where LIKE might not.
+    starting = "SELECT id FROM {} WHERE id >= :ref AND id < :end LIMIT 6"
+    with db.read() as rows:
+        ends = {"ref": ref, "end": ref + "g"}
+        jobs, groups = (
+            [row["id"] for row in rows.all(starting.format(table), ends)]
+            for table in ("job", "job_group")
+        )
     found = [*jobs, *groups]
     if not found:
         raise _no_job(ref)
@@ -52,11 +63,6 @@ def find(db: Database, ref: str) -> Job | Group:
     return get(db, found[0]) if jobs else get_group(db, found[0])
 
 
-def _starting(column: Any, prefix: str) -> Select[Any]:
-    # A range uses the index, where LIKE might not.
-    return select(column).where(column >= prefix, column < prefix + "g").limit(6)
-
-
 def _no_job(ref: str) -> UsageError:
     return UsageError(
         f"No job or group has an id that begins with '{ref}'.", "`zoo jobs` lists them."
@@ -65,15 +71,16 @@ def _no_job(ref: str) -> UsageError:
 
 def get_group(db: Database, group_id: str) -> Group:
     """The group of that whole id, with its jobs in the order of their submission."""
-    with db.read() as connection:
-        row = connection.execute(select(job_group).where(job_group.c.id == group_id)).one_or_none()
+    with db.read() as rows:
+        row = rows.one("SELECT * FROM job_group WHERE id = :id", {"id": group_id})
         if row is None:
             raise _no_job(group_id)
-        rows = connection.execute(select(job).where(job.c.group_id == group_id).order_by(job.c.seq))
-        found = [to_job(r) for r in rows.mappings()]
+        members = rows.all("SELECT * FROM job WHERE group_id = :id ORDER BY seq", {"id": group_id})
+    found = [to_job(each) for each in members]
     # A retry takes the place of the job that it repeats.
     repeated = {each.retry_of for each in found}
-    return Group(row.id, row.kind, row.created_at, [j for j in found if j.id not in repeated])
+    kept = [job for job in found if job.id not in repeated]
+    return Group(row["id"], row["kind"], row["created_at"], kept)
 
 
 def listing(
@@ -89,83 +96,78 @@ def listing(
     limit: int = 100,
 ) -> list[Job]:
     """The newest jobs that match every filter, newest first."""
-    query = select(job).order_by(job.c.seq.desc()).limit(limit)
-    for column, wanted in (
-        (job.c.status, statuses),
-        (job.c.model, models),
-        (job.c.dataset, datasets),
-    ):
-        if wanted:
-            query = query.where(column.in_(list(wanted)))
-    for tag in tags:
-        query = query.where(job.c.tags.contains(json.dumps(tag), autoescape=True))
-    if kind:
-        query = query.where(job.c.kind == kind)
-    if worker:
-        query = query.where(job.c.worker == worker)
+    wanted = {"status": statuses, "model": models, "dataset": datasets}
+    wanted |= {"kind": [kind] if kind else [], "worker": [worker] if worker else []}
+    conditions: list[str] = ["1 = 1"]
+    values: dict[str, Any] = {"limit": limit}
+    for column, names in wanted.items():
+        if names:
+            condition, named = among(column, names)
+            conditions.append(condition)
+            values |= named
+    for number, tag in enumerate(tags):
+        conditions.append(f"tags LIKE :tag_{number} ESCAPE '!'")
+        values |= {f"tag_{number}": f"%{_plainly(json.dumps(tag))}%"}
     if not_retried:
-        again = job.alias()
-        query = query.where(~exists().where(again.c.retry_of == job.c.id))
-    with db.read() as connection:
-        return [to_job(row) for row in connection.execute(query).mappings()]
+        conditions.append("NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)")
+    query = f"SELECT * FROM job WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT :limit"
+    with db.read() as rows:
+        return [to_job(row) for row in rows.all(query, values)]
+
+
+def _plainly(text: str) -> str:
+    """The text for LIKE, so that no letter of it stands for others."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def counts(db: Database) -> dict[str, int]:
     """How many jobs there are of each status."""
-    with db.read() as connection:
-        rows = connection.execute(
-            select(job.c.status, func.count().label("n")).group_by(job.c.status)
-        )
-        return {row.status: row.n for row in rows}
+    with db.read() as rows:
+        found = rows.all("SELECT status, count(*) AS n FROM job GROUP BY status")
+    return {row["status"]: row["n"] for row in found}
 
 
 def waiting(db: Database) -> list[Waiting]:
     """The queued jobs that are due, by pool and model."""
     # Since a job was submitted, or put back and its back-off is over.
-    since = case((job.c.not_before > job.c.created_at, job.c.not_before), else_=job.c.created_at)
-    query = (
-        select(job.c.pool, job.c.model, func.count(), now() - func.min(since))
-        .where(job.c.status == "queued", job.c.not_before <= now())
-        .group_by(job.c.pool, job.c.model)
-        .order_by(job.c.pool, job.c.model)
-    )
-    with db.read() as connection:
-        return [Waiting(*row) for row in connection.execute(query)]
+    since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
+    query = f"""
+        SELECT pool, model, count(*) AS jobs, now() - min({since}) AS seconds FROM job
+        WHERE status = 'queued' AND not_before <= now()
+        GROUP BY pool, model ORDER BY pool, model"""
+    with db.read() as rows:
+        return [Waiting(**row) for row in rows.all(query)]
 
 
 def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:
     """Every attempt at the job, first to last."""
-    query = select(attempt).where(attempt.c.job_id == job_id).order_by(attempt.c.n)
-    with db.read() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
+    with db.read() as rows:
+        return rows.all("SELECT * FROM attempt WHERE job_id = :id ORDER BY n", {"id": job_id})
 
 
-def log_after(db: Database, job_id: str, seen: tuple[int, int] = (0, -1)) -> list[Any]:
-    """Chunks of the job's log after `seen`, (attempt, start); rows of attempt, start and text."""
-    n, start = seen
-    query = (
-        select(log)
-        .where(log.c.job_id == job_id)
-        .where((log.c.attempt > n) | ((log.c.attempt == n) & (log.c.start > start)))
-        .order_by(log.c.attempt, log.c.start)
-    )
-    with db.read() as connection:
-        return list(connection.execute(query))
+def log_after(db: Database, job_id: str, seen: tuple[int, int] = (0, -1)) -> list[Chunk]:
+    """Chunks of the job's log after `seen`, (attempt, start)."""
+    query = """
+        SELECT attempt, start, text FROM log
+        WHERE job_id = :id AND (attempt > :n OR (attempt = :n AND start > :start))
+        ORDER BY attempt, start"""
+    with db.read() as rows:
+        found = rows.all(query, {"id": job_id, "n": seen[0], "start": seen[1]})
+    return [Chunk(**row) for row in found]
 
 
 def steps(db: Database, job_id: str) -> list[dict[str, Any]]:
     """What the last attempt reported at each step."""
-    last = select(func.max(history.c.attempt)).where(history.c.job_id == job_id)
-    query = (
-        select(history.c.step, history.c.metrics)
-        .where(history.c.job_id == job_id, history.c.attempt == last.scalar_subquery())
-        .order_by(history.c.step)
-    )
-    with db.read() as connection:
-        return [{"step": n} | json.loads(metrics) for n, metrics in connection.execute(query)]
+    query = """
+        SELECT step, metrics FROM history
+        WHERE job_id = :id AND attempt = (SELECT max(attempt) FROM history WHERE job_id = :id)
+        ORDER BY step"""
+    with db.read() as rows:
+        found = rows.all(query, {"id": job_id})
+    return [{"step": row["step"]} | json.loads(row["metrics"]) for row in found]
 
 
 def clock(db: Database) -> float:
     """The time on the database's clock."""
-    with db.read() as connection:
-        return float(connection.execute(select(now())).scalar_one())
+    with db.read() as rows:
+        return float(rows.value("SELECT now() AS at"))

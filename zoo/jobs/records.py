@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
-from sqlalchemy import RowMapping
-
-from zoo.jobs.tables import TERMINAL
+from zoo.jobs.statuses import TERMINAL
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ class Waiting:
     """How long the first of them has been waiting."""
 
 
-def to_job(row: RowMapping) -> Job:
+def to_job(row: Mapping[str, Any]) -> Job:
     """Read a row of the job table."""
     return Job(
         group=row["group_id"],

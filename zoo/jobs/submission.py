@@ -7,12 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import case, exists, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
-
-from zoo.jobs.database import Database, now
-from zoo.jobs.tables import job, job_group
+from zoo.jobs.database import Database, RowRefused, among
 from zoo.spec import SPEC_VERSION, JobSpec, canonical
+
+COLUMNS = (
+    *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
+    *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
+)
+"""What is known of a job when it is added."""
+INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,22 @@ def add(
         for s in specs
     ]
     try:
-        with db.write() as connection:
-            at = connection.execute(select(now())).scalar_one()
+        with db.write() as table:
+            at = table.value("SELECT now() AS at")
             if group:
-                connection.execute(
-                    insert(job_group).values(id=group, kind=group_kind, created_at=at)
+                table.run(
+                    "INSERT INTO job_group (id, kind, created_at) VALUES (:id, :kind, :at)",
+                    {"id": group, "kind": group_kind, "at": at},
                 )
             stamps = {"created_at": at, "dispatched_at": at}
-            connection.execute(insert(job), [row | stamps for row in rows])
-    except IntegrityError:
-        with db.read() as connection:
-            found = select(job.c.id, job.c.group_id).where(job.c.idem_key == idem_key)
-            earlier = connection.execute(found).one_or_none()
+            table.many(INSERT, [row | stamps for row in rows])
+    except RowRefused:
+        same = "SELECT id, group_id FROM job WHERE idem_key = :idem_key"
+        with db.read() as rows_now:
+            earlier = rows_now.one(same, {"idem_key": idem_key})
         if earlier is None:
             raise
-        return [earlier.id], earlier.group_id
+        return [earlier["id"]], earlier["group_id"]
     return [row["id"] for row in rows], group
 
 
@@ -83,23 +87,22 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
     A job of a group is retried in its group, where it takes the place of the earlier one. A job
     that has not ended, has succeeded, or was retried before is left out.
     """
-    names = ["kind", "model", "dataset", "pool", "priority", "group_id", "tags"]
-    kept = [job.c[name] for name in [*names, "spec_version", "spec"]]
-    again = job.alias()
-    over = job.c.status.in_(["failed", "timed_out", "cancelled", "lost"])
-    fresh = ~exists().where(again.c.retry_of == job.c.id)
-    with db.write() as connection:
-        at = connection.execute(select(now())).scalar_one()
-        shared = {"status": "queued", "max_attempts": max_attempts}
-        shared |= {"created_at": at, "dispatched_at": at}
-        rows = []
+    rows: list[dict[str, Any]] = []
+    with db.write() as table:
+        at = table.value("SELECT now() AS at")
         for some in _slices(list(job_ids)):
-            found = select(job.c.id, *kept).where(job.c.id.in_(some), over, fresh)
-            for row in connection.execute(found.order_by(job.c.seq)).mappings():
-                copy = {"id": uuid.uuid4().hex, "retry_of": row["id"]}
-                rows.append(dict(row) | shared | copy)
-        if rows:
-            connection.execute(insert(job), rows)
+            is_one, ids = among("id", some)
+            found = f"""
+                SELECT * FROM job WHERE {is_one}
+                    AND status IN ('failed', 'timed_out', 'cancelled', 'lost')
+                    AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)
+                ORDER BY seq"""
+            fresh = {"status": "queued", "max_attempts": max_attempts, "idem_key": None}
+            fresh |= {"created_at": at, "dispatched_at": at}
+            for row in table.all(found, ids):
+                kept = {name: row[name] for name in COLUMNS}
+                rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
+        table.many(INSERT, rows)
     return [row["id"] for row in rows]
 
 
@@ -110,39 +113,30 @@ def _slices(ids: list[str], size: int = 500) -> Iterator[list[str]]:
 
 def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
     """Mark queued jobs that got no hint for `after` seconds as hinted now, and give their hints."""
-    due = (
-        select(job.c.seq)
-        .where(job.c.status == "queued", job.c.not_before <= now())
-        .where(job.c.dispatched_at < now() - after)
-        .order_by(job.c.priority.desc(), job.c.seq)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    mark = (
-        update(job)
-        .where(job.c.seq.in_(due), job.c.status == "queued")
-        .values(dispatched_at=now())
-        .returning(job.c.id, job.c.pool, job.c.model)
-    )
-    with db.read() as connection:  # most often there is none, and a read disturbs nobody
-        if connection.execute(select(func.count()).select_from(due.subquery())).scalar() == 0:
+    due = """
+        SELECT seq FROM job
+        WHERE status = 'queued' AND not_before <= now() AND dispatched_at < now() - :after
+        ORDER BY priority DESC, seq LIMIT :limit FOR UPDATE SKIP LOCKED"""
+    mark = f"""
+        UPDATE job SET dispatched_at = now() WHERE status = 'queued' AND seq IN ({due})
+        RETURNING id, pool, model"""
+    values = {"after": after, "limit": limit}
+    with db.read() as rows:  # most often there is none, and a read disturbs nobody
+        if not rows.one(due.replace("FOR UPDATE SKIP LOCKED", ""), values | {"limit": 1}):
             return []
-    with db.write() as connection:
-        return [Hint(*row) for row in connection.execute(mark)]
+    with db.write() as rows:
+        return [Hint(row["id"], row["pool"], row["model"]) for row in rows.all(mark, values)]
 
 
 def cancel(db: Database, job_id: str) -> str | None:
     """Cancel a queued job, ask for the cancel of a running one; None if it has ended already."""
-    queued = job.c.status == "queued"
-    ask = (
-        update(job)
-        .where(job.c.id == job_id, job.c.status.in_(["queued", "running"]))
-        .values(
-            cancel_requested=1,
-            status=case((queued, "cancelled"), else_=job.c.status),
-            finished_at=case((queued, now()), else_=None),
+    with db.write() as rows:
+        status: str | None = rows.value(
+            """
+            UPDATE job SET cancel_requested = 1,
+                finished_at = CASE WHEN status = 'queued' THEN now() END,
+                status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
+            WHERE id = :id AND status IN ('queued', 'running') RETURNING status""",
+            {"id": job_id},
         )
-        .returning(job.c.status)
-    )
-    with db.write() as connection:
-        return connection.execute(ask).scalar_one_or_none()
+    return status
