@@ -55,32 +55,52 @@ def predict(model: Model, x: Array) -> Predictions:
 
 
 def measure(labels: Array, predictions: Predictions, class_names: Sequence[str]) -> dict[str, Any]:
-    """Compare the predictions with the true labels: accuracy, loss, and the same for each class."""
-    import numpy as np
-    from sklearn import metrics
+    """Compare the predictions with the true labels: accuracy, loss, and the same for each class.
 
-    known = np.arange(len(class_names))
-    predicted = predictions.labels
-    loss = None
-    if predictions.probabilities is not None:
-        loss = float(metrics.log_loss(labels, predictions.probabilities, labels=known))
-    by_class = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=known, zero_division=0
-    )
-    columns = zip(class_names, *(column.tolist() for column in by_class), strict=True)
+    Precision, recall and f1 (0 where nothing was predicted or there is nothing) are read off the
+    confusion matrix as scikit-learn's `precision_recall_fscore_support` does, which counts again.
+    """
+    import numpy as np
+
+    known = len(class_names)
+    pairs = np.bincount(labels * known + predictions.labels, minlength=known * known)
+    matrix = pairs.reshape(known, known)
+    hits, support, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    columns = {
+        "precision": _shares(hits, predicted),
+        "recall": _shares(hits, support),
+        "f1": _shares(2 * hits, support + predicted),
+        "support": support.tolist(),
+    }
+    rows = zip(*columns.values(), strict=True)
     return {
-        "accuracy": float(metrics.accuracy_score(labels, predicted)),
-        "loss": loss,
+        "accuracy": float(hits.sum() / len(labels)),
+        "loss": _loss(labels, predictions.probabilities, known),
         # In the order of the labels, which JSON objects do not keep.
         "classes": list(class_names),
         "per_class": {
-            name: {"precision": precision, "recall": recall, "f1": f1, "support": support}
-            for name, precision, recall, f1, support in columns
+            name: dict(zip(columns, row, strict=True))
+            for name, row in zip(class_names, rows, strict=True)
         },
-        "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=known).tolist(),
+        "confusion_matrix": matrix.tolist(),
         "n_images": len(labels),
         "predict_us_per_image": predictions.seconds / len(labels) * 1e6,
     }
+
+
+def _shares(parts: Array, wholes: Array) -> list[float]:
+    import numpy as np
+
+    shares: list[float] = np.where(wholes > 0, parts / np.maximum(wholes, 1), 0.0).tolist()
+    return shares
+
+
+def _loss(labels: Array, probabilities: Array | None, known: int) -> float | None:
+    if probabilities is None:
+        return None
+    from sklearn.metrics import log_loss
+
+    return float(log_loss(labels, probabilities, labels=range(known)))
 
 
 def _checked_labels(model: Model, given: Any, n_images: int, verb: str) -> Array:

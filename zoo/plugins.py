@@ -10,14 +10,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
-from zoo import hookspecs, settings
+from zoo import entrypoints, hookspecs, settings
 from zoo.errors import PluginError, unknown
 from zoo.model import NAME, Dataset, Model, Params
 
@@ -98,7 +97,7 @@ def cards() -> list[dict[str, Any]]:
 def _candidates() -> Iterator[tuple[Plugin, Callable[[], ModuleType]]]:
     chosen = settings.load()
     wanted = None if chosen.plugins is None else set(chosen.plugins.replace(",", " ").split())
-    for entry in sorted(entry_points(group="zoo"), key=lambda e: e.name):
+    for entry in entrypoints.of("zoo"):
         if wanted is None or entry.name in wanted:
             yield _installed(entry), entry.load
     folder = chosen.plugins_folder
@@ -107,9 +106,9 @@ def _candidates() -> Iterator[tuple[Plugin, Callable[[], ModuleType]]]:
             yield _one_file(file), functools.partial(_load_file, file)
 
 
-def _installed(entry: EntryPoint) -> Plugin:
-    name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("", "")
-    return Plugin(entry.name, name, version, entry.module)
+def _installed(entry: entrypoints.Entry) -> Plugin:
+    module = entry.value.partition(":")[0]
+    return Plugin(entry.name, entry.distribution, entry.version, module)
 
 
 def _one_file(file: Path) -> Plugin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import platform
@@ -190,6 +191,7 @@ def _fold(spec: JobSpec, data: Prepared, fold: Fold) -> tuple[Part, Part]:
 
 
 def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
+    owner = plugins.catalogue().owners[spec.model]
     return Recipe(
         model=spec.model,
         params=model.params.model_dump(mode="json"),
@@ -198,14 +200,15 @@ def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
         dataset=spec.dataset,
         fingerprint=data.fingerprint,
         fold=spec.fold,
-        versions=_versions(plugins.catalogue().owners[spec.model]),
+        versions=_versions(owner.distribution, owner.version),
     )
 
 
-def _versions(plugin: plugins.Plugin) -> dict[str, str]:
-    """Versions of Python, Zoo, the plugin and what it requires."""
-    found = {"python": platform.python_version(), plugin.distribution: plugin.version}
-    for name in ("mnist-zoo", "numpy", "scikit-learn", *_required(plugin.distribution)):
+@functools.cache
+def _versions(plugin: str, version: str) -> dict[str, str]:
+    """Versions of Python, Zoo, the plugin's distribution and what it requires."""
+    found = {"python": platform.python_version(), plugin: version}
+    for name in ("mnist-zoo", "numpy", "scikit-learn", *_required(plugin)):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

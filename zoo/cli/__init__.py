@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from importlib.metadata import entry_points
 
 import pluggy
 import typer
 
-from zoo import __version__, hookspecs
+from zoo import __version__, entrypoints, hookspecs
 from zoo.cli import data, jobs, machine, models, results, train
 from zoo.errors import ZooError
 
@@ -42,7 +41,7 @@ def _add_plugins_commands() -> None:
     """
     manager = pluggy.PluginManager("zoo")
     manager.add_hookspecs(hookspecs)
-    for entry in entry_points(group="zoo.commands"):
+    for entry in entrypoints.of("zoo.commands"):
         # A broken one must not take the terminal with it.
         with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
             manager.register(entry.load(), entry.name)

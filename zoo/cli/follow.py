@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from zoo import embedded, jobs
+from zoo import jobs
 from zoo.cli import output
 from zoo.errors import ZooError
 from zoo.jobs import Database, Group, Job
@@ -62,6 +62,8 @@ def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> 
 
 
 def _worker_failed(settings: Settings) -> ZooError:
+    from zoo import embedded
+
     log = embedded.worker_log(settings)
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     reason = lines[-1] if lines else "it said nothing"

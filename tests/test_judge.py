@@ -1,0 +1,30 @@
+"""What is measured of predictions is what scikit-learn measures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from zoo.judge import Predictions, measure
+
+
+@given(st.data(), st.integers(2, 12), st.integers(1, 60))
+def test_every_number_is_scikit_learns_to_the_last_bit(data: Any, known: int, n: int) -> None:
+    # Few of the classes, so that some are never predicted and some not there at all.
+    some = st.lists(st.integers(0, known - 1), min_size=n, max_size=n)
+    labels, predicted = (np.array(data.draw(some)) for _ in range(2))
+    names = [f"class {i}" for i in range(known)]
+    found = measure(labels, Predictions(predicted, None, 0.0), names)
+    assert found["accuracy"] == metrics.accuracy_score(labels, predicted)
+    every = np.arange(known)
+    matrix = metrics.confusion_matrix(labels, predicted, labels=every)
+    assert found["confusion_matrix"] == matrix.tolist()
+    columns = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=every, zero_division=0
+    )
+    for name, column in zip(("precision", "recall", "f1", "support"), columns, strict=True):
+        assert [found["per_class"][each][name] for each in names] == column.tolist()
