@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from zoo.cli import output
 
@@ -87,6 +91,38 @@ def test_a_table_in_a_pipe_is_not_cut_wrapped_or_coloured() -> None:
     assert [line.split() for line in lines if "x" in line] == [[long, long]]
     assert "\x1b" not in shown and "…" not in shown
     assert all(line == line.rstrip() for line in lines)
+
+
+def on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, width: int, *args: Any, **named: Any
+) -> list[str]:
+    """The lines that a terminal of that width is given for a table, without colours."""
+    screen = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    monkeypatch.setattr(output, "out", screen)
+    output.table(*args, **named)
+    return [line.rstrip() for line in screen.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_a_narrow_terminal_gets_no_optional_column_and_a_folded_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    columns, row = ["name", "n", "what it is"], ["logistic", 7, "one two three four"]
+    shown = on_a_terminal(monkeypatch, 24, columns, [row], right=["n"], optional=["n"])
+    assert shown == [
+        "name      what it is",
+        "logistic  one two three",
+        "          four",
+    ]
+    whole = on_a_terminal(monkeypatch, 80, columns, [row], right=["n"], optional=["n"])
+    assert whole[1] == "logistic  7  one two three four"
+
+
+def test_columns_stand_below_each_other_also_with_hangul(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [["숫자", "x"], ["digits", Text("y", "green")]]
+    lines = on_a_terminal(monkeypatch, 80, ["dataset", "m"], rows).splitlines()
+    assert [cell_len(line[: line.index(c)]) for line, c in zip(lines, "mxy", strict=True)] == [
+        9
+    ] * 3
 
 
 def test_a_cell_cannot_steer_the_terminal() -> None:

@@ -6,11 +6,11 @@ import contextlib
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 # In a pipe a line is as long as it is; rich would cut it at 80.
@@ -18,6 +18,8 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 GAP = 2
+LEAST = 10
+"""Columns that the last cell of a row gets at least, however narrow the terminal is."""
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode's categories of control and format characters, halves of one, and line separators."""
 
@@ -54,6 +56,8 @@ def error(message: str, hint: str = "") -> None:
 
 def safe(text: str) -> str:
     """Text from elsewhere without what could steer a terminal or turn its lines around."""
+    if text.isprintable():
+        return text
     keep = ("\n", "\t")
     return "".join(c for c in text if c in keep or unicodedata.category(c) not in STEERING)
 
@@ -66,37 +70,64 @@ def table(
 ) -> None:
     """A plain table; a cell may be a rich Text. In a pipe it is as wide as it needs to be.
 
-    A terminal that is too narrow gets it without the `optional` columns, dropped in that order.
+    A terminal that is too narrow gets it without the `optional` columns, dropped in that order,
+    and with the last column folded.
     """
-    cells = [[c if isinstance(c, Text) else Text(safe(str(c))) for c in row] for row in rows]
+    cells: list[list[str | Text]] = [
+        [c if isinstance(c, Text) else safe(str(c)) for c in row] for row in rows
+    ]
     widths = {
-        name: max([len(name), *(row[i].cell_len for row in cells)])
+        name: max(len(name), *(_cell_len(row[i]) for row in cells), 0)
         for i, name in enumerate(columns)
     }
-    dropped: set[str] = set()
-    for name in optional if out.is_terminal else ():
-        if sum(widths[n] + GAP for n in columns if n not in dropped) - GAP <= out.width:
-            break
-        dropped.add(name)
-    shown = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    kept = [i for i, name in enumerate(columns) if name not in dropped]
-    for i in kept:
-        last = i == kept[-1]
-        justify: Literal["left", "right"] = "right" if columns[i] in right else "left"
-        shown.add_column(columns[i], justify=justify, no_wrap=not last, overflow="fold")
-    for row in cells:
-        shown.add_row(*(row[i] for i in kept))
-    _print_lines(shown)
-
-
-def _print_lines(shown: Table) -> None:
+    kept = _that_fit(widths, optional)
+    last = kept[-1]
     if out.is_terminal:
-        out.print(shown, soft_wrap=False)
-        return
-    with out.capture() as drawn:
-        out.print(shown, soft_wrap=False)
-    for line in drawn.get().splitlines():
+        before = sum(widths[name] + GAP for name in kept[:-1])
+        widths[last] = min(widths[last], max(out.width - before, LEAST))
+    heads: list[str | Text] = [Text(name, "bold") for name in columns]
+    for line in (heads, *cells):
+        found = dict(zip(columns, line, strict=True))
+        _print_row([(found[name], widths[name], name in right) for name in kept])
+
+
+def _that_fit(widths: Mapping[str, int], optional: Sequence[str]) -> list[str]:
+    kept = list(widths)
+    for name in optional if out.is_terminal else ():
+        if sum(widths[n] + GAP for n in kept) - GAP <= out.width:
+            break
+        kept.remove(name)
+    return kept
+
+
+def _print_row(cells: Sequence[tuple[str | Text, int, bool]]) -> None:
+    """Print cells, each with its width and whether it stands on the right."""
+    if not out.is_terminal:
+        padded = [_padding(each, size, right) for each, size, right in cells]
+        line = (" " * GAP).join(f"{left}{cell}{after}" for left, cell, after in padded)
         sys.stdout.write(line.rstrip() + "\n")
+        return
+    *first, (last, size, right) = cells
+    begin = Text()
+    for each, wide, is_right in first:
+        left, cell, after = _padding(each, wide, is_right)
+        begin.append(left).append(cell).append(after + " " * GAP)
+    # Folding is rich's; what goes on below it stands under its own column.
+    pieces = Text(last) if isinstance(last, str) else last
+    for number, piece in enumerate(pieces.wrap(out, size) or [Text()]):
+        left, cell, _ = _padding(piece, size, right)
+        start = begin if number == 0 else Text(" " * begin.cell_len)
+        out.print(start.copy().append(left).append(cell), soft_wrap=True)
+
+
+def _padding(cell: str | Text, size: int, right: bool) -> tuple[str, str | Text, str]:
+    space = " " * (size - _cell_len(cell))
+    return (space, cell, "") if right else ("", cell, space)
+
+
+def _cell_len(cell: str | Text) -> int:
+    """Columns that it takes: of Hangul, for one, each letter takes two."""
+    return len(cell) if isinstance(cell, str) and cell.isascii() else cell_len(str(cell))
 
 
 def width() -> int:
