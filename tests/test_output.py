@@ -119,10 +119,9 @@ def test_a_narrow_terminal_gets_no_optional_column_and_a_folded_last_one(
 
 def test_columns_stand_below_each_other_also_with_hangul(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [["숫자", "x"], ["digits", Text("y", "green")]]
-    lines = on_a_terminal(monkeypatch, 80, ["dataset", "m"], rows).splitlines()
-    assert [cell_len(line[: line.index(c)]) for line, c in zip(lines, "mxy", strict=True)] == [
-        9
-    ] * 3
+    lines = on_a_terminal(monkeypatch, 80, ["dataset", "m"], rows)
+    places = [cell_len(line[: line.index(c)]) for line, c in zip(lines, "mxy", strict=True)]
+    assert places == [9, 9, 9]
 
 
 def test_a_cell_cannot_steer_the_terminal() -> None:

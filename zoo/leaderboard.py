@@ -15,7 +15,7 @@ Key = tuple[str, str]
 def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The best test result and the best cross-validation of each model, the most accurate first.
 
-    {"dataset", "model", "params", "classes", "test": {"job", "accuracy", ...} or None,
+    {"dataset", "model", "params", "changed", "classes", "test": {"job", "accuracy", ...} or None,
     "cv": {"group", "mean", "std", "values"} or None}. Both stand in one row only if they have the
     same params. Models of fewer classes, whose task is another, come last.
     """
@@ -65,6 +65,7 @@ def _row(job: Job, test: Job | None, group: Group | None) -> dict[str, Any]:
         "dataset": job.dataset,
         "model": job.model,
         "params": job.spec["params"],
+        "changed": job.changed,
         "classes": len(job.metrics["per_class"]),
         "test": {"job": test.id} | {name: test.metrics.get(name) for name in kept}
         if test
@@ -76,8 +77,3 @@ def _row(job: Job, test: Job | None, group: Group | None) -> dict[str, Any]:
 def _order(row: dict[str, Any]) -> tuple[str, int, float]:
     accuracy = row["test"]["accuracy"] if row["test"] else row["cv"]["mean"]
     return row["dataset"], -row["classes"], -accuracy
-
-
-def changed(params: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The params that are not the model's defaults."""
-    return {name: value for name, value in params.items() if defaults.get(name) != value}

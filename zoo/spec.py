@@ -46,6 +46,8 @@ class JobSpec(_Record):
     model: Name
     params: dict[str, Any]
     """Every param of the model, defaults filled in."""
+    changed: list[str] | None = None
+    """Names of the params that are not the model's defaults: what a listing shows of them."""
     dataset: Annotated[str, Field(min_length=1, max_length=4096)]
     """A registered name, or `idx:PATH` or `npz:PATH` with an absolute path."""
     split: Literal["train", "test"] = "test"

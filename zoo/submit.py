@@ -72,10 +72,13 @@ def training(
     Raises UsageError for an unknown model, dataset or param, or a value out of bounds.
     """
     recipe = plugins.model(model)
+    resolved = recipe.Params.resolve(params).model_dump()
+    defaults = recipe.Params.resolve({}).model_dump()
     spec = JobSpec(
         kind="train",
         model=model,
-        params=recipe.Params.resolve(params).model_dump(),
+        params=resolved,
+        changed=[name for name, value in resolved.items() if value != defaults[name]],
         dataset=datasets.resolve(dataset),
         seed=seed,
         timeout=timeout,

@@ -81,18 +81,8 @@ def _line(job: Job, at: float) -> list[object]:
         accuracy,
         output.ago(at - job.created_at),
         output.ago(took) if took is not None else "",
-        output.params(changed_params(job.model, job.spec["params"])),
+        output.params(job.changed),
     ]
-
-
-def changed_params(name: str, params: dict[str, object]) -> dict[str, object]:
-    """The params that are not the model's defaults; all, if the model is not installed here."""
-    from zoo import plugins
-    from zoo.leaderboard import changed
-
-    model = plugins.catalogue().models.get(name)
-    defaults = model.Params().model_dump() if model else {}
-    return changed(params, defaults)
 
 
 def show(ref: Ref = "@last", as_json: AsJson = False) -> None:

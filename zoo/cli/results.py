@@ -37,7 +37,6 @@ def leaderboard(
 
 def _line(row: dict[str, Any]) -> list[str]:
     from zoo.cli import output
-    from zoo.cli.jobs import changed_params
 
     test, cv = row["test"] or {}, row["cv"]
     accuracy = test.get("accuracy")
@@ -51,5 +50,5 @@ def _line(row: dict[str, Any]) -> list[str]:
         output.number(test.get("fit_seconds"), 2),
         output.number(test.get("parameters")),
         (test.get("job") or cv["group"])[:8],
-        output.params(changed_params(row["model"], row["params"])),
+        output.params(row["changed"]),
     ]

@@ -4,65 +4,72 @@
 worker's; `reads` and `presence` look.
 """
 
-from zoo.jobs.database import SCHEMA, Database, RowRefused, connect, schema_version
-from zoo.jobs.moves import Claim, News, Outcome, beat, claim, finish, reap, release
-from zoo.jobs.presence import announce, drain, sign, workers
-from zoo.jobs.reads import (
-    attempts,
-    clock,
-    counts,
-    find,
-    get,
-    get_group,
-    listing,
-    log_after,
-    steps,
-    waiting,
-)
-from zoo.jobs.records import Group, Job, Waiting, Worker
-from zoo.jobs.schema import upgrade
-from zoo.jobs.statuses import MOVES, STATUSES, TERMINAL
-from zoo.jobs.submission import Hint, add, cancel, retry, stale
+from __future__ import annotations
 
-__all__ = [
-    "MOVES",
-    "SCHEMA",
-    "STATUSES",
-    "TERMINAL",
-    "Claim",
-    "Database",
-    "Group",
-    "Hint",
-    "Job",
-    "News",
-    "Outcome",
-    "RowRefused",
-    "Waiting",
-    "Worker",
-    "add",
-    "announce",
-    "attempts",
-    "beat",
-    "cancel",
-    "claim",
-    "clock",
-    "connect",
-    "counts",
-    "drain",
-    "find",
-    "finish",
-    "get",
-    "get_group",
-    "listing",
-    "log_after",
-    "reap",
-    "release",
-    "retry",
-    "schema_version",
-    "sign",
-    "stale",
-    "steps",
-    "upgrade",
-    "waiting",
-    "workers",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.jobs.database import SCHEMA as SCHEMA
+    from zoo.jobs.database import Database as Database
+    from zoo.jobs.database import RowRefused as RowRefused
+    from zoo.jobs.database import connect as connect
+    from zoo.jobs.database import schema_version as schema_version
+    from zoo.jobs.moves import Claim as Claim
+    from zoo.jobs.moves import News as News
+    from zoo.jobs.moves import Outcome as Outcome
+    from zoo.jobs.moves import beat as beat
+    from zoo.jobs.moves import claim as claim
+    from zoo.jobs.moves import finish as finish
+    from zoo.jobs.moves import reap as reap
+    from zoo.jobs.moves import release as release
+    from zoo.jobs.presence import announce as announce
+    from zoo.jobs.presence import drain as drain
+    from zoo.jobs.presence import sign as sign
+    from zoo.jobs.presence import workers as workers
+    from zoo.jobs.reads import attempts as attempts
+    from zoo.jobs.reads import clock as clock
+    from zoo.jobs.reads import counts as counts
+    from zoo.jobs.reads import find as find
+    from zoo.jobs.reads import get as get
+    from zoo.jobs.reads import get_group as get_group
+    from zoo.jobs.reads import listing as listing
+    from zoo.jobs.reads import log_after as log_after
+    from zoo.jobs.reads import steps as steps
+    from zoo.jobs.reads import waiting as waiting
+    from zoo.jobs.records import Group as Group
+    from zoo.jobs.records import Job as Job
+    from zoo.jobs.records import Waiting as Waiting
+    from zoo.jobs.records import Worker as Worker
+    from zoo.jobs.schema import upgrade as upgrade
+    from zoo.jobs.statuses import MOVES as MOVES
+    from zoo.jobs.statuses import STATUSES as STATUSES
+    from zoo.jobs.statuses import TERMINAL as TERMINAL
+    from zoo.jobs.submission import Hint as Hint
+    from zoo.jobs.submission import add as add
+    from zoo.jobs.submission import cancel as cancel
+    from zoo.jobs.submission import retry as retry
+    from zoo.jobs.submission import stale as stale
+
+_ROOMS = {
+    "database": ("SCHEMA", "Database", "RowRefused", "connect", "schema_version"),
+    "moves": ("Claim", "News", "Outcome", "beat", "claim", "finish", "reap", "release"),
+    "presence": ("announce", "drain", "sign", "workers"),
+    "reads": (
+        *("attempts", "clock", "counts", "find", "get", "get_group", "listing", "log_after"),
+        *("steps", "waiting"),
+    ),
+    "records": ("Group", "Job", "Waiting", "Worker"),
+    "schema": ("upgrade",),
+    "statuses": ("MOVES", "STATUSES", "TERMINAL"),
+    "submission": ("Hint", "add", "cancel", "retry", "stale"),
+}
+# Loaded on first use, so that a command which only looks does not wait for what writes.
+_PLACES = {name: f"zoo.jobs.{room}" for room, names in _ROOMS.items() for name in names}
+__all__ = sorted(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'zoo.jobs' has no attribute '{name}'")
+    return getattr(import_module(_PLACES[name]), name)

@@ -53,6 +53,13 @@ class Job:
     def is_terminal(self) -> bool:
         return self.status in TERMINAL
 
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The params that are not the model's defaults; all, if that was not written down."""
+        params: dict[str, Any] = self.spec["params"]
+        names = self.spec.get("changed")
+        return params if names is None else {name: params[name] for name in names}
+
     def to_json(self) -> dict[str, Any]:
         """The job as scripts see it."""
         spec = self.spec
