@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo import datasets, idx, plugins
+from zoo import datasets, idx, plugins, preprocessing
 from zoo.errors import UsageError
 from zoo.preprocessing import Dtype, prepare, prepare_all
 
@@ -55,6 +55,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def name(tmp_path: Path) -> str:
     """A dataset of random images."""
     return write(tmp_path / "data", IMAGES)
+
+
+def as_in_another_process() -> None:
+    """Forget what this process has mapped."""
+    preprocessing._mapped.clear()
 
 
 def write(folder: Path, images: np.ndarray, labels: np.ndarray = LABELS) -> str:
@@ -107,6 +112,7 @@ def test_the_second_time_nothing_is_made(home: Path, name: str) -> None:
     assert ("preparing train images", 2000, 2500) in told
     before = [file.stat().st_ino for file in prepared_files(home)]
     told.clear()
+    as_in_another_process()
     prepare(name, "test", "image", "float32", lambda *args: told.append(args))
     assert told == []
     assert [file.stat().st_ino for file in prepared_files(home)] == before
@@ -116,6 +122,7 @@ def test_prepared_data_is_mapped_in_milliseconds(name: str) -> None:
     prepare(name, "train", "flat", "float32")
     times = []
     for _ in range(5):
+        as_in_another_process()
         start = time.perf_counter()
         prepare(name, "train", "flat", "float32")
         times.append(time.perf_counter() - start)
@@ -134,6 +141,7 @@ def test_damaged_prepared_data_is_made_again(home: Path, name: str, harm: str) -
         file.touch()
     elif harm == "other type":
         np.save(file, IMAGES.astype("float64"))
+    as_in_another_process()
     found = prepare(name, "train", "image", "float32")
     assert np.array_equal(found.x, (IMAGES / 255.0).astype("float32"))
 
@@ -236,3 +244,11 @@ def test_mnist_is_prepared_as_keras_would_be_given_it(monkeypatch: pytest.Monkey
     for rows in (slice(0, 3000), slice(57000, None)):
         expected = (images[rows] / 255.0).astype("float32").reshape(-1, 784)
         assert np.array_equal(found.x[rows], expected)
+
+
+def test_a_process_maps_a_variant_once(home: Path, name: str) -> None:
+    first, again = (prepare(name, "test", "flat", "float32").x for _ in range(2))
+    assert np.shares_memory(first, again)
+    for dtype in ("float64", "float32"):
+        found = prepare(name, "test", "image", dtype)  # type: ignore[arg-type]
+        assert found.x.dtype == dtype and found.x.shape == (500, 28, 28)

@@ -19,8 +19,13 @@ Layout = Literal["flat", "image"]
 Dtype = Literal["float32", "float64"]
 
 WHITE = 255.0
+MAPPED = 4
+"""Variants that a process keeps mapped: a runner's next job then finds their pages in place."""
 CHUNK = 1000
 """Images scaled at once: a few megabytes."""
+
+
+_mapped: dict[Path, dict[str, Array]] = {}
 
 
 class Prepared(NamedTuple):
@@ -79,7 +84,18 @@ def prepare_all(
 
 def _scaled(raw: Raw, dtype: Dtype, progress: Progress | None) -> dict[str, Array]:
     """Both splits, (n, 28, 28)."""
+    folder = _folder(raw, dtype)
+    # A folder's name holds the fingerprint of its contents: what was mapped once stays true.
+    if folder not in _mapped:
+        while len(_mapped) >= MAPPED:
+            del _mapped[next(iter(_mapped))]
+        _mapped[folder] = _from_cache(folder, raw, dtype, progress)
+    return _mapped[folder]
 
+
+def _from_cache(
+    folder: Path, raw: Raw, dtype: Dtype, progress: Progress | None
+) -> dict[str, Array]:
     def load(folder: Path) -> dict[str, Array] | None:
         try:
             return {
@@ -94,7 +110,7 @@ def _scaled(raw: Raw, dtype: Dtype, progress: Progress | None) -> dict[str, Arra
             parts = _scale(each.images, dtype, f"preparing {split} images", progress)
             cache.save(folder / f"{split}.npy", each.images.shape, dtype, parts)
 
-    return cache.get(_folder(raw, dtype), load, fill, keep=_version(raw))
+    return cache.get(folder, load, fill, keep=_version(raw))
 
 
 def _scale(images: Array, dtype: Dtype, what: str, progress: Progress | None) -> Iterator[Array]:
