@@ -9,6 +9,7 @@ import pytest
 from zoo import jobs
 from zoo.errors import StoreError, UsageError
 from zoo.jobs import Claim, Database, Job, News, Outcome, RowRefused, schema
+from zoo.jobs.database import TRUSTED_SECONDS
 from zoo.spec import JobSpec
 
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
@@ -384,3 +385,38 @@ def test_a_file_that_is_no_database_is_refused_in_a_sentence(tmp_path) -> None: 
     file.write_text("this is not a database, but it is long enough to be looked at" * 20)
     with pytest.raises(StoreError, match="not a database"):
         jobs.connect(f"sqlite:///{file}")
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_its_connection_serves_on(db: Database) -> None:
+    (job_id,) = add(db)
+    with pytest.raises(StoreError, match="nonsense"), db.write() as rows:
+        rows.run("UPDATE job SET priority = 7")
+        rows.run("SELECT nonsense FROM job")
+    with pytest.raises(ZeroDivisionError), db.write() as rows:
+        rows.run("UPDATE job SET priority = 8")
+        _ = 1 / 0
+    assert jobs.get(db, job_id).priority == 0
+    assert len(db._idle) == 1
+
+
+def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+    db = jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
+    with db.read() as rows:  # the file may not grow: a full disk, as far as SQLite can tell
+        pages = rows.value("PRAGMA page_count")
+        rows.run(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="database or disk is full"):
+        for _ in range(100):
+            jobs.add(db, [spec()] * 100)
+    assert jobs.counts(db) == {} or set(jobs.counts(db)) == {"queued"}
+
+
+def test_connections_that_the_server_has_closed_are_replaced(postgresql: str) -> None:
+    db, other = (jobs.Database(postgresql) for _ in range(2))
+    with db.read() as rows:
+        pid = rows.value("SELECT pg_backend_pid()")
+    with other.write() as rows:
+        rows.run("SELECT pg_terminate_backend(:pid)", {"pid": pid})
+    db._idle[0] = (db._idle[0][0], db._idle[0][1] - TRUSTED_SECONDS)  # unused for a while
+    assert jobs.clock(db) > 0
+    for each in (db, other):
+        each.close()

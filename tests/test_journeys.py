@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import Zoo, until
 
@@ -50,6 +51,32 @@ def test_the_folds_of_a_cross_validation_equal_scikit_learns_to_the_last_bit(
         == cross_validate(plain, x, labels)["test_score"].tolist()
     )
     assert len({job["id"] for job in group["jobs"]}) == 5
+
+
+def test_seeds_are_a_group_whose_jobs_differ_in_nothing_else(
+    warm_zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.linear_model import SGDClassifier
+
+    from zoo import datasets
+
+    group = train(warm_zoo, "logistic", "--seeds", "3", "--seed", "7")
+    assert group["kind"] == "seeds" and [job["seed"] for job in group["jobs"]] == [7, 8, 9]
+    monkeypatch.setenv("ZOO_HOME", str(warm_zoo.home))
+    splits = datasets.raw("digits").splits
+    (x, y), (test_x, test_y) = (
+        (part.images.reshape(-1, 784) / 255.0, part.labels)
+        for part in (splits["train"], splits["test"])
+    )
+    expected = [
+        SGDClassifier(loss="log_loss", max_iter=5, random_state=seed)
+        .fit(x, y)
+        .score(test_x, test_y)
+        for seed in (7, 8, 9)
+    ]
+    found = group["metrics"]["accuracy"]
+    assert found["values"] == expected
+    assert (found["mean"], found["std"]) == (np.mean(expected), np.std(expected))
 
 
 def test_an_evaluation_is_a_job_of_its_own_made_from_the_artifact_alone(warm_zoo: Zoo) -> None:
@@ -143,6 +170,8 @@ def test_in_process_runs_here_without_queue_or_record(zoo: Zoo) -> None:
         (["train", "logistic", "-p", "alpha"], 2, "NAME=VALUE"),
         (["train", "logistic", "--dataset", "idx:/nowhere"], 2, "/nowhere"),
         (["train", "logistic", "--seed", "-1"], 2, "greater than"),
+        (["train", "logistic", "--cv", "3", "--seeds", "3"], 2, "not both"),
+        (["train", "logistic", "--seed", str(2**32 - 1), "--seeds", "2"], 2, "would go past"),
         (["train", "dense-softmax", "-p", "epochs=0"], 2, "epochs=0 is refused"),
         (["show", "ffff"], 2, "No job or group"),
         (["evaluate", "ffff"], 2, "No job or group"),

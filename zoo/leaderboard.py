@@ -37,7 +37,7 @@ def _best_tests(done: Sequence[Job]) -> dict[Key, Job]:
     found: dict[Key, Job] = {}
     # Oldest first, so that an evaluation that only repeats a training's number does not replace it.
     for job in reversed(done):
-        if not job.group and job.spec["split"] == "test":
+        if not job.spec["fold"] and job.spec["split"] == "test":
             best = found.setdefault((job.dataset, job.model), job)
             if job.metrics["accuracy"] > best.metrics["accuracy"]:
                 found[job.dataset, job.model] = job

@@ -12,6 +12,7 @@ from zoo.errors import UsageError
 
 SPEC_VERSION = 1
 MAX_SPEC_BYTES = 64 * 1024
+MAX_SEED = 2**32 - 1
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -52,7 +53,7 @@ class JobSpec(_Record):
     """A registered name, or `idx:PATH` or `npz:PATH` with an absolute path."""
     split: Literal["train", "test"] = "test"
     """The images that the model is judged on."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
     fold: Fold | None = None
     """Set for a job of a cross-validation: both splits come from the dataset's `train`."""
     source: Source | None = None

@@ -12,7 +12,7 @@ from zoo import datasets, jobs, plugins
 from zoo.errors import BrokerError, StoreError, UsageError
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.settings import Settings
-from zoo.spec import Fold, JobSpec, Source, read_json
+from zoo.spec import MAX_SEED, Fold, JobSpec, Source, read_json
 
 if TYPE_CHECKING:
     from zoo.queue import App
@@ -66,14 +66,19 @@ def training(
     *,
     seed: int = 42,
     cv: int | None = None,
+    seeds: int | None = None,
     keep_weights: bool = True,
     timeout: float | None = None,
     memory_mb: int | None = None,
 ) -> list[JobSpec]:
-    """The specs of a training: one, or one per fold; every default is filled in.
+    """The specs of a training: one, or one per fold or seed; every default is filled in.
 
     Raises UsageError for an unknown model, dataset or param, or a value out of bounds.
     """
+    if cv and seeds:
+        raise UsageError("A group has folds or seeds, not both.", "Take --cv or --seeds.")
+    if seed + (seeds or 1) > MAX_SEED + 1:
+        raise UsageError(f"The seeds would go past {MAX_SEED}.", "Begin with a smaller --seed.")
     recipe = plugins.model(model)
     resolved = recipe.Params.resolve(params).model_dump()
     defaults = recipe.Params.resolve({}).model_dump()
@@ -89,9 +94,9 @@ def training(
         keep_weights=keep_weights,
         plugin=plugins.catalogue().owners[model].label,
     )
-    if cv is None:
-        return [spec]
-    return [spec.model_copy(update={"fold": Fold(k=cv, index=i)}) for i in range(cv)]
+    if cv:
+        return [spec.model_copy(update={"fold": Fold(k=cv, index=i)}) for i in range(cv)]
+    return [spec.model_copy(update={"seed": seed + i}) for i in range(seeds or 1)]
 
 
 def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec:

@@ -129,7 +129,10 @@ def drawn(job: Job) -> dict[str, Any]:
     """What a bar shows of a job: fields of rich's Progress."""
     progress = job.progress
     fold = job.spec.get("fold")
-    name = f"{job.id[:8]} {job.model}" + (f" fold {fold['index'] + 1}/{fold['k']}" if fold else "")
+    part = f" seed {job.spec['seed']}" if job.group else ""
+    name = f"{job.id[:8]} {job.model}" + (
+        f" fold {fold['index'] + 1}/{fold['k']}" if fold else part
+    )
     if job.is_terminal:
         return {"description": f"{name} {job.status}", "total": 1, "completed": 1, "left": ""}
     if job.status == "queued":

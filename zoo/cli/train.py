@@ -34,6 +34,9 @@ def train(
     dataset: Annotated[str, typer.Option(help="A dataset; `zoo data` lists them.")] = "mnist",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 42,
     cv: Annotated[int | None, typer.Option(min=2, max=100, help="Cross-validate, K folds.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, max=1000, help="Train with N seeds, from --seed on.")
+    ] = None,
     keep_weights: Annotated[
         bool | None, typer.Option(help="Keep the trained model; folds do not by default.")
     ] = None,
@@ -58,6 +61,7 @@ def train(
         dataset,
         seed=seed,
         cv=cv,
+        seeds=seeds,
         keep_weights=keep,
         timeout=timeout,
         memory_mb=memory,
@@ -65,7 +69,8 @@ def train(
     if in_process:
         _run_here(specs, as_json)
     else:
-        _submit(specs, "cv" if cv else None, pool, tag or [], detach, as_json)
+        kind = "cv" if cv else "seeds" if seeds else None
+        _submit(specs, kind, pool, tag or [], detach, as_json)
 
 
 def evaluate(

@@ -121,31 +121,27 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
-        with self._told(), self._borrowed() as connection:
-            connection.execute(begin)
+        with self._told():
+            connection = self._take()
             try:
+                connection.execute(begin)
                 yield Transaction(connection, self.is_sqlite)
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                self._roll_back(connection)
                 raise
-            connection.execute("COMMIT")
+            self._give_back(connection)
 
-    @contextlib.contextmanager
-    def _borrowed(self) -> Iterator[Any]:
-        connection = self._take()
+    def _roll_back(self, connection: Any) -> None:
+        """End the transaction; a connection that cannot is closed, for nobody knows its state."""
         try:
-            yield connection
-        except self._integrity:
-            self._give_back(connection)
-            raise
+            # A full disk, for one, has made SQLite roll back by itself.
+            if not self.is_sqlite or connection.in_transaction:
+                connection.execute("ROLLBACK")
         except self._errors:
-            # What state it is in, nobody knows.
             connection.close()
-            raise
-        except BaseException:
+        else:
             self._give_back(connection)
-            raise
-        self._give_back(connection)
 
     def _take(self) -> Any:
         while True:
