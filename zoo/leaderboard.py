@@ -15,63 +15,71 @@ Key = tuple[str, str]
 def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The best test result and the best cross-validation of each model, the most accurate first.
 
-    {"dataset", "model", "params", "changed", "classes", "test": {"job", "accuracy", ...} or None,
-    "cv": {"group", "mean", "std", "values"} or None}. Both stand in one row only if they have the
+    {"dataset", "model", "params", "changed", "classes", "test": {"job" or "group", "accuracy", ...}
+    or None, "cv": {"group", "mean", "std", "values"} or None}. A group of seeds counts by its mean,
+    never by its luckiest seed. Test and cross-validation stand in one row only if they have the
     same params. Models of fewer classes, whose task is another, come last.
     """
     done = jobs.listing(db, statuses=["succeeded"], datasets=datasets, limit=100_000)
-    tested = _best_tests(done)
-    validated = _best_groups(db, done)
+    groups = [jobs.get_group(db, each) for each in sorted({job.group for job in done if job.group})]
+    whole = [group for group in groups if group.status == "succeeded"]
+    # Oldest first, so that an evaluation that only repeats a training's number does not replace it.
+    alone = [job for job in reversed(done) if not job.group and job.spec["split"] == "test"]
+    tested = _best([*alone, *(group for group in whole if group.kind == "seeds")])
+    validated = _best([group for group in whole if group.kind == "cv"])
     found = []
     for key in sorted(tested.keys() | validated.keys()):
-        test, group = tested.get(key), validated.get(key)
-        if test and group and test.spec["params"] == group.jobs[0].spec["params"]:
-            found.append(_row(test, test, group))
+        test, cv = tested.get(key), validated.get(key)
+        if test and cv and _first(test).spec["params"] == _first(cv).spec["params"]:
+            found.append(_row(test, cv))
             continue
-        found += [_row(test, test, None)] if test else []
-        found += [_row(group.jobs[0], None, group)] if group else []
+        found += [_row(test, None)] if test else []
+        found += [_row(None, cv)] if cv else []
     return sorted(found, key=_order)
 
 
-def _best_tests(done: Sequence[Job]) -> dict[Key, Job]:
-    found: dict[Key, Job] = {}
-    # Oldest first, so that an evaluation that only repeats a training's number does not replace it.
-    for job in reversed(done):
-        if not job.spec["fold"] and job.spec["split"] == "test":
-            best = found.setdefault((job.dataset, job.model), job)
-            if job.metrics["accuracy"] > best.metrics["accuracy"]:
-                found[job.dataset, job.model] = job
+def _best(results: Sequence[Job | Group]) -> dict[Key, Job | Group]:
+    found: dict[Key, Job | Group] = {}
+    for each in results:
+        key = (_first(each).dataset, _first(each).model)
+        if _accuracy(each) > _accuracy(found.setdefault(key, each)):
+            found[key] = each
     return found
 
 
-def _best_groups(db: Database, done: Sequence[Job]) -> dict[Key, Group]:
-    found: dict[Key, Group] = {}
-    for each in sorted({job.group for job in done if job.group}):
-        group = jobs.get_group(db, each)
-        if group.kind == "cv" and group.status == "succeeded":
-            key = (group.jobs[0].dataset, group.jobs[0].model)
-            if _mean(group) > _mean(found.setdefault(key, group)):
-                found[key] = group
-    return found
+def _first(result: Job | Group) -> Job:
+    return result.jobs[0] if isinstance(result, Group) else result
 
 
-def _mean(group: Group) -> float:
-    return float(group.metrics()["accuracy"]["mean"])
+def _accuracy(result: Job | Group) -> float:
+    if isinstance(result, Group):
+        return float(result.metrics()["accuracy"]["mean"])
+    return float(result.metrics["accuracy"])
 
 
-def _row(job: Job, test: Job | None, group: Group | None) -> dict[str, Any]:
-    kept = ("accuracy", "loss", "n_images", "fit_seconds", "parameters")
+def _row(test: Job | Group | None, cv: Job | Group | None) -> dict[str, Any]:
+    job = _first(test or cv)  # type: ignore[arg-type]
     return {
         "dataset": job.dataset,
         "model": job.model,
         "params": job.spec["params"],
         "changed": job.changed,
         "classes": len(job.metrics["per_class"]),
-        "test": {"job": test.id} | {name: test.metrics.get(name) for name in kept}
-        if test
-        else None,
-        "cv": {"group": group.id} | group.metrics()["accuracy"] if group else None,
+        "test": _test(test) if test else None,
+        "cv": {"group": cv.id} | cv.metrics()["accuracy"] if isinstance(cv, Group) else None,
     }
+
+
+def _test(result: Job | Group) -> dict[str, Any]:
+    """A job's numbers, or the means of a group's with the spread of its accuracies."""
+    kept = ("accuracy", "loss", "n_images", "fit_seconds", "parameters")
+    if isinstance(result, Job):
+        return {"job": result.id} | {name: result.metrics.get(name) for name in kept}
+    found = result.metrics()
+    means = {name: found[name]["mean"] if name in found else None for name in kept}
+    means |= {name: result.jobs[0].metrics.get(name) for name in ("n_images", "parameters")}
+    spread = {name: found["accuracy"][name] for name in ("std", "values")}
+    return {"group": result.id} | means | spread
 
 
 def _order(row: dict[str, Any]) -> tuple[str, int, float]:

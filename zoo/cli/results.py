@@ -40,15 +40,20 @@ def _line(row: dict[str, Any]) -> list[str]:
 
     test, cv = row["test"] or {}, row["cv"]
     accuracy = test.get("accuracy")
-    validated = f"{cv['mean']:.4f} ± {cv['std']:.4f} (n = {len(cv['values'])})" if cv else ""
+    validated = _with_spread(cv["mean"], cv) if cv else ""
+    tested = _with_spread(test["accuracy"], test) if "values" in test else output.number(accuracy)
     return [
         row["dataset"],
         row["model"],
-        output.number(accuracy),
+        tested,
         output.number(100 * (1 - accuracy), 2) if accuracy is not None else "",
         validated,
         output.number(test.get("fit_seconds"), 2),
         output.number(test.get("parameters")),
-        (test.get("job") or cv["group"])[:8],
+        (test.get("job") or test.get("group") or cv["group"])[:8],
         output.params(row["changed"]),
     ]
+
+
+def _with_spread(mean: float, found: dict[str, Any]) -> str:
+    return f"{mean:.4f} ± {found['std']:.4f} (n = {len(found['values'])})"

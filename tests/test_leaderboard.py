@@ -1,0 +1,61 @@
+"""What the leaderboard ranks, on rows that were made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo import jobs, leaderboard
+from zoo.jobs import Database, Outcome
+from zoo.spec import Fold, JobSpec
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Database:
+    return jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
+
+
+def done(db: Database, *accuracies: float, group: str | None = None, **params: Any) -> str:
+    """Add trainings that have ended with these accuracies; gives the id of the job or group."""
+    folds = [Fold(k=2, index=i) for i in range(2)] if group == "cv" else [None] * len(accuracies)
+    spec = JobSpec(kind="train", model="m", params=params, dataset="digits", changed=list(params))
+    specs = [spec.model_copy(update={"fold": fold}) for fold in folds]
+    ids, group_id = jobs.add(db, specs, group_kind=group)
+    for accuracy in accuracies:
+        shared = {"worker": "w", "pool": "default", "datasets": ["digits"], "lease": 60}
+        taken = jobs.claim(db, models={"m": "p"}, **shared)  # type: ignore[arg-type]
+        assert taken is not None
+        metrics = {"accuracy": accuracy, "loss": 1 - accuracy, "per_class": {"a": {}, "b": {}}}
+        jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where", "0" * 64))
+    return group_id or ids[0]
+
+
+def test_seeds_count_by_their_mean_and_never_by_the_luckiest(db: Database) -> None:
+    alone = done(db, 0.90)
+    done(db, 0.80, 0.99, group="seeds", tries=1)
+    (row,) = leaderboard.rows(db)
+    assert row["test"]["job"] == alone
+    steady = done(db, 0.92, 0.94, group="seeds", tries=2)
+    (row,) = leaderboard.rows(db)
+    assert row["test"]["group"] == steady and row["changed"] == {"tries": 2}
+    assert row["test"]["accuracy"] == pytest.approx(0.93)
+    assert row["test"]["std"] == pytest.approx(0.01) and row["test"]["values"] == [0.92, 0.94]
+
+
+def test_a_cross_validation_stands_beside_a_test_of_the_same_params_alone(db: Database) -> None:
+    done(db, 0.9, epochs=5)
+    done(db, 0.95, 0.97, group="cv", epochs=9)
+    apart = leaderboard.rows(db)
+    assert [(bool(row["test"]), bool(row["cv"])) for row in apart] == [(False, True), (True, False)]
+    done(db, 0.98, 0.98, group="cv", epochs=5)
+    (together,) = leaderboard.rows(db)
+    assert together["test"] and together["cv"]["mean"] == pytest.approx(0.98)
+
+
+def test_a_group_that_is_not_whole_is_not_ranked(db: Database) -> None:
+    done(db, 0.9, group="seeds")
+    spec = JobSpec(kind="train", model="m", params={}, dataset="digits")
+    jobs.add(db, [spec], group_kind="seeds")
+    assert len(leaderboard.rows(db)) == 1
