@@ -10,11 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.jobs.database import SCHEMA as SCHEMA
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
-    from zoo.jobs.database import connect as connect
-    from zoo.jobs.database import schema_version as schema_version
     from zoo.jobs.moves import Claim as Claim
     from zoo.jobs.moves import News as News
     from zoo.jobs.moves import Outcome as Outcome
@@ -41,6 +38,9 @@ if TYPE_CHECKING:
     from zoo.jobs.records import Job as Job
     from zoo.jobs.records import Waiting as Waiting
     from zoo.jobs.records import Worker as Worker
+    from zoo.jobs.schema import SCHEMA as SCHEMA
+    from zoo.jobs.schema import connect as connect
+    from zoo.jobs.schema import schema_version as schema_version
     from zoo.jobs.schema import upgrade as upgrade
     from zoo.jobs.statuses import MOVES as MOVES
     from zoo.jobs.statuses import STATUSES as STATUSES
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import stale as stale
 
 _ROOMS = {
-    "database": ("SCHEMA", "Database", "RowRefused", "connect", "schema_version"),
+    "database": ("Database", "RowRefused"),
     "moves": ("Claim", "News", "Outcome", "beat", "claim", "finish", "reap", "release"),
     "presence": ("announce", "drain", "sign", "workers"),
     "reads": (
@@ -60,7 +60,7 @@ _ROOMS = {
         *("steps", "waiting"),
     ),
     "records": ("Group", "Job", "Waiting", "Worker"),
-    "schema": ("upgrade",),
+    "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
     "statuses": ("MOVES", "STATUSES", "TERMINAL"),
     "submission": ("Hint", "add", "cancel", "retry", "stale"),
 }

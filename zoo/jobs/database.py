@@ -12,11 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo import settings
 from zoo.errors import StoreError, reason
-
-SCHEMA = 2
-"""The number of the newest migration."""
 
 BUSY_SECONDS = 30.0
 PATIENCE = {
@@ -181,40 +177,6 @@ class Database:
         with self._lock:
             while self._idle:
                 self._idle.pop()[0].close()
-
-
-def connect(url: str | None = None) -> Database:
-    """Open the database of the settings and see that its schema is this program's.
-
-    The embedded SQLite is made or upgraded here. Raises StoreError where that is not possible,
-    where a team's database needs `zoo db upgrade`, or where a newer program has upgraded it.
-    """
-    database = Database(url or settings.load().database)
-    found = schema_version(database)
-    if found > SCHEMA:
-        raise StoreError(
-            f"The database {database.name} has schema {found}, this program knows {SCHEMA}.",
-            "Upgrade mnist-zoo on this machine.",
-        )
-    if found < SCHEMA and database.is_sqlite:
-        from zoo.jobs.schema import upgrade
-
-        upgrade(database)
-    elif found < SCHEMA:
-        raise StoreError(
-            f"The database {database.name} has schema {found}, this program needs {SCHEMA}.",
-            "Run `zoo db upgrade` once.",
-        )
-    return database
-
-
-def schema_version(database: Database) -> int:
-    """The number of the last migration that was applied; 0 for an empty database."""
-    known = "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
-    with database.read() as rows:
-        if not rows.value(known if database.is_sqlite else "SELECT to_regclass('alembic_version')"):
-            return 0
-        return int(rows.value("SELECT version_num FROM alembic_version") or 0)
 
 
 def _sqlite(url: str) -> Any:

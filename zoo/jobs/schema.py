@@ -1,4 +1,4 @@
-"""Bring a database to this program's schema: the migrations, by Alembic."""
+"""Open a database, and bring it to this program's schema: the migrations, by Alembic."""
 
 from __future__ import annotations
 
@@ -8,11 +8,48 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo import settings
 from zoo.errors import StoreError, reason
 from zoo.jobs.database import BUSY_SECONDS, Database
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+
+SCHEMA = 2
+"""The number of the newest migration."""
+
+
+def connect(url: str | None = None) -> Database:
+    """Open the database of the settings and see that its schema is this program's.
+
+    The embedded SQLite is made or upgraded here. Raises StoreError where that is not possible,
+    where a team's database needs `zoo db upgrade`, or where a newer program has upgraded it.
+    """
+    database = Database(url or settings.load().database)
+    found = schema_version(database)
+    if found > SCHEMA:
+        raise StoreError(
+            f"The database {database.name} has schema {found}, this program knows {SCHEMA}.",
+            "Upgrade mnist-zoo on this machine.",
+        )
+    if found < SCHEMA and database.is_sqlite:
+        upgrade(database)
+    elif found < SCHEMA:
+        raise StoreError(
+            f"The database {database.name} has schema {found}, this program needs {SCHEMA}.",
+            "Run `zoo db upgrade` once.",
+        )
+    return database
+
+
+def schema_version(database: Database) -> int:
+    """The number of the last migration that was applied; 0 for an empty database."""
+    known = "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
+    with database.read() as rows:
+        if not rows.value(known if database.is_sqlite else "SELECT to_regclass('alembic_version')"):
+            return 0
+        return int(rows.value("SELECT version_num FROM alembic_version") or 0)
 
 
 def upgrade(database: Database) -> None:
