@@ -138,6 +138,16 @@ def test_an_expired_lease_puts_the_job_back_and_a_second_reaper_finds_nothing(db
     assert [a["outcome"] for a in jobs.attempts(db, job_id)] == ["lost", None]
 
 
+def test_the_leases_of_a_worker_that_is_known_to_be_dead_end_at_once(db: Database) -> None:
+    mine, other = add(db, "logistic", "logistic")
+    claim(db)
+    shared = {"models": {"logistic": "p"}, "pool": "default", "datasets": ["digits"]}
+    assert jobs.claim(db, worker="w2", lease=60, **shared)  # type: ignore[arg-type]
+    assert jobs.abandon(db, "w1") == 1
+    assert jobs.reap(db, backoff=0) == [(mine, "queued")]
+    assert jobs.get(db, other).status == "running"
+
+
 def test_a_live_lease_is_not_reaped(db: Database) -> None:
     add(db)
     claim(db, lease=60)

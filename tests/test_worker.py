@@ -17,7 +17,8 @@ import psutil
 import pytest
 from support import Zoo, until
 
-from zoo import jobs
+from zoo import embedded, jobs
+from zoo.cli import follow
 
 TRICKS = Path(__file__).parent / "plugins"
 TRICKSTER = ("train", "trickster", "--dataset", "digits")
@@ -403,6 +404,39 @@ def test_up_keeps_the_servers_and_down_ends_them(zoo: Zoo) -> None:
     zoo.run("down")
     assert not worker.is_running() and not embedded.answers(zoo.settings)
     assert zoo.json("worker", "list") == []
+
+
+def test_a_local_worker_that_is_killed_is_replaced_while_somebody_waits(
+    zoo: Zoo, tmp_path: Path
+) -> None:
+    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
+    # Nobody waits that long: the worker that takes over knows that the other one is dead.
+    zoo.env |= {"ZOO_LEASE_SECONDS": "600"}
+    end = tmp_path / "end"
+    command = zoo.start(*TRICKSTER, "-p", f"until={end}")
+    until(lambda: zoo.home.exists() and any(j.status == "running" for j in listing(zoo)))
+    killed = embedded.local_worker(zoo.settings)
+    assert killed is not None
+    killed.kill()
+    until(lambda: any(j.attempt == 2 and j.status == "running" for j in listing(zoo)))
+    end.touch()
+    shown, said = command.communicate(timeout=60)
+    assert command.returncode == 0 and "accuracy" in shown
+    assert "has died; another one takes over" in said
+
+
+def test_a_local_worker_that_was_ended_is_not_missed(zoo: Zoo) -> None:
+    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
+    zoo.run("up")
+    assert not embedded.worker_died(zoo.settings)
+    zoo.run("down")
+    assert not embedded.worker_died(zoo.settings)
+    assert follow._living(zoo.database(), zoo.settings, None) is None
+    assert embedded.local_worker(zoo.settings) is None
+
+
+def listing(zoo: Zoo) -> list[jobs.Job]:
+    return jobs.listing(zoo.database())
 
 
 def test_five_submissions_at_once_start_one_worker(tmp_path: Path) -> None:

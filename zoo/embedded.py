@@ -164,6 +164,12 @@ def local_worker(settings: Settings) -> psutil.Process | None:
     return _process(settings.runtime / "worker.json")
 
 
+def worker_died(settings: Settings) -> bool:
+    """Whether the local worker is gone without a word; one that leaves takes its file along."""
+    file = settings.runtime / "worker.json"
+    return file.exists() and _process(file) is None
+
+
 class Place:
     """The place of the one local worker, which a process takes and gives up."""
 
@@ -239,6 +245,7 @@ def down(settings: Settings, patience: float) -> list[str]:
             worker.wait(patience)
         if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
             worker.kill()
+        (settings.runtime / "worker.json").unlink(missing_ok=True)
         ended.append("worker")
     with _alone(settings):
         if stop_broker(settings):

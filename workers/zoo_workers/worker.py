@@ -67,12 +67,22 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
         cards = _cards(answer, plan.models)
         supervisor.datasets = answer["datasets"]
         supervisor.models = {card["name"]: card["plugin"] for card in cards}
+        if place is not None:
+            _take_over(db)
         _serve(supervisor, plan, cards, place)
     finally:
         if place is not None:
             place.give_up()
         runners.stop()
         db.close()
+
+
+def _take_over(db: Database) -> None:
+    """Do not wait for the leases of dead workers of this machine: nobody will extend them."""
+    for name in {str(job.worker) for job in jobs.listing(db, statuses=["running"], limit=10_000)}:
+        host, _, pid = name.rpartition("-")
+        if host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid)):
+            logger.warning("worker %s is dead: its %d jobs are free", name, jobs.abandon(db, name))
 
 
 def _set_up_the_log() -> None:

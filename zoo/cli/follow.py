@@ -16,6 +16,8 @@ from zoo.jobs import Database, Group, Job
 from zoo.settings import Settings
 
 LOOK_SECONDS = 0.1
+WORKER_SECONDS = 1.0
+"""Between two looks at whether the local worker lives."""
 QUIET_AFTER = 0.5
 """Jobs that end sooner show no bar."""
 
@@ -29,21 +31,39 @@ def follow(
 ) -> list[Job]:
     """Wait until every job has ended, and show how far each is.
 
-    Raises ZooError if the local `worker`, just started, ends before the jobs do, or after `timeout`
-    seconds; KeyboardInterrupt leaves the jobs alone.
+    On a machine that brings its own worker, one that dies meanwhile is replaced. Raises ZooError if
+    the local `worker`, just started, does not come to work, or after `timeout` seconds;
+    KeyboardInterrupt leaves the jobs alone.
     """
-    began = time.monotonic()
+    began = looked = time.monotonic()
     with _Screen() as screen:
         while True:
             found = [jobs.get(db, each) for each in ids]
             screen.show(found)
             if all(job.is_terminal for job in found):
                 return found
-            if worker is not None and worker.poll():
-                raise _worker_failed(settings)
+            if settings.is_embedded and time.monotonic() - looked > WORKER_SECONDS:
+                looked = time.monotonic()
+                worker = _living(db, settings, worker)
             if timeout is not None and time.monotonic() - began > timeout:
                 raise ZooError(f"Not finished after {timeout:g} s.", "The jobs go on.")
             time.sleep(LOOK_SECONDS)
+
+
+def _living(
+    db: Database, settings: Settings, worker: subprocess.Popen[bytes] | None
+) -> subprocess.Popen[bytes] | None:
+    """The local worker, or another in its place if it has died; one that was ended is not."""
+    from zoo import embedded
+
+    ended_badly = worker is not None and bool(worker.poll())
+    if not (ended_badly or embedded.worker_died(settings)):
+        return worker
+    known = jobs.workers(db, beat=settings.beat_seconds, gone=True)
+    if worker is not None and all(each.pid != worker.pid for each in known):
+        raise _worker_failed(settings)
+    output.note("The local worker has died; another one takes over.")
+    return embedded.ensure(settings)
 
 
 def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.jobs.moves import Claim as Claim
     from zoo.jobs.moves import News as News
     from zoo.jobs.moves import Outcome as Outcome
+    from zoo.jobs.moves import abandon as abandon
     from zoo.jobs.moves import beat as beat
     from zoo.jobs.moves import claim as claim
     from zoo.jobs.moves import finish as finish
@@ -53,7 +54,10 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "database": ("Database", "RowRefused"),
-    "moves": ("Claim", "News", "Outcome", "beat", "claim", "finish", "reap", "release"),
+    "moves": (
+        *("Claim", "News", "Outcome"),
+        *("abandon", "beat", "claim", "finish", "reap", "release"),
+    ),
     "presence": ("announce", "drain", "sign", "workers"),
     "reads": (
         *("attempts", "clock", "counts", "find", "get", "get_group", "listing", "log_after"),
