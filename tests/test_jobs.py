@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from zoo import jobs
 from zoo.errors import StoreError, UsageError
 from zoo.jobs import Claim, Database, Job, News, Outcome, RowRefused, schema
-from zoo.jobs.database import TRUSTED_SECONDS
+from zoo.jobs.drivers import TRUSTED_SECONDS
 from zoo.spec import JobSpec
 
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
@@ -431,3 +432,123 @@ def test_connections_that_the_server_has_closed_are_replaced(postgresql: str) ->
     assert jobs.clock(db) > 0
     for each in (db, other):
         each.close()
+
+
+def test_a_job_behind_many_that_nobody_serves_gets_its_hint_too(db: Database) -> None:
+    jobs.add(db, [spec()] * 30, pool="nobody's", priority=9)
+    (mine,) = add(db)
+    seen: set[str] = set()
+    for _ in range(4):
+        seen |= {hint.job for hint in jobs.stale(db, after=-1, limit=10)}
+    assert mine in seen
+
+
+@pytest.mark.parametrize("said", ["a file \udcff", "nothing\0here", "x" * 20_000])
+def test_the_end_of_a_job_is_written_whatever_its_model_said(db: Database, said: str) -> None:
+    first, second = add(db, "logistic", "logistic")
+    assert jobs.finish(db, claim(db)[0], Outcome("failed", error_code="exception", error=said))
+    assert jobs.get(db, first).status == "failed" and jobs.get(db, first).error
+    assert jobs.release(db, claim(db)[0], code="killed", reason=said, counts=True)
+    assert jobs.get(db, second).status == "queued"
+
+
+def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'home' / 'zoo.db'}"
+    db = jobs.connect(url)
+    jobs.announce(db, **WORKER)  # type: ignore[arg-type]
+    assert jobs.sign(db, "a", busy=0) is False
+    shutil.rmtree(tmp_path / "home")
+    add(jobs.connect(url))
+    assert jobs.counts(db) == {"queued": 1}
+    assert jobs.sign(db, "a", busy=0) is None
+
+
+def test_a_worker_that_is_asked_to_drain_does_not_unask_itself(db: Database) -> None:
+    jobs.announce(db, **WORKER)  # type: ignore[arg-type]
+    jobs.drain(db, "a")
+    assert [jobs.sign(db, "a", busy=1) for _ in range(2)] == [True, True]
+    assert jobs.sign(db, "a", busy=0, state="stopped") is False
+
+
+WORKER = {"id": "a", "name": "a", "host": "h", "pid": 1, "pool": "default", "slots": 1} | {
+    "version": "1",
+    "models": [],
+}
+
+
+def test_two_who_retry_the_same_jobs_at_once_add_them_once(db: Database) -> None:
+    ids, _ = jobs.add(db, [spec()] * 20)
+    with db.write() as rows:
+        rows.run("UPDATE job SET status = 'failed', finished_at = 1")
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: jobs.retry(db, ids), range(8)))
+    assert sorted(len(each) for each in found) == [0] * 7 + [20]
+
+
+def test_a_row_that_somebody_holds_does_not_stop_the_reaper(postgresql: str, db: Database) -> None:
+    if db.is_sqlite:
+        pytest.skip("SQLite locks the whole file, and gives it back when its holder ends")
+    held, free = add(db, "logistic", "logistic")
+    for _ in range(2):
+        claim(db, lease=-1)
+    with db.write() as other:
+        other.run("UPDATE job SET priority = 1 WHERE id = :id", {"id": held})
+        assert jobs.reap(db, backoff=0) == [(free, "queued")]
+    assert jobs.reap(db, backoff=0) == [(held, "queued")]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://zoo:s3cret@h:5433/db?sslmode=require", "postgresql://zoo:***@h:5433/db"),
+        ("postgresql://h/zoo?user=zoo&password=s3cret", "postgresql://zoo:***@h/zoo"),
+        ("postgres+psycopg://h/zoo", "postgresql://h/zoo"),
+    ],
+)
+def test_the_name_of_a_database_has_no_password(url: str, shown: str) -> None:
+    assert jobs.Database(url).name == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://zoo:p@s3cret@h/zoo",
+        "postgresql://zoo:50%s3cret@h/zoo",
+        "host=db user=zoo password=s3cret dbname=zoo",
+        "mysql://zoo:s3cret@h/zoo",
+    ],
+)
+def test_a_url_that_is_no_databases_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(StoreError) as refused:
+        jobs.Database(url)
+    assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["what?is=this", "100%20", "a b"])
+def test_a_home_with_an_odd_name_has_its_rows_where_its_schema_is(
+    tmp_path: Path, name: str
+) -> None:
+    db = jobs.connect(f"sqlite:///{tmp_path / name / 'zoo.db'}")
+    add(db)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_two_who_make_a_new_database_at_once_both_can(tmp_path: Path) -> None:
+    for number in range(20):
+        url = f"sqlite:///{tmp_path / str(number) / 'zoo.db'}"
+        with ThreadPoolExecutor(2) as pool:
+            found = list(pool.map(lambda _, url=url: jobs.connect(url), range(2)))
+        assert [jobs.schema_version(db) for db in found] == [jobs.SCHEMA] * 2
+
+
+def test_an_upgrade_refuses_a_newer_schema_in_a_line(db: Database) -> None:
+    with db.write() as rows:
+        rows.run("UPDATE alembic_version SET version_num = '99'")
+    with pytest.raises(StoreError, match="schema 99"):
+        jobs.upgrade(db)
+
+
+def test_tags_are_whole_words_and_know_their_case(db: Database) -> None:
+    jobs.add(db, [spec()], tags=["Nightly", "b"])
+    for tag, n in (("Nightly", 1), ("nightly", 0), (",", 0), ("%", 0), ("b", 1)):
+        assert len(jobs.listing(db, tags=[tag])) == n

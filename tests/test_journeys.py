@@ -177,6 +177,10 @@ def test_in_process_runs_here_without_queue_or_record(zoo: Zoo) -> None:
         (["evaluate", "ffff"], 2, "No job or group"),
         (["jobs", "--status", "ok"], 2, "No status"),
         (["dance"], 2, "No such command"),
+        (["jobs", "-n", "1" + "0" * 20], 2, "less than or equal"),
+        (["jobs", "--model", b"\xff"], 2, "is not text in UTF-8"),
+        (["train", "logistic", "--timeout", "inf"], 2, "timeout"),
+        (["train", "logistic", "--timeout", "nan"], 2, "timeout"),
     ],
 )
 def test_a_wrong_command_ends_with_a_sentence(

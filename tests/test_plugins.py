@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,3 +112,13 @@ def test_a_card_has_what_a_terminal_without_the_plugin_needs() -> None:
     card = next(card for card in plugins.cards() if card["name"] == "logistic")
     assert card["schema"]["properties"]["max_iter"]["default"] == 5
     assert card["summary"] and card["plugin"].startswith("zoo-sklearn ")
+
+
+def test_a_home_that_cannot_be_looked_at_stops_no_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo", "--version"],
+        env=os.environ | {"ZOO_HOME": "/tmp/" + "long" * 100},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.strip()

@@ -322,6 +322,16 @@ def test_a_database_that_goes_away_after_the_commit_does_not_undo_a_submission(
     assert job(team, ref)["status"] == "queued"
 
 
+def test_a_submission_whose_worker_cannot_be_started_says_so_and_is_kept(zoo: Zoo) -> None:
+    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
+    zoo.run("data", "prepare", "digits")
+    zoo.settings.runtime.mkdir(mode=0o755, exist_ok=True)
+    zoo.settings.runtime.chmod(0o755)
+    done = zoo.run(*TRICKSTER, "-d")
+    assert "queued; but no worker could be started" in done.stderr
+    assert job(zoo, done.stdout.strip())["status"] == "queued"
+
+
 def test_jobs_that_wait_long_do_not_fill_the_broker_with_hints(team: Zoo) -> None:
     from zoo import queue
     from zoo.submit import reap_and_resend

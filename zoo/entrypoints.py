@@ -45,7 +45,8 @@ def of(group: str) -> list[Entry]:
             if known["key"] == key:
                 return [Entry(*each) for each in known[group]]
     found = {name: _ask(name) for name in GROUPS}
-    if file is not None and file.parent.is_dir():  # a mere `--help` leaves nothing behind
+    if file is not None:
+        # A home that is not there yet stays so: a mere `--help` leaves nothing behind.
         with contextlib.suppress(OSError):
             fresh = file.with_name(f"{file.name}.{os.getpid()}")
             fresh.write_text(json.dumps({"key": key} | found))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo import datasets, jobs, plugins
-from zoo.errors import BrokerError, StoreError, UsageError
+from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.settings import Settings
 from zoo.spec import MAX_SEED, Fold, JobSpec, Source, read_json
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 ENOUGH_HINTS = 100
 """In one queue: a slot that one of them wakes goes on until it finds no job."""
+STARTING_SECONDS = 60.0
+"""What a local worker may take to import the plugins and announce itself."""
 MOST_HINTS = 1000
 """Of one submission, in one queue: they wake as many slots, and those go on by themselves."""
 
@@ -82,18 +85,19 @@ def training(
     recipe = plugins.model(model)
     resolved = recipe.Params.resolve(params).model_dump()
     defaults = recipe.Params.resolve({}).model_dump()
-    spec = JobSpec(
-        kind="train",
-        model=model,
-        params=resolved,
-        changed=[name for name, value in resolved.items() if value != defaults[name]],
-        dataset=datasets.resolve(dataset),
-        seed=seed,
-        timeout=timeout,
-        memory_mb=memory_mb,
-        keep_weights=keep_weights,
-        plugin=plugins.catalogue().owners[model].label,
-    )
+    asked = {
+        "kind": "train",
+        "model": model,
+        "params": resolved,
+        "changed": [name for name, value in resolved.items() if value != defaults[name]],
+        "dataset": datasets.resolve(dataset),
+        "seed": seed,
+        "timeout": timeout,
+        "memory_mb": memory_mb,
+        "keep_weights": keep_weights,
+        "plugin": plugins.catalogue().owners[model].label,
+    }
+    spec = JobSpec.parse_object(asked)
     if cv:
         return [spec.model_copy(update={"fold": Fold(k=cv, index=i)}) for i in range(cv)]
     return [spec.model_copy(update={"seed": seed + i}) for i in range(seeds or 1)]
@@ -198,9 +202,11 @@ def _wake(
             done.note = _who_runs(db, settings, hints[0])
     except BrokerError as error:
         done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."
+    # The rows are committed: an error here would have them submitted once more.
     except StoreError as error:
-        # The rows are committed: an error here would have them submitted once more.
         done.note = f"queued; then the database went away ({error.message})"
+    except (ZooError, OSError) as error:
+        done.note = f"queued; but no worker could be started: {reason(error)}."
 
 
 def _enough(hints: Sequence[Hint]) -> list[Hint]:
@@ -219,12 +225,15 @@ def _renew(db: Database, settings: Settings, model: str) -> subprocess.Popen[byt
     from zoo import embedded
 
     local = embedded.local_worker(settings)
-    workers = jobs.workers(db, beat=settings.beat_seconds)
-    # Before its first announcement a worker has no cards: it is only starting.
-    cards = {
-        c["name"]: c["plugin"] for w in workers if local and w.pid == local.pid for c in w.models
-    }
-    if not cards or cards.get(model) == plugins.catalogue().owners[model].label:
+    if local is None:
+        return None
+    found = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.pid == local.pid]
+    if not found:
+        # It is only starting; or the home was made anew, and it still looks at the old one.
+        is_old = time.time() - local.create_time() > STARTING_SECONDS
+        return embedded.replace_worker(settings) if is_old else None
+    cards = {card["name"]: card["plugin"] for worker in found for card in worker.models}
+    if cards.get(model) == plugins.catalogue().owners[model].label:
         return None
     return embedded.replace_worker(settings)
 

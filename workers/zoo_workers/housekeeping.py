@@ -58,8 +58,11 @@ class Housekeeper(threading.Thread):
         if self._is_homeless():
             self.stop_worker()
             return
-        if jobs.sign(self.db, self.worker_id, busy=self.supervisor.busy):
+        asked = jobs.sign(self.db, self.worker_id, busy=self.supervisor.busy)
+        if asked:
             logger.info("this worker was asked to drain")
+            self.stop_worker()
+        if asked is None and self.leaves_when_idle:  # a new home stands where the old one was
             self.stop_worker()
         if time.monotonic() - self._reaped >= self.settings.reap_seconds:
             self._reaped = time.monotonic()

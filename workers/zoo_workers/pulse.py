@@ -25,7 +25,10 @@ ASK_SECONDS = 1.0
 class Pulse(threading.Thread):
     """Beats until `end`; `lost` and `cancelled` are for the watch to act on."""
 
-    def __init__(self, db: Database, settings: Settings, claim: Claim, attempt: Attempt) -> None:
+    def __init__(
+        self, db: Database, settings: Settings, claim: Claim, attempt: Attempt, asked: float
+    ) -> None:
+        """`asked` is when the claim was, by `time.monotonic`: from then on the lease counts."""
         super().__init__(daemon=True, name=f"pulse-{claim.job[:8]}")
         self.db = db
         self.settings = settings
@@ -33,7 +36,7 @@ class Pulse(threading.Thread):
         self.attempt = attempt
         self.lost = False
         self.cancelled = False
-        self.beaten = self.asked = time.monotonic()
+        self.beaten = self.asked = asked
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -69,14 +72,15 @@ class Pulse(threading.Thread):
 
     def _beat(self) -> None:
         news = self.attempt.news()
-        lease = self.settings.lease_seconds
+        lease, at = self.settings.lease_seconds, time.monotonic()
         answer = jobs.beat(self.db, self.claim, lease=lease, news=news)
         if answer is None:
             self.lost = True
             return
         self.attempt.told(news)
         self.cancelled = self.cancelled or answer
-        self.beaten = self.asked = time.monotonic()
+        # Not now: the database may have counted since the question was sent.
+        self.beaten = self.asked = at
 
     def _bear(self, error: StoreError) -> None:
         """Bear with a database that is away, as long as nobody else can have the job."""

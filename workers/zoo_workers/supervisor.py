@@ -42,8 +42,14 @@ class Supervisor:
 
     def drain(self, seconds: float) -> None:
         """Take no further job; give the running ones back after `seconds`."""
-        if self.drain_by is None:
-            self.drain_by = time.monotonic() + seconds
+        by = time.monotonic() + seconds
+        self.drain_by = by if self.drain_by is None else min(by, self.drain_by)
+
+    def await_idle(self, seconds: float) -> None:
+        """Wait until no job is running, at most so long."""
+        ends = time.monotonic() + seconds
+        while self.busy and time.monotonic() < ends:
+            time.sleep(0.05)
 
     def must_stop(self) -> bool:
         """Whether running jobs are to be given back now."""
@@ -53,6 +59,7 @@ class Supervisor:
         """Claim the most urgent job and run it to its end; gives it as it was claimed."""
         if self.drain_by is not None:
             return None
+        asked = time.monotonic()
         claimed = jobs.claim(
             self.db,
             pool=self.pool,
@@ -66,14 +73,15 @@ class Supervisor:
         claim, job = claimed
         self._count(1)
         try:
-            self._see_through(claim, job)
+            self._see_through(claim, job, asked)
         finally:
             self._count(-1)
         return job
 
-    def _see_through(self, claim: Claim, job: Job) -> None:
+    def _see_through(self, claim: Claim, job: Job, asked: float) -> None:
         logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
-        watch = Watch(self.db, self.settings, self.runners, claim, job, self.must_stop)
+        stop = self.must_stop
+        watch = Watch(self.db, self.settings, self.runners, claim, job, stop, asked)
         logger.info("job %s %s", job.id[:8], watch.run())
 
     def _count(self, change: int) -> None:

@@ -44,6 +44,7 @@ class Watch:
         claim: Claim,
         job: Job,
         must_stop: Callable[[], bool],
+        asked: float,
     ) -> None:
         self.db = db
         self.settings = settings
@@ -55,7 +56,7 @@ class Watch:
         self.stored = False
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
         self.attempt = Attempt(folder, settings.log_kb)
-        self.pulse = Pulse(db, settings, claim, self.attempt)
+        self.pulse = Pulse(db, settings, claim, self.attempt, asked)
 
     def run(self) -> str:
         """Run the attempt and write how it ended; gives that in words, for the worker's log."""

@@ -31,6 +31,8 @@ logger = logging.getLogger("zoo.worker")
 
 SECRETS = ("ZOO_DATABASE_URL", "ZOO_BROKER_URL", "ZOO_ARTIFACTS_URL")
 """Variables that runners do without."""
+GIVE_BACK_SECONDS = 5.0
+"""What it may take to end the runners of a stopping worker and give their jobs back."""
 CATALOGUE_SECONDS = 60.0
 """What the plugins may take, all together, to be imported."""
 
@@ -67,7 +69,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
         cards = _cards(answer, plan.models)
         supervisor.datasets = answer["datasets"]
         supervisor.models = {card["name"]: card["plugin"] for card in cards}
-        if place is not None:
+        if place is not None and db.is_sqlite:  # whose workers are all on this machine
             _take_over(db)
         _serve(supervisor, plan, cards, place)
     finally:
@@ -193,7 +195,9 @@ def _serve(
     try:
         worker.start()
     finally:
+        # Also after a hard stop the running jobs are given back, not killed as if by accident.
         supervisor.drain(0)
+        supervisor.await_idle(GIVE_BACK_SECONDS)
         keeper.end()
         jobs.sign(db, worker_id, busy=0, state="stopped")
         logger.info("worker %s has stopped", supervisor.name)

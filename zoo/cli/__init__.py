@@ -10,7 +10,7 @@ import typer
 
 from zoo import __version__, entrypoints, hookspecs
 from zoo.cli import data, jobs, machine, models, results, train
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 
 app = typer.Typer(
     name="zoo",
@@ -21,13 +21,19 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True),
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(__version__)
         raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    pass
 
 
 for room in (train, jobs, results, models, data, machine):
@@ -48,10 +54,20 @@ def _add_plugins_commands() -> None:
     manager.hook.register_commands(app=app)
 
 
+def _refuse_half_letters() -> None:
+    """Bytes of the command line that are no text can neither be stored nor shown."""
+    for word in sys.argv[1:]:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"The word {word!a} is not text in UTF-8.") from None
+
+
 def main() -> None:
     """Run the command line; an error is one sentence and what to do next, never a traceback."""
-    _add_plugins_commands()
     try:
+        _refuse_half_letters()
+        _add_plugins_commands()
         app()
     except ZooError as error:
         from zoo.cli import output

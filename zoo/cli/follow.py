@@ -184,7 +184,8 @@ def summary(found: Job | Group) -> None:
     elif found.status == "succeeded":
         _job_summary(found)
     else:
-        output.error(f"The job {found.id[:8]} {found.status}: {found.error}", _advice(found))
+        why = f": {found.error}" if found.error else "."
+        output.error(f"The job {found.id[:8]} is {found.status}{why}", _advice(found))
 
 
 def _advice(job: Job) -> str:

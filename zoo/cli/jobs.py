@@ -27,7 +27,9 @@ def jobs(
     model: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="Only with these (repeatable).")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=10**6, help="At most so many.")
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the newest jobs."""

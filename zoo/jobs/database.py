@@ -5,32 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from zoo.errors import StoreError, reason
-
-BUSY_SECONDS = 30.0
-PATIENCE = {
-    "connect_timeout": 10,
-    "tcp_user_timeout": 20_000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-}
-"""libpq's words, seconds and milliseconds: a server that was cut off is given up, not waited for
-until the operating system despairs of it (15 minutes). The URL may say otherwise."""
+from zoo.jobs.drivers import Postgresql, Sqlite
 
 IDLE_CONNECTIONS = 8
 """Kept open for the next transaction."""
-TRUSTED_SECONDS = 1.0
-"""An idle connection is asked whether it still lives if it was not used for this long."""
-
-SQLITE = {"now()": "((julianday('now') - 2440587.5) * 86400.0)", "FOR UPDATE SKIP LOCKED": ""}
+SQLITE = {
+    "now()": "((julianday('now') - 2440587.5) * 86400.0)",
+    "FOR UPDATE SKIP LOCKED": "",
+    "FOR UPDATE": "",
+}
 POSTGRESQL = {"%": "%%", "now()": "extract(epoch from clock_timestamp())::double precision"}
 """What our SQL says, in the words of each database. `now()` is seconds since 1970 on the
 database's clock, the only clock that statuses and leases know."""
@@ -94,16 +83,16 @@ class Database:
     """An open database; safe to share between threads, not between processes."""
 
     def __init__(self, url: str) -> None:
+        self.is_sqlite = re.match(r"sqlite(\+\w+)?:", url) is not None
+        self.driver: Sqlite | Postgresql = Sqlite(url) if self.is_sqlite else Postgresql(url)
         self.url = url
-        self.is_sqlite = url.startswith("sqlite:")
-        self._errors, self._integrity, self._open = _sqlite(url) if self.is_sqlite else _psql(url)
         self._lock = threading.Lock()
         self._idle: list[tuple[Any, float]] = []
 
     @property
     def name(self) -> str:
-        """The URL without its password, fit for a terminal or a log."""
-        return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", self.url)
+        """Where it is, without a password: fit for a terminal or a log."""
+        return self.driver.name
 
     def write(self) -> contextlib.AbstractContextManager[Transaction]:
         """One transaction that writes; it commits at the end of the block."""
@@ -134,7 +123,7 @@ class Database:
             # A full disk, for one, has made SQLite roll back by itself.
             if not self.is_sqlite or connection.in_transaction:
                 connection.execute("ROLLBACK")
-        except self._errors:
+        except self.driver.errors:
             connection.close()
         else:
             self._give_back(connection)
@@ -144,14 +133,10 @@ class Database:
             with self._lock:
                 connection, since = self._idle.pop() if self._idle else (None, 0.0)
             if connection is None:
-                return self._open()
-            if self.is_sqlite or time.monotonic() - since < TRUSTED_SECONDS:
+                return self.driver.open()
+            if self.driver.is_good(connection, time.monotonic() - since):
                 return connection
-            try:
-                connection.execute("SELECT 1")
-                return connection
-            except self._errors:
-                connection.close()
+            connection.close()
 
     def _give_back(self, connection: Any) -> None:
         with self._lock:
@@ -164,9 +149,9 @@ class Database:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except self._integrity as error:
+        except self.driver.refusals as error:
             raise RowRefused(reason(error)) from error
-        except self._errors as error:
+        except self.driver.errors as error:
             raise StoreError(
                 f"The database {self.name} cannot be used: {reason(error)}.",
                 "`zoo doctor` checks every part.",
@@ -177,52 +162,3 @@ class Database:
         with self._lock:
             while self._idle:
                 self._idle.pop()[0].close()
-
-
-def _sqlite(url: str) -> Any:
-    path = url.removeprefix("sqlite:///")
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"The folder {Path(path).parent} cannot be made: {error.strerror}.",
-            "Set ZOO_HOME to a folder that you may write to.",
-        ) from None
-
-    def connect() -> sqlite3.Connection:
-        # One thread at a time has it, not always the same.
-        connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        connection.row_factory = lambda cursor, row: dict(
-            zip((column[0] for column in cursor.description), row, strict=True)
-        )
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-        return connection
-
-    return sqlite3.Error, sqlite3.IntegrityError, connect
-
-
-def _psql(url: str) -> Any:
-    kind = url.partition(":")[0].partition("+")[0]
-    if kind not in ("postgresql", "postgres"):
-        raise StoreError(
-            f"Rows live in SQLite or PostgreSQL, not in {kind}.",
-            "Give ZOO_DATABASE_URL a postgresql:// URL, or unset it.",
-        )
-    try:
-        import psycopg
-        from psycopg.conninfo import conninfo_to_dict
-        from psycopg.rows import dict_row
-    except ImportError:
-        raise StoreError(
-            "PostgreSQL needs its driver.", "Install it: pip install 'mnist-zoo[postgres]'."
-        ) from None
-    plain = re.sub(r"^\w+(\+\w+)?:", "postgresql:", url)
-
-    def connect() -> Any:
-        wanted: Any = PATIENCE | conninfo_to_dict(plain)
-        return psycopg.connect(**wanted, autocommit=True, row_factory=dict_row)
-
-    return psycopg.Error, psycopg.IntegrityError, connect

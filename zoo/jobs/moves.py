@@ -164,7 +164,7 @@ def _keep(rows: Transaction, held: Claim, news: News) -> None:
 
 def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW) -> bool:
     """Commit how the attempt ended; False if the claim was lost, and then nothing is written."""
-    metrics, error = outcome.metrics, (outcome.error or "")[:MAX_ERROR] or None
+    metrics, error = outcome.metrics, _storable(outcome.error)
     values = _told(news) | {
         "metrics": canonical(dict(metrics)) if metrics is not None else None,
         "artifact": outcome.artifact,
@@ -182,6 +182,13 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
         _keep(rows, held, news)
         _end_attempt(rows, held, outcome.status, outcome.error_code, error)
     return True
+
+
+def _storable(text: str | None) -> str | None:
+    """A model's words may hold what no database stores: halves of letters, and NUL."""
+    if not text:
+        return None
+    return text.encode("utf-8", "replace").decode().replace("\0", "")[:MAX_ERROR]
 
 
 def _end_attempt(
@@ -223,7 +230,7 @@ def release(
         if status is None:
             return False
         _keep(rows, held, news)
-        _end_attempt(rows, held, status, code, reason)
+        _end_attempt(rows, held, status, code, _storable(reason))
     return True
 
 
@@ -245,7 +252,8 @@ def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
             return []
     moved = []
     with db.write() as rows:
-        for row in rows.all(expired):
+        # A row that somebody holds just now is looked at the next time.
+        for row in rows.all(f"{expired} FOR UPDATE SKIP LOCKED"):
             status, values = _after_loss(row, backoff)
             held = Claim(row["id"], row["attempt"], row["owner"])
             # A beat may have come in between: on PostgreSQL the lease is looked at again.

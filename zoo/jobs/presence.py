@@ -39,17 +39,18 @@ def announce(
         )
 
 
-def sign(db: Database, worker_id: str, *, busy: int, state: str = "online") -> bool:
-    """Give a sign of life, and learn whether somebody has asked this worker to drain."""
+def sign(db: Database, worker_id: str, *, busy: int, state: str = "online") -> bool | None:
+    """Give a sign of life, and learn whether somebody has asked this worker to drain.
+
+    None if the rows do not know this worker.
+    """
+    told = """
+        UPDATE worker SET busy = :busy, beat_at = now(),
+            state = CASE WHEN state = 'draining' AND :state = 'online' THEN state ELSE :state END
+        WHERE id = :id RETURNING state"""
     with db.write() as rows:
-        before = rows.value("SELECT state FROM worker WHERE id = :id", {"id": worker_id})
-        asked = bool(before == "draining")
-        rows.run(
-            "UPDATE worker SET busy = :busy, beat_at = now(), state = :state WHERE id = :id",
-            {"id": worker_id, "busy": busy}
-            | {"state": "draining" if asked and state == "online" else state},
-        )
-    return asked
+        found = rows.value(told, {"id": worker_id, "busy": busy, "state": state})
+    return None if found is None else bool(found == "draining")
 
 
 def drain(db: Database, worker_id: str) -> None:

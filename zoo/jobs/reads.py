@@ -112,7 +112,9 @@ def listing(
         conditions.append("NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)")
     query = f"SELECT * FROM job WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT :limit"
     with db.read() as rows:
-        return [to_job(row) for row in rows.all(query, values)]
+        found = [to_job(row) for row in rows.all(query, values)]
+    # LIKE looks at the text of the list: a tag that is only a comma is in many.
+    return [job for job in found if set(tags) <= set(job.tags)]
 
 
 def _plainly(text: str) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo import settings
 from zoo.errors import StoreError, reason
-from zoo.jobs.database import BUSY_SECONDS, Database
+from zoo.jobs.database import Database
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -28,11 +27,7 @@ def connect(url: str | None = None) -> Database:
     """
     database = Database(url or settings.load().database)
     found = schema_version(database)
-    if found > SCHEMA:
-        raise StoreError(
-            f"The database {database.name} has schema {found}, this program knows {SCHEMA}.",
-            "Upgrade mnist-zoo on this machine.",
-        )
+    _refuse_newer(database, found)
     if found < SCHEMA and database.is_sqlite:
         upgrade(database)
     elif found < SCHEMA:
@@ -41,6 +36,14 @@ def connect(url: str | None = None) -> Database:
             "Run `zoo db upgrade` once.",
         )
     return database
+
+
+def _refuse_newer(database: Database, found: int) -> None:
+    if found > SCHEMA:
+        raise StoreError(
+            f"The database {database.name} has schema {found}, this program knows {SCHEMA}.",
+            "Upgrade mnist-zoo on this machine.",
+        )
 
 
 def schema_version(database: Database) -> int:
@@ -57,6 +60,7 @@ def upgrade(database: Database) -> None:
 
     Raises StoreError if the database cannot be changed.
     """
+    _refuse_newer(database, schema_version(database))
     with locked(database) as config:
         from alembic import command
 
@@ -73,13 +77,14 @@ def locked(database: Database) -> Iterator[Config]:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    url = re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql+psycopg:", database.url)
-    # Without isolation_level None sqlite3 begins and ends transactions by itself.
-    sqlite = {"timeout": BUSY_SECONDS, "isolation_level": None}
-    options: dict[str, Any] = {"connect_args": sqlite} if database.is_sqlite else {}
+    engine = create_engine(
+        "sqlite://" if database.is_sqlite else "postgresql+psycopg://",
+        poolclass=NullPool,
+        creator=database.driver.open_plainly,
+    )
     lock = "BEGIN IMMEDIATE" if database.is_sqlite else "SELECT pg_advisory_xact_lock(2607)"
     try:
-        with create_engine(url, poolclass=NullPool, **options).connect() as connection:
+        with engine.connect() as connection:
             connection.exec_driver_sql(lock)
             config.attributes["connection"] = connection
             yield config

@@ -99,6 +99,8 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
                 ORDER BY seq"""
             fresh = {"status": "queued", "max_attempts": max_attempts, "idem_key": None}
             fresh |= {"created_at": at, "dispatched_at": at}
+            # So that of two who retry the same jobs at once, one finds them taken.
+            table.all(f"SELECT id FROM job WHERE {is_one} FOR UPDATE", ids)
             for row in table.all(found, ids):
                 kept = {name: row[name] for name in COLUMNS}
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
@@ -112,11 +114,15 @@ def _slices(ids: list[str], size: int = 500) -> Iterator[list[str]]:
 
 
 def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
-    """Mark queued jobs that got no hint for `after` seconds as hinted now, and give their hints."""
+    """Mark queued jobs that got no hint for `after` seconds as hinted now, and give their hints.
+
+    Those that have waited longest for one come first: else the head of a long queue that nobody
+    serves would take every hint, and a job behind it that somebody could run would get none.
+    """
     due = """
         SELECT seq FROM job
         WHERE status = 'queued' AND not_before <= now() AND dispatched_at < now() - :after
-        ORDER BY priority DESC, seq LIMIT :limit FOR UPDATE SKIP LOCKED"""
+        ORDER BY dispatched_at, priority DESC, seq LIMIT :limit FOR UPDATE SKIP LOCKED"""
     mark = f"""
         UPDATE job SET dispatched_at = now() WHERE status = 'queued' AND seq IN ({due})
         RETURNING id, pool, model"""

@@ -1,0 +1,171 @@
+"""How each of the two databases is reached: errors, connections, and whether one is good."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import StoreError
+
+BUSY_SECONDS = 30.0
+PATIENCE = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""libpq's words, seconds and milliseconds: a server that was cut off is given up, not waited for
+until the operating system despairs of it (15 minutes). The URL may say otherwise."""
+
+TRUSTED_SECONDS = 1.0
+"""An idle connection is asked whether it still lives if it was not used for this long."""
+
+
+class _File(sqlite3.Connection):
+    """A connection that knows which file it has open."""
+
+    place: tuple[int, int] | None = None
+
+
+class Sqlite:
+    """The embedded database: one file."""
+
+    errors = sqlite3.Error
+    refusals = sqlite3.IntegrityError
+
+    def __init__(self, url: str) -> None:
+        self.path = Path(re.sub(r"^sqlite(\+\w+)?:///", "", url))
+        self.name = f"sqlite:///{self.path}"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The folder {self.path.parent} cannot be made: {error.strerror}.",
+                "Set ZOO_HOME to a folder that you may write to.",
+            ) from None
+
+    def open(self) -> sqlite3.Connection:
+        # One thread at a time has it, not always the same.
+        connection = sqlite3.connect(
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_File,
+        )
+        try:
+            self._set_up(connection)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        connection.place = self._place()
+        return connection
+
+    def open_plainly(self) -> sqlite3.Connection:
+        """As Alembic wants it; it begins and ends no transaction by itself."""
+        return sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        connection.row_factory = lambda cursor, row: dict(
+            zip((column[0] for column in cursor.description), row, strict=True)
+        )
+        ends = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError as error:
+                # Two that make a new file at once: this statement alone does not wait its turn.
+                if "locked" not in str(error) or time.monotonic() > ends:
+                    raise
+                time.sleep(0.01)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "case_sensitive_like=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def _place(self) -> tuple[int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_good(self, connection: Any, idle: float) -> bool:
+        """Whether its file is still there: one that was removed would go on in silence."""
+        return connection.place is not None and connection.place == self._place()
+
+
+class Postgresql:
+    """A team's server."""
+
+    def __init__(self, url: str) -> None:
+        kind = url.partition(":")[0].partition("+")[0]
+        if kind not in ("postgresql", "postgres"):
+            shown = kind if re.fullmatch(r"[a-z][a-z0-9]*", kind) else "this"
+            raise StoreError(
+                f"Rows live in SQLite or PostgreSQL, not in {shown}.",
+                "Give ZOO_DATABASE_URL a postgresql:// URL, or unset it.",
+            )
+        try:
+            import psycopg
+        except ImportError:
+            raise StoreError(
+                "PostgreSQL needs its driver.", "Install it: pip install 'mnist-zoo[postgres]'."
+            ) from None
+        self.errors = psycopg.Error
+        self.refusals = psycopg.IntegrityError
+        self.wanted: dict[str, Any] = PATIENCE | _read_url(url)
+
+    @property
+    def name(self) -> str:
+        """User, host, port and database: nothing else of the URL."""
+        wanted = self.wanted
+        user = (
+            f"{wanted['user']}{':***' if 'password' in wanted else ''}@" if "user" in wanted else ""
+        )
+        port = f":{wanted['port']}" if "port" in wanted else ""
+        return f"postgresql://{user}{wanted.get('host', '')}{port}/{wanted.get('dbname', '')}"
+
+    def open(self) -> Any:
+        import psycopg
+        from psycopg.rows import dict_row
+
+        connection = psycopg.connect(**self.wanted, autocommit=True, row_factory=dict_row)
+        # A machine that was cut off in a transaction keeps its rows locked until the server knows.
+        connection.execute("SET lock_timeout = '20s'")
+        return connection
+
+    def open_plainly(self) -> Any:
+        """As Alembic wants it."""
+        import psycopg
+
+        return psycopg.connect(**self.wanted)
+
+    def is_good(self, connection: Any, idle: float) -> bool:
+        """Whether it still lives; one that was used just now is not asked."""
+        if idle < TRUSTED_SECONDS:
+            return True
+        try:
+            connection.execute("SELECT 1")
+        except self.errors:
+            return False
+        return True
+
+
+def _read_url(url: str) -> dict[str, Any]:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        found: dict[str, Any] = conninfo_to_dict(re.sub(r"^\w+(\+\w+)?:", "postgresql:", url))
+    except ProgrammingError:
+        found = {"host": "@"}
+    if "@" in str(found.get("host", "")):  # not shown, for it may hold half a password
+        raise StoreError(
+            "ZOO_DATABASE_URL is not the URL of a PostgreSQL.",
+            "In a password, write @ as %40, : as %3A, / as %2F and % as %25.",
+        )
+    return found
