@@ -328,6 +328,7 @@ def test_a_submission_whose_worker_cannot_be_started_says_so_and_is_kept(zoo: Zo
     zoo.settings.runtime.mkdir(mode=0o755, exist_ok=True)
     zoo.settings.runtime.chmod(0o755)
     done = zoo.run(*TRICKSTER, "-d")
+    zoo.settings.runtime.chmod(0o700)
     assert "queued; but no worker could be started" in done.stderr
     assert job(zoo, done.stdout.strip())["status"] == "queued"
 
