@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ from support import Zoo
 
 from zoo import jobs, plugins
 from zoo.jobs import Database
+
+
+# Where it is set, each of the hundreds of commands and workers would compile Zoo anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)
