@@ -14,7 +14,6 @@ from support import Zoo
 from zoo import jobs, plugins
 from zoo.jobs import Database
 
-
 # Where it is set, each of the hundreds of commands and workers would compile Zoo anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
