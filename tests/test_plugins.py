@@ -122,3 +122,13 @@ def test_a_home_that_cannot_be_looked_at_stops_no_command() -> None:
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.strip()
+
+
+def test_a_file_that_changes_within_a_second_is_compiled_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for layout in ("'flat' ", "'image'"):  # of one size, and most likely of one second
+        write(folder, "extra", body=f"layout = {layout}")
+        plugins.catalogue.cache_clear()
+        assert f"'{plugins.model('extra').layout}'" == layout.strip()

@@ -10,8 +10,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pluggy
@@ -120,9 +121,16 @@ def _one_file(file: Path) -> Plugin:
     return Plugin(file.stem, file.stem, version, str(file))
 
 
+class _Fresh(SourceFileLoader):
+    """Compiles a file as it is: what Python keeps compiled may be older by less than a second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load_file(file: Path) -> ModuleType:
     name = f"zoo_plugin_{file.stem.replace('-', '_')}"
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))
     if spec is None or spec.loader is None:
         raise PluginError(f"{file} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
