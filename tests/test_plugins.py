@@ -131,4 +131,4 @@ def test_a_file_that_changes_within_a_second_is_compiled_anew(
     for layout in ("'flat' ", "'image'"):  # of one size, and most likely of one second
         write(folder, "extra", body=f"layout = {layout}")
         plugins.catalogue.cache_clear()
-        assert f"'{plugins.model('extra').layout}'" == layout.strip()
+        assert f"'{plugins.model('mine').layout}'" == layout.strip()
