@@ -27,7 +27,7 @@ QUICK = {
     "ZOO_PLUGINS_DIR": str(TESTS / "plugins"),
     "ZOO_PLUGINS": "trickster,sklearn",
 }
-SHORT, LONG = {"ZOO_LEASE_SECONDS": "0.5"}, {"ZOO_LEASE_SECONDS": "30"}
+SHORT, LONG = {"ZOO_LEASE_SECONDS": "0.4"}, {"ZOO_LEASE_SECONDS": "30"}
 """Of the worker that dies; of the one that comes after it, however busy the machine is."""
 Hire = Callable[..., "subprocess.Popen[bytes]"]
 
