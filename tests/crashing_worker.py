@@ -9,7 +9,8 @@ from typing import Any
 
 from zoo_workers.runners import Runner
 
-from zoo import artifacts, cli, jobs
+from zoo import artifacts, jobs
+from zoo.cli.main import main
 from zoo.jobs import moves
 
 EXIT_CODE = 137
@@ -43,4 +44,4 @@ POINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
 if __name__ == "__main__":
     dies_after(*POINTS[sys.argv[1]])
     sys.argv = ["zoo", "worker", "start", "--slots", "1"]
-    cli.main()
+    main()

@@ -1,0 +1,76 @@
+"""The Typer app: every noun adds its commands, then every plugin; and what an error prints."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import pluggy
+import typer
+
+from zoo import __version__, entrypoints, hookspecs
+from zoo.cli import data, jobs, machine, models, results, train
+from zoo.errors import UsageError, ZooError
+
+app = typer.Typer(
+    name="zoo",
+    help="Train, judge and compare many small models.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    pass
+
+
+for room in (train, jobs, results, models, data, machine):
+    room.add_to(app)
+
+
+def _add_plugins_commands() -> None:
+    """Let entry points of the group `zoo.commands` add theirs.
+
+    A group of its own: `zoo --help` would else wait for every model's params.
+    """
+    manager = pluggy.PluginManager("zoo")
+    manager.add_hookspecs(hookspecs)
+    for entry in entrypoints.of("zoo.commands"):
+        # A broken one must not take the terminal with it.
+        with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
+            manager.register(entry.load(), entry.name)
+    manager.hook.register_commands(app=app)
+
+
+def _refuse_half_letters() -> None:
+    """Bytes of the command line that are no text can neither be stored nor shown."""
+    for word in sys.argv[1:]:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"The word {word!a} is not text in UTF-8.") from None
+
+
+def main() -> None:
+    """Run the command line; an error is one sentence and what to do next, never a traceback."""
+    try:
+        _refuse_half_letters()
+        _add_plugins_commands()
+        app()
+    except ZooError as error:
+        from zoo.cli import output
+
+        output.error(error.message, error.hint)
+        sys.exit(error.exit_code)
