@@ -243,15 +243,18 @@ def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing(
     frozen = hire("--slots", "1")
     ref = submit(team, "-p", f"until={end}")
     reaches(team, ref, "running")
+    (runner,) = until(lambda: runners(frozen.pid))
     with team.database().write():  # not while the worker itself has SQLite's lock
         frozen.send_signal(signal.SIGSTOP)
     hire("--slots", "1")
     until(lambda: job(team, ref)["attempt"] == 2 and job(team, ref)["status"] == "running")
     frozen.send_signal(signal.SIGCONT)
-    until(lambda: not runners(frozen.pid))
+    runner.wait(60)
     end.touch()
-    found = reaches(team, ref, "succeeded")
-    assert [a["outcome"] for a in found["attempts"]] == ["lost", "succeeded"]
+    first, *later = reaches(team, ref, "succeeded")["attempts"]
+    assert first["outcome"] == "lost"
+    # On a busy machine the second worker's short lease may pass, too.
+    assert [a["outcome"] for a in later if a["outcome"] != "lost"] == ["succeeded"]
 
 
 def test_a_job_that_kills_its_worker_every_time_ends_as_lost(

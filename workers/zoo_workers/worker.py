@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import logging
@@ -20,7 +21,7 @@ from celery import Celery, signals
 import zoo
 from zoo import artifacts, jobs, queue
 from zoo.embedded import Place
-from zoo.errors import UsageError, ZooError
+from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores
 from zoo_workers.housekeeping import Housekeeper
@@ -62,7 +63,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     settings = _share_the_memory(settings, plan.slots)
     runners = Runners(jobs_per_runner=settings.jobs_per_runner, memory_mb=settings.runner_memory_mb)
     name = f"{socket.gethostname()}-{os.getpid()}"
-    supervisor = Supervisor(db, settings, runners, name, plan.pool)
+    supervisor = Supervisor(db, settings, runners, name, plan.pool, plan.slots)
     try:
         with runners.borrow("") as runner:
             answer = _ask(runner)
@@ -206,14 +207,10 @@ def _serve(
 def _add_task(app: Celery, supervisor: Supervisor) -> None:
     @app.task(name=queue.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
-        try:
-            # A slot goes on until it finds no job: Celery would give it a hint a second at best.
-            while supervisor.work() is not None:
-                pass
-            if supervisor.drain_by is not None:
+        supervisor.work_on()
+        if supervisor.drain_by is not None:
+            with contextlib.suppress(BrokerError):
                 queue.send(app, [Hint(job, supervisor.pool, model)])  # another worker's, then
-        except ZooError as error:  # database or broker are away; the job's hint is sent again
-            logger.warning("%s", error)
 
 
 def _announce(
