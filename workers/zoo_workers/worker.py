@@ -7,6 +7,7 @@ import dataclasses
 import fnmatch
 import logging
 import os
+import signal
 import socket
 import sys
 import uuid
@@ -160,21 +161,11 @@ def _serve(
     settings, db = supervisor.settings, supervisor.db
     app = queue.make_app(settings, patient=True)
     _add_task(app, supervisor)
-    worker = app.Worker(
-        pool="threads",
-        concurrency=plan.slots,
-        queues=[queue.queue_name(plan.pool, name) for name in supervisor.models],
-        hostname=f"{supervisor.name}@zoo",
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        loglevel="WARNING",
-        quiet=True,
-    )
+    worker = _celery_worker(app, supervisor, plan)
 
     def stop() -> None:
         # Celery's own warm shutdown, as after SIGTERM.
-        os.kill(os.getpid(), 15)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def on_stop(**_: Any) -> None:
         supervisor.drain(settings.drain_seconds)
@@ -187,12 +178,8 @@ def _serve(
     keeper.leaves_when_idle = place is not None
     _announce(db, supervisor, worker_id, plan, cards)
     keeper.start()
-    logger.info(
-        "worker %s is ready: %d slots, models %s",
-        supervisor.name,
-        plan.slots,
-        ", ".join(supervisor.models),
-    )
+    models = ", ".join(supervisor.models)
+    logger.info("worker %s is ready: %d slots, models %s", supervisor.name, plan.slots, models)
     try:
         worker.start()
     finally:
@@ -202,6 +189,20 @@ def _serve(
         keeper.end()
         jobs.sign(db, worker_id, busy=0, state="stopped")
         logger.info("worker %s has stopped", supervisor.name)
+
+
+def _celery_worker(app: Celery, supervisor: Supervisor, plan: Plan) -> Any:
+    return app.Worker(
+        pool="threads",
+        concurrency=plan.slots,
+        queues=[queue.queue_name(plan.pool, name) for name in supervisor.models],
+        hostname=f"{supervisor.name}@zoo",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
 
 
 def _add_task(app: Celery, supervisor: Supervisor) -> None:
