@@ -51,6 +51,7 @@ def team(tmp_path: Path) -> Iterator[Zoo]:
         )
         found.server = server  # type: ignore[attr-defined]
         found.port = server.port  # type: ignore[attr-defined]
+        found.database().close()
         yield found
 
 
