@@ -104,6 +104,11 @@ def runners(pid: int) -> list[psutil.Process]:
     return found
 
 
+def signs(zoo: Zoo, since: float) -> list[jobs.Worker]:
+    """The workers that have given a sign of life since then."""
+    return [w for w in jobs.workers(zoo.database(), beat=1) if w.beat_at > since]
+
+
 # --- a model's bad days ---
 
 
@@ -232,7 +237,7 @@ def test_a_job_whose_worker_is_killed_runs_again_on_another_and_the_runner_is_go
     reaches(team, ref, "running")
     (runner,) = runners(first.pid)
     first.kill()
-    runner.wait(5)
+    runner.wait(30)
     hire("--slots", "1", **PATIENT)
     end.touch()
     found = reaches(team, ref, "succeeded")
@@ -247,13 +252,13 @@ def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing(
     frozen = hire("--slots", "1")
     ref = submit(team, "-p", f"until={end}")
     reaches(team, ref, "running")
-    (runner,) = until(lambda: runners(frozen.pid))
     with team.database().write():  # not while the worker itself has SQLite's lock
         frozen.send_signal(signal.SIGSTOP)
     second = hire("--slots", "1", **PATIENT)
     until(lambda: job(team, ref)["worker"].endswith(f"-{second.pid}"))
     frozen.send_signal(signal.SIGCONT)
-    runner.wait(60)
+    woken = jobs.clock(team.database())
+    until(lambda: any(w.pid == frozen.pid and w.busy == 0 for w in signs(team, since=woken)))
     end.touch()
     *before, last = (a["outcome"] for a in reaches(team, ref, "succeeded")["attempts"])
     assert set(before) == {"lost"} and last == "succeeded"
@@ -541,7 +546,6 @@ def test_doctor_names_a_runner_that_has_outlived_its_worker(zoo: Zoo, tmp_path: 
 def test_a_job_whose_artifact_cannot_be_stored_is_tried_again(
     team: Zoo, hire: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    team.home.mkdir(parents=True)
     (team.home / "artifacts").write_text("in the way")
     hire("--slots", "1", ZOO_BACKOFF_SECONDS="1")
     ref = submit(team)
