@@ -399,11 +399,6 @@ CLAIM_MUTANTS = {
     "sets no lease": ("lease_until = now() + :lease, ", "", claimed_twice),
     "sets no owner": ("owner = :owner, ", "", claimed_twice),
     "counts no attempt": ("attempt = attempt + 1, ", "", claimed_after_a_loss),
-    "takes running rows": (
-        "status = 'queued'",
-        "status IN ('queued', 'running')",
-        claimed_twice,
-    ),
     "knows no urgency": ("priority DESC, ", "", claimed_by_urgency),
 }
 
@@ -417,6 +412,19 @@ def test_a_claim_without_one_of_its_words_is_noticed(
     scope = dict(vars(moves))
     exec(CLAIM.replace(old, new), scope)
     monkeypatch.setattr(jobs, "claim", scope["claim"])
+    with pytest.raises((AssertionError, RowRefused)):
+        tell(story)
+
+
+GUARD_MUTANTS = {"queued": ("status IN ('queued', 'running')", claimed_twice)}
+
+
+@pytest.mark.parametrize("name", GUARD_MUTANTS)
+def test_a_claim_without_one_of_its_guards_is_noticed(
+    name: str, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind, tell = GUARD_MUTANTS[name]
+    monkeypatch.setitem(moves.CLAIMABLE, name, blind)
     with pytest.raises((AssertionError, RowRefused)):
         tell(story)
 

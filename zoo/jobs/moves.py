@@ -66,6 +66,21 @@ HELD = {
 CANCELLED = "cancel_requested = 1"
 EXPIRED = "lease_until < now()"
 
+CLAIMABLE = {
+    "queued": "status = 'queued'",
+    "held by nobody": "held = 0",
+    "waits for no job": "blockers = 0",
+    "has its group's turn": "parked = 0",
+    "of this pool": "pool = :pool",
+    "the pool is open": "NOT EXISTS (SELECT 1 FROM pool WHERE name = :pool AND paused_at > 0)",
+    "due": "not_before <= now()",
+    "its spec is known": "spec_version <= :spec_version",
+    "wanted": "cancel_requested = 0",
+    "has attempts left": "attempt < max_attempts",
+}
+"""What a job must be so that a worker may take it, whatever its model and dataset. The first four
+stand word for word in the index `job_claim`: what waits for something else is not in it."""
+
 
 def claim(
     db: Database,
@@ -87,12 +102,10 @@ def claim(
     take = f"""
         UPDATE job SET status = 'running', attempt = attempt + 1, owner = :owner, worker = :worker,
             lease_until = now() + :lease, started_at = now(), fit_started_at = NULL, progress = NULL
-        WHERE status = 'queued' AND seq = (
+        WHERE {CLAIMABLE["queued"]} AND seq = (
             SELECT seq FROM job
-            WHERE status = 'queued' AND pool = :pool AND {has_model}
+            WHERE {" AND ".join(CLAIMABLE.values())} AND {has_model}
                 AND ({has_dataset} OR dataset LIKE '%:%')
-                AND not_before <= now() AND spec_version <= :spec_version
-                AND cancel_requested = 0 AND attempt < max_attempts
             ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING *"""
     owner = uuid.uuid4().hex

@@ -17,6 +17,9 @@ COLUMNS = (
 """What is known of a job when it is added."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
 
+MAY_RUN = "status = 'queued' AND held = 0 AND blockers = 0 AND parked = 0"
+"""Word for word as in the index `job_hint`: what waits for something else needs no hint."""
+
 
 @dataclass(frozen=True)
 class Hint:
@@ -119,9 +122,10 @@ def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
     Those that have waited longest for one come first: else the head of a long queue that nobody
     serves would take every hint, and a job behind it that somebody could run would get none.
     """
-    due = """
+    due = f"""
         SELECT seq FROM job
-        WHERE status = 'queued' AND not_before <= now() AND dispatched_at < now() - :after
+        WHERE {MAY_RUN} AND not_before <= now() AND dispatched_at < now() - :after
+            AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
         ORDER BY dispatched_at, priority DESC, seq LIMIT :limit FOR UPDATE SKIP LOCKED"""
     mark = f"""
         UPDATE job SET dispatched_at = now() WHERE status = 'queued' AND seq IN ({due})
