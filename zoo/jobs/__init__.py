@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
+    from zoo.jobs.gates import hold as hold
+    from zoo.jobs.gates import pause as pause
+    from zoo.jobs.gates import resume as resume
+    from zoo.jobs.gates import set_priority as set_priority
+    from zoo.jobs.gates import unhold as unhold
     from zoo.jobs.moves import Claim as Claim
     from zoo.jobs.moves import News as News
     from zoo.jobs.moves import Outcome as Outcome
@@ -49,11 +54,14 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import Hint as Hint
     from zoo.jobs.submission import add as add
     from zoo.jobs.submission import cancel as cancel
+    from zoo.jobs.submission import extend as extend
+    from zoo.jobs.submission import freed as freed
     from zoo.jobs.submission import retry as retry
     from zoo.jobs.submission import stale as stale
 
 _ROOMS = {
     "database": ("Database", "RowRefused"),
+    "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "moves": (
         *("Claim", "News", "Outcome"),
         *("abandon", "beat", "claim", "finish", "reap", "release"),
@@ -66,7 +74,7 @@ _ROOMS = {
     "records": ("Group", "Job", "Waiting", "Worker"),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
     "statuses": ("MOVES", "STATUSES", "TERMINAL"),
-    "submission": ("Hint", "add", "cancel", "retry", "stale"),
+    "submission": ("Hint", "add", "cancel", "extend", "freed", "retry", "stale"),
 }
 # Loaded on first use, so that a command which only looks does not wait for what writes.
 _PLACES = {name: f"zoo.jobs.{room}" for room, names in _ROOMS.items() for name in names}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from zoo.errors import UsageError
 from zoo.jobs.database import Database, among
 from zoo.jobs.records import Group, Job, Waiting, to_job
+from zoo.jobs.statuses import MAY_RUN
 
 
 class Chunk(NamedTuple):
@@ -80,7 +81,8 @@ def get_group(db: Database, group_id: str) -> Group:
     # A retry takes the place of the job that it repeats.
     repeated = {each.retry_of for each in found}
     kept = [job for job in found if job.id not in repeated]
-    return Group(row["id"], row["kind"], row["created_at"], kept)
+    about = json.loads(row["about"])
+    return Group(row["id"], row["kind"], row["created_at"], kept, about, row["max_parallel"])
 
 
 def listing(
@@ -130,12 +132,13 @@ def counts(db: Database) -> dict[str, int]:
 
 
 def waiting(db: Database) -> list[Waiting]:
-    """The queued jobs that are due, by pool and model."""
+    """The queued jobs that are due and wait for nothing but a worker, by pool and model."""
     # Since a job was submitted, or put back and its back-off is over.
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     query = f"""
         SELECT pool, model, count(*) AS jobs, now() - min({since}) AS seconds FROM job
-        WHERE status = 'queued' AND not_before <= now()
+        WHERE {MAY_RUN} AND not_before <= now()
+            AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
         GROUP BY pool, model ORDER BY pool, model"""
     with db.read() as rows:
         return [Waiting(**row) for row in rows.all(query)]

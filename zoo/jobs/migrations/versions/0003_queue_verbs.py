@@ -1,5 +1,7 @@
 """Jobs wait for one another, are held, take turns in their group; pools pause; groups say why."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -53,6 +55,6 @@ def downgrade() -> None:
         op.drop_column("job", name)
 
 
-def _create_partial_index(name: str, columns: list[object], where: str) -> None:
+def _create_partial_index(name: str, columns: list[Any], where: str) -> None:
     condition = sa.text(where)
     op.create_index(name, "job", columns, sqlite_where=condition, postgresql_where=condition)
