@@ -38,10 +38,13 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import get_group as get_group
     from zoo.jobs.reads import listing as listing
     from zoo.jobs.reads import log_after as log_after
+    from zoo.jobs.reads import needs as needs
+    from zoo.jobs.reads import pools as pools
     from zoo.jobs.reads import steps as steps
     from zoo.jobs.reads import waiting as waiting
     from zoo.jobs.records import Group as Group
     from zoo.jobs.records import Job as Job
+    from zoo.jobs.records import Pool as Pool
     from zoo.jobs.records import Waiting as Waiting
     from zoo.jobs.records import Worker as Worker
     from zoo.jobs.schema import SCHEMA as SCHEMA
@@ -69,9 +72,9 @@ _ROOMS = {
     "presence": ("announce", "drain", "sign", "workers"),
     "reads": (
         *("attempts", "clock", "counts", "find", "get", "get_group", "listing", "log_after"),
-        *("steps", "waiting"),
+        *("needs", "pools", "steps", "waiting"),
     ),
-    "records": ("Group", "Job", "Waiting", "Worker"),
+    "records": ("Group", "Job", "Pool", "Waiting", "Worker"),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
     "statuses": ("MOVES", "STATUSES", "TERMINAL"),
     "submission": ("Hint", "add", "cancel", "extend", "freed", "retry", "stale"),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
 from zoo.jobs.database import Database, among
-from zoo.jobs.records import Group, Job, Waiting, to_job
+from zoo.jobs.records import Group, Job, Pool, Waiting, to_job
 from zoo.jobs.statuses import MAY_RUN
 
 
@@ -142,6 +142,31 @@ def waiting(db: Database) -> list[Waiting]:
         GROUP BY pool, model ORDER BY pool, model"""
     with db.read() as rows:
         return [Waiting(**row) for row in rows.all(query)]
+
+
+def pools(db: Database) -> list[Pool]:
+    """Every pool that has unfinished jobs or was ever paused, by name."""
+    query = """
+        SELECT pool AS name, status, count(*) AS n FROM job
+        WHERE status IN ('queued', 'running') GROUP BY pool, status"""
+    with db.read() as rows:
+        paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
+        found = {(row["name"], row["status"]): row["n"] for row in rows.all(query)}
+    return [
+        Pool(
+            name, paused.get(name), found.get((name, "queued"), 0), found.get((name, "running"), 0)
+        )
+        for name in sorted(paused.keys() | {name for name, _ in found})
+    ]
+
+
+def needs(db: Database, job_id: str) -> list[Job]:
+    """The jobs that a job was submitted to wait for and that have not ended."""
+    query = """
+        SELECT job.* FROM dependency JOIN job ON job.id = needs_id
+        WHERE job_id = :id AND finished_at IS NULL ORDER BY seq"""
+    with db.read() as rows:
+        return [to_job(row) for row in rows.all(query, {"id": job_id})]
 
 
 def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:

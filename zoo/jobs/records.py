@@ -196,6 +196,17 @@ class Waiting:
     """How long the first of them has been waiting."""
 
 
+@dataclass(frozen=True)
+class Pool:
+    """A named set of workers that jobs ask for, or that somebody has paused."""
+
+    name: str
+    paused_at: float | None
+    """Since when none of its jobs is claimed; None while they are."""
+    queued: int
+    running: int
+
+
 def to_job(row: Mapping[str, Any]) -> Job:
     """Read a row of the job table."""
     flags: dict[str, Any] = {name: bool(row[name]) for name in _FLAGS}
