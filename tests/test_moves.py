@@ -112,7 +112,9 @@ class Promises(RuleBasedStateMachine):
         for each in new:  # what has ended is not waited for again
             old = self.needs.get(job_id, {})
             retried = {j["retry_of"]: i for i, j in self.before.items() if j["retry_of"]}
-            still = {name if self.is_open(name) else retried.get(name): a for name, a in old.items()}
+            still = {
+                name if self.is_open(name) else retried.get(name): a for name, a in old.items()
+            }
             self.needs[each] = {name: a for name, a in still.items() if name and self.is_open(name)}
         return multiple(*new)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections import Counter
@@ -139,6 +140,9 @@ def submit(
     specs: Sequence[JobSpec],
     *,
     group_kind: str | None = None,
+    about: Mapping[str, Any] | None = None,
+    max_parallel: int | None = None,
+    after: Mapping[str, bool] | None = None,
     pool: str = "default",
     priority: int = 0,
     tags: Sequence[str] = (),
@@ -154,13 +158,18 @@ def submit(
         db,
         specs,
         group_kind=group_kind,
+        about=about,
+        max_parallel=max_parallel,
+        after=after,
         pool=pool,
         priority=priority,
         tags=tags,
         max_attempts=settings.max_attempts,
     )
     done = Submitted(ids, group, worker=renewed)
-    hints = [Hint(job, pool, spec.model) for job, spec in zip(ids, specs, strict=True)]
+    # The others of the group get theirs when it is their turn.
+    first = ids[:max_parallel]
+    hints = [Hint(job, pool, spec.model) for job, spec in zip(first, specs, strict=False)]
     _wake(db, app, settings, hints, done)
     return done
 
@@ -245,6 +254,27 @@ def _who_runs(db: Database, settings: Settings, hint: Hint) -> str:
     if not any(card["name"] == hint.model for w in workers for card in w.models):
         return f"No worker online has the model '{hint.model}': it waits for one."
     return ""
+
+
+def wake(db: Database, settings: Settings) -> str:
+    """See that jobs which have just come to be claimable find a worker; gives what to know."""
+    from zoo import queue
+
+    done = Submitted([], None)
+    hints = jobs.freed(db)
+    if hints:
+        _wake(db, queue.make_app(settings, patient=False), settings, hints, done)
+    return done.note
+
+
+def wake_freed(db: Database, app: App) -> None:
+    """Send hints for jobs that have just come to be claimable; without a broker they wait."""
+    from zoo import queue
+
+    hints = jobs.freed(db)
+    if hints:
+        with contextlib.suppress(BrokerError):
+            queue.send(app, hints, unless=ENOUGH_HINTS)
 
 
 def reap_and_resend(db: Database, app: App, settings: Settings) -> list[tuple[str, str]]:

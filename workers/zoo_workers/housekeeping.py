@@ -97,4 +97,4 @@ class Housekeeper(threading.Thread):
         return embedded.leave(self.settings, self._is_needed, with_broker=not others)
 
     def _is_needed(self) -> bool:
-        return "queued" in jobs.counts(self.db) or self.supervisor.busy > 0
+        return jobs.has_work(self.db) or self.supervisor.busy > 0

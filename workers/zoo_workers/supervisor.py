@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from zoo import jobs
 from zoo.errors import ZooError
@@ -67,7 +68,7 @@ class Supervisor:
         try:
             # Celery would give a slot a hint a second at best.
             while self.work() is not None:
-                pass
+                self.after_job()
         except ZooError as error:  # database or broker are away; the job's hint is sent again
             logger.warning("%s", error)
         finally:

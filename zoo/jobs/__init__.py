@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import find as find
     from zoo.jobs.reads import get as get
     from zoo.jobs.reads import get_group as get_group
+    from zoo.jobs.reads import has_work as has_work
     from zoo.jobs.reads import listing as listing
     from zoo.jobs.reads import log_after as log_after
     from zoo.jobs.reads import needs as needs
@@ -72,7 +73,7 @@ _ROOMS = {
     "presence": ("announce", "drain", "sign", "workers"),
     "reads": (
         *("attempts", "clock", "counts", "find", "get", "get_group", "listing", "log_after"),
-        *("needs", "pools", "steps", "waiting"),
+        *("has_work", "needs", "pools", "steps", "waiting"),
     ),
     "records": ("Group", "Job", "Pool", "Waiting", "Worker"),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),

@@ -144,6 +144,15 @@ def waiting(db: Database) -> list[Waiting]:
         return [Waiting(**row) for row in rows.all(query)]
 
 
+def has_work(db: Database) -> bool:
+    """Whether a job is queued that a worker may take, now or after its back-off."""
+    query = f"""
+        SELECT 1 AS yes FROM job
+        WHERE {MAY_RUN} AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0) LIMIT 1"""
+    with db.read() as rows:
+        return rows.one(query) is not None
+
+
 def pools(db: Database) -> list[Pool]:
     """Every pool that has unfinished jobs or was ever paused, by name."""
     query = """
