@@ -207,7 +207,7 @@ def _wake(
         if settings.is_embedded:
             done.worker = embedded.ensure(settings) or done.worker
         reap_and_resend(db, app, settings)
-        if not settings.is_embedded:
+        if not settings.is_embedded and hints:
             done.note = _who_runs(db, settings, hints[0])
     except BrokerError as error:
         done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."
@@ -256,15 +256,18 @@ def _who_runs(db: Database, settings: Settings, hint: Hint) -> str:
     return ""
 
 
-def wake(db: Database, settings: Settings) -> str:
-    """See that jobs which have just come to be claimable find a worker; gives what to know."""
+def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted:
+    """See that jobs which have just come to be claimable find a worker.
+
+    On a machine that brings its own worker it is started, if need be, also `anyway`.
+    """
     from zoo import queue
 
     done = Submitted([], None)
     hints = jobs.freed(db)
-    if hints:
+    if hints or anyway:
         _wake(db, queue.make_app(settings, patient=False), settings, hints, done)
-    return done.note
+    return done
 
 
 def wake_freed(db: Database, app: App) -> None:

@@ -78,7 +78,7 @@ def _wake(db: Database) -> None:
     from zoo import settings, submit
     from zoo.cli import output
 
-    note = submit.wake(db, settings.load())
+    note = submit.wake(db, settings.load()).note
     if note:
         output.note(note)
 

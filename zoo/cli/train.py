@@ -151,7 +151,7 @@ def _submit(specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool) -> 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     if chosen.is_embedded:
-        _fetch(specs[0].dataset)
+        fetch(specs[0].dataset)
     done = submit.submit(db, chosen, specs, **asked.options(db))
     if done.note:
         output.note(done.note)
@@ -161,7 +161,7 @@ def _submit(specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool) -> 
         _attached(db, chosen, done, as_json)
 
 
-def _fetch(dataset: str) -> None:
+def fetch(dataset: str) -> None:
     """Have the data here before the job is there: a download shows its progress, or its failure."""
     from zoo import datasets
 

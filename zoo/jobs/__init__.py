@@ -10,6 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.jobs.bulk import group_size as group_size
+    from zoo.jobs.bulk import several as several
+    from zoo.jobs.bulk import statuses_of as statuses_of
+    from zoo.jobs.bulk import usual_seconds as usual_seconds
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
     from zoo.jobs.gates import hold as hold
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import stale as stale
 
 _ROOMS = {
+    "bulk": ("group_size", "several", "statuses_of", "usual_seconds"),
     "database": ("Database", "RowRefused"),
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "moves": (
