@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zoo import jobs, plugins, samplers, submit, trials
-from zoo.errors import BrokerError, UsageError, ZooError
+from zoo.errors import BrokerError, UsageError, ZooError, unknown
 from zoo.jobs import Database, Group, Hint
 from zoo.model import Params
 from zoo.settings import Settings, cores
@@ -55,7 +55,13 @@ class Recipe:
         ]
 
     def settle(self, space: Space) -> Space:
-        """The space with every value as the model understands it: 1 is 1.0 for a real number."""
+        """The space with every value as the model understands it: 1 is 1.0 for a real number.
+
+        Raises UsageError for a param that the model does not have.
+        """
+        for name in [*space.fixed, *space.varied]:
+            if name not in self.defaults:
+                raise unknown("param", name, self.defaults)
         varied = {
             name: [self._meant(name, value) for value in values]
             if isinstance(values, list)

@@ -72,6 +72,12 @@ def best_first(found: Sequence[Trial]) -> list[Trial]:
     return sorted(found, key=lambda trial: -trial.accuracy["mean"] if trial.accuracy else 1.0)
 
 
+def results(group: Group) -> list[Job | Group]:
+    """What each trial of a sweep counts as, once it has succeeded: a job, or a group of its own."""
+    done = [trial.group for trial in of(group) if trial.accuracy]
+    return [each.jobs[0] if len(each.jobs) == 1 else each for each in done]
+
+
 def varying(group: Group) -> list[str]:
     """The names of the params in which the trials differ."""
     named = list(group.about.get("space", {}))

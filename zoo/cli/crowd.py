@@ -122,7 +122,7 @@ class _Screen:
     def _news(self, counts: Mapping[str, int]) -> list[str]:
         others = ("running", "failed", "timed_out", "lost", "cancelled")
         found = [f"{counts[status]} {status}" for status in others if counts.get(status)]
-        return found if self.best is None else [*found, f"best {self.best:.4f}"]
+        return found if self.best is None else [*found, f"best job {self.best:.4f}"]
 
     def _left(self, ended: int, total: int) -> str:
         """How long the others will take, if they end as fast as those since this was opened."""
