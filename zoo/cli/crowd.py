@@ -45,9 +45,9 @@ def follow(
     known = list(ids)
     with _Screen(db) as screen:
         while True:
-            start = time.monotonic()
             added = step() if step else ()
             known += added
+            start = time.monotonic()
             statuses = jobs.statuses_of(db, known)
             screen.show(statuses, max(total or 0, len(known)))
             if not added and all(status in TERMINAL for status in statuses.values()):
