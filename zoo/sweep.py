@@ -256,12 +256,19 @@ class Driver:
     def _next(self, known: Sequence[trials.Trial]) -> list[JobSpec] | None:
         names = [*self.space.fixed, *self.space.varied]
         tried = [({name: t.params[name] for name in names}, t.result) for t in known]
-        params = samplers.promising(self.space, tried, self.wanted.training["seed"])
-        specs = self.recipe.specs(params) if params else None
-        # The same to the model, though not to the sampler: asked again it would say it again.
-        if specs and canonical(specs[0].params) in {canonical(t.params) for t in known}:
-            return None
-        return specs
+        for _ in range(samplers.TRIES):
+            params = samplers.promising(self.space, tried, self.wanted.training["seed"])
+            if params is None:
+                return None
+            try:
+                specs = self.recipe.specs(params)
+            except UsageError:  # the model takes each of them, but not together
+                tried.append((params, "failed"))
+                continue
+            # The same to the model, though not to the sampler, which would say it for ever.
+            seen = {canonical(trial.params) for trial in known}
+            return None if canonical(specs[0].params) in seen else specs
+        return None
 
     def _how(self) -> dict[str, Any]:
         return self.queued | {"max_attempts": self.settings.max_attempts}

@@ -141,4 +141,5 @@ def write(file: Path, found: Sequence[dict[str, Any]]) -> None:
 
 def _cell(value: Any) -> str:
     """The value as `read` takes it: a text as it is, unless it would be read as something else."""
-    return value if isinstance(value, str) and _value(value) == value else json.dumps(value)
+    is_plain = isinstance(value, str) and value.strip() != "" and _value(value) == value
+    return str(value) if is_plain else json.dumps(value)
