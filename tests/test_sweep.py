@@ -332,7 +332,6 @@ def attempts(zoo: Zoo, ref: str) -> dict[str, int]:
 def test_a_sweep_whose_worker_and_command_are_killed_repeats_nothing_that_has_finished(
     zoo: Zoo,
 ) -> None:
-    zoo.run("up")
     args = ("-p", "max_iter=4,5", "-p", "alpha=1e-5,1e-4,1e-3,1e-2", "--seeds", "2")
     command = zoo.start("sweep", "logistic", *args, *DIGITS)
     db = zoo.database()
