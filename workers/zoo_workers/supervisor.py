@@ -33,6 +33,8 @@ class Supervisor:
         self.datasets: list[str] = []
         self.drain_by: float | None = None
         """Set once the worker is to end: running jobs are given back at that time."""
+        self.after_job: Callable[[], None] = lambda: None
+        """What a slot does between two jobs: wake others for those that have waited for it."""
         self.last_job = time.monotonic()
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
