@@ -307,6 +307,27 @@ def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
     assert jobs.extend(db, ref, [], known=5) is None
 
 
+def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
+    db: Database, chosen: settings.Settings
+) -> None:
+    ref = begin(db, sweep.plan(wanted(), space.read(["alpha=0.1,0.2,0.3,0.4"])), most=1)
+    run_one(db)
+    for job in group_of(db, ref).jobs[1:3]:
+        jobs.cancel(db, job.id)
+    before = {job.id for job in group_of(db, ref).jobs if job.status == "succeeded"}
+    done = sweep.resume(db, chosen, group_of(db, ref))
+    assert "broker" in done.note and done.ref == ref
+    while run_one(db):
+        pass
+    found = group_of(db, ref).jobs
+    assert [job.status for job in found] == ["succeeded"] * 4 and set(done.ids) == {
+        job.id for job in found
+    }
+    assert before < {job.id for job in found}
+    with pytest.raises(UsageError, match="no sweep"):
+        sweep.resume(db, chosen, Group("0" * 32, "cv", 0.0))
+
+
 def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
     db: Database,
 ) -> None:

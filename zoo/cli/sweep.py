@@ -229,7 +229,7 @@ def _go_on(db: Database, chosen: Settings, done: Submitted, detach: bool, as_jso
         output.note(f"\nDetached; what was submitted of {ref[:8]} goes on.")
         output.note(f"  zoo sweep --resume {ref[:8]}   comes back, and goes on with what is left")
         output.note(f"  zoo show {ref[:8]}             its trials so far")
-        output.note(f"  zoo cancel {ref[:8]}           end it")
+        output.note(f"  zoo cancel {ref[:8]}           ends it")
         raise typer.Exit(130) from None
     group = jobs.get_group(db, ref)
     if as_json:
@@ -250,7 +250,7 @@ def _detached(db: Database, ref: str, as_json: bool) -> None:
     output.out.print(ref)
     output.note(f"  zoo wait {ref[:8]}     until it has ended, with its progress")
     output.note(f"  zoo show {ref[:8]}     its trials so far, the best first")
-    output.note(f"  zoo cancel {ref[:8]}   end it")
+    output.note(f"  zoo cancel {ref[:8]}   ends it")
 
 
 def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
