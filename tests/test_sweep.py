@@ -16,7 +16,7 @@ from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 from support import Zoo, until
 
-from zoo import jobs, leaderboard, samplers, settings, space, sweep, trials
+from zoo import jobs, leaderboard, plans, samplers, settings, space, sweep, trials
 from zoo.errors import UsageError
 from zoo.jobs import Database, Group, Outcome
 from zoo.space import Space, Span
@@ -152,12 +152,12 @@ def db(tmp_path: Path) -> Database:
     return jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
 
 
-def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) -> sweep.Wanted:
-    return sweep.Wanted("logistic", "digits", sampler, trials, {"seed": 42} | training)
+def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) -> plans.Wanted:
+    return plans.Wanted("logistic", "digits", sampler, trials, {"seed": 42} | training)
 
 
 def test_a_plan_has_a_job_for_each_trial_and_seed() -> None:
-    found = sweep.plan(wanted(seeds=3), space.read(["alpha=2,1", "max_iter=1..2", "tol=null"]))
+    found = plans.make(wanted(seeds=3), space.read(["alpha=2,1", "max_iter=1..2", "tol=null"]))
     assert (found.total, found.jobs, len(found.specs)) == (4, 12, 12)
     assert [spec.seed for spec in found.specs[:3]] == [42, 43, 44]
     assert found.specs[-1].changed == ["alpha", "max_iter", "tol"]
@@ -181,7 +181,7 @@ def test_a_plan_that_cannot_be_is_refused(
     texts: list[str], sampler: str, trials: int | None, why: str
 ) -> None:
     with pytest.raises(UsageError, match=why):
-        sweep.plan(wanted(sampler, trials), space.read(texts))
+        plans.make(wanted(sampler, trials), space.read(texts))
 
 
 # --- trials in a file ---
@@ -217,27 +217,27 @@ def test_a_file_of_trials_is_refused_with_its_line(tmp_path: Path, text: str, wh
     file = tmp_path / "trials.csv"
     file.write_text(text)
     with pytest.raises(UsageError, match=why):
-        sweep.plan(wanted(), space.read([f"@{file}"]))
+        plans.make(wanted(), space.read([f"@{file}"]))
 
 
 def test_a_file_of_trials_is_a_plan_with_the_fixed_params_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "trials.csv"
     file.write_text("\ufeffalpha,penalty\r\n0.1,l1\r\n,\r\n0.1,\r\n")
-    found = sweep.plan(wanted(), space.read([f"@{file}", "max_iter=3"]))
+    found = plans.make(wanted(), space.read([f"@{file}", "max_iter=3"]))
     assert [spec.changed for spec in found.specs] == [
         ["penalty", "alpha", "max_iter"],
         ["alpha", "max_iter"],
     ]
     with pytest.raises(UsageError, match="max_iter cannot vary"):
-        sweep.plan(wanted(), space.read([f"@{file}", "max_iter=3,4"]))
+        plans.make(wanted(), space.read([f"@{file}", "max_iter=3,4"]))
     with pytest.raises(UsageError, match="alpha is in"):
-        sweep.plan(wanted(), space.read([f"@{file}", "alpha=3"]))
+        plans.make(wanted(), space.read([f"@{file}", "alpha=3"]))
 
 
 # --- a sweep that asks as it goes ---
 
 
-def begin(db: Database, found: sweep.Plan, most: int | None = None) -> str:
+def begin(db: Database, found: plans.Plan, most: int | None = None) -> str:
     about = found.about | {"queued": {"pool": "default", "priority": 0, "tags": []}}
     specs = found.specs
     return str(jobs.add(db, specs, group_kind="sweep", about=about, max_parallel=most)[1])
@@ -281,7 +281,7 @@ def asked(db: Database, ref: str) -> list[Any]:
 def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
     db: Database, chosen: settings.Settings
 ) -> None:
-    plan = sweep.plan(wanted("tpe", 14), space.read(["alpha=0.0..1"]))
+    plan = plans.make(wanted("tpe", 14), space.read(["alpha=0.0..1"]))
     whole = begin(db, plan)
     drive(db, chosen, whole)
     killed = begin(db, plan)
@@ -296,7 +296,7 @@ def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
 def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
     db: Database, chosen: settings.Settings
 ) -> None:
-    ref = begin(db, sweep.plan(wanted("tpe", 6, seeds=2), space.read(["alpha=0.0..1"])))
+    ref = begin(db, plans.make(wanted("tpe", 6, seeds=2), space.read(["alpha=0.0..1"])))
     drivers = [sweep.driver_of(db, chosen, group_of(db, ref)) for _ in range(2)]
     while not all(driver and driver.is_done for driver in drivers):
         for driver in drivers:
@@ -310,7 +310,7 @@ def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
 def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
     db: Database, chosen: settings.Settings
 ) -> None:
-    ref = begin(db, sweep.plan(wanted(), space.read(["alpha=0.1,0.2,0.3,0.4"])), most=1)
+    ref = begin(db, plans.make(wanted(), space.read(["alpha=0.1,0.2,0.3,0.4"])), most=1)
     run_one(db)
     for job in group_of(db, ref).jobs[1:3]:
         jobs.cancel(db, job.id)
@@ -331,7 +331,7 @@ def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
 def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
     db: Database,
 ) -> None:
-    ref = begin(db, sweep.plan(wanted(seeds=2), space.read(["alpha=0.1,0.3,0.9"])))
+    ref = begin(db, plans.make(wanted(seeds=2), space.read(["alpha=0.1,0.3,0.9"])))
     for _ in range(5):
         run_one(db)
     ranked = trials.best_first(trials.of(group_of(db, ref)))

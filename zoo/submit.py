@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
 import time
 from collections import Counter
@@ -268,16 +267,6 @@ def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted
     if hints or anyway:
         _wake(db, queue.make_app(settings, patient=False), settings, hints, done)
     return done
-
-
-def wake_freed(db: Database, app: App) -> None:
-    """Send hints for jobs that have just come to be claimable; without a broker they wait."""
-    from zoo import queue
-
-    hints = jobs.freed(db)
-    if hints:
-        with contextlib.suppress(BrokerError):
-            queue.send(app, hints, unless=ENOUGH_HINTS)
 
 
 def reap_and_resend(db: Database, app: App, settings: Settings) -> list[tuple[str, str]]:

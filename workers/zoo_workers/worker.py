@@ -26,8 +26,7 @@ from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores
-from zoo.submit import wake_freed
-from zoo_workers.housekeeping import Housekeeper
+from zoo_workers.housekeeping import Housekeeper, wake_freed
 from zoo_workers.runners import Runner, RunnerDied, Runners
 from zoo_workers.supervisor import Supervisor
 

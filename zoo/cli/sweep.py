@@ -22,9 +22,10 @@ from zoo.cli.train import (
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group
+    from zoo.plans import Plan, Wanted
     from zoo.settings import Settings
     from zoo.submit import Submitted
-    from zoo.sweep import Estimate, Plan, Wanted
+    from zoo.sweep import Estimate
 
 
 def add_to(app: typer.Typer) -> None:
@@ -76,7 +77,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Train a model with many params, and rank the trials by their accuracy."""
-    from zoo.sweep import Wanted
+    from zoo.plans import Wanted
 
     if resume is not None:
         _refuse_more(model, param, dry_run)
@@ -118,7 +119,7 @@ def _named(model: str | None) -> str:
 
 
 def _plan(wanted: Wanted, texts: list[str], detach: bool, waits: bool) -> Plan:
-    from zoo import space, sweep
+    from zoo import plans, space
     from zoo.errors import UsageError, unknown
     from zoo.samplers import SAMPLERS
 
@@ -129,7 +130,7 @@ def _plan(wanted: Wanted, texts: list[str], detach: bool, waits: bool) -> Plan:
             "The tpe sampler picks each trial once others have ended, from this command.",
             "Leave out -d and --after, or take --sampler random.",
         )
-    return sweep.plan(wanted, space.read(texts))
+    return plans.make(wanted, space.read(texts))
 
 
 def _save(file: Path, plan: Plan) -> None:

@@ -15,6 +15,20 @@ from zoo.errors import UsageError
 from zoo.jobs.database import Database, Row, Transaction, among
 from zoo.jobs.statuses import MAY_RUN
 
+CLAIMABLE = {
+    "queued": "status = 'queued'",
+    "held by nobody": "held = 0",
+    "waits for no job": "blockers = 0",
+    "has its group's turn": "parked = 0",
+    "of this pool": "pool = :pool",
+    "the pool is open": "NOT EXISTS (SELECT 1 FROM pool WHERE name = :pool AND paused_at > 0)",
+    "due": "not_before <= now()",
+    "its spec is known": "spec_version <= :spec_version",
+    "wanted": "cancel_requested = 0",
+    "has attempts left": "attempt < max_attempts",
+}
+"""What a job must be so that a worker may take it, whatever its model and dataset. The first four
+stand word for word in the index `job_claim`: what waits for something else is not in it."""
 IN_GROUP = "status IN ('queued', 'running') AND group_id = :group AND held = 0 AND blockers = 0"
 IN_LINE = """parked = CASE WHEN EXISTS (
     SELECT 1 FROM job_group WHERE job_group.id = group_id AND max_parallel > 0) THEN 1 ELSE 0 END"""

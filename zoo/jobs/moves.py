@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.jobs.database import Database, Row, Transaction, among
-from zoo.jobs.gates import after_ends
+from zoo.jobs.gates import CLAIMABLE, after_ends
 from zoo.jobs.records import Job, to_job
 from zoo.spec import SPEC_VERSION, canonical
 
@@ -66,21 +66,6 @@ HELD = {
 """The fence: what every word about an attempt must match, or it is not heard."""
 CANCELLED = "cancel_requested = 1"
 EXPIRED = "lease_until < now()"
-
-CLAIMABLE = {
-    "queued": "status = 'queued'",
-    "held by nobody": "held = 0",
-    "waits for no job": "blockers = 0",
-    "has its group's turn": "parked = 0",
-    "of this pool": "pool = :pool",
-    "the pool is open": "NOT EXISTS (SELECT 1 FROM pool WHERE name = :pool AND paused_at > 0)",
-    "due": "not_before <= now()",
-    "its spec is known": "spec_version <= :spec_version",
-    "wanted": "cancel_requested = 0",
-    "has attempts left": "attempt < max_attempts",
-}
-"""What a job must be so that a worker may take it, whatever its model and dataset. The first four
-stand word for word in the index `job_claim`: what waits for something else is not in it."""
 
 
 def claim(
