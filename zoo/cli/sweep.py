@@ -256,7 +256,7 @@ def _detached(db: Database, ref: str, as_json: bool) -> None:
 
 def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
     from zoo import jobs, sweep
-    from zoo.cli import crowd
+    from zoo.cli import crowd, output
 
     driver = sweep.driver_of(db, chosen, jobs.get_group(db, ref))
     if driver is None:
@@ -264,6 +264,8 @@ def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
         return
     total = driver.total * driver.wanted.parts
     crowd.follow(db, chosen, done.ids, done.worker, step=driver.step, total=total)
+    if driver.total * driver.wanted.parts < total:
+        output.note(f"There is nothing else to try: {driver.total} trials are all.")
 
 
 def sweep_json(group: Group) -> dict[str, Any]:
