@@ -8,8 +8,8 @@ import sys
 import pluggy
 import typer
 
-from zoo import __version__, entrypoints, hookspecs
-from zoo.cli import data, jobs, machine, models, queue, results, sweep, train
+from zoo import __version__, entrypoints, guard, hookspecs
+from zoo.cli import data, jobs, machine, models, plugins, queue, results, sweep, train
 from zoo.errors import UsageError, ZooError
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def _root(
     pass
 
 
-for room in (train, sweep, jobs, queue, results, models, data, machine):
+for room in (train, sweep, jobs, queue, results, models, plugins, data, machine):
     room.add_to(app)
 
 
@@ -49,7 +49,8 @@ def _add_plugins_commands() -> None:
     manager.add_hookspecs(hookspecs)
     for entry in entrypoints.of("zoo.commands"):
         # A broken one must not take the terminal with it.
-        with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
+        harm = contextlib.suppress(Exception, SystemExit, guard.TooSlow)
+        with harm, guard.importing(entry.name):
             manager.register(entry.load(), entry.name)
     manager.hook.register_commands(app=app)
 
