@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import threading
 import time
@@ -185,10 +186,8 @@ class Unstoppable(Means):
 
     def fit(self, x: Any, y: Any, report: Any) -> None:
         def deaf(*args: Any, **metrics: Any) -> None:
-            try:
+            with contextlib.suppress(Exception):
                 report(*args, **metrics)
-            except Exception:
-                pass
 
         super().fit(x, y, deaf)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 IMPORT_SECONDS = 20.0
 """What one plugin may take to be imported; a framework belongs inside the methods."""
-RINGS = 3
-"""So often a plugin is told to stop, a second apart, before the process gives up."""
+RINGS, RING_SECONDS = 3, 1.0
+"""So often, and so far apart, a plugin is told to stop before the process gives up."""
 
 
 class TooSlow(BaseException):
@@ -62,8 +62,8 @@ def _limited(name: str) -> Iterator[None]:
         raise TooSlow(f"it took over {IMPORT_SECONDS:g} s to import and was stopped")
 
     before = signal.signal(signal.SIGALRM, ring)
-    # Again each second: a bare `except:` in a loop swallows the first one.
-    signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS, 1.0)
+    # More than once: a bare `except:` in a loop swallows the first one.
+    signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS, RING_SECONDS)
     try:
         yield
     finally:

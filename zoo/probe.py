@@ -9,7 +9,7 @@ from zoo import guard, plugins
 from zoo.apart import Apart, telling
 from zoo.plugins import Plugin
 
-PATIENCE = guard.IMPORT_SECONDS + guard.RINGS + 5
+PATIENCE = guard.IMPORT_SECONDS + guard.RINGS * guard.RING_SECONDS + 5
 """Seconds without news until a plugin is taken to hang in native code, where no signal arrives."""
 
 

@@ -42,9 +42,9 @@ def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
         return
     columns = ["plugin", "distribution", "models", "datasets", "hooks", "from"]
     output.table(columns, [_row(p) for p in found], optional=["hooks", "datasets"])
-    for plugin in found:
-        if plugin.error:
-            output.out.print(output.safe(f"\n{plugin.name} is broken: {plugin.error}"))
+    broken = [f"{plugin.name} is broken: {plugin.error}" for plugin in found if plugin.error]
+    if broken:
+        output.out.print(output.safe("\n".join(["", *broken])), markup=False)
     for plugin in found:
         if plugin.seconds > SLOW_SECONDS:
             output.note(
@@ -109,7 +109,7 @@ def check(
     reports: list[dict[str, Any]] = []
     for model in models:
         if not as_json:
-            output.out.print(output.safe(f"{model} ({plugin.label}) on {dataset}"))
+            output.out.print(output.safe(f"{model} ({plugin.label}) on {dataset}"), markup=False)
         results = []
         for result in process.run(model, dataset, timeout, is_quiet=not verbose):
             results.append(result)
