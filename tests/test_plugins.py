@@ -7,15 +7,20 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Zoo
+from typer.testing import CliRunner
 from zoo_workers import worker
 from zoo_workers.runners import Runner
 
-from zoo import entrypoints, plugins
-from zoo.errors import UsageError
+from zoo import entrypoints, plugins, probe
+from zoo.checks import Result, process
+from zoo.cli.plugins import plugins as plugins_app
+from zoo.errors import UsageError, ZooError
 
 MODEL = """
 import zoo
@@ -203,12 +208,6 @@ def test_hostile_plugins_are_each_listed_in_a_sentence_and_the_others_work(zoo: 
     assert found["sklearn"]["models"] and not found["sklearn"]["error"]
     assert found["workers"]["hooks"] == ["register_commands"] and not found["workers"]["error"]
     assert found["g_slow"]["models"] == ["slow"] and found["g_slow"]["seconds"] > 5
-    for deadly in ("y_die", "z_deaf"):
-        (folder / f"{deadly}.py").unlink()
-    told = zoo.run("plugins")
-    assert f"d_exit is broken: SystemExit: no ({folder}/d_exit.py:2)" in told.stdout
-    assert "g_slow took 5" in told.stderr
-    assert "b_loop is broken: it took over" in zoo.run("train", "loop", code=2).stderr
 
 
 def test_a_worker_is_not_kept_by_a_plugin_that_never_ends_its_import(
@@ -232,8 +231,6 @@ def test_a_plugin_that_cannot_be_stopped_ends_the_command_with_a_sentence(zoo: Z
         (folder / f"{name}.py").write_text(HOSTILE[name])
     told = zoo.run("models", code=1)
     assert told.stderr.startswith("error: The plugin z_deaf hangs at import") and not told.stdout
-    zoo.env["ZOO_PLUGINS"] = "sklearn"
-    assert "logistic" in zoo.run("models").stdout
 
 
 def test_a_card_has_what_a_terminal_without_the_plugin_needs() -> None:
@@ -260,3 +257,70 @@ def test_a_file_that_changes_within_a_second_is_compiled_anew(
         write(folder, "extra", body=f"layout = {layout}")
         plugins.catalogue.cache_clear()
         assert f"'{plugins.model('mine').layout}'" == layout.strip()
+
+
+# --- what the commands make of it ---
+
+FOUND = [
+    plugins.Plugin("good", "zoo-good", "1.0", "zoo_good", ["register_models"], ["a", "b"]),
+    plugins.Plugin("slow", "zoo-slow", "1.0", "zoo_slow", seconds=5.02),
+    plugins.Plugin("bad", "bad", "abc", "/tmp/bad.py", error="SystemExit: no (/tmp/bad.py:2)"),
+]
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command of `zoo plugins` in this process, on a list of plugins."""
+    monkeypatch.setattr(probe, "listing", lambda: FOUND)
+    return lambda *args: CliRunner().invoke(plugins_app, args)
+
+
+def test_a_broken_plugin_is_listed_with_its_line_and_a_slow_one_with_its_seconds(
+    commands: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with capsys.disabled():
+        listed = json.loads(commands("--json").stdout)
+    assert listed[0]["models"] == ["a", "b"] and listed[2]["error"].startswith("SystemExit: no")
+    plugins_app(standalone_mode=False, args=[])
+    told = capsys.readouterr()
+    assert "bad is broken: SystemExit: no (/tmp/bad.py:2)" in told.out
+    assert "zoo-good 1.0" in told.out and "register_models" in told.out
+    assert "slow took 5.0 s to import" in told.err
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        (["passed"], 0),
+        (["passed", "skipped"], 0),
+        (["passed", "failed"], 1),
+        (["skipped"], 1),
+        ([], 1),
+    ],
+)
+def test_a_check_is_green_only_if_something_passed_and_nothing_failed(
+    commands: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, statuses: list[str], code: int
+) -> None:
+    results = [Result(f"check {n}", status, "why") for n, status in enumerate(statuses)]
+    monkeypatch.setattr(process, "run", lambda *args, **options: iter(results))
+    done = commands("check", "good", "--json")
+    reports = json.loads(done.stdout)
+    assert done.exit_code == code
+    assert [r["model"] for r in reports] == ["a", "b"]
+    assert all([c["status"] for c in r["checks"]] == statuses for r in reports)
+    assert commands("check", "b", "--json").exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("god", "No plugin or model is called 'god'. Did you mean 'good'?"),
+        ("slow", "The plugin slow has no model to check."),
+        ("bad", "The plugin bad is broken: SystemExit: no"),
+    ],
+)
+def test_what_cannot_be_checked_is_never_green(
+    commands: Callable[..., Any], name: str, says: str
+) -> None:
+    done = commands("check", name)
+    assert isinstance(done.exception, ZooError) and says in str(done.exception)

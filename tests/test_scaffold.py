@@ -93,29 +93,3 @@ def test_the_commands_print_the_place_and_what_to_type_next(zoo: Zoo, tmp_path: 
         assert f"  {command} " in done.stderr
     told = zoo.run("plugins", "new", "my-knn", "--single-file", "-o", str(place), code=2)
     assert "does not go with --single-file" in told.stderr
-
-
-@pytest.mark.parametrize(
-    ("name", "code", "says"),
-    [
-        ("logistik", 2, "Did you mean 'logistic'?"),
-        ("workers", 1, "The plugin workers has no model to check."),
-        ("bad", 1, "The plugin bad is broken: ZeroDivisionError"),
-    ],
-)
-def test_what_cannot_be_checked_is_never_green(zoo: Zoo, name: str, code: int, says: str) -> None:
-    (zoo.home / "plugins").mkdir(parents=True)
-    (zoo.home / "plugins" / "bad.py").write_text("1 / 0")
-    done = zoo.run("plugins", "check", name, code=code)
-    assert says in done.stderr and done.stdout == ""
-
-
-def test_a_failed_check_fails_the_command_and_json_tells_which(zoo: Zoo) -> None:
-    (zoo.home / "plugins").mkdir(parents=True)
-    source = (Path(__file__).parent / "plugins" / "trickster.py").read_text()
-    (zoo.home / "plugins" / "trickster.py").write_text(source)
-    (report,) = zoo.json("plugins", "check", "trickster", code=1)
-    failed = {c["check"]: c["detail"] for c in report["checks"] if c["status"] == "failed"}
-    assert "fit never calls report" in failed["reports progress"]
-    assert (report["model"], report["failed"]) == ("trickster", len(failed))
-    assert report["passed"] + report["failed"] + report["skipped"] == len(report["checks"]) >= 18
