@@ -240,6 +240,14 @@ class Careless(Means):
         return found if empty.any() else super().predict_proba(x)
 
 
+class OfNothing(Means):
+    """Takes the mean of nothing."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, report)
+        self.means[(self.means == 1e3).all(axis=1)] = float("nan")
+
+
 class Wordless(Means):
     """Refuses without a word."""
 
@@ -313,7 +321,8 @@ class Nothing(Means):
         (Mirrored, "learns", "Are the columns in the order of the labels?"),
         (TenOnly, "works with 2 classes", "IndexError"),
         (Standardised, "bears blank images", "not finite"),
-        (Careless, "bears a single class", "it gets 0% of them right"),
+        (Careless, "bears a single class", "it gets 0% right. Refuse such data"),
+        (OfNothing, "bears a single class", "After images of one class alone: The model 'means'"),
         (Wordless, "bears a single class", "ValueError without a word"),
         (Forgetful, "loads what it saved", "images when saved and loaded"),
         (Locked, "loads what it saved", "'lock' are Python objects, which only a pickle"),

@@ -38,6 +38,7 @@ def blocks() -> list[tuple[str, str]]:
     return re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), flags=re.M | re.S)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_page_works_as_written(newcomer: Zoo, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()

@@ -138,7 +138,8 @@ def test_the_line_of_a_broken_package_is_its_own_not_the_librarys(
 ) -> None:
     package = tmp_path / "my_broken"
     package.mkdir()
-    (package / "__init__.py").write_text("import json\n\njson.loads('{')\n")
+    source = "import json\ndef read():\n    json.loads('{')\nread()\n"
+    (package / "__init__.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
     entry = entrypoints.Entry("broken", "my_broken", "my-broken", "1.0")
     monkeypatch.setattr(entrypoints, "of", lambda group: [entry])

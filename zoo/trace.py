@@ -25,7 +25,9 @@ def show(manager: pluggy.PluginManager) -> None:
     ) -> None:
         # A hook may call a hook: the last one that began is the first to end.
         ms = (time.perf_counter() - started.pop()) * 1000
-        whose = ", ".join(impl.plugin_name for impl in reversed(impls)) or "nobody"
+        if not impls:
+            return
+        whose = ", ".join(impl.plugin_name for impl in reversed(impls))
         error = outcome.exception
         ended = f"raised {type(error).__name__}: {error}" if error else "ok"
         sys.stderr.write(f"hook: {hook} of {whose}, {ms:.1f} ms, {ended}\n")

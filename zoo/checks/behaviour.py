@@ -181,12 +181,14 @@ def bears_a_single_class(bench: Bench) -> None:
     model = _said_no(lambda: bench.fitted(read_only(x), y)[0])
     if model is None:
         return
-    right = float((judge.predict(model, x).labels == judge.targets(model, y)).mean())
+    advice = "Refuse such data in a sentence (raise ValueError), or learn it."
+    try:
+        says = judge.predict(model, x)
+    except ZooError as error:
+        raise Broken(f"After images of one class alone: {error.message} {advice}") from error
+    right = float((says.labels == judge.targets(model, y)).mean())
     if right < 0.5:
-        raise Broken(
-            f"Trained on images of one class alone, it gets {right:.0%} of them right: refuse "
-            "such data in a sentence (raise ValueError), or learn it."
-        )
+        raise Broken(f"After images of one class alone, it gets {right:.0%} right. {advice}")
 
 
 def _said_no(fit: Callable[[], Model]) -> Model | None:

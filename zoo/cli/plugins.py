@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +81,7 @@ def new(
         )
     place = scaffold.new_file(name) if single_file else scaffold.new_package(name, folder)
     typer.echo(place)
-    install = [] if single_file else [(f"pip install -e {place}", "once")]
+    install = [] if single_file else [(f"pip install -e {shlex.quote(str(place))}", "once")]
     steps = [
         *install,
         (f"zoo train {name}", "train it on MNIST"),
