@@ -438,8 +438,16 @@ def test_a_check_that_hangs_is_ended_and_fails_in_a_sentence() -> None:
     hanging = Apart("code", is_quiet=True)  # waits for its stdin
     start = time.monotonic()
     (found,) = process._stretch(hanging, 0.1, [])
-    assert found.status == "failed" and found.detail == "It took over 0.1 s and was ended."
+    assert (
+        found.status == "failed"
+        and found.detail == "It took over 0.1 s and was ended: see -p and --timeout."
+    )
     assert hanging._process.poll() == -9, time.monotonic() - start
+
+
+def test_params_that_the_model_refuses_fail_the_first_check() -> None:
+    (found,) = process.run("logistic", "digits", {"max_iter": 0})
+    assert found.status == "failed" and "max_iter=0 is refused" in found.detail
 
 
 def test_a_model_that_is_not_there_fails_the_first_check() -> None:

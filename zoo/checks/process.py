@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
 
 from zoo import checks
 from zoo.apart import Apart, telling
@@ -20,7 +22,11 @@ IMPORT = "can be loaded"
 
 
 def run(
-    model: str, dataset: str, seconds: float = SECONDS, is_quiet: bool = True
+    model: str,
+    dataset: str,
+    params: Mapping[str, Any] | None = None,
+    seconds: float = SECONDS,
+    is_quiet: bool = True,
 ) -> Iterator[Result]:
     """Check an installed model by its name; each result as it comes.
 
@@ -30,7 +36,8 @@ def run(
     """
     done: list[str] = []
     for _ in range(MOST_DEATHS):
-        other = Apart("zoo.checks.process", model, dataset, *done, is_quiet=is_quiet)
+        given = model, dataset, json.dumps(dict(params or {}))
+        other = Apart("zoo.checks.process", *given, *done, is_quiet=is_quiet)
         victim = yield from _stretch(other, seconds, done)
         if victim is None:
             return
@@ -56,21 +63,21 @@ def _stretch(other: Apart, seconds: float, done: list[str]) -> Generator[Result,
             else:
                 return None
     except TimeoutError:
-        how = f"It took over {seconds:g} s and was ended."
+        how = f"It took over {seconds:g} s and was ended: see -p and --timeout."
     finally:
         ended = other.end()
     yield Result(check, "failed", how or f"It ended the process it ran in: {ended}.", seconds)
     return check
 
 
-def main(model: str, dataset: str, done: list[str]) -> None:
+def main(model: str, dataset: str, params: str, done: list[str]) -> None:
     """In the other process: run the checks that are not done, and tell of each."""
     with telling() as tell:
         try:
             from zoo import plugins
             from zoo.checks.bench import Bench
 
-            bench = Bench(plugins.model(model), dataset=dataset)
+            bench = Bench(plugins.model(model), json.loads(params), dataset)
         except ZooError as error:
             tell({"result": dataclasses.asdict(Result(IMPORT, "failed", str(error)))})
         else:
@@ -82,4 +89,4 @@ def main(model: str, dataset: str, done: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

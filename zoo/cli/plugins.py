@@ -95,6 +95,9 @@ def new(
 @plugins.command("check")
 def check(
     name: Annotated[str, typer.Argument(help="A plugin or a model.")],
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", help="NAME=VALUE, where a default is slow.")
+    ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="What to try it on.")] = "digits",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one check may take.")] = 60,
     verbose: Annotated[
@@ -105,14 +108,16 @@ def check(
     """Check that a plugin's models keep the contract; exit code 1 if one does not."""
     from zoo.checks import process
     from zoo.cli import output
+    from zoo.submit import read_params
 
+    params = read_params(param or [])
     plugin, models = _models_of(name)
     reports: list[dict[str, Any]] = []
     for model in models:
         if not as_json:
             output.out.print(output.safe(f"{model} ({plugin.label}) on {dataset}"), markup=False)
         results = []
-        for result in process.run(model, dataset, timeout, is_quiet=not verbose):
+        for result in process.run(model, dataset, params, timeout, is_quiet=not verbose):
             results.append(result)
             if not as_json:
                 _print_result(result)
