@@ -19,7 +19,7 @@ class Compare:
     path: tuple[str, ...]
     """`params.learning_rate` is ("params", "learning_rate")."""
     sign: str
-    """< <= > >= == != or ~ (a text with * for any letters), or `has` (a list has the value)."""
+    """< <= > >= == !=, ~ (a text is as * for any letters and ? for one say), or `has` of a list."""
     value: Value
 
     def __str__(self) -> str:
@@ -92,7 +92,9 @@ def _compare(found: Any, sign: str, value: Value) -> bool | None:
 
 
 def _is_like(found: str, pattern: str) -> bool:
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), found, re.S) is not None
+    some = {"*": ".*", "?": "."}
+    regex = "".join(some.get(letter) or re.escape(letter) for letter in pattern)
+    return re.fullmatch(regex, found, re.S) is not None
 
 
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {

@@ -112,7 +112,8 @@ class _Reader:
         number = int(text) if is_whole else float(text)
         if not math.isfinite(number):
             raise self._refuse("this number is too large", at)
-        return number * UNITS[unit] if unit else number
+        seconds = number * UNITS[unit] if unit else number
+        return seconds if abs(seconds) < 2**53 else float(seconds)
 
     def whole(self) -> Condition:
         found = self.either()

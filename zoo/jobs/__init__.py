@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
+    from zoo.jobs.facts import NAMES as NAMES
+    from zoo.jobs.facts import facts as facts
+    from zoo.jobs.filters import EVERY as EVERY
+    from zoo.jobs.filters import Filter as Filter
     from zoo.jobs.moves import Claim as Claim
     from zoo.jobs.moves import News as News
     from zoo.jobs.moves import Outcome as Outcome
@@ -25,8 +29,11 @@ if TYPE_CHECKING:
     from zoo.jobs.presence import drain as drain
     from zoo.jobs.presence import sign as sign
     from zoo.jobs.presence import workers as workers
+    from zoo.jobs.ranking import Best as Best
+    from zoo.jobs.ranking import best as best
     from zoo.jobs.reads import attempts as attempts
     from zoo.jobs.reads import clock as clock
+    from zoo.jobs.reads import count as count
     from zoo.jobs.reads import counts as counts
     from zoo.jobs.reads import find as find
     from zoo.jobs.reads import get as get
@@ -54,13 +61,26 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "database": ("Database", "RowRefused"),
+    "facts": ("NAMES", "facts"),
+    "filters": ("EVERY", "Filter"),
     "moves": (
         *("Claim", "News", "Outcome"),
         *("abandon", "beat", "claim", "finish", "reap", "release"),
     ),
     "presence": ("announce", "drain", "sign", "workers"),
+    "ranking": ("Best", "best"),
     "reads": (
-        *("attempts", "clock", "counts", "find", "get", "get_group", "listing", "log_after"),
+        *(
+            "attempts",
+            "clock",
+            "count",
+            "counts",
+            "find",
+            "get",
+            "get_group",
+            "listing",
+            "log_after",
+        ),
         *("steps", "waiting"),
     ),
     "records": ("Group", "Job", "Waiting", "Worker"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.jobs.database import Database, Row, Transaction, among
+from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
 from zoo.spec import SPEC_VERSION, canonical
 
@@ -171,17 +172,27 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
         "artifact_sha256": outcome.artifact_sha256,
         "error_code": outcome.error_code,
         "error": error,
+        "accuracy": _accuracy(outcome),
     }
     end = f"""
         UPDATE job SET status = :outcome, finished_at = now(), owner = NULL, lease_until = NULL
             {_sets(values)}
-        WHERE {_held()}"""
+        WHERE {_held()} RETURNING group_id"""
     with db.write() as rows:
-        if rows.run(end, vars(held) | values | {"outcome": outcome.status}) != 1:
+        row = rows.one(end, vars(held) | values | {"outcome": outcome.status})
+        if row is None:
             return False
+        if row["group_id"] and outcome.status == "succeeded":
+            rank_group(rows, row["group_id"])
         _keep(rows, held, news)
         _end_attempt(rows, held, outcome.status, outcome.error_code, error)
     return True
+
+
+def _accuracy(outcome: Outcome) -> float | None:
+    found = (outcome.metrics or {}).get("accuracy")
+    is_number = isinstance(found, int | float) and not isinstance(found, bool)
+    return float(found) if is_number and outcome.status == "succeeded" else None  # type: ignore[arg-type]
 
 
 def _storable(text: str | None) -> str | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.jobs.database import Database, RowRefused, among
+from zoo.jobs.database import Database, RowRefused, among, slices
 from zoo.spec import SPEC_VERSION, JobSpec, canonical
 
 COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
+    "ranked",
 )
 """What is known of a job when it is added."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
@@ -58,7 +59,7 @@ def add(
     rows: list[dict[str, Any]] = [
         shared
         | {"id": uuid.uuid4().hex, "kind": s.kind, "model": s.model, "dataset": s.dataset}
-        | {"spec": s.dump()}
+        | {"spec": s.dump(), "ranked": int(_is_ranked(s, group_kind))}
         for s in specs
     ]
     try:
@@ -81,6 +82,11 @@ def add(
     return [row["id"] for row in rows], group
 
 
+def _is_ranked(spec: JobSpec, group_kind: str | None) -> bool:
+    """Whether its accuracy is a result of its own: on test images, and not a part of a mean."""
+    return spec.split == "test" and spec.fold is None and group_kind not in ("cv", "seeds")
+
+
 def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> list[str]:
     """Add each job that did not succeed once more, as it was; gives the new ids, in that order.
 
@@ -90,7 +96,7 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
     rows: list[dict[str, Any]] = []
     with db.write() as table:
         at = table.value("SELECT now() AS at")
-        for some in _slices(list(job_ids)):
+        for some in slices(list(job_ids)):
             is_one, ids = among("id", some)
             found = f"""
                 SELECT * FROM job WHERE {is_one}
@@ -106,11 +112,6 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
         table.many(INSERT, rows)
     return [row["id"] for row in rows]
-
-
-def _slices(ids: list[str], size: int = 500) -> Iterator[list[str]]:
-    # A statement takes a limited number of values.
-    return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
 def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
