@@ -130,19 +130,18 @@ def comparisons(draw: st.DrawFn) -> Compare:
     return Compare(tuple(draw(names).split(".")), draw(st.sampled_from(signs)), value)
 
 
-conditions: st.SearchStrategy[Condition] = st.recursive(
-    comparisons(),
-    lambda part: (
-        st.builds(Not, part)
-        | st.builds(
-            Both, st.sampled_from(["and", "or"]), st.lists(part, min_size=2, max_size=4).map(tuple)
-        )
-    ),
-    max_leaves=8,
-)
+def conditions(leaf: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
+    """Conditions over these comparisons."""
+    words = st.sampled_from(["and", "or"])
+
+    def deeper(part: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
+        some = st.lists(part, min_size=2, max_size=4).map(tuple)
+        return st.builds(Not, part) | st.builds(Both, words, some)
+
+    return st.recursive(leaf, deeper, max_leaves=8)
 
 
-@given(conditions)
+@given(conditions(comparisons()))
 def test_a_condition_that_is_written_down_is_read_back_as_it_was(condition: Condition) -> None:
     assert where.parse(str(condition)) == Where(condition)
 

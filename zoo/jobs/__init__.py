@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
-    from zoo.jobs.facts import NAMES as NAMES
-    from zoo.jobs.facts import facts as facts
     from zoo.jobs.filters import EVERY as EVERY
     from zoo.jobs.filters import Filter as Filter
     from zoo.jobs.moves import Claim as Claim
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from zoo.jobs.moves import finish as finish
     from zoo.jobs.moves import reap as reap
     from zoo.jobs.moves import release as release
+    from zoo.jobs.names import NAMES as NAMES
+    from zoo.jobs.names import facts as facts
     from zoo.jobs.presence import announce as announce
     from zoo.jobs.presence import drain as drain
     from zoo.jobs.presence import sign as sign
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "database": ("Database", "RowRefused"),
-    "facts": ("NAMES", "facts"),
+    "names": ("NAMES", "facts"),
     "filters": ("EVERY", "Filter"),
     "moves": (
         *("Claim", "News", "Outcome"),

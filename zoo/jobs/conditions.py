@@ -1,4 +1,4 @@
-"""Conditions and orders over the names of `facts`, as SQL with its values apart.
+"""Conditions and orders over the names of `names`, as SQL with its values apart.
 
 The verdict is that of `Where.matches`: what is missing or of another type gives NULL.
 """
@@ -11,10 +11,14 @@ from typing import Any
 
 from zoo.condition import Both, Compare, Condition, Not, Value
 from zoo.errors import unknown
-from zoo.jobs.facts import INSIDE, NAMES, NESTED, NUMBERS, TEXTS
+from zoo.jobs.names import INSIDE, NAMES, NESTED, NUMBERS, TEXTS
 
 SIGNS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "=", "!=": "<>"}
 NEITHER = "NULL"
+READABLE = r"""
+    (CASE WHEN strpos({0}, '\u0000') = 0 AND strpos({0}, '\ud') = 0 THEN {0} ELSE regexp_replace(
+    {0}, '\\u0000|\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..', '\\ufffd', 'g') END)"""
+"""JSON that PostgreSQL takes: of NUL and halves of letters it refuses the text, and the query."""
 
 
 class Values:
@@ -26,6 +30,9 @@ class Values:
 
     def add(self, value: Any) -> str:
         """Keep a value; gives how the statement says it."""
+        if isinstance(value, str):  # as READABLE has it
+            value = value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass")
+            value = value.decode("utf-16", "replace")
         name = f"v{len(self.named)}"
         self.named[name] = value
         return f":{name}"
@@ -129,36 +136,24 @@ def keys(name: str, values: Values) -> list[str]:
 
 
 class _Json:
-    """A value in a column of JSON: `kind` and `value` are SQL."""
+    """A value in a column of JSON; all of its fields are SQL, and NULL where there is none such."""
 
-    def __init__(self, kind: str, value: str) -> None:
+    def __init__(self, kind: str, value: str, numbers: str, text: str, number: str) -> None:
+        is_other = f"{kind} NOT IN ({numbers}, 'null')"
         self.kind = kind
-        self.value = value
-
-    number: str
-    """The number, or NULL."""
-    text: str
-    """The text as people read it, or NULL."""
-    plain: str
-    """What is no number as a text, to be ordered by."""
-    missing: str
+        self.number = f"CASE WHEN {kind} IN ({numbers}) THEN {number} END"
+        self.text = f"CASE WHEN {kind} IN ('text', 'string') THEN {text} END"
+        self.truth = self.truth_of(kind, value)
+        self.plain = f"CASE WHEN {is_other} THEN {text} END"
+        self.missing = f"coalesce({kind}, 'null') = 'null'"
 
     def compare(self, sign: str, value: Value, values: Values) -> str:
         if isinstance(value, bool):
             return f"{self.truth} {SIGNS[sign]} {int(value)}"
         if sign == "~":
             return values.like(self.text, str(value))
-        if isinstance(value, str):
-            return self.equal(sign, value, values)
-        return f"{self.number} {SIGNS[sign]} {values.add(self.bound(value))}"
-
-    truth: str
-
-    def equal(self, sign: str, value: str, values: Values) -> str:
-        raise NotImplementedError
-
-    def bound(self, value: Any) -> Any:
-        raise NotImplementedError
+        mine = self.text if isinstance(value, str) else self.number
+        return f"{mine} {SIGNS[sign]} {values.add(self.bound(value))}"
 
     def some(self, sign: str, value: Value, values: Values) -> str:
         """Whether it is a list, and one of its elements compares so."""
@@ -166,61 +161,53 @@ class _Json:
         one = element.compare(sign, value, values)
         return f"CASE WHEN {self.kind} = 'array' THEN EXISTS (SELECT 1 FROM {each} WHERE {one}) END"
 
+    def truth_of(self, kind: str, value: str) -> str:
+        """1, 0 or NULL."""
+        raise NotImplementedError
+
+    def bound(self, value: Any) -> Any:
+        """A value as the driver takes it."""
+        return value
+
     def elements(self) -> tuple[str, _Json]:
+        """The rows of a list's elements, and how to read one."""
         raise NotImplementedError
 
 
 class _Sqlite(_Json):
     def __init__(self, kind: str, value: str, place: str = "") -> None:
-        super().__init__(kind, value)
+        super().__init__(kind, value, "'integer', 'real'", value, value)
         self.place = place
-        self.number = f"CASE WHEN {kind} IN ('integer', 'real') THEN {value} END"
-        self.text = f"CASE WHEN {kind} = 'text' THEN {value} END"
-        self.plain = f"CASE WHEN {kind} NOT IN ('integer', 'real', 'null') THEN {value} END"
-        self.truth = f"CASE {kind} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
-        self.missing = f"coalesce({kind}, 'null') = 'null'"
 
     @classmethod
     def at(cls, column: str, path: tuple[str, ...], values: Values) -> _Sqlite:
         place = f"{column}, {values.add('$' + ''.join(f'.{json.dumps(name)}' for name in path))}"
         return cls(f"json_type({place})", f"json_extract({place})", place)
 
-    def equal(self, sign: str, value: str, values: Values) -> str:
-        return f"{self.text} {SIGNS[sign]} {values.add(value)}"
-
-    def bound(self, value: Any) -> Any:
-        return value
+    def truth_of(self, kind: str, value: str) -> str:
+        return f"CASE {kind} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
 
     def elements(self) -> tuple[str, _Json]:
         return f"json_each({self.place}) AS each", _Sqlite("each.type", "each.value")
 
 
 class _Postgresql(_Json):
-    """`json`, not `jsonb`: that one refuses a text in which \\u0000 stands, and the whole query."""
-
     def __init__(self, value: str) -> None:
-        super().__init__(f"json_typeof({value})", value)
-        kind, raw = self.kind, f"({value})::text"
-        self.raw = f"CASE WHEN {kind} = 'string' THEN {raw} END"
-        pairs = rf"regexp_replace({raw}, '\\ud[89ab]..\\ud[c-f]..', '', 'g')"
-        broken = rf"{pairs} ~ '\\u(0000|d[89a-f])'"
-        self.text = f"CASE WHEN {kind} = 'string' AND NOT {broken} THEN {value} #>> '{{}}' END"
-        self.number = f"CASE WHEN {kind} = 'number' THEN {raw}::numeric END"
-        self.plain = f"CASE WHEN {kind} NOT IN ('number', 'null') THEN {raw} END"
-        self.truth = f"CASE {raw} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
-        self.missing = f"coalesce({kind}, 'null') = 'null'"
+        text = f"{value} #>> '{{}}'"
+        super().__init__(f"json_typeof({value})", value, "'number'", text, f"({text})::numeric")
+        self.value = value
 
     @classmethod
     def at(cls, column: str, path: tuple[str, ...], values: Values) -> _Postgresql:
         steps = "".join(f" -> {values.add(name)}::text" for name in path)
-        return cls(f"({column}::json{steps})")
+        return cls(f"({READABLE.format(column)}::json{steps})")
 
-    def equal(self, sign: str, value: str, values: Values) -> str:
-        # As it is written in the JSON: what PostgreSQL cannot read as text is compared too.
-        return f"{self.raw} {SIGNS[sign]} {values.add(json.dumps(value))}"
+    def truth_of(self, kind: str, value: str) -> str:
+        return f"CASE WHEN {kind} = 'boolean' THEN ({value})::text::boolean::int END"
 
     def bound(self, value: Any) -> Any:
-        return Decimal(repr(value))
+        # Not a float: an integer in JSON may be larger than any, and is compared exactly.
+        return value if isinstance(value, str) else Decimal(repr(value))
 
     def elements(self) -> tuple[str, _Json]:
         return f"json_array_elements({self.value}) AS each(value)", _Postgresql("each.value")

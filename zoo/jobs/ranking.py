@@ -8,8 +8,8 @@ from typing import Any
 
 from zoo.jobs.conditions import Values, keys
 from zoo.jobs.database import Database, Transaction
-from zoo.jobs.facts import facts
 from zoo.jobs.filters import EVERY, Filter
+from zoo.jobs.names import facts
 from zoo.jobs.reads import group_of, jobs_of
 from zoo.jobs.records import Group, Job
 from zoo.spec import canonical

@@ -52,12 +52,14 @@ SQLITE = [
     WHERE json_extract(spec, '$.split') = 'test'
         AND coalesce(json_type(spec, '$.fold'), 'null') = 'null' AND NOT {PART}""",
 ]
+# Of NUL and halves of letters, in no text that is read here, it would refuse the whole column.
+READABLE = r"CAST(regexp_replace({0}, '\\u(0000|d[89a-f]..)', '\\ufffd', 'g') AS json)"
+ACCURACY, SPEC = f"({READABLE.format('metrics')} -> 'accuracy')", READABLE.format("spec")
 POSTGRESQL = [
-    """UPDATE job SET accuracy = (metrics\\:\\:json -> 'accuracy')\\:\\:text\\:\\:double precision
-    WHERE status = 'succeeded' AND json_typeof(metrics\\:\\:json -> 'accuracy') = 'number'""",
-    f"""UPDATE job SET ranked = 1
-    WHERE (spec\\:\\:json -> 'split')\\:\\:text = '"test"'
-        AND coalesce(json_typeof(spec\\:\\:json -> 'fold'), 'null') = 'null' AND NOT {PART}""",
+    f"""UPDATE job SET accuracy = CAST(CAST({ACCURACY} AS text) AS double precision)
+    WHERE status = 'succeeded' AND json_typeof({ACCURACY}) = 'number'""",
+    f"""UPDATE job SET ranked = 1 WHERE {SPEC} ->> 'split' = 'test'
+        AND coalesce(json_typeof({SPEC} -> 'fold'), 'null') = 'null' AND NOT {PART}""",
 ]
 MEMBER = """group_id = job_group.id
     AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)"""
