@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from zoo.jobs.moves import release as release
     from zoo.jobs.names import NAMES as NAMES
     from zoo.jobs.names import facts as facts
+    from zoo.jobs.outlook import Outlook as Outlook
+    from zoo.jobs.outlook import outlooks as outlooks
     from zoo.jobs.presence import announce as announce
     from zoo.jobs.presence import drain as drain
     from zoo.jobs.presence import sign as sign
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
     from zoo.jobs.schema import connect as connect
     from zoo.jobs.schema import schema_version as schema_version
     from zoo.jobs.schema import upgrade as upgrade
+    from zoo.jobs.selection import cancel_many as cancel_many
+    from zoo.jobs.selection import ids as ids
+    from zoo.jobs.selection import tag as tag
     from zoo.jobs.statuses import MOVES as MOVES
     from zoo.jobs.statuses import STATUSES as STATUSES
     from zoo.jobs.statuses import TERMINAL as TERMINAL
@@ -67,6 +72,7 @@ _ROOMS = {
         *("Claim", "News", "Outcome"),
         *("abandon", "beat", "claim", "finish", "reap", "release"),
     ),
+    "outlook": ("Outlook", "outlooks"),
     "presence": ("announce", "drain", "sign", "workers"),
     "ranking": ("Best", "best"),
     "reads": (
@@ -85,6 +91,7 @@ _ROOMS = {
     ),
     "records": ("Group", "Job", "Waiting", "Worker"),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
+    "selection": ("cancel_many", "ids", "tag"),
     "statuses": ("MOVES", "STATUSES", "TERMINAL"),
     "submission": ("Hint", "add", "cancel", "retry", "stale"),
 }
