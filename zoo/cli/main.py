@@ -9,7 +9,7 @@ import pluggy
 import typer
 
 from zoo import __version__, entrypoints, hookspecs
-from zoo.cli import acting, data, jobs, listing, machine, models, results, train
+from zoo.cli import acting, data, jobs, listing, machine, models, results, train, watch
 from zoo.errors import UsageError, ZooError
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def _root(
     pass
 
 
-for room in (train, listing, jobs, acting, results, models, data, machine):
+for room in (train, listing, jobs, watch, acting, results, models, data, machine):
     room.add_to(app)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from zoo.jobs.database import RowRefused as RowRefused
     from zoo.jobs.filters import EVERY as EVERY
     from zoo.jobs.filters import Filter as Filter
+    from zoo.jobs.glance import Overview as Overview
+    from zoo.jobs.glance import overview as overview
     from zoo.jobs.moves import Claim as Claim
     from zoo.jobs.moves import News as News
     from zoo.jobs.moves import Outcome as Outcome
@@ -73,6 +75,7 @@ _ROOMS = {
         *("abandon", "beat", "claim", "finish", "reap", "release"),
     ),
     "outlook": ("Outlook", "outlooks"),
+    "glance": ("Overview", "overview"),
     "presence": ("announce", "drain", "sign", "workers"),
     "ranking": ("Best", "best"),
     "reads": (
