@@ -87,15 +87,14 @@ def look(db: Database, workers: int = 2) -> frame.Look:
     return frame.Look(seen, some, "sqlite:///a/long/way/to/zoo.db", log)
 
 
-@pytest.mark.parametrize("width", [20, 59, 80, 160])
-@pytest.mark.parametrize("height", [3, 8, 14, 24, 60])
-def test_a_frame_fits_whatever_the_terminals_size(busy: Database, width: int, height: int) -> None:
-    if not busy.is_sqlite:
-        pytest.skip("to draw needs no second database")
-    lines = frame.lines(look(busy, workers=9), width, height)
-    assert len(lines) <= height
-    assert all(line.cell_len <= width and line.plain.isprintable() for line in lines)
-    assert "zoo watch" in lines[0].plain
+def test_a_frame_fits_whatever_the_terminals_size(busy: Database) -> None:
+    seen = look(busy, workers=9)
+    for width in (20, 59, 80, 160):
+        for height in (3, 8, 14, 24, 60):
+            lines = frame.lines(seen, width, height)
+            assert len(lines) <= height
+            assert all(line.cell_len <= width and line.plain.isprintable() for line in lines)
+            assert "zoo watch" in lines[0].plain
 
 
 def test_a_wide_frame_has_bars_progress_workers_and_the_log_line(busy: Database) -> None:
