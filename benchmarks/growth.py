@@ -90,11 +90,11 @@ def growth(kind: str, act: Act, times: int, before: Act) -> float:
         for n in (FEW, MANY) if run % 2 else (MANY, FEW):
             for _ in range(times):
                 before(place(kind, n))
-            start = time.perf_counter()
             for _ in range(times):
+                start = time.perf_counter()
                 act(place(kind, n))
-            if run:  # the first warms the caches
-                found[n].append(time.perf_counter() - start)
+                if run:  # the first warms the caches
+                    found[n].append(time.perf_counter() - start)
     return median(found[MANY]) / median(found[FEW])
 
 

@@ -19,7 +19,7 @@ WIDTHS = (80, 160)
 ENDED = [
     "train logistic --dataset digits --tag baseline",
     "train logistic --dataset digits --cv 5 --tag baseline",
-    "train logistic --dataset digits --seeds 5 -p epochs=20",
+    "train logistic --dataset digits --seeds 5 -p max_iter=20",
     "train dense-softmax --dataset digits -p epochs=30 --tag baseline",
     "train dense-softmax --dataset digits -p epochs=100 -p learning_rate=0.01",
 ]
