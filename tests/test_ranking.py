@@ -27,6 +27,8 @@ def group(
     if kind == "cv":
         folds = [Fold(k=max(len(specs), 2), index=n) for n in range(len(specs))]
         specs = [s.model_copy(update={"fold": f}) for s, f in zip(specs, folds, strict=True)]
+    if kind == "sweep":
+        specs = [s.model_copy(update={"params": {"n": n}}) for n, s in enumerate(specs)]
     members, group_id = jobs.add(db, specs, group_kind=kind)
     end(db, accuracies)
     return str(group_id), members
@@ -76,6 +78,18 @@ def test_jobs_of_a_sweep_count_each_on_its_own(db: Database) -> None:
     _, members = group(db, "sweep", [0.7, 0.9, None])
     (best,) = jobs.best(db)
     assert best.test is not None and best.test.id == members[1]
+
+
+def test_a_trial_of_several_jobs_counts_by_its_mean(db: Database) -> None:
+    trials = [spec(params={"n": n}, seed=seed) for n in (1, 2, 3) for seed in (1, 2)]
+    ids, sweep = jobs.add(db, trials, group_kind="sweep")
+    end(db, [0.2, 1.0, 0.7, 0.7, 1.0, None])
+    (best,) = jobs.best(db)
+    assert isinstance(best.test, Group) and best.test.id == sweep
+    assert [job.id for job in best.test.jobs] == ids[2:4]
+    low = Filter(where=where.parse("params.n == 1", jobs.NAMES))
+    (best,) = jobs.best(db, low)
+    assert isinstance(best.test, Group) and [job.id for job in best.test.jobs] == ids[:2]
 
 
 def test_the_best_are_told_apart_by_any_name(db: Database) -> None:
@@ -171,7 +185,7 @@ def test_an_upgrade_gives_old_rows_their_ranks(db: Database) -> None:
     jobs.finish(db, taken[0], jobs.Outcome("succeeded", said, "a/1", "0" * 64))
     before = ranks(db)
     with schema.locked(db) as config:
-        command.downgrade(config, "2")
+        command.downgrade(config, "3")
     jobs.upgrade(db)
     assert ranks(db) == before
     (best,) = jobs.best(db)

@@ -14,8 +14,9 @@ def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
 
     {"dataset", "model", "params", "changed", "classes", "test": {"job" or "group", "accuracy", ...}
     or None, "cv": {"group", "mean", "std", "values"} or None}. A group of seeds counts by its mean,
-    never by its luckiest seed. Test and cross-validation stand in one row only if they have the
-    same params. Models of fewer classes, whose task is another, come last.
+    never by its luckiest seed, and so does each trial of a sweep. Test and cross-validation stand
+    in one row only if they have the same params. Models of fewer classes, whose task is another,
+    come last.
     """
     found = []
     for each in jobs.best(db, Filter(datasets=datasets)):

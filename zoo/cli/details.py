@@ -10,6 +10,7 @@ from rich.text import Text
 
 from zoo import jobs
 from zoo.cli import output
+from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
 
 
@@ -120,7 +121,10 @@ def _show_confusion(metrics: dict[str, Any]) -> None:
 
 
 def show_group(group: Group) -> None:
-    """A group: each job, then mean and standard deviation."""
+    """A group: each job, then mean and standard deviation; of a sweep, its trials."""
+    if group.kind == "sweep":
+        show_sweep(group)
+        return
     output.out.print(f"{group.id}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
     rows = []
     for job in group.jobs:

@@ -9,7 +9,19 @@ import pluggy
 import typer
 
 from zoo import __version__, entrypoints, hookspecs
-from zoo.cli import acting, data, jobs, listing, machine, models, results, train, watch
+from zoo.cli import (
+    acting,
+    data,
+    jobs,
+    listing,
+    machine,
+    models,
+    queue,
+    results,
+    sweep,
+    train,
+    watch,
+)
 from zoo.errors import UsageError, ZooError
 
 app = typer.Typer(
@@ -36,7 +48,7 @@ def _root(
     pass
 
 
-for room in (train, listing, jobs, watch, acting, results, models, data, machine):
+for room in (train, sweep, listing, jobs, watch, acting, queue, results, models, data, machine):
     room.add_to(app)
 
 

@@ -71,6 +71,8 @@ def best(db: Database, wanted: Filter = EVERY, *, by: Sequence[str] = ()) -> lis
             offer("test", job)
         for group in _top_groups(rows, db.is_sqlite, wanted, by):
             offer("cv" if group.kind == "cv" else "test", group)
+        for group in _trials(rows, db.is_sqlite, wanted):
+            offer("cv" if group.kind == "cv" else "test", group)
     return [Best(key[0], key[1], key[2:], **kept) for key, kept in sorted(found.items(), key=str)]
 
 
@@ -108,6 +110,29 @@ def _top_groups(
         "job_group", "id", condition, ["kind", "dataset", "model", *apart], not (wanted or by)
     )
     return [group_of(rows, row["found"]) for row in rows.all(tops, values.named)]
+
+
+def _trials(rows: Transaction, is_sqlite: bool, wanted: Filter) -> list[Group]:
+    """The trials of several jobs each that sweeps have: a group for each, if all its jobs match.
+
+    There are few such sweeps, and their trials are told apart by all their params: read whole.
+    """
+    some = "SELECT 1 FROM job WHERE group_id = job_group.id AND ranked = 0"
+    swept = rows.all(f"SELECT id FROM job_group WHERE kind = 'sweep' AND EXISTS ({some})")
+    found = []
+    for row in swept:
+        values = Values(is_sqlite)
+        meant = f"group_id = {values.add(row['id'])} AND {wanted.sql(values)}"
+        fits = {each["id"] for each in rows.all(f"SELECT id FROM job WHERE {meant}", values.named)}
+        sweep, trials = group_of(rows, row["id"]), dict[str, list[Job]]()
+        for job in sweep.jobs:
+            trials.setdefault(canonical(job.spec["params"]), []).append(job)
+        for jobs in trials.values():
+            kind = "cv" if jobs[0].spec["fold"] else "seeds"
+            is_whole = all(job.accuracy is not None and job.id in fits for job in jobs)
+            if is_whole and len(jobs) > 1:
+                found.append(Group(sweep.id, kind, sweep.created_at, jobs))
+    return found
 
 
 def _tops(table: str, id: str, condition: str, apart: Sequence[str], is_plain: bool) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, among, slices
 from zoo.jobs.filters import Filter
+from zoo.jobs.gates import after_ends
 from zoo.spec import canonical
 
 
@@ -39,15 +40,17 @@ def cancel_many(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
         with db.write() as rows:
             # In this order, so that two who cancel the same jobs do not wait for each other.
             rows.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", named)
-            ended = rows.all(
+            moved = rows.all(
                 f"""
                 UPDATE job SET cancel_requested = 1,
                     finished_at = CASE WHEN status = 'queued' THEN now() END,
                     status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
-                WHERE {is_one} AND status IN ('queued', 'running') RETURNING id, status""",
+                WHERE {is_one} AND status IN ('queued', 'running')
+                RETURNING id, status, group_id""",
                 named,
             )
-        found |= {row["id"]: row["status"] for row in ended}
+            after_ends(rows, [row for row in moved if row["status"] == "cancelled"])
+        found |= {row["id"]: row["status"] for row in moved}
     return found
 
 

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "4"
-down_revision = "2"
+down_revision = "3"
 
 INDEXES: dict[str, tuple[list[str], str | None]] = {
     "job_best": (["dataset", "model", "accuracy", "seq"], "ranked = 1 AND accuracy IS NOT NULL"),
@@ -44,7 +44,8 @@ def downgrade() -> None:
         op.drop_column("job", name)
 
 
-PART = "EXISTS (SELECT 1 FROM job_group WHERE id = group_id AND kind IN ('cv', 'seeds'))"
+PART = r"""EXISTS (SELECT 1 FROM job_group WHERE id = group_id AND (kind IN ('cv', 'seeds')
+    OR about LIKE '%"seeds"\:%' AND about NOT LIKE '%"seeds"\:null%'))"""
 SQLITE = [
     """UPDATE job SET accuracy = json_extract(metrics, '$.accuracy')
     WHERE status = 'succeeded' AND json_type(metrics, '$.accuracy') IN ('integer', 'real')""",
