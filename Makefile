@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PROJECTS = . workers plugins/zoo-sklearn plugins/zoo-keras
 
-.PHONY: install demo test bench chaos lint format lock clean
+.PHONY: install demo test bench captures chaos lint format lock clean
 
 install: $(VENV)/installed
 
@@ -25,6 +25,10 @@ test: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# docs/captures: real commands in tmux, after a run of about a minute.
+captures: install
+	$(BIN)/python docs/capture.py
 
 # Three hundred jobs on each database while everything around them breaks, then a minute without broker.
 chaos: install

@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import keras_fit, logistic, queue, terminal
+from benchmarks import growth, keras_fit, logistic, queue, terminal
 from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 
 ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS, *terminal.ROWS)}
-FIGURES = {figure.name: figure for figure in queue.FIGURES}
+FIGURES = {figure.name: figure for figure in (*queue.FIGURES, *growth.FIGURES)}
 RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = ("mnist-zoo", "numpy", "scikit-learn", "keras", "tensorflow")
 LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
@@ -73,7 +73,7 @@ def _ratio(value: float) -> str:
 
 def _figure_line(figure: Figure, value: float) -> str:
     met = "" if figure.is_met(value) else "missed"
-    measured, target = f"{value:.1f}", f"{figure.target:g}"
+    measured, target = f"{value:.{2 if value < 10 else 1}f}", f"{figure.target:g}"
     return LINE.format(figure.name, measured, target, figure.unit, met, figure.what)
 
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zoo import jobs, trials
-from zoo.jobs import Database, Group, Job
-
-Key = tuple[str, str]
-"""Dataset and model."""
+from zoo import jobs
+from zoo.jobs import Database, Filter, Group, Job
 
 
 def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -21,19 +18,9 @@ def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
     in one row only if they have the same params. Models of fewer classes, whose task is another,
     come last.
     """
-    done = jobs.listing(db, statuses=["succeeded"], datasets=datasets, limit=100_000)
-    groups = [jobs.get_group(db, each) for each in sorted({job.group for job in done if job.group})]
-    whole = [group for group in groups if group.status == "succeeded"]
-    swept = [each for group in groups if group.kind == "sweep" for each in trials.results(group)]
-    whole += [each for each in swept if isinstance(each, Group)]
-    # Oldest first, so that an evaluation that only repeats a training's number does not replace it.
-    alone = [job for job in reversed(done) if not job.group and job.spec["split"] == "test"]
-    alone += [each for each in swept if isinstance(each, Job)]
-    tested = _best([*alone, *(group for group in whole if group.kind == "seeds")])
-    validated = _best([group for group in whole if group.kind == "cv"])
     found = []
-    for key in sorted(tested.keys() | validated.keys()):
-        test, cv = tested.get(key), validated.get(key)
+    for each in jobs.best(db, Filter(datasets=datasets)):
+        test, cv = each.test, each.cv
         if test and cv and _first(test).spec["params"] == _first(cv).spec["params"]:
             found.append(_row(test, cv))
             continue
@@ -42,23 +29,8 @@ def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
     return sorted(found, key=_order)
 
 
-def _best(results: Sequence[Job | Group]) -> dict[Key, Job | Group]:
-    found: dict[Key, Job | Group] = {}
-    for each in results:
-        key = (_first(each).dataset, _first(each).model)
-        if _accuracy(each) > _accuracy(found.setdefault(key, each)):
-            found[key] = each
-    return found
-
-
 def _first(result: Job | Group) -> Job:
     return result.jobs[0] if isinstance(result, Group) else result
-
-
-def _accuracy(result: Job | Group) -> float:
-    if isinstance(result, Group):
-        return float(result.metrics()["accuracy"]["mean"])
-    return float(result.metrics["accuracy"])
 
 
 def _row(test: Job | Group | None, cv: Job | Group | None) -> dict[str, Any]:

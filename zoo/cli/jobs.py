@@ -1,4 +1,4 @@
-"""`zoo jobs`, `show`, `logs`, `wait`, `cancel`, `retry`: look at jobs, and act on them."""
+"""`zoo show`, `logs`, `wait`: look at jobs, one by one."""
 
 from __future__ import annotations
 
@@ -7,84 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zoo.cli.acting import Refs, chosen
+from zoo.cli.filters import FilterWords, filtered
+
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Refs = Annotated[
-    list[str], typer.Argument(help="Jobs or groups: the beginning of an id, or @last.")
-]
 Ref = Annotated[str, typer.Argument(help="A job or group: the beginning of its id, or @last.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (jobs, show, logs, wait, cancel, retry):
+    for command in (show, logs, wait):
         app.command()(command)
-
-
-def jobs(
-    status: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="Only with these (repeatable).")] = None,
-    limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=10**6, help="At most so many.")
-    ] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """List the newest jobs."""
-    from zoo import jobs as rows
-    from zoo.cli import output
-    from zoo.errors import unknown
-
-    for each in status or []:
-        if each not in rows.STATUSES:
-            raise unknown("status", each, rows.STATUSES)
-    db = rows.connect()
-    found = rows.listing(
-        db,
-        statuses=status or [],
-        models=model or [],
-        datasets=dataset or [],
-        tags=tag or [],
-        limit=limit,
-    )
-    if as_json:
-        output.json_out([job.to_json() for job in found])
-        return
-    at = rows.clock(db)
-    columns = ["id", "kind", "model", "dataset", "status", "accuracy", "age", "took", "params"]
-    output.table(
-        columns,
-        [_line(job, at) for job in found],
-        right=["accuracy", "age", "took"],
-        optional=["params", "took", "kind", "dataset"],
-    )
-    if not found:
-        output.note("No job yet. `zoo train logistic --dataset digits` is a first one.")
-
-
-def _line(job: Job, at: float) -> list[object]:
-    from zoo.cli import output
-    from zoo.cli.follow import drawn
-
-    fold = job.spec.get("fold")
-    took = (job.finished_at or at) - job.started_at if job.started_at else None
-    accuracy = output.number(job.metrics.get("accuracy"))
-    if job.status == "running":
-        progress = drawn(job)
-        accuracy = f"{progress['completed']}/{progress['total']}" if progress["total"] else "..."
-    return [
-        job.id[:8],
-        job.kind + (f" {fold['index'] + 1}/{fold['k']}" if fold else ""),
-        job.model,
-        job.dataset,
-        output.status(job.status),
-        accuracy,
-        output.ago(at - job.created_at),
-        output.ago(took) if took is not None else "",
-        output.params(job.changed),
-    ]
 
 
 def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
@@ -140,8 +75,10 @@ def _print_log(db: Database, job: Job, follow: bool) -> None:
         time.sleep(0.2)
 
 
+@filtered
 def wait(
-    refs: Refs,
+    refs: Refs = None,
+    words: FilterWords = FilterWords(),
     timeout: Annotated[float | None, typer.Option(min=0, help="Give up after seconds.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -153,10 +90,14 @@ def wait(
     from zoo.jobs import Group
 
     db = rows.connect()
-    found = [rows.find(db, ref) for ref in refs]
-    ids = [job.id for each in found for job in (each.jobs if isinstance(each, Group) else [each])]
+    if words or not refs:
+        ids = refs_or_ids = chosen(db, refs, words, of=("queued", "running"))
+    else:
+        found = [rows.find(db, ref) for ref in refs]
+        refs_or_ids = [each.id for each in found]
+        ids = [j.id for each in found for j in (each.jobs if isinstance(each, Group) else [each])]
     ended = follow(db, settings.load(), ids, timeout=timeout)
-    results = [rows.find(db, each.id) for each in found]
+    results = [rows.find(db, each) for each in refs_or_ids]
     if as_json:
         output.json_out([result.to_json() for result in results])
     else:
@@ -164,71 +105,3 @@ def wait(
             summary(result)
     if any(job.status != "succeeded" for job in ended):
         raise typer.Exit(1)
-
-
-def _jobs(db: Database, refs: list[str]) -> list[Job]:
-    """The jobs that are named, those of a group among them."""
-    from zoo import jobs as rows
-    from zoo.jobs import Group
-
-    found = [rows.find(db, ref) for ref in refs]
-    return [job for each in found for job in (each.jobs if isinstance(each, Group) else [each])]
-
-
-def cancel(refs: Refs) -> None:
-    """Cancel jobs: a queued one at once, a running one within a second or so."""
-    from zoo import jobs as rows
-    from zoo.cli import output
-
-    db = rows.connect()
-    for job in _jobs(db, refs):
-        status = rows.cancel(db, job.id)
-        if status is None:
-            output.note(f"{job.id[:8]} has ended already: {rows.get(db, job.id).status}.")
-        elif status == "running":
-            output.note(f"{job.id[:8]} is asked to stop. `zoo wait {job.id[:8]}` sees it end.")
-        else:
-            output.note(f"{job.id[:8]} is cancelled.")
-
-
-def retry(
-    refs: Annotated[
-        list[str] | None, typer.Argument(help="Jobs or groups: the beginning of an id, or @last.")
-    ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All that failed or were lost.")] = False,
-    model: Annotated[list[str] | None, typer.Option(help="With --failed: only these.")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="With --failed: only these.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="With --failed: only with these.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Submit jobs that did not succeed once more, as they were; the old rows stay."""
-    from zoo import jobs as rows
-    from zoo import settings, submit
-    from zoo.cli import output
-    from zoo.errors import UsageError
-
-    if bool(refs) == failed:
-        raise UsageError("Say which jobs: their ids, or --failed for all.", "For example @last.")
-    chosen = settings.load()
-    db = rows.connect(chosen.database)
-    if failed:
-        found = rows.listing(
-            db,
-            statuses=["failed", "timed_out", "lost"],
-            models=model or [],
-            datasets=dataset or [],
-            tags=tag or [],
-            not_retried=True,
-            limit=100_000,
-        )
-    else:
-        found = _jobs(db, refs or [])
-    done = submit.retry(db, chosen, [job.id for job in reversed(found)])
-    if as_json:
-        output.json_out([rows.get(db, each).to_json() for each in done.ids])
-        return
-    for each in done.ids:
-        output.out.print(each)
-    if done.note:
-        output.note(done.note)
-    output.note(f"{len(done.ids)} submitted again. `zoo jobs` shows them.")

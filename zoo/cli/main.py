@@ -9,7 +9,20 @@ import pluggy
 import typer
 
 from zoo import __version__, entrypoints, guard, hookspecs
-from zoo.cli import data, jobs, machine, models, plugins, queue, results, sweep, train
+from zoo.cli import (
+    acting,
+    data,
+    jobs,
+    listing,
+    machine,
+    models,
+    plugins,
+    queue,
+    results,
+    sweep,
+    train,
+    watch,
+)
 from zoo.errors import UsageError, ZooError
 
 app = typer.Typer(
@@ -36,7 +49,9 @@ def _root(
     pass
 
 
-for room in (train, sweep, jobs, queue, results, models, plugins, data, machine):
+LOOKING = (listing, jobs, watch)
+ZOO = (models, plugins, data)
+for room in (train, sweep, *LOOKING, acting, queue, results, *ZOO, machine):
     room.add_to(app)
 
 

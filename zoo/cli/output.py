@@ -40,6 +40,16 @@ def json_out(value: Any) -> None:
     sys.stdout.write(text.encode(errors="replace").decode() + "\n")
 
 
+def line(text: str) -> None:
+    """Print a line for scripts: an id, for one."""
+    sys.stdout.write(safe(text) + "\n")
+
+
+def csv_cell(value: Any) -> Any:
+    """A value as a table of numbers holds it: lists and params as JSON, nothing as nothing."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
 def note(text: str) -> None:
     """Tell the person something, on stderr."""
     err.print(Text(safe(text)))
@@ -50,8 +60,8 @@ def error(message: str, hint: str = "") -> None:
     line = Text("error: ", style="bold red")
     line.append(safe(message), style="default")
     err.print(line)
-    if hint:
-        err.print(Text(f"       {safe(hint)}"))
+    for each in hint.splitlines():
+        err.print(Text(f"       {safe(each)}"))
 
 
 def safe(text: str) -> str:

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from zoo.jobs.bulk import usual_seconds as usual_seconds
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
+    from zoo.jobs.filters import EVERY as EVERY
+    from zoo.jobs.filters import Filter as Filter
     from zoo.jobs.gates import hold as hold
     from zoo.jobs.gates import pause as pause
     from zoo.jobs.gates import resume as resume
     from zoo.jobs.gates import set_priority as set_priority
     from zoo.jobs.gates import unhold as unhold
+    from zoo.jobs.glance import Overview as Overview
+    from zoo.jobs.glance import overview as overview
     from zoo.jobs.moves import Claim as Claim
     from zoo.jobs.moves import News as News
     from zoo.jobs.moves import Outcome as Outcome
@@ -30,12 +34,19 @@ if TYPE_CHECKING:
     from zoo.jobs.moves import finish as finish
     from zoo.jobs.moves import reap as reap
     from zoo.jobs.moves import release as release
+    from zoo.jobs.names import NAMES as NAMES
+    from zoo.jobs.names import facts as facts
+    from zoo.jobs.outlook import Outlook as Outlook
+    from zoo.jobs.outlook import outlooks as outlooks
     from zoo.jobs.presence import announce as announce
     from zoo.jobs.presence import drain as drain
     from zoo.jobs.presence import sign as sign
     from zoo.jobs.presence import workers as workers
+    from zoo.jobs.ranking import Best as Best
+    from zoo.jobs.ranking import best as best
     from zoo.jobs.reads import attempts as attempts
     from zoo.jobs.reads import clock as clock
+    from zoo.jobs.reads import count as count
     from zoo.jobs.reads import counts as counts
     from zoo.jobs.reads import find as find
     from zoo.jobs.reads import get as get
@@ -56,6 +67,9 @@ if TYPE_CHECKING:
     from zoo.jobs.schema import connect as connect
     from zoo.jobs.schema import schema_version as schema_version
     from zoo.jobs.schema import upgrade as upgrade
+    from zoo.jobs.selection import cancel_many as cancel_many
+    from zoo.jobs.selection import ids as ids
+    from zoo.jobs.selection import tag as tag
     from zoo.jobs.statuses import MOVES as MOVES
     from zoo.jobs.statuses import STATUSES as STATUSES
     from zoo.jobs.statuses import TERMINAL as TERMINAL
@@ -70,18 +84,24 @@ if TYPE_CHECKING:
 _ROOMS = {
     "bulk": ("group_size", "several", "statuses_of", "usual_seconds"),
     "database": ("Database", "RowRefused"),
+    "filters": ("EVERY", "Filter"),
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
+    "names": ("NAMES", "facts"),
     "moves": (
         *("Claim", "News", "Outcome"),
         *("abandon", "beat", "claim", "finish", "reap", "release"),
     ),
+    "outlook": ("Outlook", "outlooks"),
+    "glance": ("Overview", "overview"),
     "presence": ("announce", "drain", "sign", "workers"),
+    "ranking": ("Best", "best"),
     "reads": (
-        *("attempts", "clock", "counts", "find", "get", "get_group", "listing", "log_after"),
-        *("has_work", "needs", "pools", "steps", "waiting"),
+        *("attempts", "clock", "count", "counts", "find", "get", "get_group", "listing"),
+        *("log_after", "has_work", "needs", "pools", "steps", "waiting"),
     ),
     "records": ("Group", "Job", "Pool", "Waiting", "Worker"),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
+    "selection": ("cancel_many", "ids", "tag"),
     "statuses": ("MOVES", "STATUSES", "TERMINAL"),
     "submission": ("Hint", "add", "cancel", "extend", "freed", "retry", "stale"),
 }

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from zoo.jobs.database import Database, among
-from zoo.jobs.gates import slices
+from zoo.jobs.database import Database, among, slices
 from zoo.jobs.records import Job, to_job
 
 

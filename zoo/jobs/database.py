@@ -83,6 +83,11 @@ def among(column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
     return f"{column} IN ({', '.join(f':{name}' for name in named)})" if named else "1 = 0", named
 
 
+def slices(values: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
+    """The values in parts: a statement takes a limited number of them."""
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
 class Database:
     """An open database; safe to share between threads, not between processes."""
 

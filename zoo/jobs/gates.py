@@ -9,10 +9,10 @@ for no job, so nobody waits in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from zoo.errors import UsageError
-from zoo.jobs.database import Database, Row, Transaction, among
+from zoo.jobs.database import Database, Row, Transaction, among, slices
 from zoo.jobs.statuses import MAY_RUN
 
 CLAIMABLE = {
@@ -35,11 +35,6 @@ IN_LINE = """parked = CASE WHEN EXISTS (
 """For a job that comes to those who take turns, until turns are dealt."""
 MOST_WAITS = 100_000
 """Pairs of jobs, one waiting for the other, that one submission may make."""
-
-
-def slices(ids: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
-    """The ids in portions: a statement takes a limited number of values."""
-    return (ids[start : start + size] for start in range(0, len(ids), size))
 
 
 def count_blockers(rows: Transaction, jobs: int, after: Mapping[str, bool]) -> int:

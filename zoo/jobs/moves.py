@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo.jobs.database import Database, Row, Transaction, among
 from zoo.jobs.gates import CLAIMABLE, after_ends
+from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
 from zoo.spec import SPEC_VERSION, canonical
 
@@ -170,6 +171,7 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
         "artifact_sha256": outcome.artifact_sha256,
         "error_code": outcome.error_code,
         "error": error,
+        "accuracy": _accuracy(outcome),
     }
     end = f"""
         UPDATE job SET status = :outcome, finished_at = now(), owner = NULL, lease_until = NULL
@@ -182,7 +184,15 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
         _keep(rows, held, news)
         _end_attempt(rows, held, outcome.status, outcome.error_code, error)
         after_ends(rows, [ended])
+        if ended["group_id"] and outcome.status == "succeeded":
+            rank_group(rows, ended["group_id"])
     return True
+
+
+def _accuracy(outcome: Outcome) -> float | None:
+    found = (outcome.metrics or {}).get("accuracy")
+    is_number = isinstance(found, int | float) and not isinstance(found, bool)
+    return float(found) if is_number and outcome.status == "succeeded" else None  # type: ignore[arg-type]
 
 
 def _storable(text: str | None) -> str | None:

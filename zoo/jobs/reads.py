@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
-from zoo.jobs.database import Database, among
+from zoo.jobs.conditions import Values, order
+from zoo.jobs.database import Database, Transaction, among, slices
+from zoo.jobs.filters import Filter
 from zoo.jobs.records import Group, Job, Pool, Waiting, to_job
 from zoo.jobs.statuses import MAY_RUN
 
@@ -73,10 +75,15 @@ def _no_job(ref: str) -> UsageError:
 def get_group(db: Database, group_id: str) -> Group:
     """The group of that whole id, with its jobs in the order of their submission."""
     with db.read() as rows:
-        row = rows.one("SELECT * FROM job_group WHERE id = :id", {"id": group_id})
-        if row is None:
-            raise _no_job(group_id)
-        members = rows.all("SELECT * FROM job WHERE group_id = :id ORDER BY seq", {"id": group_id})
+        return group_of(rows, group_id)
+
+
+def group_of(rows: Transaction, group_id: str) -> Group:
+    """The group of that whole id, read in a transaction that is open."""
+    row = rows.one("SELECT * FROM job_group WHERE id = :id", {"id": group_id})
+    if row is None:
+        raise _no_job(group_id)
+    members = rows.all("SELECT * FROM job WHERE group_id = :id ORDER BY seq", {"id": group_id})
     found = [to_job(each) for each in members]
     # A retry takes the place of the job that it repeats.
     repeated = {each.retry_of for each in found}
@@ -87,41 +94,44 @@ def get_group(db: Database, group_id: str) -> Group:
 
 def listing(
     db: Database,
+    wanted: Filter | None = None,
     *,
-    statuses: Sequence[str] = (),
-    models: Sequence[str] = (),
-    datasets: Sequence[str] = (),
-    tags: Sequence[str] = (),
-    kind: str | None = None,
-    worker: str | None = None,
-    not_retried: bool = False,
+    sort: str = "-created_at",
     limit: int = 100,
+    offset: int = 0,
+    **words: Any,
 ) -> list[Job]:
-    """The newest jobs that match every filter, newest first."""
-    wanted = {"status": statuses, "model": models, "dataset": datasets}
-    wanted |= {"kind": [kind] if kind else [], "worker": [worker] if worker else []}
-    conditions: list[str] = ["1 = 1"]
-    values: dict[str, Any] = {"limit": limit}
-    for column, names in wanted.items():
-        if names:
-            condition, named = among(column, names)
-            conditions.append(condition)
-            values |= named
-    for number, tag in enumerate(tags):
-        conditions.append(f"tags LIKE :tag_{number} ESCAPE '!'")
-        values |= {f"tag_{number}": f"%{_plainly(json.dumps(tag))}%"}
-    if not_retried:
-        conditions.append("NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)")
-    query = f"SELECT * FROM job WHERE {' AND '.join(conditions)} ORDER BY seq DESC LIMIT :limit"
+    """The jobs that are meant, newest first, or in the order of a name of `facts`.
+
+    Without a Filter, its fields may be given as they are: `listing(db, statuses=["lost"])`. Raises
+    UsageError for a name to sort by that is not known.
+    """
+    values = Values(db.is_sqlite)
+    page = f"""
+        SELECT seq FROM job WHERE {(wanted or Filter(**words)).sql(values)}
+        ORDER BY {", ".join(order(sort, values))}
+        LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
-        found = [to_job(row) for row in rows.all(query, values)]
-    # LIKE looks at the text of the list: a tag that is only a comma is in many.
-    return [job for job in found if set(tags) <= set(job.tags)]
+        # Numbers first: whole rows are large, and an index often holds what is asked for.
+        return jobs_of(rows, [row["seq"] for row in rows.all(page, values.named)])
 
 
-def _plainly(text: str) -> str:
-    """The text for LIKE, so that no letter of it stands for others."""
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+def jobs_of(rows: Transaction, numbers: Sequence[int]) -> list[Job]:
+    """The jobs of these `seq`, in their order."""
+    jobs: dict[int, Job] = {}
+    for some in slices(numbers):
+        is_one, named = among("seq", some)
+        found = rows.all(f"SELECT * FROM job WHERE {is_one}", named)
+        jobs |= {row["seq"]: to_job(row) for row in found}
+    return [jobs[number] for number in numbers]
+
+
+def count(db: Database, wanted: Filter, *, most: int = 100_000) -> int:
+    """How many jobs are meant; those above `most` are not counted."""
+    values = Values(db.is_sqlite)
+    some = f"SELECT 1 FROM job WHERE {wanted.sql(values)} LIMIT {values.add(most)}"
+    with db.read() as rows:
+        return int(rows.value(f"SELECT count(*) AS n FROM ({some}) AS counted", values.named))
 
 
 def counts(db: Database) -> dict[str, int]:

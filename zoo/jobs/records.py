@@ -60,6 +60,12 @@ class Job:
         return self.status in TERMINAL
 
     @property
+    def accuracy(self) -> float | None:
+        """What it is ranked by, once it has succeeded."""
+        is_ranked = self.status == "succeeded" and _is_number(self.metrics, "accuracy")
+        return float(self.metrics["accuracy"]) if is_ranked else None
+
+    @property
     def changed(self) -> dict[str, Any]:
         """The params that are not the model's defaults; all, if that was not written down."""
         params: dict[str, Any] = self.spec["params"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 3
+SCHEMA = 4
 """The number of the newest migration."""
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zoo.jobs import gates
-from zoo.jobs.database import Database, RowRefused, among
+from zoo.jobs.database import Database, RowRefused, among, slices
+from zoo.jobs.selection import cancel_many
 from zoo.jobs.statuses import MAY_RUN
 from zoo.spec import SPEC_VERSION, JobSpec, canonical
 
 COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
-    *("blockers", "parked"),
+    *("blockers", "parked", "ranked"),
 )
 """What is known of a job when it is added."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
@@ -54,7 +56,7 @@ def add(
     group = uuid.uuid4().hex if group_kind else None
     shared = _shared(pool, priority, tags, max_attempts)
     shared |= {"retry_of": retry_of, "idem_key": idem_key, "group_id": group}
-    rows = [shared | _own(spec) for spec in specs]
+    rows = [shared | own for own in _own(specs, group_kind)]
     try:
         with db.write() as table:
             at = table.value("SELECT now() AS at")
@@ -96,9 +98,20 @@ def _shared(pool: str, priority: int, tags: Sequence[str], max_attempts: int) ->
     }
 
 
-def _own(spec: JobSpec) -> dict[str, Any]:
-    named = {"kind": spec.kind, "model": spec.model, "dataset": spec.dataset}
-    return named | {"id": uuid.uuid4().hex, "spec": spec.dump()}
+def _own(specs: Sequence[JobSpec], group_kind: str | None) -> list[dict[str, Any]]:
+    """What each job has for itself.
+
+    It is `ranked` if its accuracy is a result of its own: on test images, and no part of a mean.
+    """
+    trials = Counter(canonical(spec.params) for spec in specs) if group_kind == "sweep" else {}
+    found = []
+    for spec in specs:
+        is_part = group_kind in ("cv", "seeds") or spec.fold is not None
+        is_part |= bool(trials) and trials[canonical(spec.params)] > 1
+        named = {"kind": spec.kind, "model": spec.model, "dataset": spec.dataset}
+        own = {"id": uuid.uuid4().hex, "spec": spec.dump()}
+        found.append(named | own | {"ranked": int(spec.split == "test" and not is_part)})
+    return found
 
 
 def extend(
@@ -125,7 +138,7 @@ def extend(
             return None
         at = table.value("SELECT now() AS at")
         stamps = {"created_at": at, "dispatched_at": at, "blockers": 0, "parked": 0}
-        rows = [shared | _own(spec) | stamps for spec in specs]
+        rows = [shared | own | stamps for own in _own(specs, "sweep")]
         table.many(INSERT, rows)
         ids = [row["id"] for row in rows]
         gates.line_up(table, ids, [group])
@@ -141,7 +154,7 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
     rows: list[dict[str, Any]] = []
     with db.write() as table:
         at = table.value("SELECT now() AS at")
-        for some in gates.slices(list(job_ids)):
+        for some in slices(list(job_ids)):
             is_one, ids = among("id", some)
             found = f"""
                 SELECT * FROM job WHERE {is_one}
@@ -197,17 +210,4 @@ def _take_hints(db: Database, when: str, values: Mapping[str, Any]) -> list[Hint
 
 def cancel(db: Database, job_id: str) -> str | None:
     """Cancel a queued job, ask for the cancel of a running one; None if it has ended already."""
-    with db.write() as rows:
-        found = rows.one(
-            """
-            UPDATE job SET cancel_requested = 1,
-                finished_at = CASE WHEN status = 'queued' THEN now() END,
-                status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
-            WHERE id = :id AND status IN ('queued', 'running') RETURNING id, status, group_id""",
-            {"id": job_id},
-        )
-        if found is None:
-            return None
-        if found["status"] == "cancelled":
-            gates.after_ends(rows, [found])
-    return str(found["status"])
+    return cancel_many(db, [job_id]).get(job_id)

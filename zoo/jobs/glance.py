@@ -1,0 +1,81 @@
+"""What goes on just now, in a few queries that an index answers: for a screen that looks often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from zoo.jobs.conditions import Values
+from zoo.jobs.database import Database, Transaction
+from zoo.jobs.filters import EVERY, Filter
+from zoo.jobs.outlook import Outlook, outlooks
+from zoo.jobs.reads import jobs_of
+from zoo.jobs.records import Job
+
+MINUTE = 60
+Place = tuple[int, int]
+"""(attempt, offset in bytes) of a piece of a log."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """One look at the jobs that are meant."""
+
+    at: float
+    counts: Mapping[str, int]
+    """Jobs of each status."""
+    running: list[Job]
+    """The longest running first."""
+    outlooks: Mapping[str, Outlook]
+    ended: list[Job]
+    """The last that ended, newest first."""
+    last_minute: int
+    """Jobs that ended within the last minute."""
+    logs: Mapping[str, tuple[Place, str]] = field(default_factory=dict)
+    """The last line of each running job's log, and where it stands."""
+
+
+def overview(db: Database, wanted: Filter = EVERY, *, most: int = 50, ended: int = 8) -> Overview:
+    """Look at the jobs that are meant: at most so many running ones, and so many that ended."""
+    values = Values(db.is_sqlite)
+    meant, limits = wanted.sql(values), (values.add(most), values.add(ended))
+    with db.read() as rows:
+        at = float(rows.value("SELECT now() AS at"))
+        counts = rows.all(
+            f"SELECT status, count(*) AS n FROM job WHERE {meant} GROUP BY status", values.named
+        )
+        running = _some(
+            rows, values, f"status = 'running' AND {meant} ORDER BY started_at LIMIT {limits[0]}"
+        )
+        is_last = f"finished_at IS NOT NULL AND {meant} ORDER BY finished_at DESC LIMIT {limits[1]}"
+        last = _some(rows, values, is_last)
+        since = values.add(at - MINUTE)
+        recent = rows.value(
+            f"SELECT count(*) AS n FROM job WHERE finished_at > {since} AND {meant}", values.named
+        )
+        logs = {job.id: line for job in running if (line := _last_line(rows, job))}
+    return Overview(
+        at=at,
+        counts={row["status"]: row["n"] for row in counts},
+        running=running,
+        outlooks=outlooks(db, running, at),
+        ended=last,
+        last_minute=int(recent),
+        logs=logs,
+    )
+
+
+def _some(rows: Transaction, values: Values, which: str) -> list[Job]:
+    found = rows.all(f"SELECT seq FROM job WHERE {which}", values.named)
+    return jobs_of(rows, [row["seq"] for row in found])
+
+
+def _last_line(rows: Transaction, job: Job) -> tuple[Place, str] | None:
+    row = rows.one(
+        """
+        SELECT attempt, start, text FROM log WHERE job_id = :id
+        ORDER BY attempt DESC, start DESC LIMIT 1""",
+        {"id": job.id},
+    )
+    lines = [each.strip() for each in row["text"].splitlines() if each.strip()] if row else []
+    return ((row["attempt"], row["start"]), lines[-1]) if row and lines else None

@@ -1,0 +1,87 @@
+"""How far a running job is, and how long it will take: by its steps, else by its like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from zoo.jobs.database import Database, Transaction
+from zoo.jobs.records import Job
+from zoo.spec import read_json
+
+LIKE = 50
+"""So many of the newest results of a model are looked through for equal jobs."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a running job's way."""
+
+    phase: str
+    part: float | None = None
+    """Done, from 0 to 1."""
+    steps: str = ""
+    """As it says itself: `epoch 3/5`."""
+    left: float | None = None
+    """Seconds; None where neither its steps nor equal jobs tell."""
+
+
+def outlooks(db: Database, running: Iterable[Job], at: float) -> dict[str, Outlook]:
+    """The outlook of each running job, by its id; `at` is the time on the database's clock."""
+    found: dict[str, Outlook] = {}
+    usual: dict[tuple[Any, ...], float | None] = {}
+    with db.read() as rows:
+        for job in running:
+            known = _by_steps(job, at)
+            if known.left is None:
+                kind = _kind(job.model, job.dataset, job.kind, job.spec)
+                if kind not in usual:
+                    usual[kind] = _usual(rows, job, kind)
+                known = _by_its_like(known, job, usual[kind], at)
+            found[job.id] = known
+    return found
+
+
+def _by_steps(job: Job, at: float) -> Outlook:
+    """From what `fit` has reported: the steps to come take as long as those before."""
+    told = job.progress
+    phase = str(told.get("phase", "starting"))
+    if phase != "fit" or not told.get("total"):
+        return Outlook(phase)
+    step, total = float(told["step"]), float(told["total"])
+    steps = f"{told.get('unit', 'step')} {told['step']}/{told['total']}"
+    if not step:
+        return Outlook(phase, 0.0, steps)
+    spent = max(at - float(told["since"]), 0.0)
+    return Outlook(phase, min(step / total, 1.0), steps, spent / step * max(total - step, 0.0))
+
+
+def _by_its_like(known: Outlook, job: Job, usual: float | None, at: float) -> Outlook:
+    if not usual or job.started_at is None:
+        return known
+    spent = max(at - job.started_at, 0.0)
+    part = min(spent / usual, 0.99) if known.part is None else known.part
+    return Outlook(known.phase, part, known.steps, max(usual - spent, 0.0))
+
+
+def _kind(model: str, dataset: str, kind: str, spec: dict[str, Any]) -> tuple[Any, ...]:
+    """What equal jobs have in common: all but the seed, and which of the folds it is."""
+    params = sorted((name, str(value)) for name, value in spec["params"].items())
+    return model, dataset, kind, bool(spec["fold"]), tuple(params)
+
+
+def _usual(rows: Transaction, job: Job, kind: tuple[Any, ...]) -> float | None:
+    """The median time of the newest equal jobs, from claim to end; None if there was none."""
+    query = """
+        SELECT spec, finished_at - started_at AS seconds FROM job
+        WHERE model = :model AND dataset = :dataset AND kind = :kind AND status = 'succeeded'
+        ORDER BY seq DESC LIMIT :like"""
+    values = {"model": job.model, "dataset": job.dataset, "kind": job.kind, "like": LIKE}
+    took = [
+        row["seconds"]
+        for row in rows.all(query, values)
+        if _kind(job.model, job.dataset, job.kind, read_json(row["spec"])) == kind
+    ]
+    return median(took) if took else None

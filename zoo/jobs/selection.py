@@ -1,0 +1,77 @@
+"""What is done to many jobs at once; each portion of them is one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from zoo.jobs.conditions import Values, order
+from zoo.jobs.database import Database, among, slices
+from zoo.jobs.filters import Filter
+from zoo.jobs.gates import after_ends
+from zoo.spec import canonical
+
+
+def ids(
+    db: Database,
+    wanted: Filter,
+    *,
+    sort: str = "created_at",
+    limit: int = 10**6,
+    offset: int = 0,
+) -> list[str]:
+    """The ids of the jobs that are meant, oldest first unless `sort` says otherwise."""
+    values = Values(db.is_sqlite)
+    query = f"""
+        SELECT id FROM job WHERE {wanted.sql(values)} ORDER BY {", ".join(order(sort, values))}
+        LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
+    with db.read() as rows:
+        return [row["id"] for row in rows.all(query, values.named)]
+
+
+def cancel_many(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
+    """Cancel the queued ones, ask for the cancel of the running ones; gives id -> new status.
+
+    Those that have ended already are left out.
+    """
+    found: dict[str, str] = {}
+    for some in slices(job_ids):
+        is_one, named = among("id", some)
+        with db.write() as rows:
+            # In this order, so that two who cancel the same jobs do not wait for each other.
+            rows.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", named)
+            moved = rows.all(
+                f"""
+                UPDATE job SET cancel_requested = 1,
+                    finished_at = CASE WHEN status = 'queued' THEN now() END,
+                    status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
+                WHERE {is_one} AND status IN ('queued', 'running')
+                RETURNING id, status, group_id""",
+                named,
+            )
+            after_ends(rows, [row for row in moved if row["status"] == "cancelled"])
+        found |= {row["id"]: row["status"] for row in moved}
+    return found
+
+
+def tag(
+    db: Database, job_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()
+) -> list[str]:
+    """Add and remove tags; gives the ids of the jobs whose tags have changed."""
+    changed = []
+    for some in slices(job_ids):
+        is_one, named = among("id", some)
+        with db.write() as rows:
+            query = f"SELECT id, tags FROM job WHERE {is_one} ORDER BY seq FOR UPDATE"
+            found = {row["id"]: json.loads(row["tags"]) for row in rows.all(query, named)}
+            new = {
+                job: list(dict.fromkeys(each for each in [*old, *add] if each not in remove))
+                for job, old in found.items()
+            }
+            fresh = [job for job in new if new[job] != found[job]]
+            rows.many(
+                "UPDATE job SET tags = :tags WHERE id = :id",
+                [{"id": job, "tags": canonical(new[job])} for job in fresh],
+            )
+        changed += fresh
+    return changed
