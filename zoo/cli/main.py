@@ -9,7 +9,7 @@ import pluggy
 import typer
 
 from zoo import __version__, entrypoints, hookspecs
-from zoo.cli import data, jobs, machine, models, queue, results, sweep, train
+from zoo.cli import data, jobs, machine, models, queue, reproduce, results, sweep, train
 from zoo.errors import UsageError, ZooError
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def _root(
     pass
 
 
-for room in (train, sweep, jobs, queue, results, models, data, machine):
+for room in (train, sweep, reproduce, jobs, queue, reproduce, results, models, data, machine):
     room.add_to(app)
 
 
