@@ -141,6 +141,7 @@ def test_batches_between_are_reported_without_metrics_on_the_same_scale(
         {"batch_size": 7, "optimizer": "sgd", "hidden": [16, 8], "epochs": 1},
         {"batch_size": 2000, "optimizer": "lion"},
         {"optimizer": "adamw", "learning_rate": 0.01},
+        {"hidden": [16], "dropout": 0.5, "schedule": "cosine", "weight_decay": 0.1},
         {"optimizer": "nadam", "batch_size": 64},
         {"optimizer": "adagrad", "batch_size": 64},
     ],

@@ -1,0 +1,197 @@
+"""The classic models, on a few hundred digits: each learns, repeats, and comes back from disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo_keras.lenet import LeNet1, LeNet4, LeNet5
+from zoo_sklearn.features import Quadratic, RadialBases
+from zoo_sklearn.machine import SupportVectors
+from zoo_sklearn.nearest import NearestNeighbours
+from zoo_sklearn.pairwise import PairwiseLinear
+from zoo_sklearn.stumps import BoostedStumps
+
+import zoo
+from zoo import weights
+from zoo.errors import ArtifactError
+from zoo.preprocessing import Prepared, prepare
+
+NAMES = list("0123456789")
+N = 400
+CLASSICS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
+    (PairwiseLinear, {}),
+    (NearestNeighbours, {"weights": "distance"}),
+    (Quadratic, {"components": 15}),
+    (RadialBases, {"centres": 50}),
+    (SupportVectors, {}),
+    (SupportVectors, {"kernel": "poly", "degree": 4, "coef0": 1.0}),
+    (BoostedStumps, {"max_iter": 20, "max_features": 0.1}),
+]
+LENETS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
+    (LeNet1, {}),
+    (LeNet4, {"activation": "relu", "pooling": "max", "dropout": 0.1}),
+    (LeNet5, {"distortion": 0.05, "schedule": "cosine", "weight_decay": 0.001}),
+]
+FAST = {"epochs": 12, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.005}
+
+each_classic = pytest.mark.parametrize(
+    ("kind", "params"), CLASSICS, ids=lambda v: getattr(v, "name", None)
+)
+each_lenet = pytest.mark.parametrize(
+    ("kind", "params"), LENETS, ids=lambda v: getattr(v, "name", None)
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A ZOO_HOME of its own for the prepared data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+def data(kind: type[zoo.Model], split: str) -> Prepared:
+    return prepare("digits", split, kind.layout, kind.dtype)
+
+
+def ignore(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+    pass
+
+
+def made(kind: type[zoo.Model], params: dict[str, Any], n_classes: int = 10) -> zoo.Model:
+    return kind(kind.Params.resolve(params), NAMES[:n_classes], 42)
+
+
+def fitted(
+    kind: type[zoo.Model], params: dict[str, Any], n_classes: int = 10, n_images: int = N
+) -> zoo.Model:
+    model, (x, y, *_) = made(kind, params, n_classes), data(kind, "train")
+    model.fit(x[:n_images], y[:n_images] % n_classes, ignore)
+    return model
+
+
+def probabilities(model: zoo.Model, x: Any) -> Any:
+    found = model.predict_proba(x)
+    assert found is not None
+    return found
+
+
+@each_classic
+@pytest.mark.parametrize("n_classes", [10, 2])
+def test_a_classic_learns_repeats_and_comes_back_bit_for_bit(
+    kind: type[zoo.Model], params: dict[str, Any], n_classes: int, tmp_path: Path
+) -> None:
+    model, again = fitted(kind, params, n_classes), fitted(kind, params, n_classes)
+    x, y, *_ = data(kind, "test")
+    found = probabilities(model, x)
+    assert found.shape == (len(x), n_classes)
+    assert np.allclose(found.sum(axis=1), 1)
+    assert (model.predict(x) == y % n_classes).mean() > 0.85
+    assert np.array_equal(probabilities(again, x), found)
+    model.save(tmp_path)
+    loaded = made(kind, params, n_classes)
+    loaded.load(tmp_path)
+    assert np.array_equal(probabilities(loaded, x), found)
+    assert loaded.parameters() == model.parameters()
+
+
+@each_classic
+def test_a_class_that_training_lacks_is_never_predicted(
+    kind: type[zoo.Model], params: dict[str, Any], tmp_path: Path
+) -> None:
+    x, y, *_ = data(kind, "train")
+    kept = y[:N] != 4
+    model, loaded = made(kind, params), made(kind, params)
+    model.fit(x[:N][kept], y[:N][kept], ignore)
+    model.save(tmp_path)
+    loaded.load(tmp_path)
+    found = probabilities(loaded, x[N:600])
+    assert found.shape == (200, 10)
+    assert not found[:, 4].any()
+
+
+@each_classic
+def test_the_prediction_is_scikit_learns_own(
+    kind: type[zoo.Model], params: dict[str, Any]
+) -> None:
+    model: Any = fitted(kind, params)
+    x, *_ = data(kind, "test")
+    seen = model.features(x) if hasattr(model, "features") else x
+    assert np.array_equal(model.predict(x), model.classifier.predict(seen))
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "poly"])
+def test_a_tie_of_votes_goes_by_the_margins_as_the_probabilities_do(kernel: str) -> None:
+    model: Any = fitted(SupportVectors, {"kernel": kernel, "C": 0.001}, n_images=100)
+    x, *_ = data(SupportVectors, "test")
+    assert np.array_equal(model.classifier.predict(x), model.predict(x))
+    model.classifier.break_ties = False
+    assert not np.array_equal(model.classifier.predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change"),
+    [
+        (SupportVectors, "n_support", lambda a: a + 1),
+        (SupportVectors, "support_vectors", lambda a: a[1:]),
+        (SupportVectors, "dual_coef", lambda a: a[:, 1:].copy()),
+        (SupportVectors, "classes", lambda a: a[1:]),
+        (SupportVectors, "classes", lambda a: a + 1),
+        (BoostedStumps, "feature_idx", lambda a: a + 784),
+        (BoostedStumps, "left", lambda a: a * 0),
+        (BoostedStumps, "right", lambda a: a + 3),
+        (BoostedStumps, "sizes", lambda a: a * 0),
+        (BoostedStumps, "sizes", lambda a: -a),
+        (BoostedStumps, "baseline", lambda a: a[:, 1:].copy()),
+        (PairwiseLinear, "coef", lambda a: a[1:]),
+        (NearestNeighbours, "y", lambda a: a[1:]),
+        (NearestNeighbours, "y", lambda a: a % 2),
+        (Quadratic, "components", lambda a: a[1:]),
+        (RadialBases, "centres", lambda a: a[1:]),
+    ],
+)
+def test_weights_that_do_not_belong_together_are_refused(
+    kind: type[zoo.Model], name: str, change: Any, tmp_path: Path
+) -> None:
+    params = next(params for each, params in CLASSICS if each is kind)
+    small = {"max_iter": 2} if kind is BoostedStumps else {}
+    model: Any = fitted(kind, params | small, n_images=200)
+    arrays = model.arrays() | {"classes": model.classifier.classes_}
+    weights.save(tmp_path, arrays | {name: change(arrays[name])})
+    with pytest.raises(ArtifactError, match="are not those of 10 classes"):
+        made(kind, params).load(tmp_path)
+
+
+@each_lenet
+def test_a_lenet_learns_and_comes_back_bit_for_bit(
+    kind: type[zoo.Model], params: dict[str, Any], tmp_path: Path
+) -> None:
+    model, loaded = fitted(kind, FAST | params, n_images=1000), made(kind, FAST | params)
+    x, y, *_ = data(kind, "test")
+    found = probabilities(model, x)
+    assert (found.argmax(axis=1) == y).mean() > 0.8
+    model.save(tmp_path)
+    loaded.load(tmp_path)
+    assert np.array_equal(probabilities(loaded, x), found)
+
+
+def test_lenet_5_has_as_many_weights_as_with_all_maps_joined() -> None:
+    assert [fitted(k, {"epochs": 1}, n_images=10).parameters() for k, _ in LENETS] == [
+        4 * 26 + 12 * (4 * 25 + 1) + 10 * (12 * 16 + 1),
+        4 * 26 + 16 * (4 * 25 + 1) + 120 * 401 + 10 * 121,
+        61_706,
+    ]
+
+
+def test_distortions_repeat_with_the_seed_and_are_for_training_alone() -> None:
+    params = {"epochs": 2, "distortion": 0.1, "dropout": 0.5}
+    one, two = (fitted(LeNet5, params, n_images=64) for _ in range(2))
+    x, *_ = data(LeNet5, "test")
+    assert np.array_equal(probabilities(one, x), probabilities(two, x))
+    assert np.array_equal(probabilities(one, x), probabilities(one, x))
+    plain = fitted(LeNet5, params | {"distortion": 0.0}, n_images=64)
+    assert not np.array_equal(probabilities(plain, x), probabilities(one, x))
