@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,21 +26,21 @@ N = 400
 CLASSICS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
     (PairwiseLinear, {}),
     (NearestNeighbours, {"weights": "distance"}),
-    (Quadratic, {"components": 15}),
+    (Quadratic, {"components": 10, "max_iter": 30}),
     (RadialBases, {"centres": 50}),
     (SupportVectors, {}),
     (SupportVectors, {"kernel": "poly", "degree": 4, "coef0": 1.0}),
-    (BoostedStumps, {"max_iter": 20, "max_features": 0.1}),
+    (BoostedStumps, {"max_iter": 8, "max_features": 0.1}),
 ]
 LENETS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
     (LeNet1, {}),
     (LeNet4, {"activation": "relu", "pooling": "max", "dropout": 0.1}),
     (LeNet5, {"distortion": 0.05, "schedule": "cosine", "weight_decay": 0.001}),
 ]
-FAST = {"epochs": 12, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.005}
+FAST = {"epochs": 6, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.01}
 
 each_classic = pytest.mark.parametrize(
-    ("kind", "params"), CLASSICS, ids=lambda v: getattr(v, "name", None)
+    "number", range(len(CLASSICS)), ids=[kind.name for kind, _ in CLASSICS]
 )
 each_lenet = pytest.mark.parametrize(
     ("kind", "params"), LENETS, ids=lambda v: getattr(v, "name", None)
@@ -74,6 +75,12 @@ def fitted(
     return model
 
 
+@functools.cache
+def once(number: int, n_classes: int = 10) -> Any:
+    """A classic fitted once for all tests, which do not change it."""
+    return fitted(*CLASSICS[number], n_classes)
+
+
 def probabilities(model: zoo.Model, x: Any) -> Any:
     found = model.predict_proba(x)
     assert found is not None
@@ -82,16 +89,15 @@ def probabilities(model: zoo.Model, x: Any) -> Any:
 
 @each_classic
 @pytest.mark.parametrize("n_classes", [10, 2])
-def test_a_classic_learns_repeats_and_comes_back_bit_for_bit(
-    kind: type[zoo.Model], params: dict[str, Any], n_classes: int, tmp_path: Path
+def test_a_classic_learns_and_comes_back_bit_for_bit(
+    number: int, n_classes: int, tmp_path: Path
 ) -> None:
-    model, again = fitted(kind, params, n_classes), fitted(kind, params, n_classes)
+    (kind, params), model = CLASSICS[number], once(number, n_classes)
     x, y, *_ = data(kind, "test")
     found = probabilities(model, x)
     assert found.shape == (len(x), n_classes)
     assert np.allclose(found.sum(axis=1), 1)
-    assert (model.predict(x) == y % n_classes).mean() > 0.85
-    assert np.array_equal(probabilities(again, x), found)
+    assert (model.predict(x) == y % n_classes).mean() > 0.8
     model.save(tmp_path)
     loaded = made(kind, params, n_classes)
     loaded.load(tmp_path)
@@ -100,13 +106,19 @@ def test_a_classic_learns_repeats_and_comes_back_bit_for_bit(
 
 
 @each_classic
-def test_a_class_that_training_lacks_is_never_predicted(
-    kind: type[zoo.Model], params: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_classic_repeats_with_its_seed(number: int) -> None:
+    (kind, params), (x, *_) = CLASSICS[number], data(CLASSICS[number][0], "test")
+    again = fitted(kind, params)
+    assert np.array_equal(probabilities(again, x), probabilities(once(number), x))
+
+
+@each_classic
+def test_a_class_that_training_lacks_is_never_predicted(number: int, tmp_path: Path) -> None:
+    kind, params = CLASSICS[number]
     x, y, *_ = data(kind, "train")
-    kept = y[:N] != 4
+    kept = y[:200] != 4
     model, loaded = made(kind, params), made(kind, params)
-    model.fit(x[:N][kept], y[:N][kept], ignore)
+    model.fit(x[:200][kept], y[:200][kept], ignore)
     model.save(tmp_path)
     loaded.load(tmp_path)
     found = probabilities(loaded, x[N:600])
@@ -115,22 +127,20 @@ def test_a_class_that_training_lacks_is_never_predicted(
 
 
 @each_classic
-def test_the_prediction_is_scikit_learns_own(
-    kind: type[zoo.Model], params: dict[str, Any]
-) -> None:
-    model: Any = fitted(kind, params)
-    x, *_ = data(kind, "test")
+def test_the_prediction_is_scikit_learns_own(number: int) -> None:
+    model, (x, *_) = once(number), data(CLASSICS[number][0], "test")
     seen = model.features(x) if hasattr(model, "features") else x
     assert np.array_equal(model.predict(x), model.classifier.predict(seen))
 
 
-@pytest.mark.parametrize("kernel", ["rbf", "poly"])
-def test_a_tie_of_votes_goes_by_the_margins_as_the_probabilities_do(kernel: str) -> None:
-    model: Any = fitted(SupportVectors, {"kernel": kernel, "C": 0.001}, n_images=100)
-    x, *_ = data(SupportVectors, "test")
+def test_a_tie_of_votes_goes_by_the_margins_as_the_probabilities_do() -> None:
+    model: Any
+    model, (x, y, *_) = made(SupportVectors, {}), data(SupportVectors, "test")
+    # Labels without sense: no class wins all its pairs.
+    model.fit(x[:200], np.roll(y[:200], 1), ignore)
     assert np.array_equal(model.classifier.predict(x), model.predict(x))
     model.classifier.break_ties = False
-    assert not np.array_equal(model.classifier.predict(x), model.predict(x))
+    assert not np.array_equal(model.classifier.predict(x[200:]), model.predict(x[200:]))
 
 
 @pytest.mark.parametrize(
@@ -157,13 +167,12 @@ def test_a_tie_of_votes_goes_by_the_margins_as_the_probabilities_do(kernel: str)
 def test_weights_that_do_not_belong_together_are_refused(
     kind: type[zoo.Model], name: str, change: Any, tmp_path: Path
 ) -> None:
-    params = next(params for each, params in CLASSICS if each is kind)
-    small = {"max_iter": 2} if kind is BoostedStumps else {}
-    model: Any = fitted(kind, params | small, n_images=200)
+    number = next(n for n, (each, _) in enumerate(CLASSICS) if each is kind)
+    model = once(number)
     arrays = model.arrays() | {"classes": model.classifier.classes_}
     weights.save(tmp_path, arrays | {name: change(arrays[name])})
     with pytest.raises(ArtifactError, match="are not those of 10 classes"):
-        made(kind, params).load(tmp_path)
+        made(kind, CLASSICS[number][1]).load(tmp_path)
 
 
 @each_lenet
@@ -179,8 +188,9 @@ def test_a_lenet_learns_and_comes_back_bit_for_bit(
     assert np.array_equal(probabilities(loaded, x), found)
 
 
-def test_lenet_5_has_as_many_weights_as_with_all_maps_joined() -> None:
-    assert [fitted(k, {"epochs": 1}, n_images=10).parameters() for k, _ in LENETS] == [
+def test_the_lenets_have_as_many_weights_as_with_all_maps_joined() -> None:
+    built: list[Any] = [made(kind, {}) for kind, _ in LENETS]
+    assert [model._build().count_params() for model in built] == [
         4 * 26 + 12 * (4 * 25 + 1) + 10 * (12 * 16 + 1),
         4 * 26 + 16 * (4 * 25 + 1) + 120 * 401 + 10 * 121,
         61_706,

@@ -64,9 +64,11 @@ def _show(
 
     total = sum(cost.seconds or 0.0 for cost in costs)
     if to_stderr:
-        guessed = sum(cost.source != "measured" for cost in costs)
-        note = f", {guessed} of them guessed" if guessed else ""
-        output.note(f"{len(rows)} jobs, about {output.ago(total)} of one slot{note}.")
+        said = {"guessed": "guessed", "unknown": "of unknown cost"}
+        counts = {kind: sum(cost.source == kind for cost in costs) for kind in said}
+        notes = [f"{n} of them {said[kind]}" for kind, n in counts.items() if n]
+        about = ", ".join([f"about {output.ago(total)} of one slot", *notes])
+        output.note(f"{len(rows)} jobs, {about}.")
         return
     cells = [
         [row.name, row.model, row.preprocess, f"{row.published:g}", _cost(cost), _params(spec)]
