@@ -17,7 +17,7 @@ def deskew(images: Array) -> Array:
     al. 1998, Gradient-based learning applied to document recognition, section III-A). The shear is
     the covariance of columns and rows over the variance of rows, both weighted by the pixels.
     MNIST has each digit's centre of mass in the middle of its images up to a pixel; here it comes
-    there exactly, which saves a k-NN or an SVM errors (see docs/classics.md).
+    there exactly.
     Raises ZooError where scipy, which comes with scikit-learn, is missing.
     """
     import numpy as np
@@ -37,7 +37,7 @@ def deskew(images: Array) -> Array:
 
 
 def _moments(images: Array) -> tuple[Array, Array]:
-    """Each image's centre of mass, (n, 2) as (row, column), and its shear, columns per row, (n,)."""
+    """The centres of mass, (n, 2) as (row, column), and the shears, (n,) in columns per row."""
     import numpy as np
 
     rows, columns = (np.arange(float(size)) for size in images.shape[1:])
