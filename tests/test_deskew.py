@@ -12,6 +12,8 @@ from zoo import datasets, preprocessing
 from zoo.deskew import _moments, deskew
 from zoo.errors import UsageError
 from zoo.preprocessing import prepare, prepare_all
+from zoo.run import read_recipe, run_job
+from zoo.spec import JobSpec
 
 
 def bar(shear: float, height: int = 20) -> Any:
@@ -79,6 +81,21 @@ def test_a_single_point_or_line_has_no_slant(place: tuple[slice, slice]) -> None
     given[0, *place] = 1.0
     assert _moments(given)[1].tolist() == [0.0]
     assert np.isfinite(deskew(given)).all()
+
+
+def test_a_job_tells_how_far_the_preparation_is(home: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        told.append((step, total, unit))
+
+    spec = {"kind": "train", "model": "logistic", "params": {}, "dataset": "digits"}
+    for number, preprocess in enumerate(["deskew", "deskew", "none"]):
+        (folder := tmp_path / str(number)).mkdir()
+        run_job(JobSpec.model_validate(spec | {"preprocess": preprocess}), folder, report)
+        assert read_recipe(folder).preprocess == preprocess
+    images = [each for each in told if each[2] == "image"]
+    assert images == [(1000, 1437, "image"), (1437, 1437, "image"), (360, 360, "image")]
 
 
 def test_an_unknown_preprocessing_is_a_usage_error() -> None:

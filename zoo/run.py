@@ -129,7 +129,7 @@ def _train(
 ) -> tuple[Model, Part, dict[str, Any]]:
     model_class = plugins.model(spec.model)
     params = model_class.Params.resolve(spec.params)
-    data = _prepare(spec, model_class, "train")
+    data = _prepare(spec, model_class, "train", report)
     model = model_class(params, data.class_names, spec.seed)
     if spec.fold:
         train, held_out = _fold(spec, data, spec.fold)
@@ -172,9 +172,16 @@ def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:
     return plugins.model(model).Params.resolve(params).model_dump(mode="json")
 
 
-def _prepare(spec: JobSpec, model_class: type[Model], split: str) -> Prepared:
+def _prepare(
+    spec: JobSpec, model_class: type[Model], split: str, report: Report | None = None
+) -> Prepared:
+    def tell(what: str, done: int, total: int) -> None:
+        # To scale the images is done before anybody has looked.
+        if report and spec.preprocess != "none":
+            report(done, total, "image")
+
     wanted = (spec.dataset, split, model_class.layout, model_class.dtype)
-    return prepare(*wanted, preprocess=spec.preprocess)
+    return prepare(*wanted, tell, preprocess=spec.preprocess)
 
 
 def _whole(data: Prepared) -> Part:
