@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 from zoo_keras.lenet import LeNet1, LeNet4, LeNet5
 from zoo_sklearn.features import Quadratic, RadialBases
 from zoo_sklearn.machine import SupportVectors
@@ -29,7 +30,10 @@ CLASSICS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
     (Quadratic, {"components": 10, "max_iter": 30}),
     (RadialBases, {"centres": 50}),
     (SupportVectors, {}),
-    (SupportVectors, {"kernel": "poly", "degree": 4, "coef0": 1.0}),
+    (
+        SupportVectors,
+        {"kernel": "poly", "degree": 4, "gamma": 2.0, "coef0": 1.0, "unit_length": True},
+    ),
     (BoostedStumps, {"max_iter": 8, "max_features": 0.1}),
 ]
 LENETS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
@@ -49,8 +53,8 @@ each_lenet = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module", autouse=True)
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A ZOO_HOME of its own for the prepared data."""
-    with pytest.MonkeyPatch.context() as patch:
+    """A ZOO_HOME of its own for the prepared data; and one thread, as other tests run as well."""
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
         patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
         yield
 
@@ -198,10 +202,10 @@ def test_the_lenets_have_as_many_weights_as_with_all_maps_joined() -> None:
 
 
 def test_distortions_repeat_with_the_seed_and_are_for_training_alone() -> None:
-    params = {"epochs": 2, "distortion": 0.1, "dropout": 0.5}
-    one, two = (fitted(LeNet5, params, n_images=64) for _ in range(2))
+    params = {"epochs": 1, "distortion": 0.1, "dropout": 0.5}
+    one, two = (fitted(LeNet5, params, n_images=32) for _ in range(2))
     x, *_ = data(LeNet5, "test")
     assert np.array_equal(probabilities(one, x), probabilities(two, x))
     assert np.array_equal(probabilities(one, x), probabilities(one, x))
-    plain = fitted(LeNet5, params | {"distortion": 0.0}, n_images=64)
+    plain = fitted(LeNet5, params | {"distortion": 0.0}, n_images=32)
     assert not np.array_equal(probabilities(plain, x), probabilities(one, x))

@@ -26,6 +26,9 @@ class MachineParams(zoo.Params):
     )
     degree: int = zoo.param(3, ge=1, le=20, help="of poly")
     coef0: float = zoo.param(0.0, ge=-1e6, le=1e6, help="of poly and sigmoid")
+    unit_length: bool = zoo.param(
+        False, help="scale each image to length 1: a thick stroke then weighs no more than a thin"
+    )
 
 
 class SupportVectors(ClassifierModel):
@@ -53,10 +56,22 @@ class SupportVectors(ClassifierModel):
     def make(self) -> Any:
         from sklearn.svm import SVC
 
-        params = self.params.model_dump()
+        params = self.params.model_dump(exclude={"unit_length"})
         params["gamma"] = params["gamma"] or "scale"
         # Else a tie of votes goes to the first class, whatever the margins say.
         return SVC(**params, cache_size=CACHE_MB, break_ties=True)
+
+    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+        super().learn(self.features(x), y, report)
+
+    def scores(self, x: Array) -> Array:
+        return super().scores(self.features(x))
+
+    def features(self, x: Array) -> Array:
+        """Give what the kernel sees of the images."""
+        from sklearn.preprocessing import normalize
+
+        return normalize(x) if self.params.unit_length else x
 
     def arrays(self) -> dict[str, Array]:
         import numpy as np
