@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from zoo_sklearn.stumps import BoostedStumps
 
 import zoo
 from zoo import weights
-from zoo.errors import ArtifactError
+from zoo.errors import ArtifactError, UsageError
 from zoo.preprocessing import Prepared, prepare
 
 NAMES = list("0123456789")
@@ -135,6 +136,24 @@ def test_the_prediction_is_scikit_learns_own(number: int) -> None:
     model, (x, *_) = once(number), data(CLASSICS[number][0], "test")
     seen = model.features(x) if hasattr(model, "features") else x
     assert np.array_equal(model.predict(x), model.classifier.predict(seen))
+
+
+@each_classic
+def test_one_class_alone_is_refused_and_one_image_again_and_again_is_not(number: int) -> None:
+    (kind, params), (x, y, *_) = CLASSICS[number], data(CLASSICS[number][0], "train")
+    with pytest.raises(UsageError, match="all of one class"):
+        made(kind, params).fit(x[:50], y[:50] * 0, ignore)
+    same, model = np.repeat(x[:1], 60, axis=0), made(kind, params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(same, y[:60], ignore)
+    found = probabilities(model, x[:20])
+    assert np.isfinite(found).all() and np.allclose(found.sum(axis=1), 1)
+
+
+def test_fewer_images_than_neighbours_are_refused() -> None:
+    with pytest.raises(UsageError, match="There are 20 training images, fewer than n_neighbors"):
+        fitted(NearestNeighbours, {"n_neighbors": 21}, n_images=20)
 
 
 def test_a_tie_of_votes_goes_by_the_margins_as_the_probabilities_do() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import zoo
 from zoo import weights
-from zoo.errors import ArtifactError
+from zoo.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -50,8 +50,14 @@ class ClassifierModel(zoo.Model):
         raise NotImplementedError
 
     def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
+        """Fit the classifier; raises UsageError if all images are of one class."""
         from sklearn.exceptions import ConvergenceWarning
 
+        if (y == y[0]).all():
+            raise UsageError(
+                "The training images are all of one class: there is nothing to tell apart.",
+                "`zoo data show` counts the images of each class.",
+            )
         with warnings.catch_warnings():
             # To stop after `max_iter` steps is what the params ask for.
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
+from zoo.errors import UsageError
 from zoo_sklearn.classifier import CLASSES, ClassifierModel
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class NearestNeighbours(ClassifierModel):
 
     def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
         if len(x) < self.params.n_neighbors:
-            raise ValueError(f"There are {len(x)} images, fewer than n_neighbors.")
+            raise UsageError(
+                f"There are {len(x)} training images, fewer than n_neighbors.",
+                f"Set n_neighbors to at most {len(x)}.",
+            )
         self.y = y
         super().learn(x, y, report)
 
