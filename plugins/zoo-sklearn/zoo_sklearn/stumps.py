@@ -31,6 +31,9 @@ class StumpsParams(zoo.Params):
     max_features: float = zoo.param(
         1.0, gt=0, le=1, help="part of the pixels, drawn at random, that each stump chooses from"
     )
+    l2_regularization: float = zoo.param(
+        1.0, ge=0, le=1e9, help="keeps a stump small that few images speak for; 0 may diverge"
+    )
     max_leaf_nodes: int = zoo.param(2, ge=2, le=1024, help="leaves of a tree; 2 make it a stump")
 
 
