@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from support import Zoo
 
-from zoo import recipes
+from zoo import jobs, recipes, trials
 from zoo.errors import UsageError
+from zoo.jobs import Database
 from zoo.spec import JobSpec
 
 TABLE = """
@@ -110,9 +111,20 @@ def test_a_table_is_reproduced_and_shown_with_published_beside_measured_errors(
     error = 100 * (1 - group["jobs"][0]["metrics"]["accuracy"])
     assert f" 5        {error:.2f} " in near and near.endswith("knn n_neighbors=1")
     assert "1 of 2 at or under the published error" in shown
+    board = {row["model"]: row["test"]["accuracy"] for row in warm_zoo.json("leaderboard")}
+    assert board == {job["model"]: job["metrics"]["accuracy"] for job in group["jobs"]}
     after = warm_zoo.json("reproduce", file, "--dry-run", "--only", "n*")
     assert [row["cost"]["source"] for row in after] == ["measured"]
     assert 0 < after[0]["cost"]["seconds"] < 60
+
+
+def test_rows_of_the_same_params_are_results_of_their_own(db: Database) -> None:
+    table = recipes.load("mnist-classics")
+    specs = recipes.specs("mnist-classics", table, recipes.chosen(table, ["knn*", "linear*"]))
+    _, group = jobs.add(db, specs, group_kind="sweep")
+    assert group
+    found = trials.of(jobs.get_group(db, group))
+    assert [len(trial.group.jobs) for trial in found] == [1, 1, 1, 1]
 
 
 def test_an_evaluation_gets_its_images_as_the_training_did(warm_zoo: Zoo) -> None:

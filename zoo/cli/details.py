@@ -122,7 +122,7 @@ def _show_confusion(metrics: dict[str, Any]) -> None:
 
 
 def show_group(group: Group) -> None:
-    """A group: each job, then mean and standard deviation; of a sweep, its trials; of a table, its rows."""
+    """A group: each job, then mean and standard deviation; its trials; the rows of a table."""
     if group.kind == "sweep" and not reproduced.is_table(group):
         show_sweep(group)
         return

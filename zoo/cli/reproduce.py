@@ -28,6 +28,8 @@ def reproduce(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the rows, submit none.")] = False,
     keep_weights: Annotated[bool, typer.Option(help="Keep the trained models.")] = False,
     pool: train.Pool = "default",
+    priority: train.Priority = 0,
+    max_parallel: train.MaxParallel = None,
     tag: train.Tags = None,
     detach: train.Detach = False,
     as_json: train.AsJson = False,
@@ -46,7 +48,8 @@ def reproduce(
     if dry_run or not as_json:
         _show(rows, specs, costs, to_stderr=not dry_run)
     if not dry_run:
-        train.submit_and_follow(specs, "sweep", pool, tag or [], detach, as_json)
+        asked = train.Asked(pool, priority, tag or [], None, None, "sweep", max_parallel)
+        train.submit_and_follow(specs, asked, detach, as_json)
 
 
 def _facts(row: Row, spec: JobSpec, cost: Cost) -> dict[str, Any]:

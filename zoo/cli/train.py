@@ -146,9 +146,7 @@ class Asked:
         return same | {"after": read_waits(db, self.after, self.after_any)}
 
 
-def submit_and_follow(
-    specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool
-) -> None:
+def submit_and_follow(specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool) -> None:
     """Submit jobs; print the id and return, or follow them and print how they ended."""
     from zoo import jobs, settings, submit
     from zoo.cli import output
