@@ -87,6 +87,12 @@ class Model:
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """The type of the pixels, which are scaled to [0, 1]."""
 
+    family: ClassVar[str] = ""
+    """What kind of model it is, in a word or two: `linear`, `neural network`."""
+
+    paper: ClassVar[str] = ""
+    """Where the model is described: authors, year, title, and a DOI or URL if it has one."""
+
     Params = Params
     """The params of this model; replace it by a subclass of `zoo.Params`."""
 

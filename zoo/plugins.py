@@ -18,6 +18,7 @@ from typing import Any
 import pluggy
 
 from zoo import entrypoints, hookspecs, settings
+from zoo.cards import Card, of
 from zoo.errors import PluginError, unknown
 from zoo.model import NAME, Dataset, Model, Params
 
@@ -79,20 +80,14 @@ def model(name: str) -> type[Model]:
     return models[name]
 
 
-def cards() -> list[dict[str, Any]]:
+def cards() -> list[Card]:
     """What a worker publishes of each model it can load, as JSON."""
-    found = catalogue()
-    return [
-        {
-            "name": name,
-            "plugin": found.owners[name].label,
-            "summary": (model.__doc__ or "").strip().split("\n")[0],
-            "layout": model.layout,
-            "dtype": model.dtype,
-            "schema": model.Params.model_json_schema(),
-        }
-        for name, model in sorted(found.models.items())
-    ]
+    return [card(name) for name in sorted(catalogue().models)]
+
+
+def card(name: str) -> Card:
+    """The card of one model of this machine; raises UsageError like `model`."""
+    return of(model(name), catalogue().owners[name].label)
 
 
 def _candidates() -> Iterator[tuple[Plugin, Callable[[], ModuleType]]]:

@@ -74,6 +74,7 @@ class Job:
             "split": spec.get("split"),
             "fold": spec.get("fold"),
             "source": (spec.get("source") or {}).get("job"),
+            "plugin": spec.get("plugin"),
             "error": {"code": self.error_code, "message": self.error} if self.error_code else None,
         }
 
