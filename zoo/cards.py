@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
@@ -33,13 +34,14 @@ BOUNDS = {
 
 def of(model: type[Model], plugin: str) -> Card:
     """The card of a model, as JSON; `plugin` is the label of the plugin that brings it."""
-    text = (model.__doc__ or "").strip()
+    text = inspect.cleandoc(model.__doc__ or "")
     return {
         "name": model.name,
         "plugin": plugin,
         "family": model.family,
         "paper": model.paper,
         "summary": text.split("\n")[0],
+        "about": text,
         "layout": model.layout,
         "dtype": model.dtype,
         "schema": _schema(model.Params),

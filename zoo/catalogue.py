@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 from zoo import cards, datasets, jobs, plugins, settings
 from zoo.cards import Card
 from zoo.errors import UsageError, unknown
-from zoo.jobs import Worker
+from zoo.jobs import Database, Worker
 from zoo.model import Params
 
 
@@ -95,6 +96,20 @@ def elsewhere() -> dict[str, str]:
     return {name: text for name, text in sorted(found.items()) if name not in own}
 
 
+@contextlib.contextmanager
+def database() -> Iterator[Database | None]:
+    """The rows, to look at; None where there are none yet: to look makes no home.
+
+    Raises StoreError like `jobs.connect`.
+    """
+    chosen = settings.load()
+    if not chosen.database_url and not (chosen.home / "zoo.db").exists():
+        yield None
+        return
+    with contextlib.closing(jobs.connect(chosen.database)) as db:
+        yield db
+
+
 def workers() -> list[Worker]:
     """The workers whose cards count, the newest last.
 
@@ -102,14 +117,9 @@ def workers() -> list[Worker]:
     worker, like the plugin that was removed.
     """
     chosen = settings.load()
-    alone = chosen.is_embedded and not chosen.database_url
-    if alone and not (chosen.home / "zoo.db").exists():
-        return []
-    db = jobs.connect(chosen.database)
-    try:
-        found = jobs.workers(db, beat=chosen.beat_seconds, gone=not chosen.is_embedded)
-    finally:
-        db.close()
+    with database() as db:
+        beat, gone = chosen.beat_seconds, not chosen.is_embedded
+        found = jobs.workers(db, beat=beat, gone=gone) if db else []
     # One that is there knows better than one that has gone.
     return sorted(found, key=lambda worker: (worker.is_alive, worker.started_at))
 

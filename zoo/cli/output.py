@@ -50,8 +50,8 @@ def error(message: str, hint: str = "") -> None:
     line = Text("error: ", style="bold red")
     line.append(safe(message), style="default")
     err.print(line)
-    if hint:
-        err.print(Text(f"       {safe(hint)}"))
+    for each in hint.splitlines():
+        err.print(Text(f"       {safe(each)}"))
 
 
 def safe(text: str) -> str:
