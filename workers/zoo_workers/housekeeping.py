@@ -75,8 +75,13 @@ class Housekeeper(threading.Thread):
         return self.leaves_when_idle and not self.settings.home.exists()
 
     def _reap(self) -> None:
-        for job_id, status in reap_and_resend(self.db, self.app, self.settings):
+        moved = reap_and_resend(self.db, self.app, self.settings)
+        for job_id, status in moved:
             logger.warning("job %s lost its worker and is %s", job_id[:8], status)
+        if moved:  # a free slot here need not wait for the hint
+            threading.Thread(
+                target=self.supervisor.work_on, kwargs={"wait": False}, daemon=True, name="slot"
+            ).start()
         sweep(self.db, self.settings.home / "work")
 
     def _is_idle(self) -> bool:

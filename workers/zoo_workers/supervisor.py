@@ -7,6 +7,7 @@ import threading
 import time
 
 from zoo import jobs
+from zoo.errors import ZooError
 from zoo.jobs import Claim, Database, Job
 from zoo.settings import Settings
 from zoo_workers.runners import Runners
@@ -16,10 +17,10 @@ logger = logging.getLogger("zoo.worker")
 
 
 class Supervisor:
-    """Runs jobs for one worker; each slot is a thread that calls `work`."""
+    """Runs jobs for one worker; a slot is a thread that is in `work_on`."""
 
     def __init__(
-        self, db: Database, settings: Settings, runners: Runners, name: str, pool: str
+        self, db: Database, settings: Settings, runners: Runners, name: str, pool: str, slots: int
     ) -> None:
         self.db = db
         self.settings = settings
@@ -32,6 +33,7 @@ class Supervisor:
         self.drain_by: float | None = None
         """Set once the worker is to end: running jobs are given back at that time."""
         self.last_job = time.monotonic()
+        self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
         self._lock = threading.Lock()
 
@@ -54,6 +56,22 @@ class Supervisor:
     def must_stop(self) -> bool:
         """Whether running jobs are to be given back now."""
         return self.drain_by is not None and time.monotonic() > self.drain_by
+
+    def work_on(self, *, wait: bool = True) -> None:
+        """Run one job after the other in a slot, until there is none to claim.
+
+        Unless it is to `wait` for a slot, nothing happens if none is free.
+        """
+        if not self._free.acquire(blocking=wait):
+            return
+        try:
+            # Celery would give a slot a hint a second at best.
+            while self.work() is not None:
+                pass
+        except ZooError as error:  # database or broker are away; the job's hint is sent again
+            logger.warning("%s", error)
+        finally:
+            self._free.release()
 
     def work(self) -> Job | None:
         """Claim the most urgent job and run it to its end; gives it as it was claimed."""

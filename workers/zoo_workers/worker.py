@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import logging
 import os
+import signal
 import socket
 import sys
 import uuid
@@ -20,7 +22,7 @@ from celery import Celery, signals
 import zoo
 from zoo import artifacts, jobs, queue
 from zoo.embedded import Place
-from zoo.errors import UsageError, ZooError
+from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores
 from zoo_workers.housekeeping import Housekeeper
@@ -62,7 +64,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     settings = _share_the_memory(settings, plan.slots)
     runners = Runners(jobs_per_runner=settings.jobs_per_runner, memory_mb=settings.runner_memory_mb)
     name = f"{socket.gethostname()}-{os.getpid()}"
-    supervisor = Supervisor(db, settings, runners, name, plan.pool)
+    supervisor = Supervisor(db, settings, runners, name, plan.pool, plan.slots)
     try:
         with runners.borrow("") as runner:
             answer = _ask(runner)
@@ -161,21 +163,11 @@ def _serve(
     settings, db = supervisor.settings, supervisor.db
     app = queue.make_app(settings, patient=True)
     _add_task(app, supervisor)
-    worker = app.Worker(
-        pool="threads",
-        concurrency=plan.slots,
-        queues=[queue.queue_name(plan.pool, name) for name in supervisor.models],
-        hostname=f"{supervisor.name}@zoo",
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        loglevel="WARNING",
-        quiet=True,
-    )
+    worker = _celery_worker(app, supervisor, plan)
 
     def stop() -> None:
         # Celery's own warm shutdown, as after SIGTERM.
-        os.kill(os.getpid(), 15)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def on_stop(**_: Any) -> None:
         supervisor.drain(settings.drain_seconds)
@@ -188,12 +180,8 @@ def _serve(
     keeper.leaves_when_idle = place is not None
     _announce(db, supervisor, worker_id, plan, cards)
     keeper.start()
-    logger.info(
-        "worker %s is ready: %d slots, models %s",
-        supervisor.name,
-        plan.slots,
-        ", ".join(supervisor.models),
-    )
+    models = ", ".join(supervisor.models)
+    logger.info("worker %s is ready: %d slots, models %s", supervisor.name, plan.slots, models)
     try:
         worker.start()
     finally:
@@ -205,17 +193,27 @@ def _serve(
         logger.info("worker %s has stopped", supervisor.name)
 
 
+def _celery_worker(app: Celery, supervisor: Supervisor, plan: Plan) -> Any:
+    return app.Worker(
+        pool="threads",
+        concurrency=plan.slots,
+        queues=[queue.queue_name(plan.pool, name) for name in supervisor.models],
+        hostname=f"{supervisor.name}@zoo",
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="WARNING",
+        quiet=True,
+    )
+
+
 def _add_task(app: Celery, supervisor: Supervisor) -> None:
     @app.task(name=queue.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
-        try:
-            # A slot goes on until it finds no job: Celery would give it a hint a second at best.
-            while supervisor.work() is not None:
-                pass
-            if supervisor.drain_by is not None:
+        supervisor.work_on()
+        if supervisor.drain_by is not None:
+            with contextlib.suppress(BrokerError):
                 queue.send(app, [Hint(job, supervisor.pool, model)])  # another worker's, then
-        except ZooError as error:  # database or broker are away; the job's hint is sent again
-            logger.warning("%s", error)
 
 
 def _announce(
