@@ -59,9 +59,12 @@ MODELS = {
 REBUILT = {name: cards.params(published(model)) for name, model in MODELS.items()}
 
 ODD = st.sampled_from(
-    [math.nan, math.inf, 0, 1, 3, 6, 9, 1.0, 2.5, -1, True, False, None, "x", "ab", "hinge"]
-    + ["l2", "adam", "pa1", "optimal", "", [], [0], [1, 2, 3, 4], [1, "a"], {}, {"a": 1}]
-    + [{"units": 0}, {"units": 5, "more": 1}, {"units": "5"}, 10**400, "5", "nan"]
+    [
+        *(math.nan, math.inf, 0, 1, 3, 6, 9, 1.0, 2.5, -1, 10**400, True, False, None),
+        *("x", "ab", "hinge", "l2", "adam", "pa1", "optimal", "", "5", "nan"),
+        *([], [0], [1, 2, 3, 4], [1, "a"], {}, {"a": 1}),
+        *({"units": 0}, {"units": 5, "more": 1}, {"units": "5"}),
+    ]
 )
 
 

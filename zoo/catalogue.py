@@ -110,6 +110,18 @@ def database() -> Iterator[Database | None]:
         yield db
 
 
+def see_here(name: str) -> None:
+    """See that this machine can open a dataset itself.
+
+    Raises UsageError if only workers have it, StoreError like `models`.
+    """
+    if ":" not in name and name not in datasets.names() and name in elsewhere():
+        raise UsageError(
+            f"Only workers have the dataset '{name}': jobs can ask for it, this machine cannot.",
+            "Install the plugin that brings it here.",
+        )
+
+
 def workers() -> list[Worker]:
     """The workers whose cards count, the newest last.
 

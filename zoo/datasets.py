@@ -167,6 +167,9 @@ def _read(
     name: str, progress: Progress | None
 ) -> tuple[Mapping[str, Images], tuple[str, ...] | None]:
     """Read a dataset from its source; class names are None where labels are all there is."""
+    # Before a download, and before a reader takes what is missing for a damaged file.
+    import numpy  # noqa: F401
+
     form, colon, path = name.partition(":")
     if colon:
         return (idx.load if form == "idx" else npz.load)(Path(path)), None

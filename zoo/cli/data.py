@@ -60,9 +60,10 @@ def _elsewhere() -> list[Listed]:
 @data.command()
 def prepare(name: Name = "mnist", as_json: AsJson = False) -> None:
     """Fetch, check and prepare a dataset ahead of its first job."""
-    from zoo import preprocessing
+    from zoo import catalogue, preprocessing
     from zoo.cli import output
 
+    catalogue.see_here(name)
     with output.progress() as tell:
         made = preprocessing.prepare_all(name, progress=tell)
     if as_json:
@@ -82,10 +83,11 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the first ten images, their labels, and how many images each class has."""
-    from zoo import datasets, pictures
+    from zoo import catalogue, datasets, pictures
     from zoo.cli import output
     from zoo.errors import unknown
 
+    catalogue.see_here(name)
     if split not in datasets.SPLITS:
         raise unknown("split", split, datasets.SPLITS)
     with output.progress() as tell:

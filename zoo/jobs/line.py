@@ -30,7 +30,7 @@ def ahead(db: Database, job_id: str, models: Collection[str]) -> list[Turn]:
     """The queued jobs of these models and the job's pool that are claimed before it."""
     one_of, names = among("model", sorted(models))
     before = f"""
-        SELECT model, dataset, 0.0 AS seconds, NULL AS worker FROM job
+        SELECT model, dataset, CAST(0 AS DOUBLE PRECISION) AS seconds, NULL AS worker FROM job
         WHERE status = 'queued' AND pool = :pool AND {one_of} AND not_before <= now()
             AND (priority > :priority OR (priority = :priority AND seq < :seq))"""
     with db.read() as rows:
