@@ -26,7 +26,8 @@ from hypothesis.stateful import (
 )
 
 from zoo import jobs
-from zoo.jobs import MOVES, TERMINAL, Claim, Database, Outcome, RowRefused, moves
+from zoo.errors import UsageError
+from zoo.jobs import MOVES, TERMINAL, Claim, Database, Outcome, RowRefused, moves, statuses
 from zoo.jobs.database import Transaction
 from zoo.spec import JobSpec
 
@@ -51,6 +52,11 @@ class Promises(RuleBasedStateMachine):
         self.live: dict[str, Claim] = {}
         """The one claim of each running job that may still speak."""
         self.commits: dict[str, int] = {}
+        self.needs: dict[str, dict[str, bool]] = {}
+        """What each job waits for, and whether any end of it will do."""
+        self.most: dict[str, int] = {}
+        """How many jobs of a group may run at once."""
+        self.paused = False
 
     def teardown(self) -> None:
         self.db.close()
@@ -61,10 +67,83 @@ class Promises(RuleBasedStateMachine):
         ids, _ = jobs.add(self.db, [SPEC] * count, priority=priority, max_attempts=tries)
         return multiple(*ids)
 
+    @rule(target=ids, needed=ids, any_end=st.booleans())
+    def submit_after(self, needed: str, any_end: bool) -> str:
+        found = self.before[needed]
+        after = {needed: any_end}
+        if not any_end and found["status"] in TERMINAL - {"succeeded"}:
+            with pytest.raises(UsageError):
+                jobs.add(self.db, [SPEC], after=after)
+            after = {needed: True}
+        (job_id,), _ = jobs.add(self.db, [SPEC], after=after)
+        self.needs[job_id] = after
+        return job_id
+
+    @rule(target=ids, most=st.integers(1, 2), count=st.integers(2, 4))
+    def submit_group(self, most: int, count: int) -> Any:
+        ids, group = jobs.add(self.db, [SPEC] * count, group_kind="sweep", max_parallel=most)
+        self.most[str(group)] = most
+        return multiple(*ids)
+
+    @rule(job_id=ids)
+    def hold(self, job_id: str) -> None:
+        found = self.before[job_id]
+        is_free = found["status"] == "queued" and not found["held"]
+        assert jobs.hold(self.db, [job_id]) == [job_id] * is_free
+
+    @rule(job_id=ids)
+    def unhold(self, job_id: str) -> None:
+        found = self.before[job_id]
+        was_held = found["status"] == "queued" and found["held"]
+        assert jobs.unhold(self.db, [job_id]) == [job_id] * was_held
+
+    @rule(job_id=ids, priority=st.integers(-1, 2))
+    def change_priority(self, job_id: str, priority: int) -> None:
+        jobs.set_priority(self.db, [job_id], priority)
+
+    @rule()
+    def pause_or_resume(self) -> None:
+        jobs.resume(self.db, "default") if self.paused else jobs.pause(self.db, "default")
+        self.paused = not self.paused
+
+    @rule(target=ids, job_id=ids)
+    def retry(self, job_id: str) -> Any:
+        new = jobs.retry(self.db, [job_id], max_attempts=3)
+        for each in new:  # what has ended is not waited for again
+            old = self.needs.get(job_id, {})
+            retried = {j["retry_of"]: i for i, j in self.before.items() if j["retry_of"]}
+            still = {
+                name if self.is_open(name) else retried.get(name): a for name, a in old.items()
+            }
+            self.needs[each] = {name: a for name, a in still.items() if name and self.is_open(name)}
+        return multiple(*new)
+
+    def is_open(self, job_id: str) -> bool:
+        return self.before[job_id]["status"] not in TERMINAL
+
+    def claimable(self) -> list[Any]:
+        """The rows that a worker may take now, the most urgent first."""
+        if self.paused:
+            return []
+        rows = sorted(self.before.values(), key=lambda j: (-j["priority"], j["seq"]))
+        left = dict(self.most)
+        for row in rows:
+            if row["status"] == "running" and row["group_id"] in left:
+                left[row["group_id"]] -= 1
+        found = []
+        for row in rows:
+            waits = any(self.is_open(each) for each in self.needs.get(row["id"], ()))
+            if row["status"] != "queued" or row["held"] or waits:
+                continue
+            if row["group_id"] in left:
+                left[row["group_id"]] -= 1
+            if left.get(row["group_id"], 0) >= 0:
+                found.append(row)
+        return found
+
     @rule(target=claims, worker=st.sampled_from(["w1", "w2", "w3"]))
     def claim(self, worker: str) -> Any:
-        waiting = [j for j in self.before.values() if j["status"] == "queued"]
-        best = min(waiting, key=lambda j: (-j["priority"], j["seq"]), default=None)
+        best = next(iter(self.claimable()), None)
         taken = jobs.claim(
             self.db,
             pool="default",
@@ -150,7 +229,7 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def hints_are_sent_again(self) -> None:
-        waiting = {i for i, j in self.before.items() if j["status"] == "queued"}
+        waiting = {row["id"] for row in self.claimable()}
         assert {hint.job for hint in jobs.stale(self.db, after=-1)} == waiting
 
     def is_live(self, claim: Claim) -> bool:
@@ -168,6 +247,7 @@ class Promises(RuleBasedStateMachine):
                 self.was_a_move(self.before[job_id], after)
         assert set(self.live) == {i for i, j in found.items() if j["status"] == "running"}
         assert all(n == 1 for n in self.commits.values()), "two commits of one job"
+        self.waits_are_kept(found)
         self.before = found
 
     def is_sound(self, after: Any) -> None:
@@ -178,6 +258,19 @@ class Promises(RuleBasedStateMachine):
             assert after["artifact"] == f"{after['id']}/{after['attempt']}", "not the winner's"
         if after["status"] == "queued":  # nobody could ever claim it otherwise
             assert not after["cancel_requested"] and after["attempt"] < after["max_attempts"]
+
+    def waits_are_kept(self, found: dict[str, Any]) -> None:
+        for job_id, needs in self.needs.items():
+            statuses = {name: found[name]["status"] for name in needs}
+            if found[job_id]["status"] == "queued":
+                unmet = [n for n, s in statuses.items() if s in TERMINAL - {"succeeded"}]
+                assert all(needs[n] for n in unmet), "it waits for what will never come"
+                assert found[job_id]["blockers"] == len(
+                    [s for s in statuses.values() if s not in TERMINAL]
+                )
+        for group, most in self.most.items():
+            members = [j for j in found.values() if j["group_id"] == group]
+            assert len([j for j in members if j["status"] == "running"]) <= most
 
     def was_a_move(self, before: Any, after: Any) -> None:
         assert after["attempt"] >= before["attempt"], "an attempt was taken back"
@@ -399,11 +492,6 @@ CLAIM_MUTANTS = {
     "sets no lease": ("lease_until = now() + :lease, ", "", claimed_twice),
     "sets no owner": ("owner = :owner, ", "", claimed_twice),
     "counts no attempt": ("attempt = attempt + 1, ", "", claimed_after_a_loss),
-    "takes running rows": (
-        "status = 'queued'",
-        "status IN ('queued', 'running')",
-        claimed_twice,
-    ),
     "knows no urgency": ("priority DESC, ", "", claimed_by_urgency),
 }
 
@@ -419,6 +507,104 @@ def test_a_claim_without_one_of_its_words_is_noticed(
     monkeypatch.setattr(jobs, "claim", scope["claim"])
     with pytest.raises((AssertionError, RowRefused)):
         tell(story)
+
+
+def claimed_while_held(story: Story) -> None:
+    job_id = story.step("submit", priority=0, tries=1, count=1)
+    story.step("hold", job_id)
+    story.step("claim", worker="w1")
+
+
+def claimed_before_what_it_waits_for(story: Story) -> None:
+    first, _ = story.one_job()
+    story.step("submit_after", first, any_end=True)
+    story.step("claim", worker="w2")
+
+
+def claimed_out_of_turn(story: Story) -> None:
+    story.step("submit_group", most=1, count=2)
+    story.step("claim", worker="w1")
+    story.step("claim", worker="w2")
+
+
+def claimed_from_a_paused_pool(story: Story) -> None:
+    story.step("submit", priority=0, tries=1, count=1)
+    story.step("pause_or_resume")
+    story.step("claim", worker="w1")
+
+
+def a_need_that_fails(story: Story) -> None:
+    first, held = story.one_job()
+    story.step("submit_after", first, any_end=False)
+    story.step("finish", held, "failed")
+
+
+def a_need_that_is_lost(story: Story) -> None:
+    first, held = story.one_job(tries=1)
+    story.step("submit_after", first, any_end=True)
+    story.step("worker_sleeps_through_its_lease", held)
+    story.step("reap")
+    story.step("claim", worker="w2")
+
+
+def a_need_that_is_cancelled_while_it_runs(story: Story) -> None:
+    first, held = story.one_job()
+    story.step("submit_after", first, any_end=True)
+    story.step("cancel", first)
+    story.step("drain", held)
+    story.step("claim", worker="w2")
+
+
+def a_turn_that_goes_on(story: Story) -> None:
+    story.step("submit_group", most=1, count=2)
+    story.step("finish", story.step("claim", worker="w1"), "failed")
+    story.step("claim", worker="w1")
+
+
+WAITS = [
+    *(claimed_while_held, claimed_before_what_it_waits_for, claimed_out_of_turn),
+    *(claimed_from_a_paused_pool, a_need_that_fails, a_need_that_is_lost),
+    *(a_need_that_is_cancelled_while_it_runs, a_turn_that_goes_on),
+]
+
+
+@pytest.mark.parametrize("tell", WAITS)
+def test_what_waits_does_so_until_its_time_has_come(
+    tell: Callable[[Story], None], story: Story
+) -> None:
+    tell(story)
+
+
+@pytest.mark.parametrize("tell", WAITS[4:])
+def test_an_end_that_is_not_told_to_those_that_wait_is_noticed(
+    tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moves, "after_ends", lambda rows, ends: None)
+    with pytest.raises(AssertionError):
+        tell(story)
+
+
+GUARD_MUTANTS = {
+    "queued": ("status IN ('queued', 'running')", claimed_twice),
+    "held by nobody": ("1 = 1", claimed_while_held),
+    "waits for no job": ("1 = 1", claimed_before_what_it_waits_for),
+    "has its group's turn": ("1 = 1", claimed_out_of_turn),
+    "the pool is open": ("1 = 1", claimed_from_a_paused_pool),
+}
+
+
+@pytest.mark.parametrize("name", GUARD_MUTANTS)
+def test_a_claim_without_one_of_its_guards_is_noticed(
+    name: str, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blind, tell = GUARD_MUTANTS[name]
+    monkeypatch.setitem(moves.CLAIMABLE, name, blind)
+    with pytest.raises((AssertionError, RowRefused)):
+        tell(story)
+
+
+def test_what_a_claim_asks_first_stands_word_for_word_in_its_index() -> None:
+    assert " AND ".join(list(moves.CLAIMABLE.values())[:4]) == statuses.MAY_RUN
 
 
 @pytest.mark.parametrize("tell", [claimed_twice, claimed_after_a_loss, claimed_by_urgency])

@@ -103,6 +103,19 @@ def test_the_next_one_waits_for_a_slot(db: Database, chosen: Settings) -> None:
     assert why(db, chosen, last) == "It is the next; all 2 slots that can run it are busy."
 
 
+def test_a_held_job_and_a_paused_pool_say_how_to_go_on(db: Database, chosen: Settings) -> None:
+    announce(db)
+    (job,) = add(db)
+    jobs.hold(db, [job])
+    assert why(db, chosen, job) == f"It is held. `zoo release {job[:8]}` lets it run."
+    jobs.unhold(db, [job])
+    jobs.pause(db, "default")
+    assert "`zoo pool resume default`" in why(db, chosen, job)
+    jobs.resume(db, "default")
+    (later,) = add(db, after={job: False})
+    assert "waits for 1 job to end first" in why(db, chosen, later)
+
+
 def test_a_back_off_is_told_with_its_reason(db: Database, chosen: Settings) -> None:
     announce(db)
     (job,) = add(db)

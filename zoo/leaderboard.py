@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zoo import jobs
+from zoo import jobs, trials
 from zoo.jobs import Database, Group, Job
 
 Key = tuple[str, str]
@@ -17,14 +17,18 @@ def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
 
     {"dataset", "model", "params", "changed", "classes", "test": {"job" or "group", "accuracy", ...}
     or None, "cv": {"group", "mean", "std", "values"} or None}. A group of seeds counts by its mean,
-    never by its luckiest seed. Test and cross-validation stand in one row only if they have the
-    same params. Models of fewer classes, whose task is another, come last.
+    never by its luckiest seed, and so does each trial of a sweep. Test and cross-validation stand
+    in one row only if they have the same params. Models of fewer classes, whose task is another,
+    come last.
     """
     done = jobs.listing(db, statuses=["succeeded"], datasets=datasets, limit=100_000)
     groups = [jobs.get_group(db, each) for each in sorted({job.group for job in done if job.group})]
     whole = [group for group in groups if group.status == "succeeded"]
+    swept = [each for group in groups if group.kind == "sweep" for each in trials.results(group)]
+    whole += [each for each in swept if isinstance(each, Group)]
     # Oldest first, so that an evaluation that only repeats a training's number does not replace it.
     alone = [job for job in reversed(done) if not job.group and job.spec["split"] == "test"]
+    alone += [each for each in swept if isinstance(each, Job)]
     tested = _best([*alone, *(group for group in whole if group.kind == "seeds")])
     validated = _best([group for group in whole if group.kind == "cv"])
     found = []

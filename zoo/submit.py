@@ -139,6 +139,9 @@ def submit(
     specs: Sequence[JobSpec],
     *,
     group_kind: str | None = None,
+    about: Mapping[str, Any] | None = None,
+    max_parallel: int | None = None,
+    after: Mapping[str, bool] | None = None,
     pool: str = "default",
     priority: int = 0,
     tags: Sequence[str] = (),
@@ -154,13 +157,18 @@ def submit(
         db,
         specs,
         group_kind=group_kind,
+        about=about,
+        max_parallel=max_parallel,
+        after=after,
         pool=pool,
         priority=priority,
         tags=tags,
         max_attempts=settings.max_attempts,
     )
     done = Submitted(ids, group, worker=renewed)
-    hints = [Hint(job, pool, spec.model) for job, spec in zip(ids, specs, strict=True)]
+    # The others of the group get theirs when it is their turn.
+    first = ids[:max_parallel]
+    hints = [Hint(job, pool, spec.model) for job, spec in zip(first, specs, strict=False)]
     _wake(db, app, settings, hints, done)
     return done
 
@@ -198,7 +206,7 @@ def _wake(
         if settings.is_embedded:
             done.worker = embedded.ensure(settings) or done.worker
         reap_and_resend(db, app, settings)
-        if not settings.is_embedded:
+        if not settings.is_embedded and hints:
             done.note = _who_runs(db, settings, hints[0].job)
     except BrokerError as error:
         done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."
@@ -245,6 +253,20 @@ def _who_runs(db: Database, settings: Settings, job_id: str) -> str:
     scene = waits.Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
     missing = waits.for_a_worker(scene)
     return missing or catalogue.other_version(scene.able, job.model, job.spec["plugin"])
+
+
+def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted:
+    """See that jobs which have just come to be claimable find a worker.
+
+    On a machine that brings its own worker it is started, if need be, also `anyway`.
+    """
+    from zoo import queue
+
+    done = Submitted([], None)
+    hints = jobs.freed(db)
+    if hints or anyway:
+        _wake(db, queue.make_app(settings, patient=False), settings, hints, done)
+    return done
 
 
 def reap_and_resend(db: Database, app: App, settings: Settings) -> list[tuple[str, str]]:

@@ -68,6 +68,21 @@ def _start(settings: Settings, pool: str) -> str:
     return f"`{command}{'' if pool == 'default' else f' --pool {pool}'}` starts one."
 
 
+def _for_somebody(scene: Scene) -> str:
+    gate, short = line.gate(scene.db, scene.job.id), scene.job.id[:8]
+    if gate.held:
+        return f"It is held. `zoo release {short}` lets it run."
+    if gate.blockers:
+        jobs_first = f"{gate.blockers} jobs" if gate.blockers > 1 else "1 job"
+        return f"It waits for {jobs_first} to end first (--after)."
+    if gate.paused:
+        pool = scene.job.pool
+        return f"The pool '{pool}' is paused. `zoo pool resume {pool}` opens it."
+    if gate.parked:
+        return "As many jobs of its group as may run at once do (--max-parallel)."
+    return ""
+
+
 def _for_its_time(scene: Scene) -> str:
     seconds = line.due_in(scene.db, scene.job.id)
     if seconds <= 0:
@@ -126,6 +141,7 @@ def _has_data(worker: Worker, job: Job) -> bool:
 
 
 REASONS: tuple[Callable[[Scene], str], ...] = (
+    _for_somebody,
     _for_its_time,
     for_a_worker,
     _for_the_broker,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import zoo
+
+if TYPE_CHECKING:
+    from zoo.jobs import Worker
 
 worker = typer.Typer(no_args_is_help=True, help="Start, list and drain workers.")
 
@@ -57,22 +60,33 @@ def list_workers(
         output.json_out([each.to_json() for each in found])
         return
     at = jobs.clock(db)
+    paused = {pool.name for pool in jobs.pools(db) if pool.paused_at}
     rows = [
         [
             w.name,
             w.state,
-            w.pool,
+            f"{w.pool} (paused)" if w.pool in paused else w.pool,
             f"{w.busy}/{w.slots}",
             output.ago(at - w.beat_at),
-            ", ".join(card["name"] for card in w.models),
+            w.version,
+            _models(w),
         ]
         for w in found
     ]
-    output.table(["worker", "state", "pool", "busy", "last beat", "models"], rows)
+    columns = ["worker", "state", "pool", "busy", "last beat", "version", "models"]
+    output.table(columns, rows, optional=["version"])
     if not found:
         output.note(
             "No worker is online. Start one: `zoo worker start`, or on this machine `zoo up`."
         )
+
+
+def _models(worker: Worker) -> str:
+    """The models that it can run, by plugin and its version."""
+    by_plugin: dict[str, list[str]] = {}
+    for card in worker.models:
+        by_plugin.setdefault(card["plugin"], []).append(card["name"])
+    return "; ".join(f"{', '.join(names)} ({label})" for label, names in by_plugin.items())
 
 
 @worker.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,11 +10,11 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from zoo import embedded, jobs
-from zoo.errors import ZooError
+from zoo import embedded, jobs, queue
+from zoo.errors import BrokerError, ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
-from zoo.submit import reap_and_resend
+from zoo.submit import ENOUGH_HINTS, reap_and_resend
 from zoo_workers.attempt import sweep
 from zoo_workers.supervisor import Supervisor
 
@@ -97,4 +98,12 @@ class Housekeeper(threading.Thread):
         return embedded.leave(self.settings, self._is_needed, with_broker=not others)
 
     def _is_needed(self) -> bool:
-        return "queued" in jobs.counts(self.db) or self.supervisor.busy > 0
+        return jobs.has_work(self.db) or self.supervisor.busy > 0
+
+
+def wake_freed(db: Database, app: Celery) -> None:
+    """Send hints for jobs that have just come to be claimable; without a broker they wait."""
+    hints = jobs.freed(db)
+    if hints:
+        with contextlib.suppress(BrokerError):
+            queue.send(app, hints, unless=ENOUGH_HINTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from zoo import jobs
 from zoo.errors import ZooError
@@ -32,6 +33,8 @@ class Supervisor:
         self.datasets: list[str] = []
         self.drain_by: float | None = None
         """Set once the worker is to end: running jobs are given back at that time."""
+        self.after_job: Callable[[], None] = lambda: None
+        """What a slot does between two jobs: wake others for those that have waited for it."""
         self.last_job = time.monotonic()
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
@@ -67,7 +70,7 @@ class Supervisor:
         try:
             # Celery would give a slot a hint a second at best.
             while self.work() is not None:
-                pass
+                self.after_job()
         except ZooError as error:  # database or broker are away; the job's hint is sent again
             logger.warning("%s", error)
         finally:

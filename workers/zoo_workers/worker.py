@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fnmatch
+import functools
 import logging
 import os
 import signal
@@ -25,7 +26,7 @@ from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores
-from zoo_workers.housekeeping import Housekeeper
+from zoo_workers.housekeeping import Housekeeper, wake_freed
 from zoo_workers.runners import Runner, RunnerDied, Runners
 from zoo_workers.supervisor import Supervisor
 
@@ -163,6 +164,7 @@ def _serve(
     settings, db = supervisor.settings, supervisor.db
     app = queue.make_app(settings, patient=True)
     _add_task(app, supervisor)
+    supervisor.after_job = functools.partial(wake_freed, db, app)
     worker = _celery_worker(app, supervisor, plan)
 
     def stop() -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from zoo import jobs
 from zoo.cli import output
+from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
 
 
@@ -130,7 +131,10 @@ def _show_confusion(metrics: dict[str, Any]) -> None:
 
 
 def show_group(group: Group, waits: str = "") -> None:
-    """A group: each job, why the first that is queued waits, then mean and standard deviation."""
+    """A group: its jobs, why the first queued one waits, mean and deviation; a sweep's trials."""
+    if group.kind == "sweep":
+        show_sweep(group)
+        return
     output.out.print(f"{group.id}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
     if waits:
         output.out.print(output.safe(f"waits: {waits}"), markup=False)

@@ -10,7 +10,9 @@ from typing import Any
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from zoo import jobs
-from zoo.cli import output
+from zoo.cli import crowd, output
+from zoo.cli.local_worker import living
+from zoo.cli.trials import show_sweep
 from zoo.errors import ZooError
 from zoo.jobs import Database, Group, Job
 from zoo.settings import Settings
@@ -35,6 +37,8 @@ def follow(
     the local `worker`, just started, does not come to work, or after `timeout` seconds;
     KeyboardInterrupt leaves the jobs alone.
     """
+    if len(ids) > crowd.MANY:
+        return crowd.follow(db, settings, ids, worker, timeout)
     began = looked = time.monotonic()
     with _Screen() as screen:
         while True:
@@ -44,54 +48,10 @@ def follow(
                 return found
             if settings.is_embedded and time.monotonic() - looked > WORKER_SECONDS:
                 looked = time.monotonic()
-                worker = _living(db, settings, worker)
+                worker = living(db, settings, worker)
             if timeout is not None and time.monotonic() - began > timeout:
                 raise ZooError(f"Not finished after {timeout:g} s.", "The jobs go on.")
             time.sleep(LOOK_SECONDS)
-
-
-def _living(
-    db: Database, settings: Settings, worker: subprocess.Popen[bytes] | None
-) -> subprocess.Popen[bytes] | None:
-    """The local worker, or another in its place if it has died; one that was ended is not."""
-    from zoo import embedded
-
-    ended_badly = worker is not None and bool(worker.poll())
-    if not (ended_badly or embedded.worker_died(settings)):
-        return worker
-    known = jobs.workers(db, beat=settings.beat_seconds, gone=True)
-    if worker is not None and all(each.pid != worker.pid for each in known):
-        raise _worker_failed(settings)
-    output.note("The local worker has died; another one takes over.")
-    return embedded.ensure(settings)
-
-
-def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> None:
-    """Wait until the local worker that was just started is at work.
-
-    Raises ZooError if it ends instead.
-    """
-    db = jobs.connect(settings.database)
-    with output.err.status("Starting the worker ..."):
-        while worker is not None:
-            if any(w.pid == worker.pid for w in jobs.workers(db, beat=settings.beat_seconds)):
-                return
-            if worker.poll() is not None:
-                raise _worker_failed(settings)
-            time.sleep(LOOK_SECONDS)
-
-
-def _worker_failed(settings: Settings) -> ZooError:
-    from zoo import embedded
-
-    log = embedded.worker_log(settings)
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    reason = lines[-1] if lines else "it said nothing"
-    return ZooError(
-        f"The local worker did not start: {reason}",
-        f"Its log is {log}; the job stays queued. "
-        "Without a worker: pip install mnist-zoo-workers, or zoo train --in-process.",
-    )
 
 
 class _Screen:
@@ -202,6 +162,9 @@ def _job_summary(job: Job) -> None:
 
 
 def _group_summary(group: Group) -> None:
+    if group.kind == "sweep":
+        show_sweep(group, most=5)
+        return
     for job in group.jobs:
         summary(job)
     accuracy = group.metrics().get("accuracy")

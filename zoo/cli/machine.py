@@ -19,7 +19,7 @@ def up() -> None:
     """Start this machine's own broker and worker, and keep them until `zoo down`."""
     from zoo import embedded, settings
     from zoo.cli import output
-    from zoo.cli.follow import await_worker
+    from zoo.cli.local_worker import await_worker
     from zoo.errors import UsageError
 
     chosen = settings.load()

@@ -9,7 +9,7 @@ import pluggy
 import typer
 
 from zoo import __version__, entrypoints, hookspecs
-from zoo.cli import data, jobs, machine, models, results, train
+from zoo.cli import data, jobs, machine, models, queue, results, sweep, train
 from zoo.errors import UsageError, ZooError
 
 EXTRAS = {
@@ -43,7 +43,7 @@ def _root(
     pass
 
 
-for room in (train, jobs, results, models, data, machine):
+for room in (train, sweep, jobs, queue, results, models, data, machine):
     room.add_to(app)
 
 

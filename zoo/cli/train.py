@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,17 @@ Pool = Annotated[str, typer.Option(help="The pool of workers to run it.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by (repeatable).")]
 Memory = Annotated[int | None, typer.Option("--memory", min=1, help="End it above this, in MB.")]
 Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
+
+Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
+After = Annotated[
+    list[str] | None, typer.Option("--after", help="Run once this has succeeded (repeatable).")
+]
+AfterAny = Annotated[
+    list[str] | None, typer.Option("--after-any", help="Run once this has ended (repeatable).")
+]
+MaxParallel = Annotated[
+    int | None, typer.Option("--max-parallel", min=1, help="So many jobs of the group at once.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,6 +55,10 @@ def train(
     timeout: Seconds = None,
     memory: Memory = None,
     pool: Pool = "default",
+    priority: Priority = 0,
+    after: After = None,
+    after_any: AfterAny = None,
+    max_parallel: MaxParallel = None,
     tag: Tags = None,
     detach: Detach = False,
     as_json: AsJson = False,
@@ -72,7 +88,8 @@ def train(
         _run_here(specs, as_json)
     else:
         kind = "cv" if cv else "seeds" if seeds else None
-        _submit(specs, kind, pool, tag or [], detach, as_json)
+        asked = Asked(pool, priority, tag or [], after, after_any, kind, max_parallel)
+        _submit(specs, asked, detach, as_json)
 
 
 def evaluate(
@@ -81,6 +98,9 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train or test.")] = "test",
     timeout: Seconds = None,
     pool: Pool = "default",
+    priority: Priority = 0,
+    after: After = None,
+    after_any: AfterAny = None,
     tag: Tags = None,
     detach: Detach = False,
     as_json: AsJson = False,
@@ -98,20 +118,43 @@ def evaluate(
         found = jobs.get(db, found.spec["source"]["job"])
     with_timeout = {"timeout": timeout}
     spec = submit.evaluation(found, dataset, split)
-    _submit([spec.model_copy(update=with_timeout)], None, pool, tag or [], detach, as_json)
+    asked = Asked(pool, priority, tag or [], after, after_any)
+    _submit([spec.model_copy(update=with_timeout)], asked, detach, as_json)
 
 
-def _submit(
-    specs: list[JobSpec], kind: str | None, pool: str, tags: list[str], detach: bool, as_json: bool
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """How jobs are to be queued."""
+
+    pool: str
+    priority: int
+    tags: list[str]
+    after: list[str] | None
+    """Jobs or groups that must succeed first, as they were named."""
+    after_any: list[str] | None
+    group_kind: str | None = None
+    max_parallel: int | None = None
+
+    def options(self, db: Database) -> dict[str, Any]:
+        """What `submit.submit` is told."""
+        from zoo.cli.queue import read_waits
+
+        same = {
+            name: getattr(self, name)
+            for name in ("pool", "priority", "tags", "group_kind", "max_parallel")
+        }
+        return same | {"after": read_waits(db, self.after, self.after_any)}
+
+
+def _submit(specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool) -> None:
     from zoo import jobs, settings, submit
     from zoo.cli import output
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     if chosen.is_embedded:
-        _fetch(specs[0].dataset)
-    done = submit.submit(db, chosen, specs, group_kind=kind, pool=pool, tags=tags)
+        fetch(specs[0].dataset)
+    done = submit.submit(db, chosen, specs, **asked.options(db))
     if done.note:
         output.note(done.note)
     if detach:
@@ -120,7 +163,7 @@ def _submit(
         _attached(db, chosen, done, as_json)
 
 
-def _fetch(dataset: str) -> None:
+def fetch(dataset: str) -> None:
     """Have the data here before the job is there: a download shows its progress, or its failure."""
     from zoo import datasets
 

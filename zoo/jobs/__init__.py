@@ -10,8 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.jobs.bulk import group_size as group_size
+    from zoo.jobs.bulk import several as several
+    from zoo.jobs.bulk import statuses_of as statuses_of
+    from zoo.jobs.bulk import usual_seconds as usual_seconds
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
+    from zoo.jobs.gates import hold as hold
+    from zoo.jobs.gates import pause as pause
+    from zoo.jobs.gates import resume as resume
+    from zoo.jobs.gates import set_priority as set_priority
+    from zoo.jobs.gates import unhold as unhold
     from zoo.jobs.moves import Claim as Claim
     from zoo.jobs.moves import News as News
     from zoo.jobs.moves import Outcome as Outcome
@@ -31,12 +40,16 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import find as find
     from zoo.jobs.reads import get as get
     from zoo.jobs.reads import get_group as get_group
+    from zoo.jobs.reads import has_work as has_work
     from zoo.jobs.reads import listing as listing
     from zoo.jobs.reads import log_after as log_after
+    from zoo.jobs.reads import needs as needs
+    from zoo.jobs.reads import pools as pools
     from zoo.jobs.reads import steps as steps
     from zoo.jobs.reads import waiting as waiting
     from zoo.jobs.records import Group as Group
     from zoo.jobs.records import Job as Job
+    from zoo.jobs.records import Pool as Pool
     from zoo.jobs.records import Waiting as Waiting
     from zoo.jobs.records import Worker as Worker
     from zoo.jobs.schema import SCHEMA as SCHEMA
@@ -49,11 +62,15 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import Hint as Hint
     from zoo.jobs.submission import add as add
     from zoo.jobs.submission import cancel as cancel
+    from zoo.jobs.submission import extend as extend
+    from zoo.jobs.submission import freed as freed
     from zoo.jobs.submission import retry as retry
     from zoo.jobs.submission import stale as stale
 
 _ROOMS = {
+    "bulk": ("group_size", "several", "statuses_of", "usual_seconds"),
     "database": ("Database", "RowRefused"),
+    "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "moves": (
         *("Claim", "News", "Outcome"),
         *("abandon", "beat", "claim", "finish", "reap", "release"),
@@ -61,12 +78,12 @@ _ROOMS = {
     "presence": ("announce", "drain", "sign", "workers"),
     "reads": (
         *("attempts", "clock", "counts", "find", "get", "get_group", "listing", "log_after"),
-        *("steps", "waiting"),
+        *("has_work", "needs", "pools", "steps", "waiting"),
     ),
-    "records": ("Group", "Job", "Waiting", "Worker"),
+    "records": ("Group", "Job", "Pool", "Waiting", "Worker"),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
     "statuses": ("MOVES", "STATUSES", "TERMINAL"),
-    "submission": ("Hint", "add", "cancel", "retry", "stale"),
+    "submission": ("Hint", "add", "cancel", "extend", "freed", "retry", "stale"),
 }
 # Loaded on first use, so that a command which only looks does not wait for what writes.
 _PLACES = {name: f"zoo.jobs.{room}" for room, names in _ROOMS.items() for name in names}

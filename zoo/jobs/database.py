@@ -20,7 +20,11 @@ SQLITE = {
     "FOR UPDATE SKIP LOCKED": "",
     "FOR UPDATE": "",
 }
-POSTGRESQL = {"%": "%%", "now()": "extract(epoch from clock_timestamp())::double precision"}
+POSTGRESQL = {
+    "%": "%%",
+    "now()": "extract(epoch from clock_timestamp())::double precision",
+    "INDEXED BY job_hint": "",
+}
 """What our SQL says, in the words of each database. `now()` is seconds since 1970 on the
 database's clock, the only clock that statuses and leases know."""
 

@@ -7,6 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 from zoo.jobs.database import Database, among
+from zoo.jobs.statuses import MAY_RUN
 
 
 class Turn(NamedTuple):
@@ -17,6 +18,30 @@ class Turn(NamedTuple):
     seconds: float
     """How long it has been running; 0 while it is queued."""
     worker: str | None
+
+
+class Gate(NamedTuple):
+    """What keeps a queued job from being claimed, whoever is there."""
+
+    held: bool
+    blockers: int
+    """How many jobs it waits for."""
+    parked: bool
+    """Its group runs as many at once as it may."""
+    paused: bool
+    """Its pool is."""
+
+
+def gate(db: Database, job_id: str) -> Gate:
+    """What keeps a job from being claimed."""
+    query = """
+        SELECT held, blockers, parked,
+            EXISTS (SELECT 1 FROM pool WHERE name = job.pool AND paused_at > 0) AS paused
+        FROM job WHERE id = :id"""
+    with db.read() as rows:
+        row = rows.one(query, {"id": job_id}) or {}
+    held, parked, paused = (bool(row.get(name)) for name in ("held", "parked", "paused"))
+    return Gate(held, int(row.get("blockers", 0)), parked, paused)
 
 
 def due_in(db: Database, job_id: str) -> float:
@@ -31,7 +56,7 @@ def ahead(db: Database, job_id: str, models: Collection[str]) -> list[Turn]:
     one_of, names = among("model", sorted(models))
     before = f"""
         SELECT model, dataset, CAST(0 AS DOUBLE PRECISION) AS seconds, NULL AS worker FROM job
-        WHERE status = 'queued' AND pool = :pool AND {one_of} AND not_before <= now()
+        WHERE {MAY_RUN} AND pool = :pool AND {one_of} AND not_before <= now()
             AND (priority > :priority OR (priority = :priority AND seq < :seq))"""
     with db.read() as rows:
         own = rows.one("SELECT pool, priority, seq FROM job WHERE id = :id", {"id": job_id})

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.jobs.database import Database, Row, Transaction, among
+from zoo.jobs.gates import CLAIMABLE, after_ends
 from zoo.jobs.records import Job, to_job
 from zoo.spec import SPEC_VERSION, canonical
 
@@ -87,12 +88,10 @@ def claim(
     take = f"""
         UPDATE job SET status = 'running', attempt = attempt + 1, owner = :owner, worker = :worker,
             lease_until = now() + :lease, started_at = now(), fit_started_at = NULL, progress = NULL
-        WHERE status = 'queued' AND seq = (
+        WHERE {CLAIMABLE["queued"]} AND seq = (
             SELECT seq FROM job
-            WHERE status = 'queued' AND pool = :pool AND {has_model}
+            WHERE {" AND ".join(CLAIMABLE.values())} AND {has_model}
                 AND ({has_dataset} OR dataset LIKE '%:%')
-                AND not_before <= now() AND spec_version <= :spec_version
-                AND cancel_requested = 0 AND attempt < max_attempts
             ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING *"""
     owner = uuid.uuid4().hex
@@ -175,12 +174,14 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
     end = f"""
         UPDATE job SET status = :outcome, finished_at = now(), owner = NULL, lease_until = NULL
             {_sets(values)}
-        WHERE {_held()}"""
+        WHERE {_held()} RETURNING id, status, group_id"""
     with db.write() as rows:
-        if rows.run(end, vars(held) | values | {"outcome": outcome.status}) != 1:
+        ended = rows.one(end, vars(held) | values | {"outcome": outcome.status})
+        if ended is None:
             return False
         _keep(rows, held, news)
         _end_attempt(rows, held, outcome.status, outcome.error_code, error)
+        after_ends(rows, [ended])
     return True
 
 
@@ -223,14 +224,16 @@ def release(
             finished_at = CASE WHEN {CANCELLED} THEN now() END,
             owner = NULL, lease_until = NULL, dispatched_at = 0, not_before = now() + :delay,
             max_attempts = max_attempts + :given_back{_sets(told)}
-        WHERE {_held()} RETURNING status"""
+        WHERE {_held()} RETURNING id, status, group_id"""
     values = vars(held) | told | {"delay": delay, "given_back": 0 if counts else 1}
     with db.write() as rows:
-        status = rows.value(put_back, values)
-        if status is None:
+        job = rows.one(put_back, values)
+        if job is None:
             return False
         _keep(rows, held, news)
-        _end_attempt(rows, held, status, code, _storable(reason))
+        _end_attempt(rows, held, job["status"], code, _storable(reason))
+        if job["status"] == "cancelled":
+            after_ends(rows, [job])
     return True
 
 
@@ -250,7 +253,7 @@ def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
     with db.read() as rows:  # most often there is none, and a read disturbs nobody
         if not rows.one(expired):
             return []
-    moved = []
+    moved, ends = [], []
     with db.write() as rows:
         # A row that somebody holds just now is looked at the next time.
         for row in rows.all(f"{expired} FOR UPDATE SKIP LOCKED"):
@@ -265,6 +268,9 @@ def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
             if rows.run(move, vars(held) | values | {"new": status}) == 1:
                 _end_attempt(rows, held, "lost", "lost", "its worker fell silent")
                 moved.append((held.job, status))
+                if status != "queued":
+                    ends.append(row | {"status": status})
+        after_ends(rows, ends)
     return moved
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
 from zoo.jobs.database import Database, among
-from zoo.jobs.records import Group, Job, Waiting, to_job
+from zoo.jobs.records import Group, Job, Pool, Waiting, to_job
+from zoo.jobs.statuses import MAY_RUN
 
 
 class Chunk(NamedTuple):
@@ -80,7 +81,8 @@ def get_group(db: Database, group_id: str) -> Group:
     # A retry takes the place of the job that it repeats.
     repeated = {each.retry_of for each in found}
     kept = [job for job in found if job.id not in repeated]
-    return Group(row["id"], row["kind"], row["created_at"], kept)
+    about = json.loads(row["about"])
+    return Group(row["id"], row["kind"], row["created_at"], kept, about, row["max_parallel"])
 
 
 def listing(
@@ -130,15 +132,50 @@ def counts(db: Database) -> dict[str, int]:
 
 
 def waiting(db: Database) -> list[Waiting]:
-    """The queued jobs that are due, by pool and model."""
+    """The queued jobs that are due and wait for nothing but a worker, by pool and model."""
     # Since a job was submitted, or put back and its back-off is over.
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     query = f"""
         SELECT pool, model, count(*) AS jobs, now() - min({since}) AS seconds FROM job
-        WHERE status = 'queued' AND not_before <= now()
+        WHERE {MAY_RUN} AND not_before <= now()
+            AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
         GROUP BY pool, model ORDER BY pool, model"""
     with db.read() as rows:
         return [Waiting(**row) for row in rows.all(query)]
+
+
+def has_work(db: Database) -> bool:
+    """Whether a job is queued that a worker may take, now or after its back-off."""
+    query = f"""
+        SELECT 1 AS yes FROM job
+        WHERE {MAY_RUN} AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0) LIMIT 1"""
+    with db.read() as rows:
+        return rows.one(query) is not None
+
+
+def pools(db: Database) -> list[Pool]:
+    """Every pool that has unfinished jobs or was ever paused, by name."""
+    query = """
+        SELECT pool AS name, status, count(*) AS n FROM job
+        WHERE status IN ('queued', 'running') GROUP BY pool, status"""
+    with db.read() as rows:
+        paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
+        found = {(row["name"], row["status"]): row["n"] for row in rows.all(query)}
+    return [
+        Pool(
+            name, paused.get(name), found.get((name, "queued"), 0), found.get((name, "running"), 0)
+        )
+        for name in sorted(paused.keys() | {name for name, _ in found})
+    ]
+
+
+def needs(db: Database, job_id: str) -> list[Job]:
+    """The jobs that a job was submitted to wait for and that have not ended."""
+    query = """
+        SELECT job.* FROM dependency JOIN job ON job.id = needs_id
+        WHERE job_id = :id AND finished_at IS NULL ORDER BY seq"""
+    with db.read() as rows:
+        return [to_job(row) for row in rows.all(query, {"id": job_id})]
 
 
 def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:

@@ -48,6 +48,12 @@ class Job:
     started_at: float | None
     fit_started_at: float | None
     finished_at: float | None
+    held: bool = False
+    """By a person: it stays queued until it is released."""
+    blockers: int = 0
+    """How many of the jobs that it waits for have not ended."""
+    parked: bool = False
+    """While as many jobs of its group as may are running or next."""
 
     @property
     def is_terminal(self) -> bool:
@@ -87,6 +93,10 @@ class Group:
     kind: str
     created_at: float
     jobs: list[Job] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+    """Of a sweep: its sampler, space and objective, as JSON."""
+    max_parallel: int | None = None
+    """So many of its jobs run at once, at most."""
 
     @property
     def status(self) -> str:
@@ -119,6 +129,8 @@ class Group:
             "kind": self.kind,
             "status": self.status,
             "created_at": self.created_at,
+            "about": self.about,
+            "max_parallel": self.max_parallel,
             "jobs": [job.to_json() for job in self.jobs],
             "metrics": self.metrics(),
         }
@@ -185,21 +197,34 @@ class Waiting:
     """How long the first of them has been waiting."""
 
 
+@dataclass(frozen=True)
+class Pool:
+    """A named set of workers that jobs ask for, or that somebody has paused."""
+
+    name: str
+    paused_at: float | None
+    """Since when none of its jobs is claimed; None while they are."""
+    queued: int
+    running: int
+
+
 def to_job(row: Mapping[str, Any]) -> Job:
     """Read a row of the job table."""
+    flags: dict[str, Any] = {name: bool(row[name]) for name in _FLAGS}
     return Job(
         group=row["group_id"],
         tags=json.loads(row["tags"]),
         spec=json.loads(row["spec"]),
         progress=json.loads(row["progress"] or "{}"),
         metrics=json.loads(row["metrics"] or "{}"),
-        cancel_requested=bool(row["cancel_requested"]),
+        **flags,
         **{name: row[name] for name in _PLAIN},
     )
 
 
+_FLAGS = ("cancel_requested", "held", "parked")
 _PLAIN = [
     name
     for name in Job.__dataclass_fields__
-    if name not in ("group", "tags", "spec", "progress", "metrics", "cancel_requested")
+    if name not in ("group", "tags", "spec", "progress", "metrics", *_FLAGS)
 ]

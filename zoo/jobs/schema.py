@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 2
+SCHEMA = 3
 """The number of the newest migration."""
 
 

@@ -10,3 +10,7 @@ MOVES = frozenset(
     + [("running", status) for status in sorted(TERMINAL)]
 )
 """Every pair of statuses that a job may pass through; terminal rows never change."""
+
+MAY_RUN = "status = 'queued' AND held = 0 AND blockers = 0 AND parked = 0"
+"""Of a row that waits for nothing but a worker; word for word as in the indexes `job_claim` and
+`job_hint`, which hold no other rows."""

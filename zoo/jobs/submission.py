@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.jobs import gates
 from zoo.jobs.database import Database, RowRefused, among
+from zoo.jobs.statuses import MAY_RUN
 from zoo.spec import SPEC_VERSION, JobSpec, canonical
 
 COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
+    *("blockers", "parked"),
 )
 """What is known of a job when it is added."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
@@ -32,6 +35,9 @@ def add(
     specs: Sequence[JobSpec],
     *,
     group_kind: str | None = None,
+    about: Mapping[str, Any] | None = None,
+    max_parallel: int | None = None,
+    after: Mapping[str, bool] | None = None,
     pool: str = "default",
     priority: int = 0,
     tags: Sequence[str] = (),
@@ -41,36 +47,32 @@ def add(
 ) -> tuple[list[str], str | None]:
     """Accept jobs, all or none, and give their ids and the group's: from here none can be lost.
 
-    With an `idem_key` that was used before, nothing is added and the earlier job is given.
+    Of a group, at most `max_parallel` run at once; `about` is what it says of itself. The jobs
+    wait until those of `after`, by id, have succeeded, or for True ended in any way. With an
+    `idem_key` that was used before, nothing is added and the earlier job is given.
     """
     group = uuid.uuid4().hex if group_kind else None
-    shared = {
-        "pool": pool,
-        "priority": priority,
-        "tags": canonical(list(tags)),
-        "max_attempts": max_attempts,
-        "retry_of": retry_of,
-        "idem_key": idem_key,
-        "group_id": group,
-        "status": "queued",
-        "spec_version": SPEC_VERSION,
-    }
-    rows: list[dict[str, Any]] = [
-        shared
-        | {"id": uuid.uuid4().hex, "kind": s.kind, "model": s.model, "dataset": s.dataset}
-        | {"spec": s.dump()}
-        for s in specs
-    ]
+    shared = _shared(pool, priority, tags, max_attempts)
+    shared |= {"retry_of": retry_of, "idem_key": idem_key, "group_id": group}
+    rows = [shared | _own(spec) for spec in specs]
     try:
         with db.write() as table:
             at = table.value("SELECT now() AS at")
             if group:
                 table.run(
-                    "INSERT INTO job_group (id, kind, created_at) VALUES (:id, :kind, :at)",
-                    {"id": group, "kind": group_kind, "at": at},
+                    """
+                    INSERT INTO job_group (id, kind, created_at, about, max_parallel)
+                    VALUES (:id, :kind, :at, :about, :most)""",
+                    {"id": group, "kind": group_kind, "at": at, "most": max_parallel}
+                    | {"about": canonical(dict(about or {}))},
                 )
-            stamps = {"created_at": at, "dispatched_at": at}
-            table.many(INSERT, [row | stamps for row in rows])
+            blockers = gates.count_blockers(table, len(rows), after) if after else 0
+            stamps = {"created_at": at, "dispatched_at": at, "blockers": blockers}
+            for number, row in enumerate(rows):
+                has_turn = max_parallel is None or (number < max_parallel and not blockers)
+                row |= stamps | {"parked": 0 if has_turn else 1}
+            table.many(INSERT, rows)
+            gates.keep_waits(table, [row["id"] for row in rows], after or {})
     except RowRefused:
         same = "SELECT id, group_id FROM job WHERE idem_key = :idem_key"
         with db.read() as rows_now:
@@ -79,6 +81,55 @@ def add(
             raise
         return [earlier["id"]], earlier["group_id"]
     return [row["id"] for row in rows], group
+
+
+def _shared(pool: str, priority: int, tags: Sequence[str], max_attempts: int) -> dict[str, Any]:
+    return {
+        "pool": pool,
+        "priority": priority,
+        "tags": canonical(list(tags)),
+        "max_attempts": max_attempts,
+        "retry_of": None,
+        "idem_key": None,
+        "status": "queued",
+        "spec_version": SPEC_VERSION,
+    }
+
+
+def _own(spec: JobSpec) -> dict[str, Any]:
+    named = {"kind": spec.kind, "model": spec.model, "dataset": spec.dataset}
+    return named | {"id": uuid.uuid4().hex, "spec": spec.dump()}
+
+
+def extend(
+    db: Database,
+    group: str,
+    specs: Sequence[JobSpec],
+    *,
+    known: int,
+    pool: str = "default",
+    priority: int = 0,
+    tags: Sequence[str] = (),
+    max_attempts: int = 3,
+) -> list[str] | None:
+    """Add jobs to a group that has `known` jobs, and give their ids.
+
+    None, and nothing is added, if it has another number by now: somebody else goes on with it.
+    """
+    shared = _shared(pool, priority, tags, max_attempts) | {"group_id": group}
+    values = {"group": group}
+    with db.write() as table:
+        table.one("SELECT id FROM job_group WHERE id = :group FOR UPDATE", values)
+        found = table.value("SELECT count(*) AS n FROM job WHERE group_id = :group", values)
+        if found != known:
+            return None
+        at = table.value("SELECT now() AS at")
+        stamps = {"created_at": at, "dispatched_at": at, "blockers": 0, "parked": 0}
+        rows = [shared | _own(spec) | stamps for spec in specs]
+        table.many(INSERT, rows)
+        ids = [row["id"] for row in rows]
+        gates.line_up(table, ids, [group])
+    return ids
 
 
 def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> list[str]:
@@ -90,7 +141,7 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
     rows: list[dict[str, Any]] = []
     with db.write() as table:
         at = table.value("SELECT now() AS at")
-        for some in _slices(list(job_ids)):
+        for some in gates.slices(list(job_ids)):
             is_one, ids = among("id", some)
             found = f"""
                 SELECT * FROM job WHERE {is_one}
@@ -98,19 +149,17 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
                     AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)
                 ORDER BY seq"""
             fresh = {"status": "queued", "max_attempts": max_attempts, "idem_key": None}
-            fresh |= {"created_at": at, "dispatched_at": at}
+            fresh |= {"created_at": at, "dispatched_at": at, "blockers": 0, "parked": 0}
             # So that of two who retry the same jobs at once, one finds them taken.
             table.all(f"SELECT id FROM job WHERE {is_one} FOR UPDATE", ids)
             for row in table.all(found, ids):
                 kept = {name: row[name] for name in COLUMNS}
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
         table.many(INSERT, rows)
-    return [row["id"] for row in rows]
-
-
-def _slices(ids: list[str], size: int = 500) -> Iterator[list[str]]:
-    # A statement takes a limited number of values.
-    return (ids[start : start + size] for start in range(0, len(ids), size))
+        added = [row["id"] for row in rows]
+        gates.wait_again(table, added)
+        gates.line_up(table, added, {row["group_id"] for row in rows})
+    return added
 
 
 def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
@@ -119,16 +168,28 @@ def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
     Those that have waited longest for one come first: else the head of a long queue that nobody
     serves would take every hint, and a job behind it that somebody could run would get none.
     """
-    due = """
-        SELECT seq FROM job
-        WHERE status = 'queued' AND not_before <= now() AND dispatched_at < now() - :after
+    return _take_hints(db, "dispatched_at < now() - :after", {"after": after, "limit": limit})
+
+
+def freed(db: Database, *, limit: int = 200) -> list[Hint]:
+    """Mark jobs that have just come to be claimable as hinted now, and give their hints.
+
+    What they waited for has ended, their hold or their pool's pause, or it is their turn.
+    """
+    return _take_hints(db, "dispatched_at = 0", {"limit": limit})
+
+
+def _take_hints(db: Database, when: str, values: Mapping[str, Any]) -> list[Hint]:
+    due = f"""
+        SELECT seq FROM job INDEXED BY job_hint
+        WHERE {MAY_RUN} AND not_before <= now() AND {when}
+            AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
         ORDER BY dispatched_at, priority DESC, seq LIMIT :limit FOR UPDATE SKIP LOCKED"""
     mark = f"""
         UPDATE job SET dispatched_at = now() WHERE status = 'queued' AND seq IN ({due})
         RETURNING id, pool, model"""
-    values = {"after": after, "limit": limit}
     with db.read() as rows:  # most often there is none, and a read disturbs nobody
-        if not rows.one(due.replace("FOR UPDATE SKIP LOCKED", ""), values | {"limit": 1}):
+        if not rows.one(due.replace("FOR UPDATE SKIP LOCKED", ""), {**values, "limit": 1}):
             return []
     with db.write() as rows:
         return [Hint(row["id"], row["pool"], row["model"]) for row in rows.all(mark, values)]
@@ -137,12 +198,16 @@ def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
 def cancel(db: Database, job_id: str) -> str | None:
     """Cancel a queued job, ask for the cancel of a running one; None if it has ended already."""
     with db.write() as rows:
-        status: str | None = rows.value(
+        found = rows.one(
             """
             UPDATE job SET cancel_requested = 1,
                 finished_at = CASE WHEN status = 'queued' THEN now() END,
                 status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
-            WHERE id = :id AND status IN ('queued', 'running') RETURNING status""",
+            WHERE id = :id AND status IN ('queued', 'running') RETURNING id, status, group_id""",
             {"id": job_id},
         )
-    return status
+        if found is None:
+            return None
+        if found["status"] == "cancelled":
+            gates.after_ends(rows, [found])
+    return str(found["status"])

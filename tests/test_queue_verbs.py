@@ -1,0 +1,97 @@
+"""The verbs that steer the queue, as they are typed, through a real worker."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from support import Zoo, until
+
+from zoo import jobs
+from zoo.spec import JobSpec
+
+DIGITS = ("--dataset", "digits")
+
+
+def add(zoo: Zoo, number: int = 1) -> list[str]:
+    """Put jobs into the rows as `zoo train` does; no hint is sent."""
+    spec = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
+    return jobs.add(zoo.database(), [spec] * number)[0]
+
+
+def status(zoo: Zoo, job_id: str) -> str:
+    return jobs.get(zoo.database(), job_id).status
+
+
+def end(zoo: Zoo, *ids: str) -> None:
+    until(lambda: all(jobs.get(zoo.database(), each).is_terminal for each in ids))
+
+
+@pytest.fixture
+def paused(warm_zoo: Zoo) -> Zoo:
+    """The warm home with its pool paused: what is submitted stays queued."""
+    jobs.pause(warm_zoo.database(), "default")
+    return warm_zoo
+
+
+def test_a_paused_pool_holds_its_jobs_and_then_runs_them_in_the_order_asked_for(
+    warm_zoo: Zoo,
+) -> None:
+    zoo = warm_zoo
+    zoo.run("pool", "pause", "default")
+    first, second, held = add(zoo, 3)
+    after = ("--after", first[:8], "--after-any", held[:8], "--priority", "9", "-d")
+    last = zoo.run("train", "logistic", *DIGITS, *after).stdout.strip()
+    assert "is held" in zoo.run("hold", held[:8]).stderr
+    assert "2 jobs have priority -3" in zoo.run("priority", first, second, "-3").stderr
+    (pool,) = zoo.json("pool", "list")
+    assert (pool["name"], pool["queued"], pool["running"]) == ("default", 4, 0)
+    assert pool["paused_at"] and pool["workers"] == 1
+
+    zoo.run("pool", "resume", "default")
+    end(zoo, first, second)
+    assert (status(zoo, held), status(zoo, last)) == ("queued", "queued")
+    zoo.run("release", held)
+    end(zoo, last)
+    began = [jobs.get(zoo.database(), each).started_at for each in (first, second, held, last)]
+    assert began == sorted(began)  # type: ignore[type-var]
+    assert "is not held: it is succeeded" in zoo.run("release", first, code=1).stderr
+    assert "is not paused" in zoo.run("pool", "resume", "default", code=1).stderr
+
+
+def test_a_group_has_no_more_jobs_at_once_than_it_may(warm_zoo: Zoo) -> None:
+    many = ("--seeds", "4", "--max-parallel", "1")
+    group = warm_zoo.json("train", "logistic", *DIGITS, *many)
+    found = sorted(group["jobs"], key=lambda job: job["started_at"])
+    assert [job["status"] for job in found] == ["succeeded"] * 4
+    for before, after in itertools.pairwise(found):
+        assert before["finished_at"] <= after["started_at"]
+
+
+def test_what_waits_for_a_job_without_success_ends_cancelled_and_says_why(paused: Zoo) -> None:
+    (first,) = add(paused)
+    waiting = paused.run("train", "logistic", *DIGITS, "-d", "--after", first[:8]).stdout.strip()
+    jobs.cancel(paused.database(), first)
+    jobs.resume(paused.database(), "default")
+    assert status(paused, waiting) == "cancelled"
+    told = f"The job {first[:8]}, which had to succeed first, is cancelled."
+    assert told in paused.run("show", waiting[:8]).stdout
+    refused = paused.run("train", "logistic", *DIGITS, "-d", "--after", waiting[:8], code=2)
+    assert "--after-any" in refused.stderr
+
+
+def test_the_worker_that_ends_a_job_sends_hints_for_those_that_waited(tmp_path: Path) -> None:
+    # Nobody else looks: the worker's own look at the queue comes in an hour.
+    zoo = Zoo(tmp_path / "home", ZOO_REAP_SECONDS="3600")
+    try:
+        first = jobs.connect(zoo.settings.database)
+        before = zoo.run("train", "logistic", *DIGITS, "-d").stdout.strip()
+        (after,), _ = jobs.add(first, [JobSpec.parse_object(jobs.get(first, before).spec)],
+                               after={before: True})  # fmt: skip
+        end(zoo, after)
+        with first.read() as rows:
+            found = rows.one("SELECT * FROM job WHERE id = :id", {"id": after})
+        assert found is not None and found["dispatched_at"] > found["created_at"]
+    finally:
+        zoo.close()

@@ -1,0 +1,376 @@
+"""Sweeps: how they are typed, which trials they have, and that they go on after anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import string
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as property_settings
+from hypothesis import strategies as st
+from support import Zoo, until
+
+from zoo import jobs, leaderboard, plans, samplers, settings, space, sweep, trials
+from zoo.errors import UsageError
+from zoo.jobs import Database, Group, Outcome
+from zoo.space import Space, Span
+from zoo.spec import canonical
+
+DIGITS = ("--dataset", "digits")
+
+# --- what is typed ---
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(st.lists(VALUES, min_size=2, max_size=5, unique_by=canonical))
+def test_values_written_as_json_are_read_as_they_were(values: list[Any]) -> None:
+    text = ",".join(json.dumps(value) for value in values)
+    assert space.read([f"p={text}"]) == Space(varied={"p": values})
+
+
+@given(st.text())
+def test_whatever_is_typed_is_a_space_or_a_sentence(text: str) -> None:
+    try:
+        found = space.read([f"p={text}"])
+    except UsageError as error:
+        assert error.message
+    else:
+        assert Space.from_json(found.fixed, found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("1..10", Span(1, 10)),
+        ("-2..3", Span(-2, 3)),
+        ("0..1.5", Span(0.0, 1.5)),
+        ("1e-4..1e-1:log", Span(1e-4, 1e-1, True)),
+        ("[64,32],[128]", [[64, 32], [128]]),
+        ("hinge,log_loss,null", ["hinge", "log_loss", None]),
+        ('"a,b",c', ["a,b", "c"]),
+        ("5x,5", ["5x", 5]),
+    ],
+)
+def test_lists_and_ranges_are_told_apart(text: str, meant: Any) -> None:
+    assert space.read([f"p={text}"]).varied == {"p": meant}
+
+
+@pytest.mark.parametrize("text", ["0.5", "[1,2]", '"1..2"', "../file", "a"])
+def test_one_value_is_the_same_for_every_trial(text: str) -> None:
+    assert list(space.read([f"p={text}"]).fixed) == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["p"], "not NAME=VALUES"),
+        (["p=1,2", "p=3"], "twice"),
+        (["p=1,2,1"], "value 1 twice"),
+        (["p=1,,2"], "empty value"),
+        (["p=5..1"], "smaller number to a larger"),
+        (["p=0..1:log"], "begins above 0"),
+        (["p=1..2:exp"], "ends in :log"),
+        (["p=1..x"], "not a range"),
+        (["p=1,2..5"], "mixes single values"),
+        (["@a.csv", "@b.csv"], "one too many"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(texts: list[str], why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        space.read(texts)
+
+
+# --- samplers ---
+
+
+def test_a_grid_is_scikit_learns_in_its_order() -> None:
+    from sklearn.model_selection import ParameterGrid
+
+    found = space.read(["z=1..3", "b=x,y", "a=0.5,[1]", "fixed=7"])
+    values = {"z": [1, 2, 3], "b": ["x", "y"], "a": [0.5, [1]]}
+    assert samplers.grid(found) == [{"fixed": 7} | each for each in ParameterGrid(values)]
+
+
+def test_random_trials_are_in_their_bounds_never_twice_and_the_same_for_a_seed() -> None:
+    found = space.read(["n=1..3", "m=1..1000:log", "rate=1e-4..1e-1:log", "x=-1.0..1", "k=a,b"])
+    first = samplers.random(found, 200, seed=7)
+    assert first == samplers.random(found, 200, seed=7) != samplers.random(found, 200, seed=8)
+    assert len({canonical(each) for each in first}) == 200
+    for each in first:
+        assert each["n"] in (1, 2, 3) and each["k"] in ("a", "b") and type(each["m"]) is int
+        assert 1 <= each["m"] <= 1000 and 1e-4 <= each["rate"] <= 1e-1 and -1 <= each["x"] <= 1
+    assert sum(each["rate"] < 1e-3 for each in first) > 40, "a third, where each order is as likely"
+
+
+def test_a_small_space_has_no_more_random_trials_than_combinations() -> None:
+    found = samplers.random(space.read(["n=1..3", "k=a,b"]), 50, seed=1)
+    assert sorted(canonical(each) for each in found) == sorted(
+        canonical({"n": n, "k": k}) for n in (1, 2, 3) for k in "ab"
+    )
+
+
+def hill(params: dict[str, Any]) -> float:
+    return -abs(params["x"] - 3.0) - (params["kind"] != [1, 2])
+
+
+def test_tpe_finds_the_hill_where_random_trials_only_come_near() -> None:
+    found = space.read(["x=-10.0..10", "kind=[1,2],[3]"])
+    tried: list[tuple[dict[str, Any], float | str]] = []
+    for _ in range(40):
+        params = samplers.promising(found, tried, 1)
+        assert params is not None
+        tried.append((params, hill(params)))
+    results = [float(result) for _, result in tried]
+    assert max(results) > -0.5
+    assert sum(results[20:]) > sum(results[:20])
+
+
+def test_tpe_ends_where_every_combination_was_tried() -> None:
+    found, tried = space.read(["n=1..3", "k=a,b"]), []
+    while params := samplers.promising(found, tried, 1):  # type: ignore[arg-type]
+        tried.append((params, "failed" if params["n"] == 2 else 0.5))
+    assert len({canonical(params) for params, _ in tried}) == len(tried) == 6
+
+
+# --- plans ---
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Database:
+    return jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
+
+
+def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) -> plans.Wanted:
+    return plans.Wanted("logistic", "digits", sampler, trials, {"seed": 42} | training)
+
+
+def test_a_plan_has_a_job_for_each_trial_and_seed() -> None:
+    found = plans.make(wanted(seeds=3), space.read(["alpha=2,1", "max_iter=1..2", "tol=null"]))
+    assert (found.total, found.jobs, len(found.specs)) == (4, 12, 12)
+    assert [spec.seed for spec in found.specs[:3]] == [42, 43, 44]
+    assert found.specs[-1].changed == ["alpha", "max_iter", "tol"]
+    assert found.space.varied["alpha"] == [2.0, 1.0], "as the model reads them"
+
+
+@pytest.mark.parametrize(
+    ("texts", "sampler", "trials", "why"),
+    [
+        (["alpa=1,2"], "grid", None, "No param is called 'alpa'"),
+        (["alpha=-1,2"], "grid", None, "alpha=-1"),
+        (["alpha=1"], "grid", None, "several values"),
+        (["alpha=0.1..1"], "grid", None, "single values"),
+        (["alpha=1,2"], "grid", 3, "every combination"),
+        (["alpha=1,1.0"], "grid", None, "same params"),
+        (["max_iter=1..1000", "average=1..1000"], "grid", None, "1000000 trials"),
+        (["alpha=-2.0..-1"], "tpe", None, "alpha"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(
+    texts: list[str], sampler: str, trials: int | None, why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        plans.make(wanted(sampler, trials), space.read(texts))
+
+
+# --- trials in a file ---
+
+NAMES = st.text(string.ascii_lowercase, min_size=1, max_size=4)
+
+
+@given(st.data(), st.lists(NAMES, min_size=1, max_size=3, unique=True))
+@property_settings(max_examples=50)
+def test_trials_that_were_written_are_read_as_they_were(data: Any, names: list[str]) -> None:
+    row = st.fixed_dictionaries(dict.fromkeys(names, VALUES))
+    found = data.draw(st.lists(row, min_size=1, max_size=3))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trials.csv"
+        trials.write(file, found)
+        assert [params for _, params in trials.read(file)] == found
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "no trials"),
+        ("alpha\n", "no trials"),
+        ("alpha,alpha\n1,2\n", "line 1"),
+        ("alpha,max_iter\n0.1,2\n\n0.2\n", "line 4: 1 values for 2 params"),
+        ("alpha\n0.1\nmuch\n", "line 3: The param alpha='much'"),
+        ("alpha\n0.1\n0.2\n0.10\n", "line 4: the same trial as line 2"),
+        ("alpa\n0.1\n", "line 2: No param is called 'alpa'"),
+        ('alpha\n"0.1\n', "cannot be read"),
+    ],
+)
+def test_a_file_of_trials_is_refused_with_its_line(tmp_path: Path, text: str, why: str) -> None:
+    file = tmp_path / "trials.csv"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=why):
+        plans.make(wanted(), space.read([f"@{file}"]))
+
+
+def test_a_file_of_trials_is_a_plan_with_the_fixed_params_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "trials.csv"
+    file.write_text("\ufeffalpha,penalty\r\n0.1,l1\r\n,\r\n0.1,\r\n")
+    found = plans.make(wanted(), space.read([f"@{file}", "max_iter=3"]))
+    assert [spec.changed for spec in found.specs] == [
+        ["penalty", "alpha", "max_iter"],
+        ["alpha", "max_iter"],
+    ]
+    with pytest.raises(UsageError, match="max_iter cannot vary"):
+        plans.make(wanted(), space.read([f"@{file}", "max_iter=3,4"]))
+    with pytest.raises(UsageError, match="alpha is in"):
+        plans.make(wanted(), space.read([f"@{file}", "alpha=3"]))
+
+
+# --- a sweep that asks as it goes ---
+
+
+def begin(db: Database, found: plans.Plan, most: int | None = None) -> str:
+    about = found.about | {"queued": {"pool": "default", "priority": 0, "tags": []}}
+    specs = found.specs
+    return str(jobs.add(db, specs, group_kind="sweep", about=about, max_parallel=most)[1])
+
+
+def run_one(db: Database) -> bool:
+    """Run a job as a worker would; its accuracy comes from its params."""
+    shared = {"models": {"logistic": "p"}, "datasets": ["digits"], "worker": "w", "lease": 60}
+    taken = jobs.claim(db, pool="default", **shared)  # type: ignore[arg-type]
+    if taken is None:
+        return False
+    params, seed = taken[1].spec["params"], taken[1].spec["seed"]
+    accuracy = 1 - abs(params["alpha"] - 0.3) / 2 - 0.1 * (seed % 2)
+    metrics = {"accuracy": accuracy, "per_class": {"a": {}, "b": {}}}
+    jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where/1", "0" * 64))
+    return True
+
+
+@pytest.fixture
+def chosen(home: Path) -> settings.Settings:
+    # The broker is away: the hints are lost, the rows are not.
+    return settings.load(os.environ | {"ZOO_SLOTS": "1", "ZOO_BROKER_URL": "redis://127.0.0.1:1/0"})
+
+
+def group_of(db: Database, ref: str) -> Group:
+    return jobs.get_group(db, ref)
+
+
+def drive(db: Database, chosen: settings.Settings, ref: str, most: int = 99) -> None:
+    """Ask and run until the sweep is done, or for so many rounds: then the driver is killed."""
+    driver = sweep.driver_of(db, chosen, group_of(db, ref))
+    for _ in range(most):
+        if driver is None or (not driver.step() and not run_one(db)):
+            return
+
+
+def asked(db: Database, ref: str) -> list[Any]:
+    return [trial.params["alpha"] for trial in trials.of(group_of(db, ref))]
+
+
+def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
+    db: Database, chosen: settings.Settings
+) -> None:
+    plan = plans.make(wanted("tpe", 14), space.read(["alpha=0.0..1"]))
+    whole = begin(db, plan)
+    drive(db, chosen, whole)
+    killed = begin(db, plan)
+    for _ in range(20):
+        drive(db, chosen, killed, most=3)
+    assert asked(db, killed) == asked(db, whole)
+    assert len(set(asked(db, whole))) == 14
+    assert {job.attempt for job in group_of(db, killed).jobs} == {1}
+    assert sweep.driver_of(db, chosen, group_of(db, killed)) is None
+
+
+def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
+    db: Database, chosen: settings.Settings
+) -> None:
+    ref = begin(db, plans.make(wanted("tpe", 6, seeds=2), space.read(["alpha=0.0..1"])))
+    drivers = [sweep.driver_of(db, chosen, group_of(db, ref)) for _ in range(2)]
+    while not all(driver and driver.is_done for driver in drivers):
+        for driver in drivers:
+            assert driver is not None
+            driver.step()
+        run_one(db)
+    assert len(asked(db, ref)) == 6 and len(group_of(db, ref).jobs) == 12
+    assert jobs.extend(db, ref, [], known=5) is None
+
+
+def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
+    db: Database, chosen: settings.Settings
+) -> None:
+    ref = begin(db, plans.make(wanted(), space.read(["alpha=0.1,0.2,0.3,0.4"])), most=1)
+    run_one(db)
+    for job in group_of(db, ref).jobs[1:3]:
+        jobs.cancel(db, job.id)
+    before = {job.id for job in group_of(db, ref).jobs if job.status == "succeeded"}
+    done = sweep.resume(db, chosen, group_of(db, ref))
+    assert "broker" in done.note and done.ref == ref
+    while run_one(db):
+        pass
+    found = group_of(db, ref).jobs
+    assert [job.status for job in found] == ["succeeded"] * 4 and set(done.ids) == {
+        job.id for job in found
+    }
+    assert before < {job.id for job in found}
+    with pytest.raises(UsageError, match="no sweep"):
+        sweep.resume(db, chosen, Group("0" * 32, "cv", 0.0))
+
+
+def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
+    db: Database,
+) -> None:
+    ref = begin(db, plans.make(wanted(seeds=2), space.read(["alpha=0.1,0.3,0.9"])))
+    for _ in range(5):
+        run_one(db)
+    ranked = trials.best_first(trials.of(group_of(db, ref)))
+    assert [trial.params["alpha"] for trial in ranked] == [0.3, 0.1, 0.9]
+    assert ranked[0].accuracy == {"mean": 0.95, "std": pytest.approx(0.05), "values": [1.0, 0.9]}
+    assert ranked[2].accuracy is None, "one of its seeds has not ended"
+    (row,) = leaderboard.rows(db)
+    assert row["test"]["accuracy"] == 0.95 and row["params"]["alpha"] == 0.3
+
+
+# --- through real workers ---
+
+
+def attempts(zoo: Zoo, ref: str) -> dict[str, int]:
+    found = jobs.get_group(zoo.database(), ref).jobs
+    return {job.id: job.attempt for job in found if job.status == "succeeded"}
+
+
+def test_a_sweep_whose_worker_and_command_are_killed_repeats_nothing_that_has_finished(
+    zoo: Zoo,
+) -> None:
+    args = ("-p", "max_iter=4,5", "-p", "alpha=1e-5,1e-4,1e-3,1e-2", "--seeds", "2")
+    command = zoo.start("sweep", "logistic", *args, *DIGITS)
+    db = zoo.database()
+    until(lambda: jobs.counts(db).get("succeeded", 0) >= 4)
+    (worker,) = jobs.workers(db, beat=10)
+    os.kill(worker.pid, signal.SIGKILL)
+    command.kill()
+    command.communicate()
+    (ref,) = {str(job.group) for job in jobs.listing(db)}
+    before = attempts(zoo, ref)
+    assert 4 <= len(before) < 16
+    found = zoo.json("sweep", "--resume", ref[:8])
+    after = attempts(zoo, ref)
+    assert len(after) == len(found["jobs"]) == 16 and before.items() <= after.items()
+    assert all(attempt == 1 for attempt in before.values())
+    means = [trial["accuracy"]["mean"] for trial in found["trials"]]
+    assert len(means) == 8 and means == sorted(means, reverse=True)
+    best = zoo.json("leaderboard")[0]
+    assert best["test"]["accuracy"] == means[0]
+    shown = zoo.run("show", ref[:8]).stdout.splitlines()
+    assert "8 trials of 2 seeds each, 8 succeeded" in shown[0] and len(shown) == 10

@@ -1,0 +1,132 @@
+"""Follow many jobs: one bar for all of them, how the best did, and how long it will take."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from zoo import jobs
+from zoo.cli import output
+from zoo.cli.local_worker import living
+from zoo.errors import ZooError
+from zoo.jobs import TERMINAL, Database, Job
+from zoo.settings import Settings
+
+MANY = 12
+"""More jobs than that have one bar together."""
+LOOK_SECONDS = 0.2
+SHARE = 20
+"""To look takes at most one part in so many of the time."""
+WORKER_SECONDS = 1.0
+LINES = 10
+"""So many are printed, in all, where there is no terminal."""
+
+Step = Callable[[], Sequence[str]]
+
+
+def follow(
+    db: Database,
+    settings: Settings,
+    ids: Sequence[str],
+    worker: subprocess.Popen[bytes] | None = None,
+    timeout: float | None = None,
+    step: Step | None = None,
+    total: int | None = None,
+) -> list[Job]:
+    """Wait until every job has ended: as `zoo.cli.follow.follow`, for many.
+
+    `step` is called now and then: it may submit more, of `total` in all, and gives their ids.
+    """
+    began = looked = time.monotonic()
+    known = list(ids)
+    with _Screen(db) as screen:
+        while True:
+            added = step() if step else ()
+            known += added
+            start = time.monotonic()
+            statuses = jobs.statuses_of(db, known)
+            screen.show(statuses, max(total or 0, len(known)))
+            if not added and all(status in TERMINAL for status in statuses.values()):
+                return jobs.several(db, known)
+            if settings.is_embedded and time.monotonic() - looked > WORKER_SECONDS:
+                looked = time.monotonic()
+                worker = living(db, settings, worker)
+            if timeout is not None and time.monotonic() - began > timeout:
+                raise ZooError(f"Not finished after {timeout:g} s.", "The jobs go on.")
+            time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
+
+
+class _Screen:
+    """A bar on a terminal; a few plain lines elsewhere."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[news]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=output.err,
+            transient=True,
+        )
+        self.task = self.bar.add_task("", news="", left="")
+        self.judged: set[str] = set()
+        self.best: float | None = None
+        self.at_first: int | None = None
+        self.began = time.monotonic()
+        self.told = -1
+
+    def __enter__(self) -> _Screen:
+        if output.err.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if output.err.is_terminal:
+            self.bar.stop()
+
+    def show(self, statuses: Mapping[str, str], total: int) -> None:
+        counts = Counter(statuses.values())
+        ended = sum(n for status, n in counts.items() if status in TERMINAL)
+        if self.at_first is None:
+            self.at_first = ended
+        self._judge([job for job, status in statuses.items() if status == "succeeded"])
+        said = ", ".join(self._news(counts))
+        if output.err.is_terminal:
+            self.bar.update(
+                self.task,
+                description=f"{ended}/{total} jobs",
+                completed=ended,
+                total=total,
+                news=said,
+                left=self._left(ended, total),
+            )
+        elif ended * LINES // total > self.told:
+            self.told = ended * LINES // total
+            output.note(f"{ended} of {total} jobs have ended{f': {said}' if said else ''}")
+
+    def _judge(self, succeeded: Sequence[str]) -> None:
+        new = [job for job in succeeded if job not in self.judged]
+        self.judged.update(new)
+        for job in jobs.several(self.db, new):
+            accuracy = job.metrics.get("accuracy")
+            if accuracy is not None and (self.best is None or accuracy > self.best):
+                self.best = accuracy
+
+    def _news(self, counts: Mapping[str, int]) -> list[str]:
+        others = ("running", "failed", "timed_out", "lost", "cancelled")
+        found = [f"{counts[status]} {status}" for status in others if counts.get(status)]
+        return found if self.best is None else [*found, f"best job {self.best:.4f}"]
+
+    def _left(self, ended: int, total: int) -> str:
+        """How long the others will take, if they end as fast as those since this was opened."""
+        done = ended - (self.at_first or 0)
+        if done <= 0 or ended >= total:
+            return ""
+        return f"{output.ago((time.monotonic() - self.began) / done * (total - ended))} left"

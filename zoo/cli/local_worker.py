@@ -1,0 +1,58 @@
+"""The local worker, for whoever waits: it is at work, has died, or never came."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+from zoo import jobs
+from zoo.cli import output
+from zoo.errors import ZooError
+from zoo.jobs import Database
+from zoo.settings import Settings
+
+LOOK_SECONDS = 0.1
+
+
+def living(
+    db: Database, settings: Settings, worker: subprocess.Popen[bytes] | None
+) -> subprocess.Popen[bytes] | None:
+    """The local worker, or another in its place if it has died; one that was ended is not."""
+    from zoo import embedded
+
+    ended_badly = worker is not None and bool(worker.poll())
+    if not (ended_badly or embedded.worker_died(settings)):
+        return worker
+    known = jobs.workers(db, beat=settings.beat_seconds, gone=True)
+    if worker is not None and all(each.pid != worker.pid for each in known):
+        raise _worker_failed(settings)
+    output.note("The local worker has died; another one takes over.")
+    return embedded.ensure(settings)
+
+
+def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> None:
+    """Wait until the local worker that was just started is at work.
+
+    Raises ZooError if it ends instead.
+    """
+    db = jobs.connect(settings.database)
+    with output.err.status("Starting the worker ..."):
+        while worker is not None:
+            if any(w.pid == worker.pid for w in jobs.workers(db, beat=settings.beat_seconds)):
+                return
+            if worker.poll() is not None:
+                raise _worker_failed(settings)
+            time.sleep(LOOK_SECONDS)
+
+
+def _worker_failed(settings: Settings) -> ZooError:
+    from zoo import embedded
+
+    log = embedded.worker_log(settings)
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    reason = lines[-1] if lines else "it said nothing"
+    return ZooError(
+        f"The local worker did not start: {reason}",
+        f"Its log is {log}; the job stays queued. "
+        "Without a worker: pip install mnist-zoo-workers, or zoo train --in-process.",
+    )

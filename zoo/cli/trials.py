@@ -1,0 +1,71 @@
+"""How a sweep is laid out: its trials, the best first, with the params in which they differ."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from zoo import trials
+from zoo.cli import output
+from zoo.jobs import Group
+from zoo.trials import Trial
+
+
+def show_sweep(group: Group, most: int | None = None) -> None:
+    """The trials of a sweep, at most so many of them."""
+    found = trials.best_first(trials.of(group))
+    names = trials.varying(group)
+    output.out.print(output.safe(_head(group, found)))
+    right = ["accuracy", *(name for name in names if _are_numbers(found, name))]
+    columns = ["trial", "accuracy", *names, "status", "job"]
+    lines = [_line(trial, rank, names) for rank, trial in enumerate(found[:most], start=1)]
+    output.table(columns, lines, right=right, optional=["trial", "job"])
+    if most is not None and len(found) > most:
+        output.note(f"`zoo show {group.id[:8]}` lists all {len(found)} trials.")
+
+
+def _head(group: Group, found: list[Trial]) -> str:
+    about = group.about
+    first = group.jobs[0]
+    planned = max(about.get("trials", 0), len(found))
+    parts = len(found[0].group.jobs)
+    each = "" if parts == 1 else f" of {parts} {found[0].group.kind.replace('cv', 'folds')} each"
+    counts = Counter(trial.status for trial in found)
+    done = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+    limit = f", at most {group.max_parallel} jobs at once" if group.max_parallel else ""
+    what = f"{about.get('sampler', 'sweep')} of {first.model} on {first.dataset}"
+    return f"{group.id}  {what}: {planned} trials{each}, {done}{limit}"
+
+
+def _line(trial: Trial, rank: int, names: list[str]) -> list[Any]:
+    accuracy = trial.accuracy
+    shown = ""
+    if accuracy:
+        n = len(accuracy["values"])
+        shown = f"{accuracy['mean']:.4f}" + (f" ± {accuracy['std']:.4f}" if n > 1 else "")
+    return [
+        rank if accuracy else "",
+        shown,
+        *(_value(trial.params.get(name)) for name in names),
+        _progress(trial),
+        trial.group.jobs[0].id[:8],
+    ]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _progress(trial: Trial) -> Any:
+    """The status; of several jobs, how many have ended until all have."""
+    ended = sum(job.is_terminal for job in trial.group.jobs)
+    if trial.group.is_terminal or not ended:
+        return output.status(trial.status)
+    return f"{ended}/{len(trial.group.jobs)} ended"
+
+
+def _are_numbers(found: list[Trial], name: str) -> bool:
+    return all(isinstance(trial.params.get(name), int | float) for trial in found)

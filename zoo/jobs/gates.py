@@ -1,0 +1,227 @@
+"""What stands between a queued job and a claim: other jobs, a hold, its group's turn, a pause.
+
+Each move that ends a job or changes a gate keeps `blockers` and `parked` true in its own
+transaction, so that a claim reads three numbers of one row, however many jobs wait.
+
+Locks are taken in this order: jobs, the older first, then groups. Who holds a group's row waits
+for no job, so nobody waits in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from zoo.errors import UsageError
+from zoo.jobs.database import Database, Row, Transaction, among
+from zoo.jobs.statuses import MAY_RUN
+
+CLAIMABLE = {
+    "queued": "status = 'queued'",
+    "held by nobody": "held = 0",
+    "waits for no job": "blockers = 0",
+    "has its group's turn": "parked = 0",
+    "of this pool": "pool = :pool",
+    "the pool is open": "NOT EXISTS (SELECT 1 FROM pool WHERE name = :pool AND paused_at > 0)",
+    "due": "not_before <= now()",
+    "its spec is known": "spec_version <= :spec_version",
+    "wanted": "cancel_requested = 0",
+    "has attempts left": "attempt < max_attempts",
+}
+"""What a job must be so that a worker may take it, whatever its model and dataset. The first four
+stand word for word in the index `job_claim`: what waits for something else is not in it."""
+IN_GROUP = "status IN ('queued', 'running') AND group_id = :group AND held = 0 AND blockers = 0"
+IN_LINE = """parked = CASE WHEN EXISTS (
+    SELECT 1 FROM job_group WHERE job_group.id = group_id AND max_parallel > 0) THEN 1 ELSE 0 END"""
+"""For a job that comes to those who take turns, until turns are dealt."""
+MOST_WAITS = 100_000
+"""Pairs of jobs, one waiting for the other, that one submission may make."""
+
+
+def slices(ids: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    """The ids in portions: a statement takes a limited number of values."""
+    return (ids[start : start + size] for start in range(0, len(ids), size))
+
+
+def count_blockers(rows: Transaction, jobs: int, after: Mapping[str, bool]) -> int:
+    """How many of the jobs that others are to wait for have not ended: id -> will any end do.
+
+    Raises UsageError if one has ended without success that had to succeed.
+    """
+    if jobs * len(after) > MOST_WAITS:
+        raise UsageError(
+            f"{jobs} jobs that wait for {len(after)} each are too many.",
+            "Let them wait for one job of the group.",
+        )
+    still_open = 0
+    for some in slices(sorted(after)):
+        for needed in _locked(rows, some):
+            if needed["finished_at"] is None:
+                still_open += 1
+            elif needed["status"] != "succeeded" and not after[needed["id"]]:
+                raise UsageError(
+                    f"The job {needed['id'][:8]} is {needed['status']}: what waits for its success "
+                    "would never run.",
+                    "With --after-any it need not succeed.",
+                )
+    return still_open
+
+
+def keep_waits(rows: Transaction, job_ids: Sequence[str], after: Mapping[str, bool]) -> None:
+    """Write down which jobs wait for which."""
+    rows.many(
+        "INSERT INTO dependency (job_id, needs_id, any_end) VALUES (:job, :needs, :any_end)",
+        [
+            {"job": job, "needs": needs, "any_end": int(any_end)}
+            for job in job_ids
+            for needs, any_end in after.items()
+        ],
+    )
+
+
+def line_up(rows: Transaction, job_ids: Sequence[str], groups: Iterable[str | None]) -> None:
+    """Let jobs that were just added to groups take their turns with the others."""
+    for some in slices(job_ids):
+        is_one, ids = among("id", some)
+        rows.run(f"UPDATE job SET {IN_LINE} WHERE group_id IS NOT NULL AND {is_one}", ids)
+    deal_turns(rows, groups)
+
+
+def wait_again(rows: Transaction, job_ids: Sequence[str]) -> None:
+    """Let retries wait for what the jobs before them waited for, where that has not ended.
+
+    What was retried too counts as its retry.
+    """
+    for some in slices(job_ids):
+        is_one, ids = among("id", some)
+        rows.run(
+            f"""
+            INSERT INTO dependency (job_id, needs_id, any_end)
+            SELECT mine.id, needed.id, old.any_end
+            FROM job AS mine JOIN dependency AS old ON old.job_id = mine.retry_of
+            JOIN job AS needed ON needed.id = old.needs_id OR needed.retry_of = old.needs_id
+            WHERE mine.{is_one} AND needed.finished_at IS NULL FOR UPDATE""",
+            ids,
+        )
+        waits = "(SELECT count(*) FROM dependency WHERE job_id = job.id)"
+        rows.run(f"UPDATE job SET blockers = {waits} WHERE {is_one}", ids)
+
+
+def after_ends(rows: Transaction, ends: Iterable[Row]) -> None:
+    """See to those that waited for jobs which have just ended, {id, status, group_id} each.
+
+    What needed the success of one without it is cancelled, and is an end itself.
+    """
+    left = list(ends)
+    groups = {end["group_id"] for end in left}
+    for end in left:  # it grows meanwhile
+        waiting = "SELECT job_id FROM dependency WHERE needs_id = :id"
+        queued = f"status = 'queued' AND id IN ({waiting}"
+        if not rows.all(f"SELECT id FROM job WHERE {queued}) ORDER BY seq FOR UPDATE", end):
+            continue
+        if end["status"] != "succeeded":
+            why = f"The job {end['id'][:8]}, which had to succeed first, is {end['status']}."
+            left += rows.all(
+                f"""
+                UPDATE job SET status = 'cancelled', finished_at = now(),
+                    error_code = 'dependency', error = :why
+                WHERE {queued} AND any_end = 0) RETURNING id, status, group_id""",
+                end | {"why": why},
+            )
+        freed = f"""
+            UPDATE job SET blockers = blockers - 1, dispatched_at = 0, {IN_LINE} WHERE {queued})
+            RETURNING group_id"""
+        groups |= {row["group_id"] for row in rows.all(freed, end)}
+    deal_turns(rows, groups | {end["group_id"] for end in left})
+
+
+def deal_turns(rows: Transaction, groups: Iterable[str | None]) -> None:
+    """In a group with `max_parallel`, let so many of its jobs run or be next, the most urgent."""
+    for group in sorted(each for each in groups if each):
+        # Two who deal at once would both count the same free turns.
+        limit = "SELECT max_parallel FROM job_group WHERE id = :group AND max_parallel > 0"
+        most = rows.value(f"{limit} FOR UPDATE", {"group": group})
+        if most is not None:
+            _deal(rows, group, most)
+
+
+def _deal(rows: Transaction, group: str, most: int) -> None:
+    values = {"group": group, "most": most}
+    taken = rows.value(f"SELECT count(*) AS n FROM job WHERE {IN_GROUP} AND parked = 0", values)
+    # A row that somebody holds just now keeps what it has; that one deals again afterwards.
+    best = f"""
+        SELECT seq, priority, parked FROM job WHERE {IN_GROUP} AND status = 'queued'
+            AND parked = {{}} ORDER BY priority DESC, seq LIMIT :most FOR UPDATE SKIP LOCKED"""
+    having = rows.all(best.format(0), values)
+    wanting = rows.all(best.format(1), values)
+    free = max(most - taken + len(having), 0)
+    chosen = sorted([*having, *wanting], key=lambda row: (-row["priority"], row["seq"]))[:free]
+    lost = [row["seq"] for row in having if row not in chosen]
+    won = [row["seq"] for row in chosen if row["parked"]]
+    rows.many("UPDATE job SET parked = 1 WHERE seq = :seq", [{"seq": seq} for seq in lost])
+    rows.many(
+        "UPDATE job SET parked = 0, dispatched_at = 0 WHERE seq = :seq",
+        [{"seq": seq} for seq in won],
+    )
+
+
+def hold(db: Database, job_ids: Sequence[str]) -> list[str]:
+    """Keep queued jobs from being claimed; gives those that were free until now."""
+    return _change(db, job_ids, "held = 1", "held = 0")
+
+
+def unhold(db: Database, job_ids: Sequence[str]) -> list[str]:
+    """Let held jobs be claimed again; gives those that were held."""
+    return _change(db, job_ids, f"held = 0, dispatched_at = 0, {IN_LINE}", "held = 1")
+
+
+def set_priority(db: Database, job_ids: Sequence[str], priority: int) -> list[str]:
+    """Change the priority of queued jobs; gives those that were still queued."""
+    return _change(db, job_ids, "priority = :priority", "1 = 1", priority=priority)
+
+
+def _change(
+    db: Database, job_ids: Sequence[str], what: str, where: str, **values: object
+) -> list[str]:
+    changed: list[Row] = []
+    with db.write() as rows:
+        for some in slices(job_ids):
+            is_one, ids = among("id", some)
+            _locked(rows, some)
+            changed += rows.all(
+                f"UPDATE job SET {what} WHERE status = 'queued' AND {where} AND {is_one} "
+                "RETURNING id, group_id",
+                ids | values,
+            )
+        deal_turns(rows, {row["group_id"] for row in changed})
+    return [row["id"] for row in changed]
+
+
+def _locked(rows: Transaction, job_ids: Sequence[str]) -> list[Row]:
+    is_one, ids = among("id", job_ids)
+    query = f"SELECT id, status, finished_at FROM job WHERE {is_one} ORDER BY seq FOR UPDATE"
+    return rows.all(query, ids)
+
+
+def pause(db: Database, pool: str) -> None:
+    """Let no job of the pool be claimed until it is resumed; running ones go on."""
+    with db.write() as rows:
+        rows.run(
+            """
+            INSERT INTO pool (name, paused_at) VALUES (:pool, now())
+            ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(pool.paused_at, now())""",
+            {"pool": pool},
+        )
+
+
+def resume(db: Database, pool: str) -> bool:
+    """Let the pool's jobs be claimed again; False if it was not paused."""
+    with db.write() as rows:
+        is_open = "UPDATE pool SET paused_at = NULL WHERE name = :pool AND paused_at > 0"
+        if rows.run(is_open, {"pool": pool}) == 0:
+            return False
+        # The most urgent get a hint at once; each slot that one wakes goes on by itself.
+        first = f"""
+            SELECT seq FROM job WHERE {MAY_RUN} AND pool = :pool
+            ORDER BY priority DESC, seq LIMIT 200 FOR UPDATE SKIP LOCKED"""
+        rows.run(f"UPDATE job SET dispatched_at = 0 WHERE seq IN ({first})", {"pool": pool})
+    return True

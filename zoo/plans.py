@@ -1,0 +1,174 @@
+"""The plan of a sweep: its trials and their jobs, every param checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoo import catalogue, samplers, submit, trials
+from zoo.errors import UsageError, unknown
+from zoo.model import Params
+from zoo.space import Space
+from zoo.spec import JobSpec, canonical
+
+MOST_JOBS = 100_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What every job of a sweep has in common, as `submit.training` takes it, and its trials."""
+
+    model: str
+    dataset: str
+    sampler: str = "grid"
+    trials: int | None = None
+    """How many, where the sampler does not know it."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """seed, seeds or cv, keep_weights, timeout, memory_mb."""
+
+    @property
+    def parts(self) -> int:
+        """Jobs of one trial."""
+        return self.training.get("cv") or self.training.get("seeds") or 1
+
+
+class Recipe:
+    """Turns the params of a trial into the specs of its jobs."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.params: type[Params] = catalogue.model(wanted.model).params
+        self.defaults = self.params.resolve({}).model_dump()
+        self.base = submit.training(wanted.model, {}, wanted.dataset, **wanted.training)
+
+    def specs(self, given: Mapping[str, Any]) -> list[JobSpec]:
+        """The jobs of a trial; raises UsageError if the model refuses the params."""
+        resolved = self.params.resolve(given).model_dump()
+        changed = [name for name, value in resolved.items() if value != self.defaults[name]]
+        return [
+            spec.model_copy(update={"params": resolved, "changed": changed}) for spec in self.base
+        ]
+
+    def settle(self, space: Space) -> Space:
+        """The space with every value as the model understands it: 1 is 1.0 for a real number.
+
+        Raises UsageError for a param that the model does not have.
+        """
+        for name in [*space.fixed, *space.varied]:
+            if name not in self.defaults:
+                raise unknown("param", name, self.defaults)
+        varied = {
+            name: [self._meant(name, value) for value in values]
+            if isinstance(values, list)
+            else values
+            for name, values in space.varied.items()
+        }
+        fixed = {name: self._meant(name, value) for name, value in space.fixed.items()}
+        return Space(fixed, varied, space.file).for_model(self.defaults)
+
+    def _meant(self, name: str, value: Any) -> Any:
+        try:
+            return self.params.resolve({name: value}).model_dump()[name]
+        except UsageError:  # it may be fine together with others; if not, the trial is refused
+            return value
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep that is ready to be submitted."""
+
+    wanted: Wanted
+    space: Space
+    trials: list[dict[str, Any]]
+    """The params of each, as far as they are known before the first has ended."""
+    specs: list[JobSpec]
+    total: int
+    """Trials that there will be."""
+
+    @property
+    def jobs(self) -> int:
+        return self.total * self.wanted.parts
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the group says of itself: enough to go on with it."""
+        wanted = self.wanted
+        return {
+            "sampler": wanted.sampler,
+            "objective": "accuracy",
+            "model": wanted.model,
+            "dataset": wanted.dataset,
+            "fixed": self.space.fixed,
+            "space": self.space.to_json(),
+            "trials": self.total,
+            "training": wanted.training,
+        }
+
+
+def make(wanted: Wanted, space: Space) -> Plan:
+    """The trials of a sweep, every param checked.
+
+    Raises UsageError for what the model, the sampler or the file of trials refuses.
+    """
+    recipe = Recipe(wanted)
+    if space.file:
+        return _from_file(wanted, space, recipe)
+    space = recipe.settle(space)
+    if not space.varied:
+        raise UsageError(
+            "A sweep needs a param with several values.",
+            "For example: -p epochs=5,10, or -p learning_rate=1e-4..1e-1:log --sampler random.",
+        )
+    number = wanted.trials or 20
+    if wanted.sampler == "grid":
+        if wanted.trials:
+            raise UsageError("A grid has every combination, not --trials N.", "--sampler random?")
+        found = samplers.grid(space)
+    elif wanted.sampler == "random":
+        found = samplers.random(space, number, wanted.training["seed"])
+    else:
+        # The first one tells whether the model takes such params; the driver asks for the others.
+        first = samplers.promising(space, [], wanted.training["seed"])
+        return Plan(wanted, space, [], recipe.specs(first or {}), number)
+    specs = [spec for params in found for spec in recipe.specs(params)]
+    return _checked(Plan(wanted, space, found, specs, len(found)))
+
+
+def _from_file(wanted: Wanted, space: Space, recipe: Recipe) -> Plan:
+    if space.varied:
+        raise UsageError(
+            f"The trials stand in {space.file}: {next(iter(space.varied))} cannot vary besides.",
+            "Give it one value, or leave the file out.",
+        )
+    found: list[dict[str, Any]] = []
+    specs: list[JobSpec] = []
+    lines: dict[str, int] = {}
+    for line, row in trials.read(space.file):  # type: ignore[arg-type]
+        twice = row.keys() & space.fixed.keys()
+        if twice:
+            raise UsageError(f"The param {twice.pop()} is in {space.file} and in -p.")
+        try:
+            mine = recipe.specs(space.fixed | row)
+        except UsageError as error:
+            raise UsageError(f"{space.file} line {line}: {error.message}", error.hint) from None
+        earlier = lines.setdefault(canonical(mine[0].params), line)
+        if earlier != line:
+            raise UsageError(f"{space.file} line {line}: the same trial as line {earlier}.")
+        found.append(space.fixed | row)
+        specs += mine
+    # Of these the group keeps the names alone: the values are the trials.
+    varied: dict[str, Any] = {name: [] for row in found for name in row if name not in space.fixed}
+    wanted = Wanted(wanted.model, wanted.dataset, "file", None, wanted.training)
+    return _checked(Plan(wanted, Space(space.fixed, varied), found, specs, len(found)))
+
+
+def _checked(found: Plan) -> Plan:
+    if found.jobs > MOST_JOBS:
+        raise UsageError(f"That would be {found.jobs} jobs; {MOST_JOBS} are the most.")
+    keys = {canonical(spec.params) for spec in found.specs}
+    if len(keys) < found.total:
+        raise UsageError(
+            f"{found.total - len(keys)} of the {found.total} trials have the same params.",
+            "Leave out values that mean the same.",
+        )
+    return found

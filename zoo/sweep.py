@@ -1,0 +1,179 @@
+"""Sweeps: say how long one may take, submit it as a group, and go on with it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo import jobs, samplers, submit, trials
+from zoo.errors import BrokerError, UsageError, ZooError
+from zoo.jobs import Database, Group, Hint
+from zoo.plans import Plan, Recipe, Wanted
+from zoo.settings import Settings, cores
+from zoo.space import Space
+from zoo.spec import JobSpec, canonical
+from zoo.submit import Submitted
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long jobs may take."""
+
+    jobs: int
+    slots: int
+    """That may work at them at once."""
+    each: float | None
+    """The median of earlier trainings of that model on that dataset, in seconds."""
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.each is None else math.ceil(self.jobs / self.slots) * self.each
+
+
+def estimate(
+    db: Database, settings: Settings, plan: Plan, pool: str, max_parallel: int | None
+) -> Estimate:
+    """What the history of equal jobs and the slots at hand say of a plan."""
+    slots = slots_at_hand(db, settings, plan.wanted.model, pool)
+    each = jobs.usual_seconds(db, plan.wanted.model, plan.wanted.dataset)
+    return Estimate(plan.jobs, min(slots, max_parallel or slots), each)
+
+
+def slots_at_hand(db: Database, settings: Settings, model: str, pool: str) -> int:
+    """Slots online that take such jobs; without any, those that a local worker would have."""
+    workers = jobs.workers(db, beat=settings.beat_seconds)
+    online = sum(worker.slots for worker in workers if worker.can_run(pool, model))
+    return online or settings.slots or cores()
+
+
+class Driver:
+    """Asks for the next trials of a `tpe` sweep whenever one has ended.
+
+    It keeps nothing: what the rows of the group say is all it knows. So it may stop at any time,
+    and another one goes on; should two run at once, only one of them adds a trial.
+    """
+
+    def __init__(self, db: Database, settings: Settings, group: Group) -> None:
+        about = group.about
+        self.db, self.settings, self.group_id = db, settings, group.id
+        self.wanted = _wanted(about)
+        self.space = Space.from_json(about["fixed"], about["space"])
+        self.recipe = Recipe(self.wanted)
+        self.total: int = about["trials"]
+        self.queued: dict[str, Any] = about["queued"]
+        self.is_done = False
+
+    def step(self) -> list[str]:
+        """Submit as many trials as there is room for; gives the ids of their jobs."""
+        group = jobs.get_group(self.db, self.group_id)
+        known = trials.of(group)
+        added: list[str] = []
+        while self._has_room(group, known):
+            specs = self._next(known)
+            if specs is None:
+                self.total = len(known)
+                break
+            total = jobs.group_size(self.db, self.group_id)
+            ids = jobs.extend(self.db, self.group_id, specs, known=total, **self._how())
+            if ids is not None:
+                self._hint(ids)
+                added += ids
+            group = jobs.get_group(self.db, self.group_id)
+            known = trials.of(group)
+        self.is_done = len(known) >= self.total
+        return added
+
+    def _has_room(self, group: Group, known: Sequence[trials.Trial]) -> bool:
+        slots = slots_at_hand(self.db, self.settings, self.wanted.model, self.queued["pool"])
+        at_once = min(slots, group.max_parallel or slots)
+        running = sum(not trial.group.is_terminal for trial in known)
+        return len(known) < self.total and running < max(1, at_once // self.wanted.parts)
+
+    def _next(self, known: Sequence[trials.Trial]) -> list[JobSpec] | None:
+        names = [*self.space.fixed, *self.space.varied]
+        tried = [({name: t.params[name] for name in names}, t.result) for t in known]
+        for _ in range(samplers.TRIES):
+            params = samplers.promising(self.space, tried, self.wanted.training["seed"])
+            if params is None:
+                return None
+            try:
+                specs = self.recipe.specs(params)
+            except UsageError:  # the model takes each of them, but not together
+                tried.append((params, "failed"))
+                continue
+            # The same to the model, though not to the sampler, which would say it for ever.
+            seen = {canonical(trial.params) for trial in known}
+            return None if canonical(specs[0].params) in seen else specs
+        return None
+
+    def _how(self) -> dict[str, Any]:
+        return self.queued | {"max_attempts": self.settings.max_attempts}
+
+    def _hint(self, ids: Sequence[str]) -> None:
+        from zoo import queue
+
+        app = queue.make_app(self.settings, patient=False)
+        hints = [Hint(each, self.queued["pool"], self.wanted.model) for each in ids]
+        with contextlib.suppress(BrokerError):  # then a worker finds the rows later
+            queue.send(app, hints)
+
+
+def _wanted(about: Mapping[str, Any]) -> Wanted:
+    same = ("model", "dataset", "sampler", "trials", "training")
+    return Wanted(**{name: about[name] for name in same})
+
+
+def start(
+    db: Database,
+    settings: Settings,
+    plan: Plan,
+    *,
+    max_parallel: int | None = None,
+    after: Mapping[str, bool] | None = None,
+    pool: str = "default",
+    priority: int = 0,
+    tags: Sequence[str] = (),
+) -> Submitted:
+    """Submit a plan as one group: all of its trials, or of `tpe` the first."""
+    queued = {"pool": pool, "priority": priority, "tags": list(tags)}
+    return submit.submit(
+        db,
+        settings,
+        plan.specs,
+        group_kind="sweep",
+        about=plan.about | {"queued": queued},
+        max_parallel=max_parallel,
+        after=after,
+        **queued,  # type: ignore[arg-type]
+    )
+
+
+def resume(db: Database, settings: Settings, group: Group) -> Submitted:
+    """Go on with a sweep: what was cancelled or lost is submitted again, what has ended is not.
+
+    Raises UsageError if the group is no sweep.
+    """
+    if group.kind != "sweep":
+        raise UsageError(f"The group {group.id[:8]} is no sweep.", "`zoo wait` follows it.")
+    broken = [job.id for job in group.jobs if job.status in ("cancelled", "lost")]
+    note = ""
+    if broken:
+        note = submit.retry(db, settings, broken).note
+    done = submit.wake(db, settings, anyway=True)
+    now = jobs.get_group(db, group.id)
+    done.ids, done.group = [job.id for job in now.jobs], group.id
+    done.note = done.note or note
+    return done
+
+
+def driver_of(db: Database, settings: Settings, group: Group) -> Driver | None:
+    """Who asks for the next trials of a sweep; None if all have been submitted."""
+    if group.about.get("sampler") != "tpe" or len(trials.of(group)) >= group.about["trials"]:
+        return None
+    try:
+        return Driver(db, settings, group)
+    except KeyError as error:
+        raise ZooError(f"The group {group.id[:8]} does not say its {error}.") from None

@@ -1,0 +1,145 @@
+"""The trials of a sweep: read off its rows, from a CSV file, and to one."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import UsageError, reason
+from zoo.jobs import Group, Job
+from zoo.spec import canonical, read_json
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination of params: one job, or one for each seed or fold."""
+
+    params: dict[str, Any]
+    """Every param, defaults filled in."""
+    group: Group
+    """Its jobs, as a group of their own."""
+
+    @property
+    def accuracy(self) -> dict[str, Any] | None:
+        """Mean, std and values over the jobs; None until every one has succeeded."""
+        if self.group.status != "succeeded":
+            return None
+        found: dict[str, Any] | None = self.group.metrics().get("accuracy")
+        return found
+
+    @property
+    def status(self) -> str:
+        return self.group.status
+
+    @property
+    def result(self) -> float | str:
+        """Its mean accuracy; else `running` while it may still have one, or `failed`."""
+        if self.accuracy:
+            return float(self.accuracy["mean"])
+        return "failed" if self.group.is_terminal else "running"
+
+    def to_json(self, names: Iterable[str]) -> dict[str, Any]:
+        """The trial as scripts see it, with these params."""
+        return {
+            "params": {name: self.params.get(name) for name in names},
+            "status": self.status,
+            "accuracy": self.accuracy,
+            "jobs": [job.id for job in self.group.jobs],
+        }
+
+
+def of(group: Group) -> list[Trial]:
+    """The trials of a sweep, in the order of their submission."""
+    parts: dict[str, list[Job]] = {}
+    for job in sorted(group.jobs, key=lambda job: job.created_at):
+        parts.setdefault(canonical(job.spec["params"]), []).append(job)
+    kinds = {True: "cv", False: "seeds"}
+    return [
+        Trial(
+            jobs[0].spec["params"],
+            Group(group.id, kinds[bool(jobs[0].spec["fold"])], group.created_at, jobs),
+        )
+        for jobs in parts.values()
+    ]
+
+
+def best_first(found: Sequence[Trial]) -> list[Trial]:
+    """The trials by accuracy; those that have none yet after them, as they were submitted."""
+    return sorted(found, key=lambda trial: -trial.accuracy["mean"] if trial.accuracy else 1.0)
+
+
+def results(group: Group) -> list[Job | Group]:
+    """What each trial of a sweep counts as, once it has succeeded: a job, or a group of its own."""
+    done = [trial.group for trial in of(group) if trial.accuracy]
+    return [each.jobs[0] if len(each.jobs) == 1 else each for each in done]
+
+
+def varying(group: Group) -> list[str]:
+    """The names of the params in which the trials differ."""
+    named = list(group.about.get("space", {}))
+    if named:
+        return named
+    values: dict[str, set[str]] = {}
+    for job in group.jobs:
+        for name, value in job.spec["params"].items():
+            values.setdefault(name, set()).add(canonical(value))
+    return [name for name, found in values.items() if len(found) > 1]
+
+
+def read(file: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read a CSV file, a header of params and a line for each trial: (line number, params) each.
+
+    An empty cell leaves the param at its default. Raises UsageError, with the line, for what is no
+    such file.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.reader(lines, strict=True)
+            found = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"The file {file} cannot be read: {reason(error)}.") from None
+    if len(found) < 2:
+        raise UsageError(
+            f"The file {file} has no trials.", "A header of params, then a line for each trial."
+        )
+    (_, header), *rows = found
+    names = [name.strip() for name in header]
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(f"{file} line 1: a param's name is missing, or is there twice.")
+    return [(line, _cells(file, line, names, row)) for line, row in rows]
+
+
+def _cells(file: Path, line: int, names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+    if len(row) != len(names):
+        raise UsageError(f"{file} line {line}: {len(row)} values for {len(names)} params.")
+    return {name: _value(cell) for name, cell in zip(names, row, strict=True) if cell.strip()}
+
+
+def _value(cell: str) -> Any:
+    try:
+        return read_json(cell)
+    except UsageError:
+        return cell.strip()
+
+
+def write(file: Path, found: Sequence[dict[str, Any]]) -> None:
+    """Write trials so that `read` gives them back; raises UsageError where that is not possible."""
+    names = list(dict.fromkeys(name for params in found for name in params))
+    try:
+        with file.open("w", encoding="utf-8", newline="") as lines:
+            writer = csv.writer(lines, lineterminator="\n")
+            writer.writerow(names)
+            for params in found:
+                writer.writerow(_cell(params[name]) if name in params else "" for name in names)
+    except OSError as error:
+        raise UsageError(f"The file {file} cannot be written: {reason(error)}.") from None
+
+
+def _cell(value: Any) -> str:
+    """The value as `read` takes it: a text as it is, unless it would be read as something else."""
+    is_plain = isinstance(value, str) and value.strip() != "" and _value(value) == value
+    return str(value) if is_plain else json.dumps(value)
