@@ -8,7 +8,7 @@ import sys
 import pluggy
 import typer
 
-from zoo import __version__, entrypoints, hookspecs
+from zoo import __version__, entrypoints, guard, hookspecs
 from zoo.cli import (
     acting,
     data,
@@ -16,6 +16,7 @@ from zoo.cli import (
     listing,
     machine,
     models,
+    plugins,
     queue,
     results,
     sweep,
@@ -48,7 +49,9 @@ def _root(
     pass
 
 
-for room in (train, sweep, listing, jobs, watch, acting, queue, results, models, data, machine):
+LOOKING = (listing, jobs, watch)
+ZOO = (models, plugins, data)
+for room in (train, sweep, *LOOKING, acting, queue, results, *ZOO, machine):
     room.add_to(app)
 
 
@@ -61,7 +64,8 @@ def _add_plugins_commands() -> None:
     manager.add_hookspecs(hookspecs)
     for entry in entrypoints.of("zoo.commands"):
         # A broken one must not take the terminal with it.
-        with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
+        harm = contextlib.suppress(Exception, SystemExit, guard.TooSlow)
+        with harm, guard.importing(entry.name):
             manager.register(entry.load(), entry.name)
     manager.hook.register_commands(app=app)
 

@@ -21,7 +21,10 @@ Tags = Annotated[list[str] | None, typer.Option("--tag", help="A word to find it
 Memory = Annotated[int | None, typer.Option("--memory", min=1, help="End it above this, in MB.")]
 Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
 
-Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
+MOST_URGENT = 1_000_000
+Priority = Annotated[
+    int, typer.Option("--priority", min=-MOST_URGENT, max=MOST_URGENT, help="Higher runs first.")
+]
 After = Annotated[
     list[str] | None, typer.Option("--after", help="Run once this has succeeded (repeatable).")
 ]
