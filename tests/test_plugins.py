@@ -50,7 +50,7 @@ def find(name: str) -> plugins.Plugin:
 
 def test_installed_plugins_and_files_are_found_with_what_they_bring(folder: Path) -> None:
     write(folder, "extra")
-    assert find("sklearn").models == ["logistic"] and find("sklearn").datasets == ["digits"]
+    assert "logistic" in find("sklearn").models and find("sklearn").datasets == ["digits"]
     assert find("extra").models == ["mine"] and find("extra").hooks == ["register_models"]
     assert plugins.model("mine").__name__ == "Mine"
     assert find("keras").label.startswith("zoo-keras ")

@@ -18,6 +18,7 @@ from zoo.cli import (
     models,
     plugins,
     queue,
+    reproduce,
     results,
     sweep,
     train,
@@ -51,7 +52,7 @@ def _root(
 
 LOOKING = (listing, jobs, watch)
 ZOO = (models, plugins, data)
-for room in (train, sweep, *LOOKING, acting, queue, results, *ZOO, machine):
+for room in (train, sweep, reproduce, *LOOKING, acting, queue, results, *ZOO, machine):
     room.add_to(app)
 
 

@@ -47,6 +47,7 @@ def train(
         list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE (repeatable).")
     ] = None,
     dataset: Annotated[str, typer.Option(help="A dataset; `zoo data` lists them.")] = "mnist",
+    preprocess: Annotated[str, typer.Option(help="none, or deskew: upright digits.")] = "none",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 42,
     cv: Annotated[int | None, typer.Option(min=2, max=100, help="Cross-validate, K folds.")] = None,
     seeds: Annotated[
@@ -84,13 +85,14 @@ def train(
         keep_weights=keep,
         timeout=timeout,
         memory_mb=memory,
+        preprocess=preprocess,
     )
     if in_process:
         _run_here(specs, as_json)
     else:
         kind = "cv" if cv else "seeds" if seeds else None
         asked = Asked(pool, priority, tag or [], after, after_any, kind, max_parallel)
-        _submit(specs, asked, detach, as_json)
+        submit_and_follow(specs, asked, detach, as_json)
 
 
 def evaluate(
@@ -120,7 +122,7 @@ def evaluate(
     with_timeout = {"timeout": timeout}
     spec = submit.evaluation(found, dataset, split)
     asked = Asked(pool, priority, tag or [], after, after_any)
-    _submit([spec.model_copy(update=with_timeout)], asked, detach, as_json)
+    submit_and_follow([spec.model_copy(update=with_timeout)], asked, detach, as_json)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class Asked:
         return same | {"after": read_waits(db, self.after, self.after_any)}
 
 
-def _submit(specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool) -> None:
+def submit_and_follow(specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool) -> None:
+    """Submit jobs; print the id and return, or follow them and print how they ended."""
     from zoo import jobs, settings, submit
     from zoo.cli import output
 
