@@ -48,12 +48,13 @@ def _row(test: Job | Group | None, cv: Job | Group | None) -> dict[str, Any]:
 
 def _test(result: Job | Group) -> dict[str, Any]:
     """A job's numbers, or the means of a group's with the spread of its accuracies."""
-    kept = ("accuracy", "loss", "n_images", "fit_seconds", "parameters")
+    same = ("n_images", "parameters", "weights_bytes")
+    kept = ("accuracy", "loss", "fit_seconds", "predict_us_per_image", *same)
     if isinstance(result, Job):
         return {"job": result.id} | {name: result.metrics.get(name) for name in kept}
     found = result.metrics()
     means = {name: found[name]["mean"] if name in found else None for name in kept}
-    means |= {name: result.jobs[0].metrics.get(name) for name in ("n_images", "parameters")}
+    means |= {name: result.jobs[0].metrics.get(name) for name in same}
     spread = {name: found["accuracy"][name] for name in ("std", "values")}
     return {"group": result.id} | means | spread
 
