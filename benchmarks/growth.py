@@ -100,14 +100,11 @@ def growth(kind: str, act: Act, times: int, before: Act) -> float:
 
 def fill(db: Database, n: int, *, queued: int = 0) -> None:
     """Put rows in, as years of use would leave them; the last `queued` of them wait."""
-    from zoo.jobs.submission import COLUMNS
-
-    names = (*COLUMNS, "accuracy", "metrics", "artifact", "attempt", "worker", "error_code")
-    names += ("started_at", "finished_at")
-    insert = f"INSERT INTO job ({', '.join(names)}) VALUES (:{', :'.join(names)})"
     with db.write() as rows:
-        now = rows.value("SELECT now() AS at")
-        rows.many(insert, list(_rows(n, queued, now)))
+        made = list(_rows(n, queued, rows.value("SELECT now() AS at")))
+        names = list(made[0])
+        insert = f"INSERT INTO job ({', '.join(names)}) VALUES (:{', :'.join(names)})"
+        rows.many(insert, made)
     if not db.is_sqlite:  # as the server does it by itself after a while
         connection = db.driver.open()
         connection.execute("VACUUM ANALYZE")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 ZOO = Path(sys.executable).with_name("zoo")
@@ -25,7 +26,6 @@ ENDED = [
 ]
 RUNNING = "train dense-softmax --dataset digits -p epochs=1500 --seeds 6 --tag long -d"
 COMMANDS = ["jobs", "jobs --where 'accuracy > 0.9' --sort -accuracy -n 5", "leaderboard", "watch"]
-TMUX = ["tmux", "-L", f"zoo-capture-{os.getpid()}", "-f", "/dev/null"]
 
 
 def main() -> None:
@@ -68,19 +68,21 @@ def capture(words: str, width: int, env: dict[str, str]) -> str:
     command = f"exec env -u COLUMNS -u LINES {shlex.join([str(ZOO), *shlex.split(words)])}{after}"
     size = ["-x", str(width), "-y", "28" if is_live else "40"]
     start = ["new-session", "-d", *size, command.replace("exec ", "") if after else command]
-    subprocess.run([*TMUX, *start], env=env, check=True)
+    # A server for each: one that has just ended may still hold its socket.
+    tmux = ["tmux", "-L", f"zoo-{os.getpid()}-{uuid.uuid4().hex[:8]}", "-f", "/dev/null"]
+    subprocess.run([*tmux, *start], env=env, check=True)
     try:
-        return settled()
+        return settled(tmux)
     finally:
-        subprocess.run([*TMUX, "kill-server"], check=True)
+        subprocess.run([*tmux, "kill-server"], check=True)
 
 
-def settled(seconds: float = 3.0) -> str:
+def settled(tmux: list[str], seconds: float = 3.0) -> str:
     """The text of the pane once it has shown something for that long."""
     since = None
     while since is None or time.monotonic() - since < seconds:
         time.sleep(0.2)
-        shown = subprocess.run([*TMUX, "capture-pane", "-p"], check=True, stdout=subprocess.PIPE)
+        shown = subprocess.run([*tmux, "capture-pane", "-p"], check=True, stdout=subprocess.PIPE)
         text = shown.stdout.decode()
         if text.strip() and since is None:
             since = time.monotonic()

@@ -97,6 +97,11 @@ def test_a_frame_fits_whatever_the_terminals_size(busy: Database) -> None:
             assert "zoo watch" in lines[0].plain
 
 
+def test_eighty_columns_have_room_for_the_time_that_is_left(busy: Database) -> None:
+    lines = [line.plain for line in frame.lines(look(busy), 80, 24)]
+    assert any(re.search(r"epoch 3/10 +\d+ s", line) for line in lines)
+
+
 def test_a_wide_frame_has_bars_progress_workers_and_the_log_line(busy: Database) -> None:
     text = "\n".join(line.plain for line in frame.lines(look(busy), 160))
     assert re.search(r"logistic seed 2 +digits +━{16} +epoch 3/10 +\d+ s", text)

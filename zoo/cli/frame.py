@@ -12,9 +12,8 @@ from zoo.cli import output
 from zoo.jobs import STATUSES, Job, Overview, Worker
 from zoo.jobs.outlook import Outlook
 
-BAR = 16
-LEAST_FOR_BAR = 70
-"""Columns; a narrower terminal has no bars."""
+BARS = ((100, 16), (70, 6))
+"""(columns of the terminal, columns of a bar); a narrower terminal has no bars."""
 
 
 @dataclass
@@ -96,7 +95,7 @@ def _cells(job: Job, known: Outlook | None, at: float, width: int) -> list[Text]
         Text(job.id[:8]),
         Text(f"{job.model}{_part_of_group(job)}"),
         Text(job.dataset),
-        _bar(part) if width >= LEAST_FOR_BAR else Text(),
+        _bar(part, next((size for least, size in BARS if width >= least), 0)),
         Text((known.steps or known.phase) if known else ""),
         Text("" if left is None else output.ago(left)),
         Text(output.ago(at - (job.started_at or at)), "dim"),
@@ -111,9 +110,9 @@ def _part_of_group(job: Job) -> str:
     return f" seed {job.spec['seed']}" if job.group else ""
 
 
-def _bar(part: float | None) -> Text:
-    done = round((part or 0) * BAR)
-    return Text.assemble(("━" * done, "cyan"), ("━" * (BAR - done), "bright_black"))
+def _bar(part: float | None, size: int) -> Text:
+    done = round((part or 0) * size)
+    return Text.assemble(("━" * done, "cyan"), ("━" * (size - done), "bright_black"))
 
 
 def _workers(look: Look) -> list[Text]:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 
 from zoo.jobs.conditions import Values, order
-from zoo.jobs.database import Database, among, slices
+from zoo.jobs.database import Database, Row, Transaction, among, slices
 from zoo.jobs.filters import Filter
-from zoo.jobs.gates import after_ends
+from zoo.jobs.gates import after_ends, deal_turns
 from zoo.spec import canonical
 
 
@@ -49,9 +49,19 @@ def cancel_many(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
                 RETURNING id, status, group_id""",
                 named,
             )
-            after_ends(rows, [row for row in moved if row["status"] == "cancelled"])
+            _see_to_others(rows, [row for row in moved if row["status"] == "cancelled"])
         found |= {row["id"]: row["status"] for row in moved}
     return found
+
+
+def _see_to_others(rows: Transaction, ends: Sequence[Row]) -> None:
+    """What waited for one of these, or for its turn in their groups."""
+    is_needed, named = among("needs_id", [end["id"] for end in ends])
+    found = rows.all(f"SELECT DISTINCT needs_id FROM dependency WHERE {is_needed}", named)
+    needed = {row["needs_id"] for row in found}
+    # One by one, and few are: to ask of each of ten thousand takes a minute.
+    after_ends(rows, [end for end in ends if end["id"] in needed])
+    deal_turns(rows, {end["group_id"] for end in ends})
 
 
 def tag(
