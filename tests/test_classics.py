@@ -1,4 +1,4 @@
-"""The classic models, on a few hundred digits: each learns, repeats, and comes back from disk."""
+"""The classics of scikit-learn, on a few hundred digits: each learns, repeats, and comes back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
-from zoo_keras.lenet import LeNet1, LeNet4, LeNet5
 from zoo_sklearn.features import Quadratic, RadialBases
 from zoo_sklearn.machine import SupportVectors
 from zoo_sklearn.nearest import NearestNeighbours
@@ -37,24 +36,18 @@ CLASSICS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
     ),
     (BoostedStumps, {"max_iter": 8, "max_features": 0.1}),
 ]
-LENETS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
-    (LeNet1, {}),
-    (LeNet4, {"activation": "relu", "pooling": "max", "dropout": 0.1}),
-    (LeNet5, {"distortion": 0.05, "schedule": "cosine", "weight_decay": 0.001}),
-]
-FAST = {"epochs": 6, "batch_size": 32, "optimizer": "adam", "learning_rate": 0.01}
 
 each_classic = pytest.mark.parametrize(
     "number", range(len(CLASSICS)), ids=[kind.name for kind, _ in CLASSICS]
-)
-each_lenet = pytest.mark.parametrize(
-    ("kind", "params"), LENETS, ids=lambda v: getattr(v, "name", None)
 )
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A ZOO_HOME of its own for the prepared data; and one thread, as other tests run as well."""
+    # Imported before: only what is loaded can be limited.
+    from sklearn import cluster, ensemble  # noqa: F401
+
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
         patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
         yield
@@ -196,35 +189,3 @@ def test_weights_that_do_not_belong_together_are_refused(
     weights.save(tmp_path, arrays | {name: change(arrays[name])})
     with pytest.raises(ArtifactError, match="are not those of 10 classes"):
         made(kind, CLASSICS[number][1]).load(tmp_path)
-
-
-@each_lenet
-def test_a_lenet_learns_and_comes_back_bit_for_bit(
-    kind: type[zoo.Model], params: dict[str, Any], tmp_path: Path
-) -> None:
-    model, loaded = fitted(kind, FAST | params, n_images=1000), made(kind, FAST | params)
-    x, y, *_ = data(kind, "test")
-    found = probabilities(model, x)
-    assert (found.argmax(axis=1) == y).mean() > 0.8
-    model.save(tmp_path)
-    loaded.load(tmp_path)
-    assert np.array_equal(probabilities(loaded, x), found)
-
-
-def test_the_lenets_have_as_many_weights_as_with_all_maps_joined() -> None:
-    built: list[Any] = [made(kind, {}) for kind, _ in LENETS]
-    assert [model._build().count_params() for model in built] == [
-        4 * 26 + 12 * (4 * 25 + 1) + 10 * (12 * 16 + 1),
-        4 * 26 + 16 * (4 * 25 + 1) + 120 * 401 + 10 * 121,
-        61_706,
-    ]
-
-
-def test_distortions_repeat_with_the_seed_and_are_for_training_alone() -> None:
-    params = {"epochs": 1, "distortion": 0.1, "dropout": 0.5}
-    one, two = (fitted(LeNet5, params, n_images=32) for _ in range(2))
-    x, *_ = data(LeNet5, "test")
-    assert np.array_equal(probabilities(one, x), probabilities(two, x))
-    assert np.array_equal(probabilities(one, x), probabilities(one, x))
-    plain = fitted(LeNet5, params | {"distortion": 0.0}, n_images=32)
-    assert not np.array_equal(probabilities(plain, x), probabilities(one, x))

@@ -14,6 +14,7 @@ import pytest
 from zoo_keras import training
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
+from zoo_keras.lenet import LeNet, LeNet1, LeNet4, LeNet5
 from zoo_keras.network import load_keras
 
 from zoo import weights
@@ -347,3 +348,54 @@ def test_bad_params_are_refused_in_a_sentence(params: dict[str, Any], sentence: 
 def test_a_digit_beyond_9_is_refused() -> None:
     with pytest.raises(UsageError, match="digit=10 is refused"):
         DigitDetector.Params.resolve({"digit": 10})
+
+
+# --- the LeNets ---
+
+
+LENETS: list[tuple[type[LeNet], dict[str, Any]]] = [
+    (LeNet1, {}),
+    (LeNet4, {"activation": "relu", "pooling": "max", "dropout": 0.1}),
+    (LeNet5, {"distortion": 0.05, "schedule": "cosine", "weight_decay": 0.001}),
+]
+FAST = {"epochs": 6, "batch_size": 20, "optimizer": "adam", "learning_rate": 0.01}
+
+
+def lenet(kind: type[LeNet], n_images: int = 0, **params: Any) -> LeNet:
+    """The network, trained if there are images to train it on."""
+    model = kind(kind.Params.resolve(params), NAMES, 42)
+    if n_images:
+        x, y, *_ = prepare("digits", "train", "image", "float32")
+        model.fit(x[:n_images], y[:n_images], Recorder())
+    return model
+
+
+@pytest.mark.parametrize(("kind", "params"), LENETS, ids=["lenet-1", "lenet-4", "lenet-5"])
+def test_a_lenet_learns_and_comes_back_bit_for_bit(
+    kind: type[LeNet], params: dict[str, Any], tmp_path: Path
+) -> None:
+    model, loaded = lenet(kind, 500, **FAST | params), lenet(kind, **FAST | params)
+    x, y, *_ = prepare("digits", "test", "image", "float32")
+    found = model.predict_proba(x)
+    assert (found.argmax(axis=1) == y).mean() > 0.8
+    model.save(tmp_path)
+    loaded.load(tmp_path)
+    assert np.array_equal(loaded.predict_proba(x), found)
+
+
+def test_the_lenets_have_as_many_weights_as_with_all_maps_joined() -> None:
+    assert [lenet(kind)._build().count_params() for kind, _ in LENETS] == [
+        4 * 26 + 12 * (4 * 25 + 1) + 10 * (12 * 16 + 1),
+        4 * 26 + 16 * (4 * 25 + 1) + 120 * 401 + 10 * 121,
+        61_706,
+    ]
+
+
+def test_distortions_repeat_with_the_seed_and_are_for_training_alone() -> None:
+    params = {"epochs": 1, "distortion": 0.1, "dropout": 0.5}
+    one, two = (lenet(LeNet5, 32, **params) for _ in range(2))
+    x = prepare("digits", "test", "image", "float32").x
+    assert np.array_equal(one.predict_proba(x), two.predict_proba(x))
+    distort, image = one.network.layers[1:4], x[:1, :, :, None]
+    assert all(np.array_equal(layer(image, training=False), image) for layer in distort)
+    assert not any(np.array_equal(layer(image, training=True), image) for layer in distort)

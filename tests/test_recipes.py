@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from zoo import jobs, recipes, trials
 from zoo.errors import UsageError
 from zoo.jobs import Database
 from zoo.spec import JobSpec
+
+PAGE = (Path(__file__).parents[1] / "docs" / "classics.md").read_text()
 
 TABLE = """
 title = "Two rows"
@@ -33,6 +37,8 @@ model = "logistic"
 preprocess = "deskew"
 seconds = 7
 """
+
+ROWS = ("neighbours", "a line, upright, deskew")
 
 
 def written(folder: Path, text: str = TABLE) -> str:
@@ -107,9 +113,11 @@ def test_a_table_is_reproduced_and_shown_with_published_beside_measured_errors(
     assert [job["published"]["error"] for job in group["jobs"]] == [5.0, 0.01]
     assert [job["preprocess"] for job in group["jobs"]] == ["none", "deskew"]
     shown = warm_zoo.run("show", group["id"]).stdout
-    near = next(line for line in shown.splitlines() if "neighbours" in line)
-    error = 100 * (1 - group["jobs"][0]["metrics"]["accuracy"])
-    assert f" 5        {error:.2f} " in near and near.endswith("knn n_neighbors=1")
+    lines = [re.split(r" {2,}", line) for line in shown.splitlines()]
+    errors = [f"{100 * (1 - job['metrics']['accuracy']):.2f}" for job in group["jobs"]]
+    near, far = (next(line for line in lines if name in line) for name in ROWS)
+    assert [near[2], near[3], near[5]] == ["5", errors[0], "knn n_neighbors=1"]
+    assert [far[2], far[3], far[5]] == ["0.01", errors[1], "logistic"]
     assert "1 of 2 at or under the published error" in shown
     board = {row["model"]: row["test"]["accuracy"] for row in warm_zoo.json("leaderboard")}
     assert board == {job["model"]: job["metrics"]["accuracy"] for job in group["jobs"]}
@@ -135,3 +143,24 @@ def test_an_evaluation_gets_its_images_as_the_training_did(warm_zoo: Zoo) -> Non
     assert again["metrics"]["confusion_matrix"] == job["metrics"]["confusion_matrix"]
     plain = warm_zoo.json("train", "logistic", "--dataset", "digits")
     assert plain["metrics"]["confusion_matrix"] != job["metrics"]["confusion_matrix"]
+
+
+def test_the_table_on_the_page_can_be_submitted(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S)
+    file = written(tmp_path, block)
+    table = recipes.load(file)
+    assert [spec.model for spec in recipes.specs(file, table, table.rows)] == ["knn", "logistic"]
+
+
+def test_the_page_has_each_row_of_the_classics_with_its_recipe() -> None:
+    for row in recipes.load("mnist-classics").rows:
+        params = [
+            f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+            for name, value in row.params.items()
+        ]
+        recipe = " ".join([row.model, *params])
+        line = (
+            rf"\| {re.escape(row.title)} \| `{row.name}` \| {row.preprocess} \| {row.published:g} "
+            rf"\| \d+\.\d\d \| \d+ \| `{re.escape(recipe)}` \|"
+        )
+        assert re.search(line, PAGE), row.name

@@ -7,7 +7,7 @@ from rich.text import Text
 from zoo.cli import output
 from zoo.jobs import Group, Job
 
-COLUMNS = ("job", "row", "preprocess", "published %", "measured %", "seconds", "recipe")
+COLUMNS = ("job", "row", "published %", "measured %", "seconds", "recipe")
 
 
 def is_table(group: Group) -> bool:
@@ -19,7 +19,7 @@ def show(group: Group) -> None:
     """One line per row, with its recipe; then how many are at or under the published error."""
     rows = [_cells(job) for job in group.jobs]
     right = ["published %", "measured %", "seconds"]
-    output.table(COLUMNS, rows, right=right, optional=["recipe", "preprocess", "job"])
+    output.table(COLUMNS, rows, right=right, optional=["recipe", "job"])
     measured = [job for job in group.jobs if error(job) is not None]
     reached = sum(is_reached(job) for job in measured)
     output.out.print(
@@ -30,14 +30,14 @@ def show(group: Group) -> None:
 
 def _cells(job: Job) -> list[str | Text]:
     published, found = job.spec["published"], error(job)
+    preprocess = job.spec.get("preprocess", "none")
     measured = output.status(job.status)
     if found is not None:
         measured = Text(f"{found:.2f}", "green" if is_reached(job) else "red")
     took = job.finished_at - job.started_at if job.finished_at and job.started_at else None
     return [
         job.id[:8],
-        published["row"],
-        job.spec.get("preprocess", "none"),
+        f"{published['row']}, {preprocess}" if preprocess != "none" else published["row"],
         f"{published['error']:g}",
         measured,
         "" if took is None else f"{took:.0f}",
