@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli import completion
+
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Name = Annotated[str, typer.Argument(help="A dataset, or idx:FOLDER, or npz:FILE.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A dataset, or idx:FOLDER, or npz:FILE.", autocompletion=completion.datasets
+    ),
+]
 
 FIRST = 10
 

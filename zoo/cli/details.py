@@ -16,12 +16,12 @@ from zoo.jobs import Database, Group, Job
 
 def show_job(db: Database, job: Job) -> None:
     """One job: what was asked, how it went, what came out."""
-    for name, value in _facts(job):
+    tried = jobs.attempts(db, job.id)
+    for name, value in [*_facts(job), *_environment(tried)]:
         label = Text(f"{name:>12}  ", style="dim")
         output.out.print(
             label + (value if isinstance(value, Text) else Text(output.safe(str(value))))
         )
-    tried = jobs.attempts(db, job.id)
     if len(tried) > 1:
         rows = [[a["n"], a["worker"], a["outcome"] or "running", a["error"] or ""] for a in tried]
         output.out.print()
@@ -71,6 +71,21 @@ def _facts(job: Job) -> Iterator[tuple[str, Any]]:
             )
     if job.artifact:
         yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
+
+
+def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Where and of what the last attempt was run, if it told."""
+    told = tried[-1]["environment"] if tried else None
+    if not told:
+        return
+    machine, code = told["machine"], told["code"]
+    threads = f"{machine['threads']} thread{'' if machine['threads'] == 1 else 's'}"
+    yield "ran on", f"{machine['host']}, {machine['cpu']}, {threads}, {machine['system']}"
+    dirty = " and changes that are in none" if code["dirty"] else ""
+    commit = f"commit {code['commit'][:12]}{dirty}, " if code["commit"] else ""
+    yield "code", f"{commit}sha256 {code['sha256'][:12]}"
+    yield "data", f"sha256 {told['data'][:12]}"
+    yield "versions", ", ".join(f"{name} {told['versions'][name]}" for name in told["versions"])
 
 
 def _times(job: Job) -> Iterator[tuple[str, Any]]:

@@ -11,12 +11,14 @@ import typer
 from zoo import __version__, entrypoints, hookspecs
 from zoo.cli import (
     acting,
+    compare,
     data,
     jobs,
     listing,
     machine,
     models,
     queue,
+    rerun,
     results,
     sweep,
     train,
@@ -27,6 +29,12 @@ from zoo.errors import UsageError, ZooError
 app = typer.Typer(
     name="zoo",
     help="Train, judge and compare many small models.",
+    epilog=(
+        "A job or group is named by the beginning of its id, @last, @last-failed, @best:DATASET "
+        "or @best:DATASET/MODEL.\n\n"
+        "Exit codes: 0 well; 1 the job or the operation failed; 2 the command was wrong; "
+        "130 left by Ctrl-C, the job goes on."
+    ),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -48,7 +56,10 @@ def _root(
     pass
 
 
-for room in (train, sweep, listing, jobs, watch, acting, queue, results, models, data, machine):
+for room in (
+    *(train, sweep, rerun, listing, jobs, watch, acting, queue, results, compare),
+    *(models, data, machine),
+):
     room.add_to(app)
 
 

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from zoo.cli import completion
+
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 models = typer.Typer(
@@ -38,7 +40,8 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
 
 @models.command("show")
 def show_model(
-    name: Annotated[str, typer.Argument(help="A model.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A model.", autocompletion=completion.models)],
+    as_json: AsJson = False,
 ) -> None:
     """Show a model: its params with type, bounds, default and help."""
     from zoo import plugins as rooms
