@@ -21,6 +21,7 @@ from zoo.errors import ArtifactError, UsageError
 from zoo.preprocessing import prepare
 from zoo.run import read_recipe, restore, run_job
 from zoo.spec import JobSpec
+from zoo.testing import parametrize_with_checks
 
 NAMES = list("0123456789")
 
@@ -141,6 +142,7 @@ def test_batches_between_are_reported_without_metrics_on_the_same_scale(
         {"batch_size": 7, "optimizer": "sgd", "hidden": [16, 8], "epochs": 1},
         {"batch_size": 2000, "optimizer": "lion"},
         {"optimizer": "adamw", "learning_rate": 0.01},
+        {"hidden": [16], "dropout": 0.5, "weight_decay": 0.1},
         {"optimizer": "nadam", "batch_size": 64},
         {"optimizer": "adagrad", "batch_size": 64},
     ],
@@ -160,6 +162,29 @@ def test_an_epoch_in_a_graph_gives_what_keras_fit_gives_to_the_last_bit(
     (plain, plain_epochs), (ours, our_epochs) = found
     assert all(np.array_equal(a, b) for a, b in zip(plain, ours, strict=True))
     assert our_epochs == plain_epochs
+
+
+def test_a_schedule_in_a_graph_is_that_of_keras_fit_but_for_the_last_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, found = prepare("digits", "test", "flat", "float32"), []
+    for train, schedule in (
+        (training.fit_plainly, "cosine"),
+        (training.fit_in_graph, "cosine"),
+        (training.fit_in_graph, "constant"),
+    ):
+        monkeypatch.setattr(training, "fit", train)
+        model = dense(epochs=3, schedule=schedule)
+        model.fit(data.x, data.y, Recorder())
+        found.append(model.network.get_weights()[0])
+    assert np.abs(found[1] - found[0]).max() < 1e-6
+    assert np.abs(found[2] - found[0]).max() > 1e-3
+
+
+def test_the_cosine_ends_at_0_with_the_last_step_of_the_last_epoch() -> None:
+    rate = dense(epochs=3, batch_size=7, schedule="cosine", learning_rate=0.5)._optimizer(15)
+    schedule = rate._learning_rate
+    assert [float(schedule(step)) for step in (0, 9)] == pytest.approx([0.5, 0.0])
 
 
 def test_the_detector_in_a_graph_is_that_of_keras_fit_to_the_last_bit(
@@ -245,15 +270,19 @@ def test_probabilities_are_those_of_keras(fitted: tuple[DenseSoftmax, Recorder])
     assert np.array_equal(found, fitted[0].predict_proba(x))
 
 
-def test_a_saved_network_predicts_as_before_bit_for_bit(tmp_path: Path) -> None:
-    data = prepare("digits", "test", "flat", "float32")
-    model, again = (dense(epochs=1, hidden=[16, 8], learning_rate=0.01) for _ in range(2))
-    model.fit(data.x, data.y, Recorder())
-    model.save(tmp_path)
-    again.load(tmp_path)
+@parametrize_with_checks(
+    [(DenseSoftmax, {"epochs": 1, "hidden": [16, 8]}), (DigitDetector, {"epochs": 1})]
+)
+def test_the_networks_keep_the_contract(check: Any) -> None:
+    check()
+
+
+def test_the_weights_are_one_file_and_every_number_counts(
+    fitted: tuple[DenseSoftmax, Recorder], tmp_path: Path
+) -> None:
+    fitted[0].save(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["weights.npz"]
-    assert np.array_equal(again.predict_proba(data.x), model.predict_proba(data.x))
-    assert again.parameters() == 785 * 16 + 17 * 8 + 9 * 10
+    assert fitted[0].parameters() == 785 * 10
 
 
 def test_the_weights_of_another_network_are_refused(
@@ -268,9 +297,9 @@ def test_the_weights_of_another_network_are_refused(
 
 
 def test_the_learning_rate_is_the_optimizers_own_unless_given() -> None:
-    assert float(dense()._optimizer().learning_rate) == pytest.approx(0.001)
-    assert float(dense(optimizer="sgd")._optimizer().learning_rate) == pytest.approx(0.01)
-    given = dense(optimizer="sgd", learning_rate=0.5)._optimizer()
+    assert float(dense()._optimizer(100).learning_rate) == pytest.approx(0.001)
+    assert float(dense(optimizer="sgd")._optimizer(100).learning_rate) == pytest.approx(0.01)
+    given = dense(optimizer="sgd", learning_rate=0.5)._optimizer(100)
     assert float(given.learning_rate) == pytest.approx(0.5)
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support import Zoo
+from typer.testing import CliRunner
+from zoo_workers import worker
+from zoo_workers.runners import Runner
 
-from zoo import plugins
-from zoo.errors import UsageError
+from zoo import entrypoints, plugins, probe
+from zoo.checks import Result, process
+from zoo.cli.plugins import plugins as plugins_app
+from zoo.errors import UsageError, ZooError
 
 MODEL = """
 import zoo
@@ -40,7 +50,7 @@ def find(name: str) -> plugins.Plugin:
 
 def test_installed_plugins_and_files_are_found_with_what_they_bring(folder: Path) -> None:
     write(folder, "extra")
-    assert find("sklearn").models == ["logistic"] and find("sklearn").datasets == ["digits"]
+    assert "logistic" in find("sklearn").models and find("sklearn").datasets == ["digits"]
     assert find("extra").models == ["mine"] and find("extra").hooks == ["register_models"]
     assert plugins.model("mine").__name__ == "Mine"
     assert find("keras").label.startswith("zoo-keras ")
@@ -82,16 +92,19 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_work(
 ) -> None:
     (folder / "bad.py").write_text(source)
     write(folder, "good", name="fine")
-    assert why in find("bad").error, find("bad").error
+    error = find("bad").error
+    assert why in error and f"({folder}/bad.py:" in error, error
     assert {"fine", "logistic", "dense-softmax"} <= set(plugins.catalogue().models)
 
 
 def test_what_a_plugin_prints_does_not_reach_stdout(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "loud.py").write_text("print('hello')")
+    (folder / "loud.py").write_text("import os; os.write(1, b'hello'); print('hello')")
     plugins.catalogue()
-    assert capsys.readouterr().out == ""
+    os.write(1, b"mine\n")
+    said = capfd.readouterr()
+    assert said.out == "mine\n" and said.err.count("hello") == 2
 
 
 def test_plugins_can_be_narrowed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,11 +114,124 @@ def test_plugins_can_be_narrowed(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     plugins.catalogue.cache_clear()
     monkeypatch.setenv("ZOO_PLUGINS", "")
     assert plugins.catalogue().plugins == []
+    plugins.catalogue.cache_clear()
+    monkeypatch.setenv("ZOO_PLUGINS", "extra,extr")
+    assert [bool(p.error) for p in plugins.catalogue().plugins] == [False, True]
+    assert find("extr").error == "ZOO_PLUGINS names it, but there is no such plugin."
 
 
 def test_an_unknown_model_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean 'logistic'"):
         plugins.model("logistics")
+
+
+def test_an_unknown_model_may_be_that_of_a_broken_plugin(folder: Path) -> None:
+    (folder / "bad.py").write_text("1 / 0")
+    with pytest.raises(UsageError) as caught:
+        plugins.model("my-knn")
+    said = f"The plugin bad is broken: ZeroDivisionError: division by zero ({folder}/bad.py:1)."
+    assert said in caught.value.hint
+
+
+def test_the_line_of_a_broken_package_is_its_own_not_the_librarys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "my_broken"
+    package.mkdir()
+    source = "import json\ndef read():\n    json.loads('{')\nread()\n"
+    (package / "__init__.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    entry = entrypoints.Entry("broken", "my_broken", "my-broken", "1.0")
+    monkeypatch.setattr(entrypoints, "of", lambda group: [entry])
+    assert find("broken").error.endswith(f"({package}/__init__.py:3)")
+    assert find("broken").label == "my-broken 1.0"
+
+
+def test_hook_calls_are_shown_when_asked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(folder, "good")
+    write(folder, "bad", what="int")
+    plugins.catalogue()
+    assert capsys.readouterr().err == ""
+    plugins.catalogue.cache_clear()
+    monkeypatch.setenv("ZOO_TRACE_PLUGINS", "1")
+    plugins.catalogue()
+    said = capsys.readouterr().err
+    assert re.search(r"^hook: register_models of good, \d+\.\d ms, ok$", said, flags=re.M)
+    assert re.search("of bad, .* raised PluginError: <class 'int'> is not a subclass", said)
+
+
+# --- plugins that mean harm ---
+
+SHORT = """
+import zoo
+from zoo import guard
+guard.IMPORT_SECONDS, guard.RING_SECONDS = 0.2, 0.1
+@zoo.hookimpl
+def register_models(register): pass
+"""
+HOSTILE = {
+    "a_short": SHORT,  # for the others, no twenty seconds
+    "b_loop": "import time\nwhile True:\n    time.sleep(0.01)\n",
+    "c_import": "import no_such_package\n",
+    "d_exit": "print('hello')\nraise SystemExit('no')\n",
+    "e_name": MODEL.format(name="Not A Name", body="", what="Mine"),
+    "f_hook": "import zoo\n@zoo.hookimpl\ndef register_model(register): pass\n",
+    "g_slow": "import time\nclock = time.perf_counter\ntime.perf_counter = lambda: clock() + 5\n"
+    + MODEL.format(name="slow", body="", what="Mine"),
+    "h_none": "def register_models(register): pass\n",
+    "y_die": "import os\nos.write(1, b'hello')\nos._exit(7)\n",
+    "z_deaf": "import time\nwhile True:\n    try:\n        time.sleep(9)\n"
+    "    except BaseException:\n        pass\n",
+}
+
+
+def test_hostile_plugins_are_each_listed_in_a_sentence_and_the_others_work(zoo: Zoo) -> None:
+    folder = zoo.home / "plugins"
+    folder.mkdir(parents=True)
+    for name, source in HOSTILE.items():
+        (folder / f"{name}.py").write_text(source)
+    told = zoo.run("plugins", "--json")
+    found = {p["name"]: p for p in json.loads(told.stdout)}
+    assert "hello" in told.stderr
+    for name, says in {
+        "h_none": "It implements no hook: does @zoo.hookimpl stand above",
+        "b_loop": f"it took over 0.2 s to import and was stopped ({folder}/b_loop.py:3)",
+        "c_import": f"No module named 'no_such_package' ({folder}/c_import.py:1)",
+        "d_exit": f"SystemExit: no ({folder}/d_exit.py:2)",
+        "e_name": "The model name 'Not A Name' is not lower case",
+        "f_hook": "No hook is called 'register_model'. Did you mean 'register_models'?",
+        "y_die": "it ended the process that imported it (exit code 7)",
+        "z_deaf": "it ended the process that imported it (exit code 1)",
+    }.items():
+        assert says in found[name]["error"], found[name]
+    assert found["sklearn"]["models"] and not found["sklearn"]["error"]
+    assert found["workers"]["hooks"] == ["register_commands"] and not found["workers"]["error"]
+    assert found["g_slow"]["models"] == ["slow"] and found["g_slow"]["seconds"] > 5
+
+
+def test_a_worker_is_not_kept_by_a_plugin_that_never_ends_its_import(
+    folder: Path,
+) -> None:
+    for name in ("a_short", "b_loop"):
+        (folder / f"{name}.py").write_text(HOSTILE[name])
+    runner = Runner()
+    try:
+        answer = worker._ask(runner)
+    finally:
+        runner.kill()
+    assert answer["broken"].keys() == {"b_loop"} and "was stopped" in answer["broken"]["b_loop"]
+    assert "logistic" in {card["name"] for card in answer["models"]}
+
+
+def test_a_plugin_that_cannot_be_stopped_ends_the_command_with_a_sentence(zoo: Zoo) -> None:
+    folder = zoo.home / "plugins"
+    folder.mkdir(parents=True)
+    for name in ("a_short", "z_deaf"):
+        (folder / f"{name}.py").write_text(HOSTILE[name])
+    told = zoo.run("models", code=1)
+    assert told.stderr.startswith("error: The plugin z_deaf hangs at import") and not told.stdout
 
 
 def test_a_card_has_what_a_terminal_without_the_plugin_needs() -> None:
@@ -132,3 +258,70 @@ def test_a_file_that_changes_within_a_second_is_compiled_anew(
         write(folder, "extra", body=f"layout = {layout}")
         plugins.catalogue.cache_clear()
         assert f"'{plugins.model('mine').layout}'" == layout.strip()
+
+
+# --- what the commands make of it ---
+
+FOUND = [
+    plugins.Plugin("good", "zoo-good", "1.0", "zoo_good", ["register_models"], ["a", "b"]),
+    plugins.Plugin("slow", "zoo-slow", "1.0", "zoo_slow", seconds=5.02),
+    plugins.Plugin("bad", "bad", "abc", "/tmp/bad.py", error="SystemExit: no (/tmp/bad.py:2)"),
+]
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command of `zoo plugins` in this process, on a list of plugins."""
+    monkeypatch.setattr(probe, "listing", lambda: FOUND)
+    return lambda *args: CliRunner().invoke(plugins_app, args)
+
+
+def test_a_broken_plugin_is_listed_with_its_line_and_a_slow_one_with_its_seconds(
+    commands: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with capsys.disabled():
+        listed = json.loads(commands("--json").stdout)
+    assert listed[0]["models"] == ["a", "b"] and listed[2]["error"].startswith("SystemExit: no")
+    plugins_app(standalone_mode=False, args=[])
+    told = capsys.readouterr()
+    assert "bad is broken: SystemExit: no (/tmp/bad.py:2)" in told.out
+    assert "zoo-good 1.0" in told.out and "register_models" in told.out
+    assert "slow took 5.0 s to import" in told.err
+
+
+@pytest.mark.parametrize(
+    ("statuses", "code"),
+    [
+        (["passed"], 0),
+        (["passed", "skipped"], 0),
+        (["passed", "failed"], 1),
+        (["skipped"], 1),
+        ([], 1),
+    ],
+)
+def test_a_check_is_green_only_if_something_passed_and_nothing_failed(
+    commands: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, statuses: list[str], code: int
+) -> None:
+    results = [Result(f"check {n}", status, "why") for n, status in enumerate(statuses)]
+    monkeypatch.setattr(process, "run", lambda *args, **options: iter(results))
+    done = commands("check", "good", "--json")
+    reports = json.loads(done.stdout)
+    assert done.exit_code == code
+    assert [r["model"] for r in reports] == ["a", "b"]
+    assert all([c["status"] for c in r["checks"]] == statuses for r in reports)
+    assert commands("check", "b", "--json").exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("god", "No plugin or model is called 'god'. Did you mean 'good'?"),
+        ("slow", "The plugin slow has no model to check."),
+        ("bad", "The plugin bad is broken: SystemExit: no"),
+    ],
+)
+def test_what_cannot_be_checked_is_never_green(
+    commands: Callable[..., Any], name: str, says: str
+) -> None:
+    done = commands("check", name)
+    assert isinstance(done.exception, ZooError) and says in str(done.exception)

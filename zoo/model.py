@@ -90,6 +90,12 @@ class Model:
     Params = Params
     """The params of this model; replace it by a subclass of `zoo.Params`."""
 
+    family: ClassVar[str] = ""
+    """What kind of model it is, in a word or two, for listings."""
+
+    paper: ClassVar[str] = ""
+    """Where it comes from."""
+
     def __init__(self, params: BaseModel, class_names: Sequence[str], seed: int) -> None:
         """`class_names` are the dataset's, in the order of its labels 0, 1, ..."""
         self.params: Any = params

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import importlib.util
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import pluggy
 
-from zoo import entrypoints, hookspecs, settings
+from zoo import entrypoints, faults, guard, hookspecs, settings, trace
 from zoo.errors import PluginError, unknown
 from zoo.model import NAME, Dataset, Model, Params
 
@@ -34,13 +33,19 @@ class Plugin:
     hooks: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    """What it took to import."""
     error: str = ""
-    """Why it is broken, in a line; empty if it is well."""
+    """Why it is broken, in a line, and in which of its lines; empty if it is well."""
 
     @property
     def label(self) -> str:
         """Distribution and version, as jobs record it."""
         return f"{self.distribution} {self.version}".strip() or self.name
+
+
+Candidate = tuple[Plugin, Callable[[], ModuleType]]
+"""A plugin, and what imports it."""
 
 
 @dataclass
@@ -58,14 +63,19 @@ class Catalogue:
 @functools.cache
 def catalogue() -> Catalogue:
     """Load every plugin once per process; what a plugin prints goes to stderr."""
+    found = empty()
+    for plugin, load in candidates():
+        enter(found, plugin, load)
+    return found
+
+
+def empty() -> Catalogue:
+    """A catalogue that no plugin has entered yet."""
     manager = pluggy.PluginManager("zoo")
     manager.add_hookspecs(hookspecs)
-    found = Catalogue(manager, [], {}, {}, {})
-    with contextlib.redirect_stdout(sys.stderr):
-        for plugin, load in _candidates():
-            found.plugins.append(plugin)
-            _enter(found, plugin, load)
-    return found
+    if settings.is_traced():
+        trace.show(manager)
+    return Catalogue(manager, [], {}, {}, {})
 
 
 def model(name: str) -> type[Model]:
@@ -75,8 +85,17 @@ def model(name: str) -> type[Model]:
     """
     models = catalogue().models
     if name not in models:
-        raise unknown("model", name, models, "zoo models")
+        error = unknown("model", name, models, "zoo models")
+        # It may be the model of one of these: the worker's plugins need not be the terminal's.
+        for plugin in broken():
+            error.hint += f" The plugin {plugin.name} is broken: {plugin.error}."
+        raise error
     return models[name]
+
+
+def broken() -> list[Plugin]:
+    """The plugins that could not be loaded, or not wholly."""
+    return [plugin for plugin in catalogue().plugins if plugin.error]
 
 
 def cards() -> list[dict[str, Any]]:
@@ -95,16 +114,28 @@ def cards() -> list[dict[str, Any]]:
     ]
 
 
-def _candidates() -> Iterator[tuple[Plugin, Callable[[], ModuleType]]]:
+def candidates() -> list[Candidate]:
+    """Every plugin that is to be loaded, and how."""
     chosen = settings.load()
-    wanted = None if chosen.plugins is None else set(chosen.plugins.replace(",", " ").split())
-    for entry in entrypoints.of("zoo"):
-        if wanted is None or entry.name in wanted:
-            yield _installed(entry), entry.load
     folder = chosen.plugins_folder
-    for file in sorted(folder.glob("*.py")) if folder.is_dir() else []:
-        if wanted is None or file.stem in wanted:
-            yield _one_file(file), functools.partial(_load_file, file)
+    files = sorted(folder.glob("*.py")) if folder.is_dir() else []
+    every: list[Candidate] = [(_installed(e), e.load) for e in entrypoints.of("zoo")]
+    every += [(_one_file(file), functools.partial(load_file, file)) for file in files]
+    if chosen.plugins is None:
+        return every
+    wanted = chosen.plugins.replace(",", " ").split()
+    absent = [name for name in wanted if name not in {plugin.name for plugin, _ in every}]
+    every = [(plugin, load) for plugin, load in every if plugin.name in wanted]
+    return every + [(Plugin(name), _refuse_absent) for name in absent]
+
+
+def command_candidates() -> list[Candidate]:
+    """The plugins that add commands: they enter elsewhere, before any other."""
+    return [(_installed(entry), entry.load) for entry in entrypoints.of("zoo.commands")]
+
+
+def _refuse_absent() -> ModuleType:
+    raise PluginError("ZOO_PLUGINS names it, but there is no such plugin.")
 
 
 def _installed(entry: entrypoints.Entry) -> Plugin:
@@ -128,7 +159,7 @@ class _Fresh(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def _load_file(file: Path) -> ModuleType:
+def load_file(file: Path) -> ModuleType:
     name = f"zoo_plugin_{file.stem.replace('-', '_')}"
     spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))
     if spec is None or spec.loader is None:
@@ -140,31 +171,37 @@ def _load_file(file: Path) -> ModuleType:
     return module
 
 
-def _enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> None:
+def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> None:
+    """Load a plugin into the catalogue and ask it for what it brings; never fails."""
+    found.plugins.append(plugin)
+    start = time.perf_counter()
     # BaseException: a plugin that calls sys.exit at import must not end `zoo`.
     try:
-        found.manager.register(load(), plugin.name)
-        callers = found.manager.get_hookcallers(found.manager.get_plugin(plugin.name)) or []
-        plugin.hooks = sorted(caller.name for caller in callers)
-        others = [
-            p for p in found.manager.get_plugins() if found.manager.get_name(p) != plugin.name
-        ]
-        found.manager.subset_hook_caller("register_models", others)(
-            register=functools.partial(_add_model, found, plugin)
-        )
-        found.manager.subset_hook_caller("register_datasets", others)(
-            register=functools.partial(_add_dataset, found, plugin)
-        )
+        with guard.importing(plugin.name):
+            module = load()
+            plugin.seconds = time.perf_counter() - start
+            found.manager.register(module, plugin.name)
+            _ask(found, plugin)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        plugin.error = _reason(error)
+        plugin.seconds = plugin.seconds or time.perf_counter() - start
+        plugin.error = faults.reason(error, plugin.source)
 
 
-def _reason(error: BaseException) -> str:
-    last = traceback.extract_tb(error.__traceback__)
-    where = f" ({last[-1].filename}:{last[-1].lineno})" if last else ""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}"
+def _ask(found: Catalogue, plugin: Plugin) -> None:
+    manager = found.manager
+    callers = manager.get_hookcallers(manager.get_plugin(plugin.name)) or []
+    plugin.hooks = sorted(caller.name for caller in callers)
+    known = [name for name in dir(hookspecs) if hasattr(getattr(hookspecs, name), "zoo_spec")]
+    for hook in plugin.hooks:
+        if hook not in known:
+            raise unknown("hook", hook, known)
+    if not callers:
+        raise PluginError("It implements no hook: does @zoo.hookimpl stand above its functions?")
+    others = [p for p in manager.get_plugins() if manager.get_name(p) != plugin.name]
+    for hook, add in (("register_models", _add_model), ("register_datasets", _add_dataset)):
+        manager.subset_hook_caller(hook, others)(register=functools.partial(add, found, plugin))
 
 
 def _add_model(found: Catalogue, plugin: Plugin, model: type[Model]) -> None:

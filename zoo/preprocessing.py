@@ -1,15 +1,16 @@
-"""From raw images to what models are given: scaled to [0, 1], made once per machine, shared."""
+"""From raw images to what models are given: scaled, deskewed if asked, made once per machine."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from zoo import cache, datasets, plugins, settings
 from zoo.cache import Progress
 from zoo.datasets import SPLITS, Raw
+from zoo.deskew import deskew
 from zoo.errors import unknown
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Layout = Literal["flat", "image"]
 Dtype = Literal["float32", "float64"]
+Preprocess = Literal["none", "deskew"]
+"""What is done to the images beside the scaling."""
 
 WHITE = 255.0
 MAPPED = 4
@@ -45,29 +48,42 @@ class Made:
     """A prepared variant of a dataset on this machine."""
 
     dtype: str
+    preprocess: str
     path: Path
     size: int
     """Bytes."""
 
 
 def prepare(
-    name: str, split: str, layout: Layout, dtype: Dtype, progress: Progress | None = None
+    name: str,
+    split: str,
+    layout: Layout,
+    dtype: Dtype,
+    progress: Progress | None = None,
+    *,
+    preprocess: str = "none",
 ) -> Prepared:
     """Map one split of a dataset, prepared; made first where that was not yet done.
 
-    Raises UsageError for an unknown dataset or split, DatasetError if it cannot be had.
+    Raises UsageError for an unknown dataset, split or preprocessing, DatasetError if it cannot be
+    had.
     """
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
+    check(preprocess)
     raw = datasets.raw(name, progress)
-    x = _scaled(raw, dtype, progress)[split]
+    x = _variant(raw, dtype, preprocess, progress)[split]
     if layout == "flat":
         x = x.reshape(len(x), -1)
     return Prepared(x, raw.splits[split].labels, raw.class_names, raw.fingerprint)
 
 
 def prepare_all(
-    name: str, dtypes: Collection[Dtype] | None = None, progress: Progress | None = None
+    name: str,
+    dtypes: Collection[Dtype] | None = None,
+    progress: Progress | None = None,
+    *,
+    preprocess: str = "none",
 ) -> list[Made]:
     """Prepare a dataset ahead of its first job, by default as the models of this machine want it.
 
@@ -75,26 +91,35 @@ def prepare_all(
     """
     if dtypes is None:
         dtypes = {model.dtype for model in plugins.catalogue().models.values()} or {"float32"}
+    check(preprocess)
     raw = datasets.raw(name, progress)
     for dtype in dtypes:
-        _scaled(raw, dtype, progress)
-    folders = {dtype: _folder(raw, dtype) for dtype in sorted(dtypes)}
-    return [Made(dtype, path, cache.size(path)) for dtype, path in folders.items()]
+        _variant(raw, dtype, preprocess, progress)
+    folders = {dtype: _folder(raw, dtype, preprocess) for dtype in sorted(dtypes)}
+    return [Made(dtype, preprocess, path, cache.size(path)) for dtype, path in folders.items()]
 
 
-def _scaled(raw: Raw, dtype: Dtype, progress: Progress | None) -> dict[str, Array]:
+def check(preprocess: str) -> None:
+    """Raise UsageError if no preprocessing is called so."""
+    if preprocess not in get_args(Preprocess):
+        raise unknown("preprocessing", preprocess, get_args(Preprocess))
+
+
+def _variant(
+    raw: Raw, dtype: Dtype, preprocess: str, progress: Progress | None
+) -> dict[str, Array]:
     """Both splits, (n, 28, 28)."""
-    folder = _folder(raw, dtype)
+    folder = _folder(raw, dtype, preprocess)
     # A folder's name holds the fingerprint of its contents: what was mapped once stays true.
     if folder not in _mapped:
         while len(_mapped) >= MAPPED:
             del _mapped[next(iter(_mapped))]
-        _mapped[folder] = _from_cache(folder, raw, dtype, progress)
+        _mapped[folder] = _from_cache(folder, raw, dtype, preprocess, progress)
     return _mapped[folder]
 
 
 def _from_cache(
-    folder: Path, raw: Raw, dtype: Dtype, progress: Progress | None
+    folder: Path, raw: Raw, dtype: Dtype, preprocess: str, progress: Progress | None
 ) -> dict[str, Array]:
     def load(folder: Path) -> dict[str, Array] | None:
         try:
@@ -107,23 +132,30 @@ def _from_cache(
 
     def fill(folder: Path) -> None:
         for split, each in raw.splits.items():
-            parts = _scale(each.images, dtype, f"preparing {split} images", progress)
+            what = f"preparing {split} images"
+            parts = _parts(each.images, dtype, preprocess, what, progress)
             cache.save(folder / f"{split}.npy", each.images.shape, dtype, parts)
 
     return cache.get(folder, load, fill, keep=_version(raw))
 
 
-def _scale(images: Array, dtype: Dtype, what: str, progress: Progress | None) -> Iterator[Array]:
+def _parts(
+    images: Array, dtype: Dtype, preprocess: str, what: str, progress: Progress | None
+) -> Iterator[Array]:
     for start in range(0, len(images), CHUNK):
         # Divided in float64 and only then rounded, as Keras rounds what it is given as x / 255.0.
-        yield (images[start : start + CHUNK] / WHITE).astype(dtype, copy=False)
+        scaled = images[start : start + CHUNK] / WHITE
+        if preprocess == "deskew":
+            scaled = deskew(scaled)
+        yield scaled.astype(dtype, copy=False)
         if progress:
             progress(what, min(start + CHUNK, len(images)), len(images))
 
 
-def _folder(raw: Raw, dtype: Dtype) -> Path:
+def _folder(raw: Raw, dtype: Dtype, preprocess: str) -> Path:
     home = settings.load().cache / "prepared" / datasets.key(raw.name)
-    return home / f"{_version(raw)}-{dtype}"
+    kind = dtype if preprocess == "none" else f"{preprocess}-{dtype}"
+    return home / f"{_version(raw)}-{kind}"
 
 
 def _version(raw: Raw) -> str:

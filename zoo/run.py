@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from zoo import environment, judge, plugins
 from zoo.errors import ArtifactError, UsageError, reason
 from zoo.model import Model, Report
-from zoo.preprocessing import prepare
+from zoo.preprocessing import Preprocess, prepare
 from zoo.spec import Fold, JobSpec, canonical, read_json
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Recipe(BaseModel):
     dataset: str
     fingerprint: str
     """Of the dataset's contents."""
+    preprocess: Preprocess = "none"
     fold: Fold | None = None
     versions: dict[str, str]
     """Of Python, and of the distributions that the model is made of."""
@@ -126,7 +127,7 @@ def _train(
 ) -> tuple[Model, Part, dict[str, Any]]:
     model_class = plugins.model(spec.model)
     params = model_class.Params.resolve(spec.params)
-    data = _prepare(spec, model_class, "train")
+    data = _prepare(spec, model_class, "train", report)
     environment.keep(folder, spec, data.fingerprint)
     model = model_class(params, data.class_names, spec.seed)
     if spec.fold:
@@ -151,8 +152,9 @@ def _restore_for(
     if source is None:
         raise UsageError("An evaluation needs the folder of a trained model.")
     recipe = read_recipe(source)
-    params = plugins.model(spec.model).Params.resolve(spec.params)
-    if (recipe.model, recipe.params) != (spec.model, params.model_dump(mode="json")):
+    asked = (spec.model, spec.preprocess, _resolved(spec.model, spec.params))
+    # A plugin may have got a param since the training: both sides have its default.
+    if (recipe.model, recipe.preprocess, _resolved(recipe.model, recipe.params)) != asked:
         raise ArtifactError(
             f"The artifact holds '{recipe.model}' with other params than the evaluation's spec.",
             "Submit the evaluation again.",
@@ -168,8 +170,20 @@ def _restore_for(
     return restore(source), _whole(data), {}
 
 
-def _prepare(spec: JobSpec, model_class: type[Model], split: str) -> Prepared:
-    return prepare(spec.dataset, split, model_class.layout, model_class.dtype)
+def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:
+    return plugins.model(model).Params.resolve(params).model_dump(mode="json")
+
+
+def _prepare(
+    spec: JobSpec, model_class: type[Model], split: str, report: Report | None = None
+) -> Prepared:
+    def tell(what: str, done: int, total: int) -> None:
+        # To scale the images is done before anybody has looked.
+        if report and spec.preprocess != "none":
+            report(done, total, "image")
+
+    wanted = (spec.dataset, split, model_class.layout, model_class.dtype)
+    return prepare(*wanted, tell, preprocess=spec.preprocess)
 
 
 def _whole(data: Prepared) -> Part:
@@ -201,6 +215,7 @@ def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
         seed=spec.seed,
         dataset=spec.dataset,
         fingerprint=data.fingerprint,
+        preprocess=spec.preprocess,
         fold=spec.fold,
         versions=environment.versions(owner),
     )

@@ -134,6 +134,11 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     return found
 
 
+def is_traced() -> bool:
+    """Whether ZOO_TRACE_PLUGINS asks to see hook calls: of one command, so no setting."""
+    return os.environ.get("ZOO_TRACE_PLUGINS", "") not in ("", "0")
+
+
 def _read_secret(path: str | None) -> str | None:
     if not path:
         return None

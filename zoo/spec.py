@@ -39,6 +39,16 @@ class Source(_Record):
     """Of the manifest, which holds the hash of every file."""
 
 
+class Published(_Record):
+    """The row of a published table that a job reproduces."""
+
+    table: Annotated[str, Field(min_length=1, max_length=4096)]
+    row: Annotated[str, Field(min_length=1, max_length=200)]
+    error: Annotated[float, Field(ge=0, le=100)]
+    """The published test error, in percent."""
+    source: str = ""
+
+
 class JobSpec(_Record):
     """What a job is to do; resolved in the command line, checked again by the worker."""
 
@@ -51,12 +61,15 @@ class JobSpec(_Record):
     """Names of the params that are not the model's defaults: what a listing shows of them."""
     dataset: Annotated[str, Field(min_length=1, max_length=4096)]
     """A registered name, or `idx:PATH` or `npz:PATH` with an absolute path."""
+    preprocess: Literal["none", "deskew"] = "none"
+    """What is done to the images beside the scaling."""
     split: Literal["train", "test"] = "test"
     """The images that the model is judged on."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
     fold: Fold | None = None
     """Set for a job of a cross-validation: both splits come from the dataset's `train`."""
     source: Source | None = None
+    published: Published | None = None
     keep_weights: bool = True
     timeout: Annotated[float, Field(gt=0)] | None = None
     """Seconds of one attempt."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import datasets, jobs, plugins
+from zoo import datasets, jobs, plugins, preprocessing
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.settings import Settings
@@ -73,6 +73,7 @@ def training(
     keep_weights: bool = True,
     timeout: float | None = None,
     memory_mb: int | None = None,
+    preprocess: str = "none",
 ) -> list[JobSpec]:
     """The specs of a training: one, or one per fold or seed; every default is filled in.
 
@@ -82,6 +83,7 @@ def training(
         raise UsageError("A group has folds or seeds, not both.", "Take --cv or --seeds.")
     if seed + (seeds or 1) > MAX_SEED + 1:
         raise UsageError(f"The seeds would go past {MAX_SEED}.", "Begin with a smaller --seed.")
+    preprocessing.check(preprocess)
     recipe = plugins.model(model)
     resolved = recipe.Params.resolve(params).model_dump()
     defaults = recipe.Params.resolve({}).model_dump()
@@ -91,6 +93,7 @@ def training(
         "params": resolved,
         "changed": [name for name, value in resolved.items() if value != defaults[name]],
         "dataset": datasets.resolve(dataset),
+        "preprocess": preprocess,
         "seed": seed,
         "timeout": timeout,
         "memory_mb": memory_mb,
@@ -128,6 +131,7 @@ def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec
         "dataset": datasets.resolve(dataset) if dataset else spec.dataset,
         "split": split,
         "fold": None,
+        "published": None,
         "source": source,
     }
     return JobSpec.parse_object(spec.model_copy(update=changed).model_dump())

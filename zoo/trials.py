@@ -56,7 +56,9 @@ def of(group: Group) -> list[Trial]:
     """The trials of a sweep, in the order of their submission."""
     parts: dict[str, list[Job]] = {}
     for job in sorted(group.jobs, key=lambda job: job.created_at):
-        parts.setdefault(canonical(job.spec["params"]), []).append(job)
+        # Of a published table, whose rows are trials too, model and preprocessing differ as well.
+        what = [job.model, job.spec.get("preprocess", "none"), job.spec["params"]]
+        parts.setdefault(canonical(what), []).append(job)
     kinds = {True: "cv", False: "seeds"}
     return [
         Trial(

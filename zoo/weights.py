@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import ArtifactError, reason
+from zoo.errors import ArtifactError, PluginError, reason
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -18,9 +18,18 @@ Expected = Mapping[str, tuple[str, tuple[int | None, ...]]]
 
 
 def save(folder: Path, arrays: Mapping[str, Array]) -> None:
-    """Write the arrays into `weights.npz` of the folder."""
+    """Write the arrays into `weights.npz` of the folder.
+
+    Raises PluginError for an array of Python objects, which only a pickle could hold.
+    """
     import numpy as np
 
+    for name, array in arrays.items():
+        if np.asanyarray(array).dtype.hasobject:
+            raise PluginError(
+                f"The weights '{name}' are Python objects, which only a pickle could hold.",
+                "Save numbers or text: arrays here, the rest as JSON in a file of its own.",
+            )
     np.savez(folder / FILE, allow_pickle=False, **arrays)
 
 

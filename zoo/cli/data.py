@@ -47,15 +47,24 @@ def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 @data.command()
-def prepare(name: Name = "mnist", as_json: AsJson = False) -> None:
+def prepare(
+    name: Name = "mnist",
+    preprocess: Annotated[str, typer.Option(help="none, or deskew: upright digits.")] = "none",
+    as_json: AsJson = False,
+) -> None:
     """Fetch, check and prepare a dataset ahead of its first job."""
     from zoo import preprocessing
     from zoo.cli import output
 
     with output.progress() as tell:
-        made = preprocessing.prepare_all(name, progress=tell)
+        made = preprocessing.prepare_all(name, progress=tell, preprocess=preprocess)
     if as_json:
-        output.json_out([{"dtype": m.dtype, "path": str(m.path), "bytes": m.size} for m in made])
+        output.json_out(
+            [
+                {"dtype": m.dtype, "preprocess": m.preprocess, "path": str(m.path), "bytes": m.size}
+                for m in made
+            ]
+        )
         return
     for each in made:
         output.out.print(f"{each.dtype}  {each.size / 1e6:.1f} MB  {each.path}", markup=False)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from zoo import jobs
-from zoo.cli import output
+from zoo.cli import output, reproduced
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
 
@@ -50,6 +50,7 @@ def _facts(job: Job) -> Iterator[tuple[str, Any]]:
     if spec["source"]:
         yield "trained by", spec["source"]["job"]
     yield "params", output.params(spec["params"])
+    yield "preprocess", spec.get("preprocess", "none")
     yield "plugin", spec["plugin"]
     if job.tags:
         yield "tags", ", ".join(job.tags)
@@ -136,11 +137,14 @@ def _show_confusion(metrics: dict[str, Any]) -> None:
 
 
 def show_group(group: Group) -> None:
-    """A group: each job, then mean and standard deviation; of a sweep, its trials."""
-    if group.kind == "sweep":
+    """A group: each job, then mean and standard deviation; its trials; the rows of a table."""
+    if group.kind == "sweep" and not reproduced.is_table(group):
         show_sweep(group)
         return
     output.out.print(f"{group.id}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
+    if reproduced.is_table(group):
+        reproduced.show(group)
+        return
     rows = []
     for job in group.jobs:
         fold = job.spec.get("fold")

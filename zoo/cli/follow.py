@@ -10,7 +10,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from zoo import jobs
-from zoo.cli import crowd, output
+from zoo.cli import crowd, output, reproduced
 from zoo.cli.local_worker import living
 from zoo.cli.trials import show_sweep
 from zoo.errors import ZooError
@@ -118,7 +118,7 @@ def drawn(job: Job) -> dict[str, Any]:
     if job.status == "queued":
         return {"description": f"{name} queued", "total": None}
     phase = progress.get("phase", "starting")
-    if "total" not in progress or phase != "fit":
+    if "total" not in progress:
         return {"description": f"{name} {phase}", "total": None, "count": "", "left": ""}
     step, total = progress["step"], progress["total"]
     metrics = " ".join(f"{k} {v:.4f}" for k, v in progress.get("metrics", {}).items())
@@ -139,7 +139,9 @@ def remaining(progress: dict[str, Any]) -> float:
 
 def summary(found: Job | Group) -> None:
     """Print how a job or a group ended."""
-    if isinstance(found, Group):
+    if isinstance(found, Group) and reproduced.is_table(found):
+        reproduced.show(found)
+    elif isinstance(found, Group):
         _group_summary(found)
     elif found.status == "succeeded":
         _job_summary(found)

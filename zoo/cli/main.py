@@ -8,7 +8,7 @@ import sys
 import pluggy
 import typer
 
-from zoo import __version__, entrypoints, hookspecs
+from zoo import __version__, entrypoints, guard, hookspecs
 from zoo.cli import (
     acting,
     compare,
@@ -17,7 +17,9 @@ from zoo.cli import (
     listing,
     machine,
     models,
+    plugins,
     queue,
+    reproduce,
     rerun,
     results,
     sweep,
@@ -56,9 +58,11 @@ def _root(
     pass
 
 
+LOOKING = (listing, jobs, watch)
+ZOO = (models, plugins, data)
 for room in (
-    *(train, sweep, rerun, listing, jobs, watch, acting, queue, results, compare),
-    *(models, data, machine),
+    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare),
+    *(*ZOO, machine),
 ):
     room.add_to(app)
 
@@ -72,7 +76,8 @@ def _add_plugins_commands() -> None:
     manager.add_hookspecs(hookspecs)
     for entry in entrypoints.of("zoo.commands"):
         # A broken one must not take the terminal with it.
-        with contextlib.suppress(Exception, SystemExit), contextlib.redirect_stdout(sys.stderr):
+        harm = contextlib.suppress(Exception, SystemExit, guard.TooSlow)
+        with harm, guard.importing(entry.name):
             manager.register(entry.load(), entry.name)
     manager.hook.register_commands(app=app)
 

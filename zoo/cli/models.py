@@ -1,4 +1,4 @@
-"""`zoo models` and `zoo plugins`: what there is."""
+"""`zoo models`: what there is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ models = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(models, name="models")
-    app.command()(plugins)
 
 
 @models.callback()
@@ -86,22 +85,3 @@ def _type(about: dict[str, Any]) -> str:
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {about[key]:g}" for key, sign in signs.items() if key in about]
     return " ".join([name, *bounds])
-
-
-def plugins(as_json: AsJson = False) -> None:
-    """List the plugins: what each brings, and what is wrong with a broken one."""
-    import dataclasses
-
-    from zoo import plugins as rooms
-    from zoo.cli import output
-
-    found = rooms.catalogue().plugins
-    if as_json:
-        output.json_out([dataclasses.asdict(plugin) for plugin in found])
-        return
-    columns = ["plugin", "version", "models", "datasets", "from", "state"]
-    rows = [
-        [p.name, p.label, ", ".join(p.models), ", ".join(p.datasets), p.source, p.error or "ok"]
-        for p in found
-    ]
-    output.table(columns, rows)

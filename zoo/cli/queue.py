@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli.train import MOST_URGENT
+
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
 
@@ -28,7 +30,12 @@ def add_to(app: typer.Typer) -> None:
 
 def priority(
     refs: Refs,
-    number: Annotated[int, typer.Argument(help="More urgent is higher; 0 is the default.")],
+    number: Annotated[
+        int,
+        typer.Argument(
+            min=-MOST_URGENT, max=MOST_URGENT, help="More urgent is higher; 0 is the default."
+        ),
+    ],
 ) -> None:
     """Change how urgent queued jobs are: the highest runs first, of equals the oldest."""
     from zoo import jobs as rows

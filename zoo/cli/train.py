@@ -28,7 +28,10 @@ Tags = Annotated[
 Memory = Annotated[int | None, typer.Option("--memory", min=1, help="End it above this, in MB.")]
 Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
 
-Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
+MOST_URGENT = 1_000_000
+Priority = Annotated[
+    int, typer.Option("--priority", min=-MOST_URGENT, max=MOST_URGENT, help="Higher runs first.")
+]
 After = Annotated[
     list[str] | None, typer.Option("--after", help="Run once this has succeeded (repeatable).")
 ]
@@ -60,6 +63,7 @@ def train(
         str,
         typer.Option(help="A dataset; `zoo data` lists them.", autocompletion=completion.datasets),
     ] = "mnist",
+    preprocess: Annotated[str, typer.Option(help="none, or deskew: upright digits.")] = "none",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 42,
     cv: Annotated[int | None, typer.Option(min=2, max=100, help="Cross-validate, K folds.")] = None,
     seeds: Annotated[
@@ -101,6 +105,7 @@ def train(
         keep_weights=keep,
         timeout=timeout,
         memory_mb=memory,
+        preprocess=preprocess,
     )
     if in_process:
         from zoo.cli.in_process import run_here

@@ -33,7 +33,8 @@ def _head(group: Group, found: list[Trial]) -> str:
     each = "" if parts == 1 else f" of {parts} {found[0].group.kind.replace('cv', 'folds')} each"
     counts = Counter(trial.status for trial in found)
     done = ", ".join(f"{n} {status}" for status, n in counts.most_common())
-    limit = f", at most {group.max_parallel} jobs at once" if group.max_parallel else ""
+    most = group.max_parallel
+    limit = f", at most {most} job{'s' * (most > 1)} at once" if most else ""
     what = f"{about.get('sampler', 'sweep')} of {first.model} on {first.dataset}"
     return f"{group.id}  {what}: {planned} trials{each}, {done}{limit}"
 

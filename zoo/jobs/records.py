@@ -84,10 +84,12 @@ class Job:
         }
         return shown | {
             "params": spec.get("params", {}),
+            "preprocess": spec.get("preprocess", "none"),
             "seed": spec.get("seed"),
             "split": spec.get("split"),
             "fold": spec.get("fold"),
             "source": (spec.get("source") or {}).get("job"),
+            "published": spec.get("published"),
             "error": {"code": self.error_code, "message": self.error} if self.error_code else None,
         }
 

@@ -21,6 +21,9 @@ COLUMNS = (
 )
 """What is known of a job when it is added."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
+INSERT_GROUP = """
+    INSERT INTO job_group (id, kind, created_at, about, max_parallel)
+    VALUES (:id, :kind, :at, :about, :most)"""
 
 
 @dataclass(frozen=True)
@@ -61,19 +64,14 @@ def add(
         with db.write() as table:
             at = table.value("SELECT now() AS at")
             if group:
-                table.run(
-                    """
-                    INSERT INTO job_group (id, kind, created_at, about, max_parallel)
-                    VALUES (:id, :kind, :at, :about, :most)""",
-                    {"id": group, "kind": group_kind, "at": at, "most": max_parallel}
-                    | {"about": canonical(dict(about or {}))},
-                )
+                facts = {"id": group, "kind": group_kind, "at": at, "most": max_parallel}
+                table.run(INSERT_GROUP, facts | {"about": canonical(dict(about or {}))})
             blockers = gates.count_blockers(table, len(rows), after) if after else 0
             stamps = {"created_at": at, "dispatched_at": at, "blockers": blockers}
-            for number, row in enumerate(rows):
-                has_turn = max_parallel is None or (number < max_parallel and not blockers)
-                row |= stamps | {"parked": 0 if has_turn else 1}
-            table.many(INSERT, rows)
+            turns = len(rows) if max_parallel is None else 0 if blockers else max_parallel
+            parked = ({"parked": int(number >= turns)} for number in range(len(rows)))
+            added = [row | stamps | turn for row, turn in zip(rows, parked, strict=True)]
+            table.many(INSERT, added)
             gates.keep_waits(table, [row["id"] for row in rows], after or {})
     except RowRefused:
         same = "SELECT id, group_id FROM job WHERE idem_key = :idem_key"

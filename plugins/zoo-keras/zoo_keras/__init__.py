@@ -7,10 +7,11 @@ from collections.abc import Callable
 import zoo
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
+from zoo_keras.lenet import LeNet1, LeNet4, LeNet5
 
 
 @zoo.hookimpl
 def register_models(register: Callable[[type[zoo.Model]], None]) -> None:
     """Bring the networks."""
-    register(DenseSoftmax)
-    register(DigitDetector)
+    for model in (DenseSoftmax, DigitDetector, LeNet1, LeNet4, LeNet5):
+        register(model)

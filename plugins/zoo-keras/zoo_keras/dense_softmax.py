@@ -18,6 +18,9 @@ class DenseSoftmaxParams(KerasParams):
     hidden: list[Units] = zoo.param(
         [], max_length=16, help="units of each hidden layer, with relu; [] for none"
     )
+    dropout: float = zoo.param(
+        0.0, ge=0, lt=1, help="part of each hidden layer's units left out at each training step"
+    )
 
 
 class DenseSoftmax(KerasModel):
@@ -27,6 +30,9 @@ class DenseSoftmax(KerasModel):
     Params = DenseSoftmaxParams
 
     def layers(self) -> list[Any]:
-        dense = load_keras().layers.Dense
-        hidden = [dense(units, activation="relu") for units in self.params.hidden]
-        return [*hidden, dense(self.n_classes, activation="softmax")]
+        kinds, hidden = load_keras().layers, []
+        for units in self.params.hidden:
+            hidden.append(kinds.Dense(units, activation="relu"))
+            if self.params.dropout:
+                hidden.append(kinds.Dropout(self.params.dropout))
+        return [*hidden, kinds.Dense(self.n_classes, activation="softmax")]

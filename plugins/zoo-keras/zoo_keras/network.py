@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Optimizer = Literal["rmsprop", "sgd", "adam", "adamw", "nadam", "adagrad", "lion"]
 
+Schedule = Literal["constant", "cosine"]
+
 PREDICT_BATCH = 1024
 
 
@@ -36,6 +38,12 @@ class KerasParams(zoo.Params):
     optimizer: Optimizer = zoo.param("rmsprop", help="the rule that changes the weights")
     learning_rate: float | None = zoo.param(
         None, gt=0, le=100, help="size of a step; null: the optimizer's own"
+    )
+    schedule: Schedule = zoo.param(
+        "constant", help="how learning_rate changes; cosine: down to 0 with the last epoch"
+    )
+    weight_decay: float | None = zoo.param(
+        None, gt=0, le=1, help="shrink the weights at each step; null: as the optimizer does"
     )
 
 
@@ -65,7 +73,9 @@ class KerasModel(zoo.Model):
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.seed)
         self.network = self._build()
-        self.network.compile(optimizer=self._optimizer(), loss=self.loss, metrics=["accuracy"])
+        self.network.compile(
+            optimizer=self._optimizer(len(x)), loss=self.loss, metrics=["accuracy"]
+        )
         training.fit(
             keras,
             self.network,
@@ -105,10 +115,18 @@ class KerasModel(zoo.Model):
         shape = (784,) if self.layout == "flat" else (28, 28)
         return keras.Sequential([keras.Input(shape), *self.layers()])
 
-    def _optimizer(self) -> Any:
-        optimizer = load_keras().optimizers.get(self.params.optimizer)
-        if self.params.learning_rate is not None:
-            optimizer.learning_rate = self.params.learning_rate
+    def _optimizer(self, n_images: int) -> Any:
+        keras, params = load_keras(), self.params
+        config: dict[str, Any] = {}
+        if params.weight_decay is not None:
+            config["weight_decay"] = params.weight_decay
+        optimizer = keras.optimizers.get({"class_name": params.optimizer, "config": config})
+        if params.learning_rate is not None:
+            optimizer.learning_rate = params.learning_rate
+        if params.schedule == "cosine":
+            first = float(optimizer.learning_rate)
+            steps = -(-n_images // params.batch_size) * params.epochs
+            optimizer.learning_rate = keras.optimizers.schedules.CosineDecay(first, steps)
         return optimizer
 
     def _variables(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def fit(
 
     Keras calls its train function once per batch from Python, which costs more than the batch of a
     small network. Where `fit_in_graph` is known to do the same, an epoch is one loop in a graph.
+    The learning rate of a schedule may differ there in its last bit: TensorFlow reorders its terms.
     """
     train = fit_in_graph if is_known(keras, network) else fit_plainly
     train(keras, network, x, y, batch_size=batch_size, epochs=epochs, report=report)

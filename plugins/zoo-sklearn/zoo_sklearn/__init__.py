@@ -6,13 +6,24 @@ from collections.abc import Callable
 
 import zoo
 from zoo_sklearn.digits import DIGITS
+from zoo_sklearn.features import Quadratic, RadialBases
 from zoo_sklearn.logistic import Logistic
+from zoo_sklearn.machine import SupportVectors
+from zoo_sklearn.nearest import NearestNeighbours
+from zoo_sklearn.pairwise import PairwiseLinear
+from zoo_sklearn.stumps import BoostedStumps
+
+MODELS = (
+    *(Logistic, PairwiseLinear, NearestNeighbours, Quadratic),
+    *(RadialBases, SupportVectors, BoostedStumps),
+)
 
 
 @zoo.hookimpl
 def register_models(register: Callable[[type[zoo.Model]], None]) -> None:
-    """Bring the baseline."""
-    register(Logistic)
+    """Bring the baseline and the classics."""
+    for model in MODELS:
+        register(model)
 
 
 @zoo.hookimpl

@@ -1,0 +1,191 @@
+"""Features first, then a linear classifier: quadratic in principal components; radial bases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import zoo
+from zoo_sklearn.classifier import LECUN, ClassifierModel, put_linear, require, rows
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+CHUNK = 10_000
+"""Images whose features are made at once."""
+
+
+class FeaturesModel(ClassifierModel):
+    """A linear classifier of features that a subclass makes of the images."""
+
+    layout = "flat"
+    dtype = "float32"
+
+    def features(self, x: Array) -> Array:
+        """Give (n, features) of at most CHUNK images."""
+        raise NotImplementedError
+
+    def scores(self, x: Array) -> Array:
+        import numpy as np
+
+        found = [self.classifier.decision_function(self.features(part)) for part in _parts(x)]
+        return np.concatenate(found)
+
+    def read(self, x: Array, y: Array) -> None:
+        """Fit the linear classifier to the features of the images."""
+        import numpy as np
+
+        linear = self.classifier
+        linear.fit(np.concatenate([self.features(part) for part in _parts(x)]), y)
+        # In the order in which they come back from the disk: another one adds up otherwise.
+        linear.coef_ = np.ascontiguousarray(np.atleast_2d(linear.coef_))
+        linear.intercept_ = np.broadcast_to(linear.intercept_, rows(len(linear.classes_))).copy()
+
+    def linear(self) -> dict[str, Array]:
+        """Give the arrays of the linear classifier."""
+        return {"coef": self.classifier.coef_, "intercept": self.classifier.intercept_}
+
+    def parameters(self) -> int:
+        return sum(each.size for each in self.arrays().values())
+
+
+def _parts(x: Array) -> Iterator[Array]:
+    return (x[start : start + CHUNK] for start in range(0, len(x), CHUNK))
+
+
+class QuadraticParams(zoo.Params):
+    """The principal components, and what `LogisticRegression` takes that reads their products."""
+
+    components: int = zoo.param(40, ge=1, le=100, help="principal components")
+    C: float = zoo.param(0.05, gt=0, le=1e9, help="the smaller, the stronger the l2 penalty")
+    max_iter: int = zoo.param(60, ge=1, le=100_000, help="most steps of lbfgs")
+
+
+class Quadratic(FeaturesModel):
+    """A linear classifier of all products of two principal components (PCA) of the images."""
+
+    name = "pca-quadratic"
+    family = "polynomial"
+    paper = LECUN
+    Params = QuadraticParams
+    stored = {  # noqa: RUF012
+        "mean": ("float32", (784,)),
+        "components": ("float32", (None, 784)),
+        "scaler_mean": ("float64", (None,)),
+        "scaler_scale": ("float64", (None,)),
+        "coef": ("float32", (None, None)),
+        "intercept": ("float32", (None,)),
+    }
+
+    def make(self) -> Any:
+        from sklearn.linear_model import LogisticRegression
+
+        return LogisticRegression(C=self.params.C, max_iter=self.params.max_iter)
+
+    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+        import numpy as np
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import StandardScaler
+
+        # Of few images there are no more components than images.
+        count = min(self.params.components, *x.shape)
+        self.pca = PCA(count, random_state=self.seed).fit(x)
+        self.pca.components_ = np.ascontiguousarray(self.pca.components_)
+        report(1, 3, "stage")
+        self.scaler = StandardScaler()
+        for part in _parts(x):
+            self.scaler.partial_fit(self._products(part))
+        report(2, 3, "stage")
+        self.read(x, y)
+        report(3, 3, "stage")
+
+    def features(self, x: Array) -> Array:
+        found: Array = self.scaler.transform(self._products(x))
+        return found
+
+    def arrays(self) -> dict[str, Array]:
+        scaler = {"scaler_mean": self.scaler.mean_, "scaler_scale": self.scaler.scale_}
+        mapping = {"mean": self.pca.mean_, "components": self.pca.components_}
+        return mapping | scaler | self.linear()
+
+    def put(self, arrays: dict[str, Array]) -> None:
+        from sklearn.decomposition import PCA
+        from sklearn.preprocessing import StandardScaler
+
+        count = len(arrays["components"])
+        n_features = count + count * (count + 1) // 2
+        for name in ("scaler_mean", "scaler_scale"):
+            require(arrays[name].shape, (n_features,))
+        require(arrays["coef"].shape[1:], (n_features,))
+        self.pca = PCA(count)
+        self.pca.mean_, self.pca.components_ = arrays["mean"], arrays["components"]
+        self.scaler = StandardScaler()
+        self.scaler.mean_, self.scaler.scale_ = arrays["scaler_mean"], arrays["scaler_scale"]
+        put_linear(self.classifier, arrays)
+
+    def _products(self, x: Array) -> Array:
+        from sklearn.preprocessing import PolynomialFeatures
+
+        products = PolynomialFeatures(2, include_bias=False)
+        found: Array = products.fit_transform(self.pca.transform(x))
+        return found
+
+
+class RadialParams(zoo.Params):
+    """The radial basis functions, and what the `RidgeClassifier` takes that reads them."""
+
+    centres: int = zoo.param(1000, ge=10, le=10_000, help="basis functions, of all classes")
+    gamma: float = zoo.param(0.04, gt=0, le=1e6, help="exp(-gamma * squared distance)")
+    alpha: float = zoo.param(0.01, gt=0, le=1e9, help="strength of the l2 penalty")
+
+
+class RadialBases(FeaturesModel):
+    """Radial basis functions around centres of each class (k-means), then a linear classifier.
+
+    The probabilities are the softmax of its scores: they rank the classes, and are not calibrated.
+    """
+
+    name = "rbf-network"
+    family = "radial basis functions"
+    paper = LECUN
+    Params = RadialParams
+    stored = {  # noqa: RUF012
+        "centres": ("float32", (None, 784)),
+        "coef": ("float32", (None, None)),
+        "intercept": ("float32", (None,)),
+    }
+
+    def make(self) -> Any:
+        from sklearn.linear_model import RidgeClassifier
+
+        return RidgeClassifier(alpha=self.params.alpha)
+
+    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+        import numpy as np
+        from sklearn.cluster import KMeans
+
+        labels = np.unique(y)
+        centres = []
+        for step, label in enumerate(labels, 1):
+            images = x[y == label]
+            count = min(max(1, self.params.centres // len(labels)), len(images))
+            found = KMeans(count, n_init=1, random_state=self.seed).fit(images)
+            centres.append(found.cluster_centers_)
+            report(step, len(labels) + 1, "stage")
+        self.centres = np.concatenate(centres)
+        self.read(x, y)
+        report(len(labels) + 1, len(labels) + 1, "stage")
+
+    def features(self, x: Array) -> Array:
+        from sklearn.metrics.pairwise import rbf_kernel
+
+        found: Array = rbf_kernel(x, self.centres, gamma=self.params.gamma)
+        return found
+
+    def arrays(self) -> dict[str, Array]:
+        return {"centres": self.centres} | self.linear()
+
+    def put(self, arrays: dict[str, Array]) -> None:
+        self.centres = arrays["centres"]
+        require(arrays["coef"].shape[1:], (len(self.centres),))
+        put_linear(self.classifier, arrays)

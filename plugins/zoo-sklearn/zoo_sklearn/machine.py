@@ -1,0 +1,117 @@
+"""The support vector machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import zoo
+from zoo_sklearn.classifier import CLASSES, ClassifierModel, require
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+CACHE_MB = 1000
+"""Of kernel values that libsvm keeps while it fits."""
+
+
+class MachineParams(zoo.Params):
+    """What `SVC` takes."""
+
+    kernel: Literal["rbf", "poly", "linear", "sigmoid"] = zoo.param(
+        "rbf", help="rbf is the Gaussian; poly is (gamma * <a, b> + coef0) ** degree"
+    )
+    C: float = zoo.param(10.0, gt=0, le=1e9, help="the smaller, the stronger the l2 penalty")
+    gamma: float | None = zoo.param(
+        None, gt=0, le=1e6, help="of rbf, poly, sigmoid; null: 1 / (784 * variance of the pixels)"
+    )
+    degree: int = zoo.param(3, ge=1, le=20, help="of poly")
+    coef0: float = zoo.param(0.0, ge=-1e6, le=1e6, help="of poly and sigmoid")
+    unit_length: bool = zoo.param(
+        False, help="scale each image to length 1: a thick stroke then weighs no more than a thin"
+    )
+
+
+class SupportVectors(ClassifierModel):
+    """A support vector machine of each two classes, and a vote (libsvm).
+
+    The probabilities are the softmax of votes and margins: they rank the classes as the machine
+    does, and are not calibrated.
+    """
+
+    name = "svm"
+    family = "support vector machine"
+    paper = "Cortes & Vapnik 1995, Support-vector networks"
+    layout = "flat"
+    dtype = "float64"
+    Params = MachineParams
+    stored = {  # noqa: RUF012
+        "support": ("int32", (None,)),
+        "support_vectors": ("float64", (None, 784)),
+        "n_support": ("int32", (None,)),
+        "dual_coef": ("float64", (None, None)),
+        "intercept": ("float64", (None,)),
+        "gamma": ("float64", ()),
+    }
+
+    def make(self) -> Any:
+        from sklearn.svm import SVC
+
+        params = self.params.model_dump(exclude={"unit_length"})
+        params["gamma"] = params["gamma"] or "scale"
+        # Else a tie of votes goes to the first class, whatever the margins say.
+        return SVC(**params, cache_size=CACHE_MB, break_ties=True)
+
+    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+        super().learn(self.features(x), y, report)
+
+    def scores(self, x: Array) -> Array:
+        return super().scores(self.features(x))
+
+    def features(self, x: Array) -> Array:
+        """Give what the kernel sees of the images."""
+        from sklearn.preprocessing import normalize
+
+        return normalize(x) if self.params.unit_length else x
+
+    def arrays(self) -> dict[str, Array]:
+        import numpy as np
+
+        fitted = self.classifier
+        return {
+            "support": fitted.support_,
+            "support_vectors": fitted.support_vectors_,
+            "n_support": fitted.n_support_,
+            "dual_coef": fitted._dual_coef_,
+            "intercept": fitted._intercept_,
+            "gamma": np.float64(fitted._gamma),
+        }
+
+    def put(self, arrays: dict[str, Array]) -> None:
+        import numpy as np
+
+        known, vectors = len(arrays[CLASSES]), len(arrays["support_vectors"])
+        # libsvm reads as far as these say: a wrong one would read foreign memory.
+        require(arrays["support"].shape, (vectors,))
+        require(arrays["n_support"].shape, (known,))
+        require(arrays["dual_coef"].shape, (known - 1, vectors))
+        require(arrays["intercept"].shape, (known * (known - 1) // 2,))
+        if arrays["n_support"].min() < 0 or arrays["n_support"].sum() != vectors:
+            raise ValueError("the numbers of support vectors do not add up")
+        machine = self.classifier
+        machine.classes_ = arrays[CLASSES]
+        machine.support_, machine._n_support = arrays["support"], arrays["n_support"]
+        machine.support_vectors_ = arrays["support_vectors"]
+        machine._dual_coef_, machine._intercept_ = arrays["dual_coef"], arrays["intercept"]
+        # For two classes scikit-learn shows libsvm's numbers with the other sign.
+        sign = -1 if known == 2 else 1
+        machine.dual_coef_ = sign * machine._dual_coef_
+        machine.intercept_ = sign * machine._intercept_
+        machine._gamma = float(arrays["gamma"])
+        machine._probA = machine._probB = np.empty(0)
+        machine._sparse, machine._effective_probability = False, False
+        machine.shape_fit_, machine.n_features_in_ = (vectors, 784), 784
+        machine.fit_status_ = 0
+
+    def parameters(self) -> int:
+        fitted = self.classifier
+        return int(fitted.support_vectors_.size + fitted.dual_coef_.size + fitted.intercept_.size)

@@ -1,0 +1,62 @@
+"""The k nearest neighbours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import zoo
+from zoo.errors import UsageError
+from zoo_sklearn.classifier import CLASSES, ClassifierModel
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+
+class NearestParams(zoo.Params):
+    """What `KNeighborsClassifier` takes."""
+
+    n_neighbors: int = zoo.param(3, ge=1, le=1000, help="training images that vote")
+    weights: Literal["uniform", "distance"] = zoo.param(
+        "uniform", help="distance: a nearer image's vote counts more"
+    )
+
+
+class NearestNeighbours(ClassifierModel):
+    """The classes of the nearest training images, by Euclidean distance of all pixels."""
+
+    name = "knn"
+    family = "nearest neighbours"
+    paper = "Cover & Hart 1967, Nearest neighbor pattern classification"
+    layout = "flat"
+    dtype = "float32"
+    Params = NearestParams
+    stored = {"x": ("float32", (None, 784)), "y": ("int64", (None,))}  # noqa: RUF012
+
+    def make(self) -> Any:
+        from sklearn.neighbors import KNeighborsClassifier
+
+        # Brute force multiplies matrices, in pieces; with 784 pixels no tree is faster.
+        return KNeighborsClassifier(**self.params.model_dump(), algorithm="brute")
+
+    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+        if len(x) < self.params.n_neighbors:
+            raise UsageError(
+                f"There are {len(x)} training images, fewer than n_neighbors.",
+                f"Set n_neighbors to at most {len(x)}.",
+            )
+        self.y = y
+        super().learn(x, y, report)
+
+    def probabilities(self, x: Array) -> Array:
+        found: Array = self.classifier.predict_proba(x)
+        return found
+
+    def arrays(self) -> dict[str, Array]:
+        return {"x": self.classifier._fit_X, "y": self.y}
+
+    def put(self, arrays: dict[str, Array]) -> None:
+        # To fit is to keep the images.
+        self.y = arrays["y"]
+        self.classifier.fit(arrays["x"], self.y)
+        if self.classifier.classes_.tolist() != arrays[CLASSES].tolist():
+            raise ValueError("the labels are of other classes")

@@ -1,0 +1,74 @@
+"""The pairwise linear classifier: a linear unit for each two classes, and a vote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import zoo
+from zoo_sklearn.classifier import CLASSES, LECUN, ClassifierModel, put_linear, require
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+
+class PairwiseParams(zoo.Params):
+    """What the `SGDClassifier` of each pair takes."""
+
+    loss: Literal["log_loss", "modified_huber", "hinge", "squared_hinge"] = zoo.param(
+        "log_loss", help="log_loss is logistic regression, hinge a linear SVM"
+    )
+    alpha: float = zoo.param(0.0001, gt=0, le=1e6, help="strength of the l2 penalty")
+    max_iter: int = zoo.param(20, ge=1, le=100_000, help="most epochs of each pair")
+
+
+class PairwiseLinear(ClassifierModel):
+    """One linear classifier for each two classes; the class that wins most pairs wins."""
+
+    name = "pairwise-linear"
+    family = "linear"
+    paper = LECUN
+    layout = "flat"
+    dtype = "float64"
+    Params = PairwiseParams
+    stored = {  # noqa: RUF012
+        "coef": ("float64", (None, 784)),
+        "intercept": ("float64", (None,)),
+    }
+
+    def make(self) -> Any:
+        from sklearn.multiclass import OneVsOneClassifier
+
+        return OneVsOneClassifier(self._one())
+
+    def arrays(self) -> dict[str, Array]:
+        import numpy as np
+
+        pairs = self.classifier.estimators_
+        return {
+            "coef": np.concatenate([each.coef_ for each in pairs]),
+            "intercept": np.concatenate([each.intercept_ for each in pairs]),
+        }
+
+    def put(self, arrays: dict[str, Array]) -> None:
+        import numpy as np
+
+        known = arrays[CLASSES]
+        n_pairs = len(known) * (len(known) - 1) // 2
+        require(arrays["coef"].shape, (n_pairs, 784))
+        require(arrays["intercept"].shape, (n_pairs,))
+        pairs = []
+        for coef, intercept in zip(arrays["coef"], arrays["intercept"], strict=True):
+            one = {"coef": coef[None], "intercept": intercept[None], CLASSES: np.arange(2)}
+            pairs.append(self._one())
+            put_linear(pairs[-1], one)
+        self.classifier.estimators_ = pairs
+        self.classifier.classes_ = known
+        self.classifier.pairwise_indices_ = None
+
+    def parameters(self) -> int:
+        return sum(each.coef_.size + 1 for each in self.classifier.estimators_)
+
+    def _one(self) -> Any:
+        from sklearn.linear_model import SGDClassifier
+
+        return SGDClassifier(**self.params.model_dump(), random_state=self.seed)

@@ -1,0 +1,131 @@
+"""Boosted decision stumps."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import zoo
+from zoo_sklearn.classifier import CLASSES, ClassifierModel, require, rows
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+NODES = {
+    "value": "float64",
+    "feature_idx": "int64",
+    "num_threshold": "float64",
+    "missing_go_to_left": "uint8",
+    "left": "uint32",
+    "right": "uint32",
+    "is_leaf": "uint8",
+}
+"""What a prediction reads of a node of a tree: scikit-learn's name, and the dtype on disk."""
+
+
+class StumpsParams(zoo.Params):
+    """What `HistGradientBoostingClassifier` takes."""
+
+    max_iter: int = zoo.param(100, ge=1, le=100_000, help="rounds; each adds a stump per class")
+    learning_rate: float = zoo.param(0.5, gt=0, le=10, help="how much each stump counts")
+    max_features: float = zoo.param(
+        1.0, gt=0, le=1, help="part of the pixels, drawn at random, that each stump chooses from"
+    )
+    l2_regularization: float = zoo.param(
+        1.0, ge=0, le=1e9, help="keeps a stump small that few images speak for; 0 may diverge"
+    )
+    max_leaf_nodes: int = zoo.param(2, ge=2, le=1024, help="leaves of a tree; 2 make it a stump")
+
+
+class BoostedStumps(ClassifierModel):
+    """Trees of one split, a pixel against a threshold, added up by gradient boosting."""
+
+    name = "boosted-stumps"
+    family = "boosting"
+    paper = "Kégl & Busa-Fekete 2009, Boosting products of base classifiers"
+    layout = "flat"
+    dtype = "float32"
+    Params = StumpsParams
+    stored = {  # noqa: RUF012
+        **{name: (dtype, (None,)) for name, dtype in NODES.items()},
+        "sizes": ("int64", (None, None)),
+        "baseline": ("float64", (1, None)),
+    }
+
+    def make(self) -> Any:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(
+            **self.params.model_dump(), early_stopping=False, random_state=self.seed
+        )
+
+    def probabilities(self, x: Array) -> Array:
+        found: Array = self.classifier.predict_proba(x)
+        return found
+
+    def arrays(self) -> dict[str, Array]:
+        import numpy as np
+
+        trees = [[tree.nodes for tree in each] for each in self.classifier._predictors]
+        nodes = np.concatenate([tree for each in trees for tree in each])
+        found = {name: nodes[name].astype(dtype) for name, dtype in NODES.items()}
+        sizes = np.array([[len(tree) for tree in each] for each in trees], dtype="int64")
+        return found | {"sizes": sizes, "baseline": self.classifier._baseline_prediction}
+
+    def put(self, arrays: dict[str, Array]) -> None:
+        import numpy as np
+        from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
+        from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+
+        sizes, n_trees = arrays["sizes"], rows(len(arrays[CLASSES]))
+        require(sizes.shape[1:], (n_trees,))
+        require(arrays["baseline"].shape, (1, n_trees))
+        _check(arrays)
+        nodes = np.zeros(sizes.sum(), dtype=PREDICTOR_RECORD_DTYPE)
+        for name in NODES:
+            nodes[name] = arrays[name]
+        ends = sizes.cumsum()
+        none = np.empty((0, 8), dtype="uint32")
+        trees = [TreePredictor(each, none, none) for each in np.split(nodes, ends[:-1])]
+        fitted = self.classifier
+        fitted._predictors = [
+            trees[start : start + n_trees] for start in range(0, len(trees), n_trees)
+        ]
+        fitted._baseline_prediction = arrays["baseline"]
+        fitted.classes_ = arrays[CLASSES]
+        fitted.n_trees_per_iteration_ = n_trees
+        fitted.n_features_in_, fitted._preprocessor = 784, None
+        fitted._loss = fitted._get_loss(sample_weight=None)
+        # Asked for categories alone; no pixel is one.
+        categories = (none, np.zeros(784, dtype="uint32"))
+        fitted._bin_mapper = SimpleNamespace(make_known_categories_bitsets=lambda: categories)
+
+    def parameters(self) -> int:
+        """Pixel, threshold and two values of each split, and a value of each class."""
+        return sum(
+            4 * int((tree.nodes["is_leaf"] == 0).sum())
+            for each in self.classifier._predictors
+            for tree in each
+        ) + int(self.classifier._baseline_prediction.size)
+
+
+def _check(arrays: dict[str, Array]) -> None:
+    """Raise ValueError if a tree would send scikit-learn outside of it, or round in a circle."""
+    import numpy as np
+
+    sizes = arrays["sizes"].ravel()
+    if not len(sizes) or sizes.min() < 1:
+        raise ValueError("a tree is empty")
+    for name in NODES:
+        require(arrays[name].shape, (sizes.sum(),))
+    inner = arrays["is_leaf"] == 0
+    size = np.repeat(sizes, sizes)[inner]
+    place = (np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes))[inner]
+    pixels = arrays["feature_idx"][inner]
+    if ((pixels < 0) | (pixels >= 784)).any():
+        raise ValueError("a tree asks for a pixel that images do not have")
+    for side in ("left", "right"):
+        # A child comes after its parent.
+        child = arrays[side][inner]
+        if ((child <= place) | (child >= size)).any():
+            raise ValueError("a tree has no end")

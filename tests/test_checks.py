@@ -1,0 +1,455 @@
+"""The conformance checks against models that break the contract, one way each."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zoo
+from zoo import checks, testing, weights
+from zoo.apart import Apart
+from zoo.checks import Result, process
+from zoo.checks.bench import Bench, Broken
+from zoo.checks.files import _pickle_in
+from zoo.errors import UsageError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A ZOO_HOME of its own for the prepared data."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+class Means(zoo.Model):
+    """Assign each image to the class with the nearest mean: keeps the contract."""
+
+    name = "means"
+
+    class Params(zoo.Params):
+        scale: float = zoo.param(1.0, gt=0, le=10, help="of the distances")
+        mode: str = zoo.param("plain", help="of no use", pattern="^plain$")
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        known = [c for c in range(self.n_classes) if (y == c).any()]
+        self.means = np.full((self.n_classes, x.shape[1]), 1e3, dtype="float32")
+        for c in known:
+            self.means[c] = x[y == c].mean(axis=0)
+        report(1, 1, "fit", train_accuracy=(self.predict(x) == y).mean())
+
+    def predict_proba(self, x: Any) -> Any:
+        scores = -self.params.scale * np.stack([((x - m) ** 2).sum(axis=1) for m in self.means], 1)
+        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return scores / scores.sum(axis=1, keepdims=True)
+
+    def save(self, folder: Path) -> None:
+        weights.save(folder, {"means": self.means})
+
+    def load(self, folder: Path) -> None:
+        self.means = weights.load(folder, {"means": ("float32", (self.n_classes, None))})["means"]
+
+
+def result(model: type[zoo.Model], check: str) -> Result:
+    """How one check ends; those before it that train are left out."""
+    (found,) = [c for c in checks.ALL if checks.title(c) == check]
+    return checks.run(found, Bench(model))
+
+
+def test_a_model_that_keeps_the_contract_passes_every_check() -> None:
+    results = testing.check_model(Means)
+    assert len(results) == len(checks.ALL) >= 18
+    # This file is no plugin.
+    assert [r.check for r in results if r.status != "passed"] == ["imports no framework"]
+
+
+class BadName(Means):
+    """A model."""
+
+    name = "Bad Name"
+
+
+class Mute(Means):
+    name = "mute"
+    __doc__ = ""
+
+
+class Lax(Means):
+    """Takes any param."""
+
+    class Params(zoo.Params):
+        model_config = zoo.Params.model_config | {"extra": "allow"}
+
+
+class Unbounded(Means):
+    """Takes NaN."""
+
+    class Params(zoo.Params):
+        model_config = zoo.Params.model_config | {"allow_inf_nan": True}
+        scale: float = zoo.param(1.0, help="of the distances")
+
+
+class Unexplained(Means):
+    """Has a param of which nobody knows what it does."""
+
+    class Params(zoo.Params):
+        scale: float = 1.0
+
+
+class WrongShape(Means):
+    """Forgets a class."""
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(x)[:, :-1]
+
+
+class NotANumber(Means):
+    """Divides by zero."""
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(x) * float("nan")
+
+
+class NoSum(Means):
+    """Gives scores for probabilities."""
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(x) * 2
+
+
+class Raises(Means):
+    """Has a bad day."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        raise KeyError("bad day")
+
+
+class Exits(Means):
+    """Leaves."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        raise SystemExit(3)
+
+
+class InPlace(Means):
+    """Centres the images that all jobs share."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        x -= x.mean()
+        super().fit(x, y, report)
+
+
+class Sly(Means):
+    """Changes them where it can."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, report)
+        if x.flags.writeable:
+            x[0] = 0.5
+
+
+class SlyWithLabels(Means):
+    """Turns the labels around where they stand."""
+
+    def labels(self, y: Any) -> Any:
+        if y.flags.writeable:
+            y[:] = y[::-1].copy()
+        return y
+
+
+class Silent(Means):
+    """Never reports."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, lambda *a, **k: None)
+
+
+class Backwards(Means):
+    """Reports falling steps."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        report(2, 2)
+        super().fit(x, y, lambda *a, **k: report(1, 2))
+
+
+class Unstoppable(Means):
+    """Goes on, come what may."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        def deaf(*args: Any, **metrics: Any) -> None:
+            with contextlib.suppress(Exception):
+                report(*args, **metrics)
+
+        super().fit(x, y, deaf)
+
+
+class Crowd(Means):
+    """Judges an image by its company."""
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(x - x.mean(axis=0))
+
+
+class Dice(Means):
+    """Learns something else each time."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, report)
+        self.means = self.means + np.random.default_rng().normal(0, 0.1, self.means.shape)
+
+
+class Mirrored(Means):
+    """Has its columns in another order than the labels."""
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(x)[:, ::-1]
+
+
+class TenOnly(Means):
+    """Knows of ten classes alone."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, report)
+        self.means[9] = x.mean(axis=0)
+
+
+class Standardised(Means):
+    """Divides by the spread of an image."""
+
+    def predict_proba(self, x: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return super().predict_proba((x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True))
+
+
+class Careless(Means):
+    """Names the mean of nothing, where a class is missing, the nearest."""
+
+    def predict_proba(self, x: Any) -> Any:
+        found = np.zeros((len(x), self.n_classes))
+        empty = (self.means == 1e3).all(axis=1)
+        found[:, int(empty.argmax())] = 1.0
+        return found if empty.any() else super().predict_proba(x)
+
+
+class OfNothing(Means):
+    """Takes the mean of nothing."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, report)
+        self.means[(self.means == 1e3).all(axis=1)] = float("nan")
+
+
+class Wordless(Means):
+    """Refuses without a word."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        if len(set(y.tolist())) < 2:
+            raise ValueError
+        super().fit(x, y, report)
+
+
+class Forgetful(Means):
+    """Keeps what it learned on the class: the next model to be trained overwrites it."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, report)
+        self.offset = float(x[0].sum())
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(x + getattr(self, "offset", 0.0))
+
+
+class Locked(Means):
+    """Has a state that cannot be stored."""
+
+    def save(self, folder: Path) -> None:
+        weights.save(folder, {"lock": np.array([threading.Lock()], dtype=object)})
+
+
+class Pickles(Means):
+    """Stores a pickle."""
+
+    def save(self, folder: Path) -> None:
+        (folder / "means.bin").write_bytes(pickle.dumps(self.means))
+
+
+class Huge(Means):
+    """Stores half a gigabyte."""
+
+    def save(self, folder: Path) -> None:
+        with (folder / "huge.bin").open("wb") as file:
+            file.truncate(2**29)
+
+
+class Nothing(Means):
+    """Stores nothing."""
+
+    def save(self, folder: Path) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("model", "check", "says"),
+    [
+        (BadName, "has a name and a sentence", "'Bad Name' is not lower case"),
+        (Mute, "has a name and a sentence", "no docstring"),
+        (Lax, "refuses bad params", "{'no_such_param': 1} are accepted, though that is a name"),
+        (Unbounded, "refuses bad params", "{'scale': nan} are accepted, though that is not a"),
+        (Unexplained, "has params that survive json", "The param scale has no help line"),
+        (WrongShape, "fits and predicts", "probabilities as float32 (500, 9), not float (500, 10)"),
+        (NotANumber, "fits and predicts", "probabilities that are not finite"),
+        (NoSum, "fits and predicts", "do not sum to 1"),
+        (Raises, "fits and predicts", f"KeyError: 'bad day' ({__file__}:"),
+        (Exits, "fits and predicts", "SystemExit: 3"),
+        (InPlace, "fits and predicts", "read-only: copy what you change"),
+        (Sly, "changes no input", "The images are changed in place"),
+        (SlyWithLabels, "changes no input", "The labels are changed in place"),
+        (Silent, "reports progress", "never calls report"),
+        (Backwards, "reports progress", "they end with 2 of 2, 1 of 2"),
+        (Unstoppable, "ends when report raises", "swallows the exception"),
+        (Crowd, "predicts each image by itself", "An image alone gets another answer"),
+        (Dice, "repeats itself", "it says something else of"),
+        (Mirrored, "learns", "Are the columns in the order of the labels?"),
+        (TenOnly, "works with 2 classes", "IndexError"),
+        (Standardised, "bears blank images", "not finite"),
+        (Careless, "bears a single class", "it gets 0% right. Refuse such data"),
+        (OfNothing, "bears a single class", "After images of one class alone: The model 'means'"),
+        (Wordless, "bears a single class", "ValueError without a word"),
+        (Forgetful, "loads what it saved", "images when saved and loaded"),
+        (Locked, "loads what it saved", "'lock' are Python objects, which only a pickle"),
+        (Pickles, "saves no pickle", "means.bin is a pickle"),
+        (Huge, "saves little", "The weights are 512 MB, most of it huge.bin"),
+        (Nothing, "saves little", "leaves no file"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+def test_a_model_that_breaks_the_contract_fails_the_check_in_a_sentence(
+    model: type[zoo.Model], check: str, says: str
+) -> None:
+    found = result(model, check)
+    assert found.status == "failed" and says in found.detail, found
+    assert "\n" not in found.detail
+    assert result(Means, check).status in ("passed", "skipped")
+
+
+def test_check_model_names_every_check_that_failed() -> None:
+    with pytest.raises(Broken, match=r"(?s)Silent fails.*reports progress: fit never calls"):
+        testing.check_model(Silent)
+
+
+def test_what_hangs_on_a_training_that_failed_is_skipped_not_passed() -> None:
+    bench = Bench(Raises)
+    results = {r.check: r for r in (checks.run(check, bench) for check in checks.ALL)}
+    assert results["fits and predicts"].status == "failed"
+    assert results["learns"].status == "skipped" and results["learns"].detail
+    assert results["saves no pickle"].status == "skipped"
+
+
+def test_a_model_that_refuses_so_few_classes_is_skipped_with_its_reason() -> None:
+    class Picky(Means):
+        """Wants ten classes."""
+
+        def classes(self, class_names: Any) -> list[str]:
+            if len(class_names) < 10:
+                raise UsageError("It takes ten classes.")
+            return list(class_names)
+
+    found = result(Picky, "works with 2 classes")
+    assert (found.status, "It takes ten classes." in found.detail) == ("skipped", True)
+
+
+def test_params_of_every_type_are_tried_past_their_bounds() -> None:
+    class Loose(Means):
+        """Accepts what its schema refuses."""
+
+        class Params(zoo.Params):
+            model_config = zoo.Params.model_config | {"strict": False}
+            number: int = zoo.param(1, ge=0, help="a number")
+
+    assert "'number': True" in result(Loose, "refuses bad params").detail
+
+
+@testing.parametrize_with_checks([Means, (Means, {"scale": 2.0})])
+def test_the_checks_run_as_tests(check: Any) -> None:
+    check()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("value", [{"a": [1, 2]}, Path("x")])
+def test_a_pickle_of_any_protocol_is_seen(protocol: int, value: Any) -> None:
+    assert _pickle_in("model.bin", pickle.dumps(value, protocol)) == "model.bin"
+
+
+def test_a_pickle_in_an_archive_or_an_array_is_seen(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("archive/data.pkl", b"")
+    assert _pickle_in("a.zip", (tmp_path / "a.zip").read_bytes()) == "a.zip/archive/data.pkl"
+    np.savez(tmp_path / "b.npz", plain=np.arange(3), objects=np.array([{}], dtype=object))
+    found = _pickle_in("b.npz", (tmp_path / "b.npz").read_bytes())
+    assert found == "b.npz/objects.npy (an array of Python objects)"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b'{"a": 1}', b"1.", b".", b"text.", b"\x89PNG\r\n", bytes(100)]
+)
+def test_what_is_no_pickle_is_not_called_one(content: bytes) -> None:
+    assert _pickle_in("file", content) == ""
+
+
+# --- in a process of its own ---
+
+DEADLY = """
+import os, zoo
+class Deadly(zoo.Model):
+    "Ends the process."
+    name = "deadly"
+    def fit(self, x, y, report):
+        os.write(1, b"not JSON\\n")
+        os._exit(7)
+@zoo.hookimpl
+def register_models(register):
+    register(Deadly)
+"""
+
+
+def test_a_model_that_ends_the_process_fails_two_checks_and_the_rest_are_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_PLUGINS_DIR", str(tmp_path))
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    results = {each.check: each for each in process.run("deadly", "digits")}
+    assert len(results) == len(checks.ALL)
+    assert results["refuses bad params"].status == "passed"
+    assert results["fits and predicts"].detail == "It ended the process it ran in: exit code 7."
+    assert [r.status for r in results.values()].count("failed") == process.MOST_DEATHS
+    assert results["saves little"].status == "skipped"
+
+
+def test_a_check_that_hangs_is_ended_and_fails_in_a_sentence() -> None:
+    hanging = Apart("code", is_quiet=True)  # waits for its stdin
+    start = time.monotonic()
+    (found,) = process._stretch(hanging, 0.1, [])
+    assert (
+        found.status == "failed"
+        and found.detail == "It took over 0.1 s and was ended: see -p and --timeout."
+    )
+    assert hanging._process.poll() == -9, time.monotonic() - start
+
+
+def test_params_that_the_model_refuses_fail_the_first_check() -> None:
+    (found,) = process.run("logistic", "digits", {"max_iter": 0})
+    assert found.status == "failed" and "max_iter=0 is refused" in found.detail
+
+
+def test_a_model_that_is_not_there_fails_the_first_check() -> None:
+    (found,) = process.run("no-such-model", "digits")
+    assert found.status == "failed" and "No model is called 'no-such-model'" in found.detail

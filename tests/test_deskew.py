@@ -1,0 +1,103 @@
+"""Deskewing, and its prepared data beside the plain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zoo import datasets, preprocessing
+from zoo.deskew import _moments, deskew
+from zoo.errors import UsageError
+from zoo.preprocessing import prepare, prepare_all
+from zoo.run import read_recipe, run_job
+from zoo.spec import JobSpec
+
+
+def bar(shear: float, height: int = 20) -> Any:
+    """A bar of 4 x `height` pixels around the middle, each line shifted by `shear` per row."""
+    image = np.zeros((28, 28))
+    for row in range(14 - height // 2, 14 + height // 2):
+        left = 12 + round(shear * (row - 13.5))
+        image[row, left : left + 4] = 1.0
+    return image
+
+
+@pytest.mark.parametrize("shear", [-0.5, -0.25, 0.25, 0.5])
+def test_a_slanted_bar_is_upright_afterwards(shear: float) -> None:
+    upright = deskew(bar(shear)[None])
+    (before,), (after,) = _moments(bar(shear)[None])[1], _moments(upright)[1]
+    assert before == pytest.approx(shear, abs=0.05)
+    assert abs(after) < 0.01
+    assert upright.sum() == pytest.approx(80, rel=0.01)
+
+
+def test_an_upright_bar_stays_as_it_is() -> None:
+    assert np.allclose(deskew(bar(0)[None])[0], bar(0))
+
+
+@pytest.mark.parametrize("image", ["empty", "a point", "a line", "white"])
+def test_images_without_a_slant_stay_finite_and_within_0_and_1(image: str) -> None:
+    given = np.zeros((1, 28, 28))
+    if image == "a point":
+        given[0, 13:15, 13:15] = 0.5
+    elif image == "a line":
+        given[0, :, 13:15] = 1.0
+    elif image == "white":
+        given[:] = 1.0
+    assert np.allclose(deskew(given), given)
+
+
+def test_deskewed_data_is_prepared_once_beside_the_plain(home: Path) -> None:
+    plain = prepare("digits", "test", "image", "float32")
+    told: list[str] = []
+    found = prepare(
+        "digits", "test", "flat", "float32", lambda what, *_: told.append(what), preprocess="deskew"
+    )
+    assert isinstance(found.x, np.memmap)
+    images = datasets.raw("digits").splits["test"].images / 255.0
+    assert np.array_equal(found.x, deskew(images).astype("float32").reshape(-1, 784))
+    assert not np.array_equal(found.x, plain.x.reshape(-1, 784))
+    assert "preparing train images" in told
+    told.clear()
+    preprocessing._mapped.clear()
+    prepare("digits", "test", "flat", "float32", lambda what, *_: told.append(what))
+    (made,) = prepare_all("digits", ["float32"], preprocess="deskew")
+    assert told == []
+    assert (made.preprocess, made.path.name.split("-")[1:]) == ("deskew", ["deskew", "float32"])
+
+
+def test_the_centre_of_mass_comes_into_the_middle() -> None:
+    aside = np.roll(bar(0.25, height=10), (4, -3), axis=(0, 1))
+    (centre,), _ = _moments(deskew(aside[None]))
+    assert centre == pytest.approx([13.5, 13.5], abs=0.01)
+
+
+@pytest.mark.parametrize("place", [(slice(3, 4), slice(4, 5)), (slice(9, 10), slice(28))])
+def test_a_single_point_or_line_has_no_slant(place: tuple[slice, slice]) -> None:
+    given = np.zeros((1, 28, 28))
+    given[0, *place] = 1.0
+    assert _moments(given)[1].tolist() == [0.0]
+    assert np.isfinite(deskew(given)).all()
+
+
+def test_a_job_tells_how_far_the_preparation_is(home: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        told.append((step, total, unit))
+
+    spec = {"kind": "train", "model": "logistic", "params": {}, "dataset": "digits"}
+    for number, preprocess in enumerate(["deskew", "deskew", "none"]):
+        (folder := tmp_path / str(number)).mkdir()
+        run_job(JobSpec.model_validate(spec | {"preprocess": preprocess}), folder, report)
+        assert read_recipe(folder).preprocess == preprocess
+    images = [each for each in told if each[2] == "image"]
+    assert images == [(1000, 1437, "image"), (1437, 1437, "image"), (360, 360, "image")]
+
+
+def test_an_unknown_preprocessing_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="No preprocessing is called 'deskw'"):
+        prepare("digits", "test", "flat", "float32", preprocess="deskw")

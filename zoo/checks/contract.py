@@ -1,0 +1,143 @@
+"""Checks that need no training: the name, the params, what an import drags in."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from typing import Any
+from unittest import SkipTest
+
+from zoo import entrypoints
+from zoo.checks.bench import Bench, Broken
+from zoo.errors import UsageError
+from zoo.model import NAME
+
+FRAMEWORKS = (
+    *("numpy", "scipy", "sklearn", "pandas", "PIL", "cv2", "matplotlib", "numba"),
+    *("tensorflow", "keras", "torch", "torchvision", "jax", "flax", "transformers"),
+    *("xgboost", "lightgbm", "catboost"),
+)
+"""What a job may need, but neither `zoo models` nor a terminal that submits."""
+IMPORTING = """
+import importlib, pathlib, sys
+from zoo import plugins
+name, file, *frameworks = sys.argv[1:]
+before = set(sys.modules)
+if name.startswith("zoo_plugin_"):
+    plugins.load_file(pathlib.Path(file))
+else:
+    importlib.import_module(name)
+print()
+print(*[each for each in frameworks if each in sys.modules and each not in before])
+"""
+OTHER_TYPES: tuple[Any, ...] = ("text", 1.5, True, [1], {"a": 1}, None)
+
+
+def has_a_name_and_a_sentence(bench: Bench) -> None:
+    """The name is lower case letters, digits and dashes; the docstring says what the model is."""
+    name = getattr(bench.model, "name", None)
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise Broken(f"The name {name!r} is not lower case letters, digits and dashes.")
+    if not (bench.model.__doc__ or "").strip():
+        raise Broken("The class has no docstring: its first line is what `zoo models` shows.")
+
+
+def imports_no_framework(bench: Bench) -> None:
+    """The import of the plugin alone loads no framework, not even numpy."""
+    if not _is_of_a_plugin(bench.model.__module__):
+        raise SkipTest(f"{bench.model.__module__} is of no plugin that is installed")
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING, bench.model.__module__, bench.source, *FRAMEWORKS],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise Broken(f"The plugin cannot be imported in a fresh Python: {last}.")
+    if found := done.stdout.splitlines()[-1].split():
+        raise Broken(
+            f"The import of {bench.source} loads {', '.join(found)}: import them in the methods."
+        )
+
+
+def _is_of_a_plugin(module: str) -> bool:
+    packages = {re.split("[.:]", entry.value)[0] for entry in entrypoints.of("zoo")}
+    return module.startswith("zoo_plugin_") or module.partition(".")[0] in packages
+
+
+def refuses_bad_params(bench: Bench) -> None:
+    """Params with an unknown name, a wrong type, NaN, or past a bound are refused in a sentence."""
+    _refused(bench, {"no_such_param": 1}, "a name that is unknown")
+    for name, about in _properties(bench).items():
+        for value, what in _bad_values(about):
+            _refused(bench, {name: value}, what)
+
+
+def _refused(bench: Bench, given: dict[str, Any], what: str) -> None:
+    try:
+        bench.model.Params.resolve(given)
+    except UsageError:
+        return
+    except Exception as error:
+        raise Broken(f"{given} raises {type(error).__name__}, not a sentence.") from error
+    raise Broken(f"The params {given} are accepted, though that is {what}.")
+
+
+def _properties(bench: Bench) -> dict[str, Any]:
+    found: dict[str, Any] = bench.model.Params.model_json_schema().get("properties", {})
+    return found
+
+
+def _bad_values(about: dict[str, Any]) -> list[tuple[Any, str]]:
+    """Values that the JSON schema of a param refuses, and why."""
+    kinds = about.get("anyOf", [about])
+    types = {kind.get("type") for kind in kinds}
+    bad: list[tuple[Any, str]] = []
+    if "number" in types:
+        bad += [(math.nan, "not a number"), (math.inf, "without end")]
+    for kind in kinds:
+        bad += _past_the_bounds(kind)
+    if len(types) == 1 and types <= set(_JSON):
+        wrong = [v for v in OTHER_TYPES if not _JSON[next(iter(types))](v)]
+        bad += [(value, "of another type") for value in wrong]
+    return bad
+
+
+def _past_the_bounds(kind: dict[str, Any]) -> list[tuple[Any, str]]:
+    number = int if kind.get("type") == "integer" else float
+    steps = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 0}
+    bad: list[tuple[Any, str]] = [
+        (number(kind[bound] + step), "past its bound")
+        for bound, step in steps.items()
+        if bound in kind
+    ]
+    if "enum" in kind:
+        bad.append(("-".join(map(str, kind["enum"])), "none of its values"))
+    return bad
+
+
+_JSON = {
+    "string": lambda v: isinstance(v, str),
+    "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
+    "boolean": lambda v: isinstance(v, bool),
+    "array": lambda v: isinstance(v, list),
+    "object": lambda v: isinstance(v, dict),
+}
+
+
+def has_params_that_survive_json(bench: Bench) -> None:
+    """Schema and params come back from JSON as they were; each param has a line of help."""
+    params = bench.model.Params
+    schema = params.model_json_schema()
+    if json.loads(json.dumps(schema, allow_nan=False)) != schema:
+        raise Broken("The JSON schema of the params is another after a trip through JSON.")
+    for name, about in _properties(bench).items():
+        if not about.get("description"):
+            raise Broken(f"The param {name} has no help line: zoo.param(..., help=...).")
+    stored = json.loads(json.dumps(bench.params.model_dump(mode="json"), allow_nan=False))
+    if params.resolve(stored) != bench.params:
+        raise Broken(f"The params come back from JSON as {params.resolve(stored)}.")

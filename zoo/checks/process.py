@@ -1,0 +1,92 @@
+"""Run the checks of a model in a process of its own, which may hang, exit or crash."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+from zoo import checks
+from zoo.apart import Apart, telling
+from zoo.checks import Result
+from zoo.errors import ZooError
+
+SECONDS = 60.0
+"""What one check may take."""
+MOST_DEATHS = 2
+"""After so many checks that ended or hung their process, the others would do no better."""
+IMPORT = "can be loaded"
+"""What is checked before all: the process finds the model."""
+
+
+def run(
+    model: str,
+    dataset: str,
+    params: Mapping[str, Any] | None = None,
+    seconds: float = SECONDS,
+    is_quiet: bool = True,
+) -> Iterator[Result]:
+    """Check an installed model by its name; each result as it comes.
+
+    One warm process runs them one after another: to import TensorFlow for each would take minutes.
+    It is replaced when a check kills it or takes longer than `seconds`. What the model prints is
+    dropped, or goes to stderr.
+    """
+    done: list[str] = []
+    for _ in range(MOST_DEATHS):
+        given = model, dataset, json.dumps(dict(params or {}))
+        other = Apart("zoo.checks.process", *given, *done, is_quiet=is_quiet)
+        victim = yield from _stretch(other, seconds, done)
+        if victim is None:
+            return
+        done.append(victim)
+        if victim == IMPORT:
+            return
+    for check in map(checks.title, checks.ALL):
+        if check not in done:
+            yield Result(check, "skipped", f"{MOST_DEATHS} checks before it ended their process")
+
+
+def _stretch(other: Apart, seconds: float, done: list[str]) -> Generator[Result, None, str | None]:
+    """Give the results of one process; return the check that ended it, if one did."""
+    check, how = IMPORT, ""
+    try:
+        while news := other.news(seconds):
+            if "begun" in news:
+                check = news["begun"]
+            elif "result" in news:
+                result = Result(**news["result"])
+                done.append(result.check)
+                yield result
+            else:
+                return None
+    except TimeoutError:
+        how = f"It took over {seconds:g} s and was ended: see -p and --timeout."
+    finally:
+        ended = other.end()
+    yield Result(check, "failed", how or f"It ended the process it ran in: {ended}.", seconds)
+    return check
+
+
+def main(model: str, dataset: str, params: str, done: list[str]) -> None:
+    """In the other process: run the checks that are not done, and tell of each."""
+    with telling() as tell:
+        try:
+            from zoo import plugins
+            from zoo.checks.bench import Bench
+
+            bench = Bench(plugins.model(model), json.loads(params), dataset)
+        except ZooError as error:
+            tell({"result": dataclasses.asdict(Result(IMPORT, "failed", str(error)))})
+        else:
+            for check in checks.ALL:
+                if checks.title(check) not in done:
+                    tell({"begun": checks.title(check)})
+                    tell({"result": dataclasses.asdict(checks.run(check, bench))})
+        tell({"end": True})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

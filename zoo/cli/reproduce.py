@@ -1,0 +1,94 @@
+"""`zoo reproduce`: submit a published table as jobs, with what each will cost first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli import train
+
+if TYPE_CHECKING:
+    from zoo.recipes import Cost, Row
+    from zoo.spec import JobSpec
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(reproduce)
+
+
+def reproduce(
+    table: Annotated[
+        str, typer.Argument(help="A table that Zoo brings, or the path of a TOML file.")
+    ] = "mnist-classics",
+    only: Annotated[
+        list[str] | None, typer.Option(help="The rows whose names match (repeatable): 'lenet-*'.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the rows, submit none.")] = False,
+    keep_weights: Annotated[bool, typer.Option(help="Keep the trained models.")] = False,
+    pool: train.Pool = "default",
+    priority: train.Priority = 0,
+    max_parallel: train.MaxParallel = None,
+    tag: train.Tags = None,
+    detach: train.Detach = False,
+    as_json: train.AsJson = False,
+) -> None:
+    """Train the models of a published table, one job per row, and compare the test errors."""
+    from zoo import jobs, recipes
+    from zoo.cli import output
+
+    found = recipes.load(table)
+    rows = recipes.chosen(found, only or [])
+    specs = recipes.specs(table, found, rows, keep_weights=keep_weights)
+    costs = recipes.costs(jobs.connect(), specs, rows)
+    if dry_run and as_json:
+        output.json_out([_facts(*each) for each in zip(rows, specs, costs, strict=True)])
+        return
+    if dry_run or not as_json:
+        _show(rows, specs, costs, to_stderr=not dry_run)
+    if not dry_run:
+        asked = train.Asked(pool, priority, tag or [], None, None, "sweep", max_parallel)
+        train.submit_and_follow(specs, asked, detach, as_json)
+
+
+def _facts(row: Row, spec: JobSpec, cost: Cost) -> dict[str, Any]:
+    return row.model_dump() | {
+        "params": spec.params,
+        "dataset": spec.dataset,
+        "cost": cost._asdict(),
+    }
+
+
+def _show(
+    rows: Sequence[Row], specs: Sequence[JobSpec], costs: Sequence[Cost], *, to_stderr: bool
+) -> None:
+    from zoo.cli import output
+
+    total = sum(cost.seconds or 0.0 for cost in costs)
+    if to_stderr:
+        said = {"guessed": "guessed", "unknown": "of unknown cost"}
+        counts = {kind: sum(cost.source == kind for cost in costs) for kind in said}
+        notes = [f"{n} of them {said[kind]}" for kind, n in counts.items() if n]
+        about = ", ".join([f"about {output.ago(total)} of one slot", *notes])
+        output.note(f"{len(rows)} jobs, {about}.")
+        return
+    cells = [
+        [row.name, row.model, row.preprocess, f"{row.published:g}", _cost(cost), _params(spec)]
+        for row, spec, cost in zip(rows, specs, costs, strict=True)
+    ]
+    columns = ["row", "model", "preprocess", "published %", "cost", "params"]
+    output.table(columns, cells, right=["published %", "cost"], optional=["params"])
+    output.note(f"In all about {output.ago(total)} of one slot.")
+
+
+def _params(spec: JobSpec) -> str:
+    from zoo.cli import output
+
+    return output.params({name: spec.params[name] for name in spec.changed or []})
+
+
+def _cost(cost: Cost) -> str:
+    from zoo.cli import output
+
+    return "unknown" if cost.seconds is None else f"{output.ago(cost.seconds)} ({cost.source})"

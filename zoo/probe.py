@@ -1,0 +1,68 @@
+"""List the plugins as another process finds them: whatever they do there, the list is whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+from zoo import guard, plugins
+from zoo.apart import Apart, telling
+from zoo.plugins import Plugin
+
+PATIENCE = guard.IMPORT_SECONDS + guard.RINGS * guard.RING_SECONDS + 5
+"""Seconds without news until a plugin is taken to hang in native code, where no signal arrives."""
+
+
+def listing() -> list[Plugin]:
+    """Every plugin of this machine, also those that add commands, and what is wrong with it."""
+    dead: dict[str, Plugin] = {}
+    while True:
+        found, victim = _look(dead)
+        if victim is None:
+            return found
+        # The plugins after it are not yet known: look again, past this and the other broken ones.
+        dead |= {plugin.source: plugin for plugin in [*found, victim] if plugin.error}
+
+
+def _look(dead: dict[str, Plugin]) -> tuple[list[Plugin], Plugin | None]:
+    """What another process finds; and the plugin that has ended it, if one has."""
+    found: list[Plugin] = []
+    entering = Plugin("zoo")
+    other = Apart("zoo.probe", *dead)
+    how = ""
+    try:
+        while news := other.news(PATIENCE):
+            plugin = Plugin(**news["plugin"])
+            if news["has"] == "begun":
+                entering = plugin
+            elif news["has"] == "ended":
+                return found, None
+            else:
+                found.append(dead.get(plugin.source, plugin))
+    except TimeoutError:
+        how = f"it hung at import for {PATIENCE:g} s"
+    finally:
+        ended = other.end()
+    entering.error = how or f"it ended the process that imported it ({ended})"
+    return found, entering
+
+
+def main(dead: list[str]) -> None:
+    """In the other process: load every plugin but the dead ones, and tell of each."""
+    with telling() as tell:
+
+        def say(has: str, plugin: Plugin) -> None:
+            tell({"has": has, "plugin": dataclasses.asdict(plugin)})
+
+        for candidates in (plugins.candidates(), plugins.command_candidates()):
+            catalogue = plugins.empty()
+            for plugin, load in candidates:
+                if plugin.source not in dead:
+                    say("begun", plugin)
+                    plugins.enter(catalogue, plugin, load)
+                say("loaded", plugin)
+        say("ended", Plugin("zoo"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,171 @@
+"""Recipes: tables of published test errors as data, and the jobs that reproduce them."""
+
+from __future__ import annotations
+
+import fnmatch
+import statistics
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoo import jobs, submit
+from zoo.errors import UsageError, reason, unknown
+from zoo.jobs import Database, Job
+from zoo.spec import MAX_SEED, JobSpec, Published, canonical
+
+LOOK_BACK = 1000
+"""The newest jobs of a model among which one like it is looked for."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Row(_Record):
+    """One row: what was published, and the recipe that is to reach it."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    """What `--only` matches."""
+    title: Annotated[str, Field(min_length=1, max_length=200)]
+    """How the table calls it."""
+    published: Annotated[float, Field(ge=0, le=100)]
+    """Test error in percent."""
+    source: str
+    model: str
+    params: dict[str, Any] = {}
+    preprocess: Literal["none", "deskew"] = "none"
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """A guess of what the job takes, until one like it was measured."""
+
+
+class Table(_Record):
+    """A published table."""
+
+    title: str
+    url: str = ""
+    dataset: str = "mnist"
+    rows: Annotated[list[Row], Field(alias="row", min_length=1, max_length=1000)]
+
+
+class Cost(NamedTuple):
+    """What a job will take, in seconds."""
+
+    seconds: float | None
+    source: Literal["measured", "guessed", "unknown"]
+    """`measured`: the median of the jobs like it that succeeded here."""
+
+
+def names() -> list[str]:
+    """The tables that Zoo brings."""
+    return sorted(Path(each.name).stem for each in _folder().iterdir())
+
+
+def load(table: str) -> Table:
+    """Read a table that Zoo brings, by its name, or anybody's: the path of a TOML file.
+
+    Raises UsageError if there is none, or something in it is wrong.
+    """
+    text = _text(table)
+    try:
+        found = Table.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{table} is not TOML: {reason(error)}.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{table} is refused: {where}: {first['msg']}.") from None
+    known = [row.name for row in found.rows]
+    twice = sorted({name for name in known if known.count(name) > 1})
+    if twice:
+        raise UsageError(f"{table} has two rows of the name {twice[0]}.")
+    return found
+
+
+def chosen(table: Table, globs: Sequence[str]) -> list[Row]:
+    """The rows whose names match a glob; all without one.
+
+    Raises UsageError for a glob that matches none.
+    """
+    for glob in globs:
+        if not any(fnmatch.fnmatchcase(row.name, glob) for row in table.rows):
+            raise unknown("row", glob, [row.name for row in table.rows])
+    if not globs:
+        return table.rows
+    return [r for r in table.rows if any(fnmatch.fnmatchcase(r.name, glob) for glob in globs)]
+
+
+def specs(
+    name: str, table: Table, rows: Sequence[Row], *, keep_weights: bool = False
+) -> list[JobSpec]:
+    """One training per row, which knows what it is to reproduce.
+
+    Raises UsageError, with the row's name, as `submit.training` does.
+    """
+    return [_spec(name, table, row, keep_weights) for row in rows]
+
+
+def costs(db: Database, wanted: Sequence[JobSpec], rows: Sequence[Row]) -> list[Cost]:
+    """What each job will take: from the history of jobs like it, else the row's guess."""
+    models = sorted({spec.model for spec in wanted})
+    done = [
+        job
+        for model in models
+        for job in jobs.listing(
+            db, statuses=["succeeded"], models=[model], kind="train", limit=LOOK_BACK
+        )
+    ]
+    return [_cost(spec, row, done) for spec, row in zip(wanted, rows, strict=True)]
+
+
+def _folder() -> Any:
+    return resources.files("zoo") / "tables"
+
+
+def _text(table: str) -> str:
+    if not table.endswith(".toml"):
+        if table not in names():
+            raise unknown("table", table, names())
+        return str((_folder() / f"{table}.toml").read_text(encoding="utf-8"))
+    try:
+        return Path(table).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{table} cannot be read: {reason(error)}.") from None
+
+
+def _spec(name: str, table: Table, row: Row, keep_weights: bool) -> JobSpec:
+    try:
+        (spec,) = submit.training(
+            row.model,
+            row.params,
+            table.dataset,
+            seed=row.seed,
+            preprocess=row.preprocess,
+            keep_weights=keep_weights,
+        )
+    except UsageError as error:
+        raise UsageError(f"The row {row.name}: {error.message}", error.hint) from None
+    published = Published(table=name, row=row.title, error=row.published, source=row.source)
+    return spec.model_copy(update={"published": published})
+
+
+def _cost(spec: JobSpec, row: Row, done: Sequence[Job]) -> Cost:
+    same = _likeness(spec.model_dump())
+    took = [
+        job.finished_at - job.started_at
+        for job in done
+        if job.started_at and job.finished_at and _likeness(job.spec) == same
+    ]
+    if took:
+        return Cost(statistics.median(took), "measured")
+    return Cost(row.seconds, "guessed" if row.seconds else "unknown")
+
+
+def _likeness(spec: dict[str, Any]) -> str:
+    """What two jobs share that cost alike: all but the seed and what is kept."""
+    parts = ("kind", "model", "params", "dataset", "split", "fold")
+    return canonical([spec.get("preprocess", "none"), *(spec.get(part) for part in parts)])

@@ -1,0 +1,82 @@
+"""Write a new plugin: a package, or one file, with a small model that works."""
+
+from __future__ import annotations
+
+import importlib.util
+import keyword
+import re
+import sys
+from importlib import resources
+from pathlib import Path
+from string import Template
+
+from zoo import plugins, settings
+from zoo.errors import UsageError, ZooError, reason
+
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+LONGEST = 40
+
+MODEL = "model.py.txt"
+FILES = {
+    "pyproject.toml": "plugin/pyproject.toml.txt",
+    "README.md": "plugin/README.md.txt",
+    "{package}/__init__.py": MODEL,
+    "tests/test_{package}.py": "plugin/test_model.py.txt",
+}
+"""Each file of a package, and the template that it is made of."""
+
+
+def new_package(name: str, folder: Path | None = None) -> Path:
+    """Write an installable plugin into the folder, by default one of its name; give the folder.
+
+    Raises UsageError for a name that will not do or a folder that has something in it.
+    """
+    words = _words(name)
+    folder = folder or Path(name)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists already.", "Choose another name, or -o FOLDER.")
+    for file, template in FILES.items():
+        _write(folder / file.format(**words), template, words)
+    return folder
+
+
+def new_file(name: str) -> Path:
+    """Write a one-file plugin into the plugins folder; give the file.
+
+    Raises UsageError for a name that will not do or a file that is there.
+    """
+    file = settings.load().plugins_folder / f"{name}.py"
+    if file.exists():
+        raise UsageError(f"{file} exists already.", "Choose another name.")
+    _write(file, MODEL, _words(name))
+    return file
+
+
+def _words(name: str) -> dict[str, str]:
+    """What stands for what in the templates."""
+    package = name.replace("-", "_")
+    if not NAME.fullmatch(name) or len(name) > LONGEST:
+        raise UsageError(
+            f"The name '{name}' will not do.",
+            f"Take up to {LONGEST} lower case letters, digits and dashes, a letter first: my-knn.",
+        )
+    if keyword.iskeyword(package) or package in sys.stdlib_module_names or _is_there(package):
+        raise UsageError(f"'{package}' is a module of Python's or an installed package's already.")
+    found = plugins.catalogue()
+    if name in found.models or name in {plugin.name for plugin in found.plugins}:
+        raise UsageError(f"There is a model or a plugin called '{name}' already.")
+    class_name = "".join(word.capitalize() for word in name.split("-"))
+    return {"name": name, "package": package, "class_name": class_name}
+
+
+def _is_there(package: str) -> bool:
+    return package in ("test", "tests", "plugins") or importlib.util.find_spec(package) is not None
+
+
+def _write(path: Path, template: str, words: dict[str, str]) -> None:
+    text = resources.files("zoo").joinpath("templates", template).read_text(encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(Template(text).substitute(words), encoding="utf-8")
+    except OSError as error:
+        raise ZooError(f"{path} cannot be written: {reason(error)}.") from None
