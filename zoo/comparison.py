@@ -78,6 +78,7 @@ def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
         "kind": job.kind if kind == "job" else f"{kind} of {len(jobs)}",
         "model": job.model,
         "dataset": job.dataset,
+        "preprocess": spec.get("preprocess", "none"),
         "judged on": _judged(job, kind),
         "seed": ", ".join(str(each) for each in sorted({j.spec["seed"] for j in jobs})),
     }
