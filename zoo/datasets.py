@@ -80,10 +80,14 @@ def resolve(name: str) -> str:
     form, colon, path = name.partition(":")
     if colon and form in FILES:
         return f"{form}:{_existing(form, path)}"
-    if name != MNIST.name and name not in plugins.catalogue().datasets:
-        known = [MNIST.name, *plugins.catalogue().datasets]
-        raise unknown("dataset", name, known, "zoo data")
+    if name not in names():
+        raise unknown("dataset", name, names(), "zoo data")
     return name
+
+
+def names() -> list[str]:
+    """The registered datasets of this machine: MNIST, and those of plugins."""
+    return [MNIST.name, *sorted(plugins.catalogue().datasets)]
 
 
 def raw(name: str, progress: Progress | None = None) -> Raw:
@@ -108,8 +112,7 @@ def listing() -> list[Listed]:
 
     Never downloads or reads a dataset.
     """
-    names = [MNIST.name, *sorted(plugins.catalogue().datasets)]
-    return [_listed(name) for name in names + sorted(set(_files_in_cache()))]
+    return [_listed(name) for name in names() + sorted(set(_files_in_cache()))]
 
 
 def is_cached(name: str) -> bool:
@@ -173,6 +176,9 @@ def _read(
     name: str, progress: Progress | None
 ) -> tuple[Mapping[str, Images], tuple[str, ...] | None]:
     """Read a dataset from its source; class names are None where labels are all there is."""
+    # Before a download, and before a reader takes what is missing for a damaged file.
+    import numpy  # noqa: F401
+
     form, colon, path = name.partition(":")
     if colon:
         return (idx.load if form == "idx" else npz.load)(Path(path)), None

@@ -8,7 +8,9 @@ from typing import Any
 from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
 
-KEPT = ("accuracy", "loss", "n_images", "fit_seconds", "parameters")
+SAME = ("n_images", "parameters", "weights_bytes")
+"""Numbers that are the same in each job of a group."""
+KEPT = ("accuracy", "loss", "fit_seconds", "predict_us_per_image", *SAME)
 
 
 def rows(
@@ -77,7 +79,7 @@ def _validated(group: Group) -> dict[str, Any]:
 def _means(group: Group) -> dict[str, Any]:
     found = group.metrics()
     means = {name: found[name]["mean"] if name in found else None for name in KEPT}
-    return means | {name: group.jobs[0].metrics.get(name) for name in ("n_images", "parameters")}
+    return means | {name: group.jobs[0].metrics.get(name) for name in SAME}
 
 
 def _order(row: dict[str, Any]) -> tuple[str, int, float]:

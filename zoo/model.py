@@ -87,14 +87,14 @@ class Model:
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
     """The type of the pixels, which are scaled to [0, 1]."""
 
-    Params = Params
-    """The params of this model; replace it by a subclass of `zoo.Params`."""
-
     family: ClassVar[str] = ""
-    """What kind of model it is, in a word or two, for listings."""
+    """What kind of model it is, in a word or two: `linear`, `neural network`."""
 
     paper: ClassVar[str] = ""
-    """Where it comes from."""
+    """Where the model is described: authors, year, title, and a DOI or URL if it has one."""
+
+    Params = Params
+    """The params of this model; replace it by a subclass of `zoo.Params`."""
 
     def __init__(self, params: BaseModel, class_names: Sequence[str], seed: int) -> None:
         """`class_names` are the dataset's, in the order of its labels 0, 1, ..."""

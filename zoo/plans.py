@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo import plugins, samplers, submit, trials
+from zoo import catalogue, samplers, submit, trials
 from zoo.errors import UsageError, unknown
 from zoo.model import Params
 from zoo.space import Space
@@ -37,7 +37,7 @@ class Recipe:
     """Turns the params of a trial into the specs of its jobs."""
 
     def __init__(self, wanted: Wanted) -> None:
-        self.params: type[Params] = plugins.model(wanted.model).Params
+        self.params: type[Params] = catalogue.model(wanted.model).params
         self.defaults = self.params.resolve({}).model_dump()
         self.base = submit.training(wanted.model, {}, wanted.dataset, **wanted.training)
 

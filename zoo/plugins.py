@@ -17,6 +17,7 @@ from typing import Any
 import pluggy
 
 from zoo import entrypoints, faults, guard, hookspecs, settings, trace
+from zoo.cards import Card, of
 from zoo.errors import PluginError, unknown
 from zoo.model import NAME, Dataset, Model, Params
 
@@ -98,20 +99,14 @@ def broken() -> list[Plugin]:
     return [plugin for plugin in catalogue().plugins if plugin.error]
 
 
-def cards() -> list[dict[str, Any]]:
+def cards() -> list[Card]:
     """What a worker publishes of each model it can load, as JSON."""
-    found = catalogue()
-    return [
-        {
-            "name": name,
-            "plugin": found.owners[name].label,
-            "summary": (model.__doc__ or "").strip().split("\n")[0],
-            "layout": model.layout,
-            "dtype": model.dtype,
-            "schema": model.Params.model_json_schema(),
-        }
-        for name, model in sorted(found.models.items())
-    ]
+    return [card(name) for name in sorted(catalogue().models)]
+
+
+def card(name: str) -> Card:
+    """The card of one model of this machine; raises UsageError like `model`."""
+    return of(model(name), catalogue().owners[name].label)
 
 
 def candidates() -> list[Candidate]:

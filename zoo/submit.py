@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import datasets, jobs, plugins, preprocessing
+from zoo import catalogue, jobs, plugins, preprocessing, waits
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.settings import Settings
@@ -84,21 +84,21 @@ def training(
     if seed + (seeds or 1) > MAX_SEED + 1:
         raise UsageError(f"The seeds would go past {MAX_SEED}.", "Begin with a smaller --seed.")
     preprocessing.check(preprocess)
-    recipe = plugins.model(model)
-    resolved = recipe.Params.resolve(params).model_dump()
-    defaults = recipe.Params.resolve({}).model_dump()
+    offer = catalogue.model(model)
+    resolved = offer.params.resolve(params).model_dump()
+    defaults = offer.params.resolve({}).model_dump()
     asked = {
         "kind": "train",
         "model": model,
         "params": resolved,
         "changed": [name for name, value in resolved.items() if value != defaults[name]],
-        "dataset": datasets.resolve(dataset),
+        "dataset": catalogue.dataset(dataset),
         "preprocess": preprocess,
         "seed": seed,
         "timeout": timeout,
         "memory_mb": memory_mb,
         "keep_weights": keep_weights,
-        "plugin": plugins.catalogue().owners[model].label,
+        "plugin": offer.plugin,
     }
     spec = JobSpec.parse_object(asked)
     if cv:
@@ -128,7 +128,7 @@ def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec
     source = Source(job=trained.id, artifact=trained.artifact, sha256=str(trained.artifact_sha256))
     changed = {
         "kind": "evaluate",
-        "dataset": datasets.resolve(dataset) if dataset else spec.dataset,
+        "dataset": catalogue.dataset(dataset) if dataset else spec.dataset,
         "split": split,
         "fold": None,
         "published": None,
@@ -211,7 +211,7 @@ def _wake(
             done.worker = embedded.ensure(settings) or done.worker
         reap_and_resend(db, app, settings)
         if not settings.is_embedded and hints:
-            done.note = _who_runs(db, settings, hints[0])
+            done.note = _who_runs(db, settings, hints[0].job)
     except BrokerError as error:
         done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."
     # The rows are committed: an error here would have them submitted once more.
@@ -245,18 +245,18 @@ def _renew(db: Database, settings: Settings, model: str) -> subprocess.Popen[byt
         is_old = time.time() - local.create_time() > STARTING_SECONDS
         return embedded.replace_worker(settings) if is_old else None
     cards = {card["name"]: card["plugin"] for worker in found for card in worker.models}
-    if cards.get(model) == plugins.catalogue().owners[model].label:
+    owner = plugins.catalogue().owners.get(model)
+    if owner is None or cards.get(model) == owner.label:
         return None
     return embedded.replace_worker(settings)
 
 
-def _who_runs(db: Database, settings: Settings, hint: Hint) -> str:
-    workers = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.pool == hint.pool]
-    if not workers:
-        return f"No worker of the pool '{hint.pool}' is online: it waits for one."
-    if not any(card["name"] == hint.model for w in workers for card in w.models):
-        return f"No worker online has the model '{hint.model}': it waits for one."
-    return ""
+def _who_runs(db: Database, settings: Settings, job_id: str) -> str:
+    """What the person should know of the workers that are to run it; nothing if all is well."""
+    job = jobs.get(db, job_id)
+    scene = waits.Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
+    missing = waits.for_a_worker(scene)
+    return missing or catalogue.other_version(scene.able, job.model, job.spec["plugin"])
 
 
 def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted:

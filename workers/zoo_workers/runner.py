@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import ZooError
-from zoo.spec import JobSpec, canonical, read_json
+from zoo.spec import JobSpec, read_json
 
 LOG, PROGRESS, FILES, SOURCE = "log.txt", "progress.jsonl", "files", "source"
 """What is where in an attempt's folder: the runner writes, the supervisor reads."""
@@ -33,7 +33,8 @@ def main(pipe: Connection) -> None:
         except (EOFError, OSError):
             return
         answer = ANSWERS[order["do"]](order)
-        pipe.send_bytes(canonical(answer).encode())
+        # Not sorted: a schema lists the params in the order of their author.
+        pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
 
 
 def _end_with_the_worker() -> None:
@@ -49,7 +50,7 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
 
     with contextlib.redirect_stdout(sys.stderr):
         broken = {p.name: p.error for p in plugins.catalogue().plugins if p.error}
-        known = [each.name for each in datasets.listing()]
+        known = {each.name: each.summary for each in datasets.listing()}
         hooks = sorted({hook for p in plugins.catalogue().plugins for hook in p.hooks})
         return {
             "models": plugins.cards(),

@@ -73,7 +73,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
         with runners.borrow("") as runner:
             answer = _ask(runner)
         cards = _cards(answer, plan.models)
-        supervisor.datasets = answer["datasets"]
+        supervisor.datasets = list(answer["datasets"])
         supervisor.models = {card["name"]: card["plugin"] for card in cards}
         if "job_finished" in answer["hooks"]:
             supervisor.hooks = Hooks(db, told)
@@ -151,7 +151,9 @@ def _cards(answer: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, An
             "There is no model for this worker to run.",
             f"Models here: {known}. Install a plugin: pip install zoo-sklearn zoo-keras.",
         )
-    return cards
+    # Files (idx:PATH, npz:PATH) are no worker's own.
+    named = {name: text for name, text in answer["datasets"].items() if ":" not in name}
+    return [card | {"datasets": named} for card in cards]
 
 
 def _ask(runner: Runner) -> dict[str, Any]:

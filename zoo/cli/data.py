@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli import completion
+
+if TYPE_CHECKING:
+    from zoo.datasets import Listed
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Name = Annotated[
@@ -37,13 +40,28 @@ def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
     from zoo import datasets
     from zoo.cli import output
 
-    found = datasets.listing()
+    found = [*datasets.listing(), *_elsewhere()]
     if as_json:
         output.json_out([dataclasses.asdict(each) for each in found])
         return
     columns = ["dataset", "what it is", "MB", "where"]
     rows = [[d.name, d.summary, f"{d.size / 1e6:.1f}" if d.size else "", d.where] for d in found]
     output.table(columns, rows, right=["MB"])
+
+
+def _elsewhere() -> list[Listed]:
+    """The datasets that only workers have; none where their cards cannot be read."""
+    from zoo import catalogue
+    from zoo.cli import output
+    from zoo.datasets import Listed
+    from zoo.errors import StoreError
+
+    try:
+        known = catalogue.elsewhere()
+    except StoreError as error:
+        output.note(f"Only the datasets of this machine: {error.message}")
+        return []
+    return [Listed(name, text, False, "a worker", 0) for name, text in known.items()]
 
 
 @data.command()
@@ -53,9 +71,10 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Fetch, check and prepare a dataset ahead of its first job."""
-    from zoo import preprocessing
+    from zoo import catalogue, preprocessing
     from zoo.cli import output
 
+    catalogue.see_here(name)
     with output.progress() as tell:
         made = preprocessing.prepare_all(name, progress=tell, preprocess=preprocess)
     if as_json:
@@ -80,10 +99,11 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the first ten images, their labels, and how many images each class has."""
-    from zoo import datasets, pictures
+    from zoo import catalogue, datasets, pictures
     from zoo.cli import output
     from zoo.errors import unknown
 
+    catalogue.see_here(name)
     if split not in datasets.SPLITS:
         raise unknown("split", split, datasets.SPLITS)
     with output.progress() as tell:

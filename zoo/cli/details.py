@@ -14,10 +14,10 @@ from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
 
 
-def show_job(db: Database, job: Job) -> None:
-    """One job: what was asked, how it went, what came out."""
+def show_job(db: Database, job: Job, waits: str = "") -> None:
+    """One job: what was asked, why it waits if it does, how it went, what came out."""
     tried = jobs.attempts(db, job.id)
-    for name, value in [*_facts(job), *_environment(tried)]:
+    for name, value in [*_facts(job, waits, tried), *_environment(tried)]:
         label = Text(f"{name:>12}  ", style="dim")
         output.out.print(
             label + (value if isinstance(value, Text) else Text(output.safe(str(value))))
@@ -32,10 +32,12 @@ def show_job(db: Database, job: Job) -> None:
         _show_confusion(job.metrics)
 
 
-def _facts(job: Job) -> Iterator[tuple[str, Any]]:
+def _facts(job: Job, waits: str, tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     spec = job.spec
     yield "job", job.id
     yield "status", output.status(job.status)
+    if waits:
+        yield "waits", waits
     if job.error:
         yield "error", f"{job.error} ({job.error_code})"
     judged = (
@@ -51,7 +53,7 @@ def _facts(job: Job) -> Iterator[tuple[str, Any]]:
         yield "trained by", spec["source"]["job"]
     yield "params", output.params(spec["params"])
     yield "preprocess", spec.get("preprocess", "none")
-    yield "plugin", spec["plugin"]
+    yield "plugin", _plugin(spec["plugin"], tried)
     if job.tags:
         yield "tags", ", ".join(job.tags)
     if job.group:
@@ -87,6 +89,14 @@ def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     yield "code", f"{commit}sha256 {code['sha256'][:12]}"
     yield "data", f"sha256 {told['data'][:12]}"
     yield "versions", ", ".join(f"{name} {told['versions'][name]}" for name in told["versions"])
+
+
+def _plugin(submitted: str, tried: list[dict[str, Any]]) -> str:
+    """Where the job was submitted; and where it ran, if that was another."""
+    ran = tried[-1]["plugin"] if tried else None
+    if not ran or ran == submitted:
+        return submitted
+    return f"{ran} on the worker; {submitted or 'unknown'} where it was submitted"
 
 
 def _times(job: Job) -> Iterator[tuple[str, Any]]:
@@ -136,12 +146,14 @@ def _show_confusion(metrics: dict[str, Any]) -> None:
     output.table(["true \\ predicted", *names], rows, right=names)
 
 
-def show_group(group: Group) -> None:
-    """A group: each job, then mean and standard deviation; its trials; the rows of a table."""
+def show_group(group: Group, waits: str = "") -> None:
+    """A group: its jobs, why the first queued one waits, mean and deviation; a sweep's trials."""
     if group.kind == "sweep" and not reproduced.is_table(group):
         show_sweep(group)
         return
     output.out.print(f"{group.id}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
+    if waits:
+        output.out.print(output.safe(f"waits: {waits}"), markup=False)
     if reproduced.is_table(group):
         reproduced.show(group)
         return

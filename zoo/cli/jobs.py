@@ -32,19 +32,27 @@ def add_to(app: typer.Typer) -> None:
 def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
     """Show everything about a job or group."""
     from zoo import jobs as rows
+    from zoo import settings, waits
     from zoo.cli import output
     from zoo.cli.details import show_group, show_job
     from zoo.jobs import Job
 
-    db = rows.connect()
+    chosen = settings.load()
+    db = rows.connect(chosen.database)
     found = rows.find(db, ref)
+    first = (
+        found
+        if isinstance(found, Job)
+        else next((j for j in found.jobs if j.status == "queued"), None)
+    )
+    why = waits.sentence(db, chosen, first) if first else ""
     if as_json:
         extra = {"attempts": rows.attempts(db, found.id)} if isinstance(found, Job) else {}
-        output.json_out(found.to_json() | extra)
+        output.json_out(found.to_json() | extra | {"waits": why or None})
     elif isinstance(found, Job):
-        show_job(db, found)
+        show_job(db, found, why)
     else:
-        show_group(found)
+        show_group(found, why)
 
 
 def logs(

@@ -28,6 +28,13 @@ from zoo.cli import (
 )
 from zoo.errors import UsageError, ZooError
 
+EXTRAS = {
+    "numpy": "Install it: pip install 'mnist-zoo[data]'.",
+    "PIL": "Install it: pip install 'mnist-zoo[data]'.",
+    "sklearn": "Install it: pip install mnist-zoo-workers.",
+}
+"""What a terminal does without as long as it only submits and looks."""
+
 app = typer.Typer(
     name="zoo",
     help="Train, judge and compare many small models.",
@@ -98,7 +105,15 @@ def main() -> None:
         _add_plugins_commands()
         app()
     except ZooError as error:
-        from zoo.cli import output
+        _end(error)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        _end(ZooError(f"This command needs {error.name}, which is not here.", EXTRAS[error.name]))
 
-        output.error(error.message, error.hint)
-        sys.exit(error.exit_code)
+
+def _end(error: ZooError) -> None:
+    from zoo.cli import output
+
+    output.error(error.message, error.hint)
+    sys.exit(error.exit_code)

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from zoo.catalogue import Offer
+    from zoo.facts import Row
 
 from zoo.cli import completion
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
+OPTIONAL = ("bytes", "µs/image", "plugin", "fit s", "family", "workers", "parameters")
+"""Columns that a narrow terminal does without, the first of them first."""
+
+
+class _ListedByDefault(TyperGroup):
+    """A group that takes anything but the name of a command for the arguments of `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[:1] != ["--help"] and not set(args[:1]) & set(self.commands):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 models = typer.Typer(
-    invoke_without_command=True, rich_markup_mode=None, help="List the models, or show one."
+    cls=_ListedByDefault,
+    rich_markup_mode=None,
+    help="List the models (`list` may be left out), or show one.",
 )
 
 
@@ -19,22 +40,99 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(models, name="models")
 
 
-@models.callback()
-def list_models(context: typer.Context, as_json: AsJson = False) -> None:
-    if context.invoked_subcommand:
-        return
-    from zoo import plugins as rooms
+@models.command("list")
+def list_models(
+    patterns: Annotated[
+        list[str] | None, typer.Argument(help="Only models that match one: dense*, *net?.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="None that match this (repeatable).")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only results on these (repeatable).")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Only where this holds: 'parameters < 1e5 and workers > 0'.")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="Order by a fact; with - before it, the largest first: -accuracy.")
+    ] = "model",
+    as_json: AsJson = False,
+) -> None:
+    """List the models of this machine and of the workers, with their best test results."""
+    from zoo import facts
     from zoo.cli import output
 
-    cards = rooms.cards()
+    offers = _offers()
+    found = facts.rows(offers, _ranks(dataset or []))
+    found = facts.ordered(facts.choose(found, patterns or [], exclude or [], where), sort)
     if as_json:
-        output.json_out(cards)
+        output.json_out(facts.to_json(found))
         return
-    output.table(
-        ["model", "plugin", "what it is"], [[c["name"], c["plugin"], c["summary"]] for c in cards]
-    )
-    if not cards:
+    _table(found)
+    if not offers:
         output.note("No model is installed. For the first ones: pip install zoo-sklearn zoo-keras.")
+    elif not found:
+        output.note(f"None of the {len(offers)} models matches.")
+
+
+def _offers() -> dict[str, Offer]:
+    """Every model; where the workers' cards cannot be read, those of this machine and a note."""
+    from zoo import catalogue
+    from zoo.cli import output
+    from zoo.errors import StoreError
+
+    try:
+        return catalogue.models()
+    except StoreError as error:
+        output.note(f"Only the models of this machine: {error.message}")
+        return catalogue.models([])
+
+
+def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
+    from zoo import catalogue, leaderboard
+    from zoo.errors import StoreError
+
+    try:
+        with catalogue.database() as db:
+            return leaderboard.rows(db, jobs.Filter(datasets=datasets)) if db else []
+    except StoreError:  # `_offers` has said so
+        return []
+
+
+def _table(found: list[Row]) -> None:
+    from zoo.cli import output
+
+    columns = ["model", "family", "dataset", "accuracy", "parameters", "bytes", "fit s", "µs/image"]
+    columns += ["workers", "plugin", "what it is"]
+    lines = [_line(row) for row in found]
+    # Before the first job there is nothing in most of them.
+    used = [i for i, _ in enumerate(columns) if i in (0, 10) or any(line[i] for line in lines)]
+    output.table(
+        [columns[i] for i in used],
+        [[line[i] for i in used] for line in lines],
+        right=[*columns[3:8], "workers"],
+        optional=[name for name in OPTIONAL if columns.index(name) in used],
+    )
+
+
+def _line(row: Row) -> list[str]:
+    from zoo.cli.output import number
+
+    facts = row.facts()
+    return [
+        facts["model"],
+        facts["family"] or "",
+        facts["dataset"] or "",
+        number(facts["accuracy"]),
+        number(facts["parameters"]),
+        number(facts["weights_bytes"]),
+        number(facts["fit_seconds"], 2),
+        number(facts["predict_us_per_image"], 1),
+        str(facts["workers"]),
+        row.offer.plugin,
+        row.offer.card.get("summary", ""),
+    ]
 
 
 @models.command("show")
@@ -42,18 +140,23 @@ def show_model(
     name: Annotated[str, typer.Argument(help="A model.", autocompletion=completion.models)],
     as_json: AsJson = False,
 ) -> None:
-    """Show a model: its params with type, bounds, default and help."""
-    from zoo import plugins as rooms
+    """Show a model: where it is from, who has it, its params, its best results."""
+    from zoo import facts
     from zoo.cli import output
+    from zoo.errors import unknown
 
-    model = rooms.model(name)
-    card = next(card for card in rooms.cards() if card["name"] == name)
+    offers = _offers()
+    if name not in offers:
+        raise unknown("model", name, offers, "zoo models")
+    found = facts.rows({name: offers[name]}, _ranks([]))
     if as_json:
-        output.json_out(card)
+        output.json_out(facts.to_json(found)[0])
         return
-    text = (model.__doc__ or "").strip()
-    output.out.print(f"{name} ({card['plugin']}): {text}", markup=False)
+    card = offers[name].card
+    output.out.print(f"{name}: {output.safe(card.get('about', ''))}", markup=False)
     output.out.print()
+    for what, text in _about(offers[name]):
+        output.out.print(f"{what:>8}  {output.safe(text)}", markup=False)
     rows = [
         [
             param,
@@ -63,8 +166,37 @@ def show_model(
         ]
         for param, about in card["schema"].get("properties", {}).items()
     ]
+    output.out.print()
     output.table(["param", "type", "default", "what it does"], rows)
+    _best([row for row in found if row.result])
     output.note(f"\nFor example: zoo train {name}" + _example(rows))
+
+
+def _about(offer: Offer) -> Iterator[tuple[str, str]]:
+    card = offer.card
+    for what in ("family", "paper"):
+        if card.get(what):
+            yield what, card[what]
+    yield "plugin", offer.plugin if offer.here else f"{offer.plugin}, not installed here"
+    if not offer.workers:
+        yield "workers", "none online"
+    for worker in offer.to_json()["workers"]:
+        label = "" if worker["plugin"] == offer.plugin else f", with {worker['plugin']}"
+        yield "worker", f"{worker['name']} of the pool {worker['pool']}{label}"
+
+
+def _best(found: list[Row]) -> None:
+    from zoo.cli import output
+
+    if not found:
+        return
+    columns = ["dataset", "accuracy", "parameters", "bytes", "fit s", "µs/image", "job"]
+    rows = []
+    for row in found:
+        result = row.result or {}
+        rows.append([*_line(row)[2:8], (result.get("job") or result.get("group") or "")[:8]])
+    output.out.print()
+    output.table(columns, rows, right=columns[1:6])
 
 
 def _example(rows: list[list[str]]) -> str:

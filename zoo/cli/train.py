@@ -91,8 +91,10 @@ def train(
     ] = False,
 ) -> None:
     """Train a model and judge it on the test images."""
-    from zoo import submit
+    from zoo import catalogue, submit
 
+    if in_process:
+        catalogue.in_process(model)
     params = submit.read_params(param or [])
     keep = cv is None if keep_weights is None else keep_weights
     specs = submit.training(
@@ -216,6 +218,8 @@ def fetch(dataset: str) -> None:
     """Have the data here before the job is there: a download shows its progress, or its failure."""
     from zoo import datasets
 
+    if ":" not in dataset and dataset not in datasets.names():
+        return  # a worker's own
     if not datasets.is_cached(dataset):
         from zoo.cli import output
 

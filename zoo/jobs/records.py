@@ -90,6 +90,7 @@ class Job:
             "fold": spec.get("fold"),
             "source": (spec.get("source") or {}).get("job"),
             "published": spec.get("published"),
+            "plugin": spec.get("plugin"),
             "error": {"code": self.error_code, "message": self.error} if self.error_code else None,
         }
 

@@ -27,6 +27,8 @@ class DenseSoftmax(KerasModel):
     """A Dense layer with softmax, trained by Keras; without hidden layers, logistic regression."""
 
     name = "dense-softmax"
+    family = "neural network"
+    paper = "LeCun et al. 1998, Gradient-Based Learning, doi:10.1109/5.726791"
     Params = DenseSoftmaxParams
 
     def layers(self) -> list[Any]:

@@ -23,6 +23,7 @@ class DigitDetector(KerasModel):
     """One sigmoid unit that tells one digit from all others."""
 
     name = "digit-detector"
+    family = "neural network"
     Params = DigitDetectorParams
     loss = "binary_crossentropy"
 

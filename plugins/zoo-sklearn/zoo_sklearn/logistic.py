@@ -73,6 +73,8 @@ class Logistic(zoo.Model):
     """Logistic regression by stochastic gradient descent (scikit-learn's SGDClassifier)."""
 
     name = "logistic"
+    family = "linear"
+    paper = "Bottou 2010, Large-Scale Machine Learning with SGD, doi:10.1007/978-3-7908-2604-3_16"
     layout = "flat"
     dtype = "float64"
     Params = LogisticParams

@@ -1,0 +1,122 @@
+"""A model's card: what workers publish of it, and its params rebuilt from the card's schema."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, create_model
+
+from zoo.errors import PluginError
+from zoo.model import Model, Params
+
+Card = dict[str, Any]
+Schema = Mapping[str, Any]
+
+PLAIN = {"integer": int, "number": float, "string": str, "boolean": bool, "null": type(None)}
+BOUNDS = {
+    "minimum": "ge",
+    "exclusiveMinimum": "gt",
+    "maximum": "le",
+    "exclusiveMaximum": "lt",
+    "multipleOf": "multiple_of",
+    "minLength": "min_length",
+    "maxLength": "max_length",
+    "minItems": "min_length",
+    "maxItems": "max_length",
+    "pattern": "pattern",
+}
+"""JSON schema's words, and pydantic's."""
+
+
+def of(model: type[Model], plugin: str) -> Card:
+    """The card of a model, as JSON; `plugin` is the label of the plugin that brings it."""
+    text = inspect.cleandoc(model.__doc__ or "")
+    return {
+        "name": model.name,
+        "plugin": plugin,
+        "family": model.family,
+        "paper": model.paper,
+        "summary": text.split("\n")[0],
+        "about": text,
+        "layout": model.layout,
+        "dtype": model.dtype,
+        "schema": _schema(model.Params),
+    }
+
+
+def _schema(params: type[Params]) -> dict[str, Any]:
+    """The JSON schema, with the default of each param, also of one that a factory makes."""
+    schema = params.model_json_schema()
+    defaults = params.resolve({}).model_dump(mode="json")
+    for name, about in schema.get("properties", {}).items():
+        about.setdefault("default", defaults.get(name))
+    return schema
+
+
+def params(card: Card) -> type[Params]:
+    """Rebuild a model's params from its card: strict types, bounds, choices, defaults, help.
+
+    They refuse what the model's own refuse, in the same words, but for its validators: those only
+    a worker has, and a type that the schema does not tell apart (a set, a tuple) is the worker's to
+    check too. Raises PluginError for what is no schema of params.
+    """
+    schema: Schema = card["schema"]
+    try:
+        return _object(schema, schema.get("$defs", {}), Params)
+    # Not ours: made on another machine, by any version of Zoo and pydantic.
+    except Exception as error:
+        raise PluginError(
+            f"The params that workers publish of the model '{card['name']}' cannot be read.",
+            f"Install its plugin here: {card['plugin']}.",
+        ) from error
+
+
+class _Loose(Params):
+    """A model within the params may let more pass than Zoo's params do."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _object(schema: Schema, defs: Schema, base: type[Params]) -> type[Params]:
+    needed = schema.get("required", ())
+    fields: dict[str, Any] = {
+        name: (
+            _annotation(about, defs),
+            Field(
+                ... if name in needed else about.get("default"),
+                description=about.get("description"),
+            ),
+        )
+        for name, about in schema.get("properties", {}).items()
+    }
+    return create_model(str(schema.get("title", "Params")), __base__=base, **fields)
+
+
+def _annotation(about: Schema, defs: Schema) -> Any:
+    if "$ref" in about:
+        return _annotation(defs[str(about["$ref"]).rpartition("/")[2]], defs)
+    if "anyOf" in about:
+        return reduce(or_, (_annotation(each, defs) for each in about["anyOf"]))
+    if "enum" in about or "const" in about:
+        choices: Any = Literal
+        return choices[tuple(about["enum"] if "enum" in about else [about["const"]])]
+    kind = _kind(about, defs)
+    bounds = {theirs: about[ours] for ours, theirs in BOUNDS.items() if ours in about}
+    return kind if kind is Any or not bounds else Annotated[kind, Field(**bounds)]
+
+
+def _kind(about: Schema, defs: Schema) -> Any:
+    name = about.get("type")
+    if name == "array" and not {"prefixItems", "uniqueItems"} & set(about):
+        return list[_annotation(about.get("items", {}), defs)]  # type: ignore[misc]
+    if name == "object" and "properties" in about:
+        closed = about.get("additionalProperties") is False
+        return _object(about, defs, Params if closed else _Loose)
+    if name == "object":
+        values = about.get("additionalProperties")
+        return dict[str, _annotation(values, defs) if isinstance(values, Mapping) else Any]  # type: ignore[misc]
+    return PLAIN.get(str(name), Any)

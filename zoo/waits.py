@@ -1,0 +1,150 @@
+"""Why a queued job waits: one sentence, that of the first reason which holds."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zoo import jobs
+from zoo.errors import BrokerError
+from zoo.jobs import Database, Job, Worker, line
+from zoo.settings import Settings
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A queued job, and the workers that are alive."""
+
+    db: Database
+    settings: Settings
+    job: Job
+    workers: Sequence[Worker]
+
+    @functools.cached_property
+    def able(self) -> list[Worker]:
+        """The workers that can run the job."""
+        job = self.job
+        return [w for w in self.workers if w.can_run(job.pool, job.model) and _has_data(w, job)]
+
+    @functools.cached_property
+    def running(self) -> list[line.Turn]:
+        """What those workers run now."""
+        return line.running(self.db, [worker.name for worker in self.able])
+
+    @property
+    def slots(self) -> int:
+        return sum(worker.slots for worker in self.able)
+
+
+def sentence(db: Database, settings: Settings, job: Job) -> str:
+    """Say why the job waits; nothing if it is not queued, or about to be taken."""
+    if job.status != "queued":
+        return ""
+    scene = Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
+    return next(filter(None, (reason(scene) for reason in REASONS)), "")
+
+
+def for_a_worker(scene: Scene) -> str:
+    """Say that no worker online can run the job, and what is missing; nothing if one can."""
+    job = scene.job
+    online = [worker for worker in scene.workers if worker.state == "online"]
+    pool = [worker for worker in online if worker.pool == job.pool]
+    if scene.able:
+        return ""
+    if not pool:
+        start = _start(scene.settings, job.pool)
+        return f"No worker of the pool '{job.pool}' is online: it waits for one. {start}"
+    if any(worker.can_run(job.pool, job.model) for worker in pool):
+        return f"No worker online that has '{job.model}' has the dataset '{job.dataset}'."
+    others = sorted({w.pool for w in online if w.can_run(w.pool, job.model)})
+    elsewhere = f" in the pool '{job.pool}'; there is one in '{others[0]}'" if others else ""
+    return f"No worker online has the model '{job.model}'{elsewhere}: it waits for one."
+
+
+def _start(settings: Settings, pool: str) -> str:
+    own = settings.is_embedded and pool == "default"
+    command = "zoo up" if own else "zoo worker start"
+    return f"`{command}{'' if pool == 'default' else f' --pool {pool}'}` starts one."
+
+
+def _for_somebody(scene: Scene) -> str:
+    gate, short = line.gate(scene.db, scene.job.id), scene.job.id[:8]
+    if gate.held:
+        return f"It is held. `zoo release {short}` lets it run."
+    if gate.blockers:
+        jobs_first = f"{gate.blockers} jobs" if gate.blockers > 1 else "1 job"
+        return f"It waits for {jobs_first} to end first (--after)."
+    if gate.paused:
+        pool = scene.job.pool
+        return f"The pool '{pool}' is paused. `zoo pool resume {pool}` opens it."
+    if gate.parked:
+        return "As many jobs of its group as may run at once do (--max-parallel)."
+    return ""
+
+
+def _for_its_time(scene: Scene) -> str:
+    seconds = line.due_in(scene.db, scene.job.id)
+    if seconds <= 0:
+        return ""
+    job = scene.job
+    why = f" ({job.error})" if job.error else ""
+    tries = f"attempt {job.attempt + 1} of at most {job.max_attempts}{why}"
+    return f"It waits {seconds:.0f} s more before {tries}."
+
+
+def _for_the_broker(scene: Scene) -> str:
+    # With every slot busy it is not the broker: a slot that is done looks for the next by itself.
+    if len(scene.running) >= scene.slots:
+        return ""
+    from zoo import queue
+
+    try:
+        queue.ping(queue.make_app(scene.settings, patient=False))
+    except BrokerError as error:
+        return f"{error.message} It runs once the broker is back."
+    return ""
+
+
+def _for_its_turn(scene: Scene) -> str:
+    models = {card["name"] for worker in scene.able for card in worker.models}
+    ahead = line.ahead(scene.db, scene.job.id, models)
+    if not ahead and len(scene.running) < scene.slots:
+        return ""
+    span = _span(scene, ahead)
+    if not ahead:
+        return f"It is the next; all {scene.slots} slots that can run it are busy{span}."
+    many = f"{len(ahead)} jobs are" if len(ahead) > 1 else "1 job is"
+    return f"{many} ahead of it{span}."
+
+
+def _span(scene: Scene, ahead: Sequence[line.Turn]) -> str:
+    """How long that takes, as such jobs took before; nothing if there were none of one kind."""
+    turns = [*scene.running, *ahead]
+    usual = {
+        kind: line.usual_seconds(scene.db, *kind) for kind in {(t.model, t.dataset) for t in turns}
+    }
+    left = 0.0
+    for turn in turns:
+        seconds = usual[turn.model, turn.dataset]
+        if seconds is None:
+            return ""
+        left += max(seconds - turn.seconds, 0)
+    left /= scene.slots
+    return f", about {left / 60:.0f} min" if left >= 90 else f", about {left:.0f} s"
+
+
+def _has_data(worker: Worker, job: Job) -> bool:
+    card = next((each for each in worker.models if each["name"] == job.model), {})
+    # A worker of an older version does not say which datasets it has.
+    return ":" in job.dataset or job.dataset in card.get("datasets", [job.dataset])
+
+
+REASONS: tuple[Callable[[Scene], str], ...] = (
+    _for_somebody,
+    _for_its_time,
+    for_a_worker,
+    _for_the_broker,
+    _for_its_turn,
+)
+"""In this order: each gives its sentence if it holds, else nothing."""
