@@ -90,7 +90,7 @@ def _offers() -> dict[str, Offer]:
 
 
 def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
-    from zoo import catalogue, leaderboard
+    from zoo import catalogue, jobs, leaderboard
     from zoo.errors import StoreError
 
     try:
