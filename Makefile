@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PROJECTS = . workers plugins/zoo-sklearn plugins/zoo-keras
+PROJECTS = . workers plugins/zoo-sklearn plugins/zoo-keras plugins/zoo-notify
 
 .PHONY: install demo test bench captures chaos lint format lock clean
 
@@ -45,7 +45,7 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Every dependency of the four distributions and of the tests, for Python 3.11 to 3.13, with hashes.
+# Every dependency of the five distributions and of the tests, for Python 3.11 to 3.13, with hashes.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-annotate --upgrade --extra data --extra postgres --extra s3 --extra sweep --group dev --no-emit-package mnist-zoo \

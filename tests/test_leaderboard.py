@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zoo import jobs, leaderboard
-from zoo.jobs import Database, Outcome
+from zoo import jobs, leaderboard, where
+from zoo.errors import UsageError
+from zoo.jobs import Database, Filter, Outcome
 from zoo.spec import Fold, JobSpec
 
 
@@ -59,3 +61,24 @@ def test_a_group_that_is_not_whole_is_not_ranked(db: Database) -> None:
     spec = JobSpec(kind="train", model="m", params={}, dataset="digits")
     jobs.add(db, [spec], group_kind="seeds")
     assert len(leaderboard.rows(db)) == 1
+
+
+def test_a_row_for_each_value_of_a_param_and_only_of_what_is_meant(db: Database) -> None:
+    for epochs, accuracy in ((5, 0.9), (5, 0.92), (9, 0.95), (20, 0.5)):
+        done(db, accuracy, epochs=epochs)
+    wanted = Filter(where=where.parse("accuracy > 0.8", jobs.NAMES))
+    found = leaderboard.rows(db, wanted, by=["params.epochs"])
+    values = [(row["by"], row["test"]["accuracy"]) for row in found]
+    assert values == [({"params.epochs": 9}, 0.95), ({"params.epochs": 5}, 0.92)]
+    with pytest.raises(UsageError, match="No name is called"):
+        leaderboard.rows(db, by=["no.such"])
+
+
+def test_what_a_job_reproduces_stands_beside_what_it_reached(db: Database) -> None:
+    ref = done(db, 0.9)
+    with db.write() as rows:
+        spec = json.loads(rows.value("SELECT spec FROM job WHERE id = :id", {"id": ref}))
+        spec["published"] = {"table": "t", "row": "linear", "error": 12.0, "source": "1998"}
+        rows.run("UPDATE job SET spec = :spec", {"spec": json.dumps(spec)})
+    (row,) = leaderboard.rows(db)
+    assert row["published"]["error"] == 12.0

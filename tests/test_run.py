@@ -178,6 +178,7 @@ def test_a_training_leaves_its_files_and_returns_its_metrics(tmp_path: Path) -> 
     files = {p.relative_to(tmp_path / "job").as_posix() for p in (tmp_path / "job").rglob("*.*")}
     assert files == {
         "metrics.json",
+        "environment.json",
         "model.json",
         "history.json",
         "predictions.npz",

@@ -118,7 +118,7 @@ SECRETS = [f.name for f in fields(Settings) if f.metadata["secret"]]
 
 
 def test_the_urls_that_hold_passwords_are_secrets() -> None:
-    assert SECRETS == ["database_url", "broker_url"]
+    assert SECRETS == ["database_url", "broker_url", "notify"]
 
 
 @pytest.mark.parametrize("name", SECRETS)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from zoo import cache, idx, mnist, npz, plugins, settings
 from zoo.cache import Progress
-from zoo.errors import DatasetError, UsageError, reason, unknown
+from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
 from zoo.model import Dataset, Images
 from zoo.spec import Sha256
 
@@ -118,6 +118,15 @@ def listing() -> list[Listed]:
 def is_cached(name: str) -> bool:
     """Whether this machine has the dataset, checked, in its cache."""
     return (_folder(resolve(name)) / META_FILE).is_file()
+
+
+def fingerprint(name: str) -> str | None:
+    """The fingerprint of a dataset in this machine's cache; None if it is not there."""
+    try:
+        meta = (_folder(resolve(name)) / META_FILE).read_bytes()
+        return Meta.model_validate_json(meta).fingerprint
+    except (OSError, ValueError, ZooError):
+        return None
 
 
 def key(name: str) -> str:

@@ -37,19 +37,19 @@ class Entry(NamedTuple):
 
 def of(group: str) -> list[Entry]:
     """The entry points of a group, in the order of their names."""
-    key = _key()
+    now = key()
     file = _file()
     if file is not None:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             known = json.loads(file.read_text())
-            if known["key"] == key:
+            if known["key"] == now:
                 return [Entry(*each) for each in known[group]]
     found = {name: _ask(name) for name in GROUPS}
     if file is not None:
         # A home that is not there yet stays so: a mere `--help` leaves nothing behind.
         with contextlib.suppress(OSError):
             fresh = file.with_name(f"{file.name}.{os.getpid()}")
-            fresh.write_text(json.dumps({"key": key} | found))
+            fresh.write_text(json.dumps({"key": now} | found))
             fresh.replace(file)
     return found[group]
 
@@ -61,7 +61,7 @@ def _file() -> Path | None:
         return None
 
 
-def _key() -> list[Any]:
+def key() -> list[Any]:
     """Changes when a distribution is installed or removed: its folder in one of these is."""
     seen: list[Any] = [sys.version]
     for folder in sys.path:

@@ -31,4 +31,8 @@ def register_commands(app: Any) -> None:
 
 @hookspec
 def job_finished(job: dict[str, Any]) -> None:
-    """A job of this worker has ended; `job` is what `zoo show --json` prints."""
+    """A job of this worker has ended; `job` is what `zoo jobs --json` prints of it.
+
+    Called in a process of its own, at least once. `job["group_result"]` is the group's result if
+    this was the last of its jobs to end, else None.
+    """

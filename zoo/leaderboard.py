@@ -8,24 +8,33 @@ from typing import Any
 from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
 
+SAME = ("n_images", "parameters", "weights_bytes")
+"""Numbers that are the same in each job of a group."""
+KEPT = ("accuracy", "loss", "fit_seconds", "predict_us_per_image", *SAME)
 
-def rows(db: Database, *, datasets: Sequence[str] = ()) -> list[dict[str, Any]]:
+
+def rows(
+    db: Database, wanted: Filter | None = None, *, by: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """The best test result and the best cross-validation of each model, the most accurate first.
 
-    {"dataset", "model", "params", "changed", "classes", "test": {"job" or "group", "accuracy", ...}
-    or None, "cv": {"group", "mean", "std", "values"} or None}. A group of seeds counts by its mean,
-    never by its luckiest seed, and so does each trial of a sweep. Test and cross-validation stand
-    in one row only if they have the same params. Models of fewer classes, whose task is another,
-    come last.
+    {"dataset", "model", "by", "params", "changed", "classes", "published", "test": {"job" or
+    "group", "accuracy", ...} or None, "cv": {"group", "mean", "std", "values", ...} or None}. With
+    names in `by`, such as `params.epochs`, of each value of them. A group of seeds counts by its
+    mean, never by its luckiest seed, and so does each trial of a sweep. Test and cross-validation
+    stand in one row only if they have the same params. `published` is what a job says that it
+    reproduces. Models of fewer classes, whose task is another, come last. Raises UsageError for a
+    name in `by` that is not known.
     """
     found = []
-    for each in jobs.best(db, Filter(datasets=datasets)):
+    for each in jobs.best(db, wanted or Filter(), by=by):
         test, cv = each.test, each.cv
-        if test and cv and _first(test).spec["params"] == _first(cv).spec["params"]:
-            found.append(_row(test, cv))
+        known = dict(zip(by, each.by, strict=True))
+        if test and cv and _recipe(test) == _recipe(cv):
+            found.append(_row(test, cv, known))
             continue
-        found += [_row(test, None)] if test else []
-        found += [_row(None, cv)] if cv else []
+        found += [_row(test, None, known)] if test else []
+        found += [_row(None, cv, known)] if cv else []
     return sorted(found, key=_order)
 
 
@@ -33,30 +42,44 @@ def _first(result: Job | Group) -> Job:
     return result.jobs[0] if isinstance(result, Group) else result
 
 
-def _row(test: Job | Group | None, cv: Job | Group | None) -> dict[str, Any]:
+def _recipe(result: Job | Group) -> tuple[Any, ...]:
+    spec = _first(result).spec
+    return spec["params"], spec.get("preprocess")
+
+
+def _row(test: Job | Group | None, cv: Job | Group | None, by: dict[str, Any]) -> dict[str, Any]:
     job = _first(test or cv)  # type: ignore[arg-type]
     return {
         "dataset": job.dataset,
         "model": job.model,
+        "by": by,
         "params": job.spec["params"],
         "changed": job.changed,
         "classes": len(job.metrics["per_class"]),
+        "published": job.spec.get("published"),
         "test": _test(test) if test else None,
-        "cv": {"group": cv.id} | cv.metrics()["accuracy"] if isinstance(cv, Group) else None,
+        "cv": _validated(cv) if isinstance(cv, Group) else None,
     }
 
 
 def _test(result: Job | Group) -> dict[str, Any]:
     """A job's numbers, or the means of a group's with the spread of its accuracies."""
-    same = ("n_images", "parameters", "weights_bytes")
-    kept = ("accuracy", "loss", "fit_seconds", "predict_us_per_image", *same)
     if isinstance(result, Job):
-        return {"job": result.id} | {name: result.metrics.get(name) for name in kept}
-    found = result.metrics()
-    means = {name: found[name]["mean"] if name in found else None for name in kept}
-    means |= {name: result.jobs[0].metrics.get(name) for name in same}
-    spread = {name: found["accuracy"][name] for name in ("std", "values")}
-    return {"group": result.id} | means | spread
+        return {"job": result.id} | {name: result.metrics.get(name) for name in KEPT}
+    spread = {name: result.metrics()["accuracy"][name] for name in ("std", "values")}
+    return {"group": result.id} | _means(result) | spread
+
+
+def _validated(group: Group) -> dict[str, Any]:
+    accuracy: dict[str, Any] = group.metrics()["accuracy"]
+    means = {name: _means(group)[name] for name in ("fit_seconds", "parameters")}
+    return {"group": group.id} | accuracy | means
+
+
+def _means(group: Group) -> dict[str, Any]:
+    found = group.metrics()
+    means = {name: found[name]["mean"] if name in found else None for name in KEPT}
+    return means | {name: group.jobs[0].metrics.get(name) for name in SAME}
 
 
 def _order(row: dict[str, Any]) -> tuple[str, int, float]:

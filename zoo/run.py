@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import logging
 import math
-import platform
 import random
-import re
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo import judge, plugins
+from zoo import environment, judge, plugins
 from zoo.errors import ArtifactError, UsageError, reason
 from zoo.model import Model, Report
 from zoo.preprocessing import Preprocess, prepare
@@ -67,6 +62,8 @@ class Part(NamedTuple):
     x: Array
     y: Array
     rows: Array
+    fingerprint: str
+    """Of the dataset's contents."""
 
 
 def run_job(
@@ -85,13 +82,14 @@ def run_job(
     if spec.kind == "train":
         model, held_out, measured = _train(spec, folder, report, phase)
     else:
-        model, held_out, measured = _restore_for(spec, source)
+        model, held_out, measured = _restore_for(spec, folder, source)
     phase("judge")
     labels = judge.targets(model, held_out.y)
     predictions = judge.predict(model, held_out.x)
     measured |= judge.measure(labels, predictions, model.class_names)
     measured["parameters"] = model.parameters()
     phase("save")
+    environment.keep(folder, spec, held_out.fingerprint, again=True)
     if spec.kind == "train":
         measured["weights_bytes"] = _save_weights(model, folder) if spec.keep_weights else None
     _save_predictions(folder, held_out.rows, labels, predictions)
@@ -130,6 +128,7 @@ def _train(
     model_class = plugins.model(spec.model)
     params = model_class.Params.resolve(spec.params)
     data = _prepare(spec, model_class, "train", report)
+    environment.keep(folder, spec, data.fingerprint)
     model = model_class(params, data.class_names, spec.seed)
     if spec.fold:
         train, held_out = _fold(spec, data, spec.fold)
@@ -147,7 +146,9 @@ def _train(
     return model, held_out, history.last() | {"fit_seconds": seconds}
 
 
-def _restore_for(spec: JobSpec, source: Path | None) -> tuple[Model, Part, dict[str, Any]]:
+def _restore_for(
+    spec: JobSpec, folder: Path, source: Path | None
+) -> tuple[Model, Part, dict[str, Any]]:
     if source is None:
         raise UsageError("An evaluation needs the folder of a trained model.")
     recipe = read_recipe(source)
@@ -159,6 +160,7 @@ def _restore_for(spec: JobSpec, source: Path | None) -> tuple[Model, Part, dict[
             "Submit the evaluation again.",
         )
     data = _prepare(spec, plugins.model(spec.model), spec.split)
+    environment.keep(folder, spec, data.fingerprint)
     if list(data.class_names) != recipe.class_names:
         raise UsageError(
             f"The model was trained on the classes {', '.join(recipe.class_names)}, but "
@@ -187,7 +189,7 @@ def _prepare(
 def _whole(data: Prepared) -> Part:
     import numpy as np
 
-    return Part(data.x, data.y, np.arange(len(data.y)))
+    return Part(data.x, data.y, np.arange(len(data.y)), data.fingerprint)
 
 
 def _fold(spec: JobSpec, data: Prepared, fold: Fold) -> tuple[Part, Part]:
@@ -200,7 +202,7 @@ def _fold(spec: JobSpec, data: Prepared, fold: Fold) -> tuple[Part, Part]:
         raise UsageError(
             f"'{spec.dataset}' cannot be split into {fold.k} folds: {reason(error)}."
         ) from None
-    train, held_out = (Part(data.x[side], data.y[side], side) for side in sides)
+    train, held_out = (Part(data.x[side], data.y[side], side, data.fingerprint) for side in sides)
     return train, held_out
 
 
@@ -215,26 +217,8 @@ def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
         fingerprint=data.fingerprint,
         preprocess=spec.preprocess,
         fold=spec.fold,
-        versions=_versions(owner.distribution, owner.version),
+        versions=environment.versions(owner),
     )
-
-
-@functools.cache
-def _versions(plugin: str, version: str) -> dict[str, str]:
-    """Versions of Python, Zoo, the plugin's distribution and what it requires."""
-    found = {"python": platform.python_version(), plugin: version}
-    for name in ("mnist-zoo", "numpy", "scikit-learn", *_required(plugin)):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def _required(distribution: str) -> list[str]:
-    try:
-        lines = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:  # a one-file plugin
-        return []
-    return [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
 
 
 def _seed(seed: int) -> None:

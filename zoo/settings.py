@@ -49,6 +49,12 @@ class Settings:
     jobs_per_runner: int = _setting(1000, "a runner process is replaced after this many jobs")
     runner_memory_mb: int = _setting(4096, "an idle runner process above this is replaced")
     job_memory_mb: int = _setting(0, "memory of one job; 0: an equal share of four fifths of all")
+    notify: str = _setting(
+        "",
+        "who is told of jobs that have ended: `desktop`, a webhook's URL, `command:...`; "
+        "empty: nobody",
+        secret=True,
+    )
     log_kb: int = _setting(1024, "kept of one attempt's log in the database")
 
     @property

@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from zoo import jobs
+from zoo.errors import UsageError
 from zoo.jobs import Database, News
+from zoo.spec import read_json
 from zoo_workers.runner import FILES, LOG, PROGRESS, SOURCE
+
+ENVIRONMENT = "environment.json"
+"""Among the files; as in `zoo.environment`, which this process does not import."""
+MAX_ENVIRONMENT = 64 * 1024
+"""Bytes; a model that writes there itself fills no row."""
 
 
 class Attempt:
@@ -38,6 +45,19 @@ class Attempt:
     def source(self) -> Path:
         """Where the trained model that an evaluation judges is put."""
         return self.folder / SOURCE
+
+    def environment(self) -> dict[str, Any] | None:
+        """What the runner has written about where and of what the job was run, if it came so far.
+
+        To be read before the files are stored, which may move them.
+        """
+        path = self.files / ENVIRONMENT
+        try:
+            with path.open("rb") as file:
+                found = read_json(file.read(MAX_ENVIRONMENT))
+        except (OSError, UsageError):
+            return None
+        return found if isinstance(found, dict) else None
 
     def make(self) -> None:
         """Make the folder, empty."""

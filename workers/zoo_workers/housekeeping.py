@@ -12,7 +12,7 @@ from celery import Celery
 
 from zoo import embedded, jobs, queue
 from zoo.errors import BrokerError, ZooError
-from zoo.jobs import Database
+from zoo.jobs import TERMINAL, Database
 from zoo.settings import Settings
 from zoo.submit import ENOUGH_HINTS, reap_and_resend
 from zoo_workers.attempt import sweep
@@ -79,11 +79,18 @@ class Housekeeper(threading.Thread):
         moved = reap_and_resend(self.db, self.app, self.settings)
         for job_id, status in moved:
             logger.warning("job %s lost its worker and is %s", job_id[:8], status)
+        self._tell_hooks([job_id for job_id, status in moved if status in TERMINAL])
         if moved:  # a free slot here need not wait for the hint
             threading.Thread(
                 target=self.supervisor.work_on, kwargs={"wait": False}, daemon=True, name="slot"
             ).start()
         sweep(self.db, self.settings.home / "work")
+
+    def _tell_hooks(self, ended: list[str]) -> None:
+        if self.supervisor.hooks and ended:
+            jobs.owe_all(self.db, ended)
+            for job_id in ended:
+                self.supervisor.hooks.tell(job_id)
 
     def _is_idle(self) -> bool:
         idle = time.monotonic() - self.supervisor.last_job

@@ -32,7 +32,7 @@ def main(pipe: Connection) -> None:
             order = read_json(pipe.recv_bytes())
         except (EOFError, OSError):
             return
-        answer = _catalogue() if order["do"] == "catalogue" else _run(Path(order["folder"]), order)
+        answer = ANSWERS[order["do"]](order)
         # Not sorted: a schema lists the params in the order of their author.
         pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
 
@@ -45,16 +45,29 @@ def _end_with_the_worker() -> None:
         os.killpg(0, 9)
 
 
-def _catalogue() -> dict[str, Any]:
+def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
     from zoo import datasets, plugins
 
     with contextlib.redirect_stdout(sys.stderr):
         broken = {p.name: p.error for p in plugins.catalogue().plugins if p.error}
         known = {each.name: each.summary for each in datasets.listing()}
-        return {"models": plugins.cards(), "datasets": known, "broken": broken}
+        hooks = sorted({hook for p in plugins.catalogue().plugins for hook in p.hooks})
+        return {
+            "models": plugins.cards(),
+            "datasets": known,
+            "broken": broken,
+            "hooks": hooks,
+        }
 
 
-def _run(folder: Path, order: dict[str, Any]) -> dict[str, Any]:
+def _hooks(order: dict[str, Any]) -> dict[str, Any]:
+    from zoo_workers import hooks
+
+    return dict(hooks.call(order))
+
+
+def _run(order: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(order["folder"])
     with _output_to(folder / LOG), (folder / PROGRESS).open("a", buffering=1) as progress:
         try:
             return {"status": "succeeded", "metrics": _story(folder, order, progress)}
@@ -99,6 +112,10 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
     """Plain floats; a NaN of a diverged model has no place in JSON and is left out."""
     plain = {name: float(value) for name, value in metrics.items()}
     return {name: value for name, value in plain.items() if abs(value) < float("inf")}
+
+
+ANSWERS = {"catalogue": _catalogue, "run": _run, "hooks": _hooks}
+"""What each order asks for."""
 
 
 @contextlib.contextmanager

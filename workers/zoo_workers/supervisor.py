@@ -11,6 +11,7 @@ from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Claim, Database, Job
 from zoo.settings import Settings
+from zoo_workers.hooks import Hooks
 from zoo_workers.runners import Runners
 from zoo_workers.watch import Watch
 
@@ -31,6 +32,8 @@ class Supervisor:
         self.models: dict[str, str] = {}
         """Every model that this worker can load, with its plugin's label."""
         self.datasets: list[str] = []
+        self.hooks: Hooks | None = None
+        """Set if a plugin of this machine wants to know of jobs that have ended."""
         self.drain_by: float | None = None
         """Set once the worker is to end: running jobs are given back at that time."""
         self.after_job: Callable[[], None] = lambda: None
@@ -102,8 +105,11 @@ class Supervisor:
     def _see_through(self, claim: Claim, job: Job, asked: float) -> None:
         logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
         stop = self.must_stop
-        watch = Watch(self.db, self.settings, self.runners, claim, job, stop, asked)
+        owes = self.hooks is not None
+        watch = Watch(self.db, self.settings, self.runners, claim, job, stop, asked, owes)
         logger.info("job %s %s", job.id[:8], watch.run())
+        if watch.committed and self.hooks:
+            self.hooks.tell(job.id)
 
     def _count(self, change: int) -> None:
         with self._lock:

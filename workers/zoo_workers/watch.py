@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable
+from typing import Any
 
 from zoo import artifacts, jobs
 from zoo.errors import ArtifactError, StoreError, ZooError
-from zoo.jobs import Claim, Database, Job, Outcome
+from zoo.jobs import Claim, Database, Job, News, Outcome
 from zoo.settings import Settings
 from zoo.spec import JobSpec
 from zoo_workers.attempt import Attempt
@@ -45,6 +47,7 @@ class Watch:
         job: Job,
         must_stop: Callable[[], bool],
         asked: float,
+        owes_hooks: bool = False,
     ) -> None:
         self.db = db
         self.settings = settings
@@ -54,6 +57,9 @@ class Watch:
         self.must_stop = must_stop
         self.began = self.weighed = time.monotonic()
         self.stored = False
+        self.owes_hooks = owes_hooks
+        self.committed = False
+        self.environment: dict[str, Any] | None = None
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
         self.attempt = Attempt(folder, settings.log_kb)
         self.pulse = Pulse(db, settings, claim, self.attempt, asked)
@@ -105,6 +111,7 @@ class Watch:
                 # Whatever way the loop was left, a runner that still works must not go on.
                 if not runner.is_idle:
                     runner.kill()
+                self.environment = self.attempt.environment()
 
     def _must_end(self, spec: JobSpec, runner: Runner) -> Outcome | None:
         """Why the job must not go on; None if it may."""
@@ -155,9 +162,11 @@ class Watch:
 
     def _commit(self, outcome: Outcome) -> str:
         self._end_pulse()
-        news = self.attempt.news()
+        news = self._last_news()
+        outcome = dataclasses.replace(outcome, owes_hooks=self.owes_hooks)
         done = self._insist(lambda: jobs.finish(self.db, self.claim, outcome, news))
-        return outcome.status if done or self._was_heard(outcome) else TAKEN
+        self.committed = done or self._was_heard(outcome)
+        return outcome.status if self.committed else TAKEN
 
     def _was_heard(self, outcome: Outcome) -> bool:
         """Whether the row has this end: a commit may be done though its answer was lost."""
@@ -169,13 +178,16 @@ class Watch:
     def _give_back(self, back: GivenBack) -> str:
         self.pulse.end()
         wait = self.settings.backoff_seconds * 2 ** (self.job.attempt - 1) if back.counts else 0.0
-        news = self.attempt.news()
+        news = self._last_news()
 
         def release() -> bool:
             told = {"code": back.code, "reason": str(back), "counts": back.counts, "delay": wait}
             return jobs.release(self.db, self.claim, news=news, **told)  # type: ignore[arg-type]
 
         return f"goes back into the queue: {back}" if self._insist(release) else TAKEN
+
+    def _last_news(self) -> News:
+        return dataclasses.replace(self.attempt.news(), environment=self.environment)
 
     def _end_pulse(self) -> None:
         self.pulse.end()

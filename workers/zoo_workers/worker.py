@@ -26,6 +26,7 @@ from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores
+from zoo_workers.hooks import Hooks
 from zoo_workers.housekeeping import Housekeeper, wake_freed
 from zoo_workers.runners import Runner, RunnerDied, Runners
 from zoo_workers.supervisor import Supervisor
@@ -34,6 +35,8 @@ logger = logging.getLogger("zoo.worker")
 
 SECRETS = ("ZOO_DATABASE_URL", "ZOO_BROKER_URL", "ZOO_ARTIFACTS_URL")
 """Variables that runners do without."""
+HOOKS_ALONE = ("ZOO_NOTIFY",)
+"""Variables whose value the process of the hooks is told; runners learn that there is one."""
 GIVE_BACK_SECONDS = 5.0
 """What it may take to end the runners of a stopping worker and give their jobs back."""
 CATALOGUE_SECONDS = 60.0
@@ -58,7 +61,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     """
     _set_up_the_log()
     db = jobs.connect(settings.database)
-    _leave_no_secret(settings)
+    told = _leave_no_secret(settings)
     # By this `zoo doctor` knows a runner of this home that has outlived its worker.
     os.environ["ZOO_RUNNER_HOME"] = str(settings.home)
     _share_the_cores(plan.slots)
@@ -72,12 +75,17 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
         cards = _cards(answer, plan.models)
         supervisor.datasets = list(answer["datasets"])
         supervisor.models = {card["name"]: card["plugin"] for card in cards}
+        if "job_finished" in answer["hooks"]:
+            supervisor.hooks = Hooks(db, told)
+            supervisor.hooks.start()
         if place is not None and db.is_sqlite:  # whose workers are all on this machine
             _take_over(db)
         _serve(supervisor, plan, cards, place)
     finally:
         if place is not None:
             place.give_up()
+        if supervisor.hooks:
+            supervisor.hooks.end()
         runners.stop()
         db.close()
 
@@ -103,12 +111,21 @@ def _set_up_the_log() -> None:
     warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1")
 
 
-def _leave_no_secret(settings: Settings) -> None:
-    """Runners inherit the environment, and models need no password: take it in, then forget it."""
+def _leave_no_secret(settings: Settings) -> dict[str, str]:
+    """Runners inherit the environment, and models need no password: take it in, then forget it.
+
+    Gives what the hooks alone are to know.
+    """
     artifacts.prepare(settings.artifacts)
+    told = {"ZOO_NOTIFY": settings.notify} if settings.notify else {}
     for name in list(os.environ):
         if name.startswith("AWS_") or name.removesuffix("_FILE") in SECRETS:
             del os.environ[name]
+    for name in HOOKS_ALONE:
+        os.environ.pop(f"{name}_FILE", None)
+        if os.environ.pop(name, None) or name in told:
+            os.environ[name] = "hidden"
+    return told
 
 
 def _share_the_cores(slots: int) -> None:

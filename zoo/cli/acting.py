@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zoo.cli import completion
 from zoo.cli.filters import FilterWords, filtered
 
 if TYPE_CHECKING:
     from zoo.jobs import Database
 
 Refs = Annotated[
-    list[str] | None, typer.Argument(help="Jobs or groups: the beginning of an id, or @last.")
+    list[str] | None,
+    typer.Argument(
+        help="Jobs or groups: the beginning of an id, or @last.",
+        autocompletion=completion.references,
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many a filter means.")]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only list the jobs that would be hit.")]

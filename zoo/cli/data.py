@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zoo.cli import completion
+
 if TYPE_CHECKING:
     from zoo.datasets import Listed
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Name = Annotated[str, typer.Argument(help="A dataset, or idx:FOLDER, or npz:FILE.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A dataset, or idx:FOLDER, or npz:FILE.", autocompletion=completion.datasets
+    ),
+]
 
 FIRST = 10
 

@@ -17,7 +17,7 @@ from zoo.jobs import Database, Group, Job
 def show_job(db: Database, job: Job, waits: str = "") -> None:
     """One job: what was asked, why it waits if it does, how it went, what came out."""
     tried = jobs.attempts(db, job.id)
-    for name, value in _facts(job, waits, tried):
+    for name, value in [*_facts(job, waits, tried), *_environment(tried)]:
         label = Text(f"{name:>12}  ", style="dim")
         output.out.print(
             label + (value if isinstance(value, Text) else Text(output.safe(str(value))))
@@ -74,6 +74,21 @@ def _facts(job: Job, waits: str, tried: list[dict[str, Any]]) -> Iterator[tuple[
             )
     if job.artifact:
         yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
+
+
+def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Where and of what the last attempt was run, if it told."""
+    told = tried[-1]["environment"] if tried else None
+    if not told:
+        return
+    machine, code = told["machine"], told["code"]
+    threads = f"{machine['threads']} thread{'' if machine['threads'] == 1 else 's'}"
+    yield "ran on", f"{machine['host']}, {machine['cpu']}, {threads}, {machine['system']}"
+    dirty = " and changes that are in none" if code["dirty"] else ""
+    commit = f"commit {code['commit'][:12]}{dirty}, " if code["commit"] else ""
+    yield "code", f"{commit}sha256 {code['sha256'][:12]}"
+    yield "data", f"sha256 {told['data'][:12]}"
+    yield "versions", ", ".join(f"{name} {told['versions'][name]}" for name in told["versions"])
 
 
 def _plugin(submitted: str, tried: list[dict[str, Any]]) -> str:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli import completion
+
 if TYPE_CHECKING:
     from zoo.jobs import Database, Filter
 
@@ -22,11 +24,32 @@ Words = list[str] | None
 class FilterWords:
     """The options as they were typed; the annotations are what Typer reads."""
 
-    status: Annotated[Words, typer.Option(help="Only these (repeatable).")] = None
-    model: Annotated[Words, typer.Option(help="Only these, or 'dense-*' (repeatable).")] = None
-    dataset: Annotated[Words, typer.Option(help="Only these, or a pattern (repeatable).")] = None
-    tag: Annotated[Words, typer.Option(help="Only with all of these, or patterns.")] = None
-    group: Annotated[Words, typer.Option(help="Only of these groups: ids, or @last.")] = None
+    status: Annotated[
+        Words,
+        typer.Option(help="Only these (repeatable).", autocompletion=completion.statuses),
+    ] = None
+    model: Annotated[
+        Words,
+        typer.Option(
+            help="Only these, or 'dense-*' (repeatable).", autocompletion=completion.models
+        ),
+    ] = None
+    dataset: Annotated[
+        Words,
+        typer.Option(
+            help="Only these, or a pattern (repeatable).", autocompletion=completion.datasets
+        ),
+    ] = None
+    tag: Annotated[
+        Words,
+        typer.Option(help="Only with all of these, or patterns.", autocompletion=completion.tags),
+    ] = None
+    group: Annotated[
+        Words,
+        typer.Option(
+            help="Only of these groups: ids, or @last.", autocompletion=completion.references
+        ),
+    ] = None
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="Submitted since: 2h, 3d, or a date.")
     ] = None

@@ -11,6 +11,7 @@ import typer
 from zoo import __version__, entrypoints, guard, hookspecs
 from zoo.cli import (
     acting,
+    compare,
     data,
     jobs,
     listing,
@@ -19,6 +20,7 @@ from zoo.cli import (
     plugins,
     queue,
     reproduce,
+    rerun,
     results,
     sweep,
     train,
@@ -36,6 +38,12 @@ EXTRAS = {
 app = typer.Typer(
     name="zoo",
     help="Train, judge and compare many small models.",
+    epilog=(
+        "A job or group is named by the beginning of its id, @last, @last-failed, @best:DATASET "
+        "or @best:DATASET/MODEL.\n\n"
+        "Exit codes: 0 well; 1 the job or the operation failed; 2 the command was wrong; "
+        "130 left by Ctrl-C, the job goes on."
+    ),
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -59,7 +67,10 @@ def _root(
 
 LOOKING = (listing, jobs, watch)
 ZOO = (models, plugins, data)
-for room in (train, sweep, reproduce, *LOOKING, acting, queue, results, *ZOO, machine):
+for room in (
+    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare),
+    *(*ZOO, machine),
+):
     room.add_to(app)
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from zoo.catalogue import Offer
     from zoo.facts import Row
 
+from zoo.cli import completion
+
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 OPTIONAL = ("bytes", "µs/image", "plugin", "fit s", "family", "workers", "parameters")
@@ -88,12 +90,12 @@ def _offers() -> dict[str, Offer]:
 
 
 def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
-    from zoo import catalogue, leaderboard
+    from zoo import catalogue, jobs, leaderboard
     from zoo.errors import StoreError
 
     try:
         with catalogue.database() as db:
-            return leaderboard.rows(db, datasets=datasets) if db else []
+            return leaderboard.rows(db, jobs.Filter(datasets=datasets)) if db else []
     except StoreError:  # `_offers` has said so
         return []
 
@@ -135,7 +137,8 @@ def _line(row: Row) -> list[str]:
 
 @models.command("show")
 def show_model(
-    name: Annotated[str, typer.Argument(help="A model.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A model.", autocompletion=completion.models)],
+    as_json: AsJson = False,
 ) -> None:
     """Show a model: where it is from, who has it, its params, its best results."""
     from zoo import facts

@@ -64,6 +64,16 @@ def error(message: str, hint: str = "") -> None:
         err.print(Text(f"       {safe(each)}"))
 
 
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Show nothing on stderr meanwhile; data on stdout still comes."""
+    err.quiet = True
+    try:
+        yield
+    finally:
+        err.quiet = False
+
+
 def safe(text: str) -> str:
     """Text from elsewhere without what could steer a terminal or turn its lines around."""
     if text.isprintable():

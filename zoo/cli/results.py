@@ -6,53 +6,66 @@ from typing import Annotated, Any
 
 import typer
 
+from zoo.cli.filters import FilterWords, filtered
+
 
 def add_to(app: typer.Typer) -> None:
     app.command()(leaderboard)
 
 
+@filtered
 def leaderboard(
-    dataset: Annotated[list[str] | None, typer.Option(help="Only these (repeatable).")] = None,
+    words: FilterWords,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A row for each value of params.x, seed... too."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Compare the models: best test accuracy, best cross-validation, per dataset."""
     from zoo import jobs, leaderboard
     from zoo.cli import output
 
-    rows = leaderboard.rows(jobs.connect(), datasets=dataset or [])
+    db = jobs.connect()
+    names = group_by or []
+    rows = leaderboard.rows(db, words.filter(db), by=names)
     if as_json:
         output.json_out(rows)
         return
-    columns = ["dataset", "model", "test accuracy", "error %", "cross-validation", "fit s"]
-    columns += ["parameters", "job", "params"]
+    published = ["published %"] if any(row["published"] for row in rows) else []
+    numbers = ["test accuracy", "error %", *published, "cross-validation", "fit s", "parameters"]
+    columns = ["dataset", "model", *names, *numbers, "job", "params"]
     output.table(
         columns,
-        [_line(row) for row in rows],
-        right=columns[2:7],
+        [[_cells(row, names)[column] for column in columns] for row in rows],
+        right=numbers,
         optional=["parameters", "fit s", "params", "error %"],
     )
-    if not rows:
+    if not rows and words:
+        output.note("No result matches. `zoo leaderboard` without a filter shows all.")
+    elif not rows:
         output.note("No finished job yet. `zoo train logistic --dataset digits` is a first one.")
 
 
-def _line(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
     from zoo.cli import output
 
     test, cv = row["test"] or {}, row["cv"]
     accuracy = test.get("accuracy")
-    validated = _with_spread(cv["mean"], cv) if cv else ""
     tested = _with_spread(test["accuracy"], test) if "values" in test else output.number(accuracy)
-    return [
-        row["dataset"],
-        row["model"],
-        tested,
-        output.number(100 * (1 - accuracy), 2) if accuracy is not None else "",
-        validated,
-        output.number(test.get("fit_seconds"), 2),
-        output.number(test.get("parameters")),
-        (test.get("job") or test.get("group") or cv["group"])[:8],
-        output.params(row["changed"]),
-    ]
+    by = {name: output.params({"": row["by"][name]})[1:] for name in names}
+    return by | {
+        "dataset": row["dataset"],
+        "model": row["model"],
+        "test accuracy": tested,
+        "error %": output.number(100 * (1 - accuracy), 2) if accuracy is not None else "",
+        "published %": output.number((row["published"] or {}).get("error"), 2),
+        "cross-validation": _with_spread(cv["mean"], cv) if cv else "",
+        "fit s": output.number((test or cv).get("fit_seconds"), 2),
+        "parameters": output.number((test or cv).get("parameters")),
+        "job": (test.get("job") or test.get("group") or cv["group"])[:8],
+        "params": output.params(row["changed"]),
+    }
 
 
 def _with_spread(mean: float, found: dict[str, Any]) -> str:

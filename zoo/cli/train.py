@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from zoo.cli import completion
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
@@ -15,9 +16,15 @@ if TYPE_CHECKING:
     from zoo.submit import Submitted
 
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return at once.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The finished job or group on stdout.")]
 Pool = Annotated[str, typer.Option(help="The pool of workers to run it.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", help="A word to find it by (repeatable).")]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", help="A word to find it by (repeatable).", autocompletion=completion.tags
+    ),
+]
 Memory = Annotated[int | None, typer.Option("--memory", min=1, help="End it above this, in MB.")]
 Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
 
@@ -42,11 +49,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A model; `zoo models` lists them.")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A model; `zoo models` lists them.", autocompletion=completion.models),
+    ],
     param: Annotated[
-        list[str] | None, typer.Option("--param", "-p", help="NAME=VALUE (repeatable).")
+        list[str] | None,
+        typer.Option(
+            "--param", "-p", help="NAME=VALUE (repeatable).", autocompletion=completion.params
+        ),
     ] = None,
-    dataset: Annotated[str, typer.Option(help="A dataset; `zoo data` lists them.")] = "mnist",
+    dataset: Annotated[
+        str,
+        typer.Option(help="A dataset; `zoo data` lists them.", autocompletion=completion.datasets),
+    ] = "mnist",
     preprocess: Annotated[str, typer.Option(help="none, or deskew: upright digits.")] = "none",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 42,
     cv: Annotated[int | None, typer.Option(min=2, max=100, help="Cross-validate, K folds.")] = None,
@@ -65,7 +81,11 @@ def train(
     max_parallel: MaxParallel = None,
     tag: Tags = None,
     detach: Detach = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="If an equal job has succeeded, take its result.")
+    ] = False,
     in_process: Annotated[
         bool, typer.Option("--in-process", help="Here and now, without queue or record.")
     ] = False,
@@ -90,16 +110,31 @@ def train(
         preprocess=preprocess,
     )
     if in_process:
-        _run_here(specs, as_json)
-    else:
-        kind = "cv" if cv else "seeds" if seeds else None
+        from zoo.cli.in_process import run_here
+
+        run_here(specs, as_json)
+        return
+    from zoo.cli.rerun import takes_earlier
+
+    kind = "cv" if cv else "seeds" if seeds else None
+    if reuse:
+        fetch(specs[0].dataset)
+    if not takes_earlier(specs, kind, reuse, as_json, quiet):
         asked = Asked(pool, priority, tag or [], after, after_any, kind, max_parallel)
-        submit_and_follow(specs, asked, detach, as_json)
+        submit_and_follow(specs, asked, detach, as_json, quiet)
 
 
 def evaluate(
-    job: Annotated[str, typer.Argument(help="The training job, or @last.")],
-    dataset: Annotated[str | None, typer.Option(help="By default the job's own.")] = None,
+    job: Annotated[
+        str,
+        typer.Argument(
+            help="The training job, or @last, @best:DATASET.", autocompletion=completion.references
+        ),
+    ],
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="By default the job's own.", autocompletion=completion.datasets),
+    ] = None,
     split: Annotated[str, typer.Option(help="train or test.")] = "test",
     timeout: Seconds = None,
     pool: Pool = "default",
@@ -108,6 +143,7 @@ def evaluate(
     after_any: AfterAny = None,
     tag: Tags = None,
     detach: Detach = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge a trained model, as a job of its own, on any dataset or split."""
@@ -124,7 +160,8 @@ def evaluate(
     with_timeout = {"timeout": timeout}
     spec = submit.evaluation(found, dataset, split)
     asked = Asked(pool, priority, tag or [], after, after_any)
-    submit_and_follow([spec.model_copy(update=with_timeout)], asked, detach, as_json)
+    specs = [spec.model_copy(update=with_timeout)]
+    submit_and_follow(specs, asked, detach, as_json, quiet)
 
 
 @dataclass(frozen=True)
@@ -151,8 +188,10 @@ class Asked:
         return same | {"after": read_waits(db, self.after, self.after_any)}
 
 
-def submit_and_follow(specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool) -> None:
-    """Submit jobs; print the id and return, or follow them and print how they ended."""
+def submit_and_follow(
+    specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool, quiet: bool = False
+) -> None:
+    """Submit jobs, and unless detached follow them to their end; exit code 1 if one fails."""
     from zoo import jobs, settings, submit
     from zoo.cli import output
 
@@ -163,7 +202,13 @@ def submit_and_follow(specs: list[JobSpec], asked: Asked, detach: bool, as_json:
     done = submit.submit(db, chosen, specs, **asked.options(db))
     if done.note:
         output.note(done.note)
-    if detach:
+    if quiet and not as_json:
+        output.out.print(done.ref)
+    if quiet:
+        # What follows is for eyes; an error still shows, for it comes after.
+        with output.silence():
+            _quietly(db, chosen, done, detach, as_json)
+    elif detach:
         _detached(db, done, as_json)
     else:
         _attached(db, chosen, done, as_json)
@@ -180,6 +225,17 @@ def fetch(dataset: str) -> None:
 
         with output.progress() as tell:
             datasets.raw(dataset, tell)
+
+
+def _quietly(db: Database, chosen: Settings, done: Submitted, detach: bool, as_json: bool) -> None:
+    from zoo import jobs
+    from zoo.cli import output
+
+    ended = [] if detach else _follow(db, chosen, done)
+    if as_json:
+        output.json_out(jobs.find(db, done.ref).to_json())
+    if any(job.status != "succeeded" for job in ended):
+        raise typer.Exit(1)
 
 
 def _detached(db: Database, done: Submitted, as_json: bool) -> None:
@@ -202,15 +258,9 @@ def _detached(db: Database, done: Submitted, as_json: bool) -> None:
 def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) -> None:
     from zoo import jobs
     from zoo.cli import output
-    from zoo.cli.follow import follow, summary
+    from zoo.cli.follow import summary
 
-    try:
-        ended = follow(db, chosen, done.ids, done.worker)
-    except KeyboardInterrupt:
-        short = done.ref[:8]
-        output.note(f"\nDetached; {short} goes on. `zoo wait {short}` comes back to it,")
-        output.note(f"`zoo cancel {short}` ends it.")
-        raise typer.Exit(130) from None
+    ended = _follow(db, chosen, done)
     result = jobs.find(db, done.ref)
     if as_json:
         output.json_out(result.to_json())
@@ -221,35 +271,22 @@ def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) ->
         raise typer.Exit(1)
 
 
+def _follow(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
+    """Follow the jobs to their end; Ctrl-C leaves them alone."""
+    from zoo.cli import output
+    from zoo.cli.follow import follow
+
+    try:
+        return follow(db, chosen, done.ids, done.worker)
+    except KeyboardInterrupt:
+        short = done.ref[:8]
+        output.note(f"\nDetached; {short} goes on. `zoo wait {short}` comes back to it,")
+        output.note(f"`zoo cancel {short}` ends it.")
+        raise typer.Exit(130) from None
+
+
 def _next_step(ref: str, ended: list[Job]) -> None:
     from zoo.cli import output
 
     if all(job.status == "succeeded" for job in ended):
         output.note(f"`zoo show {ref[:8]}` tells more; `zoo leaderboard` compares.")
-
-
-def _run_here(specs: list[JobSpec], as_json: bool) -> None:
-    import tempfile
-
-    from zoo.cli import output
-    from zoo.run import run_job
-
-    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        if said:
-            output.note(f"{unit} {step}/{total} {said}")
-
-    def phase(name: str) -> None:
-        output.note(f"{name} ...")
-
-    results = []
-    for spec in specs:
-        with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
-            results.append(run_job(spec, Path(folder), report, phase=phase))
-    if as_json:
-        output.json_out(
-            [{"spec": s.model_dump(), "metrics": m} for s, m in zip(specs, results, strict=True)]
-        )
-    else:
-        for metrics in results:
-            output.out.print(f"accuracy {metrics['accuracy']:.4f}")

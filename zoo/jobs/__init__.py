@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from zoo.jobs.bulk import several as several
     from zoo.jobs.bulk import statuses_of as statuses_of
     from zoo.jobs.bulk import usual_seconds as usual_seconds
+    from zoo.jobs.claims import Claim as Claim
+    from zoo.jobs.claims import News as News
+    from zoo.jobs.claims import Outcome as Outcome
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
     from zoo.jobs.filters import EVERY as EVERY
@@ -25,9 +28,6 @@ if TYPE_CHECKING:
     from zoo.jobs.gates import unhold as unhold
     from zoo.jobs.glance import Overview as Overview
     from zoo.jobs.glance import overview as overview
-    from zoo.jobs.moves import Claim as Claim
-    from zoo.jobs.moves import News as News
-    from zoo.jobs.moves import Outcome as Outcome
     from zoo.jobs.moves import abandon as abandon
     from zoo.jobs.moves import beat as beat
     from zoo.jobs.moves import claim as claim
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from zoo.jobs.moves import release as release
     from zoo.jobs.names import NAMES as NAMES
     from zoo.jobs.names import facts as facts
+    from zoo.jobs.outbox import overdue as overdue
+    from zoo.jobs.outbox import owe_all as owe_all
+    from zoo.jobs.outbox import settle as settle
     from zoo.jobs.outlook import Outlook as Outlook
     from zoo.jobs.outlook import outlooks as outlooks
     from zoo.jobs.presence import announce as announce
@@ -48,7 +51,8 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import clock as clock
     from zoo.jobs.reads import count as count
     from zoo.jobs.reads import counts as counts
-    from zoo.jobs.reads import find as find
+    from zoo.jobs.reads import ended_last as ended_last
+    from zoo.jobs.reads import equal as equal
     from zoo.jobs.reads import get as get
     from zoo.jobs.reads import get_group as get_group
     from zoo.jobs.reads import has_work as has_work
@@ -63,6 +67,7 @@ if TYPE_CHECKING:
     from zoo.jobs.records import Pool as Pool
     from zoo.jobs.records import Waiting as Waiting
     from zoo.jobs.records import Worker as Worker
+    from zoo.jobs.references import find as find
     from zoo.jobs.schema import SCHEMA as SCHEMA
     from zoo.jobs.schema import connect as connect
     from zoo.jobs.schema import schema_version as schema_version
@@ -83,23 +88,23 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "bulk": ("group_size", "several", "statuses_of", "usual_seconds"),
+    "claims": ("Claim", "News", "Outcome"),
     "database": ("Database", "RowRefused"),
     "filters": ("EVERY", "Filter"),
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "names": ("NAMES", "facts"),
-    "moves": (
-        *("Claim", "News", "Outcome"),
-        *("abandon", "beat", "claim", "finish", "reap", "release"),
-    ),
+    "moves": ("abandon", "beat", "claim", "finish", "reap", "release"),
+    "outbox": ("overdue", "owe_all", "settle"),
     "outlook": ("Outlook", "outlooks"),
     "glance": ("Overview", "overview"),
     "presence": ("announce", "drain", "sign", "workers"),
     "ranking": ("Best", "best"),
     "reads": (
-        *("attempts", "clock", "count", "counts", "find", "get", "get_group", "listing"),
-        *("log_after", "has_work", "needs", "pools", "steps", "waiting"),
+        *("attempts", "clock", "count", "counts", "ended_last", "equal", "get", "get_group"),
+        *("listing", "log_after", "has_work", "needs", "pools", "steps", "waiting"),
     ),
     "records": ("Group", "Job", "Pool", "Waiting", "Worker"),
+    "references": ("find",),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
     "selection": ("cancel_many", "ids", "tag"),
     "statuses": ("MOVES", "STATUSES", "TERMINAL"),

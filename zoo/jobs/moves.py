@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from zoo.jobs import outbox
+from zoo.jobs.claims import Claim, News, Outcome
 from zoo.jobs.database import Database, Row, Transaction, among
 from zoo.jobs.gates import CLAIMABLE, after_ends
 from zoo.jobs.ranking import rank_group
@@ -15,45 +16,6 @@ from zoo.spec import SPEC_VERSION, canonical
 
 MAX_ERROR = 8 * 1024
 """Characters kept of an error."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to run one attempt of a job; every later word about the attempt must carry it."""
-
-    job: str
-    attempt: int
-    owner: str
-
-
-@dataclass(frozen=True)
-class News:
-    """What an attempt has done since the last beat."""
-
-    progress: Mapping[str, Any] | None = None
-    """{"phase", "since", "step", "total", "unit", "metrics"}, as far as known."""
-    fit_started_at: float | None = None
-    """Seconds since 1970, on the worker's clock."""
-    steps: Sequence[tuple[int, Mapping[str, Any]]] = ()
-    """(step, metrics) of each step that `fit` reported."""
-    lines: Sequence[tuple[int, str]] = ()
-    """(offset in bytes, text) of the log."""
-
-    def __bool__(self) -> bool:
-        return bool(self.progress or self.lines)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended."""
-
-    status: str
-    metrics: Mapping[str, Any] | None = None
-    artifact: str | None = None
-    """Where its files are, below the artifacts URL; set if and only if it succeeded."""
-    artifact_sha256: str | None = None
-    error_code: str | None = None
-    error: str | None = None
 
 
 NOTHING_NEW = News()
@@ -171,6 +133,8 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
         "artifact_sha256": outcome.artifact_sha256,
         "error_code": outcome.error_code,
         "error": error,
+        # Of a result alone: who asks for an equal job wants its metrics.
+        "fingerprint": (news.environment or {}).get("fingerprint") if outcome.artifact else None,
         "accuracy": _accuracy(outcome),
     }
     end = f"""
@@ -182,10 +146,12 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
         if ended is None:
             return False
         _keep(rows, held, news)
-        _end_attempt(rows, held, outcome.status, outcome.error_code, error)
+        _end_attempt(rows, held, outcome.status, outcome.error_code, error, news.environment)
         after_ends(rows, [ended])
         if ended["group_id"] and outcome.status == "succeeded":
             rank_group(rows, ended["group_id"])
+        if outcome.owes_hooks:
+            outbox.owe(rows, held.job)
     return True
 
 
@@ -203,13 +169,20 @@ def _storable(text: str | None) -> str | None:
 
 
 def _end_attempt(
-    rows: Transaction, held: Claim, outcome: str, code: str | None, error: str | None
+    rows: Transaction,
+    held: Claim,
+    outcome: str,
+    code: str | None,
+    error: str | None,
+    environment: Mapping[str, Any] | None = None,
 ) -> None:
+    told = canonical(dict(environment)) if environment else None
     rows.run(
         """
-        UPDATE attempt SET ended_at = now(), outcome = :outcome, error_code = :code, error = :error
+        UPDATE attempt SET ended_at = now(), outcome = :outcome, error_code = :code, error = :error,
+            environment = :told
         WHERE job_id = :job AND n = :attempt AND ended_at IS NULL""",
-        vars(held) | {"outcome": outcome, "code": code, "error": error},
+        vars(held) | {"outcome": outcome, "code": code, "error": error, "told": told},
     )
 
 
@@ -241,7 +214,7 @@ def release(
         if job is None:
             return False
         _keep(rows, held, news)
-        _end_attempt(rows, held, job["status"], code, _storable(reason))
+        _end_attempt(rows, held, job["status"], code, _storable(reason), news.environment)
         if job["status"] == "cancelled":
             after_ends(rows, [job])
     return True

@@ -31,42 +31,12 @@ def get(db: Database, job_id: str) -> Job:
     with db.read() as rows:
         row = rows.one("SELECT * FROM job WHERE id = :id", {"id": job_id})
     if row is None:
-        raise _no_job(job_id)
+        raise no_job(job_id)
     return to_job(row)
 
 
-def find(db: Database, ref: str) -> Job | Group:
-    """The job or group that `ref` names: a unique prefix of its id, or @last for the newest.
-
-    Raises UsageError if there is none, or more than one.
-    """
-    if ref == "@last":
-        newest = listing(db, limit=1)
-        if not newest:
-            raise UsageError("There is no job yet.", "Submit one: `zoo train logistic`.")
-        return get_group(db, newest[0].group) if newest[0].group else newest[0]
-    if not ref or not all(c in "0123456789abcdef" for c in ref):
-        raise _no_job(ref)
-    # A range uses the index, where LIKE might not.
-    starting = "SELECT id FROM {} WHERE id >= :ref AND id < :end LIMIT 6"
-    with db.read() as rows:
-        ends = {"ref": ref, "end": ref + "g"}
-        jobs, groups = (
-            [row["id"] for row in rows.all(starting.format(table), ends)]
-            for table in ("job", "job_group")
-        )
-    found = [*jobs, *groups]
-    if not found:
-        raise _no_job(ref)
-    if len(found) > 1:
-        some = ", ".join(each[: len(ref) + 4] for each in found[:5])
-        raise UsageError(
-            f"'{ref}' is the beginning of several ids ({some}).", "Give one more letter."
-        )
-    return get(db, found[0]) if jobs else get_group(db, found[0])
-
-
-def _no_job(ref: str) -> UsageError:
+def no_job(ref: str) -> UsageError:
+    """The refusal of an id that nothing has."""
     return UsageError(
         f"No job or group has an id that begins with '{ref}'.", "`zoo jobs` lists them."
     )
@@ -82,7 +52,7 @@ def group_of(rows: Transaction, group_id: str) -> Group:
     """The group of that whole id, read in a transaction that is open."""
     row = rows.one("SELECT * FROM job_group WHERE id = :id", {"id": group_id})
     if row is None:
-        raise _no_job(group_id)
+        raise no_job(group_id)
     members = rows.all("SELECT * FROM job WHERE group_id = :id ORDER BY seq", {"id": group_id})
     found = [to_job(each) for each in members]
     # A retry takes the place of the job that it repeats.
@@ -132,6 +102,25 @@ def count(db: Database, wanted: Filter, *, most: int = 100_000) -> int:
     some = f"SELECT 1 FROM job WHERE {wanted.sql(values)} LIMIT {values.add(most)}"
     with db.read() as rows:
         return int(rows.value(f"SELECT count(*) AS n FROM ({some}) AS counted", values.named))
+
+
+def equal(db: Database, fingerprint: str) -> list[Job]:
+    """The jobs that succeeded with this fingerprint, the newest first, a few at most."""
+    query = """
+        SELECT * FROM job WHERE fingerprint = :fingerprint AND status = 'succeeded'
+        ORDER BY seq DESC LIMIT 20"""
+    with db.read() as rows:
+        return [to_job(row) for row in rows.all(query, {"fingerprint": fingerprint})]
+
+
+def ended_last(db: Database, job_id: str) -> bool:
+    """Whether the job's group has ended, and this job after all others of it."""
+    query = """
+        SELECT count(*) AS n FROM job AS other JOIN job AS this ON this.group_id = other.group_id
+        WHERE this.id = :id AND (other.finished_at IS NULL OR other.finished_at > this.finished_at
+            OR (other.finished_at = this.finished_at AND other.seq > this.seq))"""
+    with db.read() as rows:
+        return int(rows.value(query, {"id": job_id})) == 0
 
 
 def counts(db: Database) -> dict[str, int]:
@@ -191,7 +180,8 @@ def needs(db: Database, job_id: str) -> list[Job]:
 def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:
     """Every attempt at the job, first to last."""
     with db.read() as rows:
-        return rows.all("SELECT * FROM attempt WHERE job_id = :id ORDER BY n", {"id": job_id})
+        found = rows.all("SELECT * FROM attempt WHERE job_id = :id ORDER BY n", {"id": job_id})
+    return [row | {"environment": json.loads(row["environment"] or "null")} for row in found]
 
 
 def log_after(db: Database, job_id: str, seen: tuple[int, int] = (0, -1)) -> list[Chunk]:

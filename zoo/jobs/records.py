@@ -43,6 +43,8 @@ class Job:
     artifact_sha256: str | None
     error_code: str | None
     error: str | None
+    fingerprint: str | None
+    """Of all that decides the result (`zoo.environment.fingerprint`); set once it is there."""
     retry_of: str | None
     created_at: float
     started_at: float | None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 4
+SCHEMA = 5
 """The number of the newest migration."""
 
 

@@ -1,0 +1,38 @@
+"""`zoo notify`: send the word about a job now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import zoo
+
+
+@zoo.hookimpl
+def register_commands(app: typer.Typer) -> None:
+    """Add `zoo notify`."""
+    app.command()(notify)
+
+
+def notify(
+    ref: Annotated[str, typer.Argument(help="A job: the beginning of its id, or @last.")] = "@last",
+) -> None:
+    """Send the word about a job now, as ZOO_NOTIFY says: to try the setting."""
+    from zoo import jobs, settings
+    from zoo.cli import output
+    from zoo.errors import UsageError
+    from zoo.jobs import Group
+    from zoo_notify import senders
+
+    way = settings.load().notify
+    if not way:
+        raise UsageError("ZOO_NOTIFY is not set: nobody would be told.", senders.WAYS)
+    found = jobs.find(jobs.connect(), ref)
+    result = None
+    if isinstance(found, Group):
+        result = found.to_json() | {"jobs": [each.id for each in found.jobs]}
+    job = found.jobs[-1] if isinstance(found, Group) else found
+    told = job.to_json() | {"group": job.group if result else None, "group_result": result}
+    senders.send(way, told)
+    output.note(f"Sent: {senders.sentence(told)}")

@@ -1,0 +1,192 @@
+"""The hook `job_finished`: called in a process of its own, whatever the plugins do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from results import a_spec, claim, folds, succeed
+from support import Zoo, until
+from zoo_workers import hooks
+from zoo_workers.hooks import Hooks
+
+from zoo import jobs
+from zoo.jobs import Database, Outcome
+
+PLUGIN = """
+import json, os, sys, time
+from pathlib import Path
+import zoo
+FILE = Path({told!r})
+@zoo.hookimpl
+def job_finished(job):
+    with FILE.open("a") as file:
+        told = {{"id": job["id"], "status": job["status"], "group": job["group_result"]}}
+        told |= {{"pid": os.getpid(), "secret": os.environ.get("SECRET")}}
+        file.write(json.dumps(told) + "\\n")
+    {then}
+"""
+
+
+class Told:
+    """What a plugin of this test was told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / "told.jsonl"
+
+    def plugin(self, name: str, then: str = "pass") -> None:
+        source = PLUGIN.format(told=str(self.folder / f"{name}.jsonl"), then=then)
+        (self.folder / f"{name}.py").write_text(source)
+
+    def by(self, name: str) -> list[dict[str, Any]]:
+        file = self.folder / f"{name}.jsonl"
+        return [json.loads(x) for x in file.read_text().splitlines()] if file.exists() else []
+
+
+@pytest.fixture
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Told:
+    monkeypatch.setenv("ZOO_PLUGINS_DIR", str(tmp_path))
+    return Told(tmp_path)
+
+
+@pytest.fixture
+def db(home: Path) -> Database:
+    return jobs.connect()
+
+
+@pytest.fixture
+def caller(db: Database) -> Iterator[Hooks]:
+    found = Hooks(db, {"SECRET": "for the hooks alone"})
+    found.start()
+    yield found
+    found.end()
+
+
+def owed(db: Database) -> int:
+    with db.read() as rows:
+        return int(rows.value("SELECT count(*) AS n FROM outbox"))
+
+
+def end(db: Database, hooks: Hooks) -> str:
+    job = succeed(db, [a_spec()], owes_hooks=True)
+    hooks.tell(job)
+    return job
+
+
+def test_every_plugin_is_called_though_another_raises_or_exits(
+    told: Told, db: Database, caller: Hooks, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("zoo.worker").propagate = True
+    told.plugin("a_exits", "sys.exit(3)")
+    told.plugin("b_raises", "raise ValueError('the hook had a bad day')")
+    told.plugin("c_listens")
+    ids = [end(db, caller) for _ in range(2)]
+    until(lambda: owed(db) == 0)
+    for name in ("a_exits", "b_raises", "c_listens"):
+        assert [each["id"] for each in told.by(name)] == ids
+    calls = told.by("c_listens")
+    assert {each["pid"] for each in calls} != {os.getpid()}
+    assert {each["secret"] for each in calls} == {"for the hooks alone"}
+    assert "SECRET" not in os.environ
+    assert "b_raises: ValueError: the hook had a bad day" in caplog.text
+
+
+def test_a_hook_that_hangs_or_kills_its_process_is_tried_again_and_then_given_up(
+    told: Told, db: Database, caller: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "CALL_SECONDS", 1.5)
+    monkeypatch.setattr(hooks, "OVERDUE_SECONDS", 0.05)
+    first = "len(FILE.read_text().splitlines()) == 1"
+    told.plugin("dies", f"time.sleep(60) if {first} else os._exit(7)")
+    job = end(db, caller)
+    until(lambda: len(told.by("dies")) == 1)
+    for tries in (2, 3):
+        until(lambda: _let_time_pass(db) and len(told.by("dies")) >= tries)  # noqa: B023
+    until(lambda: owed(db) == 0)
+    assert [each["id"] for each in told.by("dies")] == [job] * 3
+    # The next job's hooks are called as if nothing had been.
+    told.plugin("dies")
+    other = end(db, caller)
+    until(lambda: told.by("dies")[-1]["id"] == other)
+
+
+def _let_time_pass(db: Database) -> bool:
+    with db.write() as rows:
+        rows.run("UPDATE outbox SET due_at = 0")
+    return True
+
+
+def test_what_a_dead_worker_left_undone_is_done_by_another(told: Told, db: Database) -> None:
+    told.plugin("listens")
+    job = succeed(db, [a_spec()], owes_hooks=True)
+    _let_time_pass(db)
+    heir = Hooks(db, {})
+    heir._looked = time.monotonic() - hooks.OVERDUE_SECONDS
+    heir._ended.put("")
+    heir.start()
+    until(lambda: owed(db) == 0)
+    assert [each["id"] for each in told.by("listens")] == [job]
+    heir.end()
+
+
+def test_with_the_last_job_of_a_group_comes_the_groups_result(
+    told: Told, db: Database, caller: Hooks
+) -> None:
+    told.plugin("listens")
+    _, group = jobs.add(db, folds(2), group_kind="cv")
+    for status in ("failed", "succeeded"):
+        artifact = "a" if status == "succeeded" else None
+        held = claim(db)
+        jobs.finish(db, held, Outcome(status, {"accuracy": 0.5}, artifact, owes_hooks=True))
+        caller.tell(held.job)
+    until(lambda: owed(db) == 0)
+    results = [each["group"] for each in told.by("listens")]
+    assert results[0] is None or results[1] is None
+    (whole,) = [each for each in results if each]
+    assert whole["id"] == group and whole["status"] == "failed" and len(whole["jobs"]) == 2
+
+
+MODEL = """
+import os, zoo
+class Nosy(zoo.Model):
+    name = "nosy"
+    def fit(self, x, y, report): print("it sees", os.environ.get("ZOO_NOTIFY"))
+    def predict_proba(self, x):
+        import numpy as np
+        return np.full((len(x), self.n_classes), 1 / self.n_classes)
+    def save(self, folder): pass
+    def load(self, folder): pass
+@zoo.hookimpl
+def register_models(register): register(Nosy)
+"""
+
+
+def test_a_worker_tells_of_the_jobs_that_it_ends_and_models_do_not_learn_whom(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "nosy.py").write_text(MODEL)
+    told = tmp_path / "told.jsonl"
+    found = Zoo(tmp_path / "home", ZOO_PLUGINS_DIR=str(folder), ZOO_NOTIFY=f"command:tee -a {told}")
+    try:
+        job = found.json("train", "nosy", "--dataset", "digits")
+        until(lambda: told.exists() and told.read_text().endswith("}"))
+        heard = json.loads(told.read_text())
+        assert (heard["id"], heard["status"]) == (job["id"], "succeeded")
+        accuracy = f"{job['metrics']['accuracy']:.4f}"
+        assert heard["text"] == f"{job['id'][:8]} nosy on digits: succeeded, accuracy {accuracy}"
+        assert "it sees hidden" in found.run("logs", job["id"]).stdout
+        shown = found.json("show", job["id"])["attempts"][-1]["environment"]
+        assert shown["plugin"].startswith("nosy ") and shown["machine"]["threads"] >= 1
+        stored = found.home / "artifacts" / job["artifact"] / "environment.json"
+        assert json.loads(stored.read_text()) == shown
+    finally:
+        found.close()

@@ -1,0 +1,59 @@
+"""The outbox: a hook that is owed is not forgotten, whoever dies, on both databases."""
+
+from __future__ import annotations
+
+from results import a_spec, claim, folds, succeed
+
+from zoo import jobs
+from zoo.jobs import Database, Outcome
+
+
+def owed(db: Database) -> list[str]:
+    with db.read() as rows:
+        return [row["job_id"] for row in rows.all("SELECT job_id FROM outbox ORDER BY due_at")]
+
+
+def let_time_pass(db: Database) -> None:
+    with db.write() as rows:
+        rows.run("UPDATE outbox SET due_at = 0")
+
+
+def test_an_end_owes_its_hooks_in_the_same_transaction_or_nothing(db: Database) -> None:
+    first = succeed(db, [a_spec()], owes_hooks=True)
+    succeed(db, [a_spec()])
+    assert owed(db) == [first]
+    jobs.add(db, [a_spec()])
+    held = claim(db)
+    lost = jobs.Claim(held.job, held.attempt, "somebody else")
+    assert not jobs.finish(db, lost, Outcome("failed", owes_hooks=True))
+    assert owed(db) == [first]
+
+
+def test_another_worker_takes_over_only_what_is_overdue_and_counts_the_tries(db: Database) -> None:
+    job = succeed(db, [a_spec()], owes_hooks=True)
+    assert jobs.overdue(db) == []
+    for n in (2, 3):
+        let_time_pass(db)
+        assert jobs.overdue(db) == [(job, n)]
+        assert jobs.overdue(db) == []
+    jobs.settle(db, [job])
+    assert owed(db) == []
+
+
+def test_only_a_job_that_has_ended_owes_a_hook_and_owes_it_once(db: Database) -> None:
+    (waiting,), _ = jobs.add(db, [a_spec()])
+    jobs.owe_all(db, [waiting])
+    assert owed(db) == []
+    jobs.cancel(db, waiting)
+    jobs.owe_all(db, [waiting, waiting])
+    assert owed(db) == [waiting]
+
+
+def test_of_a_group_one_job_alone_ended_last(db: Database) -> None:
+    ids, _ = jobs.add(db, folds(3), group_kind="cv")
+    for number, each in enumerate(ids):
+        assert not jobs.ended_last(db, each)
+        jobs.finish(db, claim(db), Outcome("failed", error_code="exception", error="x"))
+        assert [jobs.ended_last(db, one) for one in ids] == [
+            number == 2 and one == each for one in ids
+        ]

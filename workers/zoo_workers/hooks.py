@@ -1,0 +1,140 @@
+"""The hooks of jobs that have ended: called in a process of their own, which may fail or hang."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoo import jobs
+from zoo.errors import ZooError, reason
+from zoo.jobs import Database
+from zoo_workers.runners import Runner, RunnerDied
+
+logger = logging.getLogger("zoo.worker")
+
+CALL_SECONDS = 60.0
+"""What the hooks may take for one job; then their process is ended."""
+OVERDUE_SECONDS = 30.0
+"""Between two looks at what workers that are gone have left undone."""
+FAREWELL_SECONDS = 5.0
+"""What a stopping worker waits for the hooks under way; the rest stays in the outbox."""
+MOST_TRIES = 3
+"""For one job, where the process of the hooks dies or hangs each time."""
+AT_ONCE = 50
+"""Jobs between two transactions."""
+
+
+def call(order: dict[str, Any]) -> dict[str, str]:
+    """In the process of the hooks: call each plugin's `job_finished`; gives what they raised."""
+    from zoo import plugins
+
+    os.environ.update(order["environ"])
+    raised = {}
+    with contextlib.redirect_stdout(sys.stderr):
+        found = plugins.catalogue()
+        for plugin in found.plugins:
+            if "job_finished" not in plugin.hooks:
+                continue
+            own = found.manager.get_plugin(plugin.name)
+            others = [each for each in found.manager.get_plugins() if each is not own]
+            # One by one: pluggy asks no further once one has raised.
+            try:
+                found.manager.subset_hook_caller("job_finished", others)(job=order["job"])
+            except BaseException as error:  # also SystemExit: the others are still to be called
+                raised[plugin.name] = f"{type(error).__name__}: {reason(error)}"
+    return raised
+
+
+class Hooks(threading.Thread):
+    """Calls the hooks for the jobs that this worker has ended, and for those overdue."""
+
+    def __init__(self, db: Database, environ: Mapping[str, str]) -> None:
+        """`environ` is what the process of the hooks is told and runners are not."""
+        super().__init__(daemon=True, name="hooks")
+        self.db = db
+        self.environ = environ
+        self._ended: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._process: Runner | None = None
+        self._looked = time.monotonic()
+
+    def tell(self, job_id: str) -> None:
+        """Say that this job has ended, and stands in the outbox."""
+        self._ended.put(job_id)
+
+    def run(self) -> None:
+        goes_on = True
+        while goes_on:
+            waiting = self._next()
+            goes_on = None not in waiting
+            try:
+                self._call_all([(each, 1) for each in waiting if each])
+                if time.monotonic() - self._looked >= OVERDUE_SECONDS:
+                    self._looked = time.monotonic()
+                    self._call_all(jobs.overdue(self.db))
+            except ZooError as error:  # the database is away: what is owed stays written down
+                logger.warning("%s", error)
+            except Exception:
+                logger.exception("the hooks of a job could not be called")
+        self._end_process()
+
+    def end(self) -> None:
+        """Call what is still to be called, but not for long."""
+        self._ended.put(None)
+        self.join(FAREWELL_SECONDS)
+        if self.is_alive():
+            self._end_process()
+
+    def _next(self) -> list[str | None]:
+        """Wait for a job that has ended, and take those that came with it; none, after a while."""
+        found: list[str | None] = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._ended.get(timeout=OVERDUE_SECONDS))
+            while len(found) < AT_ONCE:
+                found.append(self._ended.get_nowait())
+        return found
+
+    def _call_all(self, owed: Sequence[tuple[str, int]]) -> None:
+        done = [job for job, n in owed if self._call(job) or n >= MOST_TRIES]
+        if done:
+            jobs.settle(self.db, done)
+
+    def _call(self, job_id: str) -> bool:
+        """Whether the hooks were called; one that raises was, and is not called again."""
+        order = {"do": "hooks", "job": self._told(job_id), "environ": dict(self.environ)}
+        try:
+            if self._process is None:
+                self._process = Runner()
+            self._process.order(order)
+            raised = self._process.answer(CALL_SECONDS)
+        except RunnerDied as death:
+            self._process = None
+            logger.warning("job %s: the process of the hooks ended (%s)", job_id[:8], death)
+            return False
+        if raised is None:
+            self._end_process()
+            logger.warning("job %s: its hooks took over %g s", job_id[:8], CALL_SECONDS)
+            return False
+        for plugin, error in raised.items():
+            logger.warning("job %s: the hook of the plugin %s: %s", job_id[:8], plugin, error)
+        return True
+
+    def _told(self, job_id: str) -> dict[str, Any]:
+        """The job as JSON; with the last job of a group, the group's result."""
+        job = jobs.get(self.db, job_id)
+        group = None
+        if job.group and jobs.ended_last(self.db, job_id):
+            whole = jobs.get_group(self.db, job.group)
+            group = whole.to_json() | {"jobs": [each.id for each in whole.jobs]}
+        return job.to_json() | {"group_result": group}
+
+    def _end_process(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()

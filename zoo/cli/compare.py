@@ -1,0 +1,135 @@
+"""`zoo compare`: results side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli import completion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zoo.comparison import Meeting, Side
+
+Refs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Two or more jobs or groups: the beginning of an id, @last, @best:mnist.",
+        autocompletion=completion.references,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(compare)
+
+
+def compare(
+    refs: Refs,
+    show: Annotated[
+        bool, typer.Option("--show", help="Draw the images about which they disagree.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Compare results: what differs, the metrics, a paired test, and where they disagree."""
+    from zoo import comparison, jobs, settings
+    from zoo.cli import output
+    from zoo.errors import UsageError
+
+    if len(refs) < 2:
+        raise UsageError("Give two jobs or more.", "For example: zoo compare @best:mnist @last.")
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    sides = [comparison.side(db, jobs.find(db, ref)) for ref in refs]
+    differs, measured = comparison.differing(sides), comparison.metrics(sides)
+    meetings = [comparison.meet(chosen, sides[0], other) for other in sides[1:]]
+    if as_json:
+        told = [{"id": s.id, "kind": s.kind, "facts": s.facts} for s in sides]
+        found = {"sides": told, "differs": differs, "metrics": measured}
+        output.json_out(found | {"against_first": [each.to_json() for each in meetings]})
+        return
+    heads = [f"{letter} {each.id[:8]}" for letter, each in zip(_letters(), sides, strict=False)]
+    _table("what differs", _as_typed(sides, differs), heads)
+    if not differs:
+        output.out.print("Nothing that Zoo knows of differs.")
+    output.out.print()
+    _table("metric", measured, heads)
+    for letter, other, meeting in zip(_letters()[1:], sides[1:], meetings, strict=False):
+        output.out.print()
+        _print_meeting(letter, meeting)
+        if show:
+            _draw(sides[0], other, meeting)
+
+
+def _letters() -> str:
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _as_typed(sides: Sequence[Side], differs: dict[str, list[Any]]) -> dict[str, list[str]]:
+    """What differs as one types it; of unlike models only what both have, and changed params."""
+    from zoo.cli import output
+
+    def typed(value: Any) -> str:
+        return "-" if value is None else output.params({"": value})[1:]
+
+    if "model" not in differs:
+        return {name: [typed(value) for value in row] for name, row in differs.items()}
+    both = {name: row for name, row in differs.items() if None not in row}
+    rows = {name: [typed(value) for value in row] for name, row in both.items()}
+    changed = [output.params(each.jobs[0].changed) or "the defaults" for each in sides]
+    return rows | {"params": changed}
+
+
+def _table(name: str, rows: dict[str, list[Any]], heads: Sequence[str]) -> None:
+    from zoo.cli import output
+
+    output.table([name, *heads], [[key, *map(_cell, row)] for key, row in rows.items()])
+
+
+def _cell(value: Any) -> str:
+    from zoo.cli import output
+
+    if isinstance(value, dict) and not value["std"]:
+        mean = value["mean"]
+        return output.number(int(mean) if mean.is_integer() else mean)
+    if isinstance(value, dict):
+        return f"{output.number(value['mean'])} ± {output.number(value['std'])}"
+    return "-" if value is None else output.number(value)
+
+
+def _print_meeting(letter: str, meeting: Meeting) -> None:
+    from zoo.cli import output
+
+    test, found = meeting.test, meeting.disagreement
+    if test:
+        p = "no p: every pair differs by the same" if test.p is None else f"p = {test.p:.3g}"
+        more = f"accuracy A - {letter} = {test.difference:+.4f}"
+        output.out.print(f"{more}, {test.name} (n = {test.n}): {p}", markup=False)
+        output.out.print(f"  {test.about}", markup=False)
+    if found:
+        counts = f"both right {found.both_right}, only A {found.only_a}, only {letter} "
+        counts += f"{found.only_b}, both wrong {found.both_wrong}"
+        output.out.print(f"of {found.images} images: {counts}; different answers {found.different}")
+        rows = [[each.row, each.label, *each.predicted] for each in found.first]
+        if rows:
+            output.table(["image", "label", "A says", f"{letter} says"], rows)
+    for note in meeting.notes:
+        output.note(note)
+
+
+def _draw(a: Side, b: Side, meeting: Meeting) -> None:
+    """Draw the first images about which two models disagree: label, what A says, what B says."""
+    from zoo import datasets, pictures
+    from zoo.cli import output
+
+    if not meeting.disagreement or not meeting.disagreement.first:
+        return
+    job, shown = a.jobs[0], meeting.disagreement.first
+    split = "train" if job.spec["fold"] else job.spec["split"]
+    with output.progress() as tell:
+        images = datasets.raw(job.dataset, tell).splits[split].images
+    drawn = images[[each.row for each in shown]]
+    captions = [f"{each.label}: {' | '.join(each.predicted)}" for each in shown]
+    typer.echo(pictures.strip(drawn, output.width(), output.in_colour(), captions))

@@ -1,0 +1,166 @@
+"""What the shell offers when a word is completed: models, datasets, params, jobs, tags, statuses.
+
+A key was pressed, so nothing here may take long or fail: the names of models and datasets are
+remembered until a plugin comes or goes, and whatever goes wrong, nothing is offered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.jobs import Database
+
+Offers = list[tuple[str, str]]
+"""Each word, and what stands beside it."""
+
+WIDEST = 60
+NAMES_FILE = "names.json"
+NAMES_SECONDS = 3600.0
+"""An installed plugin that is edited in place changes no folder: it is asked again after this."""
+
+
+def _gently(offer: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Offers]:
+    """Offer nothing rather than show an error in the middle of somebody's line."""
+
+    @functools.wraps(offer)
+    def offered(*args: Any, **named: Any) -> Offers:
+        with contextlib.suppress(Exception):
+            # On one line, whatever the terminal's width.
+            return [(word, beside[:WIDEST]) for word, beside in offer(*args, **named)]
+        return []
+
+    return offered
+
+
+@_gently
+def models(incomplete: str) -> Iterator[tuple[str, str]]:
+    for name, about in _names()["models"].items():
+        if name.startswith(incomplete):
+            yield name, about["summary"]
+
+
+@_gently
+def datasets(incomplete: str) -> Iterator[tuple[str, str]]:
+    for name, summary in _names()["datasets"].items():
+        if name.startswith(incomplete):
+            yield name, summary
+
+
+@_gently
+def params(incomplete: str) -> Iterator[tuple[str, str]]:
+    """NAME= of each param of the model; after the sign, the values that it can have."""
+    known = _names()["models"]
+    schema = next(known[word]["schema"] for word in _line() if word in known)
+    name, sign, _ = incomplete.partition("=")
+    for each, about in schema.get("properties", {}).items():
+        if sign and each == name:
+            yield from ((f"{each}={value}", "") for value in _values(about))
+        elif not sign and each.startswith(incomplete):
+            yield f"{each}=", about.get("description", "")
+
+
+@_gently
+def references(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The newest jobs and groups, and with an @ the words for some of them."""
+    if incomplete.startswith("@"):
+        yield "@last", "the newest job, or its group"
+        yield "@last-failed", "the newest job that failed, timed out or was lost"
+        for name in _names()["datasets"]:
+            yield f"@best:{name}", f"the most accurate training on {name}"
+        return
+    from zoo.jobs import references
+
+    if db := _database():
+        yield from references.recent(db, incomplete)
+
+
+@_gently
+def tags(incomplete: str) -> Iterator[tuple[str, str]]:
+    from zoo.jobs import references
+
+    if db := _database():
+        yield from ((tag, "") for tag in references.recent_tags(db) if tag.startswith(incomplete))
+
+
+@_gently
+def statuses(incomplete: str) -> Iterator[tuple[str, str]]:
+    from zoo.jobs import STATUSES
+
+    yield from ((each, "") for each in STATUSES if each.startswith(incomplete))
+
+
+def _line() -> list[str]:
+    """The words of the line: the parser has none where an option still lacks its value."""
+    found = (os.environ.get(name) for name in ("_TYPER_COMPLETE_ARGS", "COMP_WORDS"))
+    return next(filter(None, found), "").split()
+
+
+def _values(about: dict[str, Any]) -> list[str]:
+    """The values of a param that can be listed, by its JSON schema; else its default."""
+    parts = [about, *about.get("anyOf", [])]
+    listed = [value for part in parts for value in part.get("enum", [])]
+    listed += [part["const"] for part in parts if "const" in part]
+    listed += [value for part in parts if part.get("type") == "boolean" for value in (True, False)]
+    listed += [None for part in parts if part.get("type") == "null"]
+    found = dict.fromkeys(v if isinstance(v, str) else json.dumps(v) for v in listed)
+    default = about.get("default")
+    return list(found) or ([] if default is None else [json.dumps(default)])
+
+
+def _database() -> Database | None:
+    """The database, if there is one: to press a key makes none."""
+    from zoo import jobs, settings
+
+    chosen = settings.load()
+    if not chosen.database_url and not (chosen.home / "zoo.db").exists():
+        return None
+    return jobs.connect(chosen.database)
+
+
+def _names() -> dict[str, Any]:
+    """{"models": {name: {"summary", "schema"}}, "datasets": {name: summary}}, as remembered."""
+    from zoo import settings
+
+    chosen = settings.load()
+    file = chosen.home / NAMES_FILE
+    key = _key(chosen.plugins_folder)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known: dict[str, Any] = json.loads(file.read_text())
+        if known["key"] == key and 0 <= time.time() - known["at"] < NAMES_SECONDS:
+            return known
+    found = _ask() | {"key": key, "at": time.time()}
+    with contextlib.suppress(OSError):  # a home that is not there yet stays so
+        fresh = file.with_name(f"{file.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(found))
+        fresh.replace(file)
+    return found
+
+
+def _key(folder: Path) -> list[Any]:
+    """Changes when a plugin is installed or removed, or a one-file plugin is edited."""
+    from zoo import entrypoints
+
+    files = sorted(folder.glob("*.py")) if folder.is_dir() else []
+    stamps = [[str(file), file.stat().st_mtime_ns] for file in files]
+    # As JSON gives it back.
+    key: list[Any] = json.loads(
+        json.dumps([entrypoints.key(), stamps, os.environ.get("ZOO_PLUGINS")])
+    )
+    return key
+
+
+def _ask() -> dict[str, Any]:
+    from zoo import plugins
+    from zoo.datasets import MNIST
+
+    cards = {c["name"]: {"summary": c["summary"], "schema": c["schema"]} for c in plugins.cards()}
+    data = {each.name: each.summary for each in [MNIST, *plugins.catalogue().datasets.values()]}
+    return {"models": cards, "datasets": data}

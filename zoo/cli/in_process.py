@@ -1,0 +1,37 @@
+"""`zoo train --in-process`: here and now, without queue or record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.spec import JobSpec
+
+
+def run_here(specs: list[JobSpec], as_json: bool) -> None:
+    """Run the jobs in this process, and print what each reached."""
+    import tempfile
+
+    from zoo.cli import output
+    from zoo.run import run_job
+
+    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        if said:
+            output.note(f"{unit} {step}/{total} {said}")
+
+    def phase(name: str) -> None:
+        output.note(f"{name} ...")
+
+    results = []
+    for spec in specs:
+        with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+            results.append(run_job(spec, Path(folder), report, phase=phase))
+    if as_json:
+        output.json_out(
+            [{"spec": s.model_dump(), "metrics": m} for s, m in zip(specs, results, strict=True)]
+        )
+    else:
+        for metrics in results:
+            output.out.print(f"accuracy {metrics['accuracy']:.4f}")

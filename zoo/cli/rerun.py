@@ -1,0 +1,141 @@
+"""`zoo rerun` and `zoo verify`: do a job again; and the offer of a result that is there already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli import completion
+from zoo.cli.train import AsJson, Asked, Detach, Quiet, submit_and_follow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zoo.jobs import Group, Job
+    from zoo.repetition import Verdict
+    from zoo.spec import JobSpec
+
+Ref = Annotated[
+    str,
+    typer.Argument(
+        help="A job or group: the beginning of its id, or @last.",
+        autocompletion=completion.references,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(rerun)
+    app.command()(verify)
+
+
+def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJson = False) -> None:
+    """Submit a job or group once more, as it was, and say what differs now."""
+    from zoo import jobs, repetition
+    from zoo.cli import output
+
+    db = jobs.connect()
+    found = repetition.plan(db, jobs.find(db, ref))
+    for each in found.differences:
+        output.note(f"differs now: {each}")
+    if not found.differences and not quiet:
+        output.note("Nothing that Zoo knows of differs now.")
+    asked = Asked(found.pool, 0, found.tags, None, None, found.group_kind)
+    submit_and_follow(found.specs, asked, detach, as_json, quiet)
+
+
+def verify(
+    ref: Ref,
+    as_json: Annotated[bool, typer.Option("--json", help="The verdict on stdout.")] = False,
+) -> None:
+    """Run a job or group again and compare weights, predictions and metrics; 1 if they differ."""
+    from zoo import jobs, repetition, settings, submit
+    from zoo.cli import output
+    from zoo.cli.follow import follow
+    from zoo.errors import UsageError, ZooError
+
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    found = jobs.find(db, ref)
+    then = _members(found)
+    if odd := [job for job in then if job.status != "succeeded"]:
+        raise UsageError(
+            f"The job {odd[0].id[:8]} is {odd[0].status}: there is no result to verify."
+        )
+    again = repetition.plan(db, found)
+    tags = [*again.tags, "verify"]
+    done = submit.submit(
+        db, chosen, again.specs, group_kind=again.group_kind, pool=again.pool, tags=tags
+    )
+    if done.note:
+        output.note(done.note)
+    now = follow(db, chosen, done.ids, done.worker)
+    if failed := [job for job in now if job.status != "succeeded"]:
+        raise ZooError(
+            f"The job {then[0].id[:8]} ran again as {failed[0].id[:8]}, which is "
+            f"{failed[0].status}: {failed[0].error}",
+            f"`zoo logs {failed[0].id[:8]}` shows what it printed.",
+        )
+    verdicts = [repetition.compare(db, chosen, a, b) for a, b in zip(then, now, strict=True)]
+    if as_json:
+        told = [each.to_json() for each in verdicts]
+        output.json_out(told if len(told) > 1 else told[0])
+    else:
+        _print(verdicts)
+    if any(each.verdict == "differs" for each in verdicts):
+        raise typer.Exit(1)
+
+
+def _members(found: Job | Group) -> list[Job]:
+    from zoo.jobs import Group
+
+    return found.jobs if isinstance(found, Group) else [found]
+
+
+def _print(verdicts: Sequence[Verdict]) -> None:
+    from zoo.cli import output
+
+    for each in verdicts:
+        names = ", ".join(each.differs)
+        which = f": {names}" if each.differs else ""
+        output.out.print(f"{each.job[:8]} = {each.repeated_by[:8]}?  {each.verdict}{which}")
+        for name, (before, after) in each.differs.items():
+            output.out.print(f"  {name}  {_short(before)} then, {_short(after)} now", markup=False)
+    for why in dict.fromkeys(line for each in verdicts for line in each.environment):
+        output.note(f"not the same where they ran: {why}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else f"{text[:12]}..."
+
+
+def takes_earlier(
+    specs: Sequence[JobSpec], kind: str | None, reuse: bool, as_json: bool, quiet: bool
+) -> bool:
+    """Whether an earlier result takes the place of the training, which is then printed.
+
+    Unless that is asked for, a person at a terminal is told that there is one.
+    """
+    from zoo import jobs, repetition
+    from zoo.cli import output
+    from zoo.cli.follow import summary
+
+    if not (reuse or output.err.is_terminal):
+        return False
+    found = repetition.earlier(jobs.connect(), specs, kind)
+    if found is None:
+        return False
+    what = "group" if kind else "job"
+    if not reuse:
+        output.note(f"The {what} {found.id[:8]} has this result already: --reuse takes it.")
+        return False
+    if as_json:
+        output.json_out(found.to_json())
+    elif quiet:
+        output.out.print(found.id)
+    else:
+        summary(found)
+        output.note(f"Reused the {what} {found.id[:8]}; nothing was trained.")
+    return True

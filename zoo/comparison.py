@@ -1,0 +1,182 @@
+"""Results side by side: what differs, the metrics, a paired test, and where predictions differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zoo import significance
+from zoo.disagreement import Disagreement, between
+from zoo.errors import ArtifactError, UsageError, ZooError
+from zoo.jobs import Database, Group, Job
+from zoo.repetition import environment_of
+from zoo.settings import Settings
+from zoo.significance import Test
+
+METRICS = (
+    *("accuracy", "loss", "train_accuracy", "train_loss", "fit_seconds"),
+    *("predict_us_per_image", "parameters", "weights_bytes", "n_images"),
+)
+"""What is shown, in this order."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the results that are compared."""
+
+    id: str
+    jobs: list[Job]
+    facts: dict[str, Any]
+    """Everything that may differ: {"model", "params.x", "numpy", "code", "data", ...}."""
+    metrics: dict[str, Any]
+    """A number, or for a group {"mean", "std", "values"}."""
+    kind: str
+    """`job`, or the group's."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """The first result against another one."""
+
+    a: str
+    b: str
+    test: Test | None = None
+    disagreement: Disagreement | None = None
+    notes: list[str] = field(default_factory=list)
+    """Why something is missing, a sentence each."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "between": [self.a, self.b],
+            "test": self.test.to_json() if self.test else None,
+            "disagreement": self.disagreement.to_json() if self.disagreement else None,
+            "notes": self.notes,
+        }
+
+
+def side(db: Database, found: Job | Group) -> Side:
+    """Gather what is known of a job or group.
+
+    Raises UsageError if it has no result yet.
+    """
+    jobs = found.jobs if isinstance(found, Group) else [found]
+    if odd := [job for job in jobs if job.status != "succeeded"]:
+        raise UsageError(
+            f"The job {odd[0].id[:8]} is {odd[0].status}: it has no result to compare.",
+            "`zoo jobs --status succeeded` lists those that have.",
+        )
+    kind = found.kind if isinstance(found, Group) else "job"
+    measured = found.metrics() if isinstance(found, Group) else found.metrics
+    return Side(found.id, jobs, _facts(db, jobs, kind), measured, kind)
+
+
+def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
+    job = jobs[0]
+    spec, told = job.spec, environment_of(db, job)
+    facts: dict[str, Any] = {
+        "kind": job.kind if kind == "job" else f"{kind} of {len(jobs)}",
+        "model": job.model,
+        "dataset": job.dataset,
+        "preprocess": spec.get("preprocess", "none"),
+        "judged on": _judged(job, kind),
+        "seed": ", ".join(str(each) for each in sorted({j.spec["seed"] for j in jobs})),
+    }
+    facts |= {f"params.{name}": value for name, value in spec["params"].items()}
+    facts["plugin"] = told.get("plugin") or spec["plugin"]
+    if told:
+        facts |= {"code": told["code"]["sha256"][:12], "commit": _commit(told["code"])}
+        facts["data"] = told["data"][:12]
+        facts |= told["versions"] | told["machine"]
+    return facts
+
+
+def _commit(code: Mapping[str, Any]) -> str | None:
+    if not code["commit"]:
+        return None
+    return f"{code['commit'][:12]}{' and changes' if code['dirty'] else ''}"
+
+
+def _judged(job: Job, kind: str) -> str:
+    fold = job.spec["fold"]
+    if not fold:
+        return str(job.spec["split"])
+    return f"{fold['k']} folds" if kind == "cv" else f"fold {fold['index'] + 1} of {fold['k']}"
+
+
+def differing(sides: Sequence[Side]) -> dict[str, list[Any]]:
+    """The facts that are not the same on all sides; None where a side has no such fact."""
+    names = dict.fromkeys(name for each in sides for name in each.facts)
+    rows = {name: [each.facts.get(name) for each in sides] for name in names}
+    found = {name: row for name, row in rows.items() if any(v != row[0] for v in row[1:])}
+    if "code" not in found:  # two commits that both have this code
+        found.pop("commit", None)
+    return found
+
+
+def metrics(sides: Sequence[Side]) -> dict[str, list[Any]]:
+    """The metrics that a side has, in the order of `METRICS`."""
+    rows = {name: [each.metrics.get(name) for each in sides] for name in METRICS}
+    return {name: row for name, row in rows.items() if any(v is not None for v in row)}
+
+
+def meet(settings: Settings, a: Side, b: Side) -> Meeting:
+    """Test whether two results differ by more than chance, and find where they disagree."""
+    refused = _refused(a, b)
+    if refused:
+        return Meeting(a.id, b.id, notes=[refused])
+    pairs = _paired(a, b)
+    notes = []
+    found: Disagreement | None = None
+    test: Test | None = None
+    # One image is judged once in each fold, but once for each seed: there the first seed speaks.
+    shown = pairs[:1] if a.kind == "seeds" else pairs
+    try:
+        found = between(settings, [x for x, _ in shown], [y for _, y in shown])
+    except ArtifactError as error:
+        notes.append(str(error))
+    try:
+        test = _test(a.kind, pairs, found)
+    except ZooError as error:
+        notes.append(str(error))
+    return Meeting(a.id, b.id, test, found, notes)
+
+
+def _test(kind: str, pairs: Sequence[tuple[Job, Job]], found: Disagreement | None) -> Test | None:
+    if kind == "job":
+        counts = (found.only_a, found.only_b, found.images) if found else None
+        return significance.over_images(*counts) if counts else None
+    one, two = (
+        [float(job.metrics["accuracy"]) for job in side] for side in zip(*pairs, strict=True)
+    )
+    return (significance.over_folds if kind == "cv" else significance.over_seeds)(one, two)
+
+
+def _refused(a: Side, b: Side) -> str:
+    """Why two results cannot be compared by pairs; nothing if they can."""
+    if a.kind != b.kind:
+        return f"One is a {a.kind}, the other a {b.kind}: their numbers are not of the same kind."
+    if a.kind == "sweep":
+        return "The jobs of a sweep are no pairs: compare two jobs of it."
+    for name in ("dataset", "data", "judged on"):
+        one, two = a.facts.get(name), b.facts.get(name)
+        if one != two and (name != "data" or (one and two)):
+            return f"They are not judged on the same images ({name}: {one} and {two})."
+    if a.jobs[0].metrics["classes"] != b.jobs[0].metrics["classes"]:
+        return "They answer different questions: their classes are not the same."
+    if a.kind != "job" and len(_paired(a, b)) != max(len(a.jobs), len(b.jobs)):
+        return "Their jobs are no pairs: they differ in seeds or folds."
+    return ""
+
+
+def _paired(a: Side, b: Side) -> list[tuple[Job, Job]]:
+    """The jobs of both that have the same seed or fold; two single jobs are a pair."""
+    if a.kind == "job":
+        return [(a.jobs[0], b.jobs[0])]
+    others = {_part(a.kind, job): job for job in b.jobs}
+    return [(job, others[part]) for job in a.jobs if (part := _part(a.kind, job)) in others]
+
+
+def _part(kind: str, job: Job) -> Any:
+    spec: Mapping[str, Any] = job.spec
+    return spec["fold"]["index"] if kind == "cv" else spec["seed"]

@@ -1,0 +1,229 @@
+"""What a result came from: code, versions, data, machine; and the fingerprint of all that counts.
+
+Everything but the job's own facts is measured once per process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import re
+import socket
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from zoo import plugins, settings
+from zoo.plugins import Plugin
+from zoo.spec import JobSpec, canonical
+
+FILE = "environment.json"
+GIT_SECONDS = 5.0
+"""What git may take; a file system that hangs must not hold a job up."""
+FRAMEWORKS = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "scikit-learn": "sklearn",
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "torch": "torch",
+    "jax": "jax",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+}
+"""Distributions, and their packages, whose versions are told once they are imported: a one-file
+plugin does not say what it requires."""
+UNDECIDING = {
+    *("v", "changed", "dataset", "keep_weights", "timeout", "memory_mb", "plugin", "source"),
+    "published",
+}
+"""What a spec says that does not decide the result, or is told more exactly beside it."""
+ALWAYS = ("mnist-zoo", "numpy", "scikit-learn")
+
+
+def keep(folder: Path, spec: JobSpec, data: str, *, again: bool = False) -> None:
+    """Write what `measure` tells into the job's folder, as the file FILE.
+
+    `again` is for the job's end: by then every framework is imported, and tells its own version.
+    """
+    now = tuple(sorted(package for package in FRAMEWORKS.values() if package in sys.modules))
+    # In a warm runner nothing has come since the beginning, and to write costs more than to look.
+    if again and _seen.get(folder) == now:
+        return
+    _seen.clear()
+    _seen[folder] = now
+    (folder / FILE).write_text(canonical(measure(spec, data)) + "\n", encoding="utf-8")
+
+
+_seen: dict[Path, tuple[str, ...]] = {}
+"""The frameworks that were imported when the file of this folder was written."""
+
+
+def measure(spec: JobSpec, data: str) -> dict[str, Any]:
+    """Tell where and of what the job is run here, as JSON; `data` is the dataset's fingerprint.
+
+    {"fingerprint", "data", "plugin", "code": {"sha256", "commit", "dirty"}, "versions": {name:
+    version}, "machine": {"host", "cpu", "cores", "threads", "system"}}.
+    """
+    plugin = plugins.catalogue().owners[spec.model]
+    found = code(plugin)
+    return {
+        "fingerprint": fingerprint(spec, data, plugin),
+        "data": data,
+        "plugin": plugin.label,
+        "code": dict(found),
+        "versions": versions(plugin),
+        "machine": dict(_machine()),
+    }
+
+
+def fingerprint(spec: JobSpec, data: str, plugin: Plugin) -> str:
+    """The sha256 of everything that decides what a job's result is, as far as Zoo can know."""
+    facts = spec.model_dump(exclude=UNDECIDING) | {
+        "data": data,
+        "source": spec.source.sha256 if spec.source else None,
+        "plugin": plugin.label,
+        "code": code_sha256(plugin.source, plugin.version),
+    }
+    return hashlib.sha256(canonical(facts).encode()).hexdigest()
+
+
+def versions(plugin: Plugin) -> dict[str, str]:
+    """Versions of Python, Zoo, the plugin, what it requires, and the frameworks in this process.
+
+    What is imported tells its own version: a distribution may have been replaced meanwhile.
+    """
+    found = {"python": platform.python_version(), plugin.distribution: plugin.version}
+    for name in (*ALWAYS, *_required(plugin.distribution)):
+        if version := _imported(FRAMEWORKS.get(name, "")) or _installed(name):
+            found[name] = version
+    for name, package in FRAMEWORKS.items():
+        if version := _imported(package):
+            found[name] = version
+    return found
+
+
+def _imported(package: str) -> str:
+    version = getattr(sys.modules.get(package), "__version__", "")
+    return version if isinstance(version, str) else ""
+
+
+@functools.cache
+def _installed(distribution: str) -> str:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(distribution)
+    return ""
+
+
+@functools.cache
+def _required(distribution: str) -> list[str]:
+    try:
+        lines = metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:  # a one-file plugin
+        return []
+    return [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
+
+
+def code(plugin: Plugin) -> Mapping[str, Any]:
+    """The plugin's source: its sha256, and where it lies in a git checkout its commit.
+
+    {"sha256", "commit", "dirty"}; `commit` and `dirty` are None outside a checkout.
+    """
+    commit, dirty = _commit(plugin.source, plugin.version)
+    return {
+        "sha256": code_sha256(plugin.source, plugin.version),
+        "commit": commit,
+        "dirty": dirty,
+    }
+
+
+@functools.cache
+def code_sha256(source: str, version: str) -> str:
+    """The sha256 of every Python file of a plugin, with its name; empty if it has none.
+
+    An editable install keeps its version when a file is edited; this tells the two apart.
+    """
+    del version  # a part of the key: a one-file plugin that changes has another
+    file = _file(source)
+    if file is None:
+        return ""
+    folder, files = file.parent, [file]
+    if file.name == "__init__.py":
+        files = sorted(folder.rglob("*.py"))
+    digest = hashlib.sha256()
+    for each in files:
+        with contextlib.suppress(OSError):
+            content = each.read_bytes()
+            digest.update(f"{each.relative_to(folder).as_posix()} {len(content)}\n".encode())
+            digest.update(content)
+    return digest.hexdigest()
+
+
+def _file(source: str) -> Path | None:
+    """The file of a one-file plugin, or of the top package of a module."""
+    if source.endswith(".py"):
+        return Path(source)
+    module = sys.modules.get(source.partition(".")[0])
+    file = getattr(module, "__file__", None)
+    return Path(file) if file else None
+
+
+@functools.cache
+def _commit(source: str, version: str) -> tuple[str | None, bool | None]:
+    del version
+    file = _file(source)
+    if file is None:
+        return None, None
+    # A virtual environment often lies inside a checkout, which says nothing about what is in it.
+    if _git(file.parent, "ls-files", "--error-unmatch", "--", file.name) is None:
+        return None, None
+    lines = (_git(file.parent, "status", "--porcelain=v2", "--branch", "--", ".") or "").split("\n")
+    commits = [line.removeprefix("# branch.oid ") for line in lines if "# branch.oid" in line]
+    changes = [line for line in lines if line and not line.startswith("#")]
+    return (commits[0], bool(changes)) if commits else (None, None)
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git says, or None if it fails, is missing or takes too long."""
+    import subprocess
+
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=GIT_SECONDS,
+        )
+        return done.stdout if done.returncode == 0 else None
+    return None
+
+
+@functools.cache
+def _machine() -> Mapping[str, Any]:
+    cores = settings.cores()
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return {
+        "host": socket.gethostname(),
+        "cpu": _cpu(),
+        "cores": cores,
+        # What a worker grants each of its runners.
+        "threads": int(threads) if threads.isdigit() else cores,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+def _cpu() -> str:
+    """The processor's model, as Linux names it; elsewhere what Python knows."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,114 @@
+"""What people type to name a job or a group: the beginning of an id, or a word with an @."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from zoo.errors import UsageError, unknown
+from zoo.jobs.database import Database
+from zoo.jobs.reads import get, get_group, listing, no_job
+from zoo.jobs.records import Group, Job
+
+BAD_ENDS = ("failed", "timed_out", "lost")
+WORDS = ("@last", "@last-failed", "@best:DATASET", "@best:DATASET/MODEL")
+
+
+def find(db: Database, ref: str) -> Job | Group:
+    """The job or group that `ref` names: a unique prefix of its id, or one of `WORDS`.
+
+    @last is the newest job, or its group; @last-failed the newest that failed, timed out or was
+    lost; @best:DATASET the training with the best accuracy on the test images. Raises UsageError
+    if there is none, or more than one.
+    """
+    if ref.startswith("@"):
+        return _by_word(db, ref)
+    if not ref or not all(c in "0123456789abcdef" for c in ref):
+        raise no_job(ref)
+    # A range uses the index, where LIKE might not.
+    starting = "SELECT id FROM {} WHERE id >= :ref AND id < :end LIMIT 6"
+    with db.read() as rows:
+        ends = {"ref": ref, "end": ref + "g"}
+        jobs, groups = (
+            [row["id"] for row in rows.all(starting.format(table), ends)]
+            for table in ("job", "job_group")
+        )
+    found = [*jobs, *groups]
+    if not found:
+        raise no_job(ref)
+    if len(found) > 1:
+        some = ", ".join(each[: len(ref) + 4] for each in found[:5])
+        raise UsageError(
+            f"'{ref}' is the beginning of several ids ({some}).", "Give one more letter."
+        )
+    return get(db, found[0]) if jobs else get_group(db, found[0])
+
+
+def recent(db: Database, begin: str, limit: int = 30) -> list[tuple[str, str]]:
+    """The newest jobs and groups whose id begins so: as one types them, and what they are."""
+    newest = """
+        SELECT id, model, dataset, status, group_id, seq FROM job WHERE {} ORDER BY seq DESC
+        LIMIT :limit"""
+    within = "{0} >= :begin AND {0} < :end"
+    values = {"begin": begin, "end": begin + "g", "limit": limit}
+    with db.read() as rows:
+        found = rows.all(newest.format(within.format("id") if begin else "1 = 1"), values)
+        grouped = within.format("group_id") if begin else "group_id IS NOT NULL"
+        members = rows.all(newest.format(grouped), values)
+    named = {row["id"][:8]: f"{row['model']} on {row['dataset']}, {row['status']}" for row in found}
+    for row in members:
+        named.setdefault(row["group_id"][:8], f"group of {row['model']} on {row['dataset']}")
+    return list(named.items())
+
+
+def recent_tags(db: Database, limit: int = 1000) -> list[str]:
+    """The tags of the newest jobs that have any, newest first."""
+    query = "SELECT tags FROM job WHERE tags <> '[]' ORDER BY seq DESC LIMIT :limit"
+    with db.read() as rows:
+        found = rows.all(query, {"limit": limit})
+    return list(dict.fromkeys(tag for row in found for tag in json.loads(row["tags"])))
+
+
+def _by_word(db: Database, ref: str) -> Job | Group:
+    word, colon, rest = ref.partition(":")
+    words: dict[str, Callable[[], Job | Group]] = {
+        "@last": lambda: _last(db),
+        "@last-failed": lambda: _last_failed(db),
+        "@best": lambda: _best(db, rest),
+    }
+    if word not in words or bool(colon) != (word == "@best"):
+        raise unknown("reference", ref, WORDS)
+    return words[word]()
+
+
+def _last(db: Database) -> Job | Group:
+    newest = listing(db, limit=1)
+    if not newest:
+        raise UsageError("There is no job yet.", "Submit one: `zoo train logistic`.")
+    return get_group(db, newest[0].group) if newest[0].group else newest[0]
+
+
+def _last_failed(db: Database) -> Job:
+    found = listing(db, statuses=BAD_ENDS, limit=1)
+    if not found:
+        raise UsageError("No job has failed.", "`zoo jobs` lists them all.")
+    return found[0]
+
+
+def _best(db: Database, rest: str) -> Job:
+    """The best of the trainings that were judged on the test images, the first of equal ones."""
+    dataset, _, model = rest.partition("/")
+    best = f"""
+        SELECT id FROM job
+        WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset
+            {"AND model = :model" if model else ""}
+            AND (ranked = 1 OR group_id IN (SELECT id FROM job_group WHERE kind = 'seeds'))
+        ORDER BY accuracy DESC, seq LIMIT 1"""
+    with db.read() as rows:
+        found = rows.value(best, {"dataset": dataset, "model": model})
+    if found is None:
+        what = f"of '{model}' on '{dataset}'" if model else f"on '{dataset}'"
+        raise UsageError(
+            f"No training {what} has succeeded.", "`zoo leaderboard` lists what there is."
+        )
+    return get(db, found)

@@ -1,0 +1,191 @@
+"""Do a job again: as it was, with what differs now; and find out whether the result is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo import datasets, environment, jobs, plugins
+from zoo.errors import ArtifactError, UsageError
+from zoo.jobs import Database, Group, Job
+from zoo.settings import Settings
+from zoo.spec import JobSpec
+
+TIMES = ("fit_seconds", "predict_us_per_image")
+"""Metrics that differ from one run to the next."""
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A job or group as it would be submitted again."""
+
+    specs: list[JobSpec]
+    group_kind: str | None
+    pool: str
+    tags: list[str]
+    differences: list[str]
+    """What is not as it was, a sentence each."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How the result of a job compares with that of its repetition."""
+
+    job: str
+    repeated_by: str
+    verdict: str
+    """`identical`: every bit of weights and predictions; `same metrics`; or `differs`."""
+    differs: dict[str, list[Any]]
+    """[then, now] of each metric, and of the sha256 of weights and predictions, that differs."""
+    environment: list[str]
+    """What was not the same where the two ran, a sentence each."""
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def plan(db: Database, done: Job | Group) -> Repetition:
+    """What it takes to submit the job or group once more, as it was.
+
+    Raises UsageError if the model or one of its params is gone.
+    """
+    repeated = done.jobs if isinstance(done, Group) else [done]
+    specs = [_spec(job) for job in repeated]
+    first = repeated[0]
+    told = list(_differences(db, first, specs[0]))
+    kind = done.kind if isinstance(done, Group) else None
+    return Repetition(specs, kind, first.pool, first.tags, told)
+
+
+def _spec(job: Job) -> JobSpec:
+    spec = JobSpec.parse_object(job.spec)
+    recipe = plugins.model(spec.model)
+    try:
+        resolved = recipe.Params.resolve(spec.params).model_dump()
+    except UsageError as error:
+        raise UsageError(
+            f"The job {job.id[:8]} cannot be run again as it was: {error.message}", error.hint
+        ) from None
+    defaults = recipe.Params.resolve({}).model_dump()
+    now = {
+        "params": resolved,
+        "changed": [name for name, value in resolved.items() if value != defaults[name]],
+        "plugin": plugins.catalogue().owners[spec.model].label,
+    }
+    return JobSpec.parse_object(spec.model_copy(update=now).model_dump())
+
+
+def _differences(db: Database, job: Job, spec: JobSpec) -> Iterator[str]:
+    then = environment_of(db, job)
+    owner = plugins.catalogue().owners[spec.model]
+    now = {"plugin": owner.label, "code": dict(environment.code(owner))}
+    if data := datasets.fingerprint(spec.dataset):
+        now["data"] = data
+    known = {name: then.get(name) for name in now} if then else {"plugin": job.spec["plugin"]}
+    yield from environment_differences(known, now)
+    yield from _params_differences(job, spec)
+
+
+def _params_differences(job: Job, spec: JobSpec) -> Iterator[str]:
+    then, changed = job.spec["params"], job.spec.get("changed")
+    for name, value in spec.params.items():
+        if name not in then:
+            yield f"param {name}: not there then, now {value!r} (its default)"
+        elif changed is not None and name not in changed and name in (spec.changed or []):
+            yield f"param {name}: {value!r} was the default then, and is not now"
+
+
+def environment_of(db: Database, job: Job) -> dict[str, Any]:
+    """Where and of what the job's last attempt was run; empty if it did not tell."""
+    told = [each["environment"] for each in jobs.attempts(db, job.id) if each["environment"]]
+    return told[-1] if told else {}
+
+
+def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is not the same in two environments, as far as both tell of it."""
+    if then.get("plugin") and now.get("plugin") not in (None, then["plugin"]):
+        yield f"plugin: {then['plugin']} then, {now['plugin']} now"
+    before, after = then.get("code") or {}, now.get("code") or {}
+    if before and after and before["sha256"] != after["sha256"]:
+        yield f"code of the plugin: {code_name(before)} then, {code_name(after)} now"
+    if then.get("data") and now.get("data") not in (None, then["data"]):
+        yield f"data: contents {then['data'][:12]} then, {now['data'][:12]} now"
+    for part in ("versions", "machine"):
+        if then.get(part) and now.get(part):
+            yield from _pairs(then[part], now[part])
+
+
+def code_name(code: Mapping[str, Any]) -> str:
+    """A plugin's code in a word: its commit if it is all in git, else its hash."""
+    commit = (code.get("commit") or "")[:12]
+    if commit and not code["dirty"]:
+        return f"commit {commit}"
+    dirty = f" (commit {commit} and changes)" if commit else ""
+    return f"sha256 {code['sha256'][:12]}{dirty}"
+
+
+def _pairs(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(then.keys() | now.keys()):
+        before, after = then.get(name, "not there"), now.get(name, "not there")
+        if before != after:
+            yield f"{name}: {before} then, {after} now"
+
+
+def compare(db: Database, settings: Settings, then: Job, now: Job) -> Verdict:
+    """Compare the results of a job and of its repetition, weights and predictions by their sha256.
+
+    Raises UsageError if one of the two has no result.
+    """
+    for job in (then, now):
+        if job.status != "succeeded":
+            raise UsageError(f"The job {job.id[:8]} is {job.status}: it has no result to compare.")
+    metrics = _differing(_lasting(then.metrics), _lasting(now.metrics))
+    files = _differing(_hashes(settings, then), _hashes(settings, now))
+    word = "differs" if metrics else "same metrics" if files else "identical"
+    why = list(environment_differences(environment_of(db, then), environment_of(db, now)))
+    return Verdict(then.id, now.id, word, files | metrics, why)
+
+
+def _lasting(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name not in TIMES}
+
+
+def _hashes(settings: Settings, job: Job) -> dict[str, Any]:
+    """The sha256 of weights and predictions; nothing if the artifact is gone."""
+    # Its library takes 60 ms to import, which who only asks for an equal job would wait for.
+    from zoo import artifacts
+
+    try:
+        found = artifacts.files(settings.artifacts, str(job.artifact), str(job.artifact_sha256))
+    except ArtifactError:
+        return {"artifact": "gone"}
+    kept = (name for name in found if name.startswith(("weights/", "predictions")))
+    return {name: found[name]["sha256"] for name in sorted(kept)}
+
+
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+    pairs = {name: [then.get(name), now.get(name)] for name in sorted(then.keys() | now.keys())}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def earlier(db: Database, specs: Sequence[JobSpec], group_kind: str | None) -> Job | Group | None:
+    """The job or group that already has the result which these specs ask for, the newest.
+
+    None also if this machine cannot know: it has not the data, or not the model's plugin.
+    """
+    owner = plugins.catalogue().owners.get(specs[0].model)
+    data = datasets.fingerprint(specs[0].dataset)
+    if owner is None or data is None:
+        return None
+    first = environment.fingerprint(specs[0], data, owner)
+    keep = specs[0].keep_weights
+    found = [job for job in jobs.equal(db, first) if job.spec["keep_weights"] >= keep]
+    if group_kind is None:
+        return found[0] if found else None
+    wanted = sorted(environment.fingerprint(spec, data, owner) for spec in specs) if found else []
+    for group_id in dict.fromkeys(job.group for job in found if job.group):
+        group = jobs.get_group(db, group_id)
+        if group.kind == group_kind and sorted(str(j.fingerprint) for j in group.jobs) == wanted:
+            return group
+    return None
