@@ -97,18 +97,26 @@ def _distribution(span: Span) -> Any:
         # From half below to half above, so that rounding is fair to both ends.
         return _Rounded(stats.loguniform(span.low - 0.5, span.high + 0.5))
     if span.log:
-        return stats.loguniform(span.low, span.high)
-    return stats.uniform(span.low, span.high - span.low)
+        return _Rounded(stats.loguniform(span.low, span.high), _shortened(span))
+    return _Rounded(stats.uniform(span.low, span.high - span.low), _shortened(span))
 
 
 class _Rounded:
-    """A distribution whose numbers are whole."""
+    """A distribution whose numbers are rounded, to whole ones unless told otherwise."""
 
-    def __init__(self, of: Any) -> None:
+    def __init__(self, of: Any, to: Callable[[float], float] = round) -> None:
         self.of = of
+        self.to = to
 
-    def rvs(self, **options: Any) -> int:
-        return round(float(self.of.rvs(**options)))
+    def rvs(self, **options: Any) -> float:
+        return self.to(float(self.of.rvs(**options)))
+
+
+def _shortened(span: Span) -> Callable[[float], float]:
+    """Numbers that can be read and typed again: four digits, where the span is not too narrow."""
+    if span.high - span.low < 0.01 * max(abs(span.low), abs(span.high)):
+        return float
+    return lambda value: min(max(float(f"{value:.4g}"), span.low), span.high)
 
 
 def promising(
@@ -164,7 +172,7 @@ def _optuna(values: list[Any] | Span) -> tuple[BaseDistribution, Meaning]:
         return CategoricalDistribution([canonical(value) for value in values]), _read
     if values.is_whole:
         return IntDistribution(int(values.low), int(values.high), log=values.log), int
-    return FloatDistribution(values.low, values.high, log=values.log), float
+    return FloatDistribution(values.low, values.high, log=values.log), _shortened(values)
 
 
 def _read(text: Any) -> Any:
