@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from zoo.jobs import Database
 
 # Where it is set, each of the hundreds of commands and workers would compile Zoo anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A suite that a shell started in the background ignores Ctrl-C, and would hand that on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -43,8 +42,6 @@ class Zoo:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A suite that a shell started in the background ignores Ctrl-C, and hands that on.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             **options,
         )
 
