@@ -26,10 +26,10 @@ NODES = {
 class StumpsParams(zoo.Params):
     """What `HistGradientBoostingClassifier` takes."""
 
-    max_iter: int = zoo.param(100, ge=1, le=100_000, help="rounds; each adds a stump per class")
+    max_iter: int = zoo.param(50, ge=1, le=100_000, help="rounds; each adds a stump per class")
     learning_rate: float = zoo.param(0.5, gt=0, le=10, help="how much each stump counts")
     max_features: float = zoo.param(
-        1.0, gt=0, le=1, help="part of the pixels, drawn at random, that each stump chooses from"
+        0.1, gt=0, le=1, help="part of the pixels, drawn at random, that each stump chooses from"
     )
     l2_regularization: float = zoo.param(
         1.0, ge=0, le=1e9, help="keeps a stump small that few images speak for; 0 may diverge"
