@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.train import MOST_URGENT
+from zoo.cli.options import MOST_URGENT
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job

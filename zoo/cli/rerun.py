@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
-from zoo.cli.train import AsJson, Asked, Detach, Quiet, submit_and_follow
+from zoo.cli.options import AsJson, Detach, Quiet
+from zoo.cli.train import Asked, submit_and_follow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

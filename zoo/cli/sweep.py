@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.train import (
+from zoo.cli.options import (
     After,
     AfterAny,
     AsJson,

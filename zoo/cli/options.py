@@ -1,0 +1,36 @@
+"""Options that several commands share, each said once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from zoo.cli import completion
+
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return at once.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
+AsJson = Annotated[bool, typer.Option("--json", help="The finished job or group on stdout.")]
+Pool = Annotated[str, typer.Option(help="The pool of workers to run it.")]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", help="A word to find it by (repeatable).", autocompletion=completion.tags
+    ),
+]
+Memory = Annotated[int | None, typer.Option("--memory", min=1, help="End it above this, in MB.")]
+Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
+
+MOST_URGENT = 1_000_000
+Priority = Annotated[
+    int, typer.Option("--priority", min=-MOST_URGENT, max=MOST_URGENT, help="Higher runs first.")
+]
+After = Annotated[
+    list[str] | None, typer.Option("--after", help="Run once this has succeeded (repeatable).")
+]
+AfterAny = Annotated[
+    list[str] | None, typer.Option("--after-any", help="Run once this has ended (repeatable).")
+]
+MaxParallel = Annotated[
+    int | None, typer.Option("--max-parallel", min=1, help="So many jobs of the group at once.")
+]
