@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli import train
+from zoo.cli import options, train
 
 if TYPE_CHECKING:
     from zoo.recipes import Cost, Row
@@ -27,12 +27,12 @@ def reproduce(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the rows, submit none.")] = False,
     keep_weights: Annotated[bool, typer.Option(help="Keep the trained models.")] = False,
-    pool: train.Pool = "default",
-    priority: train.Priority = 0,
-    max_parallel: train.MaxParallel = None,
-    tag: train.Tags = None,
-    detach: train.Detach = False,
-    as_json: train.AsJson = False,
+    pool: options.Pool = "default",
+    priority: options.Priority = 0,
+    max_parallel: options.MaxParallel = None,
+    tag: options.Tags = None,
+    detach: options.Detach = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Train the models of a published table, one job per row, and compare the test errors."""
     from zoo import jobs, recipes
