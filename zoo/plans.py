@@ -25,7 +25,7 @@ class Wanted:
     trials: int | None = None
     """How many, where the sampler does not know it."""
     training: dict[str, Any] = field(default_factory=dict)
-    """seed, seeds or cv, keep_weights, timeout, memory_mb."""
+    """seed, seeds or cv, keep_weights, timeout, memory_mb, preprocess."""
 
     @property
     def parts(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli import completion
+from zoo.cli.options import Preprocess
 
 if TYPE_CHECKING:
     from zoo.datasets import Listed
@@ -67,7 +68,7 @@ def _elsewhere() -> list[Listed]:
 @data.command()
 def prepare(
     name: Name = "mnist",
-    preprocess: Annotated[str, typer.Option(help="none, or deskew: upright digits.")] = "none",
+    preprocess: Preprocess = "none",
     as_json: AsJson = False,
 ) -> None:
     """Fetch, check and prepare a dataset ahead of its first job."""

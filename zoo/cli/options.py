@@ -21,6 +21,8 @@ Tags = Annotated[
 Memory = Annotated[int | None, typer.Option("--memory", min=1, help="End it above this, in MB.")]
 Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
 
+Preprocess = Annotated[str, typer.Option(help="none, or deskew: upright digits.")]
+
 MOST_URGENT = 1_000_000
 Priority = Annotated[
     int, typer.Option("--priority", min=-MOST_URGENT, max=MOST_URGENT, help="Higher runs first.")

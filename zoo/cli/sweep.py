@@ -15,6 +15,7 @@ from zoo.cli.options import (
     MaxParallel,
     Memory,
     Pool,
+    Preprocess,
     Priority,
     Seconds,
     Tags,
@@ -39,6 +40,7 @@ def sweep(
         typer.Option("--param", "-p", help="NAME=V1,V2, NAME=1..10, NAME=1e-4..1e-1:log, @FILE."),
     ] = None,
     dataset: Annotated[str, typer.Option(help="A dataset; `zoo data` lists them.")] = "mnist",
+    preprocess: Preprocess = "none",
     sampler: Annotated[str, typer.Option(help="grid, random or tpe.")] = "grid",
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Of random and tpe; 20 by default.")
@@ -90,6 +92,7 @@ def sweep(
         "keep_weights": cv is None if keep_weights is None else keep_weights,
         "timeout": timeout,
         "memory_mb": memory,
+        "preprocess": preprocess,
     }
     texts = [*(param or []), *([f"@{trials_from}"] if trials_from else [])]
     wanted = Wanted(_named(model), dataset, sampler, trials, training)

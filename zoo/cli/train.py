@@ -16,6 +16,7 @@ from zoo.cli.options import (
     MaxParallel,
     Memory,
     Pool,
+    Preprocess,
     Priority,
     Quiet,
     Seconds,
@@ -49,7 +50,7 @@ def train(
         str,
         typer.Option(help="A dataset; `zoo data` lists them.", autocompletion=completion.datasets),
     ] = "mnist",
-    preprocess: Annotated[str, typer.Option(help="none, or deskew: upright digits.")] = "none",
+    preprocess: Preprocess = "none",
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 42,
     cv: Annotated[int | None, typer.Option(min=2, max=100, help="Cross-validate, K folds.")] = None,
     seeds: Annotated[
