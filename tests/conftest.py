@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import servers
 from support import Zoo
@@ -19,6 +20,22 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A suite that a shell started in the background ignores Ctrl-C, and would hand that on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A busy machine is no fault of the code; and half of the usual examples leave the suite its time.
+hypothesis.settings.register_profile("suite", max_examples=50, deadline=None)
+hypothesis.settings.load_profile("suite")
+
+SHARED = {"warm_zoo", "refusing", "tricks", "terminal"}
+"""Fixtures of a whole file that take seconds to make."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests that share a warm worker or a network to one process of the suite."""
+    for item in items:
+        if isinstance(item, pytest.Function) and SHARED & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from zoo.run import read_recipe, restore, run_job
 from zoo.spec import JobSpec
 from zoo.testing import parametrize_with_checks
 
+pytestmark = pytest.mark.xdist_group("test_keras_models")  # one process imports TensorFlow
 NAMES = list("0123456789")
 
 PLAIN = """

@@ -21,6 +21,7 @@ from support import FAST, Zoo, until
 from zoo import artifacts, jobs
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.xdist_group("test_team")  # one team serves them all
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
 
 
