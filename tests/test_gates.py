@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 
@@ -306,3 +307,16 @@ def test_turns_holds_and_priorities_changed_by_many_at_once_agree_in_the_end(
     while found := claim(db):
         jobs.finish(db, found[0], DONE)
     assert {status(db, each) for each in ids} <= {"failed", "succeeded"}
+
+
+def test_many_who_retry_jobs_of_one_group_at_once_do_not_wait_in_a_circle(db: Database) -> None:
+    ids = group(db, 12, 2)
+    jobs.cancel_many(db, ids)
+    together = Barrier(4)
+
+    def again(number: int) -> int:
+        together.wait()
+        return len(jobs.retry(db, ids[number::4]))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(again, range(4))) == len(ids)

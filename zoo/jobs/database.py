@@ -24,6 +24,9 @@ POSTGRESQL = {
     "%": "%%",
     "now()": "extract(epoch from clock_timestamp())::double precision",
     "INDEXED BY job_hint": "",
+    # No key ever changes. The stronger lock would also stop those who add a row that names one, a
+    # job of the group for example; of two such who want the lock next, each waits for the other.
+    "FOR UPDATE": "FOR NO KEY UPDATE",
 }
 """What our SQL says, in the words of each database. `now()` is seconds since 1970 on the
 database's clock, the only clock that statuses and leases know."""

@@ -162,7 +162,7 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
             fresh = {"status": "queued", "max_attempts": max_attempts, "idem_key": None}
             fresh |= {"created_at": at, "dispatched_at": at, "blockers": 0, "parked": 0}
             # So that of two who retry the same jobs at once, one finds them taken.
-            table.all(f"SELECT id FROM job WHERE {is_one} FOR UPDATE", ids)
+            table.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", ids)
             for row in table.all(found, ids):
                 kept = {name: row[name] for name in COLUMNS}
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
