@@ -40,13 +40,17 @@ def test_another_worker_takes_over_only_what_is_overdue_and_counts_the_tries(db:
     assert owed(db) == []
 
 
-def test_only_a_job_that_has_ended_owes_a_hook_and_owes_it_once(db: Database) -> None:
-    (waiting,), _ = jobs.add(db, [a_spec()])
-    jobs.owe_all(db, [waiting])
-    assert owed(db) == []
-    jobs.cancel(db, waiting)
-    jobs.owe_all(db, [waiting, waiting])
-    assert owed(db) == [waiting]
+def test_what_is_taken_back_or_given_back_owes_its_hooks_only_if_that_is_its_end(
+    db: Database,
+) -> None:
+    ids, _ = jobs.add(db, [a_spec()] * 3, max_attempts=1)
+    back, cancelled, lost = (claim(db) for _ in ids)
+    jobs.cancel(db, cancelled.job)
+    for held in (back, cancelled):
+        jobs.release(db, held, code="drained", reason="x", delay=60, owes_hooks=True)
+    jobs.abandon(db, jobs.get(db, lost.job).worker or "")
+    assert jobs.reap(db, backoff=1, owes_hooks=True) == [(lost.job, "lost")]
+    assert set(owed(db)) == {cancelled.job, lost.job}
 
 
 def test_of_a_group_one_job_alone_ended_last(db: Database) -> None:

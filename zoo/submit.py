@@ -273,14 +273,16 @@ def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted
     return done
 
 
-def reap_and_resend(db: Database, app: App, settings: Settings) -> list[tuple[str, str]]:
+def reap_and_resend(
+    db: Database, app: App, settings: Settings, *, owes_hooks: bool = False
+) -> list[tuple[str, str]]:
     """Take back jobs whose worker fell silent, and hint again at those that wait without a hint.
 
     Gives what was taken back, (id, new status). Every worker and every submission may do this.
     """
     from zoo import queue
 
-    moved = jobs.reap(db, backoff=settings.backoff_seconds)
+    moved = jobs.reap(db, backoff=settings.backoff_seconds, owes_hooks=owes_hooks)
     hints = jobs.stale(db, after=settings.resend_seconds)
     if hints:
         queue.send(app, hints, unless=ENOUGH_HINTS)

@@ -76,21 +76,17 @@ class Housekeeper(threading.Thread):
         return self.leaves_when_idle and not self.settings.home.exists()
 
     def _reap(self) -> None:
-        moved = reap_and_resend(self.db, self.app, self.settings)
+        hooks = self.supervisor.hooks
+        moved = reap_and_resend(self.db, self.app, self.settings, owes_hooks=hooks is not None)
         for job_id, status in moved:
             logger.warning("job %s lost its worker and is %s", job_id[:8], status)
-        self._tell_hooks([job_id for job_id, status in moved if status in TERMINAL])
+            if hooks and status in TERMINAL:
+                hooks.tell(job_id)
         if moved:  # a free slot here need not wait for the hint
             threading.Thread(
                 target=self.supervisor.work_on, kwargs={"wait": False}, daemon=True, name="slot"
             ).start()
         sweep(self.db, self.settings.home / "work")
-
-    def _tell_hooks(self, ended: list[str]) -> None:
-        if self.supervisor.hooks and ended:
-            jobs.owe_all(self.db, ended)
-            for job_id in ended:
-                self.supervisor.hooks.tell(job_id)
 
     def _is_idle(self) -> bool:
         idle = time.monotonic() - self.supervisor.last_job

@@ -181,8 +181,14 @@ class Watch:
         news = self._last_news()
 
         def release() -> bool:
-            told = {"code": back.code, "reason": str(back), "counts": back.counts, "delay": wait}
-            return jobs.release(self.db, self.claim, news=news, **told)  # type: ignore[arg-type]
+            told: dict[str, Any] = {
+                "code": back.code,
+                "reason": str(back),
+                "counts": back.counts,
+                "delay": wait,
+            }
+            told |= {"news": news, "owes_hooks": self.owes_hooks}
+            return jobs.release(self.db, self.claim, **told)
 
         return f"goes back into the queue: {back}" if self._insist(release) else TAKEN
 

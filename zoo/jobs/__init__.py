@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from zoo.jobs.names import NAMES as NAMES
     from zoo.jobs.names import facts as facts
     from zoo.jobs.outbox import overdue as overdue
-    from zoo.jobs.outbox import owe_all as owe_all
     from zoo.jobs.outbox import settle as settle
     from zoo.jobs.outlook import Outlook as Outlook
     from zoo.jobs.outlook import outlooks as outlooks
@@ -94,7 +93,7 @@ _ROOMS = {
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "names": ("NAMES", "facts"),
     "moves": ("abandon", "beat", "claim", "finish", "reap", "release"),
-    "outbox": ("overdue", "owe_all", "settle"),
+    "outbox": ("overdue", "settle"),
     "outlook": ("Outlook", "outlooks"),
     "glance": ("Overview", "overview"),
     "presence": ("announce", "drain", "sign", "workers"),

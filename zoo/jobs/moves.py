@@ -195,6 +195,7 @@ def release(
     counts: bool = False,
     delay: float = 0,
     news: News = NOTHING_NEW,
+    owes_hooks: bool = False,
 ) -> bool:
     """Put a running job back into the queue, due in `delay` seconds; False if the claim was lost.
 
@@ -217,6 +218,8 @@ def release(
         _end_attempt(rows, held, job["status"], code, _storable(reason), news.environment)
         if job["status"] == "cancelled":
             after_ends(rows, [job])
+            if owes_hooks:
+                outbox.owe(rows, held.job)
     return True
 
 
@@ -227,10 +230,11 @@ def abandon(db: Database, worker: str) -> int:
         return rows.run(end, {"worker": worker})
 
 
-def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
+def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tuple[str, str]]:
     """Take back every running job whose lease has passed; gives (id, new status).
 
-    Any worker may do this at any time: a job already taken back does not match again.
+    Any worker may do this at any time: a job already taken back does not match again. One that
+    has hooks owes them for those that end so.
     """
     expired = f"SELECT * FROM job WHERE status = 'running' AND {EXPIRED} LIMIT 100"
     with db.read() as rows:  # most often there is none, and a read disturbs nobody
@@ -254,6 +258,8 @@ def reap(db: Database, *, backoff: float) -> list[tuple[str, str]]:
                 if status != "queued":
                     ends.append(row | {"status": status})
         after_ends(rows, ends)
+        for end in ends if owes_hooks else ():
+            outbox.owe(rows, end["id"])
     return moved
 
 

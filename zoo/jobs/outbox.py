@@ -24,13 +24,6 @@ def owe(rows: Transaction, job_id: str) -> None:
     rows.run(OWE, {"id": job_id, "turn": TURN_SECONDS})
 
 
-def owe_all(db: Database, job_ids: Sequence[str]) -> None:
-    """Write it down for those of the jobs that have ended."""
-    with db.write() as rows:
-        for each in job_ids:
-            owe(rows, each)
-
-
 def overdue(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
     """Take over the hooks that are owed for too long: (job, which try this is), oldest first."""
     due = "SELECT job_id FROM outbox WHERE due_at < now() ORDER BY due_at LIMIT :limit"
