@@ -101,13 +101,14 @@ def wait_again(rows: Transaction, job_ids: Sequence[str]) -> None:
         rows.run(f"UPDATE job SET blockers = {waits} WHERE {is_one}", ids)
 
 
-def after_ends(rows: Transaction, ends: Iterable[Row]) -> None:
+def after_ends(rows: Transaction, ends: Iterable[Row], groups: Iterable[str | None] = ()) -> None:
     """See to those that waited for jobs which have just ended, {id, status, group_id} each.
 
-    What needed the success of one without it is cancelled, and is an end itself.
+    What needed the success of one without it is cancelled, and is an end itself. In these `groups`
+    too, turns are dealt again.
     """
     left = list(ends)
-    groups = {end["group_id"] for end in left}
+    groups = {*groups, *(end["group_id"] for end in left)}
     for end in left:  # it grows meanwhile
         waiting = "SELECT job_id FROM dependency WHERE needs_id = :id"
         queued = f"status = 'queued' AND id IN ({waiting}"

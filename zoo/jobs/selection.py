@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, Row, Transaction, among, slices
 from zoo.jobs.filters import Filter
-from zoo.jobs.gates import after_ends, deal_turns
+from zoo.jobs.gates import after_ends
 from zoo.spec import canonical
 
 
@@ -60,8 +60,9 @@ def _see_to_others(rows: Transaction, ends: Sequence[Row]) -> None:
     found = rows.all(f"SELECT DISTINCT needs_id FROM dependency WHERE {is_needed}", named)
     needed = {row["needs_id"] for row in found}
     # One by one, and few are: to ask of each of ten thousand takes a minute.
-    after_ends(rows, [end for end in ends if end["id"] in needed])
-    deal_turns(rows, {end["group_id"] for end in ends})
+    few = [end for end in ends if end["id"] in needed]
+    # All groups together, for their locks are taken in one order.
+    after_ends(rows, few, {end["group_id"] for end in ends})
 
 
 def tag(
