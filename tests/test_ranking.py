@@ -196,3 +196,15 @@ def ranks(db: Database) -> list[Any]:
     with db.read() as rows:
         jobs_now = rows.all("SELECT seq, accuracy, ranked FROM job ORDER BY seq")
         return jobs_now + rows.all("SELECT id, accuracy, model, dataset FROM job_group ORDER BY id")
+
+
+def test_rows_of_a_published_table_that_differ_in_preprocessing_alone_are_results_each(
+    db: Database,
+) -> None:
+    rows = [spec(), spec(preprocess="deskew"), spec(model="dense-softmax")]
+    members, _ = jobs.add(db, rows, group_kind="sweep")
+    end(db, [0.5, 0.75, 0.25])
+    assert [(b.model, ids(b)) for b in jobs.best(db)] == [
+        ("dense-softmax", (members[2], None)),
+        ("logistic", (members[1], None)),
+    ]

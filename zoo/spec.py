@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -110,6 +111,14 @@ class JobSpec(_Record):
         if (spec.kind == "evaluate") != (spec.source is not None):
             raise UsageError("The job's spec is refused: only an evaluation has a source.")
         return spec
+
+
+def trial_of(spec: Mapping[str, Any]) -> str:
+    """What the jobs of one trial of a sweep have in common; `spec` is a spec's JSON.
+
+    Of a published table, whose rows are trials too, model and preprocessing differ as well.
+    """
+    return canonical([spec["model"], spec.get("preprocess", "none"), spec["params"]])
 
 
 def canonical(value: Any) -> str:

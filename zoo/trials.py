@@ -11,7 +11,7 @@ from typing import Any
 
 from zoo.errors import UsageError, reason
 from zoo.jobs import Group, Job
-from zoo.spec import canonical, read_json
+from zoo.spec import canonical, read_json, trial_of
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ def of(group: Group) -> list[Trial]:
     """The trials of a sweep, in the order of their submission."""
     parts: dict[str, list[Job]] = {}
     for job in sorted(group.jobs, key=lambda job: job.created_at):
-        # Of a published table, whose rows are trials too, model and preprocessing differ as well.
-        what = [job.model, job.spec.get("preprocess", "none"), job.spec["params"]]
-        parts.setdefault(canonical(what), []).append(job)
+        parts.setdefault(trial_of(job.spec), []).append(job)
     kinds = {True: "cv", False: "seeds"}
     return [
         Trial(

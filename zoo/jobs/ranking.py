@@ -12,7 +12,7 @@ from zoo.jobs.filters import EVERY, Filter
 from zoo.jobs.names import facts
 from zoo.jobs.reads import group_of, jobs_of
 from zoo.jobs.records import Group, Job
-from zoo.spec import canonical
+from zoo.spec import canonical, trial_of
 
 MEMBER = """group_id = job_group.id
     AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)"""
@@ -126,7 +126,7 @@ def _trials(rows: Transaction, is_sqlite: bool, wanted: Filter) -> list[Group]:
         fits = {each["id"] for each in rows.all(f"SELECT id FROM job WHERE {meant}", values.named)}
         sweep, trials = group_of(rows, row["id"]), dict[str, list[Job]]()
         for job in sweep.jobs:
-            trials.setdefault(canonical(job.spec["params"]), []).append(job)
+            trials.setdefault(trial_of(job.spec), []).append(job)
         for jobs in trials.values():
             kind = "cv" if jobs[0].spec["fold"] else "seeds"
             is_whole = all(job.accuracy is not None and job.id in fits for job in jobs)

@@ -12,7 +12,7 @@ from zoo.jobs import gates
 from zoo.jobs.database import Database, RowRefused, among, slices
 from zoo.jobs.selection import cancel_many
 from zoo.jobs.statuses import MAY_RUN
-from zoo.spec import SPEC_VERSION, JobSpec, canonical
+from zoo.spec import SPEC_VERSION, JobSpec, canonical, trial_of
 
 COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
@@ -101,11 +101,11 @@ def _own(specs: Sequence[JobSpec], group_kind: str | None) -> list[dict[str, Any
 
     It is `ranked` if its accuracy is a result of its own: on test images, and no part of a mean.
     """
-    trials = Counter(canonical(spec.params) for spec in specs) if group_kind == "sweep" else {}
+    trials = Counter(trial_of(vars(spec)) for spec in specs) if group_kind == "sweep" else {}
     found = []
     for spec in specs:
         is_part = group_kind in ("cv", "seeds") or spec.fold is not None
-        is_part |= bool(trials) and trials[canonical(spec.params)] > 1
+        is_part |= bool(trials) and trials[trial_of(vars(spec))] > 1
         named = {"kind": spec.kind, "model": spec.model, "dataset": spec.dataset}
         own = {"id": uuid.uuid4().hex, "spec": spec.dump()}
         found.append(named | own | {"ranked": int(spec.split == "test" and not is_part)})
