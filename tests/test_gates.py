@@ -320,3 +320,14 @@ def test_many_who_retry_jobs_of_one_group_at_once_do_not_wait_in_a_circle(db: Da
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(again, range(4))) == len(ids)
+
+
+def test_a_retry_waits_for_the_last_retry_of_what_it_needs(db: Database) -> None:
+    (needed,) = add(db)
+    (waiting,) = add(db, after={needed: False})
+    for _ in range(2):
+        jobs.finish(db, take(db), FAILED)
+        (needed,) = jobs.retry(db, [needed])
+    (again,) = jobs.retry(db, [waiting])
+    assert [each.id for each in jobs.needs(db, again)] == [needed]
+    assert take(db).job == needed and claim(db) is None

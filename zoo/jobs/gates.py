@@ -84,17 +84,22 @@ def line_up(rows: Transaction, job_ids: Sequence[str], groups: Iterable[str | No
 def wait_again(rows: Transaction, job_ids: Sequence[str]) -> None:
     """Let retries wait for what the jobs before them waited for, where that has not ended.
 
-    What was retried too counts as its retry.
+    What was retried too, however often, counts as its last retry.
     """
     for some in slices(job_ids):
         is_one, ids = among("id", some)
         rows.run(
             f"""
+            WITH RECURSIVE wait (job_id, needs_id, any_end) AS (
+                SELECT mine.id, old.needs_id, old.any_end
+                FROM job AS mine JOIN dependency AS old ON old.job_id = mine.retry_of
+                WHERE mine.{is_one}
+                UNION ALL SELECT wait.job_id, again.id, wait.any_end
+                FROM wait JOIN job AS again ON again.retry_of = wait.needs_id)
             INSERT INTO dependency (job_id, needs_id, any_end)
-            SELECT mine.id, needed.id, old.any_end
-            FROM job AS mine JOIN dependency AS old ON old.job_id = mine.retry_of
-            JOIN job AS needed ON needed.id = old.needs_id OR needed.retry_of = old.needs_id
-            WHERE mine.{is_one} AND needed.finished_at IS NULL FOR UPDATE""",
+            SELECT wait.job_id, needed.id, wait.any_end
+            FROM wait JOIN job AS needed ON needed.id = wait.needs_id
+            WHERE needed.finished_at IS NULL ORDER BY needed.seq FOR UPDATE""",
             ids,
         )
         waits = "(SELECT count(*) FROM dependency WHERE job_id = job.id)"
