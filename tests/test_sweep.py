@@ -307,6 +307,24 @@ def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
     assert jobs.extend(db, ref, [], known=5) is None
 
 
+def test_a_driver_that_another_one_has_overtaken_while_it_chose_adds_no_trial(
+    db: Database, chosen: settings.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = begin(db, plans.make(wanted("tpe", 2), space.read(["alpha=0.0..1"])))
+    run_one(db)
+    slow, fast = (sweep.Driver(db, chosen, group_of(db, ref)) for _ in range(2))
+    choose = slow._next
+
+    def choose_slowly(known: Any) -> Any:
+        found = choose(known)
+        fast.step()
+        return found
+
+    monkeypatch.setattr(slow, "_next", choose_slowly)
+    assert slow.step() == [] and slow.is_done
+    assert len(asked(db, ref)) == len(group_of(db, ref).jobs) == 2
+
+
 def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
     db: Database, chosen: settings.Settings
 ) -> None:

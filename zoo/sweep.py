@@ -68,7 +68,7 @@ class Driver:
 
     def step(self) -> list[str]:
         """Submit as many trials as there is room for; gives the ids of their jobs."""
-        group = jobs.get_group(self.db, self.group_id)
+        total, group = self._look()
         known = trials.of(group)
         added: list[str] = []
         while self._has_room(group, known):
@@ -76,15 +76,18 @@ class Driver:
             if specs is None:
                 self.total = len(known)
                 break
-            total = jobs.group_size(self.db, self.group_id)
             ids = jobs.extend(self.db, self.group_id, specs, known=total, **self._how())
             if ids is not None:
                 self._hint(ids)
                 added += ids
-            group = jobs.get_group(self.db, self.group_id)
+            total, group = self._look()
             known = trials.of(group)
         self.is_done = len(known) >= self.total
         return added
+
+    def _look(self) -> tuple[int, Group]:
+        # Counted before it is read: what another driver adds from here on, `extend` notices.
+        return jobs.group_size(self.db, self.group_id), jobs.get_group(self.db, self.group_id)
 
     def _has_room(self, group: Group, known: Sequence[trials.Trial]) -> bool:
         slots = slots_at_hand(self.db, self.settings, self.wanted.model, self.queued["pool"])
