@@ -151,3 +151,9 @@ def test_an_error_is_a_sentence_and_a_hint_on_stderr(capsys: pytest.CaptureFixtu
     )
     assert done.stdout == ""
     assert done.stderr == "error: No [1mmodel.\n       Try [one].\n"
+
+
+def test_what_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    output.out.print("idx:/a[/b] [red]c")
+    output.note("[/b] is not there")
+    assert capsys.readouterr().out == "idx:/a[/b] [red]c\n"

@@ -168,4 +168,5 @@ def show_group(group: Group, waits: str = "") -> None:
         found = group.metrics().get(name)
         if found:
             n = len(found["values"])
-            output.out.print(f"{name} {found['mean']:.4f} ± {found['std']:.4f} (n = {n})")
+            line = f"{name} {found['mean']:.4f} ± {found['std']:.4f} (n = {n})"
+            output.out.print(output.safe(line))

@@ -50,6 +50,8 @@ def doctor(
     """Look at every part, and say what to do about each fault; exit code 1 if there is one."""
     import dataclasses
 
+    from rich.text import Text
+
     from zoo import doctor, settings
     from zoo.cli import output
 
@@ -57,7 +59,7 @@ def doctor(
     for finding in doctor.examine(settings.load()):
         findings.append(finding)
         if not as_json:
-            mark = "[green]ok  [/]" if finding.ok else "[bold red]bad [/]"
+            mark = Text("ok  ", "green") if finding.ok else Text("bad ", "bold red")
             output.out.print(mark, end="")
             output.out.print(output.safe(f"{finding.part:<10} {finding.detail}"), markup=False)
             if finding.advice:

@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 # In a pipe a line is as long as it is; rich would cut it at 80.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 10_000)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Names and words from elsewhere may hold what rich takes for its markup: it has none here.
+PLAINLY: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+out = Console(**PLAINLY, width=None if sys.stdout.isatty() else 10_000)
+err = Console(**PLAINLY, stderr=True)
 
 GAP = 2
 LEAST = 10

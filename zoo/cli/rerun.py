@@ -100,9 +100,11 @@ def _print(verdicts: Sequence[Verdict]) -> None:
     for each in verdicts:
         names = ", ".join(each.differs)
         which = f": {names}" if each.differs else ""
-        output.out.print(f"{each.job[:8]} = {each.repeated_by[:8]}?  {each.verdict}{which}")
+        head = f"{each.job[:8]} = {each.repeated_by[:8]}?  {each.verdict}{which}"
+        output.out.print(output.safe(head))
         for name, (before, after) in each.differs.items():
-            output.out.print(f"  {name}  {_short(before)} then, {_short(after)} now", markup=False)
+            found = f"  {name}  {_short(before)} then, {_short(after)} now"
+            output.out.print(output.safe(found))
     for why in dict.fromkeys(line for each in verdicts for line in each.environment):
         output.note(f"not the same where they ran: {why}")
 
