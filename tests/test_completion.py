@@ -108,3 +108,14 @@ def test_completion_is_installed_for_each_shell(home: Path, tmp_path: Path, shel
     assert done.returncode == 0 and "installed" in done.stdout, done.stderr
     written = [p.read_text() for p in tmp_path.rglob("*") if p.is_file() and "home" not in p.parts]
     assert any("_ZOO_COMPLETE" in text or "zoo" in text for text in written)
+
+
+def test_what_others_wrote_is_offered_only_if_no_shell_can_take_it_for_a_command(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = jobs.connect()
+    evil = ["\\$(touch x)", "$(touch x)", "a`touch x`", "a;b", "\x1b[2J", "a\nb"]
+    jobs.add(db, [a_spec()], tags=["good", "한글", *evil])
+    assert {word for word, _ in completion.tags("")} == {"good", "한글"}
+    asked = completion._gently(lambda _: [("a", "says \\$(touch x) \x1b[2J")])
+    assert asked("") == [("a", "says (touch x) [2J")]

@@ -22,6 +22,8 @@ Offers = list[tuple[str, str]]
 """Each word, and what stands beside it."""
 
 WIDEST = 60
+STEERING = "\\`$;|&<>"
+"""Letters that mean something to a shell, even in the middle of a word."""
 NAMES_FILE = "names.json"
 NAMES_SECONDS = 3600.0
 """An installed plugin that is edited in place changes no folder: it is asked again after this."""
@@ -34,10 +36,22 @@ def _gently(offer: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Of
     def offered(*args: Any, **named: Any) -> Offers:
         with contextlib.suppress(Exception):
             # On one line, whatever the terminal's width.
-            return [(word, beside[:WIDEST]) for word, beside in offer(*args, **named)]
+            return [
+                (word, "".join(filter(_is_harmless, beside))[:WIDEST])
+                for word, beside in offer(*args, **named)
+                if all(map(_is_harmless, word))
+            ]
         return []
 
     return offered
+
+
+def _is_harmless(letter: str) -> bool:
+    """Whether a shell can be given it: zsh evaluates what it is offered, and others wrote tags.
+
+    What Typer does against that, a backslash undoes.
+    """
+    return letter.isprintable() and letter not in STEERING
 
 
 @_gently
