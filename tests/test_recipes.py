@@ -84,6 +84,9 @@ def test_globs_choose_rows_and_one_that_matches_none_is_refused() -> None:
         ("seconds = 7", "second = 7", "two.toml is refused: row.1.second"),
         ('"far"', '"near"', "two.toml has two rows of the name near"),
         ("title = ", "title ", "two.toml is not TOML"),
+        ("published = 5.0", f"published = {'9' * 5000}", "two.toml is not TOML"),
+        ("published = 5.0", f"published = {'[' * 5000}", "two.toml is not TOML"),
+        ("title = ", "#" * 2**20 + "\ntitle = ", "two.toml is larger than"),
     ],
 )
 def test_a_table_with_an_error_is_refused_in_a_sentence(

@@ -17,6 +17,8 @@ from zoo.errors import UsageError, reason, unknown
 from zoo.jobs import Database, Job
 from zoo.spec import MAX_SEED, JobSpec, Published, canonical
 
+MAX_BYTES = 2**20
+"""Of a table."""
 LOOK_BACK = 1000
 """The newest jobs of a model among which one like it is looked for."""
 
@@ -72,9 +74,12 @@ def load(table: str) -> Table:
     """
     text = _text(table)
     try:
-        found = Table.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        read = tomllib.loads(text)
+    # Python refuses a number of thousands of digits, and lists in lists without end, by itself.
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{table} is not TOML: {reason(error)}.") from None
+    try:
+        found = Table.model_validate(read)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
@@ -132,9 +137,13 @@ def _text(table: str) -> str:
             raise unknown("table", table, names())
         return str((_folder() / f"{table}.toml").read_text(encoding="utf-8"))
     try:
-        return Path(table).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with Path(table).open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
+    except (OSError, ValueError) as error:  # no text, or no path
         raise UsageError(f"{table} cannot be read: {reason(error)}.") from None
+    if len(text) > MAX_BYTES:
+        raise UsageError(f"{table} is larger than {MAX_BYTES} bytes.")
+    return text
 
 
 def _spec(name: str, table: Table, row: Row, keep_weights: bool) -> JobSpec:
