@@ -21,6 +21,23 @@ MAX_ENVIRONMENT = 64 * 1024
 """Bytes; a model that writes there itself fills no row."""
 
 
+PARTS: dict[str, tuple[type, set[str]]] = {
+    **{name: (str, set()) for name in ("fingerprint", "data", "plugin")},
+    "versions": (dict, set()),
+    "code": (dict, {"sha256", "commit", "dirty"}),
+    "machine": (dict, {"host", "cpu", "cores", "threads", "system"}),
+}
+"""Of an environment: the type, and what must stand in it."""
+
+
+def _is_environment(found: Any) -> bool:
+    """Whether it is what `zoo.environment.measure` gives: a model may have written there too."""
+    return isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) and needed <= {*found[name]}
+        for name, (kind, needed) in PARTS.items()
+    )
+
+
 class Attempt:
     """The folder of one attempt."""
 
@@ -57,7 +74,7 @@ class Attempt:
                 found = read_json(file.read(MAX_ENVIRONMENT))
         except (OSError, UsageError):
             return None
-        return found if isinstance(found, dict) else None
+        return found if _is_environment(found) else None
 
     def make(self) -> None:
         """Make the folder, empty."""
