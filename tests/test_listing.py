@@ -101,10 +101,14 @@ def test_a_filter_acts_on_many_only_when_it_is_meant(zoo: Zoo) -> None:
     assert seen.stdout.split() == every and jobs.counts(db) == {"queued": 14}
     zoo.run("tag", every[0], every[1], "+good", "+draft", "-draft")
     assert jobs.get(db, every[1]).tags == ["good"]
+    assert "no option --yess" in zoo.run("tag", every[0], "+a", "--yess", code=2).stderr
+    assert "begins with ''" in zoo.run("tag", "", "+a", code=2).stderr
     assert "2 of 2 changed" in zoo.run("tag", "--tag", "good", "--yes", "--", "-good", "+b").stderr
     done = zoo.run("cancel", "--where", "not 'b' in tags", "--yes")
     assert "12 cancelled, 0 asked to stop" in done.stderr
     assert jobs.counts(db) == {"queued": 2, "cancelled": 12}
+    assert len(zoo.json("retry", "--status", "cancelled", "--dry-run")) == 12
+    assert zoo.json("retry", "--status", "lost") == []
     assert "must be queued or running" in zoo.run("cancel", "--status", "lost", code=2).stderr
     assert "Say which jobs" in zoo.run("cancel", code=2).stderr
     assert "not both" in zoo.run("cancel", every[0], "--status", "queued", code=2).stderr

@@ -84,6 +84,9 @@ def retry(
     db = jobs.connect(setup.database)
     ends = ("failed", "timed_out", "lost") if failed or not words.status else ()
     found = chosen(db, refs, words, of=ends, all_of_them=failed, not_retried=True)
+    if as_json and (dry_run or not found):
+        output.json_out(found)
+        return
     # --failed alone is what it says; there is nothing to be surprised by.
     if not found or not _agreed(db, found, "retry", yes or failed or not words, dry_run):
         return
@@ -115,12 +118,15 @@ def tag(
     from zoo.errors import UsageError
 
     given = refs or []
+    # Else an option that was mistyped would be taken for a tag to remove.
+    if odd := [each for each in given if each.startswith("--")]:
+        raise UsageError(f"There is no option {odd[0]}.", "`zoo tag --help` lists them.")
     add = [each[1:] for each in given if each.startswith("+")]
     remove = [each.lstrip("-") for each in given if each.startswith("-")]
     if not [*add, *remove] or not all([*add, *remove]):
         raise UsageError("Say which tags: +WORD adds one, -WORD takes it off.", EXAMPLE)
     db = jobs.connect()
-    found = chosen(db, [each for each in given if each[0] not in "+-"], words)
+    found = chosen(db, [each for each in given if not each.startswith(("+", "-"))], words)
     if found and _agreed(db, found, "tag", yes or not words, dry_run):
         changed = jobs.tag(db, found, add, remove)
         output.note(f"{len(changed):,} of {len(found):,} changed.")

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from zoo.jobs.bulk import group_size as group_size
     from zoo.jobs.bulk import several as several
     from zoo.jobs.bulk import statuses_of as statuses_of
-    from zoo.jobs.bulk import usual_seconds as usual_seconds
     from zoo.jobs.claims import Claim as Claim
     from zoo.jobs.claims import News as News
     from zoo.jobs.claims import Outcome as Outcome
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from zoo.jobs.gates import unhold as unhold
     from zoo.jobs.glance import Overview as Overview
     from zoo.jobs.glance import overview as overview
+    from zoo.jobs.line import usual_seconds as usual_seconds
     from zoo.jobs.moves import abandon as abandon
     from zoo.jobs.moves import beat as beat
     from zoo.jobs.moves import claim as claim
@@ -86,7 +86,7 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import stale as stale
 
 _ROOMS = {
-    "bulk": ("group_size", "several", "statuses_of", "usual_seconds"),
+    "bulk": ("group_size", "several", "statuses_of"),
     "claims": ("Claim", "News", "Outcome"),
     "database": ("Database", "RowRefused"),
     "filters": ("EVERY", "Filter"),
@@ -96,6 +96,7 @@ _ROOMS = {
     "outbox": ("overdue", "settle"),
     "outlook": ("Outlook", "outlooks"),
     "glance": ("Overview", "overview"),
+    "line": ("usual_seconds",),
     "presence": ("announce", "drain", "sign", "workers"),
     "ranking": ("Best", "best"),
     "reads": (

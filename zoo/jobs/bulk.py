@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 
 from zoo.jobs.database import Database, among, slices
 from zoo.jobs.records import Job, to_job
@@ -28,17 +27,6 @@ def statuses_of(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
             for row in rows.all(f"SELECT id, status FROM job WHERE {is_one}", ids):
                 found[row["id"]] = row["status"]
     return found
-
-
-def usual_seconds(db: Database, model: str, dataset: str, last: int = 50) -> float | None:
-    """The median time that the last trainings of that model on that dataset took; None of none."""
-    query = """
-        SELECT finished_at - started_at AS seconds FROM job
-        WHERE status = 'succeeded' AND kind = 'train' AND model = :model AND dataset = :dataset
-        ORDER BY seq DESC LIMIT :last"""
-    with db.read() as rows:
-        found = rows.all(query, {"model": model, "dataset": dataset, "last": last})
-    return median(row["seconds"] for row in found) if found else None
 
 
 def group_size(db: Database, group: str) -> int:
