@@ -61,3 +61,11 @@ def test_of_a_group_one_job_alone_ended_last(db: Database) -> None:
         assert [jobs.ended_last(db, one) for one in ids] == [
             number == 2 and one == each for one in ids
         ]
+
+
+def test_what_is_cancelled_because_a_job_failed_owes_its_hooks_too(db: Database) -> None:
+    (first,), _ = jobs.add(db, [a_spec()])
+    (second,), _ = jobs.add(db, [a_spec()], after={first: False})
+    (third,), _ = jobs.add(db, [a_spec()], after={second: False})
+    assert jobs.finish(db, claim(db), Outcome("failed", error="x", owes_hooks=True))
+    assert set(owed(db)) == {first, second, third}

@@ -106,11 +106,13 @@ def wait_again(rows: Transaction, job_ids: Sequence[str]) -> None:
         rows.run(f"UPDATE job SET blockers = {waits} WHERE {is_one}", ids)
 
 
-def after_ends(rows: Transaction, ends: Iterable[Row], groups: Iterable[str | None] = ()) -> None:
+def after_ends(
+    rows: Transaction, ends: Iterable[Row], groups: Iterable[str | None] = ()
+) -> list[str]:
     """See to those that waited for jobs which have just ended, {id, status, group_id} each.
 
-    What needed the success of one without it is cancelled, and is an end itself. In these `groups`
-    too, turns are dealt again.
+    What needed the success of one without it is cancelled, and is an end itself; gives the ids of
+    all ends. In these `groups` too, turns are dealt again.
     """
     left = list(ends)
     groups = {*groups, *(end["group_id"] for end in left)}
@@ -133,6 +135,7 @@ def after_ends(rows: Transaction, ends: Iterable[Row], groups: Iterable[str | No
             RETURNING group_id"""
         groups |= {row["group_id"] for row in rows.all(freed, end)}
     deal_turns(rows, groups | {end["group_id"] for end in left})
+    return [end["id"] for end in left]
 
 
 def deal_turns(rows: Transaction, groups: Iterable[str | None]) -> None:

@@ -147,11 +147,11 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
             return False
         _keep(rows, held, news)
         _end_attempt(rows, held, outcome.status, outcome.error_code, error, news.environment)
-        after_ends(rows, [ended])
+        ends = after_ends(rows, [ended])
         if ended["group_id"] and outcome.status == "succeeded":
             rank_group(rows, ended["group_id"])
         if outcome.owes_hooks:
-            outbox.owe(rows, held.job)
+            outbox.owe(rows, ends)
     return True
 
 
@@ -217,9 +217,8 @@ def release(
         _keep(rows, held, news)
         _end_attempt(rows, held, job["status"], code, _storable(reason), news.environment)
         if job["status"] == "cancelled":
-            after_ends(rows, [job])
-            if owes_hooks:
-                outbox.owe(rows, held.job)
+            ended = after_ends(rows, [job])
+            outbox.owe(rows, ended if owes_hooks else [])
     return True
 
 
@@ -257,9 +256,8 @@ def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tupl
                 moved.append((held.job, status))
                 if status != "queued":
                     ends.append(row | {"status": status})
-        after_ends(rows, ends)
-        for end in ends if owes_hooks else ():
-            outbox.owe(rows, end["id"])
+        ended = after_ends(rows, ends)
+        outbox.owe(rows, ended if owes_hooks else [])
     return moved
 
 

@@ -19,9 +19,9 @@ OWE = """
     ON CONFLICT DO NOTHING"""
 
 
-def owe(rows: Transaction, job_id: str) -> None:
-    """Write down, in the transaction that ends a job, that its hooks are to be called."""
-    rows.run(OWE, {"id": job_id, "turn": TURN_SECONDS})
+def owe(rows: Transaction, job_ids: Sequence[str]) -> None:
+    """Write down, in the transaction that ends jobs, that their hooks are to be called."""
+    rows.many(OWE, [{"id": job, "turn": TURN_SECONDS} for job in job_ids])
 
 
 def overdue(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
