@@ -63,6 +63,7 @@ class Hooks(threading.Thread):
         self._ended: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._process: Runner | None = None
         self._looked = time.monotonic()
+        self._gave_up = False
 
     def tell(self, job_id: str) -> None:
         """Say that this job has ended, and stands in the outbox."""
@@ -89,6 +90,7 @@ class Hooks(threading.Thread):
         self._ended.put(None)
         self.join(FAREWELL_SECONDS)
         if self.is_alive():
+            self._gave_up = True
             self._end_process()
 
     def _next(self) -> list[str | None]:
@@ -101,7 +103,12 @@ class Hooks(threading.Thread):
         return found
 
     def _call_all(self, owed: Sequence[tuple[str, int]]) -> None:
-        done = [job for job, n in owed if self._call(job) or n >= MOST_TRIES]
+        done = []
+        for job, n in owed:
+            if self._gave_up:  # else the next one would start a process while the worker ends
+                break
+            if self._call(job) or n >= MOST_TRIES:
+                done.append(job)
         if done:
             jobs.settle(self.db, done)
 
