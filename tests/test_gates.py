@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 import pytest
+from support import until
 
 from zoo import jobs
 from zoo.errors import UsageError
@@ -331,3 +332,24 @@ def test_a_retry_waits_for_the_last_retry_of_what_it_needs(db: Database) -> None
     (again,) = jobs.retry(db, [waiting])
     assert [each.id for each in jobs.needs(db, again)] == [needed]
     assert take(db).job == needed and claim(db) is None
+
+
+def test_what_a_deadlock_has_rolled_back_is_done_again(db: Database) -> None:
+    if db.is_sqlite:
+        pytest.skip("one writes at a time")
+    first, second = add(db, 2)
+    lock = "SELECT id FROM job WHERE id = :id FOR UPDATE"
+    waits = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+    def count(query: str) -> int:
+        with db.read() as look:  # a transaction sees the same all the time
+            return int(look.value(query))
+
+    with ThreadPoolExecutor(1) as pool:
+        with db.write() as rows:
+            rows.all(lock, {"id": second})
+            # It has the first, waits for the second, and is the one that notices.
+            tagged = pool.submit(jobs.tag, db, [first, second], ["a"])
+            until(lambda: count(waits) == 1)
+            rows.all(lock, {"id": first})
+        assert tagged.result() == [first, second]

@@ -7,12 +7,13 @@ import functools
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from zoo.errors import StoreError, reason
 from zoo.jobs.drivers import Postgresql, Sqlite
 
+MOST_DEADLOCKS = 5
 IDLE_CONNECTIONS = 8
 """Kept open for the next transaction."""
 SQLITE = {
@@ -36,6 +37,31 @@ Row = dict[str, Any]
 
 class RowRefused(Exception):
     """The tables' own rules, their keys and CHECKs, refuse a row."""
+
+
+class Deadlock(StoreError):
+    """Two transactions waited for each other, and the database has rolled this one back."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def again_after_deadlock(work: Callable[P, T]) -> Callable[P, T]:
+    """Have a function begin anew that locks several jobs, for the other one is through by then.
+
+    Locks are taken in one order (`gates`) as far as the jobs are known before; what waits for what
+    is only found on the way.
+    """
+
+    @functools.wraps(work)
+    def patient(*args: P.args, **named: P.kwargs) -> T:
+        for _ in range(MOST_DEADLOCKS):
+            with contextlib.suppress(Deadlock):
+                return work(*args, **named)
+        return work(*args, **named)
+
+    return patient
 
 
 class Transaction:
@@ -164,7 +190,8 @@ class Database:
         except self.driver.refusals as error:
             raise RowRefused(reason(error)) from error
         except self.driver.errors as error:
-            raise StoreError(
+            kind = Deadlock if isinstance(error, self.driver.deadlocks) else StoreError
+            raise kind(
                 f"The database {self.name} cannot be used: {reason(error)}.",
                 "`zoo doctor` checks every part.",
             ) from error

@@ -36,6 +36,8 @@ class Sqlite:
 
     errors = sqlite3.Error
     refusals = sqlite3.IntegrityError
+    deadlocks: tuple[type[Exception], ...] = ()
+    """There are none: one writes at a time."""
 
     def __init__(self, url: str) -> None:
         self.path = Path(re.sub(r"^sqlite(\+\w+)?:///", "", url))
@@ -117,6 +119,7 @@ class Postgresql:
             ) from None
         self.errors = psycopg.Error
         self.refusals = psycopg.IntegrityError
+        self.deadlocks: tuple[type[Exception], ...] = (psycopg.errors.DeadlockDetected,)
         self.wanted: dict[str, Any] = PATIENCE | _read_url(url)
 
     @property

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from zoo.errors import UsageError
-from zoo.jobs.database import Database, Row, Transaction, among, slices
+from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.statuses import MAY_RUN
 
 CLAIMABLE = {
@@ -183,6 +183,7 @@ def set_priority(db: Database, job_ids: Sequence[str], priority: int) -> list[st
     return _change(db, job_ids, "priority = :priority", "1 = 1", priority=priority)
 
 
+@again_after_deadlock
 def _change(
     db: Database, job_ids: Sequence[str], what: str, where: str, **values: object
 ) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo.jobs import outbox
 from zoo.jobs.claims import Claim, News, Outcome
-from zoo.jobs.database import Database, Row, Transaction, among
+from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
 from zoo.jobs.gates import CLAIMABLE, after_ends
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
@@ -124,6 +124,7 @@ def _keep(rows: Transaction, held: Claim, news: News) -> None:
     )
 
 
+@again_after_deadlock
 def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW) -> bool:
     """Commit how the attempt ended; False if the claim was lost, and then nothing is written."""
     metrics, error = outcome.metrics, _storable(outcome.error)
@@ -186,6 +187,7 @@ def _end_attempt(
     )
 
 
+@again_after_deadlock
 def release(
     db: Database,
     held: Claim,
@@ -229,6 +231,7 @@ def abandon(db: Database, worker: str) -> int:
         return rows.run(end, {"worker": worker})
 
 
+@again_after_deadlock
 def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tuple[str, str]]:
     """Take back every running job whose lease has passed; gives (id, new status).
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from zoo.jobs.conditions import Values, order
-from zoo.jobs.database import Database, Row, Transaction, among, slices
+from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.filters import Filter
 from zoo.jobs.gates import after_ends
 from zoo.spec import canonical
@@ -36,22 +36,27 @@ def cancel_many(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for some in slices(job_ids):
-        is_one, named = among("id", some)
-        with db.write() as rows:
-            # In this order, so that two who cancel the same jobs do not wait for each other.
-            rows.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", named)
-            moved = rows.all(
-                f"""
-                UPDATE job SET cancel_requested = 1,
-                    finished_at = CASE WHEN status = 'queued' THEN now() END,
-                    status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
-                WHERE {is_one} AND status IN ('queued', 'running')
-                RETURNING id, status, group_id""",
-                named,
-            )
-            _see_to_others(rows, [row for row in moved if row["status"] == "cancelled"])
-        found |= {row["id"]: row["status"] for row in moved}
+        found |= _cancel(db, some)
     return found
+
+
+@again_after_deadlock
+def _cancel(db: Database, some: Sequence[str]) -> dict[str, str]:
+    is_one, named = among("id", some)
+    with db.write() as rows:
+        # In this order, so that two who cancel the same jobs do not wait for each other.
+        rows.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", named)
+        moved = rows.all(
+            f"""
+            UPDATE job SET cancel_requested = 1,
+                finished_at = CASE WHEN status = 'queued' THEN now() END,
+                status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
+            WHERE {is_one} AND status IN ('queued', 'running')
+            RETURNING id, status, group_id""",
+            named,
+        )
+        _see_to_others(rows, [row for row in moved if row["status"] == "cancelled"])
+    return {row["id"]: row["status"] for row in moved}
 
 
 def _see_to_others(rows: Transaction, ends: Sequence[Row]) -> None:
@@ -65,6 +70,7 @@ def _see_to_others(rows: Transaction, ends: Sequence[Row]) -> None:
     after_ends(rows, few, {end["group_id"] for end in ends})
 
 
+@again_after_deadlock
 def tag(
     db: Database, job_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()
 ) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.jobs import gates
-from zoo.jobs.database import Database, RowRefused, among, slices
+from zoo.jobs.database import Database, RowRefused, again_after_deadlock, among, slices
 from zoo.jobs.selection import cancel_many
 from zoo.jobs.statuses import MAY_RUN
 from zoo.spec import SPEC_VERSION, JobSpec, canonical, trial_of
@@ -35,6 +35,7 @@ class Hint:
     model: str
 
 
+@again_after_deadlock
 def add(
     db: Database,
     specs: Sequence[JobSpec],
@@ -143,6 +144,7 @@ def extend(
     return ids
 
 
+@again_after_deadlock
 def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> list[str]:
     """Add each job that did not succeed once more, as it was; gives the new ids, in that order.
 
