@@ -102,10 +102,12 @@ def _post(url: SplitResult, body: bytes) -> None:
     # Without user and password, which go into a header: urllib would take them for the host.
     place = url.netloc.rpartition("@")[2]
     headers = {"Content-Type": "application/json", "User-Agent": "zoo-notify"}
+    request = Request(url._replace(netloc=place, fragment="").geturl(), body, headers)
     if url.username:
         pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
-        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    request = Request(url._replace(netloc=place, fragment="").geturl(), body, headers)
+        token = base64.b64encode(pair.encode()).decode()
+        # Not for the host that an answer may redirect to.
+        request.add_unredirected_header("Authorization", f"Basic {token}")
     why = ""
     for wait in (*WAITS, None):
         try:
