@@ -93,7 +93,7 @@ def _models(worker: Worker) -> str:
 def drain(
     name: Annotated[str, typer.Argument(help="The worker's name, as `zoo worker list` shows it.")],
 ) -> None:
-    """Ask a worker to take no further job and to end once its running ones have."""
+    """Let a worker end its running jobs, and then end itself. It takes no further one."""
     from zoo import jobs, settings
     from zoo.cli import output
     from zoo.errors import unknown

@@ -97,7 +97,7 @@ def wait(
     timeout: Annotated[float | None, typer.Option(min=0, help="Give up after seconds.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Wait until jobs have ended; exit code 1 if one did not succeed."""
+    """Wait until jobs have ended. Exit code 1 if one did not succeed."""
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli import output

@@ -78,7 +78,7 @@ def sweep(
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model with many params, and rank the trials by their accuracy."""
+    """Try many params of a model, and rank the trials by accuracy."""
     from zoo.plans import Wanted
 
     if resume is not None:

@@ -133,7 +133,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a trained model, as a job of its own, on any dataset or split."""
+    """Judge a trained model on any dataset or split, as a job."""
     from zoo import jobs, submit
     from zoo.errors import unknown
     from zoo.jobs import Job
