@@ -105,8 +105,12 @@ def drain(
         raise unknown("worker", name, found, "zoo worker list")
     jobs.drain(db, found[name].id)
     left = jobs.listing(db, statuses=["running"], worker=name)
+    if not left:
+        output.note(f"{name} takes no further job; it runs none and ends now.")
+        return
     output.table(["job", "model", "dataset"], [[j.id[:8], j.model, j.dataset] for j in left])
+    these = "this one has" if len(left) == 1 else f"these {len(left)} have"
     output.note(
-        f"{name} takes no further job and ends once these {len(left)} have, "
+        f"{name} takes no further job and ends once {these}, "
         f"or gives them back after {chosen.drain_seconds:g} s."
     )

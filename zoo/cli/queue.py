@@ -96,7 +96,8 @@ def _tell(db: Database, named: list[Job], changed: list[str], what: str, why_not
     from zoo.cli import output
 
     if len(named) == 1 and changed:
-        output.note(f"{named[0].id[:8]} {what.replace('have', 'has').replace('are', 'is')}.")
+        said = what.replace("have", "has").replace("are", "is").replace("them", "it")
+        output.note(f"{named[0].id[:8]} {said}.")
     elif changed:
         output.note(f"{len(changed)} jobs {what}.")
     left = [job for job in named if job.id not in set(changed)]
