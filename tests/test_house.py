@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from typer.testing import CliRunner
 
 from zoo import settings
 from zoo.cli.main import _add_plugins_commands, app
@@ -98,3 +99,13 @@ def test_the_lock_has_hashes_and_names_no_address() -> None:
     assert "://" not in lock and "file:" not in lock
     pinned = re.findall(r"^[a-z0-9][^\s=]*==[^\s]+(?: ;[^\\]*)? ?\\\n    --hash", lock, flags=re.M)
     assert len(pinned) == len(re.findall(r"^[a-z0-9][^\s=]*==", lock, flags=re.M)) > 80
+
+
+@pytest.mark.parametrize("name", ["", *sorted(c for c in commands() if " " not in c)])
+def test_no_help_of_a_command_is_cut_off_at_80_columns(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = CliRunner().invoke(app, [*name.split(), "--help"])
+    listed = told.stdout.partition("\nCommands:\n")[2]
+    assert not [line for line in listed.splitlines() if line.endswith("...")]

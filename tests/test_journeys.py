@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from support import Zoo, until
 
-from zoo import jobs
+from zoo import jobs, settings, submit
+from zoo.cli import leaving
+from zoo.submit import Left
 
 TRICKS = Path(__file__).parent / "plugins"
 DIGITS = ("--dataset", "digits")
@@ -157,6 +161,31 @@ def test_ctrl_c_detaches_and_the_job_goes_on(zoo: Zoo, tmp_path: Path) -> None:
     assert command.returncode == 130 and "zoo wait" in said and "Traceback" not in said
     end.touch()
     assert "accuracy" in zoo.run("wait", "@last").stdout
+
+
+def test_ctrl_c_says_whether_anything_was_submitted(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as before, leaving.submitting():
+        raise KeyboardInterrupt
+    assert "Nothing was submitted" in capsys.readouterr().err
+    with pytest.raises(typer.Exit) as after, leaving.submitting():
+        raise Left("0123456789")
+    said = capsys.readouterr().err
+    assert "zoo wait 01234567" in said and "Nothing" not in said
+    assert before.value.exit_code == after.value.exit_code == 130
+
+
+def test_ctrl_c_while_the_hints_go_out_names_the_job_that_is_there(
+    zoo: Zoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submit, "_wake", interrupted)
+    db = zoo.database()
+    setup = dataclasses.replace(settings.load(), broker_url="redis://127.0.0.1:1/0")
+    with pytest.raises(Left) as left:
+        submit.submit(db, setup, submit.training("logistic", {}, "digits"))
+    assert left.value.args[0] == jobs.find(db, "@last").id
 
 
 def test_in_process_runs_here_without_queue_or_record(zoo: Zoo) -> None:

@@ -506,7 +506,7 @@ def test_doctor_names_each_workers_versions_and_what_differs(
         "mnist-zoo is 0.0.9 on old-1, 0.1.0 here",
         "logistic is zoo-sklearn 0.0.9 on old-1, zoo-sklearn 0.1.0 here",
     ]
-    assert [f["ok"] for f in found if "1 jobs of trickster wait in pool gpu" in f["detail"]]
+    assert [f["ok"] for f in found if "1 job of trickster waits in pool gpu" in f["detail"]]
 
 
 def test_doctor_names_a_worker_that_hears_no_hint(team: Zoo) -> None:

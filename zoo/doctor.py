@@ -106,11 +106,15 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
     workers = jobs.workers(db, beat=settings.beat_seconds)
     patience = settings.resend_seconds * 2
     for queue in jobs.waiting(db):
-        deaf = [w.name for w in workers if w.can_run(queue.pool, queue.model) and w.busy < w.slots]
-        detail = (
-            f"{queue.jobs} jobs of {queue.model} wait in pool {queue.pool}, the first for "
-            f"{queue.seconds:.0f} s"
+        able = [w for w in workers if w.can_run(queue.pool, queue.model)]
+        deaf = [w.name for w in able if w.busy < w.slots]
+        one = queue.jobs == 1
+        wait = (
+            f"1 job of {queue.model} waits" if one else f"{queue.jobs} jobs of {queue.model} wait"
         )
+        detail = f"{wait} in pool {queue.pool}, the first for {queue.seconds:.0f} s"
+        if not able:
+            detail += "; no online worker can run such a job"
         if deaf and queue.seconds > patience:
             detail += f", though {', '.join(deaf)} could run one"
             yield Finding(part, False, detail, "Restart that worker; read its log.")

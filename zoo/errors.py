@@ -55,7 +55,7 @@ def unknown(what: str, name: str, known: Iterable[str], listing: str = "") -> Us
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:
         hint = f"Did you mean '{near[0]}'?"
-    elif names and len(names) <= 12:
+    elif names and (len(names) <= 12 or not listing):
         hint = f"Known: {', '.join(names)}."
     else:
         hint = f"There is no {what} here." if not names else ""

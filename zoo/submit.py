@@ -26,6 +26,10 @@ MOST_HINTS = 1000
 """Of one submission, in one queue: they wake as many slots, and those go on by themselves."""
 
 
+class Left(KeyboardInterrupt):
+    """Ctrl-C came when the rows were committed already; its argument names the job or group."""
+
+
 @dataclass
 class Submitted:
     """What became of a submission."""
@@ -173,7 +177,10 @@ def submit(
     # The others of the group get theirs when it is their turn.
     first = ids[:max_parallel]
     hints = [Hint(job, pool, spec.model) for job, spec in zip(first, specs, strict=False)]
-    _wake(db, app, settings, hints, done)
+    try:
+        _wake(db, app, settings, hints, done)
+    except KeyboardInterrupt:
+        raise Left(done.ref) from None
     return done
 
 

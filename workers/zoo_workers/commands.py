@@ -93,7 +93,7 @@ def _models(worker: Worker) -> str:
 def drain(
     name: Annotated[str, typer.Argument(help="The worker's name, as `zoo worker list` shows it.")],
 ) -> None:
-    """Ask a worker to take no further job and to end once its running ones have."""
+    """Let a worker end its running jobs, and then end itself. It takes no further one."""
     from zoo import jobs, settings
     from zoo.cli import output
     from zoo.errors import unknown
@@ -105,8 +105,12 @@ def drain(
         raise unknown("worker", name, found, "zoo worker list")
     jobs.drain(db, found[name].id)
     left = jobs.listing(db, statuses=["running"], worker=name)
+    if not left:
+        output.note(f"{name} takes no further job; it runs none and ends now.")
+        return
     output.table(["job", "model", "dataset"], [[j.id[:8], j.model, j.dataset] for j in left])
+    these = "this one has" if len(left) == 1 else f"these {len(left)} have"
     output.note(
-        f"{name} takes no further job and ends once these {len(left)} have, "
+        f"{name} takes no further job and ends once {these}, "
         f"or gives them back after {chosen.drain_seconds:g} s."
     )

@@ -200,7 +200,8 @@ def _serve(
     _announce(db, supervisor, worker_id, plan, cards)
     keeper.start()
     models = ", ".join(supervisor.models)
-    logger.info("worker %s is ready: %d slots, models %s", supervisor.name, plan.slots, models)
+    slots = "1 slot" if plan.slots == 1 else f"{plan.slots} slots"
+    logger.info("worker %s is ready: %s, models %s", supervisor.name, slots, models)
     try:
         worker.start()
     finally:

@@ -36,7 +36,7 @@ def add_to(app: typer.Typer) -> None:
 @filtered
 def cancel(refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = False,
            dry_run: Dry = False) -> None:  # fmt: skip
-    """Cancel jobs: a queued one at once, a running one within a second or so."""
+    """Cancel jobs. A queued one ends at once, a running one within a second or so."""
     from zoo import jobs
     from zoo.cli import output
 
@@ -76,7 +76,7 @@ def retry(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The new ids only.")] = False,
 ) -> None:
-    """Submit jobs that did not succeed once more, as they were; the old rows stay."""
+    """Submit jobs that did not succeed once more. As they were; the old rows stay."""
     from zoo import jobs, settings, submit
     from zoo.cli import output
 

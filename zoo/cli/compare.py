@@ -33,7 +33,7 @@ def compare(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Compare results: what differs, the metrics, a paired test, and where they disagree."""
+    """Compare results: what differs, and where they disagree. With metrics and a paired test."""
     from zoo import comparison, jobs, settings
     from zoo.cli import output
     from zoo.errors import UsageError

@@ -99,7 +99,7 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the first ten images, their labels, and how many images each class has."""
+    """Show the first ten images, and how many each class has."""
     from zoo import catalogue, datasets, pictures
     from zoo.cli import output
     from zoo.errors import unknown

@@ -67,12 +67,15 @@ def logs(
     db = rows.connect()
     found = rows.find(db, ref)
     for job in found.jobs if isinstance(found, Group) else [found]:
-        _print_log(db, job, follow)
-        if rows.get(db, job.id).status == "queued":
+        printed, now = _print_log(db, job, follow), rows.get(db, job.id)
+        if now.status == "queued":
             output.note(f"The job {job.id[:8]} is still queued; it has printed nothing.")
+        elif now.is_terminal and not printed:
+            output.note(f"The job {job.id[:8]} is {now.status}; it printed nothing.")
 
 
-def _print_log(db: Database, job: Job, follow: bool) -> None:
+def _print_log(db: Database, job: Job, follow: bool) -> bool:
+    """Print its lines; whether there were any."""
     from zoo import jobs as rows
     from zoo.cli import output
 
@@ -86,7 +89,7 @@ def _print_log(db: Database, job: Job, follow: bool) -> None:
             typer.echo(output.safe(chunk.text.replace("\r\n", "\n")), nl=False)
             seen = (chunk.attempt, chunk.start)
         if ended:
-            return
+            return seen[0] > 0
         time.sleep(0.2)
 
 
@@ -97,7 +100,7 @@ def wait(
     timeout: Annotated[float | None, typer.Option(min=0, help="Give up after seconds.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Wait until jobs have ended; exit code 1 if one did not succeed."""
+    """Wait until jobs have ended. Exit code 1 if one did not succeed."""
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli import output

@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """Start this machine's own broker and worker, and keep them until `zoo down`."""
+    """Start this machine's own broker and worker. They stay until `zoo down`."""
     from zoo import embedded, settings
     from zoo.cli import output
     from zoo.cli.local_worker import await_worker
@@ -34,7 +34,7 @@ def up() -> None:
 
 
 def down() -> None:
-    """End this machine's own worker and broker; unfinished jobs stay queued."""
+    """End this machine's own worker and broker. Unfinished jobs stay queued."""
     from zoo import embedded, settings
     from zoo.cli import output
 
@@ -47,7 +47,7 @@ def down() -> None:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Look at every part, and say what to do about each fault; exit code 1 if there is one."""
+    """Look at every part, and say what to do about each fault. Exit code 1 if there is one."""
     import dataclasses
 
     from rich.text import Text

@@ -59,7 +59,7 @@ def list_models(
     ] = "model",
     as_json: AsJson = False,
 ) -> None:
-    """List the models of this machine and of the workers, with their best test results."""
+    """List the models of this machine and of the workers. With their best test results."""
     from zoo import facts
     from zoo.cli import output
 
@@ -140,7 +140,7 @@ def show_model(
     name: Annotated[str, typer.Argument(help="A model.", autocompletion=completion.models)],
     as_json: AsJson = False,
 ) -> None:
-    """Show a model: where it is from, who has it, its params, its best results."""
+    """Show a model: its plugin, workers, params and best results."""
     from zoo import facts
     from zoo.cli import output
     from zoo.errors import unknown

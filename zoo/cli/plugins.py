@@ -69,7 +69,7 @@ def new(
         Path | None, typer.Option("-o", "--output", help="Write the package here; else in ./NAME.")
     ] = None,
 ) -> None:
-    """Write a new plugin with a small model that works: a package with a test, or one file."""
+    """Write a new plugin with a small model that works. A package with a test, or one file."""
     from zoo import scaffold
     from zoo.cli import output
     from zoo.errors import UsageError
@@ -105,7 +105,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a plugin's models keep the contract; exit code 1 if one does not."""
+    """Check that a plugin's models keep the contract. Exit code 1 if one does not."""
     from zoo.checks import process
     from zoo.cli import output
     from zoo.submit import read_params

@@ -37,7 +37,7 @@ def priority(
         ),
     ],
 ) -> None:
-    """Change how urgent queued jobs are: the highest runs first, of equals the oldest."""
+    """Change how urgent queued jobs are. The highest runs first, of equals the oldest."""
     from zoo import jobs as rows
 
     db = rows.connect()
@@ -47,7 +47,7 @@ def priority(
 
 
 def hold(refs: Refs) -> None:
-    """Keep queued jobs from running until they are released; running ones go on."""
+    """Keep queued jobs from running until released. Running ones go on."""
     from zoo import jobs as rows
 
     db = rows.connect()
@@ -96,7 +96,8 @@ def _tell(db: Database, named: list[Job], changed: list[str], what: str, why_not
     from zoo.cli import output
 
     if len(named) == 1 and changed:
-        output.note(f"{named[0].id[:8]} {what.replace('have', 'has').replace('are', 'is')}.")
+        said = what.replace("have", "has").replace("are", "is").replace("them", "it")
+        output.note(f"{named[0].id[:8]} {said}.")
     elif changed:
         output.note(f"{len(changed)} jobs {what}.")
     left = [job for job in named if job.id not in set(changed)]
@@ -110,7 +111,7 @@ def _tell(db: Database, named: list[Job], changed: list[str], what: str, why_not
 
 @pools.command("list")
 def list_pools(as_json: AsJson = False) -> None:
-    """Show the pools: whether each is open, its workers, slots and jobs."""
+    """Show the pools: open or paused, workers, slots and jobs."""
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli import output

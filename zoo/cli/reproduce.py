@@ -34,7 +34,7 @@ def reproduce(
     detach: options.Detach = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Train the models of a published table, one job per row, and compare the test errors."""
+    """Train a published table's models, and compare test errors. One job per row."""
     from zoo import jobs, recipes
     from zoo.cli import output
 

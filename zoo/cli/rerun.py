@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Submit a job or group once more, as it was, and say what differs now."""
+    """Submit a job or group again, as it was. Says what differs now."""
     from zoo import jobs, repetition
     from zoo.cli import output
 
@@ -50,7 +50,10 @@ def verify(
     ref: Ref,
     as_json: Annotated[bool, typer.Option("--json", help="The verdict on stdout.")] = False,
 ) -> None:
-    """Run a job or group again and compare weights, predictions and metrics; 1 if they differ."""
+    """Run a job or group again, and compare the results.
+
+    Weights, predictions and metrics; exit code 1 if they differ.
+    """
     from zoo import jobs, repetition, settings, submit
     from zoo.cli import output
     from zoo.cli.follow import follow

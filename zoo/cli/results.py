@@ -22,7 +22,7 @@ def leaderboard(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Compare the models: best test accuracy, best cross-validation, per dataset."""
+    """Compare the models by test accuracy and cross-validation. The best of each, per dataset."""
     from zoo import jobs, leaderboard
     from zoo.cli import output
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli.leaving import submitting
 from zoo.cli.options import (
     After,
     AfterAny,
@@ -78,7 +79,7 @@ def sweep(
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model with many params, and rank the trials by their accuracy."""
+    """Try many params of a model, and rank the trials by accuracy."""
     from zoo.plans import Wanted
 
     if resume is not None:
@@ -193,10 +194,11 @@ def _start(
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    if chosen.is_embedded:
-        fetch(plan.specs[0].dataset)
-    waits = read_waits(db, after, after_any)
-    done = sweep.start(db, chosen, plan, after=waits, **queued)
+    with submitting():
+        if chosen.is_embedded:
+            fetch(plan.specs[0].dataset)
+        waits = read_waits(db, after, after_any)
+        done = sweep.start(db, chosen, plan, after=waits, **queued)
     if done.note:
         output.note(done.note)
     _go_on(db, chosen, done, detach, as_json)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
+from zoo.cli.leaving import detached, submitting
 from zoo.cli.options import (
     After,
     AfterAny,
@@ -133,7 +134,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a trained model, as a job of its own, on any dataset or split."""
+    """Judge a trained model on any dataset or split, as a job."""
     from zoo import jobs, submit
     from zoo.errors import unknown
     from zoo.jobs import Job
@@ -184,9 +185,10 @@ def submit_and_follow(
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    if chosen.is_embedded:
-        fetch(specs[0].dataset)
-    done = submit.submit(db, chosen, specs, **asked.options(db))
+    with submitting():
+        if chosen.is_embedded:
+            fetch(specs[0].dataset)
+        done = submit.submit(db, chosen, specs, **asked.options(db))
     if done.note:
         output.note(done.note)
     if quiet and not as_json:
@@ -260,15 +262,12 @@ def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) ->
 
 def _follow(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
     """Follow the jobs to their end; Ctrl-C leaves them alone."""
-    from zoo.cli import output
     from zoo.cli.follow import follow
 
     try:
         return follow(db, chosen, done.ids, done.worker)
     except KeyboardInterrupt:
-        short = done.ref[:8]
-        output.note(f"\nDetached; {short} goes on. `zoo wait {short}` comes back to it,")
-        output.note(f"`zoo cancel {short}` ends it.")
+        detached(done.ref)
         raise typer.Exit(130) from None
 
 

@@ -34,7 +34,7 @@ def watch(
     words: FilterWords,
     once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
 ) -> None:
-    """Show jobs, workers and the newest log line, live; q or Ctrl-C leaves, the jobs go on."""
+    """Show jobs, workers and the newest log line, live. q or Ctrl-C leaves, the jobs go on."""
     from zoo import jobs, settings
     from zoo.cli import output
 

@@ -18,7 +18,7 @@ def register_commands(app: typer.Typer) -> None:
 def notify(
     ref: Annotated[str, typer.Argument(help="A job: the beginning of its id, or @last.")] = "@last",
 ) -> None:
-    """Send the word about a job now, as ZOO_NOTIFY says: to try the setting."""
+    """Send the word about a job now, to try ZOO_NOTIFY."""
     from zoo import jobs, settings
     from zoo.cli import output
     from zoo.errors import UsageError
