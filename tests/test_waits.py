@@ -113,7 +113,7 @@ def test_a_held_job_and_a_paused_pool_say_how_to_go_on(db: Database, chosen: Set
     assert "`zoo pool resume default`" in why(db, chosen, job)
     jobs.resume(db, "default")
     (later,) = add(db, after={job: False})
-    assert "waits for 1 job to end first" in why(db, chosen, later)
+    assert f"waits for the job {job[:8]} (queued) to end" in why(db, chosen, later)
 
 
 def test_a_back_off_is_told_with_its_reason(db: Database, chosen: Settings) -> None:

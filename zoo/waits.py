@@ -72,9 +72,9 @@ def _for_somebody(scene: Scene) -> str:
     gate, short = line.gate(scene.db, scene.job.id), scene.job.id[:8]
     if gate.held:
         return f"It is held. `zoo release {short}` lets it run."
-    if gate.blockers:
-        jobs_first = f"{gate.blockers} jobs" if gate.blockers > 1 else "1 job"
-        return f"It waits for {jobs_first} to end first (--after)."
+    if gate.blockers and (needed := jobs.needs(scene.db, scene.job.id)):
+        first, more = needed[0], f" and {len(needed) - 1} more" if len(needed) > 1 else ""
+        return f"It waits for the job {first.id[:8]} ({first.status}){more} to end (--after)."
     if gate.paused:
         pool = scene.job.pool
         return f"The pool '{pool}' is paused. `zoo pool resume {pool}` opens it."
