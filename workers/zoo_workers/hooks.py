@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo import jobs
-from zoo.errors import ZooError, reason
+from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo_workers.runners import Runner, RunnerDied
 
@@ -29,27 +27,6 @@ MOST_TRIES = 3
 """For one job, where the process of the hooks dies or hangs each time."""
 AT_ONCE = 50
 """Jobs between two transactions."""
-
-
-def call(order: dict[str, Any]) -> dict[str, str]:
-    """In the process of the hooks: call each plugin's `job_finished`; gives what they raised."""
-    from zoo import plugins
-
-    os.environ.update(order["environ"])
-    raised = {}
-    with contextlib.redirect_stdout(sys.stderr):
-        found = plugins.catalogue()
-        for plugin in found.plugins:
-            if "job_finished" not in plugin.hooks:
-                continue
-            own = found.manager.get_plugin(plugin.name)
-            others = [each for each in found.manager.get_plugins() if each is not own]
-            # One by one: pluggy asks no further once one has raised.
-            try:
-                found.manager.subset_hook_caller("job_finished", others)(job=order["job"])
-            except BaseException as error:  # also SystemExit: the others are still to be called
-                raised[plugin.name] = f"{type(error).__name__}: {reason(error)}"
-    return raised
 
 
 class Hooks(threading.Thread):

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import ZooError
+from zoo.errors import ZooError, reason
 from zoo.spec import JobSpec, read_json
 
 LOG, PROGRESS, FILES, SOURCE = "log.txt", "progress.jsonl", "files", "source"
@@ -61,9 +61,24 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hooks(order: dict[str, Any]) -> dict[str, Any]:
-    from zoo_workers import hooks
+    """Call each plugin's `job_finished`; gives what they raised."""
+    from zoo import plugins
 
-    return dict(hooks.call(order))
+    os.environ.update(order["environ"])
+    raised = {}
+    with contextlib.redirect_stdout(sys.stderr):
+        found = plugins.catalogue()
+        for plugin in found.plugins:
+            if "job_finished" not in plugin.hooks:
+                continue
+            own = found.manager.get_plugin(plugin.name)
+            others = [each for each in found.manager.get_plugins() if each is not own]
+            # One by one: pluggy asks no further once one has raised.
+            try:
+                found.manager.subset_hook_caller("job_finished", others)(job=order["job"])
+            except BaseException as error:  # also SystemExit: the others are still to be called
+                raised[plugin.name] = f"{type(error).__name__}: {reason(error)}"
+    return raised
 
 
 def _run(order: dict[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoo.jobs import outbox
 from zoo.jobs.claims import Claim, News, Outcome
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
 from zoo.jobs.gates import CLAIMABLE, after_ends
+from zoo.jobs.outbox import owe
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
 from zoo.spec import SPEC_VERSION, canonical
@@ -152,7 +152,7 @@ def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW
         if ended["group_id"] and outcome.status == "succeeded":
             rank_group(rows, ended["group_id"])
         if outcome.owes_hooks:
-            outbox.owe(rows, ends)
+            owe(rows, ends)
     return True
 
 
@@ -220,7 +220,7 @@ def release(
         _end_attempt(rows, held, job["status"], code, _storable(reason), news.environment)
         if job["status"] == "cancelled":
             ended = after_ends(rows, [job])
-            outbox.owe(rows, ended if owes_hooks else [])
+            owe(rows, ended if owes_hooks else [])
     return True
 
 
@@ -260,7 +260,7 @@ def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tupl
                 if status != "queued":
                     ends.append(row | {"status": status})
         ended = after_ends(rows, ends)
-        outbox.owe(rows, ended if owes_hooks else [])
+        owe(rows, ended if owes_hooks else [])
     return moved
 
 

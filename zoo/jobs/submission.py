@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.jobs import gates
 from zoo.jobs.database import Database, RowRefused, again_after_deadlock, among, slices
+from zoo.jobs.gates import count_blockers, keep_waits, line_up, wait_again
 from zoo.jobs.selection import cancel_many
 from zoo.jobs.statuses import MAY_RUN
 from zoo.spec import SPEC_VERSION, JobSpec, canonical, trial_of
@@ -67,13 +67,13 @@ def add(
             if group:
                 facts = {"id": group, "kind": group_kind, "at": at, "most": max_parallel}
                 table.run(INSERT_GROUP, facts | {"about": canonical(dict(about or {}))})
-            blockers = gates.count_blockers(table, len(rows), after) if after else 0
+            blockers = count_blockers(table, len(rows), after) if after else 0
             stamps = {"created_at": at, "dispatched_at": at, "blockers": blockers}
             turns = len(rows) if max_parallel is None else 0 if blockers else max_parallel
             parked = ({"parked": int(number >= turns)} for number in range(len(rows)))
             added = [row | stamps | turn for row, turn in zip(rows, parked, strict=True)]
             table.many(INSERT, added)
-            gates.keep_waits(table, [row["id"] for row in rows], after or {})
+            keep_waits(table, [row["id"] for row in rows], after or {})
     except RowRefused:
         same = "SELECT id, group_id FROM job WHERE idem_key = :idem_key"
         with db.read() as rows_now:
@@ -140,7 +140,7 @@ def extend(
         rows = [shared | own | stamps for own in _own(specs, "sweep")]
         table.many(INSERT, rows)
         ids = [row["id"] for row in rows]
-        gates.line_up(table, ids, [group])
+        line_up(table, ids, [group])
     return ids
 
 
@@ -170,8 +170,8 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
         table.many(INSERT, rows)
         added = [row["id"] for row in rows]
-        gates.wait_again(table, added)
-        gates.line_up(table, added, {row["group_id"] for row in rows})
+        wait_again(table, added)
+        line_up(table, added, {row["group_id"] for row in rows})
     return added
 
 

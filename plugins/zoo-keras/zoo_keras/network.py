@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import zoo
+import zoo_keras.training as training
 from zoo import weights
-from zoo_keras import training
 
 if TYPE_CHECKING:
     from zoo.model import Array

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 import zoo
+import zoo_sklearn.sparse as sparse
 from zoo import weights
 from zoo.errors import ArtifactError
-from zoo_sklearn import sparse
 
 if TYPE_CHECKING:
     from zoo.model import Array
