@@ -11,8 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from zoo import jobs
 from zoo.cli import output
-from zoo.cli.local_worker import living
-from zoo.errors import ZooError
+from zoo.cli.local_worker import Vigil
 from zoo.jobs import TERMINAL, Database, Job
 from zoo.settings import Settings
 
@@ -21,7 +20,6 @@ MANY = 12
 LOOK_SECONDS = 0.2
 SHARE = 20
 """To look takes at most one part in so many of the time."""
-WORKER_SECONDS = 1.0
 LINES = 10
 """So many are printed, in all, where there is no terminal."""
 
@@ -41,7 +39,7 @@ def follow(
 
     `step` is called now and then: it may submit more, of `total` in all, and gives their ids.
     """
-    began = looked = time.monotonic()
+    vigil = Vigil(db, settings, worker, timeout)
     known = list(ids)
     with _Screen(db) as screen:
         while True:
@@ -52,11 +50,7 @@ def follow(
             screen.show(statuses, max(total or 0, len(known)))
             if not added and all(status in TERMINAL for status in statuses.values()):
                 return jobs.several(db, known)
-            if settings.is_embedded and time.monotonic() - looked > WORKER_SECONDS:
-                looked = time.monotonic()
-                worker = living(db, settings, worker)
-            if timeout is not None and time.monotonic() - began > timeout:
-                raise ZooError(f"Not finished after {timeout:g} s.", "The jobs go on.")
+            vigil.look()
             time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
 
 

@@ -11,15 +11,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from zoo import jobs
 from zoo.cli import crowd, output, reproduced
-from zoo.cli.local_worker import living
+from zoo.cli.local_worker import Vigil
 from zoo.cli.trials import show_sweep
-from zoo.errors import ZooError
 from zoo.jobs import Database, Group, Job
 from zoo.settings import Settings
 
 LOOK_SECONDS = 0.1
-WORKER_SECONDS = 1.0
-"""Between two looks at whether the local worker lives."""
 QUIET_AFTER = 0.5
 """Jobs that end sooner show no bar."""
 
@@ -39,18 +36,14 @@ def follow(
     """
     if len(ids) > crowd.MANY:
         return crowd.follow(db, settings, ids, worker, timeout)
-    began = looked = time.monotonic()
+    vigil = Vigil(db, settings, worker, timeout)
     with _Screen() as screen:
         while True:
             found = [jobs.get(db, each) for each in ids]
             screen.show(found)
             if all(job.is_terminal for job in found):
                 return found
-            if settings.is_embedded and time.monotonic() - looked > WORKER_SECONDS:
-                looked = time.monotonic()
-                worker = living(db, settings, worker)
-            if timeout is not None and time.monotonic() - began > timeout:
-                raise ZooError(f"Not finished after {timeout:g} s.", "The jobs go on.")
+            vigil.look()
             time.sleep(LOOK_SECONDS)
 
 

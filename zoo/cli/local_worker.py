@@ -12,6 +12,34 @@ from zoo.jobs import Database
 from zoo.settings import Settings
 
 LOOK_SECONDS = 0.1
+WORKER_SECONDS = 1.0
+"""Between two looks at whether the local worker is still there."""
+
+
+class Vigil:
+    """What goes on beside the waiting: a local worker that dies is replaced, and patience ends."""
+
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        worker: subprocess.Popen[bytes] | None,
+        timeout: float | None,
+    ) -> None:
+        self.db = db
+        self.settings = settings
+        self.worker = worker
+        self.timeout = timeout
+        self.began = self.looked = time.monotonic()
+
+    def look(self) -> None:
+        """Raises ZooError if the local worker does not come to work, or after `timeout` seconds."""
+        now = time.monotonic()
+        if self.settings.is_embedded and now - self.looked > WORKER_SECONDS:
+            self.looked = now
+            self.worker = living(self.db, self.settings, self.worker)
+        if self.timeout is not None and now - self.began > self.timeout:
+            raise ZooError(f"Not finished after {self.timeout:g} s.", "The jobs go on.")
 
 
 def living(
