@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli import completion
 from zoo.cli.acting import Refs, chosen
 from zoo.cli.filters import FilterWords, filtered
+from zoo.cli.options import Ref
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Ref = Annotated[
-    str,
-    typer.Argument(
-        help="A job or group: the beginning of its id, or @last.",
-        autocompletion=completion.references,
-    ),
-]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -8,6 +8,13 @@ import typer
 
 from zoo.cli import completion
 
+Ref = Annotated[
+    str,
+    typer.Argument(
+        help="A job or group: the beginning of its id, or @last.",
+        autocompletion=completion.references,
+    ),
+]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return at once.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The finished job or group on stdout.")]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli import options, train
+from zoo.cli import options
+from zoo.cli.asked import Asked, submit_and_follow
 
 if TYPE_CHECKING:
     from zoo.recipes import Cost, Row
@@ -48,8 +49,8 @@ def reproduce(
     if dry_run or not as_json:
         _show(rows, specs, costs, to_stderr=not dry_run)
     if not dry_run:
-        asked = train.Asked(pool, priority, tag or [], None, None, "sweep", max_parallel)
-        train.submit_and_follow(specs, asked, detach, as_json)
+        asked = Asked(pool, priority, tag or [], None, None, "sweep", max_parallel)
+        submit_and_follow(specs, asked, detach, as_json)
 
 
 def _facts(row: Row, spec: JobSpec, cost: Cost) -> dict[str, Any]:

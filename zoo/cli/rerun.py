@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli import completion
-from zoo.cli.options import AsJson, Detach, Quiet
-from zoo.cli.train import Asked, submit_and_follow
+from zoo.cli.asked import Asked, submit_and_follow
+from zoo.cli.options import AsJson, Detach, Quiet, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,14 +15,6 @@ if TYPE_CHECKING:
     from zoo.jobs import Group, Job
     from zoo.repetition import Verdict
     from zoo.spec import JobSpec
-
-Ref = Annotated[
-    str,
-    typer.Argument(
-        help="A job or group: the beginning of its id, or @last.",
-        autocompletion=completion.references,
-    ),
-]
 
 
 def add_to(app: typer.Typer) -> None:

@@ -189,8 +189,8 @@ def _start(
 ) -> None:
     from zoo import jobs, settings, sweep
     from zoo.cli import output
+    from zoo.cli.asked import fetch
     from zoo.cli.queue import read_waits
-    from zoo.cli.train import fetch
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from zoo.cli import completion
-from zoo.cli.leaving import detached, submitting
+from zoo.cli.asked import Asked, fetch, submit_and_follow
 from zoo.cli.options import (
     After,
     AfterAny,
@@ -23,12 +22,6 @@ from zoo.cli.options import (
     Seconds,
     Tags,
 )
-
-if TYPE_CHECKING:
-    from zoo.jobs import Database, Job
-    from zoo.settings import Settings
-    from zoo.spec import JobSpec
-    from zoo.submit import Submitted
 
 
 def add_to(app: typer.Typer) -> None:
@@ -150,129 +143,3 @@ def evaluate(
     asked = Asked(pool, priority, tag or [], after, after_any)
     specs = [spec.model_copy(update=with_timeout)]
     submit_and_follow(specs, asked, detach, as_json, quiet)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """How jobs are to be queued."""
-
-    pool: str
-    priority: int
-    tags: list[str]
-    after: list[str] | None
-    """Jobs or groups that must succeed first, as they were named."""
-    after_any: list[str] | None
-    group_kind: str | None = None
-    max_parallel: int | None = None
-
-    def options(self, db: Database) -> dict[str, Any]:
-        """What `submit.submit` is told."""
-        from zoo.cli.queue import read_waits
-
-        same = {
-            name: getattr(self, name)
-            for name in ("pool", "priority", "tags", "group_kind", "max_parallel")
-        }
-        return same | {"after": read_waits(db, self.after, self.after_any)}
-
-
-def submit_and_follow(
-    specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool, quiet: bool = False
-) -> None:
-    """Submit jobs, and unless detached follow them to their end; exit code 1 if one fails."""
-    from zoo import jobs, settings, submit
-    from zoo.cli import output
-
-    chosen = settings.load()
-    db = jobs.connect(chosen.database)
-    with submitting():
-        if chosen.is_embedded:
-            fetch(specs[0].dataset)
-        done = submit.submit(db, chosen, specs, **asked.options(db))
-    if done.note:
-        output.note(done.note)
-    if quiet and not as_json:
-        output.out.print(done.ref)
-    if quiet:
-        # What follows is for eyes; an error still shows, for it comes after.
-        with output.silence():
-            _quietly(db, chosen, done, detach, as_json)
-    elif detach:
-        _detached(db, done, as_json)
-    else:
-        _attached(db, chosen, done, as_json)
-
-
-def fetch(dataset: str) -> None:
-    """Have the data here before the job is there: a download shows its progress, or its failure."""
-    from zoo import datasets
-
-    if ":" not in dataset and dataset not in datasets.names():
-        return  # a worker's own
-    if not datasets.is_cached(dataset):
-        from zoo.cli import output
-
-        with output.progress() as tell:
-            datasets.raw(dataset, tell)
-
-
-def _quietly(db: Database, chosen: Settings, done: Submitted, detach: bool, as_json: bool) -> None:
-    from zoo import jobs
-    from zoo.cli import output
-
-    ended = [] if detach else _follow(db, chosen, done)
-    if as_json:
-        output.json_out(jobs.find(db, done.ref).to_json())
-    if any(job.status != "succeeded" for job in ended):
-        raise typer.Exit(1)
-
-
-def _detached(db: Database, done: Submitted, as_json: bool) -> None:
-    from zoo import jobs
-    from zoo.cli import output
-
-    if as_json:
-        output.json_out(jobs.find(db, done.ref).to_json())
-        return
-    output.out.print(done.ref)
-    short = done.ref[:8]
-    output.note(f"  zoo wait {short}      until it has ended, with its progress")
-    if not done.group:
-        output.note(f"  zoo logs -f {short}   what it prints")
-    else:
-        output.note(f"  zoo show {short}      its jobs and their results so far")
-    output.note(f"  zoo cancel {short}    end it")
-
-
-def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) -> None:
-    from zoo import jobs
-    from zoo.cli import output
-    from zoo.cli.follow import summary
-
-    ended = _follow(db, chosen, done)
-    result = jobs.find(db, done.ref)
-    if as_json:
-        output.json_out(result.to_json())
-    else:
-        summary(result)
-        _next_step(result.id, ended)
-    if any(job.status != "succeeded" for job in ended):
-        raise typer.Exit(1)
-
-
-def _follow(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
-    """Follow the jobs to their end; Ctrl-C leaves them alone."""
-    from zoo.cli.follow import follow
-
-    try:
-        return follow(db, chosen, done.ids, done.worker)
-    except KeyboardInterrupt:
-        detached(done.ref)
-        raise typer.Exit(130) from None
-
-
-def _next_step(ref: str, ended: list[Job]) -> None:
-    from zoo.cli import output
-
-    if all(job.status == "succeeded" for job in ended):
-        output.note(f"`zoo show {ref[:8]}` tells more; `zoo leaderboard` compares.")
