@@ -84,7 +84,7 @@ def _quietly(db: Database, chosen: Settings, done: Submitted, detach: bool, as_j
     from zoo import jobs
     from zoo.cli import output
 
-    ended = [] if detach else _follow(db, chosen, done)
+    ended = [] if detach else follow_until_left(db, chosen, done)
     if as_json:
         output.json_out(jobs.find(db, done.ref).to_json())
     if any(job.status != "succeeded" for job in ended):
@@ -113,7 +113,7 @@ def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) ->
     from zoo.cli import output
     from zoo.cli.follow import summary
 
-    ended = _follow(db, chosen, done)
+    ended = follow_until_left(db, chosen, done)
     result = jobs.find(db, done.ref)
     if as_json:
         output.json_out(result.to_json())
@@ -124,7 +124,7 @@ def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) ->
         raise typer.Exit(1)
 
 
-def _follow(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
+def follow_until_left(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
     """Follow the jobs to their end; Ctrl-C leaves them alone."""
     from zoo.cli.follow import follow
 

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.asked import Asked, submit_and_follow
+from zoo.cli.asked import Asked, follow_until_left, submit_and_follow
+from zoo.cli.leaving import submitting
 from zoo.cli.options import AsJson, Detach, Quiet, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo.jobs import Group, Job
+    from zoo.jobs import Database, Group, Job
     from zoo.repetition import Verdict
+    from zoo.settings import Settings
     from zoo.spec import JobSpec
 
 
@@ -45,33 +47,14 @@ def verify(
 
     Weights, predictions and metrics; exit code 1 if they differ.
     """
-    from zoo import jobs, repetition, settings, submit
+    from zoo import jobs, repetition, settings
     from zoo.cli import output
-    from zoo.cli.follow import follow
-    from zoo.errors import UsageError, ZooError
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     found = jobs.find(db, ref)
-    then = _members(found)
-    if odd := [job for job in then if job.status != "succeeded"]:
-        raise UsageError(
-            f"The job {odd[0].id[:8]} is {odd[0].status}: there is no result to verify."
-        )
-    again = repetition.plan(db, found)
-    tags = [*again.tags, "verify"]
-    done = submit.submit(
-        db, chosen, again.specs, group_kind=again.group_kind, pool=again.pool, tags=tags
-    )
-    if done.note:
-        output.note(done.note)
-    now = follow(db, chosen, done.ids, done.worker)
-    if failed := [job for job in now if job.status != "succeeded"]:
-        raise ZooError(
-            f"The job {then[0].id[:8]} ran again as {failed[0].id[:8]}, which is "
-            f"{failed[0].status}: {failed[0].error}",
-            f"`zoo logs {failed[0].id[:8]}` shows what it printed.",
-        )
+    then = _with_result(found)
+    now = _run_again(db, chosen, found)
     verdicts = [repetition.compare(db, chosen, a, b) for a, b in zip(then, now, strict=True)]
     if as_json:
         told = [each.to_json() for each in verdicts]
@@ -82,10 +65,36 @@ def verify(
         raise typer.Exit(1)
 
 
-def _members(found: Job | Group) -> list[Job]:
+def _with_result(found: Job | Group) -> list[Job]:
+    from zoo.errors import UsageError
     from zoo.jobs import Group
 
-    return found.jobs if isinstance(found, Group) else [found]
+    members = found.jobs if isinstance(found, Group) else [found]
+    for job in members:
+        if job.status != "succeeded":
+            raise UsageError(f"The job {job.id[:8]} is {job.status}: there is no result to verify.")
+    return members
+
+
+def _run_again(db: Database, chosen: Settings, found: Job | Group) -> list[Job]:
+    from zoo import repetition, submit
+    from zoo.cli import output
+    from zoo.errors import ZooError
+
+    again = repetition.plan(db, found)
+    queued = {"group_kind": again.group_kind, "pool": again.pool, "tags": [*again.tags, "verify"]}
+    with submitting():
+        done = submit.submit(db, chosen, again.specs, **queued)  # type: ignore[arg-type]
+    if done.note:
+        output.note(done.note)
+    now = follow_until_left(db, chosen, done)
+    for job in now:
+        if job.status != "succeeded":
+            raise ZooError(
+                f"It ran again as {job.id[:8]}, which is {job.status}: {job.error}",
+                f"`zoo logs {job.id[:8]}` shows what it printed.",
+            )
+    return now
 
 
 def _print(verdicts: Sequence[Verdict]) -> None:
