@@ -9,7 +9,7 @@ from typing import Any
 from zoo import significance
 from zoo.disagreement import Disagreement, between
 from zoo.errors import ArtifactError, UsageError, ZooError
-from zoo.jobs import Database, Group, Job
+from zoo.jobs import Database, Group, Job, members
 from zoo.repetition import environment_of
 from zoo.settings import Settings
 from zoo.significance import Test
@@ -60,7 +60,7 @@ def side(db: Database, found: Job | Group) -> Side:
 
     Raises UsageError if it has no result yet.
     """
-    jobs = found.jobs if isinstance(found, Group) else [found]
+    jobs = members(found)
     if odd := [job for job in jobs if job.status != "succeeded"]:
         raise UsageError(
             f"The job {odd[0].id[:8]} is {odd[0].status}: it has no result to compare.",

@@ -161,7 +161,7 @@ def chosen(
         )
         raise UsageError(said, "For example @last, or --status queued --model 'dense-*'.")
     if refs:
-        return _named(db, refs)
+        return [job.id for job in jobs.named(db, refs)]
     wanted = words.filter(db)
     statuses = [each for each in wanted.statuses or of if each in of or not of]
     if wanted.statuses and not statuses:
@@ -173,17 +173,6 @@ def chosen(
     if not found:
         output.note("No job matches.")
     return found
-
-
-def _named(db: Database, refs: list[str]) -> list[str]:
-    """The jobs that are named, those of a group among them."""
-    from zoo import jobs
-
-    found = [jobs.find(db, ref) for ref in refs]
-    every = [
-        j.id for each in found for j in (each.jobs if isinstance(each, jobs.Group) else [each])
-    ]
-    return list(dict.fromkeys(every))
 
 
 def _agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) -> bool:

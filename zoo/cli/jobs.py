@@ -55,11 +55,10 @@ def logs(
     """Print what a job printed, from any machine and while it runs."""
     from zoo import jobs as rows
     from zoo.cli import output
-    from zoo.jobs import Group
 
     db = rows.connect()
     found = rows.find(db, ref)
-    for job in found.jobs if isinstance(found, Group) else [found]:
+    for job in rows.members(found):
         printed, now = _print_log(db, job, follow), rows.get(db, job.id)
         if now.status == "queued":
             output.note(f"The job {job.id[:8]} is still queued; it has printed nothing.")
@@ -98,7 +97,6 @@ def wait(
     from zoo import settings
     from zoo.cli import output
     from zoo.cli.follow import follow, summary
-    from zoo.jobs import Group
 
     db = rows.connect()
     if words or not refs:
@@ -106,7 +104,7 @@ def wait(
     else:
         found = [rows.find(db, ref) for ref in refs]
         refs_or_ids = [each.id for each in found]
-        ids = [j.id for each in found for j in (each.jobs if isinstance(each, Group) else [each])]
+        ids = [job.id for each in found for job in rows.members(each)]
     ended = follow(db, settings.load(), ids, timeout=timeout)
     results = [rows.find(db, each) for each in refs_or_ids]
     if as_json:

@@ -41,7 +41,7 @@ def priority(
     from zoo import jobs as rows
 
     db = rows.connect()
-    named = _named(db, refs)
+    named = rows.named(db, refs)
     changed = rows.set_priority(db, [job.id for job in named], number)
     _tell(db, named, changed, f"have priority {number} now", "is not queued")
 
@@ -51,7 +51,7 @@ def hold(refs: Refs) -> None:
     from zoo import jobs as rows
 
     db = rows.connect()
-    named = _named(db, refs)
+    named = rows.named(db, refs)
     held = rows.hold(db, [job.id for job in named])
     _tell(db, named, held, "are held; `zoo release` lets them run", "cannot be held")
 
@@ -61,24 +61,10 @@ def release(refs: Refs) -> None:
     from zoo import jobs as rows
 
     db = rows.connect()
-    named = _named(db, refs)
+    named = rows.named(db, refs)
     freed = rows.unhold(db, [job.id for job in named])
     _wake(db)
     _tell(db, named, freed, "are released", "is not held")
-
-
-def _named(db: Database, refs: list[str]) -> list[Job]:
-    from zoo import jobs as rows
-    from zoo.jobs import Group
-
-    found = [rows.find(db, ref) for ref in refs]
-    return [job for each in found for job in (each.jobs if isinstance(each, Group) else [each])]
-
-
-def read_waits(db: Database, after: list[str] | None, after_any: list[str] | None) -> Any:
-    """What a submission is to wait for: the ids of jobs -> whether any end of them will do."""
-    waits = {job.id: True for job in _named(db, after_any or [])}
-    return waits | {job.id: False for job in _named(db, after or [])}
 
 
 def _wake(db: Database) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.asked import Asked, follow_until_left, submit_and_follow
+from zoo.cli.asked import follow_until_left, submit_and_follow
 from zoo.cli.leaving import submitting
-from zoo.cli.options import AsJson, Detach, Quiet, Ref
+from zoo.cli.options import AsJson, Detach, QueueWords, Quiet, Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,8 @@ def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJso
         output.note(f"differs now: {each}")
     if not found.differences and not quiet:
         output.note("Nothing that Zoo knows of differs now.")
-    asked = Asked(found.pool, 0, found.tags, None, None, found.group_kind)
-    submit_and_follow(found.specs, asked, detach, as_json, quiet)
+    queued = QueueWords(pool=found.pool, tag=found.tags)
+    submit_and_follow(found.specs, queued, detach, as_json, quiet, found.group_kind)
 
 
 def verify(
@@ -67,13 +67,13 @@ def verify(
 
 def _with_result(found: Job | Group) -> list[Job]:
     from zoo.errors import UsageError
-    from zoo.jobs import Group
+    from zoo.jobs import members
 
-    members = found.jobs if isinstance(found, Group) else [found]
-    for job in members:
+    then = members(found)
+    for job in then:
         if job.status != "succeeded":
             raise UsageError(f"The job {job.id[:8]} is {job.status}: there is no result to verify.")
-    return members
+    return then
 
 
 def _run_again(db: Database, chosen: Settings, found: Job | Group) -> list[Job]:

@@ -66,7 +66,9 @@ if TYPE_CHECKING:
     from zoo.jobs.records import Pool as Pool
     from zoo.jobs.records import Waiting as Waiting
     from zoo.jobs.records import Worker as Worker
+    from zoo.jobs.records import members as members
     from zoo.jobs.references import find as find
+    from zoo.jobs.references import named as named
     from zoo.jobs.schema import SCHEMA as SCHEMA
     from zoo.jobs.schema import connect as connect
     from zoo.jobs.schema import schema_version as schema_version
@@ -103,8 +105,8 @@ _ROOMS = {
         *("attempts", "clock", "count", "counts", "ended_last", "equal", "get", "get_group"),
         *("listing", "log_after", "has_work", "needs", "pools", "steps", "waiting"),
     ),
-    "records": ("Group", "Job", "Pool", "Waiting", "Worker"),
-    "references": ("find",),
+    "records": ("Group", "Job", "Pool", "Waiting", "Worker", "members"),
+    "references": ("find", "named"),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
     "selection": ("cancel_many", "ids", "tag"),
     "statuses": ("MOVES", "STATUSES", "TERMINAL"),

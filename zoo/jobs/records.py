@@ -146,6 +146,11 @@ class Group:
         }
 
 
+def members(result: Job | Group) -> list[Job]:
+    """The jobs of a group, or the one job."""
+    return result.jobs if isinstance(result, Group) else [result]
+
+
 def _is_number(metrics: Mapping[str, Any], name: str) -> bool:
     return isinstance(metrics.get(name), int | float) and not isinstance(metrics[name], bool)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
 from zoo.jobs.reads import get, get_group, listing, no_job
-from zoo.jobs.records import Group, Job
+from zoo.jobs.records import Group, Job, members
 
 BAD_ENDS = ("failed", "timed_out", "lost")
 WORDS = ("@last", "@last-failed", "@best:DATASET", "@best:DATASET/MODEL")
@@ -42,6 +42,12 @@ def find(db: Database, ref: str) -> Job | Group:
             f"'{ref}' is the beginning of several ids ({some}).", "Give one more letter."
         )
     return get(db, found[0]) if jobs else get_group(db, found[0])
+
+
+def named(db: Database, refs: Sequence[str]) -> list[Job]:
+    """The jobs that these name, those of a group among them, each once; raises like `find`."""
+    found = {job.id: job for ref in refs for job in members(find(db, ref))}
+    return list(found.values())
 
 
 def recent(db: Database, begin: str, limit: int = 30) -> list[tuple[str, str]]:
