@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from zoo.cli.leaving import detached, submitting
 
 if TYPE_CHECKING:
+    from zoo.cli.options import QueueWords
     from zoo.jobs import Database, Job
     from zoo.settings import Settings
     from zoo.spec import JobSpec
     from zoo.submit import Submitted
 
 
-@dataclass(frozen=True)
-class Asked:
-    """How jobs are to be queued."""
-
-    pool: str
-    priority: int
-    tags: list[str]
-    after: list[str] | None
-    """Jobs or groups that must succeed first, as they were named."""
-    after_any: list[str] | None
-    group_kind: str | None = None
-    max_parallel: int | None = None
-
-    def options(self, db: Database) -> dict[str, Any]:
-        """What `submit.submit` is told."""
-        from zoo.cli.queue import read_waits
-
-        same = {
-            name: getattr(self, name)
-            for name in ("pool", "priority", "tags", "group_kind", "max_parallel")
-        }
-        return same | {"after": read_waits(db, self.after, self.after_any)}
-
-
 def submit_and_follow(
-    specs: list[JobSpec], asked: Asked, detach: bool, as_json: bool, quiet: bool = False
+    specs: list[JobSpec],
+    queued: QueueWords,
+    detach: bool,
+    as_json: bool,
+    quiet: bool = False,
+    kind: str | None = None,
 ) -> None:
-    """Submit jobs, and unless detached follow them to their end; exit code 1 if one fails."""
+    """Submit jobs, and unless detached follow them to their end; exit code 1 if one fails.
+
+    With a `kind` they are a group.
+    """
     from zoo import jobs, settings, submit
     from zoo.cli import output
 
@@ -52,7 +36,7 @@ def submit_and_follow(
     with submitting():
         if chosen.is_embedded:
             fetch(specs[0].dataset)
-        done = submit.submit(db, chosen, specs, **asked.options(db))
+        done = submit.submit(db, chosen, specs, group_kind=kind, **queued.given(db))
     if done.note:
         output.note(done.note)
     if quiet and not as_json:

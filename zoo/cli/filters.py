@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli import completion
+from zoo.cli.words import takes
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Filter
@@ -88,26 +86,8 @@ class FilterWords:
         )
 
 
-def filtered(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the filter words as options; it takes them together, as `words`."""
-    signature = inspect.signature(command, eval_str=True)
-    hints = inspect.get_annotations(FilterWords, eval_str=True)
-    own = [each for each in signature.parameters.values() if each.name != "words"]
-    theirs = [
-        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=None,
-                          annotation=hints[each.name])
-        for each in fields(FilterWords)
-    ]  # fmt: skip
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:
-        words = FilterWords(**{each.name: given.pop(each.name) for each in theirs})
-        command(words=words, **given)
-
-    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + theirs
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
-    return run
+filtered = takes(FilterWords)
+"""Gives a command the filter words as options; it takes them together, as `words`."""
 
 
 def _group(db: Database, ref: str) -> str:

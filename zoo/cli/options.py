@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo.cli import completion
+
+if TYPE_CHECKING:
+    from zoo.jobs import Database
 
 Ref = Annotated[
     str,
@@ -43,3 +47,35 @@ AfterAny = Annotated[
 MaxParallel = Annotated[
     int | None, typer.Option("--max-parallel", min=1, help="So many jobs of the group at once.")
 ]
+
+
+@dataclass(frozen=True)
+class QueueWords:
+    """How jobs are to be queued, as it was typed; the annotations are what Typer reads."""
+
+    pool: Pool = "default"
+    priority: Priority = 0
+    after: After = None
+    """Jobs or groups that must succeed first, as they were named."""
+    after_any: AfterAny = None
+    tag: Tags = None
+
+    def given(self, db: Database) -> dict[str, Any]:
+        """What `submit.submit` is told; raises UsageError for a job that is none."""
+        from zoo import jobs
+
+        # Whether any end of a job will do.
+        waits = {job.id: True for job in jobs.named(db, self.after_any or [])}
+        waits |= {job.id: False for job in jobs.named(db, self.after or [])}
+        told = {"pool": self.pool, "priority": self.priority, "tags": self.tag or []}
+        return told | {"after": waits}
+
+
+@dataclass(frozen=True)
+class GroupWords(QueueWords):
+    """How the jobs of a group are to be queued."""
+
+    max_parallel: MaxParallel = None
+
+    def given(self, db: Database) -> dict[str, Any]:
+        return super().given(db) | {"max_parallel": self.max_parallel}

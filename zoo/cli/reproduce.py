@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli import options
-from zoo.cli.asked import Asked, submit_and_follow
+from zoo.cli.asked import submit_and_follow
+from zoo.cli.options import AsJson, Detach, GroupWords
+from zoo.cli.words import takes
 
 if TYPE_CHECKING:
     from zoo.recipes import Cost, Row
@@ -19,7 +20,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(reproduce)
 
 
+@takes(GroupWords, "queued")
 def reproduce(
+    queued: GroupWords,
     table: Annotated[
         str, typer.Argument(help="A table that Zoo brings, or the path of a TOML file.")
     ] = "mnist-classics",
@@ -28,12 +31,8 @@ def reproduce(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the rows, submit none.")] = False,
     keep_weights: Annotated[bool, typer.Option(help="Keep the trained models.")] = False,
-    pool: options.Pool = "default",
-    priority: options.Priority = 0,
-    max_parallel: options.MaxParallel = None,
-    tag: options.Tags = None,
-    detach: options.Detach = False,
-    as_json: options.AsJson = False,
+    detach: Detach = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a published table's models, and compare test errors. One job per row."""
     from zoo import jobs, recipes
@@ -49,8 +48,7 @@ def reproduce(
     if dry_run or not as_json:
         _show(rows, specs, costs, to_stderr=not dry_run)
     if not dry_run:
-        asked = Asked(pool, priority, tag or [], None, None, "sweep", max_parallel)
-        submit_and_follow(specs, asked, detach, as_json)
+        submit_and_follow(specs, queued, detach, as_json, kind="sweep")
 
 
 def _facts(row: Row, spec: JobSpec, cost: Cost) -> dict[str, Any]:

@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.leaving import submitting
-from zoo.cli.options import (
-    After,
-    AfterAny,
-    AsJson,
-    Detach,
-    MaxParallel,
-    Memory,
-    Pool,
-    Preprocess,
-    Priority,
-    Seconds,
-    Tags,
-)
+from zoo.cli.options import AsJson, Detach, GroupWords, Memory, Preprocess, Seconds
+from zoo.cli.words import takes
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group
@@ -34,7 +23,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(sweep)
 
 
+@takes(GroupWords, "queued")
 def sweep(
+    queued: GroupWords,
     model: Annotated[str | None, typer.Argument(help="A model; `zoo models` lists them.")] = None,
     param: Annotated[
         list[str] | None,
@@ -70,12 +61,6 @@ def sweep(
     ] = None,
     timeout: Seconds = None,
     memory: Memory = None,
-    pool: Pool = "default",
-    priority: Priority = 0,
-    after: After = None,
-    after_any: AfterAny = None,
-    max_parallel: MaxParallel = None,
-    tag: Tags = None,
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
@@ -97,12 +82,11 @@ def sweep(
     }
     texts = [*(param or []), *([f"@{trials_from}"] if trials_from else [])]
     wanted = Wanted(_named(model), dataset, sampler, trials, training)
-    plan = _plan(wanted, texts, detach, bool(after or after_any))
+    plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
     if save_trials:
         _save(save_trials, plan)
-    queued = {"pool": pool, "priority": priority, "tags": tag or [], "max_parallel": max_parallel}
-    if _tell(plan, pool, max_parallel, dry_run, as_json):
-        _start(plan, queued, after, after_any, detach, as_json)
+    if _tell(plan, queued.pool, queued.max_parallel, dry_run, as_json):
+        _start(plan, queued, detach, as_json)
 
 
 def _refuse_more(model: str | None, param: list[str] | None, dry_run: bool) -> None:
@@ -179,26 +163,17 @@ def _span(found: Estimate) -> str:
     return f", about {output.ago(found.seconds)} on {slots} ({found.each:.1f} s each)"
 
 
-def _start(
-    plan: Plan,
-    queued: dict[str, Any],
-    after: list[str] | None,
-    after_any: list[str] | None,
-    detach: bool,
-    as_json: bool,
-) -> None:
+def _start(plan: Plan, queued: GroupWords, detach: bool, as_json: bool) -> None:
     from zoo import jobs, settings, sweep
     from zoo.cli import output
     from zoo.cli.asked import fetch
-    from zoo.cli.queue import read_waits
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     with submitting():
         if chosen.is_embedded:
             fetch(plan.specs[0].dataset)
-        waits = read_waits(db, after, after_any)
-        done = sweep.start(db, chosen, plan, after=waits, **queued)
+        done = sweep.start(db, chosen, plan, **queued.given(db))
     if done.note:
         output.note(done.note)
     _go_on(db, chosen, done, detach, as_json)

@@ -7,21 +7,18 @@ from typing import Annotated
 import typer
 
 from zoo.cli import completion
-from zoo.cli.asked import Asked, fetch, submit_and_follow
+from zoo.cli.asked import fetch, submit_and_follow
 from zoo.cli.options import (
-    After,
-    AfterAny,
     AsJson,
     Detach,
-    MaxParallel,
+    GroupWords,
     Memory,
-    Pool,
     Preprocess,
-    Priority,
+    QueueWords,
     Quiet,
     Seconds,
-    Tags,
 )
+from zoo.cli.words import takes
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,7 +26,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
+@takes(GroupWords, "queued")
 def train(
+    queued: GroupWords,
     model: Annotated[
         str,
         typer.Argument(help="A model; `zoo models` lists them.", autocompletion=completion.models),
@@ -55,12 +54,6 @@ def train(
     ] = None,
     timeout: Seconds = None,
     memory: Memory = None,
-    pool: Pool = "default",
-    priority: Priority = 0,
-    after: After = None,
-    after_any: AfterAny = None,
-    max_parallel: MaxParallel = None,
-    tag: Tags = None,
     detach: Detach = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -101,11 +94,12 @@ def train(
     if reuse:
         fetch(specs[0].dataset)
     if not takes_earlier(specs, kind, reuse, as_json, quiet):
-        asked = Asked(pool, priority, tag or [], after, after_any, kind, max_parallel)
-        submit_and_follow(specs, asked, detach, as_json, quiet)
+        submit_and_follow(specs, queued, detach, as_json, quiet, kind)
 
 
+@takes(QueueWords, "queued")
 def evaluate(
+    queued: QueueWords,
     job: Annotated[
         str,
         typer.Argument(
@@ -118,11 +112,6 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train or test.")] = "test",
     timeout: Seconds = None,
-    pool: Pool = "default",
-    priority: Priority = 0,
-    after: After = None,
-    after_any: AfterAny = None,
-    tag: Tags = None,
     detach: Detach = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -140,6 +129,5 @@ def evaluate(
         found = jobs.get(db, found.spec["source"]["job"])
     with_timeout = {"timeout": timeout}
     spec = submit.evaluation(found, dataset, split)
-    asked = Asked(pool, priority, tag or [], after, after_any)
     specs = [spec.model_copy(update=with_timeout)]
-    submit_and_follow(specs, asked, detach, as_json, quiet)
+    submit_and_follow(specs, queued, detach, as_json, quiet)
