@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PROJECTS = . workers plugins/zoo-sklearn plugins/zoo-keras plugins/zoo-notify
+PROJECTS = . workers $(sort $(wildcard plugins/*))
 
 .PHONY: install demo test bench captures chaos lint format lock clean
 

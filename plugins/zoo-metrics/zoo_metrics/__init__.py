@@ -1,0 +1,1 @@
+"""Prometheus metrics of mnist-zoo's queue and workers."""

@@ -1,0 +1,1 @@
+"""Writes the finished jobs of mnist-zoo into an MLflow tracking server."""

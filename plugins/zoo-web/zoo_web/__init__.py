@@ -1,0 +1,1 @@
+"""A local web page: jobs as they run, the leaderboard, and a canvas to draw a digit on."""
