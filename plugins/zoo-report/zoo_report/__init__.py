@@ -1,1 +1,1 @@
-"""Pictures and reports of jobs: learning curves, confusion matrices, mistakes, a page in one file."""
+"""Pictures and reports: learning curves, confusion matrices, mistakes, a page in one file."""
