@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -33,10 +34,11 @@ class Zoo:
         self.home = home
         self.env = os.environ | FAST | {"ZOO_HOME": str(home), "COLUMNS": "200"} | env
         self.settings = settings.load(self.env)
+        self.started: list[subprocess.Popen[str]] = []
 
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
-        return subprocess.Popen(
+        command = subprocess.Popen(
             [sys.executable, "-m", "zoo", *args],
             env=self.env,
             text=True,
@@ -44,6 +46,8 @@ class Zoo:
             stderr=subprocess.PIPE,
             **options,
         )
+        self.started.append(command)
+        return command
 
     def run(
         self, *args: str, code: int = 0, timeout: float = 120
@@ -67,7 +71,15 @@ class Zoo:
         return jobs.connect(self.settings.database)
 
     def close(self) -> None:
+        """End the servers, and say what is left behind: pytest shows it of a test that failed."""
         embedded.down(self.settings, 10)
+        for command in self.started:
+            with contextlib.suppress(ValueError):  # its pipes are closed: the test has read them
+                command.kill()
+                print(command.args, *command.communicate(), sep="\n")
+        log = embedded.worker_log(self.settings)
+        if log.exists():
+            print("The worker's log:", *log.read_text().splitlines()[-40:], sep="\n")
         shutil.rmtree(self.settings.runtime, ignore_errors=True)
 
 

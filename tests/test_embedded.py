@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,10 +131,42 @@ def test_to_give_up_twice_takes_nothing_from_the_next(here: Settings) -> None:
     new.give_up()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1, "started": 0}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1, "identity": 0}'])
 def test_a_file_that_names_no_living_worker_is_no_worker(here: Settings, content: str) -> None:
     (embedded.make_runtime(here) / "worker.json").write_text(content)
     assert embedded.local_worker(here) is None
+
+
+def test_the_worker_is_there_while_its_file_is_written_again(here: Settings) -> None:
+    place = Place(here)
+    assert place.take()
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            embedded._enter(here.runtime / "worker.json", os.getpid())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = [embedded.local_worker(here) for _ in range(1000)]
+    ended.set()
+    writer.join()
+    assert seen == [psutil.Process()] * 1000
+    place.give_up()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="psutil asks other systems otherwise")
+def test_a_worker_is_still_there_when_the_clock_is_set(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place(here)
+    assert place.take()
+    before = psutil.Process().create_time()
+    was = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: was + 3600)
+    assert psutil.Process().create_time() == before + 3600
+    assert embedded.local_worker(here) == psutil.Process()
+    place.give_up()
 
 
 def test_an_idle_worker_that_is_needed_after_all_stays(here: Settings) -> None:

@@ -90,7 +90,7 @@ def _start_broker(settings: Settings) -> None:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
         )
-    (folder / "valkey.json").write_text(json.dumps(_identity(process.pid)))
+    _enter(folder / "valkey.json", process.pid)
     deadline = time.monotonic() + START_SECONDS
     while not answers(settings):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -134,7 +134,7 @@ def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
             start_new_session=True,
         )
     # Now, not when it has started: until then `down` must find it too.
-    (settings.runtime / "worker.json").write_text(json.dumps(_identity(worker.pid)))
+    _enter(settings.runtime / "worker.json", worker.pid)
     return worker
 
 
@@ -144,8 +144,20 @@ def worker_log(settings: Settings) -> Path:
     return settings.home / "worker.log"
 
 
-def _identity(pid: int) -> dict[str, float]:
-    return {"pid": pid, "started": psutil.Process(pid).create_time()}
+def _enter(file: Path, pid: int) -> None:
+    """Name a process in a file, at one stroke: who reads half of it would take it for dead."""
+    fresh = file.with_name(f"{file.name}.{os.getpid()}")
+    fresh.write_text(json.dumps({"pid": pid, "identity": _identity(psutil.Process(pid))}))
+    fresh.replace(file)
+
+
+def _identity(process: psutil.Process) -> int:
+    """What tells a process from a later one with its pid, the same whoever asks.
+
+    The hash of psutil is that of pid and start since boot. `create_time` will not do: it moves
+    with the machine's clock, and a living worker would count as dead once the clock is set.
+    """
+    return hash(process)
 
 
 def _process(file: Path) -> psutil.Process | None:
@@ -154,7 +166,7 @@ def _process(file: Path) -> psutil.Process | None:
         known = json.loads(file.read_text())
         process = psutil.Process(int(known["pid"]))
         alive = process.status() != psutil.STATUS_ZOMBIE
-        return process if alive and process.create_time() == known["started"] else None
+        return process if alive and _identity(process) == known["identity"] else None
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
 
@@ -183,7 +195,7 @@ class Place:
             self._lock.acquire(blocking=False)
         except Timeout:
             return False
-        self._file.write_text(json.dumps(_identity(os.getpid())))
+        _enter(self._file, os.getpid())
         return True
 
     def give_up(self) -> None:
