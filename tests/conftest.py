@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None)
 hypothesis.settings.load_profile("suite")
 
-SHARED = {"warm_zoo", "refusing", "tricks", "terminal"}
+SHARED = {"warm_zoo", "refusing", "tricks", "terminal", "scene"}
 """Fixtures of a whole file that take seconds to make."""
 
 
@@ -47,11 +48,12 @@ def _fresh_catalogue() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql() -> Iterator[str]:
     """The URL of a real PostgreSQL server."""
-    server = servers.postgresql_here(tmp_path_factory.mktemp("pg"))
-    yield server.get_uri()
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="zoo-pg-") as folder:
+        server = servers.postgresql_here(Path(folder))
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -60,11 +62,8 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     if request.param == "sqlite":
         found = jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
     else:
+        servers.empty(request.getfixturevalue("postgresql"))
         found = jobs.Database(request.getfixturevalue("postgresql"))
-        with found.write() as rows:
-            rows.run("DROP SCHEMA public CASCADE")
-            rows.run("CREATE SCHEMA public")
-        jobs.upgrade(found)
     yield found
     found.close()
 

