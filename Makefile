@@ -30,10 +30,12 @@ bench: install
 captures: install
 	$(BIN)/python docs/capture.py
 
-# Three hundred jobs on each database while everything around them breaks, then a minute without broker.
+# Three hundred jobs on each database while everything around them breaks, a minute without broker,
+# and a thousand cancels.
 chaos: install
 	$(BIN)/python tests/chaos.py
 	$(BIN)/python tests/outage.py
+	$(BIN)/python tests/cancels.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -29,14 +29,24 @@ hypothesis.settings.load_profile("suite")
 
 SHARED = {"warm_zoo", "refusing", "tricks", "terminal", "scene"}
 """Fixtures of a whole file that take seconds to make."""
+TOGETHER = {"test_keras_models"}
+"""Files whose every test needs what takes seconds to import."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests that share a warm worker or a network to one process of the suite."""
+    """Give the tests that share something dear to one process of the suite; the long ones first."""
     for item in items:
-        if isinstance(item, pytest.Function) and SHARED & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+        if isinstance(item, pytest.Function):
+            name = item.module.__name__.rpartition(".")[2]
+            if name in TOGETHER or SHARED & set(item.fixturenames):
+                item.add_marker(pytest.mark.xdist_group(name))
+    # The short ones fill the gaps at the end: no process waits long for another.
+    items.sort(key=_is_short)
+
+
+def _is_short(item: pytest.Item) -> bool:
+    return not any(item.get_closest_marker(each) for each in ("slow", "xdist_group", "mnist"))
 
 
 @pytest.fixture(autouse=True)
