@@ -21,7 +21,7 @@ demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ZOO_HOME="$${ZOO_HOME:-$(CURDIR)/.zoo-demo}" sh demo.sh
 
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadgroup
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
 bench: install
 	$(BIN)/python -m benchmarks
