@@ -1,0 +1,98 @@
+"""A real browser for tests of pages: headless Chromium, driven by Selenium."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Selenium's own manager would look for newer ones in the network.
+PROGRAMS = {"browser": ("chromium", "chromium-browser"), "driver": ("chromedriver",)}
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",  # it refuses to run as root with it, which a container's tests do
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--hide-scrollbars",
+    "--force-device-scale-factor=1",
+)
+
+
+@contextlib.contextmanager
+def browser(width: int = 1280, height: int = 900, dark: bool = False) -> Iterator[Any]:
+    """A Chromium whose page is `width` x `height` pixels; `dark`: the person prefers dark pages.
+
+    Skips the test where there is no Chromium or no driver for it. `requests(driver)` and
+    `console_errors(driver)` tell what the page has done so far.
+    """
+    programs = {name: _found(names) for name, names in PROGRAMS.items()}
+    for name, path in programs.items():
+        if path is None:
+            pytest.skip(f"no {' or '.join(PROGRAMS[name])} on the PATH (Debian's package chromium)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(programs["browser"])
+    for argument in ARGUMENTS:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(str(programs["driver"]))
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        resize(driver, width, height)
+        prefer(driver, dark)
+        yield driver
+    finally:
+        driver.quit()
+
+
+def resize(driver: Any, width: int, height: int) -> None:
+    """Make the page so large, also smaller than a window can be: a phone is 360 pixels wide."""
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def prefer(driver: Any, dark: bool) -> None:
+    """Tell the page that the person prefers dark, or light, pages."""
+    value = "dark" if dark else "light"
+    features = [{"name": "prefers-color-scheme", "value": value}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+
+def console_errors(driver: Any) -> list[str]:
+    """What the console has said since the last call that is an error; also what a CSP refused."""
+    return [e["message"] for e in driver.get_log("browser") if e["level"] == "SEVERE"]
+
+
+def requests(driver: Any) -> list[str]:
+    """The URLs that pages have asked for since the last call, other than `data:` and `blob:`."""
+    import json
+
+    messages = (json.loads(e["message"])["message"] for e in driver.get_log("performance"))
+    sent = (m["params"] for m in messages if m["method"] == "Network.requestWillBeSent")
+    urls = [each["request"]["url"] for each in sent]
+    return [url for url in urls if not url.startswith(("data:", "blob:"))]
+
+
+def is_wider_than_screen(driver: Any) -> bool:
+    """Whether the page scrolls sideways."""
+    script = "const d = document.documentElement; return d.scrollWidth > d.clientWidth"
+    return bool(driver.execute_script(script))
+
+
+def whole_page(driver: Any, path: Path) -> None:
+    """Keep a screenshot of the whole page, also what is below the window, as a PNG file."""
+    import base64
+
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+    path.write_bytes(base64.b64decode(shot["data"]))
+
+
+def _found(names: tuple[str, ...]) -> str | None:
+    return next((path for name in names if (path := shutil.which(name))), None)
