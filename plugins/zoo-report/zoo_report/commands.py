@@ -1,1 +1,95 @@
-"""The commands of zoo-report."""
+"""`zoo report`: jobs as one page in one file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import zoo
+from zoo.cli import completion
+from zoo.cli.filters import FilterWords, filtered
+
+if TYPE_CHECKING:
+    from zoo.jobs import Database
+    from zoo_report.contents import Meant
+
+Refs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Jobs or groups: the beginning of an id, @last, @best:mnist. [default: @last]",
+        autocompletion=completion.references,
+    ),
+]
+All = Annotated[bool, typer.Option("--all", help="All jobs, or all that a filter means.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file; - is stdout.")]
+Limit = Annotated[
+    int, typer.Option("--limit", "-n", min=1, max=1000, help="The newest jobs, at most so many.")
+]
+STDOUT = Path("-")
+
+
+@zoo.hookimpl
+def register_commands(app: typer.Typer) -> None:
+    """Add `zoo report`."""
+    app.command()(report)
+
+
+@filtered
+def report(
+    words: FilterWords,
+    refs: Refs = None,
+    every: All = False,
+    path: Output = Path("report.html"),
+    limit: Limit = 100,
+) -> None:
+    """Make a page of jobs, in one file. Leaderboard, curves, confusion matrices, mistakes."""
+    from zoo import jobs, settings
+    from zoo.cli import output
+    from zoo_report import contents, page
+
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    meant = _meant(db, refs, words, every, limit)
+    text = page.render(contents.gather(db, chosen, meant)).encode(errors="replace")
+    if path == STDOUT:
+        sys.stdout.buffer.write(text)
+        return
+    page.save(text, path)
+    shown, size = len(meant.jobs), f"{len(text) / 1e6:.2f} MB"
+    left_out = f" (the newest of {shown + meant.omitted:,})" if meant.omitted else ""
+    what = f"{shown} job{'' if shown == 1 else 's'}{left_out}" if shown else "no job yet"
+    output.note(f"{path}: {what}, {size}. Open it in a browser.")
+
+
+def _meant(
+    db: Database, refs: list[str] | None, words: FilterWords, every: bool, limit: int
+) -> Meant:
+    """The jobs that are named, or that the filter means; without either, the newest.
+
+    Raises UsageError if jobs are both named and filtered, or no job matches.
+    """
+    from zoo import jobs
+    from zoo.errors import UsageError
+    from zoo_report.contents import Meant
+
+    if refs and (words or every):
+        raise UsageError(
+            "Name jobs, or filter them, not both.",
+            "For example `zoo report @last`, or `zoo report --dataset digits`.",
+        )
+    wanted = words.filter(db) if words or every else jobs.EVERY
+    newest = jobs.listing(db, wanted, limit=limit)
+    if words and not newest:
+        raise UsageError("No job matches.", "`zoo jobs` lists them all.")
+    if words or every or not newest:
+        title = "All jobs" if every and not words else "Chosen jobs"
+        left = jobs.count(db, wanted) - len(newest)
+        return Meant(newest, title if newest else "No job yet", left, wanted)
+    named = [jobs.find(db, ref) for ref in refs or ["@last"]]
+    found = {job.id: job for each in named for job in jobs.members(each)}
+    one = f"{type(named[0]).__name__} {named[0].id[:8]}"
+    title = one if len(named) == 1 else f"{len(named)} results"
+    return Meant(list(found.values())[:limit], title, max(len(found) - limit, 0))

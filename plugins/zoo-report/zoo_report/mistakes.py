@@ -1,0 +1,161 @@
+"""What a job got wrong, the most confident first, with the images as PNG data."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+from zoo import artifacts, datasets
+from zoo.errors import ArtifactError, ZooError, reason
+from zoo.jobs import Job
+from zoo.settings import Settings
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+FILE = "predictions.npz"
+GREYS = 16
+"""Shades that an image keeps: a third fewer bytes, and no eye sees it at this size."""
+
+
+class Mistake(NamedTuple):
+    """An image that was taken for another class."""
+
+    row: int
+    """Where it stands in the split."""
+    label: int
+    predicted: int
+    sure: float | None = None
+    """The probability of the predicted class, if the model has any."""
+    label_sure: float | None = None
+    """And that of the true one."""
+
+
+class Predictions(NamedTuple):
+    """What a model said about n images."""
+
+    rows: Array
+    label: Array
+    predicted: Array
+    probabilities: Array | None
+
+
+def of(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
+    """All that a job got wrong, the most confident first; and a sentence if that is not known."""
+    if job.status != "succeeded":
+        return [], f"It is {job.status}: it has no predictions."
+    if not job.artifact or "classes" not in job.metrics:
+        return [], "It left no predictions."
+    try:
+        return _mistakes(_read(settings, job)), ""
+    except ArtifactError as error:
+        return [], error.message
+
+
+def split_of(job: Job) -> str:
+    """Where the images that it was judged on come from: those of a fold from `train`."""
+    return "train" if job.spec["fold"] else str(job.spec["split"])
+
+
+class Images:
+    """The images of the datasets that this machine has; nothing is fetched."""
+
+    def __init__(self) -> None:
+        self._raw: dict[str, datasets.Raw | str] = {}
+        self.png: dict[str, str] = {}
+        """PNG data in base64 by dataset, split and row: each image once, however many missed it."""
+
+    def add(self, job: Job, rows: list[int], contents: str | None = None) -> str:
+        """Draw these images of the job's split; gives a sentence where that cannot be done.
+
+        `contents` is the fingerprint of the data that the job saw, if it told.
+        """
+        if job.dataset not in self._raw:
+            self._raw[job.dataset] = _open(job.dataset)
+        raw = self._raw[job.dataset]
+        if isinstance(raw, str):
+            return raw
+        if contents and raw.fingerprint != contents:
+            return f"Its images cannot be shown: {job.dataset} has other contents here."
+        images = raw.splits[split_of(job)].images
+        if rows and max(rows) >= len(images):
+            return f"Its images cannot be shown: {job.dataset} has fewer of them here."
+        for row in rows:
+            name = key(job, row)
+            if name not in self.png:
+                self.png[name] = base64.b64encode(_png(images[row])).decode()
+        return ""
+
+
+def key(job: Job, row: int) -> str:
+    """What an image is called on the page."""
+    return f"{job.dataset} {split_of(job)} {row}"
+
+
+def _open(name: str) -> datasets.Raw | str:
+    missing = f"Its images cannot be shown: this machine has no {name}."
+    try:
+        return datasets.raw(name) if datasets.is_cached(name) else missing
+    except ZooError:
+        return missing
+
+
+def _png(image: Array) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    # Dark ink on white, as on paper.
+    grey = (255 - image.astype("int64")) * (GREYS - 1) + 127
+    shades = Image.fromarray((grey // 255).astype("uint8"), mode="P")
+    shades.putpalette([shade * 255 // (GREYS - 1) for shade in range(GREYS) for _ in "rgb"])
+    shades.save(file, format="PNG", optimize=True, bits=4)
+    return file.getvalue()
+
+
+def _mistakes(said: Predictions) -> list[Mistake]:
+    import numpy as np
+
+    wrong = np.flatnonzero(said.label != said.predicted)
+    label, predicted = said.label[wrong], said.predicted[wrong]
+    if said.probabilities is None:
+        rows = zip(said.rows[wrong], label, predicted, strict=True)
+        return [Mistake(*map(int, each)) for each in rows]
+    sure, label_sure = said.probabilities[wrong, predicted], said.probabilities[wrong, label]
+    columns = (said.rows[wrong], label, predicted, sure, label_sure)
+    order = np.argsort(-sure, kind="stable")
+    return [
+        Mistake(int(row), int(true), int(guess), float(p), float(q))
+        for row, true, guess, p, q in zip(*(each[order] for each in columns), strict=True)
+    ]
+
+
+def _read(settings: Settings, job: Job) -> Predictions:
+    import numpy as np
+
+    where, sha256 = str(job.artifact), str(job.artifact_sha256)
+    content = artifacts.read(settings.artifacts, where, sha256, FILE)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            rows, label, predicted = (
+                file[name].astype("int64") for name in ("index", "label", "predicted")
+            )
+            known = len(job.metrics["classes"])
+            probabilities = file.get("probabilities")
+        _check(rows, label, predicted, probabilities, known)
+    # A damaged file raises almost anything: BadZipFile, EOFError, ValueError, MemoryError...
+    except Exception as error:
+        raise ArtifactError(f"Its predictions cannot be read: {reason(error)}.") from None
+    return Predictions(rows, label, predicted, probabilities)
+
+
+def _check(
+    rows: Array, label: Array, predicted: Array, probabilities: Array | None, known: int
+) -> None:
+    same = label.ndim == 1 and rows.shape == predicted.shape == label.shape and len(label) > 0
+    if not same or rows.min() < 0:
+        raise ValueError("they are not of the shape that was stored")
+    if any(each.min() < 0 or each.max() >= known for each in (label, predicted)):
+        raise ValueError("they are not of the classes that were stored")
+    if probabilities is not None and probabilities.shape != (len(label), known):
+        raise ValueError("their probabilities are not of the shape that was stored")

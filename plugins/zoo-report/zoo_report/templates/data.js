@@ -1,0 +1,61 @@
+// What the page knows, and how its parts are made. Texts are only ever set as text.
+const { jobs, images, missed } = JSON.parse(document.getElementById("data").textContent);
+const SVG = "http://www.w3.org/2000/svg";
+const INK = 8; // colours of curves in the style sheet
+
+function make(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function draw(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function place(section) {
+  return document.querySelector(`#${section} > .script`);
+}
+
+function percent(value, digits = 2) {
+  return `${(100 * value).toFixed(digits)} %`;
+}
+
+function short(id) {
+  return id.slice(0, 8);
+}
+
+function title(job) {
+  return `${job.name} (${job.dataset}, ${short(job.id)})`;
+}
+
+function byAccuracy(some) {
+  return [...some].sort((a, b) => (b.accuracy ?? -1) - (a.accuracy ?? -1));
+}
+
+// A list to choose a job from, those of one dataset together.
+function chooser(label, some, chosen) {
+  const select = make("select");
+  for (const dataset of new Set(some.map((job) => job.dataset))) {
+    const options = some
+      .filter((job) => job.dataset === dataset)
+      .map((job) => {
+        const accuracy = job.accuracy === null ? "" : `${percent(job.accuracy)} `;
+        const option = make("option", { value: job.id }, `${accuracy}${job.name} (${short(job.id)})`);
+        option.selected = job === chosen;
+        return option;
+      });
+    select.append(make("optgroup", { label: dataset }, ...options));
+  }
+  return [make("label", {}, label, select), select];
+}
+
+function jobOf(select) {
+  return jobs.find((job) => job.id === select.value);
+}

@@ -1,0 +1,64 @@
+// Images that were taken for another class: of one job, the surest first; or those that most jobs missed.
+const judged = byAccuracy(jobs);
+const MANY = "many";
+
+if (place("mistakes")) gallery(place("mistakes"));
+
+function gallery(room) {
+  const first = judged.find((job) => job.mistakes.length && !job.note) ?? judged[0];
+  const [label, select] = chooser("Of ", judged, first);
+  if (missed.length) {
+    select.prepend(make("option", { value: MANY }, "the images that most jobs got wrong"));
+    select.value = MANY;
+  }
+  const says = make("p", { class: "soft", "aria-live": "polite" });
+  const list = make("ul", { class: "gallery" });
+  const show = () => {
+    const job = jobOf(select);
+    says.textContent = job ? about(job) : "Each of them was taken for another class by so many of the jobs that were judged on it.";
+    list.replaceChildren(...(job ? ofJob(job) : missed.map(ofMany)));
+  };
+  select.addEventListener("change", show);
+  room.append(make("div", { class: "tools" }, label), says, list);
+  show();
+}
+
+function about(job) {
+  if (job.note && !job.mistakes.length) return job.note;
+  const shown = job.mistakes.length;
+  if (!job.wrong) return "It got every image right.";
+  const which = job.mistakes[0]?.[3] === null ? "the first" : "the surest first";
+  const some = shown < job.wrong ? `, ${shown} of them here` : "";
+  return `${job.wrong} images taken for another class${some}, ${which}. ${job.note}`;
+}
+
+function ofJob(job) {
+  return job.mistakes.map(([row, label, predicted, sure, labelSure]) => {
+    const [was, said] = [job.classes[label], job.classes[predicted]];
+    const odds = sure === null ? [] : [odd(said, sure, "wrong"), odd(was, labelSure, "right")];
+    const alt = `image ${row}: ${was} taken for ${said}${sure === null ? "" : `, ${percent(sure, 1)} sure`}`;
+    return card(`${job.dataset} ${job.split} ${row}`, alt, was, said, odds, `image ${row}`);
+  });
+}
+
+function ofMany({ image, label, said, asked }) {
+  const guesses = Object.entries(said);
+  const count = guesses.reduce((sum, [, n]) => sum + n, 0);
+  const alt = `${image}: ${label} taken for ${guesses.map(([name]) => name).join(", ")}`;
+  const what = guesses.map(([name, n]) => (n > 1 ? `${name} (${n})` : name)).join(", ");
+  return card(image, alt, label, what, [], `${count} of ${asked} jobs · ${image}`);
+}
+
+function card(image, alt, was, said, odds, foot) {
+  const picture = images[image]
+    ? make("img", { src: `data:image/png;base64,${images[image]}`, alt, width: 84, height: 84, loading: "lazy" })
+    : make("div", { class: "absent" }, "no image here");
+  const head = make("p", { class: "taken" }, make("bdi", { class: "right" }, was), " → ", make("bdi", { class: "wrong" }, said));
+  return make("li", {}, picture, make("div", {}, head, ...odds, make("p", { class: "soft small" }, foot)));
+}
+
+function odd(name, share, kind) {
+  const bar = draw("svg", { class: `odds ${kind}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
+    draw("rect", { class: "track", width: 100, height: 6 }), draw("rect", { width: Math.max(100 * share, 0.5), height: 6 }));
+  return make("p", { class: "odd" }, make("bdi", {}, name), bar, make("span", {}, percent(share, share < 0.01 ? 2 : 0)));
+}
