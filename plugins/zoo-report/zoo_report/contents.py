@@ -58,6 +58,11 @@ class Entry:
     """Its place in `Contents.environments`."""
     gallery: Gallery
 
+    @property
+    def has_seen(self) -> bool:
+        """Whether it was judged on images that it was trained on: nobody is proud of that."""
+        return self.judged == "train"
+
 
 @dataclass(frozen=True)
 class GroupEntry:
@@ -67,22 +72,23 @@ class GroupEntry:
     name: str
     command: str
     accuracy: dict[str, Any] | None
+    """Mean and std, of a cross-validation or of seeds."""
+    best: float | None
+    """Of a sweep: its best job's."""
 
 
 @dataclass(frozen=True)
 class Missed:
     """An image that several jobs got wrong."""
 
+    exam: str
+    """The dataset and split that it is of."""
     image: str
     label: str
     said: dict[str, int]
     """How many jobs took it for which class, most first."""
     asked: int
-    """How many jobs were judged on it, or on a fold of its split."""
-
-    @property
-    def jobs(self) -> int:
-        return sum(self.said.values())
+    """How many jobs were judged on it; the folds of a cross-validation see it once."""
 
 
 @dataclass(frozen=True)
@@ -178,27 +184,31 @@ def _most_missed(found: Sequence[tuple[Job, list[Mistake], str]], images: Images
         for each in wrong:
             said.setdefault((exam, each.row), Counter())[classes[each.predicted]] += 1
             first.setdefault((exam, each.row), (job, classes[each.label]))
-    shown = []
-    for exam, row in sorted(said, key=lambda image: -said[image].total())[:MOST_MISSED]:
+    shown: list[Missed] = []
+    left = dict.fromkeys(sat, MOST_MISSED)
+    for exam, row in sorted(said, key=lambda image: -said[image].total()):
         guesses, (job, label) = said[exam, row], first[exam, row]
-        if guesses.total() > 1 and not images.add(job, [row]):
-            told = dict(guesses.most_common())
-            shown.append(Missed(mistakes.key(job, row), label, told, len(sat[exam])))
+        if guesses.total() > 1 and left[exam] > 0 and not images.add(job, [row]):
+            left[exam] -= 1
+            told, name = dict(guesses.most_common()), f"{exam.dataset} {exam.split}"
+            shown.append(Missed(name, mistakes.key(job, row), label, told, len(sat[exam])))
     return shown
 
 
 def _groups(db: Database, found: Sequence[Job]) -> list[GroupEntry]:
     ids = dict.fromkeys(job.group for job in found if job.group)
-    groups = [jobs.get_group(db, each) for each in ids]
-    return [
-        GroupEntry(
-            group,
-            f"{group.kind} of {len(group.jobs)} {group.jobs[0].model} on {group.jobs[0].dataset}",
-            again.group_line(group),
-            None if group.kind == "sweep" else group.metrics().get("accuracy"),
-        )
-        for group in groups
-    ]
+    return [_group(jobs.get_group(db, each)) for each in ids]
+
+
+def _group(group: Group) -> GroupEntry:
+    first, is_sweep = group.jobs[0], group.kind == "sweep"
+    return GroupEntry(
+        group,
+        f"{group.kind} of {len(group.jobs)} {first.model} on {first.dataset}",
+        again.group_line(group),
+        None if is_sweep else group.metrics().get("accuracy"),
+        max((j.accuracy or 0.0 for j in group.jobs), default=None) if is_sweep else None,
+    )
 
 
 def _name(job: Job) -> str:

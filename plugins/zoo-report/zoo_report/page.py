@@ -16,16 +16,15 @@ import jinja2
 from markupsafe import Markup
 
 from zoo.errors import ZooError, reason
-from zoo_report import again
-from zoo_report.contents import Contents, Entry
+from zoo_report import again, tiles
+from zoo_report.contents import Contents, Entry, Missed
 
 SCRIPTS = ("data", "theme", "tables", "curves", "matrices", "mistakes", "copying")
 POINTS = 200
 """Steps of a curve that are drawn; no screen shows more."""
 MOST_CLASSES = 64
 """A confusion matrix of more classes is not drawn: nobody could read it."""
-TILES = 4
-"""Datasets whose best result stands at the top."""
+KINDS = ("style", "script")
 
 
 def render(contents: Contents) -> str:
@@ -36,7 +35,8 @@ def render(contents: Contents) -> str:
     return template.render(
         page=contents,
         data=_data(contents),
-        best=_best(contents),
+        board=[_ranked(row) for row in contents.board],
+        tiles=tiles.of(contents),
         counts=_counts(contents),
         shown=_anchors(contents),
         zoo_version=metadata.version("mnist-zoo"),
@@ -86,7 +86,7 @@ def _policy(style: str, script: str) -> str:
     hashes = (
         base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (style, script)
     )
-    allowed = [f"{kind}-src 'sha256-{text}'" for kind, text in zip(("style", "script"), hashes)]
+    allowed = [f"{kind}-src 'sha256-{text}'" for kind, text in zip(KINDS, hashes, strict=True)]
     closed = ["default-src 'none'", "base-uri 'none'", "form-action 'none'"]
     return "; ".join([*closed, "img-src data:", *allowed])
 
@@ -96,11 +96,17 @@ def _data(contents: Contents) -> dict[str, Any]:
     return {
         "jobs": [_drawn(entry) for entry in contents.entries],
         "images": contents.images,
-        "missed": [
-            {"image": m.image, "label": m.label, "said": m.said, "asked": m.asked}
-            for m in contents.missed
-        ],
+        "missed": _exams(contents.missed),
     }
+
+
+def _exams(missed: Sequence[Missed]) -> list[dict[str, Any]]:
+    """What was missed on the same images together; pairs, for JSON objects keep no order."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in missed:
+        told = {"image": each.image, "label": each.label, "asked": each.asked}
+        found.setdefault(each.exam, []).append(told | {"said": list(each.said.items())})
+    return [{"exam": exam, "images": images} for exam, images in found.items()]
 
 
 def _drawn(entry: Entry) -> dict[str, Any]:
@@ -112,6 +118,7 @@ def _drawn(entry: Entry) -> dict[str, Any]:
         "dataset": job.dataset,
         "judged": entry.judged,
         "accuracy": job.accuracy,
+        "seen": entry.has_seen,
         "curves": _curves(entry.steps),
         "unit": job.progress.get("unit", "step"),
         "classes": classes,
@@ -142,13 +149,11 @@ def _short(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def _best(contents: Contents) -> list[Entry]:
-    """The job with the best accuracy on each dataset; of what it was trained on none is proud."""
-    found: dict[str, Entry] = {}
-    ranked = [e for e in contents.entries if e.job.accuracy is not None and e.judged != "train"]
-    for entry in sorted(ranked, key=lambda e: -(e.job.accuracy or 0.0)):
-        found.setdefault(entry.job.dataset, entry)
-    return list(found.values())[:TILES]
+def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the leaderboard with the id that stands for it, and one side for what both have."""
+    test, cv = row["test"], row["cv"]
+    result = test or cv
+    return {**row, "id": result.get("job") or result["group"], "result": result}
 
 
 def _anchors(contents: Contents) -> dict[str, str]:

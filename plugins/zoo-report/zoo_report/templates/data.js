@@ -35,8 +35,9 @@ function title(job) {
   return `${job.name} (${job.dataset}, ${short(job.id)})`;
 }
 
+// The most accurate first; what was judged on images that it had seen comes after all others.
 function byAccuracy(some) {
-  return [...some].sort((a, b) => (b.accuracy ?? -1) - (a.accuracy ?? -1));
+  return [...some].sort((a, b) => a.seen - b.seen || (b.accuracy ?? -1) - (a.accuracy ?? -1));
 }
 
 // A list to choose a job from, those of one dataset together.

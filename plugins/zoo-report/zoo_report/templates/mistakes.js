@@ -1,22 +1,23 @@
 // Images that were taken for another class: of one job, the surest first; or those that most jobs missed.
 const judged = byAccuracy(jobs);
-const MANY = "many";
 
 if (place("mistakes")) gallery(place("mistakes"));
 
 function gallery(room) {
   const first = judged.find((job) => job.mistakes.length && !job.note) ?? judged[0];
   const [label, select] = chooser("Of ", judged, first);
-  if (missed.length) {
-    select.prepend(make("option", { value: MANY }, "the images that most jobs got wrong"));
-    select.value = MANY;
+  const exams = missed.map(({ exam }) => make("option", { value: exam }, `the images of ${exam} that most jobs got wrong`));
+  if (exams.length) {
+    select.prepend(make("optgroup", { label: "All jobs" }, ...exams));
+    exams[0].selected = true;
   }
   const says = make("p", { class: "soft", "aria-live": "polite" });
   const list = make("ul", { class: "gallery" });
   const show = () => {
     const job = jobOf(select);
-    says.textContent = job ? about(job) : "Each of them was taken for another class by so many of the jobs that were judged on it.";
-    list.replaceChildren(...(job ? ofJob(job) : missed.map(ofMany)));
+    says.textContent = job ? about(job) : "How many of the jobs that were judged on it took each image for another class.";
+    const cards = job ? ofJob(job) : missed.find(({ exam }) => exam === select.value).images.map(ofMany);
+    list.replaceChildren(...cards);
   };
   select.addEventListener("change", show);
   room.append(make("div", { class: "tools" }, label), says, list);
@@ -42,16 +43,15 @@ function ofJob(job) {
 }
 
 function ofMany({ image, label, said, asked }) {
-  const guesses = Object.entries(said);
-  const count = guesses.reduce((sum, [, n]) => sum + n, 0);
-  const alt = `${image}: ${label} taken for ${guesses.map(([name]) => name).join(", ")}`;
-  const what = guesses.map(([name, n]) => (n > 1 ? `${name} (${n})` : name)).join(", ");
+  const count = said.reduce((sum, [, n]) => sum + n, 0);
+  const alt = `${image}: ${label} taken for ${said.map(([name]) => name).join(", ")}`;
+  const what = said.map(([name, n]) => (n > 1 ? `${name} (${n})` : name)).join(", ");
   return card(image, alt, label, what, [], `${count} of ${asked} jobs · ${image}`);
 }
 
 function card(image, alt, was, said, odds, foot) {
   const picture = images[image]
-    ? make("img", { src: `data:image/png;base64,${images[image]}`, alt, width: 84, height: 84, loading: "lazy" })
+    ? make("img", { src: `data:image/png;base64,${images[image]}`, alt, width: 84, height: 84 })
     : make("div", { class: "absent" }, "no image here");
   const head = make("p", { class: "taken" }, make("bdi", { class: "right" }, was), " → ", make("bdi", { class: "wrong" }, said));
   return make("li", {}, picture, make("div", {}, head, ...odds, make("p", { class: "soft small" }, foot)));
