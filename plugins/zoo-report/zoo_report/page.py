@@ -19,7 +19,9 @@ from zoo.errors import ZooError, reason
 from zoo_report import again, tiles
 from zoo_report.contents import Contents, Entry, Missed
 
-SCRIPTS = ("data", "theme", "tables", "curves", "matrices", "mistakes", "copying")
+SCRIPTS = (
+    *("data", "theme", "tables", "chart", "cursor", "curves", "matrices", "mistakes", "copying"),
+)
 POINTS = 200
 """Steps of a curve that are drawn; no screen shows more."""
 MOST_CLASSES = 64
@@ -120,7 +122,6 @@ def _drawn(entry: Entry) -> dict[str, Any]:
         "accuracy": job.accuracy,
         "seen": entry.has_seen,
         "curves": _curves(entry.steps),
-        "unit": job.progress.get("unit", "step"),
         "classes": classes,
         "matrix": matrix if len(classes) <= MOST_CLASSES else None,
         "wrong": entry.gallery.wrong,

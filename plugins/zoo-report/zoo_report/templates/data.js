@@ -1,7 +1,7 @@
 // What the page knows, and how its parts are made. Texts are only ever set as text.
 const { jobs, images, missed } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
-const INK = 8; // colours of curves in the style sheet
+const INKS = 8; // colours of curves in the style sheet
 
 function make(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
