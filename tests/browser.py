@@ -59,9 +59,12 @@ def resize(driver: Any, width: int, height: int) -> None:
 
 
 def prefer(driver: Any, dark: bool) -> None:
-    """Tell the page that the person prefers dark, or light, pages."""
-    value = "dark" if dark else "light"
-    features = [{"name": "prefers-color-scheme", "value": value}]
+    """Tell the page that the person prefers dark or light, and nothing that moves by itself.
+
+    A click on what still scrolls misses it.
+    """
+    wishes = {"color-scheme": "dark" if dark else "light", "reduced-motion": "reduce"}
+    features = [{"name": f"prefers-{name}", "value": value} for name, value in wishes.items()]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 

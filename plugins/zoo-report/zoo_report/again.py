@@ -83,4 +83,5 @@ def _queued(job: Job) -> Iterator[str]:
     if job.pool != "default":
         yield from ("--pool", job.pool)
     for tag in job.tags:
-        yield f"--tag={tag}"
+        # One that begins with a minus would be taken for an option.
+        yield from ([f"--tag={tag}"] if tag.startswith("-") else ["--tag", tag])

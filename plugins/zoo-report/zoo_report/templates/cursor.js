@@ -72,6 +72,7 @@ function worth(some, step) {
     .sort((a, b) => b.value - a.value);
 }
 
+// The hint stands beside the cursor, in the half of the picture where the lines are not.
 function hint({ plot, tip, drawn }, step, found) {
   const rows = found.map(({ job, index, value }) =>
     make("div", {}, swatch(index), make("b", {}, brief(value, 5)), make("bdi", {}, job.name)));
@@ -79,7 +80,10 @@ function hint({ plot, tip, drawn }, step, found) {
   tip.hidden = false;
   const at = drawn.x(step);
   const fits = at + 14 + tip.offsetWidth <= plot.clientWidth;
+  const middle = found.reduce((sum, { value }) => sum + drawn.y(value), 0) / (found.length || 1);
+  const bottom = HEIGHT - MARGIN.bottom - tip.offsetHeight - 8;
   tip.style.left = `${fits ? at + 14 : Math.max(at - tip.offsetWidth - 14, 0)}px`;
+  tip.style.top = `${middle < HEIGHT / 2 ? Math.max(bottom, 8) : 8}px`;
 }
 
 function nearest(sorted, wanted) {
