@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from reported import (
 from results import a_spec, claim, folds, job_of, succeed
 from support import Zoo
 from typer.testing import CliRunner
-from zoo_report import again, commands, contents, mistakes, page
+from zoo_report import again, commands, contents, drawing, mistakes, page
 from zoo_report.contents import Contents, Meant
 
 import zoo.cli.train
@@ -256,11 +258,20 @@ def test_hostile_words_are_escaped_wherever_they_stand(db: Database) -> None:
 
 def test_every_curve_is_thinned_out_and_keeps_its_last_step() -> None:
     steps = [{"step": n, "loss": 1 / n, "word": "x"} for n in range(1, 1235)]
-    found = page._curves(steps)
+    found = drawing.curves(steps)
     assert set(found) == {"step", "loss"}
-    assert len(found["step"]) <= page.POINTS and found["step"][-1] == 1234
+    assert len(found["step"]) <= drawing.POINTS and found["step"][-1] == 1234
     assert found["loss"][-1] == pytest.approx(1 / 1234, rel=1e-4)
-    assert page._curves([]) == {}
+    assert drawing.curves([]) == {}
+
+
+def test_the_folds_of_a_cross_validation_are_one_matrix_too(db: Database) -> None:
+    told = {"confusion_matrix": [[1, 2], [3, 4]]}
+    group = succeed(db, folds(3), kind="cv", accuracies=[0.5, 0.6, 0.7], metrics=told)
+    (pooled,) = drawing.data(gathered(db, group))["pooled"]
+    assert pooled["matrix"] == [[3, 6], [9, 12]] and pooled["accuracy"] == pytest.approx(0.6)
+    (waiting,), _ = jobs.add(db, [a_spec()])
+    assert drawing.data(gathered(db, waiting))["pooled"] == []
 
 
 def test_fifty_jobs_of_long_curves_stay_far_below_three_megabytes(db: Database) -> None:
@@ -300,6 +311,15 @@ def test_a_file_is_written_whole_and_a_bad_place_is_told(tmp_path: Path) -> None
     assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
     with pytest.raises(ZooError, match=r"nowhere/report.html cannot be written: No such file"):
         page.save(b"new", tmp_path / "nowhere" / "report.html")
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        heard = pool.submit(pipe.read_bytes)
+        page.save(b"page", pipe)
+        assert heard.result() == b"page" and pipe.is_fifo()
 
 
 def test_the_command_writes_a_file_and_says_what_is_in_it(zoo: Zoo, tmp_path: Path) -> None:

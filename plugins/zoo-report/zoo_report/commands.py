@@ -13,7 +13,7 @@ from zoo.cli import completion
 from zoo.cli.filters import FilterWords, filtered
 
 if TYPE_CHECKING:
-    from zoo.jobs import Database
+    from zoo.jobs import Database, Group, Job
     from zoo_report.contents import Meant
 
 Refs = Annotated[
@@ -55,13 +55,25 @@ def report(
     meant = _meant(db, refs, words, every, limit)
     text = page.render(contents.gather(db, chosen, meant)).encode(errors="replace")
     if path == STDOUT:
-        sys.stdout.buffer.write(text)
+        _print(text)
         return
     page.save(text, path)
     shown, size = len(meant.jobs), f"{len(text) / 1e6:.2f} MB"
     left_out = f" (the newest of {shown + meant.omitted:,})" if meant.omitted else ""
     what = f"{shown} job{'' if shown == 1 else 's'}{left_out}" if shown else "no job yet"
     output.note(f"{path}: {what}, {size}. Open it in a browser.")
+
+
+def _print(text: bytes) -> None:
+    from zoo.errors import ZooError, reason
+
+    try:
+        sys.stdout.buffer.write(text)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough; Typer ends quietly
+    except OSError as error:
+        raise ZooError(f"stdout cannot be written: {reason(error)}.") from None
 
 
 def _meant(
@@ -84,12 +96,19 @@ def _meant(
     newest = jobs.listing(db, wanted, limit=limit)
     if words and not newest:
         raise UsageError("No job matches.", "`zoo jobs` lists them all.")
-    if words or every or not newest:
+    if words or every or not (refs or newest):
         title = "All jobs" if every and not words else "Chosen jobs"
         left = jobs.count(db, wanted) - len(newest)
         return Meant(newest, title if newest else "No job yet", left, wanted)
     named = [jobs.find(db, ref) for ref in refs or ["@last"]]
     found = {job.id: job for each in named for job in jobs.members(each)}
-    one = f"{type(named[0]).__name__} {named[0].id[:8]}"
-    title = one if len(named) == 1 else f"{len(named)} results"
+    title = f"{len(named)} results" if len(named) > 1 else _title(named[0])
     return Meant(list(found.values())[:limit], title, max(len(found) - limit, 0))
+
+
+def _title(found: Job | Group) -> str:
+    from zoo.jobs import Group, members
+
+    job = members(found)[0]
+    what = f"{found.kind} of {len(found.jobs)}: " if isinstance(found, Group) else ""
+    return f"{what}{job.model} on {job.dataset} ({found.id[:8]})"

@@ -100,6 +100,8 @@ class Contents:
     entries: list[Entry]
     omitted: int
     """Jobs that were meant and are too many to show."""
+    compares: bool
+    """Whether the leaderboard counts jobs beside those that are meant."""
     groups: list[GroupEntry] = field(default_factory=list)
     board: list[dict[str, Any]] = field(default_factory=list)
     """As `zoo leaderboard --json` has it."""
@@ -136,6 +138,7 @@ def gather(db: Database, settings: Settings, meant: Meant) -> Contents:
         jobs.clock(db),
         entries,
         meant.omitted,
+        meant.wanted is None,
         _groups(db, meant.jobs),
         _board(db, meant),
         environments,

@@ -44,7 +44,7 @@ class Predictions(NamedTuple):
 def of(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
     """All that a job got wrong, the most confident first; and a sentence if that is not known."""
     if job.status != "succeeded":
-        return [], f"It is {job.status}: it has no predictions."
+        return [], f"It is {job.status.replace('_', ' ')}: it has no predictions."
     if not job.artifact or "classes" not in job.metrics:
         return [], "It left no predictions."
     try:

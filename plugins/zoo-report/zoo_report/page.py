@@ -6,7 +6,7 @@ import base64
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata, resources
 from pathlib import Path
@@ -16,16 +16,12 @@ import jinja2
 from markupsafe import Markup
 
 from zoo.errors import ZooError, reason
-from zoo_report import again, tiles
-from zoo_report.contents import Contents, Entry, Missed
+from zoo_report import again, drawing, tiles
+from zoo_report.contents import Contents
 
 SCRIPTS = (
     *("data", "theme", "tables", "chart", "cursor", "curves", "matrices", "mistakes", "copying"),
 )
-POINTS = 200
-"""Steps of a curve that are drawn; no screen shows more."""
-MOST_CLASSES = 64
-"""A confusion matrix of more classes is not drawn: nobody could read it."""
 KINDS = ("style", "script")
 
 
@@ -36,7 +32,7 @@ def render(contents: Contents) -> str:
     template = _environment().get_template("report.html")
     return template.render(
         page=contents,
-        data=_data(contents),
+        data=drawing.data(contents),
         board=[_ranked(row) for row in contents.board],
         tiles=tiles.of(contents),
         counts=_counts(contents),
@@ -49,17 +45,26 @@ def render(contents: Contents) -> str:
 
 
 def save(text: bytes, path: Path) -> None:
-    """Write the file whole, in place of one that is there.
+    """Write the file whole, in place of one that is there; to a device or pipe, write as it is.
 
     Raises ZooError if it cannot be written.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    target = path.resolve()
+    try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            target.write_bytes(text)
+        else:
+            _replace(target, text)
+    except OSError as error:
+        raise ZooError(f"{path} cannot be written: {reason(error)}.") from None
+
+
+def _replace(target: Path, text: bytes) -> None:
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise ZooError(f"{path} cannot be written: {reason(error)}.") from None
+        temporary.replace(target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -91,63 +96,6 @@ def _policy(style: str, script: str) -> str:
     allowed = [f"{kind}-src 'sha256-{text}'" for kind, text in zip(KINDS, hashes, strict=True)]
     closed = ["default-src 'none'", "base-uri 'none'", "form-action 'none'"]
     return "; ".join([*closed, "img-src data:", *allowed])
-
-
-def _data(contents: Contents) -> dict[str, Any]:
-    """What the script draws, as JSON."""
-    return {
-        "jobs": [_drawn(entry) for entry in contents.entries],
-        "images": contents.images,
-        "missed": _exams(contents.missed),
-    }
-
-
-def _exams(missed: Sequence[Missed]) -> list[dict[str, Any]]:
-    """What was missed on the same images together; pairs, for JSON objects keep no order."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for each in missed:
-        told = {"image": each.image, "label": each.label, "asked": each.asked}
-        found.setdefault(each.exam, []).append(told | {"said": list(each.said.items())})
-    return [{"exam": exam, "images": images} for exam, images in found.items()]
-
-
-def _drawn(entry: Entry) -> dict[str, Any]:
-    job, metrics = entry.job, entry.job.metrics
-    classes, matrix = metrics.get("classes", []), metrics.get("confusion_matrix")
-    return {
-        "id": job.id,
-        "name": entry.name,
-        "dataset": job.dataset,
-        "judged": entry.judged,
-        "accuracy": job.accuracy,
-        "seen": entry.has_seen,
-        "curves": _curves(entry.steps),
-        "classes": classes,
-        "matrix": matrix if len(classes) <= MOST_CLASSES else None,
-        "wrong": entry.gallery.wrong,
-        "note": entry.gallery.note,
-        "mistakes": [
-            [f"{m.row}", m.label, m.predicted, _short(m.sure), _short(m.label_sure)]
-            for m in entry.gallery.first
-        ],
-        "split": "train" if job.spec["fold"] else job.spec["split"],
-    }
-
-
-def _curves(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """{"step": [...], metric: [...]}: thinned out, the last step always among them."""
-    every = -(-len(steps) // POINTS) or 1
-    kept = [each for n, each in enumerate(steps) if (len(steps) - 1 - n) % every == 0]
-    names = dict.fromkeys(name for each in kept for name in each)
-    columns = {name: [_short(each.get(name)) for each in kept] for name in names}
-    return {name: values for name, values in columns.items() if any(v is not None for v in values)}
-
-
-def _short(value: Any) -> Any:
-    """A number with the five digits that a screen can show; nothing for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 // What the page knows, and how its parts are made. Texts are only ever set as text.
-const { jobs, images, missed } = JSON.parse(document.getElementById("data").textContent);
+const { jobs, pooled, images, missed } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const INKS = 8; // colours of curves in the style sheet
 
@@ -35,9 +35,9 @@ function title(job) {
   return `${job.name} (${job.dataset}, ${short(job.id)})`;
 }
 
-// The most accurate first; what was judged on images that it had seen comes after all others.
+// The most accurate first; after all others single folds, and what was judged on images it had seen.
 function byAccuracy(some) {
-  return [...some].sort((a, b) => a.seen - b.seen || (b.accuracy ?? -1) - (a.accuracy ?? -1));
+  return [...some].sort((a, b) => a.aside - b.aside || (b.accuracy ?? -1) - (a.accuracy ?? -1));
 }
 
 // A list to choose a job from, those of one dataset together.
@@ -48,15 +48,14 @@ function chooser(label, some, chosen) {
       .filter((job) => job.dataset === dataset)
       .map((job) => {
         const accuracy = job.accuracy === null ? "" : `${percent(job.accuracy)} `;
-        const option = make("option", { value: job.id }, `${accuracy}${job.name} (${short(job.id)})`);
-        option.selected = job === chosen;
-        return option;
+        const text = `${accuracy}${job.name} (${short(job.id)})`;
+        return make("option", { value: job.id, selected: job === chosen && "" }, text);
       });
     select.append(make("optgroup", { label: dataset }, ...options));
   }
   return [make("label", {}, label, select), select];
 }
 
-function jobOf(select) {
-  return jobs.find((job) => job.id === select.value);
+function chosenOf(select) {
+  return [...jobs, ...pooled].find((each) => each.id === select.value);
 }

@@ -1,6 +1,6 @@
 // Two confusion matrices side by side: rows are the true classes, columns the predicted ones.
 const LEVELS = 5; // shades of right and of wrong in the style sheet
-const counted = byAccuracy(jobs.filter((job) => job.matrix));
+const counted = byAccuracy([...pooled, ...jobs].filter((job) => job.matrix));
 
 if (counted.length) matrices(place("matrices"));
 else place("matrices")?.append(make("p", { class: "soft" }, "No job here has a confusion matrix that can be drawn."));
@@ -19,7 +19,7 @@ function side(letter, first) {
   const says = make("p", { class: "says", "aria-live": "polite" });
   const frame = make("div", { class: "scroll" });
   const show = () => {
-    const job = jobOf(select);
+    const job = chosenOf(select);
     says.textContent = summary(job);
     frame.replaceChildren(matrix(job, (text) => (says.textContent = text ?? summary(job))));
   };

@@ -14,7 +14,7 @@ function gallery(room) {
   const says = make("p", { class: "soft", "aria-live": "polite" });
   const list = make("ul", { class: "gallery" });
   const show = () => {
-    const job = jobOf(select);
+    const job = chosenOf(select);
     says.textContent = job ? about(job) : "How many of the jobs that were judged on it took each image for another class.";
     const cards = job ? ofJob(job) : missed.find(({ exam }) => exam === select.value).images.map(ofMany);
     list.replaceChildren(...cards);
