@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from reported import (
@@ -113,6 +113,10 @@ JSON = st.recursive(
 
 
 @given(JSON)
+@example("5")
+@example("null")
+@example('"quoted"')
+@example("1e999")
 def test_a_typed_value_is_read_back_as_it_was(value: Any) -> None:
     line = shlex.join(["-p", f"x={again.typed(value)}"])
     assert submit.read_params([shlex.split(line)[1]]) == {"x": value}
