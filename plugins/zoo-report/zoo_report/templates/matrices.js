@@ -52,6 +52,7 @@ function matrix(job, say) {
     make("caption", {}, `${title(job)}, judged on ${job.judged}`),
     make("thead", {}, make("tr", {}, corner, ...heads, make("th", { scope: "col", title: "recall: of each class, how many per cent were found" }, "%"))),
     make("tbody", {}, ...rows));
+  table.style.minWidth = `${1.4 * (job.classes.length + 2)}rem`;
   rove(table, job, say);
   return table;
 }
