@@ -247,6 +247,13 @@ def test_jobs_without_a_result_are_shown_with_their_status_and_error(db: Databas
     assert notes == [f"It is {status}: it has no predictions." for status in ("failed", "queued")]
 
 
+def test_a_long_value_is_cut_in_names_and_whole_in_the_command(db: Database) -> None:
+    (one,), _ = jobs.add(db, [a_spec(params={"sizes": list(range(90))}, changed=["sizes"])])
+    (entry,) = gathered(db, one).entries
+    assert entry.name == "m sizes=[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, …"
+    assert "88, 89]" in entry.command
+
+
 def test_without_a_job_the_page_says_how_to_make_one(db: Database) -> None:
     html = page.render(contents.gather(db, settings.load(), Meant([], "No job yet")))
     assert "zoo train logistic --dataset digits" in html
@@ -336,7 +343,7 @@ def test_the_command_writes_a_file_and_says_what_is_in_it(zoo: Zoo, tmp_path: Pa
     done = [succeed(zoo.database(), [a_spec(seed=n)]) for n in range(3)]
     shown = zoo.run("report", "--all", "-n", "2", "-o", "-").stdout
     assert [job["id"] for job in data_of(shown)["jobs"]] == [done[2], done[1]]
-    assert "1 older job is left out" in re.sub(r"\s+", " ", shown)
+    assert "1 more job is left out" in re.sub(r"\s+", " ", shown)
 
 
 def test_jobs_are_named_or_filtered_and_something_must_match(db: Database) -> None:

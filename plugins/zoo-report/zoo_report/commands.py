@@ -26,7 +26,7 @@ Refs = Annotated[
 All = Annotated[bool, typer.Option("--all", help="All jobs, or all that a filter means.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file; - is stdout.")]
 Limit = Annotated[
-    int, typer.Option("--limit", "-n", min=1, max=1000, help="The newest jobs, at most so many.")
+    int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many jobs, the newest.")
 ]
 STDOUT = Path("-")
 
@@ -59,7 +59,7 @@ def report(
         return
     page.save(text, path)
     shown, size = len(meant.jobs), f"{len(text) / 1e6:.2f} MB"
-    left_out = f" (the newest of {shown + meant.omitted:,})" if meant.omitted else ""
+    left_out = f" of {shown + meant.omitted:,}" if meant.omitted else ""
     what = f"{shown} job{'' if shown == 1 else 's'}{left_out}" if shown else "no job yet"
     output.note(f"{path}: {what}, {size}. Open it in a browser.")
 

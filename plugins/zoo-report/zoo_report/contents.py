@@ -18,6 +18,8 @@ GALLERIES = 60
 """Jobs whose mistakes are shown, so that the page stays small; the first ones."""
 SHOWN = 12
 """Mistakes of one job."""
+LONGEST = 40
+"""Characters of a param's value in a table or a name; the whole stands in the job's details."""
 MOST_MISSED = 24
 """Images that most jobs got wrong."""
 
@@ -216,7 +218,10 @@ def _group(group: Group) -> GroupEntry:
 
 def _name(job: Job) -> str:
     spec = job.spec
-    parts = [job.model, *(f"{name}={again.typed(value)}" for name, value in job.changed.items())]
+    parts = [
+        job.model,
+        *(f"{name}={cut(again.typed(value))}" for name, value in job.changed.items()),
+    ]
     if job.kind == "evaluate":
         parts.append(f"evaluated on {spec['split']}")
     if spec["fold"]:
@@ -226,6 +231,11 @@ def _name(job: Job) -> str:
     if spec.get("preprocess", "none") != "none":
         parts.append(spec["preprocess"])
     return " ".join(parts)
+
+
+def cut(text: str) -> str:
+    """The beginning of a long text: lists of numbers can be params."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _judged(job: Job) -> str:

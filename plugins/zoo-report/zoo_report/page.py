@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from zoo.errors import ZooError, reason
 from zoo_report import again, drawing, tiles
-from zoo_report.contents import Contents
+from zoo_report.contents import Contents, cut
 
 SCRIPTS = (
     *("data", "theme", "tables", "chart", "cursor", "curves", "matrices", "mistakes", "copying"),
@@ -80,7 +80,7 @@ def _environment() -> jinja2.Environment:
     )
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     found.filters |= {"number": _number, "moment": _moment, "span": _span, "percent": _percent}
-    found.filters["typed"] = again.typed
+    found.filters |= {"typed": again.typed, "cut": cut}
     return found
 
 

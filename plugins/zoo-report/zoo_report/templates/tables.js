@@ -44,7 +44,8 @@ for (const input of document.querySelectorAll("[data-filters]")) {
       row.hidden = !fits || !["", undefined, row.dataset.status].includes(status?.value);
     }
     const shown = rows.filter((row) => !row.hidden).length;
-    counts.textContent = shown === rows.length ? `${shown} rows` : `${shown} of ${rows.length} rows`;
+    const all = `${rows.length} ${rows.length === 1 ? "row" : "rows"}`;
+    counts.textContent = shown === rows.length ? all : `${shown} of ${all}`;
   };
   input.addEventListener("input", show);
   status?.addEventListener("change", show);
