@@ -31,7 +31,7 @@ from reported import (
 from results import a_spec, claim, folds, job_of, succeed
 from support import Zoo
 from typer.testing import CliRunner
-from zoo_report import again, commands, contents, drawing, mistakes, page
+from zoo_report import again, commands, contents, drawing, mistakes, page, tiles
 from zoo_report.contents import Contents, Meant
 
 import zoo.cli.train
@@ -283,6 +283,21 @@ def test_the_folds_of_a_cross_validation_are_one_matrix_too(db: Database) -> Non
     assert pooled["matrix"] == [[3, 6], [9, 12]] and pooled["accuracy"] == pytest.approx(0.6)
     (waiting,), _ = jobs.add(db, [a_spec()])
     assert drawing.data(gathered(db, waiting))["pooled"] == []
+
+
+def test_the_best_is_no_lucky_fold_or_seed_and_was_not_seen_before(db: Database) -> None:
+    cv = succeed(db, folds(2), kind="cv", accuracies=[0.99, 0.5])
+    assert [(t.accuracy, t.name) for t in tiles.of(gathered(db, cv))] == [
+        (pytest.approx(0.745), "cv of 2 m on digits")
+    ]
+    source = {"job": "a" * 32, "artifact": "x", "sha256": "b" * 64}
+    seen_before = succeed(
+        db, [a_spec(kind="evaluate", source=source, split="train")], accuracies=[1.0]
+    )
+    seeds = succeed(db, [a_spec(seed=n) for n in (1, 2)], kind="seeds", accuracies=[0.9, 0.5])
+    single = succeed(db, [a_spec()], accuracies=[0.6])
+    (best,) = tiles.of(gathered(db, cv, seen_before, seeds, single))
+    assert (best.accuracy, best.name) == (pytest.approx(0.7), "seeds of 2 m on digits")
 
 
 def test_fifty_jobs_of_long_curves_stay_far_below_three_megabytes(db: Database) -> None:

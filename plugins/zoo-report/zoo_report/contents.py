@@ -207,12 +207,13 @@ def _groups(db: Database, found: Sequence[Job]) -> list[GroupEntry]:
 
 def _group(group: Group) -> GroupEntry:
     first, is_sweep = group.jobs[0], group.kind == "sweep"
+    accuracies = [job.accuracy for job in group.jobs if job.accuracy is not None]
     return GroupEntry(
         group,
         f"{group.kind} of {len(group.jobs)} {first.model} on {first.dataset}",
         again.group_line(group),
         None if is_sweep else group.metrics().get("accuracy"),
-        max((j.accuracy or 0.0 for j in group.jobs), default=None) if is_sweep else None,
+        max(accuracies) if is_sweep and accuracies else None,
     )
 
 

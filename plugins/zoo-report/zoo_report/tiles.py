@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from zoo_report.contents import Contents, Entry, GroupEntry
@@ -22,20 +23,26 @@ class Tile(NamedTuple):
 
 
 def of(contents: Contents) -> list[Tile]:
-    """The best on each dataset: on images that were not trained on, and never a lucky fold.
+    """The best on each dataset: on images that were not trained on, of seeds by their mean.
 
-    Where no job was judged on all the test images, the best mean of a group.
+    Where nothing was judged on all such images, the best mean of a cross-validation.
     """
-    single = [_single(e) for e in contents.entries if not (e.has_seen or e.job.spec["fold"])]
-    grouped = [_grouped(each) for each in contents.groups]
-    best: dict[str, Tile] = {}
-    for tiles in (single, grouped):
-        ranked = sorted((tile for tile in tiles if tile), key=lambda tile: -tile.accuracy)
-        datasets = set(best)
-        for tile in ranked:
-            if tile.dataset not in datasets:
-                best.setdefault(tile.dataset, tile)
-    return list(best.values())[:MOST]
+    seeds = [each for each in contents.groups if each.group.kind == "seeds"]
+    folds = [each for each in contents.groups if each.group.kind == "cv"]
+    counted = {each.group.id for each in seeds}
+    single = [
+        _single(entry)
+        for entry in contents.entries
+        if not (entry.has_seen or entry.job.spec["fold"] or entry.job.group in counted)
+    ]
+    best = _best([*single, *map(_grouped, seeds)])
+    return list((_best(map(_grouped, folds)) | best).values())[:MOST]
+
+
+def _best(tiles: Iterable[Tile | None]) -> dict[str, Tile]:
+    """The best of each dataset."""
+    ranked = sorted((tile for tile in tiles if tile), key=lambda tile: tile.accuracy)
+    return {tile.dataset: tile for tile in ranked}
 
 
 def _single(entry: Entry) -> Tile | None:
