@@ -23,8 +23,10 @@ FAST = {
     "ZOO_RESEND_SECONDS": "1",
     "ZOO_BACKOFF_SECONDS": "0.1",
     "ZOO_DRAIN_SECONDS": "1",
+    "ZOO_PICTURES": "off",
 }
-"""The times of a worker in tests: a lost job is noticed after two seconds, not sixty."""
+"""The times of a worker in tests: a lost job is noticed after two seconds, not sixty; no pictures,
+which would be drawn for each of hundreds of jobs."""
 
 
 class Zoo:

@@ -16,7 +16,7 @@ from support import Zoo, until
 from zoo_workers import hooks
 from zoo_workers.hooks import Hooks
 
-from zoo import jobs
+from zoo import jobs, settings
 from zoo.jobs import Database, Outcome
 
 PLUGIN = """
@@ -63,7 +63,7 @@ def db(home: Path) -> Database:
 
 @pytest.fixture
 def caller(db: Database) -> Iterator[Hooks]:
-    found = Hooks(db, {"SECRET": "for the hooks alone"})
+    found = Hooks(db, settings.load(), {"SECRET": "for the hooks alone"})
     found.start()
     yield found
     found.end()
@@ -127,7 +127,7 @@ def test_what_a_dead_worker_left_undone_is_done_by_another(told: Told, db: Datab
     told.plugin("listens")
     job = succeed(db, [a_spec()], owes_hooks=True)
     _let_time_pass(db)
-    heir = Hooks(db, {})
+    heir = Hooks(db, settings.load(), {})
     heir._looked = time.monotonic() - hooks.OVERDUE_SECONDS
     heir._ended.put("")
     heir.start()

@@ -104,6 +104,34 @@ def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
     return found
 
 
+def folders(url: str, where: str) -> list[str]:
+    """The names of the folders below `where`; none if there is no such place.
+
+    Raises ArtifactError if the place cannot be read.
+    """
+    fs, root = _open(url)
+    with _errors(f"The place {root}/{where} cannot be read", NO_PLACE):
+        try:
+            found = fs.ls(f"{root}/{where}", detail=True, refresh=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+    names = (PurePosixPath(each["name"]).name for each in found if each["type"] == "directory")
+    return sorted(name for name in names if not name.startswith("."))
+
+
+def seal(url: str, where: str) -> str | None:
+    """The sha256 of the manifest that is stored at `where`; None if there is none.
+
+    Raises ArtifactError if the place cannot be read.
+    """
+    fs, root = _open(url)
+    with _errors(f"The manifest of {where} cannot be read", NO_FILE):
+        try:
+            return hashlib.sha256(fs.cat_file(f"{root}/{where}/{MANIFEST}")).hexdigest()
+        except FileNotFoundError:
+            return None
+
+
 def remove(url: str, where: str) -> None:
     """Remove what an attempt has stored, or begun to store; nothing if there is nothing.
 

@@ -7,12 +7,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from zoo import jobs
 from zoo.errors import ZooError
-from zoo.jobs import Database
+from zoo.jobs import Database, Job
+from zoo.settings import Settings
+from zoo_workers import handover
 from zoo_workers.runners import Runner, RunnerDied
 
 logger = logging.getLogger("zoo.worker")
@@ -32,11 +34,22 @@ AT_ONCE = 50
 class Hooks(threading.Thread):
     """Calls the hooks for the jobs that this worker has ended, and for those overdue."""
 
-    def __init__(self, db: Database, environ: Mapping[str, str]) -> None:
-        """`environ` is what the process of the hooks is told and runners are not."""
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        environ: Mapping[str, str],
+        takes: Collection[str] = (),
+    ) -> None:
+        """`environ` is what the process of the hooks is told and runners are not.
+
+        `takes` are the arguments of `job_finished` that some plugin takes.
+        """
         super().__init__(daemon=True, name="hooks")
         self.db = db
+        self.settings = settings
         self.environ = environ
+        self.takes = takes
         self._ended: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._process: Runner | None = None
         self._looked = time.monotonic()
@@ -84,14 +97,28 @@ class Hooks(threading.Thread):
         for job, n in owed:
             if self._gave_up:  # else the next one would start a process while the worker ends
                 break
-            if self._call(job) or n >= MOST_TRIES:
+            if self._call(job, is_last=n >= MOST_TRIES) or n >= MOST_TRIES:
                 done.append(job)
         if done:
             jobs.settle(self.db, done)
 
-    def _call(self, job_id: str) -> bool:
+    def _call(self, job_id: str, *, is_last: bool) -> bool:
         """Whether the hooks were called; one that raises was, and is not called again."""
-        order = {"do": "hooks", "job": self._told(job_id), "environ": dict(self.environ)}
+        job = jobs.get(self.db, job_id)
+        order = {"do": "hooks", "job": self._told(job), "environ": dict(self.environ)}
+        try:
+            with handover.prepared(self.settings, job, self.takes, insist=not is_last) as handed:
+                called = self._obey(job_id, order | handed.order())
+                # Also if one of them has hung: what the others have left is whole.
+                for plugin, why in handed.keep():
+                    logger.warning("job %s: what %s left is not kept: %s", job_id[:8], plugin, why)
+            return called
+        except (ZooError, OSError) as error:  # the store is away, or the disk full
+            logger.warning("job %s: its hooks must wait: %s", job_id[:8], error)
+            return False
+
+    def _obey(self, job_id: str, order: dict[str, Any]) -> bool:
+        """Have the process of the hooks call them; False if it dies or hangs."""
         try:
             if self._process is None:
                 self._process = Runner()
@@ -109,11 +136,10 @@ class Hooks(threading.Thread):
             logger.warning("job %s: the hook of the plugin %s: %s", job_id[:8], plugin, error)
         return True
 
-    def _told(self, job_id: str) -> dict[str, Any]:
+    def _told(self, job: Job) -> dict[str, Any]:
         """The job as JSON; with the last job of a group, the group's result."""
-        job = jobs.get(self.db, job_id)
         group = None
-        if job.group and jobs.ended_last(self.db, job_id):
+        if job.group and jobs.ended_last(self.db, job.id):
             whole = jobs.get_group(self.db, job.group)
             group = whole.to_json() | {"jobs": [each.id for each in whole.jobs]}
         return job.to_json() | {"group_result": group}

@@ -20,6 +20,8 @@ from zoo.spec import JobSpec, read_json
 
 LOG, PROGRESS, FILES, SOURCE = "log.txt", "progress.jsonl", "files", "source"
 """What is where in an attempt's folder: the runner writes, the supervisor reads."""
+BEGUN, DONE = "begun", "done"
+"""In the folder of a job's hooks: what plugins are leaving, and what they have left."""
 
 
 def main(pipe: Connection) -> None:
@@ -52,11 +54,13 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
         broken = {p.name: p.error for p in plugins.catalogue().plugins if p.error}
         known = {each.name: each.summary for each in datasets.listing()}
         hooks = sorted({hook for p in plugins.catalogue().plugins for hook in p.hooks})
+        listeners = plugins.catalogue().manager.hook.job_finished.get_hookimpls()
         return {
             "models": plugins.cards(),
             "datasets": known,
             "broken": broken,
             "hooks": hooks,
+            "takes": sorted({name for each in listeners for name in each.argnames}),
         }
 
 
@@ -65,6 +69,7 @@ def _hooks(order: dict[str, Any]) -> dict[str, Any]:
     from zoo import plugins
 
     os.environ.update(order["environ"])
+    files, folder = (order[name] and Path(order[name]) for name in ("files", "folder"))
     raised = {}
     with contextlib.redirect_stdout(sys.stderr):
         found = plugins.catalogue()
@@ -73,12 +78,27 @@ def _hooks(order: dict[str, Any]) -> dict[str, Any]:
                 continue
             own = found.manager.get_plugin(plugin.name)
             others = [each for each in found.manager.get_plugins() if each is not own]
+            call = found.manager.subset_hook_caller("job_finished", others)
             # One by one: pluggy asks no further once one has raised.
             try:
-                found.manager.subset_hook_caller("job_finished", others)(job=order["job"])
+                with _extra(folder, plugin.name) as extra:
+                    call(job=order["job"], files=files, extra=extra)
             except BaseException as error:  # also SystemExit: the others are still to be called
                 raised[plugin.name] = f"{type(error).__name__}: {reason(error)}"
     return raised
+
+
+@contextlib.contextmanager
+def _extra(folder: Path | None, plugin: str) -> Iterator[Path | None]:
+    """The empty folder of a plugin; among those that are stored once the call has returned."""
+    if folder is None:
+        yield None
+        return
+    begun, done = folder / BEGUN / plugin, folder / DONE / plugin
+    begun.mkdir(parents=True)
+    done.parent.mkdir(exist_ok=True)
+    yield begun
+    begun.rename(done)
 
 
 def _run(order: dict[str, Any]) -> dict[str, Any]:
