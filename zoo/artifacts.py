@@ -99,8 +99,13 @@ def read(url: str, where: str, sha256: str, name: str) -> bytes:
 
 
 def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
-    """The files of an artifact: {name: {"sha256", "bytes"}}."""
+    """The files of an artifact: {name: {"sha256", "bytes"}}.
+
+    Raises ArtifactError if the manifest is gone or damaged, or a name leads out of the artifact.
+    """
     found: dict[str, dict[str, Any]] = _manifest(url, where, sha256)["files"]
+    for name in found:
+        _inside(Path(), name)
     return found
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
-from pathlib import Path
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo import artifacts
-from zoo.errors import ArtifactError
+from zoo.errors import ArtifactError, UsageError, ZooError, reason, unknown
 
 if TYPE_CHECKING:
     from zoo.jobs import Job
@@ -62,6 +64,47 @@ def read(settings: Settings, file: File) -> bytes:
     Raises ArtifactError if it is gone or was changed.
     """
     return artifacts.read(settings.artifacts, file.where, file.manifest, file.path)
+
+
+def named(every: Sequence[File], names: Sequence[str]) -> dict[str, File]:
+    """The files of these names, by what a copy is to be called; without names, all.
+
+    The name of a folder stands for the files in it, and as with `cp -r`, what is above a name is
+    left out of the copies'. Raises UsageError for a name that is none, and for equal copies.
+    """
+    if not names:
+        return {file.name: file for file in every}
+    found: dict[str, File] = {}
+    for name in (PurePosixPath(each) for each in names):
+        inside = [f for f in every if name in (p := PurePosixPath(f.name), *p.parents)]
+        if not inside:
+            raise unknown("file of the job", str(name), [f.name for f in every], "zoo files")
+        for file in inside:
+            copy = str(PurePosixPath(file.name).relative_to(name.parent))
+            if found.setdefault(copy, file) is not file:
+                raise UsageError(
+                    f"{found[copy].name} and {file.name} would both be copied as {copy}.",
+                    "Copy them one after the other.",
+                )
+    return found
+
+
+def copy(settings: Settings, file: File, target: Path) -> None:
+    """Write one file, checked, in place of what is at `target`.
+
+    Raises ArtifactError if it is gone or was changed, ZooError if it cannot be written there.
+    """
+    content = read(settings, file)
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    except OSError as error:
+        raise ZooError(f"{target} cannot be written: {reason(error)}.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def keep(settings: Settings, job: str, left: Path) -> None:

@@ -13,6 +13,7 @@ from zoo.cli import (
     acting,
     compare,
     data,
+    files,
     jobs,
     listing,
     machine,
@@ -65,7 +66,7 @@ def _root(
     pass
 
 
-LOOKING = (listing, jobs, watch)
+LOOKING = (listing, jobs, files, watch)
 ZOO = (models, plugins, data)
 for room in (
     *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare),
