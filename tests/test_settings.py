@@ -14,7 +14,7 @@ from zoo import settings
 from zoo.errors import UsageError
 from zoo.settings import Settings, load, variable
 
-NUMBERS = [f for f in fields(Settings) if isinstance(f.default, int | float)]
+NUMBERS = [f for f in fields(Settings) if type(f.default) in (int, float)]
 BESIDE = {"lease_seconds": {"ZOO_BEAT_SECONDS": "1"}, "beat_seconds": {"ZOO_LEASE_SECONDS": "90"}}
 """What a setting needs beside it to be 17."""
 WHOLE = [f for f in NUMBERS if isinstance(f.default, int)]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SUM_TOLERANCE = 1e-3
 """Probabilities of one image may miss 1 by this much: float32 over many classes."""
 
+PIXELS = 28 * 28
+
 
 class Predictions(NamedTuple):
     """What a model says about n images."""
@@ -52,6 +54,25 @@ def predict(model: Model, x: Array) -> Predictions:
     seconds = time.perf_counter() - start
     labels = _checked_labels(model, labels, len(x), "predicted")
     return Predictions(labels, probabilities, seconds)
+
+
+def weight_images(model: Model) -> Array | None:
+    """The trained model's weights as images, float32 (n_classes, 784), if it has any.
+
+    Raises PluginError for weights of another shape, or that are not finite.
+    """
+    import numpy as np
+
+    given = model.weight_images()
+    if given is None:
+        return None
+    images = np.asarray(given)
+    if images.shape != (model.n_classes, PIXELS) or images.dtype.kind != "f":
+        what = f"{images.dtype} {images.shape}, not float ({model.n_classes}, {PIXELS})"
+        raise _broken(model, f"gave its weights as {what}")
+    if not np.isfinite(images).all():
+        raise _broken(model, "gave weights that are not finite")
+    return images.astype("float32")
 
 
 def measure(labels: Array, predictions: Predictions, class_names: Sequence[str]) -> dict[str, Any]:

@@ -142,6 +142,14 @@ class Model:
         """Count the trained numbers (coefficients, weights); None where that says nothing."""
         return None
 
+    def weight_images(self) -> Array | None:
+        """Give the trained weights of each class and pixel, (n_classes, 784); None if not linear.
+
+        For a model whose score of a class is a weighted sum of the pixels: they are drawn as
+        images, which show what speaks for the class and what against it.
+        """
+        return None
+
 
 class Images(NamedTuple):
     """Raw images and their labels: uint8 (n, 28, 28), 0 = background, and int64 (n,)."""

@@ -32,6 +32,8 @@ RECIPE, METRICS, HISTORY, PREDICTIONS, WEIGHTS = (
     "weights",
 )
 """The files of a job, in its folder; `weights` is a folder of the plugin's own files."""
+WEIGHT_IMAGES = "weight_images.npy"
+"""Beside the weights of a linear model: to look at without the plugin's framework."""
 
 Phase = Callable[[str], None]
 """Is told what begins now: "prepare", "fit", "judge", "save"."""
@@ -233,6 +235,11 @@ def _save_weights(model: Model, folder: Path) -> int:
     weights = folder / WEIGHTS
     weights.mkdir()
     model.save(weights)
+    images = judge.weight_images(model)
+    if images is not None:
+        import numpy as np
+
+        np.save(folder / WEIGHT_IMAGES, images, allow_pickle=False)
     return sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
 
 

@@ -55,6 +55,7 @@ class Settings:
         "empty: nobody",
         secret=True,
     )
+    pictures: bool = _setting(True, "draw pictures of each job that has ended: on or off")
     log_kb: int = _setting(1024, "kept of one attempt's log in the database")
 
     @property
@@ -158,6 +159,12 @@ def _path(name: str, text: str) -> Path:
         ) from None
 
 
+def _switch(name: str, text: str) -> bool:
+    if text not in ("on", "off"):
+        raise UsageError(f"{variable(name)} is '{text}', but it must be on or off.")
+    return text == "on"
+
+
 def _convert(setting: Field[Any], text: str) -> Any:
     name, least = setting.name, setting.metadata["least"]
     default: Any = setting.default
@@ -165,6 +172,8 @@ def _convert(setting: Field[Any], text: str) -> Any:
         return _path(name, text)
     if isinstance(default, str) or default is None:
         return text
+    if isinstance(default, bool):
+        return _switch(name, text)
     try:
         value = type(default)(text)
     except ValueError:

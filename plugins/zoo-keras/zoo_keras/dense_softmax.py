@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 import zoo
 from zoo_keras.network import KerasModel, KerasParams, load_keras
+
+if TYPE_CHECKING:
+    from zoo.model import Array
 
 Units = Annotated[int, Field(ge=1, le=8192)]
 
@@ -38,3 +41,6 @@ class DenseSoftmax(KerasModel):
             if self.params.dropout:
                 hidden.append(kinds.Dropout(self.params.dropout))
         return [*hidden, kinds.Dense(self.n_classes, activation="softmax")]
+
+    def weight_images(self) -> Array | None:
+        return None if self.params.hidden else self.kernel().T

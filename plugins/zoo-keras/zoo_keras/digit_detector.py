@@ -47,3 +47,9 @@ class DigitDetector(KerasModel):
         import numpy as np
 
         return np.concatenate([1 - outputs, outputs], axis=1)
+
+    def weight_images(self) -> Array:
+        import numpy as np
+
+        kernel = self.kernel().T
+        return np.concatenate([-kernel, kernel])

@@ -110,6 +110,11 @@ class KerasModel(zoo.Model):
     def parameters(self) -> int:
         return int(self.network.count_params())
 
+    def kernel(self) -> Array:
+        """The weights of the first layer, (pixels, units)."""
+        kernel: Array = self.network.layers[0].kernel.numpy()
+        return kernel
+
     def _build(self) -> Any:
         keras = load_keras()
         shape = (784,) if self.layout == "flat" else (28, 28)

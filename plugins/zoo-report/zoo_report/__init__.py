@@ -1,1 +1,20 @@
 """Pictures and reports: learning curves, confusion matrices, mistakes, a page in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import zoo
+from zoo import settings
+
+# With ZOO_PICTURES=off there is no hook, and a worker starts no process for it.
+if settings.load().pictures:
+
+    @zoo.hookimpl
+    def job_finished(job: dict[str, Any], files: Path | None, extra: Path) -> None:
+        """Draw the pictures of the job."""
+        from zoo_report import pictures
+
+        if files is not None:
+            pictures.draw(job, files, extra)

@@ -135,6 +135,16 @@ class Logistic(zoo.Model):
     def parameters(self) -> int:
         return int(self.classifier.coef_.size + self.classifier.intercept_.size)
 
+    def weight_images(self) -> Array:
+        import numpy as np
+
+        coef = self.classifier.coef_
+        # Two classes share one row, which speaks for the second.
+        rows = np.concatenate([-coef, coef]) if len(coef) == 1 else coef
+        images = np.zeros((self.n_classes, coef.shape[1]))
+        images[self.classifier.classes_] = rows
+        return images
+
     def _classifier(self) -> Any:
         from sklearn.linear_model import SGDClassifier
 

@@ -1,0 +1,203 @@
+"""The figures themselves: numbers in, matplotlib's Figure out; no display and no shared state."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zoo_report.predictions import Calibration
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from zoo.model import Array
+
+DPI = 100
+BLUE, PALE, ORANGE, GREY = "#1f77b4", "#b5d0e6", "#d95f02", "#777777"
+STYLE: dict[str, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    # A class may be called "$5": names are text, not formulas.
+    "text.parse_math": False,
+}
+NAMED, NUMBERED = 20, 60
+"""The most classes whose counts stand in the confusion matrix; and whose matrix is drawn."""
+SIDE, PER_ROW = 28, 5
+SCALE = 4
+"""Pixels of a figure for one of an image."""
+HEAD = 0.25
+"""Inches above the tiles, for what stands above each figure."""
+FEW = 10
+"""Images whose accuracy says little."""
+CONTRAST = 99.5
+"""The percentile of the weights that gets the full colour: a few outliers would pale the rest."""
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Draw figures in this: it keeps what somebody's matplotlibrc says away."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def figure(width: float, height: float, layout: Any = "constrained") -> Figure:
+    """A figure of so many hundreds of pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    FigureCanvasAgg(made)
+    return made
+
+
+def learning_curves(
+    history: Sequence[Mapping[str, Any]], held_out: Mapping[str, float | None]
+) -> Figure:
+    """Losses on the left, accuracies on the right, other metrics after them, over the steps.
+
+    `held_out` are the final numbers on the held-out images, a dashed line where their metric is.
+    """
+    panels = _panels(history)
+    made = figure(max(4.8, 3.6 * len(panels)), 3.3)
+    unit = str(history[-1].get("unit", "step"))
+    axes = made.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (title, names) in zip(axes, panels.items(), strict=True):
+        for name in names:
+            points = [(s["step"], s[name]) for s in history if s.get(name) is not None]
+            ax.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+        final = held_out.get(title)
+        if final is not None:
+            ax.axhline(final, color=GREY, linestyle="--", linewidth=1)
+            label = f"held out, at the end: {final:.4f}"
+            ax.plot([], [], color=GREY, linestyle="--", linewidth=1, label=label)
+        ax.set(title=title, xlabel=unit)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8, frameon=False)
+    return made
+
+
+def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Which metrics are drawn together: all losses, all accuracies, each other one alone."""
+    found: dict[str, list[str]] = {}
+    for name in dict.fromkeys(name for step in history for name in step):
+        if name not in ("step", "total", "unit"):
+            kind = next((kind for kind in ("loss", "accuracy") if kind in name), name)
+            found.setdefault(kind, []).append(name)
+    first = {kind: found[kind] for kind in ("loss", "accuracy") if kind in found}
+    return dict(list((first | found).items())[:4])
+
+
+def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
+    """Counts of (true class, predicted class); the colour is the part of the true class."""
+    import numpy as np
+    from matplotlib.colors import PowerNorm
+
+    counts = np.array(matrix)
+    parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(2.6 + 0.33 * len(names), 9.0)
+    made = figure(side + 0.8, side)
+    ax = made.subplots()
+    # Not linear: else one wrong image in a hundred would be as white as none.
+    shown = ax.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    if len(names) <= NAMED:
+        size = 9 if len(names) <= 10 else 7
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if parts[row, column] > 0.4 else "#222222"
+            number = str(counts[row, column])
+            cell = ax.text(column, row, number, ha="center", va="center", color=colour)
+            cell.set_fontsize(size)
+            # To measure a hundred texts would take longer than all the rest.
+            cell.set_in_layout(False)
+        upright = sum(map(len, names)) <= 30
+        ax.set_xticks(range(len(names)), names, rotation=0 if upright else 60)
+        ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="predicted", ylabel="true")
+    ax.tick_params(length=0)
+    bar = made.colorbar(shown, ax=ax, ticks=[0, 0.01, 0.1, 0.25, 0.5, 1])
+    bar.ax.set_yticklabels(["0", "1 %", "10 %", "25 %", "50 %", "100 %"], fontsize=8)
+    bar.set_label("part of the true class", fontsize=9)
+    bar.outline.set_visible(False)
+    return made
+
+
+def calibration(found: Calibration) -> Figure:
+    """A reliability diagram: the accuracy in each bin of the confidence; below, how many images."""
+    import numpy as np
+
+    made = figure(4.4, 4.6)
+    upper, lower = made.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    bins = len(found.counts)
+    middles, width = (np.arange(bins) + 0.5) / bins, 0.92 / bins
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
+    for colour, label, chosen in (
+        (BLUE, "accuracy", found.counts >= FEW),
+        (PALE, f"of fewer than {FEW} images", (found.counts > 0) & (found.counts < FEW)),
+    ):
+        upper.bar(middles[chosen], found.accuracy[chosen], width, color=colour, label=label)
+    claimed = found.confidence[found.counts > 0]
+    upper.plot(claimed, claimed, "_", color=ORANGE, markersize=9, mew=2, label="confidence")
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="part that is right")
+    upper.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)
+    lower.bar(middles, found.counts, width, color=GREY)
+    lower.set_yscale("log")
+    lower.yaxis.set_major_formatter("{x:,.0f}")
+    lower.set(xlabel="probability of the predicted class", ylabel="images")
+    return made
+
+
+def mistakes(images: Array, captions: Sequence[str]) -> Figure:
+    """The images side by side, ink dark on white, each with its caption of two lines."""
+    made, _ = _tiles(images, captions, 2, cmap="gray_r", vmin=0, vmax=1)
+    return made
+
+
+def weights(images: Array, names: Sequence[str]) -> Figure:
+    """The weights (n, 784) of each class as an image: red speaks for it, blue against it."""
+    import numpy as np
+
+    most = float(np.percentile(abs(images), CONTRAST)) or 1.0
+    pixels = images.reshape(-1, SIDE, SIDE)
+    made, shown = _tiles(pixels, names, 1, right=0.7, cmap="RdBu_r", vmin=-most, vmax=most)
+    width, height = made.get_size_inches()
+    place = made.add_axes((1 - 0.6 / width, 0.12 / height, 0.1 / width, 1 - 0.4 / height))
+    bar: Any = made.colorbar(shown, cax=place, extend="both")
+    bar.ax.tick_params(labelsize=8)
+    bar.outline.set_visible(False)
+    return made
+
+
+def _tiles(
+    images: Array, captions: Sequence[str], lines: int, right: float = 0, **shades: Any
+) -> tuple[Figure, Any]:
+    """Images (n, 28, 28) in rows of five, each below its caption, in one pair of axes.
+
+    A pixel of an image is a square of pixels of the figure. `right` inches stay empty.
+    """
+    import numpy as np
+
+    columns = min(len(images), PER_ROW)
+    rows = -(-len(images) // columns)
+    above = 2 + 4 * lines
+    wide, high = SIDE + 4, SIDE + 2 + above
+    canvas = np.full((rows * high, columns * wide), np.nan)
+    for i, image in enumerate(images):
+        top, left = i // columns * high + above, i % columns * wide + 2
+        canvas[top : top + SIDE, left : left + SIDE] = image
+    inch = SCALE / DPI
+    width, height = canvas.shape[1] * inch, canvas.shape[0] * inch
+    made = figure(width + right, height + HEAD, layout=None)
+    ax = made.add_axes((0, 0, width / (width + right), height / (height + HEAD)))
+    ax.axis("off")
+    shown = ax.imshow(canvas, interpolation="nearest", aspect="auto", **shades)
+    for i, caption in enumerate(captions):
+        middle, bottom = i % columns * wide + wide / 2 - 0.5, i // columns * high + above - 1
+        ax.text(middle, bottom, caption, fontsize=9, ha="center", va="bottom", linespacing=1.1)
+    return made, shown

@@ -1,0 +1,174 @@
+"""The pictures of one job: which there are, and how they are called and described."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.environment import FILE as ENVIRONMENT
+from zoo.errors import reason
+from zoo.run import HISTORY, WEIGHT_IMAGES
+from zoo.spec import read_json
+from zoo_report import figures, predictions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LIST = "pictures.json"
+"""Of each picture: file, title and a text for who cannot see it."""
+TABLE = "per_class.csv"
+MISTAKES = 20
+CAPTION = 12
+"""Letters of a class name below an image."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, and what is said of it."""
+
+    name: str
+    title: str
+    alt: str
+    """What it shows, for who cannot see it."""
+    figure: Figure
+    legend: str = ""
+    """How it is to be read, if it does not say."""
+
+
+def draw(job: dict[str, Any], files: Path, folder: Path) -> None:
+    """Draw what there is to draw of a job that has succeeded, from its files, into the folder.
+
+    A picture that cannot be drawn is left out, and the log says why.
+    """
+    listed = []
+    with figures.style():
+        for make in MAKERS:
+            try:
+                picture = make(job, files)
+                if picture is not None:
+                    _save(job, picture, folder)
+                    listed.append(_entry(picture))
+            except Exception as error:  # among the files may be anything that a model has written
+                told = job["id"][:8], make.__name__, type(error).__name__, reason(error)
+                logger.warning("job %s: no picture of %s: %s: %s", *told)
+    _write_table(job["metrics"], folder / TABLE)
+    text = json.dumps(listed, ensure_ascii=False, indent=1)
+    (folder / LIST).write_text(text, encoding="utf-8")
+
+
+def _save(job: dict[str, Any], picture: Picture, folder: Path) -> None:
+    whose = f"{job['model']} on {job['dataset']}, job {job['id'][:8]}"
+    head = f"{whose}{picture.legend}"
+    picture.figure.suptitle(head, fontsize=8, color=figures.GREY)
+    told = {"Title": f"{picture.title}: {whose}", "Description": picture.alt, "Software": "zoo"}
+    picture.figure.savefig(folder / _file(picture), metadata=told)
+
+
+def _entry(picture: Picture) -> dict[str, str]:
+    return {"file": _file(picture), "title": picture.title, "alt": picture.alt}
+
+
+def _file(picture: Picture) -> str:
+    return f"{picture.name}.png"
+
+
+def learning_curves(job: dict[str, Any], files: Path) -> Picture | None:
+    """The metrics of each step, of a model that reports more than one."""
+    history = read_json((files / HISTORY).read_bytes()) if (files / HISTORY).exists() else []
+    if len(history) < 2:
+        return None
+    first, last = history[0], history[-1]
+    moved = [
+        f"{name} from {first[name]:.4f} to {last[name]:.4f}"
+        for name in last.keys() - {"step", "total", "unit"}
+        if isinstance(first.get(name), float) and isinstance(last[name], float)
+    ]
+    alt = f"Over {len(history)} steps: {', '.join(sorted(moved))}."
+    drawn = figures.learning_curves(history, job["metrics"])
+    return Picture("learning_curves", "Learning curves", alt, drawn)
+
+
+def confusion_matrix(job: dict[str, Any], files: Path) -> Picture | None:
+    """Which class is taken for which."""
+    matrix, names = job["metrics"].get("confusion_matrix"), job["metrics"].get("classes")
+    if not matrix or len(names) > figures.NUMBERED:
+        return None
+    pairs = [(n, i, k) for i, row in enumerate(matrix) for k, n in enumerate(row) if i != k and n]
+    worst = [f"{names[i]} for {names[k]} ({n})" for n, i, k in sorted(pairs, reverse=True)[:3]]
+    right, n_images = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
+    alt = f"Of {n_images:,} images {right:,} are right."
+    alt += f" Most often taken: {', '.join(worst)}." if worst else ""
+    drawn = figures.confusion_matrix(matrix, names)
+    return Picture("confusion_matrix", "Confusion matrix", alt, drawn)
+
+
+def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
+    """The images that it was surest of, and wrong."""
+    said = predictions.read(files)
+    rows = predictions.mistakes(said, MISTAKES)
+    data = read_json((files / ENVIRONMENT).read_bytes())["data"]
+    images = predictions.images(job, said.index[rows], data) if len(rows) else None
+    if images is None:
+        return None
+    names, sure = job["metrics"]["classes"], said.confidence
+    captions, told = [], []
+    for row in rows:
+        true, taken = names[said.labels[row]], names[said.predicted[row]]
+        how = f" ({sure[row]:.3f})" if sure is not None else ""
+        told.append(f"{true} for {taken}{how}")
+        captions.append(f"{true[:CAPTION]} → {taken[:CAPTION]}\n#{said.index[row]}{how}")
+    which = "it was surest of" if sure is not None else "that came first"
+    alt = f"The {len(rows)} mistakes {which}: it took {', '.join(told)}."
+    drawn = figures.mistakes(images, captions)
+    return Picture("mistakes", "Most confident mistakes", alt, drawn, ": true → predicted")
+
+
+def calibration(job: dict[str, Any], files: Path) -> Picture | None:
+    """Whether it is right as often as it says."""
+    found = predictions.calibration(predictions.read(files))
+    if found is None:
+        return None
+    alt = (
+        f"Expected calibration error {found.error:.4f}: how far, over {len(found.counts)} bins of "
+        f"the confidence, the part that is right is from the confidence."
+    )
+    legend = f": expected calibration error {found.error:.4f}"
+    return Picture("calibration", "Calibration", alt, figures.calibration(found), legend)
+
+
+def weights(job: dict[str, Any], files: Path) -> Picture | None:
+    """What speaks for each class and what against it, of a linear model."""
+    import numpy as np
+
+    if not (files / WEIGHT_IMAGES).exists():
+        return None
+    images, names = np.load(files / WEIGHT_IMAGES, allow_pickle=False), job["metrics"]["classes"]
+    alt = (
+        f"The weights of {len(names)} classes as images, from {images.min():.3g} to "
+        f"{images.max():.3g}: red pixels speak for the class, blue ones against it."
+    )
+    return Picture("weights", "Weights", alt, figures.weights(images, names))
+
+
+MAKERS: tuple[Callable[[dict[str, Any], Path], Picture | None], ...] = (
+    *(learning_curves, confusion_matrix, mistakes, calibration, weights),
+)
+
+
+def _write_table(metrics: dict[str, Any], path: Path) -> None:
+    if not metrics.get("per_class"):
+        return
+    columns = ["precision", "recall", "f1", "support"]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["class", *columns])
+        for name in metrics["classes"]:
+            found = metrics["per_class"][name]
+            writer.writerow([name, *(found[column] for column in columns)])
