@@ -25,7 +25,7 @@ STYLE: dict[str, Any] = {
 }
 NAMED, NUMBERED = 20, 60
 """The most classes whose counts stand in the confusion matrix; and whose matrix is drawn."""
-SIDE, PER_ROW = 28, 5
+SIDE, PER_ROW, LEAST = 28, 5, 3
 SCALE = 4
 """Pixels of a figure for one of an image."""
 HEAD = 0.25
@@ -54,6 +54,9 @@ def figure(width: float, height: float, layout: Any = "constrained") -> Figure:
 
     made = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     FigureCanvasAgg(made)
+    engine: Any = made.get_layout_engine()
+    if engine:
+        engine.set(w_pad=0.1, h_pad=0.06)
     return made
 
 
@@ -183,13 +186,17 @@ def _tiles(
     """
     import numpy as np
 
-    columns = min(len(images), PER_ROW)
+    columns = max(min(len(images), PER_ROW), LEAST)
     rows = -(-len(images) // columns)
     above = 2 + 4 * lines
     wide, high = SIDE + 4, SIDE + 2 + above
+    # A row that is not full stands in the middle if it is the only one.
+    indent = (columns - min(len(images), columns)) * wide // 2 + 2
+    corners = [
+        (i // columns * high + above, i % columns * wide + indent) for i in range(len(images))
+    ]
     canvas = np.full((rows * high, columns * wide), np.nan)
-    for i, image in enumerate(images):
-        top, left = i // columns * high + above, i % columns * wide + 2
+    for image, (top, left) in zip(images, corners, strict=True):
         canvas[top : top + SIDE, left : left + SIDE] = image
     inch = SCALE / DPI
     width, height = canvas.shape[1] * inch, canvas.shape[0] * inch
@@ -197,7 +204,7 @@ def _tiles(
     ax = made.add_axes((0, 0, width / (width + right), height / (height + HEAD)))
     ax.axis("off")
     shown = ax.imshow(canvas, interpolation="nearest", aspect="auto", **shades)
-    for i, caption in enumerate(captions):
-        middle, bottom = i % columns * wide + wide / 2 - 0.5, i // columns * high + above - 1
-        ax.text(middle, bottom, caption, fontsize=9, ha="center", va="bottom", linespacing=1.1)
+    for caption, (top, left) in zip(captions, corners, strict=True):
+        middle = left + SIDE / 2 - 0.5
+        ax.text(middle, top - 1, caption, fontsize=9, ha="center", va="bottom", linespacing=1.1)
     return made, shown
