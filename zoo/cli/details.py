@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from zoo import jobs
-from zoo.cli import output, reproduced
+from zoo.cli import output, reproduced, sketches
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
 
@@ -110,12 +110,18 @@ def _times(job: Job) -> Iterator[tuple[str, Any]]:
 
 
 def _show_steps(steps: list[dict[str, Any]]) -> None:
+    """Of each metric that `fit` reported: its first value, its course, its last one."""
     if not steps:
         return
-    names = [name for name in steps[-1] if name != "step"]
-    rows = [[s["step"], *(output.number(s.get(name)) for name in names)] for s in steps[-20:]]
     output.out.print()
-    output.table(["step", *names], rows, right=["step", *names])
+    names = [name for name in steps[-1] if name != "step"]
+    rows = []
+    for name in names:
+        values = [step.get(name) for step in steps]
+        course = sketches.sparkline(values) if len(steps) > 1 else ""
+        rows.append([name, output.number(values[0]), course, output.number(values[-1])])
+    span = f"step {steps[0]['step']} to {steps[-1]['step']}"
+    output.table(["metric", "first", span, "last"], rows, right=["first", "last"])
 
 
 def _show_classes(metrics: dict[str, Any]) -> None:
@@ -131,19 +137,12 @@ def _show_classes(metrics: dict[str, Any]) -> None:
 
 
 def _show_confusion(metrics: dict[str, Any]) -> None:
-    """Rows are the true classes, columns the predicted ones."""
     matrix, names = metrics.get("confusion_matrix"), metrics.get("classes", [])
-    if not matrix or len(names) > 20:
+    if not matrix:
         return
-    rows = [
-        [
-            name,
-            *(Text(str(n) if n else "·", "green" if i == k else "dim") for k, n in enumerate(row)),
-        ]
-        for i, (name, row) in enumerate(zip(names, matrix, strict=True))
-    ]
     output.out.print()
-    output.table(["true \\ predicted", *names], rows, right=names)
+    for line in sketches.confusion(matrix, names):
+        output.out.print(line)
 
 
 def show_group(group: Group, waits: str = "") -> None:

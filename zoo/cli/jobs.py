@@ -40,8 +40,11 @@ def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
     )
     why = waits.sentence(db, chosen, first) if first else ""
     if as_json:
-        extra = {"attempts": rows.attempts(db, found.id)} if isinstance(found, Job) else {}
-        output.json_out(found.to_json() | extra | {"waits": why or None})
+        extra: dict[str, object] = {"waits": why or None}
+        if isinstance(found, Job):
+            tried, steps = rows.attempts(db, found.id), rows.steps(db, found.id)
+            extra |= {"attempts": tried, "steps": steps}
+        output.json_out(found.to_json() | extra)
     elif isinstance(found, Job):
         show_job(db, found, why)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 
 import pluggy
@@ -99,8 +100,16 @@ def _refuse_half_letters() -> None:
             raise UsageError(f"The word {word!a} is not text in UTF-8.") from None
 
 
+def _bear_any_encoding() -> None:
+    """A terminal that is not UTF-8 shows ? for a letter that it has not."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """Run the command line; an error is one sentence and what to do next, never a traceback."""
+    _bear_any_encoding()
     try:
         _refuse_half_letters()
         _add_plugins_commands()

@@ -162,6 +162,11 @@ def in_colour() -> bool:
     return out.is_terminal and not out.no_color
 
 
+def in_unicode() -> bool:
+    """Whether stdout has a letter for everything."""
+    return out.encoding.startswith("utf")
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on stderr for each (what, done, total) that is told."""
