@@ -40,6 +40,17 @@ def test_another_worker_takes_over_only_what_is_overdue_and_counts_the_tries(db:
     assert owed(db) == []
 
 
+def test_a_turn_is_begun_anew_at_jobs_that_nobody_else_has_taken_or_settled(db: Database) -> None:
+    own, taken, settled = (succeed(db, [a_spec()], owes_hooks=True) for _ in range(3))
+    jobs.settle(db, [settled])
+    with db.write() as rows:
+        rows.run("UPDATE outbox SET due_at = 0 WHERE job_id = :id", {"id": taken})
+    assert jobs.overdue(db) == [(taken, 2)]
+    let_time_pass(db)
+    assert jobs.renew(db, [settled, own, taken, own]) == [own]
+    assert jobs.overdue(db) == [(taken, 3)]
+
+
 def test_what_is_taken_back_or_given_back_owes_its_hooks_only_if_that_is_its_end(
     db: Database,
 ) -> None:

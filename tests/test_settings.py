@@ -17,6 +17,7 @@ from zoo.settings import Settings, load, variable
 NUMBERS = [f for f in fields(Settings) if type(f.default) in (int, float)]
 BESIDE = {"lease_seconds": {"ZOO_BEAT_SECONDS": "1"}, "beat_seconds": {"ZOO_LEASE_SECONDS": "90"}}
 """What a setting needs beside it to be 17."""
+SWITCHES = [f.name for f in fields(Settings) if isinstance(f.default, bool)]
 WHOLE = [f for f in NUMBERS if isinstance(f.default, int)]
 
 
@@ -28,7 +29,7 @@ def test_nothing_set_gives_the_defaults_with_an_absolute_home() -> None:
             assert getattr(found, each.name) == each.default
 
 
-@pytest.mark.parametrize("name", [f.name for f in fields(Settings)])
+@pytest.mark.parametrize("name", [f.name for f in fields(Settings) if f.name not in SWITCHES])
 def test_every_setting_is_read_from_its_variable(name: str) -> None:
     default = getattr(Settings, name)
     is_path = name in ("home", "plugins_dir")
@@ -37,6 +38,15 @@ def test_every_setting_is_read_from_its_variable(name: str) -> None:
     assert str(found) in (value, "17.0")
     if isinstance(default, int | float):
         assert type(found) is type(default)
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_a_switch_is_on_or_off_and_nothing_else(name: str) -> None:
+    assert getattr(load({variable(name): "on"}), name) is True
+    assert getattr(load({variable(name): "off"}), name) is False
+    for text in ("0", "no", "OFF", " "):
+        with pytest.raises(UsageError, match=rf"^{variable(name)} is '{text}', .* on or off"):
+            load({variable(name): text})
 
 
 def test_every_setting_has_a_help() -> None:

@@ -13,6 +13,9 @@ from zoo.cli import output, reproduced, sketches
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
 
+FEW_STEPS = 10
+"""As many are shown one by one."""
+
 
 def show_job(db: Database, job: Job, waits: str = "") -> None:
     """One job: what was asked, why it waits if it does, how it went, what came out."""
@@ -110,18 +113,21 @@ def _times(job: Job) -> Iterator[tuple[str, Any]]:
 
 
 def _show_steps(steps: list[dict[str, Any]]) -> None:
-    """Of each metric that `fit` reported: its first value, its course, its last one."""
+    """What `fit` reported: each step and below it the course; of many steps the course alone."""
     if not steps:
         return
     output.out.print()
     names = [name for name in steps[-1] if name != "step"]
-    rows = []
-    for name in names:
-        values = [step.get(name) for step in steps]
-        course = sketches.sparkline(values) if len(steps) > 1 else ""
-        rows.append([name, output.number(values[0]), course, output.number(values[-1])])
-    span = f"step {steps[0]['step']} to {steps[-1]['step']}"
-    output.table(["metric", "first", span, "last"], rows, right=["first", "last"])
+    courses = {name: sketches.sparkline([step.get(name) for step in steps]) for name in names}
+    if len(steps) > FEW_STEPS:
+        first, last = ([output.number(steps[i].get(name)) for name in names] for i in (0, -1))
+        rows = [list(row) for row in zip(names, first, courses.values(), last, strict=True)]
+        columns = ["metric", "first", f"step {steps[0]['step']} to {steps[-1]['step']}", "last"]
+        output.table(columns, rows, right=["first", "last"])
+        return
+    rows = [[str(s["step"]), *(output.number(s.get(name)) for name in names)] for s in steps]
+    rows += [["", *courses.values()]] if len(steps) > 1 else []
+    output.table(["step", *names], rows, right=["step", *names])
 
 
 def _show_classes(metrics: dict[str, Any]) -> None:

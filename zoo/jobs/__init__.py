@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from zoo.jobs.names import NAMES as NAMES
     from zoo.jobs.names import facts as facts
     from zoo.jobs.outbox import overdue as overdue
+    from zoo.jobs.outbox import renew as renew
     from zoo.jobs.outbox import settle as settle
     from zoo.jobs.outlook import Outlook as Outlook
     from zoo.jobs.outlook import outlooks as outlooks
@@ -95,7 +96,7 @@ _ROOMS = {
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "names": ("NAMES", "facts"),
     "moves": ("abandon", "beat", "claim", "finish", "reap", "release"),
-    "outbox": ("overdue", "settle"),
+    "outbox": ("overdue", "renew", "settle"),
     "outlook": ("Outlook", "outlooks"),
     "glance": ("Overview", "overview"),
     "line": ("usual_seconds",),

@@ -38,6 +38,16 @@ def overdue(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
     return [(row["job_id"], row["tries"] + 1) for row in found]
 
 
+def renew(db: Database, job_ids: Sequence[str]) -> list[str]:
+    """Begin one's turn at jobs that ended a while ago; gives those that nobody else has taken."""
+    is_one, ids = among("job_id", job_ids)
+    begin = f"""
+        UPDATE outbox SET due_at = now() + :turn WHERE tries = 0 AND {is_one} RETURNING job_id"""
+    with db.write() as rows:
+        own = {row["job_id"] for row in rows.all(begin, {"turn": TURN_SECONDS, **ids})}
+    return [job for job in dict.fromkeys(job_ids) if job in own]
+
+
 def settle(db: Database, job_ids: Sequence[str]) -> None:
     """Strike out jobs whose hooks were called, or are given up."""
     is_one, ids = among("job_id", job_ids)
