@@ -18,6 +18,8 @@ from zoo.jobs import Database
 
 # Where it is set, each of the hundreds of commands and workers would compile Zoo anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Nor does a worker draw pictures of each job, but where a test looks at them.
+os.environ["ZOO_PICTURES"] = "off"
 # A suite that a shell started in the background ignores Ctrl-C, and would hand that on.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

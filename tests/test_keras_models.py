@@ -20,7 +20,7 @@ from zoo_keras.network import load_keras
 from zoo import weights
 from zoo.errors import ArtifactError, UsageError
 from zoo.preprocessing import prepare
-from zoo.run import read_recipe, restore, run_job
+from zoo.run import WEIGHT_IMAGES, read_recipe, restore, run_job
 from zoo.spec import JobSpec
 from zoo.testing import parametrize_with_checks
 
@@ -272,6 +272,17 @@ def test_probabilities_are_those_of_keras(fitted: tuple[DenseSoftmax, Recorder])
     assert np.array_equal(found, fitted[0].predict_proba(x))
 
 
+def test_the_weight_images_and_the_bias_give_the_probabilities_unless_there_are_hidden_layers(
+    fitted: tuple[DenseSoftmax, Recorder],
+) -> None:
+    x, images = prepare("digits", "test", "flat", "float32").x, fitted[0].weight_images()
+    assert images is not None and images.shape == (10, 784)
+    scores = np.exp(x @ images.T + fitted[0].network.layers[0].bias.numpy())
+    expected = fitted[0].predict_proba(x)
+    assert np.allclose(scores / scores.sum(axis=1, keepdims=True), expected, atol=1e-5)
+    assert dense(hidden=[16]).weight_images() is None
+
+
 @parametrize_with_checks(
     [(DenseSoftmax, {"epochs": 1, "hidden": [16, 8]}), (DigitDetector, {"epochs": 1})]
 )
@@ -321,6 +332,8 @@ def test_the_detector_tells_its_digit_from_all_others(tmp_path: Path) -> None:
         assert np.array_equal(file["predicted"], file["probabilities"][:, 1] > 0.5)
     x = prepare("digits", "test", "flat", "float32").x
     assert (restore(tmp_path).predict(x) == (y == 3)).mean() == metrics["accuracy"]
+    against, for_it = np.load(tmp_path / WEIGHT_IMAGES)
+    assert np.array_equal(against, -for_it) and for_it.any()
 
 
 def test_a_digit_that_the_dataset_lacks_is_refused() -> None:

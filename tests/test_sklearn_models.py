@@ -305,6 +305,9 @@ def test_a_saved_model_of_two_classes_has_one_row_and_predicts_as_before(
     before, after = model.predict_proba(x), again.predict_proba(x)
     assert (before is None) == (loss == "hinge")
     assert before is None or np.array_equal(before, after)  # type: ignore[arg-type]
+    against, for_it = model.weight_images()
+    assert np.array_equal(x @ for_it + model.classifier.intercept_, scores[0])
+    assert np.array_equal(against, -for_it)
 
 
 def test_the_prediction_is_the_classifiers_own_not_the_highest_probability(
@@ -335,6 +338,11 @@ def test_a_class_that_training_lacks_is_never_predicted(
     assert (probabilities[:, missing] == 0).all()
     assert np.allclose(probabilities.sum(axis=1), 1)
     assert not np.isin(again.predict(x), missing).any()
+    images = again.weight_images()
+    assert images.shape == (10, 784) and not images[missing].any()
+    if len(missing) == 1:
+        learned = x @ images.T[:, again.classifier.classes_] + again.classifier.intercept_
+        assert np.allclose(learned, again.classifier.decision_function(x))
     assert (again.predict(x[kept]) == y[kept]).mean() > 0.9
 
 
