@@ -126,6 +126,13 @@ class NoSum(Means):
         return super().predict_proba(x) * 2
 
 
+class Turned(Means):
+    """Gives its weights with the classes in columns."""
+
+    def weight_images(self) -> Any:
+        return self.means.T
+
+
 class Raises(Means):
     """Has a bad day."""
 
@@ -308,6 +315,7 @@ class Nothing(Means):
         (WrongShape, "fits and predicts", "probabilities as float32 (500, 9), not float (500, 10)"),
         (NotANumber, "fits and predicts", "probabilities that are not finite"),
         (NoSum, "fits and predicts", "do not sum to 1"),
+        (Turned, "fits and predicts", "weights as float32 (784, 10), not float (10, 784)"),
         (Raises, "fits and predicts", f"KeyError: 'bad day' ({__file__}:"),
         (Exits, "fits and predicts", "SystemExit: 3"),
         (InPlace, "fits and predicts", "read-only: copy what you change"),

@@ -7,14 +7,16 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
 import pytest
 import servers
 
-from zoo import artifacts
+from zoo import artifacts, files
 from zoo.errors import ArtifactError
+from zoo.settings import Settings
 
 KEY = "a-secret-key-that-nobody-may-see"
 
@@ -67,6 +69,20 @@ def test_an_artifact_comes_back_from_s3_as_it_was(url: str, folder: Path, tmp_pa
     assert artifacts.read(url, "job/1", sha256, "deep/log.txt") == b"epoch 1\n"
     back = artifacts.get(url, "job/1", sha256, tmp_path / "back")
     assert {p: (back / p).read_bytes() for p in kept} == kept
+
+
+def test_extra_files_on_s3_are_listed_read_and_replaced(url: str, tmp_path: Path) -> None:
+    store = Settings(artifacts_url=url)
+    job = SimpleNamespace(id="b" * 32, artifact=None)
+    assert files.of(store, job) == []
+    for content in ("first", "again"):
+        left = tmp_path / content / "drawer"
+        (left / "deep").mkdir(parents=True)
+        (left / "deep" / f"{content}.txt").write_text(content)
+        files.keep(store, job.id, left)
+        (found,) = files.of(store, job)
+        assert found.name == f"extra/drawer/deep/{content}.txt"
+        assert files.read(store, found) == content.encode()
 
 
 def test_the_manifest_is_stored_last(

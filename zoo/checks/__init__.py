@@ -34,7 +34,6 @@ ALL: tuple[Check, ...] = (
     files.loads_what_it_saved,
     files.saves_no_pickle,
     files.saves_little,
-    files.shows_its_weights,
 )
 
 

@@ -27,9 +27,10 @@ def fits_and_predicts(bench: Bench) -> None:
     """`fit` accepts images that cannot be written to; every image gets a class and probabilities.
 
     Probabilities are floats (n, n_classes), finite, not negative, with rows that sum to 1; the
-    classes are whole numbers (n,) from 0 to n_classes - 1.
+    classes are whole numbers (n,) from 0 to n_classes - 1. `weight_images`, if it gives any, are
+    finite floats (n_classes, 784).
     """
-    bench.trained  # noqa: B018 (training is the check)
+    judge.weight_images(bench.trained.model)
 
 
 def changes_no_input(bench: Bench) -> None:

@@ -61,11 +61,6 @@ def saves_little(bench: Bench) -> None:
         raise Broken(f"parameters() gives {count!r}, not a whole number or None.")
 
 
-def shows_its_weights(bench: Bench) -> None:
-    """`weight_images` gives None, or a finite float for each class and pixel."""
-    judge.weight_images(bench.trained.model)
-
-
 @contextmanager
 def _saved(bench: Bench) -> Iterator[Path]:
     model = bench.trained.model
