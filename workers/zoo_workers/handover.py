@@ -73,6 +73,7 @@ def prepared(
 def _fetch(settings: Settings, job: Job, into: Path, insist: bool) -> bool:
     if not job.artifact:
         return False
+    into.mkdir()
     try:
         artifacts.get(settings.artifacts, job.artifact, str(job.artifact_sha256), into)
     except ArtifactError:
