@@ -110,7 +110,7 @@ def confusion_matrix(job: dict[str, Any], files: Path) -> Picture | None:
 
 
 def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
-    """The images that it was surest of, and wrong."""
+    """The images that it was surest of, and wrong; without probabilities, the first ones."""
     said = predictions.read(files)
     rows = predictions.mistakes(said, MISTAKES)
     data = read_json((files / ENVIRONMENT).read_bytes())["data"]
@@ -127,7 +127,8 @@ def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
     which = "it was surest of" if sure is not None else "that came first"
     alt = f"The {len(rows)} mistakes {which}: it took {', '.join(told)}."
     drawn = figures.mistakes(images, captions)
-    return Picture("mistakes", "Most confident mistakes", alt, drawn, ": true → predicted")
+    title = "Most confident mistakes" if sure is not None else "Mistakes"
+    return Picture("mistakes", title, alt, drawn, ": true → predicted")
 
 
 def calibration(job: dict[str, Any], files: Path) -> Picture | None:
