@@ -15,6 +15,8 @@ from zoo.jobs import Database, Group, Job
 
 FEW_STEPS = 10
 """As many are shown one by one."""
+BESIDE = 38
+"""Columns that a metric's name, its first and its last value take."""
 
 
 def show_job(db: Database, job: Job, waits: str = "") -> None:
@@ -118,7 +120,8 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
         return
     output.out.print()
     names = [name for name in steps[-1] if name != "step"]
-    courses = {name: sketches.sparkline([step.get(name) for step in steps]) for name in names}
+    room = min(sketches.LONGEST, max(FEW_STEPS, output.width() - BESIDE))
+    courses = {n: sketches.sparkline([step.get(n) for step in steps], room) for n in names}
     if len(steps) > FEW_STEPS:
         first, last = ([output.number(steps[i].get(name)) for name in names] for i in (0, -1))
         rows = [list(row) for row in zip(names, first, courses.values(), last, strict=True)]

@@ -30,12 +30,15 @@ def sparkline(values: Sequence[float | None], columns: int = LONGEST) -> str:
     levels = LEVELS if output.in_unicode() else PLAIN_LEVELS
     if len(values) > columns:
         values = [values[(i + 1) * len(values) // columns - 1] for i in range(columns)]
-    known = [value for value in values if value is not None]
+    # Halves, so that no difference is too large for a float.
+    halves = [value and value / 2 for value in values]
+    known = [half for half in halves if half is not None]
     low = min(known, default=0.0)
     span = max(known, default=0.0) - low
     # One value for all is drawn in the middle: it neither rises nor falls.
     return "".join(
-        " " if v is None else levels[round((v - low) / span * 7) if span else 3] for v in values
+        " " if half is None else levels[round((half - low) / span * 7) if span else 3]
+        for half in halves
     )
 
 
