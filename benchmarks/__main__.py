@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import costs, growth, keras_fit, logistic, queue, scaling, terminal
+from benchmarks import costs, growth, keras_fit, logistic, queue, scaling, scrape, terminal
 from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 

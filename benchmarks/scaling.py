@@ -38,7 +38,9 @@ def over_linear(kind: str, workers: int, slots: int) -> float:
 
 
 def _figure(kind: str, name: str, workers: int, slots: int) -> Figure:
-    what = f"{max(workers, slots)} {name} for 1, jobs that sleep {SECONDS:g} s, {kind}: below linear"
+    what = (
+        f"{max(workers, slots)} {name} for 1, jobs that sleep {SECONDS:g} s, {kind}: below linear"
+    )
     return Figure(
         f"scaling-{name}-{kind}", what, 1.1, "times", lambda: over_linear(kind, workers, slots)
     )
