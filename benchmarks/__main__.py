@@ -18,7 +18,8 @@ from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 
 ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS, *terminal.ROWS)}
-FIGURES = {figure.name: figure for figure in (*queue.FIGURES, *growth.FIGURES, *scaling.FIGURES)}
+MEASURED = (queue, growth, scrape, scaling)
+FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
 RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = ("mnist-zoo", "numpy", "scikit-learn", "keras", "tensorflow")

@@ -32,10 +32,11 @@ class Meter:
     """Counters of servers and processes, read before and after."""
 
     here: Site
-    worker: int
+    worker: int | None = None
 
     def read(self) -> Totals:
-        found = self._broker() | self._machine() | {"at": time.time()}
+        found = self._broker() | {"at": time.time()}
+        found |= self._machine(psutil.Process(self.worker)) if self.worker else {}
         return found if self.here.db.is_sqlite else found | self._database()
 
     def _broker(self) -> Totals:
@@ -50,8 +51,7 @@ class Meter:
             "broker_connections": info["connected_clients"] - 1,
         }
 
-    def _machine(self) -> Totals:
-        worker = psutil.Process(self.worker)
+    def _machine(self, worker: psutil.Process) -> Totals:
         runners = [child for child in worker.children() if child.is_running()]
         return {"worker_cpu": _cpu([worker]), "runner_cpu": _cpu(runners)}
 
@@ -78,7 +78,9 @@ def measure(kind: str) -> dict[str, Any]:
     """Every cost, on a database of this kind."""
     with site(kind) as here:
         file = here.log.with_name("transactions.json")
-        spans: dict[str, tuple[Totals, Totals]] = {}
+        before = Meter(here).read()
+        time.sleep(WINDOW)
+        spans = {"nobody": (before, Meter(here).read())}
         with here.worker(1, ("benchmarks.counting", str(file))) as pid:
             meter = Meter(here, pid)
             here.submit(5)
@@ -103,6 +105,7 @@ def measure(kind: str) -> dict[str, Any]:
         "running_second": _each(gone["running"], WINDOW),
         "reporting_second": _each(gone["reporting"], WINDOW),
         "idle_second": _each(gone["idle"], gone["idle"]["at"]),
+        "nobody_second": _each(gone["nobody"], gone["nobody"]["at"]),
     }
     there = spans["idle"][1]
     found["connections"] = {k: v for k, v in there.items() if k.endswith("_connections")}
