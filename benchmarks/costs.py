@@ -5,6 +5,7 @@ One worker with one slot, so that nothing waits for anything else; the simulatio
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import redis
+import redis.asyncio
 
 from benchmarks import growth
 from benchmarks.counting import Counted
@@ -21,6 +22,7 @@ from benchmarks.queue import Site, site
 
 ALONE, BULK = 40, 300
 WINDOW = 10.0
+LISTENERS = 200
 IDLE = 30.0
 RUNNING = 1000
 """Rows that run while the reaper's look is timed."""
@@ -78,9 +80,14 @@ def measure(kind: str) -> dict[str, Any]:
     """Every cost, on a database of this kind."""
     with site(kind) as here:
         file = here.log.with_name("transactions.json")
-        before = Meter(here).read()
-        time.sleep(WINDOW)
-        spans = {"nobody": (before, Meter(here).read())}
+        spans = {}
+        for name, act in {
+            "nobody": lambda: time.sleep(WINDOW),
+            "listening": lambda: _listen(here),
+        }.items():
+            before = Meter(here).read()
+            act()
+            spans[name] = (before, Meter(here).read())
         with here.worker(1, ("benchmarks.counting", str(file))) as pid:
             meter = Meter(here, pid)
             here.submit(5)
@@ -106,6 +113,7 @@ def measure(kind: str) -> dict[str, Any]:
         "reporting_second": _each(gone["reporting"], WINDOW),
         "idle_second": _each(gone["idle"], gone["idle"]["at"]),
         "nobody_second": _each(gone["nobody"], gone["nobody"]["at"]),
+        "listening_second": _each(gone["listening"], gone["listening"]["at"]),
     }
     there = spans["idle"][1]
     found["connections"] = {k: v for k, v in there.items() if k.endswith("_connections")}
@@ -116,6 +124,24 @@ def _one_by_one(here: Site) -> None:
     for _ in range(ALONE):
         here.submit(1)
         here.finish()
+
+
+def _listen(here: Site) -> None:
+    """Many connections that ask for hints as workers do: of one, the server's time is not felt."""
+
+    async def ask() -> None:
+        # As kombu does: the four priorities of a queue, for a second.
+        keys = [f"default.nothing{step}" for step in ("", "\x06\x163", "\x06\x166", "\x06\x169")]
+        client: Any = redis.asyncio.Redis.from_url(here.settings.broker)
+        async with client:
+            while time.monotonic() < until:
+                await client.brpop(keys, timeout=1)
+
+    async def everyone() -> None:
+        await asyncio.gather(*(ask() for _ in range(LISTENERS)))
+
+    until = time.monotonic() + WINDOW
+    asyncio.run(everyone())
 
 
 def _forget_hints(here: Site) -> None:
