@@ -48,28 +48,36 @@ def costs(kind: str) -> dict[str, Any]:
     return found
 
 
-def stations(kind: str, *, database_cores: int) -> list[Station]:
-    """The database and the broker, as measured."""
-    found = costs(kind)
+def write_lock() -> Station:
+    """SQLite: one writes at a time, and readers wait for nobody."""
+    found = costs("sqlite")
+    held = found["looks_ms"]["sign"] / 1000
+    beats = _per_second(found["running_second"], "beat (write)") * held
+    signs = _per_second(found["idle_second"], "sign (write)") * held
+    return Station("SQLite's write lock", 1, found["job_in_bulk"]["write_held"], beats, signs)
+
+
+def postgresql(cores: int, *, looks: bool = True) -> Station:
+    """The server's cores; or without a running job's look each second for a cancel."""
+    found = costs("postgresql")
     job, nobody = found["job_in_bulk"], found["nobody_second"]
-    beats, looks = (_per_second(found["running_second"], n) for n in ("beat (write)", "get (read)"))
-    signs = sum(each["n"] for each in found["idle_second"]["transactions"].values())
-    if kind == "sqlite":  # one writes at a time; readers wait for nobody
-        held = found["looks_ms"]["sign"] / 1000
-        lock = Station("write lock", 1, job["write_held"], beats * held, 0.1 * held)
-        database = lock
-    else:
-        each = (job["database_cpu"] - nobody["database_cpu"] * job["at"]) / (
-            job["reads"] + job["writes"]
-        )
-        used = (job["reads"] + job["writes"]) * each
-        database = Station("PostgreSQL", database_cores, used, (beats + looks) * each, signs * each)
-    # One worker's questions cost the broker less than can be measured: those of many do not.
-    asked, many = found["idle_second"], found["listening_second"]
+    n = job["reads"] + job["writes"]
+    each = (job["database_cpu"] - nobody["database_cpu"] * job["at"]) / n
+    running = found["running_second"]
+    beats = _per_second(running, "beat (write)") + looks * _per_second(running, "get (read)")
+    signs = found["idle_second"]["reads"] + found["idle_second"]["writes"]
+    return Station("PostgreSQL", cores, n * each, beats * each, signs * each)
+
+
+def valkey() -> Station:
+    """The broker, which does one thing at a time."""
+    found = costs("postgresql")
+    job, nobody, idle = (found[name] for name in ("job_in_bulk", "nobody_second", "idle_second"))
+    # One worker's questions cost it less than can be measured: those of many do not.
+    many = found["listening_second"]
     each = (many["broker_cpu"] - nobody["broker_cpu"]) / many["broker_commands"]
-    idle = (asked["broker_commands"] - nobody["broker_commands"]) * each
-    sent = max(job["broker_cpu"] - nobody["broker_cpu"] * job["at"], 0.0)
-    return [database, Station("Valkey", 1, sent, 0.0, idle)]
+    asks = idle["broker_commands"] - nobody["broker_commands"]
+    return Station("Valkey", 1, job["broker_commands"] * each, 0.0, asks * each)
 
 
 def _per_second(window: dict[str, Any], name: str) -> float:
@@ -103,17 +111,20 @@ def simulate(
     return (len(ended) - begun) / (ended[-1] - ended[begun - 1])
 
 
-def this_machine(kind: str) -> tuple[list[Station], float]:
-    """The stations of a benchmark, all on two cores, and what else a job takes by itself."""
-    job = costs(kind)["job_in_bulk"]
+def this_machine() -> tuple[list[Station], float]:
+    """SQLite and two cores, on which a benchmark runs, and what else a job takes by itself."""
+    job = costs("sqlite")["job_in_bulk"]
     cores = Station("cores", 2, job["worker_cpu"] + job["runner_cpu"] + job["broker_cpu"])
-    database, _ = stations(kind, database_cores=2)
-    rest = job["at"] - cores.job - database.job
-    return [database, cores], max(rest, 0.0)
+    rest = job["at"] - cores.job - write_lock().job
+    return [write_lock(), cores], max(rest, 0.0)
 
 
-def predicted(kind: str, slots: int, seconds: float) -> float:
-    """How far below linear so many slots are, as in `benchmarks.scaling`."""
-    visits, rest = this_machine(kind)
-    one = simulate(visits, 1, rest + seconds, 400)
-    return one * slots / simulate(visits, slots, rest + seconds, 400 * slots)
+def rate(slots: int, seconds: float) -> float:
+    """Jobs a second of so many slots on this machine, for jobs that sleep so long."""
+    visits, rest = this_machine()
+    return simulate(visits, slots, rest + seconds, 400 * slots)
+
+
+def below_linear(slots: int, seconds: float) -> float:
+    """The rate that so many times one slot would give, over the one that they have."""
+    return rate(1, seconds) * slots / rate(slots, seconds)
