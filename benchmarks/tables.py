@@ -112,12 +112,12 @@ def loads() -> list[str]:
         for name, seconds in LENGTHS.items():
             rate = workers * SLOTS / seconds
             used = (each.load(workers, SLOTS, seconds, rate) for each in servers)
-            lines.append(_row(f"{workers:,}", name, f"{rate:,.3g}", *map(_load, used)))
+            lines.append(_row(f"{workers:,}", name, _short(rate), *map(_load, used)))
     return lines
 
 
 def _load(part: float) -> str:
-    return f"{100 * part:.2g} %" if part <= 1 else f"**{part:,.2g} times too much**"
+    return f"{100 * part:.2g} %" if part <= 1 else f"**{part:,.0f} times full**"
 
 
 def connections() -> list[str]:
