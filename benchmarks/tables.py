@@ -67,12 +67,12 @@ def measured() -> list[str]:
 
 def _numbers(found: Iterable[float | None], unit: str) -> str:
     times = 1000 if unit == "ms" else 1
-    shown = [
-        f"{n * times:,.0f}" if n * times >= 100 else f"{n * times:.2g}"
-        for n in found
-        if n is not None
-    ]
-    return f"{', '.join(shown)} {unit}".strip() if shown else "-"
+    known = [_short(n * times) for n in found if n is not None]
+    return f"{', '.join(known)} {unit}".strip() if known else "-"
+
+
+def _short(n: float) -> str:
+    return f"{n:,.0f}" if n >= 100 else f"{n:.2g}"
 
 
 def validation() -> list[str]:
