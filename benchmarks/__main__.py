@@ -13,12 +13,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import growth, keras_fit, logistic, queue, terminal
+from benchmarks import costs, growth, keras_fit, logistic, queue, scaling, scrape, terminal
 from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 
 ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS, *terminal.ROWS)}
-FIGURES = {figure.name: figure for figure in (*queue.FIGURES, *growth.FIGURES)}
+MEASURED = (queue, growth, scrape, scaling)
+FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
+RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
 RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = ("mnist-zoo", "numpy", "scikit-learn", "keras", "tensorflow")
 LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
@@ -27,7 +29,7 @@ LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
 def main() -> None:
     """Run what was asked for."""
     asked = _arguments()
-    names = asked.rows or [*ROWS, *FIGURES]
+    names = asked.rows or [*ROWS, *FIGURES, *RECORDS]
     if set(names) & ROWS.keys():
         _say(LINE.format("row", "theirs s", "ours s", "ratio", "target", "what"))
     for row in (ROWS[name] for name in names if name in ROWS):
@@ -41,6 +43,10 @@ def main() -> None:
         _say(_figure_line(figure, median(values)))
         kept = {"name": figure.name, "what": figure.what, "target": figure.target}
         _keep(figure.name, kept | {"unit": figure.unit, "values": values})
+    for name in (each for each in names if each in RECORDS):
+        found = costs.measure(RECORDS[name])
+        _say(f"\n{name}\n{json.dumps(found, indent=1)}\n")
+        _keep(name, {"name": name} | found)
 
 
 def _say(line: str) -> None:
@@ -51,10 +57,10 @@ def _say(line: str) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side (3)")
-    known = ", ".join([*ROWS, *FIGURES])
+    known = ", ".join([*ROWS, *FIGURES, *RECORDS])
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {known}; none: all")
     asked = parser.parse_args()
-    unknown = set(asked.rows) - ROWS.keys() - FIGURES.keys()
+    unknown = set(asked.rows) - ROWS.keys() - FIGURES.keys() - RECORDS.keys()
     if unknown:
         parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {known}")
     return asked

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,17 @@ PLUGIN = '''
 import zoo
 
 class Noop(zoo.Model):
-    """Guess class 0."""
+    """Guess class 0, after a sleep in so many steps."""
     name = "noop"
+    class Params(zoo.Params):
+        seconds: float = zoo.param(0.0, ge=0, help="how long to sleep")
+        steps: int = zoo.param(1, ge=1, help="times to report")
     def fit(self, x, y, report):
-        pass
+        import time
+        if self.params.seconds:
+            for step in range(self.params.steps):
+                time.sleep(self.params.seconds / self.params.steps)
+                report(step + 1, self.params.steps, "step", train_loss=1.0)
     def predict_proba(self, x):
         import numpy as np
         found = np.zeros((len(x), self.n_classes))
@@ -54,7 +61,7 @@ class Figure:
 
 
 class Site:
-    """A home with a plugin that does nothing, a broker, and one worker with two slots."""
+    """A home with a plugin that does nothing or sleeps, a broker, and the workers asked for."""
 
     def __init__(self, home: Path, broker: str, database: str) -> None:
         from zoo import jobs, settings
@@ -68,21 +75,22 @@ class Site:
         self.log = home / "worker.log"
 
     @contextlib.contextmanager
-    def worker(self) -> Iterator[None]:
-        command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "2"]
-        with self.log.open("wb") as log:
+    def worker(self, slots: int = 2, through: Sequence[str] = ("zoo",)) -> Iterator[int]:
+        """A worker, started `through` a module and its first arguments; gives its pid."""
+        command = [sys.executable, "-m", *through, "worker", "start", "--slots", str(slots)]
+        with self.log.open("ab") as log:
             worker = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
         try:
-            yield
+            yield worker.pid
         finally:
             worker.terminate()
             worker.wait(30)
 
-    def submit(self, number: int) -> list[str]:
+    def submit(self, number: int, **params: float) -> list[str]:
         from zoo import submit
         from zoo.spec import JobSpec
 
-        spec = JobSpec(kind="train", model="noop", params={}, dataset="digits")
+        spec = JobSpec(kind="train", model="noop", params=params, dataset="digits")
         return submit.submit(self.db, self.settings, [spec] * number).ids
 
     def finish(self) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from zoo.jobs.claims import Outcome as Outcome
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
+    from zoo.jobs.figures import Figures as Figures
+    from zoo.jobs.figures import Settled as Settled
+    from zoo.jobs.figures import Spread as Spread
+    from zoo.jobs.figures import look as look
     from zoo.jobs.filters import EVERY as EVERY
     from zoo.jobs.filters import Filter as Filter
     from zoo.jobs.gates import hold as hold
@@ -92,6 +96,7 @@ _ROOMS = {
     "bulk": ("group_size", "several", "statuses_of"),
     "claims": ("Claim", "News", "Outcome"),
     "database": ("Database", "RowRefused"),
+    "figures": ("Figures", "Settled", "Spread", "look"),
     "filters": ("EVERY", "Filter"),
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "names": ("NAMES", "facts"),

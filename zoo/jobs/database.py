@@ -23,7 +23,9 @@ SQLITE = {
 }
 POSTGRESQL = {
     "%": "%%",
-    "now()": "extract(epoch from clock_timestamp())::double precision",
+    # Asked once per statement: else no index could find what is due, and each look for jobs
+    # without a hint would read every queued row.
+    "now()": "(SELECT extract(epoch from clock_timestamp())::double precision)",
     "INDEXED BY job_hint": "",
     # No key ever changes. The stronger lock would also stop those who add a row that names one, a
     # job of the group for example; of two such who want the lock next, each waits for the other.

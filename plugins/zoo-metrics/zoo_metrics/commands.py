@@ -1,1 +1,50 @@
-"""The commands of zoo-metrics."""
+"""`zoo metrics`: what Prometheus scrapes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import zoo
+
+
+@zoo.hookimpl
+def register_commands(app: typer.Typer) -> None:
+    """Add `zoo metrics`."""
+    app.command()(metrics)
+
+
+def metrics(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where to listen; 0: any that is free.")
+    ] = 9464,
+    address: Annotated[
+        str, typer.Option(help="On which address; there is no password and no TLS.")
+    ] = "127.0.0.1",
+    once: Annotated[bool, typer.Option("--once", help="Print the page and end.")] = False,
+) -> None:
+    """Serve Prometheus metrics of queue and workers, until Ctrl-C or SIGTERM."""
+    import signal
+    import sys
+    import threading
+
+    from prometheus_client import generate_latest
+
+    from zoo import jobs, settings
+    from zoo.cli import output
+    from zoo_metrics import exporter
+
+    chosen = settings.load()
+    rows = exporter.Rows(jobs.connect(chosen.database), beat=chosen.beat_seconds)
+    if once:
+        sys.stdout.write(generate_latest(exporter.registry(rows)).decode())
+        return
+    url = exporter.serve(rows, address, port)
+    output.note(f"{rows.db.name} is shown at {url}")
+    ended = threading.Event()
+    # As the first process of a container it would else not hear SIGTERM at all.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: ended.set())
+    ended.wait()
+    rows.db.close()

@@ -1,0 +1,130 @@
+"""How far one database and one broker go, from measured costs.
+
+Costs are read from `benchmarks/results/costs-*.json`, which `python -m benchmarks costs-sqlite
+costs-postgresql` writes; nothing is guessed but how many cores a server has.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Station:
+    """A server that jobs queue at, and the seconds of it that each thing takes."""
+
+    name: str
+    servers: int
+    job: float
+    """Of one job, from claim to end."""
+    running: float = 0.0
+    """Of a second of a running job: beats, and looks for a cancel."""
+    worker: float = 0.0
+    """Of a second of a worker, whatever it does."""
+
+    def load(self, workers: float, slots: int, seconds: float, rate: float) -> float:
+        """The part of its time that it works, if so many jobs a second pass."""
+        running = min(rate * seconds, workers * slots)
+        asked = rate * self.job + running * self.running + workers * self.worker
+        return asked / self.servers
+
+    def most_workers(self, slots: int, seconds: float) -> float:
+        """How many busy workers it carries before it is the bottleneck."""
+        each = slots * (self.job / seconds + self.running) + self.worker
+        return self.servers / each
+
+
+def costs(kind: str) -> dict[str, Any]:
+    """What `python -m benchmarks costs-KIND` has measured."""
+    found: dict[str, Any] = json.loads((RESULTS / f"costs-{kind}.json").read_text())
+    return found
+
+
+def write_lock() -> Station:
+    """SQLite: one writes at a time, and readers wait for nobody."""
+    found = costs("sqlite")
+    held = found["looks_ms"]["sign"] / 1000
+    beats = _per_second(found["running_second"], "beat (write)") * held
+    signs = _per_second(found["idle_second"], "sign (write)") * held
+    return Station("SQLite's write lock", 1, found["job_in_bulk"]["write_held"], beats, signs)
+
+
+def postgresql(cores: int, *, looks: bool = True) -> Station:
+    """The server's cores; or without a running job's look each second for a cancel."""
+    found = costs("postgresql")
+    job, nobody = found["job_in_bulk"], found["nobody_second"]
+    n = job["reads"] + job["writes"]
+    each = (job["database_cpu"] - nobody["database_cpu"] * job["at"]) / n
+    running = found["running_second"]
+    beats = _per_second(running, "beat (write)") + looks * _per_second(running, "get (read)")
+    signs = found["idle_second"]["reads"] + found["idle_second"]["writes"]
+    return Station("PostgreSQL", cores, n * each, beats * each, signs * each)
+
+
+def valkey() -> Station:
+    """The broker, which does one thing at a time."""
+    found = costs("postgresql")
+    job, nobody, idle = (found[name] for name in ("job_in_bulk", "nobody_second", "idle_second"))
+    # One worker's questions cost it less than can be measured: those of many do not.
+    many = found["listening_second"]
+    each = (many["broker_cpu"] - nobody["broker_cpu"]) / many["broker_commands"]
+    asks = idle["broker_commands"] - nobody["broker_commands"]
+    return Station("Valkey", 1, job["broker_commands"] * each, 0.0, asks * each)
+
+
+def _per_second(window: dict[str, Any], name: str) -> float:
+    return float(window["transactions"].get(name, {"n": 0.0})["n"])
+
+
+def simulate(
+    visits: Sequence[Station], slots: int, delay: float, jobs: int, seed: int = 1
+) -> float:
+    """Jobs a second of so many slots, each of which visits every station and then sleeps.
+
+    Stations serve in the order of arrival; service times are exponential.
+    """
+    draw = random.Random(seed)
+    free = [[0.0] * station.servers for station in visits]
+    # (when, slot, which visit comes next)
+    events = [(0.0, slot, 0) for slot in range(slots)]
+    ended: list[float] = []
+    while len(ended) < jobs:
+        now, slot, n = heapq.heappop(events)
+        if n == len(visits):
+            ended.append(now)
+            n = 0
+        start = max(now, heapq.heappop(free[n]))
+        done = start + draw.expovariate(1 / visits[n].job) if visits[n].job else start
+        heapq.heappush(free[n], done)
+        after = done + delay if n + 1 == len(visits) else done
+        heapq.heappush(events, (after, slot, n + 1))
+    # Once every slot is under way.
+    begun = len(ended) // 4
+    return (len(ended) - begun) / (ended[-1] - ended[begun - 1])
+
+
+def this_machine() -> tuple[list[Station], float]:
+    """SQLite and two cores, on which a benchmark runs, and what else a job takes by itself."""
+    job = costs("sqlite")["job_in_bulk"]
+    cores = Station("cores", 2, job["worker_cpu"] + job["runner_cpu"] + job["broker_cpu"])
+    rest = job["at"] - cores.job - write_lock().job
+    return [write_lock(), cores], max(rest, 0.0)
+
+
+def rate(slots: int, seconds: float) -> float:
+    """Jobs a second of so many slots on this machine, for jobs that sleep so long."""
+    visits, rest = this_machine()
+    return simulate(visits, slots, rest + seconds, 400 * slots)
+
+
+def below_linear(slots: int, seconds: float) -> float:
+    """The rate that so many times one slot would give, over the one that they have."""
+    return rate(1, seconds) * slots / rate(slots, seconds)

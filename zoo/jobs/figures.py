@@ -1,0 +1,239 @@
+"""Numbers of jobs, attempts, workers and hooks: for an exporter that looks every few seconds.
+
+What has ended is counted once: each look adds only what has ended since the one before, in a few
+queries over an index. Nothing ever removes a job or an attempt, so these numbers only grow, and
+whoever counts from the beginning comes to the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from zoo.jobs.database import Database, Row, Transaction
+from zoo.jobs.presence import SILENT_AFTER
+
+BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
+"""Seconds: the upper bounds of a `Spread`."""
+SETTLING_SECONDS = 120.0
+"""An end is entered into the rows at most so long after the time that it bears: what is older is
+counted for good. A transaction waits 20 or 30 s for a lock, and then gives up."""
+FORGOTTEN_SECONDS = 3600.0
+"""A worker that fell silent without a word is counted for this long."""
+WAITS_FOR = ("worker", "time", "pool", "turn", "job", "hold")
+"""What a queued job waits for: a free slot; its back-off; its pool, which is paused; its turn in
+its group; another job; a person."""
+MICROS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How many spans of time there were, how long altogether, and how many within each bound."""
+
+    within: tuple[int, ...] = (0,) * len(BOUNDS)
+    count: int = 0
+    micros: int = 0
+    """Whole numbers: a sum of floats would depend on the order, and seem to fall."""
+
+    def __add__(self, other: Spread) -> Spread:
+        within = tuple(a + b for a, b in zip(self.within, other.within, strict=True))
+        return Spread(within, self.count + other.count, self.micros + other.micros)
+
+
+Kind = tuple[str, str]
+"""(pool, model)"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What has ended in a span of time."""
+
+    jobs: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Of each (pool, model, status)."""
+    waits: dict[Kind, Spread] = field(default_factory=dict)
+    """From submission to the claim of the last attempt; jobs that no worker ever took have none."""
+    runs: dict[Kind, Spread] = field(default_factory=dict)
+    """From that claim to the end, of jobs that came to an end of their own."""
+    attempts: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    """Of each (pool, model, worker, outcome)."""
+
+    def __add__(self, other: Ended) -> Ended:
+        return Ended(
+            self.jobs + other.jobs,
+            _joined(self.waits, other.waits),
+            _joined(self.runs, other.runs),
+            self.attempts + other.attempts,
+        )
+
+
+class Settled(NamedTuple):
+    """What has ended until a time, counted for good."""
+
+    until: float = 0.0
+    ended: Ended = Ended()
+
+
+class Queue(NamedTuple):
+    """The queued jobs of a pool and model that wait for the same."""
+
+    pool: str
+    model: str
+    waits_for: str
+    jobs: int
+    seconds: float
+    """How long the first has been waiting, since it was submitted or its back-off was over."""
+
+
+class Seat(NamedTuple):
+    """A worker and its slots."""
+
+    worker: str
+    pool: str
+    state: str
+    """`online`, `draining` or `silent`."""
+    slots: int
+    busy: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One look; everything in it is of the same moment."""
+
+    queued: list[Queue]
+    running: dict[Kind, int]
+    ended: Ended
+    seats: list[Seat]
+    pools: dict[str, bool]
+    """Every pool that is known, and whether it is paused."""
+    owed: int
+    """Jobs whose hooks are still to be called."""
+
+
+def look(db: Database, settled: Settled, *, beat: float) -> tuple[Figures, Settled]:
+    """Look at everything; gives the figures, and what to hand over at the next look.
+
+    `beat` is the time between two signs of life of a worker, in seconds. The first look, with an
+    empty `Settled`, reads every job.
+    """
+    with db.read() as rows:
+        at = float(rows.value("SELECT now() AS at"))
+        until = max(at - SETTLING_SECONDS, settled.until)
+        settled = Settled(until, settled.ended + _ended(rows, settled.until, until))
+        # They may be joined by others that bear an earlier time: counted anew at each look.
+        fresh = _ended(rows, until, math.inf)
+        fresh.attempts.update(_open_attempts(rows))
+        queued, running, seats = _queued(rows), _running(rows), _seats(rows, beat)
+        paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
+        owed = int(rows.value("SELECT count(*) AS n FROM outbox"))
+    names = {"default", *paused, *(q.pool for q in queued), *(pool for pool, _ in running)}
+    names |= {seat.pool for seat in seats}
+    pools = {name: paused.get(name) is not None for name in sorted(names)}
+    return Figures(queued, running, settled.ended + fresh, seats, pools, owed), settled
+
+
+def _joined(some: dict[Kind, Spread], more: dict[Kind, Spread]) -> dict[Kind, Spread]:
+    return {
+        kind: some.get(kind, Spread()) + more.get(kind, Spread())
+        for kind in sorted(some.keys() | more.keys())
+    }
+
+
+def _ended(rows: Transaction, after: float, until: float) -> Ended:
+    span = {"after": after, "until": until}
+    counted = f"""
+        SELECT pool, model, status, count(*) AS n, {_spread("wait")}, {_spread("run")} FROM (
+            SELECT pool, model, status, {_seconds("created_at", "started_at")} AS wait,
+                CASE WHEN status IN ('succeeded', 'failed', 'timed_out')
+                    THEN {_seconds("started_at", "finished_at")} END AS run
+            FROM job WHERE finished_at > :after AND finished_at <= :until) AS ended
+        GROUP BY pool, model, status"""
+    found = rows.all(counted, span)
+    tried = """
+        SELECT pool, model, attempt.worker, outcome, count(*) AS n
+        FROM job JOIN attempt ON job_id = id
+        WHERE finished_at > :after AND finished_at <= :until AND outcome IS NOT NULL
+        GROUP BY pool, model, attempt.worker, outcome"""
+    return Ended(
+        Counter({(row["pool"], row["model"], row["status"]): row["n"] for row in found}),
+        _spreads(found, "wait"),
+        _spreads(found, "run"),
+        _attempts(rows.all(tried, span)),
+    )
+
+
+def _open_attempts(rows: Transaction) -> Counter[tuple[str, str, str, str]]:
+    """Those that have ended of jobs that have not."""
+    tried = """
+        SELECT pool, model, attempt.worker, outcome, count(*) AS n
+        FROM job JOIN attempt ON job_id = id
+        WHERE status IN ('queued', 'running') AND job.attempt > 0 AND outcome IS NOT NULL
+        GROUP BY pool, model, attempt.worker, outcome"""
+    return _attempts(rows.all(tried))
+
+
+def _attempts(found: Iterable[Row]) -> Counter[tuple[str, str, str, str]]:
+    names = ("pool", "model", "worker", "outcome")
+    return Counter({tuple(row[name] for name in names): row["n"] for row in found})
+
+
+def _seconds(start: str, end: str) -> str:
+    """Null if it has not begun; a clock that was set back makes no negative time."""
+    return f"CASE WHEN {end} < {start} THEN 0 ELSE {end} - {start} END"
+
+
+def _spread(name: str) -> str:
+    within = [
+        f"sum(CASE WHEN {name} <= {bound} THEN 1 ELSE 0 END) AS {name}_{i}"
+        for i, bound in enumerate(BOUNDS)
+    ]
+    micros = f"sum(CAST(round({name} * {MICROS}) AS BIGINT)) AS {name}_micros"
+    return ", ".join([*within, f"count({name}) AS {name}_count", micros])
+
+
+def _spreads(found: Iterable[Row], name: str) -> dict[Kind, Spread]:
+    spreads: dict[Kind, Spread] = {}
+    for row in found:
+        within = tuple(int(row[f"{name}_{i}"]) for i in range(len(BOUNDS)))
+        one = Spread(within, int(row[f"{name}_count"]), int(row[f"{name}_micros"] or 0))
+        kind = (row["pool"], row["model"])
+        if one.count:
+            spreads[kind] = spreads.get(kind, Spread()) + one
+    return spreads
+
+
+def _queued(rows: Transaction) -> list[Queue]:
+    # As in `reads.waiting`, which counts those that wait for a worker alone.
+    since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
+    counted = f"""
+        SELECT pool, model, waits_for, count(*) AS jobs, now() - min(since) AS seconds FROM (
+            SELECT pool, model, {since} AS since, CASE
+                WHEN held > 0 THEN 'hold'
+                WHEN blockers > 0 THEN 'job'
+                WHEN parked > 0 THEN 'turn'
+                WHEN pool IN (SELECT name FROM pool WHERE paused_at > 0) THEN 'pool'
+                WHEN not_before > now() THEN 'time'
+                ELSE 'worker' END AS waits_for
+            FROM job WHERE status = 'queued') AS queued
+        GROUP BY pool, model, waits_for ORDER BY pool, model, waits_for"""
+    return [Queue(**row) for row in rows.all(counted)]
+
+
+def _running(rows: Transaction) -> dict[Kind, int]:
+    counted = """
+        SELECT pool, model, count(*) AS n FROM job WHERE status = 'running'
+        GROUP BY pool, model ORDER BY pool, model"""
+    return {(row["pool"], row["model"]): row["n"] for row in rows.all(counted)}
+
+
+def _seats(rows: Transaction, beat: float) -> list[Seat]:
+    """The workers that are there, and those that fell silent of late."""
+    late = SILENT_AFTER * beat + 1
+    found = """
+        SELECT name AS worker, pool, slots, busy,
+            CASE WHEN beat_at < now() - :late THEN 'silent' ELSE state END AS state
+        FROM worker WHERE state IN ('online', 'draining') AND beat_at > now() - :forgotten
+        ORDER BY started_at"""
+    return [Seat(**row) for row in rows.all(found, {"late": late, "forgotten": FORGOTTEN_SECONDS})]
