@@ -115,6 +115,24 @@ def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec
 
     Raises UsageError if the job has left no trained model.
     """
+    job, spec = with_weights(trained)
+    source = Source(job=job.id, artifact=str(job.artifact), sha256=str(job.artifact_sha256))
+    changed = {
+        "kind": "evaluate",
+        "dataset": catalogue.dataset(dataset) if dataset else spec.dataset,
+        "split": split,
+        "fold": None,
+        "published": None,
+        "source": source,
+    }
+    return JobSpec.parse_object(spec.model_copy(update=changed).model_dump())
+
+
+def with_weights(trained: Job | Group) -> tuple[Job, JobSpec]:
+    """A training that has left a trained model, and its spec.
+
+    Raises UsageError if it has left none.
+    """
     if isinstance(trained, Group):
         raise UsageError(
             "A group has no model of its own.", f"`zoo show {trained.id[:8]}` lists its jobs."
@@ -129,16 +147,7 @@ def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec
         raise UsageError(
             f"The job {trained.id[:8]} kept no weights.", "Train it with --keep-weights."
         )
-    source = Source(job=trained.id, artifact=trained.artifact, sha256=str(trained.artifact_sha256))
-    changed = {
-        "kind": "evaluate",
-        "dataset": catalogue.dataset(dataset) if dataset else spec.dataset,
-        "split": split,
-        "fold": None,
-        "published": None,
-        "source": source,
-    }
-    return JobSpec.parse_object(spec.model_copy(update=changed).model_dump())
+    return trained, spec
 
 
 def submit(

@@ -31,6 +31,7 @@ from zoo.errors import UsageError, ZooError
 EXTRAS = {
     "numpy": "Install it: pip install 'mnist-zoo[data]'.",
     "PIL": "Install it: pip install 'mnist-zoo[data]'.",
+    "scipy": "Install it: pip install 'mnist-zoo[data]'.",
     "sklearn": "Install it: pip install mnist-zoo-workers.",
 }
 """What a terminal does without as long as it only submits and looks."""

@@ -1,0 +1,270 @@
+"""A picture from elsewhere, drawn or photographed, brought to what MNIST's images look like."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import PictureError, reason
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from zoo.model import Array
+
+SIDE, INK_SIDE = 28, 20
+"""Pixels of an image, and of the longest side of its ink."""
+
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "JPEG2000"),
+    *("PPM", "TGA", "PCX", "QOI", "SGI"),
+)
+"""Pillow's readers of plain pixels. EPS would run Ghostscript; an icon holds another file."""
+OTHERS = {
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an SVG drawing",
+    b"%PDF": "a PDF",
+    b"%!PS": "PostScript",
+    b"ftyphei": "a HEIC photograph",
+    b"ftypmif1": "a HEIC photograph",
+}
+"""What people take for a picture that can be read here, by how the file begins."""
+
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 100_000_000
+
+WORK_SIDE = 512
+"""Pixels of the longest side on which the ink is looked for: fewer are enough, and quick."""
+HALF = 0.4
+"""From this part of the ink's contrast on a pixel is ink: a pencil's line is not even."""
+NOISE = 4.0
+"""The ink must stand out of the background by so many standard deviations of it."""
+LEAST_CONTRAST = 10.0
+"""Of 255; below it a picture is blank."""
+SPECK = 0.05
+"""A spot with less ink than this part of the largest one is dirt."""
+
+
+def open(source: Path | bytes) -> Image:
+    """Open a picture and read all of its pixels, turned as its camera was held.
+
+    Of several frames or pages the first is read. Raises PictureError if it is no picture of a
+    format in FORMATS, is damaged, or has more than 50 million pixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    content = source if isinstance(source, bytes) else _read(source)
+    if not content:
+        raise PictureError("The file is empty.")
+    try:
+        with warnings.catch_warnings():
+            # Of large pictures, and of odd metadata; what is too large is refused here.
+            warnings.simplefilter("ignore")
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            _check_size(*picture.size)
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise _no_picture(content) from None
+    except Image.DecompressionBombError:
+        raise _too_large() from None
+    # Readers of damaged files raise almost anything: OSError, SyntaxError, struct.error...
+    except Exception as error:
+        raise PictureError(f"The picture is damaged: {reason(error)}.") from None
+
+
+def prepare(picture: Image) -> Array:
+    """Prepare a picture as MNIST was: uint8 (28, 28), ink bright on 0.
+
+    The ink's longest side becomes 20 pixels, smoothed, and its centre of mass comes to the centre
+    of the 28 x 28 (LeCun, Cortes & Burges, The MNIST database of handwritten digits,
+    http://yann.lecun.com/exdb/mnist). What is ink is told by how far a pixel is from the
+    background, a smooth surface that is fitted beginning with the border: so it may be dark on
+    light or light on dark, coloured, or unevenly lit. Raises PictureError if there is no ink.
+    """
+    return _centred(_sized(_ink(_pixels(picture))))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise PictureError(f"The file is larger than {MAX_BYTES // 1_000_000} MB.")
+        return path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"The file cannot be read: {reason(error)}.") from None
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_large(f"{width} x {height}: ")
+
+
+def _too_large(size: str = "") -> PictureError:
+    return PictureError(
+        f"The picture is too large ({size}more than {MAX_PIXELS // 1_000_000} million pixels).",
+        "Make it smaller first.",
+    )
+
+
+def _no_picture(content: bytes) -> PictureError:
+    begin = content[:200].lstrip().lower()
+    for mark, what in OTHERS.items():
+        if mark.lower() in begin:
+            return PictureError(f"It is {what}, which is not read.", "Save it as PNG or JPEG.")
+    return PictureError("It is not a picture.", "PNG, JPEG, WebP, TIFF and others are read.")
+
+
+def _pixels(picture: Image) -> Array:
+    """The picture as float (height, width, channels), 0 to 255, at most WORK_SIDE on a side."""
+    import numpy as np
+    from PIL import Image
+
+    if picture.mode.startswith(("I", "F")):
+        plain = Image.fromarray(_stretched(np.asarray(picture)))
+    elif picture.mode == "LAB":
+        plain = picture.getchannel(0)
+    else:
+        plain = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    ratio = WORK_SIDE / max(plain.size)
+    if ratio < 1:
+        width, height = (max(1, round(side * ratio)) for side in plain.size)
+        plain = plain.resize((width, height), Image.Resampling.BOX)
+    pixels: Array = np.atleast_3d(np.asarray(plain, dtype="float64"))
+    return _on_paper(pixels) if plain.mode == "RGBA" else pixels
+
+
+def _stretched(values: Array) -> Array:
+    """Values of any range, as of 16 bits, brought to 0 to 255; float32."""
+    import numpy as np
+
+    finite = np.nan_to_num(values.astype("float64"), posinf=0.0, neginf=0.0)
+    low, high = finite.min(), finite.max()
+    stretched: Array = ((finite - low) * (255 / max(high - low, 1e-9))).astype("float32")
+    return stretched
+
+
+def _on_paper(pixels: Array) -> Array:
+    """Lay a transparent picture on what its ink stands out of.
+
+    Mostly transparent, it is ink: on white, or on black where it is light. Else what is
+    transparent, such as round corners, gets the colour of most of the rest.
+    """
+    import numpy as np
+
+    colour, alpha = pixels[..., :3], pixels[..., 3:] / 255
+    if alpha.mean() > 0.5:
+        paper = np.median(colour[alpha[..., 0] > 0.5], axis=0)
+    else:
+        is_light = (colour * alpha).mean() > alpha.mean() * 255 / 2
+        paper = np.full(3, 0.0 if is_light else 255.0)
+    laid: Array = colour * alpha + paper * (1 - alpha)
+    return laid
+
+
+def _ink(pixels: Array) -> Array:
+    """How much ink there is at each pixel, (height, width), 0 to 1; nothing but the digit's."""
+    import numpy as np
+    from scipy import ndimage
+
+    contrast = _along_the_ink(pixels - _background(pixels))
+    contrast = ndimage.gaussian_filter(contrast, max(contrast.shape) / 400)
+    full = _full_contrast(contrast)
+    noise = 1.4826 * float(np.median(np.abs(contrast[contrast < full * HALF])))
+    if full < max(LEAST_CONTRAST, NOISE * noise):
+        raise PictureError("The picture shows nothing that stands out of its background.")
+    spots, count = ndimage.label(contrast >= full * HALF, np.ones((3, 3)))
+    sums = ndimage.sum_labels(contrast, spots, range(count + 1))
+    sums[0] = 0
+    digit = (sums >= SPECK * sums.max())[spots]
+    # Two pixels more: where the ink begins, its edge is soft.
+    digit = ndimage.binary_dilation(digit, np.ones((3, 3)), iterations=2)
+    low = max(2 * noise, 0.05 * full)
+    ink: Array = ((contrast - low) / (full - low)).clip(0, 1) * digit
+    return ink
+
+
+def _background(pixels: Array) -> Array:
+    """The background's colour at each pixel: a quadratic surface, as light falls on paper.
+
+    It is fitted to the border first, then to all that is close to it; what is far is ink.
+    """
+    import numpy as np
+
+    height, width = pixels.shape[:2]
+    step = max(1, max(height, width) // 128)
+    terms = _terms(height, width)
+    few, known = terms[::step, ::step], pixels[::step, ::step]
+    border = np.ones(known.shape[:2], dtype=bool)
+    border[1:-1, 1:-1] = False
+    chosen = border
+    for part, degree in ((border, 1), (border, 3), (border, 6), (True, 6), (True, 6), (True, 6)):
+        fit = np.linalg.lstsq(few[chosen][:, :degree], known[chosen], rcond=None)[0]
+        far = np.linalg.norm(known - few[..., :degree] @ fit, axis=-1)
+        spread = 1.4826 * np.median(far[chosen])
+        chosen = part & (far <= max(2.5 * spread, LEAST_CONTRAST / 2))
+    surface: Array = terms @ fit
+    return surface
+
+
+def _terms(height: int, width: int) -> Array:
+    """The terms of a quadratic surface at each pixel: 1, x, y, x^2, xy, y^2."""
+    import numpy as np
+
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms: Array = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    return terms
+
+
+def _along_the_ink(away: Array) -> Array:
+    """Differences from the background, along the colour in which the strongest of them lie."""
+    import numpy as np
+
+    distance = np.linalg.norm(away, axis=-1)
+    strongest = away[distance >= np.quantile(distance, 0.995)]
+    direction = np.linalg.eigh(strongest.T @ strongest)[1][:, -1]
+    along: Array = away @ direction
+    signed: Array = along * np.sign((strongest @ direction).sum() or 1.0)
+    return signed
+
+
+def _full_contrast(contrast: Array) -> float:
+    """The mean contrast of ink: of all that has more than half of it (isodata's rule)."""
+    full = float(contrast.max())
+    for _ in range(10):
+        if full <= 0:
+            return 0.0
+        full = float(contrast[contrast >= full / 2].mean())
+    return full
+
+
+def _sized(ink: Array) -> Array:
+    """Crop to the ink and bring its longest side to 20 pixels."""
+    import numpy as np
+    from PIL import Image
+
+    shown = ink > 0.1
+    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    ratio = INK_SIDE / max(cropped.shape)
+    height, width = (max(1, round(side * ratio)) for side in cropped.shape)
+    picture = Image.fromarray(cropped.astype("float32"))
+    sized: Array = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
+    return sized.clip(0, 1)
+
+
+def _centred(ink: Array) -> Array:
+    """Put the ink's centre of mass on the pixel (14, 14) of 28 x 28, as it is in MNIST."""
+    import numpy as np
+
+    image = np.zeros((SIDE, SIDE), dtype="uint8")
+    starts = []
+    for axis, side in enumerate(ink.shape):
+        centre = float(ink.sum(axis=1 - axis) @ np.arange(side) / ink.sum())
+        starts.append(min(max(round(SIDE / 2 - centre), 0), SIDE - side))
+    (top, left), (height, width) = starts, ink.shape
+    image[top : top + height, left : left + width] = (ink * 255).round()
+    return image
