@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo import ink
 from zoo.errors import PictureError, reason
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ FORMATS = (
     *("PPM", "TGA", "PCX", "QOI", "SGI"),
 )
 """Pillow's readers of plain pixels. EPS would run Ghostscript; an icon holds another file."""
+LEAST_LINE = 2.0
+"""Pixels that a line is wide at least; of MNIST's digits nine in ten have wider ones."""
 OTHERS = {
     b"<svg": "an SVG drawing",
     b"<?xml": "an SVG drawing",
@@ -37,14 +40,6 @@ MAX_BYTES = 100_000_000
 
 WORK_SIDE = 512
 """Pixels of the longest side on which the ink is looked for: fewer are enough, and quick."""
-HALF = 0.4
-"""From this part of the ink's contrast on a pixel is ink: a pencil's line is not even."""
-NOISE = 4.0
-"""The ink must stand out of the background by so many standard deviations of it."""
-LEAST_CONTRAST = 10.0
-"""Of 255; below it a picture is blank."""
-SPECK = 0.05
-"""A spot with less ink than this part of the largest one is dirt."""
 
 
 def open(source: Path | bytes) -> Image:
@@ -84,9 +79,19 @@ def prepare(picture: Image) -> Array:
     of the 28 x 28 (LeCun, Cortes & Burges, The MNIST database of handwritten digits,
     http://yann.lecun.com/exdb/mnist). What is ink is told by how far a pixel is from the
     background, a smooth surface that is fitted beginning with the border: so it may be dark on
-    light or light on dark, coloured, or unevenly lit. Raises PictureError if there is no ink.
+    light or light on dark, coloured, or unevenly lit. A line that would be thinner than 2 pixels,
+    as a pen's in a large picture, is thickened. Raises PictureError if there is no ink.
     """
-    return _centred(_sized(_ink(_pixels(picture))))
+    return _centred(_sized(ink.at_least(ink.find(_pixels(picture)), LEAST_LINE / INK_SIDE)))
+
+
+def thumbnail(picture: Image) -> Array:
+    """A picture as it came, for people: grey, whole, in uint8 (28, 28)."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    grey = Image.fromarray(_pixels(picture).mean(axis=2).round().astype("uint8"))
+    return np.asarray(ImageOps.pad(grey, (SIDE, SIDE), Image.Resampling.BOX))
 
 
 def _read(path: Path) -> bytes:
@@ -165,90 +170,14 @@ def _on_paper(pixels: Array) -> Array:
     return laid
 
 
-def _ink(pixels: Array) -> Array:
-    """How much ink there is at each pixel, (height, width), 0 to 1; nothing but the digit's."""
-    import numpy as np
-    from scipy import ndimage
-
-    contrast = _along_the_ink(pixels - _background(pixels))
-    contrast = ndimage.gaussian_filter(contrast, max(contrast.shape) / 400)
-    full = _full_contrast(contrast)
-    noise = 1.4826 * float(np.median(np.abs(contrast[contrast < full * HALF])))
-    if full < max(LEAST_CONTRAST, NOISE * noise):
-        raise PictureError("The picture shows nothing that stands out of its background.")
-    spots, count = ndimage.label(contrast >= full * HALF, np.ones((3, 3)))
-    sums = ndimage.sum_labels(contrast, spots, range(count + 1))
-    sums[0] = 0
-    digit = (sums >= SPECK * sums.max())[spots]
-    # Two pixels more: where the ink begins, its edge is soft.
-    digit = ndimage.binary_dilation(digit, np.ones((3, 3)), iterations=2)
-    low = max(2 * noise, 0.05 * full)
-    ink: Array = ((contrast - low) / (full - low)).clip(0, 1) * digit
-    return ink
-
-
-def _background(pixels: Array) -> Array:
-    """The background's colour at each pixel: a quadratic surface, as light falls on paper.
-
-    It is fitted to the border first, then to all that is close to it; what is far is ink.
-    """
-    import numpy as np
-
-    height, width = pixels.shape[:2]
-    step = max(1, max(height, width) // 128)
-    terms = _terms(height, width)
-    few, known = terms[::step, ::step], pixels[::step, ::step]
-    border = np.ones(known.shape[:2], dtype=bool)
-    border[1:-1, 1:-1] = False
-    chosen = border
-    for part, degree in ((border, 1), (border, 3), (border, 6), (True, 6), (True, 6), (True, 6)):
-        fit = np.linalg.lstsq(few[chosen][:, :degree], known[chosen], rcond=None)[0]
-        far = np.linalg.norm(known - few[..., :degree] @ fit, axis=-1)
-        spread = 1.4826 * np.median(far[chosen])
-        chosen = part & (far <= max(2.5 * spread, LEAST_CONTRAST / 2))
-    surface: Array = terms @ fit
-    return surface
-
-
-def _terms(height: int, width: int) -> Array:
-    """The terms of a quadratic surface at each pixel: 1, x, y, x^2, xy, y^2."""
-    import numpy as np
-
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    terms: Array = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    return terms
-
-
-def _along_the_ink(away: Array) -> Array:
-    """Differences from the background, along the colour in which the strongest of them lie."""
-    import numpy as np
-
-    distance = np.linalg.norm(away, axis=-1)
-    strongest = away[distance >= np.quantile(distance, 0.995)]
-    direction = np.linalg.eigh(strongest.T @ strongest)[1][:, -1]
-    along: Array = away @ direction
-    signed: Array = along * np.sign((strongest @ direction).sum() or 1.0)
-    return signed
-
-
-def _full_contrast(contrast: Array) -> float:
-    """The mean contrast of ink: of all that has more than half of it (isodata's rule)."""
-    full = float(contrast.max())
-    for _ in range(10):
-        if full <= 0:
-            return 0.0
-        full = float(contrast[contrast >= full / 2].mean())
-    return full
-
-
-def _sized(ink: Array) -> Array:
+def _sized(found: Array) -> Array:
     """Crop to the ink and bring its longest side to 20 pixels."""
     import numpy as np
     from PIL import Image
 
-    shown = ink > 0.1
+    shown = found > 0.1
     rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
-    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    cropped = found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     ratio = INK_SIDE / max(cropped.shape)
     height, width = (max(1, round(side * ratio)) for side in cropped.shape)
     picture = Image.fromarray(cropped.astype("float32"))
@@ -256,15 +185,15 @@ def _sized(ink: Array) -> Array:
     return sized.clip(0, 1)
 
 
-def _centred(ink: Array) -> Array:
+def _centred(digit: Array) -> Array:
     """Put the ink's centre of mass on the pixel (14, 14) of 28 x 28, as it is in MNIST."""
     import numpy as np
 
     image = np.zeros((SIDE, SIDE), dtype="uint8")
     starts = []
-    for axis, side in enumerate(ink.shape):
-        centre = float(ink.sum(axis=1 - axis) @ np.arange(side) / ink.sum())
+    for axis, side in enumerate(digit.shape):
+        centre = float(digit.sum(axis=1 - axis) @ np.arange(side) / digit.sum())
         starts.append(min(max(round(SIDE / 2 - centre), 0), SIDE - side))
-    (top, left), (height, width) = starts, ink.shape
-    image[top : top + height, left : left + width] = (ink * 255).round()
+    (top, left), (height, width) = starts, digit.shape
+    image[top : top + height, left : left + width] = (digit * 255).round()
     return image

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo import artifacts, jobs, judge, plugins, preprocessing, run, submit
 from zoo.errors import UsageError
@@ -13,9 +14,31 @@ from zoo.jobs import Database, Group, Job
 from zoo.model import Model
 from zoo.run import Recipe
 from zoo.settings import Settings
+from zoo.subjects import Subject
 
 if TYPE_CHECKING:
     from zoo.model import Array
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about an image."""
+
+    subject: Subject
+    predicted: str
+    """The name of the class."""
+    label: str | None
+    """The true class, where it is known."""
+    probabilities: dict[str, float] | None
+    """By the name of the class; None if the model has none."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "file": self.subject.name,
+            "predicted": self.predicted,
+            "label": self.label,
+            "probabilities": self.probabilities,
+        }
 
 
 @dataclass(frozen=True)
@@ -57,7 +80,7 @@ def load(db: Database, settings: Settings, job: Job | Group | str) -> Trained:
     group for the best of its jobs that kept weights. Raises UsageError if there is no trained
     model or its plugin is not installed here, ArtifactError if the artifact is gone or damaged.
     """
-    trained = _training(db, jobs.find(db, job) if isinstance(job, str) else job)
+    trained = training(db, job)
     _see_plugin(trained)
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         fetch(settings, trained, Path(folder))
@@ -70,7 +93,41 @@ def fetch(settings: Settings, trained: Job, into: Path) -> None:
     artifacts.get(settings.artifacts, where, sha256, into)
 
 
-def _training(db: Database, asked: Job | Group) -> Job:
+def answer(trained: Trained, subjects: Sequence[Subject]) -> list[Answer]:
+    """Ask the model about images; raises PluginError for answers that break the contract."""
+    import numpy as np
+
+    names = trained.class_names
+    found = trained.predict(np.stack([each.image for each in subjects]))
+    given = found.probabilities
+    rows = given.tolist() if given is not None else [None] * len(subjects)
+    return [
+        Answer(
+            subject,
+            names[label],
+            _true_class(trained, subject),
+            None if row is None else dict(zip(names, row, strict=True)),
+        )
+        for subject, label, row in zip(subjects, found.labels, rows, strict=True)
+    ]
+
+
+def _true_class(trained: Trained, subject: Subject) -> str | None:
+    """What the model should say; where its classes are another dataset's, the name of the label."""
+    import numpy as np
+
+    if subject.label is None:
+        return None
+    if list(subject.class_names) != trained.recipe.class_names:
+        return subject.class_names[subject.label]
+    label = judge.targets(trained.model, np.array([subject.label]))[0]
+    return trained.class_names[int(label)]
+
+
+def training(db: Database, asked: Job | Group | str) -> Job:
+    """The training whose model `load` loads; raises UsageError if there is no trained model."""
+    if isinstance(asked, str):
+        asked = jobs.find(db, asked)
     if isinstance(asked, Group):
         kept = [job for job in asked.jobs if job.accuracy is not None and _has_weights(job)]
         asked = max(kept, key=lambda job: job.accuracy or 0.0) if kept else asked

@@ -18,6 +18,7 @@ from zoo.cli import (
     machine,
     models,
     plugins,
+    predict,
     queue,
     reproduce,
     rerun,
@@ -69,7 +70,7 @@ def _root(
 LOOKING = (listing, jobs, watch)
 ZOO = (models, plugins, data)
 for room in (
-    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare),
+    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare, predict),
     *(*ZOO, machine),
 ):
     room.add_to(app)
