@@ -19,7 +19,7 @@ SIDE, INK_SIDE = 28, 20
 """Pixels of an image, and of the longest side of its ink."""
 
 FORMATS = (
-    *("PNG", "JPEG", "MPO", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "JPEG2000"),
+    *("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "JPEG2000"),
     *("PPM", "TGA", "PCX", "QOI", "SGI"),
 )
 """Pillow's readers of plain pixels. EPS would run Ghostscript; an icon holds another file."""

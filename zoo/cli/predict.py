@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 def predict(
     ref: Ref,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE|-]...", help="Pictures; - is stdin.")
+        list[str] | None, typer.Argument(metavar="FILE|-", help="Pictures; - is stdin.")
     ] = None,
     dataset: Annotated[
         str | None,
@@ -116,7 +116,7 @@ def _show(answer: Answer) -> None:
     width = max((len(name) for name, _ in likely), default=0)
     for name, probability in likely:
         bar = pictures.bar(probability, BAR)
-        output.out.print(f"{name:>{width}} {100 * probability:6.2f} % {bar}")
+        output.out.print(f"{name:>{width}} {100 * probability:6.2f} % {bar}".rstrip())
     output.out.print()
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -25,9 +27,24 @@ def load_keras() -> Any:
     """Import Keras on TensorFlow, without the notes that TensorFlow writes for its developers."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
+    if "keras" not in sys.modules:
+        with _silence():
+            import keras
+    return sys.modules["keras"]
 
-    return keras
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Write nothing to stderr meanwhile, not even from TensorFlow's C++, whose level comes late."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class KerasParams(zoo.Params):
