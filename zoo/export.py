@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import datasets, plugins, run, weights
+from zoo import datasets, judge, plugins, run, weights
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
 from zoo.prediction import Trained
 
@@ -133,8 +133,6 @@ def _run_onnx(path: Path, x: Array) -> tuple[Array, Array | None]:
 def _check(trained: Trained, x: Array, exported: tuple[Array, Array | None]) -> float | None:
     """Compare with the model's own answers; gives the largest difference of a probability."""
     import numpy as np
-
-    from zoo import judge
 
     own, (labels, probabilities) = judge.predict(trained.model, x), exported
     different = int((np.asarray(labels) != own.labels).sum())

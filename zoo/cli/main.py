@@ -13,6 +13,7 @@ from zoo.cli import (
     acting,
     compare,
     data,
+    export,
     jobs,
     listing,
     machine,
@@ -70,7 +71,7 @@ def _root(
 LOOKING = (listing, jobs, watch)
 ZOO = (models, plugins, data)
 for room in (
-    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare, predict),
+    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare, predict, export),
     *(*ZOO, machine),
 ):
     room.add_to(app)

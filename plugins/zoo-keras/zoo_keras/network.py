@@ -136,7 +136,7 @@ class KerasModel(zoo.Model):
         return int(self.network.count_params())
 
     def _without_distortions(self) -> Any:
-        """The network without what changes images in training, which Keras 3.15 cannot read back."""
+        """The network without the layers for training alone, which Keras 3.15 cannot read back."""
         keras, layers = load_keras(), self.network.layers
         kept = [each for each in layers if not type(each).__name__.startswith("Random")]
         if len(kept) == len(layers):
