@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import artifacts, jobs, judge, plugins, preprocessing, run, submit
+from zoo import artifacts, jobs, judge, plugins, preprocessing, run, sources
 from zoo.errors import UsageError
 from zoo.jobs import Database, Group, Job
 from zoo.model import Model
@@ -133,7 +133,7 @@ def training(db: Database, asked: Job | Group | str) -> Job:
         asked = max(kept, key=lambda job: job.accuracy or 0.0) if kept else asked
     elif asked.kind == "evaluate":
         asked = jobs.get(db, asked.spec["source"]["job"])
-    return submit.with_weights(asked)[0]
+    return sources.with_weights(asked)[0]
 
 
 def _has_weights(job: Job) -> bool:
