@@ -64,7 +64,6 @@ def photographed(picture: Image.Image, noise: float = 10, shade: float = 0.6) ->
 
 
 WAYS = {
-    "plain": drawn,
     "inverted": lambda d: drawn(d, ink=WHITE, paper=BLACK),
     "shifted": lambda d: drawn(d, (400, 300), box=(250, 20, 110, 150)),
     "in colour": lambda d: drawn(d, ink=(200, 20, 20), paper=(20, 150, 40)),

@@ -38,7 +38,7 @@ OTHERS = {
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 100_000_000
 
-WORK_SIDE = 512
+WORK_SIDE = 384
 """Pixels of the longest side on which the ink is looked for: fewer are enough, and quick."""
 
 
@@ -50,7 +50,7 @@ def open(source: Path | bytes) -> Image:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    content = source if isinstance(source, bytes) else _read(source)
+    content = _content(source)
     if not content:
         raise PictureError("The file is empty.")
     try:
@@ -94,11 +94,12 @@ def thumbnail(picture: Image) -> Array:
     return np.asarray(ImageOps.pad(grey, (SIDE, SIDE), Image.Resampling.BOX))
 
 
-def _read(path: Path) -> bytes:
+def _content(source: Path | bytes) -> bytes:
     try:
-        if path.stat().st_size > MAX_BYTES:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if size > MAX_BYTES:
             raise PictureError(f"The file is larger than {MAX_BYTES // 1_000_000} MB.")
-        return path.read_bytes()
+        return source if isinstance(source, bytes) else source.read_bytes()
     except OSError as error:
         raise PictureError(f"The file cannot be read: {reason(error)}.") from None
 

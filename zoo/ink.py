@@ -30,7 +30,8 @@ def find(pixels: Array) -> Array:
     contrast = _along_the_ink(pixels - _background(pixels))
     contrast = ndimage.gaussian_filter(contrast, max(contrast.shape) / 400)
     full = _full_contrast(contrast)
-    noise = 1.4826 * float(np.median(np.abs(contrast[contrast < full * HALF])))
+    others = np.abs(contrast[contrast < full * HALF])
+    noise = 1.4826 * float(np.median(others)) if others.size else 0.0
     if full < max(LEAST_CONTRAST, NOISE * noise):
         raise PictureError("The picture shows nothing that stands out of its background.")
     spots, count = ndimage.label(contrast >= full * HALF, np.ones((3, 3)))
@@ -74,7 +75,7 @@ def _background(pixels: Array) -> Array:
     import numpy as np
 
     height, width = pixels.shape[:2]
-    step = max(1, max(height, width) // 128)
+    step = max(1, max(height, width) // 64)
     terms = _terms(height, width)
     few, known = terms[::step, ::step], pixels[::step, ::step]
     border = np.ones(known.shape[:2], dtype=bool)
