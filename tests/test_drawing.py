@@ -233,7 +233,7 @@ def test_the_longest_side_is_20_and_the_centre_of_mass_is_in_the_centre() -> Non
 
 def test_an_image_that_is_as_mnist_is_stays_as_it_is() -> None:
     again = drawing.prepare(Image.fromarray(EXPECTED))
-    assert is_alike(again, tolerance=2)
+    assert is_alike(again)
 
 
 def test_a_fine_line_is_thickened_and_a_wide_one_is_not() -> None:

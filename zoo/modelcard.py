@@ -84,7 +84,8 @@ def text(trained: Trained, exported: Exported, around: Mapping[str, Any], licens
 
 def command(job: Job) -> str:
     """The command that trains the model again."""
-    words = ["zoo", "train", job.model, "--dataset", job.dataset, "--seed", str(job.spec["seed"])]
+    words = ["zoo", "train", job.model, "--dataset", _short(job.dataset)]
+    words += ["--seed", str(job.spec["seed"])]
     if job.spec.get("preprocess", "none") != "none":
         words += ["--preprocess", job.spec["preprocess"]]
     for name, value in job.changed.items():

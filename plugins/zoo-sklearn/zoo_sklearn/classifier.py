@@ -108,7 +108,7 @@ class ClassifierModel(zoo.Model):
             dtype=self.dtype,
             classes=self.classifier.classes_.tolist(),
             n_classes=self.n_classes,
-            kind="scores" if is_softmax else "probabilities",
+            kind="softmax" if is_softmax else "own",
         )
 
     def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.errors import ArtifactError, PluginError
 
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 FORMATS = ("skops", "onnx")
+
+OPSET = {"": 17, "ai.onnx.ml": 3}
+"""Versions of ONNX's operations that have been around for years, so that most readers know them."""
+
+Kind = Literal["softmax", "shares", "own", "none"]
+"""Where probabilities come from: they are the softmax of the scores; or the shares of their
+sigmoids, as of one classifier for each class; or the classifier's own; or there are none."""
 
 
 def write_skops(estimator: Any, path: Path) -> None:
@@ -48,12 +55,11 @@ def spread(found: Array, classes: Array, n_classes: int) -> Array:
 
 
 def write_onnx(
-    estimator: Any, path: Path, *, dtype: str, classes: Sequence[int], n_classes: int, kind: str
+    estimator: Any, path: Path, *, dtype: str, classes: Sequence[int], n_classes: int, kind: Kind
 ) -> None:
     """Write a classifier by skl2onnx, with `label` and `probabilities` as its outputs.
 
-    `kind` says what the converted classifier gives: labels and `probabilities`, or `scores`,
-    whose softmax these are, or `labels` alone. Raises PluginError if a class had no image.
+    Raises PluginError if there are two classes, or one had no image.
     """
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
@@ -62,27 +68,28 @@ def write_onnx(
         raise PluginError("ONNX needs three classes or more, and images of each of them.")
     tensor = DoubleTensorType if dtype == "float64" else FloatTensorType
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    # OneVsOneClassifier gives scores without being asked, and knows no such option.
+    raw = kind in ("softmax", "shares") and type(last).__name__ != "OneVsOneClassifier"
     converted = to_onnx(
         estimator,
         initial_types=[("x", tensor([None, 784]))],
-        options={id(last): {"zipmap": False, **_raw(last, kind)}},
+        target_opset=OPSET,
+        options={id(last): {"zipmap": False, **({"raw_scores": True} if raw else {})}},
     )
-    if kind == "scores":
-        _end_in_softmax(converted.graph)
-    elif kind == "labels":
+    if kind in ("softmax", "shares"):
+        _end(converted.graph, kind)
+    elif kind == "none":
         del converted.graph.output[1:]
     path.write_bytes(converted.SerializeToString())
 
 
-def _raw(last: Any, kind: str) -> dict[str, bool]:
-    # OneVsOneClassifier has no such option: it gives scores anyway.
-    is_asked = kind == "scores" and type(last).__name__ != "OneVsOneClassifier"
-    return {"raw_scores": True} if is_asked else {}
+def _end(graph: Any, kind: Kind) -> None:
+    """Let the outputs be the class of the highest score, and probabilities made of the scores.
 
-
-def _end_in_softmax(graph: Any) -> None:
-    """Let the outputs be the softmax of the scores, and the label that this says."""
-    from onnx import TensorProto, helper
+    skl2onnx takes the class from probabilities, of which two may have been rounded to 1.
+    """
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
 
     own, scores = (output.name for output in graph.output)
     tensor = graph.output[1].type.tensor_type
@@ -90,9 +97,15 @@ def _end_in_softmax(graph: Any) -> None:
     for node in graph.node:
         for names in (node.input, node.output):
             names[:] = [{own: "votes", scores: "scores"}.get(name, name) for name in names]
-    most = {"axis": 1, "keepdims": 0}
-    graph.node.append(helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1))
-    graph.node.append(helper.make_node("ArgMax", ["probabilities"], ["label"], **most))
+    make = helper.make_node
+    graph.node.append(make("ArgMax", ["scores"], ["label"], axis=1, keepdims=0))
+    if kind == "softmax":
+        graph.node.append(make("Softmax", ["scores"], ["probabilities"], axis=1))
+    else:
+        graph.node.append(make("Sigmoid", ["scores"], ["each"]))
+        graph.initializer.append(numpy_helper.from_array(np.array([1]), "classes"))
+        graph.node.append(make("ReduceSum", ["each", "classes"], ["all"]))
+        graph.node.append(make("Div", ["each", "all"], ["probabilities"]))
     del graph.output[:]
     label = helper.make_tensor_value_info("label", TensorProto.INT64, [None])
     given = helper.make_tensor_value_info("probabilities", tensor.elem_type, shape)

@@ -113,8 +113,8 @@ class Logistic(zoo.Model):
             return
         if self.params.loss == "modified_huber":
             raise UsageError(
-                "With the loss modified_huber there is no ONNX: where two probabilities are 1, "
-                "skl2onnx takes the first class and scikit-learn the better one.",
+                "With the loss modified_huber there is no ONNX: skl2onnx knows the probabilities "
+                "of log_loss alone.",
                 "Export it as skops or npz.",
             )
         export.write_onnx(
@@ -123,7 +123,7 @@ class Logistic(zoo.Model):
             dtype=self.dtype,
             classes=self.classifier.classes_.tolist(),
             n_classes=self.n_classes,
-            kind="probabilities" if hasattr(self.classifier, "predict_proba") else "labels",
+            kind="shares" if self.params.loss == "log_loss" else "none",
         )
 
     def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array | None]:
