@@ -119,6 +119,24 @@ def test_what_predicts_something_else_is_not_kept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+class Vague(Logistic):
+    """Reads back probabilities that are no numbers."""
+
+    name = "vague"
+
+    def predict_exported(self, format: str, path: Path, x: Any) -> tuple[Any, Any]:
+        labels, probabilities = super().predict_exported(format, path, x)
+        return labels, probabilities * np.nan
+
+
+def test_what_is_no_number_is_not_the_same(tmp_path: Path) -> None:
+    good = trained("logistic")
+    model = Vague(good.model.params, good.recipe.class_names, 42)
+    model.classifier = good.model.classifier  # type: ignore[attr-defined]
+    with pytest.raises(PluginError, match="0 of 360 labels differ; a probability differs by nan"):
+        export.write(Trained(good.job, model, good.recipe), "skops", tmp_path / "m")
+
+
 def test_a_library_that_is_missing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

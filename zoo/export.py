@@ -139,7 +139,8 @@ def _check(trained: Trained, x: Array, exported: tuple[Array, Array | None]) -> 
     off = None
     if probabilities is not None and own.probabilities is not None:
         off = float(np.abs(np.asarray(probabilities) - own.probabilities).max())
-    if different or (off or 0) > TOLERANCE:
+    # Not `off > TOLERANCE`: NaN is no agreement.
+    if different or not (off is None or off <= TOLERANCE):
         what = f"; a probability differs by {off:.2g}" if off is not None else ""
         raise PluginError(
             f"The exported model is not the same: {different} of {len(x)} labels differ{what}.",

@@ -88,25 +88,44 @@ def _end(graph: Any, kind: Kind) -> None:
 
     skl2onnx takes the class from probabilities, of which two may have been rounded to 1.
     """
-    import numpy as np
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
 
     own, scores = (output.name for output in graph.output)
     tensor = graph.output[1].type.tensor_type
     shape = [None, tensor.shape.dim[1].dim_value]
     for node in graph.node:
         for names in (node.input, node.output):
-            names[:] = [{own: "votes", scores: "scores"}.get(name, name) for name in names]
+            names[:] = [{own: "zoo_votes", scores: "zoo_scores"}.get(name, name) for name in names]
     make = helper.make_node
-    graph.node.append(make("ArgMax", ["scores"], ["label"], axis=1, keepdims=0))
-    if kind == "softmax":
-        graph.node.append(make("Softmax", ["scores"], ["probabilities"], axis=1))
-    else:
-        graph.node.append(make("Sigmoid", ["scores"], ["each"]))
-        graph.initializer.append(numpy_helper.from_array(np.array([1]), "classes"))
-        graph.node.append(make("ReduceSum", ["each", "classes"], ["all"]))
-        graph.node.append(make("Div", ["each", "all"], ["probabilities"]))
+    graph.node.append(make("ArgMax", ["zoo_scores"], ["label"], axis=1, keepdims=0))
+    if kind == "shares":
+        _add_logarithms(graph, tensor.elem_type)
+    last = "zoo_scores" if kind == "softmax" else "zoo_logarithms"
+    graph.node.append(make("Softmax", [last], ["probabilities"], axis=1))
     del graph.output[:]
     label = helper.make_tensor_value_info("label", TensorProto.INT64, [None])
     given = helper.make_tensor_value_info("probabilities", tensor.elem_type, shape)
     graph.output.extend([label, given])
+
+
+def _add_logarithms(graph: Any, element: int) -> None:
+    """Add the logarithm of each score's sigmoid, whose softmax is the sigmoids' shares.
+
+    Of the sigmoids themselves all may be rounded to 0. It is -(max(-s, 0) + log(1 + exp(-|s|)));
+    onnxruntime has no Softplus for float64.
+    """
+    from onnx import helper
+
+    graph.initializer.append(helper.make_tensor("zoo_one", element, [1], [1.0]))
+    for operation, *inputs, output in (
+        ("Neg", "zoo_scores", "zoo_negated"),
+        ("Relu", "zoo_negated", "zoo_line"),
+        ("Abs", "zoo_scores", "zoo_size"),
+        ("Neg", "zoo_size", "zoo_minus_size"),
+        ("Exp", "zoo_minus_size", "zoo_power"),
+        ("Add", "zoo_power", "zoo_one", "zoo_sum"),
+        ("Log", "zoo_sum", "zoo_bend"),
+        ("Add", "zoo_line", "zoo_bend", "zoo_softplus"),
+        ("Neg", "zoo_softplus", "zoo_logarithms"),
+    ):
+        graph.node.append(helper.make_node(operation, inputs, [output]))
