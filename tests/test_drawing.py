@@ -15,7 +15,7 @@ import pytest
 import strokes
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from zoo import drawing
 from zoo.errors import PictureError
@@ -248,6 +248,11 @@ def test_dirt_beside_the_digit_is_left_out() -> None:
     for x, y in ((3, 5), (250, 270), (10, 200)):
         dirty.paste("black", (x, y, x + 4, y + 4))
     assert is_alike(drawing.prepare(dirty), tolerance=1)
+
+
+@pytest.mark.parametrize(("width", "colour"), [(8, "black"), (60, "#604020")])
+def test_a_frame_around_the_paper_is_left_out(width: int, colour: str) -> None:
+    assert is_alike(drawing.prepare(ImageOps.expand(SEVEN, width, colour)))
 
 
 def test_the_thumbnail_is_the_whole_picture() -> None:

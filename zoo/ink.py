@@ -34,6 +34,8 @@ def find(pixels: Array) -> Array:
     noise = 1.4826 * float(np.median(others)) if others.size else 0.0
     if full < max(LEAST_CONTRAST, NOISE * noise):
         raise PictureError("The picture shows nothing that stands out of its background.")
+    if inner := _inside_a_frame(contrast >= full * HALF):
+        return find(pixels[inner])
     spots, count = ndimage.label(contrast >= full * HALF, np.ones((3, 3)))
     sums = ndimage.sum_labels(contrast, spots, range(count + 1))
     sums[0] = 0
@@ -43,6 +45,26 @@ def find(pixels: Array) -> Array:
     low = max(2 * noise, 0.05 * full)
     found: Array = ((contrast - low) / (full - low)).clip(0, 1) * digit
     return found
+
+
+def _inside_a_frame(ink: Array) -> tuple[slice, slice] | None:
+    """Where the sheet of paper is whose frame was taken for the background, a little inside of it.
+
+    None if there is no such: a digit does not fill three quarters of its box and half of a picture.
+    """
+    import numpy as np
+
+    if ink.mean() < 0.5:
+        return None
+    inner = []
+    for axis in (1, 0):
+        places = np.flatnonzero(ink.any(axis=axis))
+        inset = 2 + len(places) // 50
+        inner.append(slice(int(places[0]) + inset, int(places[-1]) + 1 - inset))
+    found = inner[0], inner[1]
+    # A solid sheet has no digit on it; and what is left must be less, or there is no end.
+    is_sheet = ink[found].size and 0.75 < ink[found].mean() < 1
+    return found if is_sheet else None
 
 
 def at_least(ink: Array, part: float) -> Array:
