@@ -1,6 +1,6 @@
 """How well pictures are prepared: accuracy on MNIST's test images as they are, and from pictures.
 
-    python benchmarks/pictures.py JOB... [--images 500]
+    python -m benchmarks.pictures JOB... [--images 500]
 
 Each image is shown as a picture again: enlarged twenty times, dark on white, off the centre; then
 photographed: out of focus, in warm light that falls off to one side, with noise.
