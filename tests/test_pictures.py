@@ -75,3 +75,18 @@ def test_a_png_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 def test_classes_without_an_image_are_counted_too() -> None:
     assert pictures.class_counts(np.array([0, 2, 2]), 4) == [1, 0, 2, 0]
+
+
+def test_images_side_by_side_are_drawn_in_full_with_captions() -> None:
+    lines = pictures.side_by_side(FULL[:2], color=False, captions=["before", "after"]).split("\n")
+    assert lines[:14] == ["█" * 28 + " " + "█" * 28] * 14
+    assert lines[14].split() == ["before", "after"]
+    coloured = pictures.side_by_side(FULL[:1], color=True, captions=["it"]).split("\n")
+    assert all(line.endswith("\x1b[0m") for line in coloured[:14])
+
+
+@pytest.mark.parametrize(
+    ("part", "drawn"), [(0, ""), (0.5, "█████"), (1, "██████████"), (0.0125, "▏"), (0.26, "██▋")]
+)
+def test_a_bar_is_drawn_to_an_eighth_of_a_column(part: float, drawn: str) -> None:
+    assert pictures.bar(part, 10) == drawn

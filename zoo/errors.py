@@ -30,6 +30,10 @@ class DatasetError(ZooError):
     """A dataset is missing, damaged or of the wrong shape."""
 
 
+class PictureError(ZooError):
+    """A picture cannot be read, or shows nothing."""
+
+
 class PluginError(ZooError):
     """A plugin broke the contract."""
 

@@ -93,6 +93,9 @@ class Model:
     paper: ClassVar[str] = ""
     """Where the model is described: authors, year, title, and a DOI or URL if it has one."""
 
+    formats: ClassVar[tuple[str, ...]] = ()
+    """The formats that `export` can write: onnx, or one of the framework's own. npz needs none."""
+
     Params = Params
     """The params of this model; replace it by a subclass of `zoo.Params`."""
 
@@ -136,6 +139,21 @@ class Model:
 
     def load(self, folder: Path) -> None:
         """Read back what `save` wrote; the model then predicts as it did, bit for bit."""
+        raise NotImplementedError
+
+    def export(self, format: str, path: Path) -> None:
+        """Write the trained model into a file, in one of `formats`.
+
+        An ONNX model takes `x` as this one does, and gives `label`, int64 (n,), and
+        `probabilities`, (n, n_classes), if there are any.
+        """
+        raise NotImplementedError
+
+    def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array | None]:
+        """Read back what `export` wrote and let that predict: labels, and probabilities if any.
+
+        Zoo compares them with this model's own. ONNX it runs itself.
+        """
         raise NotImplementedError
 
     def parameters(self) -> int | None:

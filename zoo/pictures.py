@@ -41,6 +41,20 @@ def strip(images: Array, columns: int, color: bool, captions: Sequence[str] = ()
     return "\n".join((" " * GAP).join(line) for row in rows for line in zip(*row, strict=True))
 
 
+def side_by_side(images: Array, color: bool, captions: Sequence[str]) -> str:
+    """Draw a few images in full, a caption under each; a character is two pixels."""
+    draw = _in_grey if color else _in_blocks
+    width = images.shape[2]
+    drawn = [[*draw(i), c[:width].center(width)] for i, c in zip(images, captions, strict=True)]
+    return "\n".join((" " * GAP).join(line).rstrip(" ") for line in zip(*drawn, strict=True))
+
+
+def bar(part: float, width: int) -> str:
+    """A bar of `part` of so many columns, to an eighth of one."""
+    whole, eighths = divmod(round(part * width * 8), 8)
+    return "█" * whole + " ▏▎▍▌▋▊▉"[eighths].strip()
+
+
 def save_png(images: Array, path: Path) -> None:
     """Save the first ten images in one row, ink dark on white.
 

@@ -99,6 +99,15 @@ def prepare_all(
     return [Made(dtype, preprocess, path, cache.size(path)) for dtype, path in folders.items()]
 
 
+def scale(images: Array, dtype: Dtype, preprocess: str = "none") -> Array:
+    """Prepare raw images, uint8 (n, 28, 28): from 0 to 1, deskewed if asked."""
+    # Divided in float64 and only then rounded, as Keras rounds what it is given as x / 255.0.
+    scaled = images / WHITE
+    if preprocess == "deskew":
+        scaled = deskew(scaled)
+    return scaled.astype(dtype, copy=False)
+
+
 def check(preprocess: str) -> None:
     """Raise UsageError if no preprocessing is called so."""
     if preprocess not in get_args(Preprocess):
@@ -143,11 +152,7 @@ def _parts(
     images: Array, dtype: Dtype, preprocess: str, what: str, progress: Progress | None
 ) -> Iterator[Array]:
     for start in range(0, len(images), CHUNK):
-        # Divided in float64 and only then rounded, as Keras rounds what it is given as x / 255.0.
-        scaled = images[start : start + CHUNK] / WHITE
-        if preprocess == "deskew":
-            scaled = deskew(scaled)
-        yield scaled.astype(dtype, copy=False)
+        yield scale(images[start : start + CHUNK], dtype, preprocess)
         if progress:
             progress(what, min(start + CHUNK, len(images)), len(images))
 

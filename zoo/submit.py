@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import catalogue, jobs, plugins, preprocessing, waits
+from zoo import catalogue, jobs, plugins, preprocessing, sources, waits
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.settings import Settings
@@ -115,21 +115,8 @@ def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec
 
     Raises UsageError if the job has left no trained model.
     """
-    if isinstance(trained, Group):
-        raise UsageError(
-            "A group has no model of its own.", f"`zoo show {trained.id[:8]}` lists its jobs."
-        )
-    if trained.kind != "train" or trained.status != "succeeded" or not trained.artifact:
-        raise UsageError(
-            f"The {trained.kind} job {trained.id[:8]} is {trained.status}: it has no model.",
-            "`zoo jobs --status succeeded` lists those that have.",
-        )
-    spec = JobSpec.parse_object(trained.spec)
-    if not spec.keep_weights:
-        raise UsageError(
-            f"The job {trained.id[:8]} kept no weights.", "Train it with --keep-weights."
-        )
-    source = Source(job=trained.id, artifact=trained.artifact, sha256=str(trained.artifact_sha256))
+    job, spec = sources.with_weights(trained)
+    source = Source(job=job.id, artifact=str(job.artifact), sha256=str(job.artifact_sha256))
     changed = {
         "kind": "evaluate",
         "dataset": catalogue.dataset(dataset) if dataset else spec.dataset,

@@ -14,12 +14,14 @@ from zoo.cli import (
     acting,
     compare,
     data,
+    export,
     files,
     jobs,
     listing,
     machine,
     models,
     plugins,
+    predict,
     queue,
     reproduce,
     rerun,
@@ -33,6 +35,7 @@ from zoo.errors import UsageError, ZooError
 EXTRAS = {
     "numpy": "Install it: pip install 'mnist-zoo[data]'.",
     "PIL": "Install it: pip install 'mnist-zoo[data]'.",
+    "scipy": "Install it: pip install 'mnist-zoo[data]'.",
     "sklearn": "Install it: pip install mnist-zoo-workers.",
 }
 """What a terminal does without as long as it only submits and looks."""
@@ -70,7 +73,7 @@ def _root(
 LOOKING = (listing, jobs, files, watch)
 ZOO = (models, plugins, data)
 for room in (
-    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare),
+    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare, predict, export),
     *(*ZOO, machine),
 ):
     room.add_to(app)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import zoo
+import zoo_keras.onnx_graph as onnx_graph
 import zoo_keras.training as training
 from zoo import weights
 
@@ -25,9 +29,24 @@ def load_keras() -> Any:
     """Import Keras on TensorFlow, without the notes that TensorFlow writes for its developers."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import keras
+    if "keras" not in sys.modules:
+        with _silence():
+            importlib.import_module("keras")
+    return sys.modules["keras"]
 
-    return keras
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Write nothing to stderr meanwhile, not even from TensorFlow's C++, whose level comes late."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 class KerasParams(zoo.Params):
@@ -51,6 +70,7 @@ class KerasModel(zoo.Model):
     """A network trained by Keras: a subclass lists its layers and names its loss."""
 
     dtype = "float32"
+    formats = ("keras", "onnx")
     Params = KerasParams
     loss: ClassVar[str] = "sparse_categorical_crossentropy"
 
@@ -87,14 +107,7 @@ class KerasModel(zoo.Model):
         )
 
     def predict_proba(self, x: Array) -> Array:
-        import numpy as np
-
-        # Called directly: `network.predict` gives the same numbers, but traces a function first.
-        outputs = [
-            np.asarray(self.network(x[start : start + PREDICT_BATCH], training=False))
-            for start in range(0, len(x), PREDICT_BATCH)
-        ]
-        return self.probabilities(np.concatenate(outputs))
+        return self._ask(self.network, x)
 
     def save(self, folder: Path) -> None:
         arrays = {name: value.numpy() for name, value in self._variables().items()}
@@ -107,6 +120,18 @@ class KerasModel(zoo.Model):
         for name, array in weights.load(folder, expected).items():
             variables[name].assign(array)
 
+    def export(self, format: str, path: Path) -> None:
+        if format == "onnx":
+            onnx_graph.write(self.network, path)
+        else:
+            self._without_distortions().save(path)
+
+    def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array]:
+        # Written a moment ago by this process; other people's files are never read so.
+        network = load_keras().saving.load_model(path, compile=False, safe_mode=True)
+        probabilities = self._ask(network, x)
+        return probabilities.argmax(axis=1), probabilities
+
     def parameters(self) -> int:
         return int(self.network.count_params())
 
@@ -114,6 +139,24 @@ class KerasModel(zoo.Model):
         """The weights of the first layer, (pixels, units)."""
         kernel: Array = self.network.layers[0].kernel.numpy()
         return kernel
+
+    def _without_distortions(self) -> Any:
+        """The network without the layers for training alone, which Keras 3.15 cannot read back."""
+        keras, layers = load_keras(), self.network.layers
+        kept = [each for each in layers if not type(each).__name__.startswith("Random")]
+        if len(kept) == len(layers):
+            return self.network
+        return keras.Sequential([keras.Input(self.network.input_shape[1:]), *kept])
+
+    def _ask(self, network: Any, x: Array) -> Array:
+        import numpy as np
+
+        # Called directly: `network.predict` gives the same numbers, but traces a function first.
+        outputs = [
+            np.asarray(network(x[start : start + PREDICT_BATCH], training=False))
+            for start in range(0, len(x), PREDICT_BATCH)
+        ]
+        return self.probabilities(np.concatenate(outputs))
 
     def _build(self) -> Any:
         keras = load_keras()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import zoo
+import zoo_sklearn.export as export
 from zoo import weights
 from zoo.errors import ArtifactError, UsageError
 
@@ -26,6 +27,7 @@ class ClassifierModel(zoo.Model):
     The weights are arrays alone: `load` puts them on a classifier that was never fitted.
     """
 
+    formats: ClassVar[tuple[str, ...]] = export.FORMATS
     stored: ClassVar[weights.Expected]
     """Dtype and shape of each array that `arrays` gives."""
 
@@ -89,13 +91,28 @@ class ClassifierModel(zoo.Model):
         return probabilities
 
     def predict_proba(self, x: Array) -> Array:
-        import numpy as np
+        return export.spread(self.probabilities(x), self.classifier.classes_, self.n_classes)
 
-        found = self.probabilities(x)
-        # A class that was missing in the training data gets 0.
-        probabilities = np.zeros((len(x), self.n_classes), dtype=found.dtype)
-        probabilities[:, self.classifier.classes_] = found
-        return probabilities
+    def estimator(self) -> Any:
+        """Give the trained model as an estimator of scikit-learn alone, for other tools."""
+        return self.classifier
+
+    def export(self, format: str, path: Path) -> None:
+        if format == "skops":
+            export.write_skops(self.estimator(), path)
+            return
+        is_softmax = type(self).probabilities is ClassifierModel.probabilities
+        export.write_onnx(
+            self.estimator(),
+            path,
+            dtype=self.dtype,
+            classes=self.classifier.classes_.tolist(),
+            n_classes=self.n_classes,
+            kind="softmax" if is_softmax else "own",
+        )
+
+    def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array | None]:
+        return export.predict_skops(path, x, self.n_classes)
 
     def save(self, folder: Path) -> None:
         weights.save(folder, self.arrays() | {CLASSES: self.classifier.classes_})

@@ -123,10 +123,23 @@ class Quadratic(FeaturesModel):
         self.scaler.mean_, self.scaler.scale_ = arrays["scaler_mean"], arrays["scaler_scale"]
         put_linear(self.classifier, arrays)
 
-    def _products(self, x: Array) -> Array:
+    def estimator(self) -> Any:
+        import numpy as np
+        from sklearn.pipeline import make_pipeline
+
+        products = self._squares().fit(np.zeros((1, len(self.pca.components_))))
+        # What skl2onnx asks for beside the arrays.
+        self.pca.n_components_ = len(self.pca.components_)
+        self.scaler.n_features_in_ = len(self.scaler.mean_)
+        return make_pipeline(self.pca, products, self.scaler, self.classifier)
+
+    def _squares(self) -> Any:
         from sklearn.preprocessing import PolynomialFeatures
 
-        products = PolynomialFeatures(2, include_bias=False)
+        return PolynomialFeatures(2, include_bias=False)
+
+    def _products(self, x: Array) -> Array:
+        products = self._squares()
         found: Array = products.fit_transform(self.pca.transform(x))
         return found
 
@@ -148,6 +161,8 @@ class RadialBases(FeaturesModel):
     name = "rbf-network"
     family = "radial basis functions"
     paper = LECUN
+    # A step of a pipeline for the distances to given centres is not in scikit-learn.
+    formats = ()
     Params = RadialParams
     stored = {  # noqa: RUF012
         "centres": ("float32", (None, 784)),

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 import zoo
+import zoo_sklearn.export as export
 import zoo_sklearn.sparse as sparse
 from zoo import weights
-from zoo.errors import ArtifactError
+from zoo.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -77,6 +78,7 @@ class Logistic(zoo.Model):
     paper = "Bottou 2010, Large-Scale Machine Learning with SGD, doi:10.1007/978-3-7908-2604-3_16"
     layout = "flat"
     dtype = "float64"
+    formats = export.FORMATS
     Params = LogisticParams
 
     def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
@@ -100,14 +102,32 @@ class Logistic(zoo.Model):
 
     def predict_proba(self, x: Array) -> Array | None:
         """Give the probabilities, which log_loss and modified_huber alone have."""
-        import numpy as np
-
         if not hasattr(self.classifier, "predict_proba"):
             return None
-        # A class that was missing in the training data gets 0.
-        probabilities = np.zeros((len(x), self.n_classes))
-        probabilities[:, self.classifier.classes_] = self.classifier.predict_proba(x)
-        return probabilities
+        found = self.classifier.predict_proba(x)
+        return export.spread(found, self.classifier.classes_, self.n_classes)
+
+    def export(self, format: str, path: Path) -> None:
+        if format == "skops":
+            export.write_skops(self.classifier, path)
+            return
+        if self.params.loss == "modified_huber":
+            raise UsageError(
+                "With the loss modified_huber there is no ONNX: skl2onnx knows the probabilities "
+                "of log_loss alone.",
+                "Export it as skops or npz.",
+            )
+        export.write_onnx(
+            self.classifier,
+            path,
+            dtype=self.dtype,
+            classes=self.classifier.classes_.tolist(),
+            n_classes=self.n_classes,
+            kind="shares" if self.params.loss == "log_loss" else "none",
+        )
+
+    def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array | None]:
+        return export.predict_skops(path, x, self.n_classes)
 
     def save(self, folder: Path) -> None:
         fitted = self.classifier

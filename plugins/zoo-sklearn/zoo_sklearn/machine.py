@@ -73,6 +73,13 @@ class SupportVectors(ClassifierModel):
 
         return normalize(x) if self.params.unit_length else x
 
+    def estimator(self) -> Any:
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import Normalizer
+
+        machine = self.classifier
+        return make_pipeline(Normalizer(), machine) if self.params.unit_length else machine
+
     def arrays(self) -> dict[str, Array]:
         import numpy as np
 

@@ -45,6 +45,8 @@ class BoostedStumps(ClassifierModel):
     paper = "Kégl & Busa-Fekete 2009, Boosting products of base classifiers"
     layout = "flat"
     dtype = "float32"
+    # Of its trees skops trusts no type, and skl2onnx 1.20 makes booleans where onnx wants numbers.
+    formats = ()
     Params = StumpsParams
     stored = {  # noqa: RUF012
         **{name: (dtype, (None,)) for name, dtype in NODES.items()},

@@ -1,0 +1,144 @@
+"""Trained networks as ONNX, layer by layer.
+
+Keras's own `export(format="onnx")` needs tf2onnx, which traces TensorFlow's graph; the few kinds of
+layer that these networks have are the same few operations of ONNX.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import PluginError
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+OPSET = 17
+ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax"}
+POOLS = {"AveragePooling2D": "AveragePool", "MaxPooling2D": "MaxPool"}
+IN_TRAINING_ALONE = ("Dropout", "RandomTranslation", "RandomZoom", "RandomShear")
+
+
+def write(network: Any, path: Path) -> None:
+    """Write a Sequential network: `x`, float32, to `label` and `probabilities`.
+
+    One output unit is the probability of the second of two classes. Raises PluginError for a layer
+    that is none of those known here.
+    """
+    from onnx import TensorProto, checker, helper, save_model
+
+    graph = _Graph()
+    for layer in network.layers:
+        graph.add_layer(layer)
+    if network.output_shape[-1] == 1:
+        graph.add_complement()
+    graph.add("Identity", [graph.last], "probabilities")
+    graph.add("ArgMax", ["probabilities"], "label", axis=1, keepdims=0)
+    n_classes = max(2, network.output_shape[-1])
+    shape = [None, *network.input_shape[1:]]
+    made = helper.make_graph(
+        graph.nodes,
+        "network",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, n_classes]),
+        ],
+        graph.constants,
+    )
+    # The version of the file that came with the operations: older readers take it too.
+    opset = helper.make_opsetid("", OPSET)
+    model = helper.make_model(made, opset_imports=[opset], ir_version=8, producer_name="zoo-keras")
+    checker.check_model(model, full_check=True)
+    save_model(model, path)
+
+
+class _Graph:
+    """Nodes, one after the other; ONNX has the channels first, Keras last."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.last = "x"
+
+    def add(self, operation: str, inputs: list[str], output: str = "", **more: Any) -> None:
+        from onnx import helper
+
+        self.last = output or f"{operation.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operation, inputs, [self.last], **more))
+
+    def constant(self, array: Array) -> str:
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def add_layer(self, layer: Any) -> None:
+        kind = type(layer).__name__
+        if kind in IN_TRAINING_ALONE:
+            return
+        if kind in POOLS:
+            self._add_pool(layer, POOLS[kind])
+            return
+        adders = {
+            "Dense": self._add_dense,
+            "Conv2D": self._add_convolution,
+            "Reshape": self._add_reshape,
+            "Flatten": self._add_flatten,
+        }
+        if kind not in adders:
+            raise PluginError(
+                f"The layer {kind} is not known to the export as ONNX.", "Export it as keras."
+            )
+        adders[kind](layer)
+
+    def add_complement(self) -> None:
+        """Put the probability of the first class before that of the second."""
+        import numpy as np
+
+        second = self.last
+        self.add("Sub", [self.constant(np.ones(1, dtype="float32")), second])
+        self.add("Concat", [self.last, second], axis=1)
+
+    def _add_dense(self, layer: Any) -> None:
+        kernel, bias = (self.constant(each.numpy()) for each in (layer.kernel, layer.bias))
+        self.add("Gemm", [self.last, kernel, bias])
+        self._add_activation(layer)
+
+    def _add_convolution(self, layer: Any) -> None:
+        # Keras: height, width, from, to. ONNX: to, from, height, width.
+        kernel = self.constant(layer.kernel.numpy().transpose(3, 2, 0, 1).copy())
+        padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
+        bias, strides = self.constant(layer.bias.numpy()), list(layer.strides)
+        self.add("Conv", [self.last, kernel, bias], auto_pad=padding, strides=strides)
+        self._add_activation(layer)
+
+    def _add_pool(self, layer: Any, operation: str) -> None:
+        padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
+        size, strides = list(layer.pool_size), list(layer.strides)
+        self.add(operation, [self.last], auto_pad=padding, kernel_shape=size, strides=strides)
+
+    def _add_reshape(self, layer: Any) -> None:
+        import numpy as np
+
+        self.add("Reshape", [self.last, self.constant(np.array([-1, *layer.target_shape]))])
+        if len(layer.target_shape) == 3:
+            self.add("Transpose", [self.last], perm=[0, 3, 1, 2])
+
+    def _add_flatten(self, layer: Any) -> None:
+        if len(layer.input.shape) == 4:
+            self.add("Transpose", [self.last], perm=[0, 2, 3, 1])
+        self.add("Flatten", [self.last])
+
+    def _add_activation(self, layer: Any) -> None:
+        name = layer.activation.__name__
+        if name == "linear":
+            return
+        if name not in ACTIVATIONS:
+            raise PluginError(
+                f"The activation {name} is not known to the export as ONNX.", "Export it as keras."
+            )
+        more: dict[str, Any] = {"axis": 1} if name == "softmax" else {}
+        self.add(ACTIVATIONS[name], [self.last], **more)

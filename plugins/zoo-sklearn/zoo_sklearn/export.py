@@ -1,0 +1,131 @@
+"""Trained classifiers as files of skops and ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from zoo.errors import ArtifactError, PluginError
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+FORMATS = ("skops", "onnx")
+
+OPSET = {"": 17, "ai.onnx.ml": 3}
+"""Versions of ONNX's operations that have been around for years, so that most readers know them."""
+
+Kind = Literal["softmax", "shares", "own", "none"]
+"""Where probabilities come from: they are the softmax of the scores; or the shares of their
+sigmoids, as of one classifier for each class; or the classifier's own; or there are none."""
+
+
+def write_skops(estimator: Any, path: Path) -> None:
+    """Write an estimator of scikit-learn; every type in it is one that skops trusts by itself."""
+    from skops import io
+
+    io.dump(estimator, path)
+
+
+def predict_skops(path: Path, x: Array, n_classes: int) -> tuple[Array, Array | None]:
+    """Read an estimator back and let it predict; probabilities, if it has any of its own.
+
+    Raises ArtifactError if there is a type in the file that skops does not trust by itself.
+    """
+    from skops import io
+
+    if untrusted := io.get_untrusted_types(file=path):
+        raise ArtifactError(f"{path} holds types that are not trusted: {', '.join(untrusted)}.")
+    estimator = io.load(path, trusted=[])
+    labels = estimator.predict(x)
+    if not hasattr(estimator, "predict_proba"):
+        return labels, None
+    return labels, spread(estimator.predict_proba(x), estimator.classes_, n_classes)
+
+
+def spread(found: Array, classes: Array, n_classes: int) -> Array:
+    """Give (n, n_classes) of probabilities of the classes that the training data had."""
+    import numpy as np
+
+    # A class that was missing in the training data gets 0.
+    probabilities = np.zeros((len(found), n_classes), dtype=found.dtype)
+    probabilities[:, classes] = found
+    return probabilities
+
+
+def write_onnx(
+    estimator: Any, path: Path, *, dtype: str, classes: Sequence[int], n_classes: int, kind: Kind
+) -> None:
+    """Write a classifier by skl2onnx, with `label` and `probabilities` as its outputs.
+
+    Raises PluginError if there are two classes, or one had no image.
+    """
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    if list(classes) != list(range(n_classes)) or n_classes < 3:
+        raise PluginError("ONNX needs three classes or more, and images of each of them.")
+    tensor = DoubleTensorType if dtype == "float64" else FloatTensorType
+    last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    # OneVsOneClassifier gives scores without being asked, and knows no such option.
+    raw = kind in ("softmax", "shares") and type(last).__name__ != "OneVsOneClassifier"
+    converted = to_onnx(
+        estimator,
+        initial_types=[("x", tensor([None, 784]))],
+        target_opset=OPSET,
+        options={id(last): {"zipmap": False, **({"raw_scores": True} if raw else {})}},
+    )
+    if kind in ("softmax", "shares"):
+        _end(converted.graph, kind)
+    elif kind == "none":
+        del converted.graph.output[1:]
+    path.write_bytes(converted.SerializeToString())
+
+
+def _end(graph: Any, kind: Kind) -> None:
+    """Let the outputs be the class of the highest score, and probabilities made of the scores.
+
+    skl2onnx takes the class from probabilities, of which two may have been rounded to 1.
+    """
+    from onnx import TensorProto, helper
+
+    own, scores = (output.name for output in graph.output)
+    tensor = graph.output[1].type.tensor_type
+    shape = [None, tensor.shape.dim[1].dim_value]
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [{own: "zoo_votes", scores: "zoo_scores"}.get(name, name) for name in names]
+    make = helper.make_node
+    graph.node.append(make("ArgMax", ["zoo_scores"], ["label"], axis=1, keepdims=0))
+    if kind == "shares":
+        _add_logarithms(graph, tensor.elem_type)
+    last = "zoo_scores" if kind == "softmax" else "zoo_logarithms"
+    graph.node.append(make("Softmax", [last], ["probabilities"], axis=1))
+    del graph.output[:]
+    label = helper.make_tensor_value_info("label", TensorProto.INT64, [None])
+    given = helper.make_tensor_value_info("probabilities", tensor.elem_type, shape)
+    graph.output.extend([label, given])
+
+
+def _add_logarithms(graph: Any, element: int) -> None:
+    """Add the logarithm of each score's sigmoid, whose softmax is the sigmoids' shares.
+
+    Of the sigmoids themselves all may be rounded to 0. It is -(max(-s, 0) + log(1 + exp(-|s|)));
+    onnxruntime has no Softplus for float64.
+    """
+    from onnx import helper
+
+    graph.initializer.append(helper.make_tensor("zoo_one", element, [1], [1.0]))
+    for operation, *inputs, output in (
+        ("Neg", "zoo_scores", "zoo_negated"),
+        ("Relu", "zoo_negated", "zoo_line"),
+        ("Abs", "zoo_scores", "zoo_size"),
+        ("Neg", "zoo_size", "zoo_minus_size"),
+        ("Exp", "zoo_minus_size", "zoo_power"),
+        ("Add", "zoo_power", "zoo_one", "zoo_sum"),
+        ("Log", "zoo_sum", "zoo_bend"),
+        ("Add", "zoo_line", "zoo_bend", "zoo_softplus"),
+        ("Neg", "zoo_softplus", "zoo_logarithms"),
+    ):
+        graph.node.append(helper.make_node(operation, inputs, [output]))

@@ -1,0 +1,71 @@
+"""Pictures that the tests draw themselves, and what trained models say about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import strokes
+from zoo_keras.dense_softmax import DenseSoftmax
+from zoo_keras.lenet import LeNet5
+
+from zoo import drawing, judge, mnist, preprocessing
+from zoo.model import Model
+
+pytestmark = [
+    pytest.mark.xdist_group("test_keras_models"),  # one process imports TensorFlow
+    pytest.mark.mnist,
+    pytest.mark.skipif(
+        not os.environ.get("ZOO_DATA_DIR"), reason="ZOO_DATA_DIR names no MNIST files"
+    ),
+]
+NAMES = list("0123456789")
+SOME = (1, 2, 4, 5, 9)
+"""The digits that are drawn in every way."""
+
+
+def trained(kind: type[Model], count: int, **params: Any) -> Model:
+    """A model trained on the first images of MNIST: enough of them for these pictures."""
+    images, labels = mnist.load(None)["train"]
+    model = kind(kind.Params.resolve(params), NAMES, 42)
+    model.fit(scaled(model, images[:count]), labels[:count].astype("int64"), lambda *_, **__: None)
+    return model
+
+
+def scaled(model: Model, images: Any) -> Any:
+    x = preprocessing.scale(images, model.dtype)
+    return x.reshape(len(x), -1) if model.layout == "flat" else x
+
+
+def said(model: Model, pictures: list[Any]) -> list[int]:
+    """What the model says that the pictures show."""
+    x = scaled(model, np.stack([drawing.prepare(each) for each in pictures]))
+    found: list[int] = judge.predict(model, x).labels.tolist()
+    return found
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Model]]:
+    """Both networks, trained on a part of MNIST."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        yield {
+            "dense-softmax": trained(DenseSoftmax, 30_000, epochs=3),
+            "lenet-5": trained(LeNet5, 10_000, epochs=2, optimizer="adam"),
+        }
+
+
+def test_every_digit_that_is_drawn_is_known(models: dict[str, Model]) -> None:
+    pictures = [strokes.drawn(digit) for digit in range(10)]
+    for name, model in models.items():
+        assert said(model, pictures) == list(range(10)), name
+
+
+@pytest.mark.parametrize("way", strokes.WAYS)
+def test_the_same_digit_is_known_however_it_comes(models: dict[str, Model], way: str) -> None:
+    pictures = [strokes.WAYS[way](digit) for digit in SOME]
+    for name, model in models.items():
+        assert said(model, pictures) == list(SOME), name

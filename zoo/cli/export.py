@@ -1,0 +1,76 @@
+"""`zoo export`: a trained model as a file for other tools, and its model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.options import Ref
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(export)
+
+
+def export(
+    ref: Ref,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="keras, skops, onnx or npz; by default as -o ends."),
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file; or a folder, for the file and a model card."
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", help="Write a model card (Markdown) there.")
+    ] = None,
+    license: Annotated[
+        str, typer.Option(help="Of the model, in the card: a word of the hub.")
+    ] = "apache-2.0",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Write a trained model for other tools. It is kept if, read back, it predicts the same.
+
+    An npz file holds the arrays of the weights, and how the model came to be, as JSON.
+    """
+    from zoo import export as exporting
+    from zoo import jobs, modelcard, prediction, settings
+    from zoo.cli import output
+
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    job = prediction.training(db, ref)
+    as_format, path = _target(job.model, format, target)
+    trained = prediction.load(db, chosen, job)
+    done = exporting.write(trained, as_format, path)
+    if card is None and path.parent == target:
+        card = path.with_name(modelcard.FILE)
+    if card:
+        modelcard.write(chosen, trained, done, card, license)
+    if as_json:
+        output.json_out(done.to_json() | {"job": job.id, "card": str(card) if card else None})
+        return
+    off = done.difference
+    told = f", probabilities differ by at most {off:.2g}" if off is not None else ""
+    output.out.print(f"{path}  {done.size / 1e6:.2f} MB, {as_format}")
+    output.out.print(f"  read back: the same labels for {done.images} test images{told}")
+    if card:
+        output.out.print(f"{card}  the model card")
+
+
+def _target(model: str, format: str | None, target: Path | None) -> tuple[str, Path]:
+    """The format and the file, from what was typed of either."""
+    from zoo.errors import UsageError
+
+    is_folder = target is not None and (target.is_dir() or not target.suffix)
+    if format is None and (target is None or is_folder):
+        raise UsageError("Give --format, or a file with -o.", "For example: -o model.onnx.")
+    chosen = format or str(target).rpartition(".")[2]
+    if target is None:
+        return chosen, Path(f"{model}.{chosen}")
+    return chosen, target / f"{model}.{chosen}" if is_folder else target

@@ -1,0 +1,127 @@
+"""`zoo predict`: ask a trained model about pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli import completion
+from zoo.cli.options import Ref
+
+if TYPE_CHECKING:
+    from zoo.prediction import Answer
+    from zoo.subjects import Subject
+
+BAR = 40
+"""Columns of a probability of 1."""
+SHOWN = 0.005
+"""A less probable class is not drawn, beside the first three."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(predict)
+
+
+def predict(
+    ref: Ref,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE|-", help="Pictures; - is stdin.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the images of --index; by default the job's.",
+            autocompletion=completion.datasets,
+        ),
+    ] = None,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(metavar="N|N-M", help="An image of the dataset, or several (repeatable)."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    folder: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Save what the model is shown there, as PNG files."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Say what pictures show. Drawn or photographed; prepared as MNIST was, shown before and after.
+
+    A picture that is refused does not stop the others; the exit code is then 1.
+    """
+    from zoo import jobs, prediction, settings, subjects
+    from zoo.cli import output
+    from zoo.errors import UsageError
+
+    if not files and not index:
+        raise UsageError(
+            "Give a picture, or --index.",
+            f"For example: zoo predict {ref} digit.png, or zoo predict {ref} --index 17.",
+        )
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    trained = prediction.training(db, ref)
+    found, refused = _read(files or [])
+    if index:
+        with output.progress() as tell:
+            found += subjects.of_dataset(dataset or trained.dataset, split, index, tell)
+    if folder:
+        for path in subjects.save(found, folder):
+            output.note(f"Saved {path}.")
+    answers = prediction.answer(prediction.load(db, chosen, trained), found) if found else []
+    if as_json:
+        output.json_out([each.to_json() for each in answers] + refused)
+    else:
+        for each in answers:
+            _show(each)
+    if refused:
+        raise typer.Exit(1)
+
+
+def _read(files: list[str]) -> tuple[list[Subject], list[dict[str, Any]]]:
+    """Prepare the pictures; those that are refused are told on stderr, and given as JSON."""
+    import sys
+
+    from zoo import drawing, subjects
+    from zoo.cli import output
+    from zoo.errors import PictureError
+
+    found, refused = [], []
+    for name in files:
+        try:
+            source = sys.stdin.buffer.read(drawing.MAX_BYTES + 1) if name == "-" else Path(name)
+            found.append(subjects.of_picture(name, source))
+        except PictureError as error:
+            output.error(f"{name}: {error.message}", error.hint)
+            refused.append({"file": name, "error": str(error)})
+    return found, refused
+
+
+def _show(answer: Answer) -> None:
+    """Draw a picture as it came and as the model was shown it, and what the model says."""
+    import numpy as np
+
+    from zoo import pictures
+    from zoo.cli import output
+
+    subject = answer.subject
+    drawn = [subject.image] if subject.before is None else [subject.before, subject.image]
+    captions = ["before", "as the model sees it"][-len(drawn) :]
+    output.out.print(f"{subject.name}: {_verdict(answer)}")
+    typer.echo(pictures.side_by_side(np.stack(drawn), output.in_colour(), captions))
+    ranked = sorted((answer.probabilities or {}).items(), key=lambda each: -each[1])
+    likely = [each for number, each in enumerate(ranked) if number < 3 or each[1] >= SHOWN]
+    width = max((len(name) for name, _ in likely), default=0)
+    for name, probability in likely:
+        bar = pictures.bar(probability, BAR)
+        output.out.print(f"{name:>{width}} {100 * probability:6.2f} % {bar}".rstrip())
+    output.out.print()
+
+
+def _verdict(answer: Answer) -> str:
+    if answer.label is None:
+        return answer.predicted
+    is_right = answer.predicted == answer.label
+    return f"{answer.predicted}, {'right' if is_right else f'but it is {answer.label}'}"

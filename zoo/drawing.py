@@ -1,0 +1,200 @@
+"""A picture from elsewhere, drawn or photographed, brought to what MNIST's images look like."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo import ink
+from zoo.errors import PictureError, reason
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from zoo.model import Array
+
+SIDE, INK_SIDE = 28, 20
+"""Pixels of an image, and of the longest side of its ink."""
+
+FORMATS = (
+    *("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "JPEG2000"),
+    *("PPM", "TGA", "PCX", "QOI", "SGI"),
+)
+"""Pillow's readers of plain pixels. EPS would run Ghostscript; an icon holds another file."""
+LEAST_LINE = 2.0
+"""Pixels that a line is wide at least; of MNIST's digits nine in ten have wider ones."""
+OTHERS = {
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an SVG drawing",
+    b"%PDF": "a PDF",
+    b"%!PS": "PostScript",
+    b"ftyphei": "a HEIC photograph",
+    b"ftypmif1": "a HEIC photograph",
+}
+"""What people take for a picture that can be read here, by how the file begins."""
+
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 100_000_000
+
+WORK_SIDE = 384
+"""Pixels of the longest side on which the ink is looked for: fewer are enough, and quick."""
+
+
+def open(source: Path | bytes) -> Image:
+    """Open a picture and read all of its pixels, turned as its camera was held.
+
+    Of several frames or pages the first is read. Raises PictureError if it is no picture of a
+    format in FORMATS, is damaged, or has more than 50 million pixels.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    content = _content(source)
+    if not content:
+        raise PictureError("The file is empty.")
+    try:
+        with warnings.catch_warnings():
+            # Of large pictures, and of odd metadata; what is too large is refused here.
+            warnings.simplefilter("ignore")
+            picture = Image.open(io.BytesIO(content), formats=FORMATS)
+            _check_size(*picture.size)
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise _no_picture(content) from None
+    except Image.DecompressionBombError:
+        raise _too_large() from None
+    # Readers of damaged files raise almost anything: OSError, SyntaxError, struct.error...
+    except Exception as error:
+        raise PictureError(f"The picture is damaged: {reason(error)}.") from None
+
+
+def prepare(picture: Image) -> Array:
+    """Prepare a picture as MNIST was: uint8 (28, 28), ink bright on 0.
+
+    The ink's longest side becomes 20 pixels, smoothed, and its centre of mass comes to the centre
+    of the 28 x 28 (LeCun, Cortes & Burges, The MNIST database of handwritten digits,
+    http://yann.lecun.com/exdb/mnist). What is ink is told by how far a pixel is from the
+    background, a smooth surface that is fitted beginning with the border: so it may be dark on
+    light or light on dark, coloured, or unevenly lit. A line that would be thinner than 2 pixels,
+    as a pen's in a large picture, is thickened. Raises PictureError if there is no ink.
+    """
+    return _centred(_sized(ink.at_least(ink.find(_pixels(picture)), LEAST_LINE / INK_SIDE)))
+
+
+def thumbnail(picture: Image) -> Array:
+    """A picture as it came, for people: grey, whole, in uint8 (28, 28)."""
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    grey = Image.fromarray(_pixels(picture).mean(axis=2).round().astype("uint8"))
+    return np.asarray(ImageOps.pad(grey, (SIDE, SIDE), Image.Resampling.BOX))
+
+
+def _content(source: Path | bytes) -> bytes:
+    try:
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        if size > MAX_BYTES:
+            raise PictureError(f"The file is larger than {MAX_BYTES // 1_000_000} MB.")
+        return source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise PictureError(f"The file cannot be read: {reason(error)}.") from None
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_large(f"{width} x {height}: ")
+
+
+def _too_large(size: str = "") -> PictureError:
+    return PictureError(
+        f"The picture is too large ({size}more than {MAX_PIXELS // 1_000_000} million pixels).",
+        "Make it smaller first.",
+    )
+
+
+def _no_picture(content: bytes) -> PictureError:
+    begin = content[:200].lstrip().lower()
+    for mark, what in OTHERS.items():
+        if mark.lower() in begin:
+            return PictureError(f"It is {what}, which is not read.", "Save it as PNG or JPEG.")
+    return PictureError("It is not a picture.", "PNG, JPEG, WebP, TIFF and others are read.")
+
+
+def _pixels(picture: Image) -> Array:
+    """The picture as float (height, width, channels), 0 to 255, at most WORK_SIDE on a side."""
+    import numpy as np
+    from PIL import Image
+
+    if picture.mode.startswith(("I", "F")):
+        plain = Image.fromarray(_stretched(np.asarray(picture)))
+    elif picture.mode == "LAB":
+        plain = picture.getchannel(0)
+    else:
+        plain = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    ratio = WORK_SIDE / max(plain.size)
+    if ratio < 1:
+        width, height = (max(1, round(side * ratio)) for side in plain.size)
+        plain = plain.resize((width, height), Image.Resampling.BOX)
+    pixels: Array = np.atleast_3d(np.asarray(plain, dtype="float64"))
+    return _on_paper(pixels) if plain.mode == "RGBA" else pixels
+
+
+def _stretched(values: Array) -> Array:
+    """Values of any range, as of 16 bits, brought to 0 to 255; float32."""
+    import numpy as np
+
+    finite = np.nan_to_num(values.astype("float64"), posinf=0.0, neginf=0.0)
+    low, high = finite.min(), finite.max()
+    stretched: Array = ((finite - low) * (255 / max(high - low, 1e-9))).astype("float32")
+    return stretched
+
+
+def _on_paper(pixels: Array) -> Array:
+    """Lay a transparent picture on what its ink stands out of.
+
+    Mostly transparent, it is ink: on white, or on black where it is light. Else what is
+    transparent, such as round corners, gets the colour of most of the rest.
+    """
+    import numpy as np
+
+    colour, alpha = pixels[..., :3], pixels[..., 3:] / 255
+    if alpha.mean() > 0.5:
+        paper = np.median(colour[alpha[..., 0] > 0.5], axis=0)
+    else:
+        is_light = (colour * alpha).mean() > alpha.mean() * 255 / 2
+        paper = np.full(3, 0.0 if is_light else 255.0)
+    laid: Array = colour * alpha + paper * (1 - alpha)
+    return laid
+
+
+def _sized(found: Array) -> Array:
+    """Crop to the ink and bring its longest side to 20 pixels."""
+    import numpy as np
+    from PIL import Image
+
+    shown = found > 0.1
+    rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
+    cropped = found[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    ratio = INK_SIDE / max(cropped.shape)
+    height, width = (max(1, round(side * ratio)) for side in cropped.shape)
+    picture = Image.fromarray(cropped.astype("float32"))
+    sized: Array = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
+    return sized.clip(0, 1)
+
+
+def _centred(digit: Array) -> Array:
+    """Put the ink's centre of mass on the pixel (14, 14) of 28 x 28, as it is in MNIST."""
+    import numpy as np
+
+    image = np.zeros((SIDE, SIDE), dtype="uint8")
+    starts = []
+    for axis, side in enumerate(digit.shape):
+        centre = float(digit.sum(axis=1 - axis) @ np.arange(side) / digit.sum())
+        starts.append(min(max(round(SIDE / 2 - centre), 0), SIDE - side))
+    (top, left), (height, width) = starts, digit.shape
+    image[top : top + height, left : left + width] = (digit * 255).round()
+    return image

@@ -1,0 +1,96 @@
+"""What a model is asked about: pictures from elsewhere, prepared, and images of a dataset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo import datasets, drawing
+from zoo.cache import Progress
+from zoo.errors import PictureError, UsageError, reason, unknown
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An image that a model is asked about."""
+
+    name: str
+    """The file, `-`, or the dataset with the split and the place."""
+    image: Array
+    """As MNIST's are: uint8 (28, 28)."""
+    before: Array | None = None
+    """The picture as it came, small and grey: uint8 (28, 28)."""
+    label: int | None = None
+    """The dataset's, if it is an image of one."""
+    class_names: tuple[str, ...] = ()
+    """The dataset's."""
+
+
+def of_picture(name: str, source: Path | bytes) -> Subject:
+    """Read and prepare a picture; raises PictureError if it is refused."""
+    picture = drawing.open(source)
+    return Subject(name, drawing.prepare(picture), before=drawing.thumbnail(picture))
+
+
+def of_dataset(
+    dataset: str, split: str, places: Sequence[str], progress: Progress | None = None
+) -> list[Subject]:
+    """Images of a dataset by their places in a split, such as "17" or "10-19".
+
+    Raises UsageError for a split or place that there is not, and what `datasets.raw` raises.
+    """
+    import numpy as np
+
+    if split not in datasets.SPLITS:
+        raise unknown("split", split, datasets.SPLITS)
+    raw = datasets.raw(dataset, progress)
+    images, labels = raw.splits[split]
+    rows = [row for place in places for row in _rows(place, len(labels))]
+    return [
+        Subject(
+            f"{raw.name} {split} {row}",
+            np.asarray(images[row]),
+            label=int(labels[row]),
+            class_names=raw.class_names,
+        )
+        for row in rows
+    ]
+
+
+def save(subjects: Sequence[Subject], folder: Path) -> list[Path]:
+    """Save what a model is shown as PNG files, and say where; raises PictureError if impossible."""
+    from PIL import Image
+
+    saved: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for subject in subjects:
+            path = _free(folder, subject.name, saved)
+            Image.fromarray(subject.image).save(path, format="PNG")
+            saved.append(path)
+    except OSError as error:
+        raise PictureError(f"Nothing can be saved in {folder}: {reason(error)}.") from None
+    return saved
+
+
+def _rows(place: str, known: int) -> range:
+    first, _, last = place.partition("-")
+    # Not int(): it takes other alphabets' digits, blanks and underscores.
+    if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", place) or int(first) > int(last or first):
+        raise UsageError(f"'{place}' is no place of an image.", "Give --index 17, or 10-19.")
+    if int(last or first) >= known:
+        raise UsageError(f"There is no image {last or first}: the last one is {known - 1}.")
+    return range(int(first), int(last or first) + 1)
+
+
+def _free(folder: Path, name: str, taken: Sequence[Path]) -> Path:
+    """A file name for an image that no other of the same command has."""
+    stem = re.sub(r"[^\w.-]+", "-", Path(name).stem if name != "-" else "stdin")
+    paths = (folder / f"{stem}{more}.png" for more in ("", *(f"-{n}" for n in range(2, 10**6))))
+    return next(path for path in paths if path not in taken)
