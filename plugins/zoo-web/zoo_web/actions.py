@@ -1,0 +1,125 @@
+"""What changes something: submit, cancel, retry. Each is a POST that has come through the door."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from zoo import catalogue, datasets, jobs, submit
+from zoo.errors import UsageError, ZooError
+from zoo.preprocessing import Preprocess
+from zoo_web import fields
+from zoo_web.desk import Desk, desk
+
+FIRST = "logistic"
+"""The model that an empty form begins with, where there is one of that name."""
+SEVERAL = {"one": "one training", "cv": "cross-validation", "seeds": "several seeds"}
+MOST_URGENT = 10**6
+
+
+def form(request: Request) -> Response:
+    """The form of the model that the address names."""
+    at = desk(request)
+    try:
+        return _form(at, request, dict(request.query_params))
+    except ZooError as error:
+        return at.refusal(request, error, 400)
+
+
+def submitted(request: Request) -> Response:
+    """Submit a training; what is refused comes back with the form as it was filled in."""
+    at, filled = desk(request), request.state.form
+    try:
+        done = _submit(at, filled)
+    except ZooError as error:
+        return _form(at, request, filled, error)
+    place = f"/?group={done.group}" if done.group else f"/jobs/{done.ids[0]}"
+    return RedirectResponse(place, 303)
+
+
+def _submit(at: Desk, filled: Mapping[str, str]) -> submit.Submitted:
+    several = filled.get("several", "one")
+    if several not in SEVERAL:
+        raise UsageError(f"'{several}' is not one of {', '.join(SEVERAL)}.")
+    number = _whole(filled, "number", 5, 2, 1000) if several != "one" else None
+    schema = catalogue.model(filled.get("model", "")).card["schema"]
+    params = submit.read_params(fields.given(filled, [*schema.get("properties", {})]))
+    specs = submit.training(
+        filled["model"],
+        params,
+        filled.get("dataset", ""),
+        seed=_whole(filled, "seed", 42, 0, 2**32 - 1),
+        cv=number if several == "cv" else None,
+        seeds=number if several == "seeds" else None,
+        keep_weights=several != "cv",
+        preprocess=filled.get("preprocess", "none"),
+    )
+    return submit.submit(
+        at.db,
+        at.settings,
+        specs,
+        group_kind=None if several == "one" else several,
+        pool=filled.get("pool", "").strip() or "default",
+        priority=_whole(filled, "priority", 0, -MOST_URGENT, MOST_URGENT),
+        tags=filled.get("tags", "").split(),
+    )
+
+
+def _whole(filled: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = filled.get(name, "").strip() or str(default)
+    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
+    value = (
+        sign * int(digits) if digits.isascii() and digits.isdecimal() and len(text) < 12 else None
+    )
+    if value is None or not least <= value <= most:
+        raise UsageError(
+            f"The {name} is '{text}', but it must be a whole number from {least:,} to {most:,}."
+        )
+    return value
+
+
+def _form(
+    at: Desk, request: Request, filled: Mapping[str, str], error: ZooError | None = None
+) -> Response:
+    offers = catalogue.models()
+    first = FIRST if FIRST in offers else next(iter(offers), "")
+    name = filled.get("model") if error and filled.get("model") in offers else None
+    chosen = name or filled.get("model") or first
+    offer = catalogue.model(chosen) if chosen else None
+    known = [*datasets.names(), *catalogue.elsewhere()]
+    values: dict[str, Any] = {
+        "offers": offers,
+        "offer": offer,
+        "fields": fields.fields(offer.card) if offer else [],
+        "datasets": known,
+        "preprocesses": get_args(Preprocess),
+        "several": SEVERAL,
+        "filled": filled,
+        "error": error,
+    }
+    return at.page(request, "submit.html", status=400 if error else 200, **values)
+
+
+def cancel(request: Request) -> Response:
+    """Cancel a job: a queued one ends at once, a running one within a second or so."""
+    at = desk(request)
+    try:
+        job = jobs.get(at.db, request.path_params["job"])
+    except UsageError as error:
+        return at.refusal(request, error, 404)
+    jobs.cancel_many(at.db, [job.id])
+    return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+def retry(request: Request) -> Response:
+    """Submit a job that did not succeed once more."""
+    at = desk(request)
+    try:
+        job = jobs.get(at.db, request.path_params["job"])
+        done = submit.retry(at.db, at.settings, [job.id])
+    except UsageError as error:
+        return at.refusal(request, error, 409)
+    return RedirectResponse(f"/jobs/{done.ids[0]}", 303)

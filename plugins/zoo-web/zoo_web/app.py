@@ -1,0 +1,52 @@
+"""The pages by their addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from zoo.errors import ZooError
+from zoo_web import actions, board, canvas, job_page
+from zoo_web.desk import Desk, desk
+
+JOB = "/jobs/{job:str}"
+ROUTES = [
+    Route("/", board.board),
+    Route("/live/", board.live_board),
+    Route("/leaderboard", board.ranks),
+    Route("/live/leaderboard", board.live_ranks),
+    Route(JOB, job_page.job_page),
+    Route(f"/live{JOB}", job_page.live_job),
+    Route(JOB + "/files/{name:path}", job_page.file),
+    Route(f"{JOB}/cancel", actions.cancel, methods=["POST"]),
+    Route(f"{JOB}/retry", actions.retry, methods=["POST"]),
+    Route("/submit", actions.form),
+    Route("/submit", actions.submitted, methods=["POST"]),
+    Route("/draw", canvas.page),
+    Route("/live/draw", canvas.live_page),
+    Route("/draw/predictions", canvas.predictions, methods=["POST"]),
+    Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+]
+
+
+def make_app(at: Desk) -> Starlette:
+    """The app; whoever serves it puts the door before it."""
+    errors = {404: _no_page, 405: _no_page, ZooError: _failed}
+    app = Starlette(routes=ROUTES, exception_handlers=errors)  # type: ignore[arg-type]
+    app.state.desk = at
+    return app
+
+
+def _no_page(request: Request, error: Exception) -> Response:
+    refusal = ZooError("There is no such page.", "The words above lead to those that there are.")
+    return desk(request).refusal(request, refusal, getattr(error, "status_code", 404))
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ZooError)
+    return desk(request).refusal(request, error, 400 if error.exit_code == 2 else 500)

@@ -1,0 +1,150 @@
+"""The jobs and the workers, and the best result of each model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from zoo import jobs, leaderboard, where
+from zoo.errors import UsageError, unknown
+from zoo.jobs import STATUSES, Filter
+from zoo_web.desk import Desk, desk, live_at
+from zoo_web.live import Look, Parts, stream
+
+PAGE = 50
+"""Jobs on one page."""
+WORDS = ("status", "model", "dataset", "tag", "where", "group")
+"""What the address of the jobs may ask for, as `zoo jobs` does."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which jobs a page is to show."""
+
+    wanted: Filter
+    words: Mapping[str, str]
+    number: int
+    """Of the page, from 1 on."""
+
+    def address(self, number: int) -> str:
+        """Of another page of the same jobs."""
+        return f"/?{urlencode({**self.words, 'page': number})}"
+
+
+def asked(request: Request) -> Asked:
+    """Read the address.
+
+    Raises UsageError for an unknown status, a condition or a page that is none.
+    """
+    words = {name: text for name in WORDS if (text := request.query_params.get(name, "").strip())}
+    if "status" in words and words["status"] not in STATUSES:
+        raise unknown("status", words["status"], STATUSES)
+    number = request.query_params.get("page", "1")
+    if not number.isdecimal() or not 0 < int(number[:9]) < 10**6:
+        raise UsageError(f"There is no page '{number}'.")
+    several = {name: (words[name],) if name in words else () for name in WORDS}
+    wanted = Filter(
+        statuses=several["status"],
+        models=several["model"],
+        datasets=several["dataset"],
+        tags=several["tag"],
+        groups=several["group"],
+        where=where.parse(words["where"], jobs.NAMES) if "where" in words else None,
+    )
+    return Asked(wanted, words, int(number))
+
+
+def board(request: Request) -> Response:
+    """The page of jobs and workers."""
+    at = desk(request)
+    try:
+        want = asked(request)
+        parts = jobs_parts(at, want, request.state.csrf)
+    except UsageError as error:
+        return at.refusal(request, error, 400)
+    values = live_at(request, parts) | {"words": want.words, "statuses": STATUSES}
+    return at.page(request, "board.html", **values)
+
+
+def live_board(request: Request) -> Response:
+    """The changes of that page."""
+    at, want, csrf = desk(request), asked(request), request.state.csrf
+    return stream(lambda: Look(jobs_parts(at, want, csrf)))
+
+
+def jobs_parts(at: Desk, want: Asked, csrf: str) -> Parts:
+    """Counts, the group if it is one's, workers, and a page of jobs, newest first."""
+    seen = jobs.overview(at.db, want.wanted, most=0, ended=0)
+    total = sum(seen.counts.values())
+    found = jobs.listing(at.db, want.wanted, limit=PAGE, offset=(want.number - 1) * PAGE)
+    ways = jobs.outlooks(at.db, (job for job in found if job.status == "running"), seen.at)
+    rows = {
+        f"job-{job.id}": at.piece("job_row", job=job, way=ways.get(job.id), csrf=csrf)
+        for job in found
+    }
+    last = max(1, -(-total // PAGE))
+    pager = at.piece("pager", want=want, last=last, total=total)
+    return {
+        "counts": {"counts": at.piece("counts", seen=seen, statuses=STATUSES)},
+        "group": _group(at, want),
+        "jobs": rows or {"none": at.piece("no_jobs", is_filtered=bool(want.words))},
+        "pager": {"pager": pager},
+        "workers": _workers(at),
+    }
+
+
+def _group(at: Desk, want: Asked) -> dict[str, Any]:
+    if not want.wanted.groups:
+        return {}
+    found = jobs.get_group(at.db, want.wanted.groups[0])
+    return {"group": at.piece("group_head", group=found, metrics=found.metrics())}
+
+
+def _workers(at: Desk) -> dict[str, Any]:
+    found = jobs.workers(at.db, beat=at.settings.beat_seconds)
+    pieces = {f"worker-{each.id}": at.piece("worker", worker=each) for each in found}
+    own = at.settings.is_embedded
+    return pieces or {
+        "none": at.piece("no_worker", command="zoo up" if own else "zoo worker start")
+    }
+
+
+def ranks(request: Request) -> Response:
+    """The page of the best results."""
+    at = desk(request)
+    name = request.query_params.get("dataset", "")
+    found = leaderboard.rows(at.db)
+    names = sorted({row["dataset"] for row in found})
+    values = live_at(request, _ranks(at, found, name))
+    return at.page(request, "leaderboard.html", datasets=names, chosen=name, **values)
+
+
+def live_ranks(request: Request) -> Response:
+    """The changes of that page."""
+    at, name = desk(request), request.query_params.get("dataset", "")
+    return stream(lambda: Look(_ranks(at, leaderboard.rows(at.db), name)))
+
+
+def _ranks(at: Desk, found: list[dict[str, Any]], name: str) -> Parts:
+    rows = [row for row in found if name in ("", row["dataset"])]
+    # Bars tell the errors apart: of models that are nearly all right, accuracies look the same.
+    worst = max((1 - accuracy(row) for row in rows), default=0.0)
+    pieces = {
+        _key(row): at.piece("rank", row=row, error=1 - accuracy(row), worst=worst) for row in rows
+    }
+    return {"ranks": pieces or {"none": at.piece("no_ranks")}}
+
+
+def accuracy(row: Mapping[str, Any]) -> float:
+    """What a row of the leaderboard is ranked by."""
+    return float(row["test"]["accuracy"] if row["test"] else row["cv"]["mean"])
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    side = "both" if row["test"] and row["cv"] else "test" if row["test"] else "cv"
+    return f"{row['dataset']} {row['model']} {side}"

@@ -1,0 +1,93 @@
+"""Learning curves as SVG's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+WIDTH, HEIGHT = 320, 120
+"""Units of the drawing area; the picture is as wide as its place."""
+MOST = 200
+"""Points of a line: more than that no screen shows."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One step of a curve."""
+
+    x: float
+    y: float
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric over the steps."""
+
+    name: str
+    points: Sequence[Point]
+
+    @property
+    def path(self) -> str:
+        return " ".join(f"{p.x:.1f},{p.y:.1f}" for p in self.points)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Metrics of one kind in one picture: those of accuracy, or those of loss."""
+
+    title: str
+    lines: Sequence[Line]
+    low: float
+    high: float
+    first: int
+    last: int
+
+
+def charts(steps: Sequence[Mapping[str, Any]]) -> list[Chart]:
+    """The curves of a job, from what `jobs.steps` gives: a picture for each last word of a name."""
+    names = [n for n in dict.fromkeys(name for step in steps for name in step) if n not in NO_CURVE]
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(name.rpartition("_")[2], []).append(name)
+    found = (_chart(kind, members, steps) for kind, members in kinds.items())
+    return [chart for chart in found if chart is not None]
+
+
+NO_CURVE = ("step", "total", "unit", "seconds")
+
+
+def _chart(title: str, names: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> Chart | None:
+    values = {name: _values(name, steps) for name in names}
+    every = [value for line in values.values() for _, value in line]
+    if not every:
+        return None
+    low, high = min(every), max(every)
+    first, last = int(steps[0]["step"]), int(steps[-1]["step"])
+    lines = []
+    for name, line in values.items():
+        points = [
+            Point(
+                _scaled(step, first, last) * WIDTH,
+                (1 - _scaled(value, low, high)) * HEIGHT,
+                step,
+                value,
+            )
+            for step, value in line
+        ]
+        lines.append(Line(name, points))
+    return Chart(title, lines, low, high, first, last)
+
+
+def _values(name: str, steps: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    known = [
+        (int(s["step"]), float(s[name])) for s in steps if isinstance(s.get(name), int | float)
+    ]
+    every = max(1, -(-len(known) // MOST))
+    return known[:-1:every] + known[-1:]
+
+
+def _scaled(value: float, low: float, high: float) -> float:
+    return (value - low) / (high - low) if high > low else 0.5

@@ -1,0 +1,132 @@
+"""Inside the models' process: prepare a drawing, load a trained model, ask it for probabilities."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import PluginError, ZooError, reason
+from zoo.spec import read_json
+
+if TYPE_CHECKING:
+    from zoo.jobs import Database
+    from zoo.prediction import Trained
+    from zoo.settings import Settings
+
+KEPT = 24
+"""Trained models in memory; the one that was asked the longest ago makes room."""
+
+
+def main(pipe: Connection, log: str) -> None:
+    """Answer orders from the pipe until it closes: JSON each way, so that nothing is unpickled."""
+    # A group of its own: Ctrl-C in the terminal is for the server, which then ends this one.
+    os.setsid()
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    _print_into(log)
+    shelf = Shelf()
+    while True:
+        try:
+            order = read_json(pipe.recv_bytes())
+        except (EOFError, OSError):
+            return
+        pipe.send_bytes(json.dumps(_answer(shelf, order), allow_nan=False).encode())
+
+
+def _end_with_the_server() -> None:
+    server = parent_process()
+    if server is not None:
+        wait([server.sentinel])
+        os.killpg(0, 9)
+
+
+def _print_into(log: str) -> None:
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os.close(handle)
+
+
+def _answer(shelf: Shelf, order: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return ORDERS[order["do"]](shelf, order)
+    except ZooError as error:
+        return {"error": str(error)}
+    except BaseException as error:  # a model's own, also SystemExit: the next one may be well
+        return {"error": f"{type(error).__name__}: {reason(error)}."}
+
+
+class Shelf:
+    """The trained models that were asked last."""
+
+    def __init__(self) -> None:
+        from zoo import jobs, settings
+
+        self._settings: Settings = settings.load()
+        self._db: Database = jobs.connect(self._settings.database)
+        self._models: OrderedDict[str, Trained] = OrderedDict()
+
+    def model(self, job_id: str) -> Trained:
+        """The model that a job has trained; raises ZooError if it cannot be loaded."""
+        if job_id not in self._models:
+            self._models[job_id] = self._load(job_id)
+        self._models.move_to_end(job_id)
+        while len(self._models) > KEPT:
+            self._models.popitem(last=False)
+        return self._models[job_id]
+
+    def _load(self, job_id: str) -> Trained:
+        from zoo import jobs, plugins, prediction
+
+        job = jobs.get(self._db, job_id)
+        if job.model not in plugins.catalogue().models:
+            plugin = str(job.spec["plugin"]) or "its plugin"
+            raise PluginError(f"Not installed here: {plugin} brings it.")
+        return prediction.load(self._db, self._settings, job)
+
+
+def _prepare(_: Shelf, order: dict[str, Any]) -> dict[str, Any]:
+    """Read a PNG and make of it what models see: 784 bytes."""
+    from PIL import Image
+
+    from zoo import drawing
+
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(order["png"])), formats=["PNG"]) as image:
+            if max(image.size) > order["most"]:
+                raise ZooError(f"A drawing has at most {order['most']} pixels on a side.")
+            pixels = drawing.prepare(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ZooError(f"This is no drawing: {reason(error)}.") from None
+    return {"pixels": base64.b64encode(pixels.tobytes()).decode()}
+
+
+def _load(shelf: Shelf, order: dict[str, Any]) -> dict[str, Any]:
+    shelf.model(order["job"])
+    return {}
+
+
+def _predict(shelf: Shelf, order: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    trained = shelf.model(order["job"])
+    pixels = np.frombuffer(base64.b64decode(order["pixels"]), dtype="uint8").reshape(1, 28, 28)
+    found = np.asarray(trained.probabilities(pixels), dtype="float64")[0]
+    if not np.isfinite(found).all():
+        raise PluginError("It gives no numbers.")
+    return {"probabilities": found.tolist(), "classes": [str(n) for n in trained.class_names]}
+
+
+ORDERS: dict[str, Callable[[Shelf, dict[str, Any]], dict[str, Any]]] = {
+    "prepare": _prepare,
+    "load": _load,
+    "predict": _predict,
+}
+"""What each order asks for."""

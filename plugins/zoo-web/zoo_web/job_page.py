@@ -1,0 +1,143 @@
+"""One job: what was asked, how it goes, its curves, log and files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from zoo import artifacts, jobs, waits
+from zoo.errors import UsageError, ZooError
+from zoo.jobs import Job
+from zoo.jobs.reads import Chunk
+from zoo_web.charts import charts
+from zoo_web.desk import Desk, desk, live_at
+from zoo_web.live import Look, Parts, place, stream
+
+MOST_LOG = 200_000
+"""Letters of a log that a page begins with: the last ones."""
+MOST_FILE = 128 * 2**20
+"""Bytes of an artifact's file, which is read whole to be checked."""
+WHY_SECONDS = 3.0
+"""Between two times that somebody is asked why a job waits: the broker is asked too."""
+
+
+def job_page(request: Request) -> Response:
+    """The page of a job; of a shortened id, a redirect there."""
+    at = desk(request)
+    try:
+        job = jobs.get(at.db, request.path_params["job"])
+        parts = _Eye(at, job.id, request.state.csrf).look().parts
+        found = _files(at, job)
+    except UsageError as error:
+        return at.refusal(request, error, 404)
+    values = live_at(request, parts) | {"files": found}
+    return at.page(request, "job.html", job=job, quote=quote, **values)
+
+
+def live_job(request: Request) -> Response:
+    """The changes of that page, and the log as it grows."""
+    at, seen = desk(request), place(request.headers.get("last-event-id"))
+    eye = _Eye(at, jobs.get(at.db, request.path_params["job"]).id, request.state.csrf, seen)
+    return stream(eye.look)
+
+
+class _Eye:
+    """Looks at a job again and again."""
+
+    def __init__(self, at: Desk, job: str, csrf: str, seen: tuple[int, int] = (0, -1)) -> None:
+        self._at = at
+        self._job = job
+        self._csrf = csrf
+        self._seen = seen
+        self._why, self._asked = "", float("-inf")
+
+    def look(self) -> Look:
+        """Look now."""
+        # The row before the log: what was written before the end is then read too.
+        job = jobs.get(self._at.db, self._job)
+        log = jobs.log_after(self._at.db, self._job, self._seen)
+        if log:
+            is_first, self._seen = self._seen == (0, -1), (log[-1].attempt, log[-1].start)
+            log = _last_of(log) if is_first else log
+        return Look(self._parts(job), log, job.is_terminal)
+
+    def _parts(self, job: Job) -> Parts:
+        at, now = self._at, jobs.clock(self._at.db)
+        way = jobs.outlooks(at.db, [job], now).get(job.id) if job.status == "running" else None
+        head = at.piece("job_head", job=job, way=way, why=self._reason(job), csrf=self._csrf)
+        steps = jobs.steps(at.db, job.id)
+        curves = {each.title: at.piece("curve", chart=each) for each in charts(steps)}
+        return {
+            "head": {"head": head},
+            "facts": {"facts": at.piece("facts", job=job, tried=jobs.attempts(at.db, job.id))},
+            "numbers": {"numbers": at.piece("numbers", metrics=job.metrics)},
+            "curves": curves,
+            "classes": _classes(at, job.metrics),
+        }
+
+    def _reason(self, job: Job) -> str:
+        if job.status != "queued":
+            return ""
+        if time.monotonic() - self._asked > WHY_SECONDS:
+            self._why = waits.sentence(self._at.db, self._at.settings, job)
+            self._asked = time.monotonic()
+        return self._why
+
+
+def _classes(at: Desk, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The confusion matrix and the numbers of each class, where there are few enough to show."""
+    names = metrics.get("classes", [])
+    if not metrics.get("confusion_matrix") or len(names) > 20:
+        return {}
+    return {
+        "confusion": at.piece("confusion", matrix=metrics["confusion_matrix"], names=names),
+        "classes": at.piece("classes", each=metrics.get("per_class", {}), names=names),
+    }
+
+
+def _last_of(log: list[Chunk]) -> list[Chunk]:
+    size, kept = 0, len(log)
+    while kept and size < MOST_LOG:
+        kept -= 1
+        size += len(log[kept].text)
+    return log[kept:]
+
+
+def _files(at: Desk, job: Job) -> dict[str, dict[str, Any]]:
+    """The files of the job's artifact; none if it has none, or it was removed."""
+    if not job.artifact:
+        return {}
+    try:
+        return artifacts.files(at.settings.artifacts, job.artifact, str(job.artifact_sha256))
+    except ZooError:
+        return {}
+
+
+def file(request: Request) -> Response:
+    """One file of a job's artifact, checked; only what its manifest names can be asked for."""
+    at, name = desk(request), request.path_params["name"]
+    try:
+        job = jobs.get(at.db, request.path_params["job"])
+        known = _files(at, job).get(name)
+        if known is None:
+            raise UsageError(f"The job {job.id[:8]} has no file of that name.")
+        if known["bytes"] > MOST_FILE:
+            raise UsageError(f"The file is larger than {MOST_FILE // 2**20} MB.")
+        where, sha256 = str(job.artifact), str(job.artifact_sha256)
+        content = artifacts.read(at.settings.artifacts, where, sha256, name)
+    except ZooError as error:
+        return at.refusal(request, error, 404)
+    # Shown are pictures alone: of anything else a browser might make a page of its own.
+    is_picture = name.endswith(".png")
+    how = "inline" if is_picture else "attachment"
+    last = quote(name.rpartition("/")[2], safe="")
+    return Response(
+        content,
+        media_type="image/png" if is_picture else "application/octet-stream",
+        headers={"Content-Disposition": f"{how}; filename*=UTF-8''{last}"},
+    )

@@ -1,0 +1,99 @@
+"""What a page shows, while somebody looks at it: rows are read twice a second, changes are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+from sse_starlette import EventSourceResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from zoo.errors import StoreError
+from zoo.jobs.reads import Chunk
+
+SOONEST, LATEST = 0.5, 5.0
+"""Seconds between two looks: now, and while the rows cannot be read."""
+SHARE = 10
+"""To look takes at most one part in so many of the time."""
+
+Parts = Mapping[str, Mapping[str, Markup]]
+"""The places of a page, and what stands in each: pieces of HTML by their keys, in order."""
+
+
+@dataclass
+class Look:
+    """What was seen at one look."""
+
+    parts: Parts
+    log: Sequence[Chunk] = ()
+    """New pieces of the log."""
+    is_last: bool = False
+    """Nothing will change any more."""
+
+
+@dataclass
+class Sent:
+    """What the page has been told already."""
+
+    pieces: dict[str, dict[str, Markup]] = field(default_factory=dict)
+
+    def news(self, parts: Parts) -> dict[str, list[tuple[str, Markup | None]]]:
+        """What has changed: of each such place all keys in order, None where a piece has not."""
+        found = {}
+        for place, pieces in parts.items():
+            known = self.pieces.get(place)
+            if known is None or [*known.items()] != [*pieces.items()]:
+                known = known or {}
+                found[place] = [
+                    (key, None if known.get(key) == piece else piece)
+                    for key, piece in pieces.items()
+                ]
+                self.pieces[place] = dict(pieces)
+        return found
+
+
+def stream(look: Callable[[], Look]) -> Response:
+    """Answer with events for as long as somebody listens; `look` may block."""
+    # The browser tries again by itself after so long.
+    return EventSourceResponse(_events(look), ping=15)
+
+
+async def _events(look: Callable[[], Look]) -> AsyncIterator[dict[str, Any]]:
+    sent = Sent()
+    while True:
+        start = time.monotonic()
+        try:
+            seen = await run_in_threadpool(look)
+        except StoreError as error:
+            yield _event("trouble", str(error))
+            await asyncio.sleep(LATEST)
+            continue
+        news = sent.news(seen.parts)
+        if news:
+            yield _event("parts", news)
+        if seen.log:
+            last = seen.log[-1]
+            pieces = [{"attempt": each.attempt, "text": each.text} for each in seen.log]
+            yield _event("log", pieces) | {"id": f"{last.attempt}:{last.start}"}
+        if seen.is_last:
+            yield _event("end", "")
+            return
+        await asyncio.sleep(max(SOONEST, SHARE * (time.monotonic() - start)))
+
+
+def _event(name: str, data: Any) -> dict[str, Any]:
+    return {"event": name, "data": json.dumps(data, ensure_ascii=False), "retry": 1000}
+
+
+def place(last_event_id: str | None) -> tuple[int, int]:
+    """Where in the log a page is that comes back: what `jobs.log_after` takes as seen."""
+    attempt, _, start = (last_event_id or "").partition(":")
+    if attempt.isdecimal() and start.isdecimal() and len(attempt + start) < 18:
+        return int(attempt), int(start)
+    return 0, -1

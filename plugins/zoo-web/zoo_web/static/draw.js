@@ -1,0 +1,175 @@
+// The canvas: draw with mouse, finger or pen; each stroke asks the models.
+
+import { say } from "./live.js";
+
+const PAPER = "#000";
+const INK = "#fff";
+const canvas = document.getElementById("canvas");
+const pen = canvas.getContext("2d");
+const brush = document.getElementById("brush");
+const seen = document.getElementById("seen");
+const said = document.getElementById("said");
+const opinions = [...document.querySelectorAll("#opinions > li")];
+const dataset = document.querySelector(".drawing").dataset.dataset;
+const csrf = document.querySelector('meta[name="csrf"]').content;
+const SOON = 250;
+
+let last = null;
+let timer = 0;
+let asking = null;
+let isBlank = true;
+
+function clear() {
+  pen.fillStyle = PAPER;
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  seen.getContext("2d").clearRect(0, 0, 28, 28);
+  asking?.abort();
+  clearTimeout(timer);
+  isBlank = true;
+  said.textContent = "";
+  opinions.forEach(forget);
+}
+
+function forget(opinion) {
+  opinion.querySelector(".top").textContent = "";
+  opinion.querySelector(".bars").setAttribute("aria-label", "no drawing yet");
+  for (const bar of opinion.querySelectorAll(".class")) {
+    bar.firstElementChild.style.setProperty("--part", 0);
+    bar.classList.remove("is-top");
+  }
+}
+
+function spot(event) {
+  const box = canvas.getBoundingClientRect();
+  const scale = canvas.width / box.width;
+  return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+}
+
+function stroke(event) {
+  const [x, y] = spot(event);
+  pen.strokeStyle = INK;
+  pen.lineCap = pen.lineJoin = "round";
+  pen.lineWidth = brush.value;
+  pen.beginPath();
+  pen.moveTo(...(last ?? [x, y]));
+  pen.lineTo(x, y);
+  pen.stroke();
+  last = [x, y];
+  isBlank = false;
+  // While a hand draws too, but not for every point.
+  if (!timer) timer = setTimeout(ask, SOON);
+}
+
+canvas.addEventListener("pointerdown", (event) => {
+  if (event.button !== 0) return;
+  event.preventDefault();
+  canvas.setPointerCapture(event.pointerId);
+  last = null;
+  stroke(event);
+});
+canvas.addEventListener("pointermove", (event) => {
+  if (last === null) return;
+  for (const each of event.getCoalescedEvents?.() ?? [event]) stroke(each);
+});
+for (const name of ["pointerup", "pointercancel"]) {
+  canvas.addEventListener(name, () => {
+    if (last === null) return;
+    last = null;
+    clearTimeout(timer);
+    timer = setTimeout(ask, 0);
+  });
+}
+
+async function ask() {
+  timer = 0;
+  if (isBlank || !opinions.length) return;
+  asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  const picture = await new Promise((done) => canvas.toBlob(done, "image/png"));
+  try {
+    const answer = await fetch(`/draw/predictions?dataset=${encodeURIComponent(dataset)}`, {
+      method: "POST",
+      body: picture,
+      headers: { "X-CSRF-Token": csrf, "Content-Type": "image/png" },
+      signal,
+    });
+    if (!answer.ok) return say(await answer.text());
+    for await (const told of lines(answer.body)) if (!signal.aborted) show(told);
+  } catch (error) {
+    if (error.name !== "AbortError") say("The server does not answer. Does `zoo ui` still run?");
+  }
+}
+
+async function* lines(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const found = (rest + value).split("\n");
+    rest = found.pop();
+    for (const line of found) yield JSON.parse(line);
+  }
+}
+
+function show(told) {
+  if (!told.job) {
+    said.textContent = told.error ?? "";
+    if (told.pixels) paint(told.pixels);
+    return;
+  }
+  const opinion = opinions.find((each) => each.dataset.job === told.job);
+  if (!opinion) return;
+  const state = opinion.querySelector(".state");
+  if (told.error) {
+    forget(opinion);
+    const why = document.createElement("span");
+    why.className = "trouble";
+    why.dataset.key = "state";
+    why.textContent = told.error;
+    state.replaceChildren(why);
+    return;
+  }
+  state.replaceChildren();
+  bars(opinion, told.classes, told.probabilities);
+}
+
+function paint(text) {
+  const grey = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const image = new ImageData(28, 28);
+  grey.forEach((value, i) => image.data.set([value, value, value, 255], 4 * i));
+  seen.getContext("2d").putImageData(image, 0, 0);
+}
+
+function bars(opinion, classes, probabilities) {
+  const place = opinion.querySelector(".bars");
+  while (place.children.length < classes.length) {
+    const column = document.createElement("div");
+    column.className = "class";
+    column.append(document.createElement("i"), document.createElement("span"));
+    place.append(column);
+  }
+  const best = probabilities.indexOf(Math.max(...probabilities));
+  classes.forEach((name, i) => {
+    const column = place.children[i];
+    column.firstElementChild.style.setProperty("--part", probabilities[i]);
+    column.lastElementChild.textContent = name;
+    column.classList.toggle("is-top", i === best);
+    column.title = `${name}: ${percent(probabilities[i])}`;
+  });
+  const top = opinion.querySelector(".top");
+  const [digit, sure] = [document.createElement("b"), document.createElement("small")];
+  digit.textContent = classes[best];
+  sure.textContent = percent(probabilities[best]);
+  top.replaceChildren(digit, sure);
+  const order = [...classes.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, 3);
+  place.setAttribute("aria-label", order.map((i) => `${classes[i]} ${percent(probabilities[i])}`).join(", "));
+}
+
+function percent(part) {
+  return `${(100 * part).toFixed(part > 0.995 || part < 0.1 ? 1 : 0)} %`;
+}
+
+document.getElementById("clear").addEventListener("click", clear);
+clear();

@@ -1,0 +1,114 @@
+// Keeps a page as the rows are: takes the pieces of HTML that the server sends and fits them in.
+
+const connection = document.getElementById("connection");
+const trouble = document.getElementById("trouble");
+
+export function say(text) {
+  trouble.textContent = text;
+  trouble.hidden = !text;
+}
+
+// The server has escaped what stands in them; scripts could not run here either (the page's CSP).
+function parsed(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html.trim();
+  return template.content.firstElementChild;
+}
+
+// Makes `old` like `fresh` and keeps each element that can stay: with it the focus, and a click
+// that has only half happened.
+function morph(old, fresh) {
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
+    old.replaceWith(fresh);
+    return;
+  }
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  const children = [...fresh.childNodes];
+  [...old.childNodes].slice(children.length).forEach((extra) => extra.remove());
+  children.forEach((child, i) => (old.childNodes[i] ? morph(old.childNodes[i], child) : old.append(child)));
+}
+
+// Pieces in their order; null says that the page has the piece already.
+function fit(place, pieces) {
+  const known = new Map([...place.children].map((each) => [each.dataset.key, each]));
+  let before = null;
+  for (const [key, html] of pieces) {
+    let piece = known.get(key);
+    known.delete(key);
+    if (!piece) {
+      if (html === null) continue;
+      piece = parsed(html);
+    } else if (html !== null) {
+      morph(piece, parsed(html));
+    }
+    const next = before ? before.nextElementSibling : place.firstElementChild;
+    if (next !== piece) place.insertBefore(piece, next);
+    before = piece;
+  }
+  known.forEach((gone) => gone.remove());
+}
+
+function grow(log, pieces) {
+  const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+  for (const { attempt, text } of pieces) {
+    if (log.dataset.attempt && log.dataset.attempt !== String(attempt)) log.append(`--- attempt ${attempt}\n`);
+    log.dataset.attempt = attempt;
+    log.append(text.replace(/\r\n/g, "\n").replace(/\x1b\[[0-9;?]*[A-Za-z]/g, ""));
+  }
+  while (log.childNodes.length > 4000) log.firstChild.remove();
+  if (isAtEnd) log.scrollTop = log.scrollHeight;
+}
+
+function listen(address) {
+  const source = new EventSource(address);
+  source.addEventListener("open", () => {
+    connection.textContent = "live";
+    connection.className = "is-live";
+    say("");
+  });
+  source.addEventListener("parts", (event) => {
+    for (const [name, pieces] of Object.entries(JSON.parse(event.data))) {
+      const place = document.querySelector(`[data-place="${CSS.escape(name)}"]`);
+      if (place) fit(place, pieces);
+    }
+  });
+  source.addEventListener("log", (event) => grow(document.getElementById("log"), JSON.parse(event.data)));
+  source.addEventListener("trouble", (event) => say(JSON.parse(event.data)));
+  source.addEventListener("end", () => {
+    source.close();
+    connection.textContent = "";
+    connection.className = "";
+    document.body.dataset.ended = "yes";
+  });
+  source.addEventListener("error", () => {
+    connection.className = "is-lost";
+    const isOver = source.readyState === EventSource.CLOSED;
+    connection.textContent = isOver ? "not connected" : "connecting again …";
+    if (isOver) say("The page is not what the server shows now: reload it, or open the address that `zoo ui` printed.");
+  });
+  addEventListener("pagehide", () => source.close());
+}
+
+// A button of a live page acts where it stands: the answer comes with the next look.
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (form.dataset.act !== "cancel" || !document.body.dataset.live) return;
+  event.preventDefault();
+  form.querySelector("button").disabled = true;
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    if (!answer.ok) say(await answer.text());
+  } catch {
+    say("The server does not answer. Does `zoo ui` still run?");
+  }
+});
+
+// A page that comes back from the browser's cache of pages has closed its stream.
+addEventListener("pageshow", (event) => event.persisted && location.reload());
+
+if (document.body.dataset.live) listen(document.body.dataset.live);
