@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -36,8 +37,8 @@ ROUTES = [
 
 def make_app(at: Desk) -> Starlette:
     """The app; whoever serves it puts the door before it."""
-    errors = {404: _no_page, 405: _no_page, ZooError: _failed}
-    app = Starlette(routes=ROUTES, exception_handlers=errors)  # type: ignore[arg-type]
+    errors = {404: _no_page, 405: _no_page, ZooError: _failed, Exception: _broken}
+    app = Starlette(routes=ROUTES, exception_handlers=errors)
     app.state.desk = at
     return app
 
@@ -50,3 +51,12 @@ def _no_page(request: Request, error: Exception) -> Response:
 def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, ZooError)
     return desk(request).refusal(request, error, 400 if error.exit_code == 2 else 500)
+
+
+def _broken(request: Request, error: Exception) -> Response:
+    # Who serves the page sees where; who looks at it need not.
+    logging.getLogger(__name__).error("%s", request.url.path, exc_info=error)
+    refusal = ZooError(
+        "There is a mistake in this page itself.", "The terminal of `zoo ui` says where."
+    )
+    return desk(request).refusal(request, refusal, 500)

@@ -20,8 +20,6 @@ from zoo_web.live import Look, Parts, stream
 
 FIRST = ("mnist", "digits")
 """The dataset whose models are asked, unless the address names one: the first that has any."""
-MOST_SIDE = 1000
-"""Pixels of a drawing."""
 HAS_WEIGHTS = "metrics.weights_bytes > 0"
 
 
@@ -88,7 +86,7 @@ def _all_known(at: Desk, found: list[Job]) -> bool:
 async def predictions(request: Request) -> Response:
     """Ask every trained model of a dataset about a drawing, a PNG.
 
-    Lines of JSON as they come: {"pixels": 784 bytes in base64}, then of each model {"job",
+    Lines of JSON as they come: {"pixels": 784 bytes in base64}, then of each model {"job", "label",
     "probabilities", "classes"}, or {"job", "error"}; or one {"error"} if it is no drawing.
     """
     at = desk(request)
@@ -104,7 +102,7 @@ async def _answers(at: Desk, drawing: str, found: list[str]) -> AsyncIterator[st
         return json.dumps(told) + "\n"
 
     try:
-        seen = await at.models.ask({"do": "prepare", "png": drawing, "most": MOST_SIDE})
+        seen = await at.models.ask({"do": "prepare", "png": drawing})
     except ZooError as error:
         yield line(error=str(error))
         return

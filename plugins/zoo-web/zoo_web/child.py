@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
 import threading
@@ -13,7 +12,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import PluginError, ZooError, reason
+from zoo.errors import ZooError, reason
 from zoo.spec import read_json
 
 if TYPE_CHECKING:
@@ -83,28 +82,16 @@ class Shelf:
         return self._models[job_id]
 
     def _load(self, job_id: str) -> Trained:
-        from zoo import jobs, plugins, prediction
+        from zoo import jobs, prediction
 
-        job = jobs.get(self._db, job_id)
-        if job.model not in plugins.catalogue().models:
-            plugin = str(job.spec["plugin"]) or "its plugin"
-            raise PluginError(f"Not installed here: {plugin} brings it.")
-        return prediction.load(self._db, self._settings, job)
+        return prediction.load(self._db, self._settings, jobs.get(self._db, job_id))
 
 
 def _prepare(_: Shelf, order: dict[str, Any]) -> dict[str, Any]:
-    """Read a PNG and make of it what models see: 784 bytes."""
-    from PIL import Image
-
+    """Make of a picture what models see: 784 bytes."""
     from zoo import drawing
 
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(order["png"])), formats=["PNG"]) as image:
-            if max(image.size) > order["most"]:
-                raise ZooError(f"A drawing has at most {order['most']} pixels on a side.")
-            pixels = drawing.prepare(image)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ZooError(f"This is no drawing: {reason(error)}.") from None
+    pixels = drawing.prepare(drawing.open(base64.b64decode(order["png"])))
     return {"pixels": base64.b64encode(pixels.tobytes()).decode()}
 
 
@@ -118,10 +105,10 @@ def _predict(shelf: Shelf, order: dict[str, Any]) -> dict[str, Any]:
 
     trained = shelf.model(order["job"])
     pixels = np.frombuffer(base64.b64decode(order["pixels"]), dtype="uint8").reshape(1, 28, 28)
-    found = np.asarray(trained.probabilities(pixels), dtype="float64")[0]
-    if not np.isfinite(found).all():
-        raise PluginError("It gives no numbers.")
-    return {"probabilities": found.tolist(), "classes": [str(n) for n in trained.class_names]}
+    said = trained.predict(pixels)
+    given = None if said.probabilities is None else said.probabilities[0].astype("float64").tolist()
+    names = [str(name) for name in trained.class_names]
+    return {"label": int(said.labels[0]), "probabilities": given, "classes": names}
 
 
 ORDERS: dict[str, Callable[[Shelf, dict[str, Any]], dict[str, Any]]] = {

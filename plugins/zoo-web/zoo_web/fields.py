@@ -47,13 +47,14 @@ def fields(card: Mapping[str, Any]) -> list[Field]:
 def _field(name: str, about: Mapping[str, Any], defs: Mapping[str, Any]) -> Field:
     sides = [_resolved(each, defs) for each in about.get("anyOf", [about])]
     choices = tuple(choice for side in sides for choice in _choices(side))
-    kinds = [_kind(side) for side in sides]
+    is_choice = all(_choices(side) for side in sides)
+    kinds = [] if is_choice else [_kind(side) for side in sides]
     return Field(
         name,
         about.get("description", ""),
         " or ".join(dict.fromkeys(filter(None, kinds))),
         _typed(about.get("default")),
-        choices if all(_choices(side) for side in sides) else (),
+        choices if is_choice else (),
         all(side.get("type") in ("integer", "number", "null") for side in sides),
     )
 
@@ -76,9 +77,13 @@ def _choices(about: Mapping[str, Any]) -> list[str]:
 
 def _kind(about: Mapping[str, Any]) -> str:
     words = {"integer": "whole number", "array": "list, as JSON", "object": "JSON", "null": "null"}
-    kind = "" if _choices(about) and about.get("type") != "null" else str(about.get("type", ""))
-    bounds = [text.format(f"{about[b]:,}") for b, text in BOUNDS.items() if b in about]
+    kind = str(about.get("type", ""))
+    bounds = [text.format(_bound(about[b])) for b, text in BOUNDS.items() if b in about]
     return ", ".join(filter(None, [words.get(kind, kind), *bounds]))
+
+
+def _bound(value: float) -> str:
+    return f"{int(value) if value == int(value) else value:,}"
 
 
 def _typed(value: Any) -> str:

@@ -60,8 +60,8 @@ class Sent:
 
 def stream(look: Callable[[], Look]) -> Response:
     """Answer with events for as long as somebody listens; `look` may block."""
-    # The browser tries again by itself after so long.
-    return EventSourceResponse(_events(look), ping=15)
+    answer: Response = EventSourceResponse(_events(look))
+    return answer
 
 
 async def _events(look: Callable[[], Look]) -> AsyncIterator[dict[str, Any]]:

@@ -132,7 +132,7 @@ function show(told) {
     return;
   }
   state.replaceChildren();
-  bars(opinion, told.classes, told.probabilities);
+  bars(opinion, told);
 }
 
 function paint(text) {
@@ -142,7 +142,7 @@ function paint(text) {
   seen.getContext("2d").putImageData(image, 0, 0);
 }
 
-function bars(opinion, classes, probabilities) {
+function bars(opinion, { classes, label, probabilities }) {
   const place = opinion.querySelector(".bars");
   while (place.children.length < classes.length) {
     const column = document.createElement("div");
@@ -150,26 +150,47 @@ function bars(opinion, classes, probabilities) {
     column.append(document.createElement("i"), document.createElement("span"));
     place.append(column);
   }
-  const best = probabilities.indexOf(Math.max(...probabilities));
+  while (place.children.length > classes.length) place.lastChild.remove();
   classes.forEach((name, i) => {
     const column = place.children[i];
-    column.firstElementChild.style.setProperty("--part", probabilities[i]);
+    column.firstElementChild.style.setProperty("--part", probabilities?.[i] ?? 0);
     column.lastElementChild.textContent = name;
-    column.classList.toggle("is-top", i === best);
-    column.title = `${name}: ${percent(probabilities[i])}`;
+    column.classList.toggle("is-top", i === label);
+    column.title = probabilities ? `${name}: ${percent(probabilities[i])}` : name;
   });
   const top = opinion.querySelector(".top");
   const [digit, sure] = [document.createElement("b"), document.createElement("small")];
-  digit.textContent = classes[best];
-  sure.textContent = percent(probabilities[best]);
+  digit.textContent = classes[label];
+  sure.textContent = probabilities ? percent(probabilities[label]) : "gives none";
   top.replaceChildren(digit, sure);
-  const order = [...classes.keys()].sort((a, b) => probabilities[b] - probabilities[a]).slice(0, 3);
-  place.setAttribute("aria-label", order.map((i) => `${classes[i]} ${percent(probabilities[i])}`).join(", "));
+  const order = [...classes.keys()].sort((a, b) => probabilities?.[b] - probabilities?.[a]).slice(0, 3);
+  const told = order.map((i) => `${classes[i]} ${percent(probabilities?.[i])}`).join(", ");
+  place.setAttribute("aria-label", probabilities ? told : "no probabilities");
 }
 
 function percent(part) {
   return `${(100 * part).toFixed(part > 0.995 || part < 0.1 ? 1 : 0)} %`;
 }
+
+// Somebody without a pointer, or with a photograph, brings a picture: it is laid on the canvas.
+document.getElementById("picture").addEventListener("change", async (event) => {
+  const [file] = event.target.files;
+  if (!file) return;
+  clear();
+  try {
+    const picture = await createImageBitmap(file);
+    const scale = Math.min(canvas.width / picture.width, canvas.height / picture.height);
+    const [width, height] = [picture.width * scale, picture.height * scale];
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(picture, (canvas.width - width) / 2, (canvas.height - height) / 2, width, height);
+    isBlank = false;
+    ask();
+  } catch {
+    said.textContent = "The browser cannot read this file as a picture.";
+  }
+  event.target.value = "";
+});
 
 document.getElementById("clear").addEventListener("click", clear);
 clear();
