@@ -1,0 +1,298 @@
+"""`zoo ui` over HTTP: whom it lets in, what it refuses, and what it shows of strangers' words."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import web
+from results import a_spec, claim, succeed
+from support import Zoo
+from zoo_web import charts, fields
+
+from zoo import jobs, plugins
+from zoo.jobs import Database, News, Outcome
+
+EVIL = "<script>alert(1)</script>"
+NOWHERE = {"pool": "nowhere"}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web.Page]:
+    zoo = Zoo(tmp_path_factory.mktemp("web") / "home")
+    zoo.database().close()
+    found = web.page(zoo)
+    found.zoo = zoo  # type: ignore[attr-defined]
+    yield found
+    found.close()
+    zoo.close()
+
+
+@pytest.fixture
+def rows(page: web.Page) -> Iterator[Database]:
+    found: Database = page.zoo.database()  # type: ignore[attr-defined]
+    yield found
+    found.close()
+
+
+def queued(rows: Database, **more: list[str]) -> str:
+    return jobs.add(rows, [a_spec()], **NOWHERE | more)[0][0]
+
+
+def test_without_the_token_nothing_is_shown(page: web.Page) -> None:
+    for path in ("/", "/live/", "/leaderboard", "/submit", "/draw", "/static/zoo.css", "/nothing"):
+        answer = page.ask(path)
+        assert answer.status == 403 and "Set-Cookie" not in answer.headers, path
+        assert answer.text == "Open the address that `zoo ui` printed, with its token.\n"
+    assert page.ask("/submit", "POST", b"", Origin=f"http://{page.host}").status == 403
+
+
+def test_a_wrong_token_or_cookie_opens_nothing(page: web.Page) -> None:
+    name, _, value = page.cookie.partition("=")
+    for token in ("", "x", page.token[:-1], page.token + "x", "%ff%00", page.token.swapcase()):
+        answer = page.ask(f"/?token={token}")
+        assert answer.status == 403 and "Set-Cookie" not in answer.headers, token
+    for cookie in (f"{name}={page.token}", f"{name}={value[:-1]}", f"{name}=x.", f"zoo={value}"):
+        assert page.ask("/", cookie=cookie).status == 403, cookie
+
+
+def test_the_token_becomes_a_strict_cookie_and_leaves_the_address(page: web.Page) -> None:
+    answer = page.ask(f"/draw?token={page.token}&dataset=digits")
+    assert answer.status == 303
+    assert answer.headers["Location"] == f"http://{page.host}/draw?dataset=digits"
+    cookie = answer.headers["Set-Cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie and page.token.lower() not in cookie
+    # A path of two slashes would be another host's name.
+    there = page.ask(f"//evil.example/?token={page.token}").headers["Location"]
+    assert there == f"http://{page.host}//evil.example/"
+
+
+def test_other_names_of_this_address_are_refused(page: web.Page) -> None:
+    evil = f"evil.example:{page.port}"
+    for host in (evil, "127.0.0.1", "localhost", f"[::1]:{page.port}", f"127.0.0.1.:{page.port}"):
+        assert page.get("/", Host=host).status == 421, host
+        assert page.ask(f"/?token={page.token}", Host=host).status == 421, host
+    assert page.get("/", Host=f"localhost:{page.port}").status == 200
+
+
+def test_it_listens_on_loopback_alone(page: web.Page) -> None:
+    found = psutil.Process(page.process.pid).net_connections("inet")
+    assert {c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "null"},
+        {"Origin": "null", "Sec_Fetch_Site": "cross-site"},
+        {"Origin": None},
+        {"Origin": None, "Sec_Fetch_Site": "same-site"},
+        {"cookie": ""},
+    ],
+)
+def test_another_page_cannot_change_anything(
+    page: web.Page, rows: Database, headers: dict[str, str | None]
+) -> None:
+    job = queued(rows)
+    answer = page.post(f"/jobs/{job}/cancel", **headers)
+    assert answer.status == 403
+    assert jobs.get(rows, job).status == "queued"
+
+
+def test_a_form_needs_the_word_of_its_visit(page: web.Page, rows: Database) -> None:
+    job, other = queued(rows), page.visit()
+    for word in ("", "x", other.csrf):
+        assert page.post(f"/jobs/{job}/cancel", {"csrf": word}).status == 403
+    assert jobs.get(rows, job).status == "queued"
+    assert page.post(f"/jobs/{job}/cancel").status == 303
+    assert jobs.get(rows, job).status == "cancelled"
+    ours = {"Origin": "null", "Sec_Fetch_Site": "same-origin"}
+    assert other.post(f"/jobs/{queued(rows)}/cancel", **ours).status == 303
+
+
+def test_to_look_changes_nothing(page: web.Page, rows: Database) -> None:
+    job = queued(rows)
+    before = jobs.counts(rows)
+    for path in (f"/jobs/{job}/cancel", f"/jobs/{job}/retry", "/draw/predictions"):
+        assert page.get(f"{path}?csrf={page.csrf}").status == 405, path
+    page.get(f"/submit?csrf={page.csrf}&model=logistic&dataset=digits")
+    for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
+        assert page.ask(f"/jobs/{job}", method, cookie=page.cookie).status == 405, method
+    assert jobs.counts(rows) == before
+
+
+def test_every_answer_forbids_what_it_does_not_need(page: web.Page) -> None:
+    for answer in (page.get("/"), page.ask("/"), page.get("/static/live.js"), page.get("/none")):
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self';")
+        assert "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert "uvicorn" not in answer.headers.get("Server", "")
+    assert page.get("/").headers["Cache-Control"] == "no-store"
+    for path in ("/", "/leaderboard", "/submit", "/draw"):
+        html = page.get(path).text
+        assert "style=" not in html and " onclick" not in html and "<script>" not in html
+        assert "//" not in html.replace("http://www.w3.org", ""), "nothing comes from elsewhere"
+
+
+def test_files_are_served_by_the_names_in_the_manifest_alone(
+    page: web.Page, rows: Database
+) -> None:
+    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    zoo: Zoo = page.zoo  # type: ignore[attr-defined]
+    where = zoo.settings.artifacts
+    job = succeed(rows, [a_spec()], artifacts_url=where, files={"page.html": EVIL.encode()})
+    good = page.get(f"/jobs/{job}/files/page.html")
+    assert good.status == 200 and good.text == EVIL
+    assert good.headers["Content-Type"] == "application/octet-stream"
+    assert good.headers["Content-Disposition"].startswith("attachment")
+    (zoo.home / "secret").write_text("secret")
+    up = [dots + slash for dots in ("..", "%2e%2e", "%252e%252e") for slash in ("/", "%2f", "%5c")]
+    paths = [f"/jobs/{job}/files/{3 * each}secret" for each in up]
+    paths += [f"/jobs/{job}/files/{zoo.home}/secret", f"/jobs/{job}/files//etc/passwd"]
+    paths += [f"/jobs/{job}/files/manifest.json", f"/jobs/{job}/files/page.html%00.png"]
+    paths += [f"/jobs/../files/{job}", f"/jobs/{job}%27/files/page.html", "/static/../app.py"]
+    paths += [f"/static/{each}app.py" for each in up]
+    for path in paths:
+        answer = page.get(path)
+        assert answer.status == 404 and "secret" not in answer.text.split("<main")[-1], path
+    changed = Path(where) / job / "1" / "page.html"
+    changed.write_text("other")
+    answer = page.get(f"/jobs/{job}/files/page.html")
+    assert answer.status == 404 and "not the one that was stored" in answer.text
+
+
+def test_script_in_tags_params_errors_and_logs_stays_text(page: web.Page, rows: Database) -> None:
+    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    spec = a_spec(params={EVIL: EVIL, "b": f'"><img src=x onerror={EVIL}'})
+    job = jobs.add(rows, [spec], tags=[EVIL, "javascript:alert(1)"])[0][0]
+    held = claim(rows)
+    news = News(lines=[(0, f"{EVIL}\n")], progress={"phase": EVIL, "since": 0})
+    jobs.beat(rows, held, lease=60, news=news)
+    for path in (f"/jobs/{job}", "/", f"/?model={EVIL}", f"/submit?model={EVIL}&{EVIL}={EVIL}"):
+        assert EVIL not in page.get(path).text and "<img src=x" not in page.get(path).text, path
+    assert "&lt;script&gt;" in page.get(f"/jobs/{job}").text
+    with page.events(f"/live/jobs/{job}") as events:
+        told = dict([next(events), next(events)])
+    assert told["log"] == [{"attempt": 1, "text": f"{EVIL}\n"}]
+    assert EVIL not in json.dumps(told["parts"])
+    jobs.finish(rows, held, Outcome("failed", error=EVIL, error_code="exception"))
+    assert EVIL not in page.get(f"/jobs/{job}").text + page.get("/").text
+
+
+def test_a_page_that_comes_back_is_told_the_rest_of_the_log(page: web.Page, rows: Database) -> None:
+    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    job = jobs.add(rows, [a_spec()])[0][0]
+    held = claim(rows)
+    jobs.beat(rows, held, lease=60, news=News(lines=[(0, "one\n"), (4, "two\n")]))
+    jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
+    with page.events(f"/live/jobs/{job}", **{"Last-Event-ID": "1:0"}) as events:
+        told = list(events)
+    assert [event for event, _ in told] == ["parts", "log", "end"]
+    assert told[1][1] == [{"attempt": 1, "text": "two\n"}]
+
+
+def test_only_what_has_changed_is_sent(page: web.Page, rows: Database) -> None:
+    first = queued(rows)
+    with page.events("/live/") as events:
+        _, parts = next(events)
+        assert f"job-{first}" in dict(parts["jobs"])
+        second = queued(rows)
+        _, parts = next(event for event in events if "jobs" in event[1])
+    told = dict(parts["jobs"])
+    assert told[f"job-{first}"] is None and "queued" in told[f"job-{second}"]
+    assert "workers" not in parts and "pager" in parts
+
+
+def test_many_jobs_are_shown_in_pages(page: web.Page, rows: Database) -> None:
+    jobs.add(rows, [a_spec(dataset="many", seed=n) for n in range(120)], **NOWHERE)
+    shown = [
+        page.get(f"/?dataset=many&page={n}").text.count('data-key="job-') for n in (1, 2, 3, 4)
+    ]
+    assert shown == [50, 50, 20, 0]
+    assert "page 3 of 3, 120 jobs" in page.get("/?dataset=many&page=3").text
+
+
+def test_a_body_that_is_too_large_is_refused(page: web.Page) -> None:
+    large = {"tags": "x" * 300_000}
+    assert page.post("/submit", large).status == 413
+    # Without a length it is counted as it comes.
+    head = f"POST /submit HTTP/1.1\r\nHost: {page.host}\r\nOrigin: http://{page.host}\r\n"
+    head += f"Cookie: {page.cookie}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", page.port)) as raw:
+        raw.sendall(head.encode() + 5 * (b"10000\r\n" + 0x10000 * b"x" + b"\r\n"))
+        assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
+    many = {f"param.{n}": "1" for n in range(300)}
+    assert page.post("/submit", many).status == 400
+
+
+def test_what_is_refused_is_said_in_a_sentence_and_the_form_is_kept(page: web.Page) -> None:
+    filled = {"model": "logistic", "dataset": "digits", "param.max_iter": "0", "tags": "mine"}
+    answer = page.post("/submit", filled)
+    assert answer.status == 400
+    assert "The param max_iter=0 is refused" in answer.text and 'value="mine"' in answer.text
+    for wrong, said in (
+        ({"seed": "1_0"}, "The seed is &#39;1_0&#39;"),
+        ({"dataset": "minst"}, "Did you mean &#39;mnist&#39;?"),
+        ({"model": "logistik"}, "Did you mean &#39;logistic&#39;?"),
+        ({"several": "cv", "number": "1"}, "whole number from 2 to 1,000"),
+        ({"preprocess": "x"}, "No preprocessing is called"),
+    ):
+        answer = page.post("/submit", filled | {"param.max_iter": ""} | wrong)
+        assert answer.status == 400 and said in answer.text, wrong
+    for path in ("/?where=accuracy+>", "/?status=x", "/?page=0", "/?page=x"):
+        assert page.get(path).status == 400, path
+    for path in ("/jobs/x", "/none", "/jobs/x/files/y"):
+        assert page.get(path).status == 404, path
+
+
+def test_ctrl_c_ends_it_at_once_while_pages_are_open(tmp_path: Path) -> None:
+    zoo = Zoo(tmp_path / "home")
+    page = web.page(zoo)
+    with page.events("/live/") as events:
+        next(events)
+        page.process.send_signal(signal.SIGINT)
+        _, said = page.process.communicate(timeout=60)
+    assert page.process.returncode == 130
+    assert said.endswith("The page is closed; the jobs go on.\n") and "Traceback" not in said
+    assert page.token not in said
+
+
+def test_a_port_that_is_taken_is_said_in_a_sentence(page: web.Page, tmp_path: Path) -> None:
+    done = Zoo(tmp_path / "home").run("ui", "--port", str(page.port), code=1)
+    assert f"The port {page.port} cannot be used: Address already in use." in done.stderr
+
+
+def test_every_param_of_every_model_has_its_field() -> None:
+    for name in plugins.catalogue().models:
+        card = plugins.card(name)
+        found = {each.name: each for each in fields.fields(card)}
+        assert [*found] == [*card["schema"].get("properties", {})]
+        for each in found.values():
+            assert not each.choices or each.default in each.choices, (name, each)
+    logistic = {each.name: each for each in fields.fields(plugins.card("logistic"))}
+    assert logistic["penalty"].choices == ("l2", "l1", "elasticnet", "null")
+    assert logistic["max_iter"].kind == "whole number, at least 1, at most 100,000"
+
+
+def test_curves_span_the_picture_and_keep_to_it() -> None:
+    steps = [
+        {"step": n, "train_loss": 1 / n, "loss": 2 / n, "accuracy": 0.5} for n in range(1, 501)
+    ]
+    steps[3]["loss"] = None
+    loss, accuracy = charts.charts(steps)
+    assert [line.name for line in loss.lines] == ["train_loss", "loss"]
+    assert (loss.low, loss.high, loss.first, loss.last) == (1 / 500, 2.0, 1, 500)
+    for line in (*loss.lines, *accuracy.lines):
+        assert len(line.points) <= charts.MOST + 1 and line.points[-1].step == 500
+        assert all(0 <= p.x <= charts.WIDTH and 0 <= p.y <= charts.HEIGHT for p in line.points)
+    assert charts.charts([]) == [] and charts.charts([{"step": 1}]) == []

@@ -1,0 +1,163 @@
+"""`zoo ui` in a real browser, with a real worker: submit, watch, cancel, draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import browser
+import pytest
+import web
+from support import Zoo, until
+
+PLUGINS = Path(__file__).parent / "plugins"
+EVIL = "<img src=x onerror=document.title='evil'>"
+ZERO = [(0, -90), (-40, -60), (-55, 0), (-40, 60), (0, 90), (40, 60), (55, 0), (40, -60), (0, -90)]
+"""A ring, in pixels from the middle of the canvas."""
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Any]:
+    with browser.browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def zoo(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+    """After the browser: where there is none, no worker is started."""
+    home = tmp_path_factory.mktemp("page") / "home"
+    found = Zoo(home, ZOO_PLUGINS_DIR=str(PLUGINS), ZOO_PLUGINS="teller,sklearn")
+    found.run("up")
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def page(zoo: Zoo, driver: Any) -> Iterator[web.Page]:
+    found = web.page(zoo)
+    driver.get(found.address)
+    yield found
+    found.close()
+
+
+def one(driver: Any, selector: str) -> Any:
+    """The element, once it is there."""
+    return until(lambda: next(iter(driver.find_elements("css selector", selector)), None))
+
+
+def text(driver: Any, selector: str) -> str:
+    """What stands there now; nothing where it is not."""
+    script = "return document.querySelector(arguments[0])?.textContent ?? ''"
+    return str(driver.execute_script(script, selector))
+
+
+def fill(driver: Any, **values: str) -> None:
+    for name, value in values.items():
+        field = one(driver, f'.sheet [name="{name.replace("__", ".")}"]')
+        if field.tag_name == "select":
+            driver.execute_script("arguments[0].value = arguments[1]", field, value)
+        else:
+            field.clear()
+            field.send_keys(value)
+
+
+def press(driver: Any, selector: str) -> None:
+    one(driver, selector).click()
+
+
+def go(driver: Any, page: web.Page, path: str) -> None:
+    driver.get(f"http://{page.host}{path}")
+
+
+def test_a_training_is_submitted_watched_and_seen_to_end(
+    page: web.Page, driver: Any, tmp_path: Path
+) -> None:
+    assert page.token not in driver.current_url
+    gate = tmp_path / "gate"
+    go(driver, page, "/submit?model=teller")
+    fill(driver, dataset="digits", param__steps="0", param__until=str(gate), tags="from-the-page")
+    press(driver, ".sheet button.main")
+    assert "The param steps=0 is refused" in one(driver, ".error").text
+    fill(driver, param__steps="4", param__word=EVIL)
+    press(driver, ".sheet button.main")
+    until(lambda: "step 2/4" in text(driver, ".jobhead .way"))
+    bar = one(driver, ".jobhead progress")
+    assert float(bar.get_attribute("value")) == pytest.approx(0.5)
+    until(lambda: text(driver, "#log") == f"1 {EVIL}\n2 {EVIL}\n")
+    assert len(driver.find_elements("css selector", ".curve circle")) == 2
+    gate.touch()
+    until(lambda: text(driver, ".status") == "succeeded" and "accuracy" in text(driver, ".line"))
+    assert len(driver.find_elements("css selector", ".curve circle")) == 4
+    assert text(driver, "#log").count("\n") == 4
+    assert text(driver, ".tag") == "from-the-page"
+    assert len(driver.find_elements("css selector", ".confusion .right")) == 10
+    assert driver.title.startswith("teller") and not driver.find_elements(
+        "css selector", "#main img"
+    )
+
+
+def test_a_running_job_is_cancelled_where_it_stands(
+    page: web.Page, zoo: Zoo, driver: Any, tmp_path: Path
+) -> None:
+    go(driver, page, "/")
+    one(driver, ".is-live")
+    asked = ["teller", "--dataset", "digits", "-p", f"until={tmp_path / 'never'}", "-d"]
+    job = zoo.run("train", *asked).stdout.strip()
+    row = f'[data-key="job-{job}"]'
+    until(lambda: "step 2/3" in text(driver, f"{row} .result"))
+    driver.execute_script("document.querySelector(arguments[0]).mark = 'kept'", row)
+    press(driver, f"{row} button")
+    until(lambda: text(driver, f"{row} .status") == "cancelled")
+    # The same element all the while: nothing that a person points at is replaced.
+    assert driver.execute_script("return document.querySelector(arguments[0]).mark", row) == "kept"
+    assert not driver.find_elements("css selector", f"{row} button")
+    assert "1 cancelled" in text(driver, ".counts")
+
+
+def test_a_drawn_digit_is_told_by_the_trained_models(page: web.Page, zoo: Zoo, driver: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    zoo.run("train", "knn", "--dataset", "digits")
+    go(driver, page, "/draw")
+    until(lambda: len(driver.find_elements("css selector", ".state .ready")) == 2)
+    canvas = one(driver, "#canvas")
+    hand = ActionChains(driver, duration=10).move_to_element_with_offset(canvas, *ZERO[0])
+    hand.click_and_hold()
+    for spot in ZERO[1:]:
+        hand.move_to_element_with_offset(canvas, *spot)
+    hand.release().perform()
+    knn = ".opinions li:first-child"
+    assert text(driver, f"{knn} .who a") == "knn", "the most accurate stands first"
+    until(lambda: text(driver, f"{knn} .top b") == "0" and "%" in text(driver, f"{knn} .top small"))
+    height = "return getComputedStyle(arguments[0]).getPropertyValue('--part')"
+    bars = [
+        float(driver.execute_script(height, b))
+        for b in driver.find_elements("css selector", f"{knn} i")
+    ]
+    assert len(bars) == 10 and sum(bars) == pytest.approx(1) and max(bars) == bars[0]
+    ink = (
+        "return [...document.getElementById('seen').getContext('2d').getImageData(0,0,28,28).data]"
+    )
+    seen = driver.execute_script(ink)[::4]
+    rows = [n // 28 for n, value in enumerate(seen) if value > 30]
+    assert max(rows) - min(rows) + 1 in (19, 20, 21), "as MNIST's: the longest side has 20 pixels"
+    press(driver, "#clear")
+    assert text(driver, f"{knn} .top") == ""
+
+
+def test_no_page_scrolls_sideways_on_a_phone_or_errs(page: web.Page, driver: Any) -> None:
+    browser.resize(driver, 360, 780)
+    for path in ("/", "/leaderboard", "/submit?model=logistic", "/draw"):
+        go(driver, page, path)
+        one(driver, "main h1")
+        assert not browser.is_wider_than_screen(driver), path
+    go(driver, page, "/")
+    press(driver, ".jobs .id a")
+    one(driver, ".jobhead")
+    assert not browser.is_wider_than_screen(driver)
+    asked = browser.requests(driver)
+    assert asked and all(url.startswith(f"http://{page.host}/") for url in asked)
+    # That of the form which was refused stands in the console as the answer that it was.
+    errors = [each for each in browser.console_errors(driver) if "400 (Bad Request)" not in each]
+    assert errors == []
