@@ -228,7 +228,7 @@ def test_a_body_that_is_too_large_is_refused(page: web.Page) -> None:
     # Without a length it is counted as it comes.
     head = f"POST /submit HTTP/1.1\r\nHost: {page.host}\r\nOrigin: http://{page.host}\r\n"
     head += f"Cookie: {page.cookie}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", page.port)) as raw:
+    with socket.create_connection(("127.0.0.1", page.port), 30) as raw:
         raw.sendall(head.encode() + 5 * (b"10000\r\n" + 0x10000 * b"x" + b"\r\n"))
         assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
     many = {f"param.{n}": "1" for n in range(300)}

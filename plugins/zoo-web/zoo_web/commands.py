@@ -21,7 +21,7 @@ def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
-    """Show jobs, the leaderboard and a canvas to draw digits on, in the browser. Ctrl-C ends it."""
+    """Show jobs and a canvas for digits in the browser. On this machine alone."""
     from zoo.cli import output
     from zoo_web.server import serve
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -112,10 +111,10 @@ class Desk:
         text = self._templates.get_template(template).render(known | values)
         return HTMLResponse(text, status)
 
-    def piece(self, name: str, **values: Any) -> Markup:
+    def piece(self, name: str, **values: Any) -> str:
         """A piece of a page: what the macro of that name gives, with these values escaped."""
-        macro = getattr(self._templates.get_template("parts.html").module, name)
-        return Markup(macro(**values))
+        piece: str = getattr(self._templates.get_template("parts.html").module, name)(**values)
+        return piece
 
     def refusal(self, request: Request, error: ZooError, status: int) -> HTMLResponse:
         """The page that says what was wrong, and what to do next."""

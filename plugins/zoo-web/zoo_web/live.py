@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from markupsafe import Markup
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -22,8 +21,10 @@ SOONEST, LATEST = 0.5, 5.0
 SHARE = 10
 """To look takes at most one part in so many of the time."""
 
-Parts = Mapping[str, Mapping[str, Markup]]
-"""The places of a page, and what stands in each: pieces of HTML by their keys, in order."""
+Parts = Mapping[str, Mapping[str, str]]
+"""The places of a page, and what stands in each: pieces of HTML by their keys, in order.
+
+They come from `Desk.piece`, and are safe to put into a page as they are."""
 
 
 @dataclass
@@ -41,9 +42,9 @@ class Look:
 class Sent:
     """What the page has been told already."""
 
-    pieces: dict[str, dict[str, Markup]] = field(default_factory=dict)
+    pieces: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def news(self, parts: Parts) -> dict[str, list[tuple[str, Markup | None]]]:
+    def news(self, parts: Parts) -> dict[str, list[tuple[str, str | None]]]:
         """What has changed: of each such place all keys in order, None where a piece has not."""
         found = {}
         for place, pieces in parts.items():
