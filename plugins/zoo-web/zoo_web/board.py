@@ -98,14 +98,14 @@ def jobs_parts(at: Desk, want: Asked, csrf: str) -> Parts:
     }
 
 
-def _group(at: Desk, want: Asked) -> dict[str, Any]:
+def _group(at: Desk, want: Asked) -> dict[str, str]:
     if not want.wanted.groups:
         return {}
     found = jobs.get_group(at.db, want.wanted.groups[0])
     return {"group": at.piece("group_head", group=found, metrics=found.metrics())}
 
 
-def _workers(at: Desk) -> dict[str, Any]:
+def _workers(at: Desk) -> dict[str, str]:
     found = jobs.workers(at.db, beat=at.settings.beat_seconds)
     pieces = {f"worker-{each.id}": at.piece("worker", worker=each) for each in found}
     own = at.settings.is_embedded

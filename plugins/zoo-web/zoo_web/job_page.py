@@ -27,16 +27,14 @@ WHY_SECONDS = 3.0
 
 
 def job_page(request: Request) -> Response:
-    """The page of a job; of a shortened id, a redirect there."""
+    """The page of a job."""
     at = desk(request)
     try:
         job = jobs.get(at.db, request.path_params["job"])
         parts = _Eye(at, job.id, request.state.csrf).look().parts
-        found = _files(at, job)
     except UsageError as error:
         return at.refusal(request, error, 404)
-    values = live_at(request, parts) | {"files": found}
-    return at.page(request, "job.html", job=job, quote=quote, **values)
+    return at.page(request, "job.html", job=job, **live_at(request, parts))
 
 
 def live_job(request: Request) -> Response:
@@ -78,6 +76,7 @@ class _Eye:
             "numbers": {"numbers": at.piece("numbers", metrics=job.metrics)},
             "curves": curves,
             "classes": _classes(at, job.metrics),
+            "files": _shown(at, job),
         }
 
     def _reason(self, job: Job) -> str:
@@ -89,7 +88,7 @@ class _Eye:
         return self._why
 
 
-def _classes(at: Desk, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _classes(at: Desk, metrics: Mapping[str, Any]) -> dict[str, str]:
     """The confusion matrix and the numbers of each class, where there are few enough to show."""
     names = metrics.get("classes", [])
     if not metrics.get("confusion_matrix") or len(names) > 20:
@@ -98,6 +97,15 @@ def _classes(at: Desk, metrics: Mapping[str, Any]) -> dict[str, Any]:
         "confusion": at.piece("confusion", matrix=metrics["confusion_matrix"], names=names),
         "classes": at.piece("classes", each=metrics.get("per_class", {}), names=names),
     }
+
+
+def _shown(at: Desk, job: Job) -> dict[str, str]:
+    """The files with their addresses; pictures first, shown."""
+    names = _files(at, job)
+    if not names:
+        return {}
+    addresses = {name: f"/jobs/{job.id}/files/{quote(name)}" for name in names}
+    return {"files": at.piece("files", names=names, addresses=addresses)}
 
 
 def _last_of(log: list[Chunk]) -> list[Chunk]:

@@ -102,7 +102,7 @@ document.addEventListener("submit", async (event) => {
   form.querySelector("button").disabled = true;
   try {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-    if (!answer.ok) say(await answer.text());
+    if (!answer.ok) say("That was refused. Reload the page and try again.");
   } catch {
     say("The server does not answer. Does `zoo ui` still run?");
   }
