@@ -108,10 +108,11 @@ def _group(at: Desk, want: Asked) -> dict[str, str]:
 def _workers(at: Desk) -> dict[str, str]:
     found = jobs.workers(at.db, beat=at.settings.beat_seconds)
     pieces = {f"worker-{each.id}": at.piece("worker", worker=each) for each in found}
-    own = at.settings.is_embedded
-    return pieces or {
-        "none": at.piece("no_worker", command="zoo up" if own else "zoo worker start")
-    }
+    if pieces:
+        return pieces
+    command = "zoo up" if at.settings.is_embedded else "zoo worker start"
+    is_starting = at.is_worker_starting()
+    return {"none": at.piece("no_worker", command=command, is_starting=is_starting)}
 
 
 def ranks(request: Request) -> Response:

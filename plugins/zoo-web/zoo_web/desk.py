@@ -13,6 +13,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from zoo import embedded
 from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
@@ -102,6 +103,10 @@ class Desk:
     settings: Settings
     models: Models
     _templates: jinja2.Environment = field(default_factory=_templates)
+
+    def is_worker_starting(self) -> bool:
+        """Whether, where no worker is online yet, the local one is under way."""
+        return self.settings.is_embedded and embedded.local_worker(self.settings) is not None
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any

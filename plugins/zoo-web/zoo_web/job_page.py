@@ -83,9 +83,16 @@ class _Eye:
         if job.status != "queued":
             return ""
         if time.monotonic() - self._asked > WHY_SECONDS:
-            self._why = waits.sentence(self._at.db, self._at.settings, job)
+            self._why = self._sentence(job)
             self._asked = time.monotonic()
         return self._why
+
+    def _sentence(self, job: Job) -> str:
+        at = self._at
+        is_alone = not jobs.workers(at.db, beat=at.settings.beat_seconds)
+        if is_alone and job.pool == "default" and at.is_worker_starting():
+            return "The worker is starting."
+        return waits.sentence(at.db, at.settings, job)
 
 
 def _classes(at: Desk, metrics: Mapping[str, Any]) -> dict[str, str]:
