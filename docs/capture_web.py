@@ -78,7 +78,7 @@ def take(address: str, size: tuple[int, int], dark: bool, suffix: str) -> None:
         keep(driver, f"web-jobs{suffix}")
         link = driver.find_element("css selector", "tr:has(progress[value]) .id a")
         driver.get(link.get_attribute("href"))
-        until(lambda: shows(driver, ".curve circle:nth-of-type(4)"))
+        until(lambda: shows(driver, '.curve polyline[points*=" "]'))
         keep(driver, f"web-job{suffix}")
         driver.get(f"{base}/draw?dataset={DATASET}")
         until(lambda: not shows(driver, ".state .waiting, .state .loading"))
