@@ -27,7 +27,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web.Page]:
     zoo = Zoo(tmp_path_factory.mktemp("web") / "home")
     zoo.database().close()
     found = web.page(zoo)
-    found.zoo = zoo  # type: ignore[attr-defined]
     yield found
     found.close()
     zoo.close()
@@ -35,7 +34,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web.Page]:
 
 @pytest.fixture
 def rows(page: web.Page) -> Iterator[Database]:
-    found: Database = page.zoo.database()  # type: ignore[attr-defined]
+    found = page.zoo.database()
     yield found
     found.close()
 
@@ -148,7 +147,7 @@ def test_files_are_served_by_the_names_in_the_manifest_alone(
     page: web.Page, rows: Database
 ) -> None:
     jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
-    zoo: Zoo = page.zoo  # type: ignore[attr-defined]
+    zoo = page.zoo
     where = zoo.settings.artifacts
     job = succeed(rows, [a_spec()], artifacts_url=where, files={"page.html": EVIL.encode()})
     good = page.get(f"/jobs/{job}/files/page.html")

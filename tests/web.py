@@ -33,6 +33,7 @@ class Answer:
 class Page:
     """A `zoo ui` that runs, and one visit to it."""
 
+    zoo: Zoo
     process: subprocess.Popen[str]
     address: str
     """With the token."""
@@ -92,7 +93,7 @@ class Page:
         page = self.ask("/", cookie=cookie).text
         found = re.search('name="csrf" content="([0-9a-f]+)"', page)
         assert found
-        return Page(self.process, self.address, cookie, found[1])
+        return Page(self.zoo, self.process, self.address, cookie, found[1])
 
     @contextlib.contextmanager
     def events(self, path: str, **headers: str) -> Iterator[Iterator[tuple[str, Any]]]:
@@ -134,4 +135,4 @@ def page(zoo: Zoo) -> Page:
     address = process.stdout.readline().strip()
     if not address:
         raise AssertionError(process.communicate()[1])
-    return Page(process, address).visit()
+    return Page(zoo, process, address).visit()

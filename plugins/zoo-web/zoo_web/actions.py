@@ -71,10 +71,9 @@ def _submit(at: Desk, filled: Mapping[str, str]) -> submit.Submitted:
 def _whole(filled: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     text = filled.get(name, "").strip() or str(default)
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
-    value = (
-        sign * int(digits) if digits.isascii() and digits.isdecimal() and len(text) < 12 else None
-    )
-    if value is None or not least <= value <= most:
+    is_whole = digits.isascii() and digits.isdecimal() and len(digits) < 12
+    value = sign * int(digits) if is_whole else least - 1
+    if not least <= value <= most:
         raise UsageError(
             f"The {name} is '{text}', but it must be a whole number from {least:,} to {most:,}."
         )
@@ -86,8 +85,9 @@ def _form(
 ) -> Response:
     offers = catalogue.models()
     first = FIRST if FIRST in offers else next(iter(offers), "")
-    name = filled.get("model") if error and filled.get("model") in offers else None
-    chosen = name or filled.get("model") or first
+    chosen = filled.get("model") or first
+    if error and chosen not in offers:
+        chosen = first
     offer = catalogue.model(chosen) if chosen else None
     known = [*datasets.names(), *catalogue.elsewhere()]
     values: dict[str, Any] = {

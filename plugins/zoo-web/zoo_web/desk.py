@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,69 +13,9 @@ from zoo import embedded
 from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
+from zoo_web import formats
 from zoo_web.live import Parts
 from zoo_web.models import Models
-
-# Colours and cursor moves that are meant for a terminal.
-STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
-
-
-def _number(value: Any, digits: int = 4) -> str:
-    """A metric as people read it."""
-    if isinstance(value, float):
-        return f"{value:.{digits}f}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _span(seconds: float | None) -> str:
-    """A span of time, short: 4.2 s, 12 min, 3 h."""
-    if seconds is None:
-        return ""
-    seconds = max(seconds, 0)
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size * 1.5:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-
-
-def _clock(at: float | None) -> str:
-    """A time of today, else with its date; local."""
-    if at is None:
-        return ""
-    then = datetime.datetime.fromtimestamp(at)
-    is_today = then.date() == datetime.datetime.now().date()
-    return then.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
-
-
-def _bytes(size: int) -> str:
-    for unit, step in (("MB", 10**6), ("kB", 10**3)):
-        if size >= step:
-            return f"{size / step:.1f} {unit}"
-    return f"{size} B"
-
-
-def _typed(params: Mapping[str, Any]) -> str:
-    """Params as they are typed in a terminal."""
-    texts = (v if isinstance(v, str) else json.dumps(v) for v in params.values())
-    return " ".join(f"{name}={text}" for name, text in zip(params, texts, strict=True))
-
-
-def _part(spec: Mapping[str, Any], group: str | None) -> str:
-    """Which part of its group a job is."""
-    fold = spec.get("fold")
-    if fold:
-        return f"fold {fold['index'] + 1}/{fold['k']}"
-    return f"seed {spec['seed']}" if group else ""
-
-
-FILTERS = {
-    "number": _number,
-    "span": _span,
-    "clock": _clock,
-    "bytes": _bytes,
-    "typed": _typed,
-    "plain": lambda text: STEERING.sub("", text),
-}
 
 
 def _templates() -> jinja2.Environment:
@@ -90,8 +26,8 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= FILTERS
-    found.globals["part_of"] = _part
+    found.filters |= formats.FILTERS
+    found.globals["part_of"] = formats.part
     return found
 
 

@@ -31,6 +31,7 @@ function clear() {
 }
 
 function forget(opinion) {
+  opinion.classList.remove("is-asked");
   opinion.querySelector(".top").textContent = "";
   opinion.querySelector(".bars").setAttribute("aria-label", "no drawing yet");
   for (const bar of opinion.querySelectorAll(".class")) {
@@ -87,6 +88,7 @@ async function ask() {
   asking = new AbortController();
   const { signal } = asking;
   const picture = await new Promise((done) => canvas.toBlob(done, "image/png"));
+  opinions.forEach((each) => each.classList.add("is-asked"));
   try {
     const answer = await fetch(`/draw/predictions?dataset=${encodeURIComponent(dataset)}`, {
       method: "POST",
@@ -116,11 +118,13 @@ async function* lines(body) {
 function show(told) {
   if (!told.job) {
     said.textContent = told.error ?? "";
+    if (told.error) opinions.forEach(forget);
     if (told.pixels) paint(told.pixels);
     return;
   }
   const opinion = opinions.find((each) => each.dataset.job === told.job);
   if (!opinion) return;
+  opinion.classList.remove("is-asked");
   const state = opinion.querySelector(".state");
   if (told.error) {
     forget(opinion);
