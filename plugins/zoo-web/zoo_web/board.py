@@ -134,14 +134,14 @@ def live_ranks(request: Request) -> Response:
 def _ranks(at: Desk, found: list[dict[str, Any]], name: str) -> Parts:
     rows = [row for row in found if name in ("", row["dataset"])]
     # Bars tell the errors apart: of models that are nearly all right, accuracies look the same.
-    worst = max((1 - accuracy(row) for row in rows), default=0.0)
+    worst = max((1 - _accuracy(row) for row in rows), default=0.0)
     pieces = {
-        _key(row): at.piece("rank", row=row, error=1 - accuracy(row), worst=worst) for row in rows
+        _key(row): at.piece("rank", row=row, error=1 - _accuracy(row), worst=worst) for row in rows
     }
     return {"ranks": pieces or {"none": at.piece("no_ranks")}}
 
 
-def accuracy(row: Mapping[str, Any]) -> float:
+def _accuracy(row: Mapping[str, Any]) -> float:
     """What a row of the leaderboard is ranked by."""
     return float(row["test"]["accuracy"] if row["test"] else row["cv"]["mean"])
 

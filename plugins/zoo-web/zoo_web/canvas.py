@@ -14,7 +14,6 @@ from starlette.responses import Response, StreamingResponse
 from zoo import jobs, leaderboard, where
 from zoo.errors import ZooError
 from zoo.jobs import Job
-from zoo_web.board import accuracy
 from zoo_web.desk import Desk, desk, live_at
 from zoo_web.live import Look, Parts, stream
 
@@ -51,13 +50,15 @@ def _chosen(request: Request, names: list[str]) -> str:
 
 
 def _trained(at: Desk, dataset: str) -> list[Job]:
-    """The newest training of each model that has left weights, the most accurate first."""
+    """The newest training of each model that has left weights, the most accurate first.
+
+    Those of fewer classes, whose task is another, come last.
+    """
     weighty = where.parse(HAS_WEIGHTS, jobs.NAMES)
     rows = leaderboard.rows(at.db, jobs.Filter(datasets=(dataset,)))
-    best = {row["model"]: accuracy(row) for row in reversed(rows)}
     found = [
         job
-        for model in best
+        for model in {row["model"] for row in rows}
         for job in jobs.listing(
             at.db,
             statuses=["succeeded"],
@@ -68,7 +69,7 @@ def _trained(at: Desk, dataset: str) -> list[Job]:
             limit=1,
         )
     ]
-    return sorted(found, key=lambda job: -(job.metrics.get("accuracy") or 0))
+    return sorted(found, key=lambda job: (-len(job.metrics["classes"]), -job.metrics["accuracy"]))
 
 
 def _states(at: Desk, found: list[Job]) -> Parts:

@@ -165,7 +165,7 @@ function bars(opinion, { classes, label, probabilities }) {
   const top = opinion.querySelector(".top");
   const [digit, sure] = [document.createElement("b"), document.createElement("small")];
   digit.textContent = classes[label];
-  sure.textContent = probabilities ? percent(probabilities[label]) : "gives none";
+  sure.textContent = probabilities ? percent(probabilities[label]) : "no probability";
   top.replaceChildren(digit, sure);
   const order = [...classes.keys()].sort((a, b) => probabilities?.[b] - probabilities?.[a]).slice(0, 3);
   const told = order.map((i) => `${classes[i]} ${percent(probabilities?.[i])}`).join(", ");
