@@ -120,14 +120,14 @@ def test_a_drawn_digit_is_told_by_the_trained_models(page: web.Page, zoo: Zoo, d
 
     zoo.run("train", "knn", "--dataset", "digits")
     go(driver, page, "/draw")
-    until(lambda: len(driver.find_elements("css selector", ".state .ready")) == 2)
+    knn = ".opinions li:first-child"
+    one(driver, f"{knn} .state .ready")
     canvas = one(driver, "#canvas")
     hand = ActionChains(driver, duration=10).move_to_element_with_offset(canvas, *ZERO[0])
     hand.click_and_hold()
     for spot in ZERO[1:]:
         hand.move_to_element_with_offset(canvas, *spot)
     hand.release().perform()
-    knn = ".opinions li:first-child"
     assert text(driver, f"{knn} .who a") == "knn", "the most accurate stands first"
     until(lambda: text(driver, f"{knn} .top b") == "0" and "%" in text(driver, f"{knn} .top small"))
     height = "return getComputedStyle(arguments[0]).getPropertyValue('--part')"
