@@ -18,6 +18,8 @@ from zoo_web import charts, fields
 from zoo import jobs, plugins
 from zoo.jobs import Database, News, Outcome
 
+# One process of the suite: they share a server.
+pytestmark = pytest.mark.xdist_group("test_web")
 EVIL = "<script>alert(1)</script>"
 NOWHERE = {"pool": "nowhere"}
 

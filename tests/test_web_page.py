@@ -11,6 +11,8 @@ import pytest
 import web
 from support import Zoo, until
 
+# One process of the suite: they share a browser, a server and a worker.
+pytestmark = pytest.mark.xdist_group("test_web_page")
 PLUGINS = Path(__file__).parent / "plugins"
 EVIL = "<img src=x onerror=document.title='evil'>"
 ZERO = [(0, -90), (-40, -60), (-55, 0), (-40, 60), (0, 90), (40, 60), (55, 0), (40, -60), (0, -90)]
