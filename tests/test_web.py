@@ -11,11 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 import web
+from hypothesis import given
+from hypothesis import strategies as st
 from results import a_spec, claim, succeed
 from support import Zoo
-from zoo_web import charts, fields
+from zoo_web import actions, charts, fields, live
 
 from zoo import jobs, plugins
+from zoo.errors import UsageError
 from zoo.jobs import Database, News, Outcome
 
 # One process of the suite: they share a server.
@@ -301,3 +304,13 @@ def test_curves_span_the_picture_and_keep_to_it() -> None:
         assert len(line.points) <= charts.MOST + 1 and line.points[-1].step == 500
         assert all(0 <= p.x <= charts.WIDTH and 0 <= p.y <= charts.HEIGHT for p in line.points)
     assert charts.charts([]) == [] and charts.charts([{"step": 1}]) == []
+
+
+@given(st.one_of(st.text(), st.from_regex(r"-?[0-9٣]{1,30}:?[0-9]{0,30}", fullmatch=True)))
+def test_what_a_stranger_sends_as_a_number_is_one_within_bounds_or_refused(text: str) -> None:
+    attempt, start = live.place(text)
+    assert 0 <= attempt < 10**18 and -1 <= start < 10**18
+    try:
+        assert -5 <= actions._whole({"seed": text}, "seed", 0, -5, 10**6) <= 10**6
+    except UsageError as error:
+        assert error.message.startswith("The seed is '")

@@ -27,6 +27,8 @@ def serve(port: int, opened: Callable[[str], None]) -> None:
     Raises ZooError if the port is taken.
     """
     chosen = settings.load()
+    # A team's rows are elsewhere; the log of the models' process is here.
+    chosen.home.mkdir(parents=True, exist_ok=True)
     with closing(jobs.connect(chosen.database)) as db, closing(_listen(port)) as listener:
         desk = Desk(db, chosen, Models(chosen.home / "ui.log"))
         at, token = listener.getsockname()[1], secrets.token_urlsafe(24)
