@@ -64,9 +64,11 @@ def page(env: dict[str, str]) -> Iterator[str]:
         [ZOO, "ui", "--no-browser"], env=env, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    yield process.stdout.readline().strip()
-    process.terminate()
-    process.wait()
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def take(address: str, size: tuple[int, int], dark: bool, suffix: str) -> None:
