@@ -10,7 +10,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from zoo import artifacts, jobs, waits
+from zoo import files, jobs, waits
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
 from zoo.jobs.reads import Chunk
@@ -123,28 +123,27 @@ def _last_of(log: list[Chunk]) -> list[Chunk]:
     return log[kept:]
 
 
-def _files(at: Desk, job: Job) -> dict[str, dict[str, Any]]:
-    """The files of the job's artifact; none if it has none, or it was removed."""
-    if not job.artifact:
+def _files(at: Desk, job: Job) -> dict[str, files.File]:
+    """The files of the job, also those that plugins have left; none if they are gone."""
+    if not job.is_terminal:
         return {}
     try:
-        return artifacts.files(at.settings.artifacts, job.artifact, str(job.artifact_sha256))
+        return {each.name: each for each in files.of(at.settings, job)}
     except ZooError:
         return {}
 
 
 def file(request: Request) -> Response:
-    """One file of a job's artifact, checked; only what its manifest names can be asked for."""
+    """One file of a job, checked; only what a manifest names can be asked for."""
     at, name = desk(request), request.path_params["name"]
     try:
         job = jobs.get(at.db, request.path_params["job"])
         known = _files(at, job).get(name)
         if known is None:
             raise UsageError(f"The job {job.id[:8]} has no file of that name.")
-        if known["bytes"] > MOST_FILE:
+        if known.size > MOST_FILE:
             raise UsageError(f"The file is larger than {MOST_FILE // 2**20} MB.")
-        where, sha256 = str(job.artifact), str(job.artifact_sha256)
-        content = artifacts.read(at.settings.artifacts, where, sha256, name)
+        content = files.read(at.settings, known)
     except ZooError as error:
         return at.refusal(request, error, 404)
     # Shown are pictures alone: of anything else a browser might make a page of its own.
