@@ -18,8 +18,7 @@ import pytest
 import servers
 from support import Zoo, until
 
-from zoo import embedded, jobs
-from zoo.cli import local_worker
+from zoo import embedded, jobs, vigil
 
 TRICKS = Path(__file__).parent / "plugins"
 TRICKSTER = ("train", "trickster", "--dataset", "digits")
@@ -453,7 +452,7 @@ def test_a_local_worker_that_was_ended_is_not_missed(zoo: Zoo) -> None:
     assert not embedded.worker_died(zoo.settings)
     zoo.run("down")
     assert not embedded.worker_died(zoo.settings)
-    assert local_worker.living(zoo.database(), zoo.settings, None) is None
+    assert vigil.living(zoo.database(), zoo.settings, None, print) is None
     assert embedded.local_worker(zoo.settings) is None
 
 

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from zoo import jobs
 from zoo.cli import output
-from zoo.cli.local_worker import Vigil
 from zoo.jobs import TERMINAL, Database, Job
 from zoo.settings import Settings
+from zoo.vigil import Vigil
 
 MANY = 12
 """More jobs than that have one bar together."""
@@ -39,7 +39,7 @@ def follow(
 
     `step` is called now and then: it may submit more, of `total` in all, and gives their ids.
     """
-    vigil = Vigil(db, settings, worker, timeout)
+    vigil = Vigil(db, settings, worker, timeout, output.note)
     known = list(ids)
     with _Screen(db) as screen:
         while True:

@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from zoo import jobs
 from zoo.cli import crowd, output, reproduced
-from zoo.cli.local_worker import Vigil
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
 from zoo.settings import Settings
+from zoo.vigil import Vigil
 
 LOOK_SECONDS = 0.1
 QUIET_AFTER = 0.5
@@ -36,7 +36,7 @@ def follow(
     """
     if len(ids) > crowd.MANY:
         return crowd.follow(db, settings, ids, worker, timeout)
-    vigil = Vigil(db, settings, worker, timeout)
+    vigil = Vigil(db, settings, worker, timeout, output.note)
     with _Screen() as screen:
         while True:
             found = [jobs.get(db, each) for each in ids]
