@@ -1,6 +1,8 @@
 """Zoo: train, judge and compare many small models from a terminal.
 
 What a plugin needs is here: `zoo.Model`, `zoo.Params`, `zoo.param`, `zoo.Dataset`, `zoo.hookimpl`.
+What a notebook needs, too: `zoo.train`, `zoo.job`, `zoo.jobs`, `zoo.leaderboard`, `zoo.models`,
+`zoo.load`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from zoo.model import Params as Params
     from zoo.model import Report as Report
     from zoo.model import param as param
+    from zoo.notebook import job as job
+    from zoo.notebook import load as load
+    from zoo.notebook import models as models
+    from zoo.notebook import train as train
 
 __version__ = "0.1.0"
 
@@ -32,11 +38,16 @@ _ROOMS = {
     "hookimpl": "zoo.hookspecs",
     "ZooError": "zoo.errors",
     "DatasetError": "zoo.errors",
+    **dict.fromkeys(("job", "load", "models", "train"), "zoo.notebook"),
 }
-__all__ = ["__version__", *sorted(_ROOMS)]
+# Modules that can be called: `zoo.jobs` is the package with the rows, `zoo.jobs()` lists them.
+_MODULES = ("jobs", "leaderboard")
+__all__ = ["__version__", *sorted([*_ROOMS, *_MODULES])]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"zoo.{name}")
     if name not in _ROOMS:
         raise AttributeError(f"module 'zoo' has no attribute '{name}'")
     return getattr(import_module(_ROOMS[name]), name)

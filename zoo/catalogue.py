@@ -89,6 +89,12 @@ def dataset(name: str) -> str:
     return name
 
 
+def is_to_fetch(name: str) -> bool:
+    """Whether a dataset is this machine's own and not in its cache: may be a download."""
+    is_own = ":" in name or name in datasets.names()
+    return is_own and not datasets.is_cached(name)
+
+
 def elsewhere() -> dict[str, str]:
     """The datasets that only workers have, each with its summary; raises like `models`."""
     own = datasets.names()

@@ -53,11 +53,9 @@ def submit_and_follow(
 
 def fetch(dataset: str) -> None:
     """Have the data here before the job is there: a download shows its progress, or its failure."""
-    from zoo import datasets
+    from zoo import catalogue, datasets
 
-    if ":" not in dataset and dataset not in datasets.names():
-        return  # a worker's own
-    if not datasets.is_cached(dataset):
+    if catalogue.is_to_fetch(dataset):
         from zoo.cli import output
 
         with output.progress() as tell:

@@ -1,0 +1,150 @@
+"""Zoo in a notebook: `import zoo`, then `zoo.train(...)`, `zoo.jobs()`, `zoo.load("3f2a")`.
+
+What the commands do, as functions: they return DataFrames and objects that a notebook shows well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zoo import catalogue, datasets, submit, wanted
+from zoo import jobs as rows
+from zoo.notebook import frames, trained, wishes
+from zoo.notebook.handles import Group, Job, handle
+from zoo.notebook.store import opened
+from zoo.notebook.trained import Trained
+from zoo.notebook.waiting import tell, tell_how_to_return
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["Group", "Job", "Trained", "job", "jobs", "leaderboard", "load", "models", "train"]
+
+MOST_JOBS = 10**9
+
+
+def train(
+    model: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    dataset: str = "mnist",
+    preprocess: str = "none",
+    seed: int = 42,
+    cv: int | None = None,
+    seeds: int | None = None,
+    keep_weights: bool | None = None,
+    timeout: float | None = None,
+    memory_mb: int | None = None,
+    pool: str = "default",
+    priority: int = 0,
+    tags: Sequence[str] = (),
+    wait: bool = True,
+    **more_params: Any,
+) -> Job | Group:
+    """Train a model as `zoo train` does, and give its job, or with `cv` or `seeds` its group.
+
+    Params are given by name, or in `params` where a param is called like an argument. With `wait`
+    it returns once all has succeeded. Raises UsageError for what is wrong in the request, ZooError
+    like `Job.wait`; after an interrupt, the jobs go on.
+    """
+    specs = submit.training(
+        model,
+        wishes.params(params or {}, more_params),
+        dataset,
+        seed=int(seed),
+        cv=cv,
+        seeds=seeds,
+        keep_weights=cv is None if keep_weights is None else keep_weights,
+        timeout=timeout,
+        memory_mb=memory_mb,
+        preprocess=preprocess,
+    )
+    kind = "cv" if cv else "seeds" if seeds else None
+    with opened() as (db, chosen):
+        if chosen.is_embedded and catalogue.is_to_fetch(specs[0].dataset):
+            datasets.raw(specs[0].dataset)
+        queued: dict[str, Any] = {"pool": pool, "priority": priority, "tags": wishes.words(tags)}
+        try:
+            done = submit.submit(db, chosen, specs, group_kind=kind, **queued)
+        except submit.Left as left:
+            tell_how_to_return(left.args[0])
+            raise
+    if done.note:
+        tell(done.note)
+    found: Job | Group = handle(done.group, group=True) if done.group else handle(done.ids[0])
+    found.worker = done.worker
+    return found.wait() if wait else found
+
+
+def job(ref: str = "@last") -> Job | Group:
+    """The job or group that `ref` names: the beginning of an id, @last, @best:DATASET.
+
+    Raises UsageError if there is none, or more than one.
+    """
+    with opened() as (db, _):
+        found = rows.find(db, ref)
+    return handle(found.id, group=isinstance(found, rows.Group))
+
+
+def jobs(
+    *,
+    status: wishes.Words = None,
+    model: wishes.Words = None,
+    dataset: wishes.Words = None,
+    tag: wishes.Words = None,
+    group: wishes.Words = None,
+    since: wishes.Time = None,
+    until: wishes.Time = None,
+    where: str | None = None,
+    sort: str = "-created_at",
+    limit: int | None = None,
+) -> DataFrame:
+    """The jobs as a DataFrame, a row for each, the newest first; filtered as `zoo jobs` filters.
+
+    Times are datetimes (UTC), `took` is a timedelta; each number of the metrics is a column, each
+    param a column `params.NAME`. Raises UsageError for a filter that is wrong.
+    """
+    words = wishes.filter_words(status, model, dataset, tag, group, since, until, where)
+    with opened() as (db, _):
+        most = MOST_JOBS if limit is None else limit
+        return frames.of_jobs(rows.listing(db, wanted.read(db, **words), sort=sort, limit=most))
+
+
+def leaderboard(
+    *,
+    status: wishes.Words = None,
+    model: wishes.Words = None,
+    dataset: wishes.Words = None,
+    tag: wishes.Words = None,
+    group: wishes.Words = None,
+    since: wishes.Time = None,
+    until: wishes.Time = None,
+    where: str | None = None,
+    by: wishes.Words = None,
+) -> DataFrame:
+    """The best result of each model on each dataset, as `zoo leaderboard` ranks them.
+
+    With names in `by`, such as `params.epochs`, of each value of them. Raises UsageError for a
+    filter or a name that is wrong.
+    """
+    from zoo import leaderboard as ranking
+
+    words = wishes.filter_words(status, model, dataset, tag, group, since, until, where)
+    with opened() as (db, _):
+        found = ranking.rows(db, wanted.read(db, **words), by=wishes.words(by))
+    return frames.of_ranks(found)
+
+
+def models() -> DataFrame:
+    """The models that can be submitted: of this machine's plugins and of the workers."""
+    return frames.of_models(catalogue.models())
+
+
+def load(ref: str | Job | Group = "@last") -> Trained:
+    """The trained model of a job, its files checked; of a group, that of its best job.
+
+    Raises UsageError if there is none or its plugin is not installed here, ArtifactError if its
+    files are gone or damaged.
+    """
+    return trained.load(ref if isinstance(ref, str) else ref.id)

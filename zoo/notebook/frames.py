@@ -1,0 +1,123 @@
+"""Rows as DataFrames: numbers as numbers, times as times, nothing as nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from zoo.catalogue import Offer
+from zoo.errors import ZooError
+from zoo.jobs import Job
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+TEXTS = ("id", "kind", "model", "dataset", "status", "group", "pool", "worker", "error")
+TIMES = ("created_at", "started_at", "finished_at")
+WHOLE = ("seed", "fold", "attempt", "priority")
+COLUMNS = (
+    *("id", "kind", "model", "dataset", "split", "preprocess", "status", "accuracy", "loss"),
+    *("seed", "fold", "group", "tags", "created_at", "started_at", "finished_at", "took"),
+    *("attempt", "pool", "priority", "worker", "plugin", "fingerprint", "error"),
+)
+"""Of every DataFrame of jobs, in this order; other metrics and the params follow."""
+
+
+def of_jobs(found: Sequence[Job]) -> DataFrame:
+    """A row for each job, with the columns COLUMNS, other metrics, and `params.NAME`."""
+    pd = _pandas()
+    records = [_record(job) for job in found]
+    names = list(COLUMNS)
+    for prefix in ("", "params."):
+        several = (n for r in records for n in r if n.startswith("params.") == bool(prefix))
+        names += [name for name in dict.fromkeys(several) if name not in COLUMNS]
+    frame = pd.DataFrame.from_records(records, columns=names)
+    for name in TIMES:
+        frame[name] = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
+    frame["took"] = frame["finished_at"] - frame["started_at"]
+    for name in (*WHOLE, *(n for n in ("n_images", "parameters", "weights_bytes") if n in frame)):
+        frame[name] = frame[name].astype("Int64")
+    words = ("split", "preprocess", "plugin", "fingerprint")
+    # Also where there is no job, or nothing in a column, it is of its type.
+    fixed = dict.fromkeys((*TEXTS, *words), "str") | dict.fromkeys(("accuracy", "loss"), "float64")
+    return frame.astype(fixed)
+
+
+def _record(job: Job) -> dict[str, Any]:
+    spec = job.spec
+    told: dict[str, Any] = {name: getattr(job, name) for name in (*TEXTS, *TIMES)}
+    told |= {name: getattr(job, name) for name in ("tags", "attempt", "priority", "fingerprint")}
+    told |= {name: spec.get(name) for name in ("split", "preprocess", "seed", "plugin")}
+    told["fold"] = (spec.get("fold") or {}).get("index")
+    for name, value in job.metrics.items():
+        # The lists and tables among them are in `zoo.job(...).metrics`.
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            told[f"metrics.{name}" if name in told else name] = value
+    return told | {f"params.{name}": value for name, value in spec["params"].items()}
+
+
+def of_steps(steps: Sequence[Mapping[str, Any]]) -> DataFrame:
+    """A row for each step, which is the index; a column for each metric."""
+    pd = _pandas()
+    return pd.DataFrame.from_records(list(steps), columns=None if steps else ["step"]).set_index(
+        "step"
+    )
+
+
+def of_ranks(ranks: Sequence[Mapping[str, Any]]) -> DataFrame:
+    """A row for each row of the leaderboard, the best first; test and cross-validation apart."""
+    by = list(dict.fromkeys(name for rank in ranks for name in rank["by"]))
+    columns = [
+        *("dataset", "model", *by, "accuracy", "std", "cv_accuracy", "cv_std", "loss"),
+        *("fit_seconds", "parameters", "classes", "published_error", "job", "group", "cv_group"),
+        "params",
+    ]
+    frame = _pandas().DataFrame.from_records([_rank(rank) for rank in ranks], columns=columns)
+    numbers = ("accuracy", "std", "cv_accuracy", "cv_std", "loss", "fit_seconds", "published_error")
+    types = dict.fromkeys(numbers, "float64") | dict.fromkeys(("parameters", "classes"), "Int64")
+    return frame.astype(types)
+
+
+def _rank(rank: Mapping[str, Any]) -> dict[str, Any]:
+    test, cv = rank["test"] or {}, rank["cv"] or {}
+    return {
+        **rank["by"],
+        "dataset": rank["dataset"],
+        "model": rank["model"],
+        **{name: test.get(name) for name in ("accuracy", "std", "loss", "job", "group")},
+        "cv_accuracy": cv.get("mean"),
+        "cv_std": cv.get("std"),
+        "cv_group": cv.get("group"),
+        **{name: (test or cv).get(name) for name in ("fit_seconds", "parameters")},
+        "classes": rank["classes"],
+        "published_error": (rank["published"] or {}).get("error"),
+        "params": rank["params"],
+    }
+
+
+def of_models(offers: Mapping[str, Offer]) -> DataFrame:
+    """A row for each model, by name; `params` are its defaults."""
+    rows = [
+        {
+            **{name: o.card[name] for name in ("name", "plugin", "family", "summary", "paper")},
+            "here": o.here,
+            "workers": len(o.workers),
+            "params": {
+                name: each.get("default")
+                for name, each in o.card["schema"].get("properties", {}).items()
+            },
+        }
+        for o in offers.values()
+    ]
+    columns = ["name", "plugin", "family", "summary", "paper", "here", "workers", "params"]
+    return _pandas().DataFrame.from_records(rows, columns=columns)
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ModuleNotFoundError:
+        raise ZooError(
+            "Tables in a notebook need pandas.", "pip install 'mnist-zoo[notebook]'"
+        ) from None
+    return pandas

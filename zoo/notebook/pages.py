@@ -1,0 +1,109 @@
+"""How a notebook shows a job or a group: a line of text, or a small table of HTML."""
+
+from __future__ import annotations
+
+import html as markup
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from zoo.jobs import Group, Job
+
+COLOURS = {
+    "succeeded": "#1a7f37",
+    "running": "#0969da",
+    "cancelled": "#9a6700",
+    **dict.fromkeys(("failed", "timed_out", "lost"), "#cf222e"),
+}
+MOST_JOBS = 20
+"""Of a group that are shown one by one."""
+SHOWN = ("accuracy", "loss", "fit_seconds", "parameters")
+
+
+def line(found: Job | Group) -> str:
+    """In one line, as `repr` shows it."""
+    if isinstance(found, Group):
+        about = f"{found.kind} of {len(found.jobs)}"
+        about += f", {found.jobs[0].model} on {found.jobs[0].dataset}" if found.jobs else ""
+        return f"<group {found.id[:8]} {about}: {found.status}{_accuracy(found)}>"
+    return (
+        f"<job {found.id[:8]} {found.model} on {found.dataset}: {found.status}{_accuracy(found)}>"
+    )
+
+
+def html(found: Job | Group) -> str:
+    """As a table; every text in it is escaped."""
+    facts = _of_group(found) if isinstance(found, Group) else _of_job(found)
+    rows = "".join(f"<tr>{_head(name)}<td>{cell}</td></tr>" for name, cell in facts.items())
+    return f'<table style="text-align: left">{rows}</table>'
+
+
+def _accuracy(found: Job | Group) -> str:
+    if isinstance(found, Job):
+        return "" if found.accuracy is None else f", accuracy {found.accuracy:.4f}"
+    known = found.metrics().get("accuracy")
+    return f", accuracy {known['mean']:.4f} ± {known['std']:.4f}" if known else ""
+
+
+def _head(name: str) -> str:
+    return f'<th style="text-align: left">{markup.escape(name)}</th>'
+
+
+def _of_job(job: Job) -> dict[str, str]:
+    facts = {
+        job.kind: f"<code>{markup.escape(job.id[:8])}</code> {_text(job.model)} on "
+        f"{_text(job.dataset)}",
+        "status": _status(job.status),
+        "params": _pairs(job.changed) or "the defaults",
+        "seed": _text(job.spec.get("seed")),
+        "submitted": _time(job.created_at),
+    }
+    measured = {name: job.metrics[name] for name in SHOWN if job.metrics.get(name) is not None}
+    facts |= {"metrics": _pairs(measured)} if measured else {}
+    facts |= {"tags": _text(", ".join(job.tags))} if job.tags else {}
+    facts |= {"error": f"<pre>{_text(job.error)}</pre>"} if job.error else {}
+    return facts
+
+
+def _of_group(group: Group) -> dict[str, str]:
+    found = group.metrics()
+    measured: dict[str, Any] = {
+        name: f"{found[name]['mean']:.4f} ± {found[name]['std']:.4f}"
+        for name in ("accuracy", "loss", "fit_seconds")
+        if name in found
+    }
+    lines = [markup.escape(line(job)[5:-1]) for job in group.jobs[:MOST_JOBS]]
+    lines += [f"and {len(group.jobs) - MOST_JOBS} more"] if len(group.jobs) > MOST_JOBS else []
+    return {
+        "group": f"<code>{markup.escape(group.id[:8])}</code> {_text(group.kind)} of "
+        f"{len(group.jobs)}",
+        "status": _status(group.status),
+        "metrics": _pairs(measured),
+        "jobs": "<br>".join(lines),
+    }
+
+
+def _status(name: str) -> str:
+    return f'<b style="color: {COLOURS.get(name, "inherit")}">{markup.escape(name)}</b>'
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    texts = {
+        name: f"{value:.4f}" if isinstance(value, float) and name in SHOWN else value
+        for name, value in values.items()
+    }
+    return _text(
+        " ".join(
+            f"{name}={text if isinstance(text, str) else json.dumps(text)}"
+            for name, text in texts.items()
+        )
+    )
+
+
+def _text(value: Any) -> str:
+    return markup.escape(str(value))
+
+
+def _time(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,91 @@
+"""Wait for jobs in a notebook or a script, with a line that tells how far they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from zoo import jobs
+from zoo.jobs import TERMINAL, Database, Job
+from zoo.settings import Settings
+from zoo.vigil import Vigil
+
+LOOK_SECONDS = 0.1
+SHARE = 20
+"""To look takes at most one part in so many of the time."""
+
+
+def tell(text: str) -> None:
+    """Tell the person something, on stderr."""
+    sys.stderr.write(f"{text}\n")
+
+
+def tell_how_to_return(ref: str) -> None:
+    """Say how to come back to a job or group that goes on, and how to end it."""
+    short = f'zoo.job("{ref[:8]}")'
+    tell(f"{ref[:8]} goes on. {short}.wait() comes back to it, {short}.cancel() ends it.")
+
+
+def follow(
+    db: Database,
+    settings: Settings,
+    ids: Sequence[str],
+    worker: subprocess.Popen[bytes] | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Wait until every job has ended; raises ZooError as `Vigil.look` does."""
+    line = Line()
+    vigil = Vigil(db, settings, worker, timeout, tell)
+    try:
+        while True:
+            start = time.monotonic()
+            statuses = jobs.statuses_of(db, ids)
+            if all(status in TERMINAL for status in statuses.values()):
+                return
+            if line.is_live:
+                line.show(_one(jobs.get(db, ids[0])) if len(ids) == 1 else _several(statuses))
+            vigil.look()
+            time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
+    finally:
+        line.clear()
+
+
+class Line:
+    """One line on stderr, written over again and again; none where nobody looks."""
+
+    def __init__(self) -> None:
+        # A notebook's stderr is no terminal, but knows what a carriage return means.
+        self.is_live = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self._length = 0
+
+    def show(self, text: str) -> None:
+        """Show the text in place of what was there."""
+        sys.stderr.write(f"\r{text:<{self._length}}")
+        sys.stderr.flush()
+        self._length = len(text)
+
+    def clear(self) -> None:
+        """Leave nothing of the line."""
+        if self._length:
+            self.show("")
+            self.show("")
+
+
+def _one(job: Job) -> str:
+    told = f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}"
+    known = job.progress
+    if job.status != "running" or "total" not in known:
+        return told
+    metrics = "".join(f", {name} {n:.4f}" for name, n in known.get("metrics", {}).items())
+    return f"{told}, {known['unit']} {known['step']} of {known['total']}{metrics}"
+
+
+def _several(statuses: Mapping[str, str]) -> str:
+    counts = Counter(statuses.values())
+    ended = sum(n for status, n in counts.items() if status in TERMINAL)
+    others = ("running", "failed", "timed_out", "lost", "cancelled")
+    said = "".join(f", {counts[name]} {name}" for name in others if counts[name])
+    return f"{ended} of {len(statuses)} jobs have ended{said}"
