@@ -14,7 +14,7 @@ from zoo.notebook import frames, trained, wishes
 from zoo.notebook.handles import Group, Job, handle
 from zoo.notebook.store import opened
 from zoo.notebook.trained import Trained
-from zoo.notebook.waiting import tell, tell_how_to_return
+from zoo.notebook.waiting import leaving, tell
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -68,8 +68,8 @@ def train(
         try:
             done = submit.submit(db, chosen, specs, group_kind=kind, **queued)
         except submit.Left as left:
-            tell_how_to_return(left.args[0])
-            raise
+            with leaving(left.args[0]):
+                raise KeyboardInterrupt from None
     if done.note:
         tell(done.note)
     found: Job | Group = handle(done.group, group=True) if done.group else handle(done.ids[0])

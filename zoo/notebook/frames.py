@@ -33,7 +33,8 @@ def of_jobs(found: Sequence[Job]) -> DataFrame:
         names += [name for name in dict.fromkeys(several) if name not in COLUMNS]
     frame = pd.DataFrame.from_records(records, columns=names)
     for name in TIMES:
-        frame[name] = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
+        at = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
+        frame[name] = at.dt.as_unit("us")
     frame["took"] = frame["finished_at"] - frame["started_at"]
     for name in (*WHOLE, *(n for n in ("n_images", "parameters", "weights_bytes") if n in frame)):
         frame[name] = frame[name].astype("Int64")

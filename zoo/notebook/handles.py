@@ -9,7 +9,7 @@ from zoo import jobs as rows
 from zoo.errors import ZooError
 from zoo.notebook import frames, pages, trained
 from zoo.notebook.store import opened
-from zoo.notebook.waiting import follow, tell_how_to_return
+from zoo.notebook.waiting import follow, leaving
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,13 +43,9 @@ class Handle:
         Raises ZooError if a job did not succeed, the local worker does not come to work, or
         `timeout` seconds have passed; after an interrupt the jobs go on.
         """
-        with opened() as (db, chosen):
+        with leaving(self.id), opened() as (db, chosen):
             ids = [job.id for job in rows.members(rows.find(db, self.id))]
-            try:
-                follow(db, chosen, ids, self.worker, timeout)
-            except KeyboardInterrupt:
-                tell_how_to_return(self.id)
-                raise
+            follow(db, chosen, ids, self.worker, timeout)
             ended = rows.several(db, ids)
         bad = [job for job in ended if job.status != "succeeded"]
         if bad:

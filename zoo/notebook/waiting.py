@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from zoo import jobs
 from zoo.jobs import TERMINAL, Database, Job
@@ -23,10 +24,15 @@ def tell(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def tell_how_to_return(ref: str) -> None:
-    """Say how to come back to a job or group that goes on, and how to end it."""
-    short = f'zoo.job("{ref[:8]}")'
-    tell(f"{ref[:8]} goes on. {short}.wait() comes back to it, {short}.cancel() ends it.")
+@contextlib.contextmanager
+def leaving(ref: str) -> Iterator[None]:
+    """Say after an interrupt how to come back to a job or group that goes on, and how to end it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        short = f'zoo.job("{ref[:8]}")'
+        tell(f"{ref[:8]} goes on. {short}.wait() comes back to it, {short}.cancel() ends it.")
+        raise
 
 
 def follow(
