@@ -139,7 +139,7 @@ def test_columns_have_types_also_where_there_is_nothing(here: Database) -> None:
     jobs.add(here, [a_spec()])
     frame = zoo.jobs(sort="created_at")
     assert frame.dtypes[empty.index].to_dict() == empty.to_dict()
-    assert str(frame["created_at"].dtype) == "datetime64[ns, UTC]"
+    assert str(frame["created_at"].dtype) == "datetime64[us, UTC]"
     done, queued = frame.iloc[0], frame.iloc[1]
     row = jobs.get(here, done["id"])
     assert done["created_at"] == datetime.fromtimestamp(row.created_at, UTC)

@@ -128,7 +128,7 @@ SECRETS = [f.name for f in fields(Settings) if f.metadata["secret"]]
 
 
 def test_the_urls_that_hold_passwords_are_secrets() -> None:
-    assert SECRETS == ["database_url", "broker_url", "notify"]
+    assert SECRETS == ["database_url", "broker_url", "notify", "mlflow"]
 
 
 @pytest.mark.parametrize("name", SECRETS)

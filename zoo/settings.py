@@ -56,6 +56,9 @@ class Settings:
         secret=True,
     )
     pictures: bool = _setting(True, "draw pictures of each job that has ended: on or off")
+    mlflow: str = _setting(
+        "", "the MLflow tracking server that finished jobs are written to; empty: none", secret=True
+    )
     log_kb: int = _setting(1024, "kept of one attempt's log in the database")
 
     @property

@@ -25,7 +25,7 @@ from zoo import artifacts, jobs, queue
 from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
-from zoo.settings import Settings, cores
+from zoo.settings import Settings, cores, variable
 from zoo_workers.hooks import Hooks
 from zoo_workers.housekeeping import Housekeeper, wake_freed
 from zoo_workers.runners import Runner, RunnerDied, Runners
@@ -35,8 +35,10 @@ logger = logging.getLogger("zoo.worker")
 
 SECRETS = ("ZOO_DATABASE_URL", "ZOO_BROKER_URL", "ZOO_ARTIFACTS_URL")
 """Variables that runners do without."""
-HOOKS_ALONE = ("ZOO_NOTIFY",)
-"""Variables whose value the process of the hooks is told; runners learn that there is one."""
+HOOKS_ALONE = ("notify", "mlflow")
+"""Settings whose value the process of the hooks is told; runners learn that there is one."""
+HOOKS_SERVERS = "MLFLOW_TRACKING_"
+"""So begin variables with passwords of the servers that hooks write to; runners have none."""
 GIVE_BACK_SECONDS = 5.0
 """What it may take to end the runners of a stopping worker and give their jobs back."""
 CATALOGUE_SECONDS = 60.0
@@ -117,11 +119,14 @@ def _leave_no_secret(settings: Settings) -> dict[str, str]:
     Gives what the hooks alone are to know.
     """
     artifacts.prepare(settings.artifacts)
-    told = {"ZOO_NOTIFY": settings.notify} if settings.notify else {}
+    told = {variable(name): str(getattr(settings, name)) for name in HOOKS_ALONE}
+    told = {name: value for name, value in told.items() if value}
     for name in list(os.environ):
         if name.startswith("AWS_") or name.removesuffix("_FILE") in SECRETS:
             del os.environ[name]
-    for name in HOOKS_ALONE:
+        elif name.startswith(HOOKS_SERVERS):
+            told[name] = os.environ.pop(name)
+    for name in map(variable, HOOKS_ALONE):
         os.environ.pop(f"{name}_FILE", None)
         if os.environ.pop(name, None) or name in told:
             os.environ[name] = "hidden"

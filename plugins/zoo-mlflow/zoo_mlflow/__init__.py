@@ -1,1 +1,21 @@
-"""Writes the finished jobs of mnist-zoo into an MLflow tracking server."""
+"""Write the finished jobs of mnist-zoo into the MLflow tracking server that ZOO_MLFLOW names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import zoo
+from zoo import settings
+
+# Without the setting there is no hook, and a worker starts no process for it.
+if settings.load().mlflow:
+
+    @zoo.hookimpl
+    def job_finished(job: dict[str, Any], files: Path | None) -> None:
+        """Write the job's run, and that of its group."""
+        from zoo_mlflow import runs, tracking
+
+        uri = settings.load().mlflow
+        with tracking.errors(uri):
+            runs.record(tracking.connect(uri), job, files)

@@ -1,1 +1,52 @@
-"""The commands of zoo-mlflow."""
+"""`zoo mlflow sync`: write past jobs into the tracking server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import zoo
+from zoo.cli.filters import FilterWords, filtered
+
+mlflow = typer.Typer(help="Finished jobs in an MLflow tracking server.", no_args_is_help=True)
+
+
+@zoo.hookimpl
+def register_commands(app: typer.Typer) -> None:
+    """Add `zoo mlflow`."""
+    app.add_typer(mlflow, name="mlflow")
+
+
+@mlflow.callback()
+def about() -> None:
+    """Finished jobs in an MLflow tracking server."""
+
+
+@mlflow.command()
+@filtered
+def sync(
+    words: FilterWords,
+    again: Annotated[
+        bool, typer.Option("--again", help="Those that are there too: their tags may have changed.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="How many, as JSON on stdout.")] = False,
+) -> None:
+    """Write the finished jobs that the server has not got yet."""
+    from zoo import jobs, settings
+    from zoo.cli import output
+    from zoo.errors import UsageError
+    from zoo_mlflow import past, tracking
+
+    chosen = settings.load()
+    if not chosen.mlflow:
+        raise UsageError("ZOO_MLFLOW is not set: there is no server to write to.", tracking.WAYS)
+    db = jobs.connect(chosen.database)
+    with output.progress() as tell:
+        done = past.sync(db, chosen, words.filter(db), tell, again=again)
+    for job, why in done.without_files.items():
+        output.note(f"{job[:8]} was written without its files: {why}")
+    if as_json:
+        output.json_out(done.to_json())
+    else:
+        output.out.print(f"{done.written} written, {done.there} were there, {done.going} go on")

@@ -1,0 +1,128 @@
+"""A trained model in MLflow: a `pyfunc` whose loader builds it again from recipe and weights.
+
+Neither side pickles: the model's files are those of the job, `model.json` and `weights/`, and
+MLmodel names this module as the one that loads them.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.run import RECIPE, WEIGHTS
+
+if TYPE_CHECKING:
+    from zoo.judge import Predictions
+    from zoo.model import Array
+    from zoo_mlflow.tracking import Tracking
+
+DATA = "zoo"
+"""The folder of the recipe and the weights in that of the model."""
+NOT_A_NAME = str.maketrans(dict.fromkeys("/:.%\"'", "-"))
+
+
+class Predictor:
+    """What MLflow's `pyfunc` calls: the label of each image, or with params the probabilities."""
+
+    def __init__(self, folder: Path) -> None:
+        from zoo import run
+
+        self.model = run.restore(folder)
+        self._preprocess = run.read_recipe(folder).preprocess
+
+    def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Array:
+        """The label of each image, int64 (n,).
+
+        Images are (n, 784) or (n, 28, 28), whole numbers 0 to 255 or scaled from 0 to 1; an array,
+        a list or a DataFrame of pixels. Raises UsageError for others.
+        """
+        return self._said(model_input).labels
+
+    def predict_proba(self, model_input: Any) -> Array | None:
+        """The probability of each class, (n, n_classes); None if the model has none."""
+        return self._said(model_input).probabilities
+
+    def get_raw_model(self) -> Predictor:
+        """This, for who asks MLflow's wrapper for what it wraps: it has the probabilities."""
+        return self
+
+    def _said(self, given: Any) -> Predictions:
+        from zoo import inputs, judge
+
+        plain = given.to_numpy() if hasattr(given, "to_numpy") else given
+        return judge.predict(self.model, inputs.prepare(plain, self.model, self._preprocess))
+
+
+def _load_pyfunc(path: str) -> Predictor:
+    """What MLflow calls to load the model."""
+    return Predictor(Path(path))
+
+
+def log(to: Tracking, run_id: str, job: Mapping[str, Any], files: Path) -> str:
+    """Write the run's model, unless it is there; gives its id."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    condition = f"source_run_id = '{run_id}'"
+    known = to.client.search_logged_models([to.experiment], condition, max_results=1)
+    model = known[0] if known else _create(to, run_id, job)
+    if model.status != LoggedModelStatus.READY:
+        _upload(to, model, run_id, files)
+        to.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+    to.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    return str(model.model_id)
+
+
+def _create(to: Tracking, run_id: str, job: Mapping[str, Any]) -> Any:
+    from zoo_mlflow import words
+
+    return to.client.create_logged_model(
+        to.experiment,
+        name=job["model"].translate(NOT_A_NAME),
+        source_run_id=run_id,
+        tags={words.JOB: job["id"], "zoo.dataset": job["dataset"]},
+        params=words.params(job),
+        model_type=job["model"],
+    )
+
+
+def _upload(to: Tracking, model: Any, run_id: str, files: Path) -> None:
+    from mlflow.models import Model
+
+    described = Model(run_id=run_id, artifact_path=model.name, model_id=model.model_id)
+    described.add_flavor(
+        "python_function",
+        loader_module=__name__,
+        data=DATA,
+        python_version=platform.python_version(),
+        env={"virtualenv": "python_env.yaml"},
+    )
+    with tempfile.TemporaryDirectory(prefix="zoo-") as made:
+        folder = Path(made)
+        described.save(str(folder / "MLmodel"))
+        (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in _needs(files)))
+        env = f"python: {platform.python_version()}\ndependencies:\n- -r requirements.txt\n"
+        (folder / "python_env.yaml").write_text(env)
+        (folder / DATA).mkdir()
+        (folder / DATA / RECIPE).write_bytes((files / RECIPE).read_bytes())
+        to.client.log_model_artifacts(model.model_id, str(folder))
+    to.client.log_model_artifacts(model.model_id, str(files / WEIGHTS), f"{DATA}/{WEIGHTS}")
+
+
+def _needs(files: Path) -> list[str]:
+    """What loads the model: this plugin, and the distributions of the recipe that are here."""
+    from zoo import run
+
+    names = {*run.read_recipe(files).versions, "zoo-mlflow"} - {"python"}
+    return [f"{name}=={version}" for name in sorted(names) if (version := _installed(name))]
+
+
+def _installed(name: str) -> str:
+    # A one-file plugin is no distribution.
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,148 @@
+"""The tracking server: reached with few retries, its errors said in a sentence without secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from zoo.errors import UsageError, ZooError, reason
+
+EXPERIMENT = "zoo"
+"""The experiment of all runs, unless MLFLOW_EXPERIMENT_NAME says otherwise."""
+DEFAULTS = {
+    # MLflow's own seven retries, each after twice the wait, would outlast the time of a hook.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # What Zoo writes goes to the server that was named and nowhere else.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Settings of MLflow's client that are other than its own, where they are not set."""
+WAYS = "For example http://127.0.0.1:5000, or sqlite:////path/to/mlflow.db."
+LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """The client of a tracking server, and the experiment that the runs are in."""
+
+    client: Any
+    """An MlflowClient."""
+    experiment: str
+    """Its id."""
+
+    def search(self, condition: str) -> list[Any]:
+        """The runs that match, the oldest first."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment],
+                condition,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            found += page
+            token = page.token
+            if not token:
+                return found
+
+
+@functools.cache
+def connect(uri: str) -> Tracking:
+    """Open the tracking server, and make its experiment if there is none.
+
+    Raises UsageError for what is no address.
+    """
+    plain = _without_secret(uri)
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    client = MlflowClient(tracking_uri=plain, registry_uri=plain)
+    return Tracking(client, _experiment(client, plain))
+
+
+@contextlib.contextmanager
+def errors(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow raises into a ZooError that repeats no secret of the address."""
+    try:
+        yield
+    except ZooError:
+        raise
+    except Exception as error:  # of MLflow, requests, SQLAlchemy, a cloud's own client
+        raise ZooError(
+            f"MLflow at {_place(uri)} did not take it: {_why(error, uri)}.",
+            "`zoo mlflow sync` catches up once it does.",
+        ) from None
+
+
+def _without_secret(uri: str) -> str:
+    """The address without user and password, which MLflow's client takes from the environment."""
+    url = _split(uri)
+    if url.scheme not in ("http", "https"):
+        return uri
+    if not url.hostname:
+        raise UsageError("ZOO_MLFLOW is no address of a server.", WAYS)
+    if url.username:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(url.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(url.password or "")
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
+
+
+def _split(uri: str) -> SplitResult:
+    try:
+        url = urlsplit(uri)
+        _ = url.port
+    except ValueError:
+        raise UsageError("ZOO_MLFLOW is no address of a server.", WAYS) from None
+    if not url.scheme:
+        raise UsageError("ZOO_MLFLOW has no scheme, such as http or sqlite.", WAYS)
+    return url
+
+
+def _experiment(client: Any, uri: str) -> str:
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        with contextlib.suppress(Exception):  # another worker was first, or what follows says why
+            return str(client.create_experiment(name, artifact_location=_artifacts(uri)))
+        found = client.get_experiment_by_name(name)
+    if found is None:
+        raise ZooError(f"MLflow has no experiment '{name}', and none can be made.")
+    return str(found.experiment_id)
+
+
+def _artifacts(uri: str) -> str | None:
+    """Where files go: for a bare SQLite file beside it, else where the server puts them."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    # MLflow's own choice is a folder wherever the process happens to be.
+    return str(Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts")
+
+
+def _place(uri: str) -> str:
+    url = _split(uri)
+    if url.scheme == "sqlite":
+        return url.path
+    return f"{url.hostname}:{url.port}" if url.port else str(url.hostname or url.scheme)
+
+
+def _why(error: Exception, uri: str) -> str:
+    text = reason(error)
+    if re.search(r"Max retries exceeded|Connection ?Error|Connection refused", text):
+        return "it cannot be reached"
+    url = _split(uri)
+    for secret in (uri, url.password, url.username, os.environ.get("MLFLOW_TRACKING_TOKEN")):
+        if secret:
+            text = text.replace(secret, "...").replace(unquote(secret), "...")
+    text = text.splitlines()[0] if text else type(error).__name__
+    return text if len(text) <= LONGEST else text[:LONGEST] + "..."

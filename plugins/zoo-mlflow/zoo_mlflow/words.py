@@ -1,0 +1,125 @@
+"""What is written of a job and of a group, in MLflow's words: plain texts and numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import zoo
+from zoo import plugins
+from zoo.run import HISTORY
+
+JOB, GROUP, DONE = "zoo.job", "zoo.group", "zoo.written"
+"""Tags: by the first two a run is found again; the last is set when all of it is there."""
+STATUSES = {"succeeded": "FINISHED", "cancelled": "KILLED"}
+"""All others are FAILED."""
+LONGEST_PARAM, LONGEST_TAG = 6000, 5000
+"""MLflow's limits, in characters."""
+NOT_A_NAME = re.compile(r"[^\w\-. /]")
+"""MLflow refuses other characters in the names of params and metrics."""
+
+
+def status(job: Mapping[str, Any]) -> str:
+    """How MLflow calls the end of a job or a group."""
+    return STATUSES.get(job["status"], "FAILED")
+
+
+def name(job: Mapping[str, Any]) -> str:
+    """What a person sees in the list of runs."""
+    fold = f" fold {job['fold']['index'] + 1} of {job['fold']['k']}" if job["fold"] else ""
+    return f"{job['model']} on {job['dataset']}{fold} {job['id'][:8]}"
+
+
+def params(job: Mapping[str, Any]) -> dict[str, str]:
+    """The params, each as a text: what is no text as JSON."""
+    return {NOT_A_NAME.sub("_", n): _text(v)[:LONGEST_PARAM] for n, v in job["params"].items()}
+
+
+def metrics(job: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers among the metrics; tables, such as those of each class, are in metrics.json."""
+    return {NOT_A_NAME.sub("_", n): float(v) for n, v in job["metrics"].items() if _is_finite(v)}
+
+
+def history(files: Path | None) -> list[tuple[int, dict[str, float]]]:
+    """What `fit` reported: (step, its metrics); nothing if the job left no files."""
+    file = files / HISTORY if files else None
+    if file is None or not file.is_file():
+        return []
+    steps = json.loads(file.read_text(encoding="utf-8"))
+    known = ("step", "total", "unit")
+    return [
+        (int(step["step"]), {n: v for n, v in step.items() if n not in known and _is_finite(v)})
+        for step in steps
+    ]
+
+
+def tags(job: Mapping[str, Any]) -> dict[str, str]:
+    """What the job is and where it ran; by these, runs are searched for."""
+    told = {
+        **{n: job[n] for n in ("kind", "model", "dataset", "split", "preprocess", "seed")},
+        **{n: job[n] for n in ("status", "fingerprint", "plugin", "worker", "pool", "attempt")},
+        **{n: job[n] for n in ("group", "source", "retry_of")},
+        "job": job["id"],
+        "fold": f"{job['fold']['index']} of {job['fold']['k']}" if job["fold"] else None,
+        "tags": " ".join(job["tags"]),
+        "version": zoo.__version__,
+        "command": command(job),
+        "error": (job["error"] or {}).get("message"),
+    }
+    found = {f"zoo.{n}": _text(v)[:LONGEST_TAG] for n, v in told.items() if v not in (None, "")}
+    return found | {
+        "mlflow.runName": name(job),
+        "mlflow.source.type": "JOB",
+        "mlflow.source.name": command(job),
+    }
+
+
+def command(job: Mapping[str, Any]) -> str:
+    """The command that submits the same again."""
+    if job["kind"] == "evaluate":
+        words = ["zoo", "evaluate", str(job["source"])[:8]]
+        return shlex.join([*words, "--dataset", job["dataset"], "--split", job["split"]])
+    words = ["zoo", "train", job["model"], "--dataset", job["dataset"]]
+    known = plugins.catalogue().models.get(job["model"])
+    usual = known.Params.resolve({}).model_dump(mode="json") if known else {}
+    for n, value in job["params"].items():
+        if n not in usual or usual[n] != value:
+            words += ["-p", f"{n}={_text(value)}"]
+    words += ["--preprocess", job["preprocess"]] if job["preprocess"] != "none" else []
+    words += ["--seed", str(job["seed"])]
+    words += ["--cv", str(job["fold"]["k"])] if job["fold"] else []
+    return shlex.join(words)
+
+
+def group_tags(job: Mapping[str, Any]) -> dict[str, str]:
+    """What is known of a group from any of its jobs."""
+    kind = "cv" if job["fold"] else "group"
+    return {
+        GROUP: str(job["group"]),
+        "zoo.model": job["model"],
+        "zoo.dataset": job["dataset"],
+        "mlflow.runName": f"{kind} of {job['model']} on {job['dataset']} {job['group'][:8]}",
+    }
+
+
+def group_metrics(group: Mapping[str, Any]) -> dict[str, float]:
+    """The mean of each number by its own name, its standard deviation with `_std` behind."""
+    found: dict[str, float] = {}
+    for n, each in group["metrics"].items():
+        clean = NOT_A_NAME.sub("_", n)
+        found |= {clean: each["mean"], f"{clean}_std": each["std"]}
+    return found
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
