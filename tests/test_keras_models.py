@@ -14,6 +14,7 @@ import pytest
 from zoo_keras import training
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
+from zoo_keras.events import kept
 from zoo_keras.lenet import LeNet, LeNet1, LeNet4, LeNet5
 from zoo_keras.network import load_keras
 
@@ -413,3 +414,50 @@ def test_distortions_repeat_with_the_seed_and_are_for_training_alone() -> None:
     distort, image = one.network.layers[1:4], x[:1, :, :, None]
     assert all(np.array_equal(layer(image, training=False), image) for layer in distort)
     assert not any(np.array_equal(layer(image, training=True), image) for layer in distort)
+
+
+def events(folder: Path) -> dict[tuple[str, int], Any]:
+    """What the event files in a folder say: {(tag, step): value}, as TensorBoard reads them."""
+    import tensorflow as tf
+
+    found = {}
+    for file in folder.rglob("*tfevents*"):
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found[value.tag, event.step] = tf.make_ndarray(value.tensor)
+    return found
+
+
+def run_dense(folder: Path, **params: Any) -> dict[str, Any]:
+    folder.mkdir()
+    asked = DenseSoftmax.Params.resolve(params).model_dump()
+    spec = {"kind": "train", "model": "dense-softmax", "params": asked, "dataset": "digits"}
+    return run_job(JobSpec.parse_object(spec), folder, Recorder())
+
+
+def test_a_job_leaves_event_files_and_learns_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    given = {"epochs": 2, "hidden": [8], "dropout": 0.2, "schedule": "cosine"}
+    run_dense(tmp_path / "without", **given)
+    metrics = run_dense(tmp_path / "with", **given, tensorboard=True)
+    files = [tmp_path / name / "weights" / weights.FILE for name in ("without", "with")]
+    with np.load(files[0]) as plain, np.load(files[1]) as told:
+        assert plain.files == told.files
+        assert all(np.array_equal(plain[name], told[name]) for name in plain.files)
+    assert not (tmp_path / "without" / "fit").exists()
+    found = events(tmp_path / "with" / "fit" / "tensorboard")
+    assert found["train_accuracy", 2] == np.float32(metrics["train_accuracy"])
+    assert found["learning_rate", 1] > found["learning_rate", 2] == 0
+    counts = found["sequential/dense/kernel", 1][:, 2]
+    assert counts.shape == (30,) and counts.sum() == 784 * 8
+
+
+def test_weights_that_are_no_numbers_any_more_leave_events_too(tmp_path: Path) -> None:
+    data, model = prepare("digits", "test", "flat", "float32"), dense(epochs=1)
+    model.fit(data.x, data.y, Recorder())
+    model.network.weights[0].assign(np.full((784, 10), np.nan))
+    with kept(tmp_path, model.network, Recorder()) as told:
+        told(1, 1, train_loss=float("nan"))
+    found = events(tmp_path)
+    assert np.isnan(found["train_loss", 1]) and ("sequential/dense/kernel", 1) not in found
+    assert ("sequential/dense/bias", 1) in found

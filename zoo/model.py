@@ -99,6 +99,12 @@ class Model:
     Params = Params
     """The params of this model; replace it by a subclass of `zoo.Params`."""
 
+    folder: Path | None = None
+    """A folder, not there yet, where `fit` may leave files: they are kept as the job's `fit/...`.
+
+    None where nothing keeps them, as in a check.
+    """
+
     def __init__(self, params: BaseModel, class_names: Sequence[str], seed: int) -> None:
         """`class_names` are the dataset's, in the order of its labels 0, 1, ..."""
         self.params: Any = params

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECIPE, METRICS, HISTORY, PREDICTIONS, WEIGHTS = (
+RECIPE, METRICS, HISTORY, PREDICTIONS, WEIGHTS, FIT = (
     "model.json",
     "metrics.json",
     "history.json",
     "predictions.npz",
     "weights",
+    "fit",
 )
-"""The files of a job, in its folder; `weights` is a folder of the plugin's own files."""
+"""The files of a job, in its folder; `weights` and `fit` are folders of the plugin's own files."""
 WEIGHT_IMAGES = "weight_images.npy"
 """Beside the weights of a linear model: to look at without the plugin's framework."""
 
@@ -139,6 +140,7 @@ def _train(
     labels = judge.targets(model, train.y)
     _write(folder / RECIPE, _recipe(spec, model, data).model_dump(mode="json"))
     history = _History(report)
+    model.folder = folder / FIT
     _seed(spec.seed)
     phase("fit")
     start = time.perf_counter()

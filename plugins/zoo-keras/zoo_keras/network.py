@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import zoo
+import zoo_keras.events as events
 import zoo_keras.onnx_graph as onnx_graph
 import zoo_keras.training as training
 from zoo import weights
@@ -64,6 +65,7 @@ class KerasParams(zoo.Params):
     weight_decay: float | None = zoo.param(
         None, gt=0, le=1, help="shrink the weights at each step; null: as the optimizer does"
     )
+    tensorboard: bool = zoo.param(False, help="leave event files for TensorBoard with the job")
 
 
 class KerasModel(zoo.Model):
@@ -96,15 +98,17 @@ class KerasModel(zoo.Model):
         self.network.compile(
             optimizer=self._optimizer(len(x)), loss=self.loss, metrics=["accuracy"]
         )
-        training.fit(
-            keras,
-            self.network,
-            x,
-            y,
-            batch_size=self.params.batch_size,
-            epochs=self.params.epochs,
-            report=report,
-        )
+        folder = self.folder if self.params.tensorboard else None
+        with events.kept(folder, self.network, report) as told:
+            training.fit(
+                keras,
+                self.network,
+                x,
+                y,
+                batch_size=self.params.batch_size,
+                epochs=self.params.epochs,
+                report=told,
+            )
 
     def predict_proba(self, x: Array) -> Array:
         return self._ask(self.network, x)

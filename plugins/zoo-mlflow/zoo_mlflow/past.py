@@ -61,11 +61,15 @@ def sync(
                 done.there += 1
             else:
                 _write(to, settings, job, done)
-                groups |= {job.group: job} if job.group else {}
+                groups |= {job.group: _later(job, groups.get(job.group))} if job.group else {}
             tell("writing runs", number, total)
         for group, job in groups.items():
             _write_group(db, to, group, job)
     return done
+
+
+def _later(job: Job, other: Job | None) -> Job:
+    return job if other is None or (job.finished_at or 0) >= (other.finished_at or 0) else other
 
 
 def _every(db: Database, wanted: Filter) -> Iterator[Job]:

@@ -11,6 +11,8 @@ from zoo_mlflow import flavor, words
 from zoo_mlflow.tracking import Tracking
 
 PARENT = "mlflow.parentRunId"
+LONGEST_DIGEST = 36
+"""MLflow's limit, in characters."""
 AT_ONCE = 500
 """Metrics in one request; MLflow takes a thousand."""
 
@@ -29,13 +31,13 @@ def record(to: Tracking, job: Mapping[str, Any], files: Path | None) -> str:
     if words.DONE not in run.data.tags:
         _write(to, run, job, files, is_new=not found)
     if parent and job.get("group_result"):
-        _write_group(to, parent, job["group_result"])
+        _write_group(to, parent, job["group_result"], job["finished_at"])
     return str(run.info.run_id)
 
 
 def record_group(to: Tracking, job: Mapping[str, Any], group: Mapping[str, Any]) -> None:
-    """Write the result of a group that has ended; `job` is one of its jobs."""
-    _write_group(to, _parent(to, job), group)
+    """Write the result of a group that has ended; `job` is the last of its jobs."""
+    _write_group(to, _parent(to, job), group, job["finished_at"])
 
 
 def written(to: Tracking) -> set[str]:
@@ -95,9 +97,11 @@ def _write(
     has_model = bool(files and (files / WEIGHTS).is_dir())
     model = flavor.log(to, run_id, job, files) if files and has_model else None
     _write_metrics(to, run_id, job, files, model, is_new)
+    _write_dataset(to, run_id, job, files)
     _write_files(to, run_id, files, leave=WEIGHTS if model else None)
     to.client.set_terminated(run_id, words.status(job), _millis(job["finished_at"]))
-    to.client.set_tag(run_id, words.DONE, "yes")
+    if files or not job["artifact"]:  # else a synchronisation may find them yet
+        to.client.set_tag(run_id, words.DONE, "yes")
 
 
 def _write_metrics(
@@ -133,6 +137,18 @@ def _steps(to: Tracking, run_id: str, name: str) -> set[int]:
     return {metric.step for metric in to.client.get_metric_history(run_id, name)}
 
 
+def _write_dataset(to: Tracking, run_id: str, job: Mapping[str, Any], files: Path | None) -> None:
+    """The dataset that it was trained or judged on, with the fingerprint of its contents."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = words.fingerprint(files)
+    if data:
+        found = Dataset(job["dataset"], data[:LONGEST_DIGEST], "zoo", f"zoo data {job['dataset']}")
+        context = "training" if job["kind"] == "train" else "eval"
+        used = DatasetInput(found, [InputTag("mlflow.data.context", context)])
+        to.client.log_inputs(run_id, [used])
+
+
 def _write_files(to: Tracking, run_id: str, files: Path | None, leave: str | None) -> None:
     """The job's files, each in its place; the weights are with the model, if there is one."""
     for path in sorted(files.rglob("*")) if files else []:
@@ -142,7 +158,7 @@ def _write_files(to: Tracking, run_id: str, files: Path | None, leave: str | Non
             to.client.log_artifact(run_id, str(path), None if folder == "." else folder)
 
 
-def _write_group(to: Tracking, run_id: str, group: Mapping[str, Any]) -> None:
+def _write_group(to: Tracking, run_id: str, group: Mapping[str, Any], ended: float) -> None:
     from mlflow.entities import Metric, RunTag
 
     at = _millis(group["created_at"])
@@ -154,7 +170,7 @@ def _write_group(to: Tracking, run_id: str, group: Mapping[str, Any]) -> None:
         "zoo.jobs": len(group["jobs"]),
     }
     to.client.log_batch(run_id, metrics=found, tags=[RunTag(n, str(v)) for n, v in tags.items()])
-    to.client.set_terminated(run_id, words.status(group))
+    to.client.set_terminated(run_id, words.status(group), _millis(ended))
 
 
 def _millis(seconds: float) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo import plugins
+from zoo import environment, plugins
 from zoo.run import HISTORY
 
 JOB, GROUP, DONE = "zoo.job", "zoo.group", "zoo.written"
@@ -56,6 +56,14 @@ def history(files: Path | None) -> list[tuple[int, dict[str, float]]]:
         (int(step["step"]), {n: v for n, v in step.items() if n not in known and _is_finite(v)})
         for step in steps
     ]
+
+
+def fingerprint(files: Path | None) -> str:
+    """That of the dataset's contents; empty if the job left no files."""
+    file = files / environment.FILE if files else None
+    if file is None or not file.is_file():
+        return ""
+    return str(json.loads(file.read_text(encoding="utf-8")).get("data", ""))
 
 
 def tags(job: Mapping[str, Any]) -> dict[str, str]:
