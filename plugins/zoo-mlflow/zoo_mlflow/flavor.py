@@ -62,17 +62,20 @@ def _load_pyfunc(path: str) -> Predictor:
     return Predictor(Path(path))
 
 
-def log(to: Tracking, run_id: str, job: Mapping[str, Any], files: Path) -> str:
+def log(to: Tracking, run: Any, job: Mapping[str, Any], files: Path) -> str:
     """Write the run's model, unless it is there; gives its id."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
+    run_id = run.info.run_id
     condition = f"source_run_id = '{run_id}'"
     known = to.client.search_logged_models([to.experiment], condition, max_results=1)
     model = known[0] if known else _create(to, run_id, job)
     if model.status != LoggedModelStatus.READY:
         _upload(to, model, run_id, files)
         to.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-    to.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    linked = run.outputs.model_outputs if run.outputs else []
+    if model.model_id not in {each.model_id for each in linked}:
+        to.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return str(model.model_id)
 
 

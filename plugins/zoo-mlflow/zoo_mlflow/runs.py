@@ -95,7 +95,7 @@ def _write(
     for start in range(0, len(params), 100):
         to.client.log_batch(run_id, params=params[start : start + 100])
     has_model = bool(files and (files / WEIGHTS).is_dir())
-    model = flavor.log(to, run_id, job, files) if files and has_model else None
+    model = flavor.log(to, run, job, files) if files and has_model else None
     _write_metrics(to, run_id, job, files, model, is_new)
     _write_dataset(to, run_id, job, files)
     _write_files(to, run_id, files, leave=WEIGHTS if model else None)
