@@ -23,6 +23,8 @@ DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     # What Zoo writes goes to the server that was named and nowhere else.
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # stdout is for data.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Settings of MLflow's client that are other than its own, where they are not set."""
 WAYS = "For example http://127.0.0.1:5000, or sqlite:////path/to/mlflow.db."
