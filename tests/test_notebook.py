@@ -22,7 +22,7 @@ import zoo
 from zoo import inputs, jobs
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Database, Outcome
-from zoo.notebook import wishes
+from zoo.notebook import waiting, wishes
 
 pd = pytest.importorskip("pandas")
 TRICKS = Path(__file__).parent / "plugins"
@@ -152,6 +152,9 @@ def test_the_filters_are_those_of_the_command(here: Database) -> None:
     high = succeed(here, [a_spec()], accuracies=[0.8])
     waits = jobs.add(here, [a_spec()])[0][0]
     jobs.tag(here, [low], ["x"])
+    ranks = zoo.leaderboard(by=["params.a", "params.none"])
+    assert ranks["accuracy"].tolist() == [0.8] and ranks["params.a"].tolist() == [1]
+    assert ranks["params.none"].isna().all()
     assert zoo.jobs(status="queued")["id"].tolist() == [waits]
     assert zoo.jobs(status=["succeeded", "queued"], limit=2)["id"].tolist() == [waits, high]
     assert zoo.jobs(where="accuracy > 0.5")["id"].tolist() == [high]
@@ -187,6 +190,19 @@ def test_a_page_shows_text_as_text(here: Database) -> None:
         assert "<script" not in page and page.startswith("<table")
     assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)" in zoo.job(held.job)._repr_html_()
     assert "<script" not in zoo.jobs()._repr_html_()
+
+
+def test_the_line_that_tells_how_far_jobs_are_is_written_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not waiting.Line().is_live  # nobody looks at the stderr of a test
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    line = waiting.Line()
+    assert line.is_live
+    for text in ("12 of 20", "12 of 20", "3"):
+        line.show(text)
+    line.clear()
+    assert capsys.readouterr().err == "\r12 of 20\r3       \r \r"
 
 
 def test_a_cancel_ends_what_waits(here: Database) -> None:

@@ -82,7 +82,8 @@ def of_ranks(ranks: Sequence[Mapping[str, Any]]) -> DataFrame:
 def _rank(rank: Mapping[str, Any]) -> dict[str, Any]:
     test, cv = rank["test"] or {}, rank["cv"] or {}
     return {
-        **rank["by"],
+        # Where a job has no such thing, the leaderboard has JSON's word for it.
+        **{name: None if value == "null" else value for name, value in rank["by"].items()},
         "dataset": rank["dataset"],
         "model": rank["model"],
         **{name: test.get(name) for name in ("accuracy", "std", "loss", "job", "group")},

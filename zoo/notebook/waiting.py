@@ -65,19 +65,20 @@ class Line:
     def __init__(self) -> None:
         # A notebook's stderr is no terminal, but knows what a carriage return means.
         self.is_live = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self._length = 0
+        self._shown = ""
 
     def show(self, text: str) -> None:
         """Show the text in place of what was there."""
-        sys.stderr.write(f"\r{text:<{self._length}}")
-        sys.stderr.flush()
-        self._length = len(text)
+        if text != self._shown:  # a notebook keeps all that was ever written
+            sys.stderr.write(f"\r{text:<{len(self._shown)}}")
+            sys.stderr.flush()
+            self._shown = text
 
     def clear(self) -> None:
         """Leave nothing of the line."""
-        if self._length:
+        if self._shown:
             self.show("")
-            self.show("")
+            sys.stderr.write("\r")
 
 
 def _one(job: Job) -> str:
