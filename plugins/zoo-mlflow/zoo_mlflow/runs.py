@@ -24,12 +24,11 @@ def record(to: Tracking, job: Mapping[str, Any], files: Path | None) -> str:
     `files` is the folder with the job's files, checked; None if it has left none.
     """
     parent = _parent(to, job) if job["group"] else None
-    found = to.search(f"tags.`{words.JOB}` = '{job['id']}'")
-    run = _one(to, found) or _create(to, job)
+    run = _one(to, to.search(f"tags.`{words.JOB}` = '{job['id']}'")) or _create(to, job)
     tags = words.tags(job) | ({PARENT: parent} if parent else {})
     _set_tags(to, run, tags)
     if words.DONE not in run.data.tags:
-        _write(to, run, job, files, is_new=not found)
+        _write(to, run, job, files)
     if parent and job.get("group_result"):
         _write_group(to, parent, job["group_result"], job["finished_at"])
     return str(run.info.run_id)
@@ -85,9 +84,7 @@ def _set_tags(to: Tracking, run: Any, tags: Mapping[str, str]) -> None:
     to.client.log_batch(run.info.run_id, tags=changed)
 
 
-def _write(
-    to: Tracking, run: Any, job: Mapping[str, Any], files: Path | None, *, is_new: bool
-) -> None:
+def _write(to: Tracking, run: Any, job: Mapping[str, Any], files: Path | None) -> None:
     from mlflow.entities import Param
 
     run_id = run.info.run_id
@@ -96,7 +93,7 @@ def _write(
         to.client.log_batch(run_id, params=params[start : start + 100])
     has_model = bool(files and (files / WEIGHTS).is_dir())
     model = flavor.log(to, run, job, files) if files and has_model else None
-    _write_metrics(to, run_id, job, files, model, is_new)
+    _write_metrics(to, run_id, job, files, model)
     _write_dataset(to, run_id, job, files)
     _write_files(to, run_id, files, leave=WEIGHTS if model else None)
     to.client.set_terminated(run_id, words.status(job), _millis(job["finished_at"]))
@@ -110,11 +107,11 @@ def _write_metrics(
     job: Mapping[str, Any],
     files: Path | None,
     model: str | None,
-    is_new: bool,
 ) -> None:
     """The steps of `fit`, then the final numbers, which stand at the last step."""
     from mlflow.entities import Metric
 
+    # The same time each time: what is told twice is there once.
     at = _millis(job["finished_at"])
     steps = words.history(files)
     last = max((step for step, _ in steps), default=0)
@@ -126,15 +123,8 @@ def _write_metrics(
         if step != last or n not in final
     ]
     found += [Metric(n, v, at, last, model_id=model, run_id=run_id) for n, v in final.items()]
-    if not is_new:  # an earlier call may have ended in the middle
-        known = {name: _steps(to, run_id, name) for name in {m.key for m in found}}
-        found = [m for m in found if m.step not in known[m.key]]
     for start in range(0, len(found), AT_ONCE):
         to.client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
-
-
-def _steps(to: Tracking, run_id: str, name: str) -> set[int]:
-    return {metric.step for metric in to.client.get_metric_history(run_id, name)}
 
 
 def _write_dataset(to: Tracking, run_id: str, job: Mapping[str, Any], files: Path | None) -> None:
@@ -162,7 +152,6 @@ def _write_group(to: Tracking, run_id: str, group: Mapping[str, Any], ended: flo
     from mlflow.entities import Metric, RunTag
 
     at = _millis(group["created_at"])
-    # The same time each time: what is told twice is there once.
     found = [Metric(n, v, at, 0) for n, v in words.group_metrics(group).items()]
     tags = {
         "zoo.kind": group["kind"],
