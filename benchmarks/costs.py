@@ -79,6 +79,8 @@ def _cpu(processes: list[psutil.Process], *, ended: bool = False) -> float:
 def measure(kind: str) -> dict[str, Any]:
     """Every cost, on a database of this kind."""
     with site(kind) as here:
+        # As in a worker with as many slots as cores: threads of a job that is alone would fight.
+        here.env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         file = here.log.with_name("transactions.json")
         spans = {}
         for name, act in {
