@@ -24,7 +24,7 @@ def metrics(
     ] = "127.0.0.1",
     once: Annotated[bool, typer.Option("--once", help="Print the page and end.")] = False,
 ) -> None:
-    """Serve Prometheus metrics of queue and workers, until Ctrl-C or SIGTERM."""
+    """Serve Prometheus metrics of queue and workers."""
     import signal
     import sys
     import threading
