@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 
 from zoo.errors import ArtifactError, UsageError, ZooError, reason
-from zoo.spec import canonical, read_json
+from zoo.strict import canonical, read_json
 
 MANIFEST = "manifest.json"
 ADVICE = {

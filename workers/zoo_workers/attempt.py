@@ -13,7 +13,7 @@ from typing import Any
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Database, News
-from zoo.spec import read_json
+from zoo.strict import read_json
 from zoo_workers.runner import FILES, LOG, PROGRESS, SOURCE
 
 ENVIRONMENT = "environment.json"

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from zoo.spec import canonical, read_json
+from zoo.strict import canonical, read_json
 from zoo_workers import runner
 
 
