@@ -251,21 +251,16 @@ def _write(
 def _open(folder: Path, name: str) -> Raw | None:
     """Map what is in the folder; None if a file is missing or is not as it was written."""
     try:
-        raw = _mapped(str(folder), tuple(_seen(f"{folder}/{file}") for file in RAW_FILES))
-    except (OSError, ValueError, KeyError):
+        raw = _mapped(str(folder), tuple(_stamp(folder / file) for file in RAW_FILES))
+    except (OSError, ValueError, KeyError, DatasetError):
         return None
     return raw if raw.name == name else None
 
 
-def _seen(path: str) -> tuple[int, int, int]:
-    found = os.stat(path)  # noqa: PTH116 (each job asks ten times, and Path takes thrice as long)
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
 @functools.lru_cache(maxsize=4)
-def _mapped(folder: str, seen: tuple[tuple[int, int, int], ...]) -> Raw:
+def _mapped(folder: str, stamps: tuple[str, ...]) -> Raw:
     """What a warm runner's jobs share, as long as the files are the same."""
-    del seen  # a part of the key
+    del stamps  # a part of the key
     meta = Meta.model_validate_json(Path(folder, META_FILE).read_bytes())
     splits = {split: _map(Path(folder), split, meta.counts[split]) for split in SPLITS}
     return Raw(meta.name, splits, meta.class_names, meta.fingerprint)
