@@ -81,9 +81,14 @@ def root(app: typer.Typer) -> Commands:
     return group  # type: ignore[no-any-return]
 
 
+def _plugins() -> list[Entry]:
+    """Those with commands, in the order in which pluggy would call them all: the last one first."""
+    return entrypoints.of("zoo.commands")[::-1]
+
+
 def enter_all(app: typer.Typer) -> None:
     """Let every plugin with commands add them."""
-    for entry in entrypoints.of("zoo.commands"):
+    for entry in _plugins():
         _enter(app, entry)
 
 
@@ -144,7 +149,7 @@ def _remembered(app: typer.Typer) -> Iterator[tuple[Entry, list[Face]]]:
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(file.read_text()) if file else {}
     fresh = {}
-    for entry in entrypoints.of("zoo.commands"):
+    for entry in _plugins():
         kept = known.get(entry.value)
         if kept and kept["module"] == _stamp(kept["module"][0]):
             yield entry, [Face(*face) for face in kept["faces"]]
