@@ -13,12 +13,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import costs, growth, keras_fit, logistic, queue, scaling, scrape, terminal
+from benchmarks import (
+    costs,
+    data,
+    growth,
+    keras_fit,
+    logistic,
+    notes,
+    queue,
+    scaling,
+    scrape,
+    terminal,
+)
 from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 
-ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS, *terminal.ROWS)}
-MEASURED = (queue, growth, scrape, scaling)
+ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS, *terminal.ROWS, *notes.ROWS)}
+MEASURED = (queue, data, growth, scrape, scaling)
 FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
 RESULTS = Path(__file__).parent / "results"

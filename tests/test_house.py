@@ -11,7 +11,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from zoo import settings
-from zoo.cli.main import _add_plugins_commands, app
+from zoo.cli.main import app
+from zoo.cli.root import enter_all
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [
@@ -61,7 +62,7 @@ def test_no_import_package_is_called_plugins_or_workers() -> None:
 
 
 def commands() -> set[str]:
-    _add_plugins_commands()
+    enter_all(app)
     root = typer.main.get_command(app)
     found = set(root.commands)  # type: ignore[attr-defined]
     for name, command in root.commands.items():  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
@@ -28,3 +29,16 @@ def test_every_number_is_scikit_learns_to_the_last_bit(data: Any, known: int, n:
     )
     for name, column in zip(("precision", "recall", "f1", "support"), columns, strict=True):
         assert [found["per_class"][each][name] for each in names] == column.tolist()
+
+
+@given(st.integers(2, 12), st.integers(1, 60), st.integers(0, 2**32 - 1))
+@pytest.mark.filterwarnings("ignore:.*sum to one")
+def test_the_loss_is_scikit_learns_to_the_last_bit(known: int, n: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, known, n)
+    sure = draw.choice([0.1, 1.0, 10.0])  # with 0.1 some are 0 and 1, which has no logarithm
+    for dtype in ("float16", "float32", "float64"):
+        probabilities = draw.dirichlet(np.full(known, sure), n).astype(dtype)
+        predictions = Predictions(probabilities.argmax(axis=1), probabilities, 0.0)
+        found = measure(labels, predictions, [f"class {i}" for i in range(known)])
+        assert found["loss"] == metrics.log_loss(labels, probabilities, labels=range(known))

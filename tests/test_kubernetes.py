@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from zoo_metrics import exporter
 
 from zoo import jobs, settings
-from zoo.cli.main import _add_plugins_commands, app
+from zoo.cli.main import app
+from zoo.cli.root import enter_all
 from zoo.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +121,7 @@ def test_every_setting_exists_and_every_command_too(name: str, pod: Thing) -> No
     files = [value for n, value in given.items() if n.endswith("_FILE")]
     assert files and {str(Path(file).parent) for file in files} <= mounts
     settings.load({n: v for n, v in given.items() if not n.endswith("_FILE")})
-    _add_plugins_commands()
+    enter_all(app)
     words = [w for w in only["command"][1:] if not re.fullmatch(r"-.*|\d.*|default|gpu", w)]
     told = CliRunner().invoke(app, [*words, "--help"]).stdout
     assert f"zoo {' '.join(words)} [OPTIONS]" in told

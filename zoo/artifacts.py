@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 
 from zoo.errors import ArtifactError, UsageError, ZooError, reason
-from zoo.spec import canonical, read_json
+from zoo.strict import canonical, read_json
 
 MANIFEST = "manifest.json"
 ADVICE = {
@@ -48,7 +48,7 @@ def put(folder: Path, url: str, where: str, facts: Mapping[str, Any]) -> str:
     On a local disk the folder itself is moved: it appears whole or not at all.
     Raises ArtifactError if the place cannot be written to.
     """
-    files = {name: _entry(folder / name) for name in _names(folder)}
+    files = {name: _entry(f"{folder}/{name}") for name in sorted(_names(str(folder)))}
     manifest = canonical({"v": 1, "files": files, **facts}).encode()
     (folder / MANIFEST).write_bytes(manifest)
     fs, root = _open(url)
@@ -74,7 +74,7 @@ def get(url: str, where: str, sha256: str, into: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _errors(f"The file {name} of the artifact {where} cannot be read", NO_FILE):
             fs.get_file(f"{root}/{where}/{name}", str(target))
-        if _entry(target) != entry:
+        if _entry(str(target)) != entry:
             raise ArtifactError(
                 f"The file {name} of the artifact {where} is not the one that was stored.",
                 "It was changed or damaged; train the model again.",
@@ -233,25 +233,27 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / path
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: str, above: str = "") -> Iterator[str]:
     """The regular files of a folder, relative; no links, for they could point anywhere."""
-    found = (p for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
-    return sorted(p.relative_to(folder).as_posix() for p in found)
+    with os.scandir(folder) as found:
+        for each in found:
+            if each.is_dir(follow_symlinks=False):
+                yield from _names(each.path, f"{above}{each.name}/")
+            elif each.is_file(follow_symlinks=False):
+                yield f"{above}{each.name}"
 
 
-def _entry(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-            "bytes": path.stat().st_size,
-        }
+def _entry(path: str) -> dict[str, Any]:
+    with os.fdopen(os.open(path, os.O_RDONLY), "rb", buffering=0) as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return {"sha256": digest.hexdigest(), "bytes": os.fstat(file.fileno()).st_size}
 
 
 def _put_local(folder: Path, target: Path, names: list[str]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     for name in names:
-        _flush(folder / name)
-    _flush(folder)
+        _flush(f"{folder}/{name}")
+    _flush(str(folder))
     try:
         folder.rename(target)
     except OSError as error:
@@ -261,12 +263,12 @@ def _put_local(folder: Path, target: Path, names: list[str]) -> None:
         copy = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
         shutil.copytree(folder, copy)
         for name in names:
-            _flush(copy / name)
+            _flush(f"{copy}/{name}")
         copy.rename(target)
-    _flush(target.parent)
+    _flush(str(target.parent))
 
 
-def _flush(path: Path) -> None:
+def _flush(path: str) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 def of(group: str) -> list[Entry]:
     """The entry points of a group, in the order of their names."""
     now = key()
-    file = _file()
+    file = remembered("entry-points.json")
     if file is not None:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             known = json.loads(file.read_text())
@@ -46,19 +46,25 @@ def of(group: str) -> list[Entry]:
                 return [Entry(*each) for each in known[group]]
     found = {name: _ask(name) for name in GROUPS}
     if file is not None:
-        # A home that is not there yet stays so: a mere `--help` leaves nothing behind.
-        with contextlib.suppress(OSError):
-            fresh = file.with_name(f"{file.name}.{os.getpid()}")
-            fresh.write_text(json.dumps({"key": now} | found))
-            fresh.replace(file)
+        keep(file, json.dumps({"key": now} | found))
     return found[group]
 
 
-def _file() -> Path | None:
+def remembered(name: str) -> Path | None:
+    """The file in the home where something is remembered; None if it is not known where that is."""
     try:
-        return settings.load().home / "entry-points.json"
+        return settings.load().home / name
     except ZooError:  # the command itself will say so
         return None
+
+
+def keep(file: Path, text: str) -> None:
+    """Write such a file, if that is possible."""
+    # A home that is not there yet stays so: a mere `--help` leaves nothing behind.
+    with contextlib.suppress(OSError):
+        fresh = file.with_name(f"{file.name}.{os.getpid()}")
+        fresh.write_text(text)
+        fresh.replace(file)
 
 
 def key() -> list[Any]:

@@ -96,7 +96,7 @@ def measure(labels: Array, predictions: Predictions, class_names: Sequence[str])
     rows = zip(*columns.values(), strict=True)
     return {
         "accuracy": float(hits.sum() / len(labels)),
-        "loss": _loss(labels, predictions.probabilities, known),
+        "loss": _loss(labels, predictions.probabilities),
         # In the order of the labels, which JSON objects do not keep.
         "classes": list(class_names),
         "per_class": {
@@ -116,12 +116,20 @@ def _shares(parts: Array, wholes: Array) -> list[float]:
     return shares
 
 
-def _loss(labels: Array, probabilities: Array | None, known: int) -> float | None:
+def _loss(labels: Array, probabilities: Array | None) -> float | None:
+    """The log loss, bit for bit as scikit-learn's `log_loss` has it, which takes 3 ms to begin.
+
+    Each row there is multiplied with zeros and a single one, and added up; here that one is picked.
+    """
     if probabilities is None:
         return None
-    from sklearn.metrics import log_loss
+    import numpy as np
 
-    return float(log_loss(labels, probabilities, labels=range(known)))
+    told = probabilities[np.arange(len(labels)), labels]
+    if told.dtype.itemsize > np.dtype("float64").itemsize:
+        told = told.astype("float64")
+    eps = np.finfo(told.dtype).eps
+    return float(np.mean(-np.log(np.clip(told, eps, 1 - eps))))
 
 
 def _checked_labels(model: Model, given: Any, n_images: int, verb: str) -> Array:

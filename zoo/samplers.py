@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import UsageError, ZooError
 from zoo.space import Space, Span
-from zoo.spec import canonical
+from zoo.strict import canonical
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -176,7 +176,7 @@ def _optuna(values: list[Any] | Span) -> tuple[BaseDistribution, Meaning]:
 
 
 def _read(text: Any) -> Any:
-    from zoo.spec import read_json
+    from zoo.strict import read_json
 
     return read_json(text)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zoo.errors import UsageError
+from zoo.strict import canonical as canonical
+from zoo.strict import read_json as read_json
 
 SPEC_VERSION = 1
 MAX_SPEC_BYTES = 64 * 1024
@@ -119,30 +119,3 @@ def trial_of(spec: Mapping[str, Any]) -> str:
     Of a published table, whose rows are trials too, model and preprocessing differ as well.
     """
     return canonical([spec["model"], spec.get("preprocess", "none"), spec["params"]])
-
-
-def canonical(value: Any) -> str:
-    """JSON with sorted keys, no spaces, and no NaN or infinity (ValueError)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def read_json(text: str | bytes) -> Any:
-    """Read JSON as the standard has it.
-
-    Raises UsageError for anything else: json alone lets NaN and 1e999 pass.
-    """
-    try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"This is not JSON: {error}.") from None
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not a number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is not a finite number")
-    return value

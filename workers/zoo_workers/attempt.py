@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from typing import Any
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Database, News
-from zoo.spec import read_json
+from zoo.strict import read_json
 from zoo_workers.runner import FILES, LOG, PROGRESS, SOURCE
 
 ENVIRONMENT = "environment.json"
@@ -43,6 +44,8 @@ class Attempt:
 
     def __init__(self, folder: Path, log_kb: int) -> None:
         self.folder = folder
+        self.files = folder / FILES
+        """What becomes the artifact."""
         self._log_limit = log_kb * 1024
         self._log_at = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -52,11 +55,6 @@ class Attempt:
         self._fit_started_at: float | None = None
         self._steps: list[tuple[int, dict[str, Any]]] = []
         self._lines: list[tuple[int, str]] = []
-
-    @property
-    def files(self) -> Path:
-        """What becomes the artifact."""
-        return self.folder / FILES
 
     @property
     def source(self) -> Path:
@@ -78,8 +76,12 @@ class Attempt:
 
     def make(self) -> None:
         """Make the folder, empty."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.files.mkdir(parents=True)
+        try:
+            self.folder.mkdir(parents=True)
+        except FileExistsError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+        self.files.mkdir()
 
     def news(self) -> News:
         """What the runner has written and `told` has not yet confirmed."""
@@ -142,11 +144,10 @@ class Attempt:
             os.truncate(path, self._log_limit)
 
     def keep_log(self) -> None:
-        """Put the log among the files, cut to its limit."""
-        path = self.folder / LOG
-        if path.exists():
-            with path.open("rb") as file:
-                (self.files / LOG).write_bytes(file.read(self._log_limit))
+        """Put the log among the files, cut to its limit; none if nothing was printed."""
+        with contextlib.suppress(FileNotFoundError), (self.folder / LOG).open("rb") as file:
+            if content := file.read(self._log_limit):
+                (self.files / LOG).write_bytes(content)
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

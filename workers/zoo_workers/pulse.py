@@ -46,10 +46,16 @@ class Pulse(threading.Thread):
             except StoreError as error:
                 self._bear(error)
 
+    def ensure(self) -> None:
+        """Begin to beat, unless that is done: a thread costs more than the job of a moment."""
+        if self.ident is None:
+            self.start()
+
     def end(self) -> None:
         """Stop beating; afterwards the attempt's news are the caller's."""
         self._ended.set()
-        self.join()
+        if self.ident is not None:
+            self.join()
 
     def is_lost(self) -> bool:
         """Whether somebody else has the job or will soon, also while a beat waits for an answer."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from zoo.spec import canonical, read_json
+from zoo.strict import canonical, read_json
 from zoo_workers import runner
 
 
@@ -35,6 +35,7 @@ class Runner:
         self._process.start()
         theirs.close()
         self.is_idle = True
+        self._known: psutil.Process | None = None
         self.jobs = 0
         self.models: set[str] = set()
         """What it has run before: its imports are done."""
@@ -86,9 +87,10 @@ class Runner:
     def memory_mb(self, family: bool = False) -> float:
         """Resident memory, with the `family` of all that it started; 0 if it is gone."""
         try:
-            process = psutil.Process(self.pid)
+            own = self._known or psutil.Process(self.pid)
+            self._known = own
             # To find children every process of the machine is looked at: 5 ms among 200.
-            all_of_it = [process, *(process.children(recursive=True) if family else [])]
+            all_of_it = [own, *(own.children(recursive=True) if family else [])]
             return sum(float(each.memory_info().rss) for each in all_of_it) / 2**20
         except psutil.Error:
             return 0.0

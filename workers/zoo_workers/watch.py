@@ -56,7 +56,8 @@ class Watch:
         self.job = job
         self.must_stop = must_stop
         self.began = self.weighed = time.monotonic()
-        self.stored = False
+        self.stored = self.named = False
+        """Whether files were stored, perhaps not all, and whether the row names them."""
         self.owes_hooks = owes_hooks
         self.committed = False
         self.environment: dict[str, Any] | None = None
@@ -66,7 +67,6 @@ class Watch:
 
     def run(self) -> str:
         """Run the attempt and write how it ended; gives that in words, for the worker's log."""
-        self.pulse.start()
         try:
             return self._commit(self._outcome())
         except ClaimLost:
@@ -84,6 +84,7 @@ class Watch:
             self.attempt.make()
             spec = JobSpec.parse_object(self.job.spec)
             if spec.source:
+                self.pulse.ensure()
                 self.attempt.source.mkdir()
                 where, sha256 = spec.source.artifact, spec.source.sha256
                 artifacts.get(self.settings.artifacts, where, sha256, self.attempt.source)
@@ -114,7 +115,8 @@ class Watch:
                 self.environment = self.attempt.environment()
 
     def _must_end(self, spec: JobSpec, runner: Runner) -> Outcome | None:
-        """Why the job must not go on; None if it may."""
+        """Why the job must not go on; None if it may. Asked when it has run for LOOK_SECONDS."""
+        self.pulse.ensure()
         if self.pulse.is_lost():
             raise ClaimLost
         if self.pulse.cancelled:
@@ -153,6 +155,9 @@ class Watch:
         facts = {"job": self.claim.job, "attempt": self.claim.attempt}
         self.attempt.keep_log()
         self.stored = True
+        # What a job of a moment has made is moved within this machine in another one.
+        if self.settings.artifacts_url:
+            self.pulse.ensure()
         try:
             sha256 = artifacts.put(self.attempt.files, self.settings.artifacts, where, facts)
         except ArtifactError as error:  # the store is away or full: not the model's fault
@@ -166,6 +171,7 @@ class Watch:
         outcome = dataclasses.replace(outcome, owes_hooks=self.owes_hooks)
         done = self._insist(lambda: jobs.finish(self.db, self.claim, outcome, news))
         self.committed = done or self._was_heard(outcome)
+        self.named = self.committed and outcome.artifact is not None
         return outcome.status if self.committed else TAKEN
 
     def _was_heard(self, outcome: Outcome) -> bool:
@@ -202,7 +208,7 @@ class Watch:
 
     def _tidy(self) -> None:
         """Remove what earlier attempts, and this one if it lost, have stored: no row names it."""
-        if not self.stored and self.claim.attempt == 1:
+        if self.claim.attempt == 1 and self.named == self.stored:
             return
         with contextlib.suppress(StoreError, ArtifactError):  # it is only room on a disk
             found = jobs.get(self.db, self.claim.job)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import sys
 
-import pluggy
 import typer
 
-from zoo import __version__, entrypoints, guard, hookspecs
+from zoo import __version__
 from zoo.cli import (
     acting,
     compare,
@@ -26,6 +24,7 @@ from zoo.cli import (
     reproduce,
     rerun,
     results,
+    root,
     sweep,
     train,
     watch,
@@ -79,21 +78,6 @@ for room in (
     room.add_to(app)
 
 
-def _add_plugins_commands() -> None:
-    """Let entry points of the group `zoo.commands` add theirs.
-
-    A group of its own: `zoo --help` would else wait for every model's params.
-    """
-    manager = pluggy.PluginManager("zoo")
-    manager.add_hookspecs(hookspecs)
-    for entry in entrypoints.of("zoo.commands"):
-        # A broken one must not take the terminal with it.
-        harm = contextlib.suppress(Exception, SystemExit, guard.TooSlow)
-        with harm, guard.importing(entry.name):
-            manager.register(entry.load(), entry.name)
-    manager.hook.register_commands(app=app)
-
-
 def _refuse_half_letters() -> None:
     """Bytes of the command line that are no text can neither be stored nor shown."""
     for word in sys.argv[1:]:
@@ -115,8 +99,7 @@ def main() -> None:
     _bear_any_encoding()
     try:
         _refuse_half_letters()
-        _add_plugins_commands()
-        app()
+        root.root(app)()
     except ZooError as error:
         _end(error)
     except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.jobs.database import Database, Transaction
 from zoo.jobs.records import Job
-from zoo.spec import read_json
+from zoo.strict import read_json
 
 LIKE = 50
 """So many of the newest results of a model are looked through for equal jobs."""

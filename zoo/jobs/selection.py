@@ -9,7 +9,7 @@ from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.filters import Filter
 from zoo.jobs.gates import after_ends
-from zoo.spec import canonical
+from zoo.strict import canonical
 
 
 def ids(

@@ -1,0 +1,154 @@
+"""The root of the commands shows and runs what Typer's own group would, and builds less."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from zoo import entrypoints
+from zoo.cli.root import enter_all, root
+from zoo.entrypoints import Entry
+
+PLUGIN = '''
+import typer
+import zoo
+
+nest = typer.Typer(help="Build nests.")
+
+@nest.command()
+def build() -> None:
+    """Build one."""
+
+def sing(times: int = 1) -> None:
+    """Sing."""
+    print("la " * times)
+
+@zoo.hookimpl
+def register_commands(app):
+    app.command()(sing)
+    app.add_typer(nest, name="nest")
+'''
+CHANGED = (
+    PLUGIN
+    + """
+@zoo.hookimpl(specname="register_commands")
+def more(app):
+    app.command("fly")(lambda: print("flap"))
+"""
+)
+
+
+@pytest.fixture
+def bird(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home, and a plugin with commands on the path; gives the plugin's file."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(entrypoints, "of", lambda group: [Entry("bird", "bird", "zoo-bird", "1")])
+    file = tmp_path / "bird.py"
+    file.write_text(PLUGIN)
+    sys.modules.pop("bird", None)
+    return file
+
+
+def an_app() -> typer.Typer:
+    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    app.callback()(lambda: None)
+    own = typer.Typer(help="Look after eggs.")
+    own.command("count")(lambda: print(3))
+    app.add_typer(own, name="eggs")
+
+    @app.command()
+    def walk(far: bool = False) -> None:
+        """Walk. It takes a while."""
+        print("far" if far else "near")
+
+    @app.command(hidden=True)
+    def hide() -> None:
+        """Hide."""
+
+    return app
+
+
+def run(app: typer.Typer, *words: str) -> str:
+    """What a command prints in a fresh process, as far as modules go."""
+    sys.modules.pop("bird", None)
+    return CliRunner().invoke(_AsGiven(app), list(words)).output
+
+
+class _AsGiven(typer.Typer):
+    """CliRunner asks Typer for the group: give it ours."""
+
+    def __init__(self, app: typer.Typer) -> None:
+        super().__init__()
+        self.given = app
+
+
+@pytest.fixture(autouse=True)
+def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.testing._get_command", lambda app: root(app.given))
+
+
+def test_help_is_typers_own_and_the_second_time_imports_no_plugin(bird: Path) -> None:
+    whole = an_app()
+    enter_all(whole)
+    expected = typer.main.get_command(whole).get_help(typer.Context(typer.main.get_command(whole)))
+    first = run(an_app(), "--help")
+    assert "sing" in expected and "nest" in expected
+    assert first.split("Options:")[1].strip() == expected.split("Options:")[1].strip()
+    assert run(an_app(), "--help") == first
+    assert "bird" not in sys.modules
+
+
+def test_commands_of_both_run_with_their_options(bird: Path) -> None:
+    for _ in range(2):
+        assert run(an_app(), "walk", "--far") == "far\n"
+        assert run(an_app(), "eggs", "count") == "3\n"
+        assert run(an_app(), "sing", "--times", "2") == "la la \n"
+        assert "build" in run(an_app(), "nest", "--help")
+        assert "Did you mean 'sing'" in run(an_app(), "sin")
+
+
+def test_a_plugin_that_was_changed_is_looked_at_again(bird: Path) -> None:
+    assert "fly" not in run(an_app(), "--help")
+    bird.write_text(CHANGED)
+    assert "fly" in run(an_app(), "--help")
+    assert run(an_app(), "fly") == "flap\n"
+
+
+def test_a_plugin_that_is_broken_or_gone_takes_no_other_command_with_it(bird: Path) -> None:
+    run(an_app(), "--help")
+    bird.write_text("raise SystemExit(3)")
+    assert "sing" not in run(an_app(), "--help")
+    assert "No such command 'sing'" in run(an_app(), "sing")
+    bird.unlink()
+    assert run(an_app(), "walk") == "near\n"
+
+
+def test_what_is_remembered_wrongly_is_an_unknown_command(bird: Path) -> None:
+    run(an_app(), "--help")
+    file = bird.parent / "commands.json"
+    known = json.loads(file.read_text())
+    known["bird"]["faces"].append([False, "swim", "Swim.", None, False])
+    file.write_text(json.dumps(known))
+    assert "No such command 'swim'" in run(an_app(), "swim")
+
+
+def test_the_worker_commands_are_imported_by_those_who_call_them(tmp_path: Path) -> None:
+    look = (
+        "import sys; from zoo.cli import main, root; group = root.root(main.app); "
+        "print('worker' in group.commands, 'zoo_workers.commands' in sys.modules)"
+    )
+    env = os.environ | {"ZOO_HOME": str(tmp_path)}
+    said = [
+        subprocess.run([sys.executable, "-c", look], env=env, capture_output=True, text=True).stdout
+        for _ in range(2)
+    ]
+    assert said == ["True True\n", "True False\n"]
