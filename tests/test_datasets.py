@@ -280,7 +280,11 @@ except errors.DatasetError as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, preexec_fn=little_room
+        # Without bytecode: Python would leave files of half a module behind.
+        [sys.executable, "-B", "-c", program],
+        capture_output=True,
+        text=True,
+        preexec_fn=little_room,
     )
     assert f"{home}/cache/raw/" in done.stdout, done.stderr
     assert "cannot be made: File too large." in done.stdout
