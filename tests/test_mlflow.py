@@ -33,6 +33,15 @@ from zoo_mlflow import past, runs, tracking, words  # noqa: E402
 pytestmark = pytest.mark.xdist_group("test_mlflow")  # one process makes MLflow's tables
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What the plugin tells MLflow's client through the environment ends with this file."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A SQLite file with MLflow's tables, which take seconds to make."""
