@@ -41,8 +41,8 @@ def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         output.json_out([dataclasses.asdict(plugin) for plugin in found])
         return
-    columns = ["plugin", "distribution", "models", "datasets", "hooks", "from"]
-    output.table(columns, [_row(p) for p in found], optional=["hooks", "datasets"])
+    columns = ["plugin", "distribution", "from", "hooks", "datasets", "models"]
+    output.table(columns, [_row(p) for p in found], optional=["hooks", "from", "datasets"])
     broken = [f"{plugin.name} is broken: {plugin.error}" for plugin in found if plugin.error]
     if broken:
         output.out.print(output.safe("\n".join(["", *broken])), markup=False)
@@ -55,8 +55,8 @@ def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _row(plugin: Plugin) -> list[str]:
-    lists = (plugin.models, plugin.datasets, plugin.hooks)
-    return [plugin.name, plugin.label, *(", ".join(each) for each in lists), plugin.source]
+    lists = (plugin.hooks, plugin.datasets, plugin.models)
+    return [plugin.name, plugin.label, plugin.source, *(", ".join(each) for each in lists)]
 
 
 @plugins.command("new")
