@@ -200,6 +200,12 @@ def test_trials_that_were_written_are_read_as_they_were(data: Any, names: list[s
         assert [params for _, params in trials.read(file)] == found
 
 
+def test_a_carriage_return_in_a_value_ends_no_line(tmp_path: Path) -> None:
+    found = [{"a": "0\r0", "b": "1\r\n"}]
+    trials.write(tmp_path / "trials.csv", found)
+    assert [params for _, params in trials.read(tmp_path / "trials.csv")] == found
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -142,4 +142,6 @@ def write(file: Path, found: Sequence[dict[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     """The value as `read` takes it: a text as it is, unless it would be read as something else."""
     is_plain = isinstance(value, str) and value.strip() != "" and _value(value) == value
+    # The csv module quotes no carriage return, and reads one as the end of a line.
+    is_plain = is_plain and "\r" not in value
     return str(value) if is_plain else json.dumps(value)
