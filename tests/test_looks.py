@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import servers
 from results import a_spec
 
 from zoo import jobs
@@ -19,8 +20,8 @@ DUE = {"job_hint": "dispatched_at", "job_lease_until": "lease_until", "outbox_du
 
 @pytest.mark.parametrize("index", LOOKS)
 def test_on_postgresql_what_is_due_is_found_by_an_index(postgresql: str, index: str) -> None:
+    servers.empty(postgresql)
     db = Database(postgresql)
-    jobs.upgrade(db)
     table = "outbox" if index.startswith("outbox") else "job"
     with db.write() as rows:
         rows.run("SET LOCAL enable_seqscan = off")  # else a table without rows is read as a whole
