@@ -19,6 +19,8 @@ from zoo_workers.runners import Runner, RunnerDied, Runners
 
 WEIGH_SECONDS = 1.0
 """Between two looks at the memory of a runner's children."""
+SHORT_LEASE_SECONDS = 5.0
+"""A lease below this leaves no time to begin late with keeping it."""
 TAKEN = "was taken from this worker"
 
 
@@ -67,6 +69,8 @@ class Watch:
 
     def run(self) -> str:
         """Run the attempt and write how it ended; gives that in words, for the worker's log."""
+        if self.settings.lease_seconds < SHORT_LEASE_SECONDS:
+            self.pulse.ensure()
         try:
             return self._commit(self._outcome())
         except ClaimLost:
