@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from zoo.model import Params as Params
     from zoo.model import Report as Report
     from zoo.model import param as param
-    from zoo.notebook import job as job
-    from zoo.notebook import load as load
-    from zoo.notebook import models as models
-    from zoo.notebook import train as train
 
 __version__ = "0.1.0"
 
