@@ -22,7 +22,7 @@ from zoo_report.predictions import Predictions
 from zoo.cli import output, sketches
 from zoo.cli.main import app
 from zoo.preprocessing import prepare
-from zoo.run import run_job
+from zoo.run import PREDICTIONS, run_job
 from zoo.spec import JobSpec, read_json
 
 pytestmark = pytest.mark.xdist_group("test_pictures_of_jobs")  # they share a worker
@@ -103,7 +103,7 @@ def test_the_mistakes_are_those_that_it_is_surest_of_drawn_pixel_by_pixel(
     trained: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     job, files = trained
-    said = predictions.read(files)
+    said = predictions.read(files / PREDICTIONS)
     rows = predictions.mistakes(said, 20)
     wrong = np.flatnonzero(said.labels != said.predicted)
     sure = said.probabilities[np.arange(len(said.labels)), said.predicted]  # type: ignore[index]
@@ -143,7 +143,10 @@ def test_images_are_those_that_were_judged_of_a_fold_another_split_or_preprocess
     jobs.append(trained[0])
     places = [tmp_path / "fold", tmp_path / "deskewed", tmp_path / "evaluation", trained[1]]
     for job, files, expected in zip(jobs, places, split, strict=True):
-        said, data = predictions.read(files), read_json((files / "environment.json").read_bytes())
+        said, data = (
+            predictions.read(files / PREDICTIONS),
+            read_json((files / "environment.json").read_bytes()),
+        )
         given = prepare("digits", expected, "image", "float64", preprocess=job["preprocess"])
         rows = said.index[:50]
         assert np.array_equal(given.y[rows], said.labels[:50])

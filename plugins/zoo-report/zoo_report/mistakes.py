@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from zoo import artifacts, datasets
 from zoo.errors import ArtifactError, ZooError, reason
 from zoo.jobs import Job
+from zoo.run import PREDICTIONS
 from zoo.settings import Settings
+from zoo_report import predictions
+from zoo_report.predictions import Predictions
 
 if TYPE_CHECKING:
     from zoo.model import Array
 
-FILE = "predictions.npz"
 GREYS = 16
 """Shades that an image keeps: a third fewer bytes, and no eye sees it at this size."""
 
@@ -30,15 +32,6 @@ class Mistake(NamedTuple):
     """The probability of the predicted class, if the model has any."""
     label_sure: float | None = None
     """And that of the true one."""
-
-
-class Predictions(NamedTuple):
-    """What a model said about n images."""
-
-    rows: Array
-    label: Array
-    predicted: Array
-    probabilities: Array | None
 
 
 def of(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
@@ -114,44 +107,29 @@ def _png(image: Array) -> bytes:
 
 
 def _mistakes(said: Predictions) -> list[Mistake]:
-    import numpy as np
-
-    wrong = np.flatnonzero(said.label != said.predicted)
-    label, predicted = said.label[wrong], said.predicted[wrong]
-    if said.probabilities is None:
-        rows = zip(said.rows[wrong], label, predicted, strict=True)
-        return [Mistake(*map(int, each)) for each in rows]
-    sure, label_sure = said.probabilities[wrong, predicted], said.probabilities[wrong, label]
-    columns = (said.rows[wrong], label, predicted, sure, label_sure)
-    order = np.argsort(-sure, kind="stable")
-    return [
-        Mistake(int(row), int(true), int(guess), float(p), float(q))
-        for row, true, guess, p, q in zip(*(each[order] for each in columns), strict=True)
-    ]
+    wrong = predictions.mistakes(said)
+    label, predicted, sure = said.labels[wrong], said.predicted[wrong], said.probabilities
+    columns = [said.index[wrong], label, predicted]
+    if sure is not None:
+        columns += [sure[wrong, predicted], sure[wrong, label]]
+    return [Mistake(*each) for each in zip(*(each.tolist() for each in columns), strict=True)]
 
 
 def _read(settings: Settings, job: Job) -> Predictions:
-    import numpy as np
-
     where, sha256 = str(job.artifact), str(job.artifact_sha256)
-    content = artifacts.read(settings.artifacts, where, sha256, FILE)
+    content = artifacts.read(settings.artifacts, where, sha256, PREDICTIONS)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            rows, label, predicted = (
-                file[name].astype("int64") for name in ("index", "label", "predicted")
-            )
-            known = len(job.metrics["classes"])
-            probabilities = file.get("probabilities")
-        _check(rows, label, predicted, probabilities, known)
+        said = predictions.read(io.BytesIO(content))
+        _check(said, len(job.metrics["classes"]))
     # A damaged file raises almost anything: BadZipFile, EOFError, ValueError, MemoryError...
     except Exception as error:
         raise ArtifactError(f"Its predictions cannot be read: {reason(error)}.") from None
-    return Predictions(rows, label, predicted, probabilities)
+    return said
 
 
-def _check(
-    rows: Array, label: Array, predicted: Array, probabilities: Array | None, known: int
-) -> None:
+def _check(said: Predictions, known: int) -> None:
+    rows, label, predicted = said.index, said.labels, said.predicted
+    probabilities = said.probabilities
     same = label.ndim == 1 and rows.shape == predicted.shape == label.shape and len(label) > 0
     if not same or rows.min() < 0:
         raise ValueError("they are not of the shape that was stored")

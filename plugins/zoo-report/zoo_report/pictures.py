@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.environment import FILE as ENVIRONMENT
 from zoo.errors import reason
-from zoo.run import HISTORY, WEIGHT_IMAGES
+from zoo.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
 from zoo.spec import read_json
 from zoo_report import figures, predictions
 
@@ -111,7 +111,7 @@ def confusion_matrix(job: dict[str, Any], files: Path) -> Picture | None:
 
 def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
     """The images that it was surest of, and wrong; without probabilities, the first ones."""
-    said = predictions.read(files)
+    said = predictions.read(files / PREDICTIONS)
     rows = predictions.mistakes(said, MISTAKES)
     data = read_json((files / ENVIRONMENT).read_bytes())["data"]
     images = predictions.images(job, said.index[rows], data) if len(rows) else None
@@ -133,7 +133,7 @@ def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
 
 def calibration(job: dict[str, Any], files: Path) -> Picture | None:
     """Whether it is right as often as it says."""
-    found = predictions.calibration(predictions.read(files))
+    found = predictions.calibration(predictions.read(files / PREDICTIONS))
     if found is None:
         return None
     alt = (

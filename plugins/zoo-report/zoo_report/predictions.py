@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from zoo import plugins
 from zoo.preprocessing import prepare
-from zoo.run import PREDICTIONS
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -52,16 +51,17 @@ class Calibration(NamedTuple):
     """The expected calibration error."""
 
 
-def read(files: Path) -> Predictions:
-    """The predictions among a job's files."""
+def read(file: Path | IO[bytes]) -> Predictions:
+    """The predictions of a job, from its file of that name; raises whatever a damaged one makes."""
     import numpy as np
 
-    with np.load(files / PREDICTIONS, allow_pickle=False) as found:
-        sure = found["probabilities"] if "probabilities" in found.files else None
-        return Predictions(found["index"], found["label"], found["predicted"], sure)
+    with np.load(file, allow_pickle=False) as found:
+        names = ("index", "label", "predicted")
+        index, labels, predicted = (found[name].astype("int64") for name in names)
+        return Predictions(index, labels, predicted, found.get("probabilities"))
 
 
-def mistakes(said: Predictions, most: int) -> Array:
+def mistakes(said: Predictions, most: int | None = None) -> Array:
     """The rows of the wrong predictions, the surest first; without probabilities, as they come."""
     import numpy as np
 
