@@ -118,6 +118,22 @@ def test_an_interrupt_leaves_the_job_running_and_says_how_to_return(
     assert back.stdout.split() == ["succeeded", job.id], back.stderr
 
 
+def test_an_interrupt_between_the_submission_and_the_waiting_leaves_a_job_too(
+    tricks: Zoo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ZOO_HOME", "ZOO_PLUGINS", "ZOO_PLUGINS_DIR"):
+        monkeypatch.setenv(name, tricks.env[name])
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zoo.notebook.handle", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train("trickster", dataset="digits")
+    (job,) = jobs.listing(tricks.database(), limit=1)
+    assert f'zoo.job("{job.id[:8]}").wait() comes back to it' in capsys.readouterr().err
+
+
 def test_zoo_jobs_is_a_module_and_can_be_called(here: Database) -> None:
     assert isinstance(zoo.jobs, ModuleType) and zoo.jobs is jobs
     assert zoo.jobs.connect is jobs.connect and zoo.leaderboard.rows

@@ -91,11 +91,11 @@ def _detached(db: Database, done: Submitted, as_json: bool) -> None:
 
 
 def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) -> None:
+    ended = follow_until_left(db, chosen, done)
     from zoo import jobs
     from zoo.cli import output
     from zoo.cli.follow import summary
 
-    ended = follow_until_left(db, chosen, done)
     result = jobs.find(db, done.ref)
     if as_json:
         output.json_out(result.to_json())
@@ -108,9 +108,10 @@ def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) ->
 
 def follow_until_left(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
     """Follow the jobs to their end; Ctrl-C leaves them alone."""
-    from zoo.cli.follow import follow
-
     try:
+        # In here, for it takes a moment in which Ctrl-C leaves a job, too.
+        from zoo.cli.follow import follow
+
         return follow(db, chosen, done.ids, done.worker)
     except KeyboardInterrupt:
         detached(done.ref)

@@ -198,7 +198,6 @@ def _resume(ref: str, detach: bool, as_json: bool) -> None:
 def _go_on(db: Database, chosen: Settings, done: Submitted, detach: bool, as_json: bool) -> None:
     from zoo import jobs
     from zoo.cli import output
-    from zoo.cli.trials import show_sweep
 
     ref = str(done.group)
     if detach:
@@ -212,6 +211,8 @@ def _go_on(db: Database, chosen: Settings, done: Submitted, detach: bool, as_jso
         output.note(f"  zoo show {ref[:8]}             its trials so far")
         output.note(f"  zoo cancel {ref[:8]}           ends it")
         raise typer.Exit(130) from None
+    from zoo.cli.trials import show_sweep
+
     group = jobs.get_group(db, ref)
     if as_json:
         output.json_out(sweep_json(group))

@@ -70,11 +70,17 @@ def train(
         except submit.Left as left:
             with leaving(left.args[0]):
                 raise KeyboardInterrupt from None
+        # At once: an interrupt that comes before the waiting leaves a job, too.
+        with leaving(done.ref):
+            return _begun(done, wait)
+
+
+def _begun(done: submit.Submitted, wait: bool) -> Job | Group:
     if done.note:
         tell(done.note)
     found: Job | Group = handle(done.group, group=True) if done.group else handle(done.ids[0])
     found.worker = done.worker
-    return found.wait() if wait else found
+    return found.await_end() if wait else found
 
 
 def job(ref: str = "@last") -> Job | Group:

@@ -43,7 +43,12 @@ class Handle:
         Raises ZooError if a job did not succeed, the local worker does not come to work, or
         `timeout` seconds have passed; after an interrupt the jobs go on.
         """
-        with leaving(self.id), opened() as (db, chosen):
+        with leaving(self.id):
+            return self.await_end(timeout)
+
+    def await_end(self, timeout: float | None = None) -> Self:
+        """Wait as `wait` does, where somebody else says after an interrupt how to come back."""
+        with opened() as (db, chosen):
             ids = [job.id for job in rows.members(rows.find(db, self.id))]
             follow(db, chosen, ids, self.worker, timeout)
             ended = rows.several(db, ids)
