@@ -143,6 +143,13 @@ def test_zoo_jobs_is_a_module_and_can_be_called(here: Database) -> None:
     assert not hasattr(zoo, "no_such_name")
 
 
+@pytest.mark.parametrize("before", ["", "from zoo.jobs import Database; zoo.models(); "])
+def test_rows_can_be_called_however_they_were_imported(before: str, home: Path) -> None:
+    code = f"import zoo; {before}print(len(zoo.jobs()), len(zoo.leaderboard()), len(zoo.jobs()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["0", "0", "0"], done.stderr
+
+
 def test_to_import_zoo_loads_none_of_it() -> None:
     code = "import sys, zoo; from zoo import jobs; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -36,14 +36,18 @@ _ROOMS = {
     "DatasetError": "zoo.errors",
     **dict.fromkeys(("job", "load", "models", "train"), "zoo.notebook"),
 }
-# Modules that can be called: `zoo.jobs` is the package with the rows, `zoo.jobs()` lists them.
-_MODULES = ("jobs", "leaderboard")
+# `zoo.jobs` is the package with the rows, which know of no notebook; `zoo.jobs()` lists them.
+_MODULES = dict.fromkeys(("jobs", "leaderboard"), "zoo.notebook")
 __all__ = ["__version__", *sorted([*_ROOMS, *_MODULES])]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"zoo.{name}")
+        from zoo.shorthand import make_callable
+
+        module = import_module(f"zoo.{name}")
+        make_callable(module, _MODULES[name])
+        return module
     if name not in _ROOMS:
         raise AttributeError(f"module 'zoo' has no attribute '{name}'")
     return getattr(import_module(_ROOMS[name]), name)

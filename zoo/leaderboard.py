@@ -7,9 +7,6 @@ from typing import Any
 
 from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
-from zoo.shorthand import make_callable
-
-make_callable(__name__)
 
 SAME = ("n_images", "parameters", "weights_bytes")
 """Numbers that are the same in each job of a group."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 
 class Shorthand(ModuleType):
-    """A module that, called, is the function of the same name in `zoo.notebook`."""
+    """A module that, called, is the function of its name in another module, its `room`."""
+
+    room: str
 
     def __call__(self, *args: Any, **words: Any) -> Any:
         return self._function()(*args, **words)
@@ -22,14 +23,14 @@ class Shorthand(ModuleType):
         return inspect.signature(self._function())
 
     def _function(self) -> Any:
-        name = self.__name__.removeprefix("zoo.")
-        return getattr(import_module("zoo.notebook"), name)
+        return getattr(import_module(self.room), self.__name__.rpartition(".")[2])
 
 
-def make_callable(module: str) -> None:
-    """Let a module of `zoo` be called, which is being imported.
+def make_callable(module: ModuleType, room: str) -> None:
+    """Let a module be called; the room with the function is imported when it is.
 
     To give a module a class of its own is documented: "Customizing module attribute access" in the
     language reference.
     """
-    sys.modules[module].__class__ = Shorthand
+    module.__class__ = Shorthand
+    module.__dict__["room"] = room

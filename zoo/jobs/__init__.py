@@ -9,8 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from zoo.shorthand import make_callable
-
 if TYPE_CHECKING:
     from zoo.jobs.bulk import group_size as group_size
     from zoo.jobs.bulk import several as several
@@ -123,7 +121,6 @@ _ROOMS = {
 # Loaded on first use, so that a command which only looks does not wait for what writes.
 _PLACES = {name: f"zoo.jobs.{room}" for room, names in _ROOMS.items() for name in names}
 __all__ = sorted(_PLACES)
-make_callable(__name__)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,16 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import catalogue, datasets, submit, wanted
 from zoo import jobs as rows
+from zoo import leaderboard as ranking
 from zoo.notebook import frames, trained, wishes
 from zoo.notebook.handles import Group, Job, handle
 from zoo.notebook.store import opened
 from zoo.notebook.trained import Trained
 from zoo.notebook.waiting import leaving, tell
+from zoo.shorthand import make_callable
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = ["Group", "Job", "Trained", "job", "jobs", "leaderboard", "load", "models", "train"]
+
+# However they came to be imported.
+for _module in (rows, ranking):
+    make_callable(_module, __name__)
 
 MOST_JOBS = 10**9
 
@@ -134,8 +140,6 @@ def leaderboard(
     With names in `by`, such as `params.epochs`, of each value of them. Raises UsageError for a
     filter or a name that is wrong.
     """
-    from zoo import leaderboard as ranking
-
     words = wishes.filter_words(status, model, dataset, tag, group, since, until, where)
     with opened() as (db, _):
         found = ranking.rows(db, wanted.read(db, **words), by=wishes.words(by))
