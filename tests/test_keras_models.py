@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -237,6 +238,24 @@ def test_a_network_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = prepare("digits", "test", "flat", "float32")
     model.fit(data.x, data.y, Recorder())
     assert traced == [1]
+
+
+@pytest.mark.parametrize("train", [training.fit_in_graph, training.fit_plainly])
+def test_a_fit_leaves_no_graph_behind(monkeypatch: pytest.MonkeyPatch, train: Any) -> None:
+    def graphs() -> int:
+        gc.collect()
+        return sum(type(each).__name__.endswith("FuncGraph") for each in gc.get_objects())
+
+    monkeypatch.setattr(training, "is_known", lambda *_: train is training.fit_in_graph)
+    data = prepare("digits", "test", "flat", "float32")
+    left = []
+    for _ in range(3):
+        model = dense(epochs=1, batch_size=100)
+        model.fit(data.x, data.y, Recorder())
+        del model
+        left.append(graphs())
+    # The first one also makes what Keras and TensorFlow keep for good.
+    assert left[1] == left[2]
 
 
 @pytest.mark.parametrize(
