@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.pairs import Row, child, say
 
 EPOCHS = 5
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def theirs(file: Path) -> float:
@@ -21,12 +22,12 @@ def theirs(file: Path) -> float:
 
 def ours(file: Path) -> float:
     """Zoo as a worker with one slot per core runs it."""
-    return child("benchmarks.keras_fit", "zoo", file, _environment(TF_NUM_INTRAOP_THREADS="1"))
+    return child("benchmarks.keras_fit", "zoo", file, _environment(**ONE_THREAD))
 
 
 def theirs_with_one_thread(file: Path) -> float:
     """Keras with the threads that our side has."""
-    return child("benchmarks.keras_fit", "plain", file, _environment(TF_NUM_INTRAOP_THREADS="1"))
+    return child("benchmarks.keras_fit", "plain", file, _environment(**ONE_THREAD))
 
 
 def _environment(**more: str) -> dict[str, str]:
@@ -95,7 +96,7 @@ ROWS = [
     Row("keras-fit", f"fit of dense-softmax, {EPOCHS} epochs, batch 32", 1 / 8, theirs, ours),
     Row(
         "keras-fit-1-thread",
-        "the same, both with one intra-op thread",
+        "the same, both with one thread",
         1 / 8,
         theirs_with_one_thread,
         ours,

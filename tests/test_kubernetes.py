@@ -21,6 +21,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 from zoo_metrics import exporter
+from zoo_workers.worker import THREADS
 
 from zoo import jobs, settings
 from zoo.cli.main import app
@@ -152,7 +153,7 @@ def test_a_worker_keeps_within_its_cores_and_memory_and_has_time_to_give_jobs_ba
     given = {each["name"]: int(each["value"]) for each in only["env"]}
     limits = only["resources"]["limits"]
     slots = given["ZOO_SLOTS"]
-    for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    for threads in THREADS:
         assert slots * given[threads] == int(limits["cpu"])
     memory = 1024 * int(limits["memory"].removesuffix("Gi"))
     assert slots * given["ZOO_JOB_MEMORY_MB"] <= 0.8 * memory

@@ -39,6 +39,13 @@ HOOKS_ALONE = ("notify", "mlflow")
 """Settings whose value the process of the hooks is told; runners learn that there is one."""
 HOOKS_SERVERS = "MLFLOW_TRACKING_"
 """So begin variables with passwords of the servers that hooks write to; runners have none."""
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+"""Variables that say how many threads a library may use: in a runner, its share of the cores."""
 GIVE_BACK_SECONDS = 5.0
 """What it may take to end the runners of a stopping worker and give their jobs back."""
 CATALOGUE_SECONDS = 60.0
@@ -136,7 +143,7 @@ def _leave_no_secret(settings: Settings) -> dict[str, str]:
 def _share_the_cores(slots: int) -> None:
     """Give each runner its share of threads, so that slots do not fight for the cores."""
     share = str(max(1, cores() // slots))
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+    for name in THREADS:
         os.environ.setdefault(name, share)
 
 
