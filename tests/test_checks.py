@@ -338,7 +338,8 @@ class Nothing(Means):
         (Huge, "saves little", "The weights are 512 MB, most of it huge.bin"),
         (Nothing, "saves little", "leaves no file"),
     ],
-    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+    # The check and its words are no name; one of them holds this file's place.
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_a_model_that_breaks_the_contract_fails_the_check_in_a_sentence(
     model: type[zoo.Model], check: str, says: str
@@ -407,7 +408,9 @@ def test_a_pickle_in_an_archive_or_an_array_is_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b'{"a": 1}', b"1.", b".", b"text.", b"\x89PNG\r\n", bytes(100)]
+    "content",
+    [b"", b"{}", b'{"a": 1}', b"1.", b".", b"text.", b"\x89PNG\r\n", bytes(100)],
+    ids=["nothing", "braces", "JSON", "a number", "a stop", "text", "a picture", "noughts"],
 )
 def test_what_is_no_pickle_is_not_called_one(content: bytes) -> None:
     assert _pickle_in("file", content) == ""

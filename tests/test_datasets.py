@@ -113,6 +113,7 @@ def test_a_path_becomes_absolute_and_stays_so(
         ("npz:/" + "x" * 5000, "no npz dataset"),
         ("idx:/" + "x" * 5000, "no idx dataset"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_a_wrong_name_is_a_usage_error(name: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):

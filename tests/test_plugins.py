@@ -86,6 +86,16 @@ def test_a_changed_file_is_another_version(folder: Path) -> None:
             "n=0",
         ),
     ],
+    ids=[
+        *("raises", "exits", "no Python", "imports what is not there", "name", "taken name"),
+        *(
+            "no class",
+            "no model",
+            "params of no kind",
+            "layout of no kind",
+            "default out of bounds",
+        ),
+    ],
 )
 def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_work(
     folder: Path, source: str, why: str

@@ -56,6 +56,7 @@ def test_a_file_goes_into_the_plugins_folder_and_is_a_model_at_once(home: Path) 
         ("sklearn", "an installed package's"),
         ("keras", "already"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_a_name_that_would_not_work_is_refused_and_nothing_written(
     home: Path, tmp_path: Path, name: str, says: str

@@ -60,7 +60,11 @@ def test_a_setting_belongs_to_one_variable_only() -> None:
 
 
 @pytest.mark.parametrize("name", [f.name for f in NUMBERS])
-@pytest.mark.parametrize("text", ["many", "-1", "nan", "inf", "1e999", "9" * 5000, "1,5", " "])
+@pytest.mark.parametrize(
+    "text",
+    ["many", "-1", "nan", "inf", "1e999", "9" * 5000, "1,5", " "],
+    ids=lambda text: text[:9],
+)
 def test_a_value_that_is_no_sensible_number_is_refused_in_a_sentence(name: str, text: str) -> None:
     with pytest.raises(UsageError, match=rf"^{variable(name)} is '") as refused:
         load({variable(name): text})

@@ -89,6 +89,7 @@ def test_the_order_of_names_changes_nothing(value: Any) -> None:
         "",
         "\ufeff1",
     ],
+    ids=lambda text: text[:20],
 )
 def test_what_the_standard_does_not_have_is_no_json(bad: str) -> None:
     with pytest.raises(UsageError, match="This is not JSON"):
@@ -152,7 +153,7 @@ def test_a_number_that_is_none_is_never_written(bad: float) -> None:
         {"kind": "evaluate", "source": {"job": "x", "artifact": "a", "sha256": "0" * 64}},
         {"kind": "evaluate", "source": {"job": "0" * 32, "artifact": "a", "sha256": "0" * 63}},
     ],
-    ids=str,
+    ids=lambda changes: str(changes)[:60],
 )
 def test_a_spec_that_dump_would_not_have_written_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="The job's spec is refused") as refused:
@@ -268,7 +269,9 @@ def test_a_value_is_read_as_json_or_as_the_text_itself(text: str, value: Any) ->
     assert (found, type(found)) == (value, type(value))
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), True, 10**400])
+@pytest.mark.parametrize(
+    "bad", [float("nan"), float("inf"), True, 10**400], ids=["nan", "inf", "true", "10**400"]
+)
 def test_a_number_from_a_program_is_checked_as_strictly(bad: Any) -> None:
     with pytest.raises(UsageError, match="rate="):
         Recipe.resolve({"rate": bad})

@@ -98,6 +98,7 @@ def test_null_asks_whether_there_is_a_value() -> None:
         ("model.name == 'x'", "no name is called model.name", 0),
         ("not " * 40 + "accuracy > 1", "at most 30 deep", 120),
     ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
 def test_what_cannot_be_read_is_refused_with_its_place(text: str, why: str, at: int) -> None:
     names = ["accuracy", "loss", "model", "params.*", "metrics.*"]
