@@ -304,42 +304,42 @@ class Nothing(Means):
         pass
 
 
+BREACHES = [
+    (BadName, "has a name and a sentence", "'Bad Name' is not lower case"),
+    (Mute, "has a name and a sentence", "no docstring"),
+    (Lax, "refuses bad params", "{'no_such_param': 1} are accepted, though that is a name"),
+    (Unbounded, "refuses bad params", "{'scale': nan} are accepted, though that is not a"),
+    (Unexplained, "has params that survive json", "The param scale has no help line"),
+    (WrongShape, "fits and predicts", "probabilities as float32 (500, 9), not float (500, 10)"),
+    (NotANumber, "fits and predicts", "probabilities that are not finite"),
+    (NoSum, "fits and predicts", "do not sum to 1"),
+    (Turned, "fits and predicts", "weights as float32 (784, 10), not float (10, 784)"),
+    (Raises, "fits and predicts", f"KeyError: 'bad day' ({__file__}:"),
+    (Exits, "fits and predicts", "SystemExit: 3"),
+    (InPlace, "fits and predicts", "read-only: copy what you change"),
+    (Sly, "changes no input", "The images are changed in place"),
+    (SlyWithLabels, "changes no input", "The labels are changed in place"),
+    (Silent, "reports progress", "never calls report"),
+    (Backwards, "reports progress", "they end with 2 of 2, 1 of 2"),
+    (Unstoppable, "ends when report raises", "swallows the exception"),
+    (Crowd, "predicts each image by itself", "An image alone gets another answer"),
+    (Dice, "repeats itself", "it says something else of"),
+    (Mirrored, "learns", "Are the columns in the order of the labels?"),
+    (TenOnly, "works with 2 classes", "IndexError"),
+    (Standardised, "bears blank images", "not finite"),
+    (Careless, "bears a single class", "it gets 0% right. Refuse such data"),
+    (OfNothing, "bears a single class", "After images of one class alone: The model 'means'"),
+    (Wordless, "bears a single class", "ValueError without a word"),
+    (Forgetful, "loads what it saved", "images when saved and loaded"),
+    (Locked, "loads what it saved", "'lock' are Python objects, which only a pickle"),
+    (Pickles, "saves no pickle", "means.bin is a pickle"),
+    (Huge, "saves little", "The weights are 512 MB, most of it huge.bin"),
+    (Nothing, "saves little", "leaves no file"),
+]
+
+
 @pytest.mark.parametrize(
-    ("model", "check", "says"),
-    [
-        (BadName, "has a name and a sentence", "'Bad Name' is not lower case"),
-        (Mute, "has a name and a sentence", "no docstring"),
-        (Lax, "refuses bad params", "{'no_such_param': 1} are accepted, though that is a name"),
-        (Unbounded, "refuses bad params", "{'scale': nan} are accepted, though that is not a"),
-        (Unexplained, "has params that survive json", "The param scale has no help line"),
-        (WrongShape, "fits and predicts", "probabilities as float32 (500, 9), not float (500, 10)"),
-        (NotANumber, "fits and predicts", "probabilities that are not finite"),
-        (NoSum, "fits and predicts", "do not sum to 1"),
-        (Turned, "fits and predicts", "weights as float32 (784, 10), not float (10, 784)"),
-        (Raises, "fits and predicts", f"KeyError: 'bad day' ({__file__}:"),
-        (Exits, "fits and predicts", "SystemExit: 3"),
-        (InPlace, "fits and predicts", "read-only: copy what you change"),
-        (Sly, "changes no input", "The images are changed in place"),
-        (SlyWithLabels, "changes no input", "The labels are changed in place"),
-        (Silent, "reports progress", "never calls report"),
-        (Backwards, "reports progress", "they end with 2 of 2, 1 of 2"),
-        (Unstoppable, "ends when report raises", "swallows the exception"),
-        (Crowd, "predicts each image by itself", "An image alone gets another answer"),
-        (Dice, "repeats itself", "it says something else of"),
-        (Mirrored, "learns", "Are the columns in the order of the labels?"),
-        (TenOnly, "works with 2 classes", "IndexError"),
-        (Standardised, "bears blank images", "not finite"),
-        (Careless, "bears a single class", "it gets 0% right. Refuse such data"),
-        (OfNothing, "bears a single class", "After images of one class alone: The model 'means'"),
-        (Wordless, "bears a single class", "ValueError without a word"),
-        (Forgetful, "loads what it saved", "images when saved and loaded"),
-        (Locked, "loads what it saved", "'lock' are Python objects, which only a pickle"),
-        (Pickles, "saves no pickle", "means.bin is a pickle"),
-        (Huge, "saves little", "The weights are 512 MB, most of it huge.bin"),
-        (Nothing, "saves little", "leaves no file"),
-    ],
-    # The check and its words are no name; one of them holds this file's place.
-    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+    ("model", "check", "says"), BREACHES, ids=[model.__name__ for model, _, _ in BREACHES]
 )
 def test_a_model_that_breaks_the_contract_fails_the_check_in_a_sentence(
     model: type[zoo.Model], check: str, says: str

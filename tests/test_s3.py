@@ -158,7 +158,7 @@ def test_a_prepared_place_needs_no_variables_in_any_thread(
     sums: list[Any] = []
     slot = threading.Thread(target=lambda: sums.append(artifacts.put(folder, url, "job/5", {})))
     slot.start()
-    slot.join(20)
+    slot.join(120)
     assert artifacts.files(url, "job/5", sums[0])
 
 
