@@ -27,6 +27,7 @@ class Apart:
             start_new_session=True,
         )
         self._lines: queue.Queue[bytes] = queue.Queue()
+        self._has_closed = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
@@ -41,13 +42,14 @@ class Apart:
             line = self._lines.get(timeout=seconds)
         except queue.Empty:
             raise TimeoutError from None
+        self._has_closed = not line
         return json.loads(line) if line else None
 
     def end(self) -> str:
         """End it with all that it started, and say how it had ended by itself, if it had."""
-        # It has closed its end of the pipe and may need a moment to be gone.
+        # Having closed its end of the pipe it may need a moment to be gone, on a busy machine more.
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.1)
+            self._process.wait(5 if self._has_closed else 0.1)
         code = self._process.poll()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -62,9 +62,9 @@ def _limited(name: str) -> Iterator[None]:
         raise TooSlow(f"it took over {IMPORT_SECONDS:g} s to import and was stopped")
 
     before = signal.signal(signal.SIGALRM, ring)
-    # More than once: a bare `except:` in a loop swallows the first one.
-    signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS, RING_SECONDS)
     try:
+        # More than once: a bare `except:` in a loop swallows the first one.
+        signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS, RING_SECONDS)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
