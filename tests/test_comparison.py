@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ LABELS = [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 @pytest.fixture
-def db(home: Path) -> Database:
+def db(empty_file: Path, home: Path) -> Database:
+    home.mkdir()
+    shutil.copy(empty_file, home)
     return jobs.connect()
 
 

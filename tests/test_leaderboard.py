@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from zoo.spec import Fold, JobSpec
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Database:
-    return jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
+def db(empty_file: Path, tmp_path: Path) -> Database:
+    return Database(f"sqlite:///{shutil.copy(empty_file, tmp_path)}")
 
 
 def done(db: Database, *accuracies: float, group: str | None = None, **params: Any) -> str:

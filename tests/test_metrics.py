@@ -283,11 +283,11 @@ def served(zoo: Zoo) -> Iterator[str]:
     assert process.stderr
     yield process.stderr.readline().split()[-1]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(120) == 0
 
 
 def get(url: str) -> Page:
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=120) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
         return read(answer.read().decode())
 

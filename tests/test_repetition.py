@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ def register_models(register):
 
 
 @pytest.fixture
-def db(home: Path) -> Database:
+def db(empty_file: Path, home: Path) -> Database:
+    home.mkdir()
+    shutil.copy(empty_file, home)
     return jobs.connect()
 
 
