@@ -108,8 +108,13 @@ def zoo(empty_file: Path, tmp_path: Path) -> Iterator[Zoo]:
 
 @pytest.fixture(scope="module")
 def warm_zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
-    """One home with one warm worker for all tests of a file."""
-    found = Zoo(tmp_path_factory.mktemp("warm") / "home")
+    """One home with one warm worker for all tests of a file.
+
+    It has one slot, for each slot imports a framework of its own; and it keeps its jobs though the
+    machine stands still for a while.
+    """
+    patient = {"ZOO_SLOTS": "1", "ZOO_BEAT_SECONDS": "1", "ZOO_LEASE_SECONDS": "60"}
+    found = Zoo(tmp_path_factory.mktemp("warm") / "home", **patient)
     found.run("up")
     yield found
     found.close()

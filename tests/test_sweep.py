@@ -378,7 +378,8 @@ def attempts(zoo: Zoo, ref: str) -> dict[str, int]:
 def test_a_sweep_whose_worker_and_command_are_killed_repeats_nothing_that_has_finished(
     zoo: Zoo,
 ) -> None:
-    zoo.env["ZOO_LEASE_SECONDS"] = "60"  # a worker that stands still for a while keeps its job
+    # A worker that stands still for a while keeps its job.
+    zoo.env |= {"ZOO_LEASE_SECONDS": "60", "ZOO_SLOTS": "1"}
     args = ("-p", "max_iter=4,5", "-p", "alpha=1e-5,1e-4", "--seeds", "2")
     db = zoo.database()
     jobs.pause(db, "default")
