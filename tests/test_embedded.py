@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+from support import until
 
 from zoo import embedded, settings
 from zoo.embedded import Place
@@ -94,7 +97,7 @@ def taker(here: Settings) -> subprocess.Popen[str]:
 
 def answer(process: subprocess.Popen[str]) -> str:
     said = process.stdout.readline().strip()  # type: ignore[union-attr]
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     return said
 
 
@@ -114,11 +117,23 @@ def test_the_place_of_a_killed_taker_can_be_taken(here: Settings) -> None:
     assert first.stdout is not None and first.stdout.readline() == "True\n"
     assert not Place(here).take()
     first.kill()
-    first.communicate(timeout=30)
+    first.communicate(timeout=120)
     assert embedded.local_worker(here) is None
     place = Place(here)
     assert place.take()
     place.give_up()
+
+
+def test_a_place_that_is_about_to_be_given_up_is_waited_for(here: Settings) -> None:
+    old, new = Place(here), Place(here)
+    assert old.take()
+    with ThreadPoolExecutor() as threads:
+        taken = threads.submit(new.take, 120)
+        until(taken.running)
+        old.give_up()
+        assert taken.result()
+    assert embedded.local_worker(here) == psutil.Process()
+    new.give_up()
 
 
 def test_to_give_up_twice_takes_nothing_from_the_next(here: Settings) -> None:
@@ -207,6 +222,41 @@ def test_the_broker_is_started_once_and_its_socket_is_its_owners(here: Settings)
     finally:
         assert embedded.down(here, 1) == ["broker"]
     assert not embedded.answers(here)
+
+
+@pytest.fixture
+def broker(here: Settings) -> Iterator[psutil.Process]:
+    """The broker's process."""
+    embedded.ensure(here, worker=False)
+    found = embedded._process(here.runtime / "valkey.json")
+    assert found is not None
+    yield found
+    with contextlib.suppress(psutil.NoSuchProcess):
+        found.kill()
+
+
+def test_a_broker_that_stands_still_for_a_moment_is_not_replaced(
+    here: Settings, broker: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.1)
+    broker.suspend()
+    with ThreadPoolExecutor() as threads:
+        ensured = threads.submit(embedded.ensure, here, worker=False)
+        # It looks as often as this does, and finds nobody.
+        assert not any(embedded.answers(here) for _ in range(5))
+        broker.resume()
+        ensured.result()
+    assert embedded._process(here.runtime / "valkey.json") == broker
+    assert embedded.answers(here)
+
+
+def test_a_broker_that_stands_still_for_good_is_ended(
+    here: Settings, broker: psutil.Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "END_SECONDS", 0.1)
+    broker.suspend()
+    assert embedded.stop_broker(here)
+    broker.wait(120)
 
 
 def test_the_wheels_server_is_newer_than_the_flaws_that_are_known() -> None:

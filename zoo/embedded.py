@@ -20,7 +20,9 @@ from filelock import FileLock, Timeout
 from zoo.errors import BrokerError, ZooError, reason
 from zoo.settings import Settings
 
+ANSWER_SECONDS = 2.0
 START_SECONDS = 10.0
+END_SECONDS = 5.0
 OLDEST = {"valkey-server": (8, 1, 4), "redis-server": (8, 2, 2)}
 """The first releases without the scripting flaw CVE-2025-49844, for servers found on the PATH."""
 
@@ -60,7 +62,8 @@ def ensure(
     with _alone(settings):
         if keep:
             (settings.runtime / "keep").touch()
-        if not answers(settings):
+        if not _comes_to_answer(settings):
+            stop_broker(settings)
             _start_broker(settings)
         if worker and local_worker(settings) is None:
             return _start_worker(settings)
@@ -71,12 +74,25 @@ def answers(settings: Settings) -> bool:
     """Whether the embedded broker answers a PING."""
     try:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(2)
+            client.settimeout(ANSWER_SECONDS)
             client.connect(str(settings.runtime / "valkey.sock"))
             client.sendall(b"PING\r\n")
             return client.recv(16).startswith(b"+PONG")
     except OSError:
         return False
+
+
+def _comes_to_answer(settings: Settings) -> bool:
+    """Whether the broker answers; one that is there is waited for if the machine stands still.
+
+    A second one on its socket would get the hints while the worker listens to the first.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while not answers(settings):
+        if _process(settings.runtime / "valkey.json") is None or time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _start_broker(settings: Settings) -> None:
@@ -189,10 +205,10 @@ class Place:
         self._file = make_runtime(settings) / "worker.json"
         self._lock = FileLock(self._file.with_suffix(".lock"), thread_local=False)
 
-    def take(self) -> bool:
-        """Take the place; False if another process has it."""
+    def take(self, patience: float = 0) -> bool:
+        """Take the place; False if another process still has it after `patience` seconds."""
         try:
-            self._lock.acquire(blocking=False)
+            self._lock.acquire(timeout=patience)
         except Timeout:
             return False
         _enter(self._file, os.getpid())
@@ -209,7 +225,8 @@ def replace_worker(settings: Settings) -> subprocess.Popen[bytes] | None:
     """Start a local worker in place of the one that runs, which ends once its jobs have."""
     worker = local_worker(settings)
     if worker is not None:
-        worker.terminate()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.terminate()
         deadline = time.monotonic() + START_SECONDS
         while local_worker(settings) is not None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -235,12 +252,20 @@ def stop_broker(settings: Settings) -> bool:
     process = _process(settings.runtime / "valkey.json")
     if process is None:
         return False
-    process.terminate()
-    with contextlib.suppress(psutil.TimeoutExpired):
-        process.wait(5)
+    _end(process, END_SECONDS)
     for name in ("valkey.sock", "valkey.json"):
         (settings.runtime / name).unlink(missing_ok=True)
     return True
+
+
+def _end(process: psutil.Process, patience: float) -> None:
+    """Ask a process to end, and end it if it still lives after `patience` seconds."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.terminate()
+        try:
+            process.wait(patience)
+        except psutil.TimeoutExpired:
+            process.kill()
 
 
 def down(settings: Settings, patience: float) -> list[str]:
@@ -252,11 +277,7 @@ def down(settings: Settings, patience: float) -> list[str]:
     (make_runtime(settings) / "keep").unlink(missing_ok=True)
     worker = local_worker(settings)
     if worker is not None:
-        worker.terminate()
-        with contextlib.suppress(psutil.TimeoutExpired):
-            worker.wait(patience)
-        if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-            worker.kill()
+        _end(worker, patience)
         (settings.runtime / "worker.json").unlink(missing_ok=True)
         ended.append("worker")
     with _alone(settings):

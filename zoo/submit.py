@@ -198,11 +198,10 @@ def _wake(
     from zoo import embedded, queue
 
     try:
-        if settings.is_embedded and not embedded.answers(settings):
-            embedded.ensure(settings, worker=False)
-        queue.send(app, _enough(hints))
+        # First the worker: should the hint be lost, its own look at the rows finds the job.
         if settings.is_embedded:
             done.worker = embedded.ensure(settings) or done.worker
+        queue.send(app, _enough(hints))
         reap_and_resend(db, app, settings)
         if not settings.is_embedded and hints:
             done.note = _who_runs(db, settings, hints[0].job)

@@ -40,7 +40,8 @@ def start(
     if chosen.is_embedded:
         embedded.ensure(chosen, worker=False)
     place = embedded.Place(chosen) if local else None
-    if place is None or place.take():
+    # One that leaves has it a moment longer than `embedded` knows of it.
+    if place is None or place.take(embedded.START_SECONDS):
         run(chosen, plan, place)
 
 
