@@ -78,10 +78,10 @@ class Trickster(zoo.Model):
             os.write(1, b"x" * 65_535 + b"\n")
 
     def _eat(self) -> None:
-        kept = []
-        while True:
-            kept.append(bytearray(os.urandom(1) * 2**24))
-            time.sleep(0.005)
+        # No more than 1 GB: a worker that stands still meanwhile would let it eat the machine's.
+        kept = [bytearray(os.urandom(1) * 2**24) for _ in range(64)]
+        while kept:
+            time.sleep(1)
 
     def _hang(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
