@@ -96,6 +96,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for homes of the whole suite: to make digits anew, scikit-learn is imported (1.3 s).
+
+    For models that do without it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    found = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    found.mkdir(exist_ok=True)
+    return found
+
+
 @pytest.fixture
 def zoo(empty_file: Path, tmp_path: Path) -> Iterator[Zoo]:
     """The command line with a home without jobs; its servers are ended afterwards."""

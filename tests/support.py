@@ -38,6 +38,11 @@ class Zoo:
         self.settings = settings.load(self.env)
         self.started: list[subprocess.Popen[str]] = []
 
+    def share(self, cache: Path) -> None:
+        """Have a cache together with other homes."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        (self.home / "cache").symlink_to(cache)
+
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
         command = subprocess.Popen(

@@ -98,23 +98,40 @@ def test_every_plugin_is_called_though_another_raises_or_exits(
     assert "b_raises: ValueError: the hook had a bad day" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("then", "seconds", "told_of"),
+    [
+        ("time.sleep(600)", 0.5, "its hooks took over 0.5 s"),
+        ("os._exit(7)", 600, "the process of the hooks ended (exit code 7)"),
+    ],
+)
 def test_a_hook_that_hangs_or_kills_its_process_is_tried_again_and_then_given_up(
-    told: Told, db: Database, caller: Hooks, monkeypatch: pytest.MonkeyPatch
+    then: str,
+    seconds: float,
+    told_of: str,
+    told: Told,
+    db: Database,
+    caller: Hooks,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(hooks, "CALL_SECONDS", 1.5)
+    logging.getLogger("zoo.worker").propagate = True
+    monkeypatch.setattr(hooks, "CALL_SECONDS", seconds)
     monkeypatch.setattr(hooks, "OVERDUE_SECONDS", 0.05)
-    first = "len(FILE.read_text().splitlines()) == 1"
-    told.plugin("dies", f"time.sleep(60) if {first} else os._exit(7)")
+    told.plugin("bad", then)
     job = end(db, caller)
-    until(lambda: len(told.by("dies")) == 1)
-    for tries in (2, 3):
-        until(lambda: _let_time_pass(db) and len(told.by("dies")) >= tries)  # noqa: B023
-    until(lambda: owed(db) == 0)
-    assert [each["id"] for each in told.by("dies")] == [job] * 3
+    until(lambda: told_of in caplog.text)  # else who is overdue might be taken for who was told
+    until(lambda: _let_time_pass(db) and owed(db) == 0)
+    assert caplog.text.count(f"job {job[:8]}: {told_of}") == hooks.MOST_TRIES
+    # One that hangs may have been ended before it began; one that dies has begun each time.
+    begun = [each["id"] for each in told.by("bad")]
+    assert begun == [job] * (len(begun) if seconds < 1 else hooks.MOST_TRIES)
     # The next job's hooks are called as if nothing had been.
-    told.plugin("dies")
+    monkeypatch.setattr(hooks, "CALL_SECONDS", 600)
+    told.plugin("bad")
     other = end(db, caller)
-    until(lambda: told.by("dies")[-1]["id"] == other)
+    until(lambda: owed(db) == 0)
+    assert [each["id"] for each in told.by("bad")][len(begun) :] == [other]
 
 
 def _let_time_pass(db: Database) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from support import Zoo, until
 
-from zoo import jobs
+from zoo import jobs, queue
+from zoo.jobs import Hint
 from zoo.spec import JobSpec
 
 DIGITS = ("--dataset", "digits")
@@ -86,9 +87,14 @@ def test_the_worker_that_ends_a_job_sends_hints_for_those_that_waited(tmp_path: 
     zoo = Zoo(tmp_path / "home", ZOO_REAP_SECONDS="3600")
     try:
         first = jobs.connect(zoo.settings.database)
+        jobs.pause(first, "default")  # else it may have ended before another one waits for it
         before = zoo.run("train", "logistic", *DIGITS, "-d").stdout.strip()
         (after,), _ = jobs.add(first, [JobSpec.parse_object(jobs.get(first, before).spec)],
                                after={before: True})  # fmt: skip
+        jobs.resume(first, "default")
+        queue.send(
+            queue.make_app(zoo.settings, patient=True), [Hint(before, "default", "logistic")]
+        )
         end(zoo, after)
         with first.read() as rows:
             found = rows.one("SELECT * FROM job WHERE id = :id", {"id": after})

@@ -29,7 +29,7 @@ TRICKSTER = ("train", "trickster", "--dataset", "digits")
 
 
 @pytest.fixture(scope="module")
-def tricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+def tricks(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Zoo]:
     """A warm worker that has the trickster and nothing else."""
     found = Zoo(
         tmp_path_factory.mktemp("tricks") / "home",
@@ -37,6 +37,7 @@ def tricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
         ZOO_PLUGINS="trickster,sklearn",
         ZOO_SLOTS="2",
     )
+    found.share(cache)
     found.run("up")
     yield found
     found.close()
@@ -51,7 +52,7 @@ class Team(Zoo):
         super().__init__(
             home,
             ZOO_PLUGINS_DIR=str(TRICKS),
-            ZOO_PLUGINS="trickster,sklearn",
+            ZOO_PLUGINS="trickster,teller,sklearn",
             ZOO_BROKER_URL=f"redis://127.0.0.1:{server.port}/0",
         )
 
@@ -62,12 +63,21 @@ class Team(Zoo):
 
 
 @pytest.fixture
-def team(tmp_path: Path) -> Iterator[Team]:
+def team(tmp_path: Path, cache: Path) -> Iterator[Team]:
     """A team with no worker yet."""
     with ValkeyServer(port=servers.free_port()) as server:
         found = Team(tmp_path / "home", server)
+        found.share(cache)
         found.database().close()
         yield found
+
+
+@pytest.fixture
+def solo(zoo: Zoo, cache: Path) -> Zoo:
+    """A home that brings its own servers, with the trickster and no worker yet."""
+    zoo.share(cache)
+    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
+    return zoo
 
 
 Hire = Callable[..., subprocess.Popen[str]]
@@ -257,6 +267,7 @@ def test_logs_follow_a_job_while_it_runs(tricks: Zoo, tmp_path: Path) -> None:
 
 # --- a worker's bad days ---
 
+
 def test_a_job_whose_worker_is_killed_runs_again_on_another_and_the_runner_is_gone(
     team: Team, hire: Hire, tmp_path: Path
 ) -> None:
@@ -324,14 +335,14 @@ def test_two_workers_share_the_jobs_and_each_gets_only_models_it_can_load(
     team: Team, hire: Hire, tmp_path: Path
 ) -> None:
     hire("--slots", "1", "--models", "trickster")
-    hire("--slots", "1", "--models", "trickster,logistic")
+    hire("--slots", "1", "--models", "trickster,teller")
     end = tmp_path / "end"
     pair = [submit(team, "-p", f"until={end}") for _ in range(2)]
     by = {reaches(team, ref, "running")["worker"] for ref in pair}
     assert len(by) == 2
     end.touch()
     able = next(w for w in team.json("worker", "list") if len(w["models"]) == 2)
-    for ref in submit_many(team, 3, model="logistic"):
+    for ref in submit_many(team, 3, model="teller"):
         assert reaches(team, ref, "succeeded")["worker"] == able["name"]
 
 
@@ -360,12 +371,11 @@ def test_a_database_that_goes_away_after_the_commit_does_not_undo_a_submission(
     assert job(team, ref)["status"] == "queued"
 
 
-def test_a_submission_whose_worker_cannot_be_started_says_so_and_is_kept(zoo: Zoo) -> None:
-    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
-    zoo.settings.runtime.mkdir(mode=0o755, exist_ok=True)
-    zoo.settings.runtime.chmod(0o755)
-    done = zoo.run(*TRICKSTER, "-d")
-    zoo.settings.runtime.chmod(0o700)
+def test_a_submission_whose_worker_cannot_be_started_says_so_and_is_kept(solo: Zoo) -> None:
+    solo.settings.runtime.mkdir(mode=0o755, exist_ok=True)
+    solo.settings.runtime.chmod(0o755)
+    done = solo.run(*TRICKSTER, "-d")
+    solo.settings.runtime.chmod(0o700)
     assert "queued; but no worker could be started" in done.stderr
     assert job(zoo, done.stdout.strip())["status"] == "queued"
 
@@ -408,16 +418,14 @@ def test_a_submission_of_thousands_sends_no_more_hints_than_wake_every_slot(
     assert team.broker.llen("default.trickster") == submit.MOST_HINTS
 
 
-def test_a_job_that_no_worker_can_run_waits_and_says_so(
-    team: Team, hire: Hire
-) -> None:
+def test_a_job_that_no_worker_can_run_waits_and_says_so(team: Team, hire: Hire) -> None:
     hire("--slots", "1", "--models", "trickster")
-    done = team.run("train", "logistic", "--dataset", "digits", "-d")
-    assert "No worker online has the model 'logistic'" in done.stderr
+    done = team.run("train", "teller", "--dataset", "digits", "-d")
+    assert "No worker online has the model 'teller'" in done.stderr
     ref = done.stdout.strip()
     team.run(*TRICKSTER)
     assert job(team, ref)["status"] == "queued"
-    hire("--slots", "1", ZOO_PLUGINS="sklearn")
+    hire("--slots", "1", ZOO_PLUGINS="teller,sklearn")
     reaches(team, ref, "succeeded")
 
 
@@ -432,9 +440,7 @@ def test_a_submission_without_a_broker_is_accepted_and_runs_once_it_is_back(
     reaches(team, done.stdout.strip(), "succeeded")
 
 
-def test_a_broker_that_forgets_everything_loses_no_job(
-    team: Team, hire: Hire
-) -> None:
+def test_a_broker_that_forgets_everything_loses_no_job(team: Team, hire: Hire) -> None:
     refs = submit_many(team, 3)
     assert team.broker.llen("default.trickster") == 3
     team.broker.flushall()
@@ -446,31 +452,29 @@ def test_a_broker_that_forgets_everything_loses_no_job(
 # --- the servers of one machine ---
 
 
-def test_the_local_worker_leaves_when_idle_and_takes_the_broker_along(zoo: Zoo) -> None:
-    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
-    zoo.env["ZOO_IDLE_SECONDS"] = "0.5"
+def test_the_local_worker_leaves_when_idle_and_takes_the_broker_along(solo: Zoo) -> None:
+    solo.env["ZOO_IDLE_SECONDS"] = "0.5"
     for _ in range(2):
-        zoo.run(*TRICKSTER)
-        until(lambda: embedded.local_worker(zoo.settings) is None)
-        until(lambda: not (zoo.settings.runtime / "valkey.sock").exists())
-        assert not embedded.answers(zoo.settings)
+        solo.run(*TRICKSTER)
+        until(lambda: embedded.local_worker(solo.settings) is None)
+        until(lambda: not (solo.settings.runtime / "valkey.sock").exists())
+        assert not embedded.answers(solo.settings)
 
 
-def test_up_keeps_the_servers_and_down_ends_them_and_nobody_misses_them(zoo: Zoo) -> None:
-    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
-    zoo.env["ZOO_IDLE_SECONDS"] = "0"
-    zoo.run("up")
-    worker = embedded.local_worker(zoo.settings)
+def test_up_keeps_the_servers_and_down_ends_them_and_nobody_misses_them(solo: Zoo) -> None:
+    solo.env["ZOO_IDLE_SECONDS"] = "0"
+    solo.run("up")
+    worker = embedded.local_worker(solo.settings)
     assert worker is not None
-    assert [w["pid"] for w in zoo.json("worker", "list")] == [worker.pid]
-    assert not embedded.worker_died(zoo.settings)
-    zoo.run("down")
+    assert [w["pid"] for w in solo.json("worker", "list")] == [worker.pid]
+    assert not embedded.worker_died(solo.settings)
+    solo.run("down")
     until(lambda: not is_alive(worker))
-    assert not embedded.answers(zoo.settings)
-    assert zoo.json("worker", "list") == []
-    assert not embedded.worker_died(zoo.settings)
-    assert vigil.living(zoo.database(), zoo.settings, None, print) is None
-    assert embedded.local_worker(zoo.settings) is None
+    assert not embedded.answers(solo.settings)
+    assert solo.json("worker", "list") == []
+    assert not embedded.worker_died(solo.settings)
+    assert vigil.living(solo.database(), solo.settings, None, print) is None
+    assert embedded.local_worker(solo.settings) is None
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -478,33 +482,31 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def test_a_local_worker_that_is_killed_is_replaced_while_somebody_waits(
-    zoo: Zoo, tmp_path: Path
+    solo: Zoo, tmp_path: Path
 ) -> None:
-    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
     # Nobody waits that long: the worker that takes over knows that the other one is dead.
-    zoo.env |= {"ZOO_LEASE_SECONDS": "600"}
+    solo.env |= {"ZOO_LEASE_SECONDS": "600"}
     end = tmp_path / "end"
-    command = zoo.start(*TRICKSTER, "-p", f"until={end}")
-    until(lambda: any(j.status == "running" for j in listing(zoo)))
-    killed = embedded.local_worker(zoo.settings)
+    command = solo.start(*TRICKSTER, "-p", f"until={end}")
+    until(lambda: any(j.status == "running" for j in listing(solo)))
+    killed = embedded.local_worker(solo.settings)
     assert killed is not None
     killed.kill()
-    until(lambda: any(j.attempt == 2 and j.status == "running" for j in listing(zoo)))
+    until(lambda: any(j.attempt == 2 and j.status == "running" for j in listing(solo)))
     end.touch()
     shown, said = command.communicate(timeout=120)
     assert command.returncode == 0 and "accuracy" in shown
     assert "has died; another one takes over" in said
 
 
-def test_submissions_at_once_start_one_worker(zoo: Zoo) -> None:
-    zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
-    started = [zoo.start(*TRICKSTER) for _ in range(3)]
+def test_submissions_at_once_start_one_worker(solo: Zoo) -> None:
+    started = [solo.start(*TRICKSTER) for _ in range(3)]
     for each in started:
         each.communicate(timeout=120)
     assert [each.returncode for each in started] == [0] * 3
-    assert len({job.worker for job in listing(zoo)}) == 1
+    assert len({job.worker for job in listing(solo)}) == 1
     # Another one that was started would have been at work, too, or stand here as ended.
-    assert len(jobs.workers(zoo.database(), beat=1, gone=True)) == 1
+    assert len(jobs.workers(solo.database(), beat=1, gone=True)) == 1
 
 
 def test_doctor_finds_every_part_well_and_names_what_is_not(zoo: Zoo) -> None:
