@@ -23,7 +23,6 @@ from zoo.jobs import Database
 from zoo.spec import JobSpec
 
 PLUGINS = Path(__file__).parent / "plugins"
-GRACE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,8 @@ class Plan:
     innocent: int = 100
     endless: int = 6
     """Of the cancelled jobs, those that would run for ever: each costs its runner its life."""
+    grace: float = 3.0
+    """Seconds within which a running job ends once it is cancelled."""
 
 
 @dataclass
@@ -80,7 +81,12 @@ class Cancels:
         left = [ref for ref, statuses in accepted.items() if "cancelled" in statuses]
         endless = {ref for ref in left if "succeeded" not in accepted[ref]}
         tiny = [ref for ref in left if ref not in endless]
-        # However slow the machine is, some have ended: those are waited for.
+        # However quick or slow the machine is, some still wait, and some have ended.
+        for ref in tiny[: self.plan.endless]:
+            self._cancel(ref)
+        del tiny[: self.plan.endless]
+        jobs.resume(self.db, "default")
+        submit.wake(self.db, self.team.settings)
         moments = ["ended"] * self.plan.endless + ["any"] * (len(tiny) - self.plan.endless)
         self.random.shuffle(moments)
         while tiny or endless:
@@ -92,8 +98,11 @@ class Cancels:
             if ref is not None:
                 tiny.remove(ref)
                 moments.pop()
-                self.hit[jobs.cancel(self.db, ref) or "ended"] += 1
+                self._cancel(ref)
             time.sleep(self.random.uniform(0.0, 0.008))
+
+    def _cancel(self, ref: str) -> None:
+        self.hit[jobs.cancel(self.db, ref) or "ended"] += 1
 
     def _pick(self, tiny: list[str], moment: str) -> str | None:
         if moment == "ended":
@@ -109,10 +118,10 @@ class Cancels:
     def _cancel_while_it_runs(self, ref: str) -> None:
         until(lambda: self._has_a_runner(ref))
         asked = time.monotonic()
-        self.hit[jobs.cancel(self.db, ref) or "ended"] += 1
-        until(lambda: jobs.get(self.db, ref).is_terminal, GRACE_SECONDS)
-        until(lambda: not self._has_a_runner(ref), GRACE_SECONDS)
-        assert time.monotonic() - asked < GRACE_SECONDS
+        self._cancel(ref)
+        until(lambda: jobs.get(self.db, ref).is_terminal, self.plan.grace)
+        until(lambda: not self._has_a_runner(ref), self.plan.grace)
+        assert time.monotonic() - asked < self.plan.grace
 
     def _has_a_runner(self, ref: str) -> bool:
         """Whether some runner of the worker has the log of the job open."""
@@ -139,14 +148,15 @@ def run(plan: Plan, home: Path) -> Result:
         worker = subprocess.Popen(command, env=team.env, stdout=log, stderr=log)
     began = time.monotonic()
     try:
-        until(lambda: worker.pid in {w.pid for w in jobs.workers(db, beat=1)})
+        until(lambda: worker.pid in {w.pid for w in jobs.workers(db, beat=60)})
         cancels = Cancels(plan, team, db, worker.pid)
+        jobs.pause(db, "default")
         accepted = cancels.submit()
         cancels.cancel(accepted)
-        until(lambda: not {"queued", "running"} & set(jobs.counts(db)), 60)
+        until(lambda: not {"queued", "running"} & set(jobs.counts(db)), 600)
         left = len(runners(worker.pid))
         worker.terminate()
-        worker.wait(30)
+        worker.wait(120)
         seconds = time.monotonic() - began
         return Result(cancels.hit, left, seconds, judge(team, db, accepted))
     finally:

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import redis
 from machines import Broker, Crew, Postgresql, Sqlite, Store, runners
-from support import FAST, Zoo, until
+from support import MORTAL, Zoo, until
 from verdict import Result, judge, show, watch_commits
 
 from zoo import jobs, submit
@@ -27,10 +27,9 @@ from zoo.jobs import Database
 from zoo.spec import JobSpec
 
 PLUGINS = Path(__file__).parent / "plugins"
-FROZEN_SECONDS = float(FAST["ZOO_LEASE_SECONDS"]) + 1.0
+FROZEN_SECONDS = float(MORTAL["ZOO_LEASE_SECONDS"]) + 1.0
 CALM_SECONDS = 3.0
 """Before the first fault."""
-WORKERS = 4
 SLICES = 20
 """Submissions that the jobs come in."""
 DECK = 11
@@ -50,6 +49,9 @@ class Plan:
     """Shortest and longest wait between two faults."""
     rounds: int = 10
     """How often each card of the deck of faults is played."""
+    workers: int = 4
+    sklearn: bool = True
+    """Whether a third of the jobs are models of scikit-learn."""
     keras: bool = False
 
 
@@ -66,7 +68,7 @@ class Chaos:
         self.faults: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = {}
         self._specs = [self._spec() for _ in range(plan.jobs)]
-        self.crew = Crew(zoo, WORKERS, zoo.home / "workers.log")
+        self.crew = Crew(zoo, plan.workers, zoo.home / "workers.log")
         self._deck: list[tuple[str, Callable[[], None]]] = []
         self._rounds = 0
         self._later: list[tuple[float, Callable[[], None]]] = []
@@ -95,7 +97,7 @@ class Chaos:
         """Wait a little: the worker that took a job back also removes what the dead one left."""
         work = self.zoo.home / "work"
         with contextlib.suppress(AssertionError):
-            until(lambda: not work.exists() or not list(work.iterdir()), 5)
+            until(lambda: not work.exists() or not list(work.iterdir()), 60)
 
     def _are_all_done(self) -> bool:
         with contextlib.suppress(StoreError):
@@ -115,7 +117,7 @@ class Chaos:
 
     def _spec(self) -> JobSpec:
         draw = self.random.random()
-        if draw < 0.35:
+        if draw < 0.35 and self.plan.sklearn:
             return _job("logistic", alpha=self.random.choice([1e-5, 1e-4, 1e-3, 1e-2]))
         if draw < 0.40 and self.plan.keras:
             return _job("dense-softmax", epochs=1)
@@ -225,11 +227,11 @@ def _job(model: str, **params: object) -> JobSpec:
 def run(plan: Plan, kind: str, folder: Path) -> Result:
     """One run on one kind of store, in an empty folder."""
     home = folder / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     store: Store = Sqlite(home, plan.locked) if kind == "sqlite" else Postgresql()
     broker = Broker()
     env = {"ZOO_DATABASE_URL": store.url, "ZOO_BROKER_URL": broker.url}
-    env |= {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_MAX_ATTEMPTS": "50"}
+    env |= {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_MAX_ATTEMPTS": "50"} | MORTAL
     env |= {"ZOO_PLUGINS": "trickster,sklearn" + (",keras" if plan.keras else "")}
     db = Database(store.url)
     watch_commits(db)

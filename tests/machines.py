@@ -40,8 +40,11 @@ class Broker:
 
     @property
     def process(self) -> psutil.Process:
-        """The server's process; a RedisError if it is away, here as in `flush`."""
-        return psutil.Process(int(self._client().info("server")["process_id"]))
+        """The server's process, which may stand still; a psutil.Error if it is away."""
+        server = self._server._process
+        if server is None:
+            raise psutil.NoSuchProcess(0)
+        return psutil.Process(server.pid)
 
     def kill(self) -> None:
         self._server.terminate()
@@ -50,6 +53,7 @@ class Broker:
         self._server.start()
 
     def flush(self) -> None:
+        """Make it forget all; a RedisError if it is away."""
         self._client().flushall()
 
     def waiting(self) -> int:
@@ -90,7 +94,7 @@ class Sqlite:
 
     def close(self) -> None:
         for locker in self._lockers:
-            locker.wait(60)
+            locker.wait(120)
 
 
 class Postgresql:
@@ -153,12 +157,12 @@ class Crew:
                 self.replace(worker)
 
     def dismiss(self) -> None:
-        """Stop every worker as an operator would, and insist after half a minute."""
+        """Stop every worker as an operator would, and insist after two minutes."""
         for worker in self.workers:
             worker.terminate()
         for worker in self.workers:
             try:
-                worker.wait(30)
+                worker.wait(120)
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()

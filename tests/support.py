@@ -38,11 +38,6 @@ class Zoo:
         self.settings = settings.load(self.env)
         self.started: list[subprocess.Popen[str]] = []
 
-    def share(self, cache: Path) -> None:
-        """Have a cache together with other homes."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "cache").symlink_to(cache)
-
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
         command = subprocess.Popen(
@@ -88,6 +83,13 @@ class Zoo:
         if log.exists():
             print("The worker's log:", *log.read_text().splitlines()[-40:], sep="\n")
         shutil.rmtree(self.settings.runtime, ignore_errors=True)
+
+
+def share(cache: Path, home: Path) -> Path:
+    """Have a home use a cache together with others; gives the home."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "cache").symlink_to(cache)
+    return home
 
 
 def until(fact: Callable[[], Any], seconds: float = 120) -> Any:

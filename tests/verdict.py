@@ -127,7 +127,7 @@ def _damages(zoo: Zoo, found: Mapping[str, Job]) -> list[str]:
 def _strays(zoo: Zoo) -> list[str]:
     with contextlib.suppress(AssertionError):
         # A runner needs a moment to see that its worker is gone.
-        until(lambda: not living(zoo.home), 5)
+        until(lambda: not living(zoo.home), 60)
     return [f"process {each.pid} {_command(each)}" for each in living(zoo.home)]
 
 
