@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Zoo, until
+from support import Zoo, share, until
 
 from zoo import jobs, queue
 from zoo.jobs import Hint
 from zoo.spec import JobSpec
 
 DIGITS = ("--dataset", "digits")
+TELLER = {
+    "ZOO_PLUGINS_DIR": str(Path(__file__).parent / "plugins"),
+    "ZOO_PLUGINS": "teller,sklearn",
+}
+"""A model that takes no time, for all here is about when jobs begin."""
+
+
+@pytest.fixture(scope="module")
+def warm_zoo(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Zoo]:
+    found = Zoo(share(cache, tmp_path_factory.mktemp("warm") / "home"), **TELLER)
+    found.run("up")
+    yield found
+    found.close()
 
 
 def add(zoo: Zoo, number: int = 1) -> list[str]:
     """Put jobs into the rows as `zoo train` does; no hint is sent."""
-    spec = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
+    spec = JobSpec(kind="train", model="teller", params={}, dataset="digits")
     return jobs.add(zoo.database(), [spec] * number)[0]
 
 
@@ -43,7 +57,7 @@ def test_a_paused_pool_holds_its_jobs_and_then_runs_them_in_the_order_asked_for(
     zoo.run("pool", "pause", "default")
     first, second, held = add(zoo, 3)
     after = ("--after", first[:8], "--after-any", held[:8], "--priority", "9", "-d")
-    last = zoo.run("train", "logistic", *DIGITS, *after).stdout.strip()
+    last = zoo.run("train", "teller", *DIGITS, *after).stdout.strip()
     assert "is held" in zoo.run("hold", held[:8]).stderr
     assert "2 jobs have priority -3" in zoo.run("priority", first, second, "-3").stderr
     (pool,) = zoo.json("pool", "list")
@@ -63,7 +77,7 @@ def test_a_paused_pool_holds_its_jobs_and_then_runs_them_in_the_order_asked_for(
 
 def test_a_group_has_no_more_jobs_at_once_than_it_may(warm_zoo: Zoo) -> None:
     many = ("--seeds", "4", "--max-parallel", "1")
-    group = warm_zoo.json("train", "logistic", *DIGITS, *many)
+    group = warm_zoo.json("train", "teller", *DIGITS, *many)
     found = sorted(group["jobs"], key=lambda job: job["started_at"])
     assert [job["status"] for job in found] == ["succeeded"] * 4
     for before, after in itertools.pairwise(found):
@@ -72,29 +86,29 @@ def test_a_group_has_no_more_jobs_at_once_than_it_may(warm_zoo: Zoo) -> None:
 
 def test_what_waits_for_a_job_without_success_ends_cancelled_and_says_why(paused: Zoo) -> None:
     (first,) = add(paused)
-    waiting = paused.run("train", "logistic", *DIGITS, "-d", "--after", first[:8]).stdout.strip()
+    waiting = paused.run("train", "teller", *DIGITS, "-d", "--after", first[:8]).stdout.strip()
     jobs.cancel(paused.database(), first)
     jobs.resume(paused.database(), "default")
     assert status(paused, waiting) == "cancelled"
     told = f"The job {first[:8]}, which had to succeed first, is cancelled."
     assert told in paused.run("show", waiting[:8]).stdout
-    refused = paused.run("train", "logistic", *DIGITS, "-d", "--after", waiting[:8], code=2)
+    refused = paused.run("train", "teller", *DIGITS, "-d", "--after", waiting[:8], code=2)
     assert "--after-any" in refused.stderr
 
 
-def test_the_worker_that_ends_a_job_sends_hints_for_those_that_waited(tmp_path: Path) -> None:
+def test_the_worker_that_ends_a_job_sends_hints_for_those_that_waited(
+    tmp_path: Path, cache: Path
+) -> None:
     # Nobody else looks: the worker's own look at the queue comes in an hour.
-    zoo = Zoo(tmp_path / "home", ZOO_REAP_SECONDS="3600")
+    zoo = Zoo(share(cache, tmp_path / "home"), **TELLER, ZOO_REAP_SECONDS="3600")
     try:
         first = jobs.connect(zoo.settings.database)
         jobs.pause(first, "default")  # else it may have ended before another one waits for it
-        before = zoo.run("train", "logistic", *DIGITS, "-d").stdout.strip()
+        before = zoo.run("train", "teller", *DIGITS, "-d").stdout.strip()
         (after,), _ = jobs.add(first, [JobSpec.parse_object(jobs.get(first, before).spec)],
                                after={before: True})  # fmt: skip
         jobs.resume(first, "default")
-        queue.send(
-            queue.make_app(zoo.settings, patient=True), [Hint(before, "default", "logistic")]
-        )
+        queue.send(queue.make_app(zoo.settings, patient=True), [Hint(before, "default", "teller")])
         end(zoo, after)
         with first.read() as rows:
             found = rows.one("SELECT * FROM job WHERE id = :id", {"id": after})
