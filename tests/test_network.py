@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import servers
-from support import Zoo, until
+from support import Zoo, share, until
 
 from zoo import jobs
 
@@ -96,13 +96,14 @@ class Site:
     folder: Path
     stack: contextlib.ExitStack
     env: dict[str, str]
+    cache: Path
     zoo: Zoo
     """A terminal that reaches the rows without the network."""
 
     def hire(self, machine: str, **env: str) -> psutil.Process:
         """A worker on that machine, once it is ready."""
         log = self.folder / f"{machine}.log"
-        (self.folder / machine).mkdir()
+        share(self.cache, self.folder / machine)
         worker = servers.running(
             [*self.network.inside(machine), *COMMAND],
             log,
@@ -121,7 +122,7 @@ ENDS = ("end-of-one", "end-of-other")
 
 
 @pytest.fixture
-def site(network: Network, tmp_path: Path) -> Iterator[Site]:
+def site(network: Network, tmp_path: Path, cache: Path) -> Iterator[Site]:
     inside = network.inside("servers")
     with contextlib.ExitStack() as stack:
         log = tmp_path / "database.log"
@@ -144,7 +145,7 @@ def site(network: Network, tmp_path: Path) -> Iterator[Site]:
         near = f"postgresql://zoo:{PASSWORD}@/postgres?host={socket}"
         zoo = Zoo(tmp_path / "terminal", **(env | {"ZOO_DATABASE_URL": near}))
         zoo.run("db", "upgrade")
-        yield Site(network, tmp_path, stack, env, zoo)
+        yield Site(network, tmp_path, stack, env, cache, zoo)
 
 
 def _python(site: Site, *args: str) -> str:
