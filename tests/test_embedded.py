@@ -129,7 +129,7 @@ def test_a_place_that_is_about_to_be_given_up_is_waited_for(here: Settings) -> N
     assert old.take()
     with ThreadPoolExecutor() as threads:
         taken = threads.submit(new.take, 120)
-        until(taken.running)
+        until(lambda: taken.running() or taken.done())
         old.give_up()
         assert taken.result()
     assert embedded.local_worker(here) == psutil.Process()

