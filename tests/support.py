@@ -29,6 +29,10 @@ FAST = {
 which would be drawn for each of hundreds of jobs."""
 
 
+PATIENT = {"ZOO_LEASE_SECONDS": "60"}
+"""For workers that are to keep their jobs also where the machine stands still for seconds."""
+
+
 class Zoo:
     """The real `zoo` command with a home of its own."""
 
