@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import servers
-from support import PATIENT, Zoo
+from support import Zoo
 
 from zoo import jobs, plugins
 from zoo.jobs import Database
@@ -97,9 +97,11 @@ def zoo(tmp_path: Path) -> Iterator[Zoo]:
 
 
 @pytest.fixture(scope="module")
-def warm_zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
-    """One home with one warm worker for all tests of a file."""
-    found = Zoo(tmp_path_factory.mktemp("warm") / "home", **PATIENT)
+def warm_zoo(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Zoo]:
+    """One home with one warm worker for all tests of a file; its WARM is its environment."""
+    found = Zoo(tmp_path_factory.mktemp("warm") / "home", **getattr(request.module, "WARM", {}))
     found.run("up")
     yield found
     found.close()

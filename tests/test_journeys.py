@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from support import PATIENT, Zoo, until
+from support import Zoo, until
 
 from zoo import embedded, jobs, settings, submit
 from zoo.cli import leaving, main
@@ -27,7 +27,7 @@ DIGITS = ("--dataset", "digits")
 @pytest.fixture(scope="module")
 def warm_zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
     """A home whose worker has the trickster from the start, as a file of the home."""
-    found = Zoo(tmp_path_factory.mktemp("warm") / "home", **PATIENT)
+    found = Zoo(tmp_path_factory.mktemp("warm") / "home", ZOO_SLOTS="1")
     plugins(found).mkdir(parents=True)
     shutil.copy(TRICKS / "trickster.py", plugins(found))
     found.run("up")
@@ -49,6 +49,16 @@ def plugins(zoo: Zoo) -> Path:
 def train(zoo: Zoo, model: str, *args: str, code: int = 0) -> dict:  # type: ignore[type-arg]
     found: dict = zoo.json("train", model, *DIGITS, *args, code=code)  # type: ignore[type-arg]
     return found
+
+
+def trained(zoo: Zoo, params: dict[str, Any] | None = None, **asked: Any) -> dict[str, Any]:
+    """Submit a training, or its folds, from this process, and wait for it; gives the first job."""
+    db, tags = zoo.database(), asked.pop("tags", ())
+    specs = submit.training("logistic", params or {}, "digits", **asked)
+    kind = "cv" if "cv" in asked else None
+    ids = submit.submit(db, zoo.settings, specs, group_kind=kind, tags=tags).ids
+    until(lambda: all(jobs.get(db, each).is_terminal for each in ids))
+    return jobs.get(db, ids[0]).to_json()
 
 
 # --- those who submit jobs ---
@@ -113,34 +123,34 @@ def test_seeds_are_a_group_whose_jobs_differ_in_nothing_else(
 @pytest.fixture(scope="module")
 def evaluated(warm_zoo: Zoo) -> list[dict[str, Any]]:
     """A training, its evaluation by its id, and then one of @last."""
-    trained = train(warm_zoo, "logistic")
-    judged = warm_zoo.json("evaluate", trained["id"][:8])
-    return [trained, judged, warm_zoo.json("evaluate", "@last", "--split", "train")]
+    job = trained(warm_zoo)
+    judged = warm_zoo.json("evaluate", job["id"][:8])
+    return [job, judged, warm_zoo.json("evaluate", "@last", "--split", "train")]
 
 
 def test_an_evaluation_is_a_job_of_its_own_made_from_the_artifact_alone(
     evaluated: list[dict[str, Any]],
 ) -> None:
-    trained, judged, on_train = evaluated
-    assert judged["kind"] == "evaluate" and judged["source"] == trained["id"]
+    job, judged, on_train = evaluated
+    assert judged["kind"] == "evaluate" and judged["source"] == job["id"]
     for name in ("accuracy", "loss", "per_class", "confusion_matrix"):
-        assert judged["metrics"][name] == trained["metrics"][name]
+        assert judged["metrics"][name] == job["metrics"][name]
     assert on_train["metrics"]["n_images"] == 1437
 
 
 def test_evaluate_last_means_the_model_also_after_an_evaluation(
     evaluated: list[dict[str, Any]],
 ) -> None:
-    trained, _, last = evaluated
-    assert last["kind"] == "evaluate" and last["source"] == trained["id"]
+    job, _, last = evaluated
+    assert last["kind"] == "evaluate" and last["source"] == job["id"]
 
 
 def test_an_artifact_that_was_tampered_with_is_refused(warm_zoo: Zoo) -> None:
-    trained = train(warm_zoo, "logistic")
-    weights = warm_zoo.home / "artifacts" / trained["artifact"] / "weights"
+    job = trained(warm_zoo)
+    weights = warm_zoo.home / "artifacts" / job["artifact"] / "weights"
     file = next(path for path in weights.iterdir())
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    judged = warm_zoo.json("evaluate", trained["id"][:8], code=1)
+    judged = warm_zoo.json("evaluate", job["id"][:8], code=1)
     assert (
         judged["status"] == "failed" and "not the one that was stored" in judged["error"]["message"]
     )
@@ -166,7 +176,7 @@ def test_a_warm_worker_needs_neither_another_hint_nor_another_process_for_the_ne
 
     def is_warm() -> bool:
         before = processes()
-        job = train(warm_zoo, "logistic")["id"]
+        job = trained(warm_zoo)["id"]
         with db.read() as rows:
             # A hint that is sent again is stamped anew.
             hinted = "SELECT dispatched_at = created_at AS once FROM job WHERE id = :id"
@@ -177,7 +187,7 @@ def test_a_warm_worker_needs_neither_another_hint_nor_another_process_for_the_ne
 
 
 def test_the_newest_jobs_come_first_and_filters_narrow_them(warm_zoo: Zoo) -> None:
-    job = train(warm_zoo, "logistic", "--tag", "mine", "-p", "alpha=0.01")
+    job = trained(warm_zoo, {"alpha": 0.01}, tags=["mine"])
     assert warm_zoo.json("jobs", "-n", "1")[0]["id"] == job["id"]
     assert [each["id"] for each in warm_zoo.json("jobs", "--tag", "mine")] == [job["id"]]
     assert "alpha=0.01" in warm_zoo.run("jobs", "--tag", "mine").stdout
@@ -186,8 +196,8 @@ def test_the_newest_jobs_come_first_and_filters_narrow_them(warm_zoo: Zoo) -> No
 
 def test_the_leaderboard_keeps_test_and_cross_validation_and_params_apart(warm_zoo: Zoo) -> None:
     board = ("--tag", "board")
-    plain = train(warm_zoo, "logistic", *board)
-    train(warm_zoo, "logistic", "--cv", "3", "-p", "max_iter=20", *board)
+    plain = trained(warm_zoo, tags=["board"])
+    trained(warm_zoo, {"max_iter": 20}, cv=3, tags=["board"])
     rows = warm_zoo.json("leaderboard", *board)
     by_params = {row["params"]["max_iter"]: row for row in rows}
     assert by_params[5]["test"]["accuracy"] == plain["metrics"]["accuracy"]

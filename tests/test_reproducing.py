@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from support import Zoo
 
-TRICKS = Path(__file__).parent / "plugins"
+WARM = {"ZOO_SLOTS": "1"}
+"""A second slot would import scikit-learn once more."""
 DIGITS = ("--dataset", "digits")
 
 
@@ -32,7 +33,7 @@ def run_in_a_terminal(zoo: Zoo, *args: str, **env: str) -> str:
             seen += piece
     except OSError:  # how Linux says that the other end is closed
         pass
-    command.wait(timeout=60)
+    command.wait(timeout=120)
     os.close(ours)
     return seen.decode()
 
