@@ -36,14 +36,15 @@ import keras
 
 from zoo.datasets import raw
 
-dataset, epochs, file = sys.argv[1:]
-images, labels = raw(dataset).splits["train"]
-keras.utils.set_random_seed(42)
-model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])
-model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(images.reshape(-1, 784) / 255.0, labels, epochs=int(epochs), verbose=0)
-np.savez(file, *model.get_weights())
+for dataset, epochs in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
+    images, labels = raw(dataset).splits["train"]
+    keras.utils.set_random_seed(42)
+    model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(images.reshape(-1, 784) / 255.0, labels, epochs=epochs, verbose=0)
+    np.savez(f"{dataset}.npz", *model.get_weights())
 """
+WITH_MNIST = bool(os.environ.get("ZOO_DATA_DIR"))
 
 
 class Recorder:
@@ -72,13 +73,17 @@ def detector(class_names: Sequence[str] = NAMES, **params: Any) -> DigitDetector
     return DigitDetector(DigitDetector.Params.resolve(params), class_names, 42)
 
 
-def plain_weights(dataset: str, epochs: int, folder: Path) -> list[Any]:
-    """The weights that a plain script learns in a fresh process."""
-    file = folder / "plain.npz"
-    command = [sys.executable, "-c", PLAIN, dataset, str(epochs), str(file)]
-    subprocess.run(command, check=True, capture_output=True)
-    with np.load(file) as arrays:
-        return [arrays[name] for name in arrays.files]
+@pytest.fixture(scope="module")
+def plain_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """The weights that a plain script learns in a fresh process: of digits, then of MNIST."""
+    folder, asked = tmp_path_factory.mktemp("plain"), ["digits", "5", "mnist", "1"]
+    command = [sys.executable, "-c", PLAIN, *asked[: 4 if WITH_MNIST else 2]]
+    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    found = {}
+    for file in folder.glob("*.npz"):
+        with np.load(file) as arrays:
+            found[file.stem] = [arrays[name] for name in arrays.files]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +99,9 @@ def fitted() -> tuple[DenseSoftmax, Recorder]:
 
 
 def test_the_third_job_of_a_process_learns_the_weights_of_a_plain_script(
-    fitted: tuple[DenseSoftmax, Recorder], tmp_path: Path
+    fitted: tuple[DenseSoftmax, Recorder], plain_weights: dict[str, list[Any]]
 ) -> None:
-    expected = plain_weights("digits", 5, tmp_path)
+    expected = plain_weights["digits"]
     found = fitted[0].network.get_weights()
     assert [w.shape for w in found] == [(784, 10), (10,)]
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
@@ -104,14 +109,13 @@ def test_the_third_job_of_a_process_learns_the_weights_of_a_plain_script(
 
 @pytest.mark.mnist
 @pytest.mark.slow
-@pytest.mark.skipif(not os.environ.get("ZOO_DATA_DIR"), reason="ZOO_DATA_DIR names no MNIST files")
+@pytest.mark.skipif(not WITH_MNIST, reason="ZOO_DATA_DIR names no MNIST files")
 def test_on_mnist_the_weights_are_those_of_a_plain_script(
-    fitted: tuple[DenseSoftmax, Recorder], tmp_path: Path
+    fitted: tuple[DenseSoftmax, Recorder], plain_weights: dict[str, list[Any]]
 ) -> None:
     data, model = prepare("mnist", "train", "flat", "float32"), dense(epochs=1)
     model.fit(data.x, data.y, Recorder())
-    expected = plain_weights("mnist", 1, tmp_path)
-    for ours, theirs in zip(model.network.get_weights(), expected, strict=True):
+    for ours, theirs in zip(model.network.get_weights(), plain_weights["mnist"], strict=True):
         assert np.abs(ours - theirs).max() < 1e-5
 
 

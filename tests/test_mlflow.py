@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from results import claim
+from servers import free_port
 from support import Zoo, until
 from zoo_workers import worker
 
@@ -328,12 +329,6 @@ def server(tables: str, folder: Path, port: int) -> Iterator[None]:
         process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @pytest.mark.skipif(not _is_whole(), reason="the tracking server comes with mlflow, not its client")
 def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
     tables: str, tmp_path: Path
@@ -344,6 +339,7 @@ def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
         ZOO_MLFLOW=f"http://me:SECRET@127.0.0.1:{port}",
         ZOO_PLUGINS="sklearn,mlflow",
         MLFLOW_EXPERIMENT_NAME=name,
+        ZOO_SLOTS="1",
     )
     log = home.home / "worker.log"
     training = ("train", "logistic", "--dataset", "digits")

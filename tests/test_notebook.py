@@ -35,6 +35,7 @@ def tricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
         tmp_path_factory.mktemp("tricks") / "home",
         ZOO_PLUGINS_DIR=str(TRICKS),
         ZOO_PLUGINS="trickster,sklearn",
+        ZOO_SLOTS="1",
     )
     yield found
     found.close()
@@ -105,7 +106,7 @@ def test_an_interrupt_leaves_the_job_running_and_says_how_to_return(
     db = tricks.database()
     (job,) = until(lambda: jobs.listing(db, models=["trickster"], statuses=["running"]))
     script.send_signal(signal.SIGINT)
-    said = script.communicate(timeout=60)[1]
+    said = script.communicate(timeout=120)[1]
     assert script.returncode != 0 and "KeyboardInterrupt" in said
     assert f'zoo.job("{job.id[:8]}").wait() comes back to it' in said
     assert jobs.get(db, job.id).status == "running"
@@ -113,7 +114,7 @@ def test_an_interrupt_leaves_the_job_running_and_says_how_to_return(
     # Back in another notebook.
     code = f"import zoo; print(zoo.job('{job.id[:8]}').wait().status, zoo.job().id)"
     back = subprocess.run(
-        [sys.executable, "-c", code], env=tricks.env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env=tricks.env, capture_output=True, text=True, timeout=120
     )
     assert back.stdout.split() == ["succeeded", job.id], back.stderr
 

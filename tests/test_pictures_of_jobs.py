@@ -271,7 +271,7 @@ def test_a_class_name_of_wide_letters_keeps_the_columns_straight() -> None:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Zoo, dict[str, Any]]]:
     """A home with a job whose pictures a worker has drawn."""
     home = tmp_path_factory.mktemp("drawn") / "home"
-    zoo = Zoo(home, ZOO_PICTURES="on", ZOO_PLUGINS="sklearn,report")
+    zoo = Zoo(home, ZOO_PICTURES="on", ZOO_PLUGINS="sklearn,report", ZOO_SLOTS="1")
     job = zoo.json("train", "logistic", "--dataset", "digits")
     until((home / "artifacts" / job["id"] / "extra" / "report" / "manifest.json").exists)
     yield zoo, job

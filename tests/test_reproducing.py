@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from support import Zoo
 
-TRICKS = Path(__file__).parent / "plugins"
+from zoo import jobs
+from zoo.jobs import Job
+
 DIGITS = ("--dataset", "digits")
 
 
@@ -32,9 +34,13 @@ def run_in_a_terminal(zoo: Zoo, *args: str, **env: str) -> str:
             seen += piece
     except OSError:  # how Linux says that the other end is closed
         pass
-    command.wait(timeout=60)
+    command.wait(timeout=120)
     os.close(ours)
     return seen.decode()
+
+
+def fingerprint(job: Job) -> str:
+    return str(job.to_json()["fingerprint"])
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +53,9 @@ def job(warm_zoo: Zoo) -> str:
 def test_a_verified_job_is_identical_to_the_last_bit(warm_zoo: Zoo, job: str) -> None:
     found = warm_zoo.json("verify", job)
     assert (found["verdict"], found["differs"], found["job"]) == ("identical", {}, job)
-    first, again = (
-        warm_zoo.json("show", each)["fingerprint"] for each in (job, found["repeated_by"])
-    )
-    assert first == again
+    db = warm_zoo.database()
+    first, again = (fingerprint(jobs.get(db, each)) for each in (job, found["repeated_by"]))
+    assert first == again and len(first) == 64
 
 
 def test_a_group_is_verified_job_by_job(warm_zoo: Zoo) -> None:
@@ -63,18 +68,20 @@ def test_a_rerun_says_what_differs_now_and_goes_with_the_same_params(
 ) -> None:
     again = warm_zoo.run("rerun", job[:8], "-d")
     assert "Nothing that Zoo knows of differs now." in again.stderr
-    told = [warm_zoo.json("wait", again.stdout.strip())[0], warm_zoo.json("show", job)]
+    earlier = jobs.get(warm_zoo.database(), job).to_json()
+    told = [warm_zoo.json("wait", again.stdout.strip())[0], earlier]
     for name in ("params", "seed", "dataset", "model", "split"):
         assert told[0][name] == told[1][name]
     assert told[0]["metrics"]["accuracy"] == told[1]["metrics"]["accuracy"]
 
 
 def test_an_earlier_result_is_taken_only_if_it_is_asked_for(warm_zoo: Zoo, job: str) -> None:
-    before = len(warm_zoo.json("jobs", "-n", "1000"))
+    db = warm_zoo.database()
+    before = jobs.count(db, jobs.EVERY)
     taken = warm_zoo.json("train", "logistic", *DIGITS, "--reuse")
-    assert taken["status"] == "succeeded" and len(warm_zoo.json("jobs", "-n", "1000")) == before
+    assert taken["status"] == "succeeded" and jobs.count(db, jobs.EVERY) == before
     other = warm_zoo.json("train", "logistic", *DIGITS, "--reuse", "--seed", "7")
-    assert other["seed"] == 7 and len(warm_zoo.json("jobs", "-n", "1000")) == before + 1
+    assert other["seed"] == 7 and jobs.count(db, jobs.EVERY) == before + 1
     piped = warm_zoo.run("train", "logistic", *DIGITS, "-d")
     assert "--reuse" not in piped.stderr
     seen = run_in_a_terminal(warm_zoo, "train", "logistic", *DIGITS, "-d")
@@ -102,6 +109,6 @@ def test_quiet_and_a_failure_leave_the_id_and_exit_code_1(tmp_path: Path, warm_z
     endless = ("-p", "max_iter=100000", "-p", "tol=null", "--timeout", "0.2")
     done = warm_zoo.run("train", "logistic", *DIGITS, *endless, "-q", code=1)
     assert len(done.stdout.strip()) == 32 and done.stderr == ""
-    assert warm_zoo.json("show", "@last-failed")["id"] == done.stdout.strip()
+    assert jobs.find(warm_zoo.database(), "@last-failed").id == done.stdout.strip()
     refused = warm_zoo.run("verify", "@last-failed", code=2)
     assert "there is no result to verify" in refused.stderr

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import sklearn
-from joblib import parallel_config
 from scipy.sparse import issparse
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import StratifiedKFold, cross_validate
@@ -141,13 +140,12 @@ def test_the_five_accuracies_on_mnist_are_those_of_cross_validate(tmp_path: Path
     images, labels = raw("mnist").splits["train"]
     x = images.reshape(-1, 784) / 255.0
     found = cv_accuracies("mnist", tmp_path)
-    # The first two folds beside it, as scikit-learn takes 30 s for all: `make bench` has all five.
-    folds = list(StratifiedKFold(5).split(x, labels))[:2]
-    # Threads: joblib's processes would leave one of theirs in this process.
-    with warnings.catch_warnings(), parallel_config(backend="threading", n_jobs=2):
+    # One fold beside it, as scikit-learn takes 30 s for all: `make bench` has all five.
+    folds = list(StratifiedKFold(5).split(x, labels))[:1]
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = cross_validate(plain(), x, labels, cv=folds)["test_score"].tolist()
-    assert found[:2] == expected
+    assert found[:1] == expected
     # What scikit-learn 1.9.1 gives; another version may differ in the last digits.
     recorded = [0.89733333, 0.88358333, 0.88316667, 0.88366667, 0.90908333]
     near = 1e-8 if sklearn.__version__ == "1.9.1" else 0.002
@@ -172,7 +170,7 @@ ALIKE: list[dict[str, Any]] = [
     {"shuffle": False},
     {"penalty": None, "max_iter": 40},
     {"max_iter": 6},
-    {"max_iter": 40, "tol": None},
+    {"max_iter": 12, "tol": None},
 ]
 UNLIKE: list[dict[str, Any]] = [
     {"penalty": "l1"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -237,7 +238,9 @@ def test_a_body_that_is_too_large_is_refused(page: web.Page) -> None:
         b"Transfer-Encoding: chunked\r\n\r\n" + 5 * (b"10000\r\n" + 0x10000 * b"x" + b"\r\n"),
     ):
         with socket.create_connection(("127.0.0.1", page.port), 30) as raw:
-            raw.sendall(head.encode() + rest)
+            # It may answer and hang up before all is sent.
+            with contextlib.suppress(ConnectionError):
+                raw.sendall(head.encode() + rest)
             assert raw.recv(100).startswith(b"HTTP/1.1 413 ")
     many = {f"param.{n}": "1" for n in range(300)}
     assert page.post("/submit", many).status == 400

@@ -72,7 +72,9 @@ class Page:
                     connection.putheader(name, value)
             if isinstance(body, bytes):
                 connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body if isinstance(body, bytes) else None)
+            # What refuses a body by its length alone answers and hangs up before all is sent.
+            with contextlib.suppress(ConnectionError):
+                connection.endheaders(body if isinstance(body, bytes) else None)
             found = connection.getresponse()
             return Answer(found.status, found.headers, found.read())
 

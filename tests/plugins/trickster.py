@@ -19,6 +19,7 @@ Trick = Literal[
     "abort",
     "kill_worker",
     "print",
+    "tell_pid",
     "flood",
     "eat",
     "hang",
@@ -72,6 +73,9 @@ class Trickster(zoo.Model):
     def _print(self) -> None:
         os.write(1, b"written past Python\n")
         print("to stderr", file=sys.stderr)
+
+    def _tell_pid(self) -> None:
+        print(os.getpid())
 
     def _flood(self) -> None:
         for _ in range(1600):

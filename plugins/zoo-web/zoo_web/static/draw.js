@@ -25,6 +25,7 @@ function clear() {
   seen.getContext("2d").clearRect(0, 0, 28, 28);
   asking?.abort();
   clearTimeout(timer);
+  timer = 0;
   isBlank = true;
   said.textContent = "";
   opinions.forEach(forget);
@@ -88,6 +89,7 @@ async function ask() {
   asking = new AbortController();
   const { signal } = asking;
   const picture = await new Promise((done) => canvas.toBlob(done, "image/png"));
+  if (signal.aborted) return;
   opinions.forEach((each) => each.classList.add("is-asked"));
   try {
     const answer = await fetch(`/draw/predictions?dataset=${encodeURIComponent(dataset)}`, {
