@@ -29,10 +29,6 @@ MORTAL = {"ZOO_BEAT_SECONDS": "0.3", "ZOO_LEASE_SECONDS": "2"}
 """Of a worker that is to lose its job: that is noticed after two seconds, not sixty."""
 
 
-PATIENT = {"ZOO_LEASE_SECONDS": "60"}
-"""For workers that are to keep their jobs also where the machine stands still for seconds."""
-
-
 class Zoo:
     """The real `zoo` command with a home of its own."""
 

@@ -216,11 +216,17 @@ def test_the_leaderboard_keeps_test_and_cross_validation_and_params_apart(warm_z
 def test_ctrl_c_detaches_and_the_job_goes_on(warm_zoo: Zoo, tmp_path: Path) -> None:
     end, db = tmp_path / "end", warm_zoo.database()
     command = warm_zoo.start("train", "trickster", *DIGITS, "-p", f"until={end}")
-    (job,) = until(lambda: jobs.listing(db, models=["trickster"], statuses=["running"]))
-    command.send_signal(signal.SIGINT)
-    _, said = command.communicate(timeout=120)
-    assert command.returncode == 130 and "zoo wait" in said and "Traceback" not in said
-    end.touch()
+    assert command.stderr is not None
+    try:
+        # The job may run before the command has come to follow it: it says when it sees that.
+        followed = next(line for line in command.stderr if line.endswith(": running\n"))
+        command.send_signal(signal.SIGINT)
+        _, said = command.communicate(timeout=120)
+        assert command.returncode == 130 and "zoo wait" in said and "Traceback" not in said
+        (job,) = jobs.listing(db, models=["trickster"], statuses=["running"])
+        assert followed.startswith(job.id[:8])
+    finally:
+        end.touch()
     assert "accuracy" in warm_zoo.run("wait", job.id).stdout
 
 
