@@ -238,7 +238,10 @@ def test_ctrl_c_says_whether_anything_was_submitted(capsys: pytest.CaptureFixtur
         raise Left("0123456789")
     said = capsys.readouterr().err
     assert "zoo wait 01234567" in said and "Nothing" not in said
-    assert before.value.exit_code == after.value.exit_code == 130
+    with pytest.raises(typer.Exit) as later, leaving.going_on("0123456789"):
+        raise KeyboardInterrupt
+    assert "zoo wait 01234567" in capsys.readouterr().err
+    assert {each.value.exit_code for each in (before, after, later)} == {130}
 
 
 def test_ctrl_c_while_the_hints_go_out_names_the_job_that_is_there(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -119,7 +120,8 @@ class Screen:
         self.ours, theirs = pty.openpty()
         self.resize(100, 30)
         self.mode = termios.tcgetattr(theirs)
-        env = {name: value for name, value in zoo.env.items() if name != "COLUMNS"}
+        # Python's readline sets both where pytest has no terminal.
+        env = {name: value for name, value in zoo.env.items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "zoo", "watch"],
             env=env | {"TERM": "xterm-256color"},
@@ -131,13 +133,15 @@ class Screen:
         )
         self.theirs = theirs
         self.text = ""
+        # A read may end within a letter of three bytes.
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def read(self) -> str:
         while select.select([self.ours], [], [], 0)[0]:
-            self.text += os.read(self.ours, 65536).decode(errors="replace")
+            self.text += self._decoder.decode(os.read(self.ours, 65536))
         return self.text
 
     def fills(self, columns: int, rows: int) -> bool:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from zoo.cli.leaving import detached, submitting
+from zoo.cli.leaving import going_on, submitting
 
 if TYPE_CHECKING:
     from zoo.cli.options import QueueWords
@@ -37,18 +37,19 @@ def submit_and_follow(
         if chosen.is_embedded:
             fetch(specs[0].dataset)
         done = submit.submit(db, chosen, specs, group_kind=kind, **queued.given(db))
-    if done.note:
-        output.note(done.note)
-    if quiet and not as_json:
-        output.out.print(done.ref)
-    if quiet:
-        # What follows is for eyes; an error still shows, for it comes after.
-        with output.silence():
-            _quietly(db, chosen, done, detach, as_json)
-    elif detach:
-        _detached(db, done, as_json)
-    else:
-        _attached(db, chosen, done, as_json)
+    with going_on(done.ref):
+        if done.note:
+            output.note(done.note)
+        if quiet and not as_json:
+            output.out.print(done.ref)
+        if quiet:
+            # What follows is for eyes; an error still shows, for it comes after.
+            with output.silence():
+                _quietly(db, chosen, done, detach, as_json)
+        elif detach:
+            _detached(db, done, as_json)
+        else:
+            _attached(db, chosen, done, as_json)
 
 
 def fetch(dataset: str) -> None:
@@ -66,7 +67,7 @@ def _quietly(db: Database, chosen: Settings, done: Submitted, detach: bool, as_j
     from zoo import jobs
     from zoo.cli import output
 
-    ended = [] if detach else follow_until_left(db, chosen, done)
+    ended = [] if detach else _follow(db, chosen, done)
     if as_json:
         output.json_out(jobs.find(db, done.ref).to_json())
     if any(job.status != "succeeded" for job in ended):
@@ -91,7 +92,7 @@ def _detached(db: Database, done: Submitted, as_json: bool) -> None:
 
 
 def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) -> None:
-    ended = follow_until_left(db, chosen, done)
+    ended = _follow(db, chosen, done)
     from zoo import jobs
     from zoo.cli import output
     from zoo.cli.follow import summary
@@ -106,16 +107,10 @@ def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) ->
         raise typer.Exit(1)
 
 
-def follow_until_left(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
-    """Follow the jobs to their end; Ctrl-C leaves them alone."""
-    try:
-        # In here, for it takes a moment in which Ctrl-C leaves a job, too.
-        from zoo.cli.follow import follow
+def _follow(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
+    from zoo.cli.follow import follow
 
-        return follow(db, chosen, done.ids, done.worker)
-    except KeyboardInterrupt:
-        detached(done.ref)
-        raise typer.Exit(130) from None
+    return follow(db, chosen, done.ids, done.worker)
 
 
 def _next_step(ref: str, ended: list[Job]) -> None:

@@ -24,6 +24,16 @@ def submitting() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+@contextlib.contextmanager
+def going_on(ref: str) -> Iterator[None]:
+    """From the moment it is submitted, Ctrl-C leaves a job or group alone: exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        detached(ref)
+        raise typer.Exit(130) from None
+
+
 def detached(ref: str) -> None:
     """Say how to come back to a job or group that goes on, and how to end it."""
     from zoo.cli import output

@@ -102,6 +102,8 @@ def main() -> None:
         root.root(app)()
     except ZooError as error:
         _end(error)
+    except KeyboardInterrupt:  # before the command has begun, or while it leaves
+        sys.exit(130)
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.asked import follow_until_left, submit_and_follow
-from zoo.cli.leaving import submitting
+from zoo.cli.asked import submit_and_follow
+from zoo.cli.leaving import going_on, submitting
 from zoo.cli.options import AsJson, Detach, QueueWords, Quiet, Ref
 
 if TYPE_CHECKING:
@@ -85,9 +85,12 @@ def _run_again(db: Database, chosen: Settings, found: Job | Group) -> list[Job]:
     queued = {"group_kind": again.group_kind, "pool": again.pool, "tags": [*again.tags, "verify"]}
     with submitting():
         done = submit.submit(db, chosen, again.specs, **queued)  # type: ignore[arg-type]
-    if done.note:
-        output.note(done.note)
-    now = follow_until_left(db, chosen, done)
+    with going_on(done.ref):
+        from zoo.cli.follow import follow
+
+        if done.note:
+            output.note(done.note)
+        now = follow(db, chosen, done.ids, done.worker)
     for job in now:
         if job.status != "succeeded":
             raise ZooError(
