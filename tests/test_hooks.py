@@ -171,10 +171,13 @@ def test_with_the_last_job_of_a_group_comes_the_groups_result(
 
 
 MODEL = """
-import os, zoo
+import gc, os, zoo
 class Nosy(zoo.Model):
     name = "nosy"
-    def fit(self, x, y, report): print("it sees", os.environ.get("ZOO_NOTIFY"))
+    def fit(self, x, y, report):
+        print("it sees", os.environ.get("ZOO_NOTIFY"))
+        # Of the imports, which later collections of garbage pass over.
+        print("set aside:", gc.get_freeze_count() > 10_000)
     def predict_proba(self, x):
         import numpy as np
         return np.full((len(x), self.n_classes), 1 / self.n_classes)
@@ -202,7 +205,8 @@ def test_a_worker_tells_of_the_jobs_that_it_ends_and_models_do_not_learn_whom(
         assert (heard["id"], heard["status"]) == (job["id"], "succeeded")
         accuracy = f"{job['metrics']['accuracy']:.4f}"
         assert heard["text"] == f"{job['id'][:8]} nosy on digits: succeeded, accuracy {accuracy}"
-        assert "it sees hidden" in found.run("logs", job["id"]).stdout
+        said = found.run("logs", job["id"]).stdout
+        assert "it sees hidden" in said and "set aside: True" in said
         shown = found.json("show", job["id"])["attempts"][-1]["environment"]
         assert shown["plugin"].startswith("nosy ") and shown["machine"]["threads"] >= 1
         stored = found.home / "artifacts" / job["artifact"] / "environment.json"
