@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
+import zoo.notebook.frames as frames
+import zoo.notebook.pages as pages
+import zoo.notebook.trained as trained
 from zoo import jobs as rows
 from zoo.errors import ZooError
-from zoo.notebook import frames, pages, trained
 from zoo.notebook.store import opened
 from zoo.notebook.waiting import follow, leaving
 

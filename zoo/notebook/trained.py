@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import zoo.notebook.pages as pages
 from zoo import inputs, judge, prediction
 from zoo.errors import UsageError
-from zoo.notebook import pages
 from zoo.notebook.store import opened
 
 if TYPE_CHECKING:

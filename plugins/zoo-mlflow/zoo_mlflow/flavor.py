@@ -80,7 +80,7 @@ def log(to: Tracking, run: Any, job: Mapping[str, Any], files: Path) -> str:
 
 
 def _create(to: Tracking, run_id: str, job: Mapping[str, Any]) -> Any:
-    from zoo_mlflow import words
+    import zoo_mlflow.words as words
 
     return to.client.create_logged_model(
         to.experiment,

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import zoo_mlflow.flavor as flavor
+import zoo_mlflow.words as words
 from zoo.run import WEIGHTS
-from zoo_mlflow import flavor, words
 from zoo_mlflow.tracking import Tracking
 
 PARENT = "mlflow.parentRunId"

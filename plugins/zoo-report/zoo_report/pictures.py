@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import zoo_report.figures as figures
+import zoo_report.predictions as predictions
 from zoo.environment import FILE as ENVIRONMENT
 from zoo.errors import reason
 from zoo.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
 from zoo.spec import read_json
-from zoo_report import figures, predictions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
