@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pairs import Row, child, say
+from zoo import cores
 
 FOLDS = 5
 SLOTS = 2
@@ -86,11 +87,16 @@ def plain_cv(file: Path) -> float:
 
 
 def zoo_cv(file: Path) -> float:
-    """Run the jobs of the folds, each from its spec to its files, in two warm processes."""
+    """Run the jobs of the folds, each from its spec to its files, in two warm processes.
+
+    They lend each other cores as a worker's runners do.
+    """
     context = multiprocessing.get_context("spawn")
+    share = int(os.environ["OMP_NUM_THREADS"])
     with tempfile.TemporaryDirectory() as folder:
         places = [Path(folder) / str(index) for index in range(FOLDS)]
-        with ProcessPoolExecutor(SLOTS, mp_context=context) as pool:
+        lent = cores.lend(Path(folder), share, SLOTS * share)
+        with lent, ProcessPoolExecutor(SLOTS, mp_context=context) as pool:
             list(pool.map(_warm_up, range(SLOTS), timeout=300))
             start = time.perf_counter()
             scores = list(pool.map(_fold, range(FOLDS), places))
@@ -99,6 +105,7 @@ def zoo_cv(file: Path) -> float:
     return seconds
 
 
+@cores.held()
 def _fold(index: int, folder: Path) -> float:
     from zoo.run import run_job
     from zoo.spec import JobSpec

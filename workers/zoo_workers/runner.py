@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from zoo import cores
 from zoo.errors import ZooError, reason
 from zoo.spec import JobSpec, read_json
 
@@ -103,6 +104,7 @@ def _extra(folder: Path | None, plugin: str) -> Iterator[Path | None]:
     begun.rename(done)
 
 
+@cores.held()
 def _run(order: dict[str, Any]) -> dict[str, Any]:
     folder = Path(order["folder"])
     with _output_to(folder / LOG), (folder / PROGRESS).open("a", buffering=1) as progress:

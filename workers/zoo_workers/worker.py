@@ -22,7 +22,8 @@ from celery import Celery, signals
 
 import zoo
 from zoo import artifacts, jobs, queue
-from zoo.embedded import Place
+from zoo.cores import lend
+from zoo.embedded import Place, make_runtime
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores, variable
@@ -74,6 +75,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     # By this `zoo doctor` knows a runner of this home that has outlived its worker.
     os.environ["ZOO_RUNNER_HOME"] = str(settings.home)
     _share_the_cores(plan.slots)
+    lent = _lend_the_cores(settings, plan.slots)
     settings = _share_the_memory(settings, plan.slots)
     runners = Runners(jobs_per_runner=settings.jobs_per_runner, memory_mb=settings.runner_memory_mb)
     name = f"{socket.gethostname()}-{os.getpid()}"
@@ -96,6 +98,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
         if supervisor.hooks:
             supervisor.hooks.end()
         runners.stop()
+        lent.close()
         db.close()
 
 
@@ -145,6 +148,20 @@ def _share_the_cores(slots: int) -> None:
     share = str(max(1, cores() // slots))
     for name in THREADS:
         os.environ.setdefault(name, share)
+
+
+def _lend_the_cores(settings: Settings, slots: int) -> contextlib.ExitStack:
+    """Let runners borrow the cores of idle slots, until what it gives is closed."""
+    lent = contextlib.ExitStack()
+    # Who sets the share knows better what there is: a container sees all cores of its machine.
+    share = os.environ[THREADS[0]]
+    if share.isdigit():  # OpenMP also takes a list
+        n = min(cores(), slots * int(share))
+        try:
+            lent.enter_context(lend(make_runtime(settings), int(share), n))
+        except (ZooError, OSError) as error:
+            logger.warning("runners cannot borrow cores: %s", error)
+    return lent
 
 
 def _share_the_memory(settings: Settings, slots: int) -> Settings:

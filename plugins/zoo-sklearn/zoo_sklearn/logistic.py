@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import model_validator
 import zoo
 import zoo_sklearn.export as export
 import zoo_sklearn.sparse as sparse
+import zoo_sklearn.threads as threads
 from zoo import weights
 from zoo.errors import ArtifactError, UsageError
 
@@ -89,11 +89,11 @@ class Logistic(zoo.Model):
     def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
         from sklearn.exceptions import ConvergenceWarning
 
-        with warnings.catch_warnings():
+        # The classes are learned apart from each other: threads change nothing but the time.
+        with warnings.catch_warnings(), threads.granted() as n_jobs:
             # Few epochs are what was asked for: the baseline's 5 never converge.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            # The classes are learned apart from each other: threads change nothing but the time.
-            sparse.fit(self.classifier.set_params(n_jobs=_threads()), x, y)
+            sparse.fit(self.classifier.set_params(n_jobs=n_jobs), x, y)
         report(1, 1, "fit", epochs=self.classifier.n_iter_, train_accuracy=self._accuracy(x, y))
 
     def predict(self, x: Array) -> Array:
@@ -191,9 +191,3 @@ class Logistic(zoo.Model):
                 f"The weights in {folder} are not those of {self.n_classes} classes.",
                 "Train the model again.",
             )
-
-
-def _threads() -> int:
-    """As many as a worker grants its runners; elsewhere, in scikit-learn's words, all: -1."""
-    share = os.environ.get("OMP_NUM_THREADS", "")
-    return int(share) if share.isdigit() and int(share) else -1

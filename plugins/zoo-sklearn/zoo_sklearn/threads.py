@@ -1,0 +1,50 @@
+"""The threads of scikit-learn's loops: as many as a worker grants, and on cores idle just now."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from zoo import cores
+
+
+@contextlib.contextmanager
+def granted() -> Iterator[int | None]:
+    """Give the `n_jobs` for an estimator that is fitted meanwhile, in threads of one process.
+
+    In a runner whose worker lends cores it is None, which is joblib's word for: as set around it.
+    Elsewhere it is what the worker grants, or all cores: -1.
+    """
+    here = cores.here()
+    if here is None:
+        yield _share()
+    else:
+        with _each_on_a_core(here):
+            yield None
+
+
+def _share() -> int:
+    share = os.environ.get("OMP_NUM_THREADS", "")
+    return int(share) if share.isdigit() and int(share) else -1
+
+
+@contextlib.contextmanager
+def _each_on_a_core(here: cores.Cores) -> Iterator[None]:
+    """Have a thread for each core of the worker, which waits before each task for a core."""
+    from joblib import parallel_config
+    from joblib.parallel import ThreadingBackend
+
+    class OnACore(ThreadingBackend):  # type: ignore[misc]
+        def submit(self, func: Any, callback: Any = None) -> Any:
+            return super().submit(functools.partial(_run, here, func), callback)
+
+    with parallel_config(backend=OnACore(), n_jobs=here.n):
+        yield
+
+
+def _run(here: cores.Cores, func: Any) -> Any:
+    with here.one():
+        return func()
