@@ -16,8 +16,9 @@ from support import Zoo, share, until
 from zoo_sklearn import threads
 from zoo_sklearn.logistic import Logistic
 
-from zoo import cores, settings
+from zoo import cores, jobs, settings, submit
 from zoo.cores import Cores
+from zoo.spec import JobSpec
 
 JOB = "with cores.held(): say()"
 BORROWER = "with cores.here().one(), cores.here().one(): say()"
@@ -195,10 +196,10 @@ def test_a_real_worker_lends_the_cores_of_idle_slots_and_leaves_no_file(
     (file,) = zoo.settings.runtime.glob("cores-*")
     seen = Cores(file)
     assert to_borrow(seen) == 2
-    job = zoo.json("train", "trickster", "--dataset", "digits", "-p", "seconds=600", "-d")["id"]
-    until(lambda: zoo.json("show", job)["progress"])
-    assert to_borrow(seen) == 1
-    zoo.run("cancel", job)
+    busy = JobSpec(kind="train", model="trickster", params={"seconds": 600}, dataset="digits")
+    (job,) = submit.submit(zoo.database(), zoo.settings, [busy]).ids
+    until(lambda: to_borrow(seen) == 1)
+    jobs.cancel(zoo.database(), job)
     until(lambda: to_borrow(seen) == 2)
     zoo.run("down")
     assert not file.exists()
