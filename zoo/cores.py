@@ -13,7 +13,6 @@ import functools
 import os
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def lend(folder: Path, share: int, n: int) -> Iterator[None]:
         yield
         return
     _sweep(folder)
-    file = folder / f"cores-{uuid.uuid4().hex}"
+    file = folder / f"cores-{os.urandom(8).hex()}"
     made = file.with_name(f".{file.name}")
     made.write_text(f"{share} {n}", encoding="ascii")
     with made.open("r+b") as handle:
