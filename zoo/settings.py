@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -102,11 +103,23 @@ class Settings:
         return not self.broker_url
 
 
-def cores() -> int:
-    """The cores that this process may use."""
+def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The cores that this process may use: it is bound to so many, or its container has the time.
+
+    A container sees all cores of its machine, and is stopped once it has used its quota of a period
+    (Linux: `cpu.max` of cgroup v2, `cpu.cfs_quota_us` and `cpu.cfs_period_us` of v1).
+    """
+    seen = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        seen = len(os.sched_getaffinity(0))
+    v1 = [cgroup / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
+    for files in ([cgroup / "cpu.max"], v1):
+        # No limit is `max` in v2, -1 in v1.
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = map(int, " ".join(file.read_text() for file in files).split())
+            if quota > 0:
+                return max(1, min(seen, quota // period))
+    return seen
 
 
 def variable(name: str) -> str:
