@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import pytest
 from results import a_spec, claim, folds, succeed
 from support import Zoo, share, until
-from zoo_workers import hooks
+from zoo_workers import hooks, runner
 from zoo_workers.hooks import Hooks
+from zoo_workers.supervisor import Supervisor
 
-from zoo import jobs, settings
+from zoo import jobs, plugins, settings
 from zoo.jobs import Database, Outcome
 
 PLUGIN = """
@@ -146,7 +148,7 @@ def test_what_a_dead_worker_left_undone_is_done_by_another(told: Told, db: Datab
     _let_time_pass(db)
     heir = Hooks(db, settings.load(), {})
     heir._looked = time.monotonic() - hooks.OVERDUE_SECONDS
-    heir._ended.put("")
+    heir.tell("")
     heir.start()
     until(lambda: owed(db) == 0)
     assert [each["id"] for each in told.by("listens")] == [job]
@@ -213,3 +215,74 @@ def test_a_worker_tells_of_the_jobs_that_it_ends_and_models_do_not_learn_whom(
         assert json.loads(stored.read_text()) == shown
     finally:
         found.close()
+
+
+class Door(threading.Event):
+    """Whether a slot has nothing to do, and whether somebody waits for that."""
+
+    asked = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.asked = True
+        return super().wait(timeout)
+
+
+@pytest.mark.parametrize("patience", [600, 0])
+def test_hooks_that_may_wait_leave_the_cores_to_the_jobs_but_not_for_ever(
+    patience: float, told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "PATIENCE_SECONDS", patience)
+    told.plugin("listens")
+    room = Door()
+    caller = Hooks(db, settings.load(), {}, room=room)
+    caller.start()
+    ids = [end(db, caller) for _ in range(2)]
+    until(lambda: room.asked)
+    if patience:
+        assert not told.by("listens") and owed(db) == 2
+        room.set()
+    until(lambda: owed(db) == 0)
+    assert [each["id"] for each in told.by("listens")] == ids
+    caller.end()
+
+
+def test_a_worker_that_stops_waits_for_no_slot(
+    told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(hooks, "FAREWELL_SECONDS", 600)
+    told.plugin("listens")
+    caller = Hooks(db, settings.load(), {}, room=Door())
+    caller.start()
+    job = end(db, caller)
+    caller.end()
+    assert [each["id"] for each in told.by("listens")] == [job] and owed(db) == 0
+
+
+def test_there_is_room_while_a_slot_finds_no_job(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Supervisor(db, settings.load(), None, "w", "default", slots=2)  # type: ignore[arg-type]
+    seen = []
+
+    def work() -> None:
+        seen.append(found.room.is_set())
+        if len(seen) == 1:
+            found.work_on()
+
+    monkeypatch.setattr(found, "work", work)
+    found.work_on()
+    assert seen == [True, False] and found.room.is_set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prompt"), [("job", True), ("job, files", False), ("extra", False), ("", True)]
+)
+def test_who_takes_the_job_alone_is_told_at_once(arguments: str, prompt: bool, told: Told) -> None:
+    hook = f"import zoo\n@zoo.hookimpl\ndef job_finished({arguments}): pass\n"
+    (told.folder / "listens.py").write_text(hook)
+    plugins.catalogue.cache_clear()
+    try:
+        assert runner.ANSWERS["catalogue"]({})["prompt"] == prompt
+    finally:
+        plugins.catalogue.cache_clear()

@@ -29,6 +29,8 @@ MOST_TRIES = 3
 """For one job, where the process of the hooks dies or hangs each time."""
 AT_ONCE = 20
 """Jobs between two transactions: called one after the other in less than a turn of the outbox."""
+PATIENCE_SECONDS = 30.0
+"""What hooks that may wait leave the cores to the jobs, before they take their share of them."""
 
 
 class Hooks(threading.Thread):
@@ -40,24 +42,27 @@ class Hooks(threading.Thread):
         settings: Settings,
         environ: Mapping[str, str],
         takes: Collection[str] = (),
+        room: threading.Event | None = None,
     ) -> None:
         """`environ` is what the process of the hooks is told and runners are not.
 
-        `takes` are the arguments of `job_finished` that some plugin takes.
+        `takes` are the arguments of `job_finished` that some plugin takes. `room` is set while a
+        slot has nothing to do, which the hooks wait for, if it is given.
         """
         super().__init__(daemon=True, name="hooks")
         self.db = db
         self.settings = settings
         self.environ = environ
         self.takes = takes
-        self._ended: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.room = room
+        self._ended: queue.SimpleQueue[tuple[str | None, float]] = queue.SimpleQueue()
         self._process: Runner | None = None
         self._looked = time.monotonic()
         self._gave_up = False
 
     def tell(self, job_id: str) -> None:
         """Say that this job has ended, and stands in the outbox."""
-        self._ended.put(job_id)
+        self._ended.put((job_id, time.monotonic()))
 
     def run(self) -> None:
         goes_on = True
@@ -79,7 +84,9 @@ class Hooks(threading.Thread):
 
     def end(self) -> None:
         """Call what is still to be called, but not for long."""
-        self._ended.put(None)
+        self._ended.put((None, time.monotonic()))
+        if self.room:
+            self.room.set()
         self.join(FAREWELL_SECONDS)
         if self.is_alive():
             self._gave_up = True
@@ -89,9 +96,12 @@ class Hooks(threading.Thread):
         """Wait for a job that has ended, and take those that came with it; none, after a while."""
         found: list[str | None] = []
         with contextlib.suppress(queue.Empty):
-            found.append(self._ended.get(timeout=OVERDUE_SECONDS))
+            job, ended = self._ended.get(timeout=OVERDUE_SECONDS)
+            found.append(job)
+            if self.room:
+                self.room.wait(max(0.0, ended + PATIENCE_SECONDS - time.monotonic()))
             while len(found) < AT_ONCE:
-                found.append(self._ended.get_nowait())
+                found.append(self._ended.get_nowait()[0])
         return found
 
     def _call_all(self, owed: Sequence[tuple[str, int]]) -> None:

@@ -64,6 +64,8 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
             "broken": broken,
             "hooks": hooks,
             "takes": sorted({name for each in listeners for name in each.argnames}),
+            # Who takes the job alone tells somebody of it; who takes its files makes more of them.
+            "prompt": any({*each.argnames} <= {"job"} for each in listeners),
         }
 
 

@@ -39,6 +39,11 @@ class Supervisor:
         self.after_job: Callable[[], None] = lambda: None
         """What a slot does between two jobs: wake others for those that have waited for it."""
         self.last_job = time.monotonic()
+        self.room = threading.Event()
+        """Set while a slot has no job: what need not be at once is done then."""
+        self.room.set()
+        self._slots = slots
+        self._taken = 0
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
         self._lock = threading.Lock()
@@ -70,6 +75,7 @@ class Supervisor:
         """
         if not self._free.acquire(blocking=wait):
             return
+        self._take(1)
         try:
             # Celery would give a slot a hint a second at best.
             while self.work() is not None:
@@ -77,6 +83,7 @@ class Supervisor:
         except ZooError as error:  # database or broker are away; the job's hint is sent again
             logger.warning("%s", error)
         finally:
+            self._take(-1)
             self._free.release()
 
     def work(self) -> Job | None:
@@ -110,6 +117,11 @@ class Supervisor:
         logger.info("job %s %s", job.id[:8], watch.run())
         if watch.committed and self.hooks:
             self.hooks.tell(job.id)
+
+    def _take(self, change: int) -> None:
+        with self._lock:
+            self._taken += change
+            (self.room.set if self._taken < self._slots else self.room.clear)()
 
     def _count(self, change: int) -> None:
         with self._lock:

@@ -87,7 +87,8 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
         supervisor.datasets = list(answer["datasets"])
         supervisor.models = {card["name"]: card["plugin"] for card in cards}
         if "job_finished" in answer["hooks"]:
-            supervisor.hooks = Hooks(db, settings, told, answer["takes"])
+            room = None if answer["prompt"] else supervisor.room
+            supervisor.hooks = Hooks(db, settings, told, answer["takes"], room)
             supervisor.hooks.start()
         if place is not None and db.is_sqlite:  # whose workers are all on this machine
             _take_over(db)
