@@ -98,8 +98,9 @@ class Hooks(threading.Thread):
         with contextlib.suppress(queue.Empty):
             job, ended = self._ended.get(timeout=OVERDUE_SECONDS)
             found.append(job)
-            if self.room:
+            if self.room:  # one by one, as the next job may take the slot any moment
                 self.room.wait(max(0.0, ended + PATIENCE_SECONDS - time.monotonic()))
+                return found
             while len(found) < AT_ONCE:
                 found.append(self._ended.get_nowait()[0])
         return found
