@@ -149,6 +149,10 @@ def test_batches_between_are_reported_without_metrics_on_the_same_scale(
         {"batch_size": 33, "optimizer": "adam", "hidden": [16]},
         {"batch_size": 7, "optimizer": "sgd", "hidden": [16, 8], "epochs": 1},
         {"batch_size": 2000, "optimizer": "lion"},
+        {"batch_size": 8},
+        {"batch_size": 4, "hidden": [16], "dropout": 0.5, "optimizer": "adam", "epochs": 1},
+        {"batch_size": 90},
+        {"batch_size": 24, "hidden": [16], "optimizer": "adam"},
         {"optimizer": "adamw", "learning_rate": 0.01},
         {"hidden": [16], "dropout": 0.5, "weight_decay": 0.1},
         {"optimizer": "nadam", "batch_size": 64},
@@ -195,13 +199,14 @@ def test_the_cosine_ends_at_0_with_the_last_step_of_the_last_epoch() -> None:
     assert [float(schedule(step)) for step in (0, 9)] == pytest.approx([0.5, 0.0])
 
 
+@pytest.mark.parametrize("batch_size", [32, 8])
 def test_the_detector_in_a_graph_is_that_of_keras_fit_to_the_last_bit(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
     data, found = prepare("digits", "test", "flat", "float32"), []
     for train in (training.fit_plainly, training.fit_in_graph):
         monkeypatch.setattr(training, "fit", train)
-        model, report = detector(epochs=2, digit=3), Recorder()
+        model, report = detector(epochs=2, digit=3, batch_size=batch_size), Recorder()
         model.fit(data.x, model.labels(data.y), report)
         found.append([r for r in report.reports if r[2] == "epoch"])
         found.append([w.tolist() for w in model.network.get_weights()])
