@@ -176,6 +176,28 @@ def test_an_epoch_in_a_graph_gives_what_keras_fit_gives_to_the_last_bit(
     assert our_epochs == plain_epochs
 
 
+class Dividing(DenseSoftmax):
+    """Divides by the number of images in the batch, as a layer may."""
+
+    def layers(self) -> list[Any]:
+        ops, kinds = load_keras().ops, load_keras().layers
+        return [kinds.Lambda(lambda x: x / ops.cast(ops.shape(x)[0], "float32")), *super().layers()]
+
+
+@pytest.mark.parametrize("batch_size", [8, 24])
+def test_a_network_that_divides_by_the_size_of_its_batches_learns_the_same_in_a_graph(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    data, found = prepare("digits", "test", "flat", "float32"), []
+    for train in (training.fit_plainly, training.fit_in_graph):
+        monkeypatch.setattr(training, "fit", train)
+        params = Dividing.Params.resolve({"epochs": 1, "batch_size": batch_size})
+        model = Dividing(params, NAMES, 42)
+        model.fit(data.x, data.y, Recorder())
+        found.append(model.network.get_weights()[0])
+    assert np.array_equal(*found)
+
+
 def test_a_schedule_in_a_graph_is_that_of_keras_fit_but_for_the_last_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

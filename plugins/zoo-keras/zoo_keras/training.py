@@ -132,7 +132,7 @@ def _steps(network: Any, images: Any, labels: Any, batch_size: int) -> Any:
     # Else the first trace makes the variables of optimizer and metrics, and a second one follows.
     network._symbolic_build(data_batch=(images[:batch_size], labels[:batch_size]))
 
-    is_even = _is_even(network, len(images), batch_size)
+    is_even = _is_even(len(images), batch_size)
 
     # Without autograph, which would read and convert the source of Keras.
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
@@ -153,14 +153,13 @@ def _steps(network: Any, images: Any, labels: Any, batch_size: int) -> Any:
     return train
 
 
-def _is_even(network: Any, n_images: int, batch_size: int) -> bool:
+def _is_even(n_images: int, batch_size: int) -> bool:
     """Tell whether all batches have one size that the graph may know, which spares it a tenth.
 
-    TensorFlow then multiplies by 1 / size where it divided: the same only for a power of two, of
-    a loss that has one number for each image.
+    TensorFlow turns a division by a known number into a product with its reciprocal, which is the
+    same for a power of two alone; Keras's losses divide otherwise, but a layer may do as it likes.
     """
-    is_power = batch_size & (batch_size - 1) == 0
-    return is_power and n_images % batch_size == 0 and len(network.output_shape) == 2
+    return n_images % batch_size == 0 and batch_size & (batch_size - 1) == 0
 
 
 def _orders(n_images: int) -> Any:
