@@ -184,7 +184,7 @@ class Dividing(DenseSoftmax):
         return [kinds.Lambda(lambda x: x / ops.cast(ops.shape(x)[0], "float32")), *super().layers()]
 
 
-@pytest.mark.parametrize("batch_size", [8, 24])
+@pytest.mark.parametrize("batch_size", [24, 25])
 def test_a_network_that_divides_by_the_size_of_its_batches_learns_the_same_in_a_graph(
     monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:

@@ -132,7 +132,9 @@ def _steps(network: Any, images: Any, labels: Any, batch_size: int) -> Any:
     # Else the first trace makes the variables of optimizer and metrics, and a second one follows.
     network._symbolic_build(data_batch=(images[:batch_size], labels[:batch_size]))
 
-    is_even = _is_even(len(images), batch_size)
+    # As in `fit`, where the graph knows the size of a batch if all have the same. It decides bits,
+    # for TensorFlow turns a division by a known number into a product; and it saves a tenth.
+    is_even = len(images) % batch_size == 0
 
     # Without autograph, which would read and convert the source of Keras.
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
@@ -151,15 +153,6 @@ def _steps(network: Any, images: Any, labels: Any, batch_size: int) -> Any:
         tf.while_loop(lambda batch: batch < last, step, (first,), parallel_iterations=1)
 
     return train
-
-
-def _is_even(n_images: int, batch_size: int) -> bool:
-    """Tell whether all batches have one size that the graph may know, which spares it a tenth.
-
-    TensorFlow turns a division by a known number into a product with its reciprocal, which is the
-    same for a power of two alone; Keras's losses divide otherwise, but a layer may do as it likes.
-    """
-    return n_images % batch_size == 0 and batch_size & (batch_size - 1) == 0
 
 
 def _orders(n_images: int) -> Any:
