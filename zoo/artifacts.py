@@ -26,6 +26,7 @@ ADVICE = {
     "PermissionError": "Check the credentials and what they allow.",
 }
 """What to do next, by the kind of error."""
+NONE: Mapping[str, str] = {}
 NO_PLACE = "Is the place in ZOO_ARTIFACTS_URL right? `zoo doctor` makes a bucket that is missing."
 NO_FILE = "It was removed; train the model again."
 
@@ -41,15 +42,19 @@ def prepare(url: str) -> None:
             fs.connect()
 
 
-def put(folder: Path, url: str, where: str, facts: Mapping[str, Any]) -> str:
+def put(
+    folder: Path, url: str, where: str, facts: Mapping[str, Any], texts: Mapping[str, str] = NONE
+) -> str:
     """Store the folder's files as `where` below `url`, and give the sha256 of their manifest.
 
     The manifest, every file's sha256, is written last, so that a half-stored artifact has none.
+    `texts` are small files that are kept in it: to make a file can cost more than a short job.
     On a local disk the folder itself is moved: it appears whole or not at all.
     Raises ArtifactError if the place cannot be written to.
     """
     files = {name: _entry(f"{folder}/{name}") for name in sorted(_names(str(folder)))}
-    manifest = canonical({"v": 1, "files": files, **facts}).encode()
+    inside = {name: _told(text) for name, text in texts.items()}
+    manifest = canonical({"v": 2, "files": files | inside, **facts}).encode()
     (folder / MANIFEST).write_bytes(manifest)
     fs, root = _open(url)
     with _errors(f"The artifact cannot be stored in {root}/{where}", NO_PLACE):
@@ -73,8 +78,11 @@ def get(url: str, where: str, sha256: str, into: Path) -> Path:
         target = _inside(into, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with _errors(f"The file {name} of the artifact {where} cannot be read", NO_FILE):
-            fs.get_file(f"{root}/{where}/{name}", str(target))
-        if _entry(str(target)) != entry:
+            if "text" in entry:
+                target.write_text(entry["text"], encoding="utf-8", newline="")
+            else:
+                fs.get_file(f"{root}/{where}/{name}", str(target))
+        if _entry(str(target)) != _facts(entry):
             raise ArtifactError(
                 f"The file {name} of the artifact {where} is not the one that was stored.",
                 "It was changed or damaged; train the model again.",
@@ -90,7 +98,8 @@ def read(url: str, where: str, sha256: str, name: str) -> bytes:
     entry = _manifest(url, where, sha256)["files"].get(name)
     if entry is None:
         raise ArtifactError(f"The artifact {where} has no file {name}.")
-    content = _read(url, f"{where}/{name}")
+    inside: str | None = entry.get("text")
+    content = _read(url, f"{where}/{name}") if inside is None else inside.encode()
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise ArtifactError(
             f"The file {name} of the artifact {where} is not the one that was stored."
@@ -106,7 +115,7 @@ def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = _manifest(url, where, sha256)["files"]
     for name in found:
         _inside(Path(), name)
-    return found
+    return {name: _facts(entry) for name, entry in found.items()}
 
 
 def folders(url: str, where: str) -> list[str]:
@@ -247,6 +256,20 @@ def _entry(path: str) -> dict[str, Any]:
     with os.fdopen(os.open(path, os.O_RDONLY), "rb", buffering=0) as file:
         digest = hashlib.file_digest(file, "sha256")
         return {"sha256": digest.hexdigest(), "bytes": os.fstat(file.fileno()).st_size}
+
+
+def _told(text: str) -> dict[str, Any]:
+    content = text.encode()
+    return {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "text": text,
+    }
+
+
+def _facts(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest tells of a file, without the text of one that is kept in it."""
+    return {"sha256": entry["sha256"], "bytes": entry["bytes"]}
 
 
 def _put_local(folder: Path, target: Path, names: list[str]) -> None:

@@ -13,7 +13,7 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,22 +46,23 @@ UNDECIDING = {
 ALWAYS = ("mnist-zoo", "numpy", "scikit-learn")
 
 
-def keep(folder: Path, spec: JobSpec, data: str, *, again: bool = False) -> None:
-    """Write what `measure` tells into the job's folder, as the file FILE.
+def keep(
+    write: Callable[[str, str], None], spec: JobSpec, data: str, *, again: bool = False
+) -> None:
+    """Have what `measure` tells written, as the file FILE.
 
     `again` is for the job's end: by then every framework is imported, and tells its own version.
     """
     now = tuple(sorted(package for package in FRAMEWORKS.values() if package in sys.modules))
-    # In a warm runner nothing has come since the beginning, and to write costs more than to look.
-    if again and _seen.get(folder) == now:
+    # In a warm runner nothing has come since the beginning, and to measure costs more than to look.
+    if again and _seen == [now]:
         return
-    _seen.clear()
-    _seen[folder] = now
-    (folder / FILE).write_text(canonical(measure(spec, data)) + "\n", encoding="utf-8")
+    _seen[:] = [now]
+    write(FILE, canonical(measure(spec, data)) + "\n")
 
 
-_seen: dict[Path, tuple[str, ...]] = {}
-"""The frameworks that were imported when the file of this folder was written."""
+_seen: list[tuple[str, ...]] = []
+"""The frameworks that were imported when the last job's file was written."""
 
 
 def measure(spec: JobSpec, data: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import random
@@ -38,6 +39,8 @@ WEIGHT_IMAGES = "weight_images.npy"
 
 Phase = Callable[[str], None]
 """Is told what begins now: "prepare", "fit", "judge", "save"."""
+Write = Callable[[str, str], None]
+"""Takes the name of one of the job's small files, and its text."""
 
 
 class Recipe(BaseModel):
@@ -75,28 +78,31 @@ def run_job(
     report: Report,
     source: Path | None = None,
     phase: Phase = lambda _: None,
+    write: Write | None = None,
 ) -> dict[str, Any]:
     """Train or evaluate as the spec says, write the artifacts into the folder, return the metrics.
 
-    `source` is the verified folder of the training that an evaluation judges. Raises ZooError
-    for what Zoo itself refuses, and whatever the model raises.
+    `source` is the verified folder of the training that an evaluation judges; `write` gets the
+    files of text, else they are in the folder too. Raises ZooError for what Zoo itself refuses,
+    and whatever the model raises.
     """
+    write = write or functools.partial(_write, folder)
     phase("prepare")
     if spec.kind == "train":
-        model, held_out, measured = _train(spec, folder, report, phase)
+        model, held_out, measured = _train(spec, folder, report, phase, write)
     else:
-        model, held_out, measured = _restore_for(spec, folder, source)
+        model, held_out, measured = _restore_for(spec, source, write)
     phase("judge")
     labels = judge.targets(model, held_out.y)
     predictions = judge.predict(model, held_out.x)
     measured |= judge.measure(labels, predictions, model.class_names)
     measured["parameters"] = model.parameters()
     phase("save")
-    environment.keep(folder, spec, held_out.fingerprint, again=True)
+    environment.keep(write, spec, held_out.fingerprint, again=True)
     if spec.kind == "train":
         measured["weights_bytes"] = _save_weights(model, folder) if spec.keep_weights else None
     _save_predictions(folder, held_out.rows, labels, predictions)
-    _write(folder / METRICS, measured)
+    write(METRICS, _text(measured))
     return measured
 
 
@@ -126,19 +132,19 @@ def read_recipe(folder: Path) -> Recipe:
 
 
 def _train(
-    spec: JobSpec, folder: Path, report: Report, phase: Phase
+    spec: JobSpec, folder: Path, report: Report, phase: Phase, write: Write
 ) -> tuple[Model, Part, dict[str, Any]]:
     model_class = plugins.model(spec.model)
     params = model_class.Params.resolve(spec.params)
     data = _prepare(spec, model_class, "train", report)
-    environment.keep(folder, spec, data.fingerprint)
+    environment.keep(write, spec, data.fingerprint)
     model = model_class(params, data.class_names, spec.seed)
     if spec.fold:
         train, held_out = _fold(spec, data, spec.fold)
     else:
         train, held_out = _whole(data), _whole(_prepare(spec, model_class, spec.split))
     labels = judge.targets(model, train.y)
-    _write(folder / RECIPE, _recipe(spec, model, data).model_dump(mode="json"))
+    write(RECIPE, _text(_recipe(spec, model, data).model_dump(mode="json")))
     history = _History(report)
     model.folder = folder / FIT
     _seed(spec.seed)
@@ -146,12 +152,12 @@ def _train(
     start = time.perf_counter()
     model.fit(train.x, labels, history)
     seconds = time.perf_counter() - start
-    _write(folder / HISTORY, history.steps)
+    write(HISTORY, _text(history.steps))
     return model, held_out, history.last() | {"fit_seconds": seconds}
 
 
 def _restore_for(
-    spec: JobSpec, folder: Path, source: Path | None
+    spec: JobSpec, source: Path | None, write: Write
 ) -> tuple[Model, Part, dict[str, Any]]:
     if source is None:
         raise UsageError("An evaluation needs the folder of a trained model.")
@@ -164,7 +170,7 @@ def _restore_for(
             "Submit the evaluation again.",
         )
     data = _prepare(spec, plugins.model(spec.model), spec.split)
-    environment.keep(folder, spec, data.fingerprint)
+    environment.keep(write, spec, data.fingerprint)
     if list(data.class_names) != recipe.class_names:
         raise UsageError(
             f"The model was trained on the classes {', '.join(recipe.class_names)}, but "
@@ -256,8 +262,12 @@ def _save_predictions(
     np.savez(folder / PREDICTIONS, allow_pickle=False, **arrays)
 
 
-def _write(path: Path, value: Any) -> None:
-    path.write_text(canonical(value) + "\n", encoding="utf-8")
+def _text(value: Any) -> str:
+    return canonical(value) + "\n"
+
+
+def _write(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text, encoding="utf-8")
 
 
 class _History:

@@ -21,14 +21,21 @@ from zoo import cores
 from zoo.errors import ZooError, reason
 from zoo.spec import JobSpec, read_json
 
-LOG, PROGRESS, FILES, SOURCE = "log.txt", "progress.jsonl", "files", "source"
-"""What is where in an attempt's folder: the runner writes, the supervisor reads."""
+FILES = "files"
+"""In the folder of a job's hooks: the job's files."""
 BEGUN, DONE = "begun", "done"
 """In the folder of a job's hooks: what plugins are leaving, and what they have left."""
 
 
-def main(pipe: Connection) -> None:
-    """Serve orders from the pipe until it closes: JSON each way, so that nothing is unpickled."""
+MAX_TEXT = 16 * 1024
+"""Characters of a file that goes to the supervisor by way of the progress, not of the disk."""
+
+
+def main(pipe: Connection, log: int, progress: int) -> None:
+    """Serve orders from the pipe until it closes: JSON each way, so that nothing is unpickled.
+
+    `log` and `progress` are the desk's open files.
+    """
     # A group of its own, so that the supervisor can end whatever a model starts.
     os.setsid()
     threading.Thread(target=_end_with_the_worker, daemon=True).start()
@@ -37,7 +44,7 @@ def main(pipe: Connection) -> None:
             order = read_json(pipe.recv_bytes())
         except (EOFError, OSError):
             return
-        answer = ANSWERS[order["do"]](order)
+        answer = _run(order, log, progress) if order["do"] == "run" else ANSWERS[order["do"]](order)
         # Not sorted: a schema lists the params in the order of their author.
         pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
 
@@ -107,11 +114,11 @@ def _extra(folder: Path | None, plugin: str) -> Iterator[Path | None]:
 
 
 @cores.held()
-def _run(order: dict[str, Any]) -> dict[str, Any]:
-    folder = Path(order["folder"])
-    with _output_to(folder / LOG), (folder / PROGRESS).open("a", buffering=1) as progress:
+def _run(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
+    # A thread that a model has left finds its own job's file closed.
+    with _output_to(log), os.fdopen(os.dup(progress), "a", buffering=1) as lines:
         try:
-            return {"status": "succeeded", "metrics": _story(folder, order, progress)}
+            return {"status": "succeeded", "metrics": _story(order, lines)}
         except ZooError as error:
             return _failed(error.message, error.hint, type(error).__name__)
         except MemoryError:
@@ -120,7 +127,7 @@ def _run(order: dict[str, Any]) -> dict[str, Any]:
         except OSError as error:
             traceback.print_exc()
             return _failed(
-                f"{error.strerror or error}: {error.filename or folder}.", "", "os_error"
+                f"{error.strerror or error}: {error.filename or order['files']}.", "", "os_error"
             )
         except BaseException as error:  # also SystemExit: a model must not end the runner quietly
             traceback.print_exc()
@@ -132,8 +139,10 @@ def _failed(message: str, hint: str, code: str) -> dict[str, Any]:
     return {"status": "failed", "error_code": code, "error": f"{message} {hint}".strip()}
 
 
-def _story(folder: Path, order: dict[str, Any], progress: Any) -> dict[str, Any]:
+def _story(order: dict[str, Any], progress: Any) -> dict[str, Any]:
     from zoo.run import run_job
+
+    folder = Path(order["files"])
 
     def tell(**fact: Any) -> None:
         progress.write(json.dumps(fact) + "\n")
@@ -146,9 +155,15 @@ def _story(folder: Path, order: dict[str, Any], progress: Any) -> dict[str, Any]
             set_imports_aside(len(sys.modules))
         tell(phase=name, at=time.time())
 
+    def write(name: str, text: str) -> None:
+        if len(text) <= MAX_TEXT:
+            tell(file=name, text=text)
+        else:
+            (folder / name).write_text(text, encoding="utf-8")
+
     spec = JobSpec.parse(order["spec"])
-    source = folder / SOURCE if spec.source else None
-    return run_job(spec, folder / FILES, report, source=source, phase=phase)
+    source = Path(order["source"]) if spec.source else None
+    return run_job(spec, folder, report, source=source, phase=phase, write=write)
 
 
 @functools.cache  # once for each number: no new module, nothing new to set aside
@@ -167,18 +182,17 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in plain.items() if abs(value) < float("inf")}
 
 
-ANSWERS = {"catalogue": _catalogue, "run": _run, "hooks": _hooks}
-"""What each order asks for."""
+ANSWERS = {"catalogue": _catalogue, "hooks": _hooks}
+"""What each order asks for; to run a job is the third."""
 
 
 @contextlib.contextmanager
-def _output_to(log: Path) -> Iterator[None]:
+def _output_to(log: int) -> Iterator[None]:
     """Send what the process prints into the log, also what a library writes past Python."""
     kept = os.dup(1), os.dup(2)
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         yield
     finally:
@@ -188,4 +202,3 @@ def _output_to(log: Path) -> Iterator[None]:
         for number, saved in zip((1, 2), kept, strict=True):
             os.dup2(saved, number)
             os.close(saved)
-        os.close(handle)

@@ -8,12 +8,14 @@ import os
 import signal
 import threading
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
 import psutil
 
 from zoo.strict import canonical, read_json
 from zoo_workers import runner
+from zoo_workers.desk import Desk
 
 
 class RunnerDied(Exception):
@@ -27,11 +29,14 @@ class RunnerDied(Exception):
 class Runner:
     """One runner process and the pipe to it. Starting it is quick; it imports what a job needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is where what it writes has room."""
         # Never forked: a framework that has started threads does not survive it.
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=runner.main, args=(theirs,), daemon=True)
+        self.desk = Desk(folder)
+        handed = (theirs, self.desk.log, self.desk.progress)
+        self._process = context.Process(target=runner.main, args=handed, daemon=True)
         self._process.start()
         theirs.close()
         self.is_idle = True
@@ -84,6 +89,11 @@ class Runner:
         self._process.join()
         self._pipe.close()
 
+    def close(self) -> None:
+        """End it, and forget what it has written."""
+        self.kill()
+        self.desk.close()
+
     def memory_mb(self, family: bool = False) -> float:
         """Resident memory, with the `family` of all that it started; 0 if it is gone."""
         try:
@@ -102,7 +112,8 @@ class Runner:
 class Runners:
     """The runners of a worker, one per slot, made when first needed."""
 
-    def __init__(self, *, jobs_per_runner: int, memory_mb: float) -> None:
+    def __init__(self, folder: Path, *, jobs_per_runner: int, memory_mb: float) -> None:
+        self._folder = folder
         self._jobs_per_runner = jobs_per_runner
         self._memory_mb = memory_mb
         self._lock = threading.Lock()
@@ -122,13 +133,13 @@ class Runners:
                 if keep:
                     self._idle.append(runner)
             if not keep:
-                runner.kill()
+                runner.close()
 
     def _take(self, model: str) -> Runner:
         with self._lock:
             self._idle = [each for each in self._idle if each.is_alive()]
             self._idle.sort(key=lambda each: model in each.models)
-            runner = self._idle.pop() if self._idle else Runner()
+            runner = self._idle.pop() if self._idle else Runner(self._folder)
             self._busy.add(runner)
         runner.models.add(model)
         runner.jobs += 1

@@ -62,7 +62,6 @@ class Watch:
         """Whether files were stored, perhaps not all, and whether the row names them."""
         self.owes_hooks = owes_hooks
         self.committed = False
-        self.environment: dict[str, Any] | None = None
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
         self.attempt = Attempt(folder, settings.log_kb)
         self.pulse = Pulse(db, settings, claim, self.attempt, asked)
@@ -97,12 +96,13 @@ class Watch:
         except ZooError as error:
             return Outcome("failed", error_code=type(error).__name__, error=str(error))
         except OSError as error:  # a full or read-only disk
-            told = f"{error.strerror or error}: {error.filename or self.attempt.folder}."
+            told = f"{error.strerror or error}: {error.filename or self.attempt.files}."
             return Outcome("failed", error_code="disk", error=told)
 
     def _have_it_run(self, spec: JobSpec) -> Outcome:
-        order = {"do": "run", "folder": str(self.attempt.folder), "spec": spec.dump()}
-        with self.runners.borrow(spec.model) as runner:
+        files, source = str(self.attempt.files), str(self.attempt.source)
+        order = {"do": "run", "files": files, "source": source, "spec": spec.dump()}
+        with self.runners.borrow(spec.model) as runner, self.attempt.at(runner.desk):
             try:
                 runner.order(order)
                 while True:
@@ -116,7 +116,6 @@ class Watch:
                 # Whatever way the loop was left, a runner that still works must not go on.
                 if not runner.is_idle:
                     runner.kill()
-                self.environment = self.attempt.environment()
 
     def _must_end(self, spec: JobSpec, runner: Runner) -> Outcome | None:
         """Why the job must not go on; None if it may. Asked when it has run for LOOK_SECONDS."""
@@ -158,12 +157,14 @@ class Watch:
         where = f"{self.claim.job}/{self.claim.attempt}"
         facts = {"job": self.claim.job, "attempt": self.claim.attempt}
         self.attempt.keep_log()
+        texts = self.attempt.texts
         self.stored = True
         # What a job of a moment has made is moved within this machine in another one.
         if self.settings.artifacts_url:
             self.pulse.ensure()
         try:
-            sha256 = artifacts.put(self.attempt.files, self.settings.artifacts, where, facts)
+            url = self.settings.artifacts
+            sha256 = artifacts.put(self.attempt.files, url, where, facts, texts)
         except ArtifactError as error:  # the store is away or full: not the model's fault
             self._again_or("artifact", str(error))
             raise
@@ -203,7 +204,7 @@ class Watch:
         return f"goes back into the queue: {back}" if self._insist(release) else TAKEN
 
     def _last_news(self) -> News:
-        return dataclasses.replace(self.attempt.news(), environment=self.environment)
+        return dataclasses.replace(self.attempt.news(), environment=self.attempt.environment())
 
     def _end_pulse(self) -> None:
         self.pulse.end()

@@ -15,6 +15,7 @@ import uuid
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -24,7 +25,7 @@ import zoo
 from zoo import artifacts, jobs, queue
 from zoo.cores import lend
 from zoo.embedded import Place, make_runtime
-from zoo.errors import BrokerError, UsageError, ZooError
+from zoo.errors import BrokerError, UsageError, ZooError, reason
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores, variable
 from zoo_workers.hooks import Hooks
@@ -77,7 +78,11 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     _share_the_cores(plan.slots)
     lent = _lend_the_cores(settings, plan.slots)
     settings = _share_the_memory(settings, plan.slots)
-    runners = Runners(jobs_per_runner=settings.jobs_per_runner, memory_mb=settings.runner_memory_mb)
+    runners = Runners(
+        _work_folder(settings),
+        jobs_per_runner=settings.jobs_per_runner,
+        memory_mb=settings.runner_memory_mb,
+    )
     name = f"{socket.gethostname()}-{os.getpid()}"
     supervisor = Supervisor(db, settings, runners, name, plan.pool, plan.slots)
     try:
@@ -101,6 +106,18 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
         runners.stop()
         lent.close()
         db.close()
+
+
+def _work_folder(settings: Settings) -> Path:
+    folder = settings.home / "work"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ZooError(
+            f"The folder {folder} cannot be made: {reason(error)}.",
+            "Set ZOO_HOME to a folder that you may write to.",
+        ) from None
+    return folder
 
 
 def _take_over(db: Database) -> None:
