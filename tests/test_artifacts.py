@@ -41,6 +41,23 @@ def test_what_was_put_is_got_back_byte_by_byte(folder: Path, tmp_path: Path) -> 
     assert json.loads(text) == {"accuracy": 0.5}
 
 
+def test_a_small_text_is_kept_in_the_manifest_and_read_as_a_file(
+    folder: Path, tmp_path: Path
+) -> None:
+    store = str(tmp_path / "store")
+    # Also a file of this name that a model wrote does not stand in its place.
+    texts = {"history.json": "[1,\r\n2]\n", "metrics.json": '{"name":"\u4e09"}'}
+    sha256 = artifacts.put(folder, store, WHERE, {"attempt": 1}, texts)
+    assert not (tmp_path / "store" / WHERE / "history.json").exists()
+    got = artifacts.get(store, WHERE, sha256, tmp_path / "copy")
+    for name, text in texts.items():
+        content = text.encode()
+        assert artifacts.read(store, WHERE, sha256, name) == content
+        assert (got / name).read_bytes() == content
+        told = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        assert artifacts.files(store, WHERE, sha256)[name] == told
+
+
 def test_an_artifact_on_another_file_system_appears_whole_too(folder: Path) -> None:
     other = Path("/dev/shm")
     if not other.is_dir() or other.stat().st_dev == folder.stat().st_dev:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 from results import a_spec
-from zoo_workers.attempt import Attempt
 
 from zoo import datasets, environment
 from zoo.plugins import Plugin
@@ -143,21 +141,3 @@ def test_the_fingerprint_of_a_dataset_is_read_without_its_images(home: Path) -> 
     assert datasets.fingerprint("digits") is None
     assert datasets.fingerprint("no-such") is None
     assert datasets.raw("digits").fingerprint == datasets.fingerprint("digits")
-
-
-@pytest.mark.parametrize(
-    "change", [{"fingerprint": {}}, {"machine": {"host": "a"}}, {"code": None}, {"data": 5}]
-)
-def test_an_environment_that_a_model_has_overwritten_is_not_kept(
-    tmp_path: Path, change: dict[str, Any]
-) -> None:
-    code = {"sha256": "0", "commit": None, "dirty": None}
-    machine = {"host": "h", "cpu": "c", "cores": 1, "threads": 1, "system": "s"}
-    told = {"fingerprint": "f", "data": "d", "plugin": "p", "versions": {}}
-    told |= {"code": code, "machine": machine}
-    mine = Attempt(tmp_path, 1)
-    mine.make()
-    (mine.files / environment.FILE).write_text(json.dumps(told))
-    assert mine.environment() == told
-    (mine.files / environment.FILE).write_text(json.dumps(told | change))
-    assert mine.environment() is None

@@ -211,8 +211,8 @@ def test_a_worker_tells_of_the_jobs_that_it_ends_and_models_do_not_learn_whom(
         assert "it sees hidden" in said and "set aside: True" in said
         shown = found.json("show", job["id"])["attempts"][-1]["environment"]
         assert shown["plugin"].startswith("nosy ") and shown["machine"]["threads"] >= 1
-        stored = found.home / "artifacts" / job["artifact"] / "environment.json"
-        assert json.loads(stored.read_text()) == shown
+        copied = found.run("files", job["id"], "environment.json", "-o", "-").stdout
+        assert json.loads(copied) == shown
     finally:
         found.close()
 

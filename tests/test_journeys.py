@@ -16,7 +16,7 @@ import pytest
 import typer
 from support import Zoo, until
 
-from zoo import jobs, settings, submit
+from zoo import artifacts, jobs, settings, submit
 from zoo.cli import leaving, main
 from zoo.submit import Left
 
@@ -77,9 +77,13 @@ def test_a_training_goes_through_the_queue_and_leaves_metrics_and_files(warm_zoo
     assert (job["status"], job["attempt"], job["params"]["loss"]) == ("succeeded", 1, "log_loss")
     assert job["metrics"]["accuracy"] > 0.85
     assert job["worker"]
+    names = artifacts.files(warm_zoo.settings.artifacts, job["artifact"], job["artifact_sha256"])
+    small = {"metrics.json", "model.json", "history.json", "environment.json"}
+    assert small | {"predictions.npz", "weights/weights.npz"} <= set(names)
     folder = warm_zoo.home / "artifacts" / job["artifact"]
-    names = {path.name for path in folder.iterdir()}
-    assert {"manifest.json", "metrics.json", "model.json", "predictions.npz", "weights"} <= names
+    assert {path.name for path in folder.iterdir()} == {
+        *("manifest.json", "predictions.npz", "weights", "weight_images.npy")
+    }
 
 
 def test_the_folds_of_a_cross_validation_equal_scikit_learns_to_the_last_bit(

@@ -20,23 +20,6 @@ LOG, SOURCE = "log.txt", ".source"
 """The log's name among the files; the end of the name of the folder for what is judged."""
 ENVIRONMENT = "environment.json"
 """Among the files; as in `zoo.environment`, which this process does not import."""
-PARTS: dict[str, tuple[type, set[str]]] = {
-    **{name: (str, set()) for name in ("fingerprint", "data", "plugin")},
-    "versions": (dict, set()),
-    "code": (dict, {"sha256", "commit", "dirty"}),
-    "machine": (dict, {"host", "cpu", "cores", "threads", "system"}),
-}
-"""Of an environment: the type, and what must stand in it."""
-
-
-def _is_environment(found: Any) -> bool:
-    """Whether it is what `zoo.environment.measure` gives: a model may have written there too."""
-    return isinstance(found, dict) and all(
-        isinstance(found.get(name), kind) and needed <= {*found[name]}
-        for name, (kind, needed) in PARTS.items()
-    )
-
-
 class Attempt:
     """The folder of one attempt, and what its runner writes at its desk."""
 
@@ -61,8 +44,8 @@ class Attempt:
 
     def environment(self) -> dict[str, Any] | None:
         """What the runner has told about where and of what the job is run, if it came so far."""
-        found = read_json(self.texts.get(ENVIRONMENT, "null"))
-        return found if _is_environment(found) else None
+        text = self.texts.get(ENVIRONMENT)
+        return read_json(text) if text else None
 
     def make(self) -> None:
         """Make the folder, empty."""

@@ -35,7 +35,7 @@ class Handle:
     """An open file; pickled for a new process, it becomes the file's number there."""
 
     def __init__(self, folder: Path | None) -> None:
-        self.file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)
+        self.file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         # Whoever writes begins at the end, also after it was emptied.
         fcntl.fcntl(self.number, fcntl.F_SETFL, os.O_APPEND)
 
@@ -61,4 +61,3 @@ class Handle:
 
 def _received(handed: Any) -> int:
     return int(handed.detach())
-
