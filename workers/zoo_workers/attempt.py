@@ -20,6 +20,8 @@ LOG, SOURCE = "log.txt", ".source"
 """The log's name among the files; the end of the name of the folder for what is judged."""
 ENVIRONMENT = "environment.json"
 """Among the files; as in `zoo.environment`, which this process does not import."""
+
+
 class Attempt:
     """The folder of one attempt, and what its runner writes at its desk."""
 

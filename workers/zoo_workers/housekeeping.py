@@ -59,7 +59,9 @@ class Housekeeper(threading.Thread):
         if self._is_homeless():
             self.stop_worker()
             return
-        asked = jobs.sign(self.db, self.worker_id, busy=self.supervisor.busy)
+        asked = jobs.sign(
+            self.db, self.worker_id, busy=min(self.supervisor.busy, self.supervisor.slots)
+        )
         if asked:
             logger.info("this worker was asked to drain")
             self.stop_worker()

@@ -6,12 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 
 from zoo import jobs
 from zoo.errors import ZooError
-from zoo.jobs import Claim, Database, Job
+from zoo.jobs import Database
 from zoo.settings import Settings
 from zoo_workers.hooks import Hooks
+from zoo_workers.pulse import LOOK_SECONDS
 from zoo_workers.runners import Runners
 from zoo_workers.watch import Watch
 
@@ -29,6 +32,7 @@ class Supervisor:
         self.runners = runners
         self.name = name
         self.pool = pool
+        self.slots = slots
         self.models: dict[str, str] = {}
         """Every model that this worker can load, with its plugin's label."""
         self.datasets: list[str] = []
@@ -44,13 +48,14 @@ class Supervisor:
         self.room.set()
         self._slots = slots
         self._taken = 0
+        self._ends = ThreadPoolExecutor(slots, thread_name_prefix="end")
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
         self._lock = threading.Lock()
 
     @property
     def busy(self) -> int:
-        """How many jobs are running."""
+        """How many jobs are running, or at their end."""
         return self._busy
 
     def drain(self, seconds: float) -> None:
@@ -76,18 +81,26 @@ class Supervisor:
         if not self._free.acquire(blocking=wait):
             return
         self._take(1)
+        ending: Future[None] | None = None
         try:
             # Celery would give a slot a hint a second at best.
-            while self.work() is not None:
-                self.after_job()
-        except ZooError as error:  # database or broker are away; the job's hint is sent again
+            while (watch := self._claim()) or ending:
+                if watch:
+                    watch.run()
+                # One at a time; and without a job this end may be what sets the next one free.
+                while ending and wait_for([ending], LOOK_SECONDS).not_done:
+                    if watch:
+                        watch.pulse.ensure()
+                # To store and to commit is to wait for disks: the slot's runner need not.
+                ending = self._ends.submit(self._end, watch) if watch else None
+        except ZooError as error:  # the database is away; the job's hint is sent again
             logger.warning("%s", error)
         finally:
             self._take(-1)
             self._free.release()
 
-    def work(self) -> Job | None:
-        """Claim the most urgent job and run it to its end; gives it as it was claimed."""
+    def _claim(self) -> Watch | None:
+        """Claim the most urgent job."""
         if self.drain_by is not None:
             return None
         asked = time.monotonic()
@@ -103,20 +116,23 @@ class Supervisor:
             return None
         claim, job = claimed
         self._count(1)
+        logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
+        stop, owes = self.must_stop, self.hooks is not None
+        return Watch(self.db, self.settings, self.runners, claim, job, stop, asked, owes)
+
+    def _end(self, watch: Watch) -> None:
+        job = watch.job.id
         try:
-            self._see_through(claim, job, asked)
+            logger.info("job %s %s", job[:8], watch.end())
+            if watch.committed and self.hooks:
+                self.hooks.tell(job)
+            self.after_job()
+        except ZooError as error:  # database or broker are away: somebody's next look finds it
+            logger.warning("%s", error)
+        except Exception:
+            logger.exception("job %s could not be ended", job[:8])
         finally:
             self._count(-1)
-        return job
-
-    def _see_through(self, claim: Claim, job: Job, asked: float) -> None:
-        logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
-        stop = self.must_stop
-        owes = self.hooks is not None
-        watch = Watch(self.db, self.settings, self.runners, claim, job, stop, asked, owes)
-        logger.info("job %s %s", job.id[:8], watch.run())
-        if watch.committed and self.hooks:
-            self.hooks.tell(job.id)
 
     def _take(self, change: int) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -62,16 +63,26 @@ class Watch:
         """Whether files were stored, perhaps not all, and whether the row names them."""
         self.owes_hooks = owes_hooks
         self.committed = False
+        self._ended: Outcome | ClaimLost | GivenBack = ClaimLost()
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
         self.attempt = Attempt(folder, settings.log_kb)
         self.pulse = Pulse(db, settings, claim, self.attempt, asked)
 
-    def run(self) -> str:
-        """Run the attempt and write how it ended; gives that in words, for the worker's log."""
+    def run(self) -> None:
+        """Have the attempt run, until it must be ended."""
         if self.settings.lease_seconds < SHORT_LEASE_SECONDS:
             self.pulse.ensure()
         try:
-            return self._commit(self._outcome())
+            self._ended = self._guarded(self._run)
+        except (ClaimLost, GivenBack) as stop:
+            self._ended = stop
+
+    def end(self) -> str:
+        """Store what it has left and write how it ended; gives that in words."""
+        try:
+            if not isinstance(self._ended, Outcome):
+                raise self._ended
+            return self._commit(self._guarded(functools.partial(self._store, self._ended)))
         except ClaimLost:
             return TAKEN
         except GivenBack as back:
@@ -81,23 +92,25 @@ class Watch:
             self.attempt.remove()
             self._tidy()
 
-    def _outcome(self) -> Outcome:
-        """Run the job and store its files; a fault of either is an outcome too."""
+    def _guarded(self, work: Callable[[], Outcome]) -> Outcome:
+        """What the work comes to; a fault of it is an outcome too."""
         try:
-            self.attempt.make()
-            spec = JobSpec.parse_object(self.job.spec)
-            if spec.source:
-                self.pulse.ensure()
-                self.attempt.source.mkdir()
-                where, sha256 = spec.source.artifact, spec.source.sha256
-                artifacts.get(self.settings.artifacts, where, sha256, self.attempt.source)
-            outcome = self._have_it_run(spec)
-            return self._store(outcome) if outcome.status == "succeeded" else outcome
+            return work()
         except ZooError as error:
             return Outcome("failed", error_code=type(error).__name__, error=str(error))
         except OSError as error:  # a full or read-only disk
             told = f"{error.strerror or error}: {error.filename or self.attempt.files}."
             return Outcome("failed", error_code="disk", error=told)
+
+    def _run(self) -> Outcome:
+        self.attempt.make()
+        spec = JobSpec.parse_object(self.job.spec)
+        if spec.source:
+            self.pulse.ensure()
+            self.attempt.source.mkdir()
+            where, sha256 = spec.source.artifact, spec.source.sha256
+            artifacts.get(self.settings.artifacts, where, sha256, self.attempt.source)
+        return self._have_it_run(spec)
 
     def _have_it_run(self, spec: JobSpec) -> Outcome:
         files, source = str(self.attempt.files), str(self.attempt.source)
@@ -154,6 +167,8 @@ class Watch:
             raise GivenBack(code, told, counts=True)
 
     def _store(self, outcome: Outcome) -> Outcome:
+        if outcome.status != "succeeded":
+            return outcome
         where = f"{self.claim.job}/{self.claim.attempt}"
         facts = {"job": self.claim.job, "attempt": self.claim.attempt}
         self.attempt.keep_log()
