@@ -502,7 +502,7 @@ def test_a_row_that_somebody_holds_does_not_stop_the_reaper(postgresql: str, db:
     for _ in range(2):
         claim(db, lease=-1)
     with db.write() as other:
-        other.run("UPDATE job SET priority = 1 WHERE id = :id", {"id": held})
+        assert other.one("UPDATE job SET priority = 1 WHERE id = :id RETURNING id", {"id": held})
         assert jobs.reap(db, backoff=0) == [(free, "queued")]
     assert jobs.reap(db, backoff=0) == [(held, "queued")]
 

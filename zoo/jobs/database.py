@@ -73,9 +73,9 @@ class Transaction:
         self._connection = connection
         self._is_sqlite = is_sqlite
 
-    def run(self, sql: str, values: Mapping[str, Any] | None = None) -> int:
-        """Run a statement; gives the number of rows that it changed."""
-        return int(self._execute(sql, values).rowcount)
+    def run(self, sql: str, values: Mapping[str, Any] | None = None) -> None:
+        """Run a statement whose result nobody asks for; what is wrong with it may be said later."""
+        self._execute(sql, values)
 
     def many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each row of values."""
@@ -149,9 +149,10 @@ class Database:
         with self._told():
             connection = self._take()
             try:
-                connection.execute(begin)
-                yield Transaction(connection, self.is_sqlite)
-                connection.execute("COMMIT")
+                with self.driver.batched(connection):
+                    connection.execute(begin)
+                    yield Transaction(connection, self.is_sqlite)
+                    connection.execute("COMMIT")
             except BaseException:
                 self._roll_back(connection)
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 import time
@@ -88,6 +89,10 @@ class Sqlite:
         for pragma in ("synchronous=FULL", "foreign_keys=ON", "case_sensitive_like=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
+    def batched(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
+        """No statement has far to go."""
+        return contextlib.nullcontext()
+
     def _place(self) -> tuple[int, int] | None:
         try:
             found = self.path.stat()
@@ -140,6 +145,11 @@ class Postgresql:
         # A machine that was cut off in a transaction keeps its rows locked until the server knows.
         connection.execute("SET lock_timeout = '20s'")
         return connection
+
+    def batched(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
+        """Send no statement before a result is asked for: one way to the server for several."""
+        pipeline: contextlib.AbstractContextManager[Any] = connection.pipeline()
+        return pipeline
 
     def open_plainly(self) -> Any:
         """As Alembic wants it."""

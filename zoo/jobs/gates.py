@@ -221,8 +221,9 @@ def pause(db: Database, pool: str) -> None:
 def resume(db: Database, pool: str) -> bool:
     """Let the pool's jobs be claimed again; False if it was not paused."""
     with db.write() as rows:
-        is_open = "UPDATE pool SET paused_at = NULL WHERE name = :pool AND paused_at > 0"
-        if rows.run(is_open, {"pool": pool}) == 0:
+        is_paused = "name = :pool AND paused_at > 0"
+        resumed = f"UPDATE pool SET paused_at = NULL WHERE {is_paused} RETURNING name"
+        if not rows.one(resumed, {"pool": pool}):
             return False
         # The most urgent get a hint at once; each slot that one wakes goes on by itself.
         first = f"""

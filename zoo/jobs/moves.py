@@ -226,9 +226,11 @@ def release(
 
 def abandon(db: Database, worker: str) -> int:
     """Let the leases of a worker end at once, for it is known to be dead; gives their number."""
-    end = "UPDATE job SET lease_until = 0 WHERE status = 'running' AND worker = :worker"
+    end = """
+        UPDATE job SET lease_until = 0 WHERE status = 'running' AND worker = :worker
+        RETURNING id"""
     with db.write() as rows:
-        return rows.run(end, {"worker": worker})
+        return len(rows.all(end, {"worker": worker}))
 
 
 @again_after_deadlock
@@ -253,8 +255,8 @@ def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tupl
                 UPDATE job SET status = :new, owner = NULL, lease_until = NULL, dispatched_at = 0,
                     error_code = :code, error = :error, not_before = now() + :wait,
                     finished_at = CASE WHEN :new = 'queued' THEN NULL ELSE now() END
-                WHERE {_held()} AND {EXPIRED}"""
-            if rows.run(move, vars(held) | values | {"new": status}) == 1:
+                WHERE {_held()} AND {EXPIRED} RETURNING id"""
+            if rows.one(move, vars(held) | values | {"new": status}):
                 _end_attempt(rows, held, "lost", "lost", "its worker fell silent")
                 moved.append((held.job, status))
                 if status != "queued":
