@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 
+from zoo import disk
 from zoo.errors import ArtifactError, UsageError, ZooError, reason
 from zoo.strict import canonical, read_json
 
@@ -59,7 +59,7 @@ def put(
     fs, root = _open(url)
     with _errors(f"The artifact cannot be stored in {root}/{where}", NO_PLACE):
         if "file" in fs.protocol:
-            _put_local(folder, Path(root) / where, [*files, MANIFEST])
+            disk.move(folder, Path(root) / where, [*files, MANIFEST])
         else:
             for name in (*files, MANIFEST):
                 fs.put_file(str(folder / name), f"{root}/{where}/{name}")
@@ -270,32 +270,3 @@ def _told(text: str) -> dict[str, Any]:
 def _facts(entry: Mapping[str, Any]) -> dict[str, Any]:
     """What a manifest tells of a file, without the text of one that is kept in it."""
     return {"sha256": entry["sha256"], "bytes": entry["bytes"]}
-
-
-def _put_local(folder: Path, target: Path, names: list[str]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        folder.rename(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        # Another file system: copy beside the target first, so that it still appears at once.
-        copy = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
-        shutil.copytree(folder, copy)
-        copy.rename(target)
-    # After the move: until a row names it nobody relies on it, and the first flush takes all.
-    _flush([*(f"{target}/{name}" for name in names), str(target), str(target.parent)])
-
-
-def _flush(paths: Sequence[str]) -> None:
-    """See to it that files and folders survive a loss of power."""
-    with contextlib.ExitStack() as opened:
-        handles = [os.open(path, os.O_RDONLY) for path in paths]
-        for handle in handles:
-            opened.callback(os.close, handle)
-        # Linux begins to write then; else each flush would wait for a write of its own.
-        if hasattr(os, "posix_fadvise"):
-            for handle in handles:
-                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
-        for handle in handles:
-            os.fsync(handle)

@@ -1,0 +1,160 @@
+"""A slot's jobs one after the other, and what passes between a runner and its supervisor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import share, until
+from zoo_workers import runner
+from zoo_workers.attempt import Attempt
+from zoo_workers.desk import Desk
+from zoo_workers.runners import Runners
+from zoo_workers.supervisor import Supervisor
+
+from zoo import artifacts, jobs, settings
+from zoo.jobs import Database
+from zoo.spec import JobSpec
+
+TESTS = Path(__file__).parent
+
+
+def trick(**params: Any) -> JobSpec:
+    return JobSpec(kind="train", model="trickster", params=params, dataset="digits")
+
+
+@pytest.fixture
+def runners(cache: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runners]:
+    share(cache, home)
+    monkeypatch.setenv("ZOO_PLUGINS_DIR", str(TESTS / "plugins"))
+    monkeypatch.setenv("ZOO_PLUGINS", "trickster,sklearn")
+    (home / "work").mkdir()
+    found = Runners(home / "work", jobs_per_runner=100, memory_mb=2000)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def slot(db: Database, runners: Runners) -> Supervisor:
+    """A worker's only slot."""
+    own = dataclasses.replace(settings.load(), job_memory_mb=4000)
+    found = Supervisor(db, own, runners, "w", "default", 1)
+    found.models, found.datasets = {"trickster": "trickster 1"}, ["digits"]
+    return found
+
+
+def test_the_next_job_runs_while_the_last_one_is_stored(
+    db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = jobs.add(db, [trick(), trick()])[0]
+    put, stored = artifacts.put, []
+
+    def slow(*args: Any) -> str:
+        if not stored:
+            stored.append(second)
+            until(lambda: jobs.get(db, second).status == "running")
+        return put(*args)
+
+    monkeypatch.setattr(artifacts, "put", slow)
+    slot.work_on()
+    found = [jobs.get(db, each) for each in (first, second)]
+    assert [job.status for job in found] == ["succeeded", "succeeded"], found[0].error
+    assert (found[1].started_at or 0) < (found[0].finished_at or 0)
+    assert slot.busy == 0
+
+
+def test_a_slot_takes_the_job_that_its_last_one_sets_free(db: Database, slot: Supervisor) -> None:
+    first = jobs.add(db, [trick()])[0][0]
+    second = jobs.add(db, [trick()], after={first: False})[0][0]
+    slot.work_on()
+    assert jobs.get(db, second).status == "succeeded"
+
+
+def test_an_end_that_fails_for_no_known_reason_frees_the_slot(
+    db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.add(db, [trick(), trick()])
+    monkeypatch.setattr(artifacts, "put", lambda *_: 1 / 0)
+    slot.work_on()
+    assert slot.busy == 0 and jobs.counts(db) == {"running": 2}
+    monkeypatch.undo()
+    jobs.abandon(db, "w")
+    jobs.reap(db, backoff=0)
+    thread = threading.Thread(target=slot.work_on)
+    thread.start()
+    thread.join(60)
+    assert jobs.counts(db) == {"succeeded": 2}
+
+
+# --- the desk ---
+
+
+def tell(desk: Desk, *facts: dict[str, Any], end: str = "\n") -> None:
+    text = "\n".join(json.dumps(fact) for fact in facts) + end
+    os.write(desk.progress.number, text.encode())
+
+
+def write_there(log: int, progress: int) -> None:
+    os.write(log, b"from there\n")
+    os.write(progress, b'{"phase": "fit", "at": 1.5}\n')
+    os.kill(os.getpid(), 9)
+
+
+def test_what_a_process_wrote_before_it_was_killed_is_read(tmp_path: Path) -> None:
+    desk, mine = Desk(tmp_path), Attempt(tmp_path / "job-1", 8)
+    context = multiprocessing.get_context("spawn")
+    with mine.at(desk):
+        writer = context.Process(target=write_there, args=(desk.log, desk.progress))
+        writer.start()
+        writer.join(60)
+        assert writer.exitcode == -9
+    news = mine.news()
+    assert news.lines == ((0, "from there\n"),) and news.fit_started_at == 1.5
+    assert not list(tmp_path.iterdir())  # the two files have no name that somebody must remove
+
+
+def test_a_job_finds_log_and_progress_of_the_last_one_gone(tmp_path: Path) -> None:
+    desk, before, mine = Desk(tmp_path), Attempt(tmp_path / "a-1", 8), Attempt(tmp_path / "b-1", 8)
+    with before.at(desk):
+        os.write(desk.log.number, b"old words, and more of them\n")
+        tell(desk, {"phase": "fit", "at": 1}, {"file": "metrics.json", "text": "{}"})
+    with mine.at(desk):
+        assert not mine.news()
+        os.write(desk.log.number, b"new\n")
+        tell(desk, {"phase": "save", "at": 2})
+    assert mine.news().lines == ((0, "new\n"),) and not mine.texts
+    assert before.news().progress == {"phase": "fit", "since": 1}
+    assert before.texts == {"metrics.json": "{}"}
+
+
+def test_a_line_is_heard_once_it_is_whole(tmp_path: Path) -> None:
+    desk, mine = Desk(tmp_path), Attempt(tmp_path / "job-1", 8)
+    step = {"step": 1, "total": 2, "unit": "epoch", "metrics": {"loss": 0.5}}
+    with mine.at(desk):
+        tell(desk, step, end="")
+        assert not mine.news()
+        os.write(desk.progress.number, b"\n")
+        assert mine.news().steps == ((1, {"loss": 0.5}),)
+
+
+def test_small_files_go_by_way_of_the_progress_and_large_ones_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "MAX_TEXT", 600)
+    desk, mine = Desk(tmp_path), Attempt(tmp_path / "job-1", 8)
+    mine.make()
+    spec = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
+    with mine.at(desk):
+        order = {"files": str(mine.files), "source": "", "spec": spec.dump()}
+        answer = runner._run(order, desk.log.number, desk.progress.number)
+    assert answer["status"] == "succeeded"
+    assert json.loads((mine.files / "metrics.json").read_text()) == answer["metrics"]
+    assert json.loads(mine.texts["history.json"])[0]["step"] == 1
+    assert "metrics.json" not in mine.texts and not (mine.files / "history.json").exists()
