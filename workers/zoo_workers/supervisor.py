@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 
 from zoo import jobs
@@ -19,6 +19,10 @@ from zoo_workers.runners import Runners
 from zoo_workers.watch import Watch
 
 logger = logging.getLogger("zoo.worker")
+
+MOST_ENDS = 4
+"""Attempts of one slot that are stored and committed at once: what waits for a disk or a bucket
+takes little else, and flushes at the same time share the journal's commit."""
 
 
 class Supervisor:
@@ -46,9 +50,8 @@ class Supervisor:
         self.room = threading.Event()
         """Set while a slot has no job: what need not be at once is done then."""
         self.room.set()
-        self._slots = slots
         self._taken = 0
-        self._ends = ThreadPoolExecutor(slots, thread_name_prefix="end")
+        self._ends = ThreadPoolExecutor(slots * MOST_ENDS, thread_name_prefix="end")
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
         self._lock = threading.Lock()
@@ -81,18 +84,17 @@ class Supervisor:
         if not self._free.acquire(blocking=wait):
             return
         self._take(1)
-        ending: Future[None] | None = None
+        endings: set[Future[None]] = set()
         try:
             # Celery would give a slot a hint a second at best.
-            while (watch := self._claim()) or ending:
+            while (watch := self._claim()) or endings:
                 if watch:
                     watch.run()
-                # One at a time; and without a job this end may be what sets the next one free.
-                while ending and wait_for([ending], LOOK_SECONDS).not_done:
-                    if watch:
-                        watch.pulse.ensure()
+                # Without a job, the next end may be what sets one free.
+                endings = self._await_room(endings, watch)
                 # To store and to commit is to wait for disks: the slot's runner need not.
-                ending = self._ends.submit(self._end, watch) if watch else None
+                if watch:
+                    endings.add(self._ends.submit(self._end, watch))
         except ZooError as error:  # the database is away; the job's hint is sent again
             logger.warning("%s", error)
         finally:
@@ -120,6 +122,15 @@ class Supervisor:
         stop, owes = self.must_stop, self.hooks is not None
         return Watch(self.db, self.settings, self.runners, claim, job, stop, asked, owes)
 
+    def _await_room(self, endings: set[Future[None]], watch: Watch | None) -> set[Future[None]]:
+        """Wait until one more may be at its end; those that still are."""
+        most = MOST_ENDS - 1 if watch else max(len(endings) - 1, 0)
+        while len(endings) > most:
+            done, endings = wait_for(endings, LOOK_SECONDS, FIRST_COMPLETED)
+            if watch and not done:
+                watch.pulse.ensure()
+        return endings
+
     def _end(self, watch: Watch) -> None:
         job = watch.job.id
         try:
@@ -137,7 +148,7 @@ class Supervisor:
     def _take(self, change: int) -> None:
         with self._lock:
             self._taken += change
-            (self.room.set if self._taken < self._slots else self.room.clear)()
+            (self.room.set if self._taken < self.slots else self.room.clear)()
 
     def _count(self, change: int) -> None:
         with self._lock:
