@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import random
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from machines import Broker, runners
 from support import Zoo, until
 from verdict import Verdict, judge, watch_commits
@@ -67,7 +65,8 @@ class Cancels:
         kinds = ["tiny"] * (plan.cancels - plan.endless) + ["endless"] * plan.endless
         kinds += ["innocent"] * plan.innocent
         self.random.shuffle(kinds)
-        specs = [_job(until="/never" if kind == "endless" else "") for kind in kinds]
+        endless = {"until": "/never", "trick": "tell_pid"}
+        specs = [_job(**endless if kind == "endless" else {}) for kind in kinds]
         done = submit.submit(self.db, self.team.settings, specs)
         may = {
             "tiny": {"cancelled", "succeeded"},
@@ -116,20 +115,17 @@ class Cancels:
         return {job.id for job in jobs.listing(self.db, statuses=[status], limit=10**6)}
 
     def _cancel_while_it_runs(self, ref: str) -> None:
-        until(lambda: self._has_a_runner(ref))
+        pid = until(lambda: self._runner_of(ref))
         asked = time.monotonic()
         self._cancel(ref)
         until(lambda: jobs.get(self.db, ref).is_terminal, self.plan.grace)
-        until(lambda: not self._has_a_runner(ref), self.plan.grace)
+        until(lambda: pid not in {runner.pid for runner in runners(self.worker)}, self.plan.grace)
         assert time.monotonic() - asked < self.plan.grace
 
-    def _has_a_runner(self, ref: str) -> bool:
-        """Whether some runner of the worker has the log of the job open."""
-        for runner in runners(self.worker):
-            with contextlib.suppress(psutil.Error):
-                if any(ref in each.path for each in runner.open_files()):
-                    return True
-        return False
+    def _runner_of(self, ref: str) -> int | None:
+        """The process that runs the job, as the job itself has printed it."""
+        text = "".join(chunk.text for chunk in jobs.log_after(self.db, ref))
+        return int(text) if text.endswith("\n") else None
 
 
 def _job(**params: object) -> JobSpec:
