@@ -134,10 +134,14 @@ class Database:
         """Where it is, without a password: fit for a terminal or a log."""
         return self.driver.name
 
-    def write(self) -> contextlib.AbstractContextManager[Transaction]:
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Transaction]:
         """One transaction that writes; it commits at the end of the block."""
         # A read that becomes a write fails at once when another writes: take SQLite's lock first.
-        return self._transaction("BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN")
+        begin = "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN"
+        # SQLite has who waits for its lock sleep for milliseconds between two looks at it.
+        with self.driver.writing, self._transaction(begin) as rows:
+            yield rows
 
     def read(self) -> contextlib.AbstractContextManager[Transaction]:
         """One consistent view; never waits for a writer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ class Sqlite:
     """There are none: one writes at a time."""
 
     def __init__(self, url: str) -> None:
+        self.writing: contextlib.AbstractContextManager[Any] = threading.Lock()
+        """Held by the thread of this process that writes."""
         self.path = Path(re.sub(r"^sqlite(\+\w+)?:///", "", url))
         self.name = f"sqlite:///{self.path}"
         try:
@@ -122,6 +125,7 @@ class Postgresql:
             raise StoreError(
                 "PostgreSQL needs its driver.", "Install it: pip install 'mnist-zoo[postgres]'."
             ) from None
+        self.writing: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         self.errors = psycopg.Error
         self.refusals = psycopg.IntegrityError
         self.deadlocks: tuple[type[Exception], ...] = (psycopg.errors.DeadlockDetected,)
