@@ -265,12 +265,12 @@ def test_there_is_room_while_a_slot_finds_no_job(
     found = Supervisor(db, settings.load(), None, "w", "default", slots=2)  # type: ignore[arg-type]
     seen = []
 
-    def work() -> None:
+    def claim() -> None:
         seen.append(found.room.is_set())
         if len(seen) == 1:
             found.work_on()
 
-    monkeypatch.setattr(found, "work", work)
+    monkeypatch.setattr(found, "_claim", claim)
     found.work_on()
     assert seen == [True, False] and found.room.is_set()
 
