@@ -6,7 +6,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from zoo_workers.attempt import Attempt
 from zoo_workers.desk import Desk
 from zoo_workers.runners import Runners
 from zoo_workers.supervisor import Supervisor
+from zoo_workers.watch import Watch
 
 from zoo import artifacts, jobs, settings
 from zoo.jobs import Database
@@ -75,19 +75,19 @@ def test_a_slot_takes_the_job_that_its_last_one_sets_free(db: Database, slot: Su
     assert jobs.get(db, second).status == "succeeded"
 
 
-def test_an_end_that_fails_for_no_known_reason_frees_the_slot(
-    db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", ["run", "end"])
+def test_a_fault_of_the_worker_itself_costs_the_slot_one_job(
+    db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     jobs.add(db, [trick(), trick()])
-    monkeypatch.setattr(artifacts, "put", lambda *_: 1 / 0)
+    owner, name = (artifacts, "put") if where == "end" else (Watch, "_have_it_run")
+    monkeypatch.setattr(owner, name, lambda *_: 1 / 0)
     slot.work_on()
     assert slot.busy == 0 and jobs.counts(db) == {"running": 2}
     monkeypatch.undo()
     jobs.abandon(db, "w")
     jobs.reap(db, backoff=0)
-    thread = threading.Thread(target=slot.work_on)
-    thread.start()
-    thread.join(60)
+    slot.work_on()
     assert jobs.counts(db) == {"succeeded": 2}
 
 

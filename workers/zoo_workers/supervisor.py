@@ -45,7 +45,7 @@ class Supervisor:
         self.drain_by: float | None = None
         """Set once the worker is to end: running jobs are given back at that time."""
         self.after_job: Callable[[], None] = lambda: None
-        """What a slot does between two jobs: wake others for those that have waited for it."""
+        """What follows the end of a job: others are woken for those that have waited for it."""
         self.last_job = time.monotonic()
         self.room = threading.Event()
         """Set while a slot has no job: what need not be at once is done then."""
@@ -89,7 +89,7 @@ class Supervisor:
             # Celery would give a slot a hint a second at best.
             while (watch := self._claim()) or endings:
                 if watch:
-                    watch.run()
+                    self._run(watch)
                 # Without a job, the next end may be what sets one free.
                 endings = self._await_room(endings, watch)
                 # To store and to commit is to wait for disks: the slot's runner need not.
@@ -121,6 +121,12 @@ class Supervisor:
         logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
         stop, owes = self.must_stop, self.hooks is not None
         return Watch(self.db, self.settings, self.runners, claim, job, stop, asked, owes)
+
+    def _run(self, watch: Watch) -> None:
+        try:
+            watch.run()
+        except Exception:  # nobody beats for it any more: the job goes on elsewhere
+            logger.exception("job %s could not be run", watch.job.id[:8])
 
     def _await_room(self, endings: set[Future[None]], watch: Watch | None) -> set[Future[None]]:
         """Wait until one more may be at its end; those that still are."""
