@@ -81,10 +81,10 @@ def test_a_fault_of_the_worker_itself_costs_the_slot_one_job(
 ) -> None:
     jobs.add(db, [trick(), trick()])
     owner, name = (artifacts, "put") if where == "end" else (Watch, "_have_it_run")
-    monkeypatch.setattr(owner, name, lambda *_: 1 / 0)
-    slot.work_on()
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, lambda *_: 1 / 0)
+        slot.work_on()
     assert slot.busy == 0 and jobs.counts(db) == {"running": 2}
-    monkeypatch.undo()
     jobs.abandon(db, "w")
     jobs.reap(db, backoff=0)
     slot.work_on()
