@@ -95,7 +95,7 @@ def zoo_cv(file: Path) -> float:
     with tempfile.TemporaryDirectory() as folder:
         first = [Path(folder) / f"first-{index}" for index in range(SLOTS)]
         places = [Path(folder) / str(index) for index in range(FOLDS)]
-        lent = cores.lend(Path(folder), share, SLOTS * share)
+        lent = cores.lend(share, SLOTS * share)
         with lent, ProcessPoolExecutor(SLOTS, mp_context=context) as pool:
             list(pool.map(_warm_up, range(SLOTS), first, timeout=300))
             start = time.perf_counter()

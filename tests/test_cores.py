@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from machines import runners
 from support import Zoo, share, until
 from zoo_sklearn import threads
 from zoo_sklearn.logistic import Logistic
@@ -26,10 +27,10 @@ BORROWER = "with cores.here().one(), cores.here().one(): say()"
 
 
 @pytest.fixture
-def ours(tmp_path: Path) -> Iterator[Cores]:
+def ours() -> Iterator[Cores]:
     """A worker with two cores and two slots, and the first of its runners: this process."""
     cores.here.cache_clear()
-    with cores.lend(tmp_path, 1, 2):
+    with cores.lend(1, 2):
         found = cores.here()
         assert found is not None
         yield found
@@ -111,25 +112,9 @@ def test_with_more_slots_than_cores_a_job_begins_all_the_same(ours: Cores) -> No
         assert to_borrow(ours) == 0
 
 
-def test_a_worker_of_one_slot_lends_nothing(tmp_path: Path) -> None:
-    with cores.lend(tmp_path, 2, 2):
-        assert list(tmp_path.iterdir()) == []
+def test_a_worker_of_one_slot_lends_nothing() -> None:
+    with cores.lend(2, 2):
         assert cores.VARIABLE not in os.environ
-
-
-def test_the_file_of_a_killed_worker_is_swept_and_that_of_a_living_one_stays(
-    tmp_path: Path,
-) -> None:
-    lend = f"import pathlib\nwith cores.lend(pathlib.Path({str(tmp_path)!r}), 1, 2): say()"
-    with neighbour(lend) as killed:
-        killed.kill()
-    (stale,) = tmp_path.iterdir()
-    with neighbour(lend):
-        (living,) = tmp_path.iterdir()
-        assert living != stale
-        with cores.lend(tmp_path, 1, 2):
-            assert living in tmp_path.iterdir()
-    assert list(tmp_path.iterdir()) == []
 
 
 def fitted(images: tuple[Any, Any]) -> Any:
@@ -187,20 +172,17 @@ def test_a_piece_of_work_that_fails_gives_its_core_back(ours: Cores) -> None:
 
 
 @pytest.mark.skipif(settings.cores() < 2, reason="one core cannot be lent")
-def test_a_real_worker_lends_the_cores_of_idle_slots_and_leaves_no_file(
-    zoo: Zoo, cache: Path
-) -> None:
+def test_a_real_worker_lends_the_cores_of_idle_slots(zoo: Zoo, cache: Path) -> None:
     share(cache, zoo.home)
     zoo.env |= {"ZOO_SLOTS": "2", "OMP_NUM_THREADS": "1", "ZOO_PLUGINS": "trickster,sklearn"}
     zoo.env |= {"ZOO_PLUGINS_DIR": str(Path(__file__).parent / "plugins")}
     zoo.run("up")
-    (file,) = zoo.settings.runtime.glob("cores-*")
-    seen = Cores(file)
+    (worker,) = jobs.workers(zoo.database(), beat=60)
+    told = [runner.environ().get(cores.VARIABLE) for runner in runners(worker.pid)]
+    seen = Cores(Path(next(filter(None, told))))
     assert to_borrow(seen) == 2
     busy = JobSpec(kind="train", model="trickster", params={"seconds": 600}, dataset="digits")
     (job,) = submit.submit(zoo.database(), zoo.settings, [busy]).ids
     until(lambda: to_borrow(seen) == 1)
     jobs.cancel(zoo.database(), job)
     until(lambda: to_borrow(seen) == 2)
-    zoo.run("down")
-    assert not file.exists()

@@ -2,7 +2,7 @@
 
 Who has which stands in locks on the bytes of one file, which the kernel ends with their process.
 Byte `i` is locked while core `i` is of the share of a runner that runs a job, byte `n + i` while
-somebody has borrowed it, byte `2 n` while the worker lives.
+somebody has borrowed it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,37 +26,23 @@ TRIES = 3
 
 
 @contextlib.contextmanager
-def lend(folder: Path, share: int, n: int) -> Iterator[None]:
+def lend(share: int, n: int) -> Iterator[None]:
     """Let the runners that this process starts meanwhile borrow idle ones of its `n` cores.
 
-    Each has `share` of them. The file is made in `folder`, and removed in the end.
+    Each has `share` of them.
     """
     if n <= share:  # one runner has them all
         yield
         return
-    _sweep(folder)
-    file = folder / f"cores-{os.urandom(8).hex()}"
-    made = file.with_name(f".{file.name}")
-    made.write_text(f"{share} {n}", encoding="ascii")
-    with made.open("r+b") as handle:
-        _lock(handle.fileno(), 2 * n)
-        # Only now may others see it, who would sweep it without the lock.
-        made.rename(file)
-        os.environ[VARIABLE] = str(file)
+    with tempfile.TemporaryFile() as file:
+        file.write(f"{share} {n}".encode())
+        file.flush()
+        # It has no name, so nothing is left of a worker that is killed; Linux shows it there.
+        os.environ[VARIABLE] = f"/proc/{os.getpid()}/fd/{file.fileno()}"
         try:
             yield
         finally:
             del os.environ[VARIABLE]
-            file.unlink(missing_ok=True)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove the files of workers that were killed."""
-    for file in folder.glob("cores-*"):
-        with contextlib.suppress(OSError, ValueError), file.open("r+b") as handle:
-            _, n = map(int, handle.read().split())
-            if _lock(handle.fileno(), 2 * n):
-                file.unlink()
 
 
 @functools.cache  # to open it again and close it would give back all that this process has locked

@@ -24,7 +24,7 @@ from celery import Celery, signals
 import zoo
 from zoo import artifacts, jobs, queue
 from zoo.cores import lend
-from zoo.embedded import Place, make_runtime
+from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError, reason
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores, variable
@@ -76,7 +76,6 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     # By this `zoo doctor` knows a runner of this home that has outlived its worker.
     os.environ["ZOO_RUNNER_HOME"] = str(settings.home)
     _share_the_cores(plan.slots)
-    lent = _lend_the_cores(settings, plan.slots)
     settings = _share_the_memory(settings, plan.slots)
     runners = Runners(
         _work_folder(settings),
@@ -86,26 +85,30 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     name = f"{socket.gethostname()}-{os.getpid()}"
     supervisor = Supervisor(db, settings, runners, name, plan.pool, plan.slots)
     try:
-        with runners.borrow("") as runner:
-            answer = _ask(runner)
-        cards = _cards(answer, plan.models)
-        supervisor.datasets = list(answer["datasets"])
-        supervisor.models = {card["name"]: card["plugin"] for card in cards}
-        if "job_finished" in answer["hooks"]:
-            room = None if answer["prompt"] else supervisor.room
-            supervisor.hooks = Hooks(db, settings, told, answer["takes"], room)
-            supervisor.hooks.start()
-        if place is not None and db.is_sqlite:  # whose workers are all on this machine
-            _take_over(db)
-        _serve(supervisor, plan, cards, place)
+        with _lend_the_cores(plan.slots):
+            _work(supervisor, plan, told, place)
     finally:
         if place is not None:
             place.give_up()
         if supervisor.hooks:
             supervisor.hooks.end()
         runners.stop()
-        lent.close()
         db.close()
+
+
+def _work(supervisor: Supervisor, plan: Plan, told: dict[str, str], place: Place | None) -> None:
+    with supervisor.runners.borrow("") as runner:
+        answer = _ask(runner)
+    cards = _cards(answer, plan.models)
+    supervisor.datasets = list(answer["datasets"])
+    supervisor.models = {card["name"]: card["plugin"] for card in cards}
+    if "job_finished" in answer["hooks"]:
+        room = None if answer["prompt"] else supervisor.room
+        supervisor.hooks = Hooks(supervisor.db, supervisor.settings, told, answer["takes"], room)
+        supervisor.hooks.start()
+    if place is not None and supervisor.db.is_sqlite:  # whose workers are all on this machine
+        _take_over(supervisor.db)
+    _serve(supervisor, plan, cards, place)
 
 
 def _work_folder(settings: Settings) -> Path:
@@ -168,18 +171,13 @@ def _share_the_cores(slots: int) -> None:
         os.environ.setdefault(name, share)
 
 
-def _lend_the_cores(settings: Settings, slots: int) -> contextlib.ExitStack:
-    """Let runners borrow the cores of idle slots, until what it gives is closed."""
-    lent = contextlib.ExitStack()
+def _lend_the_cores(slots: int) -> contextlib.AbstractContextManager[None]:
+    """Let runners borrow the cores of idle slots meanwhile."""
     # Who sets the share knows better what there is: a container sees all cores of its machine.
     share = os.environ[THREADS[0]]
-    if share.isdigit():  # OpenMP also takes a list
-        n = min(cores(), slots * int(share))
-        try:
-            lent.enter_context(lend(make_runtime(settings), int(share), n))
-        except (ZooError, OSError) as error:
-            logger.warning("runners cannot borrow cores: %s", error)
-    return lent
+    if not share.isdigit():  # OpenMP also takes a list
+        return contextlib.nullcontext()
+    return lend(int(share), min(cores(), slots * int(share)))
 
 
 def _share_the_memory(settings: Settings, slots: int) -> Settings:
