@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -563,3 +565,25 @@ def test_tags_are_whole_words_and_know_their_case(db: Database) -> None:
     jobs.add(db, [spec()], tags=["Nightly", "b"])
     for tag, n in (("Nightly", 1), ("nightly", 0), (",", 0), ("%", 0), ("b", 1)):
         assert len(jobs.listing(db, tags=[tag])) == n
+
+
+LOST = """
+import sys
+from zoo import jobs
+from zoo.errors import StoreError
+db = jobs.Database(sys.argv[1])
+try:
+    with db.write() as rows:
+        pid = rows.value("SELECT pg_backend_pid()")
+        with jobs.Database(sys.argv[1]).write() as other:
+            other.one("SELECT pg_terminate_backend(:pid, 60000)", {"pid": pid})
+        rows.value("SELECT 1")
+except StoreError:
+    print("told")
+"""
+
+
+def test_a_connection_that_is_lost_in_a_transaction_is_told_once(postgresql: str) -> None:
+    command = [sys.executable, "-c", LOST, postgresql]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("told\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import sqlite3
 import threading
@@ -125,6 +126,8 @@ class Postgresql:
             raise StoreError(
                 "PostgreSQL needs its driver.", "Install it: pip install 'mnist-zoo[postgres]'."
             ) from None
+        # What it warns of at the end of a batch whose connection is lost is raised, too.
+        logging.getLogger("psycopg").addHandler(logging.NullHandler())
         self.writing: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         self.errors = psycopg.Error
         self.refusals = psycopg.IntegrityError
