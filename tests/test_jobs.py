@@ -110,6 +110,41 @@ def test_a_finished_job_keeps_metrics_and_artifact_and_never_changes_again(db: D
     assert found.finished_at is not None and found.owner is None
 
 
+def test_ends_of_several_jobs_are_committed_together_each_by_its_own_fence(db: Database) -> None:
+    first, second, third = add(db, *["logistic"] * 3)
+    (waits,) = jobs.add(db, [spec()], after={first: False, third: True})[0]
+    a, b, c = (claim(db)[0] for _ in range(3))
+    lost = Claim(b.job, b.attempt, "somebody")
+    news = News({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")], {"x": 1})
+    ends = [
+        jobs.End(c, Outcome("failed", error_code="exception", error="a bad day")),
+        jobs.End(lost, DONE),
+        jobs.End(a, DONE, news),
+    ]
+    assert jobs.finish_all(db, ends) == [True, False, True]
+    found = [jobs.get(db, each) for each in (first, second, third)]
+    assert [job.status for job in found] == ["succeeded", "running", "failed"]
+    assert (found[0].metrics, found[0].progress) == ({"accuracy": 0.5}, {"phase": "fit"})
+    assert (found[2].metrics, found[2].error, found[2].fit_started_at) == ({}, "a bad day", None)
+    ended = [jobs.attempts(db, each)[0] for each in (first, second, third)]
+    assert [each["outcome"] for each in ended] == ["succeeded", None, "failed"]
+    assert [each["environment"] for each in ended] == [{"x": 1}, None, None]
+    assert [jobs.log_after(db, each, -1) != [] for each in (first, third)] == [True, False]
+    assert claim(db)[1].id == waits  # both that it waited for have ended in one transaction
+    assert jobs.finish_all(db, ends) == [False] * 3
+
+
+def test_one_end_that_the_rows_refuse_leaves_none_of_those_committed_with_it(db: Database) -> None:
+    add(db, *["logistic"] * 2)
+    ends = [
+        jobs.End(claim(db)[0], DONE),
+        jobs.End(claim(db)[0], Outcome("lost in thought", error="no such status")),
+    ]
+    with pytest.raises(RowRefused):
+        jobs.finish_all(db, ends)
+    assert jobs.counts(db) == {"running": 2}
+
+
 @pytest.mark.parametrize("wrong", [{"attempt": 2}, {"owner": "somebody"}, {"job": "0" * 32}])
 def test_a_word_with_another_fence_is_not_heard(db: Database, wrong: dict[str, object]) -> None:
     add(db)

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import MOVES, TERMINAL, Claim, Database, Outcome, RowRefused, moves, statuses
+from zoo.jobs import MOVES, TERMINAL, Claim, Database, Outcome, RowRefused, moves, reaping, statuses
 from zoo.jobs.database import Transaction
 from zoo.spec import JobSpec
 
@@ -438,7 +438,7 @@ def test_no_single_part_of_the_fence_carries_it_alone(
     tell(story)
 
 
-WHOLE_AFTER_LOSS = moves._after_loss
+WHOLE_AFTER_LOSS = reaping._after_loss
 
 
 @pytest.mark.parametrize(
@@ -457,7 +457,7 @@ def test_a_reaper_that_puts_back_what_nobody_may_claim_is_noticed(
     def forgetful(row: Any, backoff: float) -> Any:
         return WHOLE_AFTER_LOSS(row | blind, backoff)
 
-    monkeypatch.setattr(moves, "_after_loss", forgetful)
+    monkeypatch.setattr(reaping, "_after_loss", forgetful)
     with pytest.raises(AssertionError):
         tell(story)
 
@@ -577,7 +577,8 @@ def test_what_waits_does_so_until_its_time_has_come(
 def test_an_end_that_is_not_told_to_those_that_wait_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moves, "after_ends", lambda rows, ends: None)
+    for room in (moves, reaping):
+        monkeypatch.setattr(room, "after_ends", lambda rows, ends: None)
     with pytest.raises(AssertionError):
         tell(story)
 
@@ -616,6 +617,6 @@ def test_a_reaper_that_takes_live_leases_is_noticed(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story.one_job()
-    monkeypatch.setattr(moves, "EXPIRED", "lease_until < 4e9")  # its clock is far ahead
+    monkeypatch.setattr(reaping, "EXPIRED", "lease_until < 4e9")  # its clock is far ahead
     with pytest.raises(AssertionError):
         story.step("reap")

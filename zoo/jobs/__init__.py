@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from zoo.jobs.bulk import several as several
     from zoo.jobs.bulk import statuses_of as statuses_of
     from zoo.jobs.claims import Claim as Claim
+    from zoo.jobs.claims import End as End
     from zoo.jobs.claims import News as News
     from zoo.jobs.claims import Outcome as Outcome
     from zoo.jobs.database import Database as Database
@@ -32,11 +33,10 @@ if TYPE_CHECKING:
     from zoo.jobs.glance import Overview as Overview
     from zoo.jobs.glance import overview as overview
     from zoo.jobs.line import usual_seconds as usual_seconds
-    from zoo.jobs.moves import abandon as abandon
     from zoo.jobs.moves import beat as beat
     from zoo.jobs.moves import claim as claim
     from zoo.jobs.moves import finish as finish
-    from zoo.jobs.moves import reap as reap
+    from zoo.jobs.moves import finish_all as finish_all
     from zoo.jobs.moves import release as release
     from zoo.jobs.names import NAMES as NAMES
     from zoo.jobs.names import facts as facts
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import pools as pools
     from zoo.jobs.reads import steps as steps
     from zoo.jobs.reads import waiting as waiting
+    from zoo.jobs.reaping import abandon as abandon
+    from zoo.jobs.reaping import reap as reap
     from zoo.jobs.records import Group as Group
     from zoo.jobs.records import Job as Job
     from zoo.jobs.records import Pool as Pool
@@ -94,13 +96,13 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "bulk": ("group_size", "several", "statuses_of"),
-    "claims": ("Claim", "News", "Outcome"),
+    "claims": ("Claim", "End", "News", "Outcome"),
     "database": ("Database", "RowRefused"),
     "figures": ("Figures", "Settled", "Spread", "look"),
     "filters": ("EVERY", "Filter"),
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "names": ("NAMES", "facts"),
-    "moves": ("abandon", "beat", "claim", "finish", "reap", "release"),
+    "moves": ("beat", "claim", "finish", "finish_all", "release"),
     "outbox": ("overdue", "renew", "settle"),
     "outlook": ("Outlook", "outlooks"),
     "glance": ("Overview", "overview"),
@@ -111,6 +113,7 @@ _ROOMS = {
         *("attempts", "clock", "count", "counts", "ended_last", "equal", "get", "get_group"),
         *("listing", "log_after", "has_work", "needs", "pools", "steps", "waiting"),
     ),
+    "reaping": ("abandon", "reap"),
     "records": ("Group", "Job", "Pool", "Waiting", "Worker", "members"),
     "references": ("find", "named"),
     "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),

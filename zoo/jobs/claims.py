@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -48,3 +48,12 @@ class Outcome:
     error: str | None = None
     owes_hooks: bool = False
     """Whether plugins wait to be told."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How the attempt of a claim ended, with what it has done since the last beat."""
+
+    held: Claim
+    outcome: Outcome
+    news: News = field(default_factory=News)

@@ -82,6 +82,15 @@ class Transaction:
         if rows:
             self._connection.cursor().executemany(_translated(sql, self._is_sqlite), rows)
 
+    def each(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> list[Row | None]:
+        """The one row, if any, that a statement gives for each row of values."""
+        if self._is_sqlite:
+            return [self.one(sql, values) for values in rows]
+        cursor = self._connection.cursor()
+        # All of them go out before the first answer is waited for.
+        cursor.executemany(_translated(sql, False), rows, returning=True)
+        return [cursor.fetchone() for _ in cursor.results()]
+
     def all(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         """Every row that a statement gives."""
         return list(self._execute(sql, values).fetchall())
@@ -143,6 +152,11 @@ class Database:
         with self.driver.writing, self._transaction(begin) as rows:
             yield rows
 
+    def alone(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
+        """Every row that a statement gives; it is a transaction by itself."""
+        with self._connected() as connection:
+            return Transaction(connection, self.is_sqlite).all(sql, values)
+
     def read(self) -> contextlib.AbstractContextManager[Transaction]:
         """One consistent view; never waits for a writer."""
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -150,13 +164,17 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
+        with self._connected() as connection, self.driver.batched(connection):
+            connection.execute(begin)
+            yield Transaction(connection, self.is_sqlite)
+            connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Any]:
         with self._told():
             connection = self._take()
             try:
-                with self.driver.batched(connection):
-                    connection.execute(begin)
-                    yield Transaction(connection, self.is_sqlite)
-                    connection.execute("COMMIT")
+                yield connection
             except BaseException:
                 self._roll_back(connection)
                 raise

@@ -116,26 +116,47 @@ def after_ends(
     """
     left = list(ends)
     groups = {*groups, *(end["group_id"] for end in left)}
-    for end in left:  # it grows meanwhile
-        waiting = "SELECT job_id FROM dependency WHERE needs_id = :id"
-        queued = f"status = 'queued' AND id IN ({waiting}"
-        if not rows.all(f"SELECT id FROM job WHERE {queued}) ORDER BY seq FOR UPDATE", end):
-            continue
-        if end["status"] != "succeeded":
-            why = f"The job {end['id'][:8]}, which had to succeed first, is {end['status']}."
-            left += rows.all(
-                f"""
-                UPDATE job SET status = 'cancelled', finished_at = now(),
-                    error_code = 'dependency', error = :why
-                WHERE {queued} AND any_end = 0) RETURNING id, status, group_id""",
-                end | {"why": why},
-            )
-        freed = f"""
-            UPDATE job SET blockers = blockers - 1, dispatched_at = 0, {IN_LINE} WHERE {queued})
-            RETURNING group_id"""
-        groups |= {row["group_id"] for row in rows.all(freed, end)}
+    seen = 0
+    while seen < len(left):  # it grows meanwhile
+        some, seen = left[seen:], len(left)
+        for end in _waited_for(rows, some):
+            more, freed = _end_waits(rows, end)
+            left += more
+            groups |= freed
     deal_turns(rows, groups | {end["group_id"] for end in left})
     return [end["id"] for end in left]
+
+
+def _waited_for(rows: Transaction, ends: Sequence[Row]) -> list[Row]:
+    """Those of the ends that a job has waited for, which is seldom: asked at once for all."""
+    found: set[str] = set()
+    for some in slices([end["id"] for end in ends]):
+        is_one, ids = among("needs_id", some)
+        waits = rows.all(f"SELECT DISTINCT needs_id FROM dependency WHERE {is_one}", ids)
+        found |= {wait["needs_id"] for wait in waits}
+    return [end for end in ends if end["id"] in found]
+
+
+def _end_waits(rows: Transaction, end: Row) -> tuple[list[Row], set[str | None]]:
+    """Let those go on that waited for this end; gives the ends that follow, and groups."""
+    waiting = "SELECT job_id FROM dependency WHERE needs_id = :id"
+    queued = f"status = 'queued' AND id IN ({waiting}"
+    if not rows.all(f"SELECT id FROM job WHERE {queued}) ORDER BY seq FOR UPDATE", end):
+        return [], set()
+    cancelled: list[Row] = []
+    if end["status"] != "succeeded":
+        why = f"The job {end['id'][:8]}, which had to succeed first, is {end['status']}."
+        cancelled = rows.all(
+            f"""
+            UPDATE job SET status = 'cancelled', finished_at = now(),
+                error_code = 'dependency', error = :why
+            WHERE {queued} AND any_end = 0) RETURNING id, status, group_id""",
+            end | {"why": why},
+        )
+    freed = f"""
+        UPDATE job SET blockers = blockers - 1, dispatched_at = 0, {IN_LINE} WHERE {queued})
+        RETURNING group_id"""
+    return cancelled, {row["group_id"] for row in rows.all(freed, end)}
 
 
 def deal_turns(rows: Transaction, groups: Iterable[str | None]) -> None:

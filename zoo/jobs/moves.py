@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from zoo.jobs.claims import Claim, News, Outcome
+from zoo.jobs.claims import Claim, End, News, Outcome
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
 from zoo.jobs.gates import CLAIMABLE, after_ends
 from zoo.jobs.outbox import owe
@@ -27,8 +27,17 @@ HELD = {
     "owner": "owner = :owner",
 }
 """The fence: what every word about an attempt must match, or it is not heard."""
+END = """
+    UPDATE job SET status = :outcome, finished_at = now(), owner = NULL, lease_until = NULL,
+        progress = coalesce(:progress, progress), metrics = :metrics, accuracy = :accuracy,
+        fit_started_at = coalesce(:fit_started_at, fit_started_at), artifact = :artifact,
+        artifact_sha256 = :artifact_sha256, error_code = :error_code, error = :error,
+        fingerprint = :fingerprint"""
+END_ATTEMPT = """
+    UPDATE attempt SET ended_at = now(), outcome = :outcome, error_code = :code, error = :error,
+        environment = :told
+    WHERE job_id = :job AND n = :attempt AND ended_at IS NULL"""
 CANCELLED = "cancel_requested = 1"
-EXPIRED = "lease_until < now()"
 
 
 def claim(
@@ -59,19 +68,37 @@ def claim(
         RETURNING *"""
     owner = uuid.uuid4().hex
     values = {"owner": owner, "worker": worker, "lease": lease, "pool": pool}
-    with db.write() as rows:
-        row = rows.one(take, values | names | known | {"spec_version": SPEC_VERSION})
-        if row is None:
-            return None
-        taken = to_job(row)
-        rows.run(
-            """
-            INSERT INTO attempt (job_id, n, worker, plugin, started_at)
-            VALUES (:job, :n, :worker, :plugin, :started_at)""",
-            {"job": taken.id, "n": taken.attempt, "worker": worker}
-            | {"plugin": models[taken.model], "started_at": taken.started_at},
-        )
+    values |= names | known | {"spec_version": SPEC_VERSION}
+    row = _begin(db, take, values, models)
+    if row is None:
+        return None
+    taken = to_job(row)
     return Claim(taken.id, taken.attempt, owner), taken
+
+
+def _begin(
+    db: Database, take: str, values: dict[str, Any], models: Mapping[str, str]
+) -> Row | None:
+    """Take a job and write down its attempt."""
+    note = "INSERT INTO attempt (job_id, n, worker, plugin, started_at)"
+    if not db.is_sqlite:  # all in one way to the server
+        found = db.alone(
+            f"""
+            WITH taken AS ({take}),
+                noted AS ({note} SELECT id, attempt, worker, CAST(:models AS json) ->> model,
+                    started_at FROM taken)
+            SELECT * FROM taken""",
+            values | {"models": canonical(dict(models))},
+        )
+        return found[0] if found else None
+    with db.write() as rows:
+        row = rows.one(take, values)
+        if row:
+            rows.run(
+                f"{note} VALUES (:id, :attempt, :worker, :plugin, :started_at)",
+                row | {"plugin": models[row["model"]]},
+            )
+    return row
 
 
 def beat(db: Database, held: Claim, *, lease: float, news: News = NOTHING_NEW) -> bool | None:
@@ -80,7 +107,7 @@ def beat(db: Database, held: Claim, *, lease: float, news: News = NOTHING_NEW) -
     None: the claim is lost. The runner must be killed and nothing more be written.
     """
     told = _told(news)
-    hold = f"UPDATE job SET lease_until = now() + :lease{_sets(told)} WHERE {_held()}"
+    hold = f"UPDATE job SET lease_until = now() + :lease{_sets(told)} WHERE {held_by_claim()}"
     with db.write() as rows:
         values = vars(held) | told | {"lease": lease}
         row = rows.one(f"{hold} RETURNING cancel_requested", values)
@@ -103,7 +130,7 @@ def _sets(values: Mapping[str, Any]) -> str:
     return "".join(f", {name} = :{name}" for name in values)
 
 
-def _held() -> str:
+def held_by_claim() -> str:
     return " AND ".join(HELD.values())
 
 
@@ -124,36 +151,53 @@ def _keep(rows: Transaction, held: Claim, news: News) -> None:
     )
 
 
-@again_after_deadlock
 def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW) -> bool:
     """Commit how the attempt ended; False if the claim was lost, and then nothing is written."""
-    metrics, error = outcome.metrics, _storable(outcome.error)
-    values = _told(news) | {
-        "metrics": canonical(dict(metrics)) if metrics is not None else None,
+    return finish_all(db, [End(held, outcome, news)])[0]
+
+
+@again_after_deadlock
+def finish_all(db: Database, ends: Sequence[End]) -> list[bool]:
+    """Commit together how attempts of several jobs ended; for each, whether it was heard."""
+    is_one, ids = among("id", [end.held.job for end in ends])
+    with db.write() as rows:
+        if len(ends) > 1:
+            rows.run(f"SELECT seq FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", ids)
+        end_it = f"{END} WHERE {held_by_claim()} RETURNING id, status, group_id"
+        ended = rows.each(end_it, [_ended(end) for end in ends])
+        heard = [end for end, row in zip(ends, ended, strict=True) if row]
+        for end in heard:
+            _keep(rows, end.held, end.news)
+        rows.many(END_ATTEMPT, [_attempt_ended(end) for end in heard])
+        over = after_ends(rows, [row for row in ended if row])
+        won = (row["group_id"] for row in ended if row and row["status"] == "succeeded")
+        for group in sorted({each for each in won if each}):
+            rank_group(rows, group)
+        if any(end.outcome.owes_hooks for end in heard):
+            owe(rows, over)
+    return [row is not None for row in ended]
+
+
+def _ended(end: End) -> dict[str, Any]:
+    outcome, news = end.outcome, end.news
+    return vars(end.held) | {
+        "outcome": outcome.status,
+        "progress": canonical(dict(news.progress)) if news.progress else None,
+        "fit_started_at": news.fit_started_at,
+        "metrics": canonical(dict(outcome.metrics)) if outcome.metrics is not None else None,
         "artifact": outcome.artifact,
         "artifact_sha256": outcome.artifact_sha256,
         "error_code": outcome.error_code,
-        "error": error,
+        "error": _storable(outcome.error),
         # Of a result alone: who asks for an equal job wants its metrics.
         "fingerprint": (news.environment or {}).get("fingerprint") if outcome.artifact else None,
         "accuracy": _accuracy(outcome),
     }
-    end = f"""
-        UPDATE job SET status = :outcome, finished_at = now(), owner = NULL, lease_until = NULL
-            {_sets(values)}
-        WHERE {_held()} RETURNING id, status, group_id"""
-    with db.write() as rows:
-        ended = rows.one(end, vars(held) | values | {"outcome": outcome.status})
-        if ended is None:
-            return False
-        _keep(rows, held, news)
-        _end_attempt(rows, held, outcome.status, outcome.error_code, error, news.environment)
-        ends = after_ends(rows, [ended])
-        if ended["group_id"] and outcome.status == "succeeded":
-            rank_group(rows, ended["group_id"])
-        if outcome.owes_hooks:
-            owe(rows, ends)
-    return True
+
+
+def _attempt_ended(end: End) -> dict[str, Any]:
+    outcome, error = end.outcome, _storable(end.outcome.error)
+    return _attempt(end.held, outcome.status, outcome.error_code, error, end.news.environment)
 
 
 def _accuracy(outcome: Outcome) -> float | None:
@@ -169,7 +213,7 @@ def _storable(text: str | None) -> str | None:
     return text.encode("utf-8", "replace").decode().replace("\0", "")[:MAX_ERROR]
 
 
-def _end_attempt(
+def end_attempt(
     rows: Transaction,
     held: Claim,
     outcome: str,
@@ -177,14 +221,19 @@ def _end_attempt(
     error: str | None,
     environment: Mapping[str, Any] | None = None,
 ) -> None:
+    """Write down how an attempt ended, unless that is done."""
+    rows.run(END_ATTEMPT, _attempt(held, outcome, code, error, environment))
+
+
+def _attempt(
+    held: Claim,
+    outcome: str,
+    code: str | None,
+    error: str | None,
+    environment: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     told = canonical(dict(environment)) if environment else None
-    rows.run(
-        """
-        UPDATE attempt SET ended_at = now(), outcome = :outcome, error_code = :code, error = :error,
-            environment = :told
-        WHERE job_id = :job AND n = :attempt AND ended_at IS NULL""",
-        vars(held) | {"outcome": outcome, "code": code, "error": error, "told": told},
-    )
+    return vars(held) | {"outcome": outcome, "code": code, "error": error, "told": told}
 
 
 @again_after_deadlock
@@ -210,67 +259,15 @@ def release(
             finished_at = CASE WHEN {CANCELLED} THEN now() END,
             owner = NULL, lease_until = NULL, dispatched_at = 0, not_before = now() + :delay,
             max_attempts = max_attempts + :given_back{_sets(told)}
-        WHERE {_held()} RETURNING id, status, group_id"""
+        WHERE {held_by_claim()} RETURNING id, status, group_id"""
     values = vars(held) | told | {"delay": delay, "given_back": 0 if counts else 1}
     with db.write() as rows:
         job = rows.one(put_back, values)
         if job is None:
             return False
         _keep(rows, held, news)
-        _end_attempt(rows, held, job["status"], code, _storable(reason), news.environment)
+        end_attempt(rows, held, job["status"], code, _storable(reason), news.environment)
         if job["status"] == "cancelled":
             ended = after_ends(rows, [job])
             owe(rows, ended if owes_hooks else [])
     return True
-
-
-def abandon(db: Database, worker: str) -> int:
-    """Let the leases of a worker end at once, for it is known to be dead; gives their number."""
-    end = """
-        UPDATE job SET lease_until = 0 WHERE status = 'running' AND worker = :worker
-        RETURNING id"""
-    with db.write() as rows:
-        return len(rows.all(end, {"worker": worker}))
-
-
-@again_after_deadlock
-def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tuple[str, str]]:
-    """Take back every running job whose lease has passed; gives (id, new status).
-
-    Any worker may do this at any time: a job already taken back does not match again. One that
-    has hooks owes them for those that end so.
-    """
-    expired = f"SELECT * FROM job WHERE status = 'running' AND {EXPIRED} LIMIT 100"
-    with db.read() as rows:  # most often there is none, and a read disturbs nobody
-        if not rows.one(expired):
-            return []
-    moved, ends = [], []
-    with db.write() as rows:
-        # A row that somebody holds just now is looked at the next time.
-        for row in rows.all(f"{expired} FOR UPDATE SKIP LOCKED"):
-            status, values = _after_loss(row, backoff)
-            held = Claim(row["id"], row["attempt"], row["owner"])
-            # A beat may have come in between: on PostgreSQL the lease is looked at again.
-            move = f"""
-                UPDATE job SET status = :new, owner = NULL, lease_until = NULL, dispatched_at = 0,
-                    error_code = :code, error = :error, not_before = now() + :wait,
-                    finished_at = CASE WHEN :new = 'queued' THEN NULL ELSE now() END
-                WHERE {_held()} AND {EXPIRED} RETURNING id"""
-            if rows.one(move, vars(held) | values | {"new": status}):
-                _end_attempt(rows, held, "lost", "lost", "its worker fell silent")
-                moved.append((held.job, status))
-                if status != "queued":
-                    ends.append(row | {"status": status})
-        ended = after_ends(rows, ends)
-        owe(rows, ended if owes_hooks else [])
-    return moved
-
-
-def _after_loss(row: Row, backoff: float) -> tuple[str, dict[str, Any]]:
-    wait = backoff * 2 ** min(row["attempt"] - 1, 10)
-    if row["cancel_requested"]:
-        return "cancelled", {"code": None, "error": None, "wait": 0.0}
-    if row["attempt"] >= row["max_attempts"]:
-        tries = f"its worker died in each of {row['attempt']} attempts"
-        return "lost", {"code": "lost", "error": tries, "wait": 0.0}
-    return "queued", {"code": None, "error": None, "wait": wait}

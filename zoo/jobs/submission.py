@@ -201,9 +201,9 @@ def _take_hints(db: Database, when: str, values: Mapping[str, Any]) -> list[Hint
     mark = f"""
         UPDATE job SET dispatched_at = now() WHERE status = 'queued' AND seq IN ({due})
         RETURNING id, pool, model"""
-    with db.read() as rows:  # most often there is none, and a read disturbs nobody
-        if not rows.one(due.replace("FOR UPDATE SKIP LOCKED", ""), {**values, "limit": 1}):
-            return []
+    # Most often there is none, and a read disturbs nobody.
+    if not db.alone(due.replace("FOR UPDATE SKIP LOCKED", ""), {**values, "limit": 1}):
+        return []
     with db.write() as rows:
         return [Hint(row["id"], row["pool"], row["model"]) for row in rows.all(mark, values)]
 
