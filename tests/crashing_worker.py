@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from zoo_workers import ends
 from zoo_workers.runners import Runner
+from zoo_workers.watch import Watch
 
 from zoo import artifacts, jobs
 from zoo.cli.main import main
@@ -34,14 +37,28 @@ POINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "after_order": (Runner, "order", lambda _, __, order: order["do"] == "run"),
     "after_fit": (Runner, "answer", lambda answer, *_: bool(answer and "status" in answer)),
     "after_manifest": (artifacts, "put", lambda *_: True),
+    "after_flush": (artifacts, "flush", lambda *_: True),
     # The last statement of the transaction is done, its COMMIT is not.
-    "before_commit": (moves, "_end_attempt", lambda *_: True),
+    "before_commit": (moves, "after_ends", lambda *_: True),
     "after_commit": (jobs, "finish", lambda *_: True),
 }
 """The points in the order in which a job passes them."""
+TOGETHER: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+    "several_stored": (artifacts, "flush", lambda _, paths: several(paths, "manifest.json")),
+    "several_ended": (moves, "after_ends", lambda _, __, ended: len(ended) > 1),
+    "several_committed": (jobs, "finish_all", lambda _, __, ended: len(ended) > 1),
+}
+"""The same, of jobs of a moment that are ended together."""
+
+
+def several(paths: list[str], name: str) -> bool:
+    return sum(path.endswith(name) for path in paths) > 1
 
 
 if __name__ == "__main__":
-    dies_after(*POINTS[sys.argv[1]])
+    if sys.argv[1] in TOGETHER:  # however slow this machine is just now
+        Watch.is_brief = True  # type: ignore[assignment, method-assign]
+        ends.STREAM_SECONDS, ends.GATHER_SECONDS = math.inf, 1.0
+    dies_after(*(POINTS | TOGETHER)[sys.argv[1]])
     sys.argv = ["zoo", "worker", "start", "--slots", "1"]
     main()

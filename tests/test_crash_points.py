@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import servers
-from crashing_worker import EXIT_CODE, POINTS
+from crashing_worker import EXIT_CODE, POINTS, TOGETHER
 from machines import Broker
 from support import Zoo, share, until
 from verdict import Verdict, judge, watch_commits
@@ -106,6 +106,38 @@ def test_a_job_whose_worker_dies_at_this_point_converges(point: str, scene: Scen
     stored = team.home / "artifacts" / ref
     until(lambda: [each.name for each in stored.iterdir()] == [str(len(before) + 1)])
     verdict = judge(team, db, {ref: {"succeeded"}, other: {"succeeded"}}, at_work=True)
+    assert verdict, verdict
+
+
+@pytest.mark.parametrize(
+    ("scene", "point"),
+    [(database, point) for database in ("sqlite", "postgresql") for point in TOGETHER],
+    indirect=["scene"],
+)
+def test_jobs_whose_worker_dies_while_it_ends_them_together_converge(
+    point: str, scene: Scene
+) -> None:
+    team, db = scene.zoo, scene.db
+    end = team.home.parent / f"end-{point}"
+    (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
+    until(lambda: jobs.get(db, other).status == "running")
+    # With an everyday lease: else each job would beat, and be ended by itself.
+    dies = scene.hire(str(TESTS / "crashing_worker.py"), point, **LONG)
+    name = until(lambda: {w.pid: w.name for w in jobs.workers(db, beat=60)}.get(dies.pid))
+    refs = submit.submit(db, team.settings, [job() for _ in range(6)]).ids
+    assert dies.wait(120) == EXIT_CODE
+    jobs.abandon(db, name)
+    end.touch()
+    until(lambda: all(jobs.get(db, ref).is_terminal for ref in [other, *refs]))
+    until(lambda: not list((team.home / "work").iterdir()))
+    tries = {ref: [each["outcome"] for each in jobs.attempts(db, ref)] for ref in refs}
+    assert all(last == "succeeded" and set(first) <= {"lost"} for *first, last in tries.values())
+    assert any(len(each) > 1 for each in tries.values()) or point == "several_committed"
+    for ref, attempts in tries.items():
+        stored = team.home / "artifacts" / ref
+        until(lambda stored=stored, n=len(attempts): [f.name for f in stored.iterdir()] == [str(n)])
+    expected = {ref: {"succeeded"} for ref in [other, *refs]}
+    verdict = judge(team, db, expected, at_work=True)
     assert verdict, verdict
 
 

@@ -8,11 +8,12 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support import share, until
-from zoo_workers import runner
+from zoo_workers import ends, runner
 from zoo_workers.attempt import Attempt
 from zoo_workers.desk import Desk
 from zoo_workers.runners import Runners
@@ -20,7 +21,8 @@ from zoo_workers.supervisor import Supervisor
 from zoo_workers.watch import Watch
 
 from zoo import artifacts, jobs, settings
-from zoo.jobs import Database
+from zoo.errors import ArtifactError, StoreError
+from zoo.jobs import Database, End
 from zoo.spec import JobSpec
 
 TESTS = Path(__file__).parent
@@ -80,7 +82,7 @@ def test_a_fault_of_the_worker_itself_costs_the_slot_one_job(
     db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     jobs.add(db, [trick(), trick()])
-    owner, name = (artifacts, "put") if where == "end" else (Watch, "_have_it_run")
+    owner, name = (Watch, "_store") if where == "end" else (Watch, "_have_it_run")
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, lambda *_: 1 / 0)
         slot.work_on()
@@ -89,6 +91,97 @@ def test_a_fault_of_the_worker_itself_costs_the_slot_one_job(
     jobs.reap(db, backoff=0)
     slot.work_on()
     assert jobs.counts(db) == {"succeeded": 2}
+
+
+# --- ends together ---
+
+
+@pytest.fixture
+def together(monkeypatch: pytest.MonkeyPatch, slot: Supervisor) -> list[int]:
+    """Attempts that end wait until they are three; how many were committed together."""
+    found = []
+    finish_all = jobs.finish_all
+
+    def counted(db: Database, said: list[End]) -> list[bool]:
+        found.append(len(said))
+        return finish_all(db, said)
+
+    three = lambda _: until(lambda: len(slot._ends._waiting) == 3)  # noqa: E731
+    monkeypatch.setattr(ends, "time", SimpleNamespace(sleep=three, monotonic=lambda: 0.0))
+    monkeypatch.setattr(jobs, "finish_all", counted)
+    # However slow this machine is just now.
+    monkeypatch.setattr(Watch, "is_brief", True)
+    return found
+
+
+def test_jobs_of_a_moment_are_stored_and_committed_together(
+    db: Database, slot: Supervisor, together: list[int]
+) -> None:
+    refs = jobs.add(db, [trick() for _ in range(3)])[0]
+    slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 3} and together == [3]
+    for job in (jobs.get(db, ref) for ref in refs):
+        files = artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
+        assert "metrics.json" in files
+    assert not list((slot.settings.home / "work").iterdir()) and slot.busy == 0
+
+
+def test_who_is_alone_waits_for_nobody(
+    db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watch, "is_brief", True)
+    naps: list[float] = []
+    monkeypatch.setattr(ends, "time", SimpleNamespace(sleep=naps.append, monotonic=lambda: 0.0))
+    for _ in range(2):
+        jobs.add(db, [trick()])
+        slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 2}
+    assert naps == [0.0, ends.GATHER_SECONDS]  # the second came in the same moment
+
+
+@pytest.mark.parametrize("fails", ["put", "flush"])
+def test_one_that_cannot_be_stored_does_not_stand_in_the_way_of_the_others(
+    db: Database,
+    slot: Supervisor,
+    together: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    fails: str,
+) -> None:
+    refs = jobs.add(db, [trick() for _ in range(3)])[0]
+    once = getattr(artifacts, fails)
+
+    def full(first: Any, *args: Any) -> Any:
+        paths = first if fails == "flush" else [str(first)]
+        if any(refs[1] in path and not path.endswith("2") for path in paths):
+            raise ArtifactError("The disk is full.")
+        return once(first, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, fails, full)
+        slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 2, "queued": 1}
+    assert together == ([2] if fails == "put" else [])
+    (tried,) = jobs.attempts(db, refs[1])
+    assert (tried["outcome"], tried["error_code"]) == ("queued", "artifact")
+
+
+def test_what_cannot_be_committed_together_is_committed_one_by_one(
+    db: Database, slot: Supervisor, together: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.add(db, [trick() for _ in range(3)])
+    finish_all = jobs.finish_all
+
+    def refused(db: Database, said: list[End]) -> list[bool]:
+        finish_all(db, said)  # it is committed, but nobody hears of it
+        raise StoreError("The connection is lost.")
+
+    monkeypatch.setattr(jobs, "finish_all", refused)
+    slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 3} and together == [3]
+    # Each was found to be done already: what it stored is kept.
+    for job in jobs.listing(db):
+        files = artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
+        assert "metrics.json" in files
 
 
 # --- the desk ---
@@ -150,7 +243,7 @@ def test_small_files_go_by_way_of_the_progress_and_large_ones_do_not(
     mine.make()
     spec = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
     with mine.at(desk):
-        order = {"files": str(mine.files), "source": "", "spec": spec.dump()}
+        order = {"files": str(mine.files), "source": "", "spec": spec.model_dump()}
         answer = runner._run(order, desk.log.number, desk.progress.number)
     assert answer["status"] == "succeeded"
     assert json.loads((mine.files / "metrics.json").read_text()) == answer["metrics"]

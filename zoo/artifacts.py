@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -43,13 +43,19 @@ def prepare(url: str) -> None:
 
 
 def put(
-    folder: Path, url: str, where: str, facts: Mapping[str, Any], texts: Mapping[str, str] = NONE
+    folder: Path,
+    url: str,
+    where: str,
+    facts: Mapping[str, Any],
+    texts: Mapping[str, str] = NONE,
+    unflushed: list[str] | None = None,
 ) -> str:
     """Store the folder's files as `where` below `url`, and give the sha256 of their manifest.
 
     The manifest, every file's sha256, is written last, so that a half-stored artifact has none.
     `texts` are small files that are kept in it: to make a file can cost more than a short job.
-    On a local disk the folder itself is moved: it appears whole or not at all.
+    On a local disk the folder itself is moved: it appears whole or not at all. What is to be
+    flushed there then can be left to the caller, in `unflushed`, for several artifacts at once.
     Raises ArtifactError if the place cannot be written to.
     """
     files = {name: _entry(f"{folder}/{name}") for name in sorted(_names(str(folder)))}
@@ -59,11 +65,24 @@ def put(
     fs, root = _open(url)
     with _errors(f"The artifact cannot be stored in {root}/{where}", NO_PLACE):
         if "file" in fs.protocol:
-            disk.move(folder, Path(root) / where, [*files, MANIFEST])
+            moved = disk.move(folder, Path(root) / where, [*files, MANIFEST])
+            if unflushed is None:
+                disk.flush(moved)
+            else:
+                unflushed += moved
         else:
             for name in (*files, MANIFEST):
                 fs.put_file(str(folder / name), f"{root}/{where}/{name}")
     return hashlib.sha256(manifest).hexdigest()
+
+
+def flush(paths: Sequence[str]) -> None:
+    """Have what `put` has left unflushed survive a power cut.
+
+    Raises ArtifactError if the disk is full or broken.
+    """
+    with _errors("An artifact cannot be stored", NO_PLACE):
+        disk.flush(paths)
 
 
 def get(url: str, where: str, sha256: str, into: Path) -> Path:

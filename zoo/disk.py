@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def move(folder: Path, target: Path, names: Sequence[str]) -> None:
-    """Move a folder with the files of these names: it appears whole, and survives a power cut.
+def move(folder: Path, target: Path, names: Sequence[str]) -> list[str]:
+    """Move a folder with the files of these names: it appears whole.
 
-    Raises OSError.
+    Gives the paths to `flush`: then it survives a power cut. Raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -26,11 +26,15 @@ def move(folder: Path, target: Path, names: Sequence[str]) -> None:
         copy = target.with_name(f".{target.name}-{uuid.uuid4().hex}")
         shutil.copytree(folder, copy)
         copy.rename(target)
-    # After the move: nobody relies on it before this returns, and one flush takes in all changes.
-    _flush([*(f"{target}/{name}" for name in names), str(target), str(target.parent)])
+    # After the move: nobody relies on it yet, and one flush takes in all changes.
+    return [*(f"{target}/{name}" for name in names), str(target), str(target.parent)]
 
 
-def _flush(paths: Sequence[str]) -> None:
+def flush(paths: Sequence[str]) -> None:
+    """Have files and folders survive a power cut; many at once cost little more than one.
+
+    Raises OSError.
+    """
     with contextlib.ExitStack() as opened:
         handles = [os.open(path, os.O_RDONLY) for path in paths]
         for handle in handles:

@@ -46,15 +46,20 @@ class Pulse(threading.Thread):
             except StoreError as error:
                 self._bear(error)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it beats, or has done so."""
+        return self.ident is not None
+
     def ensure(self) -> None:
         """Begin to beat, unless that is done: a thread costs more than the job of a moment."""
-        if self.ident is None:
+        if not self.has_begun:
             self.start()
 
     def end(self) -> None:
         """Stop beating; afterwards the attempt's news are the caller's."""
         self._ended.set()
-        if self.ident is not None:
+        if self.has_begun:
             self.join()
 
     def is_lost(self) -> bool:

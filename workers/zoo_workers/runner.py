@@ -161,7 +161,7 @@ def _story(order: dict[str, Any], progress: Any) -> dict[str, Any]:
         else:
             (folder / name).write_text(text, encoding="utf-8")
 
-    spec = JobSpec.parse(order["spec"])
+    spec = JobSpec.parse_object(order["spec"])
     source = Path(order["source"]) if spec.source else None
     return run_job(spec, folder, report, source=source, phase=phase, write=write)
 

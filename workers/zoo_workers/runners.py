@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import selectors
 import signal
 import threading
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ class Runner:
         self._process = context.Process(target=runner.main, args=handed, daemon=True)
         self._process.start()
         theirs.close()
+        self._heard = selectors.DefaultSelector()
+        for each in (self._pipe, self._process.sentinel):
+            self._heard.register(each, selectors.EVENT_READ)
         self.is_idle = True
         self._known: psutil.Process | None = None
         self.jobs = 0
@@ -62,7 +65,7 @@ class Runner:
 
         Raises RunnerDied if the process has ended instead.
         """
-        ready = wait([self._pipe, self._process.sentinel], timeout)
+        ready = [key.fileobj for key, _ in self._heard.select(timeout)]
         if self._pipe in ready:
             try:
                 answer: dict[str, Any] = read_json(self._pipe.recv_bytes())
@@ -87,6 +90,7 @@ class Runner:
         # Before it has its own group the call above finds nothing.
         self._process.kill()
         self._process.join()
+        self._heard.close()
         self._pipe.close()
 
     def close(self) -> None:

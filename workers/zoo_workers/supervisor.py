@@ -6,23 +6,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 
 from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
+from zoo_workers.ends import MOST_ENDS, Ends
 from zoo_workers.hooks import Hooks
 from zoo_workers.pulse import LOOK_SECONDS
 from zoo_workers.runners import Runners
 from zoo_workers.watch import Watch
 
 logger = logging.getLogger("zoo.worker")
-
-MOST_ENDS = 4
-"""Attempts of one slot that are stored and committed at once: what waits for a disk or a bucket
-takes little else, and flushes at the same time share the journal's commit."""
 
 
 class Supervisor:
@@ -51,7 +48,7 @@ class Supervisor:
         """Set while a slot has no job: what need not be at once is done then."""
         self.room.set()
         self._taken = 0
-        self._ends = ThreadPoolExecutor(slots * MOST_ENDS, thread_name_prefix="end")
+        self._ends = Ends(db, slots, self._ended, lambda: self.after_job())
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
         self._lock = threading.Lock()
@@ -94,7 +91,7 @@ class Supervisor:
                 endings = self._await_room(endings, watch)
                 # To store and to commit is to wait for disks: the slot's runner need not.
                 if watch:
-                    endings.add(self._ends.submit(self._end, watch))
+                    endings.add(self._ends.add(watch))
         except ZooError as error:  # the database is away; the job's hint is sent again
             logger.warning("%s", error)
         finally:
@@ -137,19 +134,10 @@ class Supervisor:
                 watch.pulse.ensure()
         return endings
 
-    def _end(self, watch: Watch) -> None:
-        job = watch.job.id
-        try:
-            logger.info("job %s %s", job[:8], watch.end())
-            if watch.committed and self.hooks:
-                self.hooks.tell(job)
-            self.after_job()
-        except ZooError as error:  # database or broker are away: somebody's next look finds it
-            logger.warning("%s", error)
-        except Exception:
-            logger.exception("job %s could not be ended", job[:8])
-        finally:
-            self._count(-1)
+    def _ended(self, watch: Watch) -> None:
+        if watch.committed and self.hooks:
+            self.hooks.tell(watch.job.id)
+        self._count(-1)
 
     def _take(self, change: int) -> None:
         with self._lock:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec
 
 from zoo import artifacts, jobs
 from zoo.errors import ArtifactError, StoreError, ZooError
-from zoo.jobs import Claim, Database, Job, News, Outcome
+from zoo.jobs import Claim, Database, End, Job, News, Outcome
 from zoo.settings import Settings
 from zoo.spec import JobSpec
 from zoo_workers.attempt import Attempt
@@ -22,6 +21,7 @@ WEIGH_SECONDS = 1.0
 """Between two looks at the memory of a runner's children."""
 SHORT_LEASE_SECONDS = 5.0
 """A lease below this leaves no time to begin late with keeping it."""
+P = ParamSpec("P")
 TAKEN = "was taken from this worker"
 
 
@@ -63,6 +63,9 @@ class Watch:
         """Whether files were stored, perhaps not all, and whether the row names them."""
         self.owes_hooks = owes_hooks
         self.committed = False
+        self.unflushed: list[str] = []
+        """Paths that an artifact consists of, until a flush has taken them in."""
+        self._is_over = False
         self._ended: Outcome | ClaimLost | GivenBack = ClaimLost()
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
         self.attempt = Attempt(folder, settings.log_kb)
@@ -77,12 +80,39 @@ class Watch:
         except (ClaimLost, GivenBack) as stop:
             self._ended = stop
 
-    def end(self) -> str:
-        """Store what it has left and write how it ended; gives that in words."""
+    @property
+    def is_brief(self) -> bool:
+        """Whether it was over in a moment, and what it has left stays on this machine."""
+        return not (self.pulse.has_begun or self.settings.artifacts_url)
+
+    def store(self) -> None:
+        """Store what it has left, once; `unflushed` is then what it takes to stay."""
+        if not self._is_over and isinstance(self._ended, Outcome):
+            try:
+                self._ended = self._guarded(self._store, self._ended)
+            except GivenBack as back:
+                self._ended = back
+        self._is_over = True
+
+    def word(self) -> End | None:
+        """How it ended, to be committed together with others; None if it must `end` by itself."""
+        if not isinstance(self._ended, Outcome) or self.pulse.is_over():
+            return None
+        return self._word(self._ended)
+
+    def end(self, *, committed: bool = False) -> str:
+        """Store what it has left and write how it ended, unless it is `committed` already.
+
+        Gives that in words.
+        """
         try:
+            self.store()
             if not isinstance(self._ended, Outcome):
                 raise self._ended
-            return self._commit(self._guarded(functools.partial(self._store, self._ended)))
+            outcome = self._ended if committed else self._guarded(self._flush, self._ended)
+            self.committed = committed or self._commit(outcome)
+            self.named = self.committed and outcome.artifact is not None
+            return outcome.status if self.committed else TAKEN
         except ClaimLost:
             return TAKEN
         except GivenBack as back:
@@ -92,10 +122,10 @@ class Watch:
             self.attempt.remove()
             self._tidy()
 
-    def _guarded(self, work: Callable[[], Outcome]) -> Outcome:
+    def _guarded(self, work: Callable[P, Outcome], *args: P.args, **named: P.kwargs) -> Outcome:
         """What the work comes to; a fault of it is an outcome too."""
         try:
-            return work()
+            return work(*args, **named)
         except ZooError as error:
             return Outcome("failed", error_code=type(error).__name__, error=str(error))
         except OSError as error:  # a full or read-only disk
@@ -114,7 +144,7 @@ class Watch:
 
     def _have_it_run(self, spec: JobSpec) -> Outcome:
         files, source = str(self.attempt.files), str(self.attempt.source)
-        order = {"do": "run", "files": files, "source": source, "spec": spec.dump()}
+        order = {"do": "run", "files": files, "source": source, "spec": self.job.spec}
         with self.runners.borrow(spec.model) as runner, self.attempt.at(runner.desk):
             try:
                 runner.order(order)
@@ -179,20 +209,29 @@ class Watch:
             self.pulse.ensure()
         try:
             url = self.settings.artifacts
-            sha256 = artifacts.put(self.attempt.files, url, where, facts, texts)
+            sha256 = artifacts.put(self.attempt.files, url, where, facts, texts, self.unflushed)
         except ArtifactError as error:  # the store is away or full: not the model's fault
             self._again_or("artifact", str(error))
             raise
         return Outcome("succeeded", outcome.metrics, where, sha256)
 
-    def _commit(self, outcome: Outcome) -> str:
+    def _flush(self, outcome: Outcome) -> Outcome:
+        try:
+            artifacts.flush(self.unflushed)
+        except ArtifactError as error:  # the disk is full: not the model's fault
+            self._again_or("artifact", str(error))
+            raise
+        return outcome
+
+    def _commit(self, outcome: Outcome) -> bool:
         self._end_pulse()
-        news = self._last_news()
+        word = self._word(outcome)
+        done = self._insist(lambda: jobs.finish(self.db, word.held, word.outcome, word.news))
+        return done or self._was_heard(outcome)
+
+    def _word(self, outcome: Outcome) -> End:
         outcome = dataclasses.replace(outcome, owes_hooks=self.owes_hooks)
-        done = self._insist(lambda: jobs.finish(self.db, self.claim, outcome, news))
-        self.committed = done or self._was_heard(outcome)
-        self.named = self.committed and outcome.artifact is not None
-        return outcome.status if self.committed else TAKEN
+        return End(self.claim, outcome, self._last_news())
 
     def _was_heard(self, outcome: Outcome) -> bool:
         """Whether the row has this end: a commit may be done though its answer was lost."""
