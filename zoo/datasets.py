@@ -155,7 +155,7 @@ def _folder(name: str) -> Path:
         state = [_stamp(file) for file in files]
     else:
         state = [_dataset(name).version]
-    return settings.load().cache / "raw" / key(name) / _short_hash(json.dumps(state))
+    return settings.cache() / "raw" / key(name) / _short_hash(json.dumps(state))
 
 
 def _dataset(name: str) -> Dataset:
@@ -273,7 +273,7 @@ def _map(folder: Path, split: str, count: int) -> Images:
 
 def _files_in_cache() -> Iterator[str]:
     """The `idx:` and `npz:` names in the cache whose files are still there."""
-    for file in (settings.load().cache / "raw").glob(f"*-*/*/{META_FILE}"):
+    for file in (settings.cache() / "raw").glob(f"*-*/*/{META_FILE}"):
         with contextlib.suppress(OSError, ValueError, UsageError):
             name = Meta.model_validate_json(file.read_bytes()).name
             if ":" in name:
@@ -294,6 +294,6 @@ def _listed(name: str) -> Listed:
         where = str(places[0]) if places else "to be downloaded"
     else:
         summary, where = plugins.catalogue().datasets[name].summary, "a plugin"
-    home = settings.load().cache
+    home = settings.cache()
     size = cache.size(home / "raw" / key(name)) + cache.size(home / "prepared" / key(name))
     return Listed(name, summary, cached, "the cache" if cached and not colon else where, size)

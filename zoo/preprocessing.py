@@ -158,7 +158,7 @@ def _parts(
 
 
 def _folder(raw: Raw, dtype: Dtype, preprocess: str) -> Path:
-    home = settings.load().cache / "prepared" / datasets.key(raw.name)
+    home = settings.cache() / "prepared" / datasets.key(raw.name)
     kind = dtype if preprocess == "none" else f"{preprocess}-{dtype}"
     return home / f"{_version(raw)}-{kind}"
 

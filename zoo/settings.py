@@ -75,7 +75,7 @@ class Settings:
     @property
     def cache(self) -> Path:
         """Raw and prepared data, which can be made again at any time."""
-        return self.home / "cache"
+        return _cache(self.home)
 
     @property
     def plugins_folder(self) -> Path:
@@ -149,6 +149,15 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             "One missed beat would lose a job: raise the first or lower the second.",
         )
     return found
+
+
+def cache() -> Path:
+    """The cache, as in `load`: each job asks for it several times, and for nothing else."""
+    return _cache(_path("home", os.environ.get(variable("home")) or str(Settings.home)))
+
+
+def _cache(home: Path) -> Path:
+    return home / "cache"
 
 
 def is_traced() -> bool:

@@ -14,7 +14,7 @@ from zoo.errors import UsageError
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys, no spaces, and no NaN or infinity (ValueError)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _WRITER.encode(value)
 
 
 def read_json(text: str | bytes) -> Any:
@@ -23,7 +23,7 @@ def read_json(text: str | bytes) -> Any:
     Raises UsageError for anything else: json alone lets NaN and 1e999 pass.
     """
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        return _READER.decode(text if isinstance(text, str) else text.decode())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"This is not JSON: {error}.") from None
 
@@ -37,3 +37,8 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is not a finite number")
     return value
+
+
+# Made once: json's functions make one at each call.
+_WRITER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_READER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
