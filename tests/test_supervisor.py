@@ -22,7 +22,7 @@ from zoo_workers.watch import Watch
 
 from zoo import artifacts, jobs, settings
 from zoo.errors import ArtifactError, StoreError
-from zoo.jobs import Database, End
+from zoo.jobs import Database, End, RowRefused
 from zoo.spec import JobSpec
 
 TESTS = Path(__file__).parent
@@ -165,20 +165,50 @@ def test_one_that_cannot_be_stored_does_not_stand_in_the_way_of_the_others(
     assert (tried["outcome"], tried["error_code"]) == ("queued", "artifact")
 
 
-def test_what_cannot_be_committed_together_is_committed_one_by_one(
+def test_one_that_another_worker_has_taken_over_is_not_among_those_committed(
     db: Database, slot: Supervisor, together: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = jobs.add(db, [trick() for _ in range(3)])[0]
+    finish_all = jobs.finish_all
+
+    def late(db: Database, said: list[End]) -> list[bool]:
+        with db.write() as rows:
+            rows.run("UPDATE job SET lease_until = 0 WHERE id = :id", {"id": refs[1]})
+        assert jobs.reap(db, backoff=0) == [(refs[1], "queued")]
+        known = {"models": slot.models, "datasets": slot.datasets}
+        assert jobs.claim(db, pool="default", worker="other", lease=60, **known)
+        return finish_all(db, said)
+
+    monkeypatch.setattr(jobs, "finish_all", late)
+    slot.work_on()
+    found = [jobs.get(db, ref) for ref in refs]
+    assert [job.status for job in found] == ["succeeded", "running", "succeeded"]
+    assert (found[1].worker, found[1].attempt) == ("other", 2)
+    # What it had stored is gone, what the others have is there.
+    stored = [slot.settings.home / "artifacts" / ref / "1" for ref in refs]
+    assert [folder.exists() for folder in stored] == [True, False, True]
+
+
+@pytest.mark.parametrize("error", [StoreError("The connection is lost."), RowRefused("no")])
+def test_what_cannot_be_committed_together_is_committed_one_by_one(
+    db: Database,
+    slot: Supervisor,
+    together: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     jobs.add(db, [trick() for _ in range(3)])
     finish_all = jobs.finish_all
 
     def refused(db: Database, said: list[End]) -> list[bool]:
-        finish_all(db, said)  # it is committed, but nobody hears of it
-        raise StoreError("The connection is lost.")
+        if isinstance(error, StoreError):  # it is committed, but nobody hears of it
+            finish_all(db, said)
+        raise error
 
     monkeypatch.setattr(jobs, "finish_all", refused)
     slot.work_on()
-    assert jobs.counts(db) == {"succeeded": 3} and together == [3]
-    # Each was found to be done already: what it stored is kept.
+    assert jobs.counts(db) == {"succeeded": 3}
+    # Also of those that were found to be done already, what was stored is kept.
     for job in jobs.listing(db):
         files = artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
         assert "metrics.json" in files

@@ -96,9 +96,7 @@ class Watch:
 
     def word(self) -> End | None:
         """How it ended, to be committed together with others; None if it must `end` by itself."""
-        if not isinstance(self._ended, Outcome) or self.pulse.is_over():
-            return None
-        return self._word(self._ended)
+        return self._word(self._ended) if isinstance(self._ended, Outcome) else None
 
     def end(self, *, committed: bool = False) -> str:
         """Store what it has left and write how it ended, unless it is `committed` already.
