@@ -395,6 +395,28 @@ def test_a_worker_is_listed_until_it_stops_or_falls_silent(db: Database) -> None
     assert jobs.workers(db, beat=1000) == []
 
 
+def test_a_worker_that_left_long_ago_is_forgotten_once_one_like_it_has_come(db: Database) -> None:
+    def announce(name: str, model: str, pool: str = "default") -> None:
+        facts = {"host": "h", "pid": 1, "slots": 1, "version": "1", "models": [{"name": model}]}
+        jobs.announce(db, id=name, name=name, pool=pool, **facts)  # type: ignore[arg-type]
+
+    def known() -> list[str]:
+        return sorted(worker.name for worker in jobs.workers(db, beat=10, gone=True))
+
+    announce("old", "a")
+    announce("other model", "b")
+    announce("other pool", "a", pool="gpu")
+    with db.write() as rows:
+        rows.run("UPDATE worker SET beat_at = beat_at - 8 * 86400, state = 'stopped'")
+    announce("last week", "a")
+    # What nobody else publishes can still be submitted.
+    assert known() == ["last week", "other model", "other pool"]
+    with db.write() as rows:
+        rows.run("UPDATE worker SET beat_at = beat_at - 6 * 86400 WHERE name = 'last week'")
+    announce("new", "a")
+    assert "last week" in known()
+
+
 def test_a_newer_schema_is_refused_in_a_line(db: Database) -> None:
     with db.write() as rows:
         rows.run("UPDATE alembic_version SET version_num = '99'")

@@ -421,3 +421,18 @@ def test_the_model_of_the_readme_trains_as_written(warm_zoo: Zoo) -> None:
     assert job["metrics"]["accuracy"] > 0.85
     judged = warm_zoo.json("evaluate", job["id"])
     assert judged["metrics"]["accuracy"] == job["metrics"]["accuracy"]
+
+
+def test_ctrl_c_before_the_command_has_begun_prints_nothing() -> None:
+    script = """
+import signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":  # one of the first imports
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from zoo.__main__ import main
+main()"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -12,6 +12,8 @@ from zoo.jobs.records import Worker
 
 SILENT_AFTER = 3
 """Beats that a worker may miss before it counts as gone."""
+FORGOTTEN_SECONDS = 7 * 86_400.0
+"""After its last beat, a worker is forgotten once another one like it has come."""
 
 
 def announce(
@@ -26,16 +28,26 @@ def announce(
     version: str,
     models: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Enter a worker that has started."""
+    """Enter a worker that has started, and forget those like it that left long ago.
+
+    The last one of its kind stays: what it published can be submitted while no worker is there.
+    """
     row = {"id": id, "name": name, "host": host, "pid": pid, "pool": pool, "slots": slots}
+    published = json.dumps(list(models))
     with db.write() as rows:
+        rows.run(
+            """
+            DELETE FROM worker
+            WHERE beat_at < now() - :seconds AND pool = :pool AND models = :models""",
+            {"seconds": FORGOTTEN_SECONDS, "pool": pool, "models": published},
+        )
         rows.run(
             """
             INSERT INTO worker (id, name, host, pid, pool, slots, state, version, models,
                 started_at, beat_at)
             VALUES (:id, :name, :host, :pid, :pool, :slots, 'online', :version, :models,
                 now(), now())""",
-            row | {"version": version, "models": json.dumps(list(models))},
+            row | {"version": version, "models": published},
         )
 
 
@@ -67,13 +79,15 @@ def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
 
     `beat` is the time between two signs of life, in seconds.
     """
-    with db.read() as rows:
-        at = rows.value("SELECT now() AS at")
-        known = rows.all("SELECT * FROM worker ORDER BY started_at")
-    found = [Worker(**row | {"models": json.loads(row["models"])}) for row in known]
-    late = at - SILENT_AFTER * beat - 1
-    found = [
-        dataclasses.replace(w, state="silent") if w.is_alive and w.beat_at < late else w
-        for w in found
-    ]
-    return [w for w in found if gone or w.is_alive]
+    heard = "state IN ('online', 'draining') AND beat_at >= now() - :patience"
+    # What the others published, one row for each start of a worker, is a lot to read.
+    query = f"""
+        SELECT worker.*, {heard} AS heard FROM worker
+        {"" if gone else f"WHERE {heard}"} ORDER BY started_at"""
+    found = []
+    for row in db.alone(query, {"patience": SILENT_AFTER * beat + 1}):
+        heard_of = row.pop("heard")
+        worker = Worker(**row | {"models": json.loads(row["models"])})
+        is_silent = worker.is_alive and not heard_of
+        found.append(dataclasses.replace(worker, state="silent") if is_silent else worker)
+    return found
