@@ -30,10 +30,11 @@ bench: install
 captures: install
 	$(BIN)/python docs/capture.py
 
-# Three hundred jobs on each database while everything around them breaks, a minute without broker,
-# and a thousand cancels.
+# Three hundred jobs on each database while everything around them breaks, once with leases so short
+# that each beats and ends by itself; a minute without broker, and a thousand cancels.
 chaos: install
 	$(BIN)/python tests/chaos.py
+	$(BIN)/python tests/chaos.py --lease 6
 	$(BIN)/python tests/outage.py
 	$(BIN)/python tests/cancels.py
 

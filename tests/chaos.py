@@ -27,7 +27,6 @@ from zoo.jobs import Database
 from zoo.spec import JobSpec
 
 PLUGINS = Path(__file__).parent / "plugins"
-FROZEN_SECONDS = float(MORTAL["ZOO_LEASE_SECONDS"]) + 1.0
 CALM_SECONDS = 3.0
 """Before the first fault."""
 SLICES = 20
@@ -53,6 +52,9 @@ class Plan:
     sklearn: bool = True
     """Whether a third of the jobs are models of scikit-learn."""
     keras: bool = False
+    lease: float = float(MORTAL["ZOO_LEASE_SECONDS"])
+    """Seconds; so short that each attempt beats from the beginning. From 5 on, jobs of a moment do
+    without, and end together."""
 
 
 class Chaos:
@@ -208,7 +210,7 @@ class Chaos:
             with contextlib.suppress(psutil.Error):
                 process.resume()
 
-        self._after(FROZEN_SECONDS, wake)
+        self._after(self.plan.lease + 1.0, wake)
 
     def _after(self, seconds: float, act: Callable[[], None]) -> None:
         self._later.append((time.monotonic() + seconds, act))
@@ -232,6 +234,7 @@ def run(plan: Plan, kind: str, folder: Path) -> Result:
     broker = Broker()
     env = {"ZOO_DATABASE_URL": store.url, "ZOO_BROKER_URL": broker.url}
     env |= {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_MAX_ATTEMPTS": "50"} | MORTAL
+    env["ZOO_LEASE_SECONDS"] = str(plan.lease)
     env |= {"ZOO_PLUGINS": "trickster,sklearn" + (",keras" if plan.keras else "")}
     db = Database(store.url)
     watch_commits(db)
@@ -264,10 +267,12 @@ def main() -> int:
     options.add_argument("--store", choices=["sqlite", "postgresql", "both"], default="both")
     options.add_argument("--rounds", type=int, default=10, help="eleven faults each")
     options.add_argument("--seconds", type=float, default=600, help="limit of one run")
+    options.add_argument("--lease", type=float, default=Plan.lease, help="of workers, seconds")
     options.add_argument("--keras", action="store_true", help="some jobs are networks")
     options.add_argument("--folder", type=Path, help="keep everything below this folder")
     given = options.parse_args()
-    plan = Plan(given.jobs, given.seed, given.seconds, rounds=given.rounds, keras=given.keras)
+    few = {name: getattr(given, name) for name in ("rounds", "keras", "lease")}
+    plan = Plan(given.jobs, given.seed, given.seconds, **few)
     stores = ["sqlite", "postgresql"] if given.store == "both" else [given.store]
     results = []
     for store in stores:
