@@ -98,7 +98,7 @@ class Cancels:
                 tiny.remove(ref)
                 moments.pop()
                 self._cancel(ref)
-            time.sleep(self.random.uniform(0.0, 0.008))
+            time.sleep(self.random.uniform(0.0, 0.002))
 
     def _cancel(self, ref: str) -> None:
         self.hit[jobs.cancel(self.db, ref) or "ended"] += 1
