@@ -66,7 +66,12 @@ class Cancels:
         kinds += ["innocent"] * plan.innocent
         self.random.shuffle(kinds)
         endless = {"until": "/never", "trick": "tell_pid"}
-        specs = [_job(**endless if kind == "endless" else {}) for kind in kinds]
+        # As long as a cancel takes, so that many hit a job that waits and many one that has ended.
+        tiny = [{"seconds": self.random.uniform(0.0, 0.03)} for _ in kinds]
+        specs = [
+            _job(**(endless if kind == "endless" else nap))
+            for kind, nap in zip(kinds, tiny, strict=True)
+        ]
         done = submit.submit(self.db, self.team.settings, specs)
         may = {
             "tiny": {"cancelled", "succeeded"},
