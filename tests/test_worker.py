@@ -388,20 +388,26 @@ def test_a_submission_whose_hint_is_lost_has_a_worker_come_all_the_same(
 
 
 def test_jobs_that_wait_long_do_not_fill_the_broker_with_hints(team: Team) -> None:
-    submit_many(team, 120)
+    submit_many(team, submission.ENOUGH_HINTS + 20)
     settings = dataclasses.replace(team.settings, resend_seconds=0)
     for _ in range(3):
         submission.reap_and_resend(
             team.database(), queue.make_app(settings, patient=True), settings
         )
-    assert team.broker.llen("default.trickster") == 120
+    assert team.broker.llen("default.trickster") == submission.ENOUGH_HINTS
 
 
-def test_a_submission_of_thousands_sends_no_more_hints_than_wake_every_slot(
-    team: Team,
+@pytest.mark.parametrize(
+    ("slots", "hints"), [(50, submission.ENOUGH_HINTS + 50), (10**6, submission.MOST_HINTS)]
+)
+def test_a_submission_of_thousands_sends_hints_for_every_slot_and_some_for_workers_to_come(
+    team: Team, slots: int, hints: int
 ) -> None:
+    facts: dict[str, Any] = {"host": "h", "pid": 1, "version": "1", "models": []}
+    for pool, n in {"default": slots, "gpu": 7}.items():
+        jobs.announce(team.database(), id=pool, name=pool, pool=pool, slots=n, **facts)
     submit_many(team, submission.MOST_HINTS + 20)
-    assert team.broker.llen("default.trickster") == submission.MOST_HINTS
+    assert team.broker.llen("default.trickster") == hints
 
 
 def test_a_job_that_no_worker_can_run_waits_and_says_so(team: Team, hire: Hire) -> None:

@@ -23,7 +23,7 @@ ENOUGH_HINTS = 100
 STARTING_SECONDS = 60.0
 """What a local worker may take to import the plugins and announce itself."""
 MOST_HINTS = 1000
-"""Of one submission, in one queue: they wake as many slots, and those go on by themselves."""
+"""Of one submission, in one queue, however many slots there are to be woken."""
 
 
 class Left(KeyboardInterrupt):
@@ -201,7 +201,7 @@ def _wake(
         # First the worker: should the hint be lost, its own look at the rows finds the job.
         if settings.is_embedded:
             done.worker = embedded.ensure(settings) or done.worker
-        queue.send(app, _enough(hints))
+        queue.send(app, _enough(db, settings, hints))
         reap_and_resend(db, app, settings)
         if not settings.is_embedded and hints:
             done.note = _who_runs(db, settings, hints[0].job)
@@ -214,13 +214,21 @@ def _wake(
         done.note = f"queued; but no worker could be started: {reason(error)}."
 
 
-def _enough(hints: Sequence[Hint]) -> list[Hint]:
-    """The first of each pool and model; a job without a hint gets one later, if it still waits."""
+def _enough(db: Database, settings: Settings, hints: Sequence[Hint]) -> list[Hint]:
+    """The first of each pool and model: for each slot there is, and some for workers to come.
+
+    A slot that one of them wakes goes on by itself; a job without one gets it later, if it waits.
+    """
+    if len(hints) <= ENOUGH_HINTS:
+        return list(hints)
+    slots: Counter[str] = Counter()
+    for worker in jobs.workers(db, beat=settings.beat_seconds):
+        slots[worker.pool] += worker.slots
     sent: Counter[tuple[str, str]] = Counter()
     found = []
     for hint in hints:
         sent[hint.pool, hint.model] += 1
-        if sent[hint.pool, hint.model] <= MOST_HINTS:
+        if sent[hint.pool, hint.model] <= min(slots[hint.pool] + ENOUGH_HINTS, MOST_HINTS):
             found.append(hint)
     return found
 
