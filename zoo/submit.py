@@ -143,8 +143,10 @@ def submit(
 ) -> Submitted:
     """Commit the jobs, then wake a worker; a broker that is away costs time, not the jobs."""
     # Imported before the row is there, so that the hint follows it at once.
-    from zoo import embedded, queue  # noqa: F401
+    from zoo import queue
 
+    if settings.is_embedded:
+        from zoo import embedded  # noqa: F401
     app = queue.make_app(settings, patient=False)
     # Before the row: else the warm worker would run it with the plugin as it was.
     renewed = _renew(db, settings, specs[0].model) if settings.is_embedded else None
@@ -195,11 +197,13 @@ def _wake(
     db: Database, app: App, settings: Settings, hints: Sequence[Hint], done: Submitted
 ) -> None:
     """Send hints, and start the local worker on a machine that brings its own."""
-    from zoo import embedded, queue
+    from zoo import queue
 
     try:
         # First the worker: should the hint be lost, its own look at the rows finds the job.
         if settings.is_embedded:
+            from zoo import embedded
+
             done.worker = embedded.ensure(settings) or done.worker
         queue.send(app, _enough(db, settings, hints))
         reap_and_resend(db, app, settings)

@@ -41,7 +41,7 @@ def submit_and_follow(
         if done.note:
             output.note(done.note)
         if quiet and not as_json:
-            output.out.print(done.ref)
+            output.line(done.ref)
         if quiet:
             # What follows is for eyes; an error still shows, for it comes after.
             with output.silence():
@@ -81,7 +81,7 @@ def _detached(db: Database, done: Submitted, as_json: bool) -> None:
     if as_json:
         output.json_out(jobs.find(db, done.ref).to_json())
         return
-    output.out.print(done.ref)
+    output.line(done.ref)
     short = done.ref[:8]
     output.note(f"  zoo wait {short}      until it has ended, with its progress")
     if not done.group:

@@ -7,17 +7,18 @@ import json
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    out: Console
+    err: Console
 
 # In a pipe a line is as long as it is; rich would cut it at 80.
 # Names and words from elsewhere may hold what rich takes for its markup: it has none here.
 PLAINLY: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
-out = Console(**PLAINLY, width=None if sys.stdout.isatty() else 10_000)
-err = Console(**PLAINLY, stderr=True)
 
 GAP = 2
 LEAST = 10
@@ -33,6 +34,25 @@ STYLES = {
     "lost": "red",
     "cancelled": "yellow",
 }
+
+
+def __getattr__(name: str) -> Any:
+    """The consoles `out` and `err`, made when something is drawn: rich takes 20 ms to import."""
+    if name not in ("out", "err"):
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 10_000
+    made = Console(**PLAINLY, width=width) if name == "out" else Console(**PLAINLY, stderr=True)
+    return globals().setdefault(name, made)
+
+
+def _out() -> Console:
+    return sys.modules[__name__].out  # type: ignore[no-any-return]
+
+
+def _err() -> Console:
+    return sys.modules[__name__].err  # type: ignore[no-any-return]
 
 
 def json_out(value: Any) -> None:
@@ -54,26 +74,33 @@ def csv_cell(value: Any) -> Any:
 
 def note(text: str) -> None:
     """Tell the person something, on stderr."""
-    err.print(Text(safe(text)))
+    if "rich.console" not in sys.modules:  # nothing is drawn that it would have to stand above
+        sys.stderr.write(safe(text) + "\n")
+        return
+    from rich.text import Text
+
+    _err().print(Text(safe(text)))
 
 
 def error(message: str, hint: str = "") -> None:
     """One sentence and what to do next."""
+    from rich.text import Text
+
     line = Text("error: ", style="bold red")
     line.append(safe(message), style="default")
-    err.print(line)
+    _err().print(line)
     for each in hint.splitlines():
-        err.print(Text(f"       {safe(each)}"))
+        _err().print(Text(f"       {safe(each)}"))
 
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Show nothing on stderr meanwhile; data on stdout still comes."""
-    err.quiet = True
+    _err().quiet = True
     try:
         yield
     finally:
-        err.quiet = False
+        _err().quiet = False
 
 
 def safe(text: str) -> str:
@@ -95,6 +122,8 @@ def table(
     A terminal that is too narrow gets it without the `optional` columns, dropped in that order,
     and with the last column folded.
     """
+    from rich.text import Text
+
     cells: list[list[str | Text]] = [
         [c if isinstance(c, Text) else safe(str(c)) for c in row] for row in rows
     ]
@@ -104,9 +133,9 @@ def table(
     }
     kept = _that_fit(widths, optional)
     last = kept[-1]
-    if out.is_terminal:
+    if _out().is_terminal:
         before = sum(widths[name] + GAP for name in kept[:-1])
-        widths[last] = min(widths[last], max(out.width - before, LEAST))
+        widths[last] = min(widths[last], max(_out().width - before, LEAST))
     heads: list[str | Text] = [Text(name, "bold") for name in columns]
     for line in (heads, *cells):
         found = dict(zip(columns, line, strict=True))
@@ -115,8 +144,8 @@ def table(
 
 def _that_fit(widths: Mapping[str, int], optional: Sequence[str]) -> list[str]:
     kept = list(widths)
-    for name in optional if out.is_terminal else ():
-        if sum(widths[n] + GAP for n in kept) - GAP <= out.width:
+    for name in optional if _out().is_terminal else ():
+        if sum(widths[n] + GAP for n in kept) - GAP <= _out().width:
             break
         kept.remove(name)
     return kept
@@ -124,11 +153,13 @@ def _that_fit(widths: Mapping[str, int], optional: Sequence[str]) -> list[str]:
 
 def _print_row(cells: Sequence[tuple[str | Text, int, bool]]) -> None:
     """Print cells, each with its width and whether it stands on the right."""
-    if not out.is_terminal:
+    if not _out().is_terminal:
         padded = [_padding(each, size, right) for each, size, right in cells]
         line = (" " * GAP).join(f"{left}{cell}{after}" for left, cell, after in padded)
         sys.stdout.write(line.rstrip() + "\n")
         return
+    from rich.text import Text
+
     *first, (last, size, right) = cells
     begin = Text()
     for each, wide, is_right in first:
@@ -136,10 +167,10 @@ def _print_row(cells: Sequence[tuple[str | Text, int, bool]]) -> None:
         begin.append(left).append(cell).append(after + " " * GAP)
     # Folding is rich's; what goes on below it stands under its own column.
     pieces = Text(last) if isinstance(last, str) else last
-    for number, piece in enumerate(pieces.wrap(out, size) or [Text()]):
+    for number, piece in enumerate(pieces.wrap(_out(), size) or [Text()]):
         left, cell, _ = _padding(piece, size, right)
         start = begin if number == 0 else Text(" " * begin.cell_len)
-        out.print(start.copy().append(left).append(cell), soft_wrap=True)
+        _out().print(start.copy().append(left).append(cell), soft_wrap=True)
 
 
 def _padding(cell: str | Text, size: int, right: bool) -> tuple[str, str | Text, str]:
@@ -149,22 +180,26 @@ def _padding(cell: str | Text, size: int, right: bool) -> tuple[str, str | Text,
 
 def _cell_len(cell: str | Text) -> int:
     """Columns that it takes: of Hangul, for one, each letter takes two."""
-    return len(cell) if isinstance(cell, str) and cell.isascii() else cell_len(str(cell))
+    if isinstance(cell, str) and cell.isascii():
+        return len(cell)
+    from rich.cells import cell_len
+
+    return cell_len(str(cell))
 
 
 def width() -> int:
     """Columns to draw in: the terminal's, or 80."""
-    return out.width if out.is_terminal else 80
+    return _out().width if _out().is_terminal else 80
 
 
 def in_colour() -> bool:
     """Whether stdout takes colours: a terminal, and NO_COLOR is not set."""
-    return out.is_terminal and not out.no_color
+    return _out().is_terminal and not _out().no_color
 
 
 def in_unicode() -> bool:
     """Whether stdout has a letter for everything."""
-    return out.encoding.startswith("utf")
+    return _out().encoding.startswith("utf")
 
 
 @contextlib.contextmanager
@@ -173,7 +208,7 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
     from rich.progress import Progress
 
     tasks: dict[str, Any] = {}
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as bars:
+    with Progress(console=_err(), transient=True, disable=not _err().is_terminal) as bars:
 
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:
@@ -184,6 +219,8 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def status(name: str) -> Text:
+    from rich.text import Text
+
     return Text(name, style=STYLES.get(name, ""))
 
 

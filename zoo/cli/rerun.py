@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -127,12 +128,11 @@ def takes_earlier(
 
     Unless that is asked for, a person at a terminal is told that there is one.
     """
+    if not (reuse or sys.stderr.isatty()):
+        return False
     from zoo import jobs, repetition
     from zoo.cli import output
-    from zoo.cli.follow import summary
 
-    if not (reuse or output.err.is_terminal):
-        return False
     found = repetition.earlier(jobs.connect(), specs, kind)
     if found is None:
         return False
@@ -143,8 +143,10 @@ def takes_earlier(
     if as_json:
         output.json_out(found.to_json())
     elif quiet:
-        output.out.print(found.id)
+        output.line(found.id)
     else:
+        from zoo.cli.follow import summary
+
         summary(found)
         output.note(f"Reused the {what} {found.id[:8]}; nothing was trained.")
     return True
