@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from support import share, until
 from zoo_workers import ends, runner
+from zoo_workers import runners as runners_room
 from zoo_workers.attempt import Attempt
 from zoo_workers.desk import Desk
 from zoo_workers.runners import Runners
@@ -212,6 +213,34 @@ def test_what_cannot_be_committed_together_is_committed_one_by_one(
     for job in jobs.listing(db):
         files = artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
         assert "metrics.json" in files
+
+
+# --- runners ---
+
+
+@pytest.mark.parametrize(("memory_mb", "kept"), [(1.0, False), (4000.0, True)])
+def test_a_runner_that_holds_too_much_is_replaced_and_looked_at_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_mb: float, kept: bool
+) -> None:
+    clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(runners_room, "time", clock)
+    found = Runners(tmp_path, jobs_per_runner=100, memory_mb=4000.0)
+
+    def pid_of_the_next() -> int:
+        with found.borrow("a") as runner:
+            runner.order({"do": "catalogue"})
+            until(lambda: runner.answer(1.0))
+            return int(runner.pid)
+
+    try:
+        first = pid_of_the_next()
+        found._memory_mb = memory_mb
+        assert pid_of_the_next() == first  # it was looked at in the same moment
+        clock.now += 1.0
+        assert pid_of_the_next() == first  # and now again, after its job
+        assert (pid_of_the_next() == first) is kept
+    finally:
+        found.stop()
 
 
 # --- the desk ---

@@ -110,7 +110,8 @@ class Attempt:
         # A line without its end is still being written.
         whole = content[: content.rfind(b"\n") + 1]
         self._progress_at += len(whole)
-        return [json.loads(line) for line in whole.splitlines()]
+        facts: list[dict[str, Any]] = json.loads(b"[%b]" % b",".join(whole.splitlines()))
+        return facts
 
     def _read_log(self, file: Handle) -> list[tuple[int, str]]:
         start = len(self._log)
@@ -135,7 +136,8 @@ class Attempt:
 
     def remove(self) -> None:
         for folder in (self.files, self.source):
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():  # most often it has become the artifact
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(db: Database, work: Path) -> None:

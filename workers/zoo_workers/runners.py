@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import selectors
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ import psutil
 from zoo.strict import canonical, read_json
 from zoo_workers import runner
 from zoo_workers.desk import Desk
+
+LOOK_AGAIN_SECONDS = 0.5
+"""Between two looks at how much memory a runner holds after its jobs."""
 
 
 class RunnerDied(Exception):
@@ -45,6 +50,8 @@ class Runner:
         self.is_idle = True
         self._known: psutil.Process | None = None
         self.jobs = 0
+        self.looked = -math.inf
+        """When it was last seen to be alive, and not too large, by `time.monotonic`."""
         self.models: set[str] = set()
         """What it has run before: its imports are done."""
 
@@ -150,11 +157,13 @@ class Runners:
         return runner
 
     def _is_fit(self, runner: Runner) -> bool:
-        return (
-            runner.is_alive()
-            and runner.jobs < self._jobs_per_runner
-            and runner.memory_mb() < self._memory_mb
-        )
+        if not runner.is_idle or runner.jobs >= self._jobs_per_runner:
+            return False
+        # To look costs as much as a tenth of a job of a moment, of which each adds little.
+        if time.monotonic() < runner.looked + LOOK_AGAIN_SECONDS:
+            return True
+        runner.looked = time.monotonic()
+        return runner.is_alive() and runner.memory_mb() < self._memory_mb
 
     def stop(self) -> None:
         """End every runner, whatever it does."""
