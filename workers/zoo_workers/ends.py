@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from zoo import artifacts, jobs
+from zoo import jobs
 from zoo.errors import ZooError, reason
 from zoo.jobs import Database
 from zoo_workers.watch import Watch
@@ -23,7 +23,7 @@ and takes little else."""
 STREAM_SECONDS = 0.1
 """Where an end follows the last one so soon, more will come."""
 GATHER_SECONDS = 0.01
-"""What it then waits for them: together they cost one flush and one commit."""
+"""What it then waits for them: together they cost one commit, of the journal and of the rows."""
 
 
 class Ends:
@@ -84,7 +84,9 @@ class Ends:
         try:
             for watch in watches:
                 watch.store()
-            artifacts.flush([path for watch in watches for path in watch.unflushed])
+            # The first flush has the journal take in all that was moved; each answers for its own.
+            for watch in watches:
+                watch.flush()
             words = {watch: word for watch in watches if (word := watch.word())}
             if not words:
                 return set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
 from zoo import artifacts, jobs
@@ -65,7 +65,7 @@ class Watch:
         self.committed = False
         self.unflushed: list[str] = []
         """Paths that an artifact consists of, until a flush has taken them in."""
-        self._is_over = False
+        self._is_stored = False
         self._ended: Outcome | ClaimLost | GivenBack = ClaimLost()
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
         self.attempt = Attempt(folder, settings.log_kb)
@@ -87,12 +87,21 @@ class Watch:
 
     def store(self) -> None:
         """Store what it has left, once; `unflushed` is then what it takes to stay."""
-        if not self._is_over and isinstance(self._ended, Outcome):
+        if not self._is_stored:
+            self._take_further(self._store)
+        self._is_stored = True
+
+    def flush(self) -> None:
+        """Have what was stored stay, once: a disk asked again may have forgotten that it failed."""
+        self._take_further(self._flush)
+
+    def _take_further(self, step: Callable[[Outcome], Outcome]) -> None:
+        """Do what follows an outcome; what goes wrong with it is how the attempt ended then."""
+        if isinstance(self._ended, Outcome):
             try:
-                self._ended = self._guarded(self._store, self._ended)
+                self._ended = self._guarded(step, self._ended)
             except GivenBack as back:
                 self._ended = back
-        self._is_over = True
 
     def word(self) -> End | None:
         """How it ended, to be committed together with others; None if it must `end` by itself."""
@@ -105,9 +114,10 @@ class Watch:
         """
         try:
             self.store()
+            self.flush()
             if not isinstance(self._ended, Outcome):
                 raise self._ended
-            outcome = self._ended if committed else self._guarded(self._flush, self._ended)
+            outcome = self._ended
             self.committed = committed or self._commit(outcome)
             self.named = self.committed and outcome.artifact is not None
             return outcome.status if self.committed else TAKEN
@@ -205,21 +215,25 @@ class Watch:
         # What a job of a moment has made is moved within this machine in another one.
         if self.settings.artifacts_url:
             self.pulse.ensure()
-        try:
+        with self._not_the_models_fault():
             url = self.settings.artifacts
             sha256 = artifacts.put(self.attempt.files, url, where, facts, texts, self.unflushed)
-        except ArtifactError as error:  # the store is away or full: not the model's fault
-            self._again_or("artifact", str(error))
-            raise
         return Outcome("succeeded", outcome.metrics, where, sha256)
 
     def _flush(self, outcome: Outcome) -> Outcome:
+        paths, self.unflushed = self.unflushed, []
+        with self._not_the_models_fault():
+            artifacts.flush(paths)
+        return outcome
+
+    @contextlib.contextmanager
+    def _not_the_models_fault(self) -> Iterator[None]:
+        """Have the job tried again while it may be: the store is away, or the disk full."""
         try:
-            artifacts.flush(self.unflushed)
-        except ArtifactError as error:  # the disk is full: not the model's fault
+            yield
+        except ArtifactError as error:
             self._again_or("artifact", str(error))
             raise
-        return outcome
 
     def _commit(self, outcome: Outcome) -> bool:
         self._end_pulse()
