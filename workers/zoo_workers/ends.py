@@ -13,11 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from zoo import jobs
 from zoo.errors import ZooError, reason
 from zoo.jobs import Database
+from zoo_workers.storer import Storer
 from zoo_workers.watch import Watch
 
 logger = logging.getLogger("zoo.worker")
 
-MOST_ENDS = 8
+MOST_ENDS = 16
 """Attempts of one slot that are at their end at once: to store and to commit is to wait for disks,
 and takes little else."""
 STREAM_SECONDS = 0.1
@@ -33,11 +34,13 @@ class Ends:
         self,
         db: Database,
         slots: int,
+        storer: Storer,
         ended: Callable[[Watch], None],
         after: Callable[[], None],
     ) -> None:
         """`ended` is told of each; `after` follows one or several."""
         self.db = db
+        self._storer = storer
         self._ended = ended
         self._after = after
         self._pool = ThreadPoolExecutor(slots * MOST_ENDS, thread_name_prefix="end")
@@ -82,6 +85,7 @@ class Ends:
     def _commit(self, watches: Sequence[Watch]) -> set[Watch]:
         """Commit those that can be together; whatever stands in the way, each goes on by itself."""
         try:
+            self._storer.store([watch.artifact for watch in watches if watch.has_result])
             for watch in watches:
                 watch.store()
             # The first flush has the journal take in all that was moved; each answers for its own.

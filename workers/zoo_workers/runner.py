@@ -113,6 +113,31 @@ def _extra(folder: Path | None, plugin: str) -> Iterator[Path | None]:
     begun.rename(done)
 
 
+def _store(order: dict[str, Any]) -> dict[str, Any]:
+    """Store artifacts on this machine, then flush them; tells of each its sha256 or its fault.
+
+    Nothing is told of one that could not be stored: who has asked does it then, and sees why.
+    """
+    from zoo import artifacts
+
+    told: list[dict[str, str]] = []
+    moved: list[list[str]] = []
+    for each in order["artifacts"]:
+        moved.append([])
+        names = (each["where"], each["facts"], each["texts"], moved[-1])
+        try:
+            told.append({"sha256": artifacts.put(Path(each["folder"]), order["url"], *names)})
+        except (ZooError, OSError):
+            told.append({})
+    # The first flush has the journal take in all that was moved; each answers for its own.
+    for i, paths in enumerate(moved):
+        try:
+            artifacts.flush(paths)
+        except ZooError as error:
+            told[i] = {"fault": str(error)}
+    return {"told": told}
+
+
 @cores.held()
 def _run(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
     # A thread that a model has left finds its own job's file closed.
@@ -182,8 +207,8 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in plain.items() if abs(value) < float("inf")}
 
 
-ANSWERS = {"catalogue": _catalogue, "hooks": _hooks}
-"""What each order asks for; to run a job is the third."""
+ANSWERS = {"catalogue": _catalogue, "hooks": _hooks, "store": _store}
+"""What each order asks for; to run a job is the fourth."""
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from zoo_workers.ends import MOST_ENDS, Ends
 from zoo_workers.hooks import Hooks
 from zoo_workers.pulse import LOOK_SECONDS
 from zoo_workers.runners import Runners
+from zoo_workers.storer import Storer
 from zoo_workers.watch import Watch
 
 logger = logging.getLogger("zoo.worker")
@@ -48,7 +49,8 @@ class Supervisor:
         """Set while a slot has no job: what need not be at once is done then."""
         self.room.set()
         self._taken = 0
-        self._ends = Ends(db, slots, self._ended, lambda: self.after_job())
+        self._storer = Storer(settings.artifacts)
+        self._ends = Ends(db, slots, self._storer, self._ended, lambda: self.after_job())
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
         self._lock = threading.Lock()
@@ -68,6 +70,12 @@ class Supervisor:
         ends = time.monotonic() + seconds
         while self.busy and time.monotonic() < ends:
             time.sleep(0.05)
+
+    def end(self) -> None:
+        """End the processes beside the runners."""
+        if self.hooks:
+            self.hooks.end()
+        self._storer.end()
 
     def must_stop(self) -> bool:
         """Whether running jobs are to be given back now."""

@@ -13,6 +13,7 @@ from zoo.errors import ArtifactError, StoreError, ZooError
 from zoo.jobs import Claim, Database, End, Job, News, Outcome
 from zoo.settings import Settings
 from zoo.spec import JobSpec
+from zoo_workers.artifact import Artifact
 from zoo_workers.attempt import Attempt
 from zoo_workers.pulse import LOOK_SECONDS, Pulse
 from zoo_workers.runners import Runner, RunnerDied, Runners
@@ -59,16 +60,12 @@ class Watch:
         self.job = job
         self.must_stop = must_stop
         self.began = self.weighed = time.monotonic()
-        self.stored = self.named = False
-        """Whether files were stored, perhaps not all, and whether the row names them."""
         self.owes_hooks = owes_hooks
         self.committed = False
-        self.unflushed: list[str] = []
-        """Paths that an artifact consists of, until a flush has taken them in."""
-        self._is_stored = False
         self._ended: Outcome | ClaimLost | GivenBack = ClaimLost()
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
         self.attempt = Attempt(folder, settings.log_kb)
+        self.artifact = Artifact(settings, claim, self.attempt)
         self.pulse = Pulse(db, settings, claim, self.attempt, asked)
 
     def run(self) -> None:
@@ -85,14 +82,17 @@ class Watch:
         """Whether it was over in a moment, and what it has left stays on this machine."""
         return not (self.pulse.has_begun or self.settings.artifacts_url)
 
+    @property
+    def has_result(self) -> bool:
+        """Whether what it has left is to be stored."""
+        return isinstance(self._ended, Outcome) and self._ended.status == "succeeded"
+
     def store(self) -> None:
-        """Store what it has left, once; `unflushed` is then what it takes to stay."""
-        if not self._is_stored:
-            self._take_further(self._store)
-        self._is_stored = True
+        """Store what it has left, unless that is done."""
+        self._take_further(self._store)
 
     def flush(self) -> None:
-        """Have what was stored stay, once: a disk asked again may have forgotten that it failed."""
+        """Have what was stored stay, unless that is done."""
         self._take_further(self._flush)
 
     def _take_further(self, step: Callable[[Outcome], Outcome]) -> None:
@@ -119,7 +119,7 @@ class Watch:
                 raise self._ended
             outcome = self._ended
             self.committed = committed or self._commit(outcome)
-            self.named = self.committed and outcome.artifact is not None
+            self.artifact.named = self.committed and outcome.artifact is not None
             return outcome.status if self.committed else TAKEN
         except ClaimLost:
             return TAKEN
@@ -128,7 +128,7 @@ class Watch:
         finally:
             self.pulse.end()
             self.attempt.remove()
-            self._tidy()
+            self.artifact.tidy(self.db)
 
     def _guarded(self, work: Callable[P, Outcome], *args: P.args, **named: P.kwargs) -> Outcome:
         """What the work comes to; a fault of it is an outcome too."""
@@ -205,25 +205,19 @@ class Watch:
             raise GivenBack(code, told, counts=True)
 
     def _store(self, outcome: Outcome) -> Outcome:
-        if outcome.status != "succeeded":
+        if not self.has_result:
             return outcome
-        where = f"{self.claim.job}/{self.claim.attempt}"
-        facts = {"job": self.claim.job, "attempt": self.claim.attempt}
-        self.attempt.keep_log()
-        texts = self.attempt.texts
-        self.stored = True
         # What a job of a moment has made is moved within this machine in another one.
         if self.settings.artifacts_url:
             self.pulse.ensure()
         with self._not_the_models_fault():
-            url = self.settings.artifacts
-            sha256 = artifacts.put(self.attempt.files, url, where, facts, texts, self.unflushed)
-        return Outcome("succeeded", outcome.metrics, where, sha256)
+            self.artifact.put()
+        stored = self.artifact
+        return Outcome("succeeded", outcome.metrics, stored.where, stored.sha256)
 
     def _flush(self, outcome: Outcome) -> Outcome:
-        paths, self.unflushed = self.unflushed, []
         with self._not_the_models_fault():
-            artifacts.flush(paths)
+            self.artifact.flush()
         return outcome
 
     @contextlib.contextmanager
@@ -276,18 +270,6 @@ class Watch:
         self.pulse.end()
         if self.pulse.lost:
             raise ClaimLost
-
-    def _tidy(self) -> None:
-        """Remove what earlier attempts, and this one if it lost, have stored: no row names it."""
-        if self.claim.attempt == 1 and self.named == self.stored:
-            return
-        with contextlib.suppress(StoreError, ArtifactError):  # it is only room on a disk
-            found = jobs.get(self.db, self.claim.job)
-            over = found.is_terminal or found.attempt > self.claim.attempt
-            for n in range(1, self.claim.attempt + over):
-                where = f"{self.claim.job}/{n}"
-                if where != found.artifact:
-                    artifacts.remove(self.settings.artifacts, where)
 
     def _insist(self, write: Callable[[], bool]) -> bool:
         """Write the attempt's end, again if the database is away; the fence makes that safe."""

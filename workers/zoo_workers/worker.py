@@ -90,8 +90,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     finally:
         if place is not None:
             place.give_up()
-        if supervisor.hooks:
-            supervisor.hooks.end()
+        supervisor.end()
         runners.stop()
         db.close()
 
