@@ -6,11 +6,13 @@ import itertools
 import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from zoo_workers import ends
 from zoo_workers.runners import Runner
+from zoo_workers.storer import Storer
 from zoo_workers.watch import Watch
 
 from zoo import artifacts, jobs
@@ -18,6 +20,18 @@ from zoo.cli.main import main
 from zoo.jobs import moves
 
 EXIT_CODE = 137
+
+
+def waits_for_the_process_that_stores() -> None:
+    """Have it do its work from the first jobs on."""
+    ready = Storer._ready
+
+    def patient(self: Storer) -> Any:
+        while (found := ready(self)) is None:
+            time.sleep(0.01)
+        return found
+
+    Storer._ready = patient  # type: ignore[method-assign]
 
 
 def dies_after(owner: Any, name: str, when: Callable[..., bool]) -> None:
@@ -47,6 +61,7 @@ POINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
 FLUSHES = itertools.count(1)
 TOGETHER: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "several_stored": (Watch, "flush", lambda *_: next(FLUSHES) > 1),
+    "several_stored_beside": (Storer, "store", lambda *_: True),
     "several_ended": (moves, "after_ends", lambda _, __, ended: len(ended) > 1),
     "several_committed": (jobs, "finish_all", lambda _, __, ended: len(ended) > 1),
 }
@@ -57,6 +72,8 @@ if __name__ == "__main__":
     if sys.argv[1] in TOGETHER:  # however slow this machine is just now
         Watch.is_brief = True  # type: ignore[assignment, method-assign]
         ends.STREAM_SECONDS, ends.GATHER_SECONDS = math.inf, 1.0
+        if "beside" in sys.argv[1]:
+            waits_for_the_process_that_stores()
     dies_after(*(POINTS | TOGETHER)[sys.argv[1]])
     sys.argv = ["zoo", "worker", "start", "--slots", "1"]
     main()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,13 +18,14 @@ from zoo_workers import ends, runner
 from zoo_workers import runners as runners_room
 from zoo_workers.attempt import Attempt
 from zoo_workers.desk import Desk
-from zoo_workers.runners import Runners
+from zoo_workers.runners import Runner, Runners
+from zoo_workers.storer import Storer
 from zoo_workers.supervisor import Supervisor
 from zoo_workers.watch import Watch
 
 from zoo import artifacts, jobs, settings
 from zoo.errors import ArtifactError, StoreError
-from zoo.jobs import Database, End, RowRefused
+from zoo.jobs import Database, End, Job, RowRefused
 from zoo.spec import JobSpec
 
 TESTS = Path(__file__).parent
@@ -45,12 +47,13 @@ def runners(cache: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 
 
 @pytest.fixture
-def slot(db: Database, runners: Runners) -> Supervisor:
+def slot(db: Database, runners: Runners) -> Iterator[Supervisor]:
     """A worker's only slot."""
     own = dataclasses.replace(settings.load(), job_memory_mb=4000)
     found = Supervisor(db, own, runners, "w", "default", 1)
     found.models, found.datasets = {"trickster": "trickster 1"}, ["digits"]
-    return found
+    yield found
+    found.end()
 
 
 def test_the_next_job_runs_while_the_last_one_is_stored(
@@ -214,6 +217,121 @@ def test_what_cannot_be_committed_together_is_committed_one_by_one(
     for job in jobs.listing(db):
         files = artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
         assert "metrics.json" in files
+
+
+# --- the process that stores ---
+
+
+@pytest.fixture
+def beside(slot: Supervisor) -> Storer:
+    """The process that stores, once it is there."""
+    until(slot.storer._ready)
+    return slot.storer
+
+
+def stored(slot: Supervisor, job: Job) -> dict[str, Any]:
+    return artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
+
+
+def test_what_jobs_of_a_moment_leave_is_stored_by_a_process_of_its_own(
+    db: Database,
+    slot: Supervisor,
+    together: list[int],
+    beside: Storer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("put", "flush"):
+        monkeypatch.setattr(artifacts, name, lambda first, *_: 1 / 0 if first else None)
+    jobs.add(db, [trick(lines=2) for _ in range(3)])
+    slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 3} and together == [3]
+    for job in jobs.listing(db):
+        assert {"metrics.json", "log.txt", "predictions.npz"} <= stored(slot, job).keys()
+    assert not list((slot.settings.home / "work").iterdir())
+
+
+def test_one_that_it_cannot_store_goes_back_into_the_queue_by_itself(
+    db: Database, slot: Supervisor, together: list[int], beside: Storer
+) -> None:
+    refs = jobs.add(db, [trick() for _ in range(3)])[0]
+    place = slot.settings.home / "artifacts"
+    place.mkdir()
+    (place / refs[1]).write_text("in the way")
+    slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 2, "queued": 1} and together == [2]
+    (tried,) = jobs.attempts(db, refs[1])
+    assert (tried["outcome"], tried["error_code"]) == ("queued", "artifact")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_whose_process_that_stores_is_lost_does_without(
+    db: Database, slot: Supervisor, together: list[int], beside: Storer, sign: int
+) -> None:
+    beside._patience = 0.2
+    os.kill(beside._process.pid, sign)  # type: ignore[union-attr]
+    jobs.add(db, [trick() for _ in range(3)])
+    slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 3} and together == [3]
+    assert all(stored(slot, job) for job in jobs.listing(db))
+    assert beside._ready() is None
+
+
+def test_a_job_of_which_nobody_can_tell_whether_it_was_stored_is_tried_again(
+    db: Database,
+    slot: Supervisor,
+    together: list[int],
+    beside: Storer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ask = beside._ask
+
+    def lost(process: Runner, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        assert all(each["sha256"] for each in ask(process, orders))
+        raise OSError("the answer is lost")
+
+    refs = jobs.add(db, [trick() for _ in range(3)])[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(beside, "_ask", lost)
+        slot.work_on()
+    assert jobs.counts(db) == {"queued": 3} and not together
+    with db.write() as rows:
+        rows.run("UPDATE job SET not_before = 0")
+    slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 3}
+    for ref in refs:
+        assert [each["error_code"] for each in jobs.attempts(db, ref)] == ["artifact", None]
+        folder = slot.settings.home / "artifacts" / ref
+        assert [each.name for each in folder.iterdir()] == ["2"]
+
+
+def test_what_is_stored_together_answers_each_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = artifacts.flush
+
+    def full(paths: list[str]) -> None:
+        if any("/b/1" in path for path in paths):
+            raise ArtifactError("The disk is full.")
+        flush(paths)
+
+    monkeypatch.setattr(artifacts, "flush", full)
+    orders = []
+    for name in "abc":
+        if name != "a":
+            (tmp_path / name).mkdir()
+        folder = str(tmp_path / name)
+        orders.append({"folder": folder, "where": f"{name}/1", "facts": {}, "texts": {"x": "1"}})
+    url = str(tmp_path / "artifacts")
+    a, b, c = runner.ANSWERS["store"]({"url": url, "artifacts": orders})["told"]
+    assert a == {} and b == {"fault": "The disk is full."}
+    assert artifacts.files(url, "c/1", c["sha256"]).keys() == {"x"}
+
+
+def test_it_ends_with_its_worker(slot: Supervisor, beside: Storer) -> None:
+    process = beside._process
+    assert process is not None and process.is_alive()
+    slot.end()
+    assert not process.is_alive() and beside._ready() is None
 
 
 # --- runners ---

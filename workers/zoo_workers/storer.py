@@ -13,9 +13,6 @@ from zoo_workers.runners import Runner, RunnerDied
 
 logger = logging.getLogger("zoo.worker")
 
-LOOK_SECONDS = 1.0
-"""Between two looks whether the process still lives."""
-
 
 class Storer:
     """Stores artifacts in a process of its own, so that Python's lock is the slots' alone.
@@ -23,9 +20,10 @@ class Storer:
     It begins when first asked and is used once it is there; one that has died is not replaced.
     """
 
-    def __init__(self, url: str) -> None:
-        """`url` is where artifacts are, on this machine's disks."""
-        self.url = url
+    def __init__(self, url: str, patience: float) -> None:
+        """`url` is on this machine's disks; what takes longer than `patience`, in s, is lost."""
+        self._url = url
+        self._patience = patience
         self._process: Runner | None = None
         self._has_ended = False
         self._lock = threading.Lock()
@@ -33,27 +31,30 @@ class Storer:
     def store(self, several: Sequence[Artifact]) -> None:
         """Store and flush what it can of them; each is told how that went."""
         with self._lock:
-            if not self._is_ready():
+            process = self._ready()
+            if process is None:
                 return
             asked = []
             for artifact in several:
                 with contextlib.suppress(OSError):  # a full disk: its own worker will say so
                     asked.append((artifact, artifact.order()))
-            told = self._ask([order for _, order in asked])
-        for (artifact, _), answer in zip(asked, told, strict=True):
-            artifact.hear(answer)
+            told: list[dict[str, Any]] = [{} for _ in asked]
+            try:
+                told = self._ask(process, [order for _, order in asked])
+            finally:
+                for (artifact, _), answer in zip(asked, told, strict=True):
+                    artifact.hear(answer)
 
     def end(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._has_ended = True
-            if self._process:
-                self._process.close()
+        """End the process, whatever it does."""
+        self._has_ended = True
+        if self._process:
+            self._process.close()
 
-    def _is_ready(self) -> bool:
-        """Whether the process is there; nobody waits for it to start."""
+    def _ready(self) -> Runner | None:
+        """The process, once it is there; nobody waits for it to start."""
         if self._has_ended:
-            return False
+            return None
         try:
             if self._process is None:
                 self._process = Runner()
@@ -61,26 +62,28 @@ class Storer:
             if not self._process.is_idle:
                 self._process.answer(0)
         except RunnerDied as death:
-            self._bury(death)
-            return False
-        return self._process.is_idle
+            self._do_without(f"ended ({death})")
+            return None
+        return self._process if self._process.is_idle else None
 
-    def _ask(self, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        process = self._process
-        assert process is not None
+    def _ask(self, process: Runner, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
         try:
             process.order(self._order(orders))
-            while (answer := process.answer(LOOK_SECONDS)) is None:
-                pass
+            answer = process.answer(self._patience)
         except RunnerDied as death:
-            self._bury(death)
-            return [{} for _ in orders]
-        told: list[dict[str, Any]] = answer["told"]
+            self._do_without(f"ended ({death})")
+            answer = None
+        else:
+            if answer is None:  # by now others may have the jobs
+                process.kill()
+                self._do_without(f"took over {self._patience:g} s")
+        told: list[dict[str, Any]] = answer["told"] if answer else [{} for _ in orders]
         return told
 
     def _order(self, orders: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"do": "store", "url": self.url, "artifacts": orders}
+        return {"do": "store", "url": self._url, "artifacts": orders}
 
-    def _bury(self, death: RunnerDied) -> None:
-        logger.warning("the process that stores ended (%s): the worker does without", death)
+    def _do_without(self, why: str) -> None:
+        if not self._has_ended:
+            logger.warning("the process that stores %s: the worker does without", why)
         self._has_ended = True

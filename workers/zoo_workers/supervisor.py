@@ -49,8 +49,8 @@ class Supervisor:
         """Set while a slot has no job: what need not be at once is done then."""
         self.room.set()
         self._taken = 0
-        self._storer = Storer(settings.artifacts)
-        self._ends = Ends(db, slots, self._storer, self._ended, lambda: self.after_job())
+        self.storer = Storer(settings.artifacts, settings.lease_seconds)
+        self._ends = Ends(db, slots, self.storer, self._ended, lambda: self.after_job())
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0
         self._lock = threading.Lock()
@@ -75,7 +75,7 @@ class Supervisor:
         """End the processes beside the runners."""
         if self.hooks:
             self.hooks.end()
-        self._storer.end()
+        self.storer.end()
 
     def must_stop(self) -> bool:
         """Whether running jobs are to be given back now."""
