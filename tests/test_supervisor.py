@@ -267,13 +267,14 @@ def test_one_that_it_cannot_store_goes_back_into_the_queue_by_itself(
 def test_a_worker_whose_process_that_stores_is_lost_does_without(
     db: Database, slot: Supervisor, together: list[int], beside: Storer, sign: int
 ) -> None:
-    beside._patience = 0.2
-    os.kill(beside._process.pid, sign)  # type: ignore[union-attr]
+    beside._patience, process = 0.2, beside._ready()
+    assert process is not None
+    os.kill(process.pid, sign)
     jobs.add(db, [trick() for _ in range(3)])
     slot.work_on()
     assert jobs.counts(db) == {"succeeded": 3} and together == [3]
     assert all(stored(slot, job) for job in jobs.listing(db))
-    assert beside._ready() is None
+    assert beside._ready() is None and not process.is_alive()
 
 
 def test_a_job_of_which_nobody_can_tell_whether_it_was_stored_is_tried_again(
@@ -328,7 +329,7 @@ def test_what_is_stored_together_answers_each_for_itself(
 
 
 def test_it_ends_with_its_worker(slot: Supervisor, beside: Storer) -> None:
-    process = beside._process
+    process = beside._ready()
     assert process is not None and process.is_alive()
     slot.end()
     assert not process.is_alive() and beside._ready() is None

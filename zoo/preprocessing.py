@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
@@ -68,11 +68,31 @@ def prepare(
     Raises UsageError for an unknown dataset, split or preprocessing, DatasetError if it cannot be
     had.
     """
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
+    return prepare_splits(name, [split], layout, dtype, progress, preprocess=preprocess)[0]
+
+
+def prepare_splits(
+    name: str,
+    splits: Sequence[str],
+    layout: Layout,
+    dtype: Dtype,
+    progress: Progress | None = None,
+    *,
+    preprocess: str = "none",
+) -> list[Prepared]:
+    """Map several splits of the same contents, also where files are replaced meanwhile.
+
+    Raises as `prepare` does.
+    """
+    if strange := [each for each in splits if each not in SPLITS]:
+        raise unknown("split", strange[0], SPLITS)
     check(preprocess)
     raw = datasets.raw(name, progress)
-    x = _variant(raw, dtype, preprocess, progress)[split]
+    images = _variant(raw, dtype, preprocess, progress)
+    return [_prepared(raw, split, images[split], layout) for split in splits]
+
+
+def _prepared(raw: Raw, split: str, x: Array, layout: Layout) -> Prepared:
     if layout == "flat":
         x = x.reshape(len(x), -1)
     return Prepared(x, raw.splits[split].labels, raw.class_names, raw.fingerprint)

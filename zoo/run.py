@@ -7,7 +7,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from zoo import environment, judge, plugins
 from zoo.errors import ArtifactError, UsageError, reason
 from zoo.model import Model, Report
-from zoo.preprocessing import Preprocess, prepare
+from zoo.preprocessing import Preprocess, prepare_splits
 from zoo.spec import Fold, JobSpec, canonical, read_json
 
 if TYPE_CHECKING:
@@ -136,13 +136,14 @@ def _train(
 ) -> tuple[Model, Part, dict[str, Any]]:
     model_class = plugins.model(spec.model)
     params = model_class.Params.resolve(spec.params)
-    data = _prepare(spec, model_class, "train", report)
+    splits = ["train"] if spec.fold else ["train", spec.split]
+    data, *others = _prepare(spec, model_class, splits, report)
     environment.keep(write, spec, data.fingerprint)
     model = model_class(params, data.class_names, spec.seed)
     if spec.fold:
         train, held_out = _fold(spec, data, spec.fold)
     else:
-        train, held_out = _whole(data), _whole(_prepare(spec, model_class, spec.split))
+        train, held_out = _whole(data), _whole(*others)
     labels = judge.targets(model, train.y)
     write(RECIPE, _text(_recipe(spec, model, data).model_dump(mode="json")))
     history = _History(report)
@@ -169,7 +170,7 @@ def _restore_for(
             f"The artifact holds '{recipe.model}' with other params than the evaluation's spec.",
             "Submit the evaluation again.",
         )
-    data = _prepare(spec, plugins.model(spec.model), spec.split)
+    (data,) = _prepare(spec, plugins.model(spec.model), [spec.split])
     environment.keep(write, spec, data.fingerprint)
     if list(data.class_names) != recipe.class_names:
         raise UsageError(
@@ -185,15 +186,15 @@ def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prepare(
-    spec: JobSpec, model_class: type[Model], split: str, report: Report | None = None
-) -> Prepared:
+    spec: JobSpec, model_class: type[Model], splits: Sequence[str], report: Report | None = None
+) -> list[Prepared]:
     def tell(what: str, done: int, total: int) -> None:
         # To scale the images is done before anybody has looked.
         if report and spec.preprocess != "none":
             report(done, total, "image")
 
-    wanted = (spec.dataset, split, model_class.layout, model_class.dtype)
-    return prepare(*wanted, tell, preprocess=spec.preprocess)
+    wanted = (spec.dataset, splits, model_class.layout, model_class.dtype)
+    return prepare_splits(*wanted, tell, preprocess=spec.preprocess)
 
 
 def _whole(data: Prepared) -> Part:
