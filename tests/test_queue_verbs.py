@@ -75,6 +75,28 @@ def test_a_paused_pool_holds_its_jobs_and_then_runs_them_in_the_order_asked_for(
     assert "is not paused" in zoo.run("pool", "resume", "default", code=1).stderr
 
 
+def test_filter_words_say_which_jobs_to_hold_release_or_prefer(paused: Zoo) -> None:
+    db = paused.database()
+    ids = add(paused, 3)
+    for each, tag in zip(ids, ("night", "night", "day"), strict=True):
+        jobs.tag(db, [each], [tag], [])
+    nobody = paused.run("hold", "--tag", "night", code=2).stderr
+    assert "would hold 2 jobs" in nobody and "--yes" in nobody
+    assert paused.run("hold", "--tag", "night", "--dry-run").stdout.split() == ids[:2]
+    assert not any(jobs.get(db, each).held for each in ids)
+    assert "2 jobs are held" in paused.run("hold", "--tag", "night", "-y").stderr
+    assert [jobs.get(db, each).held for each in ids] == [True, True, False]
+    told = paused.run("priority", "--tag", "*", "-7", "--yes").stderr
+    assert told == "3 jobs have priority -7 now.\n"
+    assert {jobs.get(db, each).priority for each in ids} == {-7}
+    assert "2 jobs are released" in paused.run("release", "--model", "teller", "--yes").stderr
+    assert "0 jobs are released" in paused.run("release", "--model", "teller", "--yes").stderr
+    assert "Name jobs, or filter" in paused.run("hold", ids[0], "--tag", "day", code=2).stderr
+    assert "Say which jobs" in paused.run("priority", "3", code=2).stderr
+    jobs.cancel_many(db, ids)
+    jobs.resume(db, "default")
+
+
 def test_a_group_has_no_more_jobs_at_once_than_it_may(warm_zoo: Zoo) -> None:
     many = ("--seeds", "4", "--max-parallel", "1")
     group = warm_zoo.json("train", "teller", *DIGITS, *many)

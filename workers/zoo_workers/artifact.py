@@ -17,9 +17,9 @@ class Artifact:
     """What an attempt has left, once it is to stay."""
 
     def __init__(self, settings: Settings, claim: Claim, attempt: Attempt) -> None:
-        self.settings = settings
-        self.claim = claim
-        self.attempt = attempt
+        self._settings = settings
+        self._claim = claim
+        self._attempt = attempt
         self.where = f"{claim.job}/{claim.attempt}"
         """Its place below the URL of artifacts."""
         self.sha256: str | None = None
@@ -33,12 +33,12 @@ class Artifact:
     def order(self) -> dict[str, Any]:
         """What it takes to store it, as JSON. Raises OSError if the log cannot be written."""
         self._begun = True
-        self.attempt.keep_log()
+        self._attempt.keep_log()
         return {
-            "folder": str(self.attempt.files),
+            "folder": str(self._attempt.files),
             "where": self.where,
-            "facts": {"job": self.claim.job, "attempt": self.claim.attempt},
-            "texts": self.attempt.texts,
+            "facts": {"job": self._claim.job, "attempt": self._claim.attempt},
+            "texts": self._attempt.texts,
         }
 
     def hear(self, told: Mapping[str, Any]) -> None:
@@ -46,7 +46,7 @@ class Artifact:
         self.sha256 = told.get("sha256")
         self._fault = told.get("fault", "")
         # Whoever moved it may have begun to flush: a disk asked again may have forgotten a fault.
-        if self.sha256 is None and not self.attempt.files.exists():
+        if self.sha256 is None and not self._attempt.files.exists():
             self._fault = f"Nobody can tell whether {self.where} was stored."
 
     def put(self) -> None:
@@ -57,8 +57,8 @@ class Artifact:
         if self.sha256 is None and not self._fault:
             order = self.order()
             self.sha256 = artifacts.put(
-                self.attempt.files,
-                self.settings.artifacts,
+                self._attempt.files,
+                self._settings.artifacts,
                 order["where"],
                 order["facts"],
                 order["texts"],
@@ -77,12 +77,12 @@ class Artifact:
 
     def tidy(self, db: Database) -> None:
         """Remove what earlier attempts, and this one if it lost, have stored: no row names it."""
-        if self.claim.attempt == 1 and self.named == self._begun:
+        if self._claim.attempt == 1 and self.named == self._begun:
             return
         with contextlib.suppress(StoreError, ArtifactError):  # it is only room on a disk
-            found = jobs.get(db, self.claim.job)
-            over = found.is_terminal or found.attempt > self.claim.attempt
-            for n in range(1, self.claim.attempt + over):
-                where = f"{self.claim.job}/{n}"
+            found = jobs.get(db, self._claim.job)
+            over = found.is_terminal or found.attempt > self._claim.attempt
+            for n in range(1, self._claim.attempt + over):
+                where = f"{self._claim.job}/{n}"
                 if where != found.artifact:
-                    artifacts.remove(self.settings.artifacts, where)
+                    artifacts.remove(self._settings.artifacts, where)

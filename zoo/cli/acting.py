@@ -42,7 +42,7 @@ def cancel(refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = Fal
 
     db = jobs.connect()
     found = chosen(db, refs, words, of=("queued", "running"))
-    if not found or not _agreed(db, found, "cancel", yes or not words, dry_run):
+    if not found or not agreed(db, found, "cancel", yes or not words, dry_run):
         return
     statuses = jobs.cancel_many(db, found)
     if len(found) <= SHOWN:
@@ -88,7 +88,7 @@ def retry(
         output.json_out(found)
         return
     # --failed alone is what it says; there is nothing to be surprised by.
-    if not found or not _agreed(db, found, "retry", yes or failed or not words, dry_run):
+    if not found or not agreed(db, found, "retry", yes or failed or not words, dry_run):
         return
     done = submit.retry(db, setup, found)
     if as_json:
@@ -127,7 +127,7 @@ def tag(
         raise UsageError("Say which tags: +WORD adds one, -WORD takes it off.", EXAMPLE)
     db = jobs.connect()
     found = chosen(db, [each for each in given if not each.startswith(("+", "-"))], words)
-    if found and _agreed(db, found, "tag", yes or not words, dry_run):
+    if found and agreed(db, found, "tag", yes or not words, dry_run):
         changed = jobs.tag(db, found, add, remove)
         output.note(f"{len(changed):,} of {len(found):,} changed.")
 
@@ -175,7 +175,7 @@ def chosen(
     return found
 
 
-def _agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) -> bool:
+def agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) -> bool:
     """Show what would be hit, or ask where a filter means several.
 
     Raises UsageError where there is nobody to ask.

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli.acting import Dry, Refs, Yes, agreed, chosen
+from zoo.cli.filters import FilterWords, filtered
 from zoo.cli.options import MOST_URGENT
 
 if TYPE_CHECKING:
-    from zoo.jobs import Database, Job
+    from zoo.jobs import Database
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-Refs = Annotated[
-    list[str], typer.Argument(help="Jobs or groups: the beginning of an id, or @last.")
-]
 PoolName = Annotated[str, typer.Argument(help="The pool's name; `zoo pool list` shows them.")]
 
 pools = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pause and resume pools.")
@@ -28,43 +27,57 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(pools, name="pool")
 
 
+@filtered
 def priority(
-    refs: Refs,
+    refs: Refs = None,
+    *,
     number: Annotated[
         int,
         typer.Argument(
             min=-MOST_URGENT, max=MOST_URGENT, help="More urgent is higher; 0 is the default."
         ),
     ],
+    words: FilterWords = FilterWords(),
+    yes: Yes = False,
+    dry_run: Dry = False,
 ) -> None:
     """Change how urgent queued jobs are. The highest runs first, of equals the oldest."""
     from zoo import jobs as rows
 
     db = rows.connect()
-    named = rows.named(db, refs)
-    changed = rows.set_priority(db, [job.id for job in named], number)
-    _tell(db, named, changed, f"have priority {number} now", "is not queued")
+    found = chosen(db, refs, words, of=("queued",))
+    if found and agreed(db, found, f"give priority {number} to", yes or not words, dry_run):
+        changed = rows.set_priority(db, found, number)
+        _tell(db, refs and found, changed, f"have priority {number} now", "is not queued")
 
 
-def hold(refs: Refs) -> None:
+@filtered
+def hold(
+    refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
+) -> None:
     """Keep queued jobs from running until released. Running ones go on."""
     from zoo import jobs as rows
 
     db = rows.connect()
-    named = rows.named(db, refs)
-    held = rows.hold(db, [job.id for job in named])
-    _tell(db, named, held, "are held; `zoo release` lets them run", "cannot be held")
+    found = chosen(db, refs, words, of=("queued",))
+    if found and agreed(db, found, "hold", yes or not words, dry_run):
+        held = rows.hold(db, found)
+        _tell(db, refs and found, held, "are held; `zoo release` lets them run", "cannot be held")
 
 
-def release(refs: Refs) -> None:
+@filtered
+def release(
+    refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
+) -> None:
     """Let held jobs run."""
     from zoo import jobs as rows
 
     db = rows.connect()
-    named = rows.named(db, refs)
-    freed = rows.unhold(db, [job.id for job in named])
-    _wake(db)
-    _tell(db, named, freed, "are released", "is not held")
+    found = chosen(db, refs, words, of=("queued",))
+    if found and agreed(db, found, "release", yes or not words, dry_run):
+        freed = rows.unhold(db, found)
+        _wake(db)
+        _tell(db, refs and found, freed, "are released", "is not held")
 
 
 def _wake(db: Database) -> None:
@@ -76,22 +89,24 @@ def _wake(db: Database) -> None:
         output.note(note)
 
 
-def _tell(db: Database, named: list[Job], changed: list[str], what: str, why_not: str) -> None:
-    """Say what was done; exit code 1 if it could be done to none of them."""
+def _tell(
+    db: Database, named: list[str] | None, changed: list[str], what: str, why_not: str
+) -> None:
+    """Say what was done; of jobs that were named, also to which not: exit code 1 if to none."""
     from zoo import jobs as rows
     from zoo.cli import output
 
-    if len(named) == 1 and changed:
+    if len(changed) == 1:
         said = what.replace("have", "has").replace("are", "is").replace("them", "it")
-        output.note(f"{named[0].id[:8]} {said}.")
-    elif changed:
-        output.note(f"{len(changed)} jobs {what}.")
-    left = [job for job in named if job.id not in set(changed)]
-    for job in left[:5]:
-        output.note(f"{job.id[:8]} {why_not}: it is {rows.get(db, job.id).status}.")
+        output.note(f"{changed[0][:8]} {said}.")
+    elif changed or not named:
+        output.note(f"{len(changed):,} jobs {what}.")
+    left = [each for each in named or [] if each not in set(changed)]
+    for each in left[:5]:
+        output.note(f"{each[:8]} {why_not}: it is {rows.get(db, each).status}.")
     if len(left) > 5:
         output.note(f"And {len(left) - 5} more.")
-    if not changed:
+    if named and not changed:
         raise typer.Exit(1)
 
 
