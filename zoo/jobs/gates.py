@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from zoo.errors import UsageError
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.statuses import MAY_RUN
+from zoo.spec import SPEC_VERSION
 
 CLAIMABLE = {
     "queued": "status = 'queued'",
@@ -23,12 +24,14 @@ CLAIMABLE = {
     "of this pool": "pool = :pool",
     "the pool is open": "NOT EXISTS (SELECT 1 FROM pool WHERE name = :pool AND paused_at > 0)",
     "due": "not_before <= now()",
-    "its spec is known": "spec_version <= :spec_version",
+    "its spec is known": f"spec_version <= {SPEC_VERSION}",
     "wanted": "cancel_requested = 0",
     "has attempts left": "attempt < max_attempts",
 }
 """What a job must be so that a worker may take it, whatever its model and dataset. The first four
-stand word for word in the index `job_claim`: what waits for something else is not in it."""
+stand word for word in the index `job_claim`: what waits for something else is not in it. A constant
+is no value: PostgreSQL guesses that a third of the rows have less than a value, and may then plan
+each claim anew."""
 IN_GROUP = "status IN ('queued', 'running') AND group_id = :group AND held = 0 AND blockers = 0"
 IN_LINE = """parked = CASE WHEN EXISTS (
     SELECT 1 FROM job_group WHERE job_group.id = group_id AND max_parallel > 0) THEN 1 ELSE 0 END"""

@@ -12,7 +12,7 @@ from zoo.jobs.gates import CLAIMABLE, after_ends
 from zoo.jobs.outbox import owe
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
-from zoo.spec import SPEC_VERSION, canonical
+from zoo.spec import canonical
 
 MAX_ERROR = 8 * 1024
 """Characters kept of an error."""
@@ -68,8 +68,7 @@ def claim(
         RETURNING *"""
     owner = uuid.uuid4().hex
     values = {"owner": owner, "worker": worker, "lease": lease, "pool": pool}
-    values |= names | known | {"spec_version": SPEC_VERSION}
-    row = _begin(db, take, values, models)
+    row = _begin(db, take, values | names | known, models)
     if row is None:
         return None
     taken = to_job(row)
