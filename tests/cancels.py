@@ -42,7 +42,7 @@ class Result:
     hit: Counter[str]
     """Cancels by what the job was doing."""
     runners: int
-    """Processes of the worker at the end, before it was stopped."""
+    """Processes of the worker at the end, before it was stopped: runners, and one that stores."""
     seconds: float
     verdict: Verdict
 

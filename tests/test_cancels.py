@@ -17,4 +17,4 @@ def test_each_cancelled_job_ends_once_and_no_other_is_hit(tmp_path: Path, cache:
     assert result.verdict, result.verdict
     assert result.hit.total() == plan.cancels
     assert min(result.hit[each] for each in ("cancelled", "running", "ended")) >= plan.endless
-    assert result.runners <= 2
+    assert result.runners <= 3  # two slots', and the one that stores

@@ -161,6 +161,7 @@ def _python(site: Site, *args: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: Site) -> None:
     _python(site, "-c", "from zoo import artifacts; artifacts.check('s3://zoo')")
     first = site.hire("one", **MORTAL)

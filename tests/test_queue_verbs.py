@@ -91,7 +91,6 @@ def test_filter_words_say_which_jobs_to_hold_release_or_prefer(paused: Zoo) -> N
     assert {jobs.get(db, each).priority for each in ids} == {-7}
     assert "2 jobs are released" in paused.run("release", "--model", "teller", "--yes").stderr
     assert "0 jobs are released" in paused.run("release", "--model", "teller", "--yes").stderr
-    assert "Name jobs, or filter" in paused.run("hold", ids[0], "--tag", "day", code=2).stderr
     assert "Say which jobs" in paused.run("priority", "3", code=2).stderr
     jobs.cancel_many(db, ids)
     jobs.resume(db, "default")

@@ -375,6 +375,7 @@ def attempts(zoo: Zoo, ref: str) -> dict[str, int]:
     return {job.id: job.attempt for job in found if job.status == "succeeded"}
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_worker_and_command_are_killed_repeats_nothing_that_has_finished(
     zoo: Zoo,
 ) -> None:
