@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
 
+import psutil
 from celery import Celery
 
 from zoo import embedded, jobs, queue
@@ -104,6 +106,22 @@ class Housekeeper(threading.Thread):
 
     def _is_needed(self) -> bool:
         return jobs.has_work(self.db) or self.supervisor.busy > 0
+
+
+def take_over(db: Database) -> None:
+    """Do not wait for the leases of dead workers of this machine: nobody will extend them."""
+    for name in {str(job.worker) for job in jobs.listing(db, statuses=["running"], limit=10_000)}:
+        host, _, pid = name.rpartition("-")
+        if host == socket.gethostname() and pid.isdigit() and not _lives(int(pid)):
+            logger.warning("worker %s is dead: its %d jobs are free", name, jobs.abandon(db, name))
+
+
+def _lives(pid: int) -> bool:
+    # One that nobody has buried yet, as in a container without an init, is dead, too.
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wake_freed(db: Database, app: Celery) -> None:

@@ -29,7 +29,7 @@ from zoo.errors import BrokerError, UsageError, ZooError, reason
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores, variable
 from zoo_workers.hooks import Hooks
-from zoo_workers.housekeeping import Housekeeper, wake_freed
+from zoo_workers.housekeeping import Housekeeper, take_over, wake_freed
 from zoo_workers.runners import Runner, RunnerDied, Runners
 from zoo_workers.supervisor import Supervisor
 
@@ -106,7 +106,7 @@ def _work(supervisor: Supervisor, plan: Plan, told: dict[str, str], place: Place
         supervisor.hooks = Hooks(supervisor.db, supervisor.settings, told, answer["takes"], room)
         supervisor.hooks.start()
     if place is not None and supervisor.db.is_sqlite:  # whose workers are all on this machine
-        _take_over(supervisor.db)
+        take_over(supervisor.db)
     _serve(supervisor, plan, cards, place)
 
 
@@ -120,14 +120,6 @@ def _work_folder(settings: Settings) -> Path:
             "Set ZOO_HOME to a folder that you may write to.",
         ) from None
     return folder
-
-
-def _take_over(db: Database) -> None:
-    """Do not wait for the leases of dead workers of this machine: nobody will extend them."""
-    for name in {str(job.worker) for job in jobs.listing(db, statuses=["running"], limit=10_000)}:
-        host, _, pid = name.rpartition("-")
-        if host == socket.gethostname() and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            logger.warning("worker %s is dead: its %d jobs are free", name, jobs.abandon(db, name))
 
 
 def _set_up_the_log() -> None:
