@@ -92,7 +92,8 @@ def measure(kind: str) -> dict[str, Any]:
             spans[name] = (before, Meter(here).read())
         with here.worker(1, ("benchmarks.counting", str(file))) as pid:
             meter = Meter(here, pid)
-            here.submit(5)
+            # Also the process that stores, which the first jobs that end together start.
+            here.submit(BULK)
             here.finish()
             acts: dict[str, Callable[[], object]] = {
                 "alone": lambda: _one_by_one(here),

@@ -35,7 +35,7 @@ COSTS = [
     Shown("job_in_bulk", "time within writes", ("write_held",), "ms"),
     Shown("job_in_bulk", "the server's processor time", ("database_cpu",), "ms"),
     Shown("job_in_bulk", "write-ahead log", ("wal_bytes",), "bytes"),
-    Shown("job_in_bulk", "processor time of worker, runner", ("worker_cpu", "runner_cpu"), "ms"),
+    Shown("job_in_bulk", "processor time of worker, runners", ("worker_cpu", "runner_cpu"), "ms"),
     Shown("job_in_bulk", "commands to Valkey, bytes", ("broker_commands", "broker_bytes")),
     Shown("job_alone", "commands to Valkey, bytes", ("broker_commands", "broker_bytes")),
     Shown("running_second", "reads, writes", ("reads", "writes")),
