@@ -7,10 +7,11 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from zoo import artifacts
+from zoo import artifacts, disk
 from zoo.errors import ArtifactError
 
 WHERE = "0" * 32 + "/1"
@@ -56,6 +57,20 @@ def test_a_small_text_is_kept_in_the_manifest_and_read_as_a_file(
         assert (got / name).read_bytes() == content
         told = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
         assert artifacts.files(store, WHERE, sha256)[name] == told
+
+
+def test_a_folder_that_was_half_stored_is_stored_like_any_other(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> list[str]:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(ArtifactError):
+        patch.setattr(disk, "move", full)
+        put(folder, tmp_path / "store")
+    sha256 = put(folder, tmp_path / "store")
+    got = artifacts.get(str(tmp_path / "store"), WHERE, sha256, tmp_path / "copy")
+    assert sorted(path.name for path in got.iterdir()) == ["metrics.json", "weights"]
 
 
 def test_an_artifact_on_another_file_system_appears_whole_too(folder: Path) -> None:

@@ -92,6 +92,8 @@ def test_filter_words_say_which_jobs_to_hold_release_or_prefer(paused: Zoo) -> N
     assert "2 jobs are released" in paused.run("release", "--model", "teller", "--yes").stderr
     assert "0 jobs are released" in paused.run("release", "--model", "teller", "--yes").stderr
     assert "Say which jobs" in paused.run("priority", "3", code=2).stderr
+    odd = paused.run("priority", "--tag", "day", "--dry_run", "5", code=2).stderr
+    assert "no option --dry_run" in odd
     jobs.cancel_many(db, ids)
     jobs.resume(db, "default")
 

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,7 @@ from zoo_workers import ends, runner
 from zoo_workers import runners as runners_room
 from zoo_workers.attempt import Attempt
 from zoo_workers.desk import Desk
-from zoo_workers.runners import Runner, Runners
+from zoo_workers.runners import Runner, RunnerDied, Runners
 from zoo_workers.storer import Storer
 from zoo_workers.supervisor import Supervisor
 from zoo_workers.watch import Watch
@@ -263,6 +264,53 @@ def test_one_that_it_cannot_store_goes_back_into_the_queue_by_itself(
     assert (tried["outcome"], tried["error_code"]) == ("queued", "artifact")
 
 
+def test_what_it_could_not_store_the_worker_stores_once_it_can(
+    db: Database,
+    slot: Supervisor,
+    together: list[int],
+    beside: Storer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    refs = jobs.add(db, [trick() for _ in range(3)])[0]
+    (slot.settings.home / "artifacts").mkdir()
+    in_the_way = slot.settings.home / "artifacts" / refs[1]
+    in_the_way.touch()
+    ask = beside._ask
+
+    def asked(process: Runner, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        told = ask(process, orders)
+        in_the_way.unlink()
+        return told
+
+    monkeypatch.setattr(beside, "_ask", asked)
+    slot.work_on()
+    assert jobs.counts(db) == {"succeeded": 3} and together == [3]
+    for job in jobs.listing(db):
+        into = tmp_path / job.id
+        artifacts.get(slot.settings.artifacts, str(job.artifact), str(job.artifact_sha256), into)
+        assert "predictions.npz" in {each.name for each in into.iterdir()}
+
+
+def test_a_fault_that_it_tells_of_is_what_the_attempt_says(
+    db: Database,
+    slot: Supervisor,
+    together: list[int],
+    beside: Storer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ask = beside._ask
+
+    def full(process: Runner, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"fault": "The disk is full."} for _ in ask(process, orders)]
+
+    monkeypatch.setattr(beside, "_ask", full)
+    refs = jobs.add(db, [trick() for _ in range(3)])[0]
+    slot.work_on()
+    assert jobs.counts(db) == {"queued": 3} and not together
+    assert {jobs.attempts(db, ref)[0]["error"] for ref in refs} == {"The disk is full."}
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_whose_process_that_stores_is_lost_does_without(
     db: Database, slot: Supervisor, together: list[int], beside: Storer, sign: int
@@ -361,6 +409,38 @@ def test_a_runner_that_holds_too_much_is_replaced_and_looked_at_now_and_then(
         assert (pid_of_the_next() == first) is kept
     finally:
         found.stop()
+
+
+@pytest.fixture
+def alone() -> Iterator[Runner]:
+    """A process that waits for orders."""
+    found = Runner()
+    yield found
+    found.close()
+
+
+def test_an_order_that_a_frozen_process_does_not_take_ends_it(
+    alone: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners_room, "HAND_OVER_SECONDS", 1)
+    runners_room._limit_sending(alone._pipe)
+    os.kill(alone.pid, signal.SIGSTOP)
+    with pytest.raises(RunnerDied):
+        alone.order({"do": "store", "url": "", "artifacts": [], "much": "x" * 10**7})
+    assert not alone.is_alive()
+
+
+def test_who_waits_for_an_answer_hears_that_another_thread_has_ended_the_process(
+    alone: Runner,
+) -> None:
+    os.kill(alone.pid, signal.SIGSTOP)
+    alone.order({"do": "catalogue"})
+    with ThreadPoolExecutor(3) as pool:
+        waits = pool.submit(alone.answer, 600)
+        for each in [pool.submit(alone.kill) for _ in range(2)]:
+            each.result(60)
+        with pytest.raises(RunnerDied):
+            waits.result(60)
 
 
 # --- the desk ---

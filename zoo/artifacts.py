@@ -58,7 +58,9 @@ def put(
     flushed there then can be left to the caller, in `unflushed`, for several artifacts at once.
     Raises ArtifactError if the place cannot be written to.
     """
-    files = {name: _entry(f"{folder}/{name}") for name in sorted(_names(str(folder)))}
+    # A manifest that is there is half a try's: somebody was to store the folder before.
+    names = sorted({*_names(str(folder))} - {MANIFEST})
+    files = {name: _entry(f"{folder}/{name}") for name in names}
     inside = {name: _told(text) for name, text in texts.items()}
     manifest = canonical({"v": 2, "files": files | inside, **facts}).encode()
     (folder / MANIFEST).write_bytes(manifest)

@@ -46,7 +46,7 @@ class Artifact:
         self.sha256 = told.get("sha256")
         self._fault = told.get("fault", "")
         # Whoever moved it may have begun to flush: a disk asked again may have forgotten a fault.
-        if self.sha256 is None and not self._attempt.files.exists():
+        if not (self.sha256 or self._fault or self._attempt.files.exists()):
             self._fault = f"Nobody can tell whether {self.where} was stored."
 
     def put(self) -> None:

@@ -127,14 +127,14 @@ def _store(order: dict[str, Any]) -> dict[str, Any]:
         names = (each["where"], each["facts"], each["texts"], moved[-1])
         try:
             told.append({"sha256": artifacts.put(Path(each["folder"]), order["url"], *names)})
-        except (ZooError, OSError):
+        except Exception:
             told.append({})
     # The first flush has the journal take in all that was moved; each answers for its own.
     for i, paths in enumerate(moved):
         try:
             artifacts.flush(paths)
-        except ZooError as error:
-            told[i] = {"fault": str(error)}
+        except Exception as error:
+            told[i] = {"fault": str(error) or type(error).__name__}
     return {"told": told}
 
 

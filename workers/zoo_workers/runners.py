@@ -8,8 +8,11 @@ import multiprocessing
 import os
 import selectors
 import signal
+import socket
+import struct
 import threading
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from zoo.strict import canonical, read_json
 from zoo_workers import runner
 from zoo_workers.desk import Desk
 
+HAND_OVER_SECONDS = 10
+"""What it may take to hand over an order to a process that waits for one."""
 LOOK_AGAIN_SECONDS = 0.5
 """Between two looks at how much memory a runner holds after its jobs."""
 
@@ -44,10 +49,12 @@ class Runner:
         self._process = context.Process(target=runner.main, args=handed, daemon=True)
         self._process.start()
         theirs.close()
+        _limit_sending(self._pipe)
         self._heard = selectors.DefaultSelector()
         for each in (self._pipe, self._process.sentinel):
             self._heard.register(each, selectors.EVENT_READ)
         self.is_idle = True
+        self._ending = threading.Lock()
         self._known: psutil.Process | None = None
         self.jobs = 0
         self.looked = -math.inf
@@ -72,17 +79,18 @@ class Runner:
 
         Raises RunnerDied if the process has ended instead.
         """
-        ready = [key.fileobj for key, _ in self._heard.select(timeout)]
-        if self._pipe in ready:
-            try:
-                answer: dict[str, Any] = read_json(self._pipe.recv_bytes())
-                self.is_idle = True
-                return answer
-            except (EOFError, OSError):
-                raise self._death() from None
-        if ready:
+        try:
+            ready = [key.fileobj for key, _ in self._heard.select(timeout)]
+            if not ready:
+                return None
+            content = self._pipe.recv_bytes() if self._pipe in ready else b""
+        except (EOFError, OSError, ValueError):  # it has ended, or another thread has ended it
+            content = b""
+        if not content:
             raise self._death()
-        return None
+        answer: dict[str, Any] = read_json(content)
+        self.is_idle = True
+        return answer
 
     def _death(self) -> RunnerDied:
         self.kill()
@@ -90,15 +98,16 @@ class Runner:
 
     def kill(self) -> None:
         """End the process and all that it started, at once; a second time does nothing."""
-        if self._pipe.closed:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        # Before it has its own group the call above finds nothing.
-        self._process.kill()
-        self._process.join()
-        self._heard.close()
-        self._pipe.close()
+        with self._ending:
+            if self._pipe.closed:
+                return
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            # Before it has its own group the call above finds nothing.
+            self._process.kill()
+            self._process.join()
+            self._heard.close()
+            self._pipe.close()
 
     def close(self) -> None:
         """End it, and forget what it has written."""
@@ -118,6 +127,13 @@ class Runner:
 
     def is_alive(self) -> bool:
         return bool(self._process.is_alive())
+
+
+def _limit_sending(pipe: Connection) -> None:
+    """Have an order that nobody takes raise OSError: one that is frozen reads nothing."""
+    with socket.socket(fileno=os.dup(pipe.fileno())) as own:
+        limit = struct.pack("ll", HAND_OVER_SECONDS, 0)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 class Runners:

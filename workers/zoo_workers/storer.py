@@ -21,7 +21,7 @@ class Storer:
     """
 
     def __init__(self, url: str, patience: float) -> None:
-        """`url` is on this machine's disks; what takes longer than `patience`, in s, is lost."""
+        """`url` is on this machine's disks; who takes longer than `patience`, in s, is ended."""
         self._url = url
         self._patience = patience
         self._process: Runner | None = None
@@ -74,7 +74,7 @@ class Storer:
             self._do_without(f"ended ({death})")
             answer = None
         else:
-            if answer is None:  # by now others may have the jobs
+            if answer is None:  # before others may have the jobs
                 process.kill()
                 self._do_without(f"took over {self._patience:g} s")
         told: list[dict[str, Any]] = answer["told"] if answer else [{} for _ in orders]

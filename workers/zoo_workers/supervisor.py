@@ -49,7 +49,7 @@ class Supervisor:
         """Set while a slot has no job: what need not be at once is done then."""
         self.room.set()
         self._taken = 0
-        self.storer = Storer(settings.artifacts, settings.lease_seconds)
+        self.storer = Storer(settings.artifacts, settings.lease_seconds / 2)
         self._ends = Ends(db, slots, self.storer, self._ended, lambda: self.after_job())
         self._free = threading.BoundedSemaphore(slots)
         self._busy = 0

@@ -190,7 +190,7 @@ def agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) 
         return False
     if sure or len(found) == 1:
         return True
-    if not sys.stdin.isatty():
+    if not (sys.stdin and sys.stdin.isatty()):
         raise UsageError(
             f"This would {act} {len(found):,} jobs, and nobody can be asked.",
             "Add --yes to do it, or --dry-run to see which.",

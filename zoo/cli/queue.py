@@ -43,7 +43,10 @@ def priority(
 ) -> None:
     """Change how urgent queued jobs are. The highest runs first, of equals the oldest."""
     from zoo import jobs as rows
+    from zoo.errors import UsageError
 
+    if odd := [each for each in refs or [] if each.startswith("-")]:
+        raise UsageError(f"There is no option {odd[0]}.", "`zoo priority --help` lists them.")
     db = rows.connect()
     found = chosen(db, refs, words, of=("queued",))
     if found and agreed(db, found, f"give priority {number} to", yes or not words, dry_run):
