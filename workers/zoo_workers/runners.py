@@ -81,7 +81,8 @@ class Runner:
         """
         try:
             ready = [key.fileobj for key, _ in self._heard.select(timeout)]
-            if not ready:
+            # Nobody of whom to hear is left where another thread has just ended it.
+            if not ready and not self._pipe.closed:
                 return None
             content = self._pipe.recv_bytes() if self._pipe in ready else b""
         except (EOFError, OSError, ValueError):  # it has ended, or another thread has ended it
@@ -106,8 +107,8 @@ class Runner:
             # Before it has its own group the call above finds nothing.
             self._process.kill()
             self._process.join()
-            self._heard.close()
             self._pipe.close()
+            self._heard.close()
 
     def close(self) -> None:
         """End it, and forget what it has written."""
