@@ -51,11 +51,6 @@ def test_no_source_has_a_way_to_load_code_or_to_delay_a_hint(word: str) -> None:
     assert found == EXCEPTED.get(word, [])
 
 
-def test_no_module_is_longer_than_300_lines() -> None:
-    long = {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 300}
-    assert long == {}
-
-
 def test_no_import_package_is_called_plugins_or_workers() -> None:
     assert not (ROOT / "plugins" / "__init__.py").exists()
     assert not (ROOT / "workers" / "__init__.py").exists()
