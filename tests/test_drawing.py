@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -11,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import odd_files
 import pytest
 import strokes
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
-from zoo import drawing
+from zoo import drawing, subjects
 from zoo.errors import PictureError
 
 
@@ -95,6 +98,13 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(
         drawing.open(tmp_path / "large.png")
     with pytest.raises(PictureError, match="larger than 1 MB"):
         drawing.open((tmp_path / "large.png").read_bytes())
+
+
+@pytest.mark.parametrize("kind", odd_files.KINDS)
+def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    odd_files.KINDS[kind](tmp_path / "odd")
+    with pytest.raises(PictureError, match="The file cannot be read"):
+        subjects.of_picture("odd", tmp_path / "odd")
 
 
 def a_16_bit(picture: Image.Image) -> Image.Image:
@@ -260,3 +270,102 @@ def test_the_thumbnail_is_the_whole_picture() -> None:
     assert small.shape == (28, 28)
     assert small[0].max() == 0
     assert small[14].max() == 255
+
+
+@given(
+    st.sampled_from(["float32", "uint16", "int32"]),
+    st.lists(
+        st.sampled_from([0.0, -0.0, 1.0, -1.0, 1e-45, 1e-30, 255.0, 3e38, -3e38, np.nan, np.inf])
+        | st.floats(width=32),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_picture_of_any_numbers_is_read_or_refused_and_nothing_else(
+    dtype: str, values: list[float], seed: int
+) -> None:
+    with np.errstate(all="ignore"):
+        chosen = np.random.default_rng(seed).choice(np.array(values, "float32"), (30, 40))
+        numbers = chosen.astype(dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            subject = subjects.of_picture("odd.tif", saved(Image.fromarray(numbers), "TIFF"))
+        except PictureError:
+            return
+    assert_is_like_mnist(subject.image)
+
+
+COSTLY: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "png": ("MAX_PIXELS", lambda: PNG),
+    "png of 16 bits": ("MAX_PIXELS", lambda: saved(a_16_bit(SEVEN), "PNG")),
+    "webp": ("MAX_PIXELS", lambda: saved(SEVEN, "WEBP")),
+    "gif": ("MAX_PIXELS", lambda: saved(SEVEN, "GIF")),
+    "bmp": ("MAX_PIXELS", lambda: saved(SEVEN, "BMP")),
+    "tiff": ("MAX_PIXELS", lambda: saved(SEVEN, "TIFF")),
+    "packed tiff": ("MAX_PIXELS", lambda: saved(SEVEN, "TIFF", compression="tiff_lzw")),
+    "jpeg 2000": ("MAX_PIXELS", lambda: saved(SEVEN, "JPEG2000")),
+    "avif": ("MAX_PIXELS", lambda: saved(SEVEN, "AVIF")),
+    "ppm": ("MAX_PIXELS", lambda: saved(SEVEN, "PPM")),
+    "tga": ("MAX_PIXELS", lambda: saved(SEVEN, "TGA", compression="tga_rle")),
+    "pcx": ("MAX_PIXELS", lambda: saved(SEVEN, "PCX")),
+    "sgi": ("MAX_PIXELS", lambda: saved(SEVEN, "SGI")),
+    "jpeg": ("MAX_PIXELS_JPEG", lambda: JPEG),
+    "jpeg of two pictures": ("MAX_PIXELS_JPEG", lambda: animated("MPO")),
+    "qoi": ("MAX_PIXELS_SLOW", lambda: saved(SEVEN.convert("RGB"), "QOI")),
+    "plain ppm": ("MAX_PIXELS_SLOW", lambda: b"P2 100 100 255\n" + b"0 " * 10_000),
+}
+"""By the limit that must hold for it: each format's reader costs something else."""
+
+
+@pytest.mark.parametrize("case", COSTLY)
+def test_what_has_too_many_pixels_is_refused_before_one_is_decoded(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, make = COSTLY[case]
+    content = make()
+    for name in ("MAX_PIXELS", "MAX_PIXELS_JPEG", "MAX_PIXELS_SLOW"):
+        monkeypatch.setattr(drawing, name, 9_999 if name == limit else 10**9)
+
+    def decoded(_: Any) -> None:
+        raise AssertionError("a pixel was decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decoded)
+    with pytest.raises(PictureError, match="too large"):
+        drawing.open(content)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
+    scan = JPEG[JPEG.index(b"\xff\xda") : -2]
+    with pytest.raises(PictureError, match="more scans"):
+        drawing.open(JPEG[:-2] + scan * 100 + JPEG[-2:])
+
+
+PEAK = """
+import sys, time
+from zoo import drawing, ink
+import scipy.ndimage
+begun = time.process_time()
+picture = drawing.open(sys.stdin.buffer.read())
+drawing.prepare(picture)
+drawing.thumbnail(picture)
+peak = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(time.process_time() - begun, int(peak[0].split()[1]) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+@pytest.mark.parametrize("mode", ["I;16", "RGBA"])
+def test_the_largest_picture_of_few_bytes_costs_little_time_and_memory(mode: str) -> None:
+    large = Image.new(mode, (4_800, 4_900), 60_000 if mode == "I;16" else "white")
+    large.paste(0 if mode == "I;16" else "black", (1_000, 1_000, 2_000, 4_000))
+    content = saved(large, "PNG", compress_level=1)
+    assert len(content) < 800_000
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK], input=content, capture_output=True, check=True
+    )
+    seconds, peak = map(float, done.stdout.split())
+    # Measured: 1.1 s, 300 MB; it was 6 s and 1,290 MB of a picture twice as large.
+    assert peak < 500
+    assert seconds < 10

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 from zoo import ink
 from zoo.errors import PictureError, reason
+from zoo.regular_file import read_at_most, read_regular_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
     from zoo.model import Array
 
@@ -35,20 +37,30 @@ OTHERS = {
 }
 """What people take for a picture that can be read here, by how the file begins."""
 
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 24_000_000
+"""Of a picture that is decoded whole: it takes up to 0.3 GB and a second."""
+MAX_PIXELS_JPEG = 50_000_000
+"""Of a camera's picture, which its reader makes smaller while it decodes."""
+MAX_PIXELS_SLOW = 2_000_000
+"""Of a picture whose reader is written in Python: QOI, plain PPM, run-length BMP."""
+MAX_SCANS = 100
+"""Passes over a progressive JPEG; a usual one has ten, and each of thousands takes its time."""
+START_OF_SCAN = b"\xff\xda"
 MAX_BYTES = 100_000_000
 
 WORK_SIDE = 384
 """Pixels of the longest side on which the ink is looked for: fewer are enough, and quick."""
+ROWS = 256
+"""Rows of a picture of wide numbers that are converted at a time."""
 
 
 def open(source: Path | bytes) -> Image:
-    """Open a picture and read all of its pixels, turned as its camera was held.
+    """Read a picture, turned as its camera was held and made as small as `prepare` needs it.
 
     Of several frames or pages the first is read. Raises PictureError if it is no picture of a
-    format in FORMATS, is damaged, or has more than 50 million pixels.
+    format in FORMATS, is damaged, or has more than 24 million pixels (a JPEG: 50 million).
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     content = _content(source)
     if not content:
@@ -58,9 +70,11 @@ def open(source: Path | bytes) -> Image:
             # Of large pictures, and of odd metadata; what is too large is refused here.
             warnings.simplefilter("ignore")
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
-            _check_size(*picture.size)
+            _check_cost(picture, content)
+            # Only a JPEG's reader can; it decodes as few pixels as that takes.
+            picture.draft(picture.mode, (2 * WORK_SIDE, 2 * WORK_SIDE))
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            return _upright(picture)
     except PictureError:
         raise
     except UnidentifiedImageError:
@@ -96,22 +110,31 @@ def thumbnail(picture: Image) -> Array:
 
 def _content(source: Path | bytes) -> bytes:
     try:
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
-        if size > MAX_BYTES:
-            raise PictureError(f"The file is larger than {MAX_BYTES // 1_000_000} MB.")
-        return source if isinstance(source, bytes) else source.read_bytes()
+        if isinstance(source, bytes):
+            return read_at_most(io.BytesIO(source), MAX_BYTES, "")
+        return read_regular_file(source, MAX_BYTES)
     except OSError as error:
         raise PictureError(f"The file cannot be read: {reason(error)}.") from None
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _too_large(f"{width} x {height}: ")
+def _check_cost(picture: ImageFile, content: bytes) -> None:
+    """Refuse, before a pixel is read, what would take long or much memory to decode."""
+    from PIL import Image
+
+    width, height = picture.size
+    # MPO: several JPEGs in one file, as cameras and telephones write it.
+    is_jpeg = picture.format in ("JPEG", "MPO")
+    is_slow = any(tile[0] in Image.DECODERS for tile in picture.tile)
+    most = MAX_PIXELS_JPEG if is_jpeg else MAX_PIXELS_SLOW if is_slow else MAX_PIXELS
+    if width * height > most:
+        raise _too_large(f"{width} x {height}: ", most)
+    if is_jpeg and content.count(START_OF_SCAN) > MAX_SCANS:
+        raise PictureError("The picture is damaged: it has more scans than any camera's.")
 
 
-def _too_large(size: str = "") -> PictureError:
+def _too_large(size: str = "", most: int = MAX_PIXELS) -> PictureError:
     return PictureError(
-        f"The picture is too large ({size}more than {MAX_PIXELS // 1_000_000} million pixels).",
+        f"The picture is too large ({size}more than {most // 1_000_000} million pixels).",
         "Make it smaller first.",
     )
 
@@ -124,33 +147,63 @@ def _no_picture(content: bytes) -> PictureError:
     return PictureError("It is not a picture.", "PNG, JPEG, WebP, TIFF and others are read.")
 
 
-def _pixels(picture: Image) -> Array:
-    """The picture as float (height, width, channels), 0 to 255, at most WORK_SIDE on a side."""
-    import numpy as np
+def _upright(picture: Image) -> Image:
+    """The picture made small and then turned, which needs no second large one."""
+    from PIL import ImageOps
+    from PIL.ExifTags import Base
+
+    small = _small(picture)
+    small.getexif()[Base.Orientation] = picture.getexif().get(Base.Orientation, 1)
+    return ImageOps.exif_transpose(small)
+
+
+def _small(picture: Image) -> Image:
+    """The picture as RGB, RGBA, grey, or grey float, at most WORK_SIDE on a side."""
     from PIL import Image
 
     if picture.mode.startswith(("I", "F")):
-        plain = Image.fromarray(_stretched(np.asarray(picture)))
+        plain = Image.fromarray(_stretched(picture))
     elif picture.mode == "LAB":
         plain = picture.getchannel(0)
     else:
-        plain = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+        mode = "RGBA" if picture.has_transparency_data else "RGB"
+        plain = picture if picture.mode == mode else picture.convert(mode)
     ratio = WORK_SIDE / max(plain.size)
-    if ratio < 1:
-        width, height = (max(1, round(side * ratio)) for side in plain.size)
-        plain = plain.resize((width, height), Image.Resampling.BOX)
+    if ratio >= 1:
+        return plain
+    width, height = (max(1, round(side * ratio)) for side in plain.size)
+    return plain.resize((width, height), Image.Resampling.BOX)
+
+
+def _pixels(picture: Image) -> Array:
+    """The picture as float (height, width, channels), 0 to 255, at most WORK_SIDE on a side."""
+    import numpy as np
+
+    plain = _small(picture)
     pixels: Array = np.atleast_3d(np.asarray(plain, dtype="float64"))
     return _on_paper(pixels) if plain.mode == "RGBA" else pixels
 
 
-def _stretched(values: Array) -> Array:
+def _stretched(picture: Image) -> Array:
     """Values of any range, as of 16 bits, brought to 0 to 255; float32."""
     import numpy as np
 
-    finite = np.nan_to_num(values.astype("float64"), posinf=0.0, neginf=0.0)
-    low, high = finite.min(), finite.max()
-    stretched: Array = ((finite - low) * (255 / max(high - low, 1e-9))).astype("float32")
+    values = np.asarray(picture)
+    stretched = np.empty(values.shape, dtype="float32")
+    parts = [slice(first, first + ROWS) for first in range(0, len(values), ROWS)]
+    finite = (_finite(values[part]) for part in parts)
+    low, high = np.array([(each.min(), each.max()) for each in finite]).T
+    scale = 255 / max(high.max() - low.min(), 1e-9)
+    for part in parts:
+        stretched[part] = (_finite(values[part]) - low.min()) * scale
     return stretched
+
+
+def _finite(values: Array) -> Array:
+    import numpy as np
+
+    finite: Array = np.nan_to_num(values.astype("float64"), posinf=0.0, neginf=0.0)
+    return finite
 
 
 def _on_paper(pixels: Array) -> Array:

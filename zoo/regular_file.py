@@ -58,7 +58,7 @@ def read_at_most(stream: BinaryIO, most: int, name: str) -> bytes:
 
 def size(count: int) -> str:
     """Bytes as people say a limit: "100 MB", "64 kB", "12 bytes"."""
-    for unit, name in ((2**20, "MB"), (2**10, "kB")):
+    for unit, name in ((10**6, "MB"), (2**20, "MB"), (10**3, "kB"), (2**10, "kB")):
         if count >= unit and count % unit == 0:
             return f"{count // unit} {name}"
     return f"{count} bytes"
@@ -68,6 +68,6 @@ def _check_kind(path: str | Path, mode: int) -> None:
     if stat.S_ISREG(mode):
         return
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     kind = next((name for is_kind, name in KINDS if is_kind(mode)), "something else")
     raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
