@@ -244,8 +244,11 @@ def test_params_may_be_numbers_of_numpy_and_nothing_that_json_has_no_word_for() 
     assert [type(plain[name]) for name in "abc"] == [int, list, float]
     with pytest.raises(UsageError, match="given twice"):
         wishes.params({"a": 1}, {"a": 1})
-    with pytest.raises(UsageError, match="is a set"):
-        wishes.params({"a": {1}}, {})
+    with pytest.raises(UsageError, match="is a object"):
+        wishes.params({"a": object()}, {})
+    # What is no JSON but what params are declared as comes as JSON has it.
+    given = {"a": {1}, "b": Path("c"), "c": datetime(2026, 1, 2).date(), "d": {"e": (1,)}}
+    assert wishes.params(given, {}) == {"a": [1], "b": "c", "c": "2026-01-02", "d": {"e": [1]}}
 
 
 class Flat(zoo.Model):

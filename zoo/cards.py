@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
+import json
+import re
 from collections.abc import Mapping
 from functools import reduce
 from operator import or_
+from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import ConfigDict, Field, create_model
+from pydantic import ConfigDict, Field, TypeAdapter, create_model
 
 from zoo.errors import PluginError
-from zoo.model import Model, Params
+from zoo.model import Model, Params, to_json
 
 Card = dict[str, Any]
 Schema = Mapping[str, Any]
 
 PLAIN = {"integer": int, "number": float, "string": str, "boolean": bool, "null": type(None)}
+FORMATS: dict[str, Any] = {
+    "date": datetime.date,
+    "date-time": datetime.datetime,
+    "time": datetime.time,
+    "duration": datetime.timedelta,
+    "path": Path,
+    "regex": re.Pattern[str],
+    "uuid": UUID,
+}
+"""What a text stands for, by its `format` in a JSON schema."""
 BOUNDS = {
     "minimum": "ge",
     "exclusiveMinimum": "gt",
@@ -51,9 +66,11 @@ def of(model: type[Model], plugin: str) -> Card:
 def _schema(params: type[Params]) -> dict[str, Any]:
     """The JSON schema, with the default of each param, also of one that a factory makes."""
     schema = params.model_json_schema()
-    defaults = params.resolve({}).model_dump(mode="json")
+    defaults = to_json(params.resolve({}))
     for name, about in schema.get("properties", {}).items():
         about.setdefault("default", defaults.get(name))
+        if about.get("uniqueItems"):
+            about["default"] = defaults.get(name)  # a set's, in the one order
     return schema
 
 
@@ -61,8 +78,8 @@ def params(card: Card) -> type[Params]:
     """Rebuild a model's params from its card: strict types, bounds, choices, defaults, help.
 
     They refuse what the model's own refuse, in the same words, but for its validators: those only
-    a worker has, and a type that the schema does not tell apart (a set, a tuple) is the worker's to
-    check too. Raises PluginError for what is no schema of params.
+    a worker has, and what the schema does not tell (the keys of a table) is the worker's to check
+    too. Raises PluginError for what is no schema of params.
     """
     schema: Schema = card["schema"]
     try:
@@ -83,24 +100,26 @@ class _Loose(Params):
 
 def _object(schema: Schema, defs: Schema, base: type[Params]) -> type[Params]:
     needed = schema.get("required", ())
-    fields: dict[str, Any] = {
-        name: (
-            _annotation(about, defs),
-            Field(
-                ... if name in needed else about.get("default"),
-                description=about.get("description"),
-            ),
-        )
-        for name, about in schema.get("properties", {}).items()
-    }
+    fields: dict[str, Any] = {}
+    for name, about in schema.get("properties", {}).items():
+        kind = _annotation(about, defs)
+        default = ... if name in needed else _default(kind, about.get("default"))
+        fields[name] = (kind, Field(default, description=about.get("description")))
     return create_model(str(schema.get("title", "Params")), __base__=base, **fields)
+
+
+def _default(kind: Any, value: Any) -> Any:
+    """The default in its own type, which JSON has not for a date or a tuple."""
+    if not isinstance(value, str | list | dict):
+        return value
+    return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
 
 
 def _annotation(about: Schema, defs: Schema) -> Any:
     if "$ref" in about:
         return _annotation(defs[str(about["$ref"]).rpartition("/")[2]], defs)
-    if "anyOf" in about:
-        return reduce(or_, (_annotation(each, defs) for each in about["anyOf"]))
+    if inner := about.get("anyOf") or about.get("oneOf"):
+        return reduce(or_, (_annotation(each, defs) for each in inner))
     if "enum" in about or "const" in about:
         choices: Any = Literal
         return choices[tuple(about["enum"] if "enum" in about else [about["const"]])]
@@ -111,12 +130,24 @@ def _annotation(about: Schema, defs: Schema) -> Any:
 
 def _kind(about: Schema, defs: Schema) -> Any:
     name = about.get("type")
-    if name == "array" and not {"prefixItems", "uniqueItems"} & set(about):
-        return list[_annotation(about.get("items", {}), defs)]  # type: ignore[misc]
+    if name == "array":
+        return _array(about, defs)
     if name == "object" and "properties" in about:
         closed = about.get("additionalProperties") is False
         return _object(about, defs, Params if closed else _Loose)
     if name == "object":
         values = about.get("additionalProperties")
-        return dict[str, _annotation(values, defs) if isinstance(values, Mapping) else Any]  # type: ignore[misc]
+        keys = _annotation(about["propertyNames"], defs) if "propertyNames" in about else str
+        return dict[keys, _annotation(values, defs) if isinstance(values, Mapping) else Any]  # type: ignore[misc,valid-type]
+    if name == "string" and about.get("format") in FORMATS:
+        return FORMATS[about["format"]]
     return PLAIN.get(str(name), Any)
+
+
+def _array(about: Schema, defs: Schema) -> Any:
+    if "prefixItems" in about:
+        each = tuple(_annotation(item, defs) for item in about["prefixItems"])
+        # Of a named tuple with defaults, fewer are enough: the schema does not say which.
+        return tuple[each] if about.get("minItems") == len(each) else Any  # type: ignore[valid-type]
+    kind: Any = set if about.get("uniqueItems") else list
+    return kind[_annotation(about.get("items", {}), defs)]

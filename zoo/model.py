@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from zoo import param_values
 from zoo.errors import UsageError, unknown
+from zoo.strict import canonical
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +31,10 @@ def param(default: Any, *, help: str, **bounds: Any) -> Any:
     return Field(default, description=help, **bounds)
 
 
+TEXTS_WANTED = ("string_type", "literal_error", "enum")
+"""pydantic's errors that a text in the place of another value may mend."""
+
+
 class Params(BaseModel):
     """The params of a model: strict types, bounds, no NaN or infinity, no unknown name."""
 
@@ -37,31 +46,114 @@ class Params(BaseModel):
     def resolve(cls, given: Mapping[str, Any]) -> Params:
         """Check the given params and fill in every default.
 
-        Raises UsageError, in a sentence, for the first thing that is wrong.
+        They are read as JSON has them, here as in a worker: an Enum or a date by its text, a tuple
+        or a set by a list. `optim.lr` is the value `lr` inside of the param `optim`. Raises
+        UsageError, in a sentence, for the first thing that is wrong.
         """
         try:
-            return cls.model_validate(dict(given))
+            # Defaults are Python's; among JSON pydantic would take them for JSON too.
+            usual = cls.model_validate({})
+            if not given:
+                return usual
+            defaults = to_json(usual)
+            values = defaults | param_values.nest(given, defaults)
+            return cls.model_validate_json(_as_json(values))
         except ValidationError as error:
             raise _sentence(cls, error.errors(include_url=False)[0]) from None
+
+
+def to_json(params: BaseModel) -> dict[str, Any]:
+    """Give the params as JSON keeps them, the same in every process.
+
+    Raises UsageError where JSON cannot hold one.
+    """
+    try:
+        dumped: dict[str, Any] = _in_order(params, params.model_dump(mode="json"))
+    except PydanticSerializationError as error:
+        raise UsageError(f"The params hold what JSON cannot: {error}.") from None
+    return dumped
+
+
+def resolved(params: type[Params], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Resolve params to what a spec keeps: every value as JSON, and the names of those changed.
+
+    Changed are those that are not the model's defaults. Raises UsageError like `resolve`, and for
+    a value that would not come back from JSON as it is.
+    """
+    found = params.resolve(given)
+    values, defaults = to_json(found), to_json(params.resolve({}))
+    try:
+        again: Params | None = params.resolve(values)
+    except UsageError:
+        again = None
+    if again != found:
+        lost = [name for name in values if getattr(again, name, None) != getattr(found, name)]
+        raise UsageError(
+            f"The param {', '.join(lost)} does not come back from JSON as it was given.",
+            "A job is kept as JSON: the plugin has to declare another type for it.",
+        )
+    return values, [name for name, value in values.items() if value != defaults[name]]
+
+
+def _as_json(given: Mapping[str, Any]) -> str:
+    for name, value in given.items():
+        try:
+            json.dumps(to_jsonable_python(value))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise UsageError(f"The param {name} is nothing that JSON can hold: {error}.") from None
+    return json.dumps(to_jsonable_python(dict(given)))
+
+
+def _in_order(value: Any, dumped: Any) -> Any:
+    """What was dumped, the elements of a set in one order: that of a set differs by process."""
+    if isinstance(value, BaseModel) and isinstance(dumped, dict):
+        return {name: _in_order(getattr(value, name, None), each) for name, each in dumped.items()}
+    if isinstance(value, set | frozenset) and isinstance(dumped, list):
+        return sorted(dumped, key=canonical)
+    if isinstance(value, list | tuple) and isinstance(dumped, list) and len(value) == len(dumped):
+        return [_in_order(inner, each) for inner, each in zip(value, dumped, strict=True)]
+    if isinstance(value, dict) and isinstance(dumped, dict) and len(value) == len(dumped):
+        pairs = zip(value.values(), dumped.items(), strict=True)
+        return {name: _in_order(inner, each) for inner, (name, each) in pairs}
+    return dumped
 
 
 def _sentence(params: type[Params], error: Any) -> UsageError:
     if error["type"] == "value_error" and not error["loc"]:
         # A check of several params together; its author wrote the sentence.
         return UsageError(str(error["ctx"]["error"]))
+    if error["type"] == "json_invalid":
+        return UsageError(f"The params are refused: {error['msg']}.")
     where = ".".join(str(part) for part in error["loc"]) or "params"
-    name = str(error["loc"][0]) if error["loc"] else ""
     if error["type"] == "extra_forbidden":
-        return unknown("param", name, params.model_fields)
+        return unknown("param", where, param_values.names(to_json(params.resolve({}))))
+    told, hint = _short(error["input"]), _hint(params, error)
+    return UsageError(f"The param {where}={told} is refused: {error['msg']}.", hint)
+
+
+def _hint(params: type[Params], error: Any) -> str:
+    """What the param is and its default, as typed; and how a text is typed that looks like more."""
+    name = str(error["loc"][0]) if error["loc"] else ""
     known = params.model_fields.get(name)
-    hint = f"{name}: {known.description}; default {known.default!r}." if known else ""
-    return UsageError(
-        f"The param {where}={_short(error['input'])} is refused: {error['msg']}.", hint
-    )
+    if known is None:
+        return ""
+    hint = f"{name}: {known.description}"
+    # Not where the default is what is refused: a plugin's own mistake.
+    with contextlib.suppress(ValidationError):
+        default = to_json(params.model_validate({}))[name]
+        hint += f"; default {param_values.typed(default)}"
+    value = error["input"]
+    if error["type"] in TEXTS_WANTED and not isinstance(value, str):
+        text = str(value) if value in (True, False, None) else _short(value)
+        hint += f". For the text, quote it: -p {name}='{json.dumps(text)}'"
+    return hint + "."
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value) if isinstance(value, str) else param_values.typed(value)
+    except (TypeError, ValueError):
+        text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -16,6 +16,7 @@ from zoo import artifacts, environment
 from zoo.errors import ZooError, reason
 from zoo.export import Exported
 from zoo.jobs import Job
+from zoo.param_values import typed
 from zoo.prediction import Trained
 from zoo.settings import Settings
 from zoo.spec import read_json
@@ -89,7 +90,7 @@ def command(job: Job) -> str:
     if job.spec.get("preprocess", "none") != "none":
         words += ["--preprocess", job.spec["preprocess"]]
     for name, value in job.changed.items():
-        words += ["-p", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+        words += ["-p", f"{name}={typed(value)}"]
     return shlex.join(words)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from zoo import catalogue, samplers, submit, trials
 from zoo.errors import UsageError, unknown
-from zoo.model import Params
+from zoo.model import Params, resolved, to_json
+from zoo.param_values import lookup
 from zoo.space import Space
 from zoo.spec import JobSpec, canonical
 
@@ -38,15 +39,14 @@ class Recipe:
 
     def __init__(self, wanted: Wanted) -> None:
         self.params: type[Params] = catalogue.model(wanted.model).params
-        self.defaults = self.params.resolve({}).model_dump()
+        self.defaults = to_json(self.params.resolve({}))
         self.base = submit.training(wanted.model, {}, wanted.dataset, **wanted.training)
 
     def specs(self, given: Mapping[str, Any]) -> list[JobSpec]:
         """The jobs of a trial; raises UsageError if the model refuses the params."""
-        resolved = self.params.resolve(given).model_dump()
-        changed = [name for name, value in resolved.items() if value != self.defaults[name]]
+        values, changed = resolved(self.params, given)
         return [
-            spec.model_copy(update={"params": resolved, "changed": changed}) for spec in self.base
+            spec.model_copy(update={"params": values, "changed": changed}) for spec in self.base
         ]
 
     def settle(self, space: Space) -> Space:
@@ -55,7 +55,7 @@ class Recipe:
         Raises UsageError for a param that the model does not have.
         """
         for name in [*space.fixed, *space.varied]:
-            if name not in self.defaults:
+            if name.partition(".")[0] not in self.defaults:
                 raise unknown("param", name, self.defaults)
         varied = {
             name: [self._meant(name, value) for value in values]
@@ -68,7 +68,7 @@ class Recipe:
 
     def _meant(self, name: str, value: Any) -> Any:
         try:
-            return self.params.resolve({name: value}).model_dump()[name]
+            return lookup(to_json(self.params.resolve({name: value})), name, value)
         except UsageError:  # it may be fine together with others; if not, the trial is refused
             return value
 

@@ -19,7 +19,7 @@ import pluggy
 from zoo import entrypoints, faults, guard, hookspecs, settings, trace
 from zoo.cards import Card, of
 from zoo.errors import PluginError, unknown
-from zoo.model import NAME, Dataset, Model, Params
+from zoo.model import NAME, Dataset, Model, Params, resolved
 
 
 @dataclass
@@ -209,8 +209,8 @@ def _add_model(found: Catalogue, plugin: Plugin, model: type[Model]) -> None:
         raise PluginError(f"{model.__name__}.Params is not a subclass of zoo.Params.")
     if model.layout not in ("flat", "image") or model.dtype not in ("float32", "float64"):
         raise PluginError(f"{model.__name__} asks for a layout or dtype that Zoo does not prepare.")
-    # A default that the bounds refuse is found here, not at the first job.
-    model.Params.resolve({})
+    # A default that the bounds refuse, or JSON cannot hold, is found here, not at the first job.
+    resolved(model.Params, {})
     found.models[model.name] = model
     found.owners[model.name] = plugin
     plugin.models.append(model.name)

@@ -9,6 +9,7 @@ from typing import Any
 from zoo import datasets, environment, jobs, plugins
 from zoo.errors import ArtifactError, UsageError
 from zoo.jobs import Database, Group, Job
+from zoo.model import resolved
 from zoo.settings import Settings
 from zoo.spec import JobSpec
 
@@ -62,15 +63,14 @@ def _spec(job: Job) -> JobSpec:
     spec = JobSpec.parse_object(job.spec)
     recipe = plugins.model(spec.model)
     try:
-        resolved = recipe.Params.resolve(spec.params).model_dump()
+        values, changed = resolved(recipe.Params, spec.params)
     except UsageError as error:
         raise UsageError(
             f"The job {job.id[:8]} cannot be run again as it was: {error.message}", error.hint
         ) from None
-    defaults = recipe.Params.resolve({}).model_dump()
     now = {
-        "params": resolved,
-        "changed": [name for name, value in resolved.items() if value != defaults[name]],
+        "params": values,
+        "changed": changed,
         "plugin": plugins.catalogue().owners[spec.model].label,
     }
     return JobSpec.parse_object(spec.model_copy(update=now).model_dump())

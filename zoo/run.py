@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from zoo import environment, judge, plugins
 from zoo.errors import ArtifactError, UsageError, reason
-from zoo.model import Model, Report
+from zoo.model import Model, Report, to_json
 from zoo.preprocessing import Preprocess, prepare_splits
 from zoo.spec import Fold, JobSpec, canonical, read_json
 
@@ -182,7 +182,7 @@ def _restore_for(
 
 
 def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:
-    return plugins.model(model).Params.resolve(params).model_dump(mode="json")
+    return to_json(plugins.model(model).Params.resolve(params))
 
 
 def _prepare(
@@ -221,7 +221,7 @@ def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
     owner = plugins.catalogue().owners[spec.model]
     return Recipe(
         model=spec.model,
-        params=model.params.model_dump(mode="json"),
+        params=to_json(model.params),
         class_names=list(data.class_names),
         seed=spec.seed,
         dataset=spec.dataset,

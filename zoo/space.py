@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo import param_values
 from zoo.errors import UsageError
+from zoo.param_values import lookup
 from zoo.strict import canonical, read_json
 
 RANGE = re.compile(r"(-?[\d.][^,:]*?)\.\.(-?[^,:]*)(?::(.*))?")
@@ -47,7 +49,7 @@ class Space:
         """The space with real numbers where the params are such, though typed as 0..1."""
         varied = {
             name: Span(float(values.low), float(values.high), values.log)
-            if isinstance(values, Span) and isinstance(defaults.get(name), float)
+            if isinstance(values, Span) and isinstance(lookup(defaults, name), float)
             else values
             for name, values in self.varied.items()
         }
@@ -75,7 +77,7 @@ class Space:
 def read(texts: Sequence[str]) -> Space:
     """Read NAME=VALUES texts: one value, several with commas, or a range; and @FILE for a CSV file.
 
-    A value is JSON where it can be read as JSON, else the text itself. Raises UsageError.
+    `param_values.read` says what a value is. Raises UsageError.
     """
     space = Space()
     for text in texts:
@@ -136,10 +138,7 @@ def _read_one(name: str, piece: str) -> Any:
         raise UsageError(
             f"{name} mixes single values with the range {piece}.", "Give values, or one range."
         )
-    try:
-        return read_json(piece)
-    except UsageError:
-        return piece
+    return param_values.read(piece)
 
 
 def _pieces(text: str) -> list[str]:

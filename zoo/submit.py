@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import catalogue, jobs, plugins, preprocessing, sources, waits
+from zoo import catalogue, jobs, param_values, plugins, preprocessing, sources, waits
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.jobs import Database, Group, Hint, Job
+from zoo.model import resolved
 from zoo.settings import Settings
-from zoo.spec import MAX_SEED, Fold, JobSpec, Source, read_json
+from zoo.spec import MAX_SEED, Fold, JobSpec, Source
 
 if TYPE_CHECKING:
     from zoo.queue import App
@@ -48,7 +49,7 @@ class Submitted:
 
 
 def read_params(texts: Sequence[str]) -> dict[str, Any]:
-    """Read NAME=VALUE texts: a value is JSON where it can be read as JSON, else the text itself.
+    """Read NAME=VALUE texts; `param_values.read` says what a value is.
 
     Raises UsageError for a text without a name, or for a name given twice.
     """
@@ -59,10 +60,7 @@ def read_params(texts: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"'{text}' is not NAME=VALUE.", "For example: -p epochs=10.")
         if name in params:
             raise UsageError(f"The param {name} is given twice.")
-        try:
-            params[name] = read_json(value)
-        except UsageError:
-            params[name] = value
+        params[name] = param_values.read(value)
     return params
 
 
@@ -89,13 +87,12 @@ def training(
         raise UsageError(f"The seeds would go past {MAX_SEED}.", "Begin with a smaller --seed.")
     preprocessing.check(preprocess)
     offer = catalogue.model(model)
-    resolved = offer.params.resolve(params).model_dump()
-    defaults = offer.params.resolve({}).model_dump()
+    values, changed = resolved(offer.params, params)
     asked = {
         "kind": "train",
         "model": model,
-        "params": resolved,
-        "changed": [name for name, value in resolved.items() if value != defaults[name]],
+        "params": values,
+        "changed": changed,
         "dataset": catalogue.dataset(dataset),
         "preprocess": preprocess,
         "seed": seed,

@@ -97,7 +97,7 @@ class Driver:
 
     def _next(self, known: Sequence[trials.Trial]) -> list[JobSpec] | None:
         names = [*self.space.fixed, *self.space.varied]
-        tried = [({name: t.params[name] for name in names}, t.result) for t in known]
+        tried = [({name: t.value(name) for name in names}, t.result) for t in known]
         for _ in range(samplers.TRIES):
             params = samplers.promising(self.space, tried, self.wanted.training["seed"])
             if params is None:

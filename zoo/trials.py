@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo import param_values
 from zoo.errors import UsageError, reason
 from zoo.jobs import Group, Job
-from zoo.spec import canonical, read_json, trial_of
+from zoo.spec import canonical, trial_of
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,14 @@ class Trial:
             return float(self.accuracy["mean"])
         return "failed" if self.group.is_terminal else "running"
 
+    def value(self, name: str) -> Any:
+        """The value of a param, or of a nested one by its dotted name."""
+        return param_values.lookup(self.params, name)
+
     def to_json(self, names: Iterable[str]) -> dict[str, Any]:
         """The trial as scripts see it, with these params."""
         return {
-            "params": {name: self.params.get(name) for name in names},
+            "params": {name: self.value(name) for name in names},
             "status": self.status,
             "accuracy": self.accuracy,
             "jobs": [job.id for job in self.group.jobs],
@@ -116,14 +121,11 @@ def read(file: Path) -> list[tuple[int, dict[str, Any]]]:
 def _cells(file: Path, line: int, names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
     if len(row) != len(names):
         raise UsageError(f"{file} line {line}: {len(row)} values for {len(names)} params.")
-    return {name: _value(cell) for name, cell in zip(names, row, strict=True) if cell.strip()}
-
-
-def _value(cell: str) -> Any:
-    try:
-        return read_json(cell)
-    except UsageError:
-        return cell.strip()
+    return {
+        name: param_values.read(cell.strip())
+        for name, cell in zip(names, row, strict=True)
+        if cell.strip()
+    }
 
 
 def write(file: Path, found: Sequence[dict[str, Any]]) -> None:
@@ -140,8 +142,7 @@ def write(file: Path, found: Sequence[dict[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> str:
-    """The value as `read` takes it: a text as it is, unless it would be read as something else."""
-    is_plain = isinstance(value, str) and value.strip() != "" and _value(value) == value
+    """The value as `read` takes it."""
     # The csv module quotes no carriage return, and reads one as the end of a line.
-    is_plain = is_plain and "\r" not in value
-    return str(value) if is_plain else json.dumps(value)
+    has_return = isinstance(value, str) and "\r" in value
+    return json.dumps(value) if has_return else param_values.typed(value)

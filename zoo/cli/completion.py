@@ -11,9 +11,11 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from zoo import param_values
 
 if TYPE_CHECKING:
     from zoo.jobs import Database
@@ -74,9 +76,10 @@ def params(incomplete: str) -> Iterator[tuple[str, str]]:
     known = _names()["models"]
     schema = next(known[word]["schema"] for word in _line() if word in known)
     name, sign, _ = incomplete.partition("=")
-    for each, about in schema.get("properties", {}).items():
+    defs = schema.get("$defs", {})
+    for each, about in param_values.nested(schema, defs):
         if sign and each == name:
-            yield from ((f"{each}={value}", "") for value in _values(about))
+            yield from ((f"{each}={value}", "") for value in _values(about, defs))
         elif not sign and each.startswith(incomplete):
             yield f"{each}=", about.get("description", "")
 
@@ -117,16 +120,14 @@ def _line() -> list[str]:
     return next(filter(None, found), "").split()
 
 
-def _values(about: dict[str, Any]) -> list[str]:
+def _values(about: Mapping[str, Any], defs: Mapping[str, Any]) -> list[str]:
     """The values of a param that can be listed, by its JSON schema; else its default."""
-    parts = [about, *about.get("anyOf", [])]
-    listed = [value for part in parts for value in part.get("enum", [])]
-    listed += [part["const"] for part in parts if "const" in part]
-    listed += [value for part in parts if part.get("type") == "boolean" for value in (True, False)]
-    listed += [None for part in parts if part.get("type") == "null"]
-    found = dict.fromkeys(v if isinstance(v, str) else json.dumps(v) for v in listed)
+    listed = [
+        each for side in param_values.sides(about, defs) for each in param_values.choices(side)
+    ]
+    found = list(dict.fromkeys(map(param_values.typed, listed)))
     default = about.get("default")
-    return list(found) or ([] if default is None else [json.dumps(default)])
+    return found or ([] if default is None else [param_values.typed(default)])
 
 
 def _database() -> Database | None:

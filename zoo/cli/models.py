@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zoo.facts import Row
 
 from zoo.cli import completion
+from zoo.param_values import typed
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -161,7 +162,7 @@ def show_model(
         [
             param,
             _type(about),
-            output.params({"": about.get("default")})[1:],
+            typed(about.get("default")),
             about.get("description", ""),
         ]
         for param, about in card["schema"].get("properties", {}).items()

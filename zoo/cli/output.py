@@ -239,7 +239,8 @@ def number(value: Any, digits: int = 4) -> str:
     )
 
 
-def params(values: dict[str, Any]) -> str:
+def params(values: Mapping[str, Any]) -> str:
     """Params as they are typed."""
-    texts = (v if isinstance(v, str) else json.dumps(v) for v in values.values())
-    return " ".join(f"{name}={text}" for name, text in zip(values, texts, strict=True))
+    from zoo.param_values import typed_all
+
+    return typed_all(values)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import Any
 
 from zoo import trials
 from zoo.cli import output
 from zoo.jobs import Group
+from zoo.param_values import typed
 from zoo.trials import Trial
 
 
@@ -48,16 +48,14 @@ def _line(trial: Trial, rank: int, names: list[str]) -> list[Any]:
     return [
         rank if accuracy else "",
         shown,
-        *(_value(trial.params.get(name)) for name in names),
+        *(_value(trial.value(name)) for name in names),
         _progress(trial),
         trial.group.jobs[0].id[:8],
     ]
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
+    return f"{value:.4g}" if isinstance(value, float) else typed(value)
 
 
 def _progress(trial: Trial) -> Any:
@@ -69,4 +67,4 @@ def _progress(trial: Trial) -> Any:
 
 
 def _are_numbers(found: list[Trial], name: str) -> bool:
-    return all(isinstance(trial.params.get(name), int | float) for trial in found)
+    return all(isinstance(trial.value(name), int | float) for trial in found)

@@ -39,7 +39,7 @@ def filter_words(
 
 
 def params(given: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """The params, plain as JSON has them: a tuple becomes a list, a number of numpy a number.
+    """The params, plain as JSON has them: a tuple or an array becomes a list, a date its text.
 
     Raises UsageError for one that is given twice, or that JSON has no word for.
     """
@@ -50,13 +50,18 @@ def params(given: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
+    # As validation reads them, which loads pydantic too.
+    from pydantic_core import to_jsonable_python
+
     try:
-        return json.loads(json.dumps(value, default=_of_numpy))
+        plain = to_jsonable_python(value, fallback=_of_numpy)
+        json.dumps(plain)
     except (TypeError, ValueError):
         raise UsageError(
             f"The param {name} is a {type(value).__name__}, which no params hold.",
             "Give numbers, texts, true or false, and lists of them.",
         ) from None
+    return plain
 
 
 def _of_numpy(value: Any) -> Any:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
-from zoo.errors import UsageError
 from zoo.jobs import Group, Job
-from zoo.spec import read_json
+from zoo.param_values import typed
 
 
 def line(job: Job) -> str:
@@ -31,21 +28,6 @@ def group_line(group: Group) -> str:
         some = ["--seed", str(seeds[0]), "--seeds", str(len(seeds))]
         return shlex.join(["zoo", *_training(job), *some, *_limits(job), *_queued(job)])
     return shlex.join(["zoo", "rerun", group.id])
-
-
-def typed(value: Any) -> str:
-    """A param's value as `-p` reads it back: JSON, but for texts that are no JSON."""
-    if isinstance(value, str) and not _is_json(value):
-        return value
-    return json.dumps(value)
-
-
-def _is_json(text: str) -> bool:
-    try:
-        read_json(text)
-    except UsageError:
-        return False
-    return True
 
 
 def _training(job: Job) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from zoo import jobs, leaderboard
 from zoo.jobs import Database, Filter, Group, Job
+from zoo.param_values import typed
 from zoo.repetition import environment_of
 from zoo.settings import Settings
 from zoo_report import again, mistakes
@@ -221,7 +222,7 @@ def _name(job: Job) -> str:
     spec = job.spec
     parts = [
         job.model,
-        *(f"{name}={cut(again.typed(value))}" for name, value in job.changed.items()),
+        *(f"{name}={cut(typed(value))}" for name, value in job.changed.items()),
     ]
     if job.kind == "evaluate":
         parts.append(f"evaluated on {spec['split']}")

@@ -16,7 +16,8 @@ import jinja2
 from markupsafe import Markup
 
 from zoo.errors import ZooError, reason
-from zoo_report import again, drawing, tiles
+from zoo.param_values import typed
+from zoo_report import drawing, tiles
 from zoo_report.contents import Contents, cut
 
 SCRIPTS = (
@@ -80,7 +81,7 @@ def _environment() -> jinja2.Environment:
     )
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     found.filters |= {"number": _number, "moment": _moment, "span": _span, "percent": _percent}
-    found.filters |= {"typed": again.typed, "cut": cut}
+    found.filters |= {"typed": typed, "cut": cut}
     return found
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from zoo import param_values
+from zoo.param_values import typed
 
 BOUNDS = {
     "minimum": "at least {}",
@@ -45,34 +47,18 @@ def fields(card: Mapping[str, Any]) -> list[Field]:
 
 
 def _field(name: str, about: Mapping[str, Any], defs: Mapping[str, Any]) -> Field:
-    sides = [_resolved(each, defs) for each in about.get("anyOf", [about])]
-    choices = tuple(choice for side in sides for choice in _choices(side))
-    is_choice = all(_choices(side) for side in sides)
+    sides = param_values.sides(about, defs)
+    choices = tuple(typed(choice) for side in sides for choice in param_values.choices(side))
+    is_choice = all(param_values.choices(side) for side in sides)
     kinds = [] if is_choice else [_kind(side) for side in sides]
     return Field(
         name,
         about.get("description", ""),
         " or ".join(dict.fromkeys(filter(None, kinds))),
-        _typed(about.get("default")),
+        typed(about.get("default")),
         choices if is_choice else (),
         all(side.get("type") in ("integer", "number", "null") for side in sides),
     )
-
-
-def _resolved(about: Mapping[str, Any], defs: Mapping[str, Any]) -> Mapping[str, Any]:
-    if "$ref" not in about:
-        return about
-    found: Mapping[str, Any] = defs.get(str(about["$ref"]).rpartition("/")[2], {})
-    return found
-
-
-def _choices(about: Mapping[str, Any]) -> list[str]:
-    known = about.get("enum", [about["const"]] if "const" in about else [])
-    if about.get("type") == "boolean" and not known:
-        known = [True, False]
-    if about.get("type") == "null":
-        known = [None]
-    return [_typed(each) for each in known]
 
 
 def _kind(about: Mapping[str, Any]) -> str:
@@ -84,10 +70,6 @@ def _kind(about: Mapping[str, Any]) -> str:
 
 def _bound(value: float) -> str:
     return f"{int(value) if value == int(value) else value:,}"
-
-
-def _typed(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def given(form: Mapping[str, str], names: list[str]) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from zoo.param_values import typed_all
 
 
 def _number(value: Any, digits: int = 4) -> str:
@@ -42,12 +43,6 @@ def _bytes(size: int) -> str:
     return f"{size} B"
 
 
-def _typed(params: Mapping[str, Any]) -> str:
-    """Params as they are typed in a terminal."""
-    texts = (v if isinstance(v, str) else json.dumps(v) for v in params.values())
-    return " ".join(f"{name}={text}" for name, text in zip(params, texts, strict=True))
-
-
 def part(spec: Mapping[str, Any], group: str | None) -> str:
     """Which part of its group a job is."""
     fold = spec.get("fold")
@@ -61,6 +56,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "span": _span,
     "clock": _clock,
     "bytes": _bytes,
-    "typed": _typed,
+    "typed": typed_all,
 }
 """What templates call them."""
