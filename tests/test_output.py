@@ -34,8 +34,9 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
     assert output.safe(text) == text
 
 
-def test_an_escape_is_shown_as_the_letters_that_are_left() -> None:
-    assert output.safe("\x1b[31mred\x1b[0m") == "[31mred[0m"
+def test_a_control_sequence_is_removed_as_a_whole() -> None:
+    assert output.safe("\x1b[31mred\x1b[0m \x9b2Jx \x1b]0;title\x07y \x1b(Bz") == "red x y z"
+    assert output.safe("\x1b]0;without an end") == "0;without an end"
     assert output.safe("user\u202egpj.exe") == "usergpj.exe"
 
 
@@ -103,15 +104,14 @@ def on_a_terminal(
     return [line.rstrip() for line in screen.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
-def test_a_narrow_terminal_gets_no_optional_column_and_a_folded_last_one(
+def test_a_narrow_terminal_gets_no_optional_column_and_a_shortened_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     columns, row = ["name", "n", "what it is"], ["logistic", 7, "one two three four"]
     shown = on_a_terminal(monkeypatch, 24, columns, [row], right=["n"], optional=["n"])
     assert shown == [
         "name      what it is",
-        "logistic  one two three",
-        "          four",
+        "logistic  one two …",
     ]
     whole = on_a_terminal(monkeypatch, 80, columns, [row], right=["n"], optional=["n"])
     assert whole[1] == "logistic  7  one two three four"
@@ -150,7 +150,7 @@ def test_an_error_is_a_sentence_and_a_hint_on_stderr(capsys: pytest.CaptureFixtu
         timeout=60,
     )
     assert done.stdout == ""
-    assert done.stderr == "error: No [1mmodel.\n       Try [one].\n"
+    assert done.stderr == "error: No model.\n       Try [one].\n"
 
 
 def test_what_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

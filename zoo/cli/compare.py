@@ -132,4 +132,4 @@ def _draw(a: Side, b: Side, meeting: Meeting) -> None:
         images = datasets.raw(job.dataset, tell).splits[split].images
     drawn = images[[each.row for each in shown]]
     captions = [f"{each.label}: {' | '.join(each.predicted)}" for each in shown]
-    typer.echo(pictures.strip(drawn, output.width(), output.in_colour(), captions))
+    output.drawn(pictures.strip(drawn, output.width(), output.in_colour(), captions))

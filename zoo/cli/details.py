@@ -23,10 +23,7 @@ def show_job(db: Database, job: Job, waits: str = "") -> None:
     """One job: what was asked, why it waits if it does, how it went, what came out."""
     tried = jobs.attempts(db, job.id)
     for name, value in [*_facts(job, waits, tried), *_environment(tried)]:
-        label = Text(f"{name:>12}  ", style="dim")
-        output.out.print(
-            label + (value if isinstance(value, Text) else Text(output.safe(str(value))))
-        )
+        output.field(f"{name:>12}  ", value if isinstance(value, Text) else str(value))
     if len(tried) > 1:
         rows = [[a["n"], a["worker"], a["outcome"] or "running", a["error"] or ""] for a in tried]
         output.out.print()

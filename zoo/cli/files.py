@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from zoo.files import File
     from zoo.jobs import Database, Job
     from zoo.settings import Settings
+PLUGIN_SECONDS = 60.0
+"""As long as the plugins' files of a job that has just ended are waited for."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,8 +37,9 @@ def files(
     from zoo.cli import output
 
     chosen = settings.load()
-    job = _one(jobs.connect(chosen.database), ref)
-    every = files.of(chosen, job)
+    db = jobs.connect(chosen.database)
+    job = _one(db, ref)
+    every = _awaited(db, chosen, job, names or [])
     wanted = files.named(every, names or [])
     if to is not None and wanted:
         _copy(chosen, wanted, to)
@@ -47,8 +50,36 @@ def files(
     elif to is None:
         rows = [[f"{f.size:,}", f.name] for f in wanted.values()]
         output.table(["bytes", "name"], rows, right=["bytes"])
-    if not every:
+    if not names and jobs.is_owed(db, job.id):
+        output.note(f"More may come: plugins are still to leave files of the job {job.id[:8]}.")
+    elif not every:
         output.note(f"The job {job.id[:8]} is {job.status}; it has left no files.")
+
+
+def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> list[File]:
+    """Every file of the job, once there are those that a plugin is about to leave."""
+    from zoo import files, jobs
+    from zoo.cli import output
+    from zoo.errors import UsageError
+
+    deadline, told = time.monotonic() + PLUGIN_SECONDS, False
+    while True:
+        is_owed = jobs.is_owed(db, job.id)  # asked first: what was left before is then seen
+        every = files.of(chosen, job)
+        try:
+            files.named(every, names)
+        except UsageError as error:
+            if not is_owed:
+                raise
+            if time.monotonic() > deadline:
+                wait = f"Plugins have not left their files of the job {job.id[:8]} yet; try later."
+                raise UsageError(error.message, wait) from None
+        else:
+            return every
+        if not told:
+            output.note(f"Waiting: plugins are still to leave files of the job {job.id[:8]} ...")
+            told = True
+        time.sleep(0.2)
 
 
 def _one(db: Database, ref: str) -> Job:
@@ -72,7 +103,7 @@ def _copy(settings: Settings, wanted: dict[str, File], to: str) -> None:
         if len(wanted) != 1:
             raise UsageError("Only one file can go to stdout.", "Name it: `zoo files JOB NAME`.")
         (file,) = wanted.values()
-        sys.stdout.buffer.write(files.read(settings, file))
+        output.data_out(files.read(settings, file), file.name)
         return
     place = Path(to)
     (first, *others), in_folder = wanted, place.is_dir() or to.endswith("/")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
 
-from zoo.cli import output
+from zoo.cli import fitting, output
+from zoo.cli.fitting import columns_of
 from zoo.jobs import STATUSES, Job, Overview, Worker
 from zoo.jobs.outlook import Outlook
 
 BARS = ((100, 16), (70, 6))
 """(columns of the terminal, columns of a bar); a narrower terminal has no bars."""
+WHOLE = ("bar", "step", "left", "for", "when", "slots", "state", "status")
+"""Columns of which no cell is shortened."""
 
 
 @dataclass
@@ -32,8 +35,11 @@ class Look:
 
 def lines(look: Look, width: int, height: int | None = None) -> list[Text]:
     """The frame; with a height, what matters less is left out first."""
-    parts = [_head(look, width), _counts(look), _running(look, width), _workers(look)]
-    parts += [_ended(look, width), _log(look)]
+    left_out: set[str] = set()
+    parts = [_head(look, width), _counts(look), _running(look, width, left_out)]
+    parts += [_workers(look, width, left_out), _ended(look, width, left_out), _log(look, width)]
+    if left_out:
+        parts.append([Text(f"left out for width: {', '.join(sorted(left_out))}", "dim")])
     if height is not None:
         parts = _fitted(parts, height)
     shown = [line for part in parts if part for line in [*part, Text()]][:-1]
@@ -79,13 +85,14 @@ def _counts(look: Look) -> list[Text]:
     return [line for line in lines if line]
 
 
-def _running(look: Look, width: int) -> list[Text]:
+def _running(look: Look, width: int, left_out: set[str]) -> list[Text]:
     seen = look.overview
     if not seen.running:
         return [Text("nothing is running", "dim")]
     rows = [_cells(job, seen.outlooks.get(job.id), seen.at, width) for job in seen.running]
-    head = ["running", "model", "dataset", "", "", "left", "for", "worker"]
-    return _aligned([[Text(name, "bold") for name in head], *rows])
+    head = ["running", "model", "dataset", "bar", "step", "left", "for", "worker"]
+    optional, unnamed = ("worker", "bar", "for", "dataset"), ("bar", "step")
+    return _aligned(head, rows, width, left_out, optional, unnamed)
 
 
 def _cells(job: Job, known: Outlook | None, at: float, width: int) -> list[Text]:
@@ -115,7 +122,7 @@ def _bar(part: float | None, size: int) -> Text:
     return Text.assemble(("━" * done, "cyan"), ("━" * (size - done), "bright_black"))
 
 
-def _workers(look: Look) -> list[Text]:
+def _workers(look: Look, width: int, left_out: set[str]) -> list[Text]:
     if not look.workers:
         return [Text("no worker is online", "dim")]
     rows = [
@@ -127,10 +134,11 @@ def _workers(look: Look) -> list[Text]:
         ]
         for worker in look.workers
     ]
-    return _aligned([[Text(name, "bold") for name in ("workers", "", "pool", "")], *rows])
+    head = ["workers", "slots", "pool", "state"]
+    return _aligned(head, rows, width, left_out, ("pool",), ("slots", "state"))
 
 
-def _ended(look: Look, width: int) -> list[Text]:
+def _ended(look: Look, width: int, left_out: set[str]) -> list[Text]:
     seen = look.overview
     rows = [
         [
@@ -143,29 +151,53 @@ def _ended(look: Look, width: int) -> list[Text]:
         ]
         for job in seen.ended
     ]
-    head = [Text(name, "bold") for name in ("ended", "model", "dataset", "status", "", "")]
-    return _aligned([head, *rows]) if rows else []
+    head = ["ended", "model", "dataset", "status", "result", "when"]
+    unnamed = ("result", "when")
+    return _aligned(head, rows, width, left_out, ("when", "dataset"), unnamed) if rows else []
 
 
-def _log(look: Look) -> list[Text]:
+def _log(look: Look, width: int) -> list[Text]:
     if look.log is None:
         return []
     job, line = look.log
-    return [Text.assemble((f"{job[:8]}  ", "dim"), output.safe(line))]
+    start = f"{job[:8]}  "
+    shown = fitting.shorten(output.one_line(line), width - len(start), output.mark())
+    return [Text.assemble((start, "dim"), shown)]
 
 
-def _aligned(rows: Sequence[Sequence[Text]]) -> list[Text]:
-    """Rows with their cells below each other; a column in which nothing stands is left out."""
-    widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
-    found = []
-    for row in rows:
+def _aligned(
+    head: Sequence[str],
+    rows: Sequence[Sequence[Text]],
+    width: int,
+    left_out: set[str],
+    optional: Sequence[str],
+    unnamed: Collection[str],
+) -> list[Text]:
+    """Rows with their cells below each other, as wide as they may be; adds what is left out.
+
+    A column in which nothing stands is not drawn; `unnamed` ones have no head.
+    """
+    for cell in (cell for row in rows for cell in row):
+        cell.plain = output.one_line(cell.plain)
+    used = [i for i, name in enumerate(head) if name not in unnamed or any(row[i] for row in rows)]
+    names = ["" if head[i] in unnamed else head[i] for i in used]
+    measured = [
+        fitting.column(name, [row[i].plain for row in rows], is_whole=head[i] in WHOLE)
+        for i, name in zip(used, names, strict=True)
+    ]
+    kept = [head[i] for i in used]
+    fit = fitting.fit(measured, width, [kept.index(name) for name in optional if name in kept])
+    left_out.update(kept[i] for i in fit.left_out)
+    lines = []
+    cells = [[row[i] for i in used] for row in rows]
+    for shown in ([Text(name, "bold") for name in names], *cells):
         line = Text()
-        for cell, width in zip(row, widths, strict=True):
-            if width:
-                safe = Text(output.safe(cell.plain), cell.style, spans=list(cell.spans))
-                line.append(safe).append(" " * (width - cell.cell_len + output.GAP))
-        found.append(line)
-    return found
+        for i, size in fit.widths.items():
+            cell_shown = output.fitted(shown[i], size)
+            line.append(cell_shown).append(" " * (size - columns_of(str(cell_shown)) + fitting.GAP))
+        line.rstrip()
+        lines.append(line)
+    return lines
 
 
 def plain(look: Look) -> str:

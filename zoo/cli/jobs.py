@@ -70,21 +70,21 @@ def logs(
 
 
 def _print_log(db: Database, job: Job, follow: bool) -> bool:
-    """Print its lines; whether there were any."""
+    """Print its lines, and while one follows what it reports; whether there were any."""
     from zoo import jobs as rows
-    from zoo.cli import output
+    from zoo.cli.log import LogPrinter
 
-    seen, ended = (0, -1), False
+    printer = LogPrinter(is_live=follow)
     while True:
         # Asked before the lines are read: what was written before the end is then read too.
-        ended = not follow or rows.get(db, job.id).is_terminal
-        for chunk in rows.log_after(db, job.id, seen):
-            if chunk.attempt != seen[0] and chunk.attempt > 1:
-                output.note(f"--- attempt {chunk.attempt}")
-            typer.echo(output.safe(chunk.text.replace("\r\n", "\n")), nl=False)
-            seen = (chunk.attempt, chunk.start)
+        now = rows.get(db, job.id)
+        ended = not follow or now.is_terminal
+        if follow:
+            printer.report(rows.steps_after(db, job.id, printer.last_step), now.progress)
+        printer.print(rows.log_after(db, job.id, printer.last_chunk))
         if ended:
-            return seen[0] > 0
+            printer.end()
+            return printer.last_chunk[0] > 0
         time.sleep(0.2)
 
 

@@ -89,16 +89,11 @@ def _record(line: Line, names: list[str] | None) -> dict[str, Any]:
 
 
 def _print_csv(lines: list[Line], names: list[str] | None) -> None:
-    import csv
-
     from zoo.cli import output
     from zoo.cli.columns import IN_CSV, raw
 
     chosen = names or IN_CSV
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(chosen)
-    for line in lines:
-        writer.writerow([output.csv_cell(raw(line, name)) for name in chosen])
+    output.csv_out(chosen, [[raw(line, name) for name in chosen] for line in lines])
 
 
 def _print_table(lines: list[Line], names: list[str] | None) -> None:
@@ -113,6 +108,7 @@ def _print_table(lines: list[Line], names: list[str] | None) -> None:
         [[cell(line, name) for name in chosen] for line in lines],
         right=[name for name in chosen if is_number(lines, name)],
         optional=optional,
+        more="a wider terminal, --columns or --json shows",
     )
 
 

@@ -59,11 +59,10 @@ def doctor(
     for finding in doctor.examine(settings.load()):
         findings.append(finding)
         if not as_json:
-            mark = Text("ok  ", "green") if finding.ok else Text("bad ", "bold red")
-            output.out.print(mark, end="")
-            output.out.print(output.safe(f"{finding.part:<10} {finding.detail}"), markup=False)
+            mark = ("ok  ", "green") if finding.ok else ("bad ", "bold red")
+            output.field(Text.assemble(mark, f"{finding.part:<10} "), finding.detail)
             if finding.advice:
-                output.out.print(output.safe(f"     -> {finding.advice}"), markup=False)
+                output.field("     -> ", finding.advice)
     if as_json:
         output.json_out([dataclasses.asdict(finding) for finding in findings])
     if not all(finding.ok for finding in findings):

@@ -96,7 +96,10 @@ def _bear_any_encoding() -> None:
 
 def main() -> None:
     """Run the command line; an error is one sentence and what to do next, never a traceback."""
+    from zoo.cli import output
+
     _bear_any_encoding()
+    output.guard()
     try:
         _refuse_half_letters()
         root.root(app)()

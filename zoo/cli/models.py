@@ -157,7 +157,7 @@ def show_model(
     output.out.print(f"{name}: {output.safe(card.get('about', ''))}", markup=False)
     output.out.print()
     for what, text in _about(offers[name]):
-        output.out.print(f"{what:>8}  {output.safe(text)}", markup=False)
+        output.field(f"{what:>8}  ", text)
     rows = [
         [
             param,
@@ -168,7 +168,7 @@ def show_model(
         for param, about in card["schema"].get("properties", {}).items()
     ]
     output.out.print()
-    output.table(["param", "type", "default", "what it does"], rows)
+    output.definitions(["param", "type", "default", "what it does"], rows)
     _best([row for row in found if row.result])
     output.note(f"\nFor example: zoo train {name}" + _example(rows))
 
@@ -197,7 +197,7 @@ def _best(found: list[Row]) -> None:
         result = row.result or {}
         rows.append([*_line(row)[2:8], (result.get("job") or result.get("group") or "")[:8]])
     output.out.print()
-    output.table(columns, rows, right=columns[1:6])
+    output.table(columns, rows, right=columns[1:6], optional=columns[5:1:-1])
 
 
 def _example(rows: list[list[str]]) -> str:

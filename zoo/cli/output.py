@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from zoo.cli import fitting
+from zoo.cli.fitting import GAP, columns_of
+from zoo.terminal_text import escaped
+from zoo.terminal_text import safe as safe
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,11 +24,8 @@ if TYPE_CHECKING:
 # Names and words from elsewhere may hold what rich takes for its markup: it has none here.
 PLAINLY: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
-GAP = 2
-LEAST = 10
-"""Columns that the last cell of a row gets at least, however narrow the terminal is."""
-STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories of control and format characters, halves of one, and line separators."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""A cell that begins so is a formula for a spreadsheet."""
 
 STYLES = {
     "succeeded": "green",
@@ -40,11 +41,55 @@ def __getattr__(name: str) -> Any:
     """The consoles `out` and `err`, made when something is drawn: rich takes 20 ms to import."""
     if name not in ("out", "err"):
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from rich.console import Console
+    from zoo.cli.screen import Screen
 
-    width = None if sys.stdout.isatty() else 10_000
-    made = Console(**PLAINLY, width=width) if name == "out" else Console(**PLAINLY, stderr=True)
+    stream = sys.stdout if name == "out" else sys.stderr
+    # What rich draws is made safe piece by piece: its colours must pass.
+    made = Screen(
+        **PLAINLY,
+        file=getattr(stream, "unguarded", None),
+        stderr=name == "err",
+        width=10_000 if name == "out" and not stream.isatty() else None,
+    )
     return globals().setdefault(name, made)
+
+
+class Guarded:
+    """A text stream that hands on only what cannot steer a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.unguarded = stream
+        """For what Zoo itself draws in colour, and for bytes that are copied."""
+
+    def write(self, text: str) -> int:
+        self.unguarded.write(safe(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for each in lines:
+            self.write(each)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.unguarded, name)
+
+
+def guard() -> None:
+    """Make stdout and stderr safe, whoever writes: Typer, a plugin's command, a traceback."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and not isinstance(stream, Guarded):
+            setattr(sys, name, Guarded(stream))
+
+
+@contextlib.contextmanager
+def unguarded() -> Iterator[None]:
+    """Let everything pass meanwhile: a model that runs in this process draws its own bars."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (getattr(each, "unguarded", each) for each in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def _out() -> Console:
@@ -56,20 +101,78 @@ def _err() -> Console:
 
 
 def json_out(value: Any) -> None:
-    """Print JSON for scripts: as it is, never wrapped or coloured."""
+    r"""Print JSON for scripts: never wrapped or coloured; what could steer a terminal as \uXXXX."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     # Bytes of the command line that were no text are half characters, which cannot be printed.
-    sys.stdout.write(text.encode(errors="replace").decode() + "\n")
+    sys.stdout.write(escaped(text.encode(errors="replace").decode()) + "\n")
+
+
+def csv_out(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print CSV for scripts and spreadsheets; a text that would be a formula begins with a '."""
+    import csv
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for row in (header, *rows):
+        writer.writerow([_csv_cell(each) for each in row])
+
+
+def _csv_cell(value: Any) -> Any:
+    """A value as a table of numbers holds it: lists and params as JSON, nothing as nothing."""
+    if isinstance(value, list | dict):
+        value = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return value
+    text = safe(value)
+    return f"'{text}" if text.startswith(FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and text == text.strip()
+
+
+def data_out(content: bytes, name: str) -> None:
+    """Copy a file to stdout: as it is, or what is safe of a text on a terminal.
+
+    Raises UsageError for one that is no text and would go to a terminal.
+    """
+    if not sys.stdout.isatty():
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    from zoo.errors import UsageError
+
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise UsageError(f"{name} is no text for a terminal.", "Copy it to a file: -o FILE.")
+    sys.stdout.write(safe(text))
+
+
+def drawn(text: str) -> None:
+    """Print a picture that Zoo has made of characters and colours."""
+    stream = getattr(sys.stdout, "unguarded", sys.stdout)
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def live_line(text: str) -> str:
+    """Show a line on a terminal that the next one takes the place of; gives what is shown."""
+    stream = getattr(sys.stdout, "unguarded", sys.stdout)
+    shown = fitting.shorten(one_line(text), width() - 1, mark())
+    stream.write(f"\r\x1b[K{shown}")
+    stream.flush()
+    return shown
 
 
 def line(text: str) -> None:
     """Print a line for scripts: an id, for one."""
     sys.stdout.write(safe(text) + "\n")
-
-
-def csv_cell(value: Any) -> Any:
-    """A value as a table of numbers holds it: lists and params as JSON, nothing as nothing."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 
 def note(text: str) -> None:
@@ -103,88 +206,127 @@ def silence() -> Iterator[None]:
         _err().quiet = False
 
 
-def safe(text: str) -> str:
-    """Text from elsewhere without what could steer a terminal or turn its lines around."""
-    if text.isprintable():
-        return text
-    keep = ("\n", "\t")
-    return "".join(c for c in text if c in keep or unicodedata.category(c) not in STEERING)
-
-
 def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],
     right: Sequence[str] = (),
     optional: Sequence[str] = (),
+    more: str = "a wider terminal or --json shows",
 ) -> None:
     """A plain table; a cell may be a rich Text. In a pipe it is as wide as it needs to be.
 
-    A terminal that is too narrow gets it without the `optional` columns, dropped in that order,
-    and with the last column folded.
+    A terminal that is too narrow gets it without the `optional` columns, dropped in that order, and
+    with shortened texts: no row wraps, and no number is cut. `more` says how to see the rest.
     """
     from rich.text import Text
 
-    cells: list[list[str | Text]] = [
-        [c if isinstance(c, Text) else safe(str(c)) for c in row] for row in rows
+    heads = [one_line(name) for name in columns]
+    cells = [[c if isinstance(c, Text) else one_line(str(c)) for c in row] for row in rows]
+    measured = [
+        fitting.column(head, [str(row[i]) for row in cells], is_whole=columns[i] in right)
+        for i, head in enumerate(heads)
     ]
-    widths = {
-        name: max(len(name), *(_cell_len(row[i]) for row in cells), 0)
-        for i, name in enumerate(columns)
-    }
-    kept = _that_fit(widths, optional)
-    last = kept[-1]
+    room = _out().width if _out().is_terminal else sum(m.natural + GAP for m in measured)
+    fit = fitting.fit(measured, room, [columns.index(name) for name in optional])
+    bold: list[str | Text] = [Text(head, "bold") for head in heads]
+    for row in (bold, *cells):
+        _print_row([(row[i], size, columns[i] in right) for i, size in fit.widths.items()])
+    if fit.left_out:
+        names = ", ".join(fitting.shorten(heads[i], fitting.NAME, mark()) for i in fit.left_out)
+        note(f"Left out for width: {names}; {more} {'it' if len(fit.left_out) == 1 else 'them'}.")
+
+
+def definitions(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of a name, short facts and a text; too wide for a terminal, each row as a paragraph.
+
+    Nothing is cut. The facts keep their column's name only if they are not the first.
+    """
+    from rich.text import Text
+
+    cells = [[one_line(each) for each in row] for row in rows]
+    lines = [columns, *cells]
+    needed = sum(max(map(columns_of, column)) + GAP for column in zip(*lines, strict=True)) - GAP
+    if not _out().is_terminal or needed <= _out().width:
+        table(columns, cells)
+        return
+    labels = [fitting.shorten(row[0], fitting.NAME, mark()) for row in cells]
+    widest = max(map(columns_of, labels))
+    for label, row in zip(labels, cells, strict=True):
+        first, *others = row[1:-1]
+        named = [f"{name} {text}" for name, text in zip(columns[2:-1], others, strict=True) if text]
+        space = " " * (widest - columns_of(label) + GAP)
+        text = f"{row[-1]} ({'; '.join([first, *named])})".strip()
+        field(Text.assemble((label, "bold"), space), text)
+
+
+def one_line(text: str) -> str:
+    """Text from elsewhere as one line."""
+    return " ".join(safe(text).split("\n")).replace("\t", " ")
+
+
+def fitted(cell: str | Text, size: int) -> str | Text:
+    """A cell that is at most so wide."""
+    text = str(cell)
+    if columns_of(text) <= size:
+        return cell
+    short = fitting.shorten(text, size, mark())
+    if isinstance(cell, str):
+        return short
+    from rich.text import Text
+
+    return Text(short, cell.style)
+
+
+def aligned(names: Sequence[str], beside: int) -> list[str]:
+    """Names of one width, to the right; shortened where `beside` columns must stand beside them."""
+    names = [one_line(each) for each in names]
     if _out().is_terminal:
-        before = sum(widths[name] + GAP for name in kept[:-1])
-        widths[last] = min(widths[last], max(_out().width - before, LEAST))
-    heads: list[str | Text] = [Text(name, "bold") for name in columns]
-    for line in (heads, *cells):
-        found = dict(zip(columns, line, strict=True))
-        _print_row([(found[name], widths[name], name in right) for name in kept])
+        most = max(_out().width - beside, fitting.LEAST)
+        names = [fitting.shorten(each, most, mark()) for each in names]
+    widest = max(map(columns_of, names), default=0)
+    return [" " * (widest - columns_of(each)) + each for each in names]
 
 
-def _that_fit(widths: Mapping[str, int], optional: Sequence[str]) -> list[str]:
-    kept = list(widths)
-    for name in optional if _out().is_terminal else ():
-        if sum(widths[n] + GAP for n in kept) - GAP <= _out().width:
-            break
-        kept.remove(name)
-    return kept
+def mark() -> str:
+    """What stands where something is missing."""
+    return "…" if in_unicode() else "..."
 
 
 def _print_row(cells: Sequence[tuple[str | Text, int, bool]]) -> None:
     """Print cells, each with its width and whether it stands on the right."""
+    padded = [_padding(fitted(each, size), size, right) for each, size, right in cells]
     if not _out().is_terminal:
-        padded = [_padding(each, size, right) for each, size, right in cells]
         line = (" " * GAP).join(f"{left}{cell}{after}" for left, cell, after in padded)
         sys.stdout.write(line.rstrip() + "\n")
         return
     from rich.text import Text
 
-    *first, (last, size, right) = cells
-    begin = Text()
-    for each, wide, is_right in first:
-        left, cell, after = _padding(each, wide, is_right)
-        begin.append(left).append(cell).append(after + " " * GAP)
-    # Folding is rich's; what goes on below it stands under its own column.
-    pieces = Text(last) if isinstance(last, str) else last
-    for number, piece in enumerate(pieces.wrap(_out(), size) or [Text()]):
-        left, cell, _ = _padding(piece, size, right)
-        start = begin if number == 0 else Text(" " * begin.cell_len)
-        _out().print(start.copy().append(left).append(cell), soft_wrap=True)
+    row = Text()
+    for number, (left, cell, after) in enumerate(padded):
+        row.append(" " * GAP * (number > 0) + left).append(cell)
+        if number < len(padded) - 1:
+            row.append(after)
+    row.rstrip()
+    _out().print(row, soft_wrap=True)
 
 
 def _padding(cell: str | Text, size: int, right: bool) -> tuple[str, str | Text, str]:
-    space = " " * (size - _cell_len(cell))
+    space = " " * (size - columns_of(str(cell)))
     return (space, cell, "") if right else ("", cell, space)
 
 
-def _cell_len(cell: str | Text) -> int:
-    """Columns that it takes: of Hangul, for one, each letter takes two."""
-    if isinstance(cell, str) and cell.isascii():
-        return len(cell)
-    from rich.cells import cell_len
+def field(label: str | Text, value: str | Text) -> None:
+    """Print a value with its label; what does not fit in a line goes on below the value."""
+    from rich.text import Text
 
-    return cell_len(str(cell))
+    head = label if isinstance(label, Text) else Text(label, style="dim")
+    text = safe(str(value))
+    room = _out().width - head.cell_len if _out().is_terminal else sys.maxsize
+    first, *others = fitting.wrap(text, room)
+    style = value.style if isinstance(value, Text) else ""
+    _out().print(Text.assemble(head, (first, style)), soft_wrap=True)
+    for each in others:
+        _out().print(Text(" " * head.cell_len + each, style), soft_wrap=True)
 
 
 def width() -> int:

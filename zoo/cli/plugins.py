@@ -80,7 +80,7 @@ def new(
             "ZOO_PLUGINS_DIR names another plugins folder.",
         )
     place = scaffold.new_file(name) if single_file else scaffold.new_package(name, folder)
-    typer.echo(place)
+    output.line(str(place))
     install = [] if single_file else [(f"pip install -e {shlex.quote(str(place))}", "once")]
     steps = [
         *install,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BAR = 40
 """Columns of a probability of 1."""
+BESIDE = len(" 100.00 % ") + BAR
+"""Columns that stand beside a class's name."""
 SHOWN = 0.005
 """A less probable class is not drawn, beside the first three."""
 
@@ -110,13 +112,13 @@ def _show(answer: Answer) -> None:
     drawn = [subject.image] if subject.before is None else [subject.before, subject.image]
     captions = ["before", "as the model sees it"][-len(drawn) :]
     output.out.print(f"{subject.name}: {_verdict(answer)}")
-    typer.echo(pictures.side_by_side(np.stack(drawn), output.in_colour(), captions))
+    output.drawn(pictures.side_by_side(np.stack(drawn), output.in_colour(), captions))
     ranked = sorted((answer.probabilities or {}).items(), key=lambda each: -each[1])
     likely = [each for number, each in enumerate(ranked) if number < 3 or each[1] >= SHOWN]
-    width = max((len(name) for name, _ in likely), default=0)
-    for name, probability in likely:
+    names = output.aligned([name for name, _ in likely], BESIDE)
+    for name, (_, probability) in zip(names, likely, strict=True):
         bar = pictures.bar(probability, BAR)
-        output.out.print(f"{name:>{width}} {100 * probability:6.2f} % {bar}".rstrip())
+        output.out.print(f"{name} {100 * probability:6.2f} % {bar}".rstrip(), soft_wrap=True)
     output.out.print()
 
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from zoo.jobs.moves import release as release
     from zoo.jobs.names import NAMES as NAMES
     from zoo.jobs.names import facts as facts
+    from zoo.jobs.outbox import is_owed as is_owed
     from zoo.jobs.outbox import overdue as overdue
     from zoo.jobs.outbox import renew as renew
     from zoo.jobs.outbox import settle as settle
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import needs as needs
     from zoo.jobs.reads import pools as pools
     from zoo.jobs.reads import steps as steps
+    from zoo.jobs.reads import steps_after as steps_after
     from zoo.jobs.reads import waiting as waiting
     from zoo.jobs.reaping import abandon as abandon
     from zoo.jobs.reaping import reap as reap
@@ -103,7 +105,7 @@ _ROOMS = {
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "names": ("NAMES", "facts"),
     "moves": ("beat", "claim", "finish", "finish_all", "release"),
-    "outbox": ("overdue", "renew", "settle"),
+    "outbox": ("is_owed", "overdue", "renew", "settle"),
     "outlook": ("Outlook", "outlooks"),
     "glance": ("Overview", "overview"),
     "line": ("usual_seconds",),
@@ -111,7 +113,7 @@ _ROOMS = {
     "ranking": ("Best", "best"),
     "reads": (
         *("attempts", "clock", "count", "counts", "ended_last", "equal", "get", "get_group"),
-        *("listing", "log_after", "has_work", "needs", "pools", "steps", "waiting"),
+        *("listing", "log_after", "has_work", "needs", "pools", "steps", "steps_after", "waiting"),
     ),
     "reaping": ("abandon", "reap"),
     "records": ("Group", "Job", "Pool", "Waiting", "Worker", "members"),

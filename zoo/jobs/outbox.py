@@ -48,6 +48,13 @@ def renew(db: Database, job_ids: Sequence[str]) -> list[str]:
     return [job for job in dict.fromkeys(job_ids) if job in own]
 
 
+def is_owed(db: Database, job_id: str) -> bool:
+    """Whether the hooks of a job that has ended are still to be called, or under way."""
+    with db.read() as rows:
+        found = rows.one("SELECT 1 AS yes FROM outbox WHERE job_id = :id", {"id": job_id})
+    return found is not None
+
+
 def settle(db: Database, job_ids: Sequence[str]) -> None:
     """Strike out jobs whose hooks were called, or are given up."""
     is_one, ids = among("job_id", job_ids)

@@ -195,6 +195,19 @@ def log_after(db: Database, job_id: str, seen: tuple[int, int] = (0, -1)) -> lis
     return [Chunk(**row) for row in found]
 
 
+def steps_after(
+    db: Database, job_id: str, seen: tuple[int, int] = (0, -1)
+) -> list[tuple[int, int, dict[str, float]]]:
+    """What attempts reported at each step after `seen`: (attempt, step, metrics)."""
+    query = """
+        SELECT attempt, step, metrics FROM history
+        WHERE job_id = :id AND (attempt > :n OR (attempt = :n AND step > :step))
+        ORDER BY attempt, step"""
+    with db.read() as rows:
+        found = rows.all(query, {"id": job_id, "n": seen[0], "step": seen[1]})
+    return [(row["attempt"], row["step"], json.loads(row["metrics"])) for row in found]
+
+
 def steps(db: Database, job_id: str) -> list[dict[str, Any]]:
     """What the last attempt reported at each step."""
     query = """
