@@ -34,7 +34,12 @@ def folds(k: int, **given: Any) -> list[JobSpec]:
 def claim(db: Database) -> Claim:
     """Take the oldest queued job."""
     taken = jobs.claim(
-        db, pool="default", models={"m": "p 1"}, datasets=["digits"], worker="w", lease=60
+        db,
+        pool="default",
+        models={"m": "p 1", "logistic": "p 1"},
+        datasets=["digits"],
+        worker="w",
+        lease=60,
     )
     assert taken is not None
     return taken[0]
@@ -60,6 +65,7 @@ def succeed(
     kind: str | None = None,
     accuracies: Sequence[float] = (0.9,),
     prints: Sequence[str] = (),
+    contents: Sequence[str | None] = (),
     environment: dict[str, Any] | None = None,
     artifacts_url: str = "",
     predicted: Sequence[int] = (0, 1),
@@ -79,6 +85,7 @@ def succeed(
         told |= {"fit_seconds": 0.1} | (metrics or {})
         around = ENVIRONMENT | (environment or {})
         around |= {"fingerprint": prints[number]} if prints else {}
+        around |= {"data": contents[number]} if contents else {}
         outcome = Outcome("succeeded", told, where, sha256, owes_hooks=owes_hooks)
         assert jobs.finish(db, held, outcome, News(environment=around))
     return group or ids[0]

@@ -12,7 +12,7 @@ from test_where import conditions
 
 from zoo import jobs, where
 from zoo.condition import Compare, Condition
-from zoo.jobs import Database, Filter, Outcome
+from zoo.jobs import Database, Filter, News, Outcome
 from zoo.spec import JobSpec
 
 SOME = settings(
@@ -34,8 +34,8 @@ def done(
     return ids
 
 
-def end(db: Database, accuracies: Sequence[float | None]) -> None:
-    """Claim and end the oldest queued jobs; None fails one."""
+def end(db: Database, accuracies: Sequence[float | None], contents: str | None = "d" * 64) -> None:
+    """Claim and end the oldest queued jobs; None fails one. `contents` are those they saw."""
     models = {"logistic": "p", "dense-softmax": "p"}
     for accuracy in accuracies:
         taken = jobs.claim(
@@ -47,7 +47,7 @@ def end(db: Database, accuracies: Sequence[float | None]) -> None:
             if accuracy is None
             else Outcome("succeeded", {"accuracy": accuracy, "loss": 0.5}, "a/1", "0" * 64)
         )
-        assert jobs.finish(db, taken[0], outcome)
+        assert jobs.finish(db, taken[0], outcome, News(environment={"data": contents}))
 
 
 def found(db: Database, text: str, **words: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from zoo import jobs, leaderboard, where
 from zoo.errors import UsageError
-from zoo.jobs import Database, Filter, Outcome
+from zoo.jobs import Database, Filter, News, Outcome
 from zoo.spec import Fold, JobSpec
 
 
@@ -20,7 +21,13 @@ def db(empty_file: Path, tmp_path: Path) -> Database:
     return Database(f"sqlite:///{shutil.copy(empty_file, tmp_path)}")
 
 
-def done(db: Database, *accuracies: float, group: str | None = None, **params: Any) -> str:
+def done(
+    db: Database,
+    *accuracies: float,
+    group: str | None = None,
+    contents: str | None = "d" * 64,
+    **params: Any,
+) -> str:
     """Add trainings that have ended with these accuracies; gives the id of the job or group."""
     folds = [Fold(k=2, index=i) for i in range(2)] if group == "cv" else [None] * len(accuracies)
     spec = JobSpec(kind="train", model="m", params=params, dataset="digits", changed=list(params))
@@ -31,7 +38,8 @@ def done(db: Database, *accuracies: float, group: str | None = None, **params: A
         taken = jobs.claim(db, models={"m": "p"}, **shared)  # type: ignore[arg-type]
         assert taken is not None
         metrics = {"accuracy": accuracy, "loss": 1 - accuracy, "per_class": {"a": {}, "b": {}}}
-        jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where", "0" * 64))
+        told = News(environment={"data": contents})
+        jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where", "0" * 64), told)
     return group_id or ids[0]
 
 
@@ -44,7 +52,10 @@ def test_seeds_count_by_their_mean_and_never_by_the_luckiest(db: Database) -> No
     (row,) = leaderboard.rows(db)
     assert row["test"]["group"] == steady and row["changed"] == {"tries": 2}
     assert row["test"]["accuracy"] == pytest.approx(0.93)
-    assert row["test"]["std"] == pytest.approx(0.01) and row["test"]["values"] == [0.92, 0.94]
+    assert row["test"]["std"] == pytest.approx(0.01 * math.sqrt(2)) and row["test"]["values"] == [
+        0.92,
+        0.94,
+    ]
 
 
 def test_a_cross_validation_stands_beside_a_test_of_the_same_params_alone(db: Database) -> None:

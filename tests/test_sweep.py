@@ -361,7 +361,11 @@ def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
         run_one(db)
     ranked = trials.best_first(trials.of(group_of(db, ref)))
     assert [trial.params["alpha"] for trial in ranked] == [0.3, 0.1, 0.9]
-    assert ranked[0].accuracy == {"mean": 0.95, "std": pytest.approx(0.05), "values": [1.0, 0.9]}
+    assert ranked[0].accuracy == {
+        "mean": 0.95,
+        "std": pytest.approx(0.05 * 2**0.5),
+        "values": [1.0, 0.9],
+    }
     assert ranked[2].accuracy is None, "one of its seeds has not ended"
     (row,) = leaderboard.rows(db)
     assert row["test"]["accuracy"] == 0.95 and row["params"]["alpha"] == 0.3

@@ -72,6 +72,7 @@ def side(db: Database, found: Job | Group) -> Side:
 
 
 def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
+    """What is known of the first job, as of all; but data is what each of them was judged on."""
     job = jobs[0]
     spec, told = job.spec, environment_of(db, job)
     facts: dict[str, Any] = {
@@ -86,9 +87,9 @@ def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
     facts["plugin"] = told.get("plugin") or spec["plugin"]
     if told:
         facts |= {"code": told["code"]["sha256"][:12], "commit": _commit(told["code"])}
-        facts["data"] = told["data"][:12]
         facts |= told["versions"] | told["machine"]
-    return facts
+    contents = dict.fromkeys(job.contents[:12] if job.contents else "unknown" for job in jobs)
+    return facts | {"data": ", ".join(contents)}
 
 
 def _commit(code: Mapping[str, Any]) -> str | None:
@@ -129,8 +130,11 @@ def meet(settings: Settings, a: Side, b: Side) -> Meeting:
     notes = []
     found: Disagreement | None = None
     test: Test | None = None
-    # One image is judged once in each fold, but once for each seed: there the first seed speaks.
+    # One image is judged once in each fold, but once for each seed: there one seed is shown.
     shown = pairs[:1] if a.kind == "seeds" else pairs
+    if len(shown) < len(pairs):
+        seed, n = shown[0][0].spec["seed"], len(pairs)
+        notes.append(f"The counts and images are those of seed {seed} alone, one of {n} seeds.")
     try:
         found = between(settings, [x for x, _ in shown], [y for _, y in shown])
     except ArtifactError as error:
@@ -160,8 +164,13 @@ def _refused(a: Side, b: Side) -> str:
         return "The jobs of a sweep are no pairs: compare two jobs of it."
     for name in ("dataset", "data", "judged on"):
         one, two = a.facts.get(name), b.facts.get(name)
-        if one != two and (name != "data" or (one and two)):
+        if one != two:
             return f"They are not judged on the same images ({name}: {one} and {two})."
+    for each in (a, b):
+        if each.kind != "job" and len({job.contents for job in each.jobs}) > 1:
+            return f"The jobs of {each.id[:8]} were judged on different contents of the dataset."
+    if a.id != b.id and a.jobs[0].contents is None:
+        return "It is not known whether they were judged on the same images: neither says on which."
     if a.jobs[0].metrics["classes"] != b.jobs[0].metrics["classes"]:
         return "They answer different questions: their classes are not the same."
     if a.kind != "job" and len(_paired(a, b)) != max(len(a.jobs), len(b.jobs)):

@@ -23,11 +23,11 @@ NAMES = (
 
 @dataclass(frozen=True)
 class Row:
-    """A model and its best test result on one dataset, if it has any."""
+    """A model and its best test result on one dataset's contents, if it has any."""
 
     offer: Offer
     result: Mapping[str, Any] | None
-    """{"dataset", "job" or "group", "accuracy", ...}."""
+    """{"dataset", "contents", "is_newest", "job" or "group", "accuracy", ...}."""
 
     def facts(self) -> dict[str, Any]:
         """Everything that a condition may ask."""
@@ -48,14 +48,15 @@ class Row:
 
 
 def rows(offers: Mapping[str, Offer], ranks: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """A row for each model and dataset that it was tested on; one for a model without a test.
+    """A row for each model and contents that it was tested on; one for a model without a test.
 
     `ranks` are the rows of the leaderboard.
     """
     found: dict[str, list[Row]] = {name: [] for name in offers}
     for rank in ranks:
         if rank["test"] and rank["model"] in offers:
-            result = {"dataset": rank["dataset"]} | rank["test"]
+            of = {name: rank[name] for name in ("dataset", "contents", "is_newest")}
+            result = of | rank["test"]
             found[rank["model"]].append(Row(offers[rank["model"]], result))
     return [row for name, own in found.items() for row in own or [Row(offers[name], None)]]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo import jobs
-from zoo.jobs import Database, Filter, Group, Job
+from zoo.jobs import Best, Database, Filter, Group, Job
 
 SAME = ("n_images", "parameters", "weights_bytes")
 """Numbers that are the same in each job of a group."""
@@ -18,24 +18,44 @@ def rows(
 ) -> list[dict[str, Any]]:
     """The best test result and the best cross-validation of each model, the most accurate first.
 
-    {"dataset", "model", "by", "params", "changed", "classes", "published", "test": {"job" or
-    "group", "accuracy", ...} or None, "cv": {"group", "mean", "std", "values", ...} or None}. With
-    names in `by`, such as `params.epochs`, of each value of them. A group of seeds counts by its
-    mean, never by its luckiest seed, and so does each trial of a sweep. Test and cross-validation
-    stand in one row only if they have the same params. `published` is what a job says that it
-    reproduces. Models of fewer classes, whose task is another, come last. Raises UsageError for a
-    name in `by` that is not known.
+    {"dataset", "contents", "is_newest", "model", "by", "params", "changed", "classes",
+    "published", "test": {"job" or "group", "accuracy", ...} or None, "cv": {"group", "mean",
+    "std", "values", ...} or None}. With names in `by`, such as `params.epochs`, of each value of
+    them. Results on different contents of a dataset, told apart by the fingerprint `contents`,
+    are ranked apart: the newest first, older ones marked by `is_newest`; a result that does not
+    know its contents (None) stands by itself. A group of seeds counts by its mean, never by its
+    luckiest seed, and so does each trial of a sweep. Test and cross-validation stand in one row
+    only if they have the same params. `published` is what a job says that it reproduces. Models
+    of fewer classes, whose task is another, come last. Raises UsageError for a name in `by` that
+    is not known.
     """
-    found = []
+    found: list[tuple[Best, dict[str, Any]]] = []
+    sides: list[tuple[Job | Group | None, Group | None]]
     for each in jobs.best(db, wanted or Filter(), by=by):
         test, cv = each.test, each.cv
         known = dict(zip(by, each.by, strict=True))
+        sides = [(test, None), (None, cv)]
         if test and cv and _recipe(test) == _recipe(cv):
-            found.append(_row(test, cv, known))
-            continue
-        found += [_row(test, None, known)] if test else []
-        found += [_row(None, cv, known)] if cv else []
-    return sorted(found, key=_order)
+            sides = [(test, cv)]
+        found += [(each, _row(*pair, known) | _contents(each)) for pair in sides if any(pair)]
+    return [row for _, row in sorted(found, key=lambda pair: _order(*pair))]
+
+
+def _contents(best: Best) -> dict[str, Any]:
+    return {"contents": best.contents, "is_newest": best.is_newest}
+
+
+def mark(row: Mapping[str, Any]) -> str:
+    """Say in a word or two that a row is about older contents; nothing if they are the newest."""
+    if row["is_newest"]:
+        return ""
+    return f"older {row['contents'][:8]}" if row["contents"] else "unknown"
+
+
+def mark_job(job: Job, newest: Mapping[str, str | None]) -> str:
+    """Mark a job as `mark` does; `newest` is what `jobs.newest_contents` gives."""
+    is_newest = job.contents == newest.get(job.dataset, job.contents)
+    return mark({"contents": job.contents, "is_newest": is_newest})
 
 
 def _first(result: Job | Group) -> Job:
@@ -82,6 +102,7 @@ def _means(group: Group) -> dict[str, Any]:
     return means | {name: group.jobs[0].metrics.get(name) for name in SAME}
 
 
-def _order(row: dict[str, Any]) -> tuple[str, int, float]:
+def _order(best: Best, row: dict[str, Any]) -> tuple[str, bool, float, int, float]:
+    """By dataset; of one, the newest contents first; then by classes and accuracy."""
     accuracy = row["test"]["accuracy"] if row["test"] else row["cv"]["mean"]
-    return row["dataset"], -row["classes"], -accuracy
+    return best.dataset, not best.is_newest, -best.since, -row["classes"], -accuracy

@@ -37,6 +37,11 @@ class Trial:
         return self.group.status
 
     @property
+    def contents(self) -> str | None:
+        """The fingerprint of the contents that it was judged on."""
+        return self.group.jobs[0].contents
+
+    @property
     def result(self) -> float | str:
         """Its mean accuracy; else `running` while it may still have one, or `failed`."""
         if self.accuracy:
@@ -53,6 +58,7 @@ class Trial:
             "params": {name: self.value(name) for name in names},
             "status": self.status,
             "accuracy": self.accuracy,
+            "contents": self.contents,
             "jobs": [job.id for job in self.group.jobs],
         }
 
@@ -73,8 +79,21 @@ def of(group: Group) -> list[Trial]:
 
 
 def best_first(found: Sequence[Trial]) -> list[Trial]:
-    """The trials by accuracy; those that have none yet after them, as they were submitted."""
-    return sorted(found, key=lambda trial: -trial.accuracy["mean"] if trial.accuracy else 1.0)
+    """The trials by accuracy; those that have none yet after them, as they were submitted.
+
+    Those on the newest contents of the dataset come before those on older ones, whatever they have.
+    """
+    last: dict[str | None, float] = {}
+    for trial in found:
+        for job in trial.group.jobs if trial.accuracy else ():
+            last[trial.contents] = max(last.get(trial.contents, 0.0), job.started_at or 0.0)
+
+    def order(trial: Trial) -> tuple[float, float]:
+        if not trial.accuracy:
+            return 1.0, 1.0
+        return -last[trial.contents], -trial.accuracy["mean"]
+
+    return sorted(found, key=order)
 
 
 def results(group: Group) -> list[Job | Group]:

@@ -91,6 +91,7 @@ def _table(name: str, rows: dict[str, list[Any]], heads: Sequence[str]) -> None:
 def _cell(value: Any) -> str:
     from zoo.cli import output
 
+    # Equal in each job, such as the number of parameters; or there is one job.
     if isinstance(value, dict) and not value["std"]:
         mean = value["mean"]
         return output.number(int(mean) if mean.is_integer() else mean)
@@ -129,7 +130,11 @@ def _draw(a: Side, b: Side, meeting: Meeting) -> None:
     job, shown = a.jobs[0], meeting.disagreement.first
     split = "train" if job.spec["fold"] else job.spec["split"]
     with output.progress() as tell:
-        images = datasets.raw(job.dataset, tell).splits[split].images
+        raw = datasets.raw(job.dataset, tell)
+    if job.contents and raw.fingerprint != job.contents:
+        output.note(f"Its images cannot be drawn: {job.dataset} has other contents here by now.")
+        return
+    images = raw.splits[split].images
     drawn = images[[each.row for each in shown]]
     captions = [f"{each.label}: {' | '.join(each.predicted)}" for each in shown]
     output.drawn(pictures.strip(drawn, output.width(), output.in_colour(), captions))

@@ -12,6 +12,7 @@ from zoo import jobs
 from zoo.cli import output, reproduced, sketches
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
+from zoo.jobs.records import spread
 
 FEW_STEPS = 10
 """As many are shown one by one."""
@@ -169,9 +170,11 @@ def show_group(group: Group, waits: str = "") -> None:
         accuracy = output.number(job.metrics.get("accuracy"), 6)
         rows.append([job.id[:8], what, output.status(job.status), accuracy, job.error or ""])
     output.table(["job", "part", "status", "accuracy", "error"], rows, right=["accuracy"])
+    if group.is_mixed:
+        output.note("Its jobs were judged on different contents of the dataset: there is no mean.")
     for name in ("accuracy", "loss"):
         found = group.metrics().get(name)
         if found:
             n = len(found["values"])
-            line = f"{name} {found['mean']:.4f} ± {found['std']:.4f} (n = {n})"
+            line = f"{name} {spread(found)} (n = {n})"
             output.out.print(output.safe(line))

@@ -13,6 +13,7 @@ from zoo import jobs
 from zoo.cli import crowd, output, reproduced
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job
+from zoo.jobs.records import spread
 from zoo.settings import Settings
 from zoo.vigil import Vigil
 
@@ -164,8 +165,8 @@ def _group_summary(group: Group) -> None:
         summary(job)
     accuracy = group.metrics().get("accuracy")
     if accuracy:
-        mean, std, n = accuracy["mean"], accuracy["std"], len(accuracy["values"])
+        n = len(accuracy["values"])
         output.out.print(
             f"{group.id[:8]}  {group.kind} of {group.jobs[0].model}: "
-            f"accuracy {mean:.4f} ± {std:.4f} (n = {n})"
+            f"accuracy {spread(accuracy)} (n = {n})"
         )

@@ -17,6 +17,8 @@ from zoo.param_values import typed
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
+RESULT = (*("dataset", "contents", "accuracy", "parameters", "bytes", "fit s", "µs/image"),)
+"""Columns of a result; `contents` has something in it for what is not the newest."""
 OPTIONAL = ("bytes", "µs/image", "plugin", "fit s", "family", "workers", "parameters")
 """Columns that a narrow terminal does without, the first of them first."""
 
@@ -104,20 +106,21 @@ def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
 def _table(found: list[Row]) -> None:
     from zoo.cli import output
 
-    columns = ["model", "family", "dataset", "accuracy", "parameters", "bytes", "fit s", "µs/image"]
-    columns += ["workers", "plugin", "what it is"]
+    columns = ["model", "family", *RESULT, "workers", "plugin", "what it is"]
     lines = [_line(row) for row in found]
     # Before the first job there is nothing in most of them.
-    used = [i for i, _ in enumerate(columns) if i in (0, 10) or any(line[i] for line in lines)]
+    last = len(columns) - 1
+    used = [i for i, _ in enumerate(columns) if i in (0, last) or any(line[i] for line in lines)]
     output.table(
         [columns[i] for i in used],
         [[line[i] for i in used] for line in lines],
-        right=[*columns[3:8], "workers"],
+        right=[*RESULT[2:], "workers"],
         optional=[name for name in OPTIONAL if columns.index(name) in used],
     )
 
 
 def _line(row: Row) -> list[str]:
+    from zoo import leaderboard
     from zoo.cli.output import number
 
     facts = row.facts()
@@ -125,6 +128,7 @@ def _line(row: Row) -> list[str]:
         facts["model"],
         facts["family"] or "",
         facts["dataset"] or "",
+        leaderboard.mark(row.result) if row.result else "",
         number(facts["accuracy"]),
         number(facts["parameters"]),
         number(facts["weights_bytes"]),
@@ -191,13 +195,17 @@ def _best(found: list[Row]) -> None:
 
     if not found:
         return
-    columns = ["dataset", "accuracy", "parameters", "bytes", "fit s", "µs/image", "job"]
     rows = []
     for row in found:
         result = row.result or {}
-        rows.append([*_line(row)[2:8], (result.get("job") or result.get("group") or "")[:8]])
+        cells = dict(zip(RESULT, _line(row)[2:], strict=False))
+        rows.append(cells | {"job": (result.get("job") or result.get("group") or "")[:8]})
+    columns = [
+        name for name in (*RESULT, "job") if name != "contents" or any(r[name] for r in rows)
+    ]
     output.out.print()
-    output.table(columns, rows, right=columns[1:6], optional=columns[5:1:-1])
+    lines = [[row[name] for name in columns] for row in rows]
+    output.table(columns, lines, right=RESULT[2:], optional=RESULT[:2:-1])
 
 
 def _example(rows: list[list[str]]) -> str:

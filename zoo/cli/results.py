@@ -22,7 +22,10 @@ def leaderboard(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Compare the models by test accuracy and cross-validation. The best of each, per dataset."""
+    """Compare the models by test accuracy and cross-validation. The best of each, per dataset.
+
+    Results on other contents that a dataset's name had before are ranked apart.
+    """
     from zoo import jobs, leaderboard
     from zoo.cli import output
 
@@ -34,7 +37,8 @@ def leaderboard(
         return
     published = ["published %"] if any(row["published"] for row in rows) else []
     numbers = ["test accuracy", "error %", *published, "cross-validation", "fit s", "parameters"]
-    columns = ["dataset", "model", *names, *numbers, "job", "params"]
+    contents = ["contents"] if any(leaderboard.mark(row) for row in rows) else []
+    columns = ["dataset", *contents, "model", *names, *numbers, "job", "params"]
     output.table(
         columns,
         [[_cells(row, names)[column] for column in columns] for row in rows],
@@ -48,19 +52,22 @@ def leaderboard(
 
 
 def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
+    from zoo import leaderboard
     from zoo.cli import output
 
     test, cv = row["test"] or {}, row["cv"]
     accuracy = test.get("accuracy")
-    tested = _with_spread(test["accuracy"], test) if "values" in test else output.number(accuracy)
+    is_group = "values" in test
+    tested = _spread(test | {"mean": accuracy}) if is_group else output.number(accuracy)
     by = {name: output.params({"": row["by"][name]})[1:] for name in names}
     return by | {
         "dataset": row["dataset"],
+        "contents": leaderboard.mark(row) or "newest",
         "model": row["model"],
         "test accuracy": tested,
         "error %": output.number(100 * (1 - accuracy), 2) if accuracy is not None else "",
         "published %": output.number((row["published"] or {}).get("error"), 2),
-        "cross-validation": _with_spread(cv["mean"], cv) if cv else "",
+        "cross-validation": _spread(cv) if cv else "",
         "fit s": output.number((test or cv).get("fit_seconds"), 2),
         "parameters": output.number((test or cv).get("parameters")),
         "job": (test.get("job") or test.get("group") or cv["group"])[:8],
@@ -68,5 +75,7 @@ def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
     }
 
 
-def _with_spread(mean: float, found: dict[str, Any]) -> str:
-    return f"{mean:.4f} ± {found['std']:.4f} (n = {len(found['values'])})"
+def _spread(found: dict[str, Any]) -> str:
+    from zoo.jobs.records import spread
+
+    return f"{spread(found)} (n = {len(found['values'])})"

@@ -8,6 +8,7 @@ from typing import Any
 from zoo import trials
 from zoo.cli import output
 from zoo.jobs import Group
+from zoo.jobs.records import spread
 from zoo.param_values import typed
 from zoo.trials import Trial
 
@@ -17,6 +18,11 @@ def show_sweep(group: Group, most: int | None = None) -> None:
     found = trials.best_first(trials.of(group))
     names = trials.varying(group)
     output.out.print(output.safe(_head(group, found)))
+    if group.is_mixed:
+        output.note(
+            "Its trials were judged on different contents of the dataset: those on the newest "
+            "come first, and their accuracies say nothing about the others."
+        )
     right = ["accuracy", *(name for name in names if _are_numbers(found, name))]
     columns = ["trial", "accuracy", *names, "status", "job"]
     lines = [_line(trial, rank, names) for rank, trial in enumerate(found[:most], start=1)]
@@ -43,8 +49,7 @@ def _line(trial: Trial, rank: int, names: list[str]) -> list[Any]:
     accuracy = trial.accuracy
     shown = ""
     if accuracy:
-        n = len(accuracy["values"])
-        shown = f"{accuracy['mean']:.4f}" + (f" ± {accuracy['std']:.4f}" if n > 1 else "")
+        shown = spread(accuracy)
     return [
         rank if accuracy else "",
         shown,

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from zoo.jobs.presence import workers as workers
     from zoo.jobs.ranking import Best as Best
     from zoo.jobs.ranking import best as best
+    from zoo.jobs.ranking import newest_contents as newest_contents
     from zoo.jobs.reads import attempts as attempts
     from zoo.jobs.reads import clock as clock
     from zoo.jobs.reads import count as count
@@ -110,7 +111,7 @@ _ROOMS = {
     "glance": ("Overview", "overview"),
     "line": ("usual_seconds",),
     "presence": ("announce", "drain", "sign", "workers"),
-    "ranking": ("Best", "best"),
+    "ranking": ("Best", "best", "newest_contents"),
     "reads": (
         *("attempts", "clock", "count", "counts", "ended_last", "equal", "get", "get_group"),
         *("listing", "log_after", "has_work", "needs", "pools", "steps", "steps_after", "waiting"),

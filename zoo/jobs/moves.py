@@ -32,7 +32,7 @@ END = """
         progress = coalesce(:progress, progress), metrics = :metrics, accuracy = :accuracy,
         fit_started_at = coalesce(:fit_started_at, fit_started_at), artifact = :artifact,
         artifact_sha256 = :artifact_sha256, error_code = :error_code, error = :error,
-        fingerprint = :fingerprint"""
+        fingerprint = :fingerprint, contents = :contents"""
 END_ATTEMPT = """
     UPDATE attempt SET ended_at = now(), outcome = :outcome, error_code = :code, error = :error,
         environment = :told
@@ -190,8 +190,14 @@ def _ended(end: End) -> dict[str, Any]:
         "error": _storable(outcome.error),
         # Of a result alone: who asks for an equal job wants its metrics.
         "fingerprint": (news.environment or {}).get("fingerprint") if outcome.artifact else None,
+        "contents": _contents(end) if outcome.artifact else None,
         "accuracy": _accuracy(outcome),
     }
+
+
+def _contents(end: End) -> str:
+    """The contents that the job was judged on; where they are unknown, contents of its own."""
+    return (end.news.environment or {}).get("data") or end.held.job
 
 
 def _attempt_ended(end: End) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.jobs.conditions import Values, keys
-from zoo.jobs.database import Database, Transaction
+from zoo.jobs.database import Database, Transaction, among
 from zoo.jobs.filters import EVERY, Filter
 from zoo.jobs.names import facts
 from zoo.jobs.reads import group_of, jobs_of
-from zoo.jobs.records import Group, Job
+from zoo.jobs.records import Group, Job, members
 from zoo.spec import canonical, trial_of
 
 MEMBER = """group_id = job_group.id
@@ -30,19 +30,33 @@ def rank_group(rows: Transaction, group_id: str) -> None:
     rows.run(
         f"""
         UPDATE job_group SET {", ".join(sets)} WHERE {is_part}
-            AND NOT EXISTS (SELECT 1 FROM job WHERE {MEMBER} AND job.accuracy IS NULL)""",
+            AND NOT EXISTS (SELECT 1 FROM job WHERE {MEMBER} AND job.accuracy IS NULL)
+            AND (SELECT count(DISTINCT {CONTENTS}) FROM job WHERE {MEMBER}) = 1""",
         values,
     )
 
 
-GROUP = {"accuracy": "avg(accuracy)", "dataset": "min(dataset)", "model": "min(model)"}
+CONTENTS = "CASE WHEN contents = id THEN job_group.id ELSE contents END"
+"""Of a job of a group: jobs that do not know their contents count as of contents of the group's."""
+GROUP = {
+    "accuracy": "avg(accuracy)",
+    "dataset": "min(dataset)",
+    "model": "min(model)",
+    "contents": f"min({CONTENTS})",
+}
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best results of a model on a dataset."""
+    """The best results of a model on one dataset's contents."""
 
     dataset: str
+    contents: str | None
+    """Their fingerprint; None for a result that does not know it: it stands by itself."""
+    is_newest: bool
+    """Whether these are the newest contents that the dataset's name had."""
+    since: float
+    """When a result's last attempt at these contents began, on the database's clock."""
     model: str
     by: tuple[Any, ...]
     """The values of the names that `best` was asked to tell apart."""
@@ -52,28 +66,68 @@ class Best:
 
 
 def best(db: Database, wanted: Filter = EVERY, *, by: Sequence[str] = ()) -> list[Best]:
-    """The best test result and the best cross-validation of each dataset, model and value of `by`.
+    """The best test result and cross-validation of each contents, model and value of `by`.
 
-    A group counts once all its jobs have succeeded, and, with a Filter, if all of them match it.
-    Raises UsageError for a name in `by` that is not known.
+    Results on different contents of one dataset never compete. A group counts once all its jobs
+    have succeeded on the same contents, and, with a Filter, if all of them match it. Raises
+    UsageError for a name in `by` that is not known.
     """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def offer(place: str, result: Job | Group) -> None:
         job = result.jobs[0] if isinstance(result, Group) else result
         values = facts(job, 0)
-        kept = found.setdefault((job.dataset, job.model, *(_value(values, n) for n in by)), {})
+        of = (job.dataset, job.contents or result.id, job.model)
+        kept = found.setdefault((*of, *(_value(values, n) for n in by)), {})
         if place not in kept or _accuracy(result) > _accuracy(kept[place]):
             kept[place] = result
 
     with db.read() as rows:
+        seen = _contents_seen(rows)
         for job in _top_jobs(rows, db.is_sqlite, wanted, by):
             offer("test", job)
         for group in _top_groups(rows, db.is_sqlite, wanted, by):
             offer("cv" if group.kind == "cv" else "test", group)
         for group in _trials(rows, db.is_sqlite, wanted):
             offer("cv" if group.kind == "cv" else "test", group)
-    return [Best(key[0], key[1], key[2:], **kept) for key, kept in sorted(found.items(), key=str)]
+    newest = {dataset: key for (dataset, key), _ in sorted(seen.items(), key=lambda s: s[1])}
+    return [_best(key, kept, seen, newest) for key, kept in sorted(found.items(), key=str)]
+
+
+def _best(
+    key: tuple[Any, ...],
+    kept: dict[str, Any],
+    seen: dict[tuple[str, str], float],
+    newest: dict[str, str],
+) -> Best:
+    dataset, _, model, *by = key
+    found = members(kept.get("test") or kept["cv"])
+    contents = found[0].contents
+    # Jobs that do not know their contents are told apart by their ids.
+    own = [contents] if contents else [job.id for job in found]
+    since = max(seen[dataset, each] for each in own)
+    return Best(dataset, contents, newest[dataset] in own, since, model, tuple(by), **kept)
+
+
+def newest_contents(db: Database) -> dict[str, str | None]:
+    """The fingerprint of the newest contents that a result was judged on, of each dataset's name.
+
+    None where the newest result does not know its contents.
+    """
+    with db.read() as rows:
+        seen = sorted(_contents_seen(rows).items(), key=lambda each: each[1])
+        newest = {dataset: contents for (dataset, contents), _ in seen}
+        is_one, ids = among("id", list(newest.values()))
+        unknown = {row["id"] for row in rows.all(f"SELECT id FROM job WHERE {is_one}", ids)}
+    return {name: None if found in unknown else found for name, found in newest.items()}
+
+
+def _contents_seen(rows: Transaction) -> dict[tuple[str, str], float]:
+    """When each contents of each dataset were last read for a result: (dataset, contents) -> at."""
+    query = """
+        SELECT dataset, contents, max(started_at) AS at FROM job
+        WHERE accuracy IS NOT NULL GROUP BY dataset, contents"""
+    return {(row["dataset"], row["contents"]): float(row["at"]) for row in rows.all(query)}
 
 
 def _value(values: Any, name: str) -> Any:
@@ -92,7 +146,8 @@ def _top_jobs(rows: Transaction, is_sqlite: bool, wanted: Filter, by: Sequence[s
     values = Values(is_sqlite)
     apart = [key for name in by for key in keys(name, values)]
     condition = f"ranked = 1 AND accuracy IS NOT NULL AND {wanted.sql(values)}"
-    tops = _tops("job", "seq", condition, ["dataset", "model", *apart], not (wanted or by))
+    parts = ["dataset", "contents", "model", *apart]
+    tops = _tops("job", "seq", condition, parts, not (wanted or by))
     return jobs_of(rows, sorted(row["found"] for row in rows.all(tops, values.named)))
 
 
@@ -106,9 +161,8 @@ def _top_groups(
     if wanted:
         fits = f"({wanted.sql(values)}) IS TRUE"
         condition += f" AND NOT EXISTS (SELECT 1 FROM job WHERE {MEMBER} AND NOT {fits})"
-    tops = _tops(
-        "job_group", "id", condition, ["kind", "dataset", "model", *apart], not (wanted or by)
-    )
+    parts = ["kind", "dataset", "contents", "model", *apart]
+    tops = _tops("job_group", "id", condition, parts, not (wanted or by))
     return [group_of(rows, row["found"]) for row in rows.all(tops, values.named)]
 
 
@@ -130,8 +184,9 @@ def _trials(rows: Transaction, is_sqlite: bool, wanted: Filter) -> list[Group]:
         for jobs in trials.values():
             kind = "cv" if jobs[0].spec["fold"] else "seeds"
             is_whole = all(job.accuracy is not None and job.id in fits for job in jobs)
-            if is_whole and len(jobs) > 1:
-                found.append(Group(sweep.id, kind, sweep.created_at, jobs))
+            trial = Group(sweep.id, kind, sweep.created_at, jobs)
+            if is_whole and len(jobs) > 1 and not trial.is_mixed:
+                found.append(trial)
     return found
 
 

@@ -45,6 +45,8 @@ class Job:
     error: str | None
     fingerprint: str | None
     """Of all that decides the result (`zoo.environment.fingerprint`); set once it is there."""
+    contents: str | None
+    """The fingerprint of the contents that it was judged on; None until then, or if unknown."""
     retry_of: str | None
     created_at: float
     started_at: float | None
@@ -121,12 +123,20 @@ class Group:
     def is_terminal(self) -> bool:
         return all(job.is_terminal for job in self.jobs)
 
-    def metrics(self) -> dict[str, Any]:
-        """Mean, standard deviation (of the jobs at hand, as numpy.std) and values of each number.
+    @property
+    def is_mixed(self) -> bool:
+        """Whether its jobs were judged on different contents of the dataset, as far as is known."""
+        return len({job.contents for job in self.jobs if job.status == "succeeded"}) > 1
 
-        A metric is left out unless every finished job has it.
+    def metrics(self) -> dict[str, Any]:
+        """Mean, sample standard deviation (n - 1; None of one value) and values of each number.
+
+        A metric is left out unless every finished job has it; all are if the jobs were judged on
+        different contents, for which there is no mean.
         """
         done = [job.metrics for job in self.jobs if job.status == "succeeded"]
+        if self.is_mixed:
+            return {}
         names = [
             name for name in (done[0] if done else {}) if all(_is_number(m, name) for m in done)
         ]
@@ -162,12 +172,26 @@ def _mean(values: list[float]) -> float:
 
 
 def _summary(values: list[float]) -> dict[str, Any]:
+    return {"mean": _mean(values), "std": sample_std(values), "values": values}
+
+
+def sample_std(values: list[float]) -> float | None:
+    """Return the sample standard deviation (n - 1, as pandas and `statistics.stdev`).
+
+    None for fewer than two values. Equal values give 0 exactly, although their mean may be rounded.
+    """
+    if len(values) < 2:
+        return None
+    if min(values) == max(values):
+        return 0.0
     mean = _mean(values)
-    return {
-        "mean": mean,
-        "std": math.sqrt(_mean([(value - mean) ** 2 for value in values])),
-        "values": values,
-    }
+    return math.sqrt(reduce(operator.add, ((v - mean) ** 2 for v in values)) / (len(values) - 1))
+
+
+def spread(found: Mapping[str, Any], digits: int = 4, scale: float = 1) -> str:
+    """Format {"mean", "std"} as `mean ± std`; the mean alone where there is no deviation."""
+    mean = f"{scale * found['mean']:.{digits}f}"
+    return mean if found["std"] is None else f"{mean} ± {scale * found['std']:.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -228,6 +252,7 @@ def to_job(row: Mapping[str, Any]) -> Job:
     flags: dict[str, Any] = {name: bool(row[name]) for name in _FLAGS}
     return Job(
         group=row["group_id"],
+        contents=row["contents"] if row["contents"] != row["id"] else None,
         tags=json.loads(row["tags"]),
         spec=json.loads(row["spec"]),
         progress=json.loads(row["progress"] or "{}"),
@@ -241,5 +266,5 @@ _FLAGS = ("cancel_requested", "held", "parked")
 _PLAIN = [
     name
     for name in Job.__dataclass_fields__
-    if name not in ("group", "tags", "spec", "progress", "metrics", *_FLAGS)
+    if name not in ("group", "tags", "spec", "progress", "metrics", "contents", *_FLAGS)
 ]

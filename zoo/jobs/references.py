@@ -18,8 +18,8 @@ def find(db: Database, ref: str) -> Job | Group:
     """The job or group that `ref` names: a unique prefix of its id, or one of `WORDS`.
 
     @last is the newest job, or its group; @last-failed the newest that failed, timed out or was
-    lost; @best:DATASET the training with the best accuracy on the test images. Raises UsageError
-    if there is none, or more than one.
+    lost; @best:DATASET the training with the best accuracy on the test images of the newest
+    contents that the dataset had. Raises UsageError if there is none, or more than one.
     """
     if ref.startswith("@"):
         return _by_word(db, ref)
@@ -106,7 +106,7 @@ def _best(db: Database, rest: str) -> Job:
     dataset, _, model = rest.partition("/")
     best = f"""
         SELECT id FROM job
-        WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset
+        WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset{NEWEST}
             {"AND model = :model" if model else ""}
             AND (ranked = 1 OR group_id IN (SELECT id FROM job_group WHERE kind = 'seeds'))
         ORDER BY accuracy DESC, seq LIMIT 1"""
@@ -114,7 +114,16 @@ def _best(db: Database, rest: str) -> Job:
         found = rows.value(best, {"dataset": dataset, "model": model})
     if found is None:
         what = f"of '{model}' on '{dataset}'" if model else f"on '{dataset}'"
+        with db.read() as rows:
+            older = rows.value(best.replace(NEWEST, ""), {"dataset": dataset, "model": model})
+        of = " on its newest contents" if older else ""
         raise UsageError(
-            f"No training {what} has succeeded.", "`zoo leaderboard` lists what there is."
+            f"No training {what} has succeeded{of}.", "`zoo leaderboard` lists what there is."
         )
     return get(db, found)
+
+
+NEWEST = """
+            AND contents = (SELECT contents FROM job WHERE dataset = :dataset
+                AND accuracy IS NOT NULL ORDER BY started_at DESC, seq DESC LIMIT 1)"""
+"""Judged on the newest contents that the dataset's name had."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 5
+SCHEMA = 6
 """The number of the newest migration."""
 
 

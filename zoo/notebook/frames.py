@@ -66,17 +66,21 @@ def of_steps(steps: Sequence[Mapping[str, Any]]) -> DataFrame:
 
 
 def of_ranks(ranks: Sequence[Mapping[str, Any]]) -> DataFrame:
-    """A row for each row of the leaderboard, the best first; test and cross-validation apart."""
+    """A row for each row of the leaderboard, the best first; test and cross-validation apart.
+
+    `contents` is the fingerprint of what it was judged on, `is_newest` whether the dataset's name
+    still means them.
+    """
     by = list(dict.fromkeys(name for rank in ranks for name in rank["by"]))
     columns = [
         *("dataset", "model", *by, "accuracy", "std", "cv_accuracy", "cv_std", "loss"),
         *("fit_seconds", "parameters", "classes", "published_error", "job", "group", "cv_group"),
-        "params",
+        *("params", "contents", "is_newest"),
     ]
     frame = _pandas().DataFrame.from_records([_rank(rank) for rank in ranks], columns=columns)
     numbers = ("accuracy", "std", "cv_accuracy", "cv_std", "loss", "fit_seconds", "published_error")
     types = dict.fromkeys(numbers, "float64") | dict.fromkeys(("parameters", "classes"), "Int64")
-    return frame.astype(types)
+    return frame.astype(types | {"is_newest": "bool"})
 
 
 def _rank(rank: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,6 +98,7 @@ def _rank(rank: Mapping[str, Any]) -> dict[str, Any]:
         "classes": rank["classes"],
         "published_error": (rank["published"] or {}).get("error"),
         "params": rank["params"],
+        **{name: rank[name] for name in ("contents", "is_newest")},
     }
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zoo.jobs import Group, Job
+from zoo.jobs.records import spread
 
 COLOURS = {
     "succeeded": "#1a7f37",
@@ -43,7 +44,7 @@ def _accuracy(found: Job | Group) -> str:
     if isinstance(found, Job):
         return "" if found.accuracy is None else f", accuracy {found.accuracy:.4f}"
     known = found.metrics().get("accuracy")
-    return f", accuracy {known['mean']:.4f} ± {known['std']:.4f}" if known else ""
+    return f", accuracy {spread(known)}" if known else ""
 
 
 def _head(name: str) -> str:
@@ -69,9 +70,7 @@ def _of_job(job: Job) -> dict[str, str]:
 def _of_group(group: Group) -> dict[str, str]:
     found = group.metrics()
     measured: dict[str, Any] = {
-        name: f"{found[name]['mean']:.4f} ± {found[name]['std']:.4f}"
-        for name in ("accuracy", "loss", "fit_seconds")
-        if name in found
+        name: spread(found[name]) for name in ("accuracy", "loss", "fit_seconds") if name in found
     }
     lines = [markup.escape(line(job)[5:-1]) for job in group.jobs[:MOST_JOBS]]
     lines += [f"and {len(group.jobs) - MOST_JOBS} more"] if len(group.jobs) > MOST_JOBS else []

@@ -116,11 +116,13 @@ def group_tags(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def group_metrics(group: Mapping[str, Any]) -> dict[str, float]:
-    """The mean of each number by its own name, its standard deviation with `_std` behind."""
+    """The mean of each number by its name; as NAME_std its sample deviation, of several jobs."""
     found: dict[str, float] = {}
     for n, each in group["metrics"].items():
         clean = NOT_A_NAME.sub("_", n)
-        found |= {clean: each["mean"], f"{clean}_std": each["std"]}
+        found[clean] = each["mean"]
+        if each["std"] is not None:
+            found[f"{clean}_std"] = each["std"]
     return found
 
 

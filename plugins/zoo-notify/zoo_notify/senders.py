@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from zoo.errors import UsageError, ZooError, reason
+from zoo.jobs.records import spread
 
 WAITS = (1.0, 3.0)
 """Seconds before the second and the third try of a webhook."""
@@ -37,7 +38,7 @@ def sentence(job: dict[str, Any]) -> str:
     about = f"{job['model']} on {job['dataset']}"
     if group:
         accuracy = group["metrics"].get("accuracy")
-        number = f", accuracy {accuracy['mean']:.4f} ± {accuracy['std']:.4f}" if accuracy else ""
+        number = f", accuracy {spread(accuracy)}" if accuracy else ""
         name = f"{group['id'][:8]} {group['kind']} of {len(group['jobs'])}, {about}"
         return f"{name}: {group['status']}{number}"
     error = job.get("error")

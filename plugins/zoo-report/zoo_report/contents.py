@@ -108,6 +108,8 @@ class Contents:
     groups: list[GroupEntry] = field(default_factory=list)
     board: list[dict[str, Any]] = field(default_factory=list)
     """As `zoo leaderboard --json` has it."""
+    newest: dict[str, str | None] = field(default_factory=dict)
+    """The fingerprint of the newest contents of each dataset's name."""
     environments: list[dict[str, Any]] = field(default_factory=list)
     missed: list[Missed] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
@@ -144,6 +146,7 @@ def gather(db: Database, settings: Settings, meant: Meant) -> Contents:
         meant.wanted is None,
         _groups(db, meant.jobs),
         _board(db, meant),
+        jobs.newest_contents(db),
         environments,
         _most_missed(all_wrong, images),
         images.png,
@@ -170,6 +173,7 @@ def _place(environments: list[dict[str, Any]], told: dict[str, Any]) -> int | No
 class _Exam(NamedTuple):
     """Images and classes that jobs are judged on."""
 
+    contents: str
     dataset: str
     split: str
     classes: tuple[str, ...]
@@ -184,7 +188,8 @@ def _most_missed(found: Sequence[tuple[Job, list[Mistake], str]], images: Images
         if note:
             continue
         classes = job.metrics["classes"]
-        exam = _Exam(job.dataset, mistakes.split_of(job), tuple(classes))
+        contents = job.contents or job.id
+        exam = _Exam(contents, job.dataset, mistakes.split_of(job), tuple(classes))
         # The folds of a cross-validation see each image once.
         sat.setdefault(exam, set()).add(str(job.group) if job.spec["fold"] else job.id)
         for each in wrong:
@@ -194,7 +199,7 @@ def _most_missed(found: Sequence[tuple[Job, list[Mistake], str]], images: Images
     left = dict.fromkeys(sat, MOST_MISSED)
     for exam, row in sorted(said, key=lambda image: -said[image].total()):
         guesses, (job, label) = said[exam, row], first[exam, row]
-        if guesses.total() > 1 and left[exam] > 0 and not images.add(job, [row]):
+        if guesses.total() > 1 and left[exam] > 0 and not images.add(job, [row], job.contents):
             left[exam] -= 1
             told, name = dict(guesses.most_common()), f"{exam.dataset} {exam.split}"
             shown.append(Missed(name, mistakes.key(job, row), label, told, len(sat[exam])))

@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from zoo import leaderboard
 from zoo.errors import ZooError, reason
 from zoo.param_values import typed
 from zoo_report import drawing, tiles
@@ -35,6 +36,7 @@ def render(contents: Contents) -> str:
         page=contents,
         data=drawing.data(contents),
         board=[_ranked(row) for row in contents.board],
+        has_older=any(leaderboard.mark(row) for row in contents.board),
         tiles=tiles.of(contents),
         counts=_counts(contents),
         shown=_anchors(contents),
@@ -103,7 +105,8 @@ def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the leaderboard with the id that stands for it, and one side for what both have."""
     test, cv = row["test"], row["cv"]
     result = test or cv
-    return {**row, "id": result.get("job") or result["group"], "result": result}
+    own = {"id": result.get("job") or result["group"], "result": result}
+    return {**row, **own, "mark": leaderboard.mark(row)}
 
 
 def _anchors(contents: Contents) -> dict[str, str]:

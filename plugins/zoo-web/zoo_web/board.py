@@ -136,7 +136,9 @@ def _ranks(at: Desk, found: list[dict[str, Any]], name: str) -> Parts:
     # Bars tell the errors apart: of models that are nearly all right, accuracies look the same.
     worst = max((1 - _accuracy(row) for row in rows), default=0.0)
     pieces = {
-        _key(row): at.piece("rank", row=row, error=1 - _accuracy(row), worst=worst) for row in rows
+        key: at.piece("rank", key=key, row=row, mark=mark, error=1 - _accuracy(row), worst=worst)
+        for row in rows
+        for key, mark in [(_key(row), leaderboard.mark(row))]
     }
     return {"ranks": pieces or {"none": at.piece("no_ranks")}}
 
@@ -148,4 +150,7 @@ def _accuracy(row: Mapping[str, Any]) -> float:
 
 def _key(row: Mapping[str, Any]) -> str:
     side = "both" if row["test"] and row["cv"] else "test" if row["test"] else "cv"
-    return f"{row['dataset']} {row['model']} {side}"
+    # A result that does not know its contents stands by itself.
+    result = row["test"] or row["cv"]
+    contents = row["contents"] or result.get("job") or result["group"]
+    return f"{row['dataset']} {contents} {row['model']} {side}"

@@ -52,7 +52,7 @@ def _chosen(request: Request, names: list[str]) -> str:
 def _trained(at: Desk, dataset: str) -> list[Job]:
     """The newest training of each model that has left weights, the most accurate first.
 
-    Those of fewer classes, whose task is another, come last.
+    Those of fewer classes, whose task is another, come last; after them those on older contents.
     """
     weighty = where.parse(HAS_WEIGHTS, jobs.NAMES)
     rows = leaderboard.rows(at.db, jobs.Filter(datasets=(dataset,)))
@@ -69,7 +69,13 @@ def _trained(at: Desk, dataset: str) -> list[Job]:
             limit=1,
         )
     ]
-    return sorted(found, key=lambda job: (-len(job.metrics["classes"]), -job.metrics["accuracy"]))
+    newest = jobs.newest_contents(at.db)
+
+    def order(job: Job) -> tuple[bool, int, float]:
+        is_older = bool(leaderboard.mark_job(job, newest))
+        return is_older, -len(job.metrics["classes"]), -job.metrics["accuracy"]
+
+    return sorted(found, key=order)
 
 
 def _states(at: Desk, found: list[Job]) -> Parts:
