@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from zoo import cache, datasets, idx, mnist, plugins
 from zoo.errors import DatasetError, UsageError
@@ -134,6 +136,76 @@ def test_idx_plain_and_gzipped_and_npz_give_the_same_dataset(tmp_path: Path) -> 
         assert labels.dtype == np.int64
         assert np.array_equal(labels, LABELS)
         assert each.class_names == ("0", "1", "2", "3")
+
+
+LABELLED = st.lists(st.integers(0, 255), min_size=2, max_size=30)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(LABELLED.filter(lambda labels: len(set(labels)) > 1), LABELLED)
+def test_the_classes_are_the_labels_that_occur_in_any_split(
+    tmp_path: Path, train: list[int], test: list[int]
+) -> None:
+    labels = {"train": train, "test": test}
+    arrays = {
+        f"{axis}_{split}": np.array(each, "uint8") if axis == "y" else IMAGES[: len(each)]
+        for split, each in labels.items()
+        for axis in "xy"
+    }
+    found = datasets.raw(f"npz:{write_npz(tmp_path / 'mine.npz', **arrays)}")
+    present = sorted({*train, *test})
+    assert found.class_names == tuple(map(str, present))
+    for split, each in labels.items():
+        named = [int(found.class_names[label]) for label in found.splits[split].labels]
+        assert named == each
+    plain = idx.sha256(*(arrays[f"{axis}_{split}"] for split in labels for axis in "xy"))
+    is_plain = present == list(range(len(present)))
+    assert (found.fingerprint == plain) == is_plain
+    told = " ".join(found.notes)
+    for rare in ([n for n in present if train.count(n) == count] for count in (0, 1)):
+        assert all(f"'{label}'" in told for label in rare[:10])
+    common = [label for label in present if train.count(label) > 1]
+    assert not any(f"'{label}'" in told for label in common)
+    assert bool(found.notes) == any(train.count(each) < 2 for each in present)
+
+
+@pytest.mark.parametrize(
+    ("turn", "names", "note"),
+    [
+        (lambda y: y % 26 + 1, [str(n) for n in range(1, 27)], None),
+        (lambda y: y % 10 * 10, [str(n) for n in range(0, 100, 10)], None),
+        (
+            lambda y: np.where(np.arange(len(y)) == 7, 255, y % 10),
+            [*map(str, range(10)), "255"],
+            "The class '255' has a single training image: is it meant?",
+        ),
+        (
+            lambda y: np.where(y % 10 == 9, 9 if len(y) == 60 else 8, y % 10),
+            [str(n) for n in range(10)],
+            "The class '9' has no training image: is it meant?",
+        ),
+    ],
+    ids=["letters", "tens", "a stray one", "only in the test"],
+)
+def test_no_class_is_there_that_has_no_image_and_a_rare_one_is_told(
+    tmp_path: Path, turn: Callable[[np.ndarray], np.ndarray], names: list[str], note: str | None
+) -> None:
+    sides = {"train": np.arange(260), "test": np.arange(60)}
+    images = GENERATOR.integers(0, 256, (260, 28, 28), dtype="uint8")
+    arrays = {f"x_{side}": images[: len(each)] for side, each in sides.items()}
+    labels = {f"y_{side}": turn(each).astype("uint8") for side, each in sides.items()}
+    if "255" in names:
+        labels["y_test"] = (sides["test"] % 10).astype("uint8")
+    name = f"npz:{write_npz(tmp_path / 'mine.npz', **arrays, **labels)}"
+    found = datasets.raw(name)
+    assert list(found.class_names) == names
+    assert list(datasets.notes(name)) == ([note] if note else [])
+
+
+def test_a_plugins_classes_without_an_image_are_none(plugin: Callable[..., Path]) -> None:
+    result = "{s: zoo.Images(images, labels * 2 % 3) for s in ('train', 'test')}"
+    plugin(result.replace("% 3", "% 4"))
+    assert datasets.raw("blank").class_names == ("a", "c")
 
 
 def test_what_the_cache_gives_cannot_be_written(tmp_path: Path) -> None:

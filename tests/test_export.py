@@ -20,7 +20,7 @@ from zoo_keras import onnx_graph
 from zoo_keras.network import load_keras
 from zoo_sklearn.logistic import Logistic
 
-from zoo import export, modelcard, plugins, preprocessing, submit
+from zoo import datasets, export, modelcard, plugins, preprocessing, run, submit
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.prediction import Trained
 from zoo.run import Recipe
@@ -277,3 +277,32 @@ def test_the_card_does_not_tell_where_a_dataset_lies_on_somebodys_disk(tmp_path:
     assert "secret" not in card
     assert "npz:own.npz" in card
     assert 'license: "mit"' in card
+
+
+@pytest.mark.parametrize("name", ["logistic", "dense-softmax"])
+def test_labels_that_do_not_begin_with_0_are_exported_by_their_names(
+    name: str, tmp_path: Path
+) -> None:
+    """As EMNIST's letters, 1 to 26: of a class that no image has, ONNX would know nothing."""
+    raw = datasets.raw("digits")
+    arrays = {
+        f"{axis}_{split}": part if axis == "x" else part + 1
+        for split in ("train", "test")
+        for axis, part in zip("xy", raw.splits[split], strict=True)
+    }
+    np.savez(tmp_path / "shifted.npz", **arrays)
+    spec = submit.training(name, {}, f"npz:{tmp_path / 'shifted.npz'}")[0]
+    (tmp_path / "job").mkdir()
+    metrics = run.run_job(spec, tmp_path / "job", lambda *_, **__: None)
+    names = [str(n) for n in range(1, 11)]
+    assert metrics["classes"] == names and list(metrics["per_class"]) == names
+    assert all(each["support"] for each in metrics["per_class"].values())
+    recipe = run.read_recipe(tmp_path / "job")
+    model = Trained(SimpleNamespace(), run.restore(tmp_path / "job"), recipe)  # type: ignore[arg-type]
+    assert model.class_names == names
+    done = export.write(model, "onnx", tmp_path / "model.onnx")
+    assert done.images == 360
+    job = a_job(model)
+    job.metrics = metrics
+    text = modelcard.text(Trained(job, model.model, recipe), done, AROUND, "apache-2.0")
+    assert json.dumps(names) in text and "| 10 | " in text and "| 0 | " not in text

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_where import conditions
 
-from zoo import jobs, where
+from zoo import jobs, wanted, where
 from zoo.condition import Compare, Condition
-from zoo.jobs import Database, Filter, News, Outcome
+from zoo.errors import UsageError
+from zoo.jobs import Database, Filter, News, Outcome, selection
 from zoo.spec import JobSpec
 
 SOME = settings(
@@ -48,6 +49,37 @@ def end(db: Database, accuracies: Sequence[float | None], contents: str | None =
             else Outcome("succeeded", {"accuracy": accuracy, "loss": 0.5}, "a/1", "0" * 64)
         )
         assert jobs.finish(db, taken[0], outcome, News(environment={"data": contents}))
+
+
+NAMED = ["metrics.loss", "metrics.accuracy", "metrics.a-b", "metrics.a.b"]
+MISSING = ["metrics.nope", "metrics.los", "metrics.loss.a", "metrics.a.c", "metrics.a.b.c"]
+
+
+def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) -> None:
+    for name in [*NAMED, *MISSING]:  # before the first result, nothing is known
+        jobs.check_metrics(db, [name])
+    jobs.add(db, [spec()])
+    taken = jobs.claim(
+        db, pool="default", models={"logistic": "p"}, datasets=["digits"], worker="w", lease=60
+    )
+    assert taken
+    metrics = {"accuracy": 1.0, "loss": None, "a-b": 1, "a": {"b": 2}}
+    jobs.finish(db, taken[0], Outcome("succeeded", metrics, "a/1", "0" * 64))
+    for name in NAMED:
+        assert jobs.listing(db, wanted.read(db, where=f"{name} > 5 or {name} != 5"), sort=name) or 1
+        jobs.best(db, by=[name])
+    for name in MISSING:
+        for ask in (
+            lambda name=name: wanted.read(db, where=f"accuracy > 0 and not {name} > 1"),
+            lambda name=name: jobs.listing(db, sort=f"-{name}"),
+            lambda name=name: selection.ids(db, Filter(), sort=name),
+            lambda name=name: jobs.best(db, by=[name]),
+        ):
+            with pytest.raises(UsageError) as refused:
+                ask()
+            assert f"No job has {name}" in str(refused.value)
+            assert "metrics.a-b, metrics.accuracy, metrics.loss" in str(refused.value)
+        assert wanted.read(db, where=f"{name} == null")  # that is asked, not assumed
 
 
 def found(db: Database, text: str, **words: Any) -> list[str]:
@@ -105,7 +137,9 @@ def test_what_every_job_has_is_compared_as_in_a_record(varied: Database, name: s
 
 
 def test_every_name_can_be_asked_for(varied: Database) -> None:
-    names = [name.replace("*", "a") for name in jobs.NAMES]
+    # A metric that no job has is refused.
+    stand_in = {"params.*": "params.a", "metrics.*": "metrics.loss"}
+    names = [stand_in.get(name, name) for name in jobs.NAMES]
     agree(varied, [Compare(tuple(name.split(".")), "!=", None) for name in names])
     for name in names:
         assert len(jobs.listing(varied, sort=f"-{name}")) == len(LEAVES) + 1

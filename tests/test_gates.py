@@ -146,8 +146,41 @@ def test_a_retry_waits_for_what_is_still_to_come(db: Database) -> None:
     assert claim(db) is None
     jobs.finish(db, Claim(again[0], 1, str(jobs.get(db, again[0]).owner)), FAILED)
     assert status(db, again[1]) == "cancelled"
-    (alone,) = jobs.retry(db, [again[1]])  # what it waited for has ended: it waits no more
-    assert take(db).job == alone
+    with pytest.raises(UsageError, match=f"after the success of {again[0][:8]}, which is failed"):
+        jobs.retry(db, [again[1]])
+    assert claim(db) is None  # nothing was added
+    both = jobs.retry(db, list(reversed(again)))
+    assert take(db).job == both[0] and claim(db) is None
+
+
+ENDS = ["queued", "failed", "cancelled", "succeeded", "retried"]
+
+
+@pytest.mark.parametrize("any_end", [False, True])
+@pytest.mark.parametrize("end", ENDS)
+def test_a_retry_runs_only_if_the_first_try_might_have(
+    db: Database, end: str, any_end: bool
+) -> None:
+    (needed,) = add(db)
+    (waiting,) = add(db, after={needed: any_end})
+    jobs.cancel(db, waiting)
+    if end in ("failed", "succeeded", "retried"):
+        jobs.finish(db, take(db), DONE if end == "succeeded" else FAILED)
+    if end == "cancelled":
+        jobs.cancel(db, needed)
+    if end == "retried":
+        jobs.retry(db, [needed])
+        jobs.finish(db, take(db), DONE)
+    may_run = end != "queued" and (any_end or end in ("succeeded", "retried"))
+    if end == "queued" or may_run:
+        (again,) = jobs.retry(db, [waiting])
+        first = take(db).job
+        assert first == (again if may_run else needed)
+        assert may_run or claim(db) is None
+    else:
+        with pytest.raises(UsageError, match="after the success of"):
+            jobs.retry(db, [waiting])
+        assert claim(db) is None
 
 
 def test_an_end_and_a_submission_that_waits_for_it_at_once_leave_nobody_waiting(

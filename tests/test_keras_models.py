@@ -511,3 +511,13 @@ def test_weights_that_are_no_numbers_any_more_leave_events_too(tmp_path: Path) -
     found = events(tmp_path)
     assert np.isnan(found["train_loss", 1]) and ("sequential/dense/kernel", 1) not in found
     assert ("sequential/dense/bias", 1) in found
+
+
+def test_the_detector_finds_its_class_by_name_wherever_it_stands() -> None:
+    letters = detector(NAMES[1:5], digit=3)  # the classes 1, 2, 3, 4
+    assert letters.class_names == ["not 3", "3"]
+    assert letters.labels(np.arange(4)).tolist() == [0, 0, 1, 0]
+    named = detector(["coat", "shoe", "bag"], digit=1)
+    assert named.class_names == ["not shoe", "shoe"]
+    with pytest.raises(UsageError, match="none of which is number 0"):
+        detector(NAMES[1:5], digit=0)

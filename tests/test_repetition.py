@@ -143,35 +143,63 @@ def prints(specs: list[JobSpec]) -> list[str]:
     return [environment.fingerprint(spec, data, owner) for spec in specs]
 
 
+def stored(specs: list[JobSpec]) -> dict[str, Any]:
+    """The fingerprints of jobs, and where their artifacts are to be."""
+    return {"prints": prints(specs), "artifacts_url": settings.load().artifacts}
+
+
 def test_an_equal_job_is_found_and_one_with_another_seed_is_not(known: Database) -> None:
     spec = a_spec()
-    ref = succeed(known, [spec], prints=prints([spec]))
-    found = repetition.earlier(known, [spec.model_copy(update={"timeout": 9.0})], None)
+    ref = succeed(known, [spec], **stored([spec]))
+    found = repetition.earlier(
+        known, settings.load(), [spec.model_copy(update={"timeout": 9.0})], None
+    )
     assert found and found.id == ref
-    assert repetition.earlier(known, [a_spec(seed=1)], None) is None
+    assert repetition.earlier(known, settings.load(), [a_spec(seed=1)], None) is None
 
 
 def test_a_job_without_weights_does_not_stand_in_for_one_with(known: Database) -> None:
     spec = a_spec(keep_weights=False)
-    succeed(known, [spec], prints=prints([spec]))
-    assert repetition.earlier(known, [spec], None)
-    assert repetition.earlier(known, [a_spec(keep_weights=True)], None) is None
+    succeed(known, [spec], **stored([spec]))
+    assert repetition.earlier(known, settings.load(), [spec], None)
+    assert repetition.earlier(known, settings.load(), [a_spec(keep_weights=True)], None) is None
 
 
 def test_a_group_is_found_only_whole_and_of_the_same_kind(known: Database) -> None:
     specs = folds(3)
-    ref = succeed(known, specs, kind="cv", accuracies=[0.9] * 3, prints=prints(specs))
-    found = repetition.earlier(known, specs, "cv")
+    ref = succeed(known, specs, kind="cv", accuracies=[0.9] * 3, **stored(specs))
+    found = repetition.earlier(known, settings.load(), specs, "cv")
     assert found and found.id == ref
-    assert repetition.earlier(known, specs[:2], "cv") is None
-    assert repetition.earlier(known, specs, "seeds") is None
+    assert repetition.earlier(known, settings.load(), specs[:2], "cv") is None
+    assert repetition.earlier(known, settings.load(), specs, "seeds") is None
+
+
+@pytest.mark.parametrize("gone", ["all", "manifest.json", "predictions.npz", "cut"])
+@pytest.mark.parametrize("kind", [None, "cv"])
+def test_a_result_whose_files_are_gone_is_not_reused(
+    known: Database, kind: str | None, gone: str
+) -> None:
+    specs = folds(2) if kind else [a_spec()]
+    older = succeed(known, specs, kind=kind, accuracies=[0.9] * len(specs), **stored(specs))
+    ref = succeed(known, specs, kind=kind, accuracies=[0.9] * len(specs), **stored(specs))
+    found = repetition.earlier(known, settings.load(), specs, kind)
+    assert found and found.id == ref
+    place = Path(settings.load().artifacts) / str(jobs.members(found)[-1].artifact)
+    if gone == "all":
+        shutil.rmtree(place)
+    elif gone == "cut":
+        (place / "predictions.npz").write_bytes(b"")
+    else:
+        (place / gone).unlink()
+    found = repetition.earlier(known, settings.load(), specs, kind)
+    assert found and found.id == older
 
 
 def test_code_that_was_edited_has_no_earlier_result(known: Database, plugin: Path) -> None:
     spec = a_spec()
-    succeed(known, [spec], prints=prints([spec]))
+    succeed(known, [spec], **stored([spec]))
     write(plugin, default=1, more="# edited")
-    assert repetition.earlier(known, [spec], None) is None
+    assert repetition.earlier(known, settings.load(), [spec], None) is None
 
 
 def test_equal_jobs_are_looked_up_by_an_index(db: Database) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from zoo import plugins, weights
+from zoo import datasets, plugins, weights
 from zoo.errors import ArtifactError, PluginError, UsageError
 from zoo.preprocessing import prepare
 from zoo.run import read_recipe, restore, run_job
@@ -332,11 +332,34 @@ def test_an_evaluation_with_other_params_than_the_artifact_is_refused(tmp_path: 
 def test_an_evaluation_on_other_classes_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "job", a_spec())
     images = np.zeros((8, 28, 28), dtype="uint8")
-    labels = np.arange(8, dtype="uint8") % 2
+    labels = np.array([0, 11] * 4, dtype="uint8")
     np.savez(tmp_path / "two.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     spec = an_evaluation(dataset=f"npz:{tmp_path / 'two.npz'}")
-    with pytest.raises(UsageError, match="trained on the classes 0, 1, 2"):
+    with pytest.raises(UsageError, match=r"trained on the classes 0, 1, 2.* have no 11"):
         run(tmp_path / "again", spec, source=tmp_path / "job")
+
+
+@pytest.mark.parametrize("kept", [range(9), range(1, 10), (3,), (9, 2, 5), range(10)])
+def test_an_evaluation_on_some_of_the_classes_maps_them_by_name(
+    tmp_path: Path, kept: Sequence[int]
+) -> None:
+    """As one's own photographs lack some, and artifacts of before had classes without images."""
+    run(tmp_path / "job", a_spec())
+    raw = datasets.raw("digits")
+    (x, y), (a, b) = raw.splits["train"], raw.splits["test"]
+    chosen = np.isin(b, kept)
+    # A second class, of which there is no test image to judge.
+    extra = np.isin(y, [kept[0], 7])
+    arrays = {"x_train": x[extra], "y_train": y[extra], "x_test": a[chosen], "y_test": b[chosen]}
+    np.savez(tmp_path / "some.npz", **arrays)
+    spec = an_evaluation(dataset=f"npz:{tmp_path / 'some.npz'}")
+    metrics = run(tmp_path / "again", spec, source=tmp_path / "job")
+    assert metrics["classes"] == [str(n) for n in range(10)]
+    for name, each in metrics["per_class"].items():
+        assert each["support"] == (b[chosen] == int(name)).sum()
+    with np.load(tmp_path / "again" / "predictions.npz", allow_pickle=False) as file:
+        assert np.array_equal(file["label"], b[chosen])
+        assert metrics["accuracy"] == (file["predicted"] == b[chosen]).mean()
 
 
 def test_an_evaluation_of_a_job_without_weights_is_refused(tmp_path: Path) -> None:

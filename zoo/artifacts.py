@@ -139,6 +139,22 @@ def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
     return {name: _facts(entry) for name, entry in found.items()}
 
 
+def is_whole(url: str, where: str, sha256: str) -> bool:
+    """Whether every file of an artifact is there, with the size that its manifest says.
+
+    Their contents are not read. Raises ArtifactError if the manifest is gone or damaged, or the
+    place cannot be read.
+    """
+    files = _manifest(url, where, sha256)["files"]
+    fs, root = _open(url)
+    with _errors(f"The artifact {where} cannot be read", NO_FILE):
+        return all(
+            fs.size(f"{root}/{where}/{name}") == entry["bytes"]
+            for name, entry in files.items()
+            if "text" not in entry
+        )
+
+
 def folders(url: str, where: str) -> list[str]:
     """The names of the folders below `where`; none if there is no such place.
 

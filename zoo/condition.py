@@ -51,6 +51,15 @@ class Both:
 Condition = Compare | Not | Both
 
 
+def names(condition: Condition) -> list[str]:
+    """The names whose value a condition needs: not those that are only asked for null."""
+    if isinstance(condition, Compare):
+        return [] if condition.value is None else [".".join(condition.path)]
+    if isinstance(condition, Not):
+        return names(condition.of)
+    return [name for each in condition.of for name in names(each)]
+
+
 def _written(value: Value) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from zoo import cache, idx, mnist, npz, plugins, settings
 from zoo.cache import Progress
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
 from zoo.model import Dataset, Images
-from zoo.spec import Sha256
+from zoo.spec import Sha256, canonical
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -32,6 +32,10 @@ FILES = {"idx": "a folder with the four IDX files", "npz": f"a file with {', '.j
 SPLITS = ("train", "test")
 SIDE = 28
 MAX_CLASSES = 256
+MOST_NAMED = 10
+"""Classes that one note names."""
+FORMAT = "classes that occur"
+"""How datasets are kept; what was kept otherwise before is made again."""
 META_FILE = "meta.json"
 RAW_FILES = (META_FILE, *(f"{split}-{part}.npy" for split in SPLITS for part in Images._fields))
 """What a dataset is in the cache."""
@@ -44,9 +48,11 @@ class Raw:
     name: str
     splits: Mapping[str, Images]
     class_names: tuple[str, ...]
-    """The names of the labels 0, 1, ..."""
+    """The names of the labels 0, 1, ..., each of which occurs in a split."""
     fingerprint: str
-    """The sha256 of the contents: of the four IDX files that would hold them, one after another."""
+    """The sha256 of the contents, see `contents_sha256`."""
+    notes: tuple[str, ...] = ()
+    """What to say of it before a training, a sentence each."""
 
 
 class Meta(BaseModel):
@@ -59,6 +65,7 @@ class Meta(BaseModel):
     counts: dict[str, int]
     """Images of each split."""
     fingerprint: Sha256
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,9 +132,19 @@ def is_cached(name: str) -> bool:
 
 def fingerprint(name: str) -> str | None:
     """The fingerprint of a dataset in this machine's cache; None if it is not there."""
+    meta = _meta(name)
+    return meta.fingerprint if meta else None
+
+
+def notes(name: str) -> tuple[str, ...]:
+    """What to say of a dataset in this machine's cache before a training, a sentence each."""
+    meta = _meta(name)
+    return meta.notes if meta else ()
+
+
+def _meta(name: str) -> Meta | None:
     try:
-        meta = (_folder(resolve(name)) / META_FILE).read_bytes()
-        return Meta.model_validate_json(meta).fingerprint
+        return Meta.model_validate_json((_folder(resolve(name)) / META_FILE).read_bytes())
     except (OSError, ValueError, ZooError):
         return None
 
@@ -152,9 +169,11 @@ def _folder(name: str) -> Path:
     form, colon, path = name.partition(":")
     if colon:
         files = [Path(path)] if form == "npz" else list(idx.find(Path(path)).values())
-        state = [_stamp(file) for file in files]
+        state = [FORMAT, *(_stamp(file) for file in files)]
     else:
         state = [_dataset(name).version]
+        # MNIST's is as it ever was: it may have come from a network that is gone.
+        state += [FORMAT] if name != MNIST.name else []
     return settings.cache() / "raw" / key(name) / _short_hash(json.dumps(state))
 
 
@@ -198,7 +217,10 @@ def _read(
 def _checked(
     name: str, splits: Mapping[str, Images], class_names: tuple[str, ...] | None
 ) -> tuple[dict[str, Images], tuple[str, ...]]:
-    """Check shapes, types and labels; labels become int64."""
+    """Check shapes, types and labels; labels become int64, indices into the names of the classes.
+
+    The classes are the labels that occur in any split, in numerical order.
+    """
     import numpy as np
 
     try:
@@ -207,17 +229,48 @@ def _checked(
         found = {s: Images(*(np.asarray(array) for array in splits[s])) for s in SPLITS}
         for split in SPLITS:
             _check_split(split, *found[split])
-        highest = max(int(found[split].labels.max()) for split in SPLITS)
-        if class_names is None:
-            class_names = tuple(str(label) for label in range(highest + 1))
-        if highest >= len(class_names):
-            raise ValueError(f"a label is {highest}, but there are {len(class_names)} class names")
+        present = np.unique(np.concatenate([found[s].labels.astype("int64") for s in SPLITS]))
+        if class_names is not None and present[-1] >= len(class_names):
+            raise ValueError(
+                f"a label is {present[-1]}, but there are {len(class_names)} class names"
+            )
         if len(np.unique(found["train"].labels)) < 2:
             raise ValueError("all images for training are of one class")
     except (ValueError, TypeError) as error:
         raise DatasetError(f"The dataset '{name}' cannot be used: {reason(error)}.") from None
-    checked = {s: Images(each.images, each.labels.astype("int64")) for s, each in found.items()}
-    return checked, class_names
+    checked = {
+        s: Images(each.images, np.searchsorted(present, each.labels).astype("int64"))
+        for s, each in found.items()
+    }
+    names = class_names or [str(label) for label in range(MAX_CLASSES)]
+    return checked, tuple(names[label] for label in present)
+
+
+def contents_sha256(splits: Mapping[str, Images], class_names: Sequence[str]) -> str:
+    """The fingerprint of contents.
+
+    Of classes named 0, 1, ..., n-1 it is the sha256 of the four IDX files that would hold them, one
+    after another; of others that hash and the names of the classes.
+    """
+    digest = idx.sha256(*(array for split in SPLITS for array in splits[split]))
+    if tuple(class_names) == tuple(str(label) for label in range(len(class_names))):
+        return digest
+    return hashlib.sha256(canonical([digest, list(class_names)]).encode()).hexdigest()
+
+
+def _rare(labels: Array, class_names: Sequence[str]) -> Iterator[str]:
+    """Say which classes have no training image, or one."""
+    import numpy as np
+
+    counts = np.bincount(labels, minlength=len(class_names))
+    for count, what in ((0, "no training image"), (1, "a single training image")):
+        names = [f"'{class_names[label]}'" for label in np.flatnonzero(counts == count).tolist()]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        told = ", ".join(names[:MOST_NAMED]) + more
+        if len(names) == 1:
+            yield f"The class {told} has {what}: is it meant?"
+        elif names:
+            yield f"{len(names)} classes have {what} each: {told}."
 
 
 def _check_split(split: str, images: Array, labels: Array) -> None:
@@ -243,7 +296,8 @@ def _write(
         name=name,
         class_names=class_names,
         counts={split: len(each.labels) for split, each in splits.items()},
-        fingerprint=idx.sha256(*(array for split in SPLITS for array in splits[split])),
+        fingerprint=contents_sha256(splits, class_names),
+        notes=tuple(_rare(splits["train"].labels, class_names)),
     )
     (folder / META_FILE).write_text(meta.model_dump_json())
 
@@ -263,7 +317,7 @@ def _mapped(folder: str, stamps: tuple[str, ...]) -> Raw:
     del stamps  # a part of the key
     meta = Meta.model_validate_json(Path(folder, META_FILE).read_bytes())
     splits = {split: _map(Path(folder), split, meta.counts[split]) for split in SPLITS}
-    return Raw(meta.name, splits, meta.class_names, meta.fingerprint)
+    return Raw(meta.name, splits, meta.class_names, meta.fingerprint, meta.notes)
 
 
 def _map(folder: Path, split: str, count: int) -> Images:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import PluginError
+from zoo.errors import PluginError, UsageError
 from zoo.model import Model
 
 if TYPE_CHECKING:
@@ -27,6 +27,25 @@ class Predictions(NamedTuple):
     """The probability of each class, (n, n_classes), if the model has any."""
     seconds: float
     """The time that it took to predict the labels."""
+
+
+def renamed(labels: Array, names: Sequence[str], known: Sequence[str]) -> Array:
+    """Turn labels, indices into the class names `names`, into indices into `known`.
+
+    Raises UsageError if a class is not among those that are known.
+    """
+    import numpy as np
+
+    if list(names) == list(known):
+        return labels
+    if strange := [name for name in names if name not in known]:
+        raise UsageError(
+            f"The model was trained on the classes {', '.join(known)}, which have no "
+            f"{', '.join(strange)}.",
+            "Judge it on images of those classes.",
+        )
+    found: Array = np.array([list(known).index(name) for name in names])[labels]
+    return found
 
 
 def targets(model: Model, y: Array) -> Array:

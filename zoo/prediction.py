@@ -113,14 +113,15 @@ def answer(trained: Trained, subjects: Sequence[Subject]) -> list[Answer]:
 
 
 def _true_class(trained: Trained, subject: Subject) -> str | None:
-    """What the model should say; where its classes are another dataset's, the name of the label."""
+    """What the model should say; of a class that it does not know, its name."""
     import numpy as np
 
     if subject.label is None:
         return None
-    if list(subject.class_names) != trained.recipe.class_names:
-        return subject.class_names[subject.label]
-    label = judge.targets(trained.model, np.array([subject.label]))[0]
+    name, known = subject.class_names[subject.label], trained.recipe.class_names
+    if name not in known:
+        return name
+    label = judge.targets(trained.model, np.array([known.index(name)]))[0]
     return trained.class_names[int(label)]
 
 

@@ -41,6 +41,8 @@ class Prepared(NamedTuple):
     class_names: tuple[str, ...]
     fingerprint: str
     """Of the raw contents."""
+    notes: tuple[str, ...] = ()
+    """What to say of them before a training."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def prepare_splits(
 def _prepared(raw: Raw, split: str, x: Array, layout: Layout) -> Prepared:
     if layout == "flat":
         x = x.reshape(len(x), -1)
-    return Prepared(x, raw.splits[split].labels, raw.class_names, raw.fingerprint)
+    return Prepared(x, raw.splits[split].labels, raw.class_names, raw.fingerprint, raw.notes)
 
 
 def prepare_all(

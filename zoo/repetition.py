@@ -169,10 +169,13 @@ def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, lis
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def earlier(db: Database, specs: Sequence[JobSpec], group_kind: str | None) -> Job | Group | None:
+def earlier(
+    db: Database, settings: Settings, specs: Sequence[JobSpec], group_kind: str | None
+) -> Job | Group | None:
     """The job or group that already has the result which these specs ask for, the newest.
 
-    None also if this machine cannot know: it has not the data, or not the model's plugin.
+    Its artifact must still be there. None also if this machine cannot know: it has not the data,
+    or not the model's plugin.
     """
     owner = plugins.catalogue().owners.get(specs[0].model)
     data = datasets.fingerprint(specs[0].dataset)
@@ -182,10 +185,22 @@ def earlier(db: Database, specs: Sequence[JobSpec], group_kind: str | None) -> J
     keep = specs[0].keep_weights
     found = [job for job in jobs.equal(db, first) if job.spec["keep_weights"] >= keep]
     if group_kind is None:
-        return found[0] if found else None
+        return next((job for job in found if _has_artifact(settings, job)), None)
     wanted = sorted(environment.fingerprint(spec, data, owner) for spec in specs) if found else []
     for group_id in dict.fromkeys(job.group for job in found if job.group):
         group = jobs.get_group(db, group_id)
-        if group.kind == group_kind and sorted(str(j.fingerprint) for j in group.jobs) == wanted:
+        prints = sorted(str(j.fingerprint) for j in group.jobs)
+        if group.kind != group_kind or prints != wanted:
+            continue
+        if all(_has_artifact(settings, job) for job in group.jobs):
             return group
     return None
+
+
+def _has_artifact(settings: Settings, job: Job) -> bool:
+    from zoo import artifacts
+
+    try:
+        return artifacts.is_whole(settings.artifacts, str(job.artifact), str(job.artifact_sha256))
+    except ArtifactError:
+        return False

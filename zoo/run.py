@@ -139,6 +139,8 @@ def _train(
     splits = ["train"] if spec.fold else ["train", spec.split]
     data, *others = _prepare(spec, model_class, splits, report)
     environment.keep(write, spec, data.fingerprint)
+    for note in data.notes:
+        log.warning("%s", note)
     model = model_class(params, data.class_names, spec.seed)
     if spec.fold:
         train, held_out = _fold(spec, data, spec.fold)
@@ -172,13 +174,9 @@ def _restore_for(
         )
     (data,) = _prepare(spec, plugins.model(spec.model), [spec.split])
     environment.keep(write, spec, data.fingerprint)
-    if list(data.class_names) != recipe.class_names:
-        raise UsageError(
-            f"The model was trained on the classes {', '.join(recipe.class_names)}, but "
-            f"'{spec.dataset}' has {', '.join(data.class_names)}.",
-            "Evaluate it on a dataset with the same classes.",
-        )
-    return restore(source), _whole(data), {}
+    # By their names: the images may lack some of the classes, and artifacts of before have more.
+    y = judge.renamed(data.y, data.class_names, recipe.class_names)
+    return restore(source), _whole(data._replace(y=y)), {}
 
 
 def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from zoo import jobs, where
+from zoo.condition import names
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Filter
 
@@ -27,7 +28,8 @@ def read(
 ) -> Filter:
     """The filter that the words mean.
 
-    Raises UsageError for an unknown status or group, a time or condition that is none.
+    Raises UsageError for an unknown status or group, a time or condition that is none, or a metric
+    that no job has.
     """
     for each in status or []:
         if each not in jobs.STATUSES:
@@ -41,12 +43,14 @@ def read(
         groups=tuple(_group(db, each) for each in group or ()),
         since=read_time(since, at) if since else None,
         until=read_time(until, at) if until else None,
-        where=_condition(where) if where is not None else None,
+        where=_condition(db, where) if where is not None else None,
     )
 
 
-def _condition(text: str) -> where.Where:
-    return where.parse(text, jobs.NAMES)
+def _condition(db: Database, text: str) -> where.Where:
+    found = where.parse(text, jobs.NAMES)
+    jobs.check_metrics(db, names(found.condition))
+    return found
 
 
 def _group(db: Database, ref: str) -> str:

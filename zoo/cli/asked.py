@@ -36,6 +36,8 @@ def submit_and_follow(
     with submitting():
         if chosen.is_embedded:
             fetch(specs[0].dataset)
+        if specs[0].kind == "train":
+            tell_notes(specs[0].dataset)
         done = submit.submit(db, chosen, specs, group_kind=kind, **queued.given(db))
     with going_on(done.ref):
         if done.note:
@@ -61,6 +63,15 @@ def fetch(dataset: str) -> None:
 
         with output.progress() as tell:
             datasets.raw(dataset, tell)
+
+
+def tell_notes(dataset: str) -> None:
+    """Say what is odd about a dataset that this machine has, such as a class without images."""
+    from zoo import datasets
+    from zoo.cli import output
+
+    for each in datasets.notes(dataset):
+        output.note(each)
 
 
 def _quietly(db: Database, chosen: Settings, done: Submitted, detach: bool, as_json: bool) -> None:

@@ -72,12 +72,14 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Fetch, check and prepare a dataset ahead of its first job."""
-    from zoo import catalogue, preprocessing
+    from zoo import catalogue, datasets, preprocessing
     from zoo.cli import output
 
     catalogue.see_here(name)
     with output.progress() as tell:
         made = preprocessing.prepare_all(name, progress=tell, preprocess=preprocess)
+    for note in datasets.notes(name):
+        output.note(note)
     if as_json:
         output.json_out(
             [
@@ -109,6 +111,8 @@ def show(
         raise unknown("split", split, datasets.SPLITS)
     with output.progress() as tell:
         raw = datasets.raw(name, tell)
+    for note in raw.notes:
+        output.note(note)
     images, labels = raw.splits[split]
     counts = pictures.class_counts(labels, len(raw.class_names))
     first = [raw.class_names[label] for label in labels[:FIRST]]

@@ -49,6 +49,7 @@ def jobs(
             output.line(each)
         return
     names = _names(columns)
+    rows.check_metrics(db, names or [])
     found = rows.listing(db, wanted, sort=sort, limit=limit, offset=skipped)
     lines = _lines(db, found)
     if as_json:

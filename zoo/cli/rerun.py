@@ -130,10 +130,11 @@ def takes_earlier(
     """
     if not (reuse or sys.stderr.isatty()):
         return False
-    from zoo import jobs, repetition
+    from zoo import jobs, repetition, settings
     from zoo.cli import output
 
-    found = repetition.earlier(jobs.connect(), specs, kind)
+    chosen = settings.load()
+    found = repetition.earlier(jobs.connect(chosen.database), chosen, specs, kind)
     if found is None:
         return False
     what = "group" if kind else "job"

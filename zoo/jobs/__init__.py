@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from zoo.jobs.ranking import best as best
     from zoo.jobs.ranking import newest_contents as newest_contents
     from zoo.jobs.reads import attempts as attempts
+    from zoo.jobs.reads import check_metrics as check_metrics
     from zoo.jobs.reads import clock as clock
     from zoo.jobs.reads import count as count
     from zoo.jobs.reads import counts as counts
@@ -113,7 +114,17 @@ _ROOMS = {
     "presence": ("announce", "drain", "sign", "workers"),
     "ranking": ("Best", "best", "newest_contents"),
     "reads": (
-        *("attempts", "clock", "count", "counts", "ended_last", "equal", "get", "get_group"),
+        *(
+            "attempts",
+            "check_metrics",
+            "clock",
+            "count",
+            "counts",
+            "ended_last",
+            "equal",
+            "get",
+            "get_group",
+        ),
         *("listing", "log_after", "has_work", "needs", "pools", "steps", "steps_after", "waiting"),
     ),
     "reaping": ("abandon", "reap"),

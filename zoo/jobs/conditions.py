@@ -109,6 +109,11 @@ def _found(path: tuple[str, ...], values: Values) -> _Json:
     return (_Sqlite if values.is_sqlite else _Postgresql).at(column, (*start, *rest), values)
 
 
+def measured(path: tuple[str, ...], values: Values) -> str:
+    """The job has a metric of that path, be it null."""
+    return f"{_found(path, values).kind} IS NOT NULL"
+
+
 def order(sort: str, values: Values) -> list[str]:
     """The terms of an order by a name; `-accuracy` has the largest first.
 

@@ -87,24 +87,44 @@ def line_up(rows: Transaction, job_ids: Sequence[str], groups: Iterable[str | No
 def wait_again(rows: Transaction, job_ids: Sequence[str]) -> None:
     """Let retries wait for what the jobs before them waited for, where that has not ended.
 
-    What was retried too, however often, counts as its last retry.
+    What was retried too, however often, counts as its last retry. Raises UsageError if that has
+    ended without the success that a job needs.
     """
     for some in slices(job_ids):
         is_one, ids = among("id", some)
-        rows.run(
-            f"""
+        waits_for = f"""
             WITH RECURSIVE wait (job_id, needs_id, any_end) AS (
                 SELECT mine.id, old.needs_id, old.any_end
                 FROM job AS mine JOIN dependency AS old ON old.job_id = mine.retry_of
                 WHERE mine.{is_one}
                 UNION ALL SELECT wait.job_id, again.id, wait.any_end
-                FROM wait JOIN job AS again ON again.retry_of = wait.needs_id)
+                FROM wait JOIN job AS again ON again.retry_of = wait.needs_id)"""
+        rows.run(
+            f"""{waits_for}
             INSERT INTO dependency (job_id, needs_id, any_end)
             SELECT wait.job_id, needed.id, wait.any_end
             FROM wait JOIN job AS needed ON needed.id = wait.needs_id
             WHERE needed.finished_at IS NULL ORDER BY needed.seq FOR UPDATE""",
             ids,
         )
+        # After the insertion, which has locked what was still open: none of that can end now.
+        failed = rows.one(
+            f"""{waits_for}
+            SELECT mine.retry_of AS job, needed.id AS needs, needed.status
+            FROM wait JOIN job AS needed ON needed.id = wait.needs_id
+            JOIN job AS mine ON mine.id = wait.job_id
+            WHERE wait.any_end = 0 AND needed.finished_at IS NOT NULL
+                AND needed.status <> 'succeeded'
+                AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = needed.id)
+            ORDER BY mine.seq LIMIT 1""",
+            ids,
+        )
+        if failed:
+            raise UsageError(
+                f"The job {failed['job'][:8]} was to run after the success of "
+                f"{failed['needs'][:8]}, which is {failed['status']}.",
+                f"Retry that one too: zoo retry {failed['needs'][:8]} {failed['job'][:8]}.",
+            )
         waits = "(SELECT count(*) FROM dependency WHERE job_id = job.id)"
         rows.run(f"UPDATE job SET blockers = {waits} WHERE {is_one}", ids)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.jobs import metric_names
 from zoo.jobs.conditions import Values, keys
 from zoo.jobs.database import Database, Transaction, among
 from zoo.jobs.filters import EVERY, Filter
@@ -83,6 +84,7 @@ def best(db: Database, wanted: Filter = EVERY, *, by: Sequence[str] = ()) -> lis
             kept[place] = result
 
     with db.read() as rows:
+        metric_names.check(rows, db.is_sqlite, by)
         seen = _contents_seen(rows)
         for job in _top_jobs(rows, db.is_sqlite, wanted, by):
             offer("test", job)

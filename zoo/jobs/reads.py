@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
+from zoo.jobs import metric_names
 from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, Transaction, among, slices
 from zoo.jobs.filters import Filter
@@ -74,7 +75,7 @@ def listing(
     """The jobs that are meant, newest first, or in the order of a name of `facts`.
 
     Without a Filter, its fields may be given as they are: `listing(db, statuses=["lost"])`. Raises
-    UsageError for a name to sort by that is not known.
+    UsageError for a name to sort by that is not known, or a metric that no job has.
     """
     values = Values(db.is_sqlite)
     page = f"""
@@ -82,6 +83,7 @@ def listing(
         ORDER BY {", ".join(order(sort, values))}
         LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
+        metric_names.check(rows, db.is_sqlite, [sort.lstrip("-")])
         # Numbers first: whole rows are large, and an index often holds what is asked for.
         return jobs_of(rows, [row["seq"] for row in rows.all(page, values.named)])
 
@@ -217,6 +219,12 @@ def steps(db: Database, job_id: str) -> list[dict[str, Any]]:
     with db.read() as rows:
         found = rows.all(query, {"id": job_id})
     return [{"step": row["step"]} | json.loads(row["metrics"]) for row in found]
+
+
+def check_metrics(db: Database, names: Iterable[str]) -> None:
+    """Raise UsageError, with those there are, for a `metrics.NAME` that no job has."""
+    with db.read() as rows:
+        metric_names.check(rows, db.is_sqlite, names)
 
 
 def clock(db: Database) -> float:

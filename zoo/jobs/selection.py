@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from zoo.jobs import metric_names
 from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.filters import Filter
@@ -26,6 +27,7 @@ def ids(
         SELECT id FROM job WHERE {wanted.sql(values)} ORDER BY {", ".join(order(sort, values))}
         LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
+        metric_names.check(rows, db.is_sqlite, [sort.lstrip("-")])
         return [row["id"] for row in rows.all(query, values.named)]
 
 

@@ -149,7 +149,8 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
     """Add each job that did not succeed once more, as it was; gives the new ids, in that order.
 
     A job of a group is retried in its group, where it takes the place of the earlier one. A job
-    that has not ended, has succeeded, or was retried before is left out.
+    that has not ended, has succeeded, or was retried before is left out. Raises UsageError, and
+    retries none, if one was to run after the success of a job that has ended without it.
     """
     rows: list[dict[str, Any]] = []
     with db.write() as table:

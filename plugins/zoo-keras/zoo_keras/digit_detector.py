@@ -29,15 +29,19 @@ class DigitDetector(KerasModel):
 
     def classes(self, class_names: Sequence[str]) -> list[str]:
         digit = self.params.digit
-        if digit >= len(class_names):
+        # The class of that name; where classes have other names than numbers, that of that place.
+        is_numbered = all(name.isdecimal() for name in class_names)
+        known = list(class_names) if is_numbered else [str(i) for i in range(len(class_names))]
+        if str(digit) not in known:
             raise UsageError(
                 f"The dataset has {len(class_names)} classes, none of which is number {digit}.",
-                f"Set digit to at most {len(class_names) - 1}.",
+                f"Set digit to one of {', '.join(name for name in known if len(name) == 1)}.",
             )
-        return [f"not {class_names[digit]}", class_names[digit]]
+        self.place = known.index(str(digit))
+        return [f"not {class_names[self.place]}", class_names[self.place]]
 
     def labels(self, y: Array) -> Array:
-        labels: Array = (y == self.params.digit).astype("int64")
+        labels: Array = (y == self.place).astype("int64")
         return labels
 
     def layers(self) -> list[Any]:

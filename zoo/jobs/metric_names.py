@@ -1,0 +1,40 @@
+"""Names of metrics in orders and conditions: to name one that no job has is a mistake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from zoo.errors import UsageError
+from zoo.jobs.conditions import Values, measured
+from zoo.jobs.database import Transaction
+
+RECENT = 200
+"""Jobs whose metrics are listed to who has named one that there is not."""
+PREFIX = "metrics."
+
+
+def check(rows: Transaction, is_sqlite: bool, names: Iterable[str]) -> None:
+    """Raise UsageError for a `metrics.NAME` that no job has; before any job has metrics, accept."""
+    for name in dict.fromkeys(names):
+        if not name.startswith(PREFIX) or _is_there(rows, is_sqlite, name):
+            continue
+        known = _known(rows)
+        if known:
+            hint = f"There are {', '.join(known)}."
+            raise UsageError(f"No job has {name}.", hint)
+
+
+def _is_there(rows: Transaction, is_sqlite: bool, name: str) -> bool:
+    values = Values(is_sqlite)
+    has_it = measured(tuple(name.split(".")), values)
+    query = f"SELECT 1 AS yes FROM job WHERE metrics IS NOT NULL AND {has_it} LIMIT 1"
+    return rows.one(query, values.named) is not None
+
+
+def _known(rows: Transaction) -> list[str]:
+    newest = """
+        SELECT metrics FROM job WHERE metrics IS NOT NULL AND metrics <> '{}'
+        ORDER BY seq DESC LIMIT :most"""
+    found = (json.loads(row["metrics"]) for row in rows.all(newest, {"most": RECENT}))
+    return sorted({f"{PREFIX}{name}" for metrics in found for name in metrics})
