@@ -75,7 +75,7 @@ def _row(test: Job | Group | None, cv: Job | Group | None, by: dict[str, Any]) -
         "by": by,
         "params": job.spec["params"],
         "changed": job.changed,
-        "classes": len(job.metrics["per_class"]),
+        "classes": len(job.per_class),
         "published": job.spec.get("published"),
         "test": _test(test) if test else None,
         "cv": _validated(cv) if isinstance(cv, Group) else None,
@@ -85,7 +85,7 @@ def _row(test: Job | Group | None, cv: Job | Group | None, by: dict[str, Any]) -
 def _test(result: Job | Group) -> dict[str, Any]:
     """A job's numbers, or the means of a group's with the spread of its accuracies."""
     if isinstance(result, Job):
-        return {"job": result.id} | {name: result.metrics.get(name) for name in KEPT}
+        return {"job": result.id} | {name: result.number(name) for name in KEPT}
     spread = {name: result.metrics()["accuracy"][name] for name in ("std", "values")}
     return {"group": result.id} | _means(result) | spread
 
@@ -99,7 +99,7 @@ def _validated(group: Group) -> dict[str, Any]:
 def _means(group: Group) -> dict[str, Any]:
     found = group.metrics()
     means = {name: found[name]["mean"] if name in found else None for name in KEPT}
-    return means | {name: group.jobs[0].metrics.get(name) for name in SAME}
+    return means | {name: group.jobs[0].number(name) for name in SAME}
 
 
 def _order(best: Best, row: dict[str, Any]) -> tuple[str, bool, float, int, float]:

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from zoo.jobs.database import Database, Transaction
-from zoo.jobs.records import Job
+from zoo.jobs.records import Job, finite
 from zoo.strict import read_json
 
 LIKE = 50
@@ -48,14 +48,16 @@ def _by_steps(job: Job, at: float) -> Outlook:
     """From what `fit` has reported: the steps to come take as long as those before."""
     told = job.progress
     phase = str(told.get("phase", "starting"))
-    if phase != "fit" or not told.get("total"):
+    # A plugin reports what it likes: zero, negative and huge steps, too.
+    step, total, since = (finite(told.get(name)) for name in ("step", "total", "since"))
+    if phase != "fit" or step is None or not total:
         return Outlook(phase)
-    step, total = float(told["step"]), float(told["total"])
-    steps = f"{told.get('unit', 'step')} {told['step']}/{told['total']}"
-    if not step:
+    steps = f"{told.get('unit', 'step')} {step}/{total}"
+    if step <= 0 or total < 0 or since is None:
         return Outlook(phase, 0.0, steps)
-    spent = max(at - float(told["since"]), 0.0)
-    return Outlook(phase, min(step / total, 1.0), steps, spent / step * max(total - step, 0.0))
+    spent = max(at - since, 0.0)
+    left = finite(spent / step * max(total - step, 0.0))
+    return Outlook(phase, min(step / total, 1.0), steps, left)
 
 
 def _by_its_like(known: Outlook, job: Job, usual: float | None, at: float) -> Outlook:
@@ -77,6 +79,7 @@ def _usual(rows: Transaction, job: Job, kind: tuple[Any, ...]) -> float | None:
     query = """
         SELECT spec, finished_at - started_at AS seconds FROM job
         WHERE model = :model AND dataset = :dataset AND kind = :kind AND status = 'succeeded'
+            AND started_at IS NOT NULL
         ORDER BY seq DESC LIMIT :like"""
     values = {"model": job.model, "dataset": job.dataset, "kind": job.kind, "like": LIKE}
     took = [

@@ -129,7 +129,7 @@ def _contents_seen(rows: Transaction) -> dict[tuple[str, str], float]:
     query = """
         SELECT dataset, contents, max(started_at) AS at FROM job
         WHERE accuracy IS NOT NULL GROUP BY dataset, contents"""
-    return {(row["dataset"], row["contents"]): float(row["at"]) for row in rows.all(query)}
+    return {(row["dataset"], row["contents"]): float(row["at"] or 0) for row in rows.all(query)}
 
 
 def _value(values: Any, name: str) -> Any:
@@ -165,7 +165,8 @@ def _top_groups(
         condition += f" AND NOT EXISTS (SELECT 1 FROM job WHERE {MEMBER} AND NOT {fits})"
     parts = ["kind", "dataset", "contents", "model", *apart]
     tops = _tops("job_group", "id", condition, parts, not (wanted or by))
-    return [group_of(rows, row["found"]) for row in rows.all(tops, values.named)]
+    found = [group_of(rows, row["found"]) for row in rows.all(tops, values.named)]
+    return [group for group in found if group.jobs]
 
 
 def _trials(rows: Transaction, is_sqlite: bool, wanted: Filter) -> list[Group]:

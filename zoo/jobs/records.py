@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import operator
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
@@ -26,7 +27,7 @@ class Job:
     group: str | None
     tags: list[str]
     spec: dict[str, Any]
-    """As stored; `JobSpec.parse` checks it."""
+    """As stored, with defaults for what an older version did not write; `JobSpec.parse` checks."""
     status: str
     attempt: int
     max_attempts: int
@@ -66,8 +67,40 @@ class Job:
     @property
     def accuracy(self) -> float | None:
         """What it is ranked by, once it has succeeded."""
-        is_ranked = self.status == "succeeded" and _is_number(self.metrics, "accuracy")
-        return float(self.metrics["accuracy"]) if is_ranked else None
+        return self.number("accuracy") if self.status == "succeeded" else None
+
+    def number(self, name: str) -> float | int | None:
+        """Return a metric if it is a finite number, else None."""
+        return finite(self.metrics.get(name))
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes in the order of their labels; empty if it has not told."""
+        names = self.metrics.get("classes")
+        is_known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return list(names) if is_known else []  # type: ignore[arg-type]
+
+    @property
+    def confusion_matrix(self) -> list[list[int]] | None:
+        """Counts by true and predicted class; None unless it has a row and column for each."""
+        rows, size = self.metrics.get("confusion_matrix"), len(self.class_names)
+        if not size or not isinstance(rows, list) or len(rows) != size:
+            return None
+        is_square = all(isinstance(row, list) and len(row) == size for row in rows)
+        is_counted = is_square and all(type(n) is int and n >= 0 for row in rows for n in row)
+        return rows if is_counted else None
+
+    @property
+    def per_class(self) -> dict[str, dict[str, float | int | None]]:
+        """The metrics of each class: finite numbers, None for what is none."""
+        found = self.metrics.get("per_class")
+        if not isinstance(found, dict):
+            return {}
+        return {
+            name: {each: finite(value) for each, value in numbers.items()}
+            for name, numbers in found.items()
+            if isinstance(numbers, dict)
+        }
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -140,7 +173,8 @@ class Group:
         names = [
             name for name in (done[0] if done else {}) if all(_is_number(m, name) for m in done)
         ]
-        return {name: _summary([float(m[name]) for m in done]) for name in names}
+        found = {name: _summary([float(m[name]) for m in done]) for name in names}
+        return {name: each for name, each in found.items() if finite(each["mean"]) is not None}
 
     def to_json(self) -> dict[str, Any]:
         """The group as scripts see it."""
@@ -161,8 +195,14 @@ def members(result: Job | Group) -> list[Job]:
     return result.jobs if isinstance(result, Group) else [result]
 
 
+def finite(value: Any) -> float | int | None:
+    """Return a JSON value if it is a number that a float can hold, else None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and abs(value) <= sys.float_info.max else None
+
+
 def _is_number(metrics: Mapping[str, Any], name: str) -> bool:
-    return isinstance(metrics.get(name), int | float) and not isinstance(metrics[name], bool)
+    return finite(metrics.get(name)) is not None
 
 
 def _mean(values: list[float]) -> float:
@@ -185,7 +225,9 @@ def sample_std(values: list[float]) -> float | None:
     if min(values) == max(values):
         return 0.0
     mean = _mean(values)
-    return math.sqrt(reduce(operator.add, ((v - mean) ** 2 for v in values)) / (len(values) - 1))
+    # A square by multiplication is infinite where ** would raise OverflowError.
+    squares = ((v - mean) * (v - mean) for v in values)
+    return finite(math.sqrt(reduce(operator.add, squares) / (len(values) - 1)))
 
 
 def spread(found: Mapping[str, Any], digits: int = 4, scale: float = 1) -> str:
@@ -247,6 +289,14 @@ class Pool:
     running: int
 
 
+SPEC_DEFAULTS: Mapping[str, Any] = {
+    **dict.fromkeys(("changed", "fold", "source", "published", "timeout", "memory_mb")),
+    **{"params": {}, "preprocess": "none", "split": "test", "seed": 42},
+    **{"keep_weights": True, "plugin": ""},
+}
+"""What `JobSpec` has for fields that a stored spec lacks."""
+
+
 def to_job(row: Mapping[str, Any]) -> Job:
     """Read a row of the job table."""
     flags: dict[str, Any] = {name: bool(row[name]) for name in _FLAGS}
@@ -254,7 +304,7 @@ def to_job(row: Mapping[str, Any]) -> Job:
         group=row["group_id"],
         contents=row["contents"] if row["contents"] != row["id"] else None,
         tags=json.loads(row["tags"]),
-        spec=json.loads(row["spec"]),
+        spec=SPEC_DEFAULTS | json.loads(row["spec"]),
         progress=json.loads(row["progress"] or "{}"),
         metrics=json.loads(row["metrics"] or "{}"),
         **flags,

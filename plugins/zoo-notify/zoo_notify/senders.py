@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from zoo.errors import UsageError, ZooError, reason
-from zoo.jobs.records import spread
+from zoo.jobs.records import finite, spread
 
 WAITS = (1.0, 3.0)
 """Seconds before the second and the third try of a webhook."""
@@ -42,9 +42,10 @@ def sentence(job: dict[str, Any]) -> str:
         name = f"{group['id'][:8]} {group['kind']} of {len(group['jobs'])}, {about}"
         return f"{name}: {group['status']}{number}"
     error = job.get("error")
-    accuracy = job["metrics"].get("accuracy")
+    accuracy = finite(job["metrics"].get("accuracy"))
     number = f", accuracy {accuracy:.4f}" if accuracy is not None else ""
-    why = f": {error['message'].splitlines()[0]}" if error and error["message"] else ""
+    said = (error or {}).get("message") or ""
+    why = f": {said.splitlines()[0]}" if said.strip() else ""
     return f"{job['id'][:8]} {about}: {job['status']}{number}{why}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -164,10 +164,24 @@ def _place(environments: list[dict[str, Any]], told: dict[str, Any]) -> int | No
     """Where the environment stands among those seen; most jobs share theirs."""
     if not told:
         return None
-    lasting = {name: value for name, value in told.items() if name != "fingerprint"}
+    lasting = _shown(told)
     if lasting not in environments:
         environments.append(lasting)
     return environments.index(lasting)
+
+
+def _shown(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of an environment; parts that are not as `zoo.environment` tells them
+    are left out."""
+    parts = {
+        name: {key: value for key, value in part.items() if isinstance(value, str | int | None)}
+        for name in ("code", "machine", "versions")
+        if isinstance(part := told.get(name), Mapping)
+    }
+    if not isinstance(parts.get("code", {}).get("sha256"), str):
+        parts.pop("code", None)
+    texts = {name: told[name] for name in ("plugin", "data") if isinstance(told.get(name), str)}
+    return {**texts, **parts}
 
 
 class _Exam(NamedTuple):
@@ -187,7 +201,7 @@ def _most_missed(found: Sequence[tuple[Job, list[Mistake], str]], images: Images
     for job, wrong, note in found:
         if note:
             continue
-        classes = job.metrics["classes"]
+        classes = job.class_names
         contents = job.contents or job.id
         exam = _Exam(contents, job.dataset, mistakes.split_of(job), tuple(classes))
         # The folds of a cross-validation see each image once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoo.jobs.records import finite
 from zoo_report.contents import Contents, Entry, GroupEntry, Missed
 
 POINTS = 200
@@ -25,13 +26,13 @@ def data(contents: Contents) -> dict[str, Any]:
 
 def _whole(each: GroupEntry) -> dict[str, Any] | None:
     """The confusion matrices of a whole cross-validation as one: each image is counted once."""
-    folds = [job.metrics for job in each.group.jobs]
+    folds = each.group.jobs
     if each.group.kind != "cv" or each.accuracy is None or each.group.status != "succeeded":
         return None
-    classes = folds[0].get("classes", [])
-    if not all("confusion_matrix" in fold and fold["classes"] == classes for fold in folds):
+    classes, matrices = folds[0].class_names, [fold.confusion_matrix for fold in folds]
+    if not all(matrices) or any(fold.class_names != classes for fold in folds):
         return None
-    rows = zip(*(fold["confusion_matrix"] for fold in folds), strict=True)
+    rows = zip(*(matrix for matrix in matrices if matrix), strict=True)
     matrix = [[sum(cells) for cells in zip(*row, strict=True)] for row in rows]
     return {
         "id": each.group.id,
@@ -55,8 +56,8 @@ def _exams(missed: Sequence[Missed]) -> list[dict[str, Any]]:
 
 
 def _drawn(entry: Entry) -> dict[str, Any]:
-    job, metrics = entry.job, entry.job.metrics
-    classes, matrix = metrics.get("classes", []), metrics.get("confusion_matrix")
+    job = entry.job
+    classes, matrix = job.class_names, job.confusion_matrix
     return {
         "id": job.id,
         "name": entry.name,
@@ -88,6 +89,6 @@ def curves(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 def _short(value: Any) -> Any:
     """A number with the five digits that a screen can show; nothing for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    value = finite(value)
+    # The largest floats of all are rounded up to infinity.
+    return finite(float(f"{value:.5g}")) if isinstance(value, float) else value

@@ -38,7 +38,7 @@ def of(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
     """All that a job got wrong, the most confident first; and a sentence if that is not known."""
     if job.status != "succeeded":
         return [], f"It is {job.status.replace('_', ' ')}: it has no predictions."
-    if not job.artifact or "classes" not in job.metrics:
+    if not job.artifact or not job.class_names:
         return [], "It left no predictions."
     try:
         return _mistakes(_read(settings, job)), ""
@@ -120,7 +120,7 @@ def _read(settings: Settings, job: Job) -> Predictions:
     content = artifacts.read(settings.artifacts, where, sha256, PREDICTIONS)
     try:
         said = predictions.read(io.BytesIO(content))
-        _check(said, len(job.metrics["classes"]))
+        _check(said, len(job.class_names))
     # A damaged file raises almost anything: BadZipFile, EOFError, ValueError, MemoryError...
     except Exception as error:
         raise ArtifactError(f"Its predictions cannot be read: {reason(error)}.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import uuid
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from markupsafe import Markup
 
 from zoo import leaderboard
 from zoo.errors import ZooError, reason
+from zoo.jobs.records import finite
 from zoo.param_values import typed
 from zoo_report import drawing, tiles
 from zoo_report.contents import Contents, cut
@@ -25,6 +27,8 @@ SCRIPTS = (
     *("data", "theme", "tables", "chart", "cursor", "curves", "matrices", "mistakes", "copying"),
 )
 KINDS = ("style", "script")
+LARGE = 10**12
+"""From here on numbers have an exponent, so that no column grows without end."""
 
 
 def render(contents: Contents) -> str:
@@ -73,6 +77,7 @@ def _replace(target: Path, text: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+@functools.cache
 def _environment() -> jinja2.Environment:
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("zoo_report"),
@@ -83,6 +88,7 @@ def _environment() -> jinja2.Environment:
     )
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     found.filters |= {"number": _number, "moment": _moment, "span": _span, "percent": _percent}
+    found.filters["spread"] = _spread
     found.filters |= {"typed": typed, "cut": cut}
     return found
 
@@ -121,20 +127,32 @@ def _counts(contents: Contents) -> dict[str, int]:
 
 
 def _number(value: Any, digits: int = 4) -> str:
+    value = finite(value)
     if value is None:
         return "–"
+    if abs(value) >= LARGE:
+        return f"{value:.3e}"
     return f"{value:.{digits}f}" if isinstance(value, float) else f"{value:,}"
 
 
 def _percent(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f} %"
+    return "–" if value is None else f"{_number(100.0 * value, digits)} %"
+
+
+def _spread(found: Mapping[str, Any]) -> str:
+    """Mean and standard deviation in percent; the mean alone where there is no deviation."""
+    std = found["std"]
+    return _percent(found["mean"]) + ("" if std is None else f" ± {_number(100.0 * std, 2)}")
 
 
 def _moment(seconds: float | None) -> str:
     """A time, with its distance from UTC: the page may be read anywhere."""
     if seconds is None:
         return "–"
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %z")
+    try:
+        return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %z")
+    except (OSError, OverflowError, ValueError):  # a clock that was set wrong
+        return "unknown"
 
 
 def _span(seconds: float | None) -> str:
@@ -142,4 +160,4 @@ def _span(seconds: float | None) -> str:
         return "–"
     if seconds < 120:
         return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{_number(seconds / 3600, 1)} h"

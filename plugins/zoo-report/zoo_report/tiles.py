@@ -58,7 +58,7 @@ def _single(entry: Entry) -> Tile | None:
     job = entry.job
     if job.accuracy is None:
         return None
-    images = job.metrics.get("n_images")
+    images = job.number("n_images")
     wrong = round(images * (1 - job.accuracy)) if images else 0
     about = f"{wrong:,} wrong of {images:,} images ({entry.judged})" if images else entry.judged
     return Tile(job.dataset, job.accuracy, entry.name, f"job-{job.id}", about, job)

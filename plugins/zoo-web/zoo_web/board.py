@@ -102,7 +102,8 @@ def _group(at: Desk, want: Asked) -> dict[str, str]:
     if not want.wanted.groups:
         return {}
     found = jobs.get_group(at.db, want.wanted.groups[0])
-    return {"group": at.piece("group_head", group=found, metrics=found.metrics())}
+    accuracy = found.metrics().get("accuracy")
+    return {"group": at.piece("group_head", group=found, accuracy=accuracy)}
 
 
 def _workers(at: Desk) -> dict[str, str]:

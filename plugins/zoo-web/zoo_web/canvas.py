@@ -73,7 +73,7 @@ def _trained(at: Desk, dataset: str) -> list[Job]:
 
     def order(job: Job) -> tuple[bool, int, float]:
         is_older = bool(leaderboard.mark_job(job, newest))
-        return is_older, -len(job.metrics["classes"]), -job.metrics["accuracy"]
+        return is_older, -len(job.class_names), -(job.accuracy or 0)
 
     return sorted(found, key=order)
 

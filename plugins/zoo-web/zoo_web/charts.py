@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.jobs.records import finite
+
 WIDTH, HEIGHT = 320, 120
 """Units of the drawing area; the picture is as wide as its place."""
 MOST = 200
@@ -82,12 +84,13 @@ def _chart(title: str, names: Sequence[str], steps: Sequence[Mapping[str, Any]])
 
 
 def _values(name: str, steps: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
-    known = [
-        (int(s["step"]), float(s[name])) for s in steps if isinstance(s.get(name), int | float)
-    ]
+    found = ((int(s["step"]), finite(s.get(name))) for s in steps)
+    known = [(step, float(value)) for step, value in found if value is not None]
     every = max(1, -(-len(known) // MOST))
     return known[:-1:every] + known[-1:]
 
 
 def _scaled(value: float, low: float, high: float) -> float:
-    return (value - low) / (high - low) if high > low else 0.5
+    # Halves: the span of two huge numbers would be infinite.
+    span = high / 2 - low / 2
+    return (value / 2 - low / 2) / span if span > 0 else 0.5

@@ -6,21 +6,33 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zoo.jobs.records import finite
 from zoo.param_values import typed_all
+
+LARGE = 10**12
+"""From here on numbers have an exponent, so that no column grows without end."""
+LONGEST = 999 * 86400
+"""Seconds: above that an estimate says nothing."""
 
 
 def _number(value: Any, digits: int = 4) -> str:
-    """A metric as people read it."""
-    if isinstance(value, float):
-        return f"{value:.{digits}f}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    """A metric as people read it; nothing for what is no finite number."""
+    value = finite(value)
+    if value is None:
+        return ""
+    if abs(value) >= LARGE:
+        return f"{value:.3e}"
+    return f"{value:.{digits}f}" if isinstance(value, float) else f"{value:,}"
 
 
-def _span(seconds: float | None) -> str:
+def _span(seconds: Any) -> str:
     """A span of time, short: 4.2 s, 12 min, 3 h."""
+    seconds = finite(seconds)
     if seconds is None:
         return ""
     seconds = max(seconds, 0)
+    if seconds > LONGEST:
+        return f"over {LONGEST / 86400:.0f} d"
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size * 1.5:
             return f"{seconds / size:.0f} {unit}"
@@ -31,9 +43,18 @@ def _clock(at: float | None) -> str:
     """A time of today, else with its date; local."""
     if at is None:
         return ""
-    then = datetime.datetime.fromtimestamp(at)
+    try:
+        then = datetime.datetime.fromtimestamp(at)
+    except (OSError, OverflowError, ValueError):  # a clock that was set wrong
+        return "unknown"
     is_today = then.date() == datetime.datetime.now().date()
     return then.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
+
+
+def _spread(found: Mapping[str, Any]) -> str:
+    """Mean and standard deviation; the mean alone where there is no deviation."""
+    mean, std = _number(found["mean"]), _number(found["std"])
+    return f"{mean} ± {std}" if std else mean
 
 
 def _bytes(size: int) -> str:
@@ -57,5 +78,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "clock": _clock,
     "bytes": _bytes,
     "typed": typed_all,
+    "spread": _spread,
 }
 """What templates call them."""

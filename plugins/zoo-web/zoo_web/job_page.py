@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -73,9 +71,9 @@ class _Eye:
         return {
             "head": {"head": head},
             "facts": {"facts": at.piece("facts", job=job, tried=jobs.attempts(at.db, job.id))},
-            "numbers": {"numbers": at.piece("numbers", metrics=job.metrics)},
+            "numbers": {"numbers": at.piece("numbers", job=job)},
             "curves": curves,
-            "classes": _classes(at, job.metrics),
+            "classes": _classes(at, job),
             "files": _shown(at, job),
         }
 
@@ -95,14 +93,14 @@ class _Eye:
         return waits.sentence(at.db, at.settings, job)
 
 
-def _classes(at: Desk, metrics: Mapping[str, Any]) -> dict[str, str]:
+def _classes(at: Desk, job: Job) -> dict[str, str]:
     """The confusion matrix and the numbers of each class, where there are few enough to show."""
-    names = metrics.get("classes", [])
-    if not metrics.get("confusion_matrix") or len(names) > 20:
+    names, matrix = job.class_names, job.confusion_matrix
+    if not matrix or len(names) > 20:
         return {}
     return {
-        "confusion": at.piece("confusion", matrix=metrics["confusion_matrix"], names=names),
-        "classes": at.piece("classes", each=metrics.get("per_class", {}), names=names),
+        "confusion": at.piece("confusion", matrix=matrix, names=names),
+        "classes": at.piece("classes", each=job.per_class, names=names),
     }
 
 
