@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -451,20 +452,21 @@ def tell(desk: Desk, *facts: dict[str, Any], end: str = "\n") -> None:
     os.write(desk.progress.number, text.encode())
 
 
-def write_there(log: int, progress: int) -> None:
-    os.write(log, b"from there\n")
-    os.write(progress, b'{"phase": "fit", "at": 1.5}\n')
-    os.kill(os.getpid(), 9)
+WRITE_THERE = """
+import os, sys
+log, progress = map(int, sys.argv[1:])
+os.write(log, b"from there\\n")
+os.write(progress, b'{"phase": "fit", "at": 1.5}\\n')
+os.kill(os.getpid(), 9)
+"""
 
 
 def test_what_a_process_wrote_before_it_was_killed_is_read(tmp_path: Path) -> None:
     desk, mine = Desk(tmp_path), Attempt(tmp_path / "job-1", 8)
-    context = multiprocessing.get_context("spawn")
     with mine.at(desk):
-        writer = context.Process(target=write_there, args=(desk.log, desk.progress))
-        writer.start()
-        writer.join(60)
-        assert writer.exitcode == -9
+        handed = (desk.log.number, desk.progress.number)
+        command = [sys.executable, "-c", WRITE_THERE, *map(str, handed)]
+        assert subprocess.run(command, pass_fds=handed, timeout=60).returncode == -9
     news = mine.news()
     assert news.lines == ((0, "from there\n"),) and news.fit_started_at == 1.5
     assert not list(tmp_path.iterdir())  # the two files have no name that somebody must remove

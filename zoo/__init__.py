@@ -7,10 +7,13 @@ What a notebook needs, too: `zoo.train`, `zoo.job`, `zoo.jobs`, `zoo.leaderboard
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+# Nothing is imported here: `python -m zoo` comes by before it has left the working directory
+# out of sys.path. Type checkers take this name for true.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from zoo.errors import DatasetError as DatasetError
     from zoo.errors import ZooError as ZooError
     from zoo.hookspecs import hookimpl as hookimpl
@@ -42,6 +45,8 @@ __all__ = ["__version__", *sorted([*_ROOMS, *_MODULES])]
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name in _MODULES:
         from zoo.shorthand import make_callable
 

@@ -9,7 +9,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from zoo import apart, variables
 from zoo.errors import BrokerError, ZooError, reason
 from zoo.settings import Settings
 
@@ -104,7 +104,12 @@ def _start_broker(settings: Settings) -> None:
     command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            cwd=folder,
         )
     _enter(folder / "valkey.json", process.pid)
     deadline = time.monotonic() + START_SECONDS
@@ -143,11 +148,13 @@ def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     log = worker_log(settings)
     with log.open("ab") as output:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "zoo", "worker", "start", "--local"],
+            apart.command("zoo", "worker", "start", "--local"),
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            env=variables.for_child(os.environ),
+            cwd=settings.home,
         )
     # Now, not when it has started: until then `down` must find it too.
     _enter(settings.runtime / "worker.json", worker.pid)

@@ -8,13 +8,42 @@ from urllib.parse import parse_qs, urlsplit
 
 import kombu.transport.redis  # noqa: F401 (else Celery imports it at the first hint: 0.1 s)
 from celery import Celery
+from celery.loaders.app import AppLoader
 from kombu.exceptions import ChannelError, OperationalError
 
 from zoo.errors import BrokerError, UsageError, reason
 from zoo.settings import Settings
 
 TASK = "zoo.run"
-App = Celery
+
+
+class _Loader(AppLoader):  # type: ignore[misc]
+    """Reads no configuration module: CELERY_CONFIG_MODULE is of another project."""
+
+    def read_configuration(self, env: str = "") -> dict[str, Any]:
+        return {}
+
+
+class App(Celery):  # type: ignore[misc]
+    """A Celery app that is set up by Zoo's settings alone, whatever the environment says.
+
+    Celery takes CELERY_BROKER_URL and its like for more than what the app is told.
+    """
+
+    backend_cls = "disabled://"
+    broker: str
+    """The URL of the broker."""
+
+    def __init__(self, broker: str) -> None:
+        # No fixups: that for Django imports the project that DJANGO_SETTINGS_MODULE names.
+        super().__init__("zoo", set_as_current=False, loader=_Loader, fixups=())
+        self.broker = broker
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_read(url or self.broker, **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_write(url or self.broker, **options)
 
 
 class Hint(Protocol):
@@ -33,14 +62,15 @@ def queue_name(pool: str, model: str) -> str:
     return f"{pool}.{model}"
 
 
-def make_app(settings: Settings, *, patient: bool) -> Celery:
+def make_app(settings: Settings, *, patient: bool) -> App:
     """The Celery app: `patient` for a worker, which waits for its broker as long as it takes.
 
     Raises UsageError if the broker's URL is none that Zoo knows.
     """
-    app = Celery("zoo", set_as_current=False)
+    url = _celery_url(settings.broker)
+    app = App(url)
     app.conf.update(
-        broker_url=_celery_url(settings.broker),
+        broker_url=url,
         # Early acknowledgement: what a crash interrupts comes back through the lease.
         task_acks_late=False,
         task_reject_on_worker_lost=False,
@@ -65,7 +95,7 @@ def make_app(settings: Settings, *, patient: bool) -> Celery:
     return app
 
 
-def send(app: Celery, hints: Iterable[Hint], *, unless: int | None = None) -> None:
+def send(app: App, hints: Iterable[Hint], *, unless: int | None = None) -> None:
     """Send a hint for each job, in one connection.
 
     With `unless`, none to a queue where so many wait already. Raises BrokerError if the broker
@@ -83,7 +113,7 @@ def send(app: Celery, hints: Iterable[Hint], *, unless: int | None = None) -> No
                     _send(app, producer, hint)
     except broken as error:
         raise BrokerError(
-            f"The broker {_shown(app.conf.broker_url)} does not answer: {reason(error)}."
+            f"The broker {_shown(app.broker)} does not answer: {reason(error)}."
         ) from error
 
 
@@ -101,23 +131,24 @@ def _waiting(connection: Any, name: str) -> int:
         return 0
 
 
-def _send(app: Celery, producer: Any, hint: Hint) -> None:
+def _send(app: App, producer: Any, hint: Hint) -> None:
     app.send_task(
         TASK,
         kwargs={"v": 1, "job": hint.job, "model": hint.model},
         queue=queue_name(hint.pool, hint.model),
         producer=producer,
         retry=False,
+        ignore_result=True,
     )
 
 
-def ping(app: Celery) -> str:
+def ping(app: App) -> str:
     """See that the broker answers, and give its address without a password.
 
     Raises BrokerError if it does not.
     """
     send(app, [])
-    return _shown(app.conf.broker_url)
+    return _shown(app.broker)
 
 
 def _celery_url(url: str) -> str:

@@ -49,6 +49,9 @@ class Settings:
     idle_seconds: float = _setting(900.0, "the local worker ends after this long without a job")
     jobs_per_runner: int = _setting(1000, "a runner process is replaced after this many jobs")
     runner_memory_mb: int = _setting(4096, "an idle runner process above this is replaced")
+    runner_variables: str = _setting(
+        "", "further environment variables for processes that run models: A,B_*; empty: none"
+    )
     job_memory_mb: int = _setting(0, "memory of one job; 0: an equal share of four fifths of all")
     notify: str = _setting(
         "",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ class Desk:
 
 
 class Handle:
-    """An open file; pickled for a new process, it becomes the file's number there."""
+    """An open file, which a new process is handed by its number."""
 
     def __init__(self, folder: Path | None) -> None:
         self.file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
@@ -54,10 +53,3 @@ class Handle:
     def size(self) -> int:
         """Bytes."""
         return os.fstat(self.number).st_size
-
-    def __reduce__(self) -> Any:
-        return _received, (reduction.DupFd(self.number),)
-
-
-def _received(handed: Any) -> int:
-    return int(handed.detach())

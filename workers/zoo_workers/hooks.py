@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from zoo import jobs
+from zoo import jobs, variables
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job
 from zoo.settings import Settings
@@ -134,7 +135,8 @@ class Hooks(threading.Thread):
         """Have the process of the hooks call them; False if it dies or hangs."""
         try:
             if self._process is None:
-                self._process = Runner()
+                # A plugin may need a password of its own to tell somebody.
+                self._process = Runner(env=variables.for_plugins(os.environ))
             self._process.order(order)
             raised = self._process.answer(CALL_SECONDS)
         except RunnerDied as death:

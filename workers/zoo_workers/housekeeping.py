@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 
 import psutil
-from celery import Celery
 
 from zoo import embedded, jobs, queue
 from zoo.errors import BrokerError, ZooError
@@ -27,7 +26,7 @@ class Housekeeper(threading.Thread):
     """Looks after the rows while the slots work; any number of workers may do so at once."""
 
     def __init__(
-        self, app: Celery, supervisor: Supervisor, worker_id: str, stop: Callable[[], None]
+        self, app: queue.App, supervisor: Supervisor, worker_id: str, stop: Callable[[], None]
     ) -> None:
         super().__init__(daemon=True, name="housekeeping")
         self.app = app
@@ -124,7 +123,7 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def wake_freed(db: Database, app: Celery) -> None:
+def wake_freed(db: Database, app: queue.App) -> None:
     """Send hints for jobs that have just come to be claimable; without a broker they wait."""
     hints = jobs.freed(db)
     if hints:

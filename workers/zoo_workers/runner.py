@@ -8,16 +8,13 @@ import gc
 import json
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Iterator
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from zoo import cores
+from zoo import apart, cores
 from zoo.errors import ZooError, reason
 from zoo.spec import JobSpec, read_json
 
@@ -31,14 +28,12 @@ MAX_TEXT = 16 * 1024
 """Characters of a file that goes to the supervisor by way of the progress, not of the disk."""
 
 
-def main(pipe: Connection, log: int, progress: int) -> None:
+def main() -> None:
     """Serve orders from the pipe until it closes: JSON each way, so that nothing is unpickled.
 
-    `log` and `progress` are the desk's open files.
+    The two files that it was handed are the desk's.
     """
-    # A group of its own, so that the supervisor can end whatever a model starts.
-    os.setsid()
-    threading.Thread(target=_end_with_the_worker, daemon=True).start()
+    pipe, (log, progress), _ = apart.serve(n_files=2)
     while True:
         try:
             order = read_json(pipe.recv_bytes())
@@ -47,14 +42,6 @@ def main(pipe: Connection, log: int, progress: int) -> None:
         answer = _run(order, log, progress) if order["do"] == "run" else ANSWERS[order["do"]](order)
         # Not sorted: a schema lists the params in the order of their author.
         pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
-
-
-def _end_with_the_worker() -> None:
-    # A worker that is killed cannot tell its runners; they watch it instead.
-    worker = parent_process()
-    if worker is not None:
-        wait([worker.sentinel])
-        os.killpg(0, 9)
 
 
 def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
@@ -227,3 +214,7 @@ def _output_to(log: int) -> Iterator[None]:
         for number, saved in zip((1, 2), kept, strict=True):
             os.dup2(saved, number)
             os.close(saved)
+
+
+if __name__ == "__main__":
+    main()

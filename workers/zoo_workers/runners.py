@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-import multiprocessing
 import os
 import selectors
-import signal
 import socket
 import struct
 import threading
 import time
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from zoo import variables
+from zoo.apart import Child
 from zoo.strict import canonical, read_json
-from zoo_workers import runner
 from zoo_workers.desk import Desk
 
 HAND_OVER_SECONDS = 10
@@ -39,20 +39,21 @@ class RunnerDied(Exception):
 class Runner:
     """One runner process and the pipe to it. Starting it is quick; it imports what a job needs."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """`folder` is where what it writes has room."""
-        # Never forked: a framework that has started threads does not survive it.
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
+    def __init__(self, folder: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+        """`folder` is where what it writes has room; without `env` it is given what models are."""
         self.desk = Desk(folder)
-        handed = (theirs, self.desk.log, self.desk.progress)
-        self._process = context.Process(target=runner.main, args=handed, daemon=True)
-        self._process.start()
-        theirs.close()
+        # Never forked: a framework that has started threads does not survive it.
+        self._process = Child(
+            "zoo_workers.runner",
+            files=(self.desk.log.number, self.desk.progress.number),
+            env=variables.for_models(os.environ) if env is None else env,
+        )
+        self._pipe = self._process.pipe
         _limit_sending(self._pipe)
         self._heard = selectors.DefaultSelector()
-        for each in (self._pipe, self._process.sentinel):
-            self._heard.register(each, selectors.EVENT_READ)
+        for each in (self._pipe, self._process.ended):
+            if each is not None:
+                self._heard.register(each, selectors.EVENT_READ)
         self.is_idle = True
         self._ending = threading.Lock()
         self._known: psutil.Process | None = None
@@ -64,7 +65,7 @@ class Runner:
 
     @property
     def pid(self) -> int:
-        return self._process.pid or 0
+        return self._process.pid
 
     def order(self, order: dict[str, Any]) -> None:
         """Hand over one order; raises RunnerDied if nobody is there."""
@@ -95,19 +96,14 @@ class Runner:
 
     def _death(self) -> RunnerDied:
         self.kill()
-        return RunnerDied(self._process.exitcode or 0)
+        return RunnerDied(self._process.exit_code)
 
     def kill(self) -> None:
         """End the process and all that it started, at once; a second time does nothing."""
         with self._ending:
             if self._pipe.closed:
                 return
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
-            # Before it has its own group the call above finds nothing.
             self._process.kill()
-            self._process.join()
-            self._pipe.close()
             self._heard.close()
 
     def close(self) -> None:
@@ -127,7 +123,7 @@ class Runner:
             return 0.0
 
     def is_alive(self) -> bool:
-        return bool(self._process.is_alive())
+        return self._process.is_alive()
 
 
 def _limit_sending(pipe: Connection) -> None:

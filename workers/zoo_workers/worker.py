@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from celery import Celery, signals
+from celery import signals
 
 import zoo
 from zoo import artifacts, jobs, queue
@@ -249,7 +249,7 @@ def _serve(
         logger.info("worker %s has stopped", supervisor.name)
 
 
-def _celery_worker(app: Celery, supervisor: Supervisor, plan: Plan) -> Any:
+def _celery_worker(app: queue.App, supervisor: Supervisor, plan: Plan) -> Any:
     return app.Worker(
         pool="threads",
         concurrency=plan.slots,
@@ -263,7 +263,7 @@ def _celery_worker(app: Celery, supervisor: Supervisor, plan: Plan) -> Any:
     )
 
 
-def _add_task(app: Celery, supervisor: Supervisor) -> None:
+def _add_task(app: queue.App, supervisor: Supervisor) -> None:
     @app.task(name=queue.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
         supervisor.work_on()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
 from typing import Any
 from unittest import SkipTest
 
-from zoo import entrypoints
+from zoo import apart, entrypoints, variables
 from zoo.checks.bench import Bench, Broken
 from zoo.errors import UsageError
 from zoo.model import NAME
@@ -50,9 +51,11 @@ def imports_no_framework(bench: Bench) -> None:
     if not _is_of_a_plugin(bench.model.__module__):
         raise SkipTest(f"{bench.model.__module__} is of no plugin that is installed")
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTING, bench.model.__module__, bench.source, *FRAMEWORKS],
+        [sys.executable, "-P", "-c", IMPORTING, bench.model.__module__, bench.source, *FRAMEWORKS],
         capture_output=True,
         text=True,
+        cwd=apart.folder(),
+        env=variables.for_models(os.environ),
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]

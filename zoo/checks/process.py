@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
-from zoo import checks
+from zoo import checks, variables
 from zoo.apart import Apart, telling
 from zoo.checks import Result
 from zoo.errors import ZooError
@@ -37,7 +38,8 @@ def run(
     done: list[str] = []
     for _ in range(MOST_DEATHS):
         given = model, dataset, json.dumps(dict(params or {}))
-        other = Apart("zoo.checks.process", *given, *done, is_quiet=is_quiet)
+        env = variables.for_models(os.environ)
+        other = Apart("zoo.checks.process", *given, *done, is_quiet=is_quiet, env=env)
         victim = yield from _stretch(other, seconds, done)
         if victim is None:
             return

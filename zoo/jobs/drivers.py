@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import logging
+import os
 import re
 import sqlite3
 import threading
@@ -133,6 +135,7 @@ class Postgresql:
         self.refusals = psycopg.IntegrityError
         self.deadlocks: tuple[type[Exception], ...] = (psycopg.errors.DeadlockDetected,)
         self.wanted: dict[str, Any] = PATIENCE | _read_url(url)
+        self._others = _defaults() | self.wanted
 
     @property
     def name(self) -> str:
@@ -148,7 +151,7 @@ class Postgresql:
         import psycopg
         from psycopg.rows import dict_row
 
-        connection = psycopg.connect(**self.wanted, autocommit=True, row_factory=dict_row)
+        connection = psycopg.connect(**self._others, autocommit=True, row_factory=dict_row)
         # A machine that was cut off in a transaction keeps its rows locked until the server knows.
         connection.execute("SET lock_timeout = '20s'")
         return connection
@@ -162,7 +165,7 @@ class Postgresql:
         """As Alembic wants it."""
         import psycopg
 
-        return psycopg.connect(**self.wanted)
+        return psycopg.connect(**self._others)
 
     def is_good(self, connection: Any, idle: float) -> bool:
         """Whether it still lives; one that was used just now is not asked."""
@@ -173,6 +176,32 @@ class Postgresql:
         except self.errors:
             return False
         return True
+
+
+EMPTY = {
+    *("password", "passfile", "dbname", "host", "hostaddr", "application_name"),
+    *("sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir", "requirepeer", "require_auth"),
+}
+"""Options of libpq whose default is nothing, and which may be given as such."""
+
+
+def _defaults() -> dict[str, Any]:
+    """Give libpq's own default of the options that a variable (PGHOST...) would change.
+
+    Commands and workers have no such variable; a notebook may have them for another database. Of
+    PGSERVICE and a few more libpq can be told nothing else.
+    """
+    from psycopg.pq import Conninfo
+
+    found: dict[str, Any] = {}
+    for each in Conninfo.get_defaults():
+        name = each.keyword.decode()
+        if each.envvar and each.envvar.decode() in os.environ:
+            if name == "user":
+                found[name] = getpass.getuser()
+            elif each.compiled is not None or name in EMPTY:
+                found[name] = (each.compiled or b"").decode()
+    return found
 
 
 def _read_url(url: str) -> dict[str, Any]:

@@ -28,11 +28,15 @@ PREDICT_BATCH = 1024
 
 def load_keras() -> Any:
     """Import Keras on TensorFlow, without the notes that TensorFlow writes for its developers."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" not in sys.modules:
+        # Neither another project's variable nor the user's keras.json decides what a model says.
+        os.environ["KERAS_BACKEND"] = "tensorflow"
         with _silence():
-            importlib.import_module("keras")
+            keras = importlib.import_module("keras")
+        keras.config.set_floatx("float32")
+        keras.config.set_epsilon(1e-7)
+        keras.config.set_image_data_format("channels_last")
     return sys.modules["keras"]
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from zoo import apart
 from zoo.errors import ZooError, reason
 from zoo.spec import read_json
 
@@ -24,11 +22,10 @@ KEPT = 24
 """Trained models in memory; the one that was asked the longest ago makes room."""
 
 
-def main(pipe: Connection, log: str) -> None:
+def main() -> None:
     """Answer orders from the pipe until it closes: JSON each way, so that nothing is unpickled."""
-    # A group of its own: Ctrl-C in the terminal is for the server, which then ends this one.
-    os.setsid()
-    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    # In a session of its own: Ctrl-C in the terminal is for the server, which then ends this one.
+    pipe, _, (log,) = apart.serve()
     _print_into(log)
     shelf = Shelf()
     while True:
@@ -37,13 +34,6 @@ def main(pipe: Connection, log: str) -> None:
         except (EOFError, OSError):
             return
         pipe.send_bytes(json.dumps(_answer(shelf, order), allow_nan=False).encode())
-
-
-def _end_with_the_server() -> None:
-    server = parent_process()
-    if server is not None:
-        wait([server.sentinel])
-        os.killpg(0, 9)
 
 
 def _print_into(log: str) -> None:
@@ -117,3 +107,7 @@ ORDERS: dict[str, Callable[[Shelf, dict[str, Any]], dict[str, Any]]] = {
     "predict": _predict,
 }
 """What each order asks for."""
+
+
+if __name__ == "__main__":
+    main()

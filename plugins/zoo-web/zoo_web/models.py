@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import multiprocessing
 import os
-import signal
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from zoo import variables
+from zoo.apart import Child
 from zoo.errors import ZooError
 from zoo.spec import canonical, read_json
-from zoo_web import child
 
 PATIENCE = 180.0
 """Seconds that one answer may take: the first one imports TensorFlow, maybe on a busy machine."""
@@ -25,8 +23,7 @@ class Models:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._process: Any = None
-        self._pipe: Any = None
+        self._process: Child | None = None
         # One thread: questions wait for each other here, and a page that left takes its away.
         self._line = ThreadPoolExecutor(1, "models")
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -50,11 +47,15 @@ class Models:
         return answer
 
     def _answer(self, order: dict[str, Any]) -> dict[str, Any]:
-        self._start()
+        process = self._start()
         try:
-            self._pipe.send_bytes(canonical(order).encode())
-            if wait([self._pipe, self._process.sentinel], PATIENCE):
-                answer: dict[str, Any] = read_json(self._pipe.recv_bytes())
+            process.pipe.send_bytes(canonical(order).encode())
+            heard: list[Any] = [process.pipe]
+            heard += [] if process.ended is None else [process.ended]
+            if ready := wait(heard, PATIENCE):
+                if process.pipe not in ready:
+                    raise EOFError
+                answer: dict[str, Any] = read_json(process.pipe.recv_bytes())
                 return answer
         except (OSError, EOFError):
             self._end()
@@ -62,18 +63,15 @@ class Models:
         self._end()
         return {"error": f"The models' process gave no answer within {PATIENCE:.0f} s."}
 
-    def _start(self) -> None:
+    def _start(self) -> Child:
         if self._process is not None and self._process.is_alive():
-            return
+            return self._process
+        self._end()
         # What the one before had loaded is gone.
         self.states = {job: state for job, state in self.states.items() if state != "ready"}
         # Never forked: a server with threads does not survive it.
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        arguments = (theirs, str(self._log))
-        self._process = context.Process(target=child.main, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
+        self._process = Child("zoo_web.child", str(self._log), env=variables.for_child(os.environ))
+        return self._process
 
     def load(self, jobs: list[str]) -> None:
         """Have these jobs' models loaded before anybody asks, if nobody has tried yet."""
@@ -83,14 +81,9 @@ class Models:
                 self._line.submit(self._ask, {"do": "load", "job": job})
 
     def _end(self) -> None:
-        if self._process is None:
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
-        self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the process, whatever it does."""
