@@ -196,6 +196,8 @@ HOSTILE = {
     "g_slow": "import time\nclock = time.perf_counter\ntime.perf_counter = lambda: clock() + 5\n"
     + MODEL.format(name="slow", body="", what="Mine"),
     "h_none": "def register_models(register): pass\n",
+    "k_kill": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n",
+    "x_crash": "import ctypes, os\nos.write(1, b'hello')\nctypes.string_at(0)\n",
     "y_die": "import os\nos.write(1, b'hello')\nos._exit(7)\n",
     "z_deaf": "import time\nwhile True:\n    try:\n        time.sleep(9)\n"
     "    except BaseException:\n        pass\n",
@@ -220,13 +222,59 @@ def test_hostile_plugins_are_each_listed_in_a_sentence_and_the_others_work(zoo: 
         "d_exit": f"SystemExit: no ({folder}/d_exit.py:2)",
         "e_name": "The model name 'Not A Name' is not lower case",
         "f_hook": "No hook is called 'register_model'. Did you mean 'register_models'?",
-        "y_die": "it ended the process that imported it (exit code 7)",
+        "k_kill": "it calls os.kill(",
+        "x_crash": "it ended the process that imported it (SIGSEGV)",
+        "y_die": f"it calls os._exit(7) at import ({folder}/y_die.py:3)",
         "z_deaf": "it ended the process that imported it (exit code 1)",
     }.items():
         assert says in found[name]["error"], found[name]
     assert found["sklearn"]["models"] and not found["sklearn"]["error"]
     assert found["workers"]["hooks"] == ["register_commands"] and not found["workers"]["error"]
     assert found["g_slow"]["models"] == ["slow"] and found["g_slow"]["seconds"] > 5
+
+
+ENDINGS = [
+    *("os._exit(3)", "os.abort()", "os.execv('/bin/true', ['true'])"),
+    *("os.kill(os.getpid(), 9)", "os.kill(os.getppid(), 9)", "os.kill(0, 9)", "os.kill(-1, 9)"),
+    *("os.killpg(os.getpgrp(), 9)", "signal.raise_signal(9)", "os.kill(-os.getpgrp(), 9)"),
+    "signal.pthread_kill(threading.get_ident(), 9)",
+]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_plugin_that_ends_the_process_is_broken_and_the_command_goes_on(
+    folder: Path, ending: str
+) -> None:
+    (folder / "ends.py").write_text(f"import os, signal, threading\n{ending}\n")
+    (folder / "well.py").write_text(MODEL.format(name="well", body="", what="Mine"))
+    found = {each.name: each for each in plugins.catalogue().plugins}
+    assert found["ends"].error.startswith("it calls ") and ".py:2)" in found["ends"].error
+    assert found["well"].models == ["well"]
+
+
+def test_a_plugin_may_end_what_it_has_started_and_keep_a_function_for_later(folder: Path) -> None:
+    (folder / "tidy.py").write_text(
+        "import os, subprocess, sys\nfrom os import kill\n"
+        "child = subprocess.Popen(['sleep', '600'])\nchild.kill()\nchild.wait(60)\n"
+    )
+    plugins.catalogue()
+    tidy = sys.modules["zoo_plugin_tidy"]
+    assert tidy.child.returncode == -9
+    with pytest.raises(ProcessLookupError):
+        tidy.kill(tidy.child.pid, 9)
+
+
+def test_a_listing_whose_process_dies_before_any_plugin_ends(zoo: Zoo, tmp_path: Path) -> None:
+    """It was started again and again, without end."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'zoo.probe' in sys.orig_argv:\n"
+        f"    open({str(tmp_path / 'starts')!r}, 'a').write('.')\n    os._exit(4)\n"
+    )
+    zoo.env["PYTHONPATH"] = str(tmp_path)
+    told = zoo.run("plugins", code=1).stderr
+    assert "The process that lists the plugins cannot do so" in told and "exit code 4" in told
+    assert (tmp_path / "starts").read_text() == "."
 
 
 def test_a_worker_is_not_kept_by_a_plugin_that_never_ends_its_import(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -13,8 +14,9 @@ import typer
 from typer.testing import CliRunner
 
 from zoo import entrypoints
-from zoo.cli.root import enter_all, root
+from zoo.cli.root import PACKAGES, enter_all, problems, root
 from zoo.entrypoints import Entry
+from zoo.errors import UsageError
 
 PLUGIN = '''
 import typer
@@ -130,6 +132,66 @@ def test_a_plugin_that_is_broken_or_gone_takes_no_other_command_with_it(bird: Pa
     assert "No such command 'sing'" in run(an_app(), "sing")
     bird.unlink()
     assert run(an_app(), "walk") == "near\n"
+
+
+GREEDY = {
+    "train": "app.command('walk')(lambda: print('mine'))",
+    "group": "app.add_typer(typer.Typer(), name='eggs')",
+    "command for a group": "app.command('eggs')(lambda: print('mine'))",
+    "inner": "app.registered_groups[0].typer_instance.command('count')(lambda: print('mine'))",
+    "callback": "app.registered_commands[0].callback = lambda: print('mine')",
+    "cleared": "app.registered_commands.clear(); app.registered_groups.clear()",
+    "root": "app.callback()(lambda: print('mine'))",
+    "instance": "app.registered_groups[0].typer_instance = typer.Typer()",
+}
+
+
+@pytest.mark.parametrize("greed", GREEDY.values(), ids=GREEDY)
+def test_a_plugin_adds_commands_and_replaces_none(bird: Path, greed: str) -> None:
+    begin = "def register_commands(app):\n"
+    bird.write_text(PLUGIN.replace(begin, f"{begin}    {greed}\n"))
+    for _ in range(2):
+        assert run(an_app(), "walk", "--far") == "far\n"
+        assert run(an_app(), "eggs", "count") == "3\n"
+        assert run(an_app(), "sing") == "la \n"
+        assert "Walk. It takes a while." in run(an_app(), "walk", "--help")
+    assert "it may not replace what there is: " in problems["bird"]
+
+
+def test_of_two_plugins_with_one_command_the_first_keeps_it(
+    bird: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [Entry(name, name, f"zoo-{name}", "1") for name in ("bird", "crow")]
+    monkeypatch.setattr(entrypoints, "of", lambda group: both)
+    (bird.parent / "crow.py").write_text(PLUGIN.replace("la ", "kra "))
+    for _ in range(2):
+        sys.modules.pop("crow", None)
+        assert run(an_app(), "sing") == "kra \n"  # pluggy calls the last one first
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_command_whose_package_is_not_installed_names_it(
+    bird: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(entrypoints, "of", lambda group: [])
+    done = CliRunner().invoke(_AsGiven(an_app()), [name])
+    assert isinstance(done.exception, UsageError)
+    assert f"pip install {PACKAGES[name]}." in str(done.exception)
+
+
+def test_every_command_of_our_packages_is_known_with_its_package() -> None:
+    for entry in importlib.metadata.entry_points(group="zoo.commands"):
+        if entry.dist and entry.dist.name in PACKAGES.values():
+            app = typer.Typer()
+            entry.load().register_commands(app=app)
+            names = {*map(_name_of, app.registered_commands), *map(_name_of, app.registered_groups)}
+            assert names == {n for n, package in PACKAGES.items() if package == entry.dist.name}
+
+
+def _name_of(info: typer.models.CommandInfo | typer.models.TyperInfo) -> str:
+    if isinstance(info, typer.models.TyperInfo):
+        return str(info.name)
+    return info.name or typer.main.get_command_name(info.callback.__name__)  # type: ignore[union-attr]
 
 
 def test_what_is_remembered_wrongly_is_an_unknown_command(bird: Path) -> None:

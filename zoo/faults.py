@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from zoo.errors import ZooError
-from zoo.guard import TooSlow
+from zoo.guard import EndsProcess, TooSlow
 
 LONGEST = 200
 """Characters kept of what a library says, which may run over many lines."""
@@ -19,7 +19,7 @@ def reason(error: BaseException, source: str) -> str:
     said = " ".join(str(error).split())
     if len(said) > LONGEST:
         said = said[: LONGEST - 3] + "..."
-    if not isinstance(error, ZooError | TooSlow):
+    if not isinstance(error, ZooError | TooSlow | EndsProcess):
         said = f"{type(error).__name__}: {said}" if said else type(error).__name__
     where = line(error, source)
     return f"{said} ({where})" if where else said

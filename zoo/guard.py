@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 IMPORT_SECONDS = 20.0
@@ -20,14 +21,81 @@ class TooSlow(BaseException):
     """Importing took too long. No Exception: the code that hangs must not catch it."""
 
 
+class EndsProcess(BaseException):
+    """The plugin asked to end the process that imports it, or another one."""
+
+
+ENDINGS = (
+    *((os, name) for name in ("_exit", "abort", "kill", "killpg", "execv", "execve")),
+    *((signal, name) for name in ("raise_signal", "pthread_kill")),
+)
+"""Functions that end this process, or the one that waits for it, without an exception."""
+
+
 @contextlib.contextmanager
 def importing(name: str) -> Iterator[None]:
     """Import the plugin of that name within this block, under a time limit.
 
-    What is printed meanwhile goes to stderr, also what is written past Python. Raises TooSlow.
+    What is printed meanwhile goes to stderr, also what is written past Python. Raises TooSlow, and
+    EndsProcess where the plugin calls one of ENDINGS. A crash in native code says where it was.
     """
-    with contextlib.redirect_stdout(sys.stderr), _stdout_to_stderr(), _limited(name):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        for each in (_stdout_to_stderr(), _crashes_told(), _limited(name), _endings_refused()):
+            stack.enter_context(each)
         yield
+
+
+@contextlib.contextmanager
+def _endings_refused() -> Iterator[None]:
+    mine = threading.get_ident()
+    is_over = False
+
+    def refusing(real: Callable[..., Any], label: str) -> Callable[..., Any]:
+        def instead(*args: Any, **words: Any) -> Any:
+            # Other threads end this process rightly; and a plugin may keep the function for later.
+            if is_over or threading.get_ident() != mine or not _is_for_us(label, args):
+                return real(*args, **words)
+            shown = ", ".join(map(repr, args[:2]))
+            raise EndsProcess(f"it calls {label}({shown}) at import")
+
+        return instead
+
+    kept = [(module, name, getattr(module, name)) for module, name in ENDINGS]
+    for module, name, real in kept:
+        setattr(module, name, refusing(real, f"{module.__name__}.{name}"))
+    try:
+        yield
+    finally:
+        is_over = True
+        for module, name, real in kept:
+            setattr(module, name, real)
+
+
+def _is_for_us(label: str, args: tuple[Any, ...]) -> bool:
+    """Whether a signal is for this process or its parents; one may end what one has started."""
+    if label not in ("os.kill", "os.killpg") or len(args) != 2:
+        return True
+    ours = {os.getpid(), os.getppid(), os.getpgrp()}
+    with contextlib.suppress(OSError):
+        ours.add(os.getpgid(os.getppid()))
+    return args[1] != 0 and (args[0] in (0, 1, -1) or abs(int(args[0])) in ours)
+
+
+@contextlib.contextmanager
+def _crashes_told() -> Iterator[None]:
+    if faulthandler.is_enabled():
+        yield
+        return
+    try:
+        faulthandler.enable(2)
+    except (OSError, ValueError):  # stderr is closed: there is nobody to tell
+        yield
+        return
+    try:
+        yield
+    finally:
+        faulthandler.disable()
 
 
 @contextlib.contextmanager
@@ -71,10 +139,14 @@ def _limited(name: str) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+EXIT = os._exit
+"""As it is while a plugin is imported, too."""
+
+
 def _give_up(name: str) -> None:
     said = (
         f"error: The plugin {name} hangs at import and cannot be stopped.\n"
         "       `zoo plugins` tells where it is; ZOO_PLUGINS=a,b loads only those.\n"
     )
     os.write(2, said.encode())
-    os._exit(1)
+    EXIT(1)

@@ -7,6 +7,7 @@ import sys
 
 from zoo import guard, plugins
 from zoo.apart import Apart, telling
+from zoo.errors import PluginError, ZooError
 from zoo.plugins import Plugin
 
 PATIENCE = guard.IMPORT_SECONDS + guard.RINGS * guard.RING_SECONDS + 5
@@ -14,12 +15,21 @@ PATIENCE = guard.IMPORT_SECONDS + guard.RINGS * guard.RING_SECONDS + 5
 
 
 def listing() -> list[Plugin]:
-    """Every plugin of this machine, also those that add commands, and what is wrong with it."""
+    """Every plugin of this machine, also those that add commands, and what is wrong with it.
+
+    Raises PluginError if the other process cannot list them at all.
+    """
     dead: dict[str, Plugin] = {}
     while True:
         found, victim = _look(dead)
         if victim is None:
             return found
+        # Each look finds another one that is broken; else it would go on for ever.
+        if not victim.source or victim.source in dead:
+            raise PluginError(
+                f"The process that lists the plugins cannot do so: {victim.error}.",
+                "What it said stands above; ZOO_PLUGINS=a,b loads only those.",
+            )
         # The plugins after it are not yet known: look again, past this and the other broken ones.
         dead |= {plugin.source: plugin for plugin in [*found, victim] if plugin.error}
 
@@ -32,6 +42,8 @@ def _look(dead: dict[str, Plugin]) -> tuple[list[Plugin], Plugin | None]:
     how = ""
     try:
         while news := other.news(PATIENCE):
+            if "error" in news:  # it is the installation's, not a plugin's
+                raise PluginError(*news["error"])
             plugin = Plugin(**news["plugin"])
             if news["has"] == "begun":
                 entering = plugin
@@ -54,7 +66,12 @@ def main(dead: list[str]) -> None:
         def say(has: str, plugin: Plugin) -> None:
             tell({"has": has, "plugin": dataclasses.asdict(plugin)})
 
-        for candidates in (plugins.candidates(), plugins.command_candidates()):
+        try:
+            every = plugins.candidates(), plugins.command_candidates()
+        except ZooError as error:
+            tell({"error": [error.message, error.hint]})
+            return
+        for candidates in every:
             catalogue = plugins.empty()
             for plugin, load in candidates:
                 if plugin.source not in dead:

@@ -35,9 +35,16 @@ def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand:
         return
     from zoo import probe
-    from zoo.cli import output
+    from zoo.cli import output, root
 
     found = probe.listing()
+    # Their import is told by now; whether their commands have room, only this command line knows.
+    commands = context.find_root().command
+    if isinstance(commands, root.Commands):
+        root.enter_all(commands.app)
+    for plugin in found:
+        if "register_commands" in plugin.hooks:
+            plugin.error = plugin.error or root.problems.get(plugin.name, "")
     if as_json:
         output.json_out([dataclasses.asdict(plugin) for plugin in found])
         return
