@@ -224,6 +224,35 @@ def test_a_plugin_is_asked_once_per_version(plugin: Callable[..., Path]) -> None
     assert calls.read_text() == "xx"
 
 
+def test_without_a_version_the_code_of_the_plugin_and_the_files_it_names_are_one(
+    plugin: Callable[..., Path], home: Path, tmp_path: Path
+) -> None:
+    read = tmp_path / "read.bin"
+    read.write_bytes(b"1")
+    calls = plugin()
+    source = home / "plugins" / "blank.py"
+    first = source.read_text().replace("version='1'", f"files=({str(read)!r},)")
+
+    def is_read_again(change: Callable[[], object]) -> bool:
+        before = len(calls.read_text()) if calls.exists() else 0
+        change()
+        plugins.catalogue.cache_clear()
+        datasets.raw("blank")
+        assert datasets.is_cached("blank") and datasets.fingerprint("blank")
+        return len(calls.read_text()) > before
+
+    assert is_read_again(lambda: source.write_text(first))
+    assert not is_read_again(lambda: None)
+    assert is_read_again(lambda: source.write_text(first + "# another line"))
+    assert is_read_again(lambda: read.write_bytes(b"2"))
+    assert not is_read_again(lambda: None)
+    read.unlink()
+    assert datasets.fingerprint("blank") is None
+    with pytest.raises(DatasetError, match=r"read\.bin cannot be read"):
+        datasets.raw("blank")
+    assert [each.cached for each in datasets.listing() if each.name == "blank"] == [False]
+
+
 def test_a_changed_file_is_read_again_even_with_its_old_size_and_time(tmp_path: Path) -> None:
     folder = write_idx(tmp_path / "mine")
     before = datasets.raw(f"idx:{folder}")

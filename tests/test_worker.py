@@ -536,16 +536,19 @@ def test_doctor_names_each_workers_versions_and_what_differs(
 def test_doctor_names_a_worker_that_hears_no_hint(team: Team) -> None:
     team.env |= SLOW | {"ZOO_RESEND_SECONDS": "0.01"}
     card = {"name": "trickster", "plugin": "trickster", "schema": {}}
-    jobs.announce(
-        team.database(),
-        **{"id": "deaf", "name": "deaf-1", "host": "h", "pid": 1, "pool": "default", "slots": 1},
-        version="0.1.0",
-        models=[card],
-    )
+    me = {"id": "deaf", "name": "deaf-1", "host": "h", "pid": 1, "pool": "default", "slots": 1}
+    jobs.announce(team.database(), **me, version="0.1.0", models=[card])
     submit(team)
     found = team.json("doctor", code=1)
     (wrong,) = [f for f in found if f["part"] == "queue"]
     assert not wrong["ok"] and "though deaf-1 could run one" in wrong["detail"]
+    without = [card | {"datasets": {"mnist": "digits by hand"}}]
+    other = me | {"id": "other", "name": "other-1"}
+    jobs.sign(team.database(), "deaf", busy=0, state="stopped")
+    jobs.announce(team.database(), **other, version="0.1.0", models=without)
+    (waits,) = [f for f in team.json("doctor") if f["part"] == "queue"]
+    assert "no online worker can run such a job" in waits["detail"]
+    assert "other-1" not in waits["detail"]
 
 
 def test_doctor_names_a_runner_that_has_outlived_its_worker(zoo: Zoo, tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Worker
 from zoo.model import Params
 
+OF_WORKER = ("datasets", "versions", "listeners")
+"""What stands in a card that is about the worker, not about the model."""
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -38,7 +41,7 @@ class Offer:
 
     def to_json(self) -> dict[str, Any]:
         """The card, and who can run the model, as scripts see it."""
-        card = {name: value for name, value in self.card.items() if name != "datasets"}
+        card = {name: value for name, value in self.card.items() if name not in OF_WORKER}
         shown = [
             {"name": w.name, "pool": w.pool, "plugin": label_of(w, self.card["name"])}
             for w in self.workers
@@ -145,6 +148,29 @@ def workers() -> list[Worker]:
 def label_of(worker: Worker, model: str) -> str:
     """The label of the plugin by which a worker has the model; empty if it has it not."""
     return next((str(card["plugin"]) for card in worker.models if card["name"] == model), "")
+
+
+def is_outdated(worker: Worker, model: str, dataset: str) -> bool:
+    """Whether a worker of this machine has imported other plugins than would be imported now.
+
+    Those of the model and of the dataset, and those that are called when a job has ended. What a
+    worker of an older version does not say is taken to be the same.
+    """
+    own = plugins.catalogue()
+    cards = {card["name"]: card for card in worker.models}
+    any_card: Card = next(iter(cards.values()), {})
+    if owner := own.owners.get(model):
+        card = cards.get(model, {})
+        if (card.get("plugin"), card.get("code", owner.code)) != (owner.label, owner.code):
+            return True
+    if dataset in own.datasets and "versions" in any_card:
+        known = any_card["versions"].get(dataset)
+        if known != plugins.dataset_version(dataset):
+            return True
+    listeners = any_card.get("listeners")
+    if listeners is None:
+        return False
+    return any(listeners.get(name) != label for name, label in plugins.listeners().items())
 
 
 def other_version(workers: Sequence[Worker], model: str, plugin: str) -> str:

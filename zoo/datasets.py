@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 MNIST = Dataset(
-    "mnist", "70,000 handwritten digits: 60,000 for training, 10,000 for the test", mnist.load
+    "mnist",
+    "70,000 handwritten digits: 60,000 for training, 10,000 for the test",
+    mnist.load,
+    version="1",
 )
 FILES = {"idx": "a folder with the four IDX files", "npz": f"a file with {', '.join(npz.KEYS)}"}
 """What stands behind `idx:PATH` and `npz:PATH`."""
@@ -171,14 +174,16 @@ def _folder(name: str) -> Path:
         files = [Path(path)] if form == "npz" else list(idx.find(Path(path)).values())
         state = [FORMAT, *(_stamp(file) for file in files)]
     else:
-        state = [_dataset(name).version]
         # MNIST's is as it ever was: it may have come from a network that is gone.
-        state += [FORMAT] if name != MNIST.name else []
+        state = [MNIST.version] if name == MNIST.name else [FORMAT, *_version(name)]
     return settings.cache() / "raw" / key(name) / _short_hash(json.dumps(state))
 
 
-def _dataset(name: str) -> Dataset:
-    return MNIST if name == MNIST.name else plugins.catalogue().datasets[name]
+def _version(name: str) -> Iterator[str]:
+    """What a plugin's dataset is known by: its version, and the state of the files it names."""
+    yield plugins.dataset_version(name)
+    for file in plugins.catalogue().datasets[name].files:
+        yield _stamp(Path(file))
 
 
 def _stamp(file: Path) -> str:

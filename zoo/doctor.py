@@ -106,12 +106,11 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
     workers = jobs.workers(db, beat=settings.beat_seconds)
     patience = settings.resend_seconds * 2
     for queue in jobs.waiting(db):
-        able = [w for w in workers if w.can_run(queue.pool, queue.model)]
+        able = [w for w in workers if w.can_run(queue.pool, queue.model, queue.dataset)]
         deaf = [w.name for w in able if w.busy < w.slots]
         one = queue.jobs == 1
-        wait = (
-            f"1 job of {queue.model} waits" if one else f"{queue.jobs} jobs of {queue.model} wait"
-        )
+        what = f"{queue.model} on {queue.dataset}"
+        wait = f"1 job of {what} waits" if one else f"{queue.jobs} jobs of {what} wait"
         detail = f"{wait} in pool {queue.pool}, the first for {queue.seconds:.0f} s"
         if not able:
             detail += "; no online worker can run such a job"

@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from zoo import plugins, settings
+from zoo import plugins, settings, source_code
 from zoo.plugins import Plugin
 from zoo.spec import JobSpec, canonical
 
@@ -36,8 +36,7 @@ FRAMEWORKS = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
 }
-"""Distributions, and their packages, whose versions are told once they are imported: a one-file
-plugin does not say what it requires."""
+"""Distributions, and their packages, which tell their own versions once they are imported."""
 UNDECIDING = {
     *("v", "changed", "dataset", "keep_weights", "timeout", "memory_mb", "plugin", "source"),
     "published",
@@ -89,22 +88,21 @@ def fingerprint(spec: JobSpec, data: str, plugin: Plugin) -> str:
         "data": data,
         "source": spec.source.sha256 if spec.source else None,
         "plugin": plugin.label,
-        "code": code_sha256(plugin.source, plugin.version),
+        "code": _code_of(plugin),
     }
     return hashlib.sha256(canonical(facts).encode()).hexdigest()
 
 
 def versions(plugin: Plugin) -> dict[str, str]:
-    """Versions of Python, Zoo, the plugin, what it requires, and the frameworks in this process.
+    """Versions of Python, Zoo, the plugin and what it requires; of nothing else in this process.
 
-    What is imported tells its own version: a distribution may have been replaced meanwhile.
+    What is imported tells its own version: a distribution may have been replaced meanwhile. A
+    one-file plugin does not say what it requires: the frameworks that it imports count.
     """
     found = {"python": platform.python_version(), plugin.distribution: plugin.version}
-    for name in (*ALWAYS, *_required(plugin.distribution)):
+    uses = [name for name, package in FRAMEWORKS.items() if package in plugin.imports]
+    for name in (*ALWAYS, *_required(plugin.distribution), *uses):
         if version := _imported(FRAMEWORKS.get(name, "")) or _installed(name):
-            found[name] = version
-    for name, package in FRAMEWORKS.items():
-        if version := _imported(package):
             found[name] = version
     return found
 
@@ -127,7 +125,10 @@ def _required(distribution: str) -> list[str]:
         lines = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:  # a one-file plugin
         return []
-    return [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
+    own = [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
+    # A plugin may be built on another, which then says what it requires.
+    others = [each for each in own if each.startswith("zoo-") and each != distribution]
+    return list(dict.fromkeys([*own, *(more for each in others for more in _required(each))]))
 
 
 def code(plugin: Plugin) -> Mapping[str, Any]:
@@ -136,48 +137,49 @@ def code(plugin: Plugin) -> Mapping[str, Any]:
     {"sha256", "commit", "dirty"}; `commit` and `dirty` are None outside a checkout.
     """
     commit, dirty = _commit(plugin.source, plugin.version)
-    return {
-        "sha256": code_sha256(plugin.source, plugin.version),
-        "commit": commit,
-        "dirty": dirty,
-    }
+    return {"sha256": _code_of(plugin), "commit": commit, "dirty": dirty}
+
+
+def _code_of(plugin: Plugin) -> str:
+    """The hash of the code that runs: as it was imported, or of a plugin that was not, as it is."""
+    return plugin.code or code_sha256(plugin.source, plugin.version)
 
 
 @functools.cache
 def code_sha256(source: str, version: str) -> str:
-    """The sha256 of every Python file of a plugin, with its name; empty if it has none.
+    """The hash of the source of a plugin as it lies on the disk, see `source_code.sha256`.
 
     An editable install keeps its version when a file is edited; this tells the two apart.
     """
     del version  # a part of the key: a one-file plugin that changes has another
-    file = _file(source)
-    if file is None:
-        return ""
-    folder, files = file.parent, [file]
-    if file.name == "__init__.py":
-        files = sorted(folder.rglob("*.py"))
-    digest = hashlib.sha256()
-    for each in files:
-        with contextlib.suppress(OSError):
-            content = each.read_bytes()
-            digest.update(f"{each.relative_to(folder).as_posix()} {len(content)}\n".encode())
-            digest.update(content)
-    return digest.hexdigest()
+    return source_code.sha256(source)
 
 
-def _file(source: str) -> Path | None:
-    """The file of a one-file plugin, or of the top package of a module."""
-    if source.endswith(".py"):
-        return Path(source)
-    module = sys.modules.get(source.partition(".")[0])
-    file = getattr(module, "__file__", None)
-    return Path(file) if file else None
+def loaded_by(told: Mapping[str, Any], plugin: Plugin) -> str:
+    """Say, in a sentence, that a trained model is loaded by something else than trained it.
+
+    `told` is the environment of the training; nothing if that is the same, or did not say so.
+    """
+    now = code(plugin)
+    then = told.get("code") or {}
+    if told.get("plugin") and told["plugin"] != plugin.label:
+        return (
+            f"The model was trained by {told['plugin']} and is loaded by {plugin.label}: "
+            "its answers may differ."
+        )
+    if then.get("sha256") and now["sha256"] and then["sha256"] != now["sha256"]:
+        return (
+            f"The model was trained by other code of {plugin.label} (sha256 "
+            f"{then['sha256'][:12]}) than it is loaded by ({now['sha256'][:12]}): "
+            "its answers may differ."
+        )
+    return ""
 
 
 @functools.cache
 def _commit(source: str, version: str) -> tuple[str | None, bool | None]:
     del version
-    file = _file(source)
+    file = source_code.place(source)
     if file is None:
         return None, None
     # A virtual environment often lies inside a checkout, which says nothing about what is in it.

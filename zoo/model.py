@@ -286,5 +286,9 @@ class Dataset:
     """Returns {"train": Images, "test": Images}; called at most once per machine, then cached."""
     class_names: tuple[str, ...] = tuple("0123456789")
     """The names of the labels 0, 1, ..."""
-    version: str = "1"
-    """Change it when `load` returns something else than before: the cache then starts anew."""
+    version: str = ""
+    """Changes when `load` returns something else than before: what was kept is then made anew.
+
+    Without it, the hash of the plugin's code."""
+    files: tuple[str | Path, ...] = ()
+    """The files that `load` reads: when one of them changes, it is called again."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pluggy
 
-from zoo import entrypoints, faults, guard, hookspecs, settings, trace
+from zoo import entrypoints, faults, guard, hookspecs, settings, source_code, trace
 from zoo.cards import Card, of
 from zoo.errors import PluginError, unknown
 from zoo.model import NAME, Dataset, Model, Params, resolved
@@ -36,6 +36,10 @@ class Plugin:
     datasets: list[str] = field(default_factory=list)
     seconds: float = 0.0
     """What it took to import."""
+    code: str = ""
+    """The sha256 of its source as it was when it was imported."""
+    imports: list[str] = field(default_factory=list)
+    """Of a one-file plugin: the packages that it imports, also within functions."""
     error: str = ""
     """Why it is broken, in a line, and in which of its lines; empty if it is well."""
 
@@ -59,6 +63,8 @@ class Catalogue:
     datasets: dict[str, Dataset]
     owners: dict[str, Plugin]
     """The plugin of each model."""
+    dataset_owners: dict[str, Plugin]
+    """The plugin of each dataset."""
 
 
 @functools.cache
@@ -76,7 +82,7 @@ def empty() -> Catalogue:
     manager.add_hookspecs(hookspecs)
     if settings.is_traced():
         trace.show(manager)
-    return Catalogue(manager, [], {}, {}, {})
+    return Catalogue(manager, [], {}, {}, {}, {})
 
 
 def model(name: str) -> type[Model]:
@@ -106,7 +112,20 @@ def cards() -> list[Card]:
 
 def card(name: str) -> Card:
     """The card of one model of this machine; raises UsageError like `model`."""
-    return of(model(name), catalogue().owners[name].label)
+    owner = catalogue().owners
+    return of(model(name), owner[name].label) | {"code": owner[name].code}
+
+
+def dataset_version(name: str) -> str:
+    """The version of a plugin's dataset: what it says, else the hash of its plugin's code."""
+    found = catalogue()
+    return found.datasets[name].version or found.dataset_owners[name].code[:12]
+
+
+def listeners() -> dict[str, str]:
+    """The plugins that are called when a job has ended, each with its label and code."""
+    found = [p for p in catalogue().plugins if "job_finished" in p.hooks and not p.error]
+    return {plugin.name: f"{plugin.label} {plugin.code[:12]}" for plugin in found}
 
 
 def candidates() -> list[Candidate]:
@@ -141,17 +160,25 @@ def _installed(entry: entrypoints.Entry) -> Plugin:
 def _one_file(file: Path) -> Plugin:
     # A changed file is another version: a warm worker that has the old one is then replaced.
     try:
-        version = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        version = _version(file.read_bytes())
     except OSError:
         version = ""
     return Plugin(file.stem, file.stem, version, str(file))
 
 
+def _version(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
 class _Fresh(SourceFileLoader):
     """Compiles a file as it is: what Python keeps compiled may be older by less than a second."""
 
+    content = b""
+    """What was compiled."""
+
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self.get_data(self.path), self.path)
+        self.content = self.get_data(self.path)
+        return self.source_to_code(self.content, self.path)
 
 
 def load_file(file: Path) -> ModuleType:
@@ -174,6 +201,7 @@ def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> N
     try:
         with guard.importing(plugin.name):
             module = load()
+            _remember(plugin, module)
             plugin.seconds = time.perf_counter() - start
             found.manager.register(module, plugin.name)
             _ask(found, plugin)
@@ -182,6 +210,17 @@ def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> N
     except BaseException as error:
         plugin.seconds = plugin.seconds or time.perf_counter() - start
         plugin.error = faults.reason(error, plugin.source)
+
+
+def _remember(plugin: Plugin, module: ModuleType) -> None:
+    """Write down which code was imported: its files may change while this process lives."""
+    loader = getattr(module, "__loader__", None)
+    if isinstance(loader, _Fresh):
+        plugin.version = _version(loader.content)
+        plugin.code = source_code.sha256(plugin.source, loader.content)
+        plugin.imports = source_code.imports(loader.content)
+    else:
+        plugin.code = source_code.sha256(plugin.source)
 
 
 def _ask(found: Catalogue, plugin: Plugin) -> None:
@@ -221,6 +260,7 @@ def _add_dataset(found: Catalogue, plugin: Plugin, dataset: Dataset) -> None:
         raise PluginError(f"{dataset!r} is not a zoo.Dataset.")
     _check_name("dataset", dataset.name, found.datasets)
     found.datasets[dataset.name] = dataset
+    found.dataset_owners[dataset.name] = plugin
     plugin.datasets.append(dataset.name)
 
 

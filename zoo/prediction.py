@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import artifacts, jobs, judge, plugins, preprocessing, run, sources
+from zoo import artifacts, jobs, judge, plugins, preprocessing, repetition, run, sources
 from zoo.errors import UsageError
 from zoo.jobs import Database, Group, Job
 from zoo.model import Model
@@ -49,6 +49,8 @@ class Trained:
     """The training that left it."""
     model: Model
     recipe: Recipe
+    note: str = ""
+    """Set if another plugin, version or code has loaded it than trained it: what to say of that."""
 
     @property
     def class_names(self) -> list[str]:
@@ -84,7 +86,10 @@ def load(db: Database, settings: Settings, job: Job | Group | str) -> Trained:
     _see_plugin(trained)
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         fetch(settings, trained, Path(folder))
-        return Trained(trained, run.restore(Path(folder)), run.read_recipe(Path(folder)))
+        recipe = run.read_recipe(Path(folder))
+        return Trained(
+            trained, run.restore(Path(folder)), recipe, repetition.other_loader(db, trained)
+        )
 
 
 def fetch(settings: Settings, trained: Job, into: Path) -> None:

@@ -102,6 +102,12 @@ def environment_of(db: Database, job: Job) -> dict[str, Any]:
     return told[-1] if told else {}
 
 
+def other_loader(db: Database, trained: Job) -> str:
+    """Say that this machine loads the model by something else than trained it; nothing if not."""
+    owner = plugins.catalogue().owners.get(trained.model)
+    return environment.loaded_by(environment_of(db, trained), owner) if owner else ""
+
+
 def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     """Say what is not the same in two environments, as far as both tell of it."""
     if then.get("plugin") and now.get("plugin") not in (None, then["plugin"]):
@@ -111,9 +117,12 @@ def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> 
         yield f"code of the plugin: {code_name(before)} then, {code_name(after)} now"
     if then.get("data") and now.get("data") not in (None, then["data"]):
         yield f"data: contents {then['data'][:12]} then, {now['data'][:12]} now"
-    for part in ("versions", "machine"):
-        if then.get(part) and now.get(part):
-            yield from _pairs(then[part], now[part])
+    # Records of before list whatever the process had imported: only what both tell counts.
+    was, is_now = then.get("versions") or {}, now.get("versions") or {}
+    both = was.keys() & is_now.keys()
+    yield from _pairs({n: was[n] for n in both}, {n: is_now[n] for n in both})
+    if then.get("machine") and now.get("machine"):
+        yield from _pairs(then["machine"], now["machine"])
 
 
 def code_name(code: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -175,8 +176,19 @@ def _restore_for(
     (data,) = _prepare(spec, plugins.model(spec.model), [spec.split])
     environment.keep(write, spec, data.fingerprint)
     # By their names: the images may lack some of the classes, and artifacts of before have more.
+    told = _environment(source)
+    if note := environment.loaded_by(told, plugins.catalogue().owners[spec.model]):
+        log.warning("%s", note)
     y = judge.renamed(data.y, data.class_names, recipe.class_names)
     return restore(source), _whole(data._replace(y=y)), {}
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    """Where and of what a training was run that left its files in the folder; empty if unknown."""
+    with contextlib.suppress(OSError, UsageError):
+        found = read_json((folder / environment.FILE).read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import catalogue, jobs, param_values, plugins, preprocessing, sources, waits
+from zoo import catalogue, jobs, param_values, preprocessing, sources, waits
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.model import resolved
@@ -146,7 +146,8 @@ def submit(
         from zoo import embedded  # noqa: F401
     app = queue.make_app(settings, patient=False)
     # Before the row: else the warm worker would run it with the plugin as it was.
-    renewed = _renew(db, settings, specs[0].model) if settings.is_embedded else None
+    asked = {(spec.model, spec.dataset) for spec in specs}
+    renewed = _renew(db, settings, asked) if settings.is_embedded else None
     ids, group = jobs.add(
         db,
         specs,
@@ -178,13 +179,15 @@ def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted
     from zoo import queue
 
     app = queue.make_app(settings, patient=False)
+    asked = {(job.model, job.dataset) for job in jobs.several(db, job_ids)}
+    renewed = _renew(db, settings, asked) if settings.is_embedded and asked else None
     ids = jobs.retry(db, job_ids, max_attempts=settings.max_attempts)
     if not ids:
         raise UsageError(
             "There is nothing to retry: jobs that ended without success, once each.",
             "`zoo jobs --status failed` lists some.",
         )
-    done = Submitted(ids, None)
+    done = Submitted(ids, None, worker=renewed)
     added = (jobs.get(db, each) for each in ids)
     _wake(db, app, settings, [Hint(job.id, job.pool, job.model) for job in added], done)
     return done
@@ -234,8 +237,13 @@ def _enough(db: Database, settings: Settings, hints: Sequence[Hint]) -> list[Hin
     return found
 
 
-def _renew(db: Database, settings: Settings, model: str) -> subprocess.Popen[bytes] | None:
-    """Replace a local worker that was started before the model's plugin came, or was changed."""
+def _renew(
+    db: Database, settings: Settings, asked: Collection[tuple[str, str]]
+) -> subprocess.Popen[bytes] | None:
+    """Replace a local worker that was started before a plugin came, or was changed.
+
+    `asked` are the models and datasets of the jobs to come.
+    """
     from zoo import embedded
 
     local = embedded.local_worker(settings)
@@ -246,11 +254,8 @@ def _renew(db: Database, settings: Settings, model: str) -> subprocess.Popen[byt
         # It is only starting; or the home was made anew, and it still looks at the old one.
         is_old = time.time() - local.create_time() > STARTING_SECONDS
         return embedded.replace_worker(settings) if is_old else None
-    cards = {card["name"]: card["plugin"] for worker in found for card in worker.models}
-    owner = plugins.catalogue().owners.get(model)
-    if owner is None or cards.get(model) == owner.label:
-        return None
-    return embedded.replace_worker(settings)
+    is_old = any(catalogue.is_outdated(worker, *each) for worker in found for each in asked)
+    return embedded.replace_worker(settings) if is_old else None
 
 
 def _who_runs(db: Database, settings: Settings, job_id: str) -> str:

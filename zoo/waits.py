@@ -25,7 +25,7 @@ class Scene:
     def able(self) -> list[Worker]:
         """The workers that can run the job."""
         job = self.job
-        return [w for w in self.workers if w.can_run(job.pool, job.model) and _has_data(w, job)]
+        return [w for w in self.workers if w.can_run(job.pool, job.model, job.dataset)]
 
     @functools.cached_property
     def running(self) -> list[line.Turn]:
@@ -132,12 +132,6 @@ def _span(scene: Scene, ahead: Sequence[line.Turn]) -> str:
         left += max(seconds - turn.seconds, 0)
     left /= scene.slots
     return f", about {left / 60:.0f} min" if left >= 90 else f", about {left:.0f} s"
-
-
-def _has_data(worker: Worker, job: Job) -> bool:
-    card = next((each for each in worker.models if each["name"] == job.model), {})
-    # A worker of an older version does not say which datasets it has.
-    return ":" in job.dataset or job.dataset in card.get("datasets", [job.dataset])
 
 
 REASONS: tuple[Callable[[Scene], str], ...] = (

@@ -55,6 +55,8 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
         return {
             "models": plugins.cards(),
             "datasets": known,
+            "versions": {n: plugins.dataset_version(n) for n in plugins.catalogue().datasets},
+            "listeners": plugins.listeners(),
             "broken": broken,
             "hooks": hooks,
             "takes": sorted({name for each in listeners for name in each.argnames}),

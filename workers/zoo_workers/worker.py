@@ -189,7 +189,8 @@ def _cards(answer: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, An
         )
     # Files (idx:PATH, npz:PATH) are no worker's own.
     named = {name: text for name, text in answer["datasets"].items() if ":" not in name}
-    return [card | {"datasets": named} for card in cards]
+    about = {"datasets": named, "versions": answer["versions"], "listeners": answer["listeners"]}
+    return [card | about for card in cards]
 
 
 def _ask(runner: Runner) -> dict[str, Any]:

@@ -47,6 +47,8 @@ def export(
     job = prediction.training(db, ref)
     as_format, path = _target(job.model, format, target)
     trained = prediction.load(db, chosen, job)
+    if trained.note:
+        output.note(trained.note)
     done = exporting.write(trained, as_format, path)
     if card is None and path.parent == target:
         card = path.with_name(modelcard.FILE)

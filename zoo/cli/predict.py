@@ -72,7 +72,12 @@ def predict(
     if folder:
         for path in subjects.save(found, folder):
             output.note(f"Saved {path}.")
-    answers = prediction.answer(prediction.load(db, chosen, trained), found) if found else []
+    answers = []
+    if found:
+        loaded = prediction.load(db, chosen, trained)
+        if loaded.note:
+            output.note(loaded.note)
+        answers = prediction.answer(loaded, found)
     if as_json:
         output.json_out([each.to_json() for each in answers] + refused)
     else:

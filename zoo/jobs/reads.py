@@ -133,14 +133,14 @@ def counts(db: Database) -> dict[str, int]:
 
 
 def waiting(db: Database) -> list[Waiting]:
-    """The queued jobs that are due and wait for nothing but a worker, by pool and model."""
+    """The queued jobs that are due and wait for nothing but a worker: by pool, model, dataset."""
     # Since a job was submitted, or put back and its back-off is over.
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     query = f"""
-        SELECT pool, model, count(*) AS jobs, now() - min({since}) AS seconds FROM job
+        SELECT pool, model, dataset, count(*) AS jobs, now() - min({since}) AS seconds FROM job
         WHERE {MAY_RUN} AND not_before <= now()
             AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
-        GROUP BY pool, model ORDER BY pool, model"""
+        GROUP BY pool, model, dataset ORDER BY pool, model, dataset"""
     with db.read() as rows:
         return [Waiting(**row) for row in rows.all(query)]
 

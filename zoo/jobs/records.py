@@ -258,10 +258,14 @@ class Worker:
     def is_alive(self) -> bool:
         return self.state in ("online", "draining")
 
-    def can_run(self, pool: str, model: str) -> bool:
-        """Whether it takes jobs of that pool and model."""
-        names = {card["name"] for card in self.models}
-        return self.state == "online" and self.pool == pool and model in names
+    def can_run(self, pool: str, model: str, dataset: str | None = None) -> bool:
+        """Whether it takes jobs of that pool and model, and has the dataset if one is named."""
+        card = next((each for each in self.models if each["name"] == model), None)
+        if card is None or self.state != "online" or self.pool != pool:
+            return False
+        # A worker of an older version does not say which datasets it has; files are nobody's own.
+        known = card.get("datasets")
+        return dataset is None or known is None or ":" in dataset or dataset in known
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -269,10 +273,11 @@ class Worker:
 
 @dataclass(frozen=True)
 class Waiting:
-    """The jobs of one pool and model that are queued and due."""
+    """The jobs of one pool, model and dataset that are queued and due."""
 
     pool: str
     model: str
+    dataset: str
     jobs: int
     seconds: float
     """How long the first of them has been waiting."""

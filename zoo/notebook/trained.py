@@ -8,6 +8,7 @@ import zoo.notebook.pages as pages
 from zoo import inputs, judge, prediction
 from zoo.errors import UsageError
 from zoo.notebook.store import opened
+from zoo.notebook.waiting import tell
 
 if TYPE_CHECKING:
     from zoo.model import Array, Model
@@ -58,4 +59,7 @@ class Trained:
 def load(ref: str) -> Trained:
     """The trained model of the job or group that `ref` names; raises as `prediction.load`."""
     with opened() as (db, chosen):
-        return Trained(prediction.load(db, chosen, ref))
+        found = prediction.load(db, chosen, ref)
+    if found.note:
+        tell(found.note)
+    return Trained(found)
