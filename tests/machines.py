@@ -188,3 +188,31 @@ def living(home: Path) -> list[psutil.Process]:
             if is_one and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+class TinyDisk:
+    """A file system of a few megabytes, which can be filled; only root may mount one."""
+
+    def __init__(self, folder: Path, mb: int = 8) -> None:
+        """Raises LookupError where it cannot be mounted."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        options = ["-t", "tmpfs", "-o", f"size={mb}m", "tmpfs", str(folder)]
+        if not shutil.which("mount") or not servers.says(["mount", *options]):
+            raise LookupError("a tiny file system cannot be mounted here (not root?)")
+
+    def fill(self) -> None:
+        """Leave not a byte."""
+        with contextlib.suppress(OSError), (self._folder / "ballast").open("ab", 0) as file:
+            for size in (2**16, 2**8, 1):
+                with contextlib.suppress(OSError):
+                    while file.write(b"x" * size):
+                        pass
+
+    def free(self) -> None:
+        """Have room again."""
+        (self._folder / "ballast").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Unmount it, also while somebody still has a file open there."""
+        subprocess.run(["umount", "--lazy", str(self._folder)], check=True)

@@ -87,7 +87,12 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
         labels = sorted({card["plugin"] for card in worker.models})
         load = f"{worker.busy}/{worker.slots} busy, last beat {at - worker.beat_at:.0f} s ago"
         runs = ", ".join([f"mnist-zoo {worker.version}", *labels])
-        yield Finding(part, True, f"{worker.name} ({load}): {runs}")
+        if worker.trouble:
+            says = "takes no job" if worker.state == "sick" else "takes not every job"
+            detail = f"{worker.name} ({load}) {says}. {worker.trouble}"
+            yield Finding(part, False, detail, f"Mend it on {worker.host}; it goes on by itself.")
+        else:
+            yield Finding(part, True, f"{worker.name} ({load}): {runs}")
         if worker.version != __version__:
             detail = f"mnist-zoo is {worker.version} on {worker.name}, {__version__} here"
             yield Finding("versions", False, detail, SAME)

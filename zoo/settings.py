@@ -52,6 +52,9 @@ class Settings:
     runner_variables: str = _setting(
         "", "further environment variables for processes that run models: A,B_*; empty: none"
     )
+    free_mb: int = _setting(
+        64, "a worker takes no job while its disk has less free space than this"
+    )
     job_memory_mb: int = _setting(0, "memory of one job; 0: an equal share of four fifths of all")
     notify: str = _setting(
         "",

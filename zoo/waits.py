@@ -52,9 +52,12 @@ def for_a_worker(scene: Scene) -> str:
     pool = [worker for worker in online if worker.pool == job.pool]
     if scene.able:
         return ""
-    if not pool:
+    if not pool and not any(w.pool == job.pool and w.state == "sick" for w in scene.workers):
         start = _start(scene.settings, job.pool)
         return f"No worker of the pool '{job.pool}' is online: it waits for one. {start}"
+    sick = [w for w in scene.workers if w.state == "sick" and w.serves(job.pool, job.model)]
+    if sick:
+        return f"The worker {sick[0].name} could run it, but takes no job now. {sick[0].trouble}"
     if any(worker.can_run(job.pool, job.model) for worker in pool):
         return f"No worker online that has '{job.model}' has the dataset '{job.dataset}'."
     others = sorted({w.pool for w in online if w.can_run(w.pool, job.model)})

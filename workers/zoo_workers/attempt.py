@@ -7,7 +7,7 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ ENVIRONMENT = "environment.json"
 class Attempt:
     """The folder of one attempt, and what its runner writes at its desk."""
 
-    def __init__(self, folder: Path, log_kb: int) -> None:
+    def __init__(
+        self, folder: Path, log_kb: int, clock: Callable[[float], float] = lambda at: at
+    ) -> None:
+        """`clock` gives the database's time of a `time.monotonic` of this machine."""
+        self._clock = clock
         self.files = folder
         """What becomes the artifact."""
         self.source = folder.with_name(f"{folder.name}{SOURCE}")
@@ -48,6 +52,13 @@ class Attempt:
         """What the runner has told about where and of what the job is run, if it came so far."""
         text = self.texts.get(ENVIRONMENT)
         return read_json(text) if text else None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the runner has told of anything: it had taken up the job."""
+        with self._lock:
+            self._read()
+        return bool(self._progress or self.texts)
 
     def make(self) -> None:
         """Make the folder, empty."""
@@ -95,11 +106,14 @@ class Attempt:
             self.texts[fact["file"]] = fact["text"]
             return
         if "phase" in fact:
-            self._progress = {"phase": fact["phase"], "since": fact["at"]}
+            since = self._clock(fact["at"])
+            self._progress = {"phase": fact["phase"], "since": since}
             if fact["phase"] == "fit":
-                self._fit_started_at = fact["at"]
+                self._fit_started_at = since
         else:
             self._progress |= fact
+            if "at" in fact:
+                self._progress["at"] = self._clock(fact["at"])
             # Progress within an epoch has no metrics: it is shown, not kept.
             if fact["metrics"]:
                 self._steps.append((fact["step"], fact["metrics"]))

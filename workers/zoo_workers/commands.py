@@ -76,6 +76,9 @@ def list_workers(
     ]
     columns = ["worker", "state", "pool", "busy", "last beat", "version", "models"]
     output.table(columns, rows, optional=["version"])
+    for each in found:
+        if each.trouble and each.is_alive:
+            output.line(f"{each.name}: {each.trouble}")
     if not found:
         output.note(
             "No worker is online. Start one: `zoo worker start`, or on this machine `zoo up`."

@@ -36,12 +36,20 @@ class Housekeeper(threading.Thread):
         self.worker_id = worker_id
         self.stop_worker = stop
         self.leaves_when_idle = False
-        self._ended = threading.Event()
+        self._is_over = False
+        self._wake = threading.Event()
         self._reaped = 0.0
+        self._was_sick = False
+        self.health = supervisor.health
+        self.health.changed = self._wake.set
 
     def run(self) -> None:
         every = min(self.settings.beat_seconds, self.settings.reap_seconds)
-        while not self._ended.wait(every):
+        while True:
+            self._wake.wait(every)
+            self._wake.clear()
+            if self._is_over:
+                return
             try:
                 self.pass_once()
             except ZooError as error:
@@ -52,7 +60,8 @@ class Housekeeper(threading.Thread):
 
     def end(self) -> None:
         """Stop after the pass under way."""
-        self._ended.set()
+        self._is_over = True
+        self._wake.set()
         self.join(10)
 
     def pass_once(self) -> None:
@@ -60,9 +69,8 @@ class Housekeeper(threading.Thread):
         if self._is_homeless():
             self.stop_worker()
             return
-        asked = jobs.sign(
-            self.db, self.worker_id, busy=min(self.supervisor.busy, self.supervisor.slots)
-        )
+        self.health.look()
+        asked = self._sign()
         if asked:
             logger.info("this worker was asked to drain")
             self.stop_worker()
@@ -73,6 +81,22 @@ class Housekeeper(threading.Thread):
             self._reap()
         if self.leaves_when_idle and self._is_idle() and self._leave():
             self.stop_worker()
+
+    def _sign(self) -> bool | None:
+        busy = min(self.supervisor.busy, self.supervisor.slots)
+        is_sick, trouble = self.health.is_sick, self.health.trouble or None
+        if self._was_sick and not is_sick:
+            # The hints that came meanwhile were sent to others.
+            for _ in range(self.supervisor.slots):
+                self._start_slot()
+        self._was_sick = is_sick
+        state = "sick" if is_sick else "online"
+        return jobs.sign(self.db, self.worker_id, busy=busy, state=state, trouble=trouble)
+
+    def _start_slot(self) -> None:
+        threading.Thread(
+            target=self.supervisor.work_on, kwargs={"wait": False}, daemon=True, name="slot"
+        ).start()
 
     def _is_homeless(self) -> bool:
         """Whether somebody has removed the home of the local worker, and all its rows with it."""
@@ -86,9 +110,7 @@ class Housekeeper(threading.Thread):
             if hooks and status in TERMINAL:
                 hooks.tell(job_id)
         if moved:  # a free slot here need not wait for the hint
-            threading.Thread(
-                target=self.supervisor.work_on, kwargs={"wait": False}, daemon=True, name="slot"
-            ).start()
+            self._start_slot()
         sweep(self.db, self.settings.home / "work")
 
     def _is_idle(self) -> bool:
@@ -109,8 +131,11 @@ class Housekeeper(threading.Thread):
 
 def take_over(db: Database) -> None:
     """Do not wait for the leases of dead workers of this machine: nobody will extend them."""
+    known = {each.name: each for each in jobs.workers(db, beat=0, gone=True)}
     for name in {str(job.worker) for job in jobs.listing(db, statuses=["running"], limit=10_000)}:
+        row = known.get(name)
         host, _, pid = name.rpartition("-")
+        host, pid = (row.host, str(row.pid)) if row else (host, pid)
         if host == socket.gethostname() and pid.isdigit() and not _lives(int(pid)):
             logger.warning("worker %s is dead: its %d jobs are free", name, jobs.abandon(db, name))
 

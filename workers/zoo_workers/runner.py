@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import gc
 import json
@@ -24,6 +25,11 @@ BEGUN, DONE = "begun", "done"
 """In the folder of a job's hooks: what plugins are leaving, and what they have left."""
 
 
+MACHINE_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ENFILE", "EMFILE", "ESTALE")
+)
+"""What the operating system says of a disk that is full or broken, or of too many open files."""
 MAX_TEXT = 16 * 1024
 """Characters of a file that goes to the supervisor by way of the progress, not of the disk."""
 
@@ -130,27 +136,58 @@ def _store(order: dict[str, Any]) -> dict[str, Any]:
 @cores.held()
 def _run(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
     # A thread that a model has left finds its own job's file closed.
-    with _output_to(log), os.fdopen(os.dup(progress), "a", buffering=1) as lines:
+    with _output_to(log), _lines(progress) as lines:
         try:
             return {"status": "succeeded", "metrics": _story(order, lines)}
-        except ZooError as error:
-            return _failed(error.message, error.hint, type(error).__name__)
-        except MemoryError:
-            traceback.print_exc()
-            return _failed("The job needs more memory than there is.", "", "out_of_memory")
-        except OSError as error:
-            traceback.print_exc()
-            return _failed(
-                f"{error.strerror or error}: {error.filename or order['files']}.", "", "os_error"
-            )
         except BaseException as error:  # also SystemExit: a model must not end the runner quietly
-            traceback.print_exc()
-            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return _failed(said, "The traceback is in its log.", "exception")
+            # On a full disk the log takes nothing: what went wrong is answered all the same.
+            with contextlib.suppress(OSError):
+                if not isinstance(error, ZooError):
+                    traceback.print_exc()
+            return _failed(error, order["files"])
 
 
-def _failed(message: str, hint: str, code: str) -> dict[str, Any]:
-    return {"status": "failed", "error_code": code, "error": f"{message} {hint}".strip()}
+def _failed(error: BaseException, files: str) -> dict[str, Any]:
+    """The answer to an order that has failed; `fault` says whose it may be."""
+    fault = None if isinstance(error, MemoryError) else _fault(error)
+    if isinstance(error, ZooError):
+        said = str(error)
+        code = "PluginError" if isinstance(error, _NotHere) else type(error).__name__
+    elif isinstance(error, MemoryError):
+        said, code = "The job needs more memory than there is.", "out_of_memory"
+    elif isinstance(error, OSError):
+        said, code = f"{error.strerror or error}: {error.filename or files}.", "os_error"
+    else:
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        said, code = f"{said} The traceback is in its log.", "exception"
+    return {"status": "failed", "error_code": code, "error": said, "fault": fault}
+
+
+def _fault(error: BaseException) -> str | None:
+    """`machine` or `model` if that may be the fault of this machine, or of the model on it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in MACHINE_ERRORS:
+            return "machine"
+        if isinstance(seen, ImportError | _NotHere):
+            return "model"
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+class _NotHere(ZooError):
+    """The worker has said that it has the model, and the runner cannot load it."""
+
+
+@contextlib.contextmanager
+def _lines(progress: int) -> Iterator[Any]:
+    """The progress, to be written line by line."""
+    lines = os.fdopen(os.dup(progress), "a", buffering=1)
+    try:
+        yield lines
+    finally:
+        with contextlib.suppress(OSError):  # what a full disk has not taken is tried once more
+            lines.close()
 
 
 def _story(order: dict[str, Any], progress: Any) -> dict[str, Any]:
@@ -162,12 +199,18 @@ def _story(order: dict[str, Any], progress: Any) -> dict[str, Any]:
         progress.write(json.dumps(fact) + "\n")
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        tell(step=int(step), total=int(total), unit=unit, metrics=_finite(metrics))
+        tell(
+            step=int(step),
+            total=int(total),
+            unit=unit,
+            metrics=_finite(metrics),
+            at=time.monotonic(),
+        )
 
     def phase(name: str) -> None:
         if name == "fit":
             set_imports_aside(len(sys.modules))
-        tell(phase=name, at=time.time())
+        tell(phase=name, at=time.monotonic())  # the same for all processes of a machine
 
     def write(name: str, text: str) -> None:
         if len(text) <= MAX_TEXT:
@@ -176,8 +219,18 @@ def _story(order: dict[str, Any], progress: Any) -> dict[str, Any]:
             (folder / name).write_text(text, encoding="utf-8")
 
     spec = JobSpec.parse_object(order["spec"])
+    _see_loaded(spec.model)
     source = Path(order["source"]) if spec.source else None
     return run_job(spec, folder, report, source=source, phase=phase, write=write)
+
+
+def _see_loaded(model: str) -> None:
+    from zoo import plugins
+
+    try:
+        plugins.model(model)
+    except ZooError as error:
+        raise _NotHere(error.message, error.hint) from None
 
 
 @functools.cache  # once for each number: no new module, nothing new to set aside

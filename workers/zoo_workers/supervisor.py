@@ -14,6 +14,7 @@ from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
 from zoo_workers.ends import MOST_ENDS, Ends
+from zoo_workers.health import Health
 from zoo_workers.hooks import Hooks
 from zoo_workers.pulse import LOOK_SECONDS
 from zoo_workers.runners import Runners
@@ -45,6 +46,7 @@ class Supervisor:
         self.after_job: Callable[[], None] = lambda: None
         """What follows the end of a job: others are woken for those that have waited for it."""
         self.last_job = time.monotonic()
+        self.health = Health(settings)
         self.room = threading.Event()
         """Set while a slot has no job: what need not be at once is done then."""
         self.room.set()
@@ -108,16 +110,18 @@ class Supervisor:
 
     def _claim(self) -> Watch | None:
         """Claim the most urgent job."""
-        if self.drain_by is not None:
+        models = self.health.fit_for(self.models)
+        if self.drain_by is not None or not models:
             return None
         asked = time.monotonic()
         claimed = jobs.claim(
             self.db,
             pool=self.pool,
-            models=self.models,
+            models=models,
             datasets=self.datasets,
             worker=self.name,
             lease=self.settings.lease_seconds,
+            avoid=self.health.avoided(),
         )
         if claimed is None:
             return None
@@ -125,7 +129,8 @@ class Supervisor:
         self._count(1)
         logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
         stop, owes = self.must_stop, self.hooks is not None
-        return Watch(self.db, self.settings, self.runners, claim, job, stop, asked, owes)
+        shared = (self.db, self.settings, self.runners)
+        return Watch(*shared, claim, job, stop, asked, self.health, owes)
 
     def _run(self, watch: Watch) -> None:
         try:

@@ -15,6 +15,7 @@ from zoo.settings import Settings
 from zoo.spec import JobSpec
 from zoo_workers.artifact import Artifact
 from zoo_workers.attempt import Attempt
+from zoo_workers.health import ANY, Health
 from zoo_workers.pulse import LOOK_SECONDS, Pulse
 from zoo_workers.runners import Runner, RunnerDied, Runners
 
@@ -51,6 +52,7 @@ class Watch:
         job: Job,
         must_stop: Callable[[], bool],
         asked: float,
+        health: Health,
         owes_hooks: bool = False,
     ) -> None:
         self.db = db
@@ -60,13 +62,18 @@ class Watch:
         self.job = job
         self.must_stop = must_stop
         self.began = self.weighed = time.monotonic()
+        self.health = health
         self.owes_hooks = owes_hooks
         self.committed = False
         self._ended: Outcome | ClaimLost | GivenBack = ClaimLost()
         folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
-        self.attempt = Attempt(folder, settings.log_kb)
+        self.attempt = Attempt(folder, settings.log_kb, self._database_time)
         self.artifact = Artifact(settings, claim, self.attempt)
         self.pulse = Pulse(db, settings, claim, self.attempt, asked)
+
+    def _database_time(self, at: float) -> float:
+        """The time on the database's clock: the claim has told it."""
+        return (self.job.started_at or 0.0) + at - self.began
 
     def run(self) -> None:
         """Have the attempt run, until it must be ended."""
@@ -120,6 +127,8 @@ class Watch:
             outcome = self._ended
             self.committed = committed or self._commit(outcome)
             self.artifact.named = self.committed and outcome.artifact is not None
+            if self.committed and outcome.status == "succeeded":
+                self.health.praise(self.job.model)
             return outcome.status if self.committed else TAKEN
         except ClaimLost:
             return TAKEN
@@ -138,7 +147,7 @@ class Watch:
             return Outcome("failed", error_code=type(error).__name__, error=str(error))
         except OSError as error:  # a full or read-only disk
             told = f"{error.strerror or error}: {error.filename or self.attempt.files}."
-            return Outcome("failed", error_code="disk", error=told)
+            return self._judged(Outcome("failed", error_code="disk", error=told), ANY)
 
     def _run(self) -> Outcome:
         self.attempt.make()
@@ -147,7 +156,11 @@ class Watch:
             self.pulse.ensure()
             self.attempt.source.mkdir()
             where, sha256 = spec.source.artifact, spec.source.sha256
-            artifacts.get(self.settings.artifacts, where, sha256, self.attempt.source)
+            try:
+                artifacts.get(self.settings.artifacts, where, sha256, self.attempt.source)
+            except ArtifactError as error:
+                self._give_back_if_sick(str(error), "artifact", store=True)
+                raise
         return self._have_it_run(spec)
 
     def _have_it_run(self, spec: JobSpec) -> Outcome:
@@ -158,7 +171,9 @@ class Watch:
                 runner.order(order)
                 while True:
                     answer = runner.answer(LOOK_SECONDS)
-                    ended = Outcome(**answer) if answer else self._must_end(spec, runner)
+                    if answer:
+                        return self._answered(answer)
+                    ended = self._must_end(spec, runner)
                     if ended is not None:
                         return ended
             except RunnerDied as death:
@@ -192,12 +207,56 @@ class Watch:
             self.weighed = time.monotonic()
         return runner.memory_mb(with_family)
 
+    def _answered(self, answer: dict[str, Any]) -> Outcome:
+        """How the runner says that it ended, unless that is the fault of this machine."""
+        kind = answer.pop("fault", None)
+        outcome = Outcome(**answer)
+        if outcome.status != "failed":
+            return outcome
+        blamed = {"machine": ANY, "model": self.job.model}.get(kind or "")
+        return self._judged(outcome, blamed)
+
+    def _judged(self, outcome: Outcome, blamed: str | None) -> Outcome:
+        """The outcome, unless it is the fault of this machine: then the job is given back.
+
+        It is if the machine's own check fails. Where it is not known (`blamed`: a model that cannot
+        be imported here, or ANY for a full disk that has room again) another worker tries, if there
+        is one that has not; else the outcome stands.
+        """
+        why = outcome.error or ""
+        self._give_back_if_sick(why, str(outcome.error_code))
+        if blamed is not None and self._is_anybody_else_able():
+            self.health.blame(blamed, self.job.id, why)
+            raise GivenBack(str(outcome.error_code), f"{why} Another worker tries.", counts=False)
+        return outcome
+
+    def _give_back_if_sick(self, why: str, code: str, *, store: bool = False) -> None:
+        """Raise GivenBack if this machine can run no job."""
+        # What this attempt itself has written may be what fills the disk.
+        self.attempt.remove()
+        if found := self.health.look(store=store):
+            told = why if found in why else f"{why} {found}".strip()
+            raise GivenBack(code, told, counts=False)
+
+    def _is_anybody_else_able(self) -> bool:
+        """Whether there is a worker that can run the job and has not given it back, too."""
+        try:
+            tried = jobs.given_back_by(self.db, self.job.id)
+            found = jobs.workers(self.db, beat=self.settings.beat_seconds)
+        except StoreError:
+            return False
+        own = {self.job.worker, *tried}
+        return any(w.can_run(self.job.pool, self.job.model) and w.name not in own for w in found)
+
     def _after_death(self, death: RunnerDied) -> Outcome:
         code = death.exit_code
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         told = f"The runner process {how}{' (out of memory?)' if code == -9 else ''}."
+        outcome = Outcome("failed", error_code="killed", error=told)
+        # One that has not even begun is this machine's: its Python, or a plugin that ends it.
+        self._judged(outcome, None if self.attempt.has_begun else self.job.model)
         self._again_or("killed", told)
-        return Outcome("failed", error_code="killed", error=told)
+        return outcome
 
     def _again_or(self, code: str, told: str) -> None:
         """Raise GivenBack while there are attempts left."""
@@ -226,6 +285,7 @@ class Watch:
         try:
             yield
         except ArtifactError as error:
+            self._give_back_if_sick(str(error), "artifact", store=True)
             self._again_or("artifact", str(error))
             raise
 
@@ -248,7 +308,6 @@ class Watch:
 
     def _give_back(self, back: GivenBack) -> str:
         self.pulse.end()
-        wait = self.settings.backoff_seconds * 2 ** (self.job.attempt - 1) if back.counts else 0.0
         news = self._last_news()
 
         def release() -> bool:
@@ -256,7 +315,7 @@ class Watch:
                 "code": back.code,
                 "reason": str(back),
                 "counts": back.counts,
-                "delay": wait,
+                "backoff": self.settings.backoff_seconds,
             }
             told |= {"news": news, "owes_hooks": self.owes_hooks}
             return jobs.release(self.db, self.claim, **told)

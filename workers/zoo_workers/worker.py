@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ THREADS = (
     "TF_NUM_INTEROP_THREADS",
 )
 """Variables that say how many threads a library may use: in a runner, its share of the cores."""
+PASS_ON_SECONDS = 1.0
+"""Before a worker that does not take a job sends the job's hint to the others."""
 GIVE_BACK_SECONDS = 5.0
 """What it may take to end the runners of a stopping worker and give their jobs back."""
 CATALOGUE_SECONDS = 60.0
@@ -234,7 +237,7 @@ def _serve(
     worker_id = uuid.uuid4().hex
     keeper = Housekeeper(app, supervisor, worker_id, stop)
     keeper.leaves_when_idle = place is not None
-    _announce(db, supervisor, worker_id, plan, cards)
+    supervisor.name = _announce(db, supervisor, worker_id, plan, cards)
     keeper.start()
     models = ", ".join(supervisor.models)
     slots = "1 slot" if plan.slots == 1 else f"{plan.slots} slots"
@@ -268,15 +271,27 @@ def _add_task(app: queue.App, supervisor: Supervisor) -> None:
     @app.task(name=queue.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
         supervisor.work_on()
-        if supervisor.drain_by is not None:
-            with contextlib.suppress(BrokerError):
-                queue.send(app, [Hint(job, supervisor.pool, model)])  # another worker's, then
+        health = supervisor.health
+        if health.is_sick and supervisor.drain_by is None:
+            # Where no other worker listens, the hint comes back at once.
+            health.well.wait(PASS_ON_SECONDS)
+            supervisor.work_on()
+        if supervisor.drain_by is not None or health.is_sick:
+            pass_on(job, model)
+        elif health.leaves(job, model):
+            later = threading.Timer(PASS_ON_SECONDS, pass_on, (job, model))
+            later.daemon = True
+            later.start()
+
+    def pass_on(job: str, model: str) -> None:
+        with contextlib.suppress(BrokerError):
+            queue.send(app, [Hint(job, supervisor.pool, model)])  # another worker's, then
 
 
 def _announce(
     db: Database, supervisor: Supervisor, worker_id: str, plan: Plan, cards: list[dict[str, Any]]
-) -> None:
-    jobs.announce(
+) -> str:
+    return jobs.announce(
         db,
         id=worker_id,
         name=supervisor.name,
@@ -286,4 +301,5 @@ def _announce(
         slots=plan.slots,
         version=zoo.__version__,
         models=cards,
+        beat=supervisor.settings.beat_seconds,
     )

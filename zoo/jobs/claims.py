@@ -21,9 +21,10 @@ class News:
     """What an attempt has done since the last beat."""
 
     progress: Mapping[str, Any] | None = None
-    """{"phase", "since", "step", "total", "unit", "metrics"}, as far as known."""
+    """{"phase", "since", "at", "step", "total", "unit", "metrics"}, as far as known: since when it
+    is in that phase, and when it came to the step, on the database's clock."""
     fit_started_at: float | None = None
-    """Seconds since 1970, on the worker's clock."""
+    """Seconds since 1970, on the database's clock."""
     steps: Sequence[tuple[int, Mapping[str, Any]]] = ()
     """(step, metrics) of each step that `fit` reported."""
     lines: Sequence[tuple[int, str]] = ()

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zoo.jobs.database import Database, Row, Transaction
-from zoo.jobs.presence import SILENT_AFTER
+from zoo.jobs.presence import LATE_SECONDS, heard
+from zoo.jobs.records import ALIVE
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 """Seconds: the upper bounds of a `Spread`."""
@@ -93,7 +94,7 @@ class Seat(NamedTuple):
     worker: str
     pool: str
     state: str
-    """`online`, `draining` or `silent`."""
+    """`online`, `sick`, `draining` or `silent`."""
     slots: int
     busy: int
 
@@ -115,8 +116,8 @@ class Figures:
 def look(db: Database, settled: Settled, *, beat: float) -> tuple[Figures, Settled]:
     """Look at everything; gives the figures, and what to hand over at the next look.
 
-    `beat` is the time between two signs of life of a worker, in seconds. The first look, with an
-    empty `Settled`, reads every job.
+    `beat` is the time between two beats of a worker that does not say it, in seconds. The first
+    look, with an empty `Settled`, reads every job.
     """
     with db.read() as rows:
         at = float(rows.value("SELECT now() AS at"))
@@ -230,10 +231,11 @@ def _running(rows: Transaction) -> dict[Kind, int]:
 
 def _seats(rows: Transaction, beat: float) -> list[Seat]:
     """The workers that are there, and those that fell silent of late."""
-    late = SILENT_AFTER * beat + 1
-    found = """
+    alive = ", ".join(f"'{state}'" for state in ALIVE)
+    found = f"""
         SELECT name AS worker, pool, slots, busy,
-            CASE WHEN beat_at < now() - :late THEN 'silent' ELSE state END AS state
-        FROM worker WHERE state IN ('online', 'draining') AND beat_at > now() - :forgotten
+            CASE WHEN {heard(beat=":beat")} THEN state ELSE 'silent' END AS state
+        FROM worker WHERE state IN ({alive}) AND beat_at > now() - :forgotten
         ORDER BY started_at"""
-    return [Seat(**row) for row in rows.all(found, {"late": late, "forgotten": FORGOTTEN_SECONDS})]
+    values = {"beat": beat, "late": LATE_SECONDS, "forgotten": FORGOTTEN_SECONDS}
+    return [Seat(**row) for row in rows.all(found, values)]

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoo.jobs import backoff as backing_off
 from zoo.jobs.claims import Claim, End, News, Outcome
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
 from zoo.jobs.gates import CLAIMABLE, after_ends
@@ -35,7 +36,7 @@ END = """
         fingerprint = :fingerprint, contents = :contents"""
 END_ATTEMPT = """
     UPDATE attempt SET ended_at = now(), outcome = :outcome, error_code = :code, error = :error,
-        environment = :told
+        environment = :told, counts = :counts
     WHERE job_id = :job AND n = :attempt AND ended_at IS NULL"""
 CANCELLED = "cancel_requested = 1"
 
@@ -48,27 +49,31 @@ def claim(
     datasets: Sequence[str],
     worker: str,
     lease: float,
+    avoid: Sequence[str] = (),
 ) -> tuple[Claim, Job] | None:
     """Take the most urgent job (priority, then age) of the pool that this worker can run.
 
     It can if it has the model, of `models` (name to plugin label), and the dataset: one of
     `datasets`, or files that every worker reads (`idx:...`, `npz:...`). The same statement
-    sets the lease, in seconds.
+    sets the lease, in seconds. Jobs to `avoid`, by id, are left to other workers.
     """
     has_model, names = among("model", list(models))
     has_dataset, known = among("dataset", datasets)
+    is_avoided, avoided = among("id", avoid)
     take = f"""
         UPDATE job SET status = 'running', attempt = attempt + 1, owner = :owner, worker = :worker,
-            lease_until = now() + :lease, started_at = now(), fit_started_at = NULL, progress = NULL
+            lease_until = now() + :lease, beat_at = now(), started_at = now(),
+            fit_started_at = NULL, progress = NULL
         WHERE {CLAIMABLE["queued"]} AND seq = (
             SELECT seq FROM job
             WHERE {" AND ".join(CLAIMABLE.values())} AND {has_model}
                 AND ({has_dataset} OR dataset LIKE '%:%')
+                {f"AND NOT {is_avoided}" if avoid else ""}
             ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
         RETURNING *"""
     owner = uuid.uuid4().hex
     values = {"owner": owner, "worker": worker, "lease": lease, "pool": pool}
-    row = _begin(db, take, values | names | known, models)
+    row = _begin(db, take, values | names | known | avoided, models)
     if row is None:
         return None
     taken = to_job(row)
@@ -106,7 +111,9 @@ def beat(db: Database, held: Claim, *, lease: float, news: News = NOTHING_NEW) -
     None: the claim is lost. The runner must be killed and nothing more be written.
     """
     told = _told(news)
-    hold = f"UPDATE job SET lease_until = now() + :lease{_sets(told)} WHERE {held_by_claim()}"
+    hold = f"""
+        UPDATE job SET lease_until = now() + :lease, beat_at = now(){_sets(told)}
+        WHERE {held_by_claim()}"""
     with db.write() as rows:
         values = vars(held) | told | {"lease": lease}
         row = rows.one(f"{hold} RETURNING cancel_requested", values)
@@ -225,9 +232,11 @@ def end_attempt(
     code: str | None,
     error: str | None,
     environment: Mapping[str, Any] | None = None,
+    counts: bool = True,
 ) -> None:
     """Write down how an attempt ended, unless that is done."""
-    rows.run(END_ATTEMPT, _attempt(held, outcome, code, error, environment))
+    ended = _attempt(held, outcome, code, error, environment)
+    rows.run(END_ATTEMPT, ended | {"counts": int(counts)})
 
 
 def _attempt(
@@ -238,7 +247,8 @@ def _attempt(
     environment: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     told = canonical(dict(environment)) if environment else None
-    return vars(held) | {"outcome": outcome, "code": code, "error": error, "told": told}
+    values = {"outcome": outcome, "code": code, "error": error, "told": told, "counts": 1}
+    return vars(held) | values
 
 
 @again_after_deadlock
@@ -250,11 +260,13 @@ def release(
     reason: str,
     counts: bool = False,
     delay: float = 0,
+    backoff: float = 0,
     news: News = NOTHING_NEW,
     owes_hooks: bool = False,
 ) -> bool:
     """Put a running job back into the queue, due in `delay` seconds; False if the claim was lost.
 
+    If the attempt counts, `backoff` is the base of a further wait, which grows with such attempts.
     Unless the attempt `counts` it is given back: `attempt` never falls, so `max_attempts` grows.
     A job whose cancel was requested meanwhile is cancelled instead.
     """
@@ -267,11 +279,13 @@ def release(
         WHERE {held_by_claim()} RETURNING id, status, group_id"""
     values = vars(held) | told | {"delay": delay, "given_back": 0 if counts else 1}
     with db.write() as rows:
+        if counts and backoff:
+            values["delay"] = delay + backing_off.after(rows, held.job, backoff)
         job = rows.one(put_back, values)
         if job is None:
             return False
         _keep(rows, held, news)
-        end_attempt(rows, held, job["status"], code, _storable(reason), news.environment)
+        end_attempt(rows, held, job["status"], code, _storable(reason), news.environment, counts)
         if job["status"] == "cancelled":
             ended = after_ends(rows, [job])
             owe(rows, ended if owes_hooks else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
@@ -25,7 +26,9 @@ class Outlook:
     steps: str = ""
     """As it says itself: `epoch 3/5`."""
     left: float | None = None
-    """Seconds; None where neither its steps nor equal jobs tell."""
+    """Seconds; None where neither its steps nor equal jobs tell, or its worker is silent."""
+    silent: float | None = None
+    """Seconds since its worker was last heard of, if that is too long for a living one."""
 
 
 def outlooks(db: Database, running: Iterable[Job], at: float) -> dict[str, Outlook]:
@@ -40,6 +43,9 @@ def outlooks(db: Database, running: Iterable[Job], at: float) -> dict[str, Outlo
                 if kind not in usual:
                     usual[kind] = _usual(rows, job, kind)
                 known = _by_its_like(known, job, usual[kind], at)
+            silent = job.silent_for(at)
+            if silent is not None:
+                known = dataclasses.replace(known, left=None, silent=silent)
             found[job.id] = known
     return found
 
@@ -55,8 +61,12 @@ def _by_steps(job: Job, at: float) -> Outlook:
     steps = f"{told.get('unit', 'step')} {step}/{total}"
     if step <= 0 or total < 0 or since is None:
         return Outlook(phase, 0.0, steps)
-    spent = max(at - since, 0.0)
-    left = finite(spent / step * max(total - step, 0.0))
+    # From its report on the estimate only falls: nothing is known of the time since.
+    told_at = finite(told.get("at"))
+    heard = at if told_at is None else told_at
+    left = finite(max(heard - since, 0.0) / step * max(total - step, 0.0))
+    if left is not None:
+        left = max(left - max(at - heard, 0.0), 0.0)
     return Outlook(phase, min(step / total, 1.0), steps, left)
 
 

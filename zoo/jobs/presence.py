@@ -8,12 +8,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.jobs.database import Database
-from zoo.jobs.records import Worker
+from zoo.jobs.records import ALIVE, Worker
 
 SILENT_AFTER = 3
 """Beats that a worker may miss before it counts as gone."""
+LATE_SECONDS = 1.0
+"""That a beat may be late."""
+USUAL_BEAT_SECONDS = 10.0
+"""Of a worker of an older version, which does not say how often it beats."""
 FORGOTTEN_SECONDS = 7 * 86_400.0
 """After its last beat, a worker is forgotten once another one like it has come."""
+
+
+def heard(table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
+    """The condition that a worker is there: judged by how often it beats, whoever looks.
+
+    `beat` stands for those that do not say it; the value `:late` is `LATE_SECONDS`.
+    """
+    states = ", ".join(f"'{state}'" for state in ALIVE)
+    patience = f"{SILENT_AFTER} * coalesce({table}beat_seconds, {beat}) + :late"
+    return f"({table}state IN ({states}) AND {table}beat_at >= now() - ({patience}))"
 
 
 def announce(
@@ -27,12 +41,16 @@ def announce(
     slots: int,
     version: str,
     models: Sequence[Mapping[str, Any]],
-) -> None:
-    """Enter a worker that has started, and forget those like it that left long ago.
+    beat: float | None = None,
+) -> str:
+    """Enter a worker that has started, and forget those like it that left long ago; gives its name.
 
     The last one of its kind stays: what it published can be submitted while no worker is there.
+    `beat` is the time between two of its beats, in seconds. Where another worker that is alive has
+    the name (containers are all pid 1), a part of the id is added to it.
     """
     row = {"id": id, "name": name, "host": host, "pid": pid, "pool": pool, "slots": slots}
+    row["beat"] = beat
     published = json.dumps(list(models))
     with db.write() as rows:
         rows.run(
@@ -44,24 +62,36 @@ def announce(
         rows.run(
             """
             INSERT INTO worker (id, name, host, pid, pool, slots, state, version, models,
-                started_at, beat_at)
+                started_at, beat_at, beat_seconds)
             VALUES (:id, :name, :host, :pid, :pool, :slots, 'online', :version, :models,
-                now(), now())""",
+                now(), now(), CAST(:beat AS DOUBLE PRECISION))""",
             row | {"version": version, "models": published},
         )
+    # In a transaction of its own: of two that start at once, each sees the other.
+    rename = f"""
+        UPDATE worker SET name = :other WHERE id = :id AND EXISTS (
+            SELECT 1 FROM worker AS w WHERE w.name = :name AND w.id <> :id AND {heard("w.")})"""
+    with db.write() as rows:
+        values = {"id": id, "name": name, "other": f"{name}-{id[:6]}"}
+        rows.run(rename, values | {"late": LATE_SECONDS})
+        return str(rows.value("SELECT name FROM worker WHERE id = :id", {"id": id}))
 
 
-def sign(db: Database, worker_id: str, *, busy: int, state: str = "online") -> bool | None:
+def sign(
+    db: Database, worker_id: str, *, busy: int, state: str = "online", trouble: str | None = None
+) -> bool | None:
     """Give a sign of life, and learn whether somebody has asked this worker to drain.
 
-    None if the rows do not know this worker.
+    `trouble` is why it takes no job. None if the rows do not know this worker.
     """
     told = """
-        UPDATE worker SET busy = :busy, beat_at = now(),
-            state = CASE WHEN state = 'draining' AND :state = 'online' THEN state ELSE :state END
+        UPDATE worker SET busy = :busy, beat_at = now(), trouble = :trouble,
+            state = CASE WHEN state = 'draining' AND :state <> 'stopped'
+                THEN state ELSE :state END
         WHERE id = :id RETURNING state"""
     with db.write() as rows:
-        found = rows.value(told, {"id": worker_id, "busy": busy, "state": state})
+        values = {"id": worker_id, "busy": busy, "state": state, "trouble": trouble}
+        found = rows.value(told, values)
     return None if found is None else bool(found == "draining")
 
 
@@ -69,7 +99,7 @@ def drain(db: Database, worker_id: str) -> None:
     """Ask a worker to take no further job and to end when its running ones have."""
     with db.write() as rows:
         rows.run(
-            "UPDATE worker SET state = 'draining' WHERE id = :id AND state = 'online'",
+            "UPDATE worker SET state = 'draining' WHERE id = :id AND state IN ('online', 'sick')",
             {"id": worker_id},
         )
 
@@ -77,15 +107,15 @@ def drain(db: Database, worker_id: str) -> None:
 def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
     """The workers that are alive, oldest first; with `gone`, the stopped and silent ones too.
 
-    `beat` is the time between two signs of life, in seconds.
+    `beat` is the time between two signs of life, in seconds, of those that do not say it.
     """
-    heard = "state IN ('online', 'draining') AND beat_at >= now() - :patience"
+    is_heard = heard(beat=":beat")
     # What the others published, one row for each start of a worker, is a lot to read.
     query = f"""
-        SELECT worker.*, {heard} AS heard FROM worker
-        {"" if gone else f"WHERE {heard}"} ORDER BY started_at"""
+        SELECT worker.*, {is_heard} AS heard FROM worker
+        {"" if gone else f"WHERE {is_heard}"} ORDER BY started_at"""
     found = []
-    for row in db.alone(query, {"patience": SILENT_AFTER * beat + 1}):
+    for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS}):
         heard_of = row.pop("heard")
         worker = Worker(**row | {"models": json.loads(row["models"])})
         is_silent = worker.is_alive and not heard_of

@@ -186,6 +186,15 @@ def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:
     return [row | {"environment": json.loads(row["environment"] or "null")} for row in found]
 
 
+def given_back_by(db: Database, job_id: str) -> set[str]:
+    """The names of the workers that gave the job back because they cannot run it."""
+    query = """
+        SELECT DISTINCT worker FROM attempt
+        WHERE job_id = :id AND counts = 0 AND error_code <> 'drained'"""
+    with db.read() as rows:
+        return {row["worker"] for row in rows.all(query, {"id": job_id})}
+
+
 def log_after(db: Database, job_id: str, seen: tuple[int, int] = (0, -1)) -> list[Chunk]:
     """Chunks of the job's log after `seen`, (attempt, start)."""
     query = """

@@ -53,6 +53,9 @@ class Job:
     started_at: float | None
     fit_started_at: float | None
     finished_at: float | None
+    beat_at: float | None = None
+    """When its worker was last heard of, on the database's clock."""
+    lease_until: float | None = None
     held: bool = False
     """By a person: it stays queued until it is released."""
     blockers: int = 0
@@ -63,6 +66,17 @@ class Job:
     @property
     def is_terminal(self) -> bool:
         return self.status in TERMINAL
+
+    def silent_for(self, at: float) -> float | None:
+        """Seconds since its worker was last heard of, if that is too long for a living one.
+
+        A lease spans at least four beats, so half a lease without one is two beats missed. `at`
+        is the time on the database's clock.
+        """
+        if self.status != "running" or self.lease_until is None:
+            return None
+        heard = self.lease_until if self.beat_at is None else self.beat_at
+        return at - heard if at - heard > (self.lease_until - heard) / 2 else None
 
     @property
     def accuracy(self) -> float | None:
@@ -115,7 +129,7 @@ class Job:
         shown = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("spec", "owner", "cancel_requested", "error_code")
+            if name not in ("spec", "owner", "cancel_requested", "error_code", "lease_until")
         }
         return shown | {
             "params": spec.get("params", {}),
@@ -236,6 +250,10 @@ def spread(found: Mapping[str, Any], digits: int = 4, scale: float = 1) -> str:
     return mean if found["std"] is None else f"{mean} ± {scale * found['std']:.{digits}f}"
 
 
+ALIVE = ("online", "sick", "draining")
+"""The states of a worker that is there."""
+
+
 @dataclass(frozen=True)
 class Worker:
     """A worker as it last announced itself."""
@@ -248,20 +266,29 @@ class Worker:
     slots: int
     busy: int
     state: str
-    """`online`, `draining` or `stopped`; `silent` once its beats have stopped without a word."""
+    """`online`, `sick` (it takes no job: see `trouble`), `draining` or `stopped`; `silent` once its
+    beats have stopped without a word."""
     version: str
     models: list[dict[str, Any]]
     started_at: float
     beat_at: float
+    beat_seconds: float | None = None
+    """Between two of its beats, as it said itself."""
+    trouble: str | None = None
+    """Why it takes no job, or none of some models."""
 
     @property
     def is_alive(self) -> bool:
-        return self.state in ("online", "draining")
+        return self.state in ALIVE
 
     def can_run(self, pool: str, model: str, dataset: str | None = None) -> bool:
         """Whether it takes jobs of that pool and model, and has the dataset if one is named."""
+        return self.state == "online" and self.serves(pool, model, dataset)
+
+    def serves(self, pool: str, model: str, dataset: str | None = None) -> bool:
+        """Whether it is there for such jobs, once it is well."""
         card = next((each for each in self.models if each["name"] == model), None)
-        if card is None or self.state != "online" or self.pool != pool:
+        if card is None or self.pool != pool:
             return False
         # A worker of an older version does not say which datasets it has; files are nobody's own.
         known = card.get("datasets")

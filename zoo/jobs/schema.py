@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 6
+SCHEMA = 7
 """The number of the newest migration."""
 
 

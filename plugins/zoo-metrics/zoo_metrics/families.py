@@ -15,7 +15,7 @@ from zoo import __version__
 from zoo.jobs import TERMINAL, Figures, Spread
 from zoo.jobs.figures import BOUNDS, MICROS, WAITS_FOR, Kind
 
-STATES = ("online", "draining", "silent")
+STATES = ("online", "sick", "draining", "silent")
 KIND = ("pool", "model")
 
 

@@ -1,0 +1,25 @@
+"""How long a job waits before its next attempt: one definition, for whoever puts it back."""
+
+from __future__ import annotations
+
+from zoo.jobs.database import Transaction
+
+LONGEST_SECONDS = 300.0
+"""However often a job was tried."""
+
+
+def seconds(base: float, tries: int) -> float:
+    """Return the wait after that many failed attempts: `base`, doubled each time, with a limit."""
+    # 2 ** 1024 is no float any more.
+    return min(base * 2.0 ** min(max(tries - 1, 0), 64), LONGEST_SECONDS)
+
+
+def after(rows: Transaction, job_id: str, base: float) -> float:
+    """Return the wait after the attempt of a job that is about to end.
+
+    Attempts that were given back (a drained worker, a broken machine) do not count.
+    """
+    counted = """
+        SELECT count(*) AS n FROM attempt
+        WHERE job_id = :job AND ended_at IS NOT NULL AND counts = 1"""
+    return seconds(base, int(rows.value(counted, {"job": job_id})) + 1)
