@@ -40,8 +40,15 @@ class Zoo:
 
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start a command and leave it running."""
+        return self._start([sys.executable, "-m", "zoo", *args], **options)
+
+    def start_script(self, text: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a script of Python and leave it running."""
+        return self._start([sys.executable, "-c", text], **options)
+
+    def _start(self, words: list[str], **options: Any) -> subprocess.Popen[str]:
         command = subprocess.Popen(
-            [sys.executable, "-m", "zoo", *args],
+            words,
             env=self.env,
             text=True,
             stdout=subprocess.PIPE,

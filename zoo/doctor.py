@@ -104,11 +104,19 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _queue(settings: Settings, part: str) -> Iterator[Finding]:
-    """A job that waits although a slot that could run it is free: that worker hears no hints."""
-    from zoo import jobs
+    """A job that nobody runs: no worker can, its worker is silent, or hears no hints."""
+    from zoo import jobs, waits
 
     db = jobs.connect(settings.database)
     workers = jobs.workers(db, beat=settings.beat_seconds)
+    for job in jobs.silent(db):
+        detail = f"{job.id[:8]} ({job.model} on {job.dataset}) runs, but nobody is heard of"
+        yield Finding(part, False, detail, waits.sentence(db, settings, job))
+    unserved: dict[tuple[str, str], str] = {}
+    for job in jobs.first_waiting(db):
+        missing = waits.for_a_worker(waits.Scene(db, settings, job, workers))
+        if missing and missing != waits.STARTING:
+            unserved.setdefault((job.pool, job.model), missing)
     patience = settings.resend_seconds * 2
     for queue in jobs.waiting(db):
         able = [w for w in workers if w.can_run(queue.pool, queue.model, queue.dataset)]
@@ -117,9 +125,10 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
         what = f"{queue.model} on {queue.dataset}"
         wait = f"1 job of {what} waits" if one else f"{queue.jobs} jobs of {what} wait"
         detail = f"{wait} in pool {queue.pool}, the first for {queue.seconds:.0f} s"
-        if not able:
-            detail += "; no online worker can run such a job"
-        if deaf and queue.seconds > patience:
+        if (queue.pool, queue.model) in unserved:
+            detail += "; no online worker can run such a job" if not able else ""
+            yield Finding(part, False, detail, unserved[queue.pool, queue.model])
+        elif deaf and queue.seconds > patience:
             detail += f", though {', '.join(deaf)} could run one"
             yield Finding(part, False, detail, "Restart that worker; read its log.")
         else:

@@ -1,18 +1,26 @@
-"""The local worker, for whoever waits for jobs: it is at work, has died, or never came."""
+"""For whoever waits for jobs: why they do not go on, and whether the local worker is at work."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from zoo import jobs
+from zoo import health, jobs, waits
 from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
 
 WORKER_SECONDS = 1.0
 """Between two looks at whether the local worker is still there."""
+
+SILENT_SECONDS = 3.0
+"""Who waits longer is told why."""
+REASON_SECONDS = 2.0
+"""Between two looks for the reason."""
+SHARE = 20
+"""To look takes at most one part in so many of the time."""
 
 Tell = Callable[[str], None]
 """Shows a sentence to the person who waits."""
@@ -35,15 +43,46 @@ class Vigil:
         self.timeout = timeout
         self.tell = tell
         self.began = self.looked = time.monotonic()
+        self._due = self.began + SILENT_SECONDS
+        self._told = ""
 
-    def look(self) -> None:
-        """Raises ZooError if the local worker does not come to work, or after `timeout` seconds."""
+    def look(self, statuses: Mapping[str, str]) -> None:
+        """Tell why the jobs, by id, do not go on: after a few seconds, and when that changes.
+
+        Raises ZooError if the local worker does not come to work, or after `timeout` seconds.
+        """
         now = time.monotonic()
+        if now >= self._due:
+            self._tell_reason(statuses)
+            self._due = max(REASON_SECONDS, SHARE * (time.monotonic() - now)) + time.monotonic()
         if self.settings.is_embedded and now - self.looked > WORKER_SECONDS:
             self.looked = now
             self.worker = living(self.db, self.settings, self.worker, self.tell)
         if self.timeout is not None and now - self.began > self.timeout:
             raise ZooError(f"Not finished after {self.timeout:g} s.", "The jobs go on.")
+
+    def _tell_reason(self, statuses: Mapping[str, str]) -> None:
+        said = self._reason(statuses)
+        # Of the same reason, a number of seconds or jobs is no news.
+        kind = re.sub(r"\d+", "", said)
+        if said and kind != self._told:
+            self.tell(said)
+        self._told = kind
+
+    def _reason(self, statuses: Mapping[str, str]) -> str:
+        """Why nothing goes on; empty if a job runs, or is about to."""
+        queued = [job for job, status in statuses.items() if status == "queued"]
+        running = {job for job, status in statuses.items() if status == "running"}
+        if not (queued or running):
+            return ""
+        if self.settings.is_embedded and (full := health.folder_fault(self.settings.home, 0)):
+            return full
+        silent = [job for job in jobs.silent(self.db) if job.id in running] if running else []
+        if running and not silent:
+            return ""
+        job = silent[0] if silent else jobs.get(self.db, queued[0])
+        said = waits.sentence(self.db, self.settings, job)
+        return f"{job.id[:8]}: {said}" if said else ""
 
 
 def living(

@@ -1,4 +1,4 @@
-"""Why a queued job waits: one sentence, that of the first reason which holds."""
+"""Why a job waits, or does not go on: one sentence, that of the first reason which holds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from zoo import jobs
 from zoo.errors import BrokerError
 from zoo.jobs import Database, Job, Worker, line
 from zoo.settings import Settings
+
+STARTING = "The local worker is starting."
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,30 @@ class Scene:
 
 
 def sentence(db: Database, settings: Settings, job: Job) -> str:
-    """Say why the job waits; nothing if it is not queued, or about to be taken."""
+    """Say why the job waits; nothing if it has ended, goes on, or is about to be taken."""
+    if job.status == "running":
+        return _silence(db, settings, job)
     if job.status != "queued":
         return ""
     scene = Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
     return next(filter(None, (reason(scene) for reason in REASONS)), "")
+
+
+def _silence(db: Database, settings: Settings, job: Job) -> str:
+    """Say of a running job that its worker is silent, and what becomes of the job."""
+    at = jobs.clock(db)
+    silent = job.silent_for(at)
+    if silent is None:
+        return ""
+    told = f"Its worker {job.worker} has been silent for {silent:.0f} s."
+    others = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.name != job.worker]
+    if not others:
+        return (
+            f"{told} No other worker is online to take the job over. {_start(settings, job.pool)}"
+        )
+    left = (job.lease_until or at) - at
+    when = f"In {left:.0f} s" if left > 0 else "Any moment"
+    return f"{told} {when} it goes back into the queue."
 
 
 def for_a_worker(scene: Scene) -> str:
@@ -53,6 +74,8 @@ def for_a_worker(scene: Scene) -> str:
     if scene.able:
         return ""
     if not pool and not any(w.pool == job.pool and w.state == "sick" for w in scene.workers):
+        if job.pool == "default" and _is_local_worker_starting(scene):
+            return STARTING
         start = _start(scene.settings, job.pool)
         return f"No worker of the pool '{job.pool}' is online: it waits for one. {start}"
     sick = [w for w in scene.workers if w.state == "sick" and w.serves(job.pool, job.model)]
@@ -63,6 +86,14 @@ def for_a_worker(scene: Scene) -> str:
     others = sorted({w.pool for w in online if w.can_run(w.pool, job.model)})
     elsewhere = f" in the pool '{job.pool}'; there is one in '{others[0]}'" if others else ""
     return f"No worker online has the model '{job.model}'{elsewhere}: it waits for one."
+
+
+def _is_local_worker_starting(scene: Scene) -> bool:
+    if not scene.settings.is_embedded:
+        return False
+    from zoo import embedded
+
+    return embedded.local_worker(scene.settings) is not None
 
 
 def _start(settings: Settings, pool: str) -> str:

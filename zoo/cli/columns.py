@@ -99,8 +99,16 @@ def progress(line: Line) -> str:
     if known is None:
         return ""
     part = "" if known.part is None else f"{100 * known.part:.0f} %"
-    left = "" if known.left is None else f"{output.ago(known.left)} left"
-    return ", ".join(filter(None, [part, left])) or known.phase
+    return ", ".join(filter(None, [part, left(known)])) or known.phase
+
+
+def left(known: Outlook | None) -> str:
+    """How long a running job will take, or how long its worker has been silent."""
+    if known is None:
+        return ""
+    if known.silent is not None:
+        return f"silent for {output.ago(known.silent)}"
+    return "" if known.left is None else f"{output.ago(known.left)} left"
 
 
 SPECIAL: dict[str, Callable[[Line], str | Text]] = {

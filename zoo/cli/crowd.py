@@ -50,7 +50,7 @@ def follow(
             screen.show(statuses, max(total or 0, len(known)))
             if not added and all(status in TERMINAL for status in statuses.values()):
                 return jobs.several(db, known)
-            vigil.look()
+            vigil.look(statuses)
             time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
 
 
@@ -73,7 +73,8 @@ class _Screen:
         self.judged: set[str] = set()
         self.best: float | None = None
         self.at_first: int | None = None
-        self.began = time.monotonic()
+        self.ended = 0
+        self.began = self.ended_at = time.monotonic()
         self.told = -1
 
     def __enter__(self) -> _Screen:
@@ -120,7 +121,12 @@ class _Screen:
 
     def _left(self, ended: int, total: int) -> str:
         """How long the others will take, if they end as fast as those since this was opened."""
+        now = time.monotonic()
+        if ended != self.ended:
+            self.ended, self.ended_at = ended, now
         done = ended - (self.at_first or 0)
         if done <= 0 or ended >= total:
             return ""
-        return f"{output.ago((time.monotonic() - self.began) / done * (total - ended))} left"
+        # Since the last one ended it only falls: where none ends any more, it must not grow.
+        left = (self.ended_at - self.began) / done * (total - ended) - (now - self.ended_at)
+        return f"{output.ago(max(left, 0.0))} left"

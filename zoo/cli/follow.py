@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import time
 from collections.abc import Sequence
@@ -10,14 +11,16 @@ from typing import Any
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from zoo import jobs
-from zoo.cli import crowd, output, reproduced
+from zoo.cli import columns, crowd, output, reproduced
 from zoo.cli.trials import show_sweep
-from zoo.jobs import Database, Group, Job
+from zoo.jobs import Database, Group, Job, Outlook
 from zoo.jobs.records import spread
 from zoo.settings import Settings
 from zoo.vigil import Vigil
 
 LOOK_SECONDS = 0.1
+OUTLOOK_SECONDS = 1.0
+"""Between two looks at how long the jobs will take."""
 QUIET_AFTER = 0.5
 """Jobs that end sooner show no bar."""
 
@@ -38,20 +41,23 @@ def follow(
     if len(ids) > crowd.MANY:
         return crowd.follow(db, settings, ids, worker, timeout)
     vigil = Vigil(db, settings, worker, timeout, output.note)
-    with _Screen() as screen:
+    with _Screen(db) as screen:
         while True:
             found = [jobs.get(db, each) for each in ids]
             screen.show(found)
             if all(job.is_terminal for job in found):
                 return found
-            vigil.look()
+            vigil.look({job.id: job.status for job in found})
             time.sleep(LOOK_SECONDS)
 
 
 class _Screen:
     """Bars on a terminal; one line per change of status elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.known: dict[str, Outlook] = {}
+        self.looked = -math.inf
         self.bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -82,8 +88,15 @@ class _Screen:
             if not self.shows:
                 self.bars.start()
                 self.shows = True
+            self._look(found)
             for job in found:
                 self._draw(job)
+
+    def _look(self, found: Sequence[Job]) -> None:
+        running = [job for job in found if job.status == "running"]
+        if running and time.monotonic() - self.looked > OUTLOOK_SECONDS:
+            self.looked = time.monotonic()
+            self.known = jobs.outlooks(self.db, running, jobs.clock(self.db))
 
     def _say(self, job: Job) -> None:
         if self.said.get(job.id) != job.status:
@@ -94,12 +107,12 @@ class _Screen:
         task = self.tasks.get(job.id)
         if task is None:
             task = self.tasks[job.id] = self.bars.add_task("", count="", left="", start=False)
-        self.bars.update(task, **drawn(job))
+        self.bars.update(task, **drawn(job, self.known.get(job.id)))
         if job.status == "running":
             self.bars.start_task(task)
 
 
-def drawn(job: Job) -> dict[str, Any]:
+def drawn(job: Job, known: Outlook | None = None) -> dict[str, Any]:
     """What a bar shows of a job: fields of rich's Progress."""
     progress = job.progress
     fold = job.spec.get("fold")
@@ -112,8 +125,9 @@ def drawn(job: Job) -> dict[str, Any]:
     if job.status == "queued":
         return {"description": f"{name} queued", "total": None}
     phase = progress.get("phase", "starting")
+    left = columns.left(known)
     if "total" not in progress:
-        return {"description": f"{name} {phase}", "total": None, "count": "", "left": ""}
+        return {"description": f"{name} {phase}", "total": None, "count": "", "left": left}
     step, total = progress["step"], progress["total"]
     metrics = " ".join(f"{k} {v:.4f}" for k, v in progress.get("metrics", {}).items())
     return {
@@ -121,14 +135,8 @@ def drawn(job: Job) -> dict[str, Any]:
         "total": total,
         "completed": step,
         "count": f"{progress['unit']} {step}/{total} {metrics}",
-        "left": f"{output.ago(remaining(progress))} left" if step else "",
+        "left": left,
     }
-
-
-def remaining(progress: dict[str, Any]) -> float:
-    """Seconds until the last step, if the steps to come take as long as those before."""
-    spent = max(time.time() - float(progress["since"]), 0.0)
-    return spent / float(progress["step"]) * float(progress["total"] - progress["step"])
 
 
 def summary(found: Job | Group) -> None:

@@ -97,17 +97,24 @@ def _running(look: Look, width: int, left_out: set[str]) -> list[Text]:
 
 def _cells(job: Job, known: Outlook | None, at: float, width: int) -> list[Text]:
     part = known.part if known else None
-    left = known.left if known else None
     return [
         Text(job.id[:8]),
         Text(f"{job.model}{_part_of_group(job)}"),
         Text(job.dataset),
         _bar(part, next((size for least, size in BARS if width >= least), 0)),
         Text((known.steps or known.phase) if known else ""),
-        Text("" if left is None else output.ago(left)),
+        _left(known),
         Text(output.ago(at - (job.started_at or at)), "dim"),
         Text(job.worker or "", "dim"),
     ]
+
+
+def _left(known: Outlook | None) -> Text:
+    if known is None:
+        return Text()
+    if known.silent is not None:
+        return Text(f"silent for {output.ago(known.silent)}", "bold red")
+    return Text("" if known.left is None else output.ago(known.left))
 
 
 def _part_of_group(job: Job) -> str:
@@ -135,7 +142,9 @@ def _workers(look: Look, width: int, left_out: set[str]) -> list[Text]:
         for worker in look.workers
     ]
     head = ["workers", "slots", "pool", "state"]
-    return _aligned(head, rows, width, left_out, ("pool",), ("slots", "state"))
+    table = _aligned(head, rows, width, left_out, ("pool",), ("slots", "state"))
+    troubles = [f"  {w.name}: {w.trouble}" for w in look.workers if w.trouble]
+    return [*table, *(Text(output.safe(each), "yellow") for each in troubles)]
 
 
 def _ended(look: Look, width: int, left_out: set[str]) -> list[Text]:

@@ -13,6 +13,7 @@ from zoo.cli.options import Ref
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
+    from zoo.vigil import Vigil
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -57,34 +58,40 @@ def logs(
 ) -> None:
     """Print what a job printed, from any machine and while it runs."""
     from zoo import jobs as rows
+    from zoo import settings
     from zoo.cli import output
+    from zoo.vigil import Vigil
 
-    db = rows.connect()
+    chosen = settings.load()
+    db = rows.connect(chosen.database)
     found = rows.find(db, ref)
+    vigil = Vigil(db, chosen, None, None, output.note) if follow else None
     for job in rows.members(found):
-        printed, now = _print_log(db, job, follow), rows.get(db, job.id)
+        printed, now = _print_log(db, job, vigil), rows.get(db, job.id)
         if now.status == "queued":
             output.note(f"The job {job.id[:8]} is still queued; it has printed nothing.")
         elif now.is_terminal and not printed:
             output.note(f"The job {job.id[:8]} is {now.status}; it printed nothing.")
 
 
-def _print_log(db: Database, job: Job, follow: bool) -> bool:
-    """Print its lines, and while one follows what it reports; whether there were any."""
+def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
+    """Print its lines, and with a `vigil` what it reports; whether there were any."""
     from zoo import jobs as rows
     from zoo.cli.log import LogPrinter
 
-    printer = LogPrinter(is_live=follow)
+    printer = LogPrinter(is_live=vigil is not None)
     while True:
         # Asked before the lines are read: what was written before the end is then read too.
         now = rows.get(db, job.id)
-        ended = not follow or now.is_terminal
-        if follow:
+        ended = vigil is None or now.is_terminal
+        if vigil:
             printer.report(rows.steps_after(db, job.id, printer.last_step), now.progress)
         printer.print(rows.log_after(db, job.id, printer.last_chunk))
         if ended:
             printer.end()
             return printer.last_chunk[0] > 0
+        if vigil:
+            vigil.look({job.id: now.status})
         time.sleep(0.2)
 
 

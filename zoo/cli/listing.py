@@ -85,7 +85,9 @@ def _record(line: Line, names: list[str] | None) -> dict[str, Any]:
     if names is not None:
         return {name: raw(line, name) for name in names}
     known = line.outlook
-    told = {"part": known.part, "seconds_left": known.left} if known else None
+    told = None
+    if known:
+        told = {"part": known.part, "seconds_left": known.left, "seconds_silent": known.silent}
     return line.job.to_json() | {"outlook": told}
 
 

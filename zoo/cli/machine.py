@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from zoo.settings import Settings
 
 database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rows' database.")
 
@@ -39,9 +42,53 @@ def down() -> None:
     from zoo.cli import output
 
     chosen = settings.load()
+    interrupted = _tell_interrupted(chosen)
     with output.err.status("Ending the worker; a running job may finish ..."):
         ended = embedded.down(chosen, chosen.drain_seconds + 10)
     output.note(f"Ended: {', '.join(ended)}." if ended else "Nothing was running.")
+    _tell_unfinished(chosen, interrupted)
+
+
+def _tell_interrupted(chosen: Settings) -> list[str]:
+    """Say which jobs the local worker runs, and how far they are; gives their ids."""
+    from zoo import embedded, jobs
+    from zoo.cli import columns, output
+    from zoo.errors import StoreError
+
+    local = embedded.local_worker(chosen)
+    if local is None:
+        return []
+    try:
+        db = jobs.connect(chosen.database)
+        names = {w.name for w in jobs.workers(db, beat=chosen.beat_seconds) if w.pid == local.pid}
+        running = [job for job in jobs.listing(db, statuses=["running"]) if job.worker in names]
+        known = jobs.outlooks(db, running, jobs.clock(db))
+    except StoreError as error:  # the servers are to end all the same
+        output.note(error.message)
+        return []
+    for job in running:
+        far = columns.progress(columns.Line(job, 0.0, known.get(job.id)))
+        output.note(f"{job.id[:8]}  {job.model} on {job.dataset}: {far}")
+    if running:
+        these = "This job runs" if len(running) == 1 else f"These {len(running)} jobs run"
+        output.note(
+            f"{these} now. What has not ended after {chosen.drain_seconds:g} s goes back into the "
+            "queue and begins anew later."
+        )
+    return [job.id for job in running]
+
+
+def _tell_unfinished(chosen: Settings, ids: list[str]) -> None:
+    from zoo import jobs
+    from zoo.cli import output
+
+    if not ids:
+        return
+    db = jobs.connect(chosen.database)
+    left = [job for job in ids if jobs.get(db, job).status == "queued"]
+    if left:
+        names = ", ".join(job[:8] for job in left)
+        output.note(f"Back in the queue: {names}. The next training or `zoo up` runs them.")
 
 
 def doctor(

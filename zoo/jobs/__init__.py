@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import counts as counts
     from zoo.jobs.reads import ended_last as ended_last
     from zoo.jobs.reads import equal as equal
+    from zoo.jobs.reads import first_waiting as first_waiting
     from zoo.jobs.reads import get as get
     from zoo.jobs.reads import get_group as get_group
     from zoo.jobs.reads import given_back_by as given_back_by
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import log_after as log_after
     from zoo.jobs.reads import needs as needs
     from zoo.jobs.reads import pools as pools
+    from zoo.jobs.reads import silent as silent
     from zoo.jobs.reads import steps as steps
     from zoo.jobs.reads import steps_after as steps_after
     from zoo.jobs.reads import waiting as waiting
@@ -117,7 +119,7 @@ _ROOMS = {
     "reads": (
         *("attempts", "check_metrics", "clock", "count", "counts", "ended_last", "equal"),
         *("get", "get_group", "given_back_by", "listing", "log_after", "has_work", "needs"),
-        *("pools", "steps", "steps_after", "waiting"),
+        *("first_waiting", "pools", "silent", "steps", "steps_after", "waiting"),
     ),
     "reaping": ("abandon", "reap"),
     "records": ("Group", "Job", "Pool", "Waiting", "Worker", "members"),

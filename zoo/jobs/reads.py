@@ -145,6 +145,28 @@ def waiting(db: Database) -> list[Waiting]:
         return [Waiting(**row) for row in rows.all(query)]
 
 
+def first_waiting(db: Database) -> list[Job]:
+    """The oldest job of each pool, model and dataset that waits for nothing but a worker."""
+    query = f"""
+        SELECT min(seq) AS seq FROM job
+        WHERE {MAY_RUN} AND not_before <= now()
+            AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
+        GROUP BY pool, model, dataset ORDER BY min(seq)"""
+    with db.read() as rows:
+        return jobs_of(rows, [row["seq"] for row in rows.all(query)])
+
+
+def silent(db: Database) -> list[Job]:
+    """The running jobs whose worker is silent, as `Job.silent_for` says, the longest first."""
+    heard = "coalesce(beat_at, lease_until)"
+    query = f"""
+        SELECT seq FROM job
+        WHERE status = 'running' AND now() - {heard} > (lease_until - {heard}) / 2
+        ORDER BY {heard} LIMIT 1000"""
+    with db.read() as rows:
+        return jobs_of(rows, [row["seq"] for row in rows.all(query)])
+
+
 def has_work(db: Database) -> bool:
     """Whether a job is queued that a worker may take, now or after its back-off."""
     query = f"""

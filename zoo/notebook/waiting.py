@@ -53,7 +53,7 @@ def follow(
                 return
             if line.is_live:
                 line.show(_one(jobs.get(db, ids[0])) if len(ids) == 1 else _several(statuses))
-            vigil.look()
+            vigil.look(statuses)
             time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
     finally:
         line.clear()

@@ -78,7 +78,7 @@ class _Eye:
         }
 
     def _reason(self, job: Job) -> str:
-        if job.status != "queued":
+        if job.is_terminal:
             return ""
         if time.monotonic() - self._asked > WHY_SECONDS:
             self._why = self._sentence(job)
@@ -86,11 +86,7 @@ class _Eye:
         return self._why
 
     def _sentence(self, job: Job) -> str:
-        at = self._at
-        is_alone = not jobs.workers(at.db, beat=at.settings.beat_seconds)
-        if is_alone and job.pool == "default" and at.is_worker_starting():
-            return "The worker is starting."
-        return waits.sentence(at.db, at.settings, job)
+        return waits.sentence(self._at.db, self._at.settings, job)
 
 
 def _classes(at: Desk, job: Job) -> dict[str, str]:
