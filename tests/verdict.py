@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,11 +69,16 @@ def watch_commits(db: Database) -> None:
 
 
 def judge(
-    zoo: Zoo, db: Database, accepted: Mapping[str, set[str]], *, at_work: bool = False
+    zoo: Zoo,
+    db: Database,
+    accepted: Mapping[str, set[str]],
+    *,
+    at_work: bool = False,
+    also: Sequence[Zoo] = (),
 ) -> Verdict:
     """Look at everything once the workers have been stopped; at the rows alone, if one is at work.
 
-    `accepted` has the statuses in which each accepted job may end.
+    `accepted` has the statuses in which each accepted job may end; `also` are further machines.
     """
     found = {job.id: job for job in jobs.listing(db, limit=10**6)}
     verdict = Verdict()
@@ -86,7 +91,8 @@ def judge(
     verdict.lost += [f"{job.id} is {job.status}" for job in unknown]
     verdict.doubled = _commits(db, found)
     verdict.damaged = _damages(zoo, found)
-    verdict.debris = [] if at_work else [*_strays(zoo), *_leftovers(zoo)]
+    for each in () if at_work else (zoo, *also):
+        verdict.debris += [*_strays(each), *_leftovers(each)]
     return verdict
 
 
