@@ -112,11 +112,11 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
     for job in jobs.silent(db):
         detail = f"{job.id[:8]} ({job.model} on {job.dataset}) runs, but nobody is heard of"
         yield Finding(part, False, detail, waits.sentence(db, settings, job))
-    unserved: dict[tuple[str, str], str] = {}
+    unserved: dict[tuple[str, str, str], str] = {}
     for job in jobs.first_waiting(db):
         missing = waits.for_a_worker(waits.Scene(db, settings, job, workers))
         if missing and missing != waits.STARTING:
-            unserved.setdefault((job.pool, job.model), missing)
+            unserved[job.pool, job.model, job.dataset] = missing
     patience = settings.resend_seconds * 2
     for queue in jobs.waiting(db):
         able = [w for w in workers if w.can_run(queue.pool, queue.model, queue.dataset)]
@@ -125,9 +125,9 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
         what = f"{queue.model} on {queue.dataset}"
         wait = f"1 job of {what} waits" if one else f"{queue.jobs} jobs of {what} wait"
         detail = f"{wait} in pool {queue.pool}, the first for {queue.seconds:.0f} s"
-        if (queue.pool, queue.model) in unserved:
+        if (queue.pool, queue.model, queue.dataset) in unserved:
             detail += "; no online worker can run such a job" if not able else ""
-            yield Finding(part, False, detail, unserved[queue.pool, queue.model])
+            yield Finding(part, False, detail, unserved[queue.pool, queue.model, queue.dataset])
         elif deaf and queue.seconds > patience:
             detail += f", though {', '.join(deaf)} could run one"
             yield Finding(part, False, detail, "Restart that worker; read its log.")

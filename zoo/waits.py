@@ -78,7 +78,9 @@ def for_a_worker(scene: Scene) -> str:
             return STARTING
         start = _start(scene.settings, job.pool)
         return f"No worker of the pool '{job.pool}' is online: it waits for one. {start}"
-    sick = [w for w in scene.workers if w.state == "sick" and w.serves(job.pool, job.model)]
+    sick = [
+        w for w in scene.workers if w.state == "sick" and w.serves(job.pool, job.model, job.dataset)
+    ]
     if sick:
         return f"The worker {sick[0].name} could run it, but takes no job now. {sick[0].trouble}"
     if any(worker.can_run(job.pool, job.model) for worker in pool):

@@ -245,8 +245,9 @@ class Watch:
             found = jobs.workers(self.db, beat=self.settings.beat_seconds)
         except StoreError:
             return False
-        own = {self.job.worker, *tried}
-        return any(w.can_run(self.job.pool, self.job.model) and w.name not in own for w in found)
+        own, job = {self.job.worker, *tried}, self.job
+        able = [w for w in found if w.can_run(job.pool, job.model, job.dataset)]
+        return any(worker.name not in own for worker in able)
 
     def _after_death(self, death: RunnerDied) -> Outcome:
         code = death.exit_code
