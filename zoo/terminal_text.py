@@ -19,7 +19,7 @@ SEQUENCE = re.compile(
     re.VERBOSE,
 )
 _BEGUN = re.compile(
-    r"\x1b[ -/]*$|(?:\x1b\[|\x9b)[0-?]*[ -/]*$|\x1b[\]PX^_][^\x07\x1b\x9c\n]*\x1b?$"
+    r"\x1b[ -/]*\Z|(?:\x1b\[|\x9b)[0-?]*[ -/]*\Z|\x1b[\]PX^_][^\x07\x1b\x9c\n]*\x1b?\Z"
 )
 """The start of a sequence at the end of a text."""
 _MOVE = re.compile(rf"\n|\r|\x08|{SEQUENCE.pattern}", re.VERBOSE)

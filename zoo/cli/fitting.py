@@ -166,7 +166,7 @@ def wrap(text: str, width: int) -> list[str]:
     A word that is too long stays whole: the terminal breaks it, and copies it as one.
     """
     lines: list[str] = []
-    for line in text.split("\n"):
+    for line in text.expandtabs(4).split("\n"):
         start = line[: len(line) - len(line.lstrip(" "))]
         shown = start
         for number, word in enumerate(line[len(start) :].split(" ")):

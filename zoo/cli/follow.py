@@ -129,7 +129,7 @@ def drawn(job: Job, known: Outlook | None = None) -> dict[str, Any]:
     if "total" not in progress:
         return {"description": f"{name} {phase}", "total": None, "count": "", "left": left}
     step, total = progress["step"], progress["total"]
-    metrics = " ".join(f"{k} {v:.4f}" for k, v in progress.get("metrics", {}).items())
+    metrics = " ".join(f"{k} {output.number(v)}" for k, v in progress.get("metrics", {}).items())
     return {
         "description": f"{name} {phase}",
         "total": total,
@@ -160,7 +160,7 @@ def _job_summary(job: Job) -> None:
     metrics = job.metrics
     what = f"fold {job.spec['fold']['index'] + 1}" if job.spec["fold"] else job.spec["split"]
     judged = f"{job.model} on {job.dataset} ({what}, {metrics['n_images']} images)"
-    loss = f", loss {metrics['loss']:.4f}" if metrics.get("loss") is not None else ""
+    loss = f", loss {output.number(metrics['loss'])}" if metrics.get("loss") is not None else ""
     took = f", fit {metrics['fit_seconds']:.1f} s" if "fit_seconds" in metrics else ""
     output.out.print(f"{job.id[:8]}  {judged}: accuracy {metrics['accuracy']:.4f}{loss}{took}")
 

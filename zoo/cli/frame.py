@@ -43,9 +43,7 @@ def lines(look: Look, width: int, height: int | None = None) -> list[Text]:
     if height is not None:
         parts = _fitted(parts, height)
     shown = [line for part in parts if part for line in [*part, Text()]][:-1]
-    for line in shown:
-        line.truncate(width, overflow="ellipsis")
-    return shown[:height]
+    return [output.fitted(line, width) for line in shown[:height]]
 
 
 def _fitted(parts: list[list[Text]], height: int) -> list[list[Text]]:
@@ -64,10 +62,12 @@ def _fitted(parts: list[list[Text]], height: int) -> list[list[Text]]:
 
 def _head(look: Look, width: int) -> list[Text]:
     clock = time.strftime("%H:%M:%S", time.localtime(look.overview.at))
-    title = Text.assemble(("zoo watch", "bold"), "  ", (output.safe(look.where), "dim"))
-    title.truncate(max(width - len(clock) - 2, 0), overflow="ellipsis")
+    name = "zoo watch"
+    room = max(width - len(clock) - len(name) - 4, 0)
+    where = fitting.shorten(output.one_line(look.where), room, output.mark())
+    title = Text.assemble((name, "bold"), "  ", (where, "dim"))
     title.append(" " * max(width - title.cell_len - len(clock), 1)).append(clock, "dim")
-    trouble = [Text(output.safe(look.trouble), "bold red")] if look.trouble else []
+    trouble = [Text(output.one_line(look.trouble), "bold red")] if look.trouble else []
     return [title, *trouble]
 
 

@@ -17,7 +17,7 @@ def run_here(specs: list[JobSpec], as_json: bool) -> None:
     from zoo.run import run_job
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        said = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        said = " ".join(f"{name} {output.number(value)}" for name, value in metrics.items())
         if said:
             output.note(f"{unit} {step}/{total} {said}")
 

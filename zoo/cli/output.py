@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, overload
 
 from zoo.cli import fitting
 from zoo.cli.fitting import GAP, columns_of
@@ -26,6 +26,9 @@ PLAINLY: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": Tru
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """A cell that begins so is a formula for a spreadsheet."""
+
+HUGE = 1e15
+"""From here on a number is shown by its power of ten: a loss may run away to 1e308."""
 
 STYLES = {
     "succeeded": "green",
@@ -264,6 +267,10 @@ def one_line(text: str) -> str:
     return " ".join(safe(text).split("\n")).replace("\t", " ")
 
 
+@overload
+def fitted(cell: str, size: int) -> str: ...
+@overload
+def fitted(cell: Text, size: int) -> Text: ...
 def fitted(cell: str | Text, size: int) -> str | Text:
     """A cell that is at most so wide."""
     text = str(cell)
@@ -376,9 +383,9 @@ def ago(seconds: float) -> str:
 
 def number(value: Any, digits: int = 4) -> str:
     """A metric as people read it."""
-    return (
-        "" if value is None else f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-    )
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    return f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.{digits}g}"
 
 
 def params(values: Mapping[str, Any]) -> str:

@@ -1,0 +1,361 @@
+"""What a terminal shows, whatever the rows hold and however wide it is: by the real commands."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import functools
+import io
+import json
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import any_rows
+import pytest
+import typer
+from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from typer.core import TyperGroup
+
+from zoo import jobs, probe
+from zoo.cli import main, output, root
+from zoo.jobs import Database
+from zoo.plugins import Plugin
+from zoo.terminal_text import LogReader, escaped, log_lines
+
+WIDTHS = (60, 80, 100, 160)
+STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+class Terminal(io.TextIOWrapper):
+    """A terminal, or a pipe, that keeps what is written."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", errors="strict", write_through=True)
+        self.is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+    def text(self) -> str:
+        self.flush()
+        return self.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
+Command = Callable[[], None]
+
+
+def command(*words: str) -> Command:
+    """The command as Typer calls it, read once: to read a command line takes 0.1 s each time."""
+    found, rest = command_root(), [*words]
+    context = found.make_context("zoo", [*words])
+    while isinstance(found, TyperGroup) and rest:
+        name, found, rest = found.resolve_command(context, rest)
+        context = found.make_context(name, rest, parent=context)
+
+    def run() -> None:
+        with context.scope():
+            found.invoke(context)
+
+    return run
+
+
+@functools.cache
+def command_root() -> Any:
+    return root.root(main.app)
+
+
+def shown(run: Command, *, width: int = 80, is_terminal: bool = True) -> tuple[str, str]:
+    """What a command writes to stdout and to stderr, run in this process."""
+    out, err = Terminal(is_terminal), Terminal(is_terminal)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        patch.setattr(sys, "argv", ["zoo"])
+        # Without colours: whatever is left that steers is somebody else's.
+        for name, value in {"TERM": "dumb", "COLUMNS": str(width), "LINES": "50"}.items():
+            patch.setenv(name, value)
+        for name in ("out", "err"):
+            vars(output).pop(name, None)
+        try:
+            output.guard()
+            run()
+        finally:
+            for name in ("out", "err"):
+                vars(output).pop(name, None)
+    return out.text(), err.text()
+
+
+def harmless(text: str) -> None:
+    """See that nothing but newlines steers."""
+    assert not {c for c in text if unicodedata.category(c) in STEERING} - {"\n"}
+
+
+@pytest.fixture
+def here(home: Path, empty_file: Path) -> Iterator[Database]:
+    home.mkdir(parents=True)
+    (home / "zoo.db").write_bytes(empty_file.read_bytes())
+    db = jobs.connect(f"sqlite:///{home / 'zoo.db'}")
+    yield db
+    db.close()
+
+
+def listings(db: Database) -> Iterator[tuple[str, ...]]:
+    """The commands that print tables, of all that is there."""
+    found = jobs.listing(db)
+    yield ("jobs",)
+    yield ("jobs", "--columns", "id,accuracy,model,dataset,worker,tags,error,params,metrics.loss")
+    yield ("jobs", "--columns", "params.rate,params.a_long_name_of_a_param,params.epochs,id")
+    yield ("leaderboard",)
+    yield ("leaderboard", "--group-by", "params.rate")
+    yield ("models", "list")
+    yield ("pool", "list")
+    yield ("worker", "list", "--all")
+    yield ("data",)
+    yield ("watch", "--once")
+    yield ("show", found[0].id)
+    for group in {job.group for job in found if job.group}:
+        yield ("show", group)
+    done = [job.id for job in found if job.status == "succeeded"]
+    if len(done) > 1:
+        yield ("compare", *done[:3])
+
+
+@settings(
+    max_examples=10,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink a row takes minutes
+)
+@given(told=any_rows.everything)
+def test_no_listing_wraps_cuts_a_number_or_steers(here: Database, told: dict[str, Any]) -> None:
+    """Some 500 cases: 10 databases, 10 to 15 commands each, 4 widths."""
+    any_rows.fill(here, told)
+    ids = {job.id: job for job in jobs.listing(here)}
+    for words in listings(here):
+        run = command(*words)
+        for width in WIDTHS:
+            out, err = shown(run, width=width)
+            harmless(out + err)
+            assert not re.search(r"\d…|…\d", out), words
+            prose = how_many_lines_of_prose(out) if words[0] == "show" else 0
+            for number, line in enumerate(out.splitlines()):
+                is_prose = number < prose and has_long_word(line, width)
+                assert cell_len(line) <= width or is_prose, line
+            if words == ("jobs",):
+                the_jobs_are_whole(out, err, ids)
+
+
+def how_many_lines_of_prose(out: str) -> int:
+    """Those before the tables, in which a long word stays whole, to be copied."""
+    is_table = re.compile(r"$|job |trial ")
+    return next((n for n, each in enumerate(out.splitlines()) if is_table.match(each)), 10**6)
+
+
+def has_long_word(line: str, width: int) -> bool:
+    return any(cell_len(word) > width - 20 for word in line.split(" "))
+
+
+def the_jobs_are_whole(out: str, err: str, ids: dict[str, jobs.Job]) -> None:
+    head, *lines = out.splitlines()
+    assert len(lines) == len(ids)
+    left_out = re.search(r"Left out for width: (.*?);", err)
+    names = [*head.split(), *(left_out[1].split(", ") if left_out else [])]
+    usual = {"id", "kind", "model", "dataset", "status", "accuracy", "age", "took", "params"}
+    assert usual <= set(names) <= {*usual, "progress"}
+    for line in lines:
+        job = next(job for job in ids.values() if job.id.startswith(line.split()[0]))
+        assert line.split()[0] == job.id[:8]
+        if job.accuracy is not None and "accuracy" in head.split():
+            assert f" {job.accuracy:.4f}" in line
+
+
+JSON = (
+    "jobs",
+    "leaderboard",
+    "models list",
+    "worker list --all",
+    "pool list",
+    "data",
+    "show @last",
+)
+
+
+@settings(
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+@given(told=any_rows.everything)
+def test_json_is_whole_and_neither_it_nor_csv_steers(here: Database, told: dict[str, Any]) -> None:
+    """64 cases: 8 databases, 7 commands with --json each, and one with --csv."""
+    any_rows.fill(here, told)
+    found = {job.id: job for job in jobs.listing(here)}
+    for words in JSON:
+        out, _ = shown(command(*words.split(), "--json"), is_terminal=False)
+        harmless(out)
+        read = json.loads(out)
+        if words == "jobs":
+            assert {job["id"]: (job["model"], job["tags"], job["dataset"]) for job in read} == {
+                job.id: (job.model, job.tags, job.dataset) for job in found.values()
+            }
+    names = ["id", "model", "error", "params", "params.rate", "accuracy", "priority"]
+    out, _ = shown(command("jobs", "--csv", "--columns", ",".join(names)))
+    harmless(out.replace("\t", ""))
+    for row in csv.DictReader(io.StringIO(out)):
+        job = found[row["id"]]
+        assert float(row["priority"]) == job.priority
+        if isinstance(rate := job.spec["params"].get("rate"), int | float) and rate is not True:
+            assert rate is False or float(row["params.rate"]) == rate
+        for name in ("model", "error", "params.rate"):
+            assert not row[name].startswith(output.FORMULA) or is_a_number(row[name])
+
+
+def is_a_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return float(text) is not None
+    return False
+
+
+@given(st.text(st.characters()) | any_rows.texts)
+@example("\x7f\x9b\u202e\u2028\u2066\U000e0041\ufeff\x1b")
+def test_json_says_the_same_with_what_steers_as_escapes(text: str) -> None:
+    text = text.encode(errors="replace").decode()
+    document = escaped(json.dumps({text: [text]}, ensure_ascii=False, indent=2))
+    harmless(document)
+    assert json.loads(document) == {text: [text]}
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (-1, "-1"),
+        (-0.5, "-0.5"),
+        ("-1", "-1"),
+        ("+1e5", "+1e5"),
+        ("=1+1", "'=1+1"),
+        ("-x", "'-x"),
+        ("+x", "'+x"),
+        ("@x", "'@x"),
+        ("\tx", "'\tx"),
+        ("\r=x", "'=x"),
+        ("\u202e=x", "'=x"),
+        ("plain = x", "plain = x"),
+        (None, ""),
+    ],
+)
+def test_a_cell_that_a_spreadsheet_would_compute_is_quoted(
+    capsys: pytest.CaptureFixture[str], value: Any, cell: str
+) -> None:
+    output.csv_out(["a", "b"], [[value, "x"]])
+    rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    assert rows[1] == [cell, "x"]
+
+
+def test_whoever_writes_writes_what_is_safe(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typer, a plugin's command, a traceback: each of them has `sys.stdout` and `sys.stderr`."""
+    out, err = Terminal(True), Terminal(True)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    output.guard()
+    evil = "".join(any_rows.CONTROLS)
+    print(evil, "out")
+    sys.stdout.writelines([evil, "\n"])
+    typer.echo(evil)
+    typer.echo(evil, err=True)
+    sys.stderr.write(f"{evil} err\n")
+    with output.unguarded():
+        print("a bar\r", end="")
+    assert "out" in out.text() and "err" in err.text() and out.text().endswith("a bar\r")
+    harmless((out.text().removesuffix("a bar\r") + err.text()).replace("\t", ""))
+
+
+def test_what_rich_draws_is_safe_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Group
+    from rich.progress import Progress
+    from rich.text import Text
+
+    from zoo.cli.screen import Screen
+
+    for text in (*any_rows.CONTROLS, "".join(any_rows.CONTROLS)):
+        screen = Screen(file=Terminal(True), force_terminal=True, color_system=None, width=60)
+        screen.print(text, Text(f"a{text}b"), Group(text, Text(text)))
+        with Progress(console=screen, auto_refresh=False, disable=True) as bars:
+            bars.add_task(text)
+        screen.print(bars)
+        harmless(screen.file.text().replace("\t", ""))  # type: ignore[attr-defined]
+
+
+def test_a_file_for_a_terminal_is_safe_text_or_refused(home: Path) -> None:
+    from zoo.errors import UsageError
+
+    for content, is_terminal, seen in (
+        (b"\x1b[31mred\r\n\xff", False, b"\x1b[31mred\r\n\xff"),
+        ("\x1b[31mréd\n".encode(), True, "réd\n".encode()),
+        (b"\x00\x01", True, None),
+        (b"\xff\xfe", True, None),
+    ):
+        out = Terminal(is_terminal)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdout", out)
+            if seen is None:
+                with pytest.raises(UsageError, match="is no text for a terminal"):
+                    output.data_out(content, "weights.npz")
+            else:
+                output.data_out(content, "weights.npz")
+                assert out.buffer.getvalue() == seen  # type: ignore[attr-defined]
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(found=st.lists(st.tuples(any_rows.names, st.lists(any_rows.names, max_size=4)), max_size=4))
+def test_the_list_of_plugins_fits_whatever_they_say(home: Path, found: Any) -> None:
+    """60 cases: 15 lists, 4 widths."""
+    plugins = [Plugin(name, name, name, name, each, each, each) for name, each in found]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "listing", lambda: plugins)
+        run = command("plugins")
+        for width in WIDTHS:
+            out, err = shown(run, width=width)
+            harmless(out + err)
+            assert len(out.splitlines()) == len(plugins) + 1
+            assert all(cell_len(line) <= width for line in out.splitlines())
+
+
+# --- a log as a terminal would show it ---
+
+BAR = "".join(f"\r{n:3}%|{'#' * (n // 10):<10}| {n}/100" for n in range(101))
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a\r\nb\n", ["a", "b"]),
+        (f"{BAR}\ndone\n", ["100%|##########| 100/100", "done"]),
+        ("a long line\rshort\n", ["shortg line"]),
+        ("a long line\r\x1b[Kshort\n", ["short"]),
+        ("a long line\x1b[2K\rshort\n", ["short"]),
+        ("abc\b\bX\n", ["aXc"]),
+        ("\x1b[32mok\x1b[0m \x1b[1;4mx\n", ["ok x"]),
+        ("10%\x1b[A\r20%\n", ["20%"]),
+        ("no end", ["no end"]),
+        ("kept  \n", ["kept  "]),
+        ("", []),
+    ],
+)
+def test_a_log_is_read_as_a_terminal_would_show_it(text: str, lines: list[str]) -> None:
+    assert log_lines(text) == lines
+
+
+@given(any_rows.texts | st.text(st.sampled_from("ab\r\n\b\x1b[0K2;m]\x07"), max_size=30), st.data())
+def test_a_log_says_the_same_in_whatever_pieces_it_comes(text: str, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    reader = LogReader()
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    lines = [line for piece in pieces for line in reader.feed(piece)]
+    lines += [reader.rest] if reader.rest else []
+    assert lines == log_lines(text)
+    harmless("".join(lines).replace("\t", ""))
