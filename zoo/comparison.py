@@ -86,16 +86,21 @@ def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
     facts |= {f"params.{name}": value for name, value in spec["params"].items()}
     facts["plugin"] = told.get("plugin") or spec["plugin"]
     if told:
-        facts |= {"code": told["code"]["sha256"][:12], "commit": _commit(told["code"])}
-        facts |= told["versions"] | told["machine"]
+        # An older worker may have told less.
+        code, versions, machine = (
+            found if isinstance(found := told.get(name), dict) else {}
+            for name in ("code", "versions", "machine")
+        )
+        facts |= {"code": str(code.get("sha256"))[:12], "commit": _commit(code)}
+        facts |= versions | machine
     contents = dict.fromkeys(job.contents[:12] if job.contents else "unknown" for job in jobs)
     return facts | {"data": ", ".join(contents)}
 
 
 def _commit(code: Mapping[str, Any]) -> str | None:
-    if not code["commit"]:
+    if not code.get("commit"):
         return None
-    return f"{code['commit'][:12]}{' and changes' if code['dirty'] else ''}"
+    return f"{str(code['commit'])[:12]}{' and changes' if code.get('dirty') else ''}"
 
 
 def _judged(job: Job, kind: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from rich.text import Text
@@ -72,7 +71,7 @@ def cell(line: Line, name: str) -> str | Text:
     if name in SPANS:
         return output.ago(value)
     if name in TIMES:
-        return datetime.fromtimestamp(value).isoformat(" ", "seconds")
+        return output.clock(value)
     if name in IDS:
         return str(value)[:8]
     if isinstance(value, list) and all(isinstance(each, str) for each in value):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -92,6 +93,8 @@ def _cell(value: Any) -> str:
     from zoo.cli import output
 
     # Equal in each job, such as the number of parameters; or there is one job.
+    if isinstance(value, dict) and "std" not in value:
+        return json.dumps(value)
     if isinstance(value, dict) and not value["std"]:
         mean = value["mean"]
         return output.number(int(mean) if mean.is_integer() else mean)

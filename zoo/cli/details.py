@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,14 +83,22 @@ def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     told = tried[-1]["environment"] if tried else None
     if not told:
         return
-    machine, code = told["machine"], told["code"]
-    threads = f"{machine['threads']} thread{'' if machine['threads'] == 1 else 's'}"
-    yield "ran on", f"{machine['host']}, {machine['cpu']}, {threads}, {machine['system']}"
-    dirty = " and changes that are in none" if code["dirty"] else ""
-    commit = f"commit {code['commit'][:12]}{dirty}, " if code["commit"] else ""
-    yield "code", f"{commit}sha256 {code['sha256'][:12]}"
-    yield "data", f"sha256 {told['data'][:12]}"
-    yield "versions", ", ".join(f"{name} {told['versions'][name]}" for name in told["versions"])
+    # An older worker may have told less.
+    machine, code, versions = (_object(told, name) for name in ("machine", "code", "versions"))
+    where = [machine.get(name) for name in ("host", "cpu", "threads", "system")]
+    if where[2] is not None:
+        where[2] = f"{where[2]} thread{'' if where[2] == 1 else 's'}"
+    yield "ran on", ", ".join(str(each) for each in where if each is not None)
+    dirty = " and changes that are in none" if code.get("dirty") else ""
+    commit = f"commit {str(code['commit'])[:12]}{dirty}, " if code.get("commit") else ""
+    yield "code", f"{commit}sha256 {str(code.get('sha256', 'unknown'))[:12]}"
+    yield "data", f"sha256 {str(told.get('data', 'unknown'))[:12]}"
+    yield "versions", ", ".join(f"{name} {versions[name]}" for name in versions)
+
+
+def _object(told: dict[str, Any], name: str) -> dict[str, Any]:
+    found = told.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _plugin(submitted: str, tried: list[dict[str, Any]]) -> str:
@@ -103,13 +110,14 @@ def _plugin(submitted: str, tried: list[dict[str, Any]]) -> str:
 
 
 def _times(job: Job) -> Iterator[tuple[str, Any]]:
-    yield "submitted", datetime.datetime.fromtimestamp(job.created_at).isoformat(" ", "seconds")
+    yield "submitted", output.clock(job.created_at)
     if job.started_at:
-        yield "waited", f"{job.started_at - job.created_at:.2f} s"
+        yield "waited", f"{output.number(job.started_at - job.created_at, 2)} s"
         yield "worker", f"{job.worker} (attempt {job.attempt} of at most {job.max_attempts})"
     if job.started_at and job.finished_at:
-        fit = f", fit {job.metrics['fit_seconds']:.2f} s" if "fit_seconds" in job.metrics else ""
-        yield "took", f"{job.finished_at - job.started_at:.2f} s{fit}"
+        seconds = job.metrics.get("fit_seconds")
+        fit = "" if seconds is None else f", fit {output.number(seconds, 2)} s"
+        yield "took", f"{output.number(job.finished_at - job.started_at, 2)} s{fit}"
 
 
 def _show_steps(steps: list[dict[str, Any]]) -> None:
@@ -132,12 +140,13 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
 
 
 def _show_classes(metrics: dict[str, Any]) -> None:
-    if "per_class" not in metrics:
+    measured, classes = metrics.get("per_class"), metrics.get("classes")
+    if not isinstance(measured, dict) or not isinstance(classes, list):
         return
     columns = ["precision", "recall", "f1", "support"]
+    named = [(name, _object(measured, name)) for name in map(str, classes)]
     rows = [
-        [name, *(output.number(values[column]) for column in columns)]
-        for name, values in ((name, metrics["per_class"][name]) for name in metrics["classes"])
+        [name, *(output.number(values.get(column)) for column in columns)] for name, values in named
     ]
     output.out.print()
     output.table(["class", *columns], rows, right=columns)
@@ -145,7 +154,7 @@ def _show_classes(metrics: dict[str, Any]) -> None:
 
 def _show_confusion(metrics: dict[str, Any]) -> None:
     matrix, names = metrics.get("confusion_matrix"), metrics.get("classes", [])
-    if not matrix:
+    if not matrix or not sketches.is_matrix(matrix, names):
         return
     output.out.print()
     for line in sketches.confusion(matrix, names):

@@ -381,10 +381,20 @@ def ago(seconds: float) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
+def clock(seconds: float) -> str:
+    """A time as people read it here; one that no calendar has, as its number."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromtimestamp(seconds).isoformat(" ", "seconds")
+    except (OverflowError, OSError, ValueError):
+        return number(seconds)
+
+
 def number(value: Any, digits: int = 4) -> str:
     """A metric as people read it."""
     if not isinstance(value, float):
-        return "" if value is None else str(value)
+        return "" if value is None else value if isinstance(value, str) else json.dumps(value)
     return f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.{digits}g}"
 
 

@@ -47,8 +47,7 @@ def _cells(job: Job) -> list[str | Text]:
 
 def error(job: Job) -> float | None:
     """The measured test error in percent, to the hundredth, as the tables print it."""
-    accuracy = job.metrics.get("accuracy") if job.status == "succeeded" else None
-    return None if accuracy is None else round(100 * (1 - float(accuracy)), 2)
+    return None if job.accuracy is None else round(100 * (1 - job.accuracy), 2)
 
 
 def is_reached(job: Job) -> bool:

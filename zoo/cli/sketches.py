@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich.cells import cell_len, chop_cells
 from rich.style import Style
@@ -30,6 +31,7 @@ def sparkline(values: Sequence[float | None], columns: int = LONGEST) -> str:
     levels = LEVELS if output.in_unicode() else PLAIN_LEVELS
     if len(values) > columns:
         values = [values[(i + 1) * len(values) // columns - 1] for i in range(columns)]
+    values = [value if _is_number(value) else None for value in values]
     # Halves, so that no difference is too large for a float.
     halves = [value and value / 2 for value in values]
     known = [half for half in halves if half is not None]
@@ -39,6 +41,22 @@ def sparkline(values: Sequence[float | None], columns: int = LONGEST) -> str:
     return "".join(
         " " if half is None else levels[round((half - low) / span * 7) if span else 3]
         for half in halves
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1e300)
+
+
+def is_matrix(matrix: Any, names: Any) -> bool:
+    """Whether it has a row and a column of counts for each of these names."""
+    return (
+        isinstance(names, list)
+        and isinstance(matrix, list)
+        and all(isinstance(row, list) and len(row) == len(names) for row in matrix)
+        and len(matrix) == len(names)
+        and all(isinstance(each, str) for each in names)
+        and all(type(n) is int and n >= 0 for row in matrix for n in row)
     )
 
 
