@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 from support import Zoo
 from zoo_notify import senders
 
@@ -33,6 +38,7 @@ class Server(HTTPServer):
     def __init__(self, answers: list[int]) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers = answers
+        self.leads_to = ""
         self.heard: list[tuple[str, dict[str, str], dict[str, Any]]] = []
 
 
@@ -44,6 +50,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.heard.append((self.path, dict(self.headers), json.loads(body)))
         self.send_response(self.server.answers.pop(0) if self.server.answers else 200)
         self.send_header("Content-Length", "0")
+        if self.server.leads_to:
+            self.send_header("Location", self.server.leads_to)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -53,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def server(*answers: int) -> Iterator[Server]:
     found = Server(list(answers))
-    threading.Thread(target=found.serve_forever, daemon=True).start()
+    threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
     yield found
     found.shutdown()
     found.server_close()
@@ -79,6 +87,64 @@ def test_a_server_that_is_busy_is_asked_three_times_and_one_that_refuses_once() 
     with server(404, 200) as found, pytest.raises(ZooError, match="it answered 404"):
         senders.send(f"http://127.0.0.1:{found.server_port}/", JOB)
     assert len(found.heard) == 1
+
+
+@given(st.integers(300, 399).filter(lambda code: code != 304) | st.sampled_from([301, 307, 308]))
+@examples(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_redirect_is_not_followed_and_not_taken_for_success(code: int) -> None:
+    with server(200) as other, server(code) as found:
+        found.leads_to = f"http://127.0.0.1:{other.server_port}/"
+        with pytest.raises(ZooError, match=f"it answered {code}, a redirect, which is not"):
+            senders.send(f"http://me:p@127.0.0.1:{found.server_port}/", JOB)
+    assert len(found.heard) == 1 and other.heard == []
+
+
+DRIPPING = {
+    "no answer": [],
+    "a status line without end": [b"HTTP/1.1 200 OK" + b"k" * 40],
+    "headers without end": [b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 40],
+    "continues without end": [b"HTTP/1.1 100 Continue\r\n\r\n" * 40],
+}
+
+
+@pytest.mark.parametrize("sent", DRIPPING.values(), ids=DRIPPING.keys())
+def test_a_server_that_answers_byte_by_byte_is_given_up(
+    sent: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(senders, "WEBHOOK_SECONDS", 0.4)
+    monkeypatch.setattr(senders, "ALL_SECONDS", 1.0)
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                visitor, _ = listener.accept()
+                for byte in b"".join(sent):
+                    if over.wait(0.05):
+                        return
+                    visitor.send(bytes([byte]))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener,), daemon=True).start()
+        start = time.monotonic()
+        with pytest.raises(ZooError, match=r"was not told: (it took over|timed out)"):
+            senders.send(f"http://127.0.0.1:{listener.getsockname()[1]}/", JOB)
+        over.set()
+    # Two or three tries of 0.4 s each, within a second; the rest is a busy machine's.
+    assert time.monotonic() - start < 5
+
+
+def test_the_body_of_an_answer_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(listener: socket.socket) -> None:
+        visitor, _ = listener.accept()
+        with contextlib.suppress(OSError), visitor:
+            visitor.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999\r\n\r\n")
+            while True:
+                visitor.sendall(b"x" * 65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer, args=(listener,), daemon=True).start()
+        senders.send(f"http://127.0.0.1:{listener.getsockname()[1]}/", JOB)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
+import queue
 import shlex
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from zoo.errors import UsageError, ZooError, reason
@@ -18,6 +21,9 @@ from zoo.jobs.records import finite, spread
 WAITS = (1.0, 3.0)
 """Seconds before the second and the third try of a webhook."""
 WEBHOOK_SECONDS = 10.0
+"""One try of a webhook, from the look-up of its name to the answer's headers."""
+ALL_SECONDS = 30.0
+"""All tries together, with the waits between them."""
 PROGRAM_SECONDS = 30.0
 WAYS = "Set ZOO_NOTIFY to desktop, https://... or command:PROGRAM."
 
@@ -97,33 +103,70 @@ def _run(words: list[str], given: str) -> None:
 
 
 def _post(url: SplitResult, body: bytes) -> None:
-    from http.client import HTTPException
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
     # Without user and password, which go into a header: urllib would take them for the host.
     place = url.netloc.rpartition("@")[2]
     headers = {"Content-Type": "application/json", "User-Agent": "zoo-notify"}
-    request = Request(url._replace(netloc=place, fragment="").geturl(), body, headers)
     if url.username:
         pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
-        token = base64.b64encode(pair.encode()).decode()
-        # Not for the host that an answer may redirect to.
-        request.add_unredirected_header("Authorization", f"Basic {token}")
-    why = ""
-    for wait in (*WAITS, None):
-        try:
-            with urlopen(request, timeout=WEBHOOK_SECONDS):
-                return
-        except HTTPError as error:
-            why = f"it answered {error.code}"
-            if error.code < 500 and error.code != 429:
-                break
-        except OSError as error:
-            why = reason(getattr(error, "reason", error) if error.args else error)
-        except (ValueError, HTTPException) as error:  # whose words may repeat the address
-            why = type(error).__name__
+        headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    address = url._replace(netloc=place, fragment="").geturl()
+    deadline = time.monotonic() + ALL_SECONDS
+    failure: _Failure | None = None
+    for wait in (0.0, *WAITS):
+        if failure and time.monotonic() + wait >= deadline:
             break
-        if wait is not None:
-            time.sleep(wait)
+        time.sleep(wait)
+        seconds = min(WEBHOOK_SECONDS, deadline - time.monotonic())
+        failure = _within(seconds, functools.partial(_try, address, body, headers, seconds))
+        if failure is None:
+            return
+        if failure.is_final:
+            break
+    why = failure.why if failure else "no time was left"
     raise ZooError(f"The webhook at {url.hostname} was not told: {why}.")
+
+
+class _Failure(NamedTuple):
+    """Why a try has failed."""
+
+    why: str
+    is_final: bool
+    """Whether to try again is of no use."""
+
+
+def _within(seconds: float, work: Callable[[], _Failure | None]) -> _Failure | None:
+    """Do the work in a thread, and leave it there when the time is over.
+
+    The time limit of a socket is one between two bytes: a server that sends one now and then, or a
+    look-up of a name that hangs, would be waited for without end. A daemon thread ends with the
+    process.
+    """
+    results: queue.SimpleQueue[_Failure | None] = queue.SimpleQueue()
+    threading.Thread(target=lambda: results.put(work()), daemon=True).start()
+    try:
+        return results.get(timeout=max(seconds, 0.0))
+    except queue.Empty:
+        return _Failure(f"it took over {seconds:.0f} s", False)
+
+
+def _try(address: str, body: bytes, headers: dict[str, str], seconds: float) -> _Failure | None:
+    """Send the body once; the body of the answer is not read."""
+    from urllib.error import HTTPError
+    from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+    class NoRedirect(HTTPRedirectHandler):
+        def redirect_request(self, *_: Any) -> None:
+            """Follow none: urllib would send a GET without the body, and call that a success."""
+
+    try:
+        with build_opener(NoRedirect).open(Request(address, body, headers), timeout=seconds):
+            return None
+    except HTTPError as error:
+        error.close()
+        if 300 <= error.code < 400:
+            return _Failure(f"it answered {error.code}, a redirect, which is not followed", True)
+        return _Failure(f"it answered {error.code}", error.code < 500 and error.code != 429)
+    except OSError as error:
+        return _Failure(reason(getattr(error, "reason", error) if error.args else error), False)
+    except Exception as error:  # ValueError, HTTPException: their words may repeat the address
+        return _Failure(type(error).__name__, True)
