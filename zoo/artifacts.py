@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,9 +17,15 @@ import fsspec
 
 from zoo import disk
 from zoo.errors import ArtifactError, UsageError, ZooError, reason
+from zoo.regular_file import open_regular_file
 from zoo.strict import canonical, read_json
 
 MANIFEST = "manifest.json"
+MOST_MANIFEST = 64 * 2**20
+"""Bytes; it holds the small files, too."""
+PART = 2**20
+"""Bytes that are read at once."""
+SHA256 = re.compile("[0-9a-f]{64}")
 ADVICE = {
     "NoCredentialsError": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with "
     "them in AWS_SHARED_CREDENTIALS_FILE.",
@@ -102,12 +109,9 @@ def get(url: str, where: str, sha256: str, into: Path) -> Path:
             if "text" in entry:
                 target.write_text(entry["text"], encoding="utf-8", newline="")
             else:
-                fs.get_file(f"{root}/{where}/{name}", str(target))
+                _copy(fs, f"{root}/{where}/{name}", entry["bytes"], target)
         if _entry(str(target)) != _facts(entry):
-            raise ArtifactError(
-                f"The file {name} of the artifact {where} is not the one that was stored.",
-                "It was changed or damaged; train the model again.",
-            )
+            raise _changed(where, name)
     return into
 
 
@@ -119,12 +123,12 @@ def read(url: str, where: str, sha256: str, name: str) -> bytes:
     entry = _manifest(url, where, sha256)["files"].get(name)
     if entry is None:
         raise ArtifactError(f"The artifact {where} has no file {name}.")
-    inside: str | None = entry.get("text")
-    content = _read(url, f"{where}/{name}") if inside is None else inside.encode()
+    if "text" in entry:
+        content = str(entry["text"]).encode()
+    else:
+        content = _read(url, f"{where}/{name}", entry["bytes"])
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise ArtifactError(
-            f"The file {name} of the artifact {where} is not the one that was stored."
-        )
+        raise _changed(where, name)
     return content
 
 
@@ -134,9 +138,26 @@ def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
     Raises ArtifactError if the manifest is gone or damaged, or a name leads out of the artifact.
     """
     found: dict[str, dict[str, Any]] = _manifest(url, where, sha256)["files"]
-    for name in found:
-        _inside(Path(), name)
     return {name: _facts(entry) for name, entry in found.items()}
+
+
+def check_files(url: str, where: str, sha256: str, names: Iterable[str]) -> None:
+    """Read these files of an artifact, and check each against the manifest.
+
+    Raises ArtifactError if one is missing or not what the manifest says.
+    """
+    entries = _manifest(url, where, sha256)["files"]
+    fs, root = _open(url)
+    for name in names:
+        entry, digest = entries[name], hashlib.sha256()
+        with _errors(f"The file {name} of the artifact {where} cannot be read", NO_FILE):
+            if "text" in entry:
+                digest.update(entry["text"].encode())
+            else:
+                for part in _parts(fs, f"{root}/{where}/{name}", entry["bytes"]):
+                    digest.update(part)
+        if digest.hexdigest() != entry["sha256"]:
+            raise _changed(where, name)
 
 
 def is_whole(url: str, where: str, sha256: str) -> bool:
@@ -178,9 +199,10 @@ def seal(url: str, where: str) -> str | None:
     fs, root = _open(url)
     with _errors(f"The manifest of {where} cannot be read", NO_FILE):
         try:
-            return hashlib.sha256(fs.cat_file(f"{root}/{where}/{MANIFEST}")).hexdigest()
+            content = b"".join(_parts(fs, f"{root}/{where}/{MANIFEST}", MOST_MANIFEST))
         except FileNotFoundError:
             return None
+    return hashlib.sha256(content).hexdigest()
 
 
 def remove(url: str, where: str) -> None:
@@ -253,28 +275,94 @@ def _why(error: Exception) -> str:
 
 
 def _manifest(url: str, where: str, sha256: str) -> dict[str, Any]:
-    content = _read(url, f"{where}/{MANIFEST}")
+    content = _read(url, f"{where}/{MANIFEST}", MOST_MANIFEST)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ArtifactError(f"The manifest of the artifact {where} is not the one that was stored.")
     try:
         manifest: dict[str, Any] = read_json(content)
     except UsageError as error:
         raise ArtifactError(f"The manifest of the artifact {where} is damaged: {error}") from None
+    entries = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(entries, dict) or not all(map(_is_entry, entries.values())):
+        raise ArtifactError(f"The manifest of the artifact {where} lists no files as Zoo does.")
+    for name in entries:
+        _inside(Path(), name)
     return manifest
 
 
-def _read(url: str, path: str) -> bytes:
+def _is_entry(entry: Any) -> bool:
+    """Whether a manifest tells of a file as `put` does."""
+    if not isinstance(entry, dict):
+        return False
+    size, sha256, text = entry.get("bytes"), entry.get("sha256"), entry.get("text", "")
+    is_told = isinstance(sha256, str) and bool(SHA256.fullmatch(sha256)) and type(size) is int
+    return is_told and size >= 0 and isinstance(text, str) and _is_storable(text)  # type: ignore[operator]
+
+
+def _is_storable(text: str) -> bool:
+    """Whether a text has no unpaired surrogate, which no file and no page can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read(url: str, path: str, most: int) -> bytes:
     fs, root = _open(url)
     with _errors(f"The artifact file {path} cannot be read", NO_FILE):
-        content: bytes = fs.cat_file(f"{root}/{path}")
-    return content
+        return b"".join(_parts(fs, f"{root}/{path}", most))
+
+
+def _parts(fs: Any, path: str, most: int) -> Iterator[bytes]:
+    """Read a file, from a disk piece by piece.
+
+    Raises OSError for a link and anything else that is no regular file, before a byte of it is
+    read: a pipe would be waited for. And for more than `most` bytes.
+    """
+    if "file" not in fs.protocol:
+        content: bytes = fs.cat_file(path)
+        _check_size(len(content), most)
+        yield content
+        return
+    if Path(path).is_symlink():  # `put` stores none: it may lead anywhere
+        raise OSError(errno.EINVAL, "it is a link, not a regular file")
+    left = most
+    with open_regular_file(path) as file:
+        _check_size(os.fstat(file.fileno()).st_size, most)
+        while part := file.read(min(PART, left + 1)):
+            _check_size(len(part), left)
+            yield part
+            left -= len(part)
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise OSError(errno.EFBIG, "it is larger than its manifest says, or than one may be")
+
+
+def _copy(fs: Any, path: str, size: int, target: Path) -> None:
+    if "file" not in fs.protocol:
+        fs.get_file(path, str(target))
+        return
+    with target.open("wb") as file:
+        for part in _parts(fs, path, size):
+            file.write(part)
+
+
+def _changed(where: str, name: str) -> ArtifactError:
+    return ArtifactError(
+        f"The file {name} of the artifact {where} is not the one that was stored.",
+        "It was changed or damaged; train the model again.",
+    )
 
 
 def _inside(folder: Path, name: str) -> Path:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    is_plain = path.parts and "\0" not in name and _is_storable(name)
+    if path.is_absolute() or ".." in path.parts or not is_plain:
         raise ArtifactError(
-            f"The artifact has a file with the name {name!r}, which leads elsewhere."
+            f"The artifact has a file with the name {name!a}, which leads elsewhere."
         )
     return folder / path
 

@@ -41,20 +41,50 @@ class File(NamedTuple):
     """The sha256 of that folder's manifest."""
 
 
+class Listing(NamedTuple):
+    """The files of a job that can be read, and why others cannot."""
+
+    files: list[File]
+    """The artifact's first."""
+    problems: list[ArtifactError]
+    """One for each folder whose manifest is gone, damaged or no regular file."""
+
+
+def listing(settings: Settings, job: Job) -> Listing:
+    """List every file of the job; one folder that cannot be read hides none of the others'."""
+    found: list[File] = []
+    problems: list[ArtifactError] = []
+    folders = [("", str(job.artifact), str(job.artifact_sha256))] if job.artifact else []
+    try:
+        plugins = artifacts.folders(settings.artifacts, f"{job.id}/{EXTRA}")
+    except ArtifactError as error:
+        plugins, problems = [], [error]
+    # `check` lets no plugin be called otherwise.
+    for plugin in filter(PART.fullmatch, plugins):
+        where = f"{job.id}/{EXTRA}/{plugin}"
+        try:
+            # No row holds the sha256 of this manifest: it tells damage, not somebody's change.
+            sha256 = artifacts.seal(settings.artifacts, where)
+        except ArtifactError as error:
+            problems.append(error)
+            continue
+        folders += [(f"{EXTRA}/{plugin}/", where, sha256)] if sha256 else []
+    for before, where, sha256 in folders:
+        try:
+            found += _listed(settings, before, where, sha256)
+        except ArtifactError as error:
+            problems.append(error)
+    return Listing(found, problems)
+
+
 def of(settings: Settings, job: Job) -> list[File]:
     """Every file of the job, the artifact's first.
 
     Raises ArtifactError if a manifest is gone or damaged.
     """
-    found: list[File] = []
-    if job.artifact:
-        found += _listed(settings, "", job.artifact, str(job.artifact_sha256))
-    for plugin in artifacts.folders(settings.artifacts, f"{job.id}/{EXTRA}"):
-        where = f"{job.id}/{EXTRA}/{plugin}"
-        # No row holds the sha256 of this manifest: it tells damage, not somebody's change.
-        sha256 = artifacts.seal(settings.artifacts, where)
-        if sha256:
-            found += _listed(settings, f"{EXTRA}/{plugin}/", where, sha256)
+    found, problems = listing(settings, job)
+    if problems:
+        raise problems[0]
     return found
 
 

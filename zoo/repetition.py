@@ -144,7 +144,7 @@ def _pairs(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
 def compare(db: Database, settings: Settings, then: Job, now: Job) -> Verdict:
     """Compare the results of a job and of its repetition, weights and predictions by their sha256.
 
-    Raises UsageError if one of the two has no result.
+    Raises UsageError if one of the two has no result, ArtifactError if a file of one is damaged.
     """
     for job in (then, now):
         if job.status != "succeeded":
@@ -160,17 +160,29 @@ def _lasting(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name not in TIMES}
 
 
+def check_files(settings: Settings, job: Job) -> None:
+    """Check weights and predictions of a job against its manifest; nothing if that is gone.
+
+    Raises ArtifactError if one of them is missing or was changed.
+    """
+    _hashes(settings, job)
+
+
 def _hashes(settings: Settings, job: Job) -> dict[str, Any]:
-    """The sha256 of weights and predictions; nothing if the artifact is gone."""
+    """The sha256 of weights and predictions as they are stored now; `gone` without a manifest.
+
+    Raises ArtifactError if one of them is not what the manifest says.
+    """
     # Its library takes 60 ms to import, which who only asks for an equal job would wait for.
     from zoo import artifacts
 
-    try:
-        found = artifacts.files(settings.artifacts, str(job.artifact), str(job.artifact_sha256))
-    except ArtifactError:
+    where, sha256 = str(job.artifact), str(job.artifact_sha256)
+    if artifacts.seal(settings.artifacts, where) is None:
         return {"artifact": "gone"}
-    kept = (name for name in found if name.startswith(("weights/", "predictions")))
-    return {name: found[name]["sha256"] for name in sorted(kept)}
+    found = artifacts.files(settings.artifacts, where, sha256)
+    kept = sorted(name for name in found if name.startswith(("weights/", "predictions")))
+    artifacts.check_files(settings.artifacts, where, sha256, kept)
+    return {name: found[name]["sha256"] for name in kept}
 
 
 def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -11,7 +11,7 @@ import typer
 from zoo.cli.options import Ref
 
 if TYPE_CHECKING:
-    from zoo.files import File
+    from zoo.files import File, Listing
     from zoo.jobs import Database, Job
     from zoo.settings import Settings
 PLUGIN_SECONDS = 60.0
@@ -39,7 +39,7 @@ def files(
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     job = _one(db, ref)
-    every = _awaited(db, chosen, job, names or [])
+    every, problems = _awaited(db, chosen, job, names or [])
     wanted = files.named(every, names or [])
     if to is not None and wanted:
         _copy(chosen, wanted, to)
@@ -52,11 +52,15 @@ def files(
         output.table(["bytes", "name"], rows, right=["bytes"])
     if not names and jobs.is_owed(db, job.id):
         output.note(f"More may come: plugins are still to leave files of the job {job.id[:8]}.")
-    elif not every:
+    elif not (every or problems):
         output.note(f"The job {job.id[:8]} is {job.status}; it has left no files.")
+    if problems and not names:
+        for each in problems:
+            output.note(f"Left out: {each}")
+        raise typer.Exit(1)
 
 
-def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> list[File]:
+def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> Listing:
     """Every file of the job, once there are those that a plugin is about to leave."""
     from zoo import files, jobs
     from zoo.cli import output
@@ -65,12 +69,13 @@ def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> list
     deadline, told = time.monotonic() + PLUGIN_SECONDS, False
     while True:
         is_owed = jobs.is_owed(db, job.id)  # asked first: what was left before is then seen
-        every = files.of(chosen, job)
+        every = files.listing(chosen, job)
         try:
-            files.named(every, names)
+            files.named(every.files, names)
         except UsageError as error:
             if not is_owed:
-                raise
+                # It may be in a folder that cannot be read.
+                raise next(iter(every.problems), error) from None
             if time.monotonic() > deadline:
                 wait = f"Plugins have not left their files of the job {job.id[:8]} yet; try later."
                 raise UsageError(error.message, wait) from None

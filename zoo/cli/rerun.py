@@ -55,6 +55,8 @@ def verify(
     db = jobs.connect(chosen.database)
     found = jobs.find(db, ref)
     then = _with_result(found)
+    for job in then:
+        repetition.check_files(chosen, job)
     now = _run_again(db, chosen, found)
     verdicts = [repetition.compare(db, chosen, a, b) for a, b in zip(then, now, strict=True)]
     if as_json:

@@ -102,11 +102,14 @@ def _classes(at: Desk, job: Job) -> dict[str, str]:
 
 def _shown(at: Desk, job: Job) -> dict[str, str]:
     """The files with their addresses; pictures first, shown."""
-    names = _files(at, job)
-    if not names:
+    found = _files(at, job)
+    names = {each.name: each for each in found.files}
+    if not (names or found.problems):
         return {}
     addresses = {name: f"/jobs/{job.id}/files/{quote(name)}" for name in names}
-    return {"files": at.piece("files", names=names, addresses=addresses)}
+    problems = [str(each) for each in found.problems]
+    piece = at.piece("files", names=names, addresses=addresses, problems=problems)
+    return {"files": piece}
 
 
 def _last_of(log: list[Chunk]) -> list[Chunk]:
@@ -117,14 +120,9 @@ def _last_of(log: list[Chunk]) -> list[Chunk]:
     return log[kept:]
 
 
-def _files(at: Desk, job: Job) -> dict[str, files.File]:
-    """The files of the job, also those that plugins have left; none if they are gone."""
-    if not job.is_terminal:
-        return {}
-    try:
-        return {each.name: each for each in files.of(at.settings, job)}
-    except ZooError:
-        return {}
+def _files(at: Desk, job: Job) -> files.Listing:
+    """The files of the job, also those that plugins have left; none until it has ended."""
+    return files.listing(at.settings, job) if job.is_terminal else files.Listing([], [])
 
 
 def file(request: Request) -> Response:
@@ -132,7 +130,7 @@ def file(request: Request) -> Response:
     at, name = desk(request), request.path_params["name"]
     try:
         job = jobs.get(at.db, request.path_params["job"])
-        known = _files(at, job).get(name)
+        known = next((each for each in _files(at, job).files if each.name == name), None)
         if known is None:
             raise UsageError(f"The job {job.id[:8]} has no file of that name.")
         if known.size > MOST_FILE:
