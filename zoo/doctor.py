@@ -69,7 +69,8 @@ def _broker(settings: Settings, part: str) -> Iterator[Finding]:
     if settings.is_embedded and not embedded.answers(settings):
         yield Finding(part, True, "embedded; not running, the next job starts it")
         return
-    yield Finding(part, True, f"{queue.ping(queue.make_app(settings, patient=False))} answers")
+    shown = queue.prove(queue.make_app(settings, patient=False))
+    yield Finding(part, True, f"{shown} takes a hint and gives it back")
 
 
 def _workers(settings: Settings, part: str) -> Iterator[Finding]:

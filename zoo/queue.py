@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import logging
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import kombu.transport.redis  # noqa: F401 (else Celery imports it at the first hint: 0.1 s)
 from celery import Celery
 from celery.loaders.app import AppLoader
-from kombu.exceptions import ChannelError, OperationalError
+from kombu.exceptions import OperationalError
 
 from zoo.errors import BrokerError, UsageError, reason
 from zoo.settings import Settings
 
 TASK = "zoo.run"
+PROBE = "zoo.probe."
+"""So begin the keys of the lists by which a process sees that the broker takes hints."""
+REFUSED = "zoo.refused."
+"""Before the name of a key that a queue should have: one of the wrong type is renamed to this."""
+logger = logging.getLogger("zoo.worker")
+
+READS_ONLY = "Name the primary, not a replica, in ZOO_BROKER_URL."
+CLUSTER = (
+    "is part of a cluster, which Zoo cannot use",
+    "Take a Valkey or Redis without cluster mode (a replica and a fail-over are fine).",
+)
+REFUSALS = {
+    "READONLY": ("is a read-only replica", READS_ONLY),
+    "UNBLOCKED": ("has just become a read-only replica", READS_ONLY),
+    "MASTERDOWN": ("is a replica that has lost its primary", READS_ONLY),
+    "NOREPLICAS": ("accepts no writes, for it has too few replicas", "See min-replicas-to-write."),
+    "OOM": ("has no memory left for hints", "Raise its maxmemory, or give Zoo one of its own."),
+    "MISCONF": ("accepts no writes, for it cannot save to its disk", "Its log says why."),
+    "LOADING": ("is still loading its data", ""),
+    "BUSY": ("is busy with a script", ""),
+    "NOAUTH": ("asks for a password", "Put it into ZOO_BROKER_URL: redis://:PASSWORD@host:6379/0."),
+    "WRONGPASS": ("refuses the user or password of ZOO_BROKER_URL", ""),
+    "NOPERM": (
+        "does not allow what Zoo needs to the user of ZOO_BROKER_URL",
+        "docs/team.md says which commands and keys that is.",
+    ),
+    "DENIED": ("is in protected mode", "Give it a password, or have it listen to this machine."),
+    **dict.fromkeys(("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN", "TRYAGAIN"), CLUSTER),
+}
+"""What the server's error codes mean, and what to do about them."""
 
 
 class _Loader(AppLoader):  # type: ignore[misc]
@@ -71,9 +104,6 @@ def make_app(settings: Settings, *, patient: bool) -> App:
     app = App(url)
     app.conf.update(
         broker_url=url,
-        # Early acknowledgement: what a crash interrupts comes back through the lease.
-        task_acks_late=False,
-        task_reject_on_worker_lost=False,
         task_ignore_result=True,
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,
@@ -81,12 +111,11 @@ def make_app(settings: Settings, *, patient: bool) -> App:
         worker_hijack_root_logger=False,
         task_serializer="json",
         accept_content=["json"],
-        broker_connection_retry_on_startup=True,
-        broker_connection_max_retries=None,
         broker_transport_options={
-            "visibility_timeout": 120,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
+            # A hint that a crash swallows is sent again: the broker need not keep it meanwhile,
+            # and nobody need look every few seconds for what others may have kept.
+            "ack_emulation": False,
+            "priority_steps": [0],  # priorities stand in the rows: one key for each queue
             "health_check_interval": 10,
             "socket_timeout": 30 if patient else 1,
             "socket_connect_timeout": 10 if patient else 1,
@@ -99,36 +128,66 @@ def send(app: App, hints: Iterable[Hint], *, unless: int | None = None) -> None:
     """Send a hint for each job, in one connection.
 
     With `unless`, none to a queue where so many wait already. Raises BrokerError if the broker
-    does not answer at once: the rows wait, a worker sends again.
+    does not take them at once: the rows wait, a worker sends again.
     """
-    connection = app.connection_for_write()
+    hints = list(hints)
+    names = sorted({queue_name(hint.pool, hint.model) for hint in hints})
+    with _connected(app) as connection:
+        client = _client(connection)
+        _set_aside(client, names)
+        if unless is not None:
+            short = {name for name in names if client.llen(name) < unless}
+            hints = [hint for hint in hints if queue_name(hint.pool, hint.model) in short]
+        with app.amqp.Producer(connection) as producer:
+            for hint in hints:
+                _send(app, producer, hint)
+
+
+@contextlib.contextmanager
+def _connected(app: App, **options: Any) -> Iterator[Any]:
+    """A connection to the broker; what is wrong with it is raised as a BrokerError."""
+    connection = app.connection_for_write(transport_options=options)
     broken = (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
     try:
         with connection:
             connection.ensure_connection(max_retries=0, timeout=1)
-            if unless is not None:
-                hints = _needed(connection, list(hints), unless)
-            with app.amqp.Producer(connection) as producer:
-                for hint in hints:
-                    _send(app, producer, hint)
+            yield connection
     except broken as error:
-        raise BrokerError(
-            f"The broker {_shown(app.broker)} does not answer: {reason(error)}."
-        ) from error
+        raise broker_error(app, error) from error
 
 
-def _needed(connection: Any, hints: list[Hint], enough: int) -> list[Hint]:
-    names = {queue_name(hint.pool, hint.model) for hint in hints}
-    short = {name for name in names if _waiting(connection, name) < enough}
-    return [hint for hint in hints if queue_name(hint.pool, hint.model) in short]
+def _client(connection: Any) -> Any:
+    """The client of the Redis library that a connection sends with."""
+    return connection.default_channel.client
 
 
-def _waiting(connection: Any, name: str) -> int:
-    try:
-        found = connection.default_channel.queue_declare(name, passive=True)
-        return int(found.message_count)
-    except ChannelError:  # nobody has used this queue yet
-        return 0
+def broker_error(app: App, error: BaseException) -> BrokerError:
+    """What an error of the broker means: a sentence, and what to do."""
+    shown, code = _shown(app.broker), error_code(error)
+    if code in REFUSALS:
+        told, hint = REFUSALS[code]
+        return BrokerError(f"The broker {shown} {told} ({code}).", hint)
+    return BrokerError(f"The broker {shown} does not answer: {reason(error)}.")
+
+
+def error_code(error: BaseException | None) -> str:
+    """The server's code of an error, such as READONLY; empty if it is none of the server's."""
+    while error is not None:
+        code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
+        if code in REFUSALS or code == "WRONGTYPE":
+            return str(code)
+        error = error.__cause__  # kombu wraps what the Redis library raises
+    return ""
+
+
+def _set_aside(client: Any, names: Sequence[str]) -> None:
+    """Rename keys that stand where a queue should be: as no list, they let no hint through."""
+    for name in names:
+        kind = client.type(name).decode()
+        if kind not in ("list", "none"):
+            client.rename(name, REFUSED + name)
+            told = "the broker's key %s was no queue but a %s: it is %s now"
+            logger.warning(told, name, kind, REFUSED + name)
 
 
 def _send(app: App, producer: Any, hint: Hint) -> None:
@@ -136,6 +195,7 @@ def _send(app: App, producer: Any, hint: Hint) -> None:
         TASK,
         kwargs={"v": 1, "job": hint.job, "model": hint.model},
         queue=queue_name(hint.pool, hint.model),
+        declare=(),  # a queue of Redis is there by itself
         producer=producer,
         retry=False,
         ignore_result=True,
@@ -149,6 +209,38 @@ def ping(app: App) -> str:
     """
     send(app, [])
     return _shown(app.broker)
+
+
+def prove(app: App, queues: Sequence[str] = (), seconds: float | None = None) -> str:
+    """See that a hint can be sent and taken back, and give the broker's address.
+
+    It does with a list of its own what hints take, and has keys of the wrong type out of the way
+    of these queues. `seconds` is what each answer may take. Raises BrokerError if the broker does
+    not take hints, UsageError if it is part of a cluster.
+    """
+    options = {} if seconds is None else {"socket_timeout": seconds}
+    sent = secrets.token_hex(16).encode()
+    key = PROBE + sent.decode()
+    try:
+        with _connected(app, **options) as connection:
+            client = _client(connection)
+            client.lpush(key, sent)
+            try:
+                # As a worker waits for several queues, which no cluster allows.
+                found = client.brpop([f"{key}.none", key], timeout=1)
+            except Exception:
+                with contextlib.suppress(Exception):
+                    client.expire(key, 60)
+                raise
+            _set_aside(client, queues)
+    except BrokerError as error:
+        if error.hint == CLUSTER[1]:
+            raise UsageError(error.message, error.hint) from error
+        raise
+    shown = _shown(app.broker)
+    if found is None or found[1] != sent:
+        raise BrokerError(f"The broker {shown} lost a message that was sent a moment ago.")
+    return shown
 
 
 def _celery_url(url: str) -> str:

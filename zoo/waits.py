@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from zoo import jobs
-from zoo.errors import BrokerError
+from zoo.errors import ZooError
 from zoo.jobs import Database, Job, Worker, line
 from zoo.settings import Settings
 
@@ -136,8 +136,8 @@ def _for_the_broker(scene: Scene) -> str:
     from zoo import queue
 
     try:
-        queue.ping(queue.make_app(scene.settings, patient=False))
-    except BrokerError as error:
+        queue.prove(queue.make_app(scene.settings, patient=False))
+    except ZooError as error:
         return f"{error.message} It runs once the broker is back."
     return ""
 

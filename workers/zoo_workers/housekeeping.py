@@ -87,16 +87,10 @@ class Housekeeper(threading.Thread):
         is_sick, trouble = self.health.is_sick, self.health.trouble or None
         if self._was_sick and not is_sick:
             # The hints that came meanwhile were sent to others.
-            for _ in range(self.supervisor.slots):
-                self._start_slot()
+            self.supervisor.look()
         self._was_sick = is_sick
         state = "sick" if is_sick else "online"
         return jobs.sign(self.db, self.worker_id, busy=busy, state=state, trouble=trouble)
-
-    def _start_slot(self) -> None:
-        threading.Thread(
-            target=self.supervisor.work_on, kwargs={"wait": False}, daemon=True, name="slot"
-        ).start()
 
     def _is_homeless(self) -> bool:
         """Whether somebody has removed the home of the local worker, and all its rows with it."""
@@ -110,7 +104,7 @@ class Housekeeper(threading.Thread):
             if hooks and status in TERMINAL:
                 hooks.tell(job_id)
         if moved:  # a free slot here need not wait for the hint
-            self._start_slot()
+            self.supervisor.look()
         sweep(self.db, self.settings.home / "work")
 
     def _is_idle(self) -> bool:

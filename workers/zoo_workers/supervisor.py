@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -83,10 +84,16 @@ class Supervisor:
         """Whether running jobs are to be given back now."""
         return self.drain_by is not None and time.monotonic() > self.drain_by
 
-    def work_on(self, *, wait: bool = True) -> None:
+    def look(self) -> None:
+        """Have the free slots take jobs without a hint: one more looks for each that is found."""
+        work = functools.partial(self.work_on, wait=False, found=self.look)
+        threading.Thread(target=work, daemon=True, name="slot").start()
+
+    def work_on(self, *, wait: bool = True, found: Callable[[], None] = lambda: None) -> None:
         """Run one job after the other in a slot, until there is none to claim.
 
-        Unless it is to `wait` for a slot, nothing happens if none is free.
+        Unless it is to `wait` for a slot, nothing happens if none is free. `found` is called for
+        each job.
         """
         if not self._free.acquire(blocking=wait):
             return
@@ -96,6 +103,7 @@ class Supervisor:
             # Celery would give a slot a hint a second at best.
             while (watch := self._claim()) or endings:
                 if watch:
+                    found()
                     self._run(watch)
                 # Without a job, the next end may be what sets one free.
                 endings = self._await_room(endings, watch)

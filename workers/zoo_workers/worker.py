@@ -29,6 +29,7 @@ from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError, reason
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores, variable
+from zoo_workers import broker
 from zoo_workers.hooks import Hooks
 from zoo_workers.housekeeping import Housekeeper, take_over, wake_freed
 from zoo_workers.runners import Runner, RunnerDied, Runners
@@ -134,8 +135,6 @@ def _set_up_the_log() -> None:
     logger.propagate = False
     # It warns of pickle under root; here nothing but JSON is accepted.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
-    # And of late acknowledgement, each time that the broker goes away; here there is none.
-    warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1")
 
 
 def _leave_no_secret(settings: Settings) -> dict[str, str]:
@@ -219,10 +218,14 @@ def _serve(
     supervisor: Supervisor, plan: Plan, cards: list[dict[str, Any]], place: Place | None
 ) -> None:
     settings, db = supervisor.settings, supervisor.db
+    queues = [queue.queue_name(plan.pool, name) for name in supervisor.models]
     app = queue.make_app(settings, patient=True)
+    if not settings.is_embedded:
+        _refuse_a_cluster(app)
     _add_task(app, supervisor)
+    broker.make_app(app, queues)
     supervisor.after_job = functools.partial(wake_freed, db, app)
-    worker = _celery_worker(app, supervisor, plan)
+    worker = _celery_worker(app, supervisor, queues)
 
     def stop() -> None:
         # Celery's own warm shutdown, as after SIGTERM.
@@ -244,6 +247,8 @@ def _serve(
     logger.info("worker %s is ready: %s, models %s", supervisor.name, slots, models)
     try:
         worker.start()
+        if supervisor.drain_by is None:
+            raise ZooError("The worker has ended, though nobody has told it to.", "See above.")
     finally:
         # Also after a hard stop the running jobs are given back, not killed as if by accident.
         supervisor.drain(0)
@@ -253,11 +258,21 @@ def _serve(
         logger.info("worker %s has stopped", supervisor.name)
 
 
-def _celery_worker(app: queue.App, supervisor: Supervisor, plan: Plan) -> Any:
+def _refuse_a_cluster(app: queue.App) -> None:
+    # A broker that is away is waited for, with a word about it.
+    with contextlib.suppress(BrokerError):
+        queue.prove(app, seconds=broker.PROVE_SECONDS)
+
+
+def _celery_worker(app: queue.App, supervisor: Supervisor, queues: list[str]) -> Any:
+    look_seconds = supervisor.settings.reap_seconds
     return app.Worker(
+        consumer_cls=functools.partial(
+            broker.Consumer, look=supervisor.look, look_seconds=look_seconds
+        ),
         pool="threads",
-        concurrency=plan.slots,
-        queues=[queue.queue_name(plan.pool, name) for name in supervisor.models],
+        concurrency=supervisor.slots,
+        queues=queues,
         hostname=f"{supervisor.name}@zoo",
         without_gossip=True,
         without_mingle=True,
