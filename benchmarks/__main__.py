@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--pairs N] [ROW...]`: measure, print the table, keep it as JSON."""
+"""`python -m benchmarks [--pairs N] [--keep] [ROW...]`: measure, print the table, maybe keep it."""
 
 from __future__ import annotations
 
@@ -46,18 +46,21 @@ def main() -> None:
     for row in (ROWS[name] for name in names if name in ROWS):
         measured = measure(row, asked.pairs)
         _say(_line(measured))
-        _keep(row.name, measured.record())
+        if asked.keep:
+            _keep(row.name, measured.record())
     if set(names) & FIGURES.keys():
         _say("\n" + LINE.format("figure", "measured", "target", "", "", "what"))
     for figure in (FIGURES[name] for name in names if name in FIGURES):
         values = [figure.measure() for _ in range(asked.pairs)]
         _say(_figure_line(figure, median(values)))
         kept = {"name": figure.name, "what": figure.what, "target": figure.target}
-        _keep(figure.name, kept | {"unit": figure.unit, "values": values})
+        if asked.keep:
+            _keep(figure.name, kept | {"unit": figure.unit, "values": values})
     for name in (each for each in names if each in RECORDS):
         found = costs.measure(RECORDS[name])
         _say(f"\n{name}\n{json.dumps(found, indent=1)}\n")
-        _keep(name, {"name": name} | found)
+        if asked.keep:
+            _keep(name, {"name": name} | found)
 
 
 def _say(line: str) -> None:
@@ -68,6 +71,8 @@ def _say(line: str) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side (3)")
+    keep = "keep the figures in benchmarks/results, which docs/scaling.md is made from"
+    parser.add_argument("--keep", action="store_true", help=keep)
     known = ", ".join([*ROWS, *FIGURES, *RECORDS])
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {known}; none: all")
     asked = parser.parse_args()

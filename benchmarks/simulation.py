@@ -1,7 +1,7 @@
 """How far one database and one broker go, from measured costs.
 
-Costs are read from `benchmarks/results/costs-*.json`, which `python -m benchmarks costs-sqlite
-costs-postgresql` writes; nothing is guessed but how many cores a server has.
+Costs are read from `benchmarks/results/costs-*.json`, which `python -m benchmarks --keep
+costs-sqlite costs-postgresql` writes; nothing is guessed but how many cores a server has.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Station:
 
 
 def costs(kind: str) -> dict[str, Any]:
-    """What `python -m benchmarks costs-KIND` has measured."""
+    """What `python -m benchmarks --keep costs-KIND` has measured."""
     found: dict[str, Any] = json.loads((RESULTS / f"costs-{kind}.json").read_text())
     return found
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import factorial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
+import benchmarks.__main__ as bench
 from benchmarks import simulation, tables
+from benchmarks.pairs import Row
 from benchmarks.simulation import Station
 
 
@@ -43,8 +48,46 @@ def test_the_page_says_what_the_simulation_makes_of_the_costs() -> None:
 
 
 def test_the_page_names_benchmarks_that_exist() -> None:
-    from benchmarks.__main__ import FIGURES, RECORDS, ROWS
-
-    known = {*ROWS, *FIGURES, *RECORDS}
-    named = re.findall(r"python -m benchmarks ([a-z0-9 -]+)`", tables.PAGE.read_text())
+    known = {*bench.ROWS, *bench.FIGURES, *bench.RECORDS}
+    named = re.findall(r"python -m benchmarks --keep ([a-z0-9 -]+)`", tables.PAGE.read_text())
     assert named and {each for names in named for each in names.split()} <= known
+
+
+class Ended(NamedTuple):
+    """A row of the benchmark, as if it had been measured."""
+
+    row: Row
+    theirs: list[float]
+    ours: list[float]
+    ratio: float = 1.0
+
+    def record(self) -> dict[str, Any]:
+        return {"name": self.row.name}
+
+
+def contents() -> dict[Path, bytes]:
+    """All that tests and docs read of the benchmarks."""
+    root = tables.PAGE.parents[1]
+    found = [*(root / "benchmarks").rglob("*.json"), *(root / "docs").rglob("*.md")]
+    return {path: path.read_bytes() for path in found}
+
+
+def test_a_benchmark_keeps_its_figures_only_when_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    quick = {name: replace(each, measure=lambda: 1.0) for name, each in bench.FIGURES.items()}
+    monkeypatch.setattr(bench, "FIGURES", quick)
+    monkeypatch.setattr(bench, "measure", lambda row, _: Ended(row, [1.0], [1.0]))
+    monkeypatch.setattr(bench.costs, "measure", lambda kind: {"kind": kind})
+    before = contents()
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--pairs", "1"])
+    bench.main()
+    after = contents()
+    for path, text in before.items():
+        path.write_bytes(text)
+    assert after == before
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--pairs", "1", "--keep"])
+    bench.main()
+    kept = {path.stem for path in (tmp_path / "results").iterdir()}
+    assert kept == {*bench.ROWS, *bench.FIGURES, *bench.RECORDS} and contents() == before
