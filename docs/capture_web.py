@@ -45,9 +45,9 @@ def main() -> None:
             for words in ENDED:
                 zoo(f"train {words} --dataset {DATASET}", env)
             zoo(f"train {RUNNING} --dataset {DATASET}", env)
-            with page(env) as address:
-                take(address, DESK, dark=False, suffix="")
-                take(address, PHONE, dark=True, suffix="-phone")
+            with page(env) as addresses:
+                take(next(addresses), DESK, dark=False, suffix="")
+                take(next(addresses), PHONE, dark=True, suffix="-phone")
         finally:
             zoo("cancel --tag long --yes", env)
             zoo("down", env)
@@ -58,14 +58,14 @@ def zoo(words: str, env: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def page(env: dict[str, str]) -> Iterator[str]:
-    """A running `zoo ui`: its address."""
+def page(env: dict[str, str]) -> Iterator[Iterator[str]]:
+    """A running `zoo ui`: its addresses, each of which opens it once."""
     process = subprocess.Popen(
         [ZOO, "ui", "--no-browser"], env=env, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().strip()
+        yield (line.strip() for line in process.stdout)
     finally:
         process.terminate()
         process.wait()

@@ -15,7 +15,7 @@ import web
 from hypothesis import given
 from hypothesis import strategies as st
 from results import a_spec, claim, succeed
-from support import Zoo
+from support import Zoo, until
 from zoo_web import actions, charts, fields, live
 
 from zoo import jobs, plugins
@@ -72,9 +72,51 @@ def test_the_token_becomes_a_strict_cookie_and_leaves_the_address(page: web.Page
     assert answer.headers["Location"] == f"http://{page.host}/draw?dataset=digits"
     cookie = answer.headers["Set-Cookie"].lower()
     assert "httponly" in cookie and "samesite=strict" in cookie and page.token.lower() not in cookie
+    page.address = page.next_address()
     # A path of two slashes would be another host's name.
     there = page.ask(f"//evil.example/?token={page.token}").headers["Location"]
     assert there == f"http://{page.host}//evil.example/"
+    page.address = page.next_address()
+
+
+def test_a_token_opens_the_page_once(page: web.Page) -> None:
+    used = page.token
+    other = page.visit()
+    assert page.token != used and other.get("/").status == 200
+    for method in ("GET", "HEAD", "POST"):
+        again = page.ask(f"/?token={used}", method)
+        assert again.status == 403 and "Set-Cookie" not in again.headers
+    # Who is in already comes back by the old address, without another cookie.
+    back = other.get(f"/draw?token={used}")
+    assert back.status == 303 and "Set-Cookie" not in back.headers
+    assert back.headers["Location"] == f"http://{page.host}/draw"
+    assert page.visit().get("/").status == 200
+
+
+def test_the_browser_is_not_told_the_token_on_its_command_line(tmp_path: Path) -> None:
+    said, browser = tmp_path / "said", tmp_path / "browser"
+    browser.write_text(f"""#!/bin/sh
+stat -c %a "${{1#file://}}" > {said}.mode
+cat "${{1#file://}}" > {said}.file
+printf '%s\\n' "$@" > {said}.new
+mv {said}.new {said}
+""")
+    browser.chmod(0o755)
+    zoo = Zoo(tmp_path / "home", DISPLAY=":99", BROWSER=f"{browser} %s")
+    process = zoo.start("ui")
+    assert process.stdout is not None
+    page = web.Page(zoo, process, process.stdout.readline().strip())
+    (told,) = until(lambda: said.exists() and said.read_text().split())
+    assert told.startswith("file://") and page.token not in told
+    assert (tmp_path / "said.mode").read_text() == "600\n"
+    assert f'content="0;url={page.address}"' in (tmp_path / "said.file").read_text()
+    token = page.token
+    for part in psutil.Process(process.pid).children(recursive=True):
+        assert token not in " ".join(part.cmdline())
+    page.visit()
+    assert not Path(told.removeprefix("file://")).exists(), "its address has been used"
+    assert page.close() == 130
+    zoo.close()
 
 
 def test_other_names_of_this_address_are_refused(page: web.Page) -> None:

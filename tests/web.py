@@ -36,7 +36,7 @@ class Page:
     zoo: Zoo
     process: subprocess.Popen[str]
     address: str
-    """With the token."""
+    """With the token that has not been used yet."""
     cookie: str = ""
     csrf: str = field(default="", repr=False)
 
@@ -92,10 +92,16 @@ class Page:
         """Come with the token: another visit, with its own cookie and word for forms."""
         welcome = self.ask(f"/?token={self.token}")
         cookie = welcome.headers["Set-Cookie"].partition(";")[0]
+        self.address = self.next_address()
         page = self.ask("/", cookie=cookie).text
         found = re.search('name="csrf" content="([0-9a-f]+)"', page)
         assert found
         return Page(self.zoo, self.process, self.address, cookie, found[1])
+
+    def next_address(self) -> str:
+        """Read the address that is printed once the one before is used."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
 
     @contextlib.contextmanager
     def events(self, path: str, **headers: str) -> Iterator[Iterator[tuple[str, Any]]]:

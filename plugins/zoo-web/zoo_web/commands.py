@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,23 +25,67 @@ def ui(
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
     """Show jobs and a canvas for digits in the browser. On this machine alone."""
+    from zoo import settings
     from zoo.cli import output
     from zoo_web.server import serve
 
-    def opened(address: str) -> None:
-        output.line(address)
-        output.out.file.flush()
-        output.note("Only this machine can open it. Ctrl-C ends the page; the jobs go on.")
-        if browser and _has_screen():
-            import webbrowser
+    with contextlib.ExitStack() as after:
+        redirects = after.enter_context(closing(Redirect(settings.load().home)))
+        is_first = True
 
-            webbrowser.open(address)
+        def invite(address: str) -> None:
+            nonlocal is_first
+            was_first, is_first = is_first, False
+            redirects.remove()
+            # The terminal may be gone; the page goes on for who is in.
+            with contextlib.suppress(OSError, ValueError):
+                if not was_first:
+                    output.note("The page is open. Another browser needs another address:")
+                output.line(address)
+                output.out.file.flush()
+                if was_first:
+                    output.note(
+                        "Only this machine can open it. Ctrl-C ends the page; the jobs go on."
+                    )
+            if was_first and browser and _has_screen():
+                redirects.open(address)
 
-    try:
-        serve(port, opened)
-    except KeyboardInterrupt:
-        output.note("\nThe page is closed; the jobs go on.")
-        raise typer.Exit(130) from None
+        try:
+            serve(port, invite)
+        except KeyboardInterrupt:
+            output.note("\nThe page is closed; the jobs go on.")
+            raise typer.Exit(130) from None
+
+
+class Redirect:
+    """A file of this user alone that leads a browser to an address.
+
+    Everybody on the machine sees the words of a command: a browser is told the name of the file.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._file = home / f"ui-{os.getpid()}.html"
+
+    def open(self, address: str) -> None:
+        """Open the address in the browser of this desktop."""
+        import html
+        import webbrowser
+
+        target = html.escape(address)
+        text = '<!doctype html><meta charset="utf-8"><title>Zoo</title><meta http-equiv="refresh" '
+        text += f'content="0;url={target}"><a href="{target}">Open the page of Zoo</a>'
+        self.remove()
+        handle = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        webbrowser.open(self._file.as_uri())
+
+    def remove(self) -> None:
+        """Remove the file: its address has been used, or will not be."""
+        with contextlib.suppress(OSError):
+            self._file.unlink()
+
+    close = remove
 
 
 def _has_screen() -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
 from urllib.parse import parse_qs, urlencode
 
 from starlette.datastructures import MutableHeaders
@@ -50,13 +51,19 @@ class Door:
     `request.state.form`, the fields of its body.
     """
 
-    def __init__(self, app: ASGIApp, port: int, token: str) -> None:
+    def __init__(self, app: ASGIApp, port: int, invite: Callable[[str], None]) -> None:
+        """`invite` is told the token that opens the page next, now and after each use of one."""
         self._app = app
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
-        self._token = token
+        self._invite = invite
         # Cookies know no ports: another page of this machine must not take ours away.
         self._cookie = f"zoo-{port}"
         self._key = secrets.token_bytes(32)
+        self._new_token()
+
+    def _new_token(self) -> None:
+        self._token = secrets.token_urlsafe(24)
+        self._invite(self._token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,28 +82,35 @@ class Door:
     def _enter(self, request: Request) -> Response | None:
         """Raises Refused; a Response for whoever comes with the token, None for who has a cookie.
 
-        A token leaves the address at once: an address is shown, kept and passed on.
+        A token leaves the address at once, and then opens nothing any more: an address is shown,
+        kept and passed on.
         """
         if request.headers.get("host") not in self._hosts:
             raise Refused(421, "This is not the name of this page: open 127.0.0.1.")
         if request.method not in ("GET", "HEAD", "POST"):
             raise Refused(405, f"Nothing here answers to {request.method}.")
         given = request.query_params.get("token")
-        if given is not None and request.method == "GET":
-            return self._welcome(request, given)
         visit, _, signature = request.cookies.get(self._cookie, "").partition(".")
-        if not visit or not _equal(signature, self._sign("visit", visit)):
+        is_known = bool(visit) and _equal(signature, self._sign("visit", visit))
+        if given is not None and request.method == "GET":
+            return self._welcome(request, given, is_known)
+        if not is_known:
             raise Refused(403, "Open the address that `zoo ui` printed, with its token.")
         request.state.csrf = self._sign("csrf", visit)
         return None
 
-    def _welcome(self, request: Request, given: str) -> Response:
-        if not _equal(given, self._token):
-            raise Refused(403, "This token is not the one that `zoo ui` printed last.")
+    def _welcome(self, request: Request, given: str, is_known: bool) -> Response:
+        is_right = _equal(given, self._token)
+        if not (is_right or is_known):
+            raise Refused(403, "A token opens the page once: `zoo ui` has printed another since.")
         rest = urlencode([(k, v) for k, v in request.query_params.multi_items() if k != "token"])
         # With our own name before it: a path of two slashes would lead elsewhere.
         here = f"http://{request.headers['host']}{request.url.path}"
         answer = RedirectResponse(f"{here}?{rest}" if rest else here, 303)
+        if not is_right:  # who is in already opens an old address again
+            return answer
+        # Whoever sees the address from now on, in a list of processes or a history, has nothing.
+        self._new_token()
         visit = secrets.token_urlsafe(16)
         value = f"{visit}.{self._sign('visit', visit)}"
         answer.set_cookie(self._cookie, value, httponly=True, samesite="strict")

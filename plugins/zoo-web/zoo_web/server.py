@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -21,9 +20,10 @@ LEAVE_SECONDS = 1
 """What open connections get at the end: a live page never closes its own."""
 
 
-def serve(port: int, opened: Callable[[str], None]) -> None:
-    """Serve until somebody ends it; `opened` is told the address, with its token.
+def serve(port: int, invite: Callable[[str], None]) -> None:
+    """Serve until somebody ends it.
 
+    `invite` is told the address that opens the page once, and the next one as soon as it is used.
     Raises ZooError if the port is taken.
     """
     chosen = settings.load()
@@ -31,9 +31,9 @@ def serve(port: int, opened: Callable[[str], None]) -> None:
     chosen.home.mkdir(parents=True, exist_ok=True)
     with closing(jobs.connect(chosen.database)) as db, closing(_listen(port)) as listener:
         desk = Desk(db, chosen, Models(chosen.home / "ui.log"))
-        at, token = listener.getsockname()[1], secrets.token_urlsafe(24)
+        at = listener.getsockname()[1]
         config = uvicorn.Config(
-            Door(make_app(desk), at, token),
+            Door(make_app(desk), at, lambda token: invite(f"http://{HOST}:{at}/?token={token}")),
             # An address in a log would keep its token.
             access_log=False,
             log_level="critical",
@@ -43,7 +43,6 @@ def serve(port: int, opened: Callable[[str], None]) -> None:
             lifespan="off",
             timeout_graceful_shutdown=LEAVE_SECONDS,
         )
-        opened(f"http://{HOST}:{at}/?token={token}")
         try:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
