@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import redis
 from machines import Broker, Crew, Postgresql, Sickness, Sqlite, Store, runners
+from poison import KINDS
 from support import MORTAL, Zoo, share, until
 from verdict import Result, judge, show, watch_commits
 
@@ -31,7 +32,7 @@ CALM_SECONDS = 3.0
 """Before the first fault."""
 SLICES = 20
 """Submissions that the jobs come in."""
-DECK = 12
+DECK = 15
 """Cards in a deck of faults."""
 
 
@@ -172,6 +173,9 @@ class Chaos:
                 ("broker killed", self._kill_broker),
                 ("broker frozen", lambda: self._freeze(self.broker.process)),
                 ("broker flushed", self.broker.flush),
+                ("broker failed over", self._fail_over),
+                ("messages poisoned", self._poison),
+                ("queue of another type", lambda: self._poison(self.random.choice([*KINDS]))),
                 ("machine sick", self._make_sick),
                 (self.store.trouble, self.store.upset),
             ]
@@ -219,6 +223,13 @@ class Chaos:
     def _make_sick(self) -> None:
         self._sickness.begin()
         self._after(self.random.uniform(1.0, 4.0), self._sickness.end)
+
+    def _fail_over(self) -> None:
+        self.broker.demote()
+        self._after(self.random.uniform(0.0, 2.0), self.broker.promote)
+
+    def _poison(self, kind: str | None = None) -> None:
+        self.broker.poison(self.random.choice(["default.trickster", "default.logistic"]), kind)
 
     def _freeze(self, process: psutil.Process) -> None:
         process.suspend()
@@ -296,7 +307,7 @@ def main() -> int:
     options.add_argument("--jobs", type=int, default=300)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--store", choices=["sqlite", "postgresql", "both"], default="both")
-    options.add_argument("--rounds", type=int, default=10, help="twelve faults each")
+    options.add_argument("--rounds", type=int, default=10, help=f"{DECK} faults each")
     options.add_argument("--seconds", type=float, default=600, help="limit of one run")
     options.add_argument("--lease", type=float, default=Plan.lease, help="of workers, seconds")
     options.add_argument("--keras", action="store_true", help="some jobs are networks")

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
+import poison
 import psutil
 import redis
 import servers
@@ -55,6 +56,24 @@ class Broker:
     def flush(self) -> None:
         """Make it forget all; a RedisError if it is away."""
         self._client().flushall()
+
+    def demote(self) -> None:
+        """Make it a replica, as a fail-over does; a RedisError if it is away."""
+        self._client().replicaof("127.0.0.1", "1")
+
+    def promote(self) -> None:
+        """Make it a primary again, unless it is away."""
+        with contextlib.suppress(redis.RedisError):
+            self._client().replicaof("NO", "ONE")
+
+    def poison(self, queue: str, kind: str | None = None) -> None:
+        """Put what is no hint into a queue, or a key of another kind into its place."""
+        client = self._client()
+        if kind is None:
+            client.lpush(queue, *poison.WRONG)
+        else:
+            client.delete(queue)
+            poison.KINDS[kind](client, queue)
 
     def waiting(self) -> int:
         """How many hints wait in all queues."""

@@ -16,6 +16,7 @@ import servers
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from poison import KINDS, WRONG
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import Zoo, share, until
@@ -116,21 +117,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Sce
 
 # --- messages ---
 
-WRONG: list[Any] = [
-    b'{"a": 1}',
-    b"[]",
-    b"garbage",
-    b"\x00\xff\xfe\x80",
-    b"",
-    b"0",
-    b"null",
-    b'"text"',
-    b"1" * 5000,
-    b"[" * 100_000,
-    b'{"__type__": "datetime", "__value__": 7}',
-    b'{"body": 7, "headers": {"task": "zoo.run"}, "properties": {"delivery_tag": "t"}}',
-]
-
 
 def message(**changes: Any) -> dict[str, Any]:
     """A message as Celery sends it, with changes at its top or in its parts."""
@@ -229,15 +215,6 @@ def test_a_message_that_is_no_hint_is_dropped_and_told_in_one_line(
     (line,) = [each for each in scene.said(before) if "dropped a message" in each]
     assert QUEUE in line and len(line) < 600
     assert "Traceback" not in "".join(scene.said(before))
-
-
-KINDS: dict[str, Callable[[redis.Redis, str], Any]] = {
-    "string": lambda c, key: c.set(key, "x"),
-    "hash": lambda c, key: c.hset(key, "a", "b"),
-    "set": lambda c, key: c.sadd(key, "a"),
-    "zset": lambda c, key: c.zadd(key, {"a": 1}),
-    "stream": lambda c, key: c.xadd(key, {"a": "b"}),
-}
 
 
 @pytest.mark.parametrize("kind", KINDS)
