@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from support import Zoo, until
 
-from zoo import environment, plugins, source_code
+from zoo import catalogue, environment, plugins, source_code
 from zoo.environment import FRAMEWORKS
+from zoo.jobs import Worker
 from zoo.plugins import Plugin
 
 MODEL = """
@@ -150,6 +151,35 @@ def test_a_model_that_something_else_loads_says_so(folder: Path) -> None:
     assert f"trained by {now.label} and is loaded by constant" in other
     edited = told | {"code": {"sha256": "e" * 64}}
     assert "other code of constant" in environment.loaded_by(edited, now)
+
+
+@pytest.mark.parametrize("what", ["same", "model", "code", "dataset", "listener", "silent"])
+@pytest.mark.parametrize("how", ["other", "none"])
+def test_a_worker_is_outdated_if_a_plugin_of_the_job_or_a_listener_is(
+    folder: Path, what: str, how: str
+) -> None:
+    (folder / "grey.py").write_text(DATASET.format(name="grey", grey=1))
+    (folder / "listener.py").write_text(HOOK.format(file="nowhere", word="one"))
+    owner = model(folder)
+    card: dict[str, Any] = dict(plugins.card("constant")) | {
+        "versions": {"grey": plugins.dataset_version("grey")},
+        "listeners": plugins.listeners() | {"another shell's": "notify 1"},
+    }
+    if what == "model":
+        card |= {"plugin": "constant 0"} if how == "other" else {"name": "another"}
+    elif what == "code" and how == "other":
+        card["code"] = "0" * 64
+    elif what == "dataset":
+        card["versions"] = {"grey": "0"} if how == "other" else {}
+    elif what == "listener":
+        card["listeners"] = {"listener": "0"} if how == "other" else {}
+    elif what == "silent":  # a worker of an older version
+        card = {name: card[name] for name in ("name", "plugin")}
+    worker = Worker("w", "w-1", "h", 1, "default", 1, 0, "online", "0", [card], 0.0, 0.0)
+    changed = what in ("model", "dataset", "listener") or (what, how) == ("code", "other")
+    assert catalogue.is_outdated(worker, "constant", "grey") == changed
+    assert (owner.code and not catalogue.is_outdated(worker, "unknown", "unknown")) or changed
+    assert bool(catalogue.other_dataset([worker], "grey")) == (what == "dataset")
 
 
 def test_a_warm_worker_has_the_plugins_that_are_there_now(zoo: Zoo, tmp_path: Path) -> None:

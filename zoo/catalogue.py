@@ -185,6 +185,22 @@ def other_version(workers: Sequence[Worker], model: str, plugin: str) -> str:
     return ""
 
 
+def other_dataset(workers: Sequence[Worker], dataset: str) -> str:
+    """Say, in a sentence, that a worker reads a dataset by other code than here; else nothing."""
+    if dataset not in plugins.catalogue().datasets:
+        return ""
+    version = plugins.dataset_version(dataset)
+    for worker in workers:
+        cards: list[Card] = worker.models
+        known = next((c["versions"].get(dataset) for c in cards if "versions" in c), version)
+        if known != version:
+            return (
+                f"The dataset '{dataset}' has the version {version} here, but {known} on the "
+                f"worker {worker.name}: its contents may differ."
+            )
+    return ""
+
+
 def in_process(name: str) -> None:
     """See that this process can run the model itself.
 

@@ -136,6 +136,9 @@ def training(db: Database, asked: Job | Group | str) -> Job:
         asked = jobs.find(db, asked)
     if isinstance(asked, Group):
         kept = [job for job in asked.jobs if job.accuracy is not None and _has_weights(job)]
+        # Accuracies on older contents say nothing beside those on the newest.
+        last = max(kept, key=lambda job: job.started_at or 0.0, default=None)
+        kept = [job for job in kept if last and job.contents == last.contents]
         asked = max(kept, key=lambda job: job.accuracy or 0.0) if kept else asked
     elif asked.kind == "evaluate":
         asked = jobs.get(db, asked.spec["source"]["job"])

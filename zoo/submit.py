@@ -263,7 +263,10 @@ def _who_runs(db: Database, settings: Settings, job_id: str) -> str:
     job = jobs.get(db, job_id)
     scene = waits.Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
     missing = waits.for_a_worker(scene)
-    return missing or catalogue.other_version(scene.able, job.model, job.spec["plugin"])
+    if missing:
+        return missing
+    plugin = catalogue.other_version(scene.able, job.model, job.spec["plugin"])
+    return plugin or catalogue.other_dataset(scene.able, job.dataset)
 
 
 def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted:
