@@ -246,6 +246,64 @@ def test_hooks_that_may_wait_leave_the_cores_to_the_jobs_but_not_for_ever(
     caller.end()
 
 
+MAKER = """
+import zoo
+from pathlib import Path
+@zoo.hookimpl
+def job_finished(job, extra):
+    with Path({made!r}).open("a") as file:
+        file.write(job["id"] + "\\n")
+"""
+
+
+def test_files_are_made_for_the_newest_and_for_who_asks_and_everybody_is_told_of_every_job(
+    told: Told, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("zoo.worker").propagate = True
+    monkeypatch.setattr(hooks, "MOST_WAITING", 3)
+    monkeypatch.setattr(hooks, "ASKED_SECONDS", 0.05)
+    monkeypatch.setattr(hooks, "PATIENCE_SECONDS", 600)
+    told.plugin("listens")
+    made = told.folder / "made"
+    (told.folder / "maker.py").write_text(MAKER.format(made=str(made)))
+    room = Door()
+    caller = Hooks(db, settings.load(), {}, ["job", "extra"], room=room)
+    caller.start()
+    ids = [end(db, caller) for _ in range(10)]
+    until(lambda: room.asked)
+    room.set()
+    until(lambda: not any(jobs.is_owed(db, job) for job in ids))
+    assert made.read_text().split() == ids[:-4:-1]
+    assert sorted(each["id"] for each in told.by("listens")) == sorted(ids)
+    assert [jobs.is_skipped(db, job) for job in ids] == [True] * 7 + [False] * 3
+    assert f"7 jobs so far, {ids[6][:8]} is the last" in caplog.text
+    assert jobs.overdue(db) == []
+    assert jobs.ask(db, ids[2]) and not jobs.ask(db, ids[-1])
+    until(lambda: owed(db) == 6)
+    assert made.read_text().split()[3:] == [ids[2]]
+    assert len(told.by("listens")) == 10
+    caller.end()
+
+
+def test_what_dead_workers_left_undone_is_bounded_too(
+    told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "MOST_WAITING", 3)
+    monkeypatch.setattr(hooks, "OVERDUE_SECONDS", 0.05)
+    made = told.folder / "made"
+    (told.folder / "maker.py").write_text(MAKER.format(made=str(made)))
+    ids = [succeed(db, [a_spec()], owes_hooks=True) for _ in range(9)]
+    with db.write() as rows:
+        for n, job in enumerate(ids):
+            rows.run("UPDATE outbox SET due_at = :n WHERE job_id = :id", {"n": n, "id": job})
+    caller = Hooks(db, settings.load(), {}, ["job", "extra"], others=False)
+    caller.start()
+    until(lambda: not any(jobs.is_owed(db, job) for job in ids))
+    assert sorted(made.read_text().split()) == sorted(ids[6:])
+    assert owed(db) == 6
+    caller.end()
+
+
 def test_a_worker_that_stops_waits_for_no_slot(
     told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_ends_attempts_and_losses_are_counted(db: Database) -> None:
     assert value(found, "zoo_worker_attempts_total", **tried, outcome="lost") == 0
     assert total(found, "zoo_worker_attempts_total", worker="dead") == 0
     assert value(found, "zoo_hooks_owed") == 1
+    assert value(found, "zoo_hooks_skipped") == 0
 
 
 def test_the_histograms_hold_each_span_in_its_buckets_and_its_sum(db: Database) -> None:

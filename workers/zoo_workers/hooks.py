@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import math
 import os
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +30,16 @@ MOST_TRIES = 3
 """For one job, where the process of the hooks dies or hangs each time."""
 AT_ONCE = 20
 """Jobs between two transactions: called one after the other in less than a turn of the outbox."""
+MOST_WAITING = 60
+"""Jobs that wait for plugins to leave their files, which takes about a second each: the newest come
+first, and those that waited longest are left out. Less than a turn of the outbox, or other workers
+would join in."""
+MOST_SKIPPED = 500
+"""In one transaction."""
+ASKED_SECONDS = 5.0
+"""Between two looks for jobs that somebody has asked for."""
+MAKERS, OTHERS = "makers", "others"
+"""Plugins whose hook leaves files, which can be made later; and the rest, which is always told."""
 PATIENCE_SECONDS = 30.0
 """What hooks that may wait leave the cores to the jobs, before they take their share of them."""
 
@@ -44,11 +54,14 @@ class Hooks(threading.Thread):
         environ: Mapping[str, str],
         takes: Collection[str] = (),
         room: threading.Event | None = None,
+        *,
+        others: bool = True,
     ) -> None:
         """`environ` is what the process of the hooks is told and runners are not.
 
         `takes` are the arguments of `job_finished` that some plugin takes. `room` is set while a
-        slot has nothing to do, which the hooks wait for, if it is given.
+        slot has nothing to do, which the hooks wait for, if it is given. `others`: whether some
+        plugin leaves no files.
         """
         super().__init__(daemon=True, name="hooks")
         self.db = db
@@ -56,26 +69,45 @@ class Hooks(threading.Thread):
         self.environ = environ
         self.takes = takes
         self.room = room
-        self._ended: queue.SimpleQueue[tuple[str | None, float]] = queue.SimpleQueue()
+        self.others = others
+        self._leaves_files = "extra" in takes
+        self._waiting: deque[str] = deque()
+        self._news = threading.Condition()
+        self._since = 0.0
+        """Since when some job has been waiting, by `time.monotonic`."""
+        self._is_over = False
+        self._skipped = 0
         self._process: Runner | None = None
         self._looked = time.monotonic()
         self._gave_up = False
 
     def tell(self, job_id: str) -> None:
         """Say that this job has ended, and stands in the outbox."""
-        self._ended.put((job_id, time.monotonic()))
+        with self._news:
+            if not self._waiting:
+                self._since = time.monotonic()
+            self._waiting.append(job_id)
+            self._news.notify()
 
     def run(self) -> None:
         goes_on = True
         while goes_on:
-            waiting = self._next()
-            goes_on = None not in waiting
+            skipped, ended, goes_on = self._next()
             try:
-                ended = [each for each in waiting if each]
+                self._skip(jobs.renew(self.db, skipped) if skipped else [])
+                if self._leaves_files:
+                    self._call_asked()
                 # Behind a long line of jobs, another worker may have taken some over.
-                self._call_all([(each, 1) for each in jobs.renew(self.db, ended)])
+                if ended:
+                    self._call_all([(each, 1) for each in jobs.renew(self.db, ended)])
                 if time.monotonic() - self._looked >= OVERDUE_SECONDS:
                     self._looked = time.monotonic()
+                    if self._leaves_files:  # also of those that a dead worker has left
+                        over = jobs.count_overdue(self.db) - MOST_WAITING
+                        left = (
+                            jobs.overdue(self.db, limit=min(over, MOST_SKIPPED)) if over > 0 else []
+                        )
+                        self._skip([job for job, _ in left])
                     self._call_all(jobs.overdue(self.db))
             except ZooError as error:  # the database is away: what is owed stays written down
                 logger.warning("%s", error)
@@ -85,7 +117,9 @@ class Hooks(threading.Thread):
 
     def end(self) -> None:
         """Call what is still to be called, but not for long."""
-        self._ended.put((None, time.monotonic()))
+        with self._news:
+            self._is_over = True
+            self._news.notify()
         if self.room:
             self.room.set()
         self.join(FAREWELL_SECONDS)
@@ -93,18 +127,42 @@ class Hooks(threading.Thread):
             self._gave_up = True
             self._end_process()
 
-    def _next(self) -> list[str | None]:
-        """Wait for a job that has ended, and take those that came with it; none, after a while."""
-        found: list[str | None] = []
-        with contextlib.suppress(queue.Empty):
-            job, ended = self._ended.get(timeout=OVERDUE_SECONDS)
-            found.append(job)
-            if self.room:  # one by one, as the next job may take the slot any moment
-                self.room.wait(max(0.0, ended + PATIENCE_SECONDS - time.monotonic()))
-                return found
-            while len(found) < AT_ONCE:
-                found.append(self._ended.get_nowait()[0])
-        return found
+    def _next(self) -> tuple[list[str], list[str], bool]:
+        """Wait for jobs that have ended: gives those to skip, those to call, whether to go on."""
+        with self._news:
+            patience = min(OVERDUE_SECONDS, ASKED_SECONDS if self._leaves_files else math.inf)
+            self._news.wait_for(lambda: self._waiting or self._is_over, patience)
+            if not self._waiting:
+                return [], [], not self._is_over
+            since = self._since
+        if self.room and not self._is_over:
+            self.room.wait(max(0.0, since + PATIENCE_SECONDS - time.monotonic()))
+        with self._news:
+            most = MOST_WAITING if self._leaves_files else math.inf
+            skipped = []
+            while len(self._waiting) > most:
+                skipped.append(self._waiting.popleft())
+            # With room, one by one: the next job may take the slot any moment.
+            few = range(1 if self.room else min(AT_ONCE, len(self._waiting)))
+            newest_first = self._leaves_files and self.room
+            ended = [self._waiting.pop() if newest_first else self._waiting.popleft() for _ in few]
+            return skipped, ended, bool(self._waiting) or not self._is_over
+
+    def _skip(self, own: Sequence[str]) -> None:
+        """Leave out what can be made later, and say so."""
+        for job in own:
+            if self.others:
+                self._call(job, is_last=False, which=OTHERS)
+        if own:
+            jobs.skip(self.db, own)
+            self._skipped += len(own)
+            told = f"{self._skipped} jobs so far, {own[-1][:8]} is the last"
+            logger.warning("plugins leave no files, as too many jobs end: of %s", told)
+
+    def _call_asked(self) -> None:
+        for job, was_skipped in jobs.asked(self.db):
+            if self._call(job, is_last=False, which=MAKERS if was_skipped else None):
+                jobs.settle(self.db, [job])
 
     def _call_all(self, owed: Sequence[tuple[str, int]]) -> None:
         done = []
@@ -116,10 +174,11 @@ class Hooks(threading.Thread):
         if done:
             jobs.settle(self.db, done)
 
-    def _call(self, job_id: str, *, is_last: bool) -> bool:
+    def _call(self, job_id: str, *, is_last: bool, which: str | None = None) -> bool:
         """Whether the hooks were called; one that raises was, and is not called again."""
         job = jobs.get(self.db, job_id)
         order = {"do": "hooks", "job": self._told(job), "environ": dict(self.environ)}
+        order |= {"which": which} if which else {}
         try:
             with handover.prepared(self.settings, job, self.takes, insist=not is_last) as handed:
                 called = self._obey(job_id, order | handed.order())

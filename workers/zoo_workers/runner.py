@@ -68,6 +68,8 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
             "takes": sorted({name for each in listeners for name in each.argnames}),
             # Who takes the job alone tells somebody of it; who takes its files makes more of them.
             "prompt": any({*each.argnames} <= {"job"} for each in listeners),
+            # Who leaves no files cannot be asked later.
+            "others": any("extra" not in each.argnames for each in listeners),
         }
 
 
@@ -80,8 +82,13 @@ def _hooks(order: dict[str, Any]) -> dict[str, Any]:
     raised = {}
     with contextlib.redirect_stdout(sys.stderr):
         found = plugins.catalogue()
+        impls = found.manager.hook.job_finished.get_hookimpls()
+        makers = {each.plugin_name for each in impls if "extra" in each.argnames}
         for plugin in found.plugins:
             if "job_finished" not in plugin.hooks:
+                continue
+            which = "makers" if plugin.name in makers else "others"
+            if order.get("which", which) != which:
                 continue
             own = found.manager.get_plugin(plugin.name)
             others = [each for each in found.manager.get_plugins() if each is not own]

@@ -107,7 +107,14 @@ def _work(supervisor: Supervisor, plan: Plan, told: dict[str, str], place: Place
     supervisor.models = {card["name"]: card["plugin"] for card in cards}
     if "job_finished" in answer["hooks"]:
         room = None if answer["prompt"] else supervisor.room
-        supervisor.hooks = Hooks(supervisor.db, supervisor.settings, told, answer["takes"], room)
+        supervisor.hooks = Hooks(
+            supervisor.db,
+            supervisor.settings,
+            told,
+            answer["takes"],
+            room,
+            others=answer["others"],
+        )
         supervisor.hooks.start()
     if place is not None and supervisor.db.is_sqlite:  # whose workers are all on this machine
         take_over(supervisor.db)

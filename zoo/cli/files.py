@@ -50,7 +50,13 @@ def files(
     elif to is None:
         rows = [[f"{f.size:,}", f.name] for f in wanted.values()]
         output.table(["bytes", "name"], rows, right=["bytes"])
-    if not names and jobs.is_owed(db, job.id):
+    short = job.id[:8]
+    if jobs.is_skipped(db, job.id):
+        output.note(
+            f"Plugins have left no files of the job {short}, as too many jobs ended at once: "
+            f"`zoo files {short} extra` has them made, `zoo report {short}` draws its own."
+        )
+    elif not names and jobs.is_owed(db, job.id):
         output.note(f"More may come: plugins are still to leave files of the job {job.id[:8]}.")
     elif not (every or problems):
         output.note(f"The job {job.id[:8]} is {job.status}; it has left no files.")
@@ -73,6 +79,8 @@ def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> List
         try:
             files.named(every.files, names)
         except UsageError as error:
+            # What was left out is made once it is asked for; what waits, before that of others.
+            is_owed = is_owed if told else jobs.ask(db, job.id)
             if not is_owed:
                 # It may be in a folder that cannot be read.
                 raise next(iter(every.problems), error) from None

@@ -40,10 +40,15 @@ if TYPE_CHECKING:
     from zoo.jobs.moves import release as release
     from zoo.jobs.names import NAMES as NAMES
     from zoo.jobs.names import facts as facts
+    from zoo.jobs.outbox import ask as ask
+    from zoo.jobs.outbox import asked as asked
+    from zoo.jobs.outbox import count_overdue as count_overdue
     from zoo.jobs.outbox import is_owed as is_owed
+    from zoo.jobs.outbox import is_skipped as is_skipped
     from zoo.jobs.outbox import overdue as overdue
     from zoo.jobs.outbox import renew as renew
     from zoo.jobs.outbox import settle as settle
+    from zoo.jobs.outbox import skip as skip
     from zoo.jobs.outlook import Outlook as Outlook
     from zoo.jobs.outlook import outlooks as outlooks
     from zoo.jobs.presence import announce as announce
@@ -110,7 +115,10 @@ _ROOMS = {
     "gates": ("hold", "pause", "resume", "set_priority", "unhold"),
     "names": ("NAMES", "facts"),
     "moves": ("beat", "claim", "finish", "finish_all", "release"),
-    "outbox": ("is_owed", "overdue", "renew", "settle"),
+    "outbox": (
+        *("ask", "asked", "count_overdue", "is_owed", "is_skipped", "overdue", "renew", "settle"),
+        "skip",
+    ),
     "outlook": ("Outlook", "outlooks"),
     "glance": ("Overview", "overview"),
     "line": ("usual_seconds",),

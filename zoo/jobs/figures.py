@@ -111,6 +111,8 @@ class Figures:
     """Every pool that is known, and whether it is paused."""
     owed: int
     """Jobs whose hooks are still to be called."""
+    skipped: int = 0
+    """Jobs of which plugins have left no files, because too many had ended."""
 
 
 def look(db: Database, settled: Settled, *, beat: float) -> tuple[Figures, Settled]:
@@ -128,11 +130,13 @@ def look(db: Database, settled: Settled, *, beat: float) -> tuple[Figures, Settl
         fresh.attempts.update(_open_attempts(rows))
         queued, running, seats = _queued(rows), _running(rows), _seats(rows, beat)
         paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
-        owed = int(rows.value("SELECT count(*) AS n FROM outbox"))
+        outbox = rows.all("SELECT skipped_at IS NULL AS owed, count(*) AS n FROM outbox GROUP BY 1")
     names = {"default", *paused, *(q.pool for q in queued), *(pool for pool, _ in running)}
     names |= {seat.pool for seat in seats}
+    counted = {bool(row["owed"]): int(row["n"]) for row in outbox}
+    owed, skipped = counted.get(True, 0), counted.get(False, 0)
     pools = {name: paused.get(name) is not None for name in sorted(names)}
-    return Figures(queued, running, settled.ended + fresh, seats, pools, owed), settled
+    return Figures(queued, running, settled.ended + fresh, seats, pools, owed, skipped), settled
 
 
 def _joined(some: dict[Kind, Spread], more: dict[Kind, Spread]) -> dict[Kind, Spread]:

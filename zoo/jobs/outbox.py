@@ -13,6 +13,10 @@ from zoo.jobs.database import Database, Transaction, among
 TURN_SECONDS = 120.0
 """A worker's time to call the hooks for a job, before another one may."""
 
+NEVER = 1e15
+"""When hooks that were left out are due."""
+IS_OWED = "(skipped_at IS NULL OR asked = 1)"
+
 OWE = """
     INSERT INTO outbox (job_id, due_at)
     SELECT id, now() + :turn FROM job WHERE id = :id AND finished_at IS NOT NULL
@@ -50,9 +54,55 @@ def renew(db: Database, job_ids: Sequence[str]) -> list[str]:
 
 def is_owed(db: Database, job_id: str) -> bool:
     """Whether the hooks of a job that has ended are still to be called, or under way."""
+    query = f"SELECT 1 AS yes FROM outbox WHERE job_id = :id AND {IS_OWED}"
     with db.read() as rows:
-        found = rows.one("SELECT 1 AS yes FROM outbox WHERE job_id = :id", {"id": job_id})
-    return found is not None
+        return rows.one(query, {"id": job_id}) is not None
+
+
+def count_overdue(db: Database) -> int:
+    """How many jobs' hooks are owed for too long."""
+    with db.read() as rows:
+        return int(rows.value("SELECT count(*) AS n FROM outbox WHERE due_at < now()"))
+
+
+def is_skipped(db: Database, job_id: str) -> bool:
+    """Whether plugins were to leave files of the job, and that was left out."""
+    query = "SELECT 1 AS yes FROM outbox WHERE job_id = :id AND skipped_at > 0 AND asked = 0"
+    with db.read() as rows:
+        return rows.one(query, {"id": job_id}) is not None
+
+
+def skip(db: Database, job_ids: Sequence[str]) -> None:
+    """Leave out the hooks that leave files of these jobs, until somebody asks for them."""
+    is_one, ids = among("job_id", job_ids)
+    leave = f"""
+        UPDATE outbox SET skipped_at = now(), due_at = :never, tries = 0
+        WHERE asked = 0 AND {is_one}"""
+    with db.write() as rows:
+        rows.run(leave, {"never": NEVER, **ids})
+
+
+def ask(db: Database, job_id: str) -> bool:
+    """Have the hooks of this job called before those of others; False if none are to be called."""
+    with db.write() as rows:
+        wanted = "UPDATE outbox SET asked = 1 WHERE job_id = :id RETURNING job_id"
+        return rows.one(wanted, {"id": job_id}) is not None
+
+
+def asked(db: Database, *, limit: int = 5) -> list[tuple[str, bool]]:
+    """Take over the jobs that somebody has asked for: (job, whether only files are missing)."""
+    query = "SELECT job_id, skipped_at FROM outbox WHERE asked = 1 LIMIT :limit"
+    with db.read() as rows:  # most often there is none, and a read disturbs nobody
+        if not rows.one(query, {"limit": 1}):
+            return []
+    with db.write() as rows:
+        found = rows.all(f"{query} FOR UPDATE SKIP LOCKED", {"limit": limit})
+        is_one, ids = among("job_id", [row["job_id"] for row in found])
+        begin = f"""
+            UPDATE outbox SET asked = 0, skipped_at = NULL, due_at = now() + :turn, tries = 1
+            WHERE {is_one}"""
+        rows.run(begin, {"turn": TURN_SECONDS, **ids})
+    return [(row["job_id"], row["skipped_at"] is not None) for row in found]
 
 
 def settle(db: Database, job_ids: Sequence[str]) -> None:

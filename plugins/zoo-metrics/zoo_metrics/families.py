@@ -32,6 +32,12 @@ def of(found: Figures) -> Iterator[Metric]:
     owed = GaugeMetricFamily("zoo_hooks_owed", "Ended jobs whose hooks are still to be called.")
     owed.add_metric([], found.owed)
     yield owed
+    skipped = GaugeMetricFamily(
+        "zoo_hooks_skipped",
+        "Ended jobs of which plugins left no files, as too many were waiting; until asked for.",
+    )
+    skipped.add_metric([], found.skipped)
+    yield skipped
 
 
 def health(*, is_up: bool, seconds: float) -> Iterator[Metric]:

@@ -15,9 +15,17 @@ def upgrade() -> None:
     # Of hooks that were left out because too many were waiting: their row stays until it is asked for.
     op.add_column("outbox", sa.Column("skipped_at", sa.Double(), nullable=True))
     op.add_column("outbox", sa.Column("asked", sa.Integer(), server_default="0", nullable=False))
+    op.create_index(
+        "outbox_asked",
+        "outbox",
+        ["job_id"],
+        sqlite_where=sa.text("asked = 1"),
+        postgresql_where=sa.text("asked = 1"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("outbox_asked", table_name="outbox")
     op.drop_column("outbox", "asked")
     op.drop_column("outbox", "skipped_at")
     op.drop_column("attempt", "counts")
