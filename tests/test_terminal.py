@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import functools
 import io
 import json
 import re
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,12 +22,15 @@ import row_shapes
 import typer
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+from results import a_spec, succeed
 from rich.cells import cell_len
+from support import Zoo
 from typer.core import TyperGroup
 
-from zoo import jobs, probe
-from zoo.cli import main, output, root
-from zoo.jobs import Database
+from zoo import files, jobs, probe
+from zoo.cli import bars, follow, main, output, root
+from zoo.cli.screen import Screen
+from zoo.jobs import Database, News, Outcome
 from zoo.plugins import Plugin
 from zoo.terminal_text import LogReader, escaped, log_lines
 
@@ -312,8 +317,6 @@ def test_what_rich_draws_is_safe_too(monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.progress import Progress
     from rich.text import Text
 
-    from zoo.cli.screen import Screen
-
     for text in (*hostile.CONTROLS, "".join(hostile.CONTROLS)):
         screen = Screen(file=Terminal(True), force_terminal=True, color_system=None, width=60)
         screen.print(text, Text(f"a{text}b"), Group(text, Text(text)))
@@ -392,3 +395,87 @@ def test_a_log_says_the_same_in_whatever_pieces_it_comes(text: str, data: st.Dat
     lines += [reader.rest] if reader.rest else []
     assert lines == log_lines(text)
     harmless("".join(lines).replace("\t", ""))
+
+
+def running(db: Database, **spec: Any) -> jobs.Claim:
+    jobs.add(db, [a_spec(**spec)])
+    models = {spec.get("model", "m"): "p 1"}
+    taken = jobs.claim(
+        db, pool="default", models=models, datasets=["digits"], worker="w", lease=600
+    )
+    assert taken is not None
+    return taken[0]
+
+
+def test_a_log_is_followed_line_by_line_with_the_steps_that_are_reported(zoo: Zoo) -> None:
+    db = zoo.database()
+    held = running(db)
+    told = {"phase": "fit", "since": time.time(), "step": 1, "total": 3, "unit": "epoch"}
+    told |= {"metrics": {"loss": 0.5}}
+    half = "\rfit  50%|#####     |"
+    jobs.beat(db, held, news=News(told, None, ((1, {"loss": 0.5}),), ((0, half),)), lease=600)
+    follower = zoo.start("logs", "-f", held.job)
+    assert follower.stderr is not None and follower.stdout is not None
+    assert follower.stderr.readline() == "epoch 1/3 loss 0.5000\n"
+    told |= {"step": 2}
+    rest = "\rfit 100%|##########|\x1b[0m\n\x1b[32mdone\x1b[0m"
+    jobs.beat(db, held, news=News(told, None, ((2, {"loss": 0.25}),), ((99, rest),)), lease=600)
+    assert follower.stderr.readline() == "epoch 2/3 loss 0.2500\n"
+    assert follower.stdout.readline() == "fit 100%|##########|\n"
+    jobs.finish(db, held, Outcome("failed", error="e", error_code="c"), News())
+    assert follower.stdout.read() == "done\n"
+    assert zoo.run("logs", held.job).stdout == "fit 100%|##########|\ndone\n"
+
+
+def test_files_that_plugins_are_about_to_leave_are_waited_for(zoo: Zoo, tmp_path: Path) -> None:
+    db = zoo.database()
+    job = succeed(db, [a_spec()], artifacts_url=zoo.settings.artifacts, owes_hooks=True)
+    listed = zoo.run("files", job)
+    assert "More may come" in listed.stderr and "predictions.npz" in listed.stdout
+    waiting = zoo.start("files", job, "extra/report")
+    assert waiting.stderr is not None and "Waiting: plugins" in waiting.stderr.readline()
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "curves.png").write_bytes(b"png")
+    files.keep(zoo.settings, job, tmp_path / "report")
+    assert waiting.communicate(timeout=60)[0].split() == ["bytes", "name", "3", *CURVES]
+    jobs.settle(db, [job])
+    assert "More may come" not in zoo.run("files", job).stderr
+    assert "extra/none" in zoo.run("files", job, "extra/none", code=2).stderr
+
+
+@pytest.fixture
+def bar_job(here: Database) -> jobs.Job:
+    return jobs.get(here, running(here).job)
+
+
+CURVES = ["extra/report/curves.png"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(hostile.texts, st.integers(0, 1500), st.floats(-1e9, 1e9)), min_size=1),
+    st.sampled_from(WIDTHS),
+)
+def test_a_bar_fits_with_whole_numbers(bar_job: jobs.Job, found: Any, width: int) -> None:
+    from rich.progress import SpinnerColumn
+
+    told = {"phase": "fit", "since": 0, "total": 1500, "unit": "epoch"}
+    shown = []
+    for model, step, loss in found:
+        progress = told | {"step": step, "metrics": {"loss": loss, "accuracy": 0.9123}}
+        shown.append(dataclasses.replace(bar_job, model=model, progress=progress))
+    screen = Screen(file=Terminal(True), force_terminal=True, color_system=None, width=width)
+    progress_bars = bars.progress(screen)
+    assert isinstance(progress_bars.columns[0], SpinnerColumn)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "out", screen)
+        outlooks = {bar_job.id: jobs.Outlook("fit", 0.5, left=12345.0)}
+        for fields in follow.fitting_fields(shown, outlooks, width):
+            progress_bars.add_task(**fields, start=False)
+    screen.print(progress_bars)
+    lines = screen.file.text().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == len(found)
+    for line, (_, step, _) in zip(lines, found, strict=True):
+        harmless(line)
+        assert cell_len(line) <= width and not re.search(r"\d…|…\d", line)
+        assert bar_job.id[:8] in line and "3 h left" in line and f"{step}/1500" in line

@@ -7,10 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 from zoo import jobs
-from zoo.cli import output
+from zoo.cli import bars, output
 from zoo.jobs import TERMINAL, Database, Job
 from zoo.settings import Settings
 from zoo.vigil import Vigil
@@ -59,17 +57,8 @@ class _Screen:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[news]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=output.err,
-            transient=True,
-        )
-        self.task = self.bar.add_task("", news="", left="")
+        self.bar = bars.progress(output.err)
+        self.task = self.bar.add_task("", count="", left="")
         self.judged: set[str] = set()
         self.best: float | None = None
         self.at_first: int | None = None
@@ -94,12 +83,16 @@ class _Screen:
         self._judge([job for job, status in statuses.items() if status == "succeeded"])
         said = ", ".join(self._news(counts))
         if output.err.is_terminal:
+            description = f"{ended}/{total} jobs"
+            _, room = bars.room(output.err.width, len(description), 0)
             self.bar.update(
                 self.task,
-                description=f"{ended}/{total} jobs",
+                description=description,
                 completed=ended,
                 total=total,
-                news=said,
+                count=output.fitted(
+                    said.replace(" ", bars.TOGETHER).replace(f",{bars.TOGETHER}", ", "), room
+                ),
                 left=self._left(ended, total),
             )
         elif ended * LINES // total > self.told:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
 from zoo import jobs
-from zoo.cli import columns, crowd, output, reproduced
+from zoo.cli import bars, columns, crowd, output, reproduced
+from zoo.cli.fitting import columns_of
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job, Outlook
 from zoo.jobs.records import spread
@@ -58,16 +59,7 @@ class _Screen:
         self.db = db
         self.known: dict[str, Outlook] = {}
         self.looked = -math.inf
-        self.bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[count]}"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-            console=output.err,
-            transient=True,
-        )
+        self.bars = bars.progress(output.err)
         self.tasks: dict[str, TaskID] = {}
         self.said: dict[str, str] = {}
         self.began = time.monotonic()
@@ -89,8 +81,9 @@ class _Screen:
                 self.bars.start()
                 self.shows = True
             self._look(found)
-            for job in found:
-                self._draw(job)
+            fields = fitting_fields(found, self.known, output.err.width)
+            for job, each in zip(found, fields, strict=True):
+                self._draw(job, each)
 
     def _look(self, found: Sequence[Job]) -> None:
         running = [job for job in found if job.status == "running"]
@@ -103,13 +96,27 @@ class _Screen:
             self.said[job.id] = job.status
             output.note(f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}")
 
-    def _draw(self, job: Job) -> None:
+    def _draw(self, job: Job, fields: dict[str, Any]) -> None:
         task = self.tasks.get(job.id)
         if task is None:
             task = self.tasks[job.id] = self.bars.add_task("", count="", left="", start=False)
-        self.bars.update(task, **drawn(job, self.known.get(job.id)))
+        self.bars.update(task, **fields)
         if job.status == "running":
             self.bars.start_task(task)
+
+
+def fitting_fields(
+    found: Sequence[Job], known: Mapping[str, Outlook], width: int
+) -> list[dict[str, Any]]:
+    """What the bars show of these jobs, on a terminal of this width."""
+    shown = [drawn(job, known.get(job.id)) for job in found]
+    names = ("description", "count")
+    longest = [max(columns_of(each[name]) for each in shown) for name in names]
+    room = bars.room(width, *longest)
+    for fields in shown:
+        for name, size in zip(names, room, strict=True):
+            fields[name] = output.fitted(output.one_line(fields[name]), size)
+    return shown
 
 
 def drawn(job: Job, known: Outlook | None = None) -> dict[str, Any]:
@@ -120,21 +127,23 @@ def drawn(job: Job, known: Outlook | None = None) -> dict[str, Any]:
     name = f"{job.id[:8]} {job.model}" + (
         f" fold {fold['index'] + 1}/{fold['k']}" if fold else part
     )
+    shown = {"count": "", "left": ""}
     if job.is_terminal:
-        return {"description": f"{name} {job.status}", "total": 1, "completed": 1, "left": ""}
+        return shown | {"description": f"{name} {job.status}", "total": 1, "completed": 1}
     if job.status == "queued":
-        return {"description": f"{name} queued", "total": None}
+        return shown | {"description": f"{name} queued", "total": None}
     phase = progress.get("phase", "starting")
     left = columns.left(known)
     if "total" not in progress:
-        return {"description": f"{name} {phase}", "total": None, "count": "", "left": left}
+        return shown | {"description": f"{name} {phase}", "total": None, "left": left}
     step, total = progress["step"], progress["total"]
-    metrics = " ".join(f"{k} {output.number(v)}" for k, v in progress.get("metrics", {}).items())
+    measured = progress.get("metrics", {}).items()
+    metrics = " ".join(f"{k}{bars.TOGETHER}{output.number(v)}" for k, v in measured)
     return {
         "description": f"{name} {phase}",
         "total": total,
         "completed": step,
-        "count": f"{progress['unit']} {step}/{total} {metrics}",
+        "count": f"{progress['unit']}{bars.TOGETHER}{step}/{total} {metrics}".rstrip(),
         "left": left,
     }
 
