@@ -165,3 +165,42 @@ def test_the_script_of_a_report_draws_every_shape_of_row(
         driver.get(file.as_uri())
         assert browser.console_errors(driver) == []
         assert driver.execute_script("return window.hacked") is None
+
+
+TOO_WIDE = """
+return [...document.querySelectorAll("main *")]
+  .filter((each) => each.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+  .filter((each) => !each.closest(".scroll"))
+  .map((each) => each.outerHTML.slice(0, 300));
+"""
+SQUEEZED = """
+return [...document.querySelectorAll(".jobs .id a, .jobs .model, .jobs .status, .ranks .model a")]
+  .filter((each) => each.getBoundingClientRect().width < 6 || each.offsetHeight > 400)
+  .map((each) => each.outerHTML);
+"""
+"""What a person must be able to see and press, and cannot."""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (360, 780)])
+@given(scene=st.lists(row_shapes.members(), min_size=6, max_size=9))
+@examples(
+    max_examples=2,
+    phases=PHASES,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+def test_no_row_of_any_shape_breaks_the_layout(
+    site: web.Page, rows: Database, driver: Any, width: int, height: int, scene: list[Member]
+) -> None:
+    row_shapes.clear(rows)
+    stored = row_shapes.store(rows, scene)
+    browser.resize(driver, width, height)
+    if driver.get_cookie(f"zoo-{site.port}") is None:
+        driver.get(site.address)
+        site.address = site.next_address()
+    paths = ["/", "/leaderboard", *(f"/?group={each}" for each in stored.groups[:2])]
+    for path in [*paths, *(f"/jobs/{each}" for each in stored.jobs[:4])]:
+        driver.get(f"http://{site.host}{path}")
+        is_wider = browser.is_wider_than_screen(driver)
+        assert not is_wider, (path, driver.execute_script(TOO_WIDE))
+        assert driver.execute_script(SQUEEZED) == [], path
+        assert driver.execute_script("return window.hacked") is None

@@ -161,6 +161,44 @@ def test_a_drawn_digit_is_told_by_the_trained_models(page: web.Page, zoo: Zoo, d
     assert text(driver, f"{knn} .top") == ""
 
 
+def test_the_five_minutes_of_the_readme_are_seen_on_the_page(
+    page: web.Page, zoo: Zoo, driver: Any, tmp_path: Path
+) -> None:
+    def leaderboard() -> dict[str, str]:
+        go(driver, page, "/leaderboard")
+        rows = driver.find_elements("css selector", ".ranks tbody tr")
+        return {row.find_element("css selector", ".model a").text: row.text for row in rows}
+
+    # Until one of its jobs has succeeded a group has no numbers; then they come by themselves.
+    gate = tmp_path / "gate"
+    asked = ["teller", "--dataset", "digits", "-p", f"until={gate}", "--seeds", "2", "-d"]
+    seeds = zoo.run("train", *asked).stdout.strip()
+    go(driver, page, f"/?group={seeds}")
+    until(lambda: f"Seeds {seeds[:8]} of 2 jobs, running" in text(driver, ".group"))
+    gate.touch()
+    until(lambda: "accuracy 0.1" in text(driver, ".group") and "(n = 2)" in text(driver, ".group"))
+    zoo.run("train", "logistic", "--dataset", "digits")
+    zoo.run("train", "logistic", "--dataset", "digits", "--cv", "5")
+    press(driver, 'a[href="/leaderboard"]')
+    one(driver, ".ranks")
+    shown = leaderboard()
+    told = zoo.run("leaderboard", "--dataset", "digits").stdout
+    assert "(n = 5)" in shown["logistic"] and "(n = 5)" in told
+    for link in (".ranks tbody tr:first-child .model a", ".ranks tbody tr:last-child .model a"):
+        go(driver, page, "/leaderboard")
+        press(driver, link)
+        one(driver, "main h1")
+        assert "That did not work" not in text(driver, "main h1")
+    # None of its jobs ever succeeds.
+    stuck = zoo.run(
+        "train", *asked[:4], f"until={tmp_path}/never", "--cv", "2", "-d"
+    ).stdout.strip()
+    go(driver, page, f"/?group={stuck}")
+    until(lambda: "of 2 jobs, running" in text(driver, ".group"))
+    zoo.run("cancel", stuck, "--yes")
+    until(lambda: "of 2 jobs, cancelled" in text(driver, ".group"))
+
+
 def test_no_page_scrolls_sideways_on_a_phone_or_errs(page: web.Page, driver: Any) -> None:
     browser.resize(driver, 360, 780)
     for path in ("/", "/leaderboard", "/submit?model=logistic", "/draw"):

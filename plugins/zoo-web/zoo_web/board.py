@@ -103,7 +103,10 @@ def _group(at: Desk, want: Asked) -> dict[str, str]:
         return {}
     found = jobs.get_group(at.db, want.wanted.groups[0])
     accuracy = found.metrics().get("accuracy")
-    return {"group": at.piece("group_head", group=found, accuracy=accuracy)}
+    ended = [job for job in found.jobs if job.accuracy is not None]
+    best = max(ended, key=lambda job: job.accuracy or 0.0, default=None)
+    best = best if found.kind == "sweep" else None
+    return {"group": at.piece("group_head", group=found, accuracy=accuracy, best=best)}
 
 
 def _workers(at: Desk) -> dict[str, str]:
