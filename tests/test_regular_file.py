@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import signal
+import struct
 import time
+import tracemalloc
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import odd_files
 import pytest
 
-from zoo import regular_file
-from zoo.errors import reason
+from zoo import export, idx, npz, plugins, recipes, regular_file, settings, subjects, trials
+from zoo.errors import DatasetError, ZooError, reason
 
 
 @pytest.mark.parametrize("kind", odd_files.KINDS)
@@ -44,3 +50,78 @@ def test_of_a_stream_no_more_than_one_byte_past_the_limit_is_read() -> None:
 @pytest.mark.parametrize(("count", "words"), [(12, "12 bytes"), (65536, "64 kB"), (2**20, "1 MB")])
 def test_a_limit_is_said_in_the_unit_that_people_use(count: int, words: str) -> None:
     assert regular_file.size(count) == words
+
+
+def _idx(path: Path) -> None:
+    idx.load(path.parent)
+
+
+def _plugin(path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_PLUGINS_DIR", str(path.parent))
+        patch.setenv("ZOO_HOME", str(path.parent))
+        plugins.catalogue.cache_clear()
+        found = {plugin.name: plugin.error for plugin in plugins.broken()}
+    if path.stem in found:
+        raise ZooError(found[path.stem])
+    assert path.is_dir() or not path.exists() or plugins.catalogue()
+
+
+READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a picture": ("odd.png", lambda path: subjects.of_picture(path.name, path)),
+    "an npz dataset": ("odd.npz", npz.load),
+    "an idx dataset": ("train-images-idx3-ubyte", _idx),
+    "a gzipped idx dataset": ("train-images-idx3-ubyte.gz", _idx),
+    "an exported model": ("odd.npz", export.read_npz),
+    "a secret": ("odd", lambda path: settings.load({"ZOO_DATABASE_URL_FILE": str(path)})),
+    "a table of recipes": ("odd.toml", lambda path: recipes.load(str(path))),
+    "the trials of a sweep": ("odd.csv", trials.read),
+    "a plugin": ("odd.py", _plugin),
+}
+"""Whatever reads a file that a person names: what the file is called, and the reader."""
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("kind", odd_files.KINDS)
+def test_whatever_reads_a_named_file_refuses_an_odd_one_at_once(
+    kind: str, reader: str, tmp_path: Path
+) -> None:
+    name, read = READERS[reader]
+    odd_files.KINDS[kind](tmp_path / name)
+    with ended_after(5), pytest.raises(ZooError) as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def ended_after(seconds: float) -> Iterator[None]:
+    """Have what hangs raise TimeoutError."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_of_a_header_in_an_npz_file_no_more_is_read_than_one_may_have(tmp_path: Path) -> None:
+    # 256 MB of header in 260 kB: numpy would unpack them all, to say that they are too many.
+    header = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**28)
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as odd:
+        for key in npz.KEYS:
+            with odd.open(f"{key}.npy", "w") as member:
+                member.write(header)
+                for _ in range(64 if key == "x_train" else 1):
+                    member.write(bytes(2**22))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match="header"):
+            npz.load(tmp_path / "odd.npz")
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()

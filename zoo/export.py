@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import datasets, judge, plugins, run, weights
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
 from zoo.prediction import Trained
+from zoo.regular_file import open_regular_file
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -174,7 +175,7 @@ def read_npz(path: Path) -> Any:
     with tempfile.TemporaryDirectory(prefix="zoo-") as name:
         folder = Path(name)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open_regular_file(path) as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {each: file[each] for each in file.files}
             (folder / run.RECIPE).write_text(str(arrays.pop(RECIPE)), encoding="utf-8")
         # A damaged file raises almost anything: BadZipFile, EOFError, ValueError, KeyError...

@@ -6,7 +6,6 @@ dimensions, each dimension as a big-endian 32-bit number, then the values.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import DatasetError, reason
 from zoo.model import Images
+from zoo.regular_file import open_regular_file
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -120,10 +120,10 @@ def read(stream: io.BufferedIOBase, ndim: int, name: str) -> Array:
 
 def _read_file(path: Path, ndim: int) -> Array:
     try:
-        stream = path.open("rb")
+        stream = open_regular_file(path)
     except OSError as error:
         raise DatasetError(f"{path} cannot be read: {reason(error)}.") from None
-    with contextlib.closing(stream):
+    with stream:
         return read(stream, ndim, str(path))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import IO, TYPE_CHECKING
 from zoo import idx
 from zoo.errors import DatasetError, reason
 from zoo.model import Images
+from zoo.regular_file import open_regular_file
 
 if TYPE_CHECKING:
     from zoo.model import Array
 
+MAX_HEADER = 2**14
+"""Bytes of a .npy header, which says the type and the shape."""
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -23,7 +27,7 @@ def load(path: Path) -> dict[str, Images]:
     Raises DatasetError for anything but a sound npz file that holds the four arrays.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular_file(path) as file, zipfile.ZipFile(file) as archive:
             members = _members(archive, path.stat().st_size)
             return idx.splits(*(_array(archive, members[key]) for key in KEYS))
     # zipfile, zlib and numpy raise a dozen kinds of errors over foreign bytes.
@@ -81,11 +85,13 @@ def _promised(stream: IO[bytes]) -> int:
     import numpy as np
 
     form = np.lib.format
-    version = form.read_magic(stream)
+    # Of the stream no more: a header may say that it is four gigabytes long.
+    head = io.BytesIO(stream.read(MAX_HEADER))
+    version = form.read_magic(head)
     readers = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its .npy version {version} is not known")
-    shape, _, dtype = readers[version](stream)
+    shape, _, dtype = readers[version](head)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, not numbers")
-    return stream.tell() + math.prod(shape) * dtype.itemsize
+    return head.tell() + math.prod(shape) * dtype.itemsize

@@ -20,6 +20,10 @@ from zoo import entrypoints, faults, guard, hookspecs, settings, source_code, tr
 from zoo.cards import Card, of
 from zoo.errors import PluginError, unknown
 from zoo.model import NAME, Dataset, Model, Params, resolved
+from zoo.regular_file import read_regular_file
+
+MAX_BYTES = 16 * 2**20
+"""Of a one-file plugin."""
 
 
 @dataclass
@@ -160,7 +164,7 @@ def _installed(entry: entrypoints.Entry) -> Plugin:
 def _one_file(file: Path) -> Plugin:
     # A changed file is another version: a warm worker that has the old one is then replaced.
     try:
-        version = _version(file.read_bytes())
+        version = _version(read_regular_file(file, MAX_BYTES))
     except OSError:
         version = ""
     return Plugin(file.stem, file.stem, version, str(file))
@@ -177,7 +181,7 @@ class _Fresh(SourceFileLoader):
     """What was compiled."""
 
     def get_code(self, fullname: str) -> CodeType:
-        self.content = self.get_data(self.path)
+        self.content = read_regular_file(self.path, MAX_BYTES)
         return self.source_to_code(self.content, self.path)
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from zoo import jobs, submit
 from zoo.errors import UsageError, reason, unknown
 from zoo.jobs import Database, Job
+from zoo.regular_file import read_text_file
 from zoo.spec import MAX_SEED, JobSpec, Published, canonical
 
 MAX_BYTES = 2**20
@@ -137,13 +138,9 @@ def _text(table: str) -> str:
             raise unknown("table", table, names())
         return str((_folder() / f"{table}.toml").read_text(encoding="utf-8"))
     try:
-        with Path(table).open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode()
+        return read_text_file(table, MAX_BYTES)
     except (OSError, ValueError) as error:  # no text, or no path
         raise UsageError(f"{table} cannot be read: {reason(error)}.") from None
-    if len(text) > MAX_BYTES:
-        raise UsageError(f"{table} is larger than {MAX_BYTES} bytes.")
-    return text
 
 
 def _spec(name: str, table: Table, row: Row, keep_weights: bool) -> JobSpec:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 KINDS = (
     (stat.S_ISFIFO, "a pipe"),
@@ -16,7 +16,7 @@ KINDS = (
 )
 
 
-def open_regular_file(path: str | Path) -> BinaryIO:
+def open_regular_file(path: str | Path) -> io.BufferedReader:
     """Open a regular file, or a link to one, for reading bytes.
 
     Raises OSError for anything else, without waiting: to open a pipe would wait for its writer,
@@ -48,7 +48,7 @@ def read_text_file(path: str | Path, most: int) -> str:
     return read_regular_file(path, most).decode("utf-8")
 
 
-def read_at_most(stream: BinaryIO, most: int, name: str) -> bytes:
+def read_at_most(stream: io.BufferedIOBase, most: int, name: str) -> bytes:
     """Read a stream to its end; raises OSError if it holds more than `most` bytes."""
     content = stream.read(most + 1)
     if len(content) > most:

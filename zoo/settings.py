@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import UsageError, reason
+from zoo.regular_file import read_text_file
 
+MAX_SECRET = 2**16
+"""Bytes of a file with a secret."""
 BEATS_PER_LEASE = 4
 """A lease spans at least so many beats: its holder gives up two beats before it ends."""
 
@@ -175,7 +178,7 @@ def _read_secret(path: str | None) -> str | None:
     if not path:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        return read_text_file(path, MAX_SECRET).strip()
     except (OSError, ValueError) as error:
         raise UsageError(f"The secret file {path} cannot be read: {reason(error)}.") from None
 

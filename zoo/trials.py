@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,11 @@ from typing import Any
 from zoo import param_values
 from zoo.errors import UsageError, reason
 from zoo.jobs import Group, Job
+from zoo.regular_file import read_regular_file
 from zoo.spec import canonical, trial_of
+
+MAX_BYTES = 16 * 2**20
+"""Of a CSV file of trials."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,9 @@ def read(file: Path) -> list[tuple[int, dict[str, Any]]]:
     such file.
     """
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            found = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        text = read_regular_file(file, MAX_BYTES).decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        found = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"The file {file} cannot be read: {reason(error)}.") from None
     if len(found) < 2:
