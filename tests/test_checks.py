@@ -6,7 +6,6 @@ import contextlib
 import pickle
 import threading
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from zoo import checks, testing, weights
 from zoo.apart import Apart
 from zoo.checks import Result, process
 from zoo.checks.bench import Bench, Broken
-from zoo.checks.files import _pickle_in
 from zoo.errors import UsageError
 
 
@@ -390,30 +388,6 @@ def test_params_of_every_type_are_tried_past_their_bounds() -> None:
 @testing.parametrize_with_checks([Means, (Means, {"scale": 2.0})])
 def test_the_checks_run_as_tests(check: Any) -> None:
     check()
-
-
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("value", [{"a": [1, 2]}, Path("x")])
-def test_a_pickle_of_any_protocol_is_seen(protocol: int, value: Any) -> None:
-    assert _pickle_in("model.bin", pickle.dumps(value, protocol)) == "model.bin"
-
-
-def test_a_pickle_in_an_archive_or_an_array_is_seen(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("archive/data.pkl", b"")
-    assert _pickle_in("a.zip", (tmp_path / "a.zip").read_bytes()) == "a.zip/archive/data.pkl"
-    np.savez(tmp_path / "b.npz", plain=np.arange(3), objects=np.array([{}], dtype=object))
-    found = _pickle_in("b.npz", (tmp_path / "b.npz").read_bytes())
-    assert found == "b.npz/objects.npy (an array of Python objects)"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{}", b'{"a": 1}', b"1.", b".", b"text.", b"\x89PNG\r\n", bytes(100)],
-    ids=["nothing", "braces", "JSON", "a number", "a stop", "text", "a picture", "noughts"],
-)
-def test_what_is_no_pickle_is_not_called_one(content: bytes) -> None:
-    assert _pickle_in("file", content) == ""
 
 
 # --- in a process of its own ---

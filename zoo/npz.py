@@ -16,7 +16,7 @@ from zoo.regular_file import open_regular_file
 if TYPE_CHECKING:
     from zoo.model import Array
 
-MAX_HEADER = 2**14
+MAX_HEADER = 2**17
 """Bytes of a .npy header, which says the type and the shape."""
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 

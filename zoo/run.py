@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo import environment, judge, plugins
+from zoo import environment, judge, plugins, saved_files
 from zoo.errors import ArtifactError, UsageError, reason
 from zoo.model import Model, Report, to_json
 from zoo.preprocessing import Preprocess, prepare_splits
@@ -104,6 +104,7 @@ def run_job(
         measured["weights_bytes"] = _save_weights(model, folder) if spec.keep_weights else None
     _save_predictions(folder, held_out.rows, labels, predictions)
     write(METRICS, _text(measured))
+    saved_files.check_size(folder)
     return measured
 
 
@@ -117,6 +118,7 @@ def restore(folder: Path) -> Model:
     model = model_class(model_class.Params.resolve(recipe.params), recipe.class_names, recipe.seed)
     if not (folder / WEIGHTS).is_dir():
         raise ArtifactError("The job kept no weights.", "Train the model again and keep them.")
+    saved_files.check_loadable(folder / WEIGHTS)
     model.load(folder / WEIGHTS)
     return model
 
@@ -253,7 +255,7 @@ def _seed(seed: int) -> None:
 def _save_weights(model: Model, folder: Path) -> int:
     weights = folder / WEIGHTS
     weights.mkdir()
-    model.save(weights)
+    saved_files.save(model.save, weights)
     images = judge.weight_images(model)
     if images is not None:
         import numpy as np

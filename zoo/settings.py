@@ -69,6 +69,10 @@ class Settings:
     mlflow: str = _setting(
         "", "the MLflow tracking server that finished jobs are written to; empty: none", secret=True
     )
+    artifact_mb: int = _setting(4096, "the most that the files of one job may take", least=1)
+    allow_pickle: bool = _setting(
+        False, "store and load weights whose loading can run code, as pickles: on or off"
+    )
     log_kb: int = _setting(1024, "kept of one attempt's log in the database")
 
     @property

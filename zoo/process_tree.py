@@ -1,0 +1,119 @@
+"""End what a process has started, also what has left its group, its session or its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
+MARK = "ZOO_PROCESS_TREE"
+"""The variable by which the processes that a process has started are known, also once it is gone.
+All of them inherit it, but for one that clears its environment."""
+SECONDS = 2.0
+"""After this a process that cannot be killed, as one that waits for a broken disk, is left."""
+PAUSE_SECONDS = 0.005
+SET_CHILD_SUBREAPER = 36
+"""PR_SET_CHILD_SUBREAPER of Linux's prctl(2)."""
+
+
+def new_mark() -> str:
+    """Return a value for the variable MARK that no other tree has."""
+    return uuid.uuid4().hex
+
+
+@functools.cache
+def adopt_orphans() -> None:
+    """Become the parent of each descendant whose own parent ends (Linux alone can).
+
+    Without it a process that forks twice is a child of init, and nobody knows whose it was.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_descendants() -> list[str]:
+    """End every process that this one has started and that still runs; return their names."""
+    if not _has_children():
+        return []
+    import psutil
+
+    own = psutil.Process()
+    return _kill_all(lambda: own.children(recursive=True), then=_reap)
+
+
+def end_tree(pid: int, mark: str) -> None:
+    """End a child process that leads its group, with all that it has started, at once."""
+    import psutil
+
+    def marked() -> list[psutil.Process]:
+        every = psutil.process_iter(["environ"])
+        return [
+            each
+            for each in every
+            if each.pid != pid and (each.info["environ"] or {}).get(MARK) == mark
+        ]
+
+    def descendants() -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
+            return found
+        return []
+
+    # It starts nothing more while the others are looked for, and still adopts them.
+    _signal(os.kill, pid, signal.SIGSTOP)
+    _kill_all(descendants)
+    _signal(os.killpg, pid, signal.SIGKILL)
+    _signal(os.kill, pid, signal.SIGKILL)
+    _kill_all(marked)
+
+
+def _kill_all(
+    look: Callable[[], Iterable[psutil.Process]], then: Callable[[], None] = lambda: None
+) -> list[str]:
+    """Kill what is found until there is nothing more; the names of what was."""
+    import psutil
+
+    names: dict[psutil.Process, str] = {}
+    ends = time.monotonic() + SECONDS
+    while True:
+        alive = []
+        for each in look():
+            with contextlib.suppress(psutil.Error):
+                if each.status() != psutil.STATUS_ZOMBIE:
+                    alive.append(each)
+                    names.setdefault(each, each.name())
+                    each.kill()
+        then()
+        if not alive or time.monotonic() > ends:
+            return list(names.values())
+        time.sleep(PAUSE_SECONDS)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        send(pid, number)
