@@ -107,7 +107,7 @@ def _limited_files(limit_mb: int) -> Iterator[None]:
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     limits = [each for each in (soft, hard) if each != resource.RLIM_INFINITY]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (min(limit_mb * 2**20, *limits), hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (min([limit_mb * 2**20, *limits]), hard))
     try:
         yield
     except Exception as error:
