@@ -28,13 +28,11 @@ def save(save: Callable[[Path], None], folder: Path) -> None:
     more than ZOO_ARTIFACT_MB, or what runs code when it is loaded (unless ZOO_ALLOW_PICKLE).
     """
     chosen = settings.load()
-    before = set(folder.parent.iterdir())
+    before = _beside(folder)
     with _limited_files(chosen.artifact_mb):
         save(folder)
-    if beside := sorted(set(folder.parent.iterdir()) - before):
-        raise PluginError(
-            f"The model has saved '../{beside[0].name}', outside its folder.", SAVE_WHERE
-        )
+    if beside := sorted(_beside(folder) - before):
+        raise PluginError(f"The model has saved '{beside[0]}', outside its folder.", SAVE_WHERE)
     _check_regular(folder)
     check_size(folder)
     if (found := file_formats.find_unsafe(folder)) and not chosen.allow_pickle:
@@ -42,6 +40,15 @@ def save(save: Callable[[Path], None], folder: Path) -> None:
             f"The weights are not stored: {found}, and to load one can run code.",
             "Save arrays (zoo.weights) and JSON, or set ZOO_ALLOW_PICKLE=on where jobs run.",
         )
+
+
+def _beside(folder: Path) -> set[str]:
+    """What lies around the folder, by its path from there; above that, if the job runs there."""
+    found = {f"../{each.name}" for each in folder.parent.iterdir()}
+    job = folder.parent.parent
+    if job.samefile("."):
+        found |= {f"../../{each.name}" for each in job.iterdir()}
+    return found
 
 
 def check_loadable(folder: Path) -> None:

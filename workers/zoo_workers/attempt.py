@@ -16,8 +16,8 @@ from zoo.jobs import Database, News
 from zoo.strict import read_json
 from zoo_workers.desk import Desk, Handle
 
-LOG, SOURCE = "log.txt", ".source"
-"""The log's name among the files; the end of the name of the folder for what is judged."""
+LOG = "log.txt"
+"""The log's name among the files."""
 ENVIRONMENT = "environment.json"
 """Among the files; as in `zoo.environment`, which this process does not import."""
 
@@ -30,9 +30,11 @@ class Attempt:
     ) -> None:
         """`clock` gives the database's time of a `time.monotonic` of this machine."""
         self._clock = clock
-        self.files = folder
+        self.folder = folder
+        """Where the job runs: what it writes to a relative path is removed with it."""
+        self.files = folder / "files"
         """What becomes the artifact."""
-        self.source = folder.with_name(f"{folder.name}{SOURCE}")
+        self.source = folder / "source"
         """Where the trained model that an evaluation judges is put."""
         self.texts: dict[str, str] = {}
         """The small files of the artifact, which are not in the folder."""
@@ -61,12 +63,13 @@ class Attempt:
         return bool(self._progress or self.texts)
 
     def make(self) -> None:
-        """Make the folder, empty."""
+        """Make the folder with an empty one for the files."""
         try:
-            self.files.mkdir(parents=True)
+            self.folder.mkdir(parents=True)
         except FileExistsError:
             self.remove()
-            self.files.mkdir(parents=True)
+            self.folder.mkdir()
+        self.files.mkdir()
 
     @contextlib.contextmanager
     def at(self, desk: Desk) -> Iterator[None]:
@@ -149,15 +152,18 @@ class Attempt:
             (self.files / LOG).write_bytes(self._log)
 
     def remove(self) -> None:
-        for folder in (self.files, self.source):
-            if folder.exists():  # most often it has become the artifact
-                shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self.folder.rmdir()  # most often all of it has become the artifact
+        except FileNotFoundError:
+            pass
+        except OSError:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def sweep(db: Database, work: Path) -> None:
     """Remove the folders of attempts that are over: a worker that was killed left them."""
     for folder in work.glob("*-*"):
-        job, _, n = folder.name.removesuffix(SOURCE).rpartition("-")
+        job, _, n = folder.name.rpartition("-")
         over = [str(each["n"]) for each in jobs.attempts(db, job) if each["ended_at"] is not None]
         # An attempt that the rows do not know may be that of another database's worker.
         if n in over:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zoo import apart, cores
+from zoo import apart, cores, process_tree
 from zoo.errors import ZooError, reason
 from zoo.spec import JobSpec, read_json
 
@@ -145,7 +145,8 @@ def _run(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
     # A thread that a model has left finds its own job's file closed.
     with _output_to(log), _lines(progress) as lines:
         try:
-            return {"status": "succeeded", "metrics": _story(order, lines)}
+            with _in_folder(order["folder"]):
+                return {"status": "succeeded", "metrics": _story(order, lines)}
         except BaseException as error:  # also SystemExit: a model must not end the runner quietly
             # On a full disk the log takes nothing: what went wrong is answered all the same.
             with contextlib.suppress(OSError):
@@ -258,6 +259,23 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
 
 ANSWERS = {"catalogue": _catalogue, "hooks": _hooks, "store": _store}
 """What each order asks for; to run a job is the fourth."""
+
+
+@contextlib.contextmanager
+def _in_folder(folder: str) -> Iterator[None]:
+    """Have relative paths lead into the job's folder; afterwards end the processes it has left."""
+    process_tree.adopt_orphans()
+    before = os.open(".", os.O_RDONLY)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
+        left = ", ".join(process_tree.end_descendants())
+        with contextlib.suppress(OSError):  # on a full disk the log takes nothing
+            if left:
+                sys.stderr.write(f"The job has left processes, which were ended: {left}.\n")
 
 
 @contextlib.contextmanager

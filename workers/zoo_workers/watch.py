@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
-from zoo import artifacts, jobs
+from zoo import artifacts, jobs, saved_files
 from zoo.errors import ArtifactError, StoreError, ZooError
 from zoo.jobs import Claim, Database, End, Job, News, Outcome
 from zoo.settings import Settings
@@ -20,7 +20,7 @@ from zoo_workers.pulse import LOOK_SECONDS, Pulse
 from zoo_workers.runners import Runner, RunnerDied, Runners
 
 WEIGH_SECONDS = 1.0
-"""Between two looks at the memory of a runner's children."""
+"""Between two looks at the memory of a runner's children and the size of the job's files."""
 SHORT_LEASE_SECONDS = 5.0
 """A lease below this leaves no time to begin late with keeping it."""
 P = ParamSpec("P")
@@ -166,6 +166,7 @@ class Watch:
     def _have_it_run(self, spec: JobSpec) -> Outcome:
         files, source = str(self.attempt.files), str(self.attempt.source)
         order = {"do": "run", "files": files, "source": source, "spec": self.job.spec}
+        order["folder"] = str(self.attempt.folder)
         with self.runners.borrow(spec.model) as runner, self.attempt.at(runner.desk):
             try:
                 runner.order(order)
@@ -194,18 +195,17 @@ class Watch:
             told = f"It ran for longer than its limit, {spec.timeout:g} s."
             return Outcome("timed_out", error_code="timed_out", error=told)
         limit = spec.memory_mb or self.settings.job_memory_mb
-        if self._memory_mb(runner) > limit:
+        # That of its children, and the size of its files, are looked at once a second.
+        is_thorough = time.monotonic() >= self.weighed + WEIGH_SECONDS
+        if is_thorough:
+            self.weighed = time.monotonic()
+            saved_files.check_size(self.attempt.files, self.settings.artifact_mb)
+        if runner.memory_mb(is_thorough) > limit:
             told = f"It took more memory than its limit, {limit} MB."
             return Outcome("failed", error_code="out_of_memory", error=told)
         if self.must_stop():
             raise GivenBack("drained", "its worker was stopped", counts=False)
         return None
-
-    def _memory_mb(self, runner: Runner) -> float:
-        with_family = time.monotonic() >= self.weighed + WEIGH_SECONDS
-        if with_family:
-            self.weighed = time.monotonic()
-        return runner.memory_mb(with_family)
 
     def _answered(self, answer: dict[str, Any]) -> Outcome:
         """How the runner says that it ended, unless that is the fault of this machine."""
