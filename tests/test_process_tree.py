@@ -68,7 +68,6 @@ def test_nothing_stays_that_a_process_has_started(way: str, end: str, tmp_path: 
         [sys.executable, "-c", code],
         env=os.environ | {process_tree.MARK: mark},
         stdout=subprocess.PIPE,
-        text=True,
         start_new_session=True,
         cwd=tmp_path,
     )
@@ -81,8 +80,7 @@ def test_nothing_stays_that_a_process_has_started(way: str, end: str, tmp_path: 
         if end == "it has died":
             child.wait()
     finally:
-        process_tree.end_tree(child.pid, mark)
-        child.wait()
+        process_tree.end_tree(child, mark)
         child.stdout.close()
     until(lambda: not family(mark), 5)
 

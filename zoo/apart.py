@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import settings, variables
+from zoo import process_tree, settings, variables
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -42,11 +42,20 @@ class Child:
     """
 
     def __init__(
-        self, module: str, *args: str, files: Sequence[int] = (), env: Mapping[str, str]
+        self,
+        module: str,
+        *args: str,
+        files: Sequence[int] = (),
+        env: Mapping[str, str],
+        is_tree: bool = True,
     ) -> None:
-        """`files` are open files that it is handed; it finds their numbers before `args`."""
+        """`files` are open files that it is handed; it finds their numbers before `args`.
+
+        If it `is_tree`, what it has started in sessions of their own ends with it, too.
+        """
         from multiprocessing import Pipe
 
+        self._mark = process_tree.new_mark() if is_tree else ""
         self.pipe, theirs = Pipe()
         # It is closed by the kernel when this process ends, however that comes about.
         alive, self._alive = os.pipe()
@@ -58,7 +67,7 @@ class Child:
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 pass_fds=numbers,
-                env=env,
+                env={**env, process_tree.MARK: self._mark},
                 cwd=folder(),
             )
         except BaseException:
@@ -87,9 +96,7 @@ class Child:
         """End it and all that it started, at once; a second time does nothing."""
         if self.pipe.closed:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
+        process_tree.end_tree(self._process, self._mark)
         self.pipe.close()
         for number in (self._alive, self.ended):
             if number is not None:
@@ -128,6 +135,8 @@ def _forbid_processes() -> None:
 
 def _end_with(parent: int, killpg: Callable[[int, int], None]) -> None:
     os.read(parent, 1)
+    with contextlib.suppress(Exception):
+        process_tree.end_descendants()
     killpg(0, signal.SIGKILL)
 
 
@@ -141,6 +150,8 @@ class Apart:
         is_quiet: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
+        self._mark = process_tree.new_mark()
+        given = variables.for_plugins(os.environ) if env is None else env
         # A session of its own, so that all which a plugin starts ends with it.
         self._process = subprocess.Popen(
             command(module, *args),
@@ -148,7 +159,7 @@ class Apart:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if is_quiet else None,
             start_new_session=True,
-            env=variables.for_plugins(os.environ) if env is None else env,
+            env={**given, process_tree.MARK: self._mark},
             cwd=folder(),
         )
         self._lines: queue.Queue[bytes] = queue.Queue()
@@ -188,9 +199,7 @@ class Apart:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5 if self._has_closed else 0.1)
         code = self._process.poll()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        process_tree.end_tree(self._process, self._mark)
         if self._process.stdin is not None:
             self._process.stdin.close()
         if code is None:

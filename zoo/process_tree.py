@@ -7,6 +7,7 @@ import ctypes
 import functools
 import os
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -52,30 +53,39 @@ def end_descendants() -> list[str]:
     return _kill_all(lambda: own.children(recursive=True), then=_reap)
 
 
-def end_tree(pid: int, mark: str) -> None:
-    """End a child process that leads its group, with all that it has started, at once."""
+def end_tree(leader: subprocess.Popen[bytes], mark: str = "") -> None:
+    """End a child process that leads its group, with its group, at once, and wait for it.
+
+    With the mark that it was given in its environment also all else that it has started.
+    """
+    if mark:
+        # It starts nothing more while the others are looked for, and still adopts them.
+        leader.send_signal(signal.SIGSTOP)
+        _kill_all(lambda: _descendants(leader))
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader.pid, signal.SIGKILL)
+    leader.kill()
+    leader.wait()
+    if mark:
+        _kill_all(lambda: _marked(mark))
+
+
+def _descendants(leader: subprocess.Popen[bytes]) -> list[psutil.Process]:
     import psutil
 
-    def marked() -> list[psutil.Process]:
-        every = psutil.process_iter(["environ"])
-        return [
-            each
-            for each in every
-            if each.pid != pid and (each.info["environ"] or {}).get(MARK) == mark
-        ]
-
-    def descendants() -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    if leader.poll() is None:
         with contextlib.suppress(psutil.Error):
-            found: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
-            return found
-        return []
+            found = psutil.Process(leader.pid).children(recursive=True)
+    return found
 
-    # It starts nothing more while the others are looked for, and still adopts them.
-    _signal(os.kill, pid, signal.SIGSTOP)
-    _kill_all(descendants)
-    _signal(os.killpg, pid, signal.SIGKILL)
-    _signal(os.kill, pid, signal.SIGKILL)
-    _kill_all(marked)
+
+def _marked(mark: str) -> list[psutil.Process]:
+    """The processes that have the mark in the environment that they began with."""
+    import psutil
+
+    every = psutil.process_iter(["environ"])
+    return [each for each in every if (each.info["environ"] or {}).get(MARK) == mark]
 
 
 def _kill_all(
@@ -112,8 +122,3 @@ def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
-
-
-def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        send(pid, number)

@@ -47,6 +47,8 @@ class Runner:
             "zoo_workers.runner",
             files=(self.desk.log.number, self.desk.progress.number),
             env=variables.for_models(os.environ) if env is None else env,
+            # A worker that a hook's command has started is to outlive it.
+            is_tree=env is None,
         )
         self._pipe = self._process.pipe
         _limit_sending(self._pipe)
