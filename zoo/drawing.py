@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import warnings
 from pathlib import Path
@@ -114,7 +115,8 @@ def _content(source: Path | bytes) -> bytes:
             return read_at_most(io.BytesIO(source), MAX_BYTES, "")
         return read_regular_file(source, MAX_BYTES)
     except OSError as error:
-        raise PictureError(f"The file cannot be read: {reason(error)}.") from None
+        hint = "Give - to have a picture read from a pipe." if error.errno == errno.EINVAL else ""
+        raise PictureError(f"The file cannot be read: {reason(error)}.", hint) from None
 
 
 def _check_cost(picture: ImageFile, content: bytes) -> None:
