@@ -45,7 +45,8 @@ def main() -> None:
             order = read_json(pipe.recv_bytes())
         except (EOFError, OSError):
             return
-        answer = _run(order, log, progress) if order["do"] == "run" else ANSWERS[order["do"]](order)
+        is_job = order["do"] == "run"
+        answer = _run_alone(order, log, progress) if is_job else ANSWERS[order["do"]](order)
         # Not sorted: a schema lists the params in the order of their author.
         pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
 
@@ -140,12 +141,22 @@ def _store(order: dict[str, Any]) -> dict[str, Any]:
     return {"told": told}
 
 
+def _run_alone(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
+    """Run the job, then end the processes it has left: this one has no others."""
+    process_tree.adopt_orphans()
+    answer = _run(order, log, progress)
+    if left := ", ".join(process_tree.end_descendants()):
+        with contextlib.suppress(OSError):  # on a full disk the log takes nothing
+            os.write(log, f"The job has left processes, which were ended: {left}.\n".encode())
+    return answer
+
+
 @cores.held()
 def _run(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
     # A thread that a model has left finds its own job's file closed.
     with _output_to(log), _lines(progress) as lines:
         try:
-            with _in_folder(order["folder"]):
+            with _in_folder(Path(order["files"]).parent):
                 return {"status": "succeeded", "metrics": _story(order, lines)}
         except BaseException as error:  # also SystemExit: a model must not end the runner quietly
             # On a full disk the log takes nothing: what went wrong is answered all the same.
@@ -262,9 +273,8 @@ ANSWERS = {"catalogue": _catalogue, "hooks": _hooks, "store": _store}
 
 
 @contextlib.contextmanager
-def _in_folder(folder: str) -> Iterator[None]:
-    """Have relative paths lead into the job's folder; afterwards end the processes it has left."""
-    process_tree.adopt_orphans()
+def _in_folder(folder: Path) -> Iterator[None]:
+    """Have relative paths lead into the job's folder."""
     before = os.open(".", os.O_RDONLY)
     os.chdir(folder)
     try:
@@ -272,10 +282,6 @@ def _in_folder(folder: str) -> Iterator[None]:
     finally:
         os.fchdir(before)
         os.close(before)
-        left = ", ".join(process_tree.end_descendants())
-        with contextlib.suppress(OSError):  # on a full disk the log takes nothing
-            if left:
-                sys.stderr.write(f"The job has left processes, which were ended: {left}.\n")
 
 
 @contextlib.contextmanager

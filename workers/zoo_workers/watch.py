@@ -166,7 +166,6 @@ class Watch:
     def _have_it_run(self, spec: JobSpec) -> Outcome:
         files, source = str(self.attempt.files), str(self.attempt.source)
         order = {"do": "run", "files": files, "source": source, "spec": self.job.spec}
-        order["folder"] = str(self.attempt.folder)
         with self.runners.borrow(spec.model) as runner, self.attempt.at(runner.desk):
             try:
                 runner.order(order)
