@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,14 +36,15 @@ SILENT = {"ZOO_RESEND_SECONDS": "3600", "ZOO_REAP_SECONDS": "0.3"}
 class Scene:
     """A team's broker that may be replaced, and one worker that must outlive all of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str = "") -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.port = servers.free_port()
         self.zoo = Zoo(
             folder / "home",
             ZOO_PLUGINS_DIR=str(TRICKS),
             ZOO_PLUGINS="trickster,teller,sklearn",
-            ZOO_BROKER_URL=f"redis://127.0.0.1:{self.port}/0",
+            ZOO_BROKER_URL=url or f"redis://127.0.0.1:{self.port}/0",
             **SILENT,
         )
         self.db = self.zoo.database()
@@ -79,7 +82,7 @@ class Scene:
         return jobs.add(self.db, [spec])[0][0]
 
     def ends(self, ref: str) -> None:
-        until(lambda: self.lives() and jobs.get(self.db, ref).status == "succeeded", 20)
+        until(lambda: self.lives() and jobs.get(self.db, ref).status == "succeeded", 60)
 
     def lives(self) -> bool:
         assert self.worker.poll() is None, self.log.read_text()
@@ -88,7 +91,7 @@ class Scene:
     def hears(self) -> None:
         """A hint alone has the worker begin a job."""
         ref = self.add()
-        until(lambda: self.lives() and self._sent(ref), 20)
+        until(lambda: self.lives() and self._sent(ref), 60)
         self.ends(ref)
 
     def _sent(self, ref: str) -> bool:
@@ -338,3 +341,53 @@ def doctors_word(scene: Scene) -> dict[str, Any]:
 
     found = doctor.examine(scene.zoo.settings)
     return vars(next(each for each in found if each.part == "broker"))
+
+
+def test_a_worker_refuses_to_start_on_a_cluster_in_a_sentence(scene: Scene) -> None:
+    port = servers.free_port()
+    with scene.serve("--cluster-enabled", "yes", "--dir", str(scene.folder / "home"), port=port):
+        env = scene.zoo.env | {"ZOO_BROKER_URL": f"redis://127.0.0.1:{port}/0"}
+        done = Zoo(scene.zoo.home, **env).run("worker", "start", code=2)
+    assert "is part of a cluster, which Zoo cannot use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_commands_and_keys_of_the_docs_are_all_that_zoo_needs(scene: Scene) -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "team.md").read_text()
+    (rules,) = re.findall(r"^ACL SETUSER zoo (.+)$", docs, flags=re.MULTILINE)
+    client = scene.client(db=1)
+    client.execute_command("ACL", "SETUSER", "zoo", *rules.replace("PASSWORD", "word").split())
+    client.execute_command("ACL", "LOG", "RESET")
+    url = f"redis://zoo:word@127.0.0.1:{scene.port}/1"  # the other worker has its own queues
+    found = Scene(scene.folder / "acl", url)
+    share(scene.zoo.home.resolve() / "cache", found.zoo.home)
+    try:
+        found.hire()
+        found.hears()
+        KINDS["hash"](client, OTHER)
+        client.lpush(QUEUE, "the request for hints ends")
+        until(lambda: found.lives() and client.exists(f"zoo.refused.{OTHER}"))
+        assert doctors_word(found)["ok"]
+        assert client.acl_log() == []
+    finally:
+        found.worker.terminate()
+        assert found.worker.wait(60) == 0
+
+
+def test_an_idle_worker_leaves_the_broker_alone(scene: Scene) -> None:
+    scene.hears()
+
+    def waits_for_seconds() -> bool:
+        clients = scene.client().client_list()
+        idle = [int(each["idle"]) for each in clients if each["cmd"] == "brpop"]
+        return bool(idle) and min(idle) >= 3
+
+    until(waits_for_seconds, 20)
+
+
+def test_a_worker_that_loses_its_terminal_stops_as_it_does_when_told_to(scene: Scene) -> None:
+    scene.worker.send_signal(signal.SIGHUP)
+    assert scene.worker.wait(60) == 0
+    assert "has stopped" in scene.log.read_text()
+    scene.hire()
+    scene.hears()

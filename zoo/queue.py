@@ -124,15 +124,18 @@ def make_app(settings: Settings, *, patient: bool) -> App:
     return app
 
 
-def send(app: App, hints: Iterable[Hint], *, unless: int | None = None) -> None:
+def send(
+    app: App, hints: Iterable[Hint], *, unless: int | None = None, seconds: float | None = None
+) -> None:
     """Send a hint for each job, in one connection.
 
-    With `unless`, none to a queue where so many wait already. Raises BrokerError if the broker
+    With `unless`, none to a queue where so many wait already; `seconds` is what an answer may
+    take. Raises BrokerError if the broker
     does not take them at once: the rows wait, a worker sends again.
     """
     hints = list(hints)
     names = sorted({queue_name(hint.pool, hint.model) for hint in hints})
-    with _connected(app) as connection:
+    with _connected(app, seconds) as connection:
         client = _client(connection)
         _set_aside(client, names)
         if unless is not None:
@@ -144,8 +147,9 @@ def send(app: App, hints: Iterable[Hint], *, unless: int | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _connected(app: App, **options: Any) -> Iterator[Any]:
+def _connected(app: App, seconds: float | None) -> Iterator[Any]:
     """A connection to the broker; what is wrong with it is raised as a BrokerError."""
+    options = {} if seconds is None else {"socket_timeout": seconds}
     connection = app.connection_for_write(transport_options=options)
     broken = (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
     try:
@@ -218,11 +222,10 @@ def prove(app: App, queues: Sequence[str] = (), seconds: float | None = None) ->
     of these queues. `seconds` is what each answer may take. Raises BrokerError if the broker does
     not take hints, UsageError if it is part of a cluster.
     """
-    options = {} if seconds is None else {"socket_timeout": seconds}
     sent = secrets.token_hex(16).encode()
     key = PROBE + sent.decode()
     try:
-        with _connected(app, **options) as connection:
+        with _connected(app, seconds) as connection:
             client = _client(connection)
             client.lpush(key, sent)
             try:

@@ -283,17 +283,26 @@ def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted
     return done
 
 
-def reap_and_resend(
-    db: Database, app: App, settings: Settings, *, owes_hooks: bool = False
-) -> list[tuple[str, str]]:
+def reap_and_resend(db: Database, app: App, settings: Settings) -> None:
     """Take back jobs whose worker fell silent, and hint again at those that wait without a hint.
 
-    Gives what was taken back, (id, new status). Every worker and every submission may do this.
+    Raises BrokerError if the broker does not take the hints.
+    """
+    jobs.reap(db, backoff=settings.backoff_seconds)
+    resend(db, app, settings)
+
+
+def resend(
+    db: Database, app: App, settings: Settings, *, seconds: float | None = None
+) -> list[Hint]:
+    """Hint again at jobs that wait without a hint; every worker and submission may do this.
+
+    `seconds` is what an answer of the broker may take. Gives the hints. Raises BrokerError if the
+    broker does not take them.
     """
     from zoo import queue
 
-    moved = jobs.reap(db, backoff=settings.backoff_seconds, owes_hooks=owes_hooks)
     hints = jobs.stale(db, after=settings.resend_seconds)
     if hints:
-        queue.send(app, hints, unless=ENOUGH_HINTS)
-    return moved
+        queue.send(app, hints, unless=ENOUGH_HINTS, seconds=seconds)
+    return hints

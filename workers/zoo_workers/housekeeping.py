@@ -15,8 +15,9 @@ from zoo import embedded, jobs, queue
 from zoo.errors import BrokerError, ZooError
 from zoo.jobs import TERMINAL, Database
 from zoo.settings import Settings
-from zoo.submit import ENOUGH_HINTS, reap_and_resend
+from zoo.submit import ENOUGH_HINTS, resend
 from zoo_workers.attempt import sweep
+from zoo_workers.broker import PROVE_SECONDS
 from zoo_workers.supervisor import Supervisor
 
 logger = logging.getLogger("zoo.worker")
@@ -40,6 +41,7 @@ class Housekeeper(threading.Thread):
         self._wake = threading.Event()
         self._reaped = 0.0
         self._was_sick = False
+        self._trouble = ""
         self.health = supervisor.health
         self.health.changed = self._wake.set
 
@@ -98,14 +100,27 @@ class Housekeeper(threading.Thread):
 
     def _reap(self) -> None:
         hooks = self.supervisor.hooks
-        moved = reap_and_resend(self.db, self.app, self.settings, owes_hooks=hooks is not None)
+        wait = self.settings.backoff_seconds
+        moved = jobs.reap(self.db, backoff=wait, owes_hooks=hooks is not None)
         for job_id, status in moved:
             logger.warning("job %s lost its worker and is %s", job_id[:8], status)
             if hooks and status in TERMINAL:
                 hooks.tell(job_id)
-        if moved:  # a free slot here need not wait for the hint
+        self._resend()
+        if moved or self._trouble:  # a free slot here need not wait for the hint
             self.supervisor.look()
         sweep(self.db, self.settings.home / "work")
+
+    def _resend(self) -> None:
+        """Hint again at jobs that wait without a hint; a broker that takes none is a trouble."""
+        try:
+            # A broker that is silent shall not have this worker be taken for dead.
+            if resend(self.db, self.app, self.settings, seconds=PROVE_SECONDS):
+                self._trouble = ""
+        except BrokerError as error:
+            if self._trouble != str(error):
+                logger.warning("%s", error)
+            self._trouble = str(error)
 
     def _is_idle(self) -> bool:
         idle = time.monotonic() - self.supervisor.last_job
