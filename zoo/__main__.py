@@ -28,6 +28,8 @@ def main() -> None:
     """Run the command line; Ctrl-C while it is still being imported ends it without a word."""
     try:
         forget_the_working_directory()
+        # Whoever could write to a file of Zoo's would decide what code runs and what rows say.
+        os.umask(os.umask(0o022) | 0o022)
         from zoo import variables
 
         variables.ignore()

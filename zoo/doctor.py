@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from zoo import private_folder
 from zoo.errors import ZooError
 from zoo.settings import Settings
 
@@ -45,11 +46,22 @@ def _programs(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _disk(settings: Settings, part: str) -> Iterator[Finding]:
-    settings.home.mkdir(parents=True, exist_ok=True)
+    private_folder.make(settings.home)
     free = shutil.disk_usage(settings.home).free / 1e9
     detail = f"{settings.home}, {free:.1f} GB free"
     advice = f"Make room, or set ZOO_HOME to a disk with {FREE_GB:.0f} GB."
     yield Finding(part, free >= FREE_GB, detail, "" if free >= FREE_GB else advice)
+
+
+def _folders(settings: Settings, part: str) -> Iterator[Finding]:
+    """Whoever can write to one of these decides what code runs and what rows say."""
+    places = {settings.home, settings.plugins_folder, settings.home / "zoo.db"}
+    for path in sorted(places):
+        if complaint := private_folder.complaint_of(path):
+            advice = f"See what is in it; then `{private_folder.remedy(path)}`."
+            yield Finding(part, False, f"{path}: {complaint}", advice)
+            return
+    yield Finding(part, True, f"{settings.home}: nobody else may write to it")
 
 
 def _database(settings: Settings, part: str) -> Iterator[Finding]:
@@ -177,6 +189,7 @@ def _plugins(settings: Settings, part: str) -> Iterator[Finding]:
 
 PARTS: dict[str, Callable[[Settings, str], Iterator[Finding]]] = {
     "programs": _programs,
+    "folders": _folders,
     "disk": _disk,
     "database": _database,
     "broker": _broker,

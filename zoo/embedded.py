@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from zoo import apart, variables
+from zoo import apart, private_folder, variables
 from zoo.errors import BrokerError, ZooError, reason
 from zoo.settings import Settings
 
@@ -163,8 +163,9 @@ def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
 
 def worker_log(settings: Settings) -> Path:
     """Where the local worker writes what it does."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    return settings.home / "worker.log"
+    log = private_folder.make(settings.home) / "worker.log"
+    private_folder.make_file(log)
+    return log
 
 
 def _enter(file: Path, pid: int) -> None:
@@ -211,6 +212,7 @@ class Place:
     def __init__(self, settings: Settings) -> None:
         self._file = make_runtime(settings) / "worker.json"
         self._lock = FileLock(self._file.with_suffix(".lock"), thread_local=False)
+        self._broker = _process(settings.runtime / "valkey.json")
 
     def take(self, patience: float = 0) -> bool:
         """Take the place; False if another process still has it after `patience` seconds."""
@@ -226,6 +228,10 @@ class Place:
         if self._lock.is_locked:
             self._file.unlink(missing_ok=True)
             self._lock.release()
+        # A folder of sockets may be removed meanwhile, as systemd does when its user logs out:
+        # nobody else can find the broker then.
+        if self._broker is not None and not self._file.parent.exists():
+            _end(self._broker, END_SECONDS)
 
 
 def replace_worker(settings: Settings) -> subprocess.Popen[bytes] | None:

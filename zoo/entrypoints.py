@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zoo import settings
+from zoo import private_folder, settings
 from zoo.errors import ZooError
 
 GROUPS = ("zoo", "zoo.commands")
@@ -53,9 +53,11 @@ def of(group: str) -> list[Entry]:
 def remembered(name: str) -> Path | None:
     """The file in the home where something is remembered; None if it is not known where that is."""
     try:
-        return settings.load().home / name
+        home = settings.load().home
     except ZooError:  # the command itself will say so
         return None
+    # What others may have written there is not believed.
+    return None if private_folder.complaint_of(home) else home / name
 
 
 def keep(file: Path, text: str) -> None:

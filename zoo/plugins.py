@@ -16,7 +16,16 @@ from typing import Any
 
 import pluggy
 
-from zoo import entrypoints, faults, guard, hookspecs, settings, source_code, trace
+from zoo import (
+    entrypoints,
+    faults,
+    guard,
+    hookspecs,
+    private_folder,
+    settings,
+    source_code,
+    trace,
+)
 from zoo.cards import Card, of
 from zoo.errors import PluginError, unknown
 from zoo.model import NAME, Dataset, Model, Params, resolved
@@ -136,6 +145,9 @@ def candidates() -> list[Candidate]:
     """Every plugin that is to be loaded, and how."""
     chosen = settings.load()
     folder = chosen.plugins_folder
+    # Whoever can write there has this user's rights; in the home, too, where names are kept.
+    for each in (chosen.home, folder):
+        private_folder.check(each)
     files = sorted(folder.glob("*.py")) if folder.is_dir() else []
     every: list[Candidate] = [(_installed(e), e.load) for e in entrypoints.of("zoo")]
     every += [(_one_file(file), functools.partial(load_file, file)) for file in files]
@@ -186,6 +198,7 @@ class _Fresh(SourceFileLoader):
 
 
 def load_file(file: Path) -> ModuleType:
+    private_folder.check(file)
     name = f"zoo_plugin_{file.stem.replace('-', '_')}"
     spec = importlib.util.spec_from_file_location(name, file, loader=_Fresh(name, str(file)))
     if spec is None or spec.loader is None:

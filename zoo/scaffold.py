@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from zoo import plugins, settings
+from zoo import plugins, private_folder, settings
 from zoo.errors import UsageError, ZooError, reason
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -48,7 +48,9 @@ def new_file(name: str) -> Path:
     file = settings.load().plugins_folder / f"{name}.py"
     if file.exists():
         raise UsageError(f"{file} exists already.", "Choose another name.")
-    _write(file, MODEL, _words(name))
+    words = _words(name)
+    private_folder.make(file.parent)
+    _write(file, MODEL, words)
     return file
 
 

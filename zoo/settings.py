@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from zoo import private_folder
 from zoo.errors import UsageError, reason
 from zoo.regular_file import read_text_file
 
@@ -103,7 +104,11 @@ class Settings:
     def runtime(self) -> Path:
         """Sockets and locks of the embedded servers; short, for a socket's path has 107 bytes."""
         key = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"zoo-{os.getuid()}-{key}"
+        name = f"zoo-{os.getuid()}-{key}"
+        usual, *others = (base / name for base in _runtime_bases())
+        # Commands with and without XDG_RUNTIME_DIR are to meet the same servers.
+        running = (each for each in (usual, *others) if _has_servers(each))
+        return next(running, usual)
 
     @property
     def broker(self) -> str:
@@ -114,6 +119,28 @@ class Settings:
     def is_embedded(self) -> bool:
         """True where Zoo brings its own broker and worker."""
         return not self.broker_url
+
+
+SOCKET_BYTES = 103
+"""The longest path of a socket: 107 bytes on Linux, 103 on macOS."""
+
+
+def _runtime_bases() -> list[Path]:
+    """Where the folder of sockets may be, the place for a new one first."""
+    system = Path(f"/run/user/{os.getuid()}")
+    given = Path(os.environ.get("XDG_RUNTIME_DIR") or "")
+    temporary = Path(tempfile.gettempdir())
+    found = [given] if given.is_absolute() and private_folder.is_private(given) else []
+    found += [temporary, Path("/tmp")]
+    longest = len(f"/zoo-{os.getuid()}-{'0' * 12}/valkey.sock")
+    fits = [each for each in found if len(os.fsencode(each)) + longest <= SOCKET_BYTES]
+    return [*fits, *([system] if private_folder.is_private(system) else [])]
+
+
+def _has_servers(folder: Path) -> bool:
+    return private_folder.is_private(folder) and any(
+        (folder / name).exists() for name in ("valkey.json", "worker.json")
+    )
 
 
 def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from zoo import artifacts, files
+from zoo import artifacts, files, private_folder
 from zoo.errors import ArtifactError
 from zoo.jobs import Job
 from zoo.settings import Settings
@@ -61,8 +61,7 @@ def prepared(
     if not {"files", "extra"} & set(takes):
         yield Handed(settings, job.id, None, False)
         return
-    work = settings.home / "work"
-    work.mkdir(parents=True, exist_ok=True)
+    work = private_folder.make(settings.home / "work")
     _sweep(work)
     with tempfile.TemporaryDirectory(prefix=BEFORE, dir=work, ignore_cleanup_errors=True) as made:
         folder = Path(made)

@@ -23,10 +23,10 @@ import psutil
 from celery import signals
 
 import zoo
-from zoo import artifacts, jobs, queue
+from zoo import artifacts, jobs, private_folder, queue
 from zoo.cores import lend
 from zoo.embedded import Place
-from zoo.errors import BrokerError, UsageError, ZooError, reason
+from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.settings import Settings, cores, variable
 from zoo_workers import broker
@@ -122,15 +122,9 @@ def _work(supervisor: Supervisor, plan: Plan, told: dict[str, str], place: Place
 
 
 def _work_folder(settings: Settings) -> Path:
-    folder = settings.home / "work"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ZooError(
-            f"The folder {folder} cannot be made: {reason(error)}.",
-            "Set ZOO_HOME to a folder that you may write to.",
-        ) from None
-    return folder
+    private_folder.check(settings.plugins_folder)
+    private_folder.make(settings.home)
+    return private_folder.make(settings.home / "work")
 
 
 def _set_up_the_log() -> None:

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import StoreError
+from zoo import private_folder
+from zoo.errors import StoreError, ZooError
 
 BUSY_SECONDS = 30.0
 PATIENCE = {
@@ -50,14 +51,14 @@ class Sqlite:
         self.path = Path(re.sub(r"^sqlite(\+\w+)?:///", "", url))
         self.name = f"sqlite:///{self.path}"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The folder {self.path.parent} cannot be made: {error.strerror}.",
-                "Set ZOO_HOME to a folder that you may write to.",
-            ) from None
+            private_folder.make(self.path.parent)
+            private_folder.check(self.path)
+        except ZooError as error:
+            raise StoreError(error.message, error.hint) from None
 
     def open(self) -> sqlite3.Connection:
+        with contextlib.suppress(OSError):  # SQLite says why it cannot be made
+            private_folder.make_file(self.path)
         # One thread at a time has it, not always the same.
         connection = sqlite3.connect(
             self.path,

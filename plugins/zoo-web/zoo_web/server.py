@@ -8,7 +8,7 @@ from contextlib import closing
 
 import uvicorn
 
-from zoo import jobs, settings
+from zoo import jobs, private_folder, settings
 from zoo.errors import ZooError, reason
 from zoo_web.app import make_app
 from zoo_web.desk import Desk
@@ -28,7 +28,7 @@ def serve(port: int, invite: Callable[[str], None]) -> None:
     """
     chosen = settings.load()
     # A team's rows are elsewhere; the log of the models' process is here.
-    chosen.home.mkdir(parents=True, exist_ok=True)
+    private_folder.make(chosen.home)
     with closing(jobs.connect(chosen.database)) as db, closing(_listen(port)) as listener:
         desk = Desk(db, chosen, Models(chosen.home / "ui.log"))
         at = listener.getsockname()[1]
