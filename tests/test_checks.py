@@ -8,15 +8,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import zoo
 from zoo import checks, testing, weights
 from zoo.apart import Apart
-from zoo.checks import Result, process
+from zoo.checks import Result, contract, process
 from zoo.checks.bench import Bench, Broken
 from zoo.errors import UsageError
 
@@ -390,7 +392,126 @@ def test_the_checks_run_as_tests(check: Any) -> None:
     check()
 
 
+class Early(Means):
+    """Ends when it is no better, long before its last step."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, lambda *_, **__: None)
+        for step in range(1, 4):
+            report(step, 100)
+
+
+class CountsFromNought(Means):
+    """Says that it has done none of its steps, and never that it has done the last."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x, y, lambda *_, **__: None)
+        for step in range(5):
+            report(step, 5)
+
+
+class OnAThreshold(Means):
+    """Takes a branch at a number that an image has to the last bit, as trees behind a PCA do."""
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        self.turn = np.random.default_rng(0).normal(size=(x.shape[1], 16)).astype("float32")
+        self.at = (x[:20] @ self.turn)[0]
+        super().fit(x, y, report)
+
+    def predict_proba(self, x: Any) -> Any:
+        branch = (x @ self.turn <= self.at).all(axis=1)  # of the first image: by rounding
+        found = super().predict_proba(x)
+        return np.where(branch[:, None], np.roll(found, 1, axis=1), found)
+
+
+class OfTheBatch(Means):
+    """Leans towards what it says of the others."""
+
+    def predict_proba(self, x: Any) -> Any:
+        found = super().predict_proba(x)
+        return 0.9 * found + 0.1 * found.mean(axis=0)
+
+
+def test_a_fit_that_ends_early_reports_well_and_one_that_counts_from_nought_does_not() -> None:
+    assert result(Early, "reports progress").status == "passed"
+    assert "count from 1" in result(CountsFromNought, "reports progress").detail
+
+
+def test_rounding_at_a_threshold_is_no_dependence_on_other_images() -> None:
+    found = result(OnAThreshold, "predicts each image by itself")
+    assert found.status == "passed", found.detail
+    assert result(OfTheBatch, "predicts each image by itself").status == "failed"
+
+
+LITERALS = st.lists(
+    st.one_of(st.integers(-3, 3), st.booleans(), st.sampled_from(["a", "b", "1", "True", "no"])),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda value: (type(value), value),
+)
+
+
+@given(LITERALS, st.booleans())
+def test_a_param_of_any_values_is_checked_without_cause_for_complaint(
+    values: list[Any], optional: bool
+) -> None:
+    kind = Literal[tuple(values)]
+
+    body = {"chosen": zoo.param(values[0], help="one of them"), "__module__": __name__}
+    body["__annotations__"] = {"chosen": kind | None if optional else kind}
+
+    class Listed(Means):
+        """Takes one of a few values."""
+
+        Params = type("Params", (zoo.Params,), body)  # type: ignore[assignment]
+
+    for check in (contract.refuses_bad_params, contract.has_params_that_survive_json):
+        check(Bench(Listed))
+
+
 # --- in a process of its own ---
+
+GREEDY = """
+import os, signal, time, zoo
+class Greedy(zoo.Model):
+    "Takes what it can get."
+    name = "greedy"
+    class Params(zoo.Params):
+        what: str = zoo.param("memory", help="what it takes")
+    def fit(self, x, y, report):
+        if self.params.what == "parent":
+            os.kill(os.getppid(), signal.SIGKILL)
+        elif self.params.what == "threads":
+            raise ValueError(os.environ["OMP_NUM_THREADS"] + os.environ["TF_NUM_INTRAOP_THREADS"])
+        else:
+            kept = [bytearray(os.urandom(1) * 2**22) for _ in range(100)]
+            time.sleep(60)
+@zoo.hookimpl
+def register_models(register):
+    register(Greedy)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("memory", "It took over 300 MB, a job's share, and was ended"),
+        ("parent", "It ended the process it ran in: SIGKILL."),
+        ("threads", "ValueError: 33"),
+    ],
+)
+def test_a_check_has_what_a_job_has_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, says: str
+) -> None:
+    monkeypatch.setenv("ZOO_PLUGINS_DIR", str(tmp_path))
+    monkeypatch.setenv("ZOO_JOB_MEMORY_MB", "300")
+    monkeypatch.setattr("zoo.settings.cores", lambda: 6)
+    monkeypatch.setenv("ZOO_SLOTS", "2")
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    with contextlib.closing(process.run("greedy", "digits", {"what": what})) as found:
+        first = next(each for each in found if each.check == "fits and predicts")
+    assert first.status == "failed" and says in first.detail
+
 
 DEADLY = """
 import os, zoo

@@ -62,6 +62,9 @@ def test_the_servers_files_are_their_owners_alone(tmp_path: Path, umask: int) ->
     assert all(not each.stat().st_mode & 0o077 for each in here.home.glob("zoo.db*"))
 
 
+HOWS = ["777", "1777", *(pytest.param(each, marks=ROOT) for each in ("owner", "group"))]
+
+
 def _spoil(path: Path, how: str) -> None:
     if how == "owner":
         os.chown(path, 12345, 12345)

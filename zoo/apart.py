@@ -170,6 +170,18 @@ class Apart:
     def pid(self) -> int:
         return self._process.pid
 
+    def memory_mb(self) -> float:
+        """Resident memory of it and all that it has started."""
+        import psutil
+
+        found = 0.0
+        with contextlib.suppress(psutil.Error):
+            own = psutil.Process(self.pid)
+            for each in (own, *own.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    found += each.memory_info().rss / 2**20
+        return found
+
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:

@@ -162,6 +162,29 @@ def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return seen
 
 
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+"""Variables that say how many threads a library may use: where models run, a share of the cores."""
+
+
+def share_the_cores(slots: int) -> dict[str, str]:
+    """Give the variables of a process that is one of so many slots."""
+    share = str(max(1, cores() // slots))
+    return {name: os.environ.get(name, share) for name in THREADS}
+
+
+def share_the_memory(settings: Settings, slots: int) -> int:
+    """Give the memory of one job in MB: the setting, else an equal share of four fifths of all."""
+    import psutil
+
+    share = int(psutil.virtual_memory().total * 0.8 / slots / 2**20)
+    return settings.job_memory_mb or share
+
+
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"ZOO_{name.upper()}"

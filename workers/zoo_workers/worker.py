@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from celery import signals
 
 import zoo
@@ -28,7 +27,7 @@ from zoo.cores import lend
 from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
-from zoo.settings import Settings, cores, variable
+from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
 from zoo_workers import broker
 from zoo_workers.hooks import Hooks
 from zoo_workers.housekeeping import Housekeeper, take_over, wake_freed
@@ -43,13 +42,6 @@ HOOKS_ALONE = ("notify", "mlflow")
 """Settings whose value the process of the hooks is told; runners learn that there is one."""
 HOOKS_SERVERS = "MLFLOW_TRACKING_"
 """So begin variables with passwords of the servers that hooks write to; runners have none."""
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
-"""Variables that say how many threads a library may use: in a runner, its share of the cores."""
 PASS_ON_SECONDS = 1.0
 """Before a worker that does not take a job sends the job's hint to the others."""
 GIVE_BACK_SECONDS = 5.0
@@ -79,8 +71,10 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     told = _leave_no_secret(settings)
     # By this `zoo doctor` knows a runner of this home that has outlived its worker.
     os.environ["ZOO_RUNNER_HOME"] = str(settings.home)
-    _share_the_cores(plan.slots)
-    settings = _share_the_memory(settings, plan.slots)
+    # So that slots do not fight for the cores, and a job that takes much memory harms only itself.
+    os.environ.update(share_the_cores(plan.slots))
+    memory = share_the_memory(settings, plan.slots)
+    settings = dataclasses.replace(settings, job_memory_mb=memory)
     runners = Runners(
         _work_folder(settings),
         jobs_per_runner=settings.jobs_per_runner,
@@ -158,13 +152,6 @@ def _leave_no_secret(settings: Settings) -> dict[str, str]:
     return told
 
 
-def _share_the_cores(slots: int) -> None:
-    """Give each runner its share of threads, so that slots do not fight for the cores."""
-    share = str(max(1, cores() // slots))
-    for name in THREADS:
-        os.environ.setdefault(name, share)
-
-
 def _lend_the_cores(slots: int) -> contextlib.AbstractContextManager[None]:
     """Let runners borrow the cores of idle slots meanwhile."""
     # Who sets the share knows better what there is: a container sees all cores of its machine.
@@ -172,12 +159,6 @@ def _lend_the_cores(slots: int) -> contextlib.AbstractContextManager[None]:
     if not share.isdigit():  # OpenMP also takes a list
         return contextlib.nullcontext()
     return lend(int(share), min(cores(), slots * int(share)))
-
-
-def _share_the_memory(settings: Settings, slots: int) -> Settings:
-    """Give each slot its share of memory, so that a job which takes more harms only itself."""
-    share = int(psutil.virtual_memory().total * 0.8 / slots / 2**20)
-    return dataclasses.replace(settings, job_memory_mb=settings.job_memory_mb or share)
 
 
 def _cards(answer: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, Any]]:

@@ -106,7 +106,13 @@ def _bad_values(about: dict[str, Any]) -> list[tuple[Any, str]]:
     if len(types) == 1 and types <= set(_JSON):
         wrong = [v for v in OTHER_TYPES if not _JSON[next(iter(types))](v)]
         bad += [(value, "of another type") for value in wrong]
-    return bad
+    # Python takes True for 1, and 1.0 too: what equals one of the values is none of the others.
+    listed = [value for kind in kinds for value in [*kind.get("enum", []), *_const(kind)]]
+    return [(value, what) for value, what in bad if value not in listed]
+
+
+def _const(kind: dict[str, Any]) -> list[Any]:
+    return [kind["const"]] if "const" in kind else []
 
 
 def _past_the_bounds(kind: dict[str, Any]) -> list[tuple[Any, str]]:
@@ -117,8 +123,8 @@ def _past_the_bounds(kind: dict[str, Any]) -> list[tuple[Any, str]]:
         for bound, step in steps.items()
         if bound in kind
     ]
-    if "enum" in kind:
-        bad.append(("-".join(map(str, kind["enum"])), "none of its values"))
+    if values := [*kind.get("enum", []), *_const(kind)]:
+        bad.append(("-".join(map(str, [*values, "no"])), "none of its values"))
     return bad
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
-from zoo import checks, variables
+from zoo import checks, settings, variables
 from zoo.apart import Apart, telling
 from zoo.checks import Result
 from zoo.errors import ZooError
@@ -28,7 +29,7 @@ def run(
     params: Mapping[str, Any] | None = None,
     seconds: float = SECONDS,
     is_quiet: bool = True,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Check an installed model by its name; each result as it comes.
 
     One warm process runs them one after another: to import TensorFlow for each would take minutes.
@@ -36,11 +37,15 @@ def run(
     dropped, or goes to stderr.
     """
     done: list[str] = []
+    # As much of the machine as a job has in a worker.
+    chosen = settings.load()
+    slots = chosen.slots or settings.cores()
+    memory = settings.share_the_memory(chosen, slots)
+    env = variables.for_models(os.environ) | settings.share_the_cores(slots)
     for _ in range(MOST_DEATHS):
         given = model, dataset, json.dumps(dict(params or {}))
-        env = variables.for_models(os.environ)
         other = Apart("zoo.checks.process", *given, *done, is_quiet=is_quiet, env=env)
-        victim = yield from _stretch(other, seconds, done)
+        victim = yield from _stretch(other, seconds, done, memory)
         if victim is None:
             return
         done.append(victim)
@@ -51,11 +56,22 @@ def run(
             yield Result(check, "skipped", f"{MOST_DEATHS} checks before it ended their process")
 
 
-def _stretch(other: Apart, seconds: float, done: list[str]) -> Generator[Result, None, str | None]:
+class _TooLarge(Exception):
+    pass
+
+
+def _stretch(
+    other: Apart, seconds: float, done: list[str], memory_mb: float = math.inf
+) -> Generator[Result, None, str | None]:
     """Give the results of one process; return the check that ended it, if one did."""
     check, how = IMPORT, ""
+
+    def look() -> None:
+        if other.memory_mb() > memory_mb:
+            raise _TooLarge
+
     try:
-        while news := other.news(seconds):
+        while news := other.news(seconds, look):
             if "begun" in news:
                 check = news["begun"]
             elif "result" in news:
@@ -66,6 +82,8 @@ def _stretch(other: Apart, seconds: float, done: list[str]) -> Generator[Result,
                 return None
     except TimeoutError:
         how = f"It took over {seconds:g} s and was ended: see -p and --timeout."
+    except _TooLarge:
+        how = f"It took over {memory_mb:.0f} MB, a job's share, and was ended: ZOO_JOB_MEMORY_MB."
     finally:
         ended = other.end()
     yield Result(check, "failed", how or f"It ended the process it ran in: {ended}.", seconds)
