@@ -253,6 +253,7 @@ def test_workers_are_counted_by_state_and_a_silent_one_has_no_slots(db: Database
         rows.run("UPDATE worker SET beat_at = beat_at - 60 WHERE id = 'silent'")
         rows.run("UPDATE worker SET beat_at = beat_at - 7200 WHERE id = 'long-gone'")
     found = look(db)
+    assert value(found, "zoo_workers", pool="default", state="sick") == 0
     for state in ("online", "draining", "silent"):
         assert value(found, "zoo_workers", pool="default", state=state) == 1, state
     assert value(found, "zoo_slots", pool="default", state="busy") == 2

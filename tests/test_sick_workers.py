@@ -267,3 +267,44 @@ def test_back_off_grows_with_counted_attempts_alone_and_has_a_limit(db: Database
         held = claimed(db)
     assert waited[:8] == [2, 4, 8, 16, 32, 64, 128, 256]
     assert set(waited[8:]) == {300}
+
+
+# --- who is there ---
+
+
+def announced(db: Database, ref: str, name: str = "vm-1", **facts: Any) -> str:
+    place = {"host": "vm", "pid": 1, "pool": "default", "slots": 1, "version": "1", "models": []}
+    return jobs.announce(db, id=ref * 32, name=name, **(place | facts))
+
+
+def test_two_workers_that_are_there_have_two_names(db: Database) -> None:
+    names = [announced(db, ref) for ref in "ab"]
+    assert names == ["vm-1", "vm-1-bbbbbb"]
+    assert [w.name for w in jobs.workers(db, beat=10)] == names
+    for ref in "ab":
+        jobs.sign(db, ref * 32, busy=0, state="stopped")
+    assert announced(db, "c") == "vm-1"
+
+
+@pytest.mark.parametrize("readers", [0.1, 10.0, 1000.0])
+def test_a_worker_is_judged_by_its_own_beat_whoever_looks(db: Database, readers: float) -> None:
+    announced(db, "a", "fast-1", beat=0.3)
+    announced(db, "b", "slow-1", beat=60)
+    with db.write() as rows:
+        rows.run("UPDATE worker SET beat_at = beat_at - 30")
+    assert [w.name for w in jobs.workers(db, beat=readers)] == ["slow-1"]
+    states = {w.name: w.state for w in jobs.workers(db, beat=readers, gone=True)}
+    assert states == {"fast-1": "silent", "slow-1": "online"}
+    found, _ = jobs.look(db, jobs.Settled(), beat=readers)
+    assert {seat.worker: seat.state for seat in found.seats} == states
+
+
+def test_a_sick_worker_is_there_takes_no_job_and_can_be_drained(db: Database) -> None:
+    card = {"name": "m", "plugin": "p 1"}
+    announced(db, "a", models=[card])
+    assert jobs.sign(db, "a" * 32, busy=0, state="sick", trouble="No room.") is False
+    (found,) = jobs.workers(db, beat=10)
+    assert (found.state, found.trouble, found.is_alive) == ("sick", "No room.", True)
+    assert found.serves("default", "m") and not found.can_run("default", "m")
+    jobs.drain(db, found.id)
+    assert jobs.sign(db, found.id, busy=0, state="sick", trouble="No room.") is True
