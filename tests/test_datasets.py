@@ -339,6 +339,7 @@ def test_a_dataset_of_another_form_is_refused_and_leaves_nothing(
     with pytest.raises(DatasetError, match=words) as caught:
         datasets.raw(f"npz:{path}")
     assert caught.value.exit_code == 1
+    assert caught.value.hint  # the way out
     assert files(home) == []
 
 

@@ -35,6 +35,16 @@ FILES = {"idx": "a folder with the four IDX files", "npz": f"a file with {', '.j
 SPLITS = ("train", "test")
 SIDE = 28
 MAX_CLASSES = 256
+WAYS_OUT = {
+    f"not uint8 (n, {SIDE}, {SIDE})": "Save them grey, as whole numbers from 0 to 255: scaled ones "
+    "times 255, one of three channels, then .reshape(-1, 28, 28).astype('uint8').",
+    "not whole numbers (n,)": "Save one whole number for each image: of one-hot rows "
+    ".argmax(axis=1), of a column .ravel(), of names their numbers; then .astype('uint8').",
+    "are not all from 0": "Number the classes from 0 on.",
+    "images and": "Each split needs images, and a label for each; are two files mixed up?",
+    "of one class": "Training needs two classes at least.",
+}
+"""By words of what is wrong."""
 MOST_NAMED = 10
 """Classes that one note names."""
 FORMAT = "classes that occur"
@@ -242,7 +252,9 @@ def _checked(
         if len(np.unique(found["train"].labels)) < 2:
             raise ValueError("all images for training are of one class")
     except (ValueError, TypeError) as error:
-        raise DatasetError(f"The dataset '{name}' cannot be used: {reason(error)}.") from None
+        raise DatasetError(
+            f"The dataset '{name}' cannot be used: {reason(error)}.", _way_out(str(error))
+        ) from None
     checked = {
         s: Images(each.images, np.searchsorted(present, each.labels).astype("int64"))
         for s, each in found.items()
@@ -276,6 +288,11 @@ def _rare(labels: Array, class_names: Sequence[str]) -> Iterator[str]:
             yield f"The class {told} has {what}: is it meant?"
         elif names:
             yield f"{len(names)} classes have {what} each: {told}."
+
+
+def _way_out(wrong: str) -> str:
+    """What to do about what is wrong with a dataset, if its owner can do something."""
+    return next((hint for words, hint in WAYS_OUT.items() if words in wrong), "")
 
 
 def _check_split(split: str, images: Array, labels: Array) -> None:

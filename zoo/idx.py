@@ -115,7 +115,10 @@ def read(stream: io.BufferedIOBase, ndim: int, name: str) -> Array:
         with gzip.GzipFile(fileobj=stream) as unpacked:
             return _parse(unpacked, ndim, size * MAX_RATIO)
     except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
-        raise DatasetError(f"{name} is not a sound IDX file: {reason(error)}.") from None
+        raise DatasetError(
+            f"{name} is not a sound IDX file: {reason(error)}.",
+            "Fetch or write it again, as MNIST's: unsigned bytes, plain or gzipped.",
+        ) from None
 
 
 def _read_file(path: Path, ndim: int) -> Array:
