@@ -67,6 +67,19 @@ def test_pictures_are_predicted_and_those_that_are_refused_stop_no_other(
         assert image.size == (28, 28)
 
 
+def test_a_pictures_name_cannot_steer_the_terminal(
+    warm_zoo: Zoo, trained: str, tmp_path: Path
+) -> None:
+    file, none = tmp_path / "ze\x1b[2Jro\u202e\x9b1m\x7f.png", "no\x1b]0;t\x07\u2028.png"
+    strokes.drawn(0, (100, 80), width=9).save(file, "PNG")
+    for more in ([], ["--json"]):
+        done = warm_zoo.run("predict", trained, str(file), none, *more, code=1)
+        assert all(c.isprintable() or c == "\n" for c in done.stdout + done.stderr)
+        assert ("zero.png" in done.stdout) is not bool(more) and "no.png" in done.stderr
+        if more:
+            assert json.loads(done.stdout)[0]["file"] == str(file)
+
+
 def test_images_of_a_dataset_are_shown_with_their_label(warm_zoo: Zoo, trained: str) -> None:
     found = warm_zoo.json("predict", "@last", "--index", "17", "--index", "3-5")
     assert [each["file"] for each in found] == [f"digits test {row}" for row in (17, 3, 4, 5)]

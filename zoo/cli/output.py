@@ -236,7 +236,8 @@ def table(
         _print_row([(row[i], size, columns[i] in right) for i, size in fit.widths.items()])
     if fit.left_out:
         names = ", ".join(fitting.shorten(heads[i], fitting.NAME, mark()) for i in fit.left_out)
-        note(f"Left out for width: {names}; {more} {'it' if len(fit.left_out) == 1 else 'them'}.")
+        these = "it" if len(fit.left_out) == 1 else "them"
+        note("\n".join(fitting.wrap(f"Left out for width: {names}; {more} {these}.", width())))
 
 
 def definitions(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
