@@ -215,6 +215,19 @@ def finite(value: Any) -> float | int | None:
     return value if is_number and abs(value) <= sys.float_info.max else None
 
 
+LARGE = 10**12
+
+
+def number_text(value: Any, digits: int = 4, missing: str = "") -> str:
+    """Format a number of a page; from 10^12 on with an exponent, so that no column grows."""
+    known = finite(value)
+    if known is None:
+        return missing
+    if abs(known) >= LARGE:
+        return f"{known:.3e}"
+    return f"{known:.{digits}f}" if isinstance(known, float) else f"{known:,}"
+
+
 def _is_number(metrics: Mapping[str, Any], name: str) -> bool:
     return finite(metrics.get(name)) is not None
 

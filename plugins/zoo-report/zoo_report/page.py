@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from zoo import leaderboard
 from zoo.errors import ZooError, reason
-from zoo.jobs.records import finite
+from zoo.jobs.records import number_text
 from zoo.param_values import typed
 from zoo_report import drawing, tiles
 from zoo_report.contents import Contents, cut
@@ -27,8 +27,6 @@ SCRIPTS = (
     *("data", "theme", "tables", "chart", "cursor", "curves", "matrices", "mistakes", "copying"),
 )
 KINDS = ("style", "script")
-LARGE = 10**12
-"""From here on numbers have an exponent, so that no column grows without end."""
 
 
 def render(contents: Contents) -> str:
@@ -127,12 +125,7 @@ def _counts(contents: Contents) -> dict[str, int]:
 
 
 def _number(value: Any, digits: int = 4) -> str:
-    value = finite(value)
-    if value is None:
-        return "–"
-    if abs(value) >= LARGE:
-        return f"{value:.3e}"
-    return f"{value:.{digits}f}" if isinstance(value, float) else f"{value:,}"
+    return number_text(value, digits, missing="–")
 
 
 def _percent(value: float | None, digits: int = 2) -> str:

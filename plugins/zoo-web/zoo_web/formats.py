@@ -6,23 +6,11 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zoo.jobs.records import finite
+from zoo.jobs.records import finite, number_text
 from zoo.param_values import typed_all
 
-LARGE = 10**12
-"""From here on numbers have an exponent, so that no column grows without end."""
 LONGEST = 999 * 86400
 """Seconds: above that an estimate says nothing."""
-
-
-def _number(value: Any, digits: int = 4) -> str:
-    """A metric as people read it; nothing for what is no finite number."""
-    value = finite(value)
-    if value is None:
-        return ""
-    if abs(value) >= LARGE:
-        return f"{value:.3e}"
-    return f"{value:.{digits}f}" if isinstance(value, float) else f"{value:,}"
 
 
 def _span(seconds: Any) -> str:
@@ -53,7 +41,7 @@ def _clock(at: float | None) -> str:
 
 def _spread(found: Mapping[str, Any]) -> str:
     """Mean and standard deviation; the mean alone where there is no deviation."""
-    mean, std = _number(found["mean"]), _number(found["std"])
+    mean, std = number_text(found["mean"]), number_text(found["std"])
     return f"{mean} ± {std}" if std else mean
 
 
@@ -73,7 +61,7 @@ def part(spec: Mapping[str, Any], group: str | None) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
-    "number": _number,
+    "number": number_text,
     "span": _span,
     "clock": _clock,
     "bytes": _bytes,
