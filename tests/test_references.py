@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from results import a_spec, claim, folds, succeed
 
-from zoo import jobs
+from zoo import jobs, wanted
 from zoo.errors import UsageError
 from zoo.jobs import Database, Outcome, references
 
@@ -63,3 +66,29 @@ def test_a_shell_is_offered_newest_jobs_their_groups_and_tags(db: Database) -> N
     assert offered[group[:8]] == "group of m on digits"
     assert list(dict(references.recent(db, tagged[:3]))) == [tagged[:8]]
     assert references.recent_tags(db) == ["mine", "nightly"]
+
+
+@pytest.mark.parametrize(
+    "name", ["digits", "npz:{}/mine.npz", "idx:{}/a/b", "npz:{}/logistic", "npz:{}/m"]
+)
+def test_the_best_on_any_dataset_is_named_alone_and_with_its_model(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    dataset = name.format(tmp_path)
+    worse = succeed(db, [a_spec(dataset=dataset)], accuracies=[0.5])
+    best = succeed(db, [a_spec(dataset=dataset, seed=2)], accuracies=[0.8])
+    succeed(db, [a_spec(dataset="npz:/other.npz")], accuracies=[0.9])
+    relative = dataset.replace(f"{tmp_path}/", "")
+    for spelt in {dataset, relative, dataset.replace(f"{tmp_path}/", "./x/../")}:
+        assert jobs.find(db, f"@best:{spelt}").id == best != worse
+        assert jobs.find(db, f"@best:{spelt}/m").id == best
+        with pytest.raises(UsageError, match=f"of 'none-such' on '{re.escape(dataset)}'"):
+            jobs.find(db, f"@best:{spelt}/none-such")
+        found = jobs.listing(db, wanted.read(db, dataset=[spelt]))
+        assert {job.id for job in found} == {worse, best}
+    if ":" in dataset:
+        found = jobs.listing(db, wanted.read(db, dataset=[f"{dataset[:4]}*"]))
+        assert {job.id for job in found} >= {worse, best}
+        with pytest.raises(UsageError, match=re.escape(f"on '{dataset}x'")):
+            jobs.find(db, f"@best:{relative}x")

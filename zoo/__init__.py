@@ -8,7 +8,8 @@ What a notebook needs, too: `zoo.train`, `zoo.job`, `zoo.jobs`, `zoo.leaderboard
 from __future__ import annotations
 
 # Nothing is imported here: `python -m zoo` comes by before it has left the working directory
-# out of sys.path. Type checkers take this name for true.
+# out of sys.path, and before `zoo.__main__` has seen to Ctrl-C. Type checkers take this name for
+# true.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:

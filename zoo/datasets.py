@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from zoo import cache, idx, mnist, npz, plugins, settings
+from zoo import cache, dataset_names, idx, mnist, npz, plugins, settings
 from zoo.cache import Progress
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
 from zoo.model import Dataset, Images
@@ -171,7 +171,7 @@ def key(name: str) -> str:
 def _existing(form: str, path: str) -> Path:
     if not path or not path.isprintable():
         raise UsageError(f"'{form}:' needs a path.", f"{form}:PATH is {FILES[form]}.")
-    absolute = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 (resolves no links)
+    absolute = Path(dataset_names.absolute(path))
     if not (os.path.isdir(absolute) if form == "idx" else idx.is_file(absolute)):  # noqa: PTH112
         raise UsageError(f"There is no {form} dataset at {absolute}: it must be {FILES[form]}.")
     return absolute

@@ -22,7 +22,7 @@ def prepare(given: Any, model: Model, preprocess: str) -> Array:
     were raw ones give what those give, bit for bit. Raises UsageError for anything else.
     """
     scaled = preprocessing.scale(_greys(_shaped(given)), model.dtype, preprocess)
-    return scaled.reshape(len(scaled), -1) if model.layout == "flat" else scaled
+    return preprocessing.flat(scaled) if model.layout == "flat" else scaled
 
 
 def _shaped(given: Any) -> Array:

@@ -61,6 +61,8 @@ def predict(model: Model, x: Array) -> Predictions:
 
     Raises PluginError for an answer that breaks the contract.
     """
+    if len(x) == 0:
+        return _of_nothing(model, x)
     start = time.perf_counter()
     given = model.predict_proba(x)
     probabilities = None if given is None else _checked_probabilities(model, given, len(x))
@@ -73,6 +75,15 @@ def predict(model: Model, x: Array) -> Predictions:
     seconds = time.perf_counter() - start
     labels = _checked_labels(model, labels, len(x), "predicted")
     return Predictions(labels, probabilities, seconds)
+
+
+def _of_nothing(model: Model, x: Array) -> Predictions:
+    """Predictions of no image, which most libraries refuse: those of a blank one, left out."""
+    import numpy as np
+
+    one = predict(model, np.zeros((1, *x.shape[1:]), x.dtype))
+    probabilities = None if one.probabilities is None else one.probabilities[:0]
+    return Predictions(one.labels[:0], probabilities, 0.0)
 
 
 def weight_images(model: Model) -> Array | None:

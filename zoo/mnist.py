@@ -10,6 +10,7 @@ from pathlib import Path
 
 from zoo import idx, npz, settings
 from zoo.cache import Progress
+from zoo.dataset_names import absolute
 from zoo.errors import DatasetError, reason
 from zoo.model import Images
 
@@ -45,7 +46,7 @@ def places() -> list[Path]:
             found.append(folder)
         if idx.is_file(folder / "mnist.npz"):
             found.append(folder / "mnist.npz")
-    keras = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "datasets"
+    keras = Path(absolute(os.environ.get("KERAS_HOME") or "~/.keras")) / "datasets"
     if idx.is_file(keras / "mnist.npz"):
         found.append(keras / "mnist.npz")
     return found

@@ -60,7 +60,7 @@ class Trained:
     def prepare(self, images: Array) -> Array:
         """Prepare raw images, uint8 (n, 28, 28), as those were that it was trained on."""
         scaled = preprocessing.scale(images, self.model.dtype, self.recipe.preprocess)
-        return scaled.reshape(len(scaled), -1) if self.model.layout == "flat" else scaled
+        return preprocessing.flat(scaled) if self.model.layout == "flat" else scaled
 
     def predict(self, images: Array) -> judge.Predictions:
         """Say what raw images, uint8 (n, 28, 28), show; raises PluginError as `judge.predict`."""

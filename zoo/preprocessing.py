@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +95,14 @@ def prepare_splits(
     return [_prepared(raw, split, images[split], layout) for split in splits]
 
 
+def flat(x: Array) -> Array:
+    """Give each image as one row, (n, pixels), also where there is none."""
+    return x.reshape(len(x), math.prod(x.shape[1:]))
+
+
 def _prepared(raw: Raw, split: str, x: Array, layout: Layout) -> Prepared:
     if layout == "flat":
-        x = x.reshape(len(x), -1)
+        x = flat(x)
     return Prepared(x, raw.splits[split].labels, raw.class_names, raw.fingerprint, raw.notes)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import private_folder
+from zoo.dataset_names import absolute
 from zoo.errors import UsageError, reason
 from zoo.regular_file import read_text_file
 
@@ -239,7 +240,7 @@ def _read_secret(path: str | None) -> str | None:
 
 def _path(name: str, text: str) -> Path:
     try:
-        return Path(text).expanduser().absolute()
+        return Path(absolute(text))
     except RuntimeError:  # ~ of a user that this machine does not know
         raise UsageError(
             f"{variable(name)} is '{text}', but there is no such home directory.",

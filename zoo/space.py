@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import param_values
+from zoo.dataset_names import expanded
 from zoo.errors import UsageError
 from zoo.param_values import lookup
 from zoo.strict import canonical, read_json
@@ -84,7 +85,7 @@ def read(texts: Sequence[str]) -> Space:
         if text.startswith("@"):
             if space.file:
                 raise UsageError("Two files of trials are one too many.")
-            space = Space(space.fixed, space.varied, Path(text[1:]).expanduser())
+            space = Space(space.fixed, space.varied, Path(expanded(text[1:])))
             continue
         name, equals, value = text.partition("=")
         if not equals or not name:

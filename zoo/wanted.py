@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from zoo import jobs, where
 from zoo.condition import names
+from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Filter
 
@@ -38,7 +39,8 @@ def read(
     return Filter(
         statuses=tuple(status or ()),
         models=tuple(model or ()),
-        datasets=tuple(dataset or ()),
+        # A pattern stays one: npz:* is any such file, and npz:here/* those of a folder.
+        datasets=tuple({name: None for each in dataset or () for name in (each, canonical(each))}),
         tags=tuple(tag or ()),
         groups=tuple(_group(db, each) for each in group or ()),
         since=read_time(since, at) if since else None,

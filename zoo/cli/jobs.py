@@ -77,6 +77,7 @@ def logs(
 def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
     """Print its lines, and with a `vigil` what it reports; whether there were any."""
     from zoo import jobs as rows
+    from zoo.cli import streams
     from zoo.cli.log import LogPrinter
 
     printer = LogPrinter(is_live=vigil is not None)
@@ -87,7 +88,7 @@ def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
         if vigil:
             printer.report(rows.steps_after(db, job.id, printer.last_step), now.progress)
         printer.print(rows.log_after(db, job.id, printer.last_chunk))
-        if ended:
+        if ended or streams.is_unread():
             printer.end()
             return printer.last_chunk[0] > 0
         if vigil:

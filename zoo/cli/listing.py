@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10**6, help="At most so many.")]
 MOST_COUNTED = 10_000
+MOST_SKIPPED = 10**9
+"""More than there will be; times the largest --limit it is still a number of the database."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,8 +30,12 @@ def jobs(
         str, typer.Option(metavar="NAME", help="accuracy, took, params.x; -NAME: largest first.")
     ] = "-created_at",
     limit: Limit = 20,
-    offset: Annotated[int, typer.Option(min=0, help="Leave out so many first.")] = 0,
-    page: Annotated[int, typer.Option(min=1, help="The page of --limit jobs.")] = 1,
+    offset: Annotated[
+        int, typer.Option(min=0, max=MOST_SKIPPED, help="Leave out so many first.")
+    ] = 0,
+    page: Annotated[
+        int, typer.Option(min=1, max=MOST_SKIPPED, help="The page of --limit jobs.")
+    ] = 1,
     columns: Annotated[
         str | None, typer.Option(metavar="NAMES", help="id,model,accuracy,params.epochs,...")
     ] = None,

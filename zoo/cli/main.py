@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -25,6 +27,7 @@ from zoo.cli import (
     rerun,
     results,
     root,
+    streams,
     sweep,
     train,
     watch,
@@ -78,43 +81,51 @@ for room in (
     room.add_to(app)
 
 
-def _refuse_half_letters() -> None:
+def _refuse_half_letters(words: Sequence[str]) -> None:
     """Bytes of the command line that are no text can neither be stored nor shown."""
-    for word in sys.argv[1:]:
+    for word in words:
         try:
             word.encode()
         except UnicodeEncodeError:
             raise UsageError(f"The word {word!a} is not text in UTF-8.") from None
 
 
-def _bear_any_encoding() -> None:
-    """A terminal that is not UTF-8 shows ? for a letter that it has not."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 def main() -> None:
     """Run the command line; an error is one sentence and what to do next, never a traceback."""
     from zoo.cli import output
 
-    _bear_any_encoding()
+    streams.prepare()
     output.guard()
+    # What libraries warn of is for those who write plugins: `-W default` shows it.
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> Any:
+    """Run one command with these words of the command line, and give its exit code."""
+    code: Any = 0
     try:
-        _refuse_half_letters()
-        root.root(app)()
+        _refuse_half_letters(words)
+        try:
+            root.root(app)(words, prog_name="zoo")
+        except SystemExit as leaving:
+            code = leaving.code
+        streams.finish()
     except ZooError as error:
-        _end(error)
+        code = _told(error)
     except KeyboardInterrupt:  # before the command has begun, or while it leaves
-        sys.exit(130)
+        code = 130
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        _end(ZooError(f"This command needs {error.name}, which is not here.", EXTRAS[error.name]))
+        missing = f"This command needs {error.name}, which is not here."
+        code = _told(ZooError(missing, EXTRAS[error.name]))
+    return code
 
 
-def _end(error: ZooError) -> None:
+def _told(error: ZooError) -> int:
     from zoo.cli import output
 
     output.error(error.message, error.hint)
-    sys.exit(error.exit_code)
+    return error.exit_code

@@ -109,10 +109,10 @@ def _print_once(eye: _Eye) -> None:
 
 
 def _plain(eye: _Eye) -> None:
-    from zoo.cli import frame, output
+    from zoo.cli import frame, output, streams
 
     said, at = "", 0.0
-    while True:
+    while not streams.is_unread():
         line = frame.plain(eye.look())
         if line[8:] != said and time.monotonic() - at > PLAIN_SECONDS:
             output.line(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
 from zoo.jobs.reads import get, get_group, listing, no_job
@@ -103,24 +104,45 @@ def _last_failed(db: Database) -> Job:
 
 def _best(db: Database, rest: str) -> Job:
     """The best of the trainings that were judged on the test images, the first of equal ones."""
-    dataset, _, model = rest.partition("/")
+    readings = _readings(rest)
+    for dataset, model in readings:
+        if found := _best_of(db, dataset, model):
+            return get(db, found)
+    # None fits: what is said names the reading that is nearest to it.
+    likely = readings[0] if ":" in rest else readings[-1]
+    dataset, model = next((each for each in readings if _is_trained(db, each[0])), likely)
+    what = f"of '{model}' on '{dataset}'" if model else f"on '{dataset}'"
+    older = _best_of(db, dataset, model, any_contents=True)
+    of = " on its newest contents" if older else ""
+    raise UsageError(
+        f"No training {what} has succeeded{of}.", "`zoo leaderboard` lists what there is."
+    )
+
+
+def _readings(rest: str) -> list[tuple[str, str]]:
+    """What DATASET or DATASET/MODEL may mean, (dataset, model) each: a path has slashes too."""
+    dataset, _, model = rest.rpartition("/")
+    whole = [(canonical(rest), "")]
+    return [*whole, (canonical(dataset), model)] if dataset and model else whole
+
+
+def _is_trained(db: Database, dataset: str) -> bool:
+    with db.read() as rows:
+        found = rows.value("SELECT 1 FROM job WHERE dataset = :name LIMIT 1", {"name": dataset})
+    return found is not None
+
+
+def _best_of(db: Database, dataset: str, model: str, *, any_contents: bool = False) -> str | None:
+    contents = "" if any_contents else NEWEST
     best = f"""
         SELECT id FROM job
-        WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset{NEWEST}
+        WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset{contents}
             {"AND model = :model" if model else ""}
             AND (ranked = 1 OR group_id IN (SELECT id FROM job_group WHERE kind = 'seeds'))
         ORDER BY accuracy DESC, seq LIMIT 1"""
     with db.read() as rows:
-        found = rows.value(best, {"dataset": dataset, "model": model})
-    if found is None:
-        what = f"of '{model}' on '{dataset}'" if model else f"on '{dataset}'"
-        with db.read() as rows:
-            older = rows.value(best.replace(NEWEST, ""), {"dataset": dataset, "model": model})
-        of = " on its newest contents" if older else ""
-        raise UsageError(
-            f"No training {what} has succeeded{of}.", "`zoo leaderboard` lists what there is."
-        )
-    return get(db, found)
+        found: str | None = rows.value(best, {"dataset": dataset, "model": model})
+    return found
 
 
 NEWEST = """
