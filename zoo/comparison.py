@@ -176,11 +176,20 @@ def _refused(a: Side, b: Side) -> str:
             return f"The jobs of {each.id[:8]} were judged on different contents of the dataset."
     if a.id != b.id and a.jobs[0].contents is None:
         return "It is not known whether they were judged on the same images: neither says on which."
+    if not all(_is_judged(job) for each in (a, b) for job in each.jobs):
+        return "One of them does not say its accuracy or classes."
     if a.jobs[0].metrics["classes"] != b.jobs[0].metrics["classes"]:
         return "They answer different questions: their classes are not the same."
     if a.kind != "job" and len(_paired(a, b)) != max(len(a.jobs), len(b.jobs)):
         return "Their jobs are no pairs: they differ in seeds or folds."
     return ""
+
+
+def _is_judged(job: Job) -> bool:
+    """Whether it says what `zoo.judge` says; another program may have written less."""
+    classes = job.metrics.get("classes")
+    is_named = isinstance(classes, list) and all(isinstance(each, str) for each in classes)
+    return job.accuracy is not None and is_named
 
 
 def _paired(a: Side, b: Side) -> list[tuple[Job, Job]]:
