@@ -6,7 +6,7 @@ from typing import Any
 
 from zoo.jobs import backoff as backing_off
 from zoo.jobs.claims import Claim
-from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock
+from zoo.jobs.database import Database, Row, again_after_deadlock
 from zoo.jobs.gates import after_ends
 from zoo.jobs.moves import end_attempt, held_by_claim
 from zoo.jobs.outbox import owe
@@ -38,7 +38,7 @@ def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tupl
     with db.write() as rows:
         # A row that somebody holds just now is looked at the next time.
         for row in rows.all(f"{expired} FOR UPDATE SKIP LOCKED"):
-            status, values = _after_loss(rows, row, backoff)
+            status, values = _after_loss(row, backing_off.after(rows, row["id"], backoff))
             held = Claim(row["id"], row["attempt"], row["owner"])
             # A beat may have come in between: on PostgreSQL the lease is looked at again.
             move = f"""
@@ -56,11 +56,10 @@ def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tupl
     return moved
 
 
-def _after_loss(rows: Transaction, row: Row, backoff: float) -> tuple[str, dict[str, Any]]:
+def _after_loss(row: Row, wait: float) -> tuple[str, dict[str, Any]]:
     if row["cancel_requested"]:
         return "cancelled", {"code": None, "error": None, "wait": 0.0}
     if row["attempt"] >= row["max_attempts"]:
         tries = f"its worker died in each of {row['attempt']} attempts"
         return "lost", {"code": "lost", "error": tries, "wait": 0.0}
-    wait = backing_off.after(rows, row["id"], backoff)
     return "queued", {"code": None, "error": None, "wait": wait}
