@@ -22,6 +22,7 @@ from typing import Any
 
 import kombu
 import redis
+from celery.concurrency import thread
 from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 from kombu.transport import redis as transport
@@ -148,6 +149,29 @@ class _Transport(transport.Transport):  # type: ignore[misc]
 class _Connection(kombu.Connection):  # type: ignore[misc]
     def get_transport_cls(self) -> type[_Transport]:
         return _Transport
+
+
+class Slots(thread.TaskPool):  # type: ignore[misc]
+    """Celery's threads; a worker whose slots were all busy listens again as soon as one is free.
+
+    By itself Celery would look once a second whether one is.
+    """
+
+    _hub: Any = None
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Learn what waits for messages; called by Celery at each connection."""
+        self._hub = hub
+
+    def on_apply(self, *args: Any, **named: Any) -> Any:
+        """Have a slot execute a task."""
+        result = super().on_apply(*args, **named)
+        result.f.add_done_callback(self._wake)
+        return result
+
+    def _wake(self, _: Any) -> None:
+        if self._hub is not None:
+            self._hub.call_soon(lambda: None)
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]

@@ -252,7 +252,7 @@ def _celery_worker(app: queue.App, supervisor: Supervisor, queues: list[str]) ->
         consumer_cls=functools.partial(
             broker.Consumer, look=supervisor.look, look_seconds=look_seconds
         ),
-        pool="threads",
+        pool=broker.Slots,
         concurrency=supervisor.slots,
         queues=queues,
         hostname=f"{supervisor.name}@zoo",
