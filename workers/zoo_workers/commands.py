@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import zoo
+from zoo.cli import completion
 
 if TYPE_CHECKING:
     from zoo.jobs import Worker
@@ -95,7 +96,13 @@ def _models(worker: Worker) -> str:
 
 @worker.command()
 def drain(
-    name: Annotated[str, typer.Argument(help="The worker's name, as `zoo worker list` shows it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The worker's name, as `zoo worker list` shows it.",
+            autocompletion=completion.workers,
+        ),
+    ],
 ) -> None:
     """Let a worker end its running jobs, and then end itself. It takes no further one."""
     from zoo import jobs, settings

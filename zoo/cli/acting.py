@@ -20,6 +20,13 @@ Refs = Annotated[
         autocompletion=completion.references,
     ),
 ]
+NotEnded = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Jobs or groups: the beginning of an id, or @last.",
+        autocompletion=completion.references_of("queued", "running"),
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many a filter means.")]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only list the jobs that would be hit.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -34,7 +41,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 @filtered
-def cancel(refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = False,
+def cancel(refs: NotEnded = None, words: FilterWords = FilterWords(), yes: Yes = False,
            dry_run: Dry = False) -> None:  # fmt: skip
     """Cancel jobs. A queued one ends at once, a running one within a second or so."""
     from zoo import jobs

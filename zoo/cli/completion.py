@@ -92,11 +92,78 @@ def references(incomplete: str) -> Iterator[tuple[str, str]]:
         yield "@last-failed", "the newest job that failed, timed out or was lost"
         for name in _names()["datasets"]:
             yield f"@best:{name}", f"the most accurate training on {name}"
+            if incomplete.startswith(f"@best:{name}/"):
+                for model in _names()["models"]:
+                    yield f"@best:{name}/{model}", f"the most accurate {model} on {name}"
         return
     from zoo.jobs import references
 
     if db := _database():
         yield from references.recent(db, incomplete)
+
+
+def references_of(*statuses: str) -> Callable[[str], Offers]:
+    """Offer references, and of the newest jobs only those with one of these statuses."""
+
+    @_gently
+    def offered(incomplete: str) -> Iterator[tuple[str, str]]:
+        if incomplete.startswith("@"):
+            yield from references(incomplete)
+            return
+        from zoo.jobs import references as rows
+
+        if db := _database():
+            yield from rows.recent(db, incomplete, statuses=statuses)
+
+    return offered
+
+
+def one_of(*words: str) -> Callable[[str], Offers]:
+    """Offer these words."""
+    return _gently(lambda incomplete: ((w, "") for w in words if w.startswith(incomplete)))
+
+
+@_gently
+def pools(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The pools of the workers that are known."""
+    from zoo import jobs, settings
+
+    db = _database()
+    found = jobs.workers(db, beat=settings.load().beat_seconds) if db else []
+    for name in sorted({"default", *(worker.pool for worker in found)}):
+        if name.startswith(incomplete):
+            yield name, ""
+
+
+@_gently
+def workers(incomplete: str) -> Iterator[tuple[str, str]]:
+    from zoo import jobs, settings
+
+    db = _database()
+    for worker in jobs.workers(db, beat=settings.load().beat_seconds) if db else []:
+        if worker.name.startswith(incomplete):
+            yield worker.name, f"{worker.state}, pool {worker.pool}"
+
+
+@_gently
+def columns(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Names with commas between them: the last one is completed."""
+    from zoo.jobs import NAMES
+
+    before, comma, last = incomplete.rpartition(",")
+    for name in NAMES:
+        if "*" not in name and name.startswith(last):
+            yield f"{before}{comma}{name}", ""
+
+
+@_gently
+def sorts(incomplete: str) -> Iterator[tuple[str, str]]:
+    from zoo.jobs import NAMES
+
+    sign = "-" if incomplete.startswith("-") else ""
+    for name in NAMES:
+        if "*" not in name and name.startswith(incomplete[len(sign) :]):
+            yield f"{sign}{name}", "the largest first" if sign else ""
 
 
 @_gently

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zoo.cli import completion
 from zoo.cli.options import Ref
 
 
@@ -18,7 +19,11 @@ def export(
     ref: Ref,
     format: Annotated[
         str | None,
-        typer.Option("--format", help="keras, skops, onnx or npz; by default as -o ends."),
+        typer.Option(
+            "--format",
+            help="keras, skops, onnx or npz; by default as -o ends.",
+            autocompletion=completion.one_of("keras", "skops", "onnx", "npz"),
+        ),
     ] = None,
     target: Annotated[
         Path | None,

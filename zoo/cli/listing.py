@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli import completion
 from zoo.cli.filters import FilterWords, filtered
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ def add_to(app: typer.Typer) -> None:
 def jobs(
     words: FilterWords,
     sort: Annotated[
-        str, typer.Option(metavar="NAME", help="accuracy, took, params.x; -NAME: largest first.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="accuracy, took, params.x; -NAME: largest first.",
+            autocompletion=completion.sorts,
+        ),
     ] = "-created_at",
     limit: Limit = 20,
     offset: Annotated[
@@ -37,7 +43,12 @@ def jobs(
         int, typer.Option(min=1, max=MOST_SKIPPED, help="The page of --limit jobs.")
     ] = 1,
     columns: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="id,model,accuracy,params.epochs,...")
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="id,model,accuracy,params.epochs,...",
+            autocompletion=completion.columns,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -108,7 +109,15 @@ def run(words: Sequence[str]) -> Any:
     try:
         _refuse_half_letters(words)
         try:
-            root.root(app)(words, prog_name="zoo")
+            group = root.root(app)
+            if "_ZOO_COMPLETE" in os.environ or (words and "-completion" in words[0]):
+                from zoo.cli import shells
+
+                shells.register()  # after Typer's own, which the group's params bring
+                if words and shells.tell(words):
+                    streams.finish()
+                    return code
+            group(words, prog_name="zoo")
         except SystemExit as leaving:
             code = leaving.code
         streams.finish()

@@ -22,7 +22,9 @@ Ref = Annotated[
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return at once.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The finished job or group on stdout.")]
-Pool = Annotated[str, typer.Option(help="The pool of workers to run it.")]
+Pool = Annotated[
+    str, typer.Option(help="The pool of workers to run it.", autocompletion=completion.pools)
+]
 Tags = Annotated[
     list[str] | None,
     typer.Option(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli import completion
 from zoo.cli.acting import Dry, Refs, Yes, agreed, chosen
 from zoo.cli.filters import FilterWords, filtered
 from zoo.cli.options import MOST_URGENT
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from zoo.jobs import Database
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
-PoolName = Annotated[str, typer.Argument(help="The pool's name; `zoo pool list` shows them.")]
+PoolName = Annotated[
+    str,
+    typer.Argument(
+        help="The pool's name; `zoo pool list` shows them.", autocompletion=completion.pools
+    ),
+]
 
 pools = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pause and resume pools.")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli import completion
 from zoo.cli.leaving import submitting
 from zoo.cli.options import AsJson, Detach, GroupWords, Memory, Preprocess, Seconds
 from zoo.cli.words import takes
@@ -26,14 +27,31 @@ def add_to(app: typer.Typer) -> None:
 @takes(GroupWords, "queued")
 def sweep(
     queued: GroupWords,
-    model: Annotated[str | None, typer.Argument(help="A model; `zoo models` lists them.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A model; `zoo models` lists them.", autocompletion=completion.models),
+    ] = None,
     param: Annotated[
         list[str] | None,
-        typer.Option("--param", "-p", help="NAME=V1,V2, NAME=1..10, NAME=1e-4..1e-1:log, @FILE."),
+        typer.Option(
+            "--param",
+            "-p",
+            help="NAME=V1,V2, NAME=1..10, NAME=1e-4..1e-1:log, @FILE.",
+            autocompletion=completion.params,
+        ),
     ] = None,
-    dataset: Annotated[str, typer.Option(help="A dataset; `zoo data` lists them.")] = "mnist",
+    dataset: Annotated[
+        str,
+        typer.Option(help="A dataset; `zoo data` lists them.", autocompletion=completion.datasets),
+    ] = "mnist",
     preprocess: Preprocess = "none",
-    sampler: Annotated[str, typer.Option(help="grid, random or tpe.")] = "grid",
+    sampler: Annotated[
+        str,
+        typer.Option(
+            help="grid, random or tpe.",
+            autocompletion=completion.one_of("grid", "random", "tpe"),
+        ),
+    ] = "grid",
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Of random and tpe; 20 by default.")
     ] = None,

@@ -51,13 +51,21 @@ def named(db: Database, refs: Sequence[str]) -> list[Job]:
     return list(found.values())
 
 
-def recent(db: Database, begin: str, limit: int = 30) -> list[tuple[str, str]]:
-    """The newest jobs and groups whose id begins so: as one types them, and what they are."""
-    newest = """
-        SELECT id, model, dataset, status, group_id, seq FROM job WHERE {} ORDER BY seq DESC
-        LIMIT :limit"""
+def recent(
+    db: Database, begin: str, limit: int = 30, *, statuses: Sequence[str] = ()
+) -> list[tuple[str, str]]:
+    """The newest jobs and groups whose id begins so: as one types them, and what they are.
+
+    With `statuses` only those of which a job has one of them.
+    """
+    among = ", ".join(f":status{i}" for i in range(len(statuses)))
+    newest = f"""
+        SELECT id, model, dataset, status, group_id, seq FROM job
+        WHERE {{}} {f"AND status IN ({among})" if statuses else ""}
+        ORDER BY seq DESC LIMIT :limit"""
     within = "{0} >= :begin AND {0} < :end"
-    values = {"begin": begin, "end": begin + "g", "limit": limit}
+    values: dict[str, object] = {"begin": begin, "end": begin + "g", "limit": limit}
+    values |= {f"status{i}": status for i, status in enumerate(statuses)}
     with db.read() as rows:
         found = rows.all(newest.format(within.format("id") if begin else "1 = 1"), values)
         grouped = within.format("group_id") if begin else "group_id IS NOT NULL"
