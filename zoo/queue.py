@@ -130,8 +130,8 @@ def send(
     """Send a hint for each job, in one connection.
 
     With `unless`, none to a queue where so many wait already; `seconds` is what an answer may
-    take. Raises BrokerError if the broker
-    does not take them at once: the rows wait, a worker sends again.
+    take. Raises BrokerError if the broker does not take them at once: the rows wait, a worker
+    sends again.
     """
     hints = list(hints)
     names = sorted({queue_name(hint.pool, hint.model) for hint in hints})
