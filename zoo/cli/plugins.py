@@ -118,6 +118,10 @@ def check(
     from zoo.submit import read_params
 
     params = read_params(param or [])
+    if ":" in dataset:  # a path, which is this folder's; the checks run in another
+        from zoo import datasets
+
+        dataset = datasets.resolve(dataset)
     plugin, models = _models_of(name)
     reports: list[dict[str, Any]] = []
     for model in models:
