@@ -253,7 +253,7 @@ class TinyDisk:
         """Raises LookupError where it cannot be mounted."""
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        options = ["-t", "tmpfs", "-o", f"size={mb}m", "tmpfs", str(folder)]
+        options = ["-t", "tmpfs", "-o", f"size={mb}m,mode=0700", "tmpfs", str(folder)]
         if not shutil.which("mount") or not servers.says(["mount", *options]):
             raise LookupError("a tiny file system cannot be mounted here (not root?)")
 
