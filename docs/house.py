@@ -52,7 +52,8 @@ def drawing() -> str:
     storeys = floors(found)
     lines = ["```mermaid", "flowchart TD"]
     for number, rooms in reversed(list(enumerate(storeys))):
-        lines += [f"  subgraph floor{number}[floor {number}]", *(f"    {r}" for r in rooms), "  end"]
+        lines += [f"  subgraph floor{number}[floor {number}]", *(f"    {r}" for r in rooms)]
+        lines.append("  end")
     lines += [f"  {a} --> {b}" for a in sorted(found) for b in sorted(_direct(found, a))]
     total = sum(len(each) for each in found.values())
     said = f"{len(found)} rooms on {len(storeys)} floors, tied by {total} arrows, no circle."
@@ -98,5 +99,5 @@ if __name__ == "__main__":
         PAGE.write_text(page(PAGE.read_text()))
     storeys = floors(arrows())
     for number, rooms in reversed(list(enumerate(storeys))):
-        print(f"floor {number}: {', '.join(rooms)}")
-    print(drawing().partition("\n")[0])
+        sys.stdout.write(f"floor {number}: {', '.join(rooms)}\n")
+    sys.stdout.write(drawing().partition("\n")[0] + "\n")

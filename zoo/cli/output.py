@@ -47,10 +47,8 @@ def __getattr__(name: str) -> Any:
     from zoo.cli.screen import Screen
 
     stream = sys.stdout if name == "out" else sys.stderr
-    # What rich draws is made safe piece by piece: its colours must pass.
     made = Screen(
         **PLAINLY,
-        file=getattr(stream, "unguarded", None),
         stderr=name == "err",
         width=10_000 if name == "out" and not stream.isatty() else None,
     )
@@ -63,6 +61,8 @@ class Guarded:
     def __init__(self, stream: TextIO) -> None:
         self.unguarded = stream
         """For what Zoo itself draws in colour, and for bytes that are copied."""
+        # Where rich writes: what it draws is made safe piece by piece, and its colours must pass.
+        self.rich_proxied_file = stream
 
     def write(self, text: str) -> int:
         self.unguarded.write(safe(text))
