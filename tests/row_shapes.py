@@ -246,6 +246,16 @@ def rows(
     )
 
 
+abouts = objects(
+    {
+        "sampler": st.sampled_from(["grid", "random", "tpe"]),
+        "trials": st.integers(0, 9),
+        "space": st.dictionaries(texts, st.lists(scalars, max_size=2), max_size=2),
+    }
+)
+"""What a sweep says of itself."""
+
+
 @st.composite
 def members(draw: Any) -> Member:
     """A job or a group; the jobs of a group have one model and dataset, as those of real ones."""
@@ -264,7 +274,7 @@ def members(draw: Any) -> Member:
         )
         for n in range(size)
     ]
-    about = draw(st.dictionaries(texts, anything, max_size=2)) if kind == "sweep" else {}
+    about = draw(abouts) if kind == "sweep" else {}
     return Member(kind, found, about, bool(kind) and draw(st.integers(0, 9)) == 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -22,6 +23,7 @@ from zoo_sklearn.logistic import Logistic
 
 from zoo import datasets, export, modelcard, plugins, preprocessing, run, submit
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
+from zoo.jobs import Job
 from zoo.prediction import Trained
 from zoo.run import Recipe
 
@@ -195,19 +197,20 @@ def a_job(model: Trained, **more: Any) -> Any:
     """The job of a model, as far as its card speaks of it."""
     classes = {name: dict.fromkeys(("precision", "recall", "f1"), 0.5) for name in "0123456789"}
     spec = {"seed": 7, "split": "test", "params": model.recipe.params, "preprocess": "deskew"}
-    return SimpleNamespace(
-        id="a" * 32,
-        model=model.recipe.model,
-        dataset="mnist",
-        spec=spec,
-        changed=more,
-        metrics={
+    none = dict.fromkeys(Job.__dataclass_fields__)
+    known = {
+        "id": "a" * 32,
+        "model": model.recipe.model,
+        "dataset": "mnist",
+        "spec": spec | {"params": spec["params"] | more, "changed": [*more]},
+        "metrics": {
             "accuracy": 0.93,
             "loss": 0.25,
             "n_images": 10_000,
             "per_class": {name: each | {"support": 1000} for name, each in classes.items()},
         },
-    )
+    }
+    return Job(**(none | known))  # type: ignore[arg-type]
 
 
 def a_card(model: Trained, done: export.Exported, **changed: Any) -> str:
@@ -271,8 +274,7 @@ def test_the_code_of_the_card_runs(
 def test_the_card_does_not_tell_where_a_dataset_lies_on_somebodys_disk(tmp_path: Path) -> None:
     model = trained("logistic")
     done = export.write(model, "npz", tmp_path / "m.npz")
-    job = a_job(model)
-    job.dataset = "npz:/home/me/secret/own.npz"
+    job = dataclasses.replace(a_job(model), dataset="npz:/home/me/secret/own.npz")
     card = modelcard.text(Trained(job, model.model, model.recipe), done, AROUND, "mit")
     assert "secret" not in card
     assert "npz:own.npz" in card
@@ -302,7 +304,6 @@ def test_labels_that_do_not_begin_with_0_are_exported_by_their_names(
     assert model.class_names == names
     done = export.write(model, "onnx", tmp_path / "model.onnx")
     assert done.images == 360
-    job = a_job(model)
-    job.metrics = metrics
+    job = dataclasses.replace(a_job(model), metrics=metrics)
     text = modelcard.text(Trained(job, model.model, recipe), done, AROUND, "apache-2.0")
     assert json.dumps(names) in text and "| 10 | " in text and "| 0 | " not in text

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import functools
 import io
 import json
 import re
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,10 @@ from hypothesis import strategies as st
 from results import a_spec, succeed
 from rich.cells import cell_len
 from support import Zoo
-from typer.core import TyperGroup
+from terminals import Terminal, command, shown
 
 from zoo import files, jobs, probe
-from zoo.cli import bars, follow, main, output, root
+from zoo.cli import bars, follow, output
 from zoo.cli.screen import Screen
 from zoo.jobs import Database, News, Outcome
 from zoo.plugins import Plugin
@@ -36,65 +35,6 @@ from zoo.terminal_text import LogReader, escaped, log_lines
 
 WIDTHS = (60, 80, 100, 160)
 STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-class Terminal(io.TextIOWrapper):
-    """A terminal, or a pipe, that keeps what is written."""
-
-    def __init__(self, is_terminal: bool) -> None:
-        super().__init__(io.BytesIO(), encoding="utf-8", errors="strict", write_through=True)
-        self.is_terminal = is_terminal
-
-    def isatty(self) -> bool:
-        return self.is_terminal
-
-    def text(self) -> str:
-        self.flush()
-        return self.buffer.getvalue().decode()  # type: ignore[attr-defined]
-
-
-Command = Callable[[], None]
-
-
-def command(*words: str) -> Command:
-    """The command as Typer calls it, read once: to read a command line takes 0.1 s each time."""
-    found, rest = command_root(), [*words]
-    context = found.make_context("zoo", [*words])
-    while isinstance(found, TyperGroup) and rest:
-        name, found, rest = found.resolve_command(context, rest)
-        context = found.make_context(name, rest, parent=context)
-
-    def run() -> None:
-        with context.scope():
-            found.invoke(context)
-
-    return run
-
-
-@functools.cache
-def command_root() -> Any:
-    return root.root(main.app)
-
-
-def shown(run: Command, *, width: int = 80, is_terminal: bool = True) -> tuple[str, str]:
-    """What a command writes to stdout and to stderr, run in this process."""
-    out, err = Terminal(is_terminal), Terminal(is_terminal)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdout", out)
-        patch.setattr(sys, "stderr", err)
-        patch.setattr(sys, "argv", ["zoo"])
-        # Without colours: whatever is left that steers is somebody else's.
-        for name, value in {"TERM": "dumb", "COLUMNS": str(width), "LINES": "50"}.items():
-            patch.setenv(name, value)
-        for name in ("out", "err"):
-            vars(output).pop(name, None)
-        try:
-            output.guard()
-            run()
-        finally:
-            for name in ("out", "err"):
-                vars(output).pop(name, None)
-    return out.text(), err.text()
 
 
 def harmless(text: str) -> None:

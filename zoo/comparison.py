@@ -58,16 +58,19 @@ class Meeting:
 def side(db: Database, found: Job | Group) -> Side:
     """Gather what is known of a job or group.
 
-    Raises UsageError if it has no result yet.
+    Raises UsageError if it has no result yet, or none any more.
     """
     jobs = members(found)
+    if not jobs:
+        raise UsageError(f"The group {found.id[:8]} has no jobs any more: nothing can be compared.")
     if odd := [job for job in jobs if job.status != "succeeded"]:
         raise UsageError(
             f"The job {odd[0].id[:8]} is {odd[0].status}: it has no result to compare.",
             "`zoo jobs --status succeeded` lists those that have.",
         )
     kind = found.kind if isinstance(found, Group) else "job"
-    measured = found.metrics() if isinstance(found, Group) else found.metrics
+    of_job = {name: jobs[0].number(name) for name in METRICS}
+    measured = found.metrics() if isinstance(found, Group) else of_job
     return Side(found.id, jobs, _facts(db, jobs, kind), measured, kind)
 
 
@@ -155,9 +158,7 @@ def _test(kind: str, pairs: Sequence[tuple[Job, Job]], found: Disagreement | Non
     if kind == "job":
         counts = (found.only_a, found.only_b, found.images) if found else None
         return significance.over_images(*counts) if counts else None
-    one, two = (
-        [float(job.metrics["accuracy"]) for job in side] for side in zip(*pairs, strict=True)
-    )
+    one, two = ([float(job.accuracy or 0.0) for job in side] for side in zip(*pairs, strict=True))
     return (significance.over_folds if kind == "cv" else significance.over_seeds)(one, two)
 
 
@@ -178,7 +179,7 @@ def _refused(a: Side, b: Side) -> str:
         return "It is not known whether they were judged on the same images: neither says on which."
     if not all(_is_judged(job) for each in (a, b) for job in each.jobs):
         return "One of them does not say its accuracy or classes."
-    if a.jobs[0].metrics["classes"] != b.jobs[0].metrics["classes"]:
+    if a.jobs[0].class_names != b.jobs[0].class_names:
         return "They answer different questions: their classes are not the same."
     if a.kind != "job" and len(_paired(a, b)) != max(len(a.jobs), len(b.jobs)):
         return "Their jobs are no pairs: they differ in seeds or folds."
@@ -187,9 +188,7 @@ def _refused(a: Side, b: Side) -> str:
 
 def _is_judged(job: Job) -> bool:
     """Whether it says what `zoo.judge` says; another program may have written less."""
-    classes = job.metrics.get("classes")
-    is_named = isinstance(classes, list) and all(isinstance(each, str) for each in classes)
-    return job.accuracy is not None and is_named
+    return job.accuracy is not None and 0 <= job.accuracy <= 1 and bool(job.class_names)
 
 
 def _paired(a: Side, b: Side) -> list[tuple[Job, Job]]:

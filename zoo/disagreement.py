@@ -77,7 +77,7 @@ def between(settings: Settings, a: Sequence[Job], b: Sequence[Job]) -> Disagreem
     two = np.concatenate([p[1].predicted for p in pairs])
     right = one == label, two == label
     apart = np.flatnonzero(one != two)
-    names = a[0].metrics["classes"]
+    names = a[0].class_names
     shown = [
         Image(int(rows[i]), names[label[i]], (names[one[i]], names[two[i]]))
         for i in apart[np.argsort(rows[apart], kind="stable")][:FIRST]
@@ -102,7 +102,7 @@ def _read(settings: Settings, job: Job) -> Predictions:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             stored = (file[name] for name in ("index", "label", "predicted"))
             found = Predictions(*(each.astype("int64") for each in stored))
-        known = len(job.metrics["classes"])
+        known = len(job.class_names)
         if not all(each.shape == found.label.shape for each in found) or not all(
             each.size and 0 <= each.min() <= each.max() < known for each in found[1:]
         ):

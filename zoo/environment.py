@@ -161,7 +161,7 @@ def loaded_by(told: Mapping[str, Any], plugin: Plugin) -> str:
     `told` is the environment of the training; nothing if that is the same, or did not say so.
     """
     now = code(plugin)
-    then = told.get("code") or {}
+    then = found if isinstance(found := told.get("code"), dict) else {}
     if told.get("plugin") and told["plugin"] != plugin.label:
         return (
             f"The model was trained by {told['plugin']} and is loaded by {plugin.label}: "
@@ -170,7 +170,7 @@ def loaded_by(told: Mapping[str, Any], plugin: Plugin) -> str:
     if then.get("sha256") and now["sha256"] and then["sha256"] != now["sha256"]:
         return (
             f"The model was trained by other code of {plugin.label} (sha256 "
-            f"{then['sha256'][:12]}) than it is loaded by ({now['sha256'][:12]}): "
+            f"{str(then['sha256'])[:12]}) than it is loaded by ({now['sha256'][:12]}): "
             "its answers may differ."
         )
     return ""

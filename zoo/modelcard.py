@@ -16,6 +16,7 @@ from zoo import artifacts, environment
 from zoo.errors import ZooError, reason
 from zoo.export import Exported
 from zoo.jobs import Job
+from zoo.jobs.records import number_text
 from zoo.param_values import typed
 from zoo.prediction import Trained
 from zoo.settings import Settings
@@ -107,7 +108,7 @@ def _short(dataset: str) -> str:
 def _metadata(job: Job, exported: Exported, license: str) -> dict[str, Any]:
     dataset, split = _short(job.dataset), job.spec.get("split", "test")
     known = HUB_NAMES.get(dataset)
-    measured = {"type": "accuracy", "value": job.metrics["accuracy"], "name": "Accuracy"}
+    measured = {"type": "accuracy", "value": job.number("accuracy"), "name": "Accuracy"}
     result = {
         "task": {"type": "image-classification", "name": "Image Classification"},
         "dataset": {"name": dataset, "type": known or dataset, "split": split},
@@ -161,31 +162,35 @@ def _usage(trained: Trained, exported: Exported) -> str:
 
 
 def _results(job: Job) -> str:
-    metrics, split = job.metrics, job.spec.get("split", "test")
+    split, loss, images = job.spec.get("split", "test"), job.number("loss"), job.number("n_images")
+    columns = ("precision", "recall", "f1", "support")
     rows = [
-        [name, *(f"{each[n]:.4f}" for n in ("precision", "recall", "f1")), str(each["support"])]
-        for name, each in metrics["per_class"].items()
+        [name, *(_number(each.get(column)) for column in columns)]
+        for name, each in job.per_class.items()
     ]
-    loss = metrics.get("loss")
-    told = f", loss {loss:.4f}" if loss is not None else ""
-    head = (
-        f"Accuracy {metrics['accuracy']:.4f}{told} on {metrics['n_images']} images of "
-        f"{_short(job.dataset)} ({split})."
-    )
+    told = f", loss {_number(loss)}" if loss is not None else ""
+    of = f"{images} images of " if images is not None else ""
+    accuracy = _number(job.number("accuracy"))
+    head = f"Accuracy {accuracy}{told} on {of}{_short(job.dataset)} ({split})."
     return f"{head}\n\n{_table(['class', 'precision', 'recall', 'f1', 'images'], rows)}"
 
 
 def _training(trained: Trained, exported: Exported, around: Mapping[str, Any]) -> str:
-    job, machine = trained.job, around["machine"]
+    job = trained.job
+    machine, code, versions = (_object(around, name) for name in ("machine", "code", "versions"))
     params = job.spec["params"].items()
     facts = [
         ["job", job.id],
-        ["data", f"{_short(job.dataset)}, sha256 {around['data']}"],
-        ["fingerprint of all that decides the result", around["fingerprint"]],
-        ["plugin", around["plugin"]],
-        ["code", f"sha256 {around['code']['sha256']}"],
-        ["ran on", f"{machine['cpu']}, threads: {machine['threads']}, {machine['system']}"],
-        ["versions", ", ".join(f"{n} {v}" for n, v in sorted(around["versions"].items()))],
+        ["data", f"{_short(job.dataset)}, sha256 {_told(around, 'data')}"],
+        ["fingerprint of all that decides the result", _told(around, "fingerprint")],
+        ["plugin", _told(around, "plugin")],
+        ["code", f"sha256 {_told(code, 'sha256')}"],
+        [
+            "ran on",
+            f"{_told(machine, 'cpu')}, threads: {_told(machine, 'threads')}, "
+            f"{_told(machine, 'system')}",
+        ],
+        ["versions", ", ".join(f"{n} {v}" for n, v in sorted(versions.items())) or "unknown"],
         ["file", f"{exported.path.name}, {exported.size} bytes, sha256 {exported.sha256}"],
         ["check", _check(exported)],
     ]
@@ -197,6 +202,22 @@ def _training(trained: Trained, exported: Exported, around: Mapping[str, Any]) -
             _table(["fact", "value"], facts),
         ]
     )
+
+
+def _number(value: float | None) -> str:
+    # A count as it is, without a comma between its thousands.
+    return str(value) if isinstance(value, int) else number_text(value, missing="unknown")
+
+
+def _object(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One of the objects that the environment tells; an older worker may have told less."""
+    found = told.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _told(about: Mapping[str, Any], name: str) -> str:
+    found = about.get(name)
+    return "unknown" if found is None else str(found)
 
 
 def _check(exported: Exported) -> str:

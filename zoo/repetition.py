@@ -112,26 +112,32 @@ def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """Say what is not the same in two environments, as far as both tell of it."""
     if then.get("plugin") and now.get("plugin") not in (None, then["plugin"]):
         yield f"plugin: {then['plugin']} then, {now['plugin']} now"
-    before, after = then.get("code") or {}, now.get("code") or {}
-    if before and after and before["sha256"] != after["sha256"]:
+    before, after = _object(then, "code"), _object(now, "code")
+    if before and after and before.get("sha256") != after.get("sha256"):
         yield f"code of the plugin: {code_name(before)} then, {code_name(after)} now"
     if then.get("data") and now.get("data") not in (None, then["data"]):
-        yield f"data: contents {then['data'][:12]} then, {now['data'][:12]} now"
+        yield f"data: contents {str(then['data'])[:12]} then, {str(now['data'])[:12]} now"
     # Records of before list whatever the process had imported: only what both tell counts.
-    was, is_now = then.get("versions") or {}, now.get("versions") or {}
+    was, is_now = _object(then, "versions"), _object(now, "versions")
     both = was.keys() & is_now.keys()
     yield from _pairs({n: was[n] for n in both}, {n: is_now[n] for n in both})
-    if then.get("machine") and now.get("machine"):
-        yield from _pairs(then["machine"], now["machine"])
+    if (before := _object(then, "machine")) and (after := _object(now, "machine")):
+        yield from _pairs(before, after)
+
+
+def _object(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One of the objects of an environment; another version may have told something else."""
+    found = told.get(name)
+    return found if isinstance(found, Mapping) else {}
 
 
 def code_name(code: Mapping[str, Any]) -> str:
     """A plugin's code in a word: its commit if it is all in git, else its hash."""
-    commit = (code.get("commit") or "")[:12]
-    if commit and not code["dirty"]:
+    commit = str(code.get("commit") or "")[:12]
+    if commit and not code.get("dirty"):
         return f"commit {commit}"
     dirty = f" (commit {commit} and changes)" if commit else ""
-    return f"sha256 {code['sha256'][:12]}{dirty}"
+    return f"sha256 {str(code.get('sha256', 'unknown'))[:12]}{dirty}"
 
 
 def _pairs(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

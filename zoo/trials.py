@@ -109,9 +109,9 @@ def results(group: Group) -> list[Job | Group]:
 
 def varying(group: Group) -> list[str]:
     """The names of the params in which the trials differ."""
-    named = list(group.about.get("space", {}))
-    if named:
-        return named
+    space = group.about.get("space")
+    if isinstance(space, dict) and space:
+        return list(space)
     values: dict[str, set[str]] = {}
     for job in group.jobs:
         for name, value in job.spec["params"].items():

@@ -94,20 +94,18 @@ def _kind(line: Line) -> str:
 
 def progress(line: Line) -> str:
     """How far a running job is: `60 %, 12 s left`."""
-    known = line.outlook
-    if known is None:
-        return ""
+    return far(line.outlook) if line.outlook else ""
+
+
+def far(known: Outlook) -> str:
+    """How far a job is, and how long it will take."""
     part = "" if known.part is None else f"{100 * known.part:.0f} %"
     return ", ".join(filter(None, [part, left(known)])) or known.phase
 
 
 def left(known: Outlook | None) -> str:
     """How long a running job will take, or how long its worker has been silent."""
-    if known is None:
-        return ""
-    if known.silent is not None:
-        return f"silent for {output.ago(known.silent)}"
-    return "" if known.left is None else f"{output.ago(known.left)} left"
+    return known.rest() if known else ""
 
 
 SPECIAL: dict[str, Callable[[Line], str | Text]] = {

@@ -91,13 +91,14 @@ def _table(name: str, rows: dict[str, list[Any]], heads: Sequence[str]) -> None:
 
 def _cell(value: Any) -> str:
     from zoo.cli import output
+    from zoo.jobs.records import LARGE
 
     # Equal in each job, such as the number of parameters; or there is one job.
     if isinstance(value, dict) and "std" not in value:
         return json.dumps(value)
     if isinstance(value, dict) and not value["std"]:
         mean = value["mean"]
-        return output.number(int(mean) if mean.is_integer() else mean)
+        return output.number(int(mean) if mean.is_integer() and abs(mean) < LARGE else mean)
     if isinstance(value, dict):
         return f"{output.number(value['mean'])} ± {output.number(value['std'])}"
     return "-" if value is None else output.number(value)

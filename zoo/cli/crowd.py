@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from zoo import jobs
 from zoo.cli import bars, output
-from zoo.jobs import TERMINAL, Database, Job
+from zoo.jobs import TERMINAL, Database, Job, Outlook
 from zoo.settings import Settings
 from zoo.vigil import Vigil
 
@@ -122,4 +122,4 @@ class _Screen:
             return ""
         # Since the last one ended it only falls: where none ends any more, it must not grow.
         left = (self.ended_at - self.began) / done * (total - ended) - (now - self.ended_at)
-        return f"{output.ago(max(left, 0.0))} left"
+        return Outlook("running", left=left).rest()

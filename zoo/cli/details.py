@@ -8,9 +8,9 @@ from typing import Any
 from rich.text import Text
 
 from zoo import jobs
-from zoo.cli import output, reproduced, sketches
+from zoo.cli import columns, output, reproduced, sketches
 from zoo.cli.trials import show_sweep
-from zoo.jobs import Database, Group, Job
+from zoo.jobs import Database, Group, Job, Outlook
 from zoo.jobs.records import spread
 
 FEW_STEPS = 10
@@ -19,10 +19,10 @@ BESIDE = 38
 """Columns that a metric's name, its first and its last value take."""
 
 
-def show_job(db: Database, job: Job, waits: str = "") -> None:
-    """One job: what was asked, why it waits if it does, how it went, what came out."""
+def show_job(db: Database, job: Job, waits: str = "", outlook: Outlook | None = None) -> None:
+    """One job: what was asked, why it waits if it does, how far it is, what came out."""
     tried = jobs.attempts(db, job.id)
-    for name, value in [*_facts(job, waits, tried), *_environment(tried)]:
+    for name, value in [*_facts(job, waits, outlook, tried), *_environment(tried)]:
         output.field(f"{name:>12}  ", value if isinstance(value, Text) else str(value))
     if len(tried) > 1:
         rows = [[a["n"], a["worker"], a["outcome"] or "running", a["error"] or ""] for a in tried]
@@ -34,12 +34,17 @@ def show_job(db: Database, job: Job, waits: str = "") -> None:
         _show_confusion(job.metrics)
 
 
-def _facts(job: Job, waits: str, tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+def _facts(
+    job: Job, waits: str, outlook: Outlook | None, tried: list[dict[str, Any]]
+) -> Iterator[tuple[str, Any]]:
     spec = job.spec
     yield "job", job.id
     yield "status", output.status(job.status)
     if waits:
         yield "waits", waits
+    if outlook:
+        steps = outlook.steps or outlook.phase
+        yield "progress", ", ".join(dict.fromkeys([steps, columns.far(outlook)]))
     if job.error:
         yield "error", f"{job.error} ({job.error_code})"
     judged = (

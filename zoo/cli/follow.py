@@ -15,7 +15,7 @@ from zoo.cli import bars, columns, crowd, output, reproduced
 from zoo.cli.fitting import columns_of
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job, Outlook
-from zoo.jobs.records import spread
+from zoo.jobs.records import finite, spread
 from zoo.settings import Settings
 from zoo.vigil import Vigil
 
@@ -134,16 +134,19 @@ def drawn(job: Job, known: Outlook | None = None) -> dict[str, Any]:
         return shown | {"description": f"{name} queued", "total": None}
     phase = progress.get("phase", "starting")
     left = columns.left(known)
-    if "total" not in progress:
+    # Reports are a plugin's, or another version's: any of these may be missing or odd.
+    step, total = finite(progress.get("step")), finite(progress.get("total"))
+    if step is None or total is None:
         return shown | {"description": f"{name} {phase}", "total": None, "left": left}
-    step, total = progress["step"], progress["total"]
-    measured = progress.get("metrics", {}).items()
-    metrics = " ".join(f"{k}{bars.TOGETHER}{output.number(v)}" for k, v in measured)
+    measured = progress.get("metrics")
+    pairs = measured.items() if isinstance(measured, dict) else ()
+    metrics = " ".join(f"{k}{bars.TOGETHER}{output.number(v)}" for k, v in pairs)
+    unit = progress.get("unit", "step")
     return {
         "description": f"{name} {phase}",
         "total": total,
         "completed": step,
-        "count": f"{progress['unit']}{bars.TOGETHER}{step}/{total} {metrics}".rstrip(),
+        "count": f"{unit}{bars.TOGETHER}{step}/{total} {metrics}".rstrip(),
         "left": left,
     }
 
@@ -166,12 +169,14 @@ def _advice(job: Job) -> str:
 
 
 def _job_summary(job: Job) -> None:
-    metrics = job.metrics
     what = f"fold {job.spec['fold']['index'] + 1}" if job.spec["fold"] else job.spec["split"]
-    judged = f"{job.model} on {job.dataset} ({what}, {metrics['n_images']} images)"
-    loss = f", loss {output.number(metrics['loss'])}" if metrics.get("loss") is not None else ""
-    took = f", fit {metrics['fit_seconds']:.1f} s" if "fit_seconds" in metrics else ""
-    output.out.print(f"{job.id[:8]}  {judged}: accuracy {metrics['accuracy']:.4f}{loss}{took}")
+    images, measured, fit = (job.number(each) for each in ("n_images", "loss", "fit_seconds"))
+    of = "" if images is None else f", {images} images"
+    accuracy = "unknown" if job.accuracy is None else f"{job.accuracy:.4f}"
+    loss = "" if measured is None else f", loss {output.number(measured)}"
+    took = "" if fit is None else f", fit {fit:.1f} s"
+    judged = f"{job.model} on {job.dataset} ({what}{of})"
+    output.out.print(output.safe(f"{job.id[:8]}  {judged}: accuracy {accuracy}{loss}{took}"))
 
 
 def _group_summary(group: Group) -> None:

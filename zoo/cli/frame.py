@@ -113,8 +113,9 @@ def _left(known: Outlook | None) -> Text:
     if known is None:
         return Text()
     if known.silent is not None:
-        return Text(f"silent for {output.ago(known.silent)}", "bold red")
-    return Text("" if known.left is None else output.ago(known.left))
+        return Text(known.rest(), "bold red")
+    # The column's head says `left`.
+    return Text("" if known.remaining is None else output.ago(known.remaining))
 
 
 def _part_of_group(job: Job) -> str:

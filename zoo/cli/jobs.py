@@ -40,14 +40,16 @@ def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
         else next((j for j in found.jobs if j.status == "queued"), None)
     )
     why = waits.sentence(db, chosen, first) if first else ""
+    outlook = rows.outlook_of(db, found) if isinstance(found, Job) else None
     if as_json:
         extra: dict[str, object] = {"waits": why or None}
         if isinstance(found, Job):
             tried, steps = rows.attempts(db, found.id), rows.steps(db, found.id)
-            extra |= {"attempts": tried, "steps": steps}
+            told = outlook.to_json() if outlook else None
+            extra |= {"attempts": tried, "steps": steps, "outlook": told}
         output.json_out(found.to_json() | extra)
     elif isinstance(found, Job):
-        show_job(db, found, why)
+        show_job(db, found, why, outlook)
     else:
         show_group(found, why)
 

@@ -101,10 +101,7 @@ def _record(line: Line, names: list[str] | None) -> dict[str, Any]:
 
     if names is not None:
         return {name: raw(line, name) for name in names}
-    known = line.outlook
-    told = None
-    if known:
-        told = {"part": known.part, "seconds_left": known.left, "seconds_silent": known.silent}
+    told = line.outlook.to_json() if line.outlook else None
     return line.job.to_json() | {"outlook": told}
 
 

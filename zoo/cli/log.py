@@ -27,7 +27,7 @@ class LogPrinter:
         self._attempt = 1
         self._is_live = is_live and sys.stdout.isatty()
         self._shown = ""
-        self._unit: tuple[str, Any] | None = None
+        self._unit: tuple[Any, Any] | None = None
         self._told: Any = None
         self._told_at = 0.0
 
@@ -48,7 +48,7 @@ class LogPrinter:
         self, steps: Sequence[tuple[int, int, Mapping[str, float]]], progress: Mapping[str, Any]
     ) -> None:
         """Tell on stderr of each step, and now and then of progress without metrics."""
-        if "unit" in progress:
+        if "unit" in progress and "total" in progress:
             self._unit = progress["unit"], progress["total"]
         for attempt, step, metrics in steps:
             self._begin(attempt)

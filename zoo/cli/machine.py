@@ -67,7 +67,7 @@ def _tell_interrupted(chosen: Settings) -> list[str]:
         output.note(error.message)
         return []
     for job in running:
-        far = columns.progress(columns.Line(job, 0.0, known.get(job.id)))
+        far = columns.far(known[job.id])
         output.note(f"{job.id[:8]}  {job.model} on {job.dataset}: {far}")
     if running:
         these = "This job runs" if len(running) == 1 else f"These {len(running)} jobs run"

@@ -376,10 +376,9 @@ def status(name: str) -> Text:
 
 def ago(seconds: float) -> str:
     """A span of time, short: 4 s, 12 min, 3 h, 5 d."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size * (1.5 if unit == "min" else 1):
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    from zoo.jobs.records import span_text
+
+    return span_text(seconds)
 
 
 def clock(seconds: float) -> str:

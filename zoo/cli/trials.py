@@ -8,7 +8,7 @@ from typing import Any
 from zoo import trials
 from zoo.cli import output
 from zoo.jobs import Group
-from zoo.jobs.records import spread
+from zoo.jobs.records import finite, spread
 from zoo.param_values import typed
 from zoo.trials import Trial
 
@@ -33,8 +33,10 @@ def show_sweep(group: Group, most: int | None = None) -> None:
 
 def _head(group: Group, found: list[Trial]) -> str:
     about = group.about
+    if not group.jobs:
+        return f"{group.id}  {about.get('sampler', 'sweep')}: all of its jobs are gone"
     first = group.jobs[0]
-    planned = max(about.get("trials", 0), len(found))
+    planned = max(finite(about.get("trials")) or 0, len(found))
     parts = len(found[0].group.jobs)
     each = "" if parts == 1 else f" of {parts} {found[0].group.kind.replace('cv', 'folds')} each"
     counts = Counter(trial.status for trial in found)

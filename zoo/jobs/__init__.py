@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from zoo.jobs.outbox import settle as settle
     from zoo.jobs.outbox import skip as skip
     from zoo.jobs.outlook import Outlook as Outlook
+    from zoo.jobs.outlook import outlook_of as outlook_of
     from zoo.jobs.outlook import outlooks as outlooks
     from zoo.jobs.presence import announce as announce
     from zoo.jobs.presence import drain as drain
@@ -119,7 +120,7 @@ _ROOMS = {
         *("ask", "asked", "count_overdue", "is_owed", "is_skipped", "overdue", "renew", "settle"),
         "skip",
     ),
-    "outlook": ("Outlook", "outlooks"),
+    "outlook": ("Outlook", "outlook_of", "outlooks"),
     "glance": ("Overview", "overview"),
     "line": ("usual_seconds",),
     "presence": ("announce", "drain", "sign", "workers"),

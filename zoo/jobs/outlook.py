@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from zoo.jobs.database import Database, Transaction
-from zoo.jobs.records import Job, finite
+from zoo.jobs.reads import clock
+from zoo.jobs.records import Job, finite, span_text
 from zoo.strict import read_json
 
 LIKE = 50
 """So many of the newest results of a model are looked through for equal jobs."""
+SHORTEST = 0.5
+"""Seconds: less is not told as a time left."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,28 @@ class Outlook:
     """Seconds; None where neither its steps nor equal jobs tell, or its worker is silent."""
     silent: float | None = None
     """Seconds since its worker was last heard of, if that is too long for a living one."""
+
+    @property
+    def remaining(self) -> float | None:
+        """`left` as people are told it: None where the estimate has run out.
+
+        A job that takes longer than the others, or stands still, has none any more: `0 s left`
+        would be told for as long as it goes on.
+        """
+        return self.left if self.left is not None and self.left > SHORTEST else None
+
+    def rest(self, span: Callable[[float], str] = span_text) -> str:
+        """Say how long it will take, or how long its worker has been silent; else nothing.
+
+        `span` writes seconds as they are read where this is shown.
+        """
+        if self.silent is not None:
+            return f"silent for {span(self.silent)}"
+        return "" if self.remaining is None else f"{span(self.remaining)} left"
+
+    def to_json(self) -> dict[str, float | None]:
+        """The outlook as scripts see it."""
+        return {"part": self.part, "seconds_left": self.left, "seconds_silent": self.silent}
 
 
 def outlooks(db: Database, running: Iterable[Job], at: float) -> dict[str, Outlook]:
@@ -48,6 +73,11 @@ def outlooks(db: Database, running: Iterable[Job], at: float) -> dict[str, Outlo
                 known = dataclasses.replace(known, left=None, silent=silent)
             found[job.id] = known
     return found
+
+
+def outlook_of(db: Database, job: Job) -> Outlook | None:
+    """The outlook of one job now; None if it does not run."""
+    return outlooks(db, [job], clock(db))[job.id] if job.status == "running" else None
 
 
 def _by_steps(job: Job, at: float) -> Outlook:

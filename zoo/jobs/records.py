@@ -228,6 +228,20 @@ def number_text(value: Any, digits: int = 4, missing: str = "") -> str:
     return f"{known:.{digits}f}" if isinstance(known, float) else f"{known:,}"
 
 
+LONGEST = 999 * 86400
+"""Seconds: above that a span of time says nothing."""
+
+
+def span_text(seconds: float) -> str:
+    """Format a span of time, short: 4 s, 12 min, 3 h, 5 d."""
+    if seconds > LONGEST:
+        return f"over {LONGEST / 86400:.0f} d"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size * (1.5 if unit == "min" else 1):
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
 def _is_number(metrics: Mapping[str, Any], name: str) -> bool:
     return finite(metrics.get(name)) is not None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.catalogue import Offer
 from zoo.errors import ZooError
 from zoo.jobs import Job
+from zoo.jobs.records import finite
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 TEXTS = ("id", "kind", "model", "dataset", "status", "group", "pool", "worker", "error")
 TIMES = ("created_at", "started_at", "finished_at")
 WHOLE = ("seed", "fold", "attempt", "priority")
+COUNTS = ("n_images", "parameters", "weights_bytes")
+"""Metrics that are whole numbers."""
 COLUMNS = (
     *("id", "kind", "model", "dataset", "split", "preprocess", "status", "accuracy", "loss"),
     *("seed", "fold", "group", "tags", "created_at", "started_at", "finished_at", "took"),
@@ -33,10 +36,11 @@ def of_jobs(found: Sequence[Job]) -> DataFrame:
         names += [name for name in dict.fromkeys(several) if name not in COLUMNS]
     frame = pd.DataFrame.from_records(records, columns=names)
     for name in TIMES:
-        at = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True)
+        # A clock that was set wrong tells times that no calendar has: they are nothing.
+        at = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True, errors="coerce")
         frame[name] = at.dt.as_unit("us")
     frame["took"] = frame["finished_at"] - frame["started_at"]
-    for name in (*WHOLE, *(n for n in ("n_images", "parameters", "weights_bytes") if n in frame)):
+    for name in (*WHOLE, *(n for n in COUNTS if n in frame)):
         frame[name] = frame[name].astype("Int64")
     words = ("split", "preprocess", "plugin", "fingerprint")
     # Also where there is no job, or nothing in a column, it is of its type.
@@ -52,7 +56,8 @@ def _record(job: Job) -> dict[str, Any]:
     told["fold"] = (spec.get("fold") or {}).get("index")
     for name, value in job.metrics.items():
         # The lists and tables among them are in `zoo.job(...).metrics`.
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        is_whole = isinstance(value, int) and abs(value) < 2**63
+        if finite(value) is not None and (is_whole or name not in COUNTS):
             told[f"metrics.{name}" if name in told else name] = value
     return told | {f"params.{name}": value for name, value in spec["params"].items()}
 

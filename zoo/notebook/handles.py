@@ -79,6 +79,11 @@ class Handle:
 class Job(Handle):
     """One submitted training or evaluation."""
 
+    def _repr_html_(self) -> str:
+        with opened() as (db, _):
+            row = rows.get(db, self.id)
+            return pages.html(row, rows.outlook_of(db, row))
+
     @property
     def row(self) -> rows.Job:
         with opened() as (db, _):

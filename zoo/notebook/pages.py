@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from zoo.jobs import Group, Job
+from zoo.jobs import Group, Job, Outlook
 from zoo.jobs.records import spread
 
 COLOURS = {
@@ -33,9 +33,9 @@ def line(found: Job | Group) -> str:
     )
 
 
-def html(found: Job | Group) -> str:
-    """As a table; every text in it is escaped."""
-    facts = _of_group(found) if isinstance(found, Group) else _of_job(found)
+def html(found: Job | Group, outlook: Outlook | None = None) -> str:
+    """As a table; every text in it is escaped. `outlook` is that of a running job."""
+    facts = _of_group(found) if isinstance(found, Group) else _of_job(found, outlook)
     rows = "".join(f"<tr>{_head(name)}<td>{cell}</td></tr>" for name, cell in facts.items())
     return f'<table style="text-align: left">{rows}</table>'
 
@@ -51,7 +51,7 @@ def _head(name: str) -> str:
     return f'<th style="text-align: left">{markup.escape(name)}</th>'
 
 
-def _of_job(job: Job) -> dict[str, str]:
+def _of_job(job: Job, outlook: Outlook | None) -> dict[str, str]:
     facts = {
         job.kind: f"<code>{markup.escape(job.id[:8])}</code> {_text(job.model)} on "
         f"{_text(job.dataset)}",
@@ -60,7 +60,10 @@ def _of_job(job: Job) -> dict[str, str]:
         "seed": _text(job.spec.get("seed")),
         "submitted": _time(job.created_at),
     }
-    measured = {name: job.metrics[name] for name in SHOWN if job.metrics.get(name) is not None}
+    if outlook:
+        told = [outlook.steps or outlook.phase, outlook.rest()]
+        facts["progress"] = _text(", ".join(filter(None, told)))
+    measured = {name: n for name in SHOWN if (n := job.number(name)) is not None}
     facts |= {"metrics": _pairs(measured)} if measured else {}
     facts |= {"tags": _text(", ".join(job.tags))} if job.tags else {}
     facts |= {"error": f"<pre>{_text(job.error)}</pre>"} if job.error else {}
@@ -105,4 +108,7 @@ def _text(value: Any) -> str:
 
 
 def _time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    try:
+        return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, OSError, ValueError):  # a clock that was set wrong
+        return str(at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import subprocess
 import sys
 import time
@@ -10,11 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from zoo import jobs
-from zoo.jobs import TERMINAL, Database, Job
+from zoo.jobs import TERMINAL, Database, Job, Outlook
+from zoo.jobs.records import number_text
 from zoo.settings import Settings
 from zoo.vigil import Vigil
 
 LOOK_SECONDS = 0.1
+OUTLOOK_SECONDS = 1.0
+"""Between two looks at how long a job will take."""
 SHARE = 20
 """To look takes at most one part in so many of the time."""
 
@@ -44,6 +48,7 @@ def follow(
 ) -> None:
     """Wait until every job has ended; raises ZooError as `Vigil.look` does."""
     line = Line()
+    single = _One(db, ids[0]) if len(ids) == 1 else None
     vigil = Vigil(db, settings, worker, timeout, tell)
     try:
         while True:
@@ -52,7 +57,7 @@ def follow(
             if all(status in TERMINAL for status in statuses.values()):
                 return
             if line.is_live:
-                line.show(_one(jobs.get(db, ids[0])) if len(ids) == 1 else _several(statuses))
+                line.show(single.text() if single else _several(statuses))
             vigil.look(statuses)
             time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
     finally:
@@ -81,13 +86,32 @@ class Line:
             sys.stderr.write("\r")
 
 
-def _one(job: Job) -> str:
-    told = f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}"
-    known = job.progress
-    if job.status != "running" or "total" not in known:
-        return told
-    metrics = "".join(f", {name} {n:.4f}" for name, n in known.get("metrics", {}).items())
-    return f"{told}, {known['unit']} {known['step']} of {known['total']}{metrics}"
+class _One:
+    """The line about a single job."""
+
+    def __init__(self, db: Database, id: str) -> None:
+        self._db, self._id = db, id
+        self._known: Outlook | None = None
+        self._looked = -math.inf
+
+    def text(self) -> str:
+        job = jobs.get(self._db, self._id)
+        if time.monotonic() - self._looked > OUTLOOK_SECONDS:
+            self._looked = time.monotonic()
+            self._known = jobs.outlook_of(self._db, job)
+        return one(job, self._known)
+
+
+def one(job: Job, known: Outlook | None) -> str:
+    """Say in a line how far a job is."""
+    parts = [f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}"]
+    if job.status == "running" and known:
+        parts.append(known.steps)
+        measured = job.progress.get("metrics")
+        if isinstance(measured, dict):
+            parts += [f"{name} {number_text(n)}" for name, n in measured.items()]
+        parts.append(known.rest())
+    return ", ".join(filter(None, parts))
 
 
 def _several(statuses: Mapping[str, str]) -> str:

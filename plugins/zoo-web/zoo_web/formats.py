@@ -6,11 +6,8 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zoo.jobs.records import finite, number_text
+from zoo.jobs.records import LONGEST, finite, number_text, span_text
 from zoo.param_values import typed_all
-
-LONGEST = 999 * 86400
-"""Seconds: above that an estimate says nothing."""
 
 
 def _span(seconds: Any) -> str:
@@ -20,7 +17,7 @@ def _span(seconds: Any) -> str:
         return ""
     seconds = max(seconds, 0)
     if seconds > LONGEST:
-        return f"over {LONGEST / 86400:.0f} d"
+        return span_text(seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size * 1.5:
             return f"{seconds / size:.0f} {unit}"
@@ -63,6 +60,7 @@ def part(spec: Mapping[str, Any], group: str | None) -> str:
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number_text,
     "span": _span,
+    "rest": lambda way: way.rest(_span),
     "clock": _clock,
     "bytes": _bytes,
     "typed": typed_all,

@@ -63,8 +63,8 @@ class _Eye:
         return Look(self._parts(job), log, job.is_terminal)
 
     def _parts(self, job: Job) -> Parts:
-        at, now = self._at, jobs.clock(self._at.db)
-        way = jobs.outlooks(at.db, [job], now).get(job.id) if job.status == "running" else None
+        at = self._at
+        way = jobs.outlook_of(at.db, job)
         head = at.piece("job_head", job=job, way=way, why=self._reason(job), csrf=self._csrf)
         steps = jobs.steps(at.db, job.id)
         curves = {each.title: at.piece("curve", chart=each) for each in charts(steps)}
