@@ -19,7 +19,7 @@ from support import Zoo, until
 
 from zoo import jobs, leaderboard, plans, samplers, settings, space, sweep, trials
 from zoo.errors import UsageError
-from zoo.jobs import Database, Group, Outcome
+from zoo.jobs import Database, Group, News, Outcome
 from zoo.space import Space, Span
 from zoo.spec import canonical
 
@@ -250,16 +250,17 @@ def begin(db: Database, found: plans.Plan, most: int | None = None) -> str:
     return str(jobs.add(db, specs, group_kind="sweep", about=about, max_parallel=most)[1])
 
 
-def run_one(db: Database) -> bool:
+def run_one(db: Database, contents: str | None = None, best: float = 0.3) -> bool:
     """Run a job as a worker would; its accuracy comes from its params."""
     shared = {"models": {"logistic": "p"}, "datasets": ["digits"], "worker": "w", "lease": 60}
     taken = jobs.claim(db, pool="default", **shared)  # type: ignore[arg-type]
     if taken is None:
         return False
     params, seed = taken[1].spec["params"], taken[1].spec["seed"]
-    accuracy = 1 - abs(params["alpha"] - 0.3) / 2 - 0.1 * (seed % 2)
+    accuracy = 1 - abs(params["alpha"] - best) / 2 - 0.1 * (seed % 2)
     metrics = {"accuracy": accuracy, "per_class": {"a": {}, "b": {}}}
-    jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where/1", "0" * 64))
+    told = News(environment={"data": contents} if contents else None)
+    jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where/1", "0" * 64), told)
     return True
 
 
@@ -298,6 +299,31 @@ def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
     assert len(set(asked(db, whole))) == 14
     assert {job.attempt for job in group_of(db, killed).jobs} == {1}
     assert sweep.driver_of(db, chosen, group_of(db, killed)) is None
+
+
+def test_a_tpe_sweep_learns_from_trials_on_the_newest_contents_alone(
+    db: Database, chosen: settings.Settings
+) -> None:
+    plan = plans.make(wanted("tpe", 24), space.read(["alpha=0.0..1"]))
+    ref = begin(db, plan)
+    # Of the first contents the best alpha is 1; of the second 0: then the dataset was changed.
+    driver = sweep.driver_of(db, chosen, group_of(db, ref))
+    assert driver
+    for contents, best, rounds in (("a" * 64, 1.0, 12), ("b" * 64, 0.0, 1)):
+        for _ in range(rounds):
+            assert run_one(db, contents, best)
+            driver.step()
+    asked_of: list[Any] = []
+    run_one(db, "b" * 64, 0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samplers, "promising", lambda _, tried, seed: asked_of.extend(tried))
+        driver.step()
+    told = [result for _, result in asked_of if isinstance(result, float)]
+    known = [trial for trial in trials.of(group_of(db, ref)) if trial.contents == "b" * 64]
+    assert told == [trial.result for trial in known] and len(told) == 2
+    # The params of all are known as tried.
+    assert [tried["alpha"] for tried, _ in asked_of] == asked(db, ref)
+    assert len(asked_of) == 14
 
 
 def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(

@@ -97,7 +97,8 @@ class Driver:
 
     def _next(self, known: Sequence[trials.Trial]) -> list[JobSpec] | None:
         names = [*self.space.fixed, *self.space.varied]
-        tried = [({name: t.value(name) for name in names}, t.result) for t in known]
+        newest = jobs.newest_contents(self.db).get(self.wanted.dataset)
+        tried = [({name: t.value(name) for name in names}, _result(t, newest)) for t in known]
         for _ in range(samplers.TRIES):
             params = samplers.promising(self.space, tried, self.wanted.training["seed"])
             if params is None:
@@ -122,6 +123,16 @@ class Driver:
         hints = [Hint(each, self.queued["pool"], self.wanted.model) for each in ids]
         with contextlib.suppress(BrokerError):  # then a worker finds the rows later
             queue.send(app, hints)
+
+
+def _result(trial: trials.Trial, newest: str | None) -> float | str:
+    """What a trial says to the sampler: that it failed, if it was judged on older contents.
+
+    So its accuracy counts for nothing, and its params are not asked for again.
+    """
+    if isinstance(trial.result, float) and trial.contents != newest:
+        return "failed"
+    return trial.result
 
 
 def _wanted(about: Mapping[str, Any]) -> Wanted:
