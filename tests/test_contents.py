@@ -32,10 +32,11 @@ SOME = settings(
 
 def ended(db: Database, contents: str | None, *accuracies: float, **given: Any) -> str:
     """A job, or the group of a kind, that was judged on these contents."""
-    kind, specs = given.pop("kind", None), [a_spec(seed=i, **given) for i in range(len(accuracies))]
+    kind, metrics = given.pop("kind", None), given.pop("metrics", None)
+    specs = [a_spec(seed=i, **given) for i in range(len(accuracies))]
     specs = folds(len(accuracies), **given) if kind == "cv" else specs
     told = {"data": contents}
-    return succeed(db, specs, kind=kind, accuracies=accuracies, environment=told)
+    return succeed(db, specs, kind=kind, accuracies=accuracies, environment=told, metrics=metrics)
 
 
 @pytest.fixture
@@ -108,14 +109,16 @@ def test_the_page_marks_older_contents(tmp_path: Path, empty_file: Path) -> None
     zoo.home.mkdir()
     shutil.copy(empty_file, zoo.home)
     db = zoo.database()
-    ended(db, OLD, 0.99)
-    ended(db, NEW, 0.7)
+    for contents, accuracy, model in ((OLD, 0.99, "m"), (OLD, 0.8, "logistic"), (NEW, 0.7, "m")):
+        ended(db, contents, accuracy, model=model, metrics={"weights_bytes": 9})
     shown = web.page(zoo)
-    text = shown.get("/leaderboard").text
+    text, draw = shown.get("/leaderboard").text, shown.get("/draw?dataset=digits").text
     shown.close()
     zoo.close()
-    assert text.count("older aaaaaaaa") == 1 and text.count('<tr data-key="digits ') == 2
+    assert text.count("older aaaaaaaa") == 2 and text.count('<tr data-key="digits ') == 3
     assert text.index("0.7000") < text.index("0.9900")
+    assert "test accuracy 0.7000</small>" in draw
+    assert draw.count("older") == 1 and "test accuracy 0.8000, older aaaaaaaa</small>" in draw
 
 
 def test_a_notebook_sees_both(today: tuple[Database, str, str]) -> None:

@@ -28,8 +28,10 @@ def page(request: Request) -> Response:
     names = _datasets(at)
     chosen = _chosen(request, names)
     found = _trained(at, chosen)
+    newest = jobs.newest_contents(at.db)
+    models = [(job, leaderboard.mark_job(job, newest)) for job in found]
     values = live_at(request, _states(at, found))
-    return at.page(request, "draw.html", datasets=names, chosen=chosen, models=found, **values)
+    return at.page(request, "draw.html", datasets=names, chosen=chosen, models=models, **values)
 
 
 def live_page(request: Request) -> Response:
