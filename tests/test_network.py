@@ -118,7 +118,7 @@ MORTAL = {"ZOO_BEAT_SECONDS": "0.3", "ZOO_LEASE_SECONDS": "8"}
 """Of the machine that is to lose its jobs once it is cut off, but not if it only stands still."""
 COMMAND = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "2"]
 ENDS = ("end-of-one", "end-of-other")
-"""Files in a worker's folder that end its jobs: each machine has its own."""
+"""Files in a worker's home that end its jobs: each machine has its own."""
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: 
     _python(site, "-c", "from zoo import artifacts; artifacts.check('s3://zoo')")
     first = site.hire("one", **MORTAL)
     train = ["-m", "zoo", "train", "trickster", "--dataset", "digits", "-d", "-p"]
-    refs = [_python(site, *train, f"until={name}") for name in ENDS]
+    refs = [_python(site, *train, f"until=$ZOO_HOME/{name}") for name in ENDS]
     db = site.zoo.database()
 
     def both(status: str, attempt: int) -> bool:

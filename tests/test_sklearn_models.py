@@ -363,7 +363,7 @@ def test_weights_of_other_classes_are_refused(tmp_path: Path, rows: int, classes
     ("params", "sentence"),
     [
         ({"max_iter": 0}, "max_iter=0 is refused"),
-        ({"max_iter": True}, "max_iter=True is refused"),
+        ({"max_iter": True}, "max_iter=true is refused"),
         ({"loss": "log"}, "loss='log' is refused"),
         ({"alpha": float("nan")}, "alpha=nan is refused"),
         ({"learning_rate": 0.0, "schedule": "constant"}, "learning_rate=0.0 is refused"),

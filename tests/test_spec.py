@@ -214,7 +214,7 @@ BAD = [
     *("epochs=0", "epochs=1001", "epochs=true", "epochs=5.0", "epochs=1_0", "epochs=１２"),
     *("epochs= 0x10", 'epochs="5"', "epochs=", "epochs=1e3", "epochs=" + "9" * 5000),
     *("rate=NaN", "rate=Infinity", "rate=1e999", "rate=true", "rate=0", "rate=nan"),
-    *("shuffle=1", "shuffle=yes", "shuffle=True", "loss=LOG", "loss=3", "loss=null"),
+    *("shuffle=1", "shuffle=yes", "shuffle=TRUE", "loss=LOG", "loss=3", "loss=null"),
     *("layers=10", "layers=[true]", "layers=[1.5]", "layers=[[1]]", "layers=" + "[" * 100_000),
 ]
 
@@ -257,7 +257,9 @@ def test_params_either_resolve_to_something_canonical_or_are_refused(given: Any)
         ("a=[1, 2]", [1, 2]),
         ('a="1"', "1"),
         ("a=relu", "relu"),
-        ("a=True", "True"),
+        ("a=True", True),
+        ("a=None", None),
+        ("a=TRUE", "TRUE"),
         ("a=1_0", "1_0"),
         ("a=１２", "１２"),
         ("a=NaN", "NaN"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ def read(text: str) -> Any:
 
 def typed(value: Any) -> str:
     """Write a value so that `read` gives it back: JSON, but for texts that are read as texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     is_plain = isinstance(value, str) and value.strip() == value != "" and read(value) == value
     return str(value) if is_plain else json.dumps(value)
 

@@ -206,7 +206,11 @@ def load_file(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Classes look their own module up there (dataclasses, pydantic).
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # as an import does: half a module is none
+        raise
     return module
 
 

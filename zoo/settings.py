@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import private_folder
-from zoo.dataset_names import absolute
+from zoo.dataset_names import absolute, expanded
 from zoo.errors import UsageError, reason
 from zoo.regular_file import read_text_file
 
@@ -239,13 +239,12 @@ def _read_secret(path: str | None) -> str | None:
 
 
 def _path(name: str, text: str) -> Path:
-    try:
-        return Path(absolute(text))
-    except RuntimeError:  # ~ of a user that this machine does not know
+    if text.startswith("~") and expanded(text) == text:  # of a user that is not known here
         raise UsageError(
             f"{variable(name)} is '{text}', but there is no such home directory.",
             "Give it as an absolute path.",
-        ) from None
+        )
+    return Path(absolute(text))
 
 
 def _switch(name: str, text: str) -> bool:

@@ -34,7 +34,7 @@ class Trickster(zoo.Model):
 
     class Params(zoo.Params):
         trick: Trick = zoo.param("none", help="what to do in fit")
-        until: str = zoo.param("", help="go on until this file exists")
+        until: str = zoo.param("", help="go on until this file exists; $ZOO_HOME counts")
         seconds: float = zoo.param(0.0, ge=0, help="go on for this long")
         lines: int = zoo.param(0, ge=0, help="lines to print")
 
@@ -49,7 +49,7 @@ class Trickster(zoo.Model):
             time.sleep(0.02)
 
     def _goes_on(self, lasted: float) -> bool:
-        until = self.params.until
+        until = os.path.expandvars(self.params.until)  # each machine may have its own
         return lasted < self.params.seconds or bool(until and not Path(until).exists())
 
     def _none(self) -> None:
