@@ -96,6 +96,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
+@pytest.fixture
+def here(home: Path, empty_file: Path) -> Iterator[Database]:
+    """The database of that home, empty."""
+    home.mkdir(parents=True)
+    (home / "zoo.db").write_bytes(empty_file.read_bytes())
+    db = jobs.connect(f"sqlite:///{home / 'zoo.db'}")
+    yield db
+    db.close()
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache for homes of the whole suite: to make digits anew, scikit-learn is imported (1.3 s).

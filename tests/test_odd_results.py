@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,15 +32,6 @@ generated = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink a row takes minutes
 )
-
-
-@pytest.fixture
-def here(home: Path, empty_file: Path) -> Iterator[Database]:
-    home.mkdir(parents=True)
-    (home / "zoo.db").write_bytes(empty_file.read_bytes())
-    db = jobs.connect(f"sqlite:///{home / 'zoo.db'}")
-    yield db
-    db.close()
 
 
 def every(db: Database, stored: row_shapes.Stored) -> list[Job | Group]:

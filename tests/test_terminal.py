@@ -42,15 +42,6 @@ def harmless(text: str) -> None:
     assert not {c for c in text if unicodedata.category(c) in STEERING} - {"\n"}
 
 
-@pytest.fixture
-def here(home: Path, empty_file: Path) -> Iterator[Database]:
-    home.mkdir(parents=True)
-    (home / "zoo.db").write_bytes(empty_file.read_bytes())
-    db = jobs.connect(f"sqlite:///{home / 'zoo.db'}")
-    yield db
-    db.close()
-
-
 rows = st.fixed_dictionaries(
     {
         "scene": st.lists(row_shapes.members(), min_size=1, max_size=4),

@@ -13,6 +13,7 @@ from zoo.jobs import Database, Group, Job, members
 from zoo.repetition import environment_of
 from zoo.settings import Settings
 from zoo.significance import Test
+from zoo.strict import object_in
 
 METRICS = (
     *("accuracy", "loss", "train_accuracy", "train_loss", "fit_seconds"),
@@ -89,10 +90,8 @@ def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
     facts |= {f"params.{name}": value for name, value in spec["params"].items()}
     facts["plugin"] = told.get("plugin") or spec["plugin"]
     if told:
-        # An older worker may have told less.
         code, versions, machine = (
-            found if isinstance(found := told.get(name), dict) else {}
-            for name in ("code", "versions", "machine")
+            object_in(told, name) for name in ("code", "versions", "machine")
         )
         facts |= {"code": str(code.get("sha256"))[:12], "commit": _commit(code)}
         facts |= versions | machine

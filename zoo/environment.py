@@ -21,6 +21,7 @@ from typing import Any
 from zoo import plugins, settings, source_code
 from zoo.plugins import Plugin
 from zoo.spec import JobSpec, canonical
+from zoo.strict import object_in
 
 FILE = "environment.json"
 GIT_SECONDS = 5.0
@@ -161,7 +162,7 @@ def loaded_by(told: Mapping[str, Any], plugin: Plugin) -> str:
     `told` is the environment of the training; nothing if that is the same, or did not say so.
     """
     now = code(plugin)
-    then = found if isinstance(found := told.get("code"), dict) else {}
+    then = object_in(told, "code")
     if told.get("plugin") and told["plugin"] != plugin.label:
         return (
             f"The model was trained by {told['plugin']} and is loaded by {plugin.label}: "

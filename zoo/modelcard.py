@@ -20,7 +20,7 @@ from zoo.jobs.records import number_text
 from zoo.param_values import typed
 from zoo.prediction import Trained
 from zoo.settings import Settings
-from zoo.spec import read_json
+from zoo.strict import object_in, read_json
 
 FILE = "README.md"
 """What the hub takes for the card."""
@@ -177,7 +177,7 @@ def _results(job: Job) -> str:
 
 def _training(trained: Trained, exported: Exported, around: Mapping[str, Any]) -> str:
     job = trained.job
-    machine, code, versions = (_object(around, name) for name in ("machine", "code", "versions"))
+    machine, code, versions = (object_in(around, name) for name in ("machine", "code", "versions"))
     params = job.spec["params"].items()
     facts = [
         ["job", job.id],
@@ -207,12 +207,6 @@ def _training(trained: Trained, exported: Exported, around: Mapping[str, Any]) -
 def _number(value: float | None) -> str:
     # A count as it is, without a comma between its thousands.
     return str(value) if isinstance(value, int) else number_text(value, missing="unknown")
-
-
-def _object(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """One of the objects that the environment tells; an older worker may have told less."""
-    found = told.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _told(about: Mapping[str, Any], name: str) -> str:

@@ -12,6 +12,7 @@ from zoo.jobs import Database, Group, Job
 from zoo.model import resolved
 from zoo.settings import Settings
 from zoo.spec import JobSpec
+from zoo.strict import object_in
 
 TIMES = ("fit_seconds", "predict_us_per_image")
 """Metrics that differ from one run to the next."""
@@ -112,23 +113,17 @@ def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> 
     """Say what is not the same in two environments, as far as both tell of it."""
     if then.get("plugin") and now.get("plugin") not in (None, then["plugin"]):
         yield f"plugin: {then['plugin']} then, {now['plugin']} now"
-    before, after = _object(then, "code"), _object(now, "code")
+    before, after = object_in(then, "code"), object_in(now, "code")
     if before and after and before.get("sha256") != after.get("sha256"):
         yield f"code of the plugin: {code_name(before)} then, {code_name(after)} now"
     if then.get("data") and now.get("data") not in (None, then["data"]):
         yield f"data: contents {str(then['data'])[:12]} then, {str(now['data'])[:12]} now"
     # Records of before list whatever the process had imported: only what both tell counts.
-    was, is_now = _object(then, "versions"), _object(now, "versions")
+    was, is_now = object_in(then, "versions"), object_in(now, "versions")
     both = was.keys() & is_now.keys()
     yield from _pairs({n: was[n] for n in both}, {n: is_now[n] for n in both})
-    if (before := _object(then, "machine")) and (after := _object(now, "machine")):
+    if (before := object_in(then, "machine")) and (after := object_in(now, "machine")):
         yield from _pairs(before, after)
-
-
-def _object(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """One of the objects of an environment; another version may have told something else."""
-    found = told.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def code_name(code: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from zoo.errors import UsageError
@@ -26,6 +27,15 @@ def read_json(text: str | bytes) -> Any:
         return _READER.decode(text if isinstance(text, str) else text.decode())
     except (ValueError, RecursionError) as error:
         raise UsageError(f"This is not JSON: {error}.") from None
+
+
+def object_in(told: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return an object of what was told; empty if it is missing, or something else.
+
+    Another version, or another program, may have told less.
+    """
+    found = told.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _refuse(constant: str) -> float:

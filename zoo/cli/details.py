@@ -12,6 +12,7 @@ from zoo.cli import columns, output, reproduced, sketches
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job, Outlook
 from zoo.jobs.records import spread
+from zoo.strict import object_in
 
 FEW_STEPS = 10
 """As many are shown one by one."""
@@ -88,8 +89,7 @@ def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     told = tried[-1]["environment"] if tried else None
     if not told:
         return
-    # An older worker may have told less.
-    machine, code, versions = (_object(told, name) for name in ("machine", "code", "versions"))
+    machine, code, versions = (object_in(told, name) for name in ("machine", "code", "versions"))
     where = [machine.get(name) for name in ("host", "cpu", "threads", "system")]
     if where[2] is not None:
         where[2] = f"{where[2]} thread{'' if where[2] == 1 else 's'}"
@@ -99,11 +99,6 @@ def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     yield "code", f"{commit}sha256 {str(code.get('sha256', 'unknown'))[:12]}"
     yield "data", f"sha256 {str(told.get('data', 'unknown'))[:12]}"
     yield "versions", ", ".join(f"{name} {versions[name]}" for name in versions)
-
-
-def _object(told: dict[str, Any], name: str) -> dict[str, Any]:
-    found = told.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _plugin(submitted: str, tried: list[dict[str, Any]]) -> str:
@@ -149,7 +144,7 @@ def _show_classes(metrics: dict[str, Any]) -> None:
     if not isinstance(measured, dict) or not isinstance(classes, list):
         return
     columns = ["precision", "recall", "f1", "support"]
-    named = [(name, _object(measured, name)) for name in map(str, classes)]
+    named = [(name, object_in(measured, name)) for name in map(str, classes)]
     rows = [
         [name, *(output.number(values.get(column)) for column in columns)] for name, values in named
     ]

@@ -15,7 +15,7 @@ import zoo_report.predictions as predictions
 from zoo.environment import FILE as ENVIRONMENT
 from zoo.errors import reason
 from zoo.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
-from zoo.spec import read_json
+from zoo.strict import object_in, read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -165,12 +165,13 @@ MAKERS: tuple[Callable[[dict[str, Any], Path], Picture | None], ...] = (
 
 
 def _write_table(metrics: dict[str, Any], path: Path) -> None:
-    if not metrics.get("per_class"):
+    measured, names = object_in(metrics, "per_class"), metrics.get("classes")
+    if not measured or not isinstance(names, list):
         return
     columns = ["precision", "recall", "f1", "support"]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["class", *columns])
-        for name in metrics["classes"]:
-            found = metrics["per_class"][name]
-            writer.writerow([name, *(found[column] for column in columns)])
+        for name in map(str, names):
+            found = object_in(measured, name)
+            writer.writerow([name, *(found.get(column) for column in columns)])
