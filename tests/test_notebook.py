@@ -21,7 +21,7 @@ from support import Zoo, until
 import zoo
 from zoo import inputs, jobs
 from zoo.errors import UsageError, ZooError
-from zoo.jobs import Database, Outcome
+from zoo.jobs import Database, News, Outcome
 from zoo.notebook import waiting, wishes
 
 pd = pytest.importorskip("pandas")
@@ -188,6 +188,14 @@ def test_the_filters_are_those_of_the_command(here: Database) -> None:
     assert len(zoo.jobs(since=datetime.now())) == 0 and len(zoo.jobs(since="1h")) == 3
     with pytest.raises(UsageError, match="No status is called 'done'"):
         zoo.jobs(status="done")
+
+
+def test_a_log_is_given_as_a_terminal_would_show_it(here: Database) -> None:
+    (job,), _ = jobs.add(here, [a_spec()])
+    held = claim(here)
+    pieces = [(0, " 1 %\r5"), (7, "0 %\x1b[K\r100 %\n\x1b[3"), (18, "2mgood\x1b[0m\u202e\nand on")]
+    jobs.beat(here, held, lease=60, news=News(lines=pieces))
+    assert zoo.job(job).logs() == "100 %\ngood\nand on"
 
 
 def test_what_did_not_succeed_is_raised_and_its_handle_still_tells(here: Database) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from zoo import pictures
-from zoo.errors import DatasetError
+from zoo.errors import ZooError
 
 BLANK = np.zeros((12, 28, 28), "uint8")
 FULL = BLANK + np.uint8(255)
@@ -65,10 +65,10 @@ def test_the_png_shows_ten_images_dark_on_white(tmp_path: Path) -> None:
 
 
 def test_a_png_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no/first.png cannot be written: No such file"):
+    with pytest.raises(ZooError, match=r"no/first.png cannot be written: No such file"):
         pictures.save_png(FULL, tmp_path / "no" / "first.png")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(DatasetError, match="folder cannot be written"):
+    with pytest.raises(ZooError, match="folder cannot be written"):
         pictures.save_png(FULL, tmp_path / "folder")
     assert [file.name for file in tmp_path.iterdir()] == ["folder"]
 

@@ -39,6 +39,7 @@ from zoo import datasets, jobs, settings, submit
 from zoo.cli.main import app
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job, News, Outcome
+from zoo.output_file import write_output
 
 
 @pytest.fixture
@@ -333,10 +334,10 @@ def test_the_policy_allows_nothing_but_what_is_in_the_page(db: Database) -> None
 def test_a_file_is_written_whole_and_a_bad_place_is_told(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text("old")
-    page.save(b"new", path)
+    write_output(path, b"new")
     assert path.read_bytes() == b"new" and list(tmp_path.iterdir()) == [path]
     with pytest.raises(ZooError, match=r"nowhere/report.html cannot be written: No such file"):
-        page.save(b"new", tmp_path / "nowhere" / "report.html")
+        write_output(tmp_path / "nowhere" / "report.html", b"new")
 
 
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
@@ -344,7 +345,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with ThreadPoolExecutor() as pool:
         heard = pool.submit(pipe.read_bytes)
-        page.save(b"page", pipe)
+        write_output(pipe, b"page")
         assert heard.result() == b"page" and pipe.is_fifo()
 
 

@@ -21,7 +21,7 @@ import row_shapes
 import typer
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from results import a_spec, succeed
+from results import a_spec, folds, succeed
 from rich.cells import cell_len
 from support import Zoo
 from terminals import Terminal, command, shown
@@ -410,3 +410,15 @@ def test_a_bar_fits_with_whole_numbers(bar_job: jobs.Job, found: Any, width: int
         harmless(line)
         assert cell_len(line) <= width and not re.search(r"[0-9]…|…[0-9]", line)
         assert bar_job.id[:8] in line and "3 h left" in line and f"{step}/1500" in line
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_leaderboard_keeps_the_id_that_the_next_command_needs(
+    here: Database, width: int
+) -> None:
+    succeed(here, folds(2), kind="cv", accuracies=(0.91, 0.93))
+    seeds = succeed(here, [a_spec(seed=n) for n in range(2)], kind="seeds", accuracies=(0.9, 0.8))
+    found, left_out = shown(command("leaderboard"), width=width)
+    assert seeds[:8] in found and "0.8500 ± 0.0707 (n = 2)" in found
+    assert width > 100 or "parameters" in left_out
+    assert " job" not in left_out

@@ -230,7 +230,7 @@ def test_script_in_tags_params_errors_and_logs_stays_text(page: web.Page, rows: 
     assert "&lt;script&gt;" in page.get(f"/jobs/{job}").text
     with page.events(f"/live/jobs/{job}") as events:
         told = dict([next(events), next(events)])
-    assert told["log"] == [{"attempt": 1, "text": f"{EVIL}\n"}]
+    assert told["log"] == {"lines": [[1, EVIL]], "rest": [1, ""]}
     assert EVIL not in json.dumps(told["parts"])
     jobs.finish(rows, held, Outcome("failed", error=EVIL, error_code="exception"))
     assert EVIL not in page.get(f"/jobs/{job}").text + page.get("/").text
@@ -245,7 +245,43 @@ def test_a_page_that_comes_back_is_told_the_rest_of_the_log(page: web.Page, rows
     with page.events(f"/live/jobs/{job}", **{"Last-Event-ID": "1:0"}) as events:
         told = list(events)
     assert [event for event, _ in told] == ["parts", "log", "end"]
-    assert told[1][1] == [{"attempt": 1, "text": "two\n"}]
+    assert told[1][1] == {"lines": [[1, "two"]], "rest": [1, ""]}
+
+
+def test_the_log_is_shown_as_a_terminal_would_show_it_wherever_a_page_comes_back(
+    page: web.Page, rows: Database
+) -> None:
+    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    job = jobs.add(rows, [a_spec()])[0][0]
+    held = claim(rows)
+    text = "first\r\n\x1b[32m 1 %\x1b[0m\r50 %\x1b[K\x1b]0;t\x07\r100 %\nlast \u202eline"
+    pieces = [(at, text[at : at + 3]) for at in range(0, len(text), 3)]
+    jobs.beat(rows, held, lease=60, news=News(lines=pieces))
+    jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
+    lines = ["first", "100 %"]
+    for at, _ in [(-1, ""), *pieces[:-1]]:
+        seen = {"Last-Event-ID": f"1:{at}"} if at >= 0 else {}
+        with page.events(f"/live/jobs/{job}", **seen) as events:
+            told = dict(events)["log"]
+        found = [line for _, line in told["lines"]]
+        assert found == lines[len(lines) - len(found) :]
+        assert len(found) == text[at + 3 if at >= 0 else 0 :].count("\n")
+        assert told["rest"] == [1, "last line"]
+
+
+def test_a_log_goes_on_to_be_told_while_somebody_looks(page: web.Page, rows: Database) -> None:
+    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    job = jobs.add(rows, [a_spec()])[0][0]
+    held = claim(rows)
+    jobs.beat(rows, held, lease=60, news=News(lines=[(0, "one\n 5 %")]))
+    with page.events(f"/live/jobs/{job}") as events:
+        told = dict([next(events), next(events)])["log"]
+        assert told == {"lines": [[1, "one"]], "rest": [1, " 5 %"]}
+        jobs.beat(rows, held, lease=60, news=News(lines=[(8, "\r10 %\nthree\n")]))
+        told = next(found for event, found in events if event == "log")
+        assert told == {"lines": [[1, "10 %"], [1, "three"]], "rest": [1, ""]}
+        jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
+        assert [event for event, _ in events][-1] == "end"
 
 
 def test_only_what_has_changed_is_sent(page: web.Page, rows: Database) -> None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import datasets, judge, plugins, run, weights
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
+from zoo.output_file import write_output
 from zoo.prediction import Trained
 from zoo.regular_file import open_regular_file
 
@@ -81,7 +80,7 @@ def write(trained: Trained, format: str, path: Path) -> Exported:
             trained.model.export(format, made)
         difference = _check(trained, x, _read_back(trained, format, made, x))
         content = made.read_bytes()
-    _publish(content, path)
+    write_output(path, content, parents=True)
     digest = hashlib.sha256(content).hexdigest()
     return Exported(path, format, len(content), digest, len(x), difference)
 
@@ -184,17 +183,3 @@ def read_npz(path: Path) -> Any:
         (folder / run.WEIGHTS).mkdir()
         weights.save(folder / run.WEIGHTS, arrays)
         return run.restore(folder)
-
-
-def _publish(content: bytes, path: Path) -> None:
-    """Put the file where it is wanted, whole or not at all."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        shutil.move(temporary, path)
-    except OSError as error:
-        raise ZooError(f"{path} cannot be written: {reason(error)}.") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()

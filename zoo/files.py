@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo import artifacts
-from zoo.errors import ArtifactError, UsageError, ZooError, reason, unknown
+from zoo.errors import ArtifactError, UsageError, unknown
+from zoo.output_file import write_output
 
 if TYPE_CHECKING:
     from zoo.jobs import Job
@@ -124,17 +123,7 @@ def copy(settings: Settings, file: File, target: Path) -> None:
 
     Raises ArtifactError if it is gone or was changed, ZooError if it cannot be written there.
     """
-    content = read(settings, file)
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(target)
-    except OSError as error:
-        raise ZooError(f"{target} cannot be written: {reason(error)}.") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write_output(target, read(settings, file), parents=True)
 
 
 def keep(settings: Settings, job: str, left: Path) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo import artifacts, environment
-from zoo.errors import ZooError, reason
 from zoo.export import Exported
 from zoo.jobs import Job
 from zoo.jobs.records import number_text
+from zoo.output_file import write_output
 from zoo.param_values import typed
 from zoo.prediction import Trained
 from zoo.settings import Settings
@@ -59,10 +59,7 @@ def write(
     job = trained.job
     where, sha256 = str(job.artifact), str(job.artifact_sha256)
     around = read_json(artifacts.read(settings.artifacts, where, sha256, environment.FILE))
-    try:
-        path.write_text(text(trained, exported, around, license), encoding="utf-8")
-    except OSError as error:
-        raise ZooError(f"{path} cannot be written: {reason(error)}.") from None
+    write_output(path, text(trained, exported, around, license).encode())
 
 
 def text(trained: Trained, exported: Exported, around: Mapping[str, Any], license: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import DatasetError, reason
+from zoo.output_file import write_output
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -58,19 +58,13 @@ def bar(part: float, width: int) -> str:
 def save_png(images: Array, path: Path) -> None:
     """Save the first ten images in one row, ink dark on white.
 
-    Raises DatasetError if the file cannot be written.
+    `-` is stdout. Raises ZooError if the file cannot be written.
     """
     from PIL import Image
 
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            Image.fromarray(_row(images[:FIRST])).save(file, format="PNG")
-        temporary.replace(path)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be written: {reason(error)}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    file = io.BytesIO()
+    Image.fromarray(_row(images[:FIRST])).save(file, format="PNG")
+    write_output(path, file.getvalue())
 
 
 def class_counts(labels: Array, n_classes: int) -> list[int]:

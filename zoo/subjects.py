@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from zoo import datasets, drawing
 from zoo.cache import Progress
 from zoo.errors import PictureError, UsageError, reason, unknown
+from zoo.output_file import write_output
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -70,12 +72,14 @@ def save(subjects: Sequence[Subject], folder: Path) -> list[Path]:
     saved: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for subject in subjects:
-            path = _free(folder, subject.name, saved)
-            Image.fromarray(subject.image).save(path, format="PNG")
-            saved.append(path)
     except OSError as error:
         raise PictureError(f"Nothing can be saved in {folder}: {reason(error)}.") from None
+    for subject in subjects:
+        file = io.BytesIO()
+        Image.fromarray(subject.image).save(file, format="PNG")
+        path = _free(folder, subject.name, saved)
+        write_output(path, file.getvalue())
+        saved.append(path)
     return saved
 
 

@@ -118,6 +118,31 @@ class LogReader:
                 self._line[:end] = " " * end
 
 
+class JobLogReader:
+    """Read the pieces of a job's log, attempt by attempt, into the lines of a terminal."""
+
+    def __init__(self) -> None:
+        self.attempt = 0
+        self._reader = LogReader()
+
+    def feed(self, attempt: int, text: str) -> Iterator[tuple[int, str]]:
+        """Take the next piece, and yield each line that it completes, and of which attempt it is.
+
+        A line that an attempt has not ended is complete when the next attempt begins.
+        """
+        if attempt != self.attempt:
+            if self.rest:
+                yield self.attempt, self.rest
+            self.attempt, self._reader = attempt, LogReader()
+        for line in self._reader.feed(text):
+            yield attempt, line
+
+    @property
+    def rest(self) -> str:
+        """The line that has not ended, as it looks now."""
+        return self._reader.rest
+
+
 def log_lines(text: str) -> list[str]:
     """A whole log as the lines that a terminal would show."""
     reader = LogReader()

@@ -13,6 +13,7 @@ from typing import Any
 from zoo import param_values
 from zoo.errors import UsageError, reason
 from zoo.jobs import Group, Job
+from zoo.output_file import write_output
 from zoo.regular_file import read_regular_file
 from zoo.spec import canonical, trial_of
 
@@ -153,16 +154,14 @@ def _cells(file: Path, line: int, names: Sequence[str], row: Sequence[str]) -> d
 
 
 def write(file: Path, found: Sequence[dict[str, Any]]) -> None:
-    """Write trials so that `read` gives them back; raises UsageError where that is not possible."""
+    """Write trials so that `read` gives them back; raises ZooError where that is not possible."""
     names = list(dict.fromkeys(name for params in found for name in params))
-    try:
-        with file.open("w", encoding="utf-8", newline="") as lines:
-            writer = csv.writer(lines, lineterminator="\n")
-            writer.writerow(names)
-            for params in found:
-                writer.writerow(_cell(params[name]) if name in params else "" for name in names)
-    except OSError as error:
-        raise UsageError(f"The file {file} cannot be written: {reason(error)}.") from None
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(names)
+    for params in found:
+        writer.writerow(_cell(params[name]) if name in params else "" for name in names)
+    write_output(file, lines.getvalue().encode())
 
 
 def _cell(value: Any) -> str:

@@ -97,15 +97,19 @@ def show(
     name: Name = "mnist",
     split: Annotated[str, typer.Option(help="train or test.")] = "train",
     picture: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Save the images as a PNG file.")
+        Path | None,
+        typer.Option("--output", "-o", help="Save the images as a PNG file; - is stdout."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the first ten images, and how many each class has."""
     from zoo import catalogue, datasets, pictures
     from zoo.cli import output
-    from zoo.errors import unknown
+    from zoo.errors import UsageError, unknown
+    from zoo.output_file import is_stdout
 
+    if as_json and picture and is_stdout(picture):
+        raise UsageError("A picture and JSON cannot both go to stdout.", "Name a file with -o.")
     catalogue.see_here(name)
     if split not in datasets.SPLITS:
         raise unknown("split", split, datasets.SPLITS)
@@ -118,6 +122,8 @@ def show(
     first = [raw.class_names[label] for label in labels[:FIRST]]
     if picture:
         pictures.save_png(images, picture)
+        if is_stdout(picture):
+            return
         output.note(f"Saved the first {len(first)} images of {raw.name} as {picture}.")
     if as_json:
         facts = {"dataset": raw.name, "split": split, "images": len(labels)}

@@ -28,7 +28,9 @@ def export(
     target: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="The file; or a folder, for the file and a model card."
+            "--output",
+            "-o",
+            help="The file; or a folder, for the file and a model card; - is stdout.",
         ),
     ] = None,
     card: Annotated[
@@ -46,7 +48,12 @@ def export(
     from zoo import export as exporting
     from zoo import jobs, modelcard, prediction, settings
     from zoo.cli import output
+    from zoo.errors import UsageError
+    from zoo.output_file import is_stdout
 
+    to_stdout = [each for each in (target, card) if each and is_stdout(each)]
+    if len(to_stdout) + as_json > 1:
+        raise UsageError("Only one of the file, the card and JSON can go to stdout.")
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     job = prediction.training(db, ref)
@@ -62,20 +69,25 @@ def export(
     if as_json:
         output.json_out(done.to_json() | {"job": job.id, "card": str(card) if card else None})
         return
+    tell = output.note if to_stdout else output.line
     off = done.difference
     told = f", probabilities differ by at most {off:.2g}" if off is not None else ""
-    output.out.print(f"{path}  {done.size / 1e6:.2f} MB, {as_format}")
-    output.out.print(f"  read back: the same labels for {done.images} test images{told}")
+    tell(f"{path}  {done.size / 1e6:.2f} MB, {as_format}")
+    tell(f"  read back: the same labels for {done.images} test images{told}")
     if card:
-        output.out.print(f"{card}  the model card")
+        tell(f"{card}  the model card")
 
 
 def _target(model: str, format: str | None, target: Path | None) -> tuple[str, Path]:
     """The format and the file, from what was typed of either."""
     from zoo.errors import UsageError
 
-    is_folder = target is not None and (target.is_dir() or not target.suffix)
-    if format is None and (target is None or is_folder):
+    is_named = target is not None and bool(target.suffix) and not target.is_dir()
+    # What is there and no folder, such as a device, is the file.
+    is_folder = not (is_named or target is None or str(target) == "-") and (
+        target.is_dir() or not target.exists()
+    )
+    if format is None and not is_named:
         raise UsageError("Give --format, or a file with -o.", "For example: -o model.onnx.")
     chosen = format or str(target).rpartition(".")[2]
     if target is None:

@@ -35,6 +35,7 @@ def files(
     """List what a job has left, or copy it out."""
     from zoo import files, jobs, settings
     from zoo.cli import output
+    from zoo.output_file import is_stdout
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
@@ -43,7 +44,7 @@ def files(
     wanted = files.named(every, names or [])
     if to is not None and wanted:
         _copy(chosen, wanted, to)
-    if as_json and to != "-":
+    if as_json and not (to is not None and is_stdout(to)):
         output.json_out(
             [{"name": f.name, "bytes": f.size, "sha256": f.sha256} for f in wanted.values()]
         )
@@ -111,8 +112,9 @@ def _copy(settings: Settings, wanted: dict[str, File], to: str) -> None:
     from zoo import files
     from zoo.cli import output
     from zoo.errors import UsageError
+    from zoo.output_file import is_stdout
 
-    if to == "-":
+    if is_stdout(to):
         if len(wanted) != 1:
             raise UsageError("Only one file can go to stdout.", "Name it: `zoo files JOB NAME`.")
         (file,) = wanted.values()

@@ -43,7 +43,8 @@ def leaderboard(
         columns,
         [[_cells(row, names)[column] for column in columns] for row in rows],
         right=numbers,
-        optional=["parameters", "fit s", "params", "error %"],
+        # Never the job: its id is what the next command needs.
+        optional=["parameters", "fit s", "params", "error %", *published, "cross-validation"],
     )
     if not rows and words:
         output.note("No result matches. `zoo leaderboard` without a filter shows all.")

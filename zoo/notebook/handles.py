@@ -12,6 +12,7 @@ from zoo import jobs as rows
 from zoo.errors import ZooError
 from zoo.notebook.store import opened
 from zoo.notebook.waiting import follow, leaving
+from zoo.terminal_text import JobLogReader
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -118,9 +119,12 @@ class Job(Handle):
             return frames.of_steps(rows.steps(db, self.id))
 
     def logs(self) -> str:
-        """What it has printed, in all its attempts."""
+        """What it has printed, in all its attempts, in lines as a terminal would show them."""
         with opened() as (db, _):
-            return "".join(chunk.text for chunk in rows.log_after(db, self.id))
+            chunks = rows.log_after(db, self.id)
+        reader = JobLogReader()
+        lines = [line for each in chunks for _, line in reader.feed(each.attempt, each.text)]
+        return "".join(f"{line}\n" for line in lines) + reader.rest
 
 
 class Group(Handle):

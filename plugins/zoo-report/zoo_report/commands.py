@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,7 +27,6 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The file; - is std
 Limit = Annotated[
     int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many jobs, the newest.")
 ]
-STDOUT = Path("-")
 
 
 @zoo.hookimpl
@@ -48,32 +46,20 @@ def report(
     """Make a page of jobs, in one file. Leaderboard, curves, confusion matrices, mistakes."""
     from zoo import jobs, settings
     from zoo.cli import output
+    from zoo.output_file import is_stdout, write_output
     from zoo_report import contents, page
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     meant = _meant(db, refs, words, every, limit)
     text = page.render(contents.gather(db, chosen, meant)).encode(errors="replace")
-    if path == STDOUT:
-        _print(text)
+    write_output(path, text)
+    if is_stdout(path):
         return
-    page.save(text, path)
     shown, size = len(meant.jobs), f"{len(text) / 1e6:.2f} MB"
     left_out = f" of {shown + meant.omitted:,}" if meant.omitted else ""
     what = f"{shown} job{'' if shown == 1 else 's'}{left_out}" if shown else "no job yet"
     output.note(f"{path}: {what}, {size}. Open it in a browser.")
-
-
-def _print(text: bytes) -> None:
-    from zoo.errors import ZooError, reason
-
-    try:
-        sys.stdout.buffer.write(text)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise  # whoever reads has seen enough; Typer ends quietly
-    except OSError as error:
-        raise ZooError(f"stdout cannot be written: {reason(error)}.") from None
 
 
 def _meant(

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import functools
 import hashlib
-import uuid
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata, resources
-from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from zoo import leaderboard
-from zoo.errors import ZooError, reason
 from zoo.jobs.records import number_text
 from zoo.param_values import typed
 from zoo_report import drawing, tiles
@@ -47,32 +43,6 @@ def render(contents: Contents) -> str:
         script=Markup(script),
         policy=_policy(style, script),
     )
-
-
-def save(text: bytes, path: Path) -> None:
-    """Write the file whole, in place of one that is there; to a device or pipe, write as it is.
-
-    Raises ZooError if it cannot be written.
-    """
-    target = path.resolve()
-    try:
-        if target.exists() and not (target.is_file() or target.is_dir()):
-            target.write_bytes(text)
-        else:
-            _replace(target, text)
-    except OSError as error:
-        raise ZooError(f"{path} cannot be written: {reason(error)}.") from None
-
-
-def _replace(target: Path, text: bytes) -> None:
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(text)
-        temporary.replace(target)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 @functools.cache

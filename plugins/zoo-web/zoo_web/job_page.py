@@ -12,9 +12,10 @@ from zoo import files, jobs, waits
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
 from zoo.jobs.reads import Chunk
+from zoo.terminal_text import JobLogReader
 from zoo_web.charts import charts
 from zoo_web.desk import Desk, desk, live_at
-from zoo_web.live import Look, Parts, place, stream
+from zoo_web.live import LogNews, Look, Parts, place, stream
 
 MOST_LOG = 200_000
 """Letters of a log that a page begins with: the last ones."""
@@ -50,17 +51,30 @@ class _Eye:
         self._job = job
         self._csrf = csrf
         self._seen = seen
+        self._log: JobLogReader | None = None
         self._why, self._asked = "", float("-inf")
 
     def look(self) -> Look:
         """Look now."""
         # The row before the log: what was written before the end is then read too.
         job = jobs.get(self._at.db, self._job)
-        log = jobs.log_after(self._at.db, self._job, self._seen)
-        if log:
-            is_first, self._seen = self._seen == (0, -1), (log[-1].attempt, log[-1].start)
-            log = _last_of(log) if is_first else log
-        return Look(self._parts(job), log, job.is_terminal)
+        return Look(self._parts(job), self._new_log(), job.is_terminal)
+
+    def _new_log(self) -> LogNews | None:
+        told = self._seen
+        # A page that comes back has lines already, but a line that had not ended is read anew.
+        log = jobs.log_after(self._at.db, self._job, told if self._log else (0, -1))
+        if not self._log:
+            self._log, log = JobLogReader(), _last_of(log)
+        lines = []
+        for chunk in log:
+            found = list(self._log.feed(chunk.attempt, chunk.text))
+            if (chunk.attempt, chunk.start) > told:
+                lines += found
+                self._seen = chunk.attempt, chunk.start
+        if self._seen == told:
+            return None
+        return LogNews(lines, (self._log.attempt, self._log.rest), self._seen)
 
     def _parts(self, job: Job) -> Parts:
         at = self._at

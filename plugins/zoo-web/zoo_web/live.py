@@ -14,7 +14,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from zoo.errors import StoreError
-from zoo.jobs.reads import Chunk
 
 SOONEST, LATEST = 0.5, 5.0
 """Seconds between two looks: now, and while the rows cannot be read."""
@@ -28,12 +27,23 @@ They come from `Desk.piece`, and are safe to put into a page as they are."""
 
 
 @dataclass
+class LogNews:
+    """What has been printed since the last look."""
+
+    lines: Sequence[tuple[int, str]]
+    """The lines that have ended, each with its attempt."""
+    rest: tuple[int, str]
+    """The line that has not ended, which takes the place of the one that was sent before."""
+    seen: tuple[int, int]
+    """(attempt, start) of the last piece that was read."""
+
+
+@dataclass
 class Look:
     """What was seen at one look."""
 
     parts: Parts
-    log: Sequence[Chunk] = ()
-    """New pieces of the log."""
+    log: LogNews | None = None
     is_last: bool = False
     """Nothing will change any more."""
 
@@ -79,9 +89,9 @@ async def _events(look: Callable[[], Look]) -> AsyncIterator[dict[str, Any]]:
         if news:
             yield _event("parts", news)
         if seen.log:
-            last = seen.log[-1]
-            pieces = [{"attempt": each.attempt, "text": each.text} for each in seen.log]
-            yield _event("log", pieces) | {"id": f"{last.attempt}:{last.start}"}
+            attempt, place_in_log = seen.log.seen
+            lines = {"lines": seen.log.lines, "rest": seen.log.rest}
+            yield _event("log", lines) | {"id": f"{attempt}:{place_in_log}"}
         if seen.is_last:
             yield _event("end", "")
             return

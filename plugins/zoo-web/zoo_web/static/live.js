@@ -53,13 +53,25 @@ function fit(place, pieces) {
   known.forEach((gone) => gone.remove());
 }
 
-function grow(log, pieces) {
+// The line that has not ended, such as a progress bar: the next event has it anew.
+const open = document.createTextNode("");
+
+function grow(log, { lines, rest }) {
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  for (const { attempt, text } of pieces) {
-    if (log.dataset.attempt && log.dataset.attempt !== String(attempt)) log.append(`--- attempt ${attempt}\n`);
+  open.remove();
+  let text = "";
+  const begin = (attempt) => {
+    if (log.dataset.attempt && log.dataset.attempt !== String(attempt)) text += `--- attempt ${attempt}\n`;
     log.dataset.attempt = attempt;
-    log.append(text.replace(/\r\n/g, "\n").replace(/\x1b\[[0-9;?]*[A-Za-z]/g, ""));
+  };
+  for (const [attempt, line] of lines) {
+    begin(attempt);
+    text += `${line}\n`;
   }
+  begin(rest[0]);
+  if (text) log.append(text);
+  open.data = rest[1];
+  log.append(open);
   while (log.childNodes.length > 4000) log.firstChild.remove();
   if (isAtEnd) log.scrollTop = log.scrollHeight;
 }

@@ -1,0 +1,108 @@
+"""Write a file that a person names, whole or not at all; a device or a pipe is written as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+import uuid
+from pathlib import Path
+
+from zoo.errors import ZooError, reason
+from zoo.terminal_text import safe
+
+STDOUT, STDERR = 1, 2
+
+
+def write_output(path: str | Path, content: bytes, *, parents: bool = False) -> None:
+    """Write `content` to the file that `path` names, in place of what is there.
+
+    A regular file appears whole: it is written beside its place and moved there. A link stays,
+    and the file that it names is written. To a pipe, a character device and `/dev/stdout` the
+    content is written as it is; to a terminal, what is safe of a text. `-` is stdout. With
+    `parents`, missing folders are made. Raises ZooError for a folder, a disk's device, a socket,
+    what is no text and would go to a terminal, or if it cannot be written.
+    """
+    try:
+        _write(Path(path), content, parents)
+    except OSError as error:
+        raise ZooError(f"{path} cannot be written: {reason(error)}.") from None
+
+
+def _write(path: Path, content: bytes, parents: bool) -> None:
+    if str(path) == "-":
+        _write_through(os.dup(STDOUT), content)
+        return
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        target = Path(os.path.realpath(path))
+        if parents:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        _replace(target, content, None)
+        return
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if stat.S_ISBLK(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+        kind = "a disk's device" if stat.S_ISBLK(found.st_mode) else "a socket"
+        raise OSError(errno.EINVAL, f"it is {kind}", str(path))
+    if (stream := _standard_stream(found)) is not None:
+        # Of a file that the shell has opened: after what was written there, not in its place.
+        _write_through(os.dup(stream), content)
+    elif stat.S_ISREG(found.st_mode):
+        _replace(Path(os.path.realpath(path)), content, found)
+    else:
+        _write_through(os.open(path, os.O_WRONLY | os.O_NOCTTY), content)
+
+
+def is_stdout(path: str | Path) -> bool:
+    """Return whether `write_output` would write this to stdout: `-`, `/dev/stdout`."""
+    if str(path) == "-":
+        return True
+    with contextlib.suppress(OSError):
+        return os.path.samestat(Path(path).stat(), os.fstat(STDOUT))
+    return False
+
+
+def _standard_stream(found: os.stat_result) -> int | None:
+    """The descriptor of stdout or stderr if that is what the path names, as `/dev/stdout` does."""
+    for stream in (STDOUT, STDERR):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(found, os.fstat(stream)):
+                return stream
+    return None
+
+
+def _write_through(handle: int, content: bytes) -> None:
+    # A reader who has seen enough, as `head` does, is no fault.
+    with contextlib.suppress(BrokenPipeError), os.fdopen(handle, "wb") as file:
+        if file.isatty():
+            content = _for_a_terminal(content)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        file.write(content)
+
+
+def _for_a_terminal(content: bytes) -> bytes:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise OSError(errno.EINVAL, "it is a terminal, and this is no text")
+    return safe(text).encode(errors="replace")
+
+
+def _replace(target: Path, content: bytes, earlier: os.stat_result | None) -> None:
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+        if earlier is not None:
+            temporary.chmod(stat.S_IMODE(earlier.st_mode))
+        temporary.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
