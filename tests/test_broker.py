@@ -52,6 +52,7 @@ class Scene:
         self.app = queue.make_app(self.zoo.settings, patient=True)
         self.log = folder / "worker.log"
         self._server: Any = None
+        self.kept: list[Any] = []
         self.worker: Any = None
 
     def serve(self, *arguments: str, port: int | None = None) -> Any:
@@ -194,6 +195,29 @@ def raw(value: Any) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
+@pytest.mark.parametrize("wrong", [*WRONG, message(headers={"task": "celery.map"})])
+def test_a_message_that_is_no_hint_is_dropped_and_told_in_one_line(
+    scene: Scene, wrong: Any
+) -> None:
+    before = len(scene.log.read_text())
+    scene.client().lpush(QUEUE, raw(wrong))
+    scene.hears()  # in this queue, after it
+    (line,) = [each for each in scene.said(before) if "dropped a message" in each]
+    assert QUEUE in line and len(line) < 600
+    assert "Traceback" not in "".join(scene.said(before))
+
+
+def test_a_flood_of_messages_that_are_no_hints_leaves_few_lines(scene: Scene) -> None:
+    before = len(scene.log.read_text())
+    client = scene.client()
+    client.lpush(QUEUE, *[b"%d" % n for n in range(1200)])
+    until(lambda: scene.lives() and not client.exists(QUEUE), 60)
+    scene.hears()
+    told = [each for each in scene.said(before) if "dropped" in each]
+    assert "dropped 1000 messages in a row" in told[-1]
+    assert len(told) < 30, told
+
+
 @examples(
     max_examples=100,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -207,18 +231,6 @@ def test_no_message_ends_a_worker_nor_has_it_do_anything_else(
     client.lpush(QUEUE, *map(raw, batch))
     until(lambda: scene.lives() and not client.exists(QUEUE), 10)
     assert client.keys("*") == []  # nothing was sent on, put back or kept
-
-
-@pytest.mark.parametrize("wrong", [*WRONG, message(headers={"task": "celery.map"})])
-def test_a_message_that_is_no_hint_is_dropped_and_told_in_one_line(
-    scene: Scene, wrong: Any
-) -> None:
-    before = len(scene.log.read_text())
-    scene.client().lpush(QUEUE, raw(wrong))
-    scene.hears()  # in this queue, after it
-    (line,) = [each for each in scene.said(before) if "dropped a message" in each]
-    assert QUEUE in line and len(line) < 600
-    assert "Traceback" not in "".join(scene.said(before))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -293,6 +305,60 @@ def reopen(scene: Scene) -> None:
     scene.open()
 
 
+def without_disk(scene: Scene) -> None:
+    """The server cannot save any more: its folder is gone."""
+    folder = scene.folder / "removed"
+    folder.mkdir()
+    replace("--dir", str(folder))(scene)
+    folder.rmdir()
+    client = scene.client()
+    client.config_set("save", "3600 1000000")
+    client.bgsave()
+    until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+    configure()(scene)  # have the worker ask anew
+
+
+def with_disk(scene: Scene) -> None:
+    scene.client().config_set("save", "")  # else it would not end without having saved
+    replace()(scene)
+
+
+def occupied(scene: Scene, *command: str) -> None:
+    """Have the server work on a command for long, right after it has put all clients out."""
+    own = scene.client().connection_pool.make_connection()
+    own.send_packed_command(
+        own.pack_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        + own.pack_command(*command)
+    )
+    scene.kept.append(own)  # closed, the server would go on all the same
+
+
+def run_a_script(scene: Scene) -> None:
+    scene.client().config_set("busy-reply-threshold", "1")
+    occupied(scene, "EVAL", "while true do end", "0")
+
+
+def end_the_script(scene: Scene) -> None:
+    scene.client().script_kill()
+
+
+def load(scene: Scene) -> None:
+    replace("--enable-debug-command", "yes", "--loading-process-events-interval-bytes", "1024")(
+        scene
+    )
+    client = scene.client()
+    client.mset({f"zoo.filler.{n}": "x" * 1000 for n in range(5000)})
+    client.config_set("key-load-delay", "10000")
+    occupied(scene, "DEBUG", "RELOAD")
+
+
+def end_loading(scene: Scene) -> None:
+    scene.client().config_set("key-load-delay", "0")
+    client = scene.client()
+    until(lambda: not client.info("persistence")["loading"])
+    client.flushall()
+
+
 Act = Callable[[Scene], None]
 FAULTS: dict[str, tuple[Act, Act, str]] = {
     "fail-over": (to_a_replica, to_a_primary, "read-only replica"),
@@ -312,6 +378,9 @@ FAULTS: dict[str, tuple[Act, Act, str]] = {
         "too few replicas",
     ),
     "away": (close, reopen, "does not answer"),
+    "cannot save": (without_disk, with_disk, "cannot save to its disk"),
+    "busy": (run_a_script, end_the_script, "busy with a script"),
+    "loading": (load, end_loading, "still loading its data"),
 }
 
 

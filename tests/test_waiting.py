@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import servers
 from hypothesis import given
@@ -202,6 +203,55 @@ def test_every_command_that_waits_says_why_and_says_it_again_when_that_changes(t
     until(lambda: all("It is held." in each.text for each in heard), 60)
     # What has not changed is not said again.
     assert all(each.text.count("It is held.") == 1 for each in heard)
+
+
+def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
+    postgresql: str, team: Zoo, tmp_path: Path
+) -> None:
+    server = psycopg.connect(postgresql, autocommit=True)
+    server.execute("DROP DATABASE IF EXISTS away WITH (FORCE)")
+    server.execute("CREATE DATABASE away")
+    url = postgresql.replace("/postgres?", "/away?")
+    plugins = {"ZOO_PLUGINS": "trickster,sklearn", "ZOO_PLUGINS_DIR": str(TRICKS)}
+    plugins |= {"ZOO_BEAT_SECONDS": "0.3"}
+    zoo = Zoo(team.home, **{**team.env, **plugins, "ZOO_DATABASE_URL": url})
+    zoo.run("db", "upgrade")
+    db, done = zoo.database(), tmp_path / "done"
+    team.started.append(worker := zoo.start("worker", "start", "--slots", "1"))
+    log = Heard(worker)
+    train = ("train", "trickster", "--dataset", "digits", "-p", f"until={done}")
+    waiting = [zoo.start(*train)]
+    team.started.append(waiting[0])
+    until(lambda: [job.status for job in jobs.listing(db)] == ["running"])
+    (job,) = [job.id for job in jobs.listing(db)]
+    waiting += [
+        zoo.start("wait", job),
+        zoo.start("logs", "-f", job),
+        zoo.start_script(f"import zoo; zoo.job({job!r}).wait()"),
+    ]
+    team.started += waiting
+    heard = [Heard(command) for command in waiting]
+    until(lambda: sum("running" in each.text for each in heard) == 2)
+    until(lambda: _sessions(server) >= len(waiting) + 1)
+    server.execute("ALTER DATABASE away ALLOW_CONNECTIONS false")
+    server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'away'")
+    until(lambda: all("Trying again" in each.text for each in heard))
+    until(lambda: "no beat for" in log.text)
+    server.execute("ALTER DATABASE away ALLOW_CONNECTIONS true")
+    until(lambda: "beats again" in log.text)
+    done.touch()
+    assert [command.wait(60) for command in waiting] == [0] * len(waiting), [
+        each.text for each in heard
+    ]
+    assert all(each.text.count("Trying again") <= 2 for each in heard)
+    assert jobs.get(db, job).attempt == 1
+    assert log.text.count("cannot be used") <= 4, log.text
+    assert "psycopg" not in log.text
+
+
+def _sessions(server: psycopg.Connection) -> int:
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'away'"
+    return server.execute(query).fetchone()[0]  # type: ignore[index, no-any-return]
 
 
 class Heard:

@@ -140,4 +140,4 @@ def test_a_broker_that_is_away_is_named(tmp_path: Path) -> None:
     (job,) = add(db)
     said = waits.sentence(db, chosen, jobs.get(db, job))
     assert f"The broker {url.removesuffix('/0')} does not answer" in said
-    assert said.endswith("It runs once the broker is back.")
+    assert said.endswith(waits.without_broker(chosen))

@@ -39,7 +39,10 @@ REFUSALS = {
     "LOADING": ("is still loading its data", ""),
     "BUSY": ("is busy with a script", ""),
     "NOAUTH": ("asks for a password", "Put it into ZOO_BROKER_URL: redis://:PASSWORD@host:6379/0."),
-    "WRONGPASS": ("refuses the user or password of ZOO_BROKER_URL", ""),
+    "WRONGPASS": (
+        "refuses the user or password of ZOO_BROKER_URL",
+        "Put the right one there; a worker reads it when it starts.",
+    ),
     "NOPERM": (
         "does not allow what Zoo needs to the user of ZOO_BROKER_URL",
         "docs/team.md says which commands and keys that is.",

@@ -210,7 +210,8 @@ def _wake(
         if not settings.is_embedded and hints:
             done.note = _who_runs(db, settings, hints[0].job)
     except BrokerError as error:
-        done.note = f"queued; broker unreachable ({error.message}) It runs once the broker is back."
+        then = waits.without_broker(settings)
+        done.note = f"queued; broker unreachable ({error.message}) {then}"
     # The rows are committed: an error here would have them submitted once more.
     except StoreError as error:
         done.note = f"queued; then the database went away ({error.message})"

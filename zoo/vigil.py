@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from zoo import health, jobs, waits
-from zoo.errors import ZooError
+from zoo.errors import StoreError, ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
 
@@ -21,6 +22,10 @@ REASON_SECONDS = 2.0
 """Between two looks for the reason."""
 SHARE = 20
 """To look takes at most one part in so many of the time."""
+OUTAGE_SECONDS = 600.0
+"""How long the database of a team may be away before a command that waits gives up."""
+RETRY_SECONDS = 1.0
+"""Between two attempts to reach it."""
 
 Tell = Callable[[str], None]
 """Shows a sentence to the person who waits."""
@@ -45,6 +50,30 @@ class Vigil:
         self.began = self.looked = time.monotonic()
         self._due = self.began + SILENT_SECONDS
         self._told = ""
+        self._answered: float | None = None
+
+    @contextlib.contextmanager
+    def bearing(self) -> Iterator[None]:
+        """Tolerate that the database of a team is away: restarts do not end who waits.
+
+        Around the whole of one look, which is then done again. Raises StoreError if the database
+        has not answered yet, is a file of this machine, or is away for too long.
+        """
+        try:
+            yield
+        except StoreError as error:
+            self._bear(error)
+        else:
+            self._answered = time.monotonic()
+
+    def _bear(self, error: StoreError) -> None:
+        if self._answered is None or self.db.is_sqlite:
+            raise error
+        if time.monotonic() - self._answered > OUTAGE_SECONDS:
+            raise error
+        self._tell_once(f"{error.message} Trying again; accepted jobs are kept.")
+        self._end_patience()
+        time.sleep(RETRY_SECONDS)
 
     def look(self, statuses: Mapping[str, str]) -> None:
         """Tell why the jobs, by id, do not go on: after a few seconds, and when that changes.
@@ -58,11 +87,16 @@ class Vigil:
         if self.settings.is_embedded and now - self.looked > WORKER_SECONDS:
             self.looked = now
             self.worker = living(self.db, self.settings, self.worker, self.tell)
-        if self.timeout is not None and now - self.began > self.timeout:
+        self._end_patience()
+
+    def _end_patience(self) -> None:
+        if self.timeout is not None and time.monotonic() - self.began > self.timeout:
             raise ZooError(f"Not finished after {self.timeout:g} s.", "The jobs go on.")
 
     def _tell_reason(self, statuses: Mapping[str, str]) -> None:
-        said = self._reason(statuses)
+        self._tell_once(self._reason(statuses))
+
+    def _tell_once(self, said: str) -> None:
         # Of the same reason, a number of seconds or jobs is no news.
         kind = re.sub(r"\d+", "", said)
         if said and kind != self._told:

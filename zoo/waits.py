@@ -138,8 +138,15 @@ def _for_the_broker(scene: Scene) -> str:
     try:
         queue.prove(queue.make_app(scene.settings, patient=False))
     except ZooError as error:
-        return f"{error.message} It runs once the broker is back."
+        return f"{error.message} {without_broker(scene.settings)}"
     return ""
+
+
+def without_broker(settings: Settings) -> str:
+    """When a job runs whose hint the broker does not take."""
+    if settings.is_embedded:
+        return "It runs once the broker is back."
+    return "Workers with a free slot take jobs from the database meanwhile, every few seconds."
 
 
 def _for_its_turn(scene: Scene) -> str:

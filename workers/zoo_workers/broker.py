@@ -38,6 +38,10 @@ MOST_BYTES = 65_536
 """A hint has about 700."""
 SHOWN_CHARACTERS = 120
 """Of a message that is no hint, in the log."""
+MOST_LINES = 20
+"""Of dropped messages that get a line each; those that follow are counted."""
+QUIET_SECONDS = 60.0
+"""Without a dropped message, and the next one gets a line again."""
 PROVE_SECONDS = 5.0
 """What an answer may take of a broker that has been away."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -122,8 +126,33 @@ class _Client(redis.Redis):
         except ValueError as error:
             shown = ascii(message[:SHOWN_CHARACTERS])
             told = "dropped a message of %d bytes from the queue %s, for %s: %s"
-            logger.warning(told, len(message), ascii(name)[1:-1], error, shown)
+            _dropped.tell(told % (len(message), ascii(name)[1:-1], error, shown))
             return None
+
+
+class _Dropped:
+    """The lines of the log about messages that were dropped: a flood of them fills no disk."""
+
+    def __init__(self) -> None:
+        self._last = float("-inf")
+        self._count = 0
+
+    def tell(self, line: str) -> None:
+        """Log the first ones each; then their number, whenever it has grown tenfold."""
+        now = time.monotonic()
+        if now - self._last > QUIET_SECONDS:
+            self._count = 0
+        self._last = now
+        self._count += 1
+        if self._count <= MOST_LINES:
+            logger.warning("%s", line)
+        if self._count == MOST_LINES:
+            logger.warning("further messages that are dropped are only counted")
+        elif self._count > MOST_LINES and re.fullmatch("10+", str(self._count)):
+            logger.warning("dropped %d messages in a row that are no hints", self._count)
+
+
+_dropped = _Dropped()
 
 
 class _Channel(transport.Channel):  # type: ignore[misc]

@@ -81,9 +81,8 @@ def list_workers(
         if each.trouble and each.is_alive:
             output.line(f"{each.name}: {each.trouble}")
     if not found:
-        output.note(
-            "No worker is online. Start one: `zoo worker start`, or on this machine `zoo up`."
-        )
+        command = "zoo up" if chosen.is_embedded else "zoo worker start"
+        output.note(f"No worker is online. Start one: `{command}`.")
 
 
 def _models(worker: Worker) -> str:

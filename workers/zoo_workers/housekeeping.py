@@ -42,6 +42,7 @@ class Housekeeper(threading.Thread):
         self._reaped = 0.0
         self._was_sick = False
         self._trouble = ""
+        self._failure = ""
         self.health = supervisor.health
         self.health.changed = self._wake.set
 
@@ -54,11 +55,20 @@ class Housekeeper(threading.Thread):
                 return
             try:
                 self.pass_once()
+                self._failed("")
             except ZooError as error:
                 # The database or the broker is away: the next pass tries again.
-                logger.warning("%s", error)
+                self._failed(str(error))
             except Exception:
                 logger.exception("housekeeping failed")
+
+    def _failed(self, why: str) -> None:
+        """Log what keeps this thread from its work when that changes, not at each pass."""
+        if why and why != self._failure:
+            logger.warning("%s", why)
+        elif self._failure and not why:
+            logger.info("housekeeping goes on")
+        self._failure = why
 
     def end(self) -> None:
         """Stop after the pass under way."""

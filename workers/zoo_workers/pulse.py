@@ -38,6 +38,7 @@ class Pulse(threading.Thread):
         self.cancelled = False
         self.beaten = self.asked = asked
         self._ended = threading.Event()
+        self._borne = ""
 
     def run(self) -> None:
         while not (self.lost or self._ended.wait(LOOK_SECONDS)):
@@ -90,12 +91,21 @@ class Pulse(threading.Thread):
             return
         self.attempt.told(news)
         self.cancelled = self.cancelled or answer
+        if self._borne:
+            logger.info("job %s: beats again", self.claim.job[:8])
+            self._borne = ""
         # Not now: the database may have counted since the question was sent.
         self.beaten = self.asked = at
 
     def _bear(self, error: StoreError) -> None:
         """Bear with a database that is away, as long as nobody else can have the job."""
-        silent = time.monotonic() - self.beaten
-        logger.warning("job %s: no beat for %.0f s: %s", self.claim.job[:8], silent, error.message)
+        if error.message != self._borne:
+            self._borne = error.message
+            silent = time.monotonic() - self.beaten
+            told = "job %s: no beat for %.0f s: %s"
+            logger.warning(told, self.claim.job[:8], silent, error.message)
         self._ended.wait(min(1.0, self.settings.beat_seconds))
         self.lost = self.is_lost()
+        if self.lost:
+            told = "job %s: given up here, for another worker may have it soon"
+            logger.warning(told, self.claim.job[:8])

@@ -128,6 +128,8 @@ def _set_up_the_log() -> None:
     logger.setLevel(logging.INFO)
     # Celery sets up the root logger later; each line is to appear once.
     logger.propagate = False
+    # Of a connection that is lost it says no more than what it raises.
+    logging.getLogger("psycopg").propagate = False
     # It warns of pickle under root; here nothing but JSON is accepted.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
 

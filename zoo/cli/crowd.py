@@ -44,11 +44,12 @@ def follow(
             added = step() if step else ()
             known += added
             start = time.monotonic()
-            statuses = jobs.statuses_of(db, known)
-            screen.show(statuses, max(total or 0, len(known)))
-            if not added and all(status in TERMINAL for status in statuses.values()):
-                return jobs.several(db, known)
-            vigil.look(statuses)
+            with vigil.bearing():
+                statuses = jobs.statuses_of(db, known)
+                screen.show(statuses, max(total or 0, len(known)))
+                if not added and all(status in TERMINAL for status in statuses.values()):
+                    return jobs.several(db, known)
+                vigil.look(statuses)
             time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
 
 

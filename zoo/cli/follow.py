@@ -44,11 +44,12 @@ def follow(
     vigil = Vigil(db, settings, worker, timeout, output.note)
     with _Screen(db) as screen:
         while True:
-            found = [jobs.get(db, each) for each in ids]
-            screen.show(found)
-            if all(job.is_terminal for job in found):
-                return found
-            vigil.look({job.id: job.status for job in found})
+            with vigil.bearing():
+                found = [jobs.get(db, each) for each in ids]
+                screen.show(found)
+                if all(job.is_terminal for job in found):
+                    return found
+                vigil.look({job.id: job.status for job in found})
             time.sleep(LOOK_SECONDS)
 
 

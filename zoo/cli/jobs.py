@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,17 +85,18 @@ def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
 
     printer = LogPrinter(is_live=vigil is not None)
     while True:
-        # Asked before the lines are read: what was written before the end is then read too.
-        now = rows.get(db, job.id)
-        ended = vigil is None or now.is_terminal
-        if vigil:
-            printer.report(rows.steps_after(db, job.id, printer.last_step), now.progress)
-        printer.print(rows.log_after(db, job.id, printer.last_chunk))
-        if ended or streams.is_unread():
-            printer.end()
-            return printer.last_chunk[0] > 0
-        if vigil:
-            vigil.look({job.id: now.status})
+        with vigil.bearing() if vigil else contextlib.nullcontext():
+            # Asked before the lines are read: what was written before the end is then read too.
+            now = rows.get(db, job.id)
+            ended = vigil is None or now.is_terminal
+            if vigil:
+                printer.report(rows.steps_after(db, job.id, printer.last_step), now.progress)
+            printer.print(rows.log_after(db, job.id, printer.last_chunk))
+            if ended or streams.is_unread():
+                printer.end()
+                return printer.last_chunk[0] > 0
+            if vigil:
+                vigil.look({job.id: now.status})
         time.sleep(0.2)
 
 

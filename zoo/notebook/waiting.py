@@ -53,12 +53,13 @@ def follow(
     try:
         while True:
             start = time.monotonic()
-            statuses = jobs.statuses_of(db, ids)
-            if all(status in TERMINAL for status in statuses.values()):
-                return
-            if line.is_live:
-                line.show(single.text() if single else _several(statuses))
-            vigil.look(statuses)
+            with vigil.bearing():
+                statuses = jobs.statuses_of(db, ids)
+                if all(status in TERMINAL for status in statuses.values()):
+                    return
+                if line.is_live:
+                    line.show(single.text() if single else _several(statuses))
+                vigil.look(statuses)
             time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
     finally:
         line.clear()
