@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from results import a_spec
+from results import a_spec, claim, folds, succeed
 
 from zoo import jobs
 from zoo.cli import completion
+from zoo.jobs import Outcome
 
 WATCH = """
 import json, sys
@@ -119,3 +120,34 @@ def test_what_others_wrote_is_offered_only_if_no_shell_can_take_it_for_a_command
     assert {word for word, _ in completion.tags("")} == {"good", "한글"}
     asked = completion._gently(lambda _: [("a", "says \\$(touch x) \x1b[2J")])
     assert asked("") == [("a", "says (touch x) [2J")]
+
+
+def test_each_command_is_offered_only_jobs_that_it_can_take(home: Path) -> None:
+    home.mkdir()
+    db = jobs.connect()
+    good = succeed(db, [a_spec(dataset="digits")])
+    cv = succeed(db, [s.model_copy(update={"keep_weights": False}) for s in folds(2)], kind="cv",
+                 accuracies=(0.9, 0.9))  # fmt: skip
+    (failed,), _ = jobs.add(db, [a_spec()])
+    jobs.finish(db, claim(db), Outcome("failed", error="no", error_code="exception"))
+    (waiting,), _ = jobs.add(db, [a_spec()])
+    takes = {"export": good, "predict": good, "evaluate": good, "retry": failed, "hold": waiting}
+    takes |= {"release": waiting, "priority": waiting, "cancel": waiting}
+    for command, job in takes.items():
+        words, _ = complete(home, f"zoo {command} ")
+        assert set(words) == {job[:8]}, command
+    assert {each[:8] for each in (good, cv, failed)} <= set(complete(home, "zoo show ")[0])
+
+
+def test_datasets_in_files_are_offered_once_something_is_trained_on_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.mkdir()
+    monkeypatch.setattr(completion, "_names", lambda: {"datasets": {"digits": ""}, "models": {}})
+    db = jobs.connect()
+    name = "npz:/data/mine.npz"
+    jobs.add(db, [a_spec(dataset=name)])
+    assert f"@best:{name}" not in dict(completion.references("@best:n"))
+    succeed(db, [a_spec(dataset=name)])
+    assert f"@best:{name}" in dict(completion.references("@best:n"))
+    assert list(dict(completion.datasets("npz:"))) == [name]

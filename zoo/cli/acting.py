@@ -27,6 +27,20 @@ NotEnded = Annotated[
         autocompletion=completion.references_of("queued", "running"),
     ),
 ]
+Queued = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Jobs or groups: the beginning of an id, or @last.",
+        autocompletion=completion.references_of("queued"),
+    ),
+]
+NotSucceeded = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Jobs or groups: the beginning of an id, or @last.",
+        autocompletion=completion.references_of("failed", "timed_out", "lost", "cancelled"),
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many a filter means.")]
 Dry = Annotated[bool, typer.Option("--dry-run", help="Only list the jobs that would be hit.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -75,7 +89,7 @@ def _cancelled(db: Database, job: str, status: str | None) -> str:
 
 @filtered
 def retry(
-    refs: Refs = None,
+    refs: NotSucceeded = None,
     words: FilterWords = FilterWords(),
     failed: Annotated[bool, typer.Option("--failed", help="All that failed or were lost.")] = False,
     yes: Yes = False,

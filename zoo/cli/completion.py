@@ -65,7 +65,7 @@ def models(incomplete: str) -> Iterator[tuple[str, str]]:
 
 @_gently
 def datasets(incomplete: str) -> Iterator[tuple[str, str]]:
-    for name, summary in _names()["datasets"].items():
+    for name, summary in _datasets().items():
         if name.startswith(incomplete):
             yield name, summary
 
@@ -90,7 +90,7 @@ def references(incomplete: str) -> Iterator[tuple[str, str]]:
     if incomplete.startswith("@"):
         yield "@last", "the newest job, or its group"
         yield "@last-failed", "the newest job that failed, timed out or was lost"
-        for name in _names()["datasets"]:
+        for name in _datasets():
             yield f"@best:{name}", f"the most accurate training on {name}"
             if incomplete.startswith(f"@best:{name}/"):
                 for model in _names()["models"]:
@@ -102,8 +102,11 @@ def references(incomplete: str) -> Iterator[tuple[str, str]]:
         yield from references.recent(db, incomplete)
 
 
-def references_of(*statuses: str) -> Callable[[str], Offers]:
-    """Offer references, and of the newest jobs only those with one of these statuses."""
+def references_of(*statuses: str, have_weights: bool = False) -> Callable[[str], Offers]:
+    """Offer references, and of the newest jobs only those with one of these statuses.
+
+    With `have_weights` only those that have left a trained model.
+    """
 
     @_gently
     def offered(incomplete: str) -> Iterator[tuple[str, str]]:
@@ -113,7 +116,7 @@ def references_of(*statuses: str) -> Callable[[str], Offers]:
         from zoo.jobs import references as rows
 
         if db := _database():
-            yield from rows.recent(db, incomplete, statuses=statuses)
+            yield from rows.recent(db, incomplete, statuses=statuses, have_weights=have_weights)
 
     return offered
 
@@ -205,6 +208,17 @@ def _database() -> Database | None:
     if not chosen.database_url and not (chosen.home / "zoo.db").exists():
         return None
     return jobs.connect(chosen.database)
+
+
+def _datasets() -> dict[str, str]:
+    """The datasets that have a name, and those in files that a training has succeeded on."""
+    from zoo.jobs import references
+
+    db = _database()
+    trained = references.recent_datasets(db) if db else []
+    found: dict[str, str] = dict(_names()["datasets"])
+    files = [name for name in trained if name.startswith(("npz:", "idx:"))]
+    return found | dict.fromkeys(files, "of an earlier training")
 
 
 def _names() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import completion
-from zoo.cli.options import Ref
+from zoo.cli.options import Trained
 
 
 def add_to(app: typer.Typer) -> None:
@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    ref: Ref,
+    ref: Trained,
     format: Annotated[
         str | None,
         typer.Option(

@@ -19,6 +19,13 @@ Ref = Annotated[
         autocompletion=completion.references,
     ),
 ]
+Trained = Annotated[
+    str,
+    typer.Argument(
+        help="A job or group: the beginning of its id, or @last.",
+        autocompletion=completion.references_of(have_weights=True),
+    ),
+]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return at once.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The finished job or group on stdout.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
-from zoo.cli.options import Ref
+from zoo.cli.options import Trained
 
 if TYPE_CHECKING:
     from zoo.prediction import Answer
@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def predict(
-    ref: Ref,
+    ref: Trained,
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILE|-", help="Pictures; - is stdin.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
-from zoo.cli.acting import Dry, Refs, Yes, agreed, chosen
+from zoo.cli.acting import Dry, Queued, Yes, agreed, chosen
 from zoo.cli.filters import FilterWords, filtered
 from zoo.cli.options import MOST_URGENT
 
@@ -35,7 +35,7 @@ def add_to(app: typer.Typer) -> None:
 
 @filtered
 def priority(
-    refs: Refs = None,
+    refs: Queued = None,
     *,
     number: Annotated[
         int,
@@ -62,7 +62,7 @@ def priority(
 
 @filtered
 def hold(
-    refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
+    refs: Queued = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
 ) -> None:
     """Keep queued jobs from running until released. Running ones go on."""
     from zoo import jobs as rows
@@ -76,7 +76,7 @@ def hold(
 
 @filtered
 def release(
-    refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
+    refs: Queued = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
 ) -> None:
     """Let held jobs run."""
     from zoo import jobs as rows

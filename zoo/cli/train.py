@@ -103,7 +103,8 @@ def evaluate(
     job: Annotated[
         str,
         typer.Argument(
-            help="The training job, or @last, @best:DATASET.", autocompletion=completion.references
+            help="The training job, or @last, @best:DATASET.",
+            autocompletion=completion.references_of(have_weights=True),
         ),
     ],
     dataset: Annotated[

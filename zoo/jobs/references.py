@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
@@ -52,28 +53,56 @@ def named(db: Database, refs: Sequence[str]) -> list[Job]:
 
 
 def recent(
-    db: Database, begin: str, limit: int = 30, *, statuses: Sequence[str] = ()
+    db: Database,
+    begin: str,
+    limit: int = 30,
+    *,
+    statuses: Sequence[str] = (),
+    have_weights: bool = False,
 ) -> list[tuple[str, str]]:
     """The newest jobs and groups whose id begins so: as one types them, and what they are.
 
-    With `statuses` only those of which a job has one of them.
+    With `statuses` only those of which a job has one of them; with `have_weights` only trainings
+    that have left a trained model, and groups with such a one.
     """
+    if have_weights:
+        statuses = ("succeeded",)
     among = ", ".join(f":status{i}" for i in range(len(statuses)))
     newest = f"""
-        SELECT id, model, dataset, status, group_id, seq FROM job
+        SELECT id, model, dataset, status, group_id, spec, seq FROM job
         WHERE {{}} {f"AND status IN ({among})" if statuses else ""}
+            {"AND kind = 'train'" if have_weights else ""}
         ORDER BY seq DESC LIMIT :limit"""
     within = "{0} >= :begin AND {0} < :end"
-    values: dict[str, object] = {"begin": begin, "end": begin + "g", "limit": limit}
+    values: dict[str, object] = {
+        "begin": begin,
+        "end": begin + "g",
+        "limit": limit * 10 if have_weights else limit,
+    }
     values |= {f"status{i}": status for i, status in enumerate(statuses)}
     with db.read() as rows:
         found = rows.all(newest.format(within.format("id") if begin else "1 = 1"), values)
         grouped = within.format("group_id") if begin else "group_id IS NOT NULL"
         members = rows.all(newest.format(grouped), values)
+    if have_weights:  # folds and trials of sweeps keep none
+        found, members = ([row for row in each if _keeps(row)][:limit] for each in (found, members))
     named = {row["id"][:8]: f"{row['model']} on {row['dataset']}, {row['status']}" for row in found}
     for row in members:
         named.setdefault(row["group_id"][:8], f"group of {row['model']} on {row['dataset']}")
     return list(named.items())
+
+
+def _keeps(row: Mapping[str, Any]) -> bool:
+    return bool(json.loads(row["spec"]).get("keep_weights", True))
+
+
+def recent_datasets(db: Database, limit: int = 1000) -> list[str]:
+    """The datasets of the newest trainings that have succeeded, newest first."""
+    query = """
+        SELECT dataset FROM job WHERE kind = 'train' AND status = 'succeeded'
+        ORDER BY seq DESC LIMIT :limit"""
+    with db.read() as rows:
+        return list(dict.fromkeys(row["dataset"] for row in rows.all(query, {"limit": limit})))
 
 
 def recent_tags(db: Database, limit: int = 1000) -> list[str]:
