@@ -422,3 +422,18 @@ def test_the_leaderboard_keeps_the_id_that_the_next_command_needs(
     assert seeds[:8] in found and "0.8500 ± 0.0707 (n = 2)" in found
     assert width > 100 or "parameters" in left_out
     assert " job" not in left_out
+
+
+def test_each_frame_of_a_bar_takes_the_place_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run() -> None:
+        monkeypatch.setenv("TERM", "xterm-256color")  # a dumb one has no cursor to move
+        with bars.progress(output.err) as live:
+            live.add_task("evil \x1b[2J", count="epoch 1/2", left="", total=2)
+            for _ in range(3):
+                live.refresh()
+
+    _, err = shown(run)
+    assert err.count("epoch 1/2") >= 3
+    assert err.count("\r\x1b[2K") >= err.count("epoch 1/2") - 1 and "\x1b[2J" not in err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -14,6 +14,22 @@ from zoo.terminal_text import safe
 
 class Screen(Console):
     """A console on which no text from elsewhere can steer the terminal."""
+
+    @property
+    def file(self) -> IO[str]:
+        """Where rich writes: past the guard of stderr, also where a live display stands before it.
+
+        rich looks behind one stream that stands for another, and a live display puts its own
+        there: what moves the cursor would be removed, and each frame stand beside the last one.
+        """
+        file = super().file
+        while (behind := getattr(file, "rich_proxied_file", None)) is not None:
+            file = behind
+        return file
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
