@@ -232,6 +232,25 @@ def test_a_worker_whose_sockets_were_removed_takes_its_broker_along(
     assert not broker.is_running() or broker.status() == "zombie"
 
 
+@pytest.mark.parametrize("made_again", [False, True])
+def test_down_finds_a_worker_whose_sockets_were_removed(
+    zoo: Zoo, session: Path, made_again: bool
+) -> None:
+    zoo.run("up")
+    here = zoo.settings
+    worker, broker = (
+        embedded._process(here.runtime / name) for name in ("worker.json", "valkey.json")
+    )
+    assert worker is not None and broker is not None
+    shutil.rmtree(here.runtime)
+    if made_again:  # by any command since
+        embedded.make_runtime(here)
+    assert "Ended: worker" in zoo.run("down").stderr
+    for process in (worker, broker):
+        assert not process.is_running() or process.status() == "zombie"
+    assert "Nothing was running" in zoo.run("down").stderr
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ZooError, match="cannot be made"):

@@ -200,6 +200,15 @@ def local_worker(settings: Settings) -> psutil.Process | None:
     return _process(settings.runtime / "worker.json")
 
 
+def worker_to_end(settings: Settings) -> psutil.Process | None:
+    """The local worker's process, also if its folder of sockets was removed, as at a log-out."""
+    return local_worker(settings) or _process(_kept_name(settings))
+
+
+def _kept_name(settings: Settings) -> Path:
+    return settings.home / "worker.json"
+
+
 def worker_died(settings: Settings) -> bool:
     """Whether the local worker is gone without a word; one that leaves takes its file along."""
     file = settings.runtime / "worker.json"
@@ -212,7 +221,9 @@ class Place:
     def __init__(self, settings: Settings) -> None:
         self._file = make_runtime(settings) / "worker.json"
         self._lock = FileLock(self._file.with_suffix(".lock"), thread_local=False)
-        self._broker = _process(settings.runtime / "valkey.json")
+        self._kept = _kept_name(settings)
+        self._servers = settings.runtime / "valkey.json"
+        self._broker = _process(self._servers)
 
     def take(self, patience: float = 0) -> bool:
         """Take the place; False if another process still has it after `patience` seconds."""
@@ -221,16 +232,21 @@ class Place:
         except Timeout:
             return False
         _enter(self._file, os.getpid())
+        private_folder.make(self._kept.parent)
+        _enter(self._kept, os.getpid())
         return True
 
     def give_up(self) -> None:
         """Leave the place to another process; a second time does nothing."""
         if self._lock.is_locked:
-            self._file.unlink(missing_ok=True)
+            for file in (self._file, self._kept):
+                # Another worker's, if one was started since the folder was removed.
+                if _process(file) == psutil.Process():
+                    file.unlink(missing_ok=True)
             self._lock.release()
         # A folder of sockets may be removed meanwhile, as systemd does when its user logs out:
         # nobody else can find the broker then.
-        if self._broker is not None and not self._file.parent.exists():
+        if self._broker is not None and _process(self._servers) != self._broker:
             _end(self._broker, END_SECONDS)
 
 
@@ -291,7 +307,7 @@ def down(settings: Settings, patience: float) -> list[str]:
     """
     ended = []
     (make_runtime(settings) / "keep").unlink(missing_ok=True)
-    worker = local_worker(settings)
+    worker = worker_to_end(settings)
     if worker is not None:
         _end(worker, patience)
         (settings.runtime / "worker.json").unlink(missing_ok=True)

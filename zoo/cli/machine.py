@@ -55,7 +55,7 @@ def _tell_interrupted(chosen: Settings) -> list[str]:
     from zoo.cli import columns, output
     from zoo.errors import StoreError
 
-    local = embedded.local_worker(chosen)
+    local = embedded.worker_to_end(chosen)
     if local is None:
         return []
     try:
