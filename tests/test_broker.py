@@ -422,6 +422,28 @@ def test_a_worker_refuses_to_start_on_a_cluster_in_a_sentence(scene: Scene) -> N
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("how", ["raise WorkerShutdown(0)", "return None"])
+def test_a_worker_that_ends_without_being_told_to_has_failed(scene: Scene, how: str) -> None:
+    script = f"""
+import sys
+from celery.exceptions import WorkerShutdown
+from zoo_workers import broker
+
+def start(self):
+    {how}
+
+broker.Consumer.start = start
+from zoo.cli.main import main
+sys.argv = ["zoo", "worker", "start"]
+sys.exit(main())
+"""
+    command = scene.zoo.start_script(script)
+    _, said = command.communicate(timeout=60)
+    assert command.returncode == 1, said
+    assert "The worker has ended, though nobody has told it to." in said
+    assert "Traceback" not in said
+
+
 def test_the_commands_and_keys_of_the_docs_are_all_that_zoo_needs(scene: Scene) -> None:
     docs = (Path(__file__).parents[1] / "docs" / "team.md").read_text()
     (rules,) = re.findall(r"^ACL SETUSER zoo (.+)$", docs, flags=re.MULTILINE)

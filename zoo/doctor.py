@@ -31,11 +31,17 @@ class Finding:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at the parts, one after the other."""
+    said: set[str] = set()
     for part, look in PARTS.items():
         try:
             yield from look(settings, part)
         except ZooError as error:
-            yield Finding(part, False, error.message, error.hint)
+            # A database that is away keeps three parts from being looked at.
+            is_new = error.message not in said
+            said.add(error.message)
+            advice = "" if "zoo doctor" in error.hint else error.hint
+            detail = error.message if is_new else "cannot be looked at for the reason above"
+            yield Finding(part, False, detail, advice if is_new else "")
         except Exception as error:
             yield Finding(part, False, f"{type(error).__name__}: {error}", "Please report this.")
 
