@@ -19,6 +19,9 @@ from zoo.jobs import Database
 
 # Where it is set, each of the hundreds of commands and workers would compile Zoo anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A shell's own settings name rows, hints and artifacts that are in use: no test may touch those.
+for _name in [name for name in os.environ if name.startswith("ZOO_") and name != "ZOO_DATA_DIR"]:
+    del os.environ[_name]
 # Nor does a worker draw pictures of each job, but where a test looks at them.
 os.environ["ZOO_PICTURES"] = "off"
 # A suite that a shell started in the background ignores Ctrl-C, and would hand that on.
