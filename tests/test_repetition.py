@@ -213,5 +213,5 @@ def test_equal_jobs_are_looked_up_by_an_index(db: Database) -> None:
 
 def test_a_record_of_the_environment_survives_the_row(db: Database) -> None:
     ref = succeed(db, [a_spec()])
-    assert repetition.environment_of(db, job_of(db, ref)) == ENVIRONMENT
+    assert environment.environment_of(db, job_of(db, ref)) == ENVIRONMENT
     assert dataclasses.asdict(job_of(db, ref))["fingerprint"] == "f" * 64

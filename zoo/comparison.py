@@ -8,9 +8,9 @@ from typing import Any
 
 from zoo import significance
 from zoo.disagreement import Disagreement, between
+from zoo.environment import environment_of
 from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
-from zoo.repetition import environment_of
 from zoo.settings import Settings
 from zoo.significance import Test
 from zoo.strict import object_in

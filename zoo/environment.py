@@ -18,7 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from zoo import plugins, settings, source_code
+from zoo import jobs, plugins, settings, source_code
+from zoo.jobs import Database, Job
 from zoo.plugins import Plugin
 from zoo.spec import JobSpec, canonical
 from zoo.strict import object_in
@@ -175,6 +176,18 @@ def loaded_by(told: Mapping[str, Any], plugin: Plugin) -> str:
             "its answers may differ."
         )
     return ""
+
+
+def environment_of(db: Database, job: Job) -> dict[str, Any]:
+    """Where and of what the job's last attempt was run; empty if it did not tell."""
+    told = [each["environment"] for each in jobs.attempts(db, job.id) if each["environment"]]
+    return told[-1] if told else {}
+
+
+def other_loader(db: Database, trained: Job) -> str:
+    """Say that this machine loads the model by something else than trained it; nothing if not."""
+    owner = plugins.catalogue().owners.get(trained.model)
+    return loaded_by(environment_of(db, trained), owner) if owner else ""
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import artifacts, jobs, judge, plugins, preprocessing, repetition, run, sources
+from zoo import artifacts, environment, jobs, judge, plugins, preprocessing, run, sources
 from zoo.errors import UsageError
 from zoo.jobs import Database, Group, Job
 from zoo.model import Model
@@ -88,7 +88,7 @@ def load(db: Database, settings: Settings, job: Job | Group | str) -> Trained:
         fetch(settings, trained, Path(folder))
         recipe = run.read_recipe(Path(folder))
         return Trained(
-            trained, run.restore(Path(folder)), recipe, repetition.other_loader(db, trained)
+            trained, run.restore(Path(folder)), recipe, environment.other_loader(db, trained)
         )
 
 

@@ -78,7 +78,7 @@ def _spec(job: Job) -> JobSpec:
 
 
 def _differences(db: Database, job: Job, spec: JobSpec) -> Iterator[str]:
-    then = environment_of(db, job)
+    then = environment.environment_of(db, job)
     owner = plugins.catalogue().owners[spec.model]
     now = {"plugin": owner.label, "code": dict(environment.code(owner))}
     if data := datasets.fingerprint(spec.dataset):
@@ -95,18 +95,6 @@ def _params_differences(job: Job, spec: JobSpec) -> Iterator[str]:
             yield f"param {name}: not there then, now {value!r} (its default)"
         elif changed is not None and name not in changed and name in (spec.changed or []):
             yield f"param {name}: {value!r} was the default then, and is not now"
-
-
-def environment_of(db: Database, job: Job) -> dict[str, Any]:
-    """Where and of what the job's last attempt was run; empty if it did not tell."""
-    told = [each["environment"] for each in jobs.attempts(db, job.id) if each["environment"]]
-    return told[-1] if told else {}
-
-
-def other_loader(db: Database, trained: Job) -> str:
-    """Say that this machine loads the model by something else than trained it; nothing if not."""
-    owner = plugins.catalogue().owners.get(trained.model)
-    return environment.loaded_by(environment_of(db, trained), owner) if owner else ""
 
 
 def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -153,7 +141,8 @@ def compare(db: Database, settings: Settings, then: Job, now: Job) -> Verdict:
     metrics = _differing(_lasting(then.metrics), _lasting(now.metrics))
     files = _differing(_hashes(settings, then), _hashes(settings, now))
     word = "differs" if metrics else "same metrics" if files else "identical"
-    why = list(environment_differences(environment_of(db, then), environment_of(db, now)))
+    told = (environment.environment_of(db, job) for job in (then, now))
+    why = list(environment_differences(*told))
     return Verdict(then.id, now.id, word, files | metrics, why)
 
 

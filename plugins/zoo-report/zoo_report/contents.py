@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from zoo import jobs, leaderboard
+from zoo.environment import environment_of
 from zoo.jobs import Database, Filter, Group, Job
 from zoo.param_values import typed
-from zoo.repetition import environment_of
 from zoo.settings import Settings
 from zoo_report import again, mistakes
 from zoo_report.mistakes import Images, Mistake
