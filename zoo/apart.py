@@ -92,6 +92,12 @@ class Child:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
+    def wait(self, seconds: float) -> None:
+        """Wait until it has ended by itself, at most so long; not at all once it was killed."""
+        if not self.pipe.closed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+
     def kill(self) -> None:
         """End it and all that it started, at once; a second time does nothing."""
         if self.pipe.closed:

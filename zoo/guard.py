@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from zoo import process_state
+
 IMPORT_SECONDS = 20.0
 """What one plugin may take to be imported; a framework belongs inside the methods."""
 RINGS, RING_SECONDS = 3, 1.0
@@ -36,10 +38,12 @@ ENDINGS = (
 def importing(name: str) -> Iterator[None]:
     """Import the plugin of that name within this block, under a time limit.
 
-    What is printed meanwhile goes to stderr, also what is written past Python. Raises TooSlow, and
+    What is printed meanwhile goes to stderr, also what is written past Python; what it changes of
+    the terminal's process (working directory, umask, signals...) is put back. Raises TooSlow, and
     EndsProcess where the plugin calls one of ENDINGS. A crash in native code says where it was.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(process_state.put_back_after_import())
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         for each in (_stdout_to_stderr(), _crashes_told(), _limited(name), _endings_refused()):
             stack.enter_context(each)

@@ -89,6 +89,7 @@ def run_job(
     """
     write = write or functools.partial(_write, folder)
     phase("prepare")
+    _seed(spec.seed)  # also of a model that draws when it is made, or when it predicts
     if spec.kind == "train":
         model, held_out, measured = _train(spec, folder, report, phase, write)
     else:

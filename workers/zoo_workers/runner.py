@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import functools
 import gc
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zoo import apart, cores, process_tree
+from zoo import apart, cores, process_state, process_tree
 from zoo.errors import ZooError, reason
 from zoo.spec import JobSpec, read_json
 
@@ -46,7 +47,12 @@ def main() -> None:
         except (EOFError, OSError):
             return
         is_job = order["do"] == "run"
-        answer = _run_alone(order, log, progress) if is_job else ANSWERS[order["do"]](order)
+        # In a context of its own: numpy and decimal keep how they round and what they raise there.
+        answer = (
+            contextvars.copy_context().run(_run_alone, order, log, progress)
+            if is_job
+            else ANSWERS[order["do"]](order)
+        )
         # Not sorted: a schema lists the params in the order of their author.
         pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
 
@@ -96,7 +102,11 @@ def _hooks(order: dict[str, Any]) -> dict[str, Any]:
             call = found.manager.subset_hook_caller("job_finished", others)
             # One by one: pluggy asks no further once one has raised.
             try:
-                with _extra(folder, plugin.name) as extra:
+                with (
+                    process_state.put_back(),
+                    process_state.working_directory(),
+                    _extra(folder, plugin.name) as extra,
+                ):
                     call(job=order["job"], files=files, extra=extra)
             except BaseException as error:  # also SystemExit: the others are still to be called
                 raised[plugin.name] = f"{type(error).__name__}: {reason(error)}"
@@ -142,28 +152,50 @@ def _store(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run_alone(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
-    """Run the job, then end the processes it has left: this one has no others."""
+    """Run the job, end the processes it has left, and put back what it has changed of this one."""
     process_tree.adopt_orphans()
-    answer = _run(order, log, progress)
+    own = os.getpid()
+    with process_state.put_back() as lasting:
+        answer = _run(order, log, progress, own)
+    notes = []
     if left := ", ".join(process_tree.end_descendants()):
-        with contextlib.suppress(OSError):  # on a full disk the log takes nothing
-            os.write(log, f"The job has left processes, which were ended: {left}.\n".encode())
-    return answer
+        notes.append(f"The job has left processes, which were ended: {left}.\n")
+    if lasting:
+        what = ", ".join(lasting)
+        notes.append(f"The job has left changed, and its process is replaced: {what}.\n")
+    with contextlib.suppress(OSError):  # on a full disk the log takes nothing
+        os.write(log, "".join(notes).encode(errors="replace"))
+    return answer | {"is_spoilt": bool(lasting)}
 
 
 @cores.held()
-def _run(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
+def _run(order: dict[str, Any], log: int, progress: int, own: int) -> dict[str, Any]:
     # A thread that a model has left finds its own job's file closed.
     with _output_to(log), _lines(progress) as lines:
         try:
-            with _in_folder(Path(order["files"]).parent):
-                return {"status": "succeeded", "metrics": _story(order, lines)}
+            with process_state.working_directory(Path(order["files"]).parent):
+                return {"status": "succeeded", "metrics": _story(order, lines, own)}
         except BaseException as error:  # also SystemExit: a model must not end the runner quietly
-            # On a full disk the log takes nothing: what went wrong is answered all the same.
-            with contextlib.suppress(OSError):
-                if not isinstance(error, ZooError):
-                    traceback.print_exc()
+            _end_if_forked(own)
+            if not isinstance(error, ZooError):
+                _write_traceback(log)
             return _failed(error, order["files"])
+
+
+def _end_if_forked(own: int) -> None:
+    """End a process that a model has forked and that goes on with the job: one is enough."""
+    if os.getpid() != own:
+        os._exit(1)
+
+
+def _write_traceback(log: int) -> None:
+    # Not by way of sys.stderr, which the model may have replaced or closed. On a full disk the log
+    # takes nothing: what went wrong is answered all the same.
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    with contextlib.suppress(OSError), os.fdopen(os.dup(log), "w", errors="replace") as file:
+        traceback.print_exc(file=file)
 
 
 def _failed(error: BaseException, files: str) -> dict[str, Any]:
@@ -209,12 +241,13 @@ def _lines(progress: int) -> Iterator[Any]:
             lines.close()
 
 
-def _story(order: dict[str, Any], progress: Any) -> dict[str, Any]:
+def _story(order: dict[str, Any], progress: Any, own: int) -> dict[str, Any]:
     from zoo.run import run_job
 
     folder = Path(order["files"])
 
     def tell(**fact: Any) -> None:
+        _end_if_forked(own)
         progress.write(json.dumps(fact) + "\n")
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
@@ -273,29 +306,19 @@ ANSWERS = {"catalogue": _catalogue, "hooks": _hooks, "store": _store}
 
 
 @contextlib.contextmanager
-def _in_folder(folder: Path) -> Iterator[None]:
-    """Have relative paths lead into the job's folder."""
-    before = os.open(".", os.O_RDONLY)
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.fchdir(before)
-        os.close(before)
-
-
-@contextlib.contextmanager
 def _output_to(log: int) -> Iterator[None]:
     """Send what the process prints into the log, also what a library writes past Python."""
     kept = os.dup(1), os.dup(2)
+    own = sys.stdout, sys.stderr
     try:
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         yield
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
+        for stream in (*own, sys.stdout, sys.stderr):
+            # A model may have closed them, or put anything in their place.
+            with contextlib.suppress(Exception):
                 stream.flush()
         for number, saved in zip((1, 2), kept, strict=True):
             os.dup2(saved, number)

@@ -24,6 +24,8 @@ from zoo_workers.desk import Desk
 
 HAND_OVER_SECONDS = 10
 """What it may take to hand over an order to a process that waits for one."""
+DEATH_SECONDS = 1.0
+"""What a process that has closed its pipe may take to end by itself."""
 LOOK_AGAIN_SECONDS = 0.5
 """Between two looks at how much memory a runner holds after its jobs."""
 
@@ -60,6 +62,8 @@ class Runner:
         self._ending = threading.Lock()
         self._known: psutil.Process | None = None
         self.jobs = 0
+        self.is_spoilt = False
+        """Whether a job has left it changed for those that follow."""
         self.looked = -math.inf
         """When it was last seen to be alive, and not too large, by `time.monotonic`."""
         self.models: set[str] = set()
@@ -97,6 +101,9 @@ class Runner:
         return answer
 
     def _death(self) -> RunnerDied:
+        # Its end of the pipe closes a moment before it is gone: how it ended is its own word.
+        with contextlib.suppress(OSError, ValueError):
+            self._process.wait(DEATH_SECONDS)
         self.kill()
         return RunnerDied(self._process.exit_code)
 
@@ -172,7 +179,7 @@ class Runners:
         return runner
 
     def _is_fit(self, runner: Runner) -> bool:
-        if not runner.is_idle or runner.jobs >= self._jobs_per_runner:
+        if runner.is_spoilt or not runner.is_idle or runner.jobs >= self._jobs_per_runner:
             return False
         # To look costs as much as a tenth of a job of a moment, of which each adds little.
         if time.monotonic() < runner.looked + LOOK_AGAIN_SECONDS:

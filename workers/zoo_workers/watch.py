@@ -172,6 +172,7 @@ class Watch:
                 while True:
                     answer = runner.answer(LOOK_SECONDS)
                     if answer:
+                        runner.is_spoilt = answer.pop("is_spoilt")
                         return self._answered(answer)
                     ended = self._must_end(spec, runner)
                     if ended is not None:
