@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 from support import Zoo, share
 from zoo_web import fields
 
@@ -223,3 +223,26 @@ def test_the_form_of_the_page_offers_what_is_accepted() -> None:
             given = submit.read_params(fields.given(filled, [field.name]))
             assert (field.name in given) == (text != "")
             resolved(Typed.Params, given)
+
+
+class Inner(BaseModel):
+    lr: float = 0.1
+
+
+class Open(BaseModel, extra="allow"):
+    lr: float = 0.1
+
+
+@pytest.mark.parametrize("given", [{"inner.nope": 1}, {"inner": {"lr": 0.5, "nope": 1}}])
+def test_an_unknown_name_inside_of_a_param_is_refused_as_one_of_a_param_is(
+    given: dict[str, object],
+) -> None:
+    class Nested(zoo.Params):
+        inner: Inner = zoo.param(Inner(), help="nested")
+
+    class Asking(zoo.Params):
+        inner: Open = zoo.param(Open(), help="nested, with any names")
+
+    with pytest.raises(UsageError, match=r"No param is called 'inner\.nope'"):
+        Nested.resolve(given)
+    assert Asking.resolve(given).model_dump()["inner"]["nope"] == 1

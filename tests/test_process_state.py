@@ -286,6 +286,14 @@ def test_a_plugin_changes_nothing_of_the_terminal_by_being_imported(
     assert sys.gettrace() is tracing
 
 
+def test_no_command_waits_for_a_thread_that_a_plugin_starts_at_import(zoo: Zoo) -> None:
+    folder = zoo.home / "plugins"
+    folder.mkdir()
+    text = "import threading, time\nthreading.Thread(target=time.sleep, args=(999,)).start()\n"
+    (folder / "waits.py").write_text(text)
+    assert "logistic" in zoo.run("models", timeout=60).stdout
+
+
 def test_a_plugin_may_set_what_its_framework_reads_and_its_own_path() -> None:
     path = [*sys.path]
     try:

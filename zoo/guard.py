@@ -45,7 +45,13 @@ def importing(name: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         stack.enter_context(process_state.put_back_after_import())
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        for each in (_stdout_to_stderr(), _crashes_told(), _limited(name), _endings_refused()):
+        for each in (
+            _stdout_to_stderr(),
+            _crashes_told(),
+            _limited(name),
+            _endings_refused(),
+            _threads_end(),
+        ):
             stack.enter_context(each)
         yield
 
@@ -74,6 +80,23 @@ def _endings_refused() -> Iterator[None]:
         is_over = True
         for module, name, real in kept:
             setattr(module, name, real)
+
+
+@contextlib.contextmanager
+def _threads_end() -> Iterator[None]:
+    """Have no command wait for a thread that the plugin starts: it ends with the command."""
+    mine, real = threading.get_ident(), threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if threading.get_ident() == mine:
+            thread.daemon = True
+        real(thread)
+
+    threading.Thread.start = start  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        threading.Thread.start = real  # type: ignore[method-assign]
 
 
 def _is_for_us(label: str, args: tuple[Any, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from zoo import param_values
@@ -57,9 +58,19 @@ class Params(BaseModel):
                 return usual
             defaults = to_json(usual)
             values = defaults | param_values.nest(given, defaults)
-            return cls.model_validate_json(_as_json(values))
+            return cls.model_validate_json(_as_json(values), extra=_extra(cls))
         except ValidationError as error:
             raise _sentence(cls, error.errors(include_url=False)[0]) from None
+
+
+@functools.cache
+def _extra(params: type[Params]) -> Literal["forbid"] | None:
+    """Refuse unknown names inside of params, too, unless a nested type asks for them."""
+    try:
+        inner = params.model_json_schema().get("$defs", {}).values()
+    except PydanticUserError:  # a type that JSON has no word for; it is refused elsewhere
+        inner = ()
+    return None if any(each.get("additionalProperties") is True for each in inner) else "forbid"
 
 
 def to_json(params: BaseModel) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def show_model(
     rows = [
         [
             param,
-            _type(about),
+            _type(about, card["schema"].get("$defs", {})),
             typed(about.get("default")),
             about.get("description", ""),
         ]
@@ -212,17 +212,26 @@ def _example(rows: list[list[str]]) -> str:
     return f" -p {rows[0][0]}={rows[0][2]}" if rows and rows[0][2] else ""
 
 
-def _type(about: dict[str, Any]) -> str:
-    """A JSON schema's type in a few words."""
+def _type(about: dict[str, Any], defs: dict[str, Any]) -> str:
+    """A JSON schema's type in a few words; `defs` are the types that it names."""
+    if "$ref" in about:
+        # Without those named in it: a type may hold itself.
+        name = about["$ref"].rpartition("/")[2]
+        return _type(defs.get(name, {}), {k: v for k, v in defs.items() if k != name})
     if "anyOf" in about:
-        return " or ".join(_type(each) for each in about["anyOf"])
+        return " or ".join(_type(each, defs) for each in about["anyOf"])
     if "enum" in about:
         return "|".join(str(each) for each in about["enum"])
     if "const" in about:
         return str(about["const"])
-    name = str(about.get("type", "any"))
+    if "prefixItems" in about:
+        return f"list of {', '.join(_type(each, defs) for each in about['prefixItems'])}"
+    name = str(about.get("format") or about.get("type", "any"))
     if name == "array":
-        return f"list of {_type(about.get('items', {}))}"
+        return f"list of {_type(about.get('items', {}), defs)}"
+    if name == "object":
+        inner = about.get("properties", {})
+        return f"values {', '.join(inner)}" if inner else "names and values"
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {about[key]:g}" for key, sign in signs.items() if key in about]
     return " ".join([name, *bounds])
