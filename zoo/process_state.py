@@ -22,6 +22,7 @@ JOIN_SECONDS = 0.1
 """Given to each thread that is left: most are about to end."""
 FILES = 64
 """A library keeps a few files open from its first use on; more than these are a leak."""
+SIGNALS = tuple(map(int, signal.valid_signals()))
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 LIMITS = tuple(
     value for name, value in sorted(vars(resource).items()) if name.startswith("RLIMIT_")
@@ -168,7 +169,7 @@ PARTS = (
     Part("timers", lambda: [signal.getitimer(each) for each in TIMERS], _stop_timers),
     Part(
         "signal handlers",
-        lambda: {each: signal.getsignal(each) for each in signal.valid_signals()},
+        lambda: {each: signal.getsignal(each) for each in SIGNALS},
         _write_handlers,
     ),
     Part(
@@ -231,11 +232,11 @@ def put_back(names: Collection[str] | None = None) -> Iterator[list[str]]:
             yield lasting
     finally:
         for part, value in before:
-            # Read again: some changes are refused in silence.
-            try:
-                if part.read() != value:
-                    part.write(value)
+            try:  # read again once written: some changes are refused in silence
                 is_as_before = part.read() == value
+                if not is_as_before:
+                    part.write(value)
+                    is_as_before = part.read() == value
             except Exception:
                 is_as_before = False
             if not is_as_before:
