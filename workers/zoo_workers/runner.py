@@ -154,9 +154,8 @@ def _store(order: dict[str, Any]) -> dict[str, Any]:
 def _run_alone(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
     """Run the job, end the processes it has left, and put back what it has changed of this one."""
     process_tree.adopt_orphans()
-    own = os.getpid()
     with process_state.put_back() as lasting:
-        answer = _run(order, log, progress, own)
+        answer = _run(order, log, progress)
     notes = []
     if left := ", ".join(process_tree.end_descendants()):
         notes.append(f"The job has left processes, which were ended: {left}.\n")
@@ -169,7 +168,8 @@ def _run_alone(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]
 
 
 @cores.held()
-def _run(order: dict[str, Any], log: int, progress: int, own: int) -> dict[str, Any]:
+def _run(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
+    own = os.getpid()
     # A thread that a model has left finds its own job's file closed.
     with _output_to(log), _lines(progress) as lines:
         try:
