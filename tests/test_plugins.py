@@ -196,6 +196,7 @@ HOSTILE = {
     "g_slow": "import time\nclock = time.perf_counter\ntime.perf_counter = lambda: clock() + 5\n"
     + MODEL.format(name="slow", body="", what="Mine"),
     "h_none": "def register_models(register): pass\n",
+    "i_return": "import zoo\n@zoo.hookimpl\ndef register_models():\n    return []\n",
     "k_kill": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n",
     "x_crash": "import ctypes, os\nos.write(1, b'hello')\nctypes.string_at(0)\n",
     "y_die": "import os\nos.write(1, b'hello')\nos._exit(7)\n",
@@ -217,6 +218,7 @@ def test_hostile_plugins_are_each_listed_in_a_sentence_and_the_others_work(zoo: 
     assert "hello" in told.stderr
     for name, says in {
         "h_none": "It implements no hook: does @zoo.hookimpl stand above",
+        "i_return": "register_models takes no argument `register`",
         "b_loop": f"it took over 0.2 s to import and was stopped ({folder}/b_loop.py:3)",
         "c_import": f"No module named 'no_such_package' ({folder}/c_import.py:1)",
         "d_exit": f"SystemExit: no ({folder}/d_exit.py:2)",

@@ -256,9 +256,20 @@ def _ask(found: Catalogue, plugin: Plugin) -> None:
     # A plugin may choose to have no hook, as zoo-notify without its setting; but not by mistake.
     if not callers and any(callable(getattr(module, name, None)) for name in known):
         raise PluginError("It implements no hook: does @zoo.hookimpl stand above its functions?")
+    for caller in callers:
+        _check_arguments(caller, plugin.name)
     others = [p for p in manager.get_plugins() if manager.get_name(p) != plugin.name]
     for hook, add in (("register_models", _add_model), ("register_datasets", _add_dataset)):
         manager.subset_hook_caller(hook, others)(register=functools.partial(add, found, plugin))
+
+
+def _check_arguments(caller: pluggy.HookCaller, name: str) -> None:
+    """Refuse a hook that does not take what it would have to use: its result is not asked for."""
+    known = caller.spec.argnames if caller.spec else ()
+    for impl in caller.get_hookimpls():
+        missing = {"register", "app"}.intersection(known).difference(impl.argnames)
+        if impl.plugin_name == name and missing:
+            raise PluginError(f"{caller.name} takes no argument `{missing.pop()}` and uses none.")
 
 
 def _add_model(found: Catalogue, plugin: Plugin, model: type[Model]) -> None:
