@@ -65,12 +65,13 @@ class Params(BaseModel):
 
 @functools.cache
 def _extra(params: type[Params]) -> Literal["forbid"] | None:
-    """Refuse unknown names inside of params, too, unless a nested type asks for them."""
+    """Refuse unknown names inside of params, too, unless one of the types asks for them."""
     try:
-        inner = params.model_json_schema().get("$defs", {}).values()
+        schema = params.model_json_schema()
     except PydanticUserError:  # a type that JSON has no word for; it is refused elsewhere
-        inner = ()
-    return None if any(each.get("additionalProperties") is True for each in inner) else "forbid"
+        return "forbid"
+    types = (schema, *schema.get("$defs", {}).values())
+    return None if any(each.get("additionalProperties") is True for each in types) else "forbid"
 
 
 def to_json(params: BaseModel) -> dict[str, Any]:
