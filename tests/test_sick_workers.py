@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import servers
 from machines import Sickness
 from support import Zoo, share, until
@@ -94,6 +95,14 @@ def sickness(team: Team) -> Iterator[Callable[[Zoo, str], Sickness]]:
 
 
 KINDS = ("full disk", "no work folder", "broken cache")
+
+
+def test_a_worker_takes_at_its_start_what_no_hint_tells_of(team: Team) -> None:
+    """The hint may have gone to a worker that ended at that moment, as when one is replaced."""
+    (ref,) = team.submit()
+    redis.Redis.from_url(team.env["ZOO_BROKER_URL"]).flushall()
+    team.hire(team.machine("late", ZOO_RESEND_SECONDS="600"))
+    until(lambda: jobs.get(team.db, ref).status == "succeeded")
 
 
 @pytest.mark.slow

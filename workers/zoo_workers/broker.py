@@ -218,6 +218,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         self._look_seconds = min(look_seconds, LOOK_SECONDS)
         self._looked = float("-inf")
         self._outage = _Outage()
+        self._has_connected = False
         self.connection: Any = None
         self._hang_up = signal.getsignal(signal.SIGHUP)
 
@@ -234,8 +235,10 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         """Connect once, to a broker that takes hints and gives them back."""
         queue.prove(self.app, self._queues, seconds=PROVE_SECONDS)
         conn.connect()
-        if self._outage.end():
-            self._look()  # the hints of the time before may be gone
+        if self._outage.end() or not self._has_connected:
+            # The hints of the time before may be gone, or be with a worker that has just ended.
+            self._look()
+        self._has_connected = True
         return conn
 
     def create_task_handler(self, *args: Any, **named: Any) -> Callable[[Any], None]:
