@@ -60,7 +60,7 @@ def ui(
 class Redirect:
     """A file of this user alone that leads a browser to an address.
 
-    Everybody on the machine sees the words of a command: a browser is told the name of the file.
+    The process list shows command lines to all users, so the browser gets the name of the file.
     """
 
     def __init__(self, home: Path) -> None:

@@ -52,7 +52,7 @@ class Door:
     """
 
     def __init__(self, app: ASGIApp, port: int, invite: Callable[[str], None]) -> None:
-        """`invite` is told the token that opens the page next, now and after each use of one."""
+        """Call `invite` with the next valid token, now and after each use of one."""
         self._app = app
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         self._invite = invite

@@ -23,7 +23,7 @@ LEAVE_SECONDS = 1
 def serve(port: int, invite: Callable[[str], None]) -> None:
     """Serve until somebody ends it.
 
-    `invite` is told the address that opens the page once, and the next one as soon as it is used.
+    `invite` is called with a one-time address, and with the next one as soon as it is used.
     Raises ZooError if the port is taken.
     """
     chosen = settings.load()
