@@ -45,6 +45,14 @@ def _contents(best: Best) -> dict[str, Any]:
     return {"contents": best.contents, "is_newest": best.is_newest}
 
 
+def test_error(row: Mapping[str, Any]) -> float | None:
+    """Return the share of test images that are wrong; None for a cross-validation alone.
+
+    Folds are rows of the training split, so their error stands in no column of test errors.
+    """
+    return None if row["test"] is None else float(1 - row["test"]["accuracy"])
+
+
 def mark(row: Mapping[str, Any]) -> str:
     """Say in a word or two that a row is about older contents; nothing if they are the newest."""
     if row["is_newest"]:

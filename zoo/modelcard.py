@@ -203,7 +203,7 @@ def _training(trained: Trained, exported: Exported, around: Mapping[str, Any]) -
 
 def _number(value: float | None) -> str:
     # A count as it is, without a comma between its thousands.
-    return str(value) if isinstance(value, int) else number_text(value, missing="unknown")
+    return str(value) if isinstance(value, int) else number_text(value, 4, missing="unknown")
 
 
 def _told(about: Mapping[str, Any], name: str) -> str:

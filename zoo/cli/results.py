@@ -57,7 +57,7 @@ def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
     from zoo.cli import output
 
     test, cv = row["test"] or {}, row["cv"]
-    accuracy = test.get("accuracy")
+    accuracy, error = test.get("accuracy"), leaderboard.test_error(row)
     is_group = "values" in test
     tested = _spread(test | {"mean": accuracy}) if is_group else output.number(accuracy)
     by = {name: output.params({"": row["by"][name]})[1:] for name in names}
@@ -66,7 +66,7 @@ def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
         "contents": leaderboard.mark(row) or "newest",
         "model": row["model"],
         "test accuracy": tested,
-        "error %": output.number(100 * (1 - accuracy), 2) if accuracy is not None else "",
+        "error %": "" if error is None else output.number(100 * error, 2),
         "published %": output.number((row["published"] or {}).get("error"), 2),
         "cross-validation": _spread(cv) if cv else "",
         "fit s": output.number((test or cv).get("fit_seconds"), 2),

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import get as get
     from zoo.jobs.reads import get_group as get_group
     from zoo.jobs.reads import given_back_by as given_back_by
+    from zoo.jobs.reads import group_kinds as group_kinds
     from zoo.jobs.reads import has_work as has_work
     from zoo.jobs.reads import listing as listing
     from zoo.jobs.reads import log_after as log_after
@@ -127,8 +128,8 @@ _ROOMS = {
     "ranking": ("Best", "best", "newest_contents"),
     "reads": (
         *("attempts", "check_metrics", "clock", "count", "counts", "ended_last", "equal"),
-        *("get", "get_group", "given_back_by", "listing", "log_after", "has_work", "needs"),
-        *("first_waiting", "pools", "silent", "steps", "steps_after", "waiting"),
+        *("get", "get_group", "given_back_by", "group_kinds", "listing", "log_after", "has_work"),
+        *("first_waiting", "needs", "pools", "silent", "steps", "steps_after", "waiting"),
     ),
     "reaping": ("abandon", "reap"),
     "records": ("Group", "Job", "Pool", "Waiting", "Worker", "members"),

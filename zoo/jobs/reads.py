@@ -63,6 +63,17 @@ def group_of(rows: Transaction, group_id: str) -> Group:
     return Group(row["id"], row["kind"], row["created_at"], kept, about, row["max_parallel"])
 
 
+def group_kinds(db: Database, found: Iterable[Job]) -> dict[str, str]:
+    """The kind of each group that these jobs are of, by its id."""
+    kinds: dict[str, str] = {}
+    with db.read() as rows:
+        for some in slices(sorted({job.group for job in found if job.group})):
+            is_one, named = among("id", some)
+            groups = rows.all(f"SELECT id, kind FROM job_group WHERE {is_one}", named)
+            kinds |= {row["id"]: row["kind"] for row in groups}
+    return kinds
+
+
 def listing(
     db: Database,
     wanted: Filter | None = None,

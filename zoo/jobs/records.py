@@ -218,14 +218,28 @@ def finite(value: Any) -> float | int | None:
 LARGE = 10**12
 
 
-def number_text(value: Any, digits: int = 4, missing: str = "") -> str:
-    """Format a number of a page; from 10^12 on with an exponent, so that no column grows."""
+def is_whole(value: float) -> bool:
+    """Return whether a metric is shown without decimals.
+
+    Metrics are stored as floats, also counts such as 5 epochs. Between -1 and 1 a float may be a
+    share, such as an accuracy of 1.0, and keeps its decimals.
+    """
+    return isinstance(value, int) or (value.is_integer() and abs(value) > 1)
+
+
+def number_text(value: Any, digits: int | None = None, missing: str = "") -> str:
+    """Format a number of a page; from 10^12 on with an exponent, so that no column grows.
+
+    A float gets `digits` decimals; without `digits` four, and none where `is_whole` says so.
+    """
     known = finite(value)
     if known is None:
         return missing
     if abs(known) >= LARGE:
         return f"{known:.3e}"
-    return f"{known:.{digits}f}" if isinstance(known, float) else f"{known:,}"
+    if isinstance(known, int) or (digits is None and is_whole(known)):
+        return f"{int(known):,}"
+    return f"{known:.{4 if digits is None else digits}f}"
 
 
 LONGEST = 999 * 86400

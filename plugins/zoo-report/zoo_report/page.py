@@ -80,6 +80,7 @@ def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
     test, cv = row["test"], row["cv"]
     result = test or cv
     own = {"id": result.get("job") or result["group"], "result": result}
+    own["error"] = leaderboard.test_error(row)
     return {**row, **own, "mark": leaderboard.mark(row)}
 
 
@@ -94,7 +95,7 @@ def _counts(contents: Contents) -> dict[str, int]:
     return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
 
 
-def _number(value: Any, digits: int = 4) -> str:
+def _number(value: Any, digits: int | None = None) -> str:
     return number_text(value, digits, missing="–")
 
 

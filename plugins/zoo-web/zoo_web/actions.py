@@ -90,17 +90,27 @@ def _form(
         chosen = first
     offer = catalogue.model(chosen) if chosen else None
     known = [*datasets.names(), *catalogue.elsewhere()]
+    last = _last_dataset(at)
+    # A file's name is known to who has used it alone.
+    known += [last] if ":" in last and last not in known else []
     values: dict[str, Any] = {
         "offers": offers,
         "offer": offer,
         "fields": fields.fields(offer.card) if offer else [],
         "datasets": known,
+        "dataset": filled.get("dataset") or last,
         "preprocesses": get_args(Preprocess),
         "several": SEVERAL,
         "filled": filled,
         "error": error,
     }
     return at.page(request, "submit.html", status=400 if error else 200, **values)
+
+
+def _last_dataset(at: Desk) -> str:
+    """The dataset of the newest training; nothing where there is none."""
+    found = jobs.listing(at.db, kind="train", limit=1)
+    return found[0].dataset if found else ""
 
 
 def cancel(request: Request) -> Response:

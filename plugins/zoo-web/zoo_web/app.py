@@ -44,7 +44,7 @@ def make_app(at: Desk) -> Starlette:
 
 
 def _no_page(request: Request, error: Exception) -> Response:
-    refusal = ZooError("There is no such page.", "The words above lead to those that there are.")
+    refusal = ZooError("There is no such page.", "Choose a page above.")
     return desk(request).refusal(request, refusal, getattr(error, "status_code", 404))
 
 

@@ -14,6 +14,7 @@ from zoo import jobs, leaderboard, where
 from zoo.errors import UsageError, unknown
 from zoo.jobs import STATUSES, Filter
 from zoo_web.desk import Desk, desk, live_at
+from zoo_web.formats import part
 from zoo_web.live import Look, Parts, stream
 
 PAGE = 50
@@ -35,6 +36,10 @@ class Asked:
         """Of another page of the same jobs."""
         return f"/?{urlencode({**self.words, 'page': number})}"
 
+    def of_status(self, status: str) -> str:
+        """Of those of the same jobs that have this status."""
+        return f"/?{urlencode({**self.words, 'status': status})}"
+
 
 def asked(request: Request) -> Asked:
     """Read the address.
@@ -55,6 +60,8 @@ def asked(request: Request) -> Asked:
         tags=several["tag"],
         groups=several["group"],
         where=where.parse(words["where"], jobs.NAMES) if "where" in words else None,
+        # Of a group the newest job of each part, as `zoo show GROUP` has it.
+        not_retried="group" in words,
     )
     return Asked(wanted, words, int(number))
 
@@ -83,14 +90,21 @@ def jobs_parts(at: Desk, want: Asked, csrf: str) -> Parts:
     total = sum(seen.counts.values())
     found = jobs.listing(at.db, want.wanted, limit=PAGE, offset=(want.number - 1) * PAGE)
     ways = jobs.outlooks(at.db, (job for job in found if job.status == "running"), seen.at)
+    kinds = jobs.group_kinds(at.db, found)
     rows = {
-        f"job-{job.id}": at.piece("job_row", job=job, way=ways.get(job.id), csrf=csrf)
+        f"job-{job.id}": at.piece(
+            "job_row",
+            job=job,
+            part=part(job.spec, kinds.get(job.group or "")),
+            way=ways.get(job.id),
+            csrf=csrf,
+        )
         for job in found
     }
     last = max(1, -(-total // PAGE))
     pager = at.piece("pager", want=want, last=last, total=total)
     return {
-        "counts": {"counts": at.piece("counts", seen=seen, statuses=STATUSES)},
+        "counts": {"counts": at.piece("counts", seen=seen, want=want, statuses=STATUSES)},
         "group": _group(at, want),
         "jobs": rows or {"none": at.piece("no_jobs", is_filtered=bool(want.words))},
         "pager": {"pager": pager},
@@ -106,7 +120,9 @@ def _group(at: Desk, want: Asked) -> dict[str, str]:
     ended = [job for job in found.jobs if job.accuracy is not None]
     best = max(ended, key=lambda job: job.accuracy or 0.0, default=None)
     best = best if found.kind == "sweep" else None
-    return {"group": at.piece("group_head", group=found, accuracy=accuracy, best=best)}
+    every = jobs.count(at.db, Filter(groups=want.wanted.groups))
+    values = {"accuracy": accuracy, "best": best, "replaced": every - len(found.jobs)}
+    return {"group": at.piece("group_head", group=found, **values)}
 
 
 def _workers(at: Desk) -> dict[str, str]:
@@ -138,18 +154,14 @@ def live_ranks(request: Request) -> Response:
 def _ranks(at: Desk, found: list[dict[str, Any]], name: str) -> Parts:
     rows = [row for row in found if name in ("", row["dataset"])]
     # Bars tell the errors apart: of models that are nearly all right, accuracies look the same.
-    worst = max((1 - _accuracy(row) for row in rows), default=0.0)
+    errors = [leaderboard.test_error(row) for row in rows]
+    worst = max((error for error in errors if error is not None), default=0.0)
     pieces = {
-        key: at.piece("rank", key=key, row=row, mark=mark, error=1 - _accuracy(row), worst=worst)
-        for row in rows
+        key: at.piece("rank", key=key, row=row, mark=mark, error=error, worst=worst)
+        for row, error in zip(rows, errors, strict=True)
         for key, mark in [(_key(row), leaderboard.mark(row))]
     }
     return {"ranks": pieces or {"none": at.piece("no_ranks")}}
-
-
-def _accuracy(row: Mapping[str, Any]) -> float:
-    """What a row of the leaderboard is ranked by."""
-    return float(row["test"]["accuracy"] if row["test"] else row["cv"]["mean"])
 
 
 def _key(row: Mapping[str, Any]) -> str:

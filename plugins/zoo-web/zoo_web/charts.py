@@ -49,8 +49,12 @@ class Chart:
 
 
 def charts(steps: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """The curves of a job, from what `jobs.steps` gives: a picture for each last word of a name."""
-    names = [n for n in dict.fromkeys(name for step in steps for name in step) if n not in NO_CURVE]
+    """The curves of a job, from what `jobs.steps` gives: a picture for each last word of a name.
+
+    A metric that was reported once is no curve: `single_values` has it.
+    """
+    once = single_values(steps)
+    names = [name for name in _names(steps) if name not in once]
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(name.rpartition("_")[2], []).append(name)
@@ -58,7 +62,18 @@ def charts(steps: Sequence[Mapping[str, Any]]) -> list[Chart]:
     return [chart for chart in found if chart is not None]
 
 
+def single_values(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics that were reported at a single step."""
+    found = {name: _values(name, steps) for name in _names(steps)}
+    return {name: line[0][1] for name, line in found.items() if len(line) == 1}
+
+
 NO_CURVE = ("step", "total", "unit", "seconds")
+
+
+def _names(steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    every = dict.fromkeys(name for step in steps for name in step)
+    return [name for name in every if name not in NO_CURVE]
 
 
 def _chart(title: str, names: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> Chart | None:

@@ -27,7 +27,6 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     found.filters |= formats.FILTERS
-    found.globals["part_of"] = formats.part
     return found
 
 

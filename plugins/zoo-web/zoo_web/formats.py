@@ -49,12 +49,16 @@ def _bytes(size: int) -> str:
     return f"{size} B"
 
 
-def part(spec: Mapping[str, Any], group: str | None) -> str:
-    """Which part of its group a job is."""
+def part(spec: Mapping[str, Any], kind: str | None) -> str:
+    """Which part of its group a job is; `kind` is the group's, None where there is none.
+
+    The trials of a sweep differ in their params, which stand beside it, and not in their seed.
+    """
     fold = spec.get("fold")
     if fold:
         return f"fold {fold['index'] + 1}/{fold['k']}"
-    return f"seed {spec['seed']}" if group else ""
+    names = {None: "", "seeds": f"seed {spec['seed']}", "sweep": "trial"}
+    return names.get(kind, "part of a group")
 
 
 FILTERS: dict[str, Callable[..., str]] = {

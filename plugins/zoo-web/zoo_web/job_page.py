@@ -13,10 +13,13 @@ from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
 from zoo.jobs.reads import Chunk
 from zoo.terminal_text import JobLogReader
-from zoo_web.charts import charts
+from zoo_web.charts import charts, single_values
 from zoo_web.desk import Desk, desk, live_at
+from zoo_web.formats import part
 from zoo_web.live import LogNews, Look, Parts, place, stream
 
+NOTHING = (0, -1)
+"""(attempt, start) of a page that has no line of the log yet."""
 MOST_LOG = 200_000
 """Letters of a log that a page begins with: the last ones."""
 MOST_FILE = 128 * 2**20
@@ -46,7 +49,7 @@ def live_job(request: Request) -> Response:
 class _Eye:
     """Looks at a job again and again."""
 
-    def __init__(self, at: Desk, job: str, csrf: str, seen: tuple[int, int] = (0, -1)) -> None:
+    def __init__(self, at: Desk, job: str, csrf: str, seen: tuple[int, int] = NOTHING) -> None:
         self._at = at
         self._job = job
         self._csrf = csrf
@@ -58,12 +61,13 @@ class _Eye:
         """Look now."""
         # The row before the log: what was written before the end is then read too.
         job = jobs.get(self._at.db, self._job)
-        return Look(self._parts(job), self._new_log(), job.is_terminal)
+        log = self._new_log()
+        return Look(self._parts(job), log, job.is_terminal)
 
     def _new_log(self) -> LogNews | None:
         told = self._seen
         # A page that comes back has lines already, but a line that had not ended is read anew.
-        log = jobs.log_after(self._at.db, self._job, told if self._log else (0, -1))
+        log = jobs.log_after(self._at.db, self._job, told if self._log else NOTHING)
         if not self._log:
             self._log, log = JobLogReader(), _last_of(log)
         lines = []
@@ -82,14 +86,26 @@ class _Eye:
         head = at.piece("job_head", job=job, way=way, why=self._reason(job), csrf=self._csrf)
         steps = jobs.steps(at.db, job.id)
         curves = {each.title: at.piece("curve", chart=each) for each in charts(steps)}
+        facts = {
+            "part": part(job.spec, jobs.group_kinds(at.db, [job]).get(job.group or "")),
+            "tried": jobs.attempts(at.db, job.id),
+        }
         return {
             "head": {"head": head},
-            "facts": {"facts": at.piece("facts", job=job, tried=jobs.attempts(at.db, job.id))},
-            "numbers": {"numbers": at.piece("numbers", job=job)},
+            "facts": {"facts": at.piece("facts", job=job, **facts)},
+            "numbers": {"numbers": at.piece("numbers", job=job, reported=single_values(steps))},
             "curves": curves,
+            "silence": self._silence(job, bool(curves)),
             "classes": _classes(at, job),
             "files": _shown(at, job),
         }
+
+    def _silence(self, job: Job, has_curves: bool) -> dict[str, str]:
+        """What stands in the place of a log without a line."""
+        if self._seen != NOTHING:
+            return {}
+        piece = self._at.piece("silence", has_ended=job.is_terminal, has_curves=has_curves)
+        return {"silence": piece}
 
     def _reason(self, job: Job) -> str:
         if job.is_terminal:
