@@ -91,21 +91,31 @@ def _marked(mark: str) -> list[psutil.Process]:
 def _kill_all(
     look: Callable[[], Iterable[psutil.Process]], then: Callable[[], None] = lambda: None
 ) -> list[str]:
-    """Kill what is found until there is nothing more; the names of what was."""
+    """Kill the processes found until a search finds no new one; return the names of the killed.
+
+    A process that is dead when it is found may have forked after the processes were listed: its
+    child is in the next list.
+    """
     import psutil
 
     names: dict[psutil.Process, str] = {}
+    dead: set[psutil.Process] = set()
     ends = time.monotonic() + SECONDS
     while True:
-        alive = []
-        for each in look():
-            with contextlib.suppress(psutil.Error):
-                if each.status() != psutil.STATUS_ZOMBIE:
-                    alive.append(each)
+        found = [each for each in look() if each not in dead]
+        for each in found:
+            try:
+                if each.status() == psutil.STATUS_ZOMBIE:
+                    dead.add(each)
+                else:
                     names.setdefault(each, each.name())
                     each.kill()
+            except psutil.NoSuchProcess:
+                dead.add(each)
+            except psutil.Error:
+                continue
         then()
-        if not alive or time.monotonic() > ends:
+        if not found or time.monotonic() > ends:
             return list(names.values())
         time.sleep(PAUSE_SECONDS)
 
