@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoo import significance
@@ -11,6 +11,7 @@ from zoo.disagreement import Disagreement, between
 from zoo.environment import environment_of
 from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
+from zoo.jobs.records import accuracy_text
 from zoo.settings import Settings
 from zoo.significance import Test
 from zoo.strict import object_in
@@ -34,6 +35,8 @@ class Side:
     """A number, or for a group {"mean", "std", "values"}."""
     kind: str
     """`job`, or the group's."""
+    note: str = ""
+    """Set of a sweep: which of its trials stands for it."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,12 @@ class Meeting:
 
 
 def side(db: Database, found: Job | Group) -> Side:
-    """Gather what is known of a job or group.
+    """Gather what is known of a job or group; the best trial of a sweep stands for it.
 
     Raises UsageError if it has no result yet, or none any more.
     """
+    if isinstance(found, Group) and found.kind == "sweep" and found.jobs:
+        return _side_of_sweep(db, found)
     jobs = members(found)
     if not jobs:
         raise UsageError(f"The group {found.id[:8]} has no jobs any more: nothing can be compared.")
@@ -73,6 +78,16 @@ def side(db: Database, found: Job | Group) -> Side:
     of_job = {name: jobs[0].number(name) for name in METRICS}
     measured = found.metrics() if isinstance(found, Group) else of_job
     return Side(found.id, jobs, _facts(db, jobs, kind), measured, kind)
+
+
+def _side_of_sweep(db: Database, sweep: Group) -> Side:
+    best = sweep.best()
+    if best is None:
+        raise UsageError(
+            f"No trial of the sweep {sweep.id[:8]} has succeeded: it has no result to compare."
+        )
+    note = f"{sweep.id[:8]} is a sweep; its best trial stands for it: {accuracy_text(sweep)}."
+    return replace(side(db, best.jobs[0] if len(best.jobs) == 1 else best), note=note)
 
 
 def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
@@ -165,8 +180,6 @@ def _refused(a: Side, b: Side) -> str:
     """Why two results cannot be compared by pairs; nothing if they can."""
     if a.kind != b.kind:
         return f"One is a {a.kind}, the other a {b.kind}: their numbers are not of the same kind."
-    if a.kind == "sweep":
-        return "The jobs of a sweep are no pairs: compare two jobs of it."
     for name in ("dataset", "data", "judged on"):
         one, two = a.facts.get(name), b.facts.get(name)
         if one != two:

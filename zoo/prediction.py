@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import artifacts, environment, jobs, judge, plugins, preprocessing, run, sources
 from zoo.errors import UsageError
 from zoo.jobs import Database, Group, Job
+from zoo.jobs.records import best_first
 from zoo.model import Model
 from zoo.run import Recipe
 from zoo.settings import Settings
@@ -136,10 +137,7 @@ def training(db: Database, asked: Job | Group | str) -> Job:
         asked = jobs.find(db, asked)
     if isinstance(asked, Group):
         kept = [job for job in asked.jobs if job.accuracy is not None and _has_weights(job)]
-        # Accuracies on older contents say nothing beside those on the newest.
-        last = max(kept, key=lambda job: job.started_at or 0.0, default=None)
-        kept = [job for job in kept if last and job.contents == last.contents]
-        asked = max(kept, key=lambda job: job.accuracy or 0.0) if kept else asked
+        asked = best_first(kept)[0] if kept else asked
     elif asked.kind == "evaluate":
         asked = jobs.get(db, asked.spec["source"]["job"])
     return sources.with_weights(asked)[0]

@@ -12,10 +12,10 @@ from typing import Any
 
 from zoo import param_values
 from zoo.errors import UsageError, reason
-from zoo.jobs import Group, Job
+from zoo.jobs import Group, Job, records
 from zoo.output_file import write_output
 from zoo.regular_file import read_regular_file
-from zoo.spec import canonical, trial_of
+from zoo.spec import canonical
 
 MAX_BYTES = 16 * 2**20
 """Of a CSV file of trials."""
@@ -25,18 +25,19 @@ MAX_BYTES = 16 * 2**20
 class Trial:
     """One combination of params: one job, or one for each seed or fold."""
 
-    params: dict[str, Any]
-    """Every param, defaults filled in."""
     group: Group
     """Its jobs, as a group of their own."""
 
     @property
+    def params(self) -> dict[str, Any]:
+        """Every param, defaults filled in."""
+        found: dict[str, Any] = self.group.jobs[0].spec["params"]
+        return found
+
+    @property
     def accuracy(self) -> dict[str, Any] | None:
         """Mean, std and values over the jobs; None until every one has succeeded."""
-        if self.group.status != "succeeded":
-            return None
-        found: dict[str, Any] | None = self.group.metrics().get("accuracy")
-        return found
+        return records.accuracy_of(self.group)
 
     @property
     def status(self) -> str:
@@ -71,17 +72,7 @@ class Trial:
 
 def of(group: Group) -> list[Trial]:
     """The trials of a sweep, in the order of their submission."""
-    parts: dict[str, list[Job]] = {}
-    for job in sorted(group.jobs, key=lambda job: job.created_at):
-        parts.setdefault(trial_of(job.spec), []).append(job)
-    kinds = {True: "cv", False: "seeds"}
-    return [
-        Trial(
-            jobs[0].spec["params"],
-            Group(group.id, kinds[bool(jobs[0].spec["fold"])], group.created_at, jobs),
-        )
-        for jobs in parts.values()
-    ]
+    return [Trial(each) for each in group.trials()]
 
 
 def best_first(found: Sequence[Trial]) -> list[Trial]:
@@ -89,17 +80,7 @@ def best_first(found: Sequence[Trial]) -> list[Trial]:
 
     Those on the newest contents of the dataset come before those on older ones, whatever they have.
     """
-    last: dict[str | None, float] = {}
-    for trial in found:
-        for job in trial.group.jobs if trial.accuracy else ():
-            last[trial.contents] = max(last.get(trial.contents, 0.0), job.started_at or 0.0)
-
-    def order(trial: Trial) -> tuple[float, float]:
-        if not trial.accuracy:
-            return 1.0, 1.0
-        return -last[trial.contents], -trial.accuracy["mean"]
-
-    return sorted(found, key=order)
+    return [Trial(each) for each in records.best_first(trial.group for trial in found)]
 
 
 def results(group: Group) -> list[Job | Group]:

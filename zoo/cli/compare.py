@@ -47,10 +47,12 @@ def compare(
     differs, measured = comparison.differing(sides), comparison.metrics(sides)
     meetings = [comparison.meet(chosen, sides[0], other) for other in sides[1:]]
     if as_json:
-        told = [{"id": s.id, "kind": s.kind, "facts": s.facts} for s in sides]
+        told = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in sides]
         found = {"sides": told, "differs": differs, "metrics": measured}
         output.json_out(found | {"against_first": [each.to_json() for each in meetings]})
         return
+    for note in dict.fromkeys(each.note for each in sides if each.note):
+        output.note(note)
     heads = [f"{letter} {each.id[:8]}" for letter, each in zip(_letters(), sides, strict=False)]
     _table("what differs", _as_typed(sides, differs), heads)
     if not differs:

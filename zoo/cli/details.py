@@ -11,7 +11,7 @@ from zoo import jobs
 from zoo.cli import columns, output, reproduced, sketches
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job, Outlook
-from zoo.jobs.records import spread
+from zoo.jobs.records import accuracy_text, spread
 from zoo.strict import object_in
 
 FEW_STEPS = 10
@@ -166,7 +166,7 @@ def show_group(group: Group, waits: str = "") -> None:
     if group.kind == "sweep" and not reproduced.is_table(group):
         show_sweep(group)
         return
-    output.out.print(f"{group.id}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
+    output.out.print(f"{group.id[:8]}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
     if waits:
         output.out.print(output.safe(f"waits: {waits}"), markup=False)
     if reproduced.is_table(group):
@@ -181,9 +181,7 @@ def show_group(group: Group, waits: str = "") -> None:
     output.table(["job", "part", "status", "accuracy", "error"], rows, right=["accuracy"])
     if group.is_mixed:
         output.note("Its jobs were judged on different contents of the dataset: there is no mean.")
-    for name in ("accuracy", "loss"):
-        found = group.metrics().get(name)
-        if found:
-            n = len(found["values"])
-            line = f"{name} {spread(found)} (n = {n})"
-            output.out.print(output.safe(line))
+    if text := accuracy_text(group):
+        output.out.print(output.safe(text))
+    if loss := group.metrics().get("loss"):
+        output.out.print(output.safe(f"loss {spread(loss)} (n = {len(loss['values'])})"))

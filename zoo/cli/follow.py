@@ -15,7 +15,7 @@ from zoo.cli import bars, columns, crowd, output, reproduced
 from zoo.cli.fitting import columns_of
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job, Outlook
-from zoo.jobs.records import finite, spread
+from zoo.jobs.records import accuracy_text, finite
 from zoo.settings import Settings
 from zoo.vigil import Vigil
 
@@ -186,10 +186,6 @@ def _group_summary(group: Group) -> None:
         return
     for job in group.jobs:
         summary(job)
-    accuracy = group.metrics().get("accuracy")
-    if accuracy:
-        n = len(accuracy["values"])
-        output.out.print(
-            f"{group.id[:8]}  {group.kind} of {group.jobs[0].model}: "
-            f"accuracy {spread(accuracy)} (n = {n})"
-        )
+    if text := accuracy_text(group):
+        head = f"{group.id[:8]}  {group.kind} of {group.jobs[0].model}"
+        output.out.print(output.safe(f"{head}: {text}"))

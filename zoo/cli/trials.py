@@ -8,7 +8,7 @@ from typing import Any
 from zoo import trials
 from zoo.cli import output
 from zoo.jobs import Group
-from zoo.jobs.records import finite, spread
+from zoo.jobs.records import accuracy_text, finite, spread
 from zoo.param_values import typed
 from zoo.trials import Trial
 
@@ -27,6 +27,8 @@ def show_sweep(group: Group, most: int | None = None) -> None:
     columns = ["trial", "accuracy", *names, "status", "job"]
     lines = [_line(trial, rank, names) for rank, trial in enumerate(found[:most], start=1)]
     output.table(columns, lines, right=right, optional=["trial", "job"])
+    if text := accuracy_text(group):
+        output.out.print(output.safe(text))
     if most is not None and len(found) > most:
         output.note(f"`zoo show {group.id[:8]}` lists all {len(found)} trials.")
 
@@ -34,7 +36,7 @@ def show_sweep(group: Group, most: int | None = None) -> None:
 def _head(group: Group, found: list[Trial]) -> str:
     about = group.about
     if not group.jobs:
-        return f"{group.id}  {about.get('sampler', 'sweep')}: all of its jobs are gone"
+        return f"{group.id[:8]}  {about.get('sampler', 'sweep')}: all of its jobs are gone"
     first = group.jobs[0]
     planned = max(finite(about.get("trials")) or 0, len(found))
     parts = len(found[0].group.jobs)
@@ -44,7 +46,7 @@ def _head(group: Group, found: list[Trial]) -> str:
     most = group.max_parallel
     limit = f", at most {most} job{'s' * (most > 1)} at once" if most else ""
     what = f"{about.get('sampler', 'sweep')} of {first.model} on {first.dataset}"
-    return f"{group.id}  {what}: {planned} trials{each}, {done}{limit}"
+    return f"{group.id[:8]}  {what}: {planned} trials{each}, {done}{limit}"
 
 
 def _line(trial: Trial, rank: int, names: list[str]) -> list[Any]:

@@ -12,8 +12,8 @@ from zoo.jobs.database import Database, Transaction, among
 from zoo.jobs.filters import EVERY, Filter
 from zoo.jobs.names import facts
 from zoo.jobs.reads import group_of, jobs_of
-from zoo.jobs.records import Group, Job, members
-from zoo.spec import canonical, trial_of
+from zoo.jobs.records import Group, Job, accuracy_of, members, rank
+from zoo.spec import canonical
 
 MEMBER = """group_id = job_group.id
     AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)"""
@@ -62,7 +62,7 @@ class Best:
     by: tuple[Any, ...]
     """The values of the names that `best` was asked to tell apart."""
     test: Job | Group | None = None
-    """On test images: a job, or a group of seeds by its mean; of equals a job, the oldest."""
+    """On test images: a job, or a group of seeds by its mean; of equals that submitted first."""
     cv: Group | None = None
 
 
@@ -80,7 +80,7 @@ def best(db: Database, wanted: Filter = EVERY, *, by: Sequence[str] = ()) -> lis
         values = facts(job, 0)
         of = (job.dataset, job.contents or result.id, job.model)
         kept = found.setdefault((*of, *(_value(values, n) for n in by)), {})
-        if place not in kept or _accuracy(result) > _accuracy(kept[place]):
+        if place not in kept or rank(result) < rank(kept[place]):
             kept[place] = result
 
     with db.read() as rows:
@@ -138,12 +138,6 @@ def _value(values: Any, name: str) -> Any:
     return values if isinstance(values, str | int | float | bool) else canonical(values)
 
 
-def _accuracy(result: Job | Group) -> float:
-    if isinstance(result, Group):
-        return float(result.metrics()["accuracy"]["mean"])
-    return float(result.metrics["accuracy"])
-
-
 def _top_jobs(rows: Transaction, is_sqlite: bool, wanted: Filter, by: Sequence[str]) -> list[Job]:
     values = Values(is_sqlite)
     apart = [key for name in by for key in keys(name, values)]
@@ -164,9 +158,12 @@ def _top_groups(
         fits = f"({wanted.sql(values)}) IS TRUE"
         condition += f" AND NOT EXISTS (SELECT 1 FROM job WHERE {MEMBER} AND NOT {fits})"
     parts = ["kind", "dataset", "contents", "model", *apart]
-    tops = _tops("job_group", "id", condition, parts, not (wanted or by))
-    found = [group_of(rows, row["found"]) for row in rows.all(tops, values.named)]
-    return [group for group in found if group.jobs]
+    # By its first job, of a retried one that before: ids say nothing of the order of submission.
+    submitted = "(SELECT min(seq) FROM job WHERE group_id = job_group.id)"
+    tops = _tops("job_group", submitted, condition, parts, not (wanted or by))
+    numbers = [row["found"] for row in rows.all(tops, values.named)]
+    firsts = jobs_of(rows, sorted(each for each in numbers if each is not None))
+    return [group_of(rows, str(job.group)) for job in firsts]
 
 
 def _trials(rows: Transaction, is_sqlite: bool, wanted: Filter) -> list[Group]:
@@ -181,14 +178,9 @@ def _trials(rows: Transaction, is_sqlite: bool, wanted: Filter) -> list[Group]:
         values = Values(is_sqlite)
         meant = f"group_id = {values.add(row['id'])} AND {wanted.sql(values)}"
         fits = {each["id"] for each in rows.all(f"SELECT id FROM job WHERE {meant}", values.named)}
-        sweep, trials = group_of(rows, row["id"]), dict[str, list[Job]]()
-        for job in sweep.jobs:
-            trials.setdefault(trial_of(job.spec), []).append(job)
-        for jobs in trials.values():
-            kind = "cv" if jobs[0].spec["fold"] else "seeds"
-            is_whole = all(job.accuracy is not None and job.id in fits for job in jobs)
-            trial = Group(sweep.id, kind, sweep.created_at, jobs)
-            if is_whole and len(jobs) > 1 and not trial.is_mixed:
+        for trial in group_of(rows, row["id"]).trials():
+            is_meant = len(trial.jobs) > 1 and all(job.id in fits for job in trial.jobs)
+            if is_meant and accuracy_of(trial):
                 found.append(trial)
     return found
 

@@ -6,10 +6,10 @@ import json
 import math
 import operator
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 from zoo.jobs.statuses import TERMINAL
 
@@ -62,6 +62,8 @@ class Job:
     """How many of the jobs that it waits for have not ended."""
     parked: bool = False
     """While as many jobs of its group as may are running or next."""
+    seq: int = 0
+    """Its place in the order of submission."""
 
     @property
     def is_terminal(self) -> bool:
@@ -129,7 +131,7 @@ class Job:
         shown = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in ("spec", "owner", "cancel_requested", "error_code", "lease_until")
+            if name not in (*_UNTOLD, "spec", "error_code")
         }
         return shown | {
             "params": spec.get("params", {}),
@@ -178,11 +180,12 @@ class Group:
     def metrics(self) -> dict[str, Any]:
         """Mean, sample standard deviation (n - 1; None of one value) and values of each number.
 
-        A metric is left out unless every finished job has it; all are if the jobs were judged on
-        different contents, for which there is no mean.
+        A metric is left out unless every finished job has it. There is none at all if the jobs were
+        judged on different contents, or are trials with different params, as those of a sweep:
+        `best` is the result of a sweep.
         """
         done = [job.metrics for job in self.jobs if job.status == "succeeded"]
-        if self.is_mixed:
+        if self.is_mixed or self.kind == "sweep":
             return {}
         names = [
             name for name in (done[0] if done else {}) if all(_is_number(m, name) for m in done)
@@ -190,8 +193,30 @@ class Group:
         found = {name: _summary([float(m[name]) for m in done]) for name in names}
         return {name: each for name, each in found.items() if finite(each["mean"]) is not None}
 
+    def trials(self) -> list[Group]:
+        """Return the jobs of each trial of a sweep as a group, in the order of submission."""
+        from zoo.spec import trial_of  # pydantic, for which a list of jobs need not wait
+
+        parts: dict[str, list[Job]] = {}
+        for job in sorted(self.jobs, key=lambda job: job.created_at):
+            parts.setdefault(trial_of(job.spec), []).append(job)
+        kinds = {True: "cv", False: "seeds"}
+        return [
+            Group(self.id, kinds[bool(jobs[0].spec["fold"])], self.created_at, jobs)
+            for jobs in parts.values()
+        ]
+
+    def best(self) -> Group | None:
+        """Return the best trial of a sweep; None of another group, or while no trial has ended.
+
+        Trials on the newest contents of the dataset come before those on older ones.
+        """
+        found = best_first(self.trials()) if self.kind == "sweep" else []
+        return found[0] if found and accuracy_of(found[0]) else None
+
     def to_json(self) -> dict[str, Any]:
         """The group as scripts see it."""
+        best = self.best()
         return {
             "id": self.id,
             "kind": self.kind,
@@ -201,12 +226,80 @@ class Group:
             "max_parallel": self.max_parallel,
             "jobs": [job.to_json() for job in self.jobs],
             "metrics": self.metrics(),
+            "best": best and {"job": best.jobs[0].id, "accuracy": accuracy_of(best)},
         }
 
 
 def members(result: Job | Group) -> list[Job]:
     """The jobs of a group, or the one job."""
     return result.jobs if isinstance(result, Group) else [result]
+
+
+def accuracy_of(result: Job | Group) -> dict[str, Any] | None:
+    """Return {"mean", "std", "values"} of a result's accuracy.
+
+    None unless all of its jobs have succeeded on the same contents; always None of a sweep, whose
+    result is its best trial.
+    """
+    if isinstance(result, Job):
+        return None if result.accuracy is None else _summary([result.accuracy])
+    found: dict[str, Any] | None = result.metrics().get("accuracy")
+    return found if result.status == "succeeded" else None
+
+
+def rank(result: Job | Group) -> tuple[float, int]:
+    """Return a key that sorts results best first: by accuracy, equals in order of submission.
+
+    This is the one rule for ties; the database's queries follow it with `ORDER BY seq`.
+    """
+    accuracy = accuracy_of(result)
+    first = min((job.seq for job in members(result)), default=0)
+    return -accuracy["mean"] if accuracy else math.inf, first
+
+
+R = TypeVar("R", Job, Group)
+
+
+def best_first(found: Iterable[R]) -> list[R]:
+    """Sort results of one dataset by `rank`, those without an accuracy last.
+
+    Results on the newest contents of the dataset come before all on older ones.
+    """
+    known = list(found)
+    last: dict[str | None, float] = {}
+    for each in known:
+        for job in members(each) if accuracy_of(each) else ():
+            last[job.contents] = max(last.get(job.contents, 0.0), job.started_at or 0.0)
+
+    def order(each: R) -> tuple[float, tuple[float, int]]:
+        has_accuracy = accuracy_of(each) is not None
+        return -last[members(each)[0].contents] if has_accuracy else math.inf, rank(each)
+
+    return sorted(known, key=order)
+
+
+def accuracy_text(result: Job | Group) -> str:
+    """Format the result of a job or group: an accuracy, or the best trial of a sweep with its id.
+
+    An empty text where there is none yet. Of a cross-validation or seeds, the mean of the jobs that
+    have succeeded so far.
+    """
+    if isinstance(result, Job):
+        return "" if result.accuracy is None else f"accuracy {result.accuracy:.4f}"
+    if result.kind != "sweep":
+        found = result.metrics().get("accuracy")
+        return f"accuracy {spread(found)} (n = {len(found['values'])})" if found else ""
+    best = result.best()
+    return best_text(best.jobs[0].id, accuracy_of(best)) if best else ""
+
+
+def best_text(job_id: str, accuracy: Mapping[str, Any] | None) -> str:
+    """Format the best trial of a sweep, by the id of its first job."""
+    if accuracy is None:
+        return ""
+    n = len(accuracy["values"])
+    counted = f" (n = {n})" if n > 1 else ""
+    return f"best accuracy {spread(accuracy)}{counted}, job {job_id[:8]}"
 
 
 def finite(value: Any) -> float | int | None:
@@ -385,6 +478,8 @@ def to_job(row: Mapping[str, Any]) -> Job:
     )
 
 
+_UNTOLD = ("owner", "cancel_requested", "lease_until", "seq")
+"""Fields that are of no use to scripts."""
 _FLAGS = ("cancel_requested", "held", "parked")
 _PLAIN = [
     name

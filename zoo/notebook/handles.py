@@ -145,8 +145,17 @@ class Group(Handle):
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Of each number {"mean", "std", "values"} over the jobs that have succeeded."""
+        """Of each number {"mean", "std", "values"} over the jobs that have succeeded.
+
+        Empty of a sweep, whose trials have different params: see `best`.
+        """
         return self.row.metrics()
+
+    @property
+    def best(self) -> Job | None:
+        """Of a sweep the job of its best trial, the first of several; None of other groups."""
+        found = self.row.best()
+        return Job(found.jobs[0].id) if found else None
 
     @property
     def frame(self) -> DataFrame:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zoo.jobs import Group, Job, Outlook
-from zoo.jobs.records import spread
+from zoo.jobs.records import accuracy_text, spread
 
 COLOURS = {
     "succeeded": "#1a7f37",
@@ -41,10 +41,8 @@ def html(found: Job | Group, outlook: Outlook | None = None) -> str:
 
 
 def _accuracy(found: Job | Group) -> str:
-    if isinstance(found, Job):
-        return "" if found.accuracy is None else f", accuracy {found.accuracy:.4f}"
-    known = found.metrics().get("accuracy")
-    return f", accuracy {spread(known)}" if known else ""
+    text = accuracy_text(found)
+    return f", {text}" if text else ""
 
 
 def _head(name: str) -> str:
@@ -75,13 +73,14 @@ def _of_group(group: Group) -> dict[str, str]:
     measured: dict[str, Any] = {
         name: spread(found[name]) for name in ("accuracy", "loss", "fit_seconds") if name in found
     }
+    result = {"result": _text(accuracy_text(group) or "none yet")} if group.kind == "sweep" else {}
     lines = [markup.escape(line(job)[5:-1]) for job in group.jobs[:MOST_JOBS]]
     lines += [f"and {len(group.jobs) - MOST_JOBS} more"] if len(group.jobs) > MOST_JOBS else []
     return {
         "group": f"<code>{markup.escape(group.id[:8])}</code> {_text(group.kind)} of "
         f"{len(group.jobs)}",
         "status": _status(group.status),
-        "metrics": _pairs(measured),
+        **(result or {"metrics": _pairs(measured)}),
         "jobs": "<br>".join(lines),
     }
 

@@ -116,8 +116,12 @@ def group_tags(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def group_metrics(group: Mapping[str, Any]) -> dict[str, float]:
-    """The mean of each number by its name; as NAME_std its sample deviation, of several jobs."""
-    found: dict[str, float] = {}
+    """The mean of each number by its name; as NAME_std its sample deviation, of several jobs.
+
+    Of a sweep, whose jobs have no mean, the accuracy of its best trial.
+    """
+    best = group.get("best")
+    found: dict[str, float] = {"best_accuracy": best["accuracy"]["mean"]} if best else {}
     for n, each in group["metrics"].items():
         clean = NOT_A_NAME.sub("_", n)
         found[clean] = each["mean"]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from zoo.errors import UsageError, ZooError, reason
-from zoo.jobs.records import finite, spread
+from zoo.jobs.records import best_text, finite, spread
 
 WAITS = (1.0, 3.0)
 """Seconds before the second and the third try of a webhook."""
@@ -43,8 +43,9 @@ def sentence(job: dict[str, Any]) -> str:
     group = job.get("group_result")
     about = f"{job['model']} on {job['dataset']}"
     if group:
-        accuracy = group["metrics"].get("accuracy")
+        accuracy, best = group["metrics"].get("accuracy"), group.get("best")
         number = f", accuracy {spread(accuracy)}" if accuracy else ""
+        number = f", {best_text(best['job'], best['accuracy'])}" if best else number
         name = f"{group['id'][:8]} {group['kind']} of {len(group['jobs'])}, {about}"
         return f"{name}: {group['status']}{number}"
     error = job.get("error")

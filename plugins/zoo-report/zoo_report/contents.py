@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from zoo import jobs, leaderboard
 from zoo.environment import environment_of
 from zoo.jobs import Database, Filter, Group, Job
+from zoo.jobs.records import accuracy_of
 from zoo.param_values import typed
 from zoo.settings import Settings
 from zoo_report import again, mistakes
@@ -75,9 +76,9 @@ class GroupEntry:
     name: str
     command: str
     accuracy: dict[str, Any] | None
-    """Mean and std, of a cross-validation or of seeds."""
-    best: float | None
-    """Of a sweep: its best job's."""
+    """Mean and std, of a cross-validation or of seeds; of a sweep those of its best trial."""
+    best: Group | None
+    """Of a sweep the jobs of its best trial."""
 
 
 @dataclass(frozen=True)
@@ -226,14 +227,13 @@ def _groups(db: Database, found: Sequence[Job]) -> list[GroupEntry]:
 
 
 def _group(group: Group) -> GroupEntry:
-    first, is_sweep = group.jobs[0], group.kind == "sweep"
-    accuracies = [job.accuracy for job in group.jobs if job.accuracy is not None]
+    first, best = group.jobs[0], group.best()
     return GroupEntry(
         group,
         f"{group.kind} of {len(group.jobs)} {first.model} on {first.dataset}",
         again.group_line(group),
-        None if is_sweep else group.metrics().get("accuracy"),
-        max(accuracies) if is_sweep and accuracies else None,
+        accuracy_of(best) if best else group.metrics().get("accuracy"),
+        best,
     )
 
 

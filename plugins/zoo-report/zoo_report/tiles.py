@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from zoo.jobs import Job
+from zoo.jobs import Group, Job, members
+from zoo.jobs.records import accuracy_of, rank
 from zoo.leaderboard import mark_job
 from zoo_report.contents import Contents, Entry, GroupEntry
 
@@ -22,10 +23,14 @@ class Tile(NamedTuple):
     anchor: str
     """Where on the page it stands."""
     about: str
-    job: Job
-    """The job that it is of, or the first of its group's."""
+    result: Job | Group
+    """The job, or the jobs, whose accuracy it is."""
     mark: str = ""
     """Set if the contents that it was judged on are not the newest of the dataset's name."""
+
+    @property
+    def job(self) -> Job:
+        return members(self.result)[0]
 
 
 def of(contents: Contents) -> list[Tile]:
@@ -34,24 +39,33 @@ def of(contents: Contents) -> list[Tile]:
     Where nothing was judged on all such images, the best mean of a cross-validation. Older contents
     of a dataset's name come last.
     """
-    seeds = [each for each in contents.groups if each.group.kind == "seeds"]
-    folds = [each for each in contents.groups if each.group.kind == "cv"]
-    counted = {each.group.id for each in seeds}
+    several = [each for each in contents.groups if _is_read_by_mean(each)]
+    counted = {each.group.id for each in several}
     single = [
         _single(entry)
         for entry in contents.entries
         if not (entry.has_seen or entry.job.spec["fold"] or entry.job.group in counted)
     ]
+    folds = [each for each in several if each.group.jobs[0].spec["fold"]]
+    seeds = [each for each in several if each not in folds]
     best = _best([*single, *map(_grouped, seeds)])
     shown = (_best(map(_grouped, folds)) | best).values()
     marked = [tile._replace(mark=mark_job(tile.job, contents.newest)) for tile in shown]
     return sorted(marked, key=lambda tile: bool(tile.mark))[:MOST]
 
 
+def _is_read_by_mean(each: GroupEntry) -> bool:
+    """Whether its jobs are parts of results: all but a sweep with one job for each trial."""
+    group = each.group
+    return group.kind != "sweep" or any(len(trial.jobs) > 1 for trial in group.trials())
+
+
 def _best(tiles: Iterable[Tile | None]) -> dict[tuple[str, str], Tile]:
     """The best of each contents of each dataset."""
-    ranked = sorted((tile for tile in tiles if tile), key=lambda tile: tile.accuracy)
-    return {(tile.dataset, tile.job.contents or tile.job.id): tile for tile in ranked}
+    found: dict[tuple[str, str], Tile] = {}
+    for tile in sorted((tile for tile in tiles if tile), key=lambda tile: rank(tile.result)):
+        found.setdefault((tile.dataset, tile.job.contents or tile.job.id), tile)
+    return found
 
 
 def _single(entry: Entry) -> Tile | None:
@@ -65,9 +79,11 @@ def _single(entry: Entry) -> Tile | None:
 
 
 def _grouped(each: GroupEntry) -> Tile | None:
-    if each.accuracy is None:
+    result = each.best or each.group
+    accuracy = accuracy_of(result)
+    if accuracy is None:
         return None
-    std, n, first = each.accuracy["std"], len(each.accuracy["values"]), each.group.jobs[0]
+    std, n = accuracy["std"], len(accuracy["values"])
     spread = "one job" if std is None else f"± {100 * std:.2f} over {n} jobs"
-    mean, anchor = each.accuracy["mean"], f"group-{each.group.id}"
-    return Tile(first.dataset, mean, each.name, anchor, spread, first)
+    dataset, anchor = result.jobs[0].dataset, f"group-{each.group.id}"
+    return Tile(dataset, accuracy["mean"], each.name, anchor, spread, result)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from zoo import jobs, leaderboard, where
 from zoo.errors import UsageError, unknown
 from zoo.jobs import STATUSES, Filter
+from zoo.jobs.records import accuracy_of
 from zoo_web.desk import Desk, desk, live_at
 from zoo_web.formats import part
 from zoo_web.live import Look, Parts, stream
@@ -116,12 +117,10 @@ def _group(at: Desk, want: Asked) -> dict[str, str]:
     if not want.wanted.groups:
         return {}
     found = jobs.get_group(at.db, want.wanted.groups[0])
-    accuracy = found.metrics().get("accuracy")
-    ended = [job for job in found.jobs if job.accuracy is not None]
-    best = max(ended, key=lambda job: job.accuracy or 0.0, default=None)
-    best = best if found.kind == "sweep" else None
+    best = found.best()
+    of = accuracy_of(best) if best else found.metrics().get("accuracy")
     every = jobs.count(at.db, Filter(groups=want.wanted.groups))
-    values = {"accuracy": accuracy, "best": best, "replaced": every - len(found.jobs)}
+    values = {"accuracy": of, "best": best and best.jobs[0], "replaced": every - len(found.jobs)}
     return {"group": at.piece("group_head", group=found, **values)}
 
 
