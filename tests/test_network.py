@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,13 +177,20 @@ def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: 
     until(lambda: both("running", 1))
     site.hire("two")
     working = [p for p in first.children() if "zoo_workers.runner" in " ".join(p.cmdline())]
+    log, cut = site.folder / "one.log", time.monotonic()
     site.network.plug("one", "down")
     # One job ends where nobody hears of it, the other trains on.
     (site.folder / "one" / ENDS[0]).touch()
+    # A lease less two beats, with a second of grace: no time-out of the network is longer.
+    until(lambda: "was given up after" in log.read_text(), 20)
+    assert time.monotonic() - cut < 8.4
     until(lambda: both("running", 2))
+    # The sentence of the database is there once, though several threads have met it.
+    assert log.read_text().count("`zoo doctor` checks every part") == 1, log.read_text()
     back = jobs.clock(db)
     site.network.plug("one", "up")
-    until(lambda: (site.folder / "one.log").read_text().count("was taken from this worker") == 2)
+    until(lambda: log.read_text().count("was given up after") == 2)
+    assert "was taken" not in log.read_text()
     assert len(working) == 2 and not all(_is_alive(runner) for runner in working)
     for name in ENDS:
         (site.folder / "two" / name).touch()

@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo import artifacts, jobs
 from zoo.errors import ArtifactError, StoreError
-from zoo.jobs import Claim, Database
+from zoo.jobs import Claim, Database, JobNotFound
 from zoo.settings import Settings
 from zoo_workers.attempt import Attempt
 
@@ -80,7 +80,11 @@ class Artifact:
         if self._claim.attempt == 1 and self.named == self._begun:
             return
         with contextlib.suppress(StoreError, ArtifactError):  # it is only room on a disk
-            found = jobs.get(db, self._claim.job)
+            try:
+                found = jobs.get(db, self._claim.job)
+            except JobNotFound:  # as after the restore of an older backup
+                artifacts.remove(self._settings.artifacts, self.where)
+                return
             over = found.is_terminal or found.attempt > self._claim.attempt
             for n in range(1, self._claim.attempt + over):
                 where = f"{self._claim.job}/{n}"

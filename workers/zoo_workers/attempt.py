@@ -163,7 +163,7 @@ class Attempt:
 def sweep(db: Database, work: Path) -> None:
     """Remove the folders of attempts that are over: a worker that was killed left them."""
     for folder in work.glob("*-*"):
-        job, _, n = folder.name.rpartition("-")
+        job, n = folder.name.split("-")[:2]
         over = [str(each["n"]) for each in jobs.attempts(db, job) if each["ended_at"] is not None]
         # An attempt that the rows do not know may be that of another database's worker.
         if n in over:

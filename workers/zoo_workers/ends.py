@@ -97,7 +97,8 @@ class Ends:
             heard = jobs.finish_all(self.db, list(words.values()))
             return {watch for watch, was_heard in zip(words, heard, strict=True) if was_heard}
         except Exception as error:
-            logger.warning("%d jobs end one by one: %s", len(watches), reason(error))
+            why = error if isinstance(error, ZooError) else reason(error)
+            logger.warning("%d jobs end one by one: %s", len(watches), why)
             return set()
 
 

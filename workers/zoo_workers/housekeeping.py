@@ -16,6 +16,7 @@ from zoo.errors import BrokerError, ZooError
 from zoo.jobs import TERMINAL, Database
 from zoo.settings import Settings
 from zoo.submit import ENOUGH_HINTS, resend
+from zoo_workers import repeated_lines
 from zoo_workers.attempt import sweep
 from zoo_workers.broker import PROVE_SECONDS
 from zoo_workers.supervisor import Supervisor
@@ -37,6 +38,8 @@ class Housekeeper(threading.Thread):
         self.worker_id = worker_id
         self.stop_worker = stop
         self.leaves_when_idle = False
+        self.announce: Callable[[], None] = lambda: None
+        """Enters this worker into the rows anew, which do not know it after a restore."""
         self._is_over = False
         self._wake = threading.Event()
         self._reaped = 0.0
@@ -55,18 +58,20 @@ class Housekeeper(threading.Thread):
                 return
             try:
                 self.pass_once()
-                self._failed("")
-            except ZooError as error:
-                # The database or the broker is away: the next pass tries again.
-                self._failed(str(error))
-            except Exception:
-                logger.exception("housekeeping failed")
+                repeated_lines.DATABASE.end()
+                self._note(None)
+            except Exception as error:
+                # The database or the broker is away, for example: the next pass tries again.
+                self._note(error)
 
-    def _failed(self, why: str) -> None:
+    def _note(self, error: Exception | None) -> None:
         """Log what keeps this thread from its work when that changes, not at each pass."""
-        if why and why != self._failure:
-            logger.warning("%s", why)
-        elif self._failure and not why:
+        why = repr(error) if error else ""
+        if isinstance(error, ZooError) and why != self._failure:
+            logger.warning("%s", error)
+        elif error and why != self._failure:
+            logger.error("housekeeping failed", exc_info=error)
+        elif self._failure and not error:
             logger.info("housekeeping goes on")
         self._failure = why
 
@@ -88,6 +93,9 @@ class Housekeeper(threading.Thread):
             self.stop_worker()
         if asked is None and self.leaves_when_idle:  # a new home stands where the old one was
             self.stop_worker()
+        elif asked is None:
+            logger.warning("the database does not know this worker: it is entered anew")
+            self.announce()
         if time.monotonic() - self._reaped >= self.settings.reap_seconds:
             self._reaped = time.monotonic()
             self._reap()

@@ -7,9 +7,10 @@ import threading
 import time
 
 from zoo import jobs
-from zoo.errors import StoreError
+from zoo.errors import ZooError
 from zoo.jobs import Claim, Database
 from zoo.settings import Settings
+from zoo_workers import repeated_lines
 from zoo_workers.attempt import Attempt
 
 logger = logging.getLogger("zoo.worker")
@@ -35,17 +36,25 @@ class Pulse(threading.Thread):
         self.claim = claim
         self.attempt = attempt
         self.lost = False
+        self.refused = False
+        """Whether the database has answered that the job is not this attempt's any more."""
         self.cancelled = False
         self.beaten = self.asked = asked
         self._ended = threading.Event()
-        self._borne = ""
+        self._failure = ""
 
     def run(self) -> None:
-        while not (self.lost or self._ended.wait(LOOK_SECONDS)):
-            try:
-                self._look()
-            except StoreError as error:
-                self._bear(error)
+        try:
+            while not (self.lost or self._ended.wait(LOOK_SECONDS)):
+                try:
+                    self._look()
+                except jobs.JobNotFound:
+                    self._refuse()
+                except Exception as error:
+                    # Of any kind: without beats the job would be lost to an error of a moment.
+                    self._tolerate(error)
+        finally:
+            self.lost = self.lost or not self._ended.is_set()
 
     @property
     def has_begun(self) -> bool:
@@ -58,15 +67,22 @@ class Pulse(threading.Thread):
             self.start()
 
     def end(self) -> None:
-        """Stop beating; afterwards the attempt's news are the caller's."""
+        """Stop beating; afterwards the attempt's news are the caller's.
+
+        A beat that waits for an answer is waited for, but not longer than the claim is worth it.
+        """
         self._ended.set()
-        if self.has_begun:
-            self.join()
+        while self.is_alive() and not self.is_lost():
+            self.join(LOOK_SECONDS)
 
     def is_lost(self) -> bool:
         """Whether somebody else has the job or will soon, also while a beat waits for an answer."""
-        silent = time.monotonic() - self.beaten
-        return self.lost or silent > self.settings.lease_seconds - 2 * self.settings.beat_seconds
+        limit = self.settings.lease_seconds - 2 * self.settings.beat_seconds
+        return self.lost or self.silent_for() > limit
+
+    def silent_for(self) -> float:
+        """Return the seconds since the last beat that the database has confirmed was sent."""
+        return time.monotonic() - self.beaten
 
     def is_over(self) -> bool:
         """Whether the lease may have passed: then nothing may be written without asking."""
@@ -86,26 +102,28 @@ class Pulse(threading.Thread):
         news = self.attempt.news()
         lease, at = self.settings.lease_seconds, time.monotonic()
         answer = jobs.beat(self.db, self.claim, lease=lease, news=news)
+        repeated_lines.DATABASE.end()
         if answer is None:
-            self.lost = True
+            self._refuse()
             return
         self.attempt.told(news)
         self.cancelled = self.cancelled or answer
-        if self._borne:
+        if self._failure:
             logger.info("job %s: beats again", self.claim.job[:8])
-            self._borne = ""
+            self._failure = ""
         # Not now: the database may have counted since the question was sent.
         self.beaten = self.asked = at
 
-    def _bear(self, error: StoreError) -> None:
-        """Bear with a database that is away, as long as nobody else can have the job."""
-        if error.message != self._borne:
-            self._borne = error.message
-            silent = time.monotonic() - self.beaten
-            told = "job %s: no beat for %.0f s: %s"
-            logger.warning(told, self.claim.job[:8], silent, error.message)
+    def _refuse(self) -> None:
+        self.refused = self.lost = True
+
+    def _tolerate(self, error: Exception) -> None:
+        """Tolerate errors, as of a database that is away, while the lease is valid."""
+        is_known = isinstance(error, ZooError)
+        text = str(error) if is_known else f"{type(error).__name__}: {error}"
+        if text != self._failure:
+            self._failure = text
+            args = self.claim.job[:8], self.silent_for(), error if is_known else text
+            logger.warning("job %s: no beat for %.0f s: %s", *args, exc_info=not is_known)
         self._ended.wait(min(1.0, self.settings.beat_seconds))
         self.lost = self.is_lost()
-        if self.lost:
-            told = "job %s: given up here, for another worker may have it soon"
-            logger.warning(told, self.claim.job[:8])

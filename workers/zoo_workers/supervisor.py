@@ -112,6 +112,8 @@ class Supervisor:
                     endings.add(self._ends.add(watch))
         except ZooError as error:  # the database is away; the job's hint is sent again
             logger.warning("%s", error)
+        except Exception:  # the slot is free again, and its next look tries once more
+            logger.exception("a slot could not take a job")
         finally:
             self._take(-1)
             self._free.release()

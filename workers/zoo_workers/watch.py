@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 from zoo import artifacts, jobs, saved_files
 from zoo.errors import ArtifactError, StoreError, ZooError
-from zoo.jobs import Claim, Database, End, Job, News, Outcome
+from zoo.jobs import Claim, Database, End, Job, JobNotFound, News, Outcome
 from zoo.settings import Settings
 from zoo.spec import JobSpec
 from zoo_workers.artifact import Artifact
@@ -25,6 +25,8 @@ SHORT_LEASE_SECONDS = 5.0
 """A lease below this leaves no time to begin late with keeping it."""
 P = ParamSpec("P")
 TAKEN = "was taken from this worker"
+GONE = "is no longer in the database: given up here"
+GIVEN_UP = "was given up after %.0f s without a beat: another worker may have it soon"
 
 
 class ClaimLost(Exception):
@@ -66,7 +68,9 @@ class Watch:
         self.owes_hooks = owes_hooks
         self.committed = False
         self._ended: Outcome | ClaimLost | GivenBack = ClaimLost()
-        folder = settings.home / "work" / f"{claim.job}-{claim.attempt}"
+        # With the owner: after the restore of a backup an attempt can have its number once more.
+        name = f"{claim.job}-{claim.attempt}-{claim.owner[:8]}"
+        folder = settings.home / "work" / name
         self.attempt = Attempt(folder, settings.log_kb, self._database_time)
         self.artifact = Artifact(settings, claim, self.attempt)
         self.pulse = Pulse(db, settings, claim, self.attempt, asked)
@@ -129,9 +133,9 @@ class Watch:
             self.artifact.named = self.committed and outcome.artifact is not None
             if self.committed and outcome.status == "succeeded":
                 self.health.praise(self.job.model)
-            return outcome.status if self.committed else TAKEN
+            return outcome.status if self.committed else self._loss()
         except ClaimLost:
-            return TAKEN
+            return self._loss()
         except GivenBack as back:
             return self._give_back(back)
         finally:
@@ -302,10 +306,22 @@ class Watch:
 
     def _was_heard(self, outcome: Outcome) -> bool:
         """Whether the row has this end: a commit may be done though its answer was lost."""
-        with contextlib.suppress(StoreError):
+        with contextlib.suppress(StoreError, JobNotFound):
             found = jobs.get(self.db, self.claim.job)
             return (found.attempt, found.status) == (self.claim.attempt, outcome.status)
         return False
+
+    def _loss(self) -> str:
+        """Return, for the log, how this worker has lost the job."""
+        if self.pulse.is_lost() and not self.pulse.refused:
+            return GIVEN_UP % self.pulse.silent_for()
+        try:
+            jobs.get(self.db, self.claim.job)
+        except JobNotFound:
+            return GONE
+        except StoreError:  # it has gone away since
+            pass
+        return TAKEN
 
     def _give_back(self, back: GivenBack) -> str:
         self.pulse.end()
@@ -321,7 +337,7 @@ class Watch:
             told |= {"news": news, "owes_hooks": self.owes_hooks}
             return jobs.release(self.db, self.claim, **told)
 
-        return f"goes back into the queue: {back}" if self._insist(release) else TAKEN
+        return f"goes back into the queue: {back}" if self._insist(release) else self._loss()
 
     def _last_news(self) -> News:
         return dataclasses.replace(self.attempt.news(), environment=self.attempt.environment())

@@ -27,8 +27,9 @@ from zoo.cores import lend
 from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
+from zoo.jobs.drivers import PATIENCE_SECONDS
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
-from zoo_workers import broker
+from zoo_workers import broker, repeated_lines
 from zoo_workers.hooks import Hooks
 from zoo_workers.housekeeping import Housekeeper, take_over, wake_freed
 from zoo_workers.runners import Runner, RunnerDied, Runners
@@ -67,7 +68,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     is no model that it could run.
     """
     _set_up_the_log()
-    db = jobs.connect(settings.database)
+    db = jobs.connect(settings.database, patience=patience(settings))
     told = _leave_no_secret(settings)
     # By this `zoo doctor` knows a runner of this home that has outlived its worker.
     os.environ["ZOO_RUNNER_HOME"] = str(settings.home)
@@ -115,6 +116,15 @@ def _work(supervisor: Supervisor, plan: Plan, told: dict[str, str], place: Place
     _serve(supervisor, plan, cards, place)
 
 
+def patience(settings: Settings) -> float:
+    """Return how long a beat may wait for a database that was cut off, in seconds.
+
+    The last beat that succeeded was up to `beat_seconds` before it, and a lease less two beats
+    after that one the job is given up.
+    """
+    return min(PATIENCE_SECONDS, settings.lease_seconds - 3 * settings.beat_seconds)
+
+
 def _work_folder(settings: Settings) -> Path:
     private_folder.check(settings.plugins_folder)
     private_folder.make(settings.home)
@@ -125,6 +135,7 @@ def _set_up_the_log() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
+    logger.addFilter(repeated_lines.DATABASE)
     logger.setLevel(logging.INFO)
     # Celery sets up the root logger later; each line is to appear once.
     logger.propagate = False
@@ -224,7 +235,12 @@ def _serve(
     worker_id = uuid.uuid4().hex
     keeper = Housekeeper(app, supervisor, worker_id, stop)
     keeper.leaves_when_idle = place is not None
-    supervisor.name = _announce(db, supervisor, worker_id, plan, cards)
+
+    def announce() -> None:
+        supervisor.name = _announce(db, supervisor, worker_id, plan, cards)
+
+    announce()
+    keeper.announce = announce
     keeper.start()
     models = ", ".join(supervisor.models)
     slots = "1 slot" if plan.slots == 1 else f"{plan.slots} slots"

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from zoo.jobs.ranking import Best as Best
     from zoo.jobs.ranking import best as best
     from zoo.jobs.ranking import newest_contents as newest_contents
+    from zoo.jobs.reads import JobNotFound as JobNotFound
     from zoo.jobs.reads import attempts as attempts
     from zoo.jobs.reads import check_metrics as check_metrics
     from zoo.jobs.reads import clock as clock
@@ -127,6 +128,7 @@ _ROOMS = {
     "presence": ("announce", "drain", "sign", "workers"),
     "ranking": ("Best", "best", "newest_contents"),
     "reads": (
+        "JobNotFound",
         *("attempts", "check_metrics", "clock", "count", "counts", "ended_last", "equal"),
         *("get", "get_group", "given_back_by", "group_kinds", "listing", "log_after", "has_work"),
         *("first_waiting", "needs", "pools", "silent", "steps", "steps_after", "waiting"),

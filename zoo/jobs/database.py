@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from zoo.errors import StoreError, reason
-from zoo.jobs.drivers import Postgresql, Sqlite
+from zoo.jobs.drivers import PATIENCE_SECONDS, Postgresql, Sqlite
 
 MOST_DEADLOCKS = 5
 IDLE_CONNECTIONS = 8
@@ -131,9 +131,12 @@ def slices(values: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
 class Database:
     """An open database; safe to share between threads, not between processes."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
+        """`patience` is the time in seconds after which a silent server is given up."""
         self.is_sqlite = re.match(r"sqlite(\+\w+)?:", url) is not None
-        self.driver: Sqlite | Postgresql = Sqlite(url) if self.is_sqlite else Postgresql(url)
+        self.driver: Sqlite | Postgresql = (
+            Sqlite(url) if self.is_sqlite else Postgresql(url, patience)
+        )
         self.url = url
         self._lock = threading.Lock()
         self._idle: list[tuple[Any, float]] = []

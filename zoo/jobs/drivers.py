@@ -17,15 +17,8 @@ from zoo import private_folder
 from zoo.errors import StoreError, ZooError
 
 BUSY_SECONDS = 30.0
-PATIENCE = {
-    "connect_timeout": 10,
-    "tcp_user_timeout": 20_000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-}
-"""libpq's words, seconds and milliseconds: a server that was cut off is given up, not waited for
-until the operating system despairs of it (15 minutes). The URL may say otherwise."""
+PATIENCE_SECONDS = 20.0
+"""How long a server that was cut off is waited for, unless the caller gives another limit."""
 
 TRUSTED_SECONDS = 1.0
 """An idle connection is asked whether it still lives if it was not used for this long."""
@@ -115,7 +108,9 @@ class Sqlite:
 class Postgresql:
     """A team's server."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
+        """`patience` is the time, in seconds, after which a server that does not answer is given
+        up."""
         kind = url.partition(":")[0].partition("+")[0]
         if kind not in ("postgresql", "postgres"):
             shown = kind if re.fullmatch(r"[a-z][a-z0-9]*", kind) else "this"
@@ -135,7 +130,7 @@ class Postgresql:
         self.errors = psycopg.Error
         self.refusals = psycopg.IntegrityError
         self.deadlocks: tuple[type[Exception], ...] = (psycopg.errors.DeadlockDetected,)
-        self.wanted: dict[str, Any] = PATIENCE | _read_url(url)
+        self.wanted: dict[str, Any] = timeouts(patience) | _read_url(url)
         self._others = _defaults() | self.wanted
 
     @property
@@ -177,6 +172,21 @@ class Postgresql:
         except self.errors:
             return False
         return True
+
+
+def timeouts(patience: float) -> dict[str, int]:
+    """Return libpq's options, in seconds and milliseconds, that limit the wait for a server.
+
+    Without them it is the TCP timeout of the operating system, 15 minutes. The URL may say
+    otherwise.
+    """
+    return {
+        "connect_timeout": max(2, int(patience / 2)),  # libpq takes 1 for 2
+        "tcp_user_timeout": max(1, int(patience * 1000)),
+        "keepalives_idle": max(1, int(patience / 2)),
+        "keepalives_interval": max(1, int(patience / 4)),
+        "keepalives_count": 2,
+    }
 
 
 EMPTY = {

@@ -24,10 +24,14 @@ class Chunk(NamedTuple):
     text: str
 
 
+class JobNotFound(UsageError):
+    """No job or group has that id."""
+
+
 def get(db: Database, job_id: str) -> Job:
     """The job of that whole id.
 
-    Raises UsageError if there is none.
+    Raises JobNotFound, a UsageError, if there is none.
     """
     with db.read() as rows:
         row = rows.one("SELECT * FROM job WHERE id = :id", {"id": job_id})
@@ -36,9 +40,9 @@ def get(db: Database, job_id: str) -> Job:
     return to_job(row)
 
 
-def no_job(ref: str) -> UsageError:
+def no_job(ref: str) -> JobNotFound:
     """The refusal of an id that nothing has."""
-    return UsageError(
+    return JobNotFound(
         f"No job or group has an id that begins with '{ref}'.", "`zoo jobs` lists them."
     )
 

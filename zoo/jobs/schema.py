@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zoo import settings
 from zoo.errors import StoreError, reason
 from zoo.jobs.database import Database
+from zoo.jobs.drivers import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -19,13 +20,14 @@ SCHEMA = 7
 """The number of the newest migration."""
 
 
-def connect(url: str | None = None) -> Database:
+def connect(url: str | None = None, *, patience: float = PATIENCE_SECONDS) -> Database:
     """Open the database of the settings and see that its schema is this program's.
 
+    `patience` is the time in seconds after which a server that was cut off is given up.
     The embedded SQLite is made or upgraded here. Raises StoreError where that is not possible,
     where a team's database needs `zoo db upgrade`, or where a newer program has upgraded it.
     """
-    database = Database(url or settings.load().database)
+    database = Database(url or settings.load().database, patience)
     found = schema_version(database)
     _refuse_newer(database, found)
     if found < SCHEMA and database.is_sqlite:
