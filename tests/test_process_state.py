@@ -160,6 +160,7 @@ WAYS: dict[str, tuple[str, str, str]] = {
     ),
     "thread": ("threading.Thread(target=time.sleep, args=(99,), name='left').start()", NEW, "left"),
     "daemon": ("threading.Thread(target=time.sleep, args=(99,), daemon=True).start()", NEW, "thre"),
+    "tqdm": ("import tqdm, io; [*tqdm.tqdm(range(9), file=io.StringIO())]", SAME, ""),
     "short thread": ("threading.Thread(target=time.sleep, args=(0.01,)).start()", SAME, ""),
     "garbage": ("import gc; gc.disable(); gc.set_threshold(1)", SAME, ""),
     "timeout": ("import socket; socket.setdefaulttimeout(0.001)", SAME, ""),

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 
 JOIN_SECONDS = 0.1
 """Given to each thread that is left: most are about to end."""
+MONITOR_SECONDS = 2.0
+"""Given to the monitor of tqdm, which ends as soon as it is asked to."""
 FILES = 64
 """A library keeps a few files open from its first use on; more than these are a leak."""
 SIGNALS = tuple(map(int, signal.valid_signals()))
@@ -287,6 +289,10 @@ def _is_of_a_library(found: Any) -> bool:
 def _left_threads(before: set[threading.Thread]) -> list[str]:
     left = [each for each in threading.enumerate() if each not in before]
     for each in left:
+        if type(each).__module__ == "tqdm._monitor":
+            # Every progress bar of tqdm starts it, once in a process; the next bar does so again.
+            each.was_killed.set()  # type: ignore[attr-defined]
+            each.join(MONITOR_SECONDS)
         each.join(JOIN_SECONDS)
     return [f"the thread {each.name}" for each in left if each.is_alive()]
 
