@@ -92,10 +92,13 @@ def dataset(name: str) -> str:
     return name
 
 
-def is_to_fetch(name: str) -> bool:
-    """Whether a dataset is this machine's own and not in its cache: may be a download."""
+def is_to_fetch(name: str, *, contents: str | None = None) -> bool:
+    """Whether a dataset is this machine's own and not in its cache: may be a download.
+
+    `contents` as for `datasets.raw`.
+    """
     is_own = ":" in name or name in datasets.names()
-    return is_own and not datasets.is_cached(name)
+    return is_own and not datasets.is_cached(name, contents=contents)
 
 
 def elsewhere() -> dict[str, str]:

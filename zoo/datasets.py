@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from zoo import cache, dataset_names, idx, mnist, npz, plugins, settings
+from zoo import cache, dataset_names, faults, guard, idx, mnist, npz, plugins, settings
 from zoo.cache import Progress
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
-from zoo.model import Dataset, Images
+from zoo.model import NAME, Dataset, Images
 from zoo.spec import Sha256, canonical
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from zoo.model import Array
 
 MNIST = Dataset(
@@ -33,6 +35,7 @@ FILES = {"idx": "a folder with the four IDX files", "npz": f"a file with {', '.j
 """What stands behind `idx:PATH` and `npz:PATH`."""
 
 SPLITS = ("train", "test")
+RETURNS = 'load must return {"train": Images, "test": Images}'
 SIDE = 28
 MAX_CLASSES = 256
 WAYS_OUT = {
@@ -113,11 +116,22 @@ def names() -> list[str]:
     return [MNIST.name, *sorted(plugins.catalogue().datasets)]
 
 
-def raw(name: str, progress: Progress | None = None) -> Raw:
+def raw(name: str, progress: Progress | None = None, *, contents: str | None = None) -> Raw:
     """Open a dataset: from the cache, or read (for mnist, fetch) and checked first.
 
-    Raises UsageError as `resolve` does, DatasetError if it is missing or damaged.
+    `contents` is a fingerprint: where the dataset cannot be read any more, the cache may still have
+    these contents of it. Raises UsageError as `resolve` does, DatasetError if it is missing or
+    damaged.
     """
+    try:
+        return _raw(name, progress)
+    except ZooError:
+        if kept := _kept(name, contents):
+            return kept
+        raise
+
+
+def _raw(name: str, progress: Progress | None) -> Raw:
     name = resolve(name)
 
     def load(folder: Path) -> Raw | None:
@@ -130,6 +144,17 @@ def raw(name: str, progress: Progress | None = None) -> Raw:
     return cache.get(_folder(name), load, fill)
 
 
+def _kept(name: str, contents: str | None) -> Raw | None:
+    """The contents of that fingerprint, if the cache has them, whatever the dataset is by now."""
+    name = dataset_names.canonical(name)
+    if contents is None or not (":" in name or NAME.fullmatch(name)):
+        return None
+    for file in (settings.cache() / "raw" / key(name)).glob(f"*/{META_FILE}"):
+        if (found := _open(file.parent, name)) and found.fingerprint == contents:
+            return found
+    return None
+
+
 def listing() -> list[Listed]:
     """List the datasets: MNIST, those of plugins, and the files that were used before.
 
@@ -138,9 +163,14 @@ def listing() -> list[Listed]:
     return [_listed(name) for name in names() + sorted(set(_files_in_cache()))]
 
 
-def is_cached(name: str) -> bool:
-    """Whether this machine has the dataset, checked, in its cache."""
-    return (_folder(resolve(name)) / META_FILE).is_file()
+def is_cached(name: str, *, contents: str | None = None) -> bool:
+    """Whether this machine has the dataset, checked, in its cache; raises as `raw` does."""
+    try:
+        return (_folder(resolve(name)) / META_FILE).is_file()
+    except ZooError:
+        if _kept(name, contents):
+            return True
+        raise
 
 
 def fingerprint(name: str) -> str | None:
@@ -200,7 +230,9 @@ def _stamp(file: Path) -> str:
     try:
         now = file.stat()
     except OSError as error:
-        raise DatasetError(f"{file} cannot be read: {reason(error)}.") from None
+        raise DatasetError(
+            f"{file} cannot be read: {reason(error)}.", "The dataset is in it: put it back."
+        ) from None
     # ctime too: a copy that keeps its time would pass for the old file
     return f"{file.name} {now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}"
 
@@ -221,12 +253,60 @@ def _read(
         return (idx.load if form == "idx" else npz.load)(Path(path)), None
     if name == MNIST.name:
         return mnist.load(progress), MNIST.class_names
-    dataset = plugins.catalogue().datasets[name]
+    found = plugins.catalogue()
     try:
-        return dataset.load(), tuple(str(each) for each in dataset.class_names)
-    except Exception as error:
-        detail = f"{type(error).__name__}: {reason(error)}"
+        # In this process: to hand arrays over from another one costs every plugin a second start
+        # of its libraries, and what remains is a crash in native code, which says where it was.
+        with guard.loading():
+            splits = _arrays(found.datasets[name].load())
+    except KeyboardInterrupt:
+        raise
+    except _WrongResult as error:
+        raise DatasetError(f"The dataset '{name}' cannot be used: {error}.") from None
+    except BaseException as error:  # also SystemExit: `load` does not end the command
+        detail = faults.reason(error, found.dataset_owners[name].source).rstrip(".")
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
+    return splits, found.datasets[name].class_names
+
+
+class _WrongResult(Exception):
+    """`load` has returned something else than two splits of images and labels."""
+
+
+def _arrays(given: Any) -> dict[str, Images]:
+    """The splits that a `load` has returned, as arrays; raises _WrongResult, and as they do."""
+    import numpy as np
+
+    if not isinstance(given, Mapping):
+        raise _WrongResult(f"{RETURNS}, but it returned {_kind(given)}")
+    found = {}
+    for split in SPLITS:
+        if split not in given:
+            what = f"{RETURNS}, but it returned {_kind(given)}"
+            raise _WrongResult(f"it has no split '{split}': {what}")
+        pair = given[split]
+        if not isinstance(pair, tuple | list) or len(pair) != len(Images._fields):
+            raise _WrongResult(f"{RETURNS}, but '{split}' is {_kind(pair)}")
+        try:
+            found[split] = Images(*(np.asarray(each) for each in pair))
+        except (ValueError, TypeError) as error:  # rows of different lengths, for one
+            raise _WrongResult(
+                f"{RETURNS}, but '{split}' holds no array: {reason(error)}"
+            ) from None
+    return found
+
+
+def _kind(given: Any) -> str:
+    """Say what somebody's value is, in a few words."""
+    name = type(given).__name__
+    if given is None:
+        return name
+    if isinstance(given, Mapping):
+        keys = ", ".join(repr(key) for key in list(given)[:MOST_NAMED] if isinstance(key, str))
+        return f"{name} with the keys {keys[:100]}" if keys else f"{name} without such keys"
+    if hasattr(given, "dtype") and hasattr(given, "shape"):
+        return f"{name} of {given.dtype} {given.shape}"
+    return f"{name} of {len(given)}" if isinstance(given, tuple | list) else name
 
 
 def _checked(

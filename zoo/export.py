@@ -87,7 +87,9 @@ def write(trained: Trained, format: str, path: Path) -> Exported:
 
 def _images(trained: Trained) -> Array:
     """The first test images of the dataset that the model was trained on."""
-    return datasets.raw(trained.recipe.dataset).splits["test"].images[:IMAGES]
+    recipe = trained.recipe
+    raw = datasets.raw(recipe.dataset, contents=recipe.fingerprint)
+    return raw.splits["test"].images[:IMAGES]
 
 
 @contextmanager
@@ -116,8 +118,8 @@ def _read_back(trained: Trained, format: str, path: Path, x: Array) -> tuple[Arr
     if format == ONNX:
         return _run_onnx(path, x)
     if format == NPZ:
-        model = read_npz(path)
-        return model.predict(x), model.predict_proba(x)
+        found = judge.predict(read_npz(path), x)
+        return found.labels, found.probabilities
     return trained.model.predict_exported(format, path, x)
 
 

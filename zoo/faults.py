@@ -16,13 +16,20 @@ LONGEST = 200
 
 def reason(error: BaseException, source: str) -> str:
     """Say in a line what went wrong; `source` is the plugin's module or file."""
-    said = " ".join(str(error).split())
+    said = " ".join(_text(error).split())
     if len(said) > LONGEST:
         said = said[: LONGEST - 3] + "..."
     if not isinstance(error, ZooError | TooSlow | EndsProcess):
         said = f"{type(error).__name__}: {said}" if said else type(error).__name__
     where = line(error, source)
     return f"{said} ({where})" if where else said
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception of the plugin's own, which cannot even say what it is
+        return ""
 
 
 def line(error: BaseException, source: str) -> str:

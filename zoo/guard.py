@@ -1,4 +1,4 @@
-"""Import what a stranger wrote: it cannot print to stdout, nor keep the terminal for ever."""
+"""Run the code of plugins: it cannot print to stdout, nor end the process that it runs in."""
 
 from __future__ import annotations
 
@@ -42,32 +42,79 @@ def importing(name: str) -> Iterator[None]:
     the terminal's process (working directory, umask, signals...) is put back. Raises TooSlow, and
     EndsProcess where the plugin calls one of ENDINGS. A crash in native code says where it was.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(process_state.put_back_after_import())
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        for each in (
-            _stdout_to_stderr(),
-            _crashes_told(),
-            _limited(name),
-            _endings_refused(),
-            _threads_end(),
-        ):
-            stack.enter_context(each)
+    with _contained("at import"), _limited(name):
         yield
 
 
 @contextlib.contextmanager
-def _endings_refused() -> Iterator[None]:
-    mine = threading.get_ident()
+def loading() -> Iterator[None]:
+    """Call the `load` of a plugin's dataset within this block, for as long as it takes.
+
+    Otherwise as `importing`. A KeyboardInterrupt that is no Ctrl-C becomes EndsProcess; a process
+    that `load` has forked, and that returns from it as well, ends here.
+    """
+    own = os.getpid()
+    with _contained("in load"), _interrupts() as has_come:
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            if has_come():
+                raise
+            raised = EndsProcess("it raises KeyboardInterrupt in load")
+            raise raised.with_traceback(error.__traceback__) from None
+        finally:
+            if os.getpid() != own:
+                EXIT(1)
+
+
+@contextlib.contextmanager
+def _contained(when: str) -> Iterator[None]:
+    with (
+        process_state.put_back_after_import(),
+        contextlib.redirect_stdout(sys.stderr),
+        _stdout_to_stderr(),
+        _crashes_told(),
+        _endings_refused(when),
+        _threads_end(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Give what says whether a SIGINT has come since; Python hands it to the main thread alone."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield lambda: False
+        return
+    has_come = False
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal has_come
+        has_come = True
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: has_come
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _endings_refused(when: str) -> Iterator[None]:
+    mine = os.getpid(), threading.get_ident()
     is_over = False
 
     def refusing(real: Callable[..., Any], label: str) -> Callable[..., Any]:
         def instead(*args: Any, **words: Any) -> Any:
-            # Other threads end this process rightly; and a plugin may keep the function for later.
-            if is_over or threading.get_ident() != mine or not _is_for_us(label, args):
+            # Other threads end this process rightly, and a process that was forked ends itself so;
+            # and a plugin may keep the function for later.
+            is_mine = (os.getpid(), threading.get_ident()) == mine
+            if is_over or not is_mine or not _is_for_us(label, args):
                 return real(*args, **words)
             shown = ", ".join(map(repr, args[:2]))
-            raise EndsProcess(f"it calls {label}({shown}) at import")
+            raise EndsProcess(f"it calls {label}({shown}) {when}")
 
         return instead
 
@@ -133,12 +180,23 @@ def _stdout_to_stderr() -> Iterator[None]:
         yield
         return
     try:
+        _flush()
         with contextlib.suppress(OSError):
             os.dup2(2, 1)
         yield
     finally:
+        _flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+def _flush() -> None:
+    """Write out the buffers of Python and of C: they are of whoever has filled them."""
+    with contextlib.suppress(Exception):  # closed, or a full disk: whoever writes next meets it
+        sys.__stdout__.flush()  # type: ignore[union-attr]
+    if ctypes := sys.modules.get("ctypes"):
+        with contextlib.suppress(Exception):
+            ctypes.CDLL(None).fflush(None)
 
 
 @contextlib.contextmanager

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import numbers
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
@@ -15,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from zoo import param_values
-from zoo.errors import UsageError, unknown
+from zoo.dataset_names import expanded
+from zoo.errors import PluginError, UsageError, unknown
 from zoo.strict import canonical
 
 if TYPE_CHECKING:
@@ -34,6 +39,10 @@ def param(default: Any, *, help: str, **bounds: Any) -> Any:
 
 TEXTS_WANTED = ("string_type", "literal_error", "enum")
 """pydantic's errors that a text in the place of another value may mend."""
+
+
+SEVERAL_WANTED = ("tuple_type", "list_type", "set_type", "frozen_set_type")
+"""pydantic's errors that a list in the place of a text may mend."""
 
 
 class Params(BaseModel):
@@ -155,6 +164,9 @@ def _hint(params: type[Params], error: Any) -> str:
         default = to_json(params.model_validate({}))[name]
         hint += f"; default {param_values.typed(default)}"
     value = error["input"]
+    if error["type"] in SEVERAL_WANTED and isinstance(value, str):
+        parts = [param_values.read(each.strip()) for each in value.split(",") if each.strip()]
+        hint += f". Several values are typed as JSON: -p {name}='{json.dumps(parts)}'"
     if error["type"] in TEXTS_WANTED and not isinstance(value, str):
         text = str(value) if value in (True, False, None) else _short(value)
         hint += f". For the text, quote it: -p {name}='{json.dumps(text)}'"
@@ -240,7 +252,9 @@ class Model:
         probabilities = self.predict_proba(x)
         if probabilities is None:
             raise NotImplementedError(f"{type(self).__name__} must define predict")
-        labels: Array = probabilities.argmax(axis=1).astype("int64")
+        import numpy as np
+
+        labels: Array = np.asarray(probabilities).argmax(axis=1).astype("int64")
         return labels
 
     def save(self, folder: Path) -> None:
@@ -303,4 +317,65 @@ class Dataset:
 
     Without it, the hash of the plugin's code."""
     files: tuple[str | Path, ...] = ()
-    """The files that `load` reads: when one of them changes, it is called again."""
+    """The files that `load` reads: when one of them changes, it is called again.
+
+    Absolute paths, or such as begin with `~`; a single one needs no tuple."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.load):
+            kind = type(self.load).__name__
+            raise PluginError(f"load of the dataset {self.name!r} is no function, but {kind}.")
+        # Frozen for everybody else.
+        object.__setattr__(self, "class_names", _class_names(self.name, self.class_names))
+        object.__setattr__(self, "files", _files(self.name, self.files))
+
+
+def _class_names(dataset: str, given: Any) -> tuple[str, ...]:
+    example = 'such as ("cat", "dog")'
+    # A text is a sequence of letters, a set has no order, a mapping would be its keys.
+    if isinstance(given, str | bytes | Set | Mapping) or not isinstance(given, Iterable):
+        kind = type(given).__name__
+        raise PluginError(
+            f"class_names of the dataset {dataset!r} is {kind}, not a tuple of names, {example}."
+        )
+    names = tuple(given)
+    for each in names:
+        is_name = isinstance(each, str | numbers.Integral) and not isinstance(each, bool)
+        if not is_name or not _is_shown_whole(str(each)):
+            raise PluginError(
+                f"The class name {each!r} of the dataset {dataset!r} is not a text of one line "
+                f"without control characters, {example}."
+            )
+    texts = tuple(str(each) for each in names)
+    if twice := [name for name, count in Counter(texts).items() if count > 1]:
+        raise PluginError(f"Two classes of the dataset {dataset!r} are called {twice[0]!r}.")
+    return texts
+
+
+def _is_shown_whole(name: str) -> bool:
+    """Whether a name is something to read, in one line, that cannot steer a terminal."""
+    return bool(name.strip()) and not any(
+        unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name
+    )
+
+
+def _files(dataset: str, given: Any) -> tuple[Path, ...]:
+    several = [given] if isinstance(given, str | bytes | os.PathLike) else given
+    if not isinstance(several, Iterable) or isinstance(several, Mapping):
+        kind = type(given).__name__
+        raise PluginError(f"files of the dataset {dataset!r} is {kind}, not a tuple of paths.")
+    return tuple(_file(dataset, each) for each in several)
+
+
+def _file(dataset: str, given: Any) -> Path:
+    path = os.fspath(given) if isinstance(given, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise PluginError(f"files of the dataset {dataset!r} holds {given!r}, which is no path.")
+    file = Path(expanded(path))
+    if not file.is_absolute():
+        raise PluginError(
+            f"files of the dataset {dataset!r} holds the relative path {path!r}, which leads "
+            "elsewhere in each working directory.",
+            "Give an absolute one: Path(__file__).parent is the folder of the plugin's file.",
+        )
+    return file

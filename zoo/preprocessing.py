@@ -82,15 +82,16 @@ def prepare_splits(
     progress: Progress | None = None,
     *,
     preprocess: str = "none",
+    contents: str | None = None,
 ) -> list[Prepared]:
     """Map several splits of the same contents, also where files are replaced meanwhile.
 
-    Raises as `prepare` does.
+    `contents` as for `datasets.raw`. Raises as `prepare` does.
     """
     if strange := [each for each in splits if each not in SPLITS]:
         raise unknown("split", strange[0], SPLITS)
     check(preprocess)
-    raw = datasets.raw(name, progress)
+    raw = datasets.raw(name, progress, contents=contents)
     images = _variant(raw, dtype, preprocess, progress)
     return [_prepared(raw, split, images[split], layout) for split in splits]
 

@@ -28,6 +28,8 @@ class Repetition:
     tags: list[str]
     differences: list[str]
     """What is not as it was, a sentence each."""
+    unknown: list[str]
+    """What may not be as it was, a sentence each."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,10 @@ def plan(db: Database, done: Job | Group) -> Repetition:
     specs = [_spec(job) for job in repeated]
     first = repeated[0]
     told = list(_differences(db, first, specs[0]))
+    is_read = datasets.fingerprint(specs[0].dataset) is not None
+    unknown = [] if is_read else ["data: not read yet, may differ"]
     kind = done.kind if isinstance(done, Group) else None
-    return Repetition(specs, kind, first.pool, first.tags, told)
+    return Repetition(specs, kind, first.pool, first.tags, told, unknown)
 
 
 def _spec(job: Job) -> JobSpec:

@@ -176,7 +176,8 @@ def _restore_for(
             f"The artifact holds '{recipe.model}' with other params than the evaluation's spec.",
             "Submit the evaluation again.",
         )
-    (data,) = _prepare(spec, plugins.model(spec.model), [spec.split])
+    model_class = plugins.model(spec.model)
+    (data,) = _prepare(spec, model_class, [spec.split], contents=recipe.fingerprint)
     environment.keep(write, spec, data.fingerprint)
     # By their names: the images may lack some of the classes, and artifacts of before have more.
     told = _environment(source)
@@ -199,7 +200,11 @@ def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prepare(
-    spec: JobSpec, model_class: type[Model], splits: Sequence[str], report: Report | None = None
+    spec: JobSpec,
+    model_class: type[Model],
+    splits: Sequence[str],
+    report: Report | None = None,
+    contents: str | None = None,
 ) -> list[Prepared]:
     def tell(what: str, done: int, total: int) -> None:
         # To scale the images is done before anybody has looked.
@@ -207,7 +212,7 @@ def _prepare(
             report(done, total, "image")
 
     wanted = (spec.dataset, splits, model_class.layout, model_class.dtype)
-    return prepare_splits(*wanted, tell, preprocess=spec.preprocess)
+    return prepare_splits(*wanted, tell, preprocess=spec.preprocess, contents=contents)
 
 
 def _whole(data: Prepared) -> Part:

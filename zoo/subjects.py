@@ -41,17 +41,23 @@ def of_picture(name: str, source: Path | bytes) -> Subject:
 
 
 def of_dataset(
-    dataset: str, split: str, places: Sequence[str], progress: Progress | None = None
+    dataset: str,
+    split: str,
+    places: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    contents: str | None = None,
 ) -> list[Subject]:
     """Images of a dataset by their places in a split, such as "17" or "10-19".
 
-    Raises UsageError for a split or place that there is not, and what `datasets.raw` raises.
+    `contents` as for `datasets.raw`. Raises UsageError for a split or place that there is not, and
+    what `datasets.raw` raises.
     """
     import numpy as np
 
     if split not in datasets.SPLITS:
         raise unknown("split", split, datasets.SPLITS)
-    raw = datasets.raw(dataset, progress)
+    raw = datasets.raw(dataset, progress, contents=contents)
     images, labels = raw.splits[split]
     rows = [row for place in places for row in _rows(place, len(labels))]
     return [

@@ -35,7 +35,8 @@ def submit_and_follow(
     db = jobs.connect(chosen.database)
     with submitting():
         if chosen.is_embedded:
-            fetch(specs[0].dataset)
+            source = specs[0].source
+            fetch(specs[0].dataset, jobs.get(db, source.job).contents if source else None)
         if specs[0].kind == "train":
             tell_notes(specs[0].dataset)
         done = submit.submit(db, chosen, specs, group_kind=kind, **queued.given(db))
@@ -54,11 +55,14 @@ def submit_and_follow(
             _attached(db, chosen, done, as_json)
 
 
-def fetch(dataset: str) -> None:
-    """Have the data here before the job is there: a download shows its progress, or its failure."""
+def fetch(dataset: str, contents: str | None = None) -> None:
+    """Have the data here before the job is there: a download shows its progress, or its failure.
+
+    `contents` as for `datasets.raw`.
+    """
     from zoo import catalogue, datasets
 
-    if catalogue.is_to_fetch(dataset):
+    if catalogue.is_to_fetch(dataset, contents=contents):
         from zoo.cli import output
 
         with output.progress() as tell:

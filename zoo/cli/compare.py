@@ -136,11 +136,12 @@ def _draw(a: Side, b: Side, meeting: Meeting) -> None:
     job, shown = a.jobs[0], meeting.disagreement.first
     split = "train" if job.spec["fold"] else job.spec["split"]
     with output.progress() as tell:
-        raw = datasets.raw(job.dataset, tell)
+        raw = datasets.raw(job.dataset, tell, contents=job.contents)
     if job.contents and raw.fingerprint != job.contents:
         output.note(f"Its images cannot be drawn: {job.dataset} has other contents here by now.")
         return
     images = raw.splits[split].images
     drawn = images[[each.row for each in shown]]
-    captions = [f"{each.label}: {' | '.join(each.predicted)}" for each in shown]
+    texts = [f"{each.label}: {' | '.join(each.predicted)}" for each in shown]
+    captions = [output.one_line(each) for each in texts]
     output.drawn(pictures.strip(drawn, output.width(), output.in_colour(), captions))

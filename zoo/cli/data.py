@@ -130,7 +130,8 @@ def show(
         by_name = dict(zip(raw.class_names, counts, strict=True))
         output.json_out(facts | {"first_labels": first, "class_counts": by_name})
         return
-    output.drawn(pictures.strip(images, output.width(), output.in_colour(), captions=first))
+    captions = [output.one_line(each) for each in first]
+    output.drawn(pictures.strip(images, output.width(), output.in_colour(), captions))
     output.out.print()
     output.table(["class", "images"], list(zip(raw.class_names, counts, strict=True)), ["images"])
     output.out.print(f"{len(labels)} images of 28 x 28 pixels, {raw.name} {split}")

@@ -68,7 +68,8 @@ def predict(
     found, refused = _read(files or [])
     if index:
         with output.progress() as tell:
-            found += subjects.of_dataset(dataset or trained.dataset, split, index, tell)
+            asked = (dataset or trained.dataset, split, index, tell)
+            found += subjects.of_dataset(*asked, contents=trained.contents)
     if folder:
         for path in subjects.save(found, folder):
             output.note(f"Saved {path}.")
@@ -116,7 +117,7 @@ def _show(answer: Answer) -> None:
     subject = answer.subject
     drawn = [subject.image] if subject.before is None else [subject.before, subject.image]
     captions = ["before", "as the model sees it"][-len(drawn) :]
-    output.out.print(f"{subject.name}: {_verdict(answer)}")
+    output.out.print(output.one_line(f"{subject.name}: {_verdict(answer)}"))
     output.drawn(pictures.side_by_side(np.stack(drawn), output.in_colour(), captions))
     ranked = sorted((answer.probabilities or {}).items(), key=lambda each: -each[1])
     likely = [each for number, each in enumerate(ranked) if number < 3 or each[1] >= SHOWN]

@@ -34,7 +34,9 @@ def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJso
     found = repetition.plan(db, jobs.find(db, ref))
     for each in found.differences:
         output.note(f"differs now: {each}")
-    if not found.differences and not quiet:
+    for each in found.unknown if not quiet else ():
+        output.note(each)
+    if not (found.differences or found.unknown or quiet):
         output.note("Nothing that Zoo knows of differs now.")
     queued = QueueWords(pool=found.pool, tag=found.tags)
     submit_and_follow(found.specs, queued, detach, as_json, quiet, found.group_kind)

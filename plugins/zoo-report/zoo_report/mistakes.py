@@ -65,7 +65,7 @@ class Images:
         `contents` is the fingerprint of the data that the job saw, if it told.
         """
         if job.dataset not in self._raw:
-            self._raw[job.dataset] = _open(job.dataset)
+            self._raw[job.dataset] = _open(job.dataset, contents)
         raw = self._raw[job.dataset]
         if isinstance(raw, str):
             return raw
@@ -86,10 +86,11 @@ def key(job: Job, row: int) -> str:
     return f"{job.dataset} {split_of(job)} {row}"
 
 
-def _open(name: str) -> datasets.Raw | str:
+def _open(name: str, contents: str | None) -> datasets.Raw | str:
     missing = f"Its images cannot be shown: this machine has no {name}."
     try:
-        return datasets.raw(name) if datasets.is_cached(name) else missing
+        is_here = datasets.is_cached(name, contents=contents)
+        return datasets.raw(name, contents=contents) if is_here else missing
     except ZooError:
         return missing
 
