@@ -94,3 +94,17 @@ def test_what_a_job_reproduces_stands_beside_what_it_reached(db: Database) -> No
         rows.run("UPDATE job SET spec = :spec", {"spec": json.dumps(spec)})
     (row,) = leaderboard.rows(db)
     assert row["published"]["error"] == 12.0
+
+
+def test_only_results_on_test_images_have_a_test_error(db: Database) -> None:
+    done(db, 0.9, 0.8, group="cv", way="folds")
+    done(db, 0.7, way="one")
+    done(db, 0.6, 0.8, group="seeds", way="seeds")
+    done(db, 0.5, way="both")
+    done(db, 0.6, 0.7, group="cv", way="both")
+    rows = {row["params"]["way"]: row for row in leaderboard.rows(db, by=["params.way"])}
+    found = {way: leaderboard.test_error(row) for way, row in rows.items()}
+    assert found.pop("folds") is None
+    assert found == {
+        way: pytest.approx(e) for way, e in (("one", 0.3), ("seeds", 0.3), ("both", 0.5))
+    }

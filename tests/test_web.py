@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import socket
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import web
 from hypothesis import given
 from hypothesis import strategies as st
-from results import a_spec, claim, succeed
+from results import a_spec, claim, folds, succeed
 from support import Zoo, until
+from zoo_report import contents
+from zoo_report import page as report
+from zoo_report.contents import Meant
 from zoo_web import actions, charts, fields, live
 
-from zoo import jobs, plugins
+from zoo import jobs, leaderboard, plugins
 from zoo.errors import UsageError
 from zoo.jobs import Database, News, Outcome
+from zoo.jobs.records import is_whole, number_text
 
 # One process of the suite: they share a server.
 pytestmark = pytest.mark.xdist_group("test_web")
@@ -395,3 +402,157 @@ def test_what_a_stranger_sends_as_a_number_is_one_within_bounds_or_refused(text:
         assert -5 <= actions._whole({"seed": text}, "seed", 0, -5, 10**6) <= 10**6
     except UsageError as error:
         assert error.message.startswith("The seed is '")
+
+
+@given(st.floats(-1e11, 1e11) | st.integers(-(10**11), 10**11) | st.integers(-999, 999).map(float))
+def test_a_whole_number_has_no_decimals_and_a_share_keeps_them(value: float) -> None:
+    text = number_text(value)
+    assert is_whole(value) == ("." not in text)
+    if isinstance(value, float) and (abs(value) <= 1 or not value.is_integer()):
+        assert re.fullmatch(r"-?[\d]+\.\d{4}", text)
+    else:
+        assert text == f"{int(value):,}"
+    assert float(text.replace(",", "")) == pytest.approx(value, abs=5e-5)
+    # With digits a column of numbers stays aligned.
+    assert number_text(float(value), 2) == f"{float(value):.2f}"
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["loss", "val_loss", "epochs", "accuracy", "step", "unit"]),
+            st.none() | st.floats(-1e6, 1e6) | st.integers(0, 99),
+        ),
+        max_size=4,
+    )
+)
+def test_every_reported_metric_is_a_curve_of_several_points_or_a_number(
+    told: list[dict[str, float | None]],
+) -> None:
+    steps = [{**each, "step": n} for n, each in enumerate(told)]
+    drawn = [line for chart in charts.charts(steps) for line in chart.lines]
+    numbers = charts.single_values(steps)
+    assert all(len(line.points) > 1 for line in drawn)
+    reported = {n for each in told for n, value in each.items() if value is not None}
+    assert {line.name for line in drawn} | numbers.keys() == reported - set(charts.NO_CURVE)
+    assert not {line.name for line in drawn} & numbers.keys()
+
+
+def cells(html: str, name: str) -> list[str]:
+    """The words of each cell of that class, by row."""
+    found = re.findall(rf'<td class="{name}">(.*?)</td>', html, re.DOTALL)
+    return [" ".join(re.sub("<.*?>", " ", each).split()) for each in found]
+
+
+def test_command_report_and_page_agree_which_results_have_a_test_error(
+    page: web.Page, rows: Database
+) -> None:
+    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    succeed(rows, [a_spec(params={"error": 1})], accuracies=[0.01])
+    for model in ("m", "logistic"):
+        asked = {"model": model, "params": {"error": 2}}
+        succeed(rows, folds(2, **asked), kind="cv", accuracies=[0.11, 0.13])
+    known = [leaderboard.test_error(row) for row in leaderboard.rows(rows)]
+    assert None in known and any(known)
+    words = ["" if error is None else f"{100 * error:.2f}" for error in known]
+    html = page.get("/leaderboard").text
+    assert cells(html, "bar") == words and html.count("<rect") == len(words) - words.count("")
+    told = page.zoo.run("leaderboard").stdout.splitlines()
+    place = told[0].index("error %"), told[0].index("error %") + len("error %")
+    assert [line[slice(*place)].strip() for line in told[1:]] == words
+    made = report.render(contents.gather(rows, page.zoo.settings, Meant([], "", 0, jobs.EVERY)))
+    shown = re.findall(r'data-label="error %"[^>]*>(.*?)</td>', made)
+    assert shown == [each or "–" for each in words]
+
+
+@pytest.mark.parametrize("kind", ["cv", "seeds", "sweep"])
+@pytest.mark.parametrize("retries", [0, 1, 2])
+def test_the_page_of_a_group_counts_and_lists_the_newest_job_of_each_part(
+    page: web.Page, rows: Database, kind: str, retries: int
+) -> None:
+    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    parts = folds(2) if kind == "cv" else [a_spec(seed=n) for n in range(2)]
+    ids, group = jobs.add(rows, parts, group_kind=kind)
+    for _ in range(retries):
+        jobs.cancel_many(rows, ids)
+        ids = jobs.retry(rows, ids)
+    assert group is not None
+    jobs.cancel_many(rows, ids[:1])
+    html = page.get(f"/?group={group}").text
+    assert {*re.findall('data-key="job-([0-9a-f]+)"', html)} == {*ids}
+    counts = re.findall(r'class="count (\w+)"><b>(\d+)</b>', html)
+    assert dict(counts) == {"queued": "1", "running": "0", "cancelled": "1"}
+    assert "of 2 jobs" in html and "page 1 of 1, 2 jobs" in html
+    assert f"{2 * retries} were submitted again" in html if retries else "again" not in html
+    # A count leads to the same jobs of that status, not to those of all groups.
+    [link] = [
+        unescape(each) for each in re.findall('href="(/[^"]*)" class="count cancelled"', html)
+    ]
+    assert re.findall('data-key="job-([0-9a-f]+)"', page.get(link).text) == ids[:1]
+
+
+@pytest.mark.parametrize("kind", [None, "cv", "seeds", "sweep"])
+def test_a_job_is_labelled_by_what_tells_the_parts_of_its_group_apart(
+    page: web.Page, rows: Database, kind: str | None
+) -> None:
+    specs = folds(2) if kind == "cv" else [a_spec(seed=n) for n in ((7, 8) if kind else (7,))]
+    ids, group = jobs.add(rows, specs, group_kind=kind, **NOWHERE)
+    labels = {"cv": ["fold 2/2", "fold 1/2"], "seeds": ["seed 8", "seed 7"], "sweep": ["trial"] * 2}
+    html = page.get(f"/?group={group}" if group else "/").text
+    mine = [
+        each for each in html.split("<tr ") if any(f'data-key="job-{id}"' in each for id in ids)
+    ]
+    found = [re.findall('class="part"[^>]*>(.*?)</a>', each) for each in mine]
+    assert found == [[label] for label in labels.get(kind or "", [])] or (
+        not kind and found == [[]]
+    )
+
+
+STEP = [(1, {"loss": 1.5})]
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "failed", "succeeded"])
+@pytest.mark.parametrize("line", [None, "a line\n"])
+@pytest.mark.parametrize("steps", [[], STEP, [*STEP, (2, {"loss": 1.25})]])
+def test_a_log_without_a_line_says_why(
+    page: web.Page, rows: Database, status: str, line: str | None, steps: list[Any]
+) -> None:
+    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    job = jobs.add(rows, [a_spec()])[0][0]
+    if status != "queued":
+        held = claim(rows)
+        jobs.beat(rows, held, lease=60, news=News(lines=[(0, line)] if line else [], steps=steps))
+        if status == "failed":
+            jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
+        elif status == "succeeded":
+            jobs.finish(rows, held, Outcome("succeeded", {"accuracy": 0.5}, "where", "0" * 64))
+    found = re.findall('data-key="silence">(.*?)</p>', page.get(f"/jobs/{job}").text)
+    if line and status != "queued":
+        assert found == []
+    elif status in ("failed", "succeeded"):
+        assert found == ["It printed nothing."]
+    elif status == "running" and len(steps) > 1:
+        assert found == ["Nothing printed yet; the curves above show its progress."]
+    else:
+        assert found == ["Nothing printed yet."]
+
+
+def test_the_form_begins_with_the_dataset_that_was_used_last(
+    page: web.Page, rows: Database
+) -> None:
+    def preset(path: str = "/submit") -> list[str]:
+        form = page.get(path).text.partition('name="dataset"')[2].partition("</select>")[0]
+        return re.findall("<option selected>(.*?)</option>", form)
+
+    for name in ("digits", "npz:/there/own.npz", "mnist", "digits"):
+        queued_on = a_spec(dataset=name)
+        jobs.add(rows, [queued_on], **NOWHERE)
+        assert preset() == [name]
+        assert preset("/submit?model=logistic") == [name]
+    assert preset("/submit?dataset=mnist") == ["mnist"]
+
+
+def test_an_unknown_address_says_where_to_go(page: web.Page) -> None:
+    for path in ("/nowhere", "/jobs", "/static/none.css", "/live/nowhere"):
+        answer = page.get(path)
+        assert answer.status == 404 and "Choose a page above." in answer.text, path

@@ -53,36 +53,32 @@ def charts(steps: Sequence[Mapping[str, Any]]) -> list[Chart]:
 
     A metric that was reported once is no curve: `single_values` has it.
     """
-    once = single_values(steps)
-    names = [name for name in _names(steps) if name not in once]
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        kinds.setdefault(name.rpartition("_")[2], []).append(name)
-    found = (_chart(kind, members, steps) for kind, members in kinds.items())
-    return [chart for chart in found if chart is not None]
+    kinds: dict[str, dict[str, Values]] = {}
+    for name, values in _reported(steps).items():
+        if len(values) > 1:
+            kinds.setdefault(name.rpartition("_")[2], {})[name] = values
+    span = (int(steps[0]["step"]), int(steps[-1]["step"])) if steps else (0, 0)
+    return [_chart(kind, members, *span) for kind, members in kinds.items()]
 
 
 def single_values(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The metrics that were reported at a single step."""
-    found = {name: _values(name, steps) for name in _names(steps)}
-    return {name: line[0][1] for name, line in found.items() if len(line) == 1}
+    return {name: line[0][1] for name, line in _reported(steps).items() if len(line) == 1}
 
 
 NO_CURVE = ("step", "total", "unit", "seconds")
+Values = list[tuple[int, float]]
+"""The finite values of a metric, each with its step."""
 
 
-def _names(steps: Sequence[Mapping[str, Any]]) -> list[str]:
-    every = dict.fromkeys(name for step in steps for name in step)
-    return [name for name in every if name not in NO_CURVE]
+def _reported(steps: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
+    names = dict.fromkeys(name for step in steps for name in step)
+    return {name: _values(name, steps) for name in names if name not in NO_CURVE}
 
 
-def _chart(title: str, names: Sequence[str], steps: Sequence[Mapping[str, Any]]) -> Chart | None:
-    values = {name: _values(name, steps) for name in names}
+def _chart(title: str, values: Mapping[str, Values], first: int, last: int) -> Chart:
     every = [value for line in values.values() for _, value in line]
-    if not every:
-        return None
     low, high = min(every), max(every)
-    first, last = int(steps[0]["step"]), int(steps[-1]["step"])
     lines = []
     for name, line in values.items():
         points = [
@@ -98,7 +94,7 @@ def _chart(title: str, names: Sequence[str], steps: Sequence[Mapping[str, Any]])
     return Chart(title, lines, low, high, first, last)
 
 
-def _values(name: str, steps: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+def _values(name: str, steps: Sequence[Mapping[str, Any]]) -> Values:
     found = ((int(s["step"]), finite(s.get(name))) for s in steps)
     known = [(step, float(value)) for step, value in found if value is not None]
     every = max(1, -(-len(known) // MOST))
