@@ -89,6 +89,62 @@ def is_wider_than_screen(driver: Any) -> bool:
     return bool(driver.execute_script(script))
 
 
+CONTRASTS = """
+const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+const rgba = (colour) => {
+  pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
+  return [...pen.getImageData(0, 0, 1, 1).data];
+};
+const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+  .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+const ground = (e) => {
+  const found = rgba(getComputedStyle(e).backgroundColor);
+  return found[3] > 250 || !e.parentElement ? found : ground(e.parentElement);
+};
+const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), low = [];
+for (let node; (node = walk.nextNode()); ) {
+  const e = node.parentElement;
+  if (!node.data.trim() || !e.checkVisibility() || e.closest("option, canvas")) continue;
+  const css = getComputedStyle(e);
+  const ink = light(rgba(e instanceof SVGElement ? css.fill : css.color)), paper = light(ground(e));
+  const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+  if (ratio < 4.5) low.push(`${node.data.trim()}: ${ratio.toFixed(2)} ${e.tagName} ${e.className}`);
+}
+return low;
+"""
+
+
+def low_contrasts(driver: Any) -> list[str]:
+    """The texts of the page whose contrast is below 4.5."""
+    found: list[str] = driver.execute_script(CONTRASTS)
+    return found
+
+
+BROKEN_WORDS = r"""
+const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
+for (let node; (node = walk.nextNode()); ) {
+  const at = node.parentElement;
+  if (!at.checkVisibility() || at.closest("option, pre, .hidden")) continue;
+  for (const word of node.data.matchAll(/[^\s\u200b-]+/g)) {
+    if (word[0].length > arguments[0]) continue;
+    const range = document.createRange();
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    const lines = new Set([...range.getClientRects()].map((each) => Math.round(each.top)));
+    if (lines.size > 1) broken.push(`${word[0]} in ${node.data.trim()}`);
+  }
+}
+return broken;
+"""
+
+
+def broken_words(driver: Any, most: int = 20) -> list[str]:
+    """The words and numbers of at most so many letters that stand on two lines of the page."""
+    found: list[str] = driver.execute_script(BROKEN_WORDS, most)
+    return found
+
+
 def whole_page(driver: Any, path: Path) -> None:
     """Keep a screenshot of the whole page, also what is below the window, as a PNG file."""
     import base64

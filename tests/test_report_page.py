@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import browser, console_errors, is_wider_than_screen, prefer, requests, resize
+from browser import (
+    browser,
+    console_errors,
+    is_wider_than_screen,
+    low_contrasts,
+    prefer,
+    requests,
+    resize,
+)
 from reported import HOSTILE, dataset, gathered, hostile, seen, trained
 from results import a_spec, folds
 from support import until
@@ -217,32 +225,6 @@ def test_a_link_to_a_job_opens_it(shown: Any) -> None:
     until(lambda: find(shown, f"[id='{target}']").get_attribute("open"))
 
 
-CONTRASTS = """
-const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-const rgba = (colour) => {
-  pen.clearRect(0, 0, 1, 1); pen.fillStyle = colour; pen.fillRect(0, 0, 1, 1);
-  return [...pen.getImageData(0, 0, 1, 1).data];
-};
-const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
-  .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
-  .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
-const ground = (e) => {
-  const found = rgba(getComputedStyle(e).backgroundColor);
-  return found[3] > 250 || !e.parentElement ? found : ground(e.parentElement);
-};
-const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), low = [];
-for (let node; (node = walk.nextNode()); ) {
-  const e = node.parentElement;
-  if (!node.data.trim() || !e.checkVisibility() || e.tagName === "OPTION") continue;
-  const css = getComputedStyle(e);
-  const ink = light(rgba(e instanceof SVGElement ? css.fill : css.color)), paper = light(ground(e));
-  const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
-  if (ratio < 4.5) low.push(`${node.data.trim()}: ${ratio.toFixed(2)} ${e.tagName} ${e.className}`);
-}
-return low;
-"""
-
-
 ALL_SHADES = """
 for (const kind of ["right", "wrong"]) for (const level of [1, 2, 3, 4, 5]) {
   const cell = document.querySelector("table.matrix").rows[1].insertCell();
@@ -260,6 +242,6 @@ def test_every_text_has_a_contrast_of_4_5_and_a_phone_need_not_scroll_sideways(
     prefer(shown, dark)
     resize(shown, *PHONE)
     shown.execute_script(ALL_SHADES)
-    assert shown.execute_script(CONTRASTS) == []
+    assert low_contrasts(shown) == []
     assert not is_wider_than_screen(shown)
     assert console_errors(shown) == []

@@ -204,3 +204,129 @@ def test_no_row_of_any_shape_breaks_the_layout(
         assert not is_wider, (path, driver.execute_script(TOO_WIDE))
         assert driver.execute_script(SQUEEZED) == [], path
         assert driver.execute_script("return window.hacked") is None
+
+
+PARAMS = {
+    "alpha": 0.0001,
+    "early_stopping": False,
+    "n_iter_no_change": 5,
+    "schedule": "optimal",
+    "validation_fraction": 0.1,
+}
+ENDED = {
+    "accuracy": 0.9262,
+    "loss": 2.3172,
+    "train_accuracy": 0.9589,
+    "fit_seconds": 0.25,
+    "parameters": 393_373,
+    "weights_bytes": 63_638,
+    "predict_us_per_image": 331.5408,
+    "n_images": 1437,
+    "epochs": 5.0,
+    "classes": [str(n) for n in range(10)],
+    "confusion_matrix": [[36 if m == n else m % 3 for m in range(10)] for n in range(10)],
+    "per_class": {
+        str(n): {"precision": 1.0, "recall": 0.8537, "f1": 0.9091, "support": 36} for n in range(10)
+    },
+}
+STEPS = [(n, {"train_loss": 1.7 / n, "train_accuracy": 1 - 0.4 / n}) for n in range(1, 9)]
+SENTENCE = "RuntimeError: cannot go on with k = 2. The traceback is in its log."
+
+
+def usual_row(status: str, number: int, **more: Any) -> Row:
+    """A row as a real worker leaves it."""
+    asked = {"model": "dense-softmax", "params": PARAMS, "seed": 40 + number} | more.pop("spec", {})
+    spec = a_spec(**asked, changed=["alpha"] if "alpha" in asked["params"] else []).model_dump()
+    has_begun, failed = status != "queued", status not in ("queued", "running", "succeeded")
+    columns = {"attempt": int(has_begun), "worker": "vm-13791" if has_begun else None}
+    columns |= {"created_at": 1.7e9, "started_at": 1.7e9 + 1 if has_begun else None}
+    columns |= {
+        "error": SENTENCE if failed else None,
+        "error_code": "exception" if failed else None,
+    }
+    running = {"phase": "fit", "since": 1.7e9, "step": 8, "total": 10_000, "unit": "epoch"}
+    return Row(
+        spec,
+        (),
+        status,
+        columns | more.pop("columns", {}),
+        ENDED if status == "succeeded" else None,
+        running if status == "running" else None,
+        more.pop("tags", ["baseline"]),
+        STEPS if has_begun else [],
+        more.pop("lines", []),
+        [None] if has_begun else [],
+        "d" * 64,
+    )
+
+
+def usual_scene() -> list[Member]:
+    """A dozen shapes of job, as a person would have them after a day."""
+    source = {"job": "0" * 32, "artifact": "x/1", "sha256": "0" * 64}
+    evaluation = {"kind": "evaluate", "split": "train", "source": source}
+    long = ["a-rather-long-tag-of-a-person", "two"]
+    alone = [
+        *(usual_row(status, n) for n, status in enumerate(STATUSES)),
+        usual_row("queued", 0, columns={"held": 1}),
+        usual_row("succeeded", 0, tags=long, lines=["epoch 1/2 loss 0.25\n"], spec={"params": {}}),
+        usual_row("succeeded", 1, spec=evaluation),
+        usual_row("succeeded", 2, spec={"model": "logistic", "params": {"alpha": 0.1}}),
+    ]
+    parts = [{"fold": {"k": 2, "index": n}, "model": "logistic"} for n in range(2)]
+    return [
+        *(Member(None, [each]) for each in alone),
+        Member("cv", [usual_row("succeeded", 0, spec=each) for each in parts]),
+        Member(
+            "cv", [usual_row("failed", 0, spec=parts[0]), usual_row("succeeded", 0, spec=parts[1])]
+        ),
+        Member("seeds", [usual_row("succeeded", n) for n in range(3)]),
+        Member("sweep", [usual_row(s, 0) for s in ("succeeded", "failed", "running")]),
+    ]
+
+
+OVERFLOWING = """
+return [...document.querySelectorAll("th, button, .button, .count, dt, legend, label, .status")]
+  .filter((each) => each.checkVisibility() && !each.closest(".hidden, .scroll"))
+  .filter((each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth)
+  .map((each) => each.outerHTML.slice(0, 200));
+"""
+"""What is larger than its place, and so lies over its neighbour."""
+
+
+WIDTHS = (1280, 1100, 768, 360)
+
+
+def test_every_page_of_usual_jobs_is_legible_at_every_width(
+    site: web.Page, rows: Database, driver: Any
+) -> None:
+    row_shapes.clear(rows)
+    stored = row_shapes.store(rows, usual_scene())
+    assert len(jobs.retry(rows, [job.id for job in members(rows, stored.groups[1])])) == 1
+    if driver.get_cookie(f"zoo-{site.port}") is None:
+        driver.get(site.address)
+        site.address = site.next_address()
+    browser.console_errors(driver)
+    paths = ["/", "/leaderboard", "/draw?dataset=digits", "/submit?model=dense-softmax"]
+    paths += [f"/jobs/{each}" for each in stored.jobs[: len(STATUSES) + 4]]
+    paths += [f"/?group={each}" for each in stored.groups]
+    for n, path in enumerate(paths):
+        driver.get(f"http://{site.host}{path}")
+        shown = driver.execute_script(
+            "return document.querySelector('main h1') && document.body.innerText"
+        )
+        assert shown, (path, site.process.stderr.read())
+        assert "`" not in shown, "a command is shown as code"
+        for width in WIDTHS:
+            browser.resize(driver, width, 900)
+            browser.prefer(driver, dark=(n + width // 100) % 2 == 0)
+            at = (path, width)
+            assert not browser.is_wider_than_screen(driver), (at, driver.execute_script(TOO_WIDE))
+            assert browser.broken_words(driver) == [], at
+            assert driver.execute_script(OVERFLOWING) == [], at
+            assert driver.execute_script(SQUEEZED) == [], at
+            assert browser.low_contrasts(driver) == [], at
+    assert browser.console_errors(driver) == []
+
+
+def members(rows: Database, group: str) -> list[jobs.Job]:
+    return jobs.get_group(rows, group).jobs

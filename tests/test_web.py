@@ -22,7 +22,7 @@ from support import Zoo, until
 from zoo_report import contents
 from zoo_report import page as report
 from zoo_report.contents import Meant
-from zoo_web import actions, charts, fields, live
+from zoo_web import actions, charts, fields, formats, live
 
 from zoo import jobs, leaderboard, plugins
 from zoo.errors import UsageError
@@ -556,3 +556,24 @@ def test_an_unknown_address_says_where_to_go(page: web.Page) -> None:
     for path in ("/nowhere", "/jobs", "/static/none.css", "/live/nowhere"):
         answer = page.get(path)
         assert answer.status == 404 and "Choose a page above." in answer.text, path
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("`<&\n"), max_size=30))
+def test_a_command_in_a_sentence_is_code_and_all_else_stays_text(text: str) -> None:
+    found = str(formats.FILTERS["commands"](text))
+    assert unescape(re.sub("</?code>", "`", found)) == text
+    assert re.findall("<(?!/?code>)", found) == []
+    told = formats.FILTERS["commands"]("Held. `zoo release 1 < 2` lets it run.")
+    assert told == "Held. <code>zoo release 1 &lt; 2</code> lets it run."
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_held_job_is_told_from_a_queued_one(page: web.Page, rows: Database, held: bool) -> None:
+    job = queued(rows)
+    if held:
+        jobs.hold(rows, [job])
+    row = page.get("/").text.partition(f'data-key="job-{job}"')[2].partition("</tr>")[0]
+    word = "held" if held else "queued"
+    assert f">{word}</span>" in row
+    assert f">{word}</span>" in page.get(f"/jobs/{job}").text
+    jobs.cancel_many(rows, [job])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from zoo.jobs.records import LONGEST, finite, number_text, span_text
 from zoo.param_values import typed_all
@@ -49,6 +52,11 @@ def _bytes(size: int) -> str:
     return f"{size} B"
 
 
+def _commands(text: str) -> Markup:
+    """Escape a sentence; what stands between backticks, as in a terminal, is code."""
+    return Markup(re.sub("`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
+
+
 def part(spec: Mapping[str, Any], kind: str | None) -> str:
     """Which part of its group a job is; `kind` is the group's, None where there is none.
 
@@ -68,6 +76,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "clock": _clock,
     "bytes": _bytes,
     "typed": typed_all,
+    "commands": _commands,
     "spread": _spread,
 }
 """What templates call them."""
