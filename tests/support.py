@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import command_server
+
 from zoo import embedded, jobs, settings
 from zoo.jobs import Database
 
@@ -62,13 +64,7 @@ class Zoo:
         self, *args: str, code: int = 0, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, and see that it ends with this exit code."""
-        done = subprocess.run(
-            [sys.executable, "-m", "zoo", *args],
-            env=self.env,
-            text=True,
-            capture_output=True,
-            timeout=timeout,
-        )
+        done = command_server.run(args, self.env, timeout)
         assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
