@@ -284,7 +284,21 @@ def test_so_it_does_for_a_dataset_of_a_file_and_else_names_the_file(
     assert (tmp_path / "made.npz").exists()
     shutil.rmtree(refusing.home / "cache" / "raw")
     refused = refusing.run(*export, code=2)
-    assert str(file) in refused.stderr
+    assert str(file) in refused.stderr and "Restore it: " in refused.stderr
+
+
+def test_class_names_in_the_cache_stand_in_a_line_and_cannot_steer_a_terminal(
+    refusing: Zoo,
+) -> None:
+    refusing.run("data", "show", "forks-well")
+    (meta,) = (refusing.home / "cache" / "raw" / "forks-well").glob("*/meta.json")
+    names = ["a\x1b[31m", "b\nx", "c"]  # as a program of before may have written them
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"class_names": names}))
+    shown = refusing.run("data", "show", "forks-well").stdout
+    assert "\x1b" not in shown and "b x" in shown and "\nx" not in shown
+    job = refusing.json("train", "listing", "--dataset", "forks-well")["id"]
+    said = refusing.run("predict", job, "--index", "1").stdout
+    assert said.startswith("forks-well test 1: b x, right\n") and "\x1b" not in said
 
 
 def test_a_param_of_several_values_is_refused_with_how_it_is_typed(refusing: Zoo) -> None:

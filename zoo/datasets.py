@@ -125,9 +125,11 @@ def raw(name: str, progress: Progress | None = None, *, contents: str | None = N
     """
     try:
         return _raw(name, progress)
-    except ZooError:
+    except ZooError as error:
         if kept := _kept(name, contents):
             return kept
+        if contents is not None and not error.hint:
+            error.hint = "Restore it: this machine's cache has not the contents of the job either."
         raise
 
 
