@@ -138,3 +138,42 @@ def test_the_worker_that_ends_a_job_sends_hints_for_those_that_waited(
         assert found is not None and found["dispatched_at"] > found["created_at"]
     finally:
         zoo.close()
+
+
+def test_what_is_held_or_paused_says_so_and_what_it_is_already_is_not_counted(
+    warm_zoo: Zoo,
+) -> None:
+    db = warm_zoo.database()
+    spec = JobSpec(kind="train", model="teller", params={}, dataset="digits")
+    (queued,) = jobs.add(db, [spec], pool="nobody")[0]
+    held = jobs.add(db, [spec] * 3, pool="nobody")[0]
+    (elsewhere,) = jobs.add(db, [spec], pool="closed")[0]
+    jobs.pause(db, "closed")
+    for job in held:
+        jobs.tag(db, [job], ["h"])
+    pool = ("--where", "pool = 'nobody'")
+    try:
+        assert "3 jobs are held;" in warm_zoo.run("hold", "--tag", "h", "-y").stderr
+        assert warm_zoo.run("hold", "--tag", "h").stderr == "3 jobs are held already.\n"
+        assert warm_zoo.run("hold", "--tag", "h", "--dry-run").stdout == ""
+        # Of four that match, one would change: nobody has to be asked.
+        assert warm_zoo.run("hold", *pool, "--dry-run").stdout.split() == [queued]
+        again = warm_zoo.run("hold", held[0], queued).stderr.splitlines()
+        assert again[1] == f"{held[0][:8]} is held already."
+        jobs.unhold(db, [queued])
+        assert warm_zoo.run("release", *pool, "--dry-run").stdout.split() == held
+        rows = warm_zoo.run("jobs", "--status", "queued").stdout.splitlines()
+        said = {row.split()[0]: row.split()[4] for row in rows[1:] if row.strip()}
+        assert {said[job[:8]] for job in held} == {"held"}
+        assert (said[queued[:8]], said[elsewhere[:8]]) == ("queued", "paused")
+        # For scripts, the status is one of the statuses.
+        assert {job["status"] for job in warm_zoo.json("jobs", "--status", "queued")} == {"queued"}
+        pools = {each["name"]: each for each in warm_zoo.json("pool", "list")}
+        assert (pools["nobody"]["queued"], pools["nobody"]["held"]) == (4, 3)
+        assert (pools["closed"]["queued"], pools["closed"]["held"]) == (1, 0)
+        jobs.unhold(db, held)
+        told = warm_zoo.run("release", *pool, "--yes").stderr
+        assert told == "0 jobs are released: none of the 4 that match is held.\n"
+    finally:
+        jobs.cancel_many(db, [queued, *held, elsewhere])
+        jobs.resume(db, "closed")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -317,3 +318,52 @@ def test_a_sick_worker_is_there_takes_no_job_and_can_be_drained(db: Database) ->
     assert found.serves("default", "m") and not found.can_run("default", "m")
     jobs.drain(db, found.id)
     assert jobs.sign(db, found.id, busy=0, state="sick", trouble="No room.") is True
+
+
+def test_several_workers_or_a_pool_of_them_are_drained_at_once(team: Team) -> None:
+    def enter(name: str, pool: str) -> None:
+        facts = {"host": "h", "pid": 1, "slots": 1, "version": "1", "models": []}
+        jobs.announce(team.db, id=uuid.uuid4().hex, name=name, pool=pool, beat=600, **facts)
+
+    for name, pool in (("a", "one"), ("b", "one"), ("c", "one"), ("d", "two")):
+        enter(name, pool)
+
+    def draining() -> list[str]:
+        return sorted(w.name for w in team.known() if w.state == "draining")
+
+    drain = ("worker", "drain")
+    # One that is not there: none of the others is drained either.
+    assert "No worker is called 'x'" in team.terminal.run(*drain, "a", "x", code=2).stderr
+    for odd in ((), ("a", "--pool", "one"), ("--pool", "nosuch")):
+        assert team.terminal.run(*drain, *odd, code=2).stderr.startswith("error: ")
+    assert draining() == []
+    assert len(team.terminal.run(*drain, "a", "d", "a").stderr.splitlines()) == 2
+    assert draining() == ["a", "d"]
+    team.terminal.run(*drain, "--pool", "one")
+    assert draining() == ["a", "b", "c", "d"]
+    said = [f["detail"] for f in team.terminal.json("doctor", code=1) if f["part"] == "workers"]
+    assert len(said) == 4 and all("(draining, 0/1 busy" in each for each in said)
+
+
+@pytest.mark.parametrize("place", ["", "work"])
+def test_a_home_that_others_may_write_to_stops_a_running_worker_until_it_is_mended(
+    team: Team, place: str
+) -> None:
+    machine = team.machine("open")
+    worker = team.hire(machine)
+    folder = machine.home / place
+    folder.chmod(0o777)
+    until(lambda: team.state(worker)[0] == "sick")
+    assert team.state(worker)[1] == (
+        f"{folder} is not safe to use: every user may write to it (mode 0777)."
+    )
+    (ref,) = team.submit()
+    assert jobs.get(team.db, ref).status == "queued"
+    if not place:  # the fault is said once, and its cousins point to it
+        found = machine.json("doctor", code=1)
+        said = [f["detail"] for f in found if "every user may write" in f["detail"]]
+        assert (
+            len([each for each in said if str(folder) in each and "takes no job" not in each]) == 1
+        )
+    folder.chmod(0o700)
+    until(lambda: jobs.get(team.db, ref).status == "succeeded")

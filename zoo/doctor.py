@@ -34,9 +34,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
     said: set[str] = set()
     for part, look in PARTS.items():
         try:
-            yield from look(settings, part)
+            for finding in look(settings, part):
+                if not finding.ok:
+                    said.add(finding.detail)
+                yield finding
         except ZooError as error:
-            # A database that is away keeps three parts from being looked at.
+            # A database that is away keeps three parts from being looked at, and so does a home.
             is_new = error.message not in said
             said.add(error.message)
             advice = "" if "zoo doctor" in error.hint else error.hint
@@ -65,7 +68,7 @@ def _folders(settings: Settings, part: str) -> Iterator[Finding]:
     for path in sorted(places):
         if complaint := private_folder.complaint_of(path):
             advice = f"See what is in it; then `{private_folder.remedy(path)}`."
-            yield Finding(part, False, f"{path}: {complaint}", advice)
+            yield Finding(part, False, f"{path} is not safe to use: {complaint}.", advice)
             return
     yield Finding(part, True, f"{settings.home}: nobody else may write to it")
 
@@ -104,7 +107,9 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
     here = {card["name"]: card["plugin"] for card in plugins.cards()}
     for worker in found:
         labels = sorted({card["plugin"] for card in worker.models})
-        load = f"{worker.busy}/{worker.slots} busy, last beat {at - worker.beat_at:.0f} s ago"
+        state = "draining, " if worker.state == "draining" else ""
+        beat = f"last beat {at - worker.beat_at:.0f} s ago"
+        load = f"{state}{worker.busy}/{worker.slots} busy, {beat}"
         runs = ", ".join([f"mnist-zoo {worker.version}", *labels])
         if worker.trouble:
             says = "takes no job" if worker.state == "sick" else "takes not every job"

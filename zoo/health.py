@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from zoo import private_folder
 from zoo.errors import ZooError, reason
 from zoo.settings import Settings
 
@@ -18,6 +19,9 @@ def fault(settings: Settings, *, store: bool = False) -> str:
 
     With `store`, artifacts are to be stored, too.
     """
+    for folder in (settings.home, settings.home / "work", settings.plugins_folder):
+        if complaint := private_folder.complaint_of(folder):
+            return f"{folder} is not safe to use: {complaint}."
     for folder in (settings.home / "work", settings.cache):
         if found := folder_fault(folder, settings.free_mb):
             return found

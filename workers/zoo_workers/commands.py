@@ -10,7 +10,7 @@ import zoo
 from zoo.cli import completion
 
 if TYPE_CHECKING:
-    from zoo.jobs import Worker
+    from zoo.jobs import Database, Worker
 
 worker = typer.Typer(no_args_is_help=True, help="Start, list and drain workers.")
 
@@ -95,25 +95,48 @@ def _models(worker: Worker) -> str:
 
 @worker.command()
 def drain(
-    name: Annotated[
-        str,
+    names: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="The worker's name, as `zoo worker list` shows it.",
+            metavar="[NAMES]...",
+            help="The workers' names, as `zoo worker list` shows them.",
             autocompletion=completion.workers,
         ),
-    ],
+    ] = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(help="Every worker of this pool.", autocompletion=completion.pools),
+    ] = None,
 ) -> None:
-    """Let a worker end its running jobs, and then end itself. It takes no further one."""
+    """Let workers end their running jobs, and then end themselves. They take no further one."""
     from zoo import jobs, settings
-    from zoo.cli import output
-    from zoo.errors import unknown
+    from zoo.errors import UsageError, unknown
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
+    if bool(names) == (pool is not None):
+        raise UsageError(
+            "Name workers, or a pool, not both." if names else "Say which workers.",
+            "For example: zoo worker drain NAME, or zoo worker drain --pool gpu.",
+        )
     found = {w.name: w for w in jobs.workers(db, beat=chosen.beat_seconds)}
-    if name not in found:
-        raise unknown("worker", name, found, "zoo worker list")
-    jobs.drain(db, found[name].id)
+    # All names are looked at before the first worker is asked.
+    for name in names or []:
+        if name not in found:
+            raise unknown("worker", name, found, "zoo worker list")
+    wanted = dict.fromkeys(names or [name for name, w in found.items() if w.pool == pool])
+    if not wanted:
+        raise unknown("pool", str(pool), {w.pool for w in found.values()}, "zoo pool list")
+    for name in wanted:
+        jobs.drain(db, found[name].id)
+    for name in wanted:
+        _tell_drained(db, name, chosen.drain_seconds)
+
+
+def _tell_drained(db: Database, name: str, seconds: float) -> None:
+    from zoo import jobs
+    from zoo.cli import output
+
     left = jobs.listing(db, statuses=["running"], worker=name)
     if not left:
         output.note(f"{name} takes no further job; it runs none and ends now.")
@@ -121,6 +144,6 @@ def drain(
     output.table(["job", "model", "dataset"], [[j.id[:8], j.model, j.dataset] for j in left])
     these = "this one has" if len(left) == 1 else f"these {len(left)} have"
     output.note(
-        f"{name} takes no further job and ends once {these}, "
-        f"or gives them back after {chosen.drain_seconds:g} s."
+        f"{name} takes no further job and ends once {these}, or gives them back after "
+        f"{seconds:g} s."
     )

@@ -164,8 +164,11 @@ def chosen(
     of: tuple[str, ...] = (),
     all_of_them: bool = False,
     not_retried: bool = False,
+    held: bool | None = None,
 ) -> list[str]:
     """The ids of the jobs that are named, or that the filter means: of these statuses only.
+
+    Of those that a filter means, only the `held` ones, or only the others, if that is given.
 
     Raises UsageError if the command says neither or both.
     """
@@ -190,10 +193,21 @@ def chosen(
             f"Of jobs that are {' or '.join(wanted.statuses)} there is none to act on.",
             f"They must be {' or '.join(of)}.",
         )
-    found = jobs.ids(db, replace(wanted, statuses=statuses, not_retried=not_retried))
+    wanted = replace(wanted, statuses=statuses, not_retried=not_retried)
+    found = jobs.ids(db, replace(wanted, held=held))
     if not found:
-        output.note("No job matches.")
+        others = 0 if held is None else jobs.count(db, wanted)
+        output.note(_unchanged(others, held=held is False) if others else "No job matches.")
     return found
+
+
+def _unchanged(number: int, *, held: bool) -> str:
+    """Say of jobs that match why none of them is held or released."""
+    if number == 1:
+        return "The job that matches is held already." if held else "The job is not held."
+    if held:
+        return f"{number:,} jobs are held already."
+    return f"0 jobs are released: none of the {number:,} that match is held."
 
 
 def agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) -> bool:

@@ -29,6 +29,8 @@ class Line:
     """The time on the database's clock."""
     outlook: Outlook | None = None
     """Of a running job."""
+    is_paused: bool = False
+    """Whether the job's pool is."""
 
 
 SPANS = ("age", "waited", "took")
@@ -92,6 +94,14 @@ def _kind(line: Line) -> str:
     return line.job.kind + (f" {fold['index'] + 1}/{fold['k']}" if fold else "")
 
 
+def _status(line: Line) -> Text:
+    """The status; of a queued job that a person keeps from running, that."""
+    status = line.job.status
+    if status == "queued" and line.job.held:
+        return output.status("held")
+    return output.status("paused" if status == "queued" and line.is_paused else status)
+
+
 def progress(line: Line) -> str:
     """How far a running job is: `60 %, 12 s left`."""
     return far(line.outlook) if line.outlook else ""
@@ -110,7 +120,7 @@ def left(known: Outlook | None) -> str:
 
 SPECIAL: dict[str, Callable[[Line], str | Text]] = {
     "kind": _kind,
-    "status": lambda line: output.status(line.job.status),
+    "status": _status,
     "progress": progress,
     "params": lambda line: output.params(line.job.changed),
 }

@@ -93,7 +93,9 @@ def _lines(db: Database, found: list[Job]) -> list[Line]:
     at = rows.clock(db)
     running = [job for job in found if job.status == "running"]
     known = rows.outlooks(db, running, at) if running else {}
-    return [Line(job, at, known.get(job.id)) for job in found]
+    is_queued = any(job.status == "queued" for job in found)
+    paused = rows.paused_pools(db) if is_queued else set()
+    return [Line(job, at, known.get(job.id), job.pool in paused) for job in found]
 
 
 def _record(line: Line, names: list[str] | None) -> dict[str, Any]:

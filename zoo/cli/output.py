@@ -37,6 +37,8 @@ STYLES = {
     "timed_out": "red",
     "lost": "red",
     "cancelled": "yellow",
+    "held": "yellow",
+    "paused": "yellow",
 }
 
 

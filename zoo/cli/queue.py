@@ -68,7 +68,7 @@ def hold(
     from zoo import jobs as rows
 
     db = rows.connect()
-    found = chosen(db, refs, words, of=("queued",))
+    found = chosen(db, refs, words, of=("queued",), held=False)
     if found and agreed(db, found, "hold", yes or not words, dry_run):
         held = rows.hold(db, found)
         _tell(db, refs and found, held, "are held; `zoo release` lets them run", "cannot be held")
@@ -82,7 +82,7 @@ def release(
     from zoo import jobs as rows
 
     db = rows.connect()
-    found = chosen(db, refs, words, of=("queued",))
+    found = chosen(db, refs, words, of=("queued",), held=True)
     if found and agreed(db, found, "release", yes or not words, dry_run):
         freed = rows.unhold(db, found)
         _wake(db)
@@ -112,7 +112,11 @@ def _tell(
         output.note(f"{len(changed):,} jobs {what}.")
     left = [each for each in named or [] if each not in set(changed)]
     for each in left[:5]:
-        output.note(f"{each[:8]} {why_not}: it is {rows.get(db, each).status}.")
+        job = rows.get(db, each)
+        is_held = job.held and why_not == "cannot be held"
+        output.note(
+            f"{each[:8]} {'is held already' if is_held else f'{why_not}: it is {job.status}'}."
+        )
     if len(left) > 5:
         output.note(f"And {len(left) - 5} more.")
     if named and not changed:
@@ -133,7 +137,7 @@ def list_pools(as_json: AsJson = False) -> None:
         output.json_out(found)
         return
     at = rows.clock(db)
-    columns = ["pool", "state", "workers", "busy", "slots", "queued", "running"]
+    columns = ["pool", "state", "workers", "busy", "slots", "queued", "held", "running"]
     lines = [
         [
             pool["name"],
@@ -163,6 +167,7 @@ def _pools(db: Database, beat: float) -> list[dict[str, Any]]:
                 "busy": sum(worker.busy for worker in mine),
                 "slots": sum(worker.slots for worker in mine),
                 "queued": pool.queued if pool else 0,
+                "held": pool.held if pool else 0,
                 "running": pool.running if pool else 0,
             }
         )

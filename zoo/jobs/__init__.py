@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import listing as listing
     from zoo.jobs.reads import log_after as log_after
     from zoo.jobs.reads import needs as needs
+    from zoo.jobs.reads import paused_pools as paused_pools
     from zoo.jobs.reads import pools as pools
     from zoo.jobs.reads import silent as silent
     from zoo.jobs.reads import steps as steps
@@ -131,7 +132,16 @@ _ROOMS = {
         "JobNotFound",
         *("attempts", "check_metrics", "clock", "count", "counts", "ended_last", "equal"),
         *("get", "get_group", "given_back_by", "group_kinds", "listing", "log_after", "has_work"),
-        *("first_waiting", "needs", "pools", "silent", "steps", "steps_after", "waiting"),
+        *(
+            "first_waiting",
+            "needs",
+            "paused_pools",
+            "pools",
+            "silent",
+            "steps",
+            "steps_after",
+            "waiting",
+        ),
     ),
     "reaping": ("abandon", "reap"),
     "records": ("Group", "Job", "Pool", "Waiting", "Worker", "members"),

@@ -27,6 +27,8 @@ class Filter:
     until: float | None = None
     where: Where | None = None
     not_retried: bool = False
+    held: bool | None = None
+    """Only those that are held by a person, or only those that are not."""
 
     def __bool__(self) -> bool:
         return self != EVERY
@@ -45,6 +47,7 @@ class Filter:
         parts += [f"created_at < {values.add(self.until)}"] if self.until is not None else []
         if self.not_retried:
             parts.append("NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)")
+        parts += [f"held = {int(self.held)}"] if self.held is not None else []
         parts += [f"({condition(self.where.condition, values)})"] if self.where else []
         return " AND ".join(parts) or "1 = 1"
 

@@ -194,17 +194,29 @@ def has_work(db: Database) -> bool:
 def pools(db: Database) -> list[Pool]:
     """Every pool that has unfinished jobs or was ever paused, by name."""
     query = """
-        SELECT pool AS name, status, count(*) AS n FROM job
+        SELECT pool AS name, status, count(*) AS n, sum(held) AS held FROM job
         WHERE status IN ('queued', 'running') GROUP BY pool, status"""
     with db.read() as rows:
         paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
-        found = {(row["name"], row["status"]): row["n"] for row in rows.all(query)}
+        counted = rows.all(query)
+    found = {(row["name"], row["status"]): row["n"] for row in counted}
+    held = {row["name"]: int(row["held"]) for row in counted if row["status"] == "queued"}
     return [
         Pool(
-            name, paused.get(name), found.get((name, "queued"), 0), found.get((name, "running"), 0)
+            name,
+            paused.get(name),
+            found.get((name, "queued"), 0),
+            found.get((name, "running"), 0),
+            held.get(name, 0),
         )
         for name in sorted(paused.keys() | {name for name, _ in found})
     ]
+
+
+def paused_pools(db: Database) -> set[str]:
+    """The names of the pools that are paused."""
+    with db.read() as rows:
+        return {row["name"] for row in rows.all("SELECT name FROM pool WHERE paused_at > 0")}
 
 
 def needs(db: Database, job_id: str) -> list[Job]:

@@ -453,6 +453,8 @@ class Pool:
     """Since when none of its jobs is claimed; None while they are."""
     queued: int
     running: int
+    held: int = 0
+    """Of the queued jobs, those that stay until they are released."""
 
 
 SPEC_DEFAULTS: Mapping[str, Any] = {
