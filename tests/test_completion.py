@@ -72,7 +72,6 @@ def test_params_come_with_their_sign_and_then_with_their_values(
 def test_jobs_and_datasets_are_offered_live(home: Path) -> None:
     (job,), _ = jobs.add(jobs.connect(), [a_spec()], tags=["nightly"])
     assert complete(home, f"zoo show {job[:3]}") == ([job[:8]], [])
-    assert "@best:digits" in dict(completion.references("@"))
     assert list(dict(completion.datasets(""))) == ["mnist", "digits"]
     assert dict(completion.tags("n")) == {"nightly": ""} and completion.tags("x") == []
     assert list(dict(completion.statuses("t"))) == ["timed_out"]

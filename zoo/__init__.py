@@ -45,6 +45,11 @@ _MODULES = dict.fromkeys(("jobs", "leaderboard"), "zoo.notebook")
 __all__ = ["__version__", *sorted([*_ROOMS, *_MODULES])]
 
 
+def __dir__() -> list[str]:
+    """Return what the module offers, so that a shell or notebook completes it."""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 

@@ -72,3 +72,9 @@ def reason(error: BaseException) -> str:
     """Say why, in the words of the operating system or the library, without a full stop."""
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(words).partition("\n")[0].rstrip(".")
+
+
+def as_sentence(text: str) -> str:
+    """Return a text that ends as a sentence does, so that another one can follow it."""
+    text = text.rstrip()
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."

@@ -10,7 +10,7 @@ import sys
 import uuid
 from pathlib import Path
 
-from zoo.errors import ZooError, reason
+from zoo.errors import UsageError, ZooError, reason
 from zoo.terminal_text import safe
 
 STDOUT, STDERR = 1, 2
@@ -64,6 +64,14 @@ def is_stdout(path: str | Path) -> bool:
     with contextlib.suppress(OSError):
         return os.path.samestat(Path(path).stat(), os.fstat(STDOUT))
     return False
+
+
+def check_folder(path: str | Path) -> None:
+    """Raise UsageError for what names stdout, where a folder to write into is asked for."""
+    if is_stdout(path):
+        raise UsageError(
+            f"-o {path} is stdout, and several files are written.", "Name a folder: -o FOLDER."
+        )
 
 
 def _standard_stream(found: os.stat_result) -> int | None:

@@ -30,6 +30,8 @@ class Repetition:
     """What is not as it was, a sentence each."""
     unknown: list[str]
     """What may not be as it was, a sentence each."""
+    about: dict[str, Any]
+    """Of a sweep: its sampler and space."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,11 @@ def plan(db: Database, done: Job | Group) -> Repetition:
     is_read = datasets.fingerprint(specs[0].dataset) is not None
     unknown = [] if is_read else ["data: not read yet, may differ"]
     kind = done.kind if isinstance(done, Group) else None
-    return Repetition(specs, kind, first.pool, first.tags, told, unknown)
+    about: dict[str, Any] = {}
+    if isinstance(done, Group) and done.about:
+        # Of the tpe sampler only the trials that there are: another driver would ask for more.
+        about = done.about | {"trials": len(done.trials())}
+    return Repetition(specs, kind, first.pool, first.tags, told, unknown, about)
 
 
 def _spec(job: Job) -> JobSpec:

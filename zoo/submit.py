@@ -26,6 +26,9 @@ STARTING_SECONDS = 60.0
 MOST_HINTS = 1000
 """Of one submission, in one queue, however many slots there are to be woken."""
 
+MOST_NAMED = 10
+"""Jobs that are named one by one in a sentence."""
+
 
 class Left(KeyboardInterrupt):
     """Ctrl-C came when the rows were committed already; its argument names the job or group."""
@@ -184,13 +187,26 @@ def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted
     ids = jobs.retry(db, job_ids, max_attempts=settings.max_attempts)
     if not ids:
         raise UsageError(
-            "There is nothing to retry: jobs that ended without success, once each.",
-            "`zoo jobs --status failed` lists some.",
+            f"There is nothing to retry: {_left_alone(db, job_ids)}.",
+            "`zoo jobs --status failed` lists jobs that ended without success.",
         )
     done = Submitted(ids, None, worker=renewed)
     added = (jobs.get(db, each) for each in ids)
     _wake(db, app, settings, [Hint(job.id, job.pool, job.model) for job in added], done)
     return done
+
+
+def _left_alone(db: Database, job_ids: Sequence[str]) -> str:
+    """Say of each job why it is not retried."""
+    again = jobs.retries(db, job_ids[:MOST_NAMED])
+    told = [
+        f"{job.id[:8]} was submitted again as {again[job.id][:8]}"
+        if job.id in again
+        else f"{job.id[:8]} {'has succeeded' if job.status == 'succeeded' else f'is {job.status}'}"
+        for job in jobs.several(db, job_ids[:MOST_NAMED])
+    ]
+    more = len(job_ids) - len(told)
+    return ", ".join(told) + (f" and {more:,} more" if more else "")
 
 
 def _wake(

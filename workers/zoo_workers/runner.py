@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import apart, cores, process_state, process_tree
-from zoo.errors import ZooError, reason
+from zoo.errors import ZooError, as_sentence, reason
 from zoo.spec import JobSpec, read_json
 
 FILES = "files"
@@ -210,7 +210,7 @@ def _failed(error: BaseException, files: str) -> dict[str, Any]:
         said, code = f"{error.strerror or error}: {error.filename or files}.", "os_error"
     else:
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        said, code = f"{said} The traceback is in its log.", "exception"
+        said, code = f"{as_sentence(said)} The traceback is in its log.", "exception"
     return {"status": "failed", "error_code": code, "error": said, "fault": fault}
 
 

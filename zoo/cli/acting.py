@@ -120,7 +120,9 @@ def retry(
     if done.note:
         output.note(done.note)
     if not quiet:
-        output.note(f"{len(done.ids):,} submitted again. `zoo jobs` shows them.")
+        one = f"Submitted again. `zoo wait {done.ids[0][:8]}` follows it to its end."
+        many = f"{len(done.ids):,} submitted again. `zoo jobs` shows them."
+        output.note(one if len(done.ids) == 1 else many)
 
 
 @filtered

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from zoo.cli.leaving import going_on, submitting
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zoo.cli.options import QueueWords
     from zoo.jobs import Database, Job
     from zoo.settings import Settings
@@ -23,10 +25,11 @@ def submit_and_follow(
     as_json: bool,
     quiet: bool = False,
     kind: str | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Submit jobs, and unless detached follow them to their end; exit code 1 if one fails.
 
-    With a `kind` they are a group.
+    With a `kind` they are a group; `about` is a sweep's sampler and space.
     """
     from zoo import jobs, settings, submit
     from zoo.cli import output
@@ -39,7 +42,7 @@ def submit_and_follow(
             fetch(specs[0].dataset, jobs.get(db, source.job).contents if source else None)
         if specs[0].kind == "train":
             tell_notes(specs[0].dataset)
-        done = submit.submit(db, chosen, specs, group_kind=kind, **queued.given(db))
+        done = submit.submit(db, chosen, specs, group_kind=kind, about=about, **queued.given(db))
     with going_on(done.ref):
         if done.note:
             output.note(done.note)

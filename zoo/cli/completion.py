@@ -90,10 +90,10 @@ def references(incomplete: str) -> Iterator[tuple[str, str]]:
     if incomplete.startswith("@"):
         yield "@last", "the newest job, or its group"
         yield "@last-failed", "the newest job that failed, timed out or was lost"
-        for name in _datasets():
+        for name, models in _trained().items():
             yield f"@best:{name}", f"the most accurate training on {name}"
             if incomplete.startswith(f"@best:{name}/"):
-                for model in _names()["models"]:
+                for model in models:
                     yield f"@best:{name}/{model}", f"the most accurate {model} on {name}"
         return
     from zoo.jobs import references
@@ -208,6 +208,18 @@ def _database() -> Database | None:
     if not chosen.database_url and not (chosen.home / "zoo.db").exists():
         return None
     return jobs.connect(chosen.database)
+
+
+def _trained() -> dict[str, list[str]]:
+    """What `@best:` can name: the datasets that a training has succeeded on, and its models."""
+    from zoo.jobs import best, references
+
+    found: dict[str, list[str]] = {}
+    if db := _database():
+        for dataset, model in sorted({(each.dataset, each.model) for each in best(db)}):
+            if references.has_best(db, dataset, model):
+                found.setdefault(dataset, []).append(model)
+    return found
 
 
 def _datasets() -> dict[str, str]:

@@ -127,7 +127,7 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
     output.out.print()
     names = [name for name in steps[-1] if name != "step"]
     room = min(sketches.LONGEST, max(FEW_STEPS, output.width() - BESIDE))
-    courses = {n: sketches.sparkline([step.get(n) for step in steps], room) for n in names}
+    courses = {name: _course([step.get(name) for step in steps], room) for name in names}
     if len(steps) > FEW_STEPS:
         first, last = ([output.number(steps[i].get(name)) for name in names] for i in (0, -1))
         rows = [list(row) for row in zip(names, first, courses.values(), last, strict=True)]
@@ -137,6 +137,12 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
     rows = [[str(s["step"]), *(output.number(s.get(name)) for name in names)] for s in steps]
     rows += [["", *courses.values()]] if len(steps) > 1 else []
     output.table(["step", *names], rows, right=["step", *names])
+
+
+def _course(values: list[Any], room: int) -> str:
+    """A metric's values as a line of blocks; nothing for a single one."""
+    n_known = sum(value is not None for value in values)
+    return sketches.sparkline(values, room) if n_known > 1 else ""
 
 
 def _show_classes(metrics: dict[str, Any]) -> None:

@@ -78,7 +78,7 @@ def logs(
 
 
 def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
-    """Print its lines, and with a `vigil` what it reports; whether there were any."""
+    """Print its lines and, with a `vigil` or without lines, its steps; whether there were any."""
     from zoo import jobs as rows
     from zoo.cli import streams
     from zoo.cli.log import LogPrinter
@@ -94,7 +94,9 @@ def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
             printer.print(rows.log_after(db, job.id, printer.last_chunk))
             if ended or streams.is_unread():
                 printer.end()
-                return printer.last_chunk[0] > 0
+                if vigil is None and not printer.last_chunk[0]:
+                    printer.report(rows.steps_after(db, job.id), now.progress)
+                return printer.last_chunk[0] > 0 or printer.has_reported
             if vigil:
                 vigil.look({job.id: now.status})
         time.sleep(0.2)

@@ -28,6 +28,8 @@ class LogPrinter:
         self._is_live = is_live and sys.stdout.isatty()
         self._shown = ""
         self._unit: tuple[Any, Any] | None = None
+        self.has_reported = False
+        """Whether a step was told of."""
         self._told: Any = None
         self._told_at = 0.0
 
@@ -56,11 +58,13 @@ class LogPrinter:
             self._erase()
             output.note(f"{self._place(step)} {told}")
             self.last_step = (attempt, step)
+            self.has_reported = True
         where = (progress.get("phase"), progress.get("step"))
         is_due = time.monotonic() - self._told_at > PROGRESS_SECONDS or not where[1]
         if not steps and where[0] and where != self._told and is_due:
             self._erase()
             output.note(self._place(where[1]) if where[1] else f"{where[0]} ...")
+            self.has_reported |= bool(where[1])
             self._told_at = time.monotonic()
         if steps or is_due:
             self._told = where

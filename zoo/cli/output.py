@@ -181,7 +181,9 @@ def line(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Tell the person something, on stderr."""
+    """Tell the person something, on stderr; after what was printed before."""
+    with contextlib.suppress(OSError, ValueError):  # who reads it has gone: told at the end
+        sys.stdout.flush()
     if "rich.console" not in sys.modules:  # nothing is drawn that it would have to stand above
         sys.stderr.write(safe(text) + "\n")
         return
@@ -227,12 +229,7 @@ def table(
 
     heads = [one_line(name) for name in columns]
     cells = [[c if isinstance(c, Text) else one_line(str(c)) for c in row] for row in rows]
-    measured = [
-        fitting.column(head, [str(row[i]) for row in cells], is_whole=columns[i] in right)
-        for i, head in enumerate(heads)
-    ]
-    room = _out().width if _out().is_terminal else sum(m.natural + GAP for m in measured)
-    fit = fitting.fit(measured, room, [columns.index(name) for name in optional])
+    fit = _fit(columns, cells, right, optional)
     bold: list[str | Text] = [Text(head, "bold") for head in heads]
     for row in (bold, *cells):
         _print_row([(row[i], size, columns[i] in right) for i, size in fit.widths.items()])
@@ -240,6 +237,31 @@ def table(
         names = ", ".join(fitting.shorten(heads[i], fitting.NAME, mark()) for i in fit.left_out)
         these = "it" if len(fit.left_out) == 1 else "them"
         note("\n".join(fitting.wrap(f"Left out for width: {names}; {more} {these}.", width())))
+
+
+def left_out(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
+) -> list[str]:
+    """Return the columns that `table` would leave out of the same table."""
+    cells = [[one_line(each) for each in row] for row in rows]
+    return [columns[i] for i in _fit(columns, cells, right, optional).left_out]
+
+
+def _fit(
+    columns: Sequence[str],
+    cells: Sequence[Sequence[str | Text]],
+    right: Sequence[str],
+    optional: Sequence[str],
+) -> fitting.Fit:
+    measured = [
+        fitting.column(one_line(name), [str(row[i]) for row in cells], is_whole=name in right)
+        for i, name in enumerate(columns)
+    ]
+    room = _out().width if _out().is_terminal else sum(m.natural + GAP for m in measured)
+    return fitting.fit(measured, room, [columns.index(name) for name in optional])
 
 
 def definitions(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -393,11 +415,15 @@ def clock(seconds: float) -> str:
         return number(seconds)
 
 
-def number(value: Any, digits: int = 4) -> str:
-    """A metric as people read it."""
+def number(value: Any, digits: int | None = None) -> str:
+    """A metric as people read it: `digits` decimals, or four, and none where it is whole."""
+    from zoo.jobs.records import is_whole
+
     if not isinstance(value, float):
         return "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    return f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.{digits}g}"
+    if digits is None:
+        digits = 0 if is_whole(value) else 4
+    return f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.{digits or 4}g}"
 
 
 def params(values: Mapping[str, Any]) -> str:

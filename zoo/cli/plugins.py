@@ -80,12 +80,15 @@ def new(
     from zoo import scaffold
     from zoo.cli import output
     from zoo.errors import UsageError
+    from zoo.output_file import check_folder
 
     if single_file and folder:
         raise UsageError(
             "A single file goes into the plugins folder, so -o does not go with --single-file.",
             "ZOO_PLUGINS_DIR names another plugins folder.",
         )
+    if folder:
+        check_folder(folder)
     place = scaffold.new_file(name) if single_file else scaffold.new_package(name, folder)
     output.line(str(place))
     install = [] if single_file else [(f"pip install -e {shlex.quote(str(place))}", "once")]

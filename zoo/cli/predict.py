@@ -56,12 +56,15 @@ def predict(
     from zoo import jobs, prediction, settings, subjects
     from zoo.cli import output
     from zoo.errors import UsageError
+    from zoo.output_file import check_folder
 
     if not files and not index:
         raise UsageError(
             "Give a picture, or --index.",
             f"For example: zoo predict {ref} digit.png, or zoo predict {ref} --index 17.",
         )
+    if folder:
+        check_folder(folder)
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     trained = prediction.training(db, ref)

@@ -39,7 +39,8 @@ def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJso
     if not (found.differences or found.unknown or quiet):
         output.note("Nothing that Zoo knows of differs now.")
     queued = QueueWords(pool=found.pool, tag=found.tags)
-    submit_and_follow(found.specs, queued, detach, as_json, quiet, found.group_kind)
+    kind, about = found.group_kind, found.about
+    submit_and_follow(found.specs, queued, detach, as_json, quiet, kind, about)
 
 
 def verify(

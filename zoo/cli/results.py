@@ -8,6 +8,9 @@ import typer
 
 from zoo.cli.filters import FilterWords, filtered
 
+_SHORT = {"test accuracy": "test", "cross-validation": "cv"}
+"""Columns of a narrow terminal with means alone."""
+
 
 def add_to(app: typer.Typer) -> None:
     app.command()(leaderboard)
@@ -39,13 +42,20 @@ def leaderboard(
     numbers = ["test accuracy", "error %", *published, "cross-validation", "fit s", "parameters"]
     contents = ["contents"] if any(leaderboard.mark(row) for row in rows) else []
     columns = ["dataset", *contents, "model", *names, *numbers, "job", "params"]
-    output.table(
-        columns,
-        [[_cells(row, names)[column] for column in columns] for row in rows],
-        right=numbers,
-        # Never the job: its id is what the next command needs.
-        optional=["parameters", "fit s", "params", "error %", *published, "cross-validation"],
-    )
+    # Never the job: its id is what the next command needs.
+    optional = ["parameters", "fit s", "params", "error %", *published, "cross-validation"]
+    shown = [_cells(row, names) for row in rows]
+    cells = [[row[column] for column in columns] for row in shown]
+    # A row that has only been cross-validated would show no result at all.
+    has_lone_cv = not all(row["test"] for row in rows)
+    if has_lone_cv and optional[-1] in output.left_out(columns, cells, numbers, optional):
+        columns, numbers = (
+            [_SHORT.get(name, name) for name in each] for each in (columns, numbers)
+        )
+        cells = [[row[column] for column in columns] for row in shown]
+        optional = optional[:-1]
+        output.note("Deviations are left out for width; --json shows them.")
+    output.table(columns, cells, right=numbers, optional=optional)
     if not rows and words:
         output.note("No result matches. `zoo leaderboard` without a filter shows all.")
     elif not rows:
@@ -69,6 +79,8 @@ def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
         "error %": "" if error is None else output.number(100 * error, 2),
         "published %": output.number((row["published"] or {}).get("error"), 2),
         "cross-validation": _spread(cv) if cv else "",
+        "test": output.number(accuracy),
+        "cv": output.number(cv["mean"]) if cv else "",
         "fit s": output.number((test or cv).get("fit_seconds"), 2),
         "parameters": output.number((test or cv).get("parameters")),
         "job": (test.get("job") or test.get("group") or cv["group"])[:8],

@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from zoo.jobs.reads import needs as needs
     from zoo.jobs.reads import paused_pools as paused_pools
     from zoo.jobs.reads import pools as pools
+    from zoo.jobs.reads import retries as retries
     from zoo.jobs.reads import silent as silent
     from zoo.jobs.reads import steps as steps
     from zoo.jobs.reads import steps_after as steps_after
@@ -137,6 +138,7 @@ _ROOMS = {
             "needs",
             "paused_pools",
             "pools",
+            "retries",
             "silent",
             "steps",
             "steps_after",

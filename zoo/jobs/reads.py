@@ -171,6 +171,14 @@ def first_waiting(db: Database) -> list[Job]:
         return jobs_of(rows, [row["seq"] for row in rows.all(query)])
 
 
+def retries(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
+    """Return the id of the job that repeats each of these, of those submitted again."""
+    is_one, ids = among("retry_of", job_ids)
+    with db.read() as rows:
+        found = rows.all(f"SELECT retry_of, id FROM job WHERE {is_one}", ids)
+    return {row["retry_of"]: row["id"] for row in found}
+
+
 def silent(db: Database) -> list[Job]:
     """The running jobs whose worker is silent, as `Job.silent_for` says, the longest first."""
     heard = "coalesce(beat_at, lease_until)"

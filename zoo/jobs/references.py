@@ -156,6 +156,11 @@ def _best(db: Database, rest: str) -> Job:
     )
 
 
+def has_best(db: Database, dataset: str, model: str = "") -> bool:
+    """Return whether `@best:DATASET`, or `@best:DATASET/MODEL`, names a training."""
+    return _best_of(db, dataset, model) is not None
+
+
 def _readings(rest: str) -> list[tuple[str, str]]:
     """What DATASET or DATASET/MODEL may mean, (dataset, model) each: a path has slashes too."""
     dataset, _, model = rest.rpartition("/")

@@ -62,12 +62,15 @@ def figure(width: float, height: float, layout: Any = "constrained") -> Figure:
 
 def learning_curves(
     history: Sequence[Mapping[str, Any]], held_out: Mapping[str, float | None]
-) -> Figure:
+) -> Figure | None:
     """Losses on the left, accuracies on the right, other metrics after them, over the steps.
 
     `held_out` are the final numbers on the held-out images, a dashed line where their metric is.
+    None if no metric was measured at more than one step.
     """
     panels = _panels(history)
+    if not panels:
+        return None
     made = figure(max(4.8, 3.6 * len(panels)), 3.3)
     unit = str(history[-1].get("unit", "step"))
     axes = made.subplots(1, len(panels), squeeze=False)[0]
@@ -91,7 +94,8 @@ def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Which metrics are drawn together: all losses, all accuracies, each other one alone."""
     found: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for step in history for name in step):
-        if name not in ("step", "total", "unit"):
+        n_points = sum(step.get(name) is not None for step in history)
+        if name not in ("step", "total", "unit") and n_points > 1:
             kind = next((kind for kind in ("loss", "accuracy") if kind in name), name)
             found.setdefault(kind, []).append(name)
     first = {kind: found[kind] for kind in ("loss", "accuracy") if kind in found}

@@ -93,6 +93,8 @@ def learning_curves(job: dict[str, Any], files: Path) -> Picture | None:
     ]
     alt = f"Over {len(history)} steps: {', '.join(sorted(moved))}."
     drawn = figures.learning_curves(history, job["metrics"])
+    if drawn is None:
+        return None
     return Picture("learning_curves", "Learning curves", alt, drawn)
 
 

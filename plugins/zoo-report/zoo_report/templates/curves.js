@@ -1,13 +1,18 @@
 // Learning curves: several jobs in one picture, with a cursor for mouse, finger and keyboard.
 const FIRST_SHOWN = 6;
-const drawable = byAccuracy(jobs.filter((job) => job.curves.step?.length));
+const drawable = byAccuracy(jobs.filter((job) => Object.keys(job.curves).some((name) => isCurve(job, name))));
 
 if (drawable.length) curves(place("curves"));
-else place("curves")?.append(make("p", { class: "soft" }, "No job here told of its steps."));
+else place("curves")?.append(make("p", { class: "soft" }, "No job here reported a metric at more than one step."));
+
+// A single point is no curve.
+function isCurve(job, name) {
+  return name !== "step" && (job.curves[name] ?? []).filter((value) => value !== null).length > 1;
+}
 
 function curves(room) {
   const names = [...new Set(drawable.flatMap((job) => Object.keys(job.curves)))];
-  const metrics = names.filter((name) => name !== "step");
+  const metrics = names.filter((name) => drawable.some((job) => isCurve(job, name)));
   const metric = make("select", { id: "metric" }, ...metrics.map((name) => make("option", {}, name)));
   metric.value = metrics.find((name) => name.endsWith("accuracy")) ?? metrics[0];
   const isLog = make("input", { type: "checkbox", id: "log" });
@@ -57,7 +62,7 @@ function picker(changed) {
 
 function lines(shown, metric) {
   return shown
-    .filter(({ job }) => job.curves[metric])
+    .filter(({ job }) => isCurve(job, metric))
     .map(({ job, index }) => {
       const points = job.curves.step.map((step, i) => [step, job.curves[metric][i]]);
       return { job, index, points: points.filter(([, value]) => value !== null) };
