@@ -129,7 +129,7 @@ def raw(name: str, progress: Progress | None = None, *, contents: str | None = N
         if kept := _kept(name, contents):
             return kept
         if contents is not None and not error.hint:
-            error.hint = "Restore it: this machine's cache has not the contents of the job either."
+            error.hint = "Restore it: the cache here does not have the contents of the job either."
         raise
 
 
