@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -314,3 +315,30 @@ def test_the_sentence_of_the_database_is_logged_once_per_outage() -> None:
     logger.warning("%d of %s", 1, "another kind")
     logger.warning("plain")
     assert lines[-2:] == ["1 of another kind", "plain"]
+
+
+def test_every_line_of_a_workers_log_begins_with_its_time(hired: Hired, db: Database) -> None:
+    """Also what Celery says in a signal handler, by itself without a date."""
+    (ref,) = hired.submit(1)  # it listens now, and has set up its signals
+    hired.end.touch()
+    until(lambda: jobs.get(db, ref).is_terminal)
+    hired.process.terminate()
+    assert hired.process.wait(60) == 0
+    lines = hired.log.read_text().splitlines()
+    assert lines and all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} \w+ ", x) for x in lines)
+    assert sum("takes no further job" in line for line in lines) == 1
+
+
+def test_a_service_of_libpq_has_no_say_in_where_the_rows_are(
+    postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a notebook whose process has PGSERVICE for another database."""
+    file = tmp_path / "services"
+    file.write_text("[other]\noptions=-c search_path=nowhere\napplication_name=other\nport=1\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(file))
+    monkeypatch.setenv("PGSERVICE", "other")
+    found = Database(postgresql)
+    with found.read() as rows:
+        assert "nowhere" not in rows.value("SHOW search_path")
+        assert rows.value("SHOW application_name") == ""
+    found.close()

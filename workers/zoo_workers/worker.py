@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from celery import signals
+from celery.apps import worker as celery_worker
 
 import zoo
 from zoo import artifacts, jobs, private_folder, queue
@@ -221,6 +223,7 @@ def _serve(
     broker.make_app(app, queues)
     supervisor.after_job = functools.partial(wake_freed, db, app)
     worker = _celery_worker(app, supervisor, queues)
+    celery_worker.safe_say = _say
 
     def stop() -> None:
         # Celery's own warm shutdown, as after SIGTERM.
@@ -256,6 +259,16 @@ def _serve(
         keeper.end()
         jobs.sign(db, worker_id, busy=0, state="stopped")
         logger.info("worker %s has stopped", supervisor.name)
+
+
+def _say(message: str, *_: Any) -> None:
+    """Write what Celery says in a signal handler as a line of this log, in the same safe way."""
+    if "Warm shutdown" in message:
+        message = "this worker takes no further job and ends"
+    at = time.time()
+    line = f"{time.strftime('%F %T', time.localtime(at))},{at % 1 * 1000:03.0f} INFO {message}\n"
+    with contextlib.suppress(OSError):
+        os.write(2, line.encode())  # Celery has put something else in the place of sys.stderr
 
 
 def _refuse_a_cluster(app: queue.App) -> None:

@@ -199,15 +199,16 @@ EMPTY = {
 def _defaults() -> dict[str, Any]:
     """Give libpq's own default of the options that a variable (PGHOST...) would change.
 
-    Commands and workers have no such variable; a notebook may have them for another database. Of
-    PGSERVICE and a few more libpq can be told nothing else.
+    Commands and workers have no such variable; a notebook may have them for another database.
+    PGSERVICE itself cannot be turned off: what its service says is replaced, option by option, but
+    libpq fails where there is no such service.
     """
     from psycopg.pq import Conninfo
 
     found: dict[str, Any] = {}
     for each in Conninfo.get_defaults():
         name = each.keyword.decode()
-        if each.envvar and each.envvar.decode() in os.environ:
+        if each.envvar and (each.envvar.decode() in os.environ or "PGSERVICE" in os.environ):
             if name == "user":
                 found[name] = getpass.getuser()
             elif each.compiled is not None or name in EMPTY:
