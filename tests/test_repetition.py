@@ -88,6 +88,17 @@ def test_a_group_is_planned_whole(db: Database, plugin: Path) -> None:
     assert found.group_kind == "cv" and [spec.fold.index for spec in found.specs] == [0, 1, 2]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
+def test_a_sweep_is_planned_again_with_its_sampler_and_no_more_trials(
+    db: Database, plugin: Path, sampler: str
+) -> None:
+    about = {"sampler": sampler, "trials": 9, "space": {"a": [1, 2]}, "fixed": {}}
+    specs = [a_spec(params={"a": n}) for n in (1, 2)]
+    _, ref = jobs.add(db, specs, group_kind="sweep", about=about)
+    found = repetition.plan(db, jobs.get_group(db, str(ref)))
+    assert found.group_kind == "sweep" and found.about == about | {"trials": 2}
+
+
 # --- verify ---
 
 

@@ -19,7 +19,7 @@ from zoo_report import figures
 from zoo_web import charts
 
 import zoo
-from zoo import jobs, repetition, settings, submit
+from zoo import jobs, settings, submit
 from zoo.cli import completion, output
 from zoo.errors import UsageError, as_sentence
 from zoo.jobs import STATUSES, TERMINAL, Database, News, Outcome
@@ -185,29 +185,14 @@ def test_a_log_ends_with_it_printed_nothing_only_if_nothing_was_shown(
     jobs.add(db, [a_spec()])
     held = claim(db)
     told = [(n + 1, {"loss": 0.5}) for n in range(steps)]
-    progress = {"step": steps, "total": steps, "unit": "epoch"} if steps else {}
+    progress = {"step": steps, "total": steps, "unit": "epoch"} if steps else {"phase": "save"}
     news = News(progress=progress, steps=told, lines=[(0, "a line\n")] if printed else [])
     assert jobs.finish(db, held, Outcome("succeeded", {}, "a/1", "0" * 64), news)
     out, err = shown(command("logs", held.job, *["-f"] * follow))
     assert ("a line" in out) == printed
+    assert follow or "save" not in err
     assert ("printed nothing" in err) == (not printed and not steps)
     assert ("epoch 2/2 loss 0.5000" in err) == (bool(steps) and (follow or not printed))
-
-
-# --- rerun of a sweep ---
-
-
-@pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
-def test_a_sweep_is_planned_again_with_its_sampler_and_no_more_trials(
-    db: Database, sampler: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(repetition, "_spec", lambda job: a_spec(params=job.spec["params"]))
-    monkeypatch.setattr(repetition, "_differences", lambda *_: [])
-    about = {"sampler": sampler, "trials": 9, "space": {"a": [1, 2]}, "fixed": {}}
-    _, ref = jobs.add(db, [a_spec(params={"a": n}) for n in (1, 2)], group_kind="sweep",
-                      about=about)  # fmt: skip
-    found = repetition.plan(db, jobs.get_group(db, str(ref)))
-    assert found.about == about | {"trials": 2}
 
 
 # --- the leaderboard of a narrow terminal ---

@@ -94,8 +94,9 @@ def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
             printer.print(rows.log_after(db, job.id, printer.last_chunk))
             if ended or streams.is_unread():
                 printer.end()
-                if vigil is None and not printer.last_chunk[0]:
-                    printer.report(rows.steps_after(db, job.id), now.progress)
+                steps = [] if vigil or printer.last_chunk[0] else rows.steps_after(db, job.id)
+                if steps:
+                    printer.report(steps, now.progress)
                 return printer.last_chunk[0] > 0 or printer.has_reported
             if vigil:
                 vigil.look({job.id: now.status})
