@@ -503,9 +503,10 @@ def test_a_job_is_labelled_by_what_tells_the_parts_of_its_group_apart(
         each for each in html.split("<tr ") if any(f'data-key="job-{id}"' in each for id in ids)
     ]
     found = [re.findall('class="part"[^>]*>(.*?)</a>', each) for each in mine]
-    assert found == [[label] for label in labels.get(kind or "", [])] or (
-        not kind and found == [[]]
-    )
+    assert found == [[label] for label in labels[kind]] if kind else found == [[]]
+    # The facts of a job name its seed once, whatever its group is.
+    facts = page.get(f"/jobs/{ids[0]}").text.partition("<dt>Kind</dt>")[2].partition("</dd>")[0]
+    assert facts.count("seed ") == 1 and ("fold 1/2" in facts) == (kind == "cv")
 
 
 STEP = [(1, {"loss": 1.5})]
