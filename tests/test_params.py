@@ -74,6 +74,7 @@ def test_a_value_that_is_typed_is_read_back(value: Any) -> None:
     ),
     st.booleans(),
 )
+@example({"optim.lr": "9" * 400}, False)
 def test_what_is_accepted_at_the_door_runs_in_the_worker(
     typed: dict[str, str], is_light: bool
 ) -> None:

@@ -45,6 +45,10 @@ SEVERAL_WANTED = ("tuple_type", "list_type", "set_type", "frozen_set_type")
 """pydantic's errors that a list in the place of a text may mend."""
 
 
+LONGEST_HINT = 80
+"""A longer text is not repeated in the way it should have been typed."""
+
+
 class Params(BaseModel):
     """The params of a model: strict types, bounds, no NaN or infinity, no unknown name."""
 
@@ -92,6 +96,11 @@ def to_json(params: BaseModel) -> dict[str, Any]:
         dumped: dict[str, Any] = _in_order(params, params.model_dump(mode="json"))
     except PydanticSerializationError as error:
         raise UsageError(f"The params hold what JSON cannot: {error}.") from None
+    for name, value in dumped.items():
+        try:
+            canonical(value)
+        except ValueError:
+            raise UsageError(f"The param {name} holds a number that is not finite.") from None
     return dumped
 
 
@@ -164,7 +173,7 @@ def _hint(params: type[Params], error: Any) -> str:
         default = to_json(params.model_validate({}))[name]
         hint += f"; default {param_values.typed(default)}"
     value = error["input"]
-    if error["type"] in SEVERAL_WANTED and isinstance(value, str):
+    if error["type"] in SEVERAL_WANTED and isinstance(value, str) and len(value) < LONGEST_HINT:
         parts = [param_values.read(each.strip()) for each in value.split(",") if each.strip()]
         hint += f". Several values are typed as JSON: -p {name}='{json.dumps(parts)}'"
     if error["type"] in TEXTS_WANTED and not isinstance(value, str):

@@ -83,7 +83,8 @@ class Job:
     @property
     def accuracy(self) -> float | None:
         """What it is ranked by, once it has succeeded."""
-        return self.number("accuracy") if self.status == "succeeded" else None
+        found = self.number("accuracy") if self.status == "succeeded" else None
+        return None if found is None else float(found)
 
     def number(self, name: str) -> float | int | None:
         """Return a metric if it is a finite number, else None."""
