@@ -165,6 +165,8 @@ def test_json_is_whole_and_neither_it_nor_csv_steers(here: Database, told: dict[
     fill(here, told)
     found = {job.id: job for job in jobs.listing(here)}
     for words in JSON:
+        if words == "show @last" and not found:  # every group has lost its jobs
+            continue
         out, _ = shown(command(*words.split(), "--json"), is_terminal=False)
         harmless(out)
         read = json.loads(out)
