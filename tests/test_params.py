@@ -174,13 +174,13 @@ def typed_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
     wanted = Wanted("typed", "digits", sampler, None if sampler == "grid" else 3, {"seed": 1})
     texts = ["optim.lr=1,2,3", "optim.momentum=0.5", "flag=True,False"]
-    plan = plans.make(wanted, space.read(texts))
-    found = [spec.params for spec in plan.specs]
+    planned = plans.make(wanted, space.read(texts))
+    found = [spec.params for spec in planned.specs]
     assert all(each["optim"]["momentum"] == 0.5 for each in found)
     assert {each["optim"]["lr"] for each in found} <= {1.0, 2.0, 3.0}
     if sampler == "grid":
         assert len({json.dumps(each) for each in found}) == 6
-        assert plan.about["space"] == {
+        assert planned.about["space"] == {
             "optim.lr": {"values": [1.0, 2.0, 3.0]},
             "flag": {"values": [True, False]},
         }

@@ -276,9 +276,9 @@ def group_of(db: Database, ref: str) -> Group:
 
 def drive(db: Database, chosen: settings.Settings, ref: str, most: int = 99) -> None:
     """Ask and run until the sweep is done, or for so many rounds: then the driver is killed."""
-    driver = sweep.driver_of(db, chosen, group_of(db, ref))
+    sweep_driver = sweep.driver_of(db, chosen, group_of(db, ref))
     for _ in range(most):
-        if driver is None or (not driver.step() and not run_one(db)):
+        if sweep_driver is None or (not sweep_driver.step() and not run_one(db)):
             return
 
 
@@ -289,10 +289,10 @@ def asked(db: Database, ref: str) -> list[Any]:
 def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
     db: Database, chosen: settings.Settings
 ) -> None:
-    plan = plans.make(wanted("tpe", 14), space.read(["alpha=0.0..1"]))
-    whole = begin(db, plan)
+    planned = plans.make(wanted("tpe", 14), space.read(["alpha=0.0..1"]))
+    whole = begin(db, planned)
     drive(db, chosen, whole)
-    killed = begin(db, plan)
+    killed = begin(db, planned)
     for _ in range(20):
         drive(db, chosen, killed, most=3)
     assert asked(db, killed) == asked(db, whole)
@@ -304,20 +304,20 @@ def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
 def test_a_tpe_sweep_learns_from_trials_on_the_newest_contents_alone(
     db: Database, chosen: settings.Settings
 ) -> None:
-    plan = plans.make(wanted("tpe", 24), space.read(["alpha=0.0..1"]))
-    ref = begin(db, plan)
+    planned = plans.make(wanted("tpe", 24), space.read(["alpha=0.0..1"]))
+    ref = begin(db, planned)
     # Of the first contents the best alpha is 1; of the second 0: then the dataset was changed.
-    driver = sweep.driver_of(db, chosen, group_of(db, ref))
-    assert driver
+    sweep_driver = sweep.driver_of(db, chosen, group_of(db, ref))
+    assert sweep_driver
     for contents, best, rounds in (("a" * 64, 1.0, 12), ("b" * 64, 0.0, 1)):
         for _ in range(rounds):
             assert run_one(db, contents, best)
-            driver.step()
+            sweep_driver.step()
     asked_of: list[Any] = []
     run_one(db, "b" * 64, 0.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(samplers, "promising", lambda _, tried, seed: asked_of.extend(tried))
-        driver.step()
+        sweep_driver.step()
     told = [result for _, result in asked_of if isinstance(result, float)]
     known = [trial for trial in trials.of(group_of(db, ref)) if trial.contents == "b" * 64]
     assert told == [trial.result for trial in known] and len(told) == 2
@@ -331,10 +331,10 @@ def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
 ) -> None:
     ref = begin(db, plans.make(wanted("tpe", 6, seeds=2), space.read(["alpha=0.0..1"])))
     drivers = [sweep.driver_of(db, chosen, group_of(db, ref)) for _ in range(2)]
-    while not all(driver and driver.is_done for driver in drivers):
-        for driver in drivers:
-            assert driver is not None
-            driver.step()
+    while not all(sweep_driver and sweep_driver.is_done for sweep_driver in drivers):
+        for sweep_driver in drivers:
+            assert sweep_driver is not None
+            sweep_driver.step()
         run_one(db)
     assert len(asked(db, ref)) == 6 and len(group_of(db, ref).jobs) == 12
     assert jobs.extend(db, ref, [], known=5) is None

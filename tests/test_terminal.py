@@ -395,17 +395,17 @@ def test_a_bar_fits_with_whole_numbers(bar_job: jobs.Job, found: Any, width: int
     told = {"phase": "fit", "since": 0, "total": 1500, "unit": "epoch"}
     shown = []
     for model, step, loss in found:
-        progress = told | {"step": step, "metrics": {"loss": loss, "accuracy": 0.9123}}
-        shown.append(dataclasses.replace(bar_job, model=model, progress=progress))
+        step_now = told | {"step": step, "metrics": {"loss": loss, "accuracy": 0.9123}}
+        shown.append(dataclasses.replace(bar_job, model=model, progress=step_now))
     screen = Screen(file=Terminal(True), force_terminal=True, color_system=None, width=width)
-    progress_bars = bars.progress(screen)
-    assert isinstance(progress_bars.columns[0], SpinnerColumn)
+    drawn = bars.progress(screen)
+    assert isinstance(drawn.columns[0], SpinnerColumn)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output, "out", screen)
         outlooks = {bar_job.id: jobs.Outlook("fit", 0.5, left=12345.0)}
         for fields in follow.fitting_fields(shown, outlooks, width):
-            progress_bars.add_task(**fields, start=False)
-    screen.print(progress_bars)
+            drawn.add_task(**fields, start=False)
+    screen.print(drawn)
     lines = screen.file.text().splitlines()  # type: ignore[attr-defined]
     assert len(lines) == len(found)
     for line, (_, step, _) in zip(lines, found, strict=True):

@@ -235,8 +235,8 @@ def test_script_in_tags_params_errors_and_logs_stays_text(page: web.Page, rows: 
     for path in (f"/jobs/{job}", "/", f"/?model={EVIL}", f"/submit?model={EVIL}&{EVIL}={EVIL}"):
         assert EVIL not in page.get(path).text and "<img src=x" not in page.get(path).text, path
     assert "&lt;script&gt;" in page.get(f"/jobs/{job}").text
-    with page.events(f"/live/jobs/{job}") as events:
-        told = dict([next(events), next(events)])
+    with page.events(f"/live/jobs/{job}") as stream:
+        told = dict([next(stream), next(stream)])
     assert told["log"] == {"lines": [[1, EVIL]], "rest": [1, ""]}
     assert EVIL not in json.dumps(told["parts"])
     jobs.finish(rows, held, Outcome("failed", error=EVIL, error_code="exception"))
@@ -249,8 +249,8 @@ def test_a_page_that_comes_back_is_told_the_rest_of_the_log(page: web.Page, rows
     held = claim(rows)
     jobs.beat(rows, held, lease=60, news=News(lines=[(0, "one\n"), (4, "two\n")]))
     jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
-    with page.events(f"/live/jobs/{job}", **{"Last-Event-ID": "1:0"}) as events:
-        told = list(events)
+    with page.events(f"/live/jobs/{job}", **{"Last-Event-ID": "1:0"}) as stream:
+        told = list(stream)
     assert [event for event, _ in told] == ["parts", "log", "end"]
     assert told[1][1] == {"lines": [[1, "two"]], "rest": [1, ""]}
 
@@ -268,8 +268,8 @@ def test_the_log_is_shown_as_a_terminal_would_show_it_wherever_a_page_comes_back
     lines = ["first", "100 %"]
     for at, _ in [(-1, ""), *pieces[:-1]]:
         seen = {"Last-Event-ID": f"1:{at}"} if at >= 0 else {}
-        with page.events(f"/live/jobs/{job}", **seen) as events:
-            told = dict(events)["log"]
+        with page.events(f"/live/jobs/{job}", **seen) as stream:
+            told = dict(stream)["log"]
         found = [line for _, line in told["lines"]]
         assert found == lines[len(lines) - len(found) :]
         assert len(found) == text[at + 3 if at >= 0 else 0 :].count("\n")
@@ -281,23 +281,23 @@ def test_a_log_goes_on_to_be_told_while_somebody_looks(page: web.Page, rows: Dat
     job = jobs.add(rows, [a_spec()])[0][0]
     held = claim(rows)
     jobs.beat(rows, held, lease=60, news=News(lines=[(0, "one\n 5 %")]))
-    with page.events(f"/live/jobs/{job}") as events:
-        told = dict([next(events), next(events)])["log"]
+    with page.events(f"/live/jobs/{job}") as stream:
+        told = dict([next(stream), next(stream)])["log"]
         assert told == {"lines": [[1, "one"]], "rest": [1, " 5 %"]}
         jobs.beat(rows, held, lease=60, news=News(lines=[(8, "\r10 %\nthree\n")]))
-        told = next(found for event, found in events if event == "log")
+        told = next(found for event, found in stream if event == "log")
         assert told == {"lines": [[1, "10 %"], [1, "three"]], "rest": [1, ""]}
         jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
-        assert [event for event, _ in events][-1] == "end"
+        assert [event for event, _ in stream][-1] == "end"
 
 
 def test_only_what_has_changed_is_sent(page: web.Page, rows: Database) -> None:
     first = queued(rows)
-    with page.events("/live/") as events:
-        _, parts = next(events)
+    with page.events("/live/") as stream:
+        _, parts = next(stream)
         assert f"job-{first}" in dict(parts["jobs"])
         second = queued(rows)
-        _, parts = next(event for event in events if "jobs" in event[1])
+        _, parts = next(event for event in stream if "jobs" in event[1])
     told = dict(parts["jobs"])
     assert told[f"job-{first}"] is None and "queued" in told[f"job-{second}"]
     assert "workers" not in parts and "pager" in parts
@@ -354,8 +354,8 @@ def test_what_is_refused_is_said_in_a_sentence_and_the_form_is_kept(page: web.Pa
 def test_ctrl_c_ends_it_at_once_while_pages_are_open(tmp_path: Path) -> None:
     zoo = Zoo(tmp_path / "home")
     page = web.page(zoo)
-    with page.events("/live/") as events:
-        next(events)
+    with page.events("/live/") as stream:
+        next(stream)
         page.process.send_signal(signal.SIGINT)
         _, said = page.process.communicate(timeout=60)
     assert page.process.returncode == 130

@@ -199,7 +199,7 @@ def _refused(a: Side, b: Side) -> str:
 
 
 def _is_judged(job: Job) -> bool:
-    """Whether it says what `zoo.judge` says; another program may have written less."""
+    """Whether its metrics are those of `zoo.judge`; others may write less."""
     return job.accuracy is not None and 0 <= job.accuracy <= 1 and bool(job.class_names)
 
 

@@ -257,14 +257,14 @@ def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
     from zoo import jobs, sweep
     from zoo.cli import crowd, output
 
-    driver = sweep.driver_of(db, chosen, jobs.get_group(db, ref))
-    if driver is None:
+    sweep_driver = sweep.driver_of(db, chosen, jobs.get_group(db, ref))
+    if sweep_driver is None:
         crowd.follow(db, chosen, done.ids, done.worker)
         return
-    total = driver.total * driver.wanted.parts
-    crowd.follow(db, chosen, done.ids, done.worker, step=driver.step, total=total)
-    if driver.total * driver.wanted.parts < total:
-        output.note(f"There is nothing else to try: {driver.total} trials are all.")
+    total = sweep_driver.total * sweep_driver.wanted.parts
+    crowd.follow(db, chosen, done.ids, done.worker, step=sweep_driver.step, total=total)
+    if sweep_driver.total * sweep_driver.wanted.parts < total:
+        output.note(f"There is nothing else to try: {sweep_driver.total} trials are all.")
 
 
 def sweep_json(group: Group) -> dict[str, Any]:

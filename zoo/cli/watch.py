@@ -129,13 +129,13 @@ def _live(eye: _Eye) -> None:
     from zoo.cli import frame, keys, output
 
     look, screen = eye.look(), output.out
-    with keys.pressed() as keyboard, Live(console=screen, screen=True, auto_refresh=False) as live:
+    with keys.pressed() as pressed, Live(console=screen, screen=True, auto_refresh=False) as live:
         try:
             while True:
                 size, due = screen.size, time.monotonic() + eye.pause
                 live.update(Group(*frame.lines(look, size.width, size.height)), refresh=True)
                 while time.monotonic() < due and screen.size == size:
-                    key = keyboard.wait(min(RESIZE_SECONDS, max(due - time.monotonic(), 0)))
+                    key = pressed.wait(min(RESIZE_SECONDS, max(due - time.monotonic(), 0)))
                     if {*key} & {*LEAVE}:
                         return
                 if screen.size == size:

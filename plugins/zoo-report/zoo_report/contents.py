@@ -172,8 +172,8 @@ def _place(environments: list[dict[str, Any]], told: dict[str, Any]) -> int | No
 
 
 def _shown(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows of an environment; parts that are not as `zoo.environment` tells them
-    are left out."""
+    """What the page shows of an environment; parts of another shape than
+    `zoo.environment` gives them are left out."""
     parts = {
         name: {key: value for key, value in part.items() if isinstance(value, str | int | None)}
         for name in ("code", "machine", "versions")
