@@ -427,7 +427,7 @@ def test_a_worker_that_ends_without_being_told_to_has_failed(scene: Scene, how: 
     script = f"""
 import sys
 from celery.exceptions import WorkerShutdown
-from zoo_workers import broker
+from zoo_workers import consumer as broker
 
 def start(self):
     {how}

@@ -18,7 +18,7 @@ from zoo.settings import Settings
 from zoo.submit import ENOUGH_HINTS, resend
 from zoo_workers import repeated_lines
 from zoo_workers.attempt import sweep
-from zoo_workers.broker import PROVE_SECONDS
+from zoo_workers.consumer import PROVE_SECONDS
 from zoo_workers.supervisor import Supervisor
 
 logger = logging.getLogger("zoo.worker")

@@ -31,7 +31,7 @@ from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.jobs.drivers import PATIENCE_SECONDS
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
-from zoo_workers import broker, repeated_lines
+from zoo_workers import consumer, repeated_lines
 from zoo_workers.hooks import Hooks
 from zoo_workers.housekeeping import Housekeeper, take_over, wake_freed
 from zoo_workers.runners import Runner, RunnerDied, Runners
@@ -220,7 +220,7 @@ def _serve(
     if not settings.is_embedded:
         _refuse_a_cluster(app)
     _add_task(app, supervisor)
-    broker.make_app(app, queues)
+    consumer.make_app(app, queues)
     supervisor.after_job = functools.partial(wake_freed, db, app)
     worker = _celery_worker(app, supervisor, queues)
     celery_worker.safe_say = _say
@@ -274,16 +274,16 @@ def _say(message: str, *_: Any) -> None:
 def _refuse_a_cluster(app: queue.App) -> None:
     # A broker that is away is waited for, with a word about it.
     with contextlib.suppress(BrokerError):
-        queue.prove(app, seconds=broker.PROVE_SECONDS)
+        queue.prove(app, seconds=consumer.PROVE_SECONDS)
 
 
 def _celery_worker(app: queue.App, supervisor: Supervisor, queues: list[str]) -> Any:
     look_seconds = supervisor.settings.reap_seconds
     return app.Worker(
         consumer_cls=functools.partial(
-            broker.Consumer, look=supervisor.look, look_seconds=look_seconds
+            consumer.Consumer, look=supervisor.look, look_seconds=look_seconds
         ),
-        pool=broker.Slots,
+        pool=consumer.Slots,
         concurrency=supervisor.slots,
         queues=queues,
         hostname=f"{supervisor.name}@zoo",
