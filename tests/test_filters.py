@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_where import conditions
 
-from zoo import jobs, wanted, where
-from zoo.condition import Compare, Condition
+from zoo import jobs, wanted
 from zoo.errors import UsageError
 from zoo.jobs import Database, Filter, News, Outcome, selection
+from zoo.query import parser
+from zoo.query.expression import Compare, Condition
 from zoo.spec import JobSpec
 
 SOME = settings(
@@ -83,7 +84,7 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
 
 
 def found(db: Database, text: str, **words: Any) -> list[str]:
-    wanted = Filter(where=where.parse(text, jobs.NAMES), **words)
+    wanted = Filter(where=parser.parse(text, jobs.NAMES), **words)
     return [job.id for job in jobs.listing(db, wanted)]
 
 
@@ -99,7 +100,7 @@ def asked(name: str) -> list[Compare]:
     patterns = [*TEXTS, "a*", "*b", "a?b", "*", "?", "!*", "*%*"]
     found = [Compare(path, sign, value) for sign in ("==", "!=") for value in [*anything, None]]
     found += [Compare(path, "has", value) for value in anything]
-    found += [Compare(path, sign, value) for sign in where.ORDER for value in NUMBERS]
+    found += [Compare(path, sign, value) for sign in parser.ORDER for value in NUMBERS]
     return found + [Compare(path, "~", value) for value in patterns]
 
 
@@ -107,7 +108,7 @@ def agree(db: Database, wanted: Sequence[Condition]) -> None:
     """See that the database judges as the records do."""
     every, at = jobs.listing(db), jobs.clock(db)
     for one in wanted:
-        judged = where.Where(one)
+        judged = parser.Where(one)
         expected = {job.id for job in every if judged.matches(jobs.facts(job, at))}
         assert {job.id for job in jobs.listing(db, Filter(where=judged))} == expected, str(one)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from zoo import jobs, leaderboard, where
+from zoo import jobs, leaderboard
 from zoo.errors import UsageError
 from zoo.jobs import Database, Filter, News, Outcome
+from zoo.query import parser
 from zoo.spec import Fold, JobSpec
 
 
@@ -78,7 +79,7 @@ def test_a_group_that_is_not_whole_is_not_ranked(db: Database) -> None:
 def test_a_row_for_each_value_of_a_param_and_only_of_what_is_meant(db: Database) -> None:
     for epochs, accuracy in ((5, 0.9), (5, 0.92), (9, 0.95), (20, 0.5)):
         done(db, accuracy, epochs=epochs)
-    wanted = Filter(where=where.parse("accuracy > 0.8", jobs.NAMES))
+    wanted = Filter(where=parser.parse("accuracy > 0.8", jobs.NAMES))
     found = leaderboard.rows(db, wanted, by=["params.epochs"])
     values = [(row["by"], row["test"]["accuracy"]) for row in found]
     assert values == [({"params.epochs": 9}, 0.95), ({"params.epochs": 5}, 0.92)]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zoo import where
-from zoo.condition import Both, Compare, Condition, Not
 from zoo.errors import UsageError
-from zoo.where import Where
+from zoo.query import parser
+from zoo.query.expression import Both, Compare, Condition, Not
+from zoo.query.parser import Where
 
 JOB: dict[str, Any] = {
     "accuracy": 0.93,
@@ -49,7 +49,7 @@ JOB: dict[str, Any] = {
     ],
 )
 def test_a_condition_is_judged_by_the_facts(text: str, holds: bool) -> None:
-    assert where.parse(text).matches(JOB) is holds
+    assert parser.parse(text).matches(JOB) is holds
 
 
 @pytest.mark.parametrize(
@@ -66,15 +66,15 @@ def test_a_condition_is_judged_by_the_facts(text: str, holds: bool) -> None:
     ],
 )
 def test_what_is_missing_or_of_another_type_matches_neither_way(text: str) -> None:
-    assert not where.parse(text).matches(JOB)
-    assert not where.parse(f"not ({text})").matches(JOB)
-    assert where.parse(f"{text} or accuracy > 0").matches(JOB)
-    assert where.parse(f"not ({text} and accuracy < 0)").matches(JOB)
+    assert not parser.parse(text).matches(JOB)
+    assert not parser.parse(f"not ({text})").matches(JOB)
+    assert parser.parse(f"{text} or accuracy > 0").matches(JOB)
+    assert parser.parse(f"not ({text} and accuracy < 0)").matches(JOB)
 
 
 def test_null_asks_whether_there_is_a_value() -> None:
-    assert where.parse("metrics.loss == null and params.momentum == null").matches(JOB)
-    assert where.parse("params.epochs != null and not params.epochs = null").matches(JOB)
+    assert parser.parse("metrics.loss == null and params.momentum == null").matches(JOB)
+    assert parser.parse("params.epochs != null and not params.epochs = null").matches(JOB)
 
 
 @pytest.mark.parametrize(
@@ -103,18 +103,18 @@ def test_null_asks_whether_there_is_a_value() -> None:
 def test_what_cannot_be_read_is_refused_with_its_place(text: str, why: str, at: int) -> None:
     names = ["accuracy", "loss", "model", "params.*", "metrics.*"]
     with pytest.raises(UsageError) as refused:
-        where.parse(text, names)
+        parser.parse(text, names)
     assert why in refused.value.message
     assert refused.value.hint == f"{text}\n{' ' * at}^"
 
 
 def test_a_condition_without_end_is_refused() -> None:
     with pytest.raises(UsageError, match="at most 2000 letters"):
-        where.parse("a > 1 or " * 300)
+        parser.parse("a > 1 or " * 300)
 
 
 names = st.from_regex(r"[a-z_]\w{0,4}(\.[a-z0-9](-?\w){0,3}){0,2}", fullmatch=True).filter(
-    lambda text: text.isascii() and text not in {*where.WORDS, *where.CONSTANTS}
+    lambda text: text.isascii() and text not in {*parser.WORDS, *parser.CONSTANTS}
 )
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.none() | st.booleans() | numbers | st.text(max_size=5)
@@ -127,7 +127,7 @@ def comparisons(draw: st.DrawFn) -> Compare:
     if isinstance(value, str):
         signs.append("~")
     elif value is not None and not isinstance(value, bool):
-        signs += where.ORDER
+        signs += parser.ORDER
     return Compare(tuple(draw(names).split(".")), draw(st.sampled_from(signs)), value)
 
 
@@ -144,7 +144,7 @@ def conditions(leaf: st.SearchStrategy[Condition]) -> st.SearchStrategy[Conditio
 
 @given(conditions(comparisons()))
 def test_a_condition_that_is_written_down_is_read_back_as_it_was(condition: Condition) -> None:
-    assert where.parse(str(condition)) == Where(condition)
+    assert parser.parse(str(condition)) == Where(condition)
 
 
 @given(st.text(max_size=60))
@@ -153,7 +153,7 @@ def test_a_condition_that_is_written_down_is_read_back_as_it_was(condition: Cond
 @example("a\u2003>\u20031")
 def test_any_text_is_read_or_refused_in_a_sentence(text: str) -> None:
     try:
-        where.parse(text)
+        parser.parse(text)
     except UsageError as error:
         assert error.hint.endswith("^")
 
@@ -164,8 +164,8 @@ pieces = ["(", ")", "a", "b.c", "1", "-2.5e3", "'x'", "<", "==", "~", "in", "not
 @given(st.lists(st.sampled_from([*pieces, "null", "true", "5min", "[", "]"]), max_size=12))
 def test_words_of_the_language_in_any_order_are_read_or_refused(words: list[str]) -> None:
     try:
-        found = where.parse(" ".join(words))
+        found = parser.parse(" ".join(words))
     except UsageError:
         return
-    assert where.parse(str(found)) == found
+    assert parser.parse(str(found)) == found
     found.matches({"a": 1, "b": {"c": math.pi}})

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from zoo import where
 from zoo.catalogue import Offer
 from zoo.errors import UsageError
+from zoo.query import parser
 
 MEASURED = (
     *("accuracy", "loss", "parameters", "weights_bytes", "fit_seconds", "predict_us_per_image"),
@@ -72,7 +72,7 @@ def choose(
     Raises UsageError for a condition that cannot be read.
     """
     names = [*NAMES, "params.*"]
-    wanted = where.parse(condition, names) if condition is not None else None
+    wanted = parser.parse(condition, names) if condition is not None else None
     return [
         row
         for row in found

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from zoo import jobs, where
-from zoo.condition import names
+from zoo import jobs
 from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Filter
+from zoo.query import parser
+from zoo.query.expression import names
 
 Words = Sequence[str] | None
 
@@ -49,8 +50,8 @@ def read(
     )
 
 
-def _condition(db: Database, text: str) -> where.Where:
-    found = where.parse(text, jobs.NAMES)
+def _condition(db: Database, text: str) -> parser.Where:
+    found = parser.parse(text, jobs.NAMES)
     jobs.check_metrics(db, names(found.condition))
     return found
 
@@ -73,7 +74,7 @@ def read_time(text: str, at: float) -> float:
     Raises UsageError for anything else.
     """
     if span := SPAN.fullmatch(text.strip()):
-        return at - float(span[1]) * where.UNITS[span[2]]
+        return at - float(span[1]) * parser.UNITS[span[2]]
     today = datetime.fromtimestamp(at).replace(hour=0, minute=0, second=0, microsecond=0)
     days = {"today": today, "yesterday": today - timedelta(days=1)}
     try:

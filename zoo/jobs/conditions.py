@@ -9,9 +9,9 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from zoo.condition import Both, Compare, Condition, Not, Value
 from zoo.errors import unknown
 from zoo.jobs.names import INSIDE, NAMES, NESTED, NUMBERS, TEXTS
+from zoo.query.expression import Both, Compare, Condition, Not, Value
 
 SIGNS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "=", "!=": "<>"}
 NEITHER = "NULL"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.jobs.conditions import Values, condition, tag
-from zoo.where import Where
+from zoo.query.parser import Where
 
 
 @dataclass(frozen=True)

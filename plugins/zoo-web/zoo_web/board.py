@@ -10,10 +10,11 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from zoo import jobs, leaderboard, where
+from zoo import jobs, leaderboard
 from zoo.errors import UsageError, unknown
 from zoo.jobs import STATUSES, Filter
 from zoo.jobs.records import accuracy_of
+from zoo.query import parser
 from zoo_web.desk import Desk, desk, live_at
 from zoo_web.formats import part
 from zoo_web.live import Look, Parts, stream
@@ -60,7 +61,7 @@ def asked(request: Request) -> Asked:
         datasets=several["dataset"],
         tags=several["tag"],
         groups=several["group"],
-        where=where.parse(words["where"], jobs.NAMES) if "where" in words else None,
+        where=parser.parse(words["where"], jobs.NAMES) if "where" in words else None,
         # Of a group the newest job of each part, as `zoo show GROUP` has it.
         not_retried="group" in words,
     )

@@ -11,9 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from zoo import jobs, leaderboard, where
+from zoo import jobs, leaderboard
 from zoo.errors import ZooError
 from zoo.jobs import Job
+from zoo.query import parser
 from zoo_web.desk import Desk, desk, live_at
 from zoo_web.live import Look, Parts, stream
 
@@ -56,7 +57,7 @@ def _trained(at: Desk, dataset: str) -> list[Job]:
 
     Those of fewer classes, whose task is another, come last; after them those on older contents.
     """
-    weighty = where.parse(HAS_WEIGHTS, jobs.NAMES)
+    weighty = parser.parse(HAS_WEIGHTS, jobs.NAMES)
     rows = leaderboard.rows(at.db, jobs.Filter(datasets=(dataset,)))
     found = [
         job

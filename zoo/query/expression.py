@@ -1,4 +1,4 @@
-"""A condition over facts, as `zoo/where.py` reads it, and the three values it may have."""
+"""A condition over facts, as `zoo/query/parser.py` reads it, and the three values it may have."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.condition import Both, Compare, Condition, Not, Value, judge
 from zoo.errors import UsageError
+from zoo.query.expression import Both, Compare, Condition, Not, Value, judge
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 30

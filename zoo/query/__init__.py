@@ -1,0 +1,1 @@
+"""The `--where` language: parse a condition and evaluate it."""
