@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmarks.queue import Figure
 from benchmarks.terminal import HERE
+from zoo.job_spec import canonical
 from zoo.jobs import Database
-from zoo.spec import canonical
 
 MODELS = ("logistic", "dense-softmax", "nearest-mean", "forest", "mlp")
 DATASETS = ("mnist", "digits")
@@ -51,7 +51,7 @@ class Place:
 
     def submit(self) -> None:
         from zoo import jobs
-        from zoo.spec import JobSpec
+        from zoo.job_spec import JobSpec
 
         jobs.add(self.db, [JobSpec.parse_object(SPEC)])
 

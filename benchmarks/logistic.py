@@ -107,8 +107,8 @@ def zoo_cv(file: Path) -> float:
 
 @cores.held()
 def _fold(index: int, folder: Path) -> float:
+    from zoo.job_spec import JobSpec
     from zoo.run import run_job
-    from zoo.spec import JobSpec
 
     folder.mkdir()
     spec = {"kind": "train", "model": "logistic", "params": {}, "dataset": "mnist"}

@@ -90,7 +90,7 @@ class Site:
 
     def submit(self, number: int, model: str = "noop", **params: float) -> list[str]:
         from zoo import submit
-        from zoo.spec import JobSpec
+        from zoo.job_spec import JobSpec
 
         spec = JobSpec(kind="train", model=model, params=params, dataset="digits")
         return submit.submit(self.db, self.settings, [spec] * number).ids

@@ -17,8 +17,8 @@ from support import Zoo, until
 from verdict import Verdict, judge, watch_commits
 
 from zoo import jobs, submit
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database
-from zoo.spec import JobSpec
 
 PLUGINS = Path(__file__).parent / "plugins"
 

@@ -24,8 +24,8 @@ from verdict import Result, judge, show, watch_commits
 
 from zoo import jobs, submit
 from zoo.errors import StoreError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database
-from zoo.spec import JobSpec
 
 PLUGINS = Path(__file__).parent / "plugins"
 CALM_SECONDS = 3.0

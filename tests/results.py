@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from zoo import artifacts, jobs
+from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Claim, Database, Job, News, Outcome
-from zoo.spec import Fold, JobSpec
 
 ENVIRONMENT = {
     "fingerprint": "f" * 64,

@@ -15,9 +15,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from zoo import jobs
+from zoo.job_spec import JobSpec
 from zoo.jobs import STATUSES, TERMINAL, Database
 from zoo.jobs.ranking import rank_group
-from zoo.spec import JobSpec
 
 Json = Any
 HOSTILE = [

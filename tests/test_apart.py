@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support import Zoo, share
 
-from zoo import variables
+from zoo import environment_variables
 
 HOSTILE = (
     *("psutil", "pluggy", "typer", "rich", "celery", "kombu", "redis", "numpy", "sklearn"),
@@ -72,5 +72,5 @@ def test_a_pythonpath_that_leads_into_it_counts_no_more_than_none(
 
 def test_a_pythonpath_that_is_absolute_counts(tmp_path: Path) -> None:
     given = f"{tmp_path}{os.pathsep}{os.pathsep}sub{os.pathsep}{tmp_path}/sub"
-    found = variables.for_child({"PYTHONPATH": given})
+    found = environment_variables.for_child({"PYTHONPATH": given})
     assert found["PYTHONPATH"] == f"{tmp_path}{os.pathsep}{tmp_path}/sub"

@@ -25,8 +25,8 @@ from redis.retry import Retry
 from support import Zoo, share, until
 
 from zoo import jobs, queue
+from zoo.job_spec import JobSpec
 from zoo.jobs import Hint
-from zoo.spec import JobSpec
 
 TRICKS = Path(__file__).parent / "plugins"
 QUEUE, OTHER = "default.trickster", "default.teller"

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo import checks, testing, weights
-from zoo.apart import Apart
 from zoo.checks import Result, contract, process
 from zoo.checks.bench import Bench, Broken
+from zoo.child_process import Apart
 from zoo.errors import UsageError
 
 

@@ -20,7 +20,7 @@ from zoo_sklearn.logistic import Logistic
 
 from zoo import cores, jobs, settings, submit
 from zoo.cores import Cores
-from zoo.spec import JobSpec
+from zoo.job_spec import JobSpec
 
 JOB = "with cores.held(): say()"
 BORROWER = "with cores.here().one(), cores.here().one(): say()"

@@ -16,8 +16,8 @@ from support import Zoo, share, until
 from verdict import Verdict, judge, watch_commits
 
 from zoo import jobs, submit
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database
-from zoo.spec import JobSpec
 
 TESTS = Path(__file__).parent
 QUICK = {

@@ -11,9 +11,9 @@ import pytest
 from zoo import datasets, preprocessing
 from zoo.deskew import _moments, deskew
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
 from zoo.preprocessing import prepare, prepare_all
 from zoo.run import read_recipe, run_job
-from zoo.spec import JobSpec
 
 
 def bar(shear: float, height: int = 20) -> Any:

@@ -11,8 +11,8 @@ import pytest
 from results import a_spec
 
 from zoo import datasets, environment
+from zoo.job_spec import Fold, Source
 from zoo.plugins import Plugin
-from zoo.spec import Fold, Source
 
 MINE = Plugin("mine", "mine", "1", "no_such_package")
 

@@ -12,10 +12,10 @@ from test_where import conditions
 
 from zoo import jobs, wanted
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Filter, News, Outcome, selection
 from zoo.query import parser
 from zoo.query.expression import Compare, Condition
-from zoo.spec import JobSpec
 
 SOME = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -10,9 +10,9 @@ from support import until
 
 from zoo import jobs
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Claim, Database, Job, Outcome
 from zoo.jobs.database import Deadlock
-from zoo.spec import JobSpec
 
 SPEC = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)

@@ -27,8 +27,8 @@ from zoo import comparison, jobs, prediction
 from zoo.cli.details import show_group
 from zoo.cli.follow import summary
 from zoo.errors import UsageError
+from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Group, News, Outcome
-from zoo.spec import Fold, JobSpec
 
 pytestmark = pytest.mark.xdist_group("test_group_results")
 Trial = Sequence[tuple[float | None, str]]

@@ -12,8 +12,8 @@ from support import until
 from zoo_workers import housekeeping
 
 from zoo import jobs
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database
-from zoo.spec import JobSpec
 
 SPEC = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
 

@@ -14,9 +14,9 @@ from support import until
 
 from zoo import jobs
 from zoo.errors import StoreError, UsageError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Claim, Database, Job, News, Outcome, RowRefused, schema
 from zoo.jobs.drivers import TRUSTED_SECONDS
-from zoo.spec import JobSpec
 
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
 

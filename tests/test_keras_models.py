@@ -21,9 +21,9 @@ from zoo_keras.network import load_keras
 
 from zoo import weights
 from zoo.errors import ArtifactError, UsageError
+from zoo.job_spec import JobSpec
 from zoo.preprocessing import prepare
 from zoo.run import WEIGHT_IMAGES, read_recipe, restore, run_job
-from zoo.spec import JobSpec
 from zoo.testing import parametrize_with_checks
 
 pytestmark = pytest.mark.xdist_group("test_keras_models")  # one process imports TensorFlow

@@ -12,9 +12,9 @@ import pytest
 
 from zoo import jobs, leaderboard
 from zoo.errors import UsageError
+from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Filter, News, Outcome
 from zoo.query import parser
-from zoo.spec import Fold, JobSpec
 
 
 @pytest.fixture

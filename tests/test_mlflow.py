@@ -24,9 +24,9 @@ from zoo_workers import worker
 
 from zoo import artifacts, datasets, jobs, settings
 from zoo.errors import UsageError, ZooError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Filter, News, Outcome
 from zoo.run import run_job
-from zoo.spec import JobSpec
 
 mlflow = pytest.importorskip("mlflow")
 from zoo_mlflow import past, runs, tracking, words  # noqa: E402

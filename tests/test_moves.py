@@ -27,9 +27,9 @@ from hypothesis.stateful import (
 
 from zoo import jobs
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
 from zoo.jobs import MOVES, TERMINAL, Claim, Database, Outcome, RowRefused, moves, reaping, statuses
 from zoo.jobs.database import Transaction
-from zoo.spec import JobSpec
 
 SPEC = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
 ENDS = st.sampled_from(["succeeded", "failed", "timed_out", "cancelled"])

@@ -20,9 +20,9 @@ from zoo_web import fields
 import zoo
 from zoo import cards, param_values, plans, samplers, space, submit
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
 from zoo.model import resolved, to_json
 from zoo.plans import Recipe, Wanted
-from zoo.spec import JobSpec
 
 PLUGINS = Path(__file__).parent / "plugins"
 Typed: type[zoo.Model] = runpy.run_path(str(PLUGINS / "typed.py"))["Typed"]

@@ -21,9 +21,9 @@ from zoo_report.predictions import Predictions
 
 from zoo.cli import output, sketches
 from zoo.cli.main import app
+from zoo.job_spec import JobSpec, read_json
 from zoo.preprocessing import prepare
 from zoo.run import PREDICTIONS, run_job
-from zoo.spec import JobSpec, read_json
 
 pytestmark = pytest.mark.xdist_group("test_pictures_of_jobs")  # they share a worker
 MAX_BYTES = 60_000

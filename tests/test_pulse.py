@@ -27,8 +27,8 @@ from zoo_workers.attempt import Attempt
 from zoo_workers.worker import patience
 
 from zoo import errors, jobs, settings, submit
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, drivers
-from zoo.spec import JobSpec
 
 TRICKS = Path(__file__).parent / "plugins"
 LOGISTIC: dict[str, Any] = {"models": {"logistic": "p 1"}, "datasets": ["digits"]}

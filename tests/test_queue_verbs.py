@@ -10,8 +10,8 @@ import pytest
 from support import Zoo, share, until
 
 from zoo import jobs, queue
+from zoo.job_spec import JobSpec
 from zoo.jobs import Hint
-from zoo.spec import JobSpec
 
 DIGITS = ("--dataset", "digits")
 TELLER = {

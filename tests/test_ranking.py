@@ -11,9 +11,9 @@ import pytest
 from test_filters import end, spec
 
 from zoo import jobs
+from zoo.job_spec import Fold
 from zoo.jobs import Best, Database, Filter, Group, Job, schema
 from zoo.query import parser
-from zoo.spec import Fold
 
 
 def ids(found: Best) -> tuple[str | None, str | None]:

@@ -11,8 +11,8 @@ from support import Zoo
 
 from zoo import jobs, recipes, trials
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database
-from zoo.spec import JobSpec
 
 PAGE = (Path(__file__).parents[1] / "docs" / "classics.md").read_text()
 

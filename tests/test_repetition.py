@@ -12,8 +12,8 @@ from results import ENVIRONMENT, a_spec, folds, job_of, succeed
 
 from zoo import datasets, environment, jobs, plugins, repetition, settings
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database
-from zoo.spec import JobSpec
 
 PLUGIN = """
 import zoo

@@ -15,9 +15,9 @@ from sklearn.model_selection import StratifiedKFold
 
 from zoo import datasets, plugins, weights
 from zoo.errors import ArtifactError, PluginError, UsageError
+from zoo.job_spec import JobSpec, canonical, read_json
 from zoo.preprocessing import prepare
 from zoo.run import read_recipe, restore, run_job
-from zoo.spec import JobSpec, canonical, read_json
 
 PLUGIN = '''
 """A small sound model, and broken ones made of it."""

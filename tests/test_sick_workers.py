@@ -22,8 +22,8 @@ from zoo_workers import runner
 from zoo_workers.health import ANY, MOST_FAULTS, Health
 
 from zoo import health, jobs, settings, submit, waits
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Worker
-from zoo.spec import JobSpec
 
 TRICKS = Path(__file__).parent / "plugins"
 

@@ -23,9 +23,9 @@ from zoo_sklearn.logistic import Logistic, LogisticParams
 from zoo import weights
 from zoo.datasets import raw
 from zoo.errors import ArtifactError, UsageError
+from zoo.job_spec import JobSpec
 from zoo.model import Images
 from zoo.run import run_job
-from zoo.spec import JobSpec
 from zoo.testing import parametrize_with_checks
 
 NAMES = list("0123456789")

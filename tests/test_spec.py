@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.errors import UsageError
-from zoo.spec import MAX_SPEC_BYTES, Fold, JobSpec, Source, canonical, read_json
+from zoo.job_spec import MAX_SPEC_BYTES, Fold, JobSpec, Source, canonical, read_json
 from zoo.submit import read_params
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)

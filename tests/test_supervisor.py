@@ -27,8 +27,8 @@ from zoo_workers.watch import Watch
 
 from zoo import artifacts, jobs, settings
 from zoo.errors import ArtifactError, StoreError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, End, Job, RowRefused
-from zoo.spec import JobSpec
 
 TESTS = Path(__file__).parent
 

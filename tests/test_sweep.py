@@ -19,9 +19,9 @@ from support import Zoo, until
 
 from zoo import jobs, leaderboard, plans, samplers, settings, space, sweep, trials
 from zoo.errors import UsageError
+from zoo.job_spec import canonical
 from zoo.jobs import Database, Group, News, Outcome
 from zoo.space import Space, Span
-from zoo.spec import canonical
 
 DIGITS = ("--dataset", "digits")
 

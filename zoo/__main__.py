@@ -42,9 +42,9 @@ def main() -> None:
     forget_the_working_directory()
     # Whoever could write to a file of Zoo's would decide what code runs and what rows say.
     os.umask(os.umask(0o022) | 0o022)
-    from zoo import variables
+    from zoo import environment_variables
 
-    variables.ignore()
+    environment_variables.ignore()
     from zoo.cli.main import main as run
 
     is_listening = signal.getsignal(signal.SIGINT) is _leave

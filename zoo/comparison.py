@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from zoo import significance
+from zoo.canonical_json import object_in
 from zoo.disagreement import Disagreement, between
 from zoo.environment import environment_of
 from zoo.errors import ArtifactError, UsageError, ZooError
@@ -14,7 +15,6 @@ from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.records import accuracy_text
 from zoo.settings import Settings
 from zoo.significance import Test
-from zoo.strict import object_in
 
 METRICS = (
     *("accuracy", "loss", "train_accuracy", "train_loss", "fit_seconds"),

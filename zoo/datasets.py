@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from zoo import cache, dataset_names, faults, guard, idx, mnist, npz, plugins, settings
 from zoo.cache import Progress
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
+from zoo.job_spec import Sha256, canonical
 from zoo.model import NAME, Dataset, Images
-from zoo.spec import Sha256, canonical
 
 if TYPE_CHECKING:
     from typing import Any

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from zoo import apart, private_folder, variables
+from zoo import child_process, environment_variables, private_folder
 from zoo.errors import BrokerError, ZooError, reason
 from zoo.settings import Settings
 
@@ -148,12 +148,12 @@ def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     log = worker_log(settings)
     with log.open("ab") as output:
         worker = subprocess.Popen(
-            apart.command("zoo", "worker", "start", "--local"),
+            child_process.command("zoo", "worker", "start", "--local"),
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=variables.for_child(os.environ),
+            env=environment_variables.for_child(os.environ),
             cwd=settings.home,
         )
     # Now, not when it has started: until then `down` must find it too.

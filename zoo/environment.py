@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo import jobs, plugins, settings, source_code
+from zoo.canonical_json import object_in
+from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Job
 from zoo.plugins import Plugin
-from zoo.spec import JobSpec, canonical
-from zoo.strict import object_in
 
 FILE = "environment.json"
 GIT_SECONDS = 5.0

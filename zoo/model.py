@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, Validation
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from zoo import param_values
+from zoo.canonical_json import canonical
 from zoo.dataset_names import expanded
 from zoo.errors import PluginError, UsageError, unknown
-from zoo.strict import canonical
 
 if TYPE_CHECKING:
     import numpy as np

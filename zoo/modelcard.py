@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import artifacts, environment
+from zoo.canonical_json import object_in, read_json
 from zoo.export import Exported
 from zoo.jobs import Job
 from zoo.jobs.records import number_text
@@ -20,7 +21,6 @@ from zoo.output_file import write_output
 from zoo.param_values import typed
 from zoo.prediction import Trained
 from zoo.settings import Settings
-from zoo.strict import object_in, read_json
 
 FILE = "README.md"
 """What the hub takes for the card."""

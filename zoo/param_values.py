@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from zoo.canonical_json import read_json
 from zoo.errors import UsageError
-from zoo.strict import read_json
 
 CONSTANTS: dict[str, Any] = {"True": True, "False": False, "None": None}
 """Python's words, which JSON writes in lower case."""

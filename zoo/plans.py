@@ -8,10 +8,10 @@ from typing import Any
 
 from zoo import catalogue, samplers, submit, trials
 from zoo.errors import UsageError, unknown
+from zoo.job_spec import JobSpec, canonical
 from zoo.model import Params, resolved, to_json
 from zoo.param_values import lookup
 from zoo.space import Space
-from zoo.spec import JobSpec, canonical
 
 MOST_JOBS = 100_000
 

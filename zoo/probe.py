@@ -6,7 +6,7 @@ import dataclasses
 import sys
 
 from zoo import guard, plugins
-from zoo.apart import Apart, telling
+from zoo.child_process import Apart, telling
 from zoo.errors import PluginError, ZooError
 from zoo.plugins import Plugin
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zoo import jobs, submit
 from zoo.errors import UsageError, reason, unknown
+from zoo.job_spec import MAX_SEED, JobSpec, Published, canonical
 from zoo.jobs import Database, Job
 from zoo.regular_file import read_text_file
-from zoo.spec import MAX_SEED, JobSpec, Published, canonical
 
 MAX_BYTES = 2**20
 """Of a table."""

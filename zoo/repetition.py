@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import datasets, environment, jobs, plugins
+from zoo.canonical_json import object_in
 from zoo.errors import ArtifactError, UsageError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Group, Job
 from zoo.model import resolved
 from zoo.settings import Settings
-from zoo.spec import JobSpec
-from zoo.strict import object_in
 
 TIMES = ("fit_seconds", "predict_us_per_image")
 """Metrics that differ from one run to the next."""

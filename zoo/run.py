@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from zoo import environment, judge, plugins, saved_files
 from zoo.errors import ArtifactError, UsageError, reason
+from zoo.job_spec import Fold, JobSpec, canonical, read_json
 from zoo.model import Model, Report, to_json
 from zoo.preprocessing import Preprocess, prepare_splits
-from zoo.spec import Fold, JobSpec, canonical, read_json
 
 if TYPE_CHECKING:
     from zoo.model import Array

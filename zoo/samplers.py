@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zoo.canonical_json import canonical
 from zoo.errors import UsageError, ZooError
 from zoo.space import Space, Span
-from zoo.strict import canonical
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -176,7 +176,7 @@ def _optuna(values: list[Any] | Span) -> tuple[BaseDistribution, Meaning]:
 
 
 def _read(text: Any) -> Any:
-    from zoo.strict import read_json
+    from zoo.canonical_json import read_json
 
     return read_json(text)
 

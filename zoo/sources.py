@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
 from zoo.jobs import Group, Job
-from zoo.spec import JobSpec
 
 
 def with_weights(trained: Job | Group) -> tuple[Job, JobSpec]:

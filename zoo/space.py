@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo import param_values
+from zoo.canonical_json import canonical, read_json
 from zoo.dataset_names import expanded
 from zoo.errors import UsageError
 from zoo.param_values import lookup
-from zoo.strict import canonical, read_json
 
 RANGE = re.compile(r"(-?[\d.][^,:]*?)\.\.(-?[^,:]*)(?::(.*))?")
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import catalogue, jobs, param_values, preprocessing, sources, waits
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
+from zoo.job_spec import MAX_SEED, Fold, JobSpec, Source
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.model import resolved
 from zoo.settings import Settings
-from zoo.spec import MAX_SEED, Fold, JobSpec, Source
 
 if TYPE_CHECKING:
     from zoo.queue import App

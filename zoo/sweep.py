@@ -10,11 +10,11 @@ from typing import Any
 
 from zoo import jobs, samplers, submit, trials
 from zoo.errors import BrokerError, UsageError, ZooError
+from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Group, Hint
 from zoo.plans import Plan, Recipe, Wanted
 from zoo.settings import Settings, cores
 from zoo.space import Space
-from zoo.spec import JobSpec, canonical
 from zoo.submit import Submitted
 
 

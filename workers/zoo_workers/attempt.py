@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo import jobs
+from zoo.canonical_json import read_json
 from zoo.jobs import Database, News
-from zoo.strict import read_json
 from zoo_workers.desk import Desk, Handle
 
 LOG = "log.txt"

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from zoo import jobs, variables
+from zoo import environment_variables, jobs
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job
 from zoo.settings import Settings
@@ -195,7 +195,7 @@ class Hooks(threading.Thread):
         try:
             if self._process is None:
                 # A plugin may need a password of its own to tell somebody.
-                self._process = Runner(env=variables.for_plugins(os.environ))
+                self._process = Runner(env=environment_variables.for_plugins(os.environ))
             self._process.order(order)
             raised = self._process.answer(CALL_SECONDS)
         except RunnerDied as death:

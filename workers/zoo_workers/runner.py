@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zoo import apart, cores, process_state, process_tree
+from zoo import child_process, cores, process_state, process_tree
 from zoo.errors import ZooError, as_sentence, reason
-from zoo.spec import JobSpec, read_json
+from zoo.job_spec import JobSpec, read_json
 
 FILES = "files"
 """In the folder of a job's hooks: the job's files."""
@@ -40,7 +40,7 @@ def main() -> None:
 
     The two files that it was handed are the desk's.
     """
-    pipe, (log, progress), _ = apart.serve(n_files=2)
+    pipe, (log, progress), _ = child_process.serve(n_files=2)
     while True:
         try:
             order = read_json(pipe.recv_bytes())

@@ -17,9 +17,9 @@ from typing import Any
 
 import psutil
 
-from zoo import variables
-from zoo.apart import Child
-from zoo.strict import canonical, read_json
+from zoo import environment_variables
+from zoo.canonical_json import canonical, read_json
+from zoo.child_process import Child
 from zoo_workers.desk import Desk
 
 HAND_OVER_SECONDS = 10
@@ -48,7 +48,7 @@ class Runner:
         self._process = Child(
             "zoo_workers.runner",
             files=(self.desk.log.number, self.desk.progress.number),
-            env=variables.for_models(os.environ) if env is None else env,
+            env=environment_variables.for_models(os.environ) if env is None else env,
             # A worker that a hook's command has started is to outlive it.
             is_tree=env is None,
         )

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 from unittest import SkipTest
 
-from zoo import apart, entrypoints, variables
+from zoo import child_process, entrypoints, environment_variables
 from zoo.checks.bench import Bench, Broken
 from zoo.errors import UsageError
 from zoo.model import NAME
@@ -54,8 +54,8 @@ def imports_no_framework(bench: Bench) -> None:
         [sys.executable, "-P", "-c", IMPORTING, bench.model.__module__, bench.source, *FRAMEWORKS],
         capture_output=True,
         text=True,
-        cwd=apart.folder(),
-        env=variables.for_models(os.environ),
+        cwd=child_process.folder(),
+        env=environment_variables.for_models(os.environ),
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]

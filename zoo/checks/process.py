@@ -10,9 +10,9 @@ import sys
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from zoo import checks, settings, variables
-from zoo.apart import Apart, telling
+from zoo import checks, environment_variables, settings
 from zoo.checks import Result
+from zoo.child_process import Apart, telling
 from zoo.errors import ZooError
 
 SECONDS = 60.0
@@ -41,7 +41,7 @@ def run(
     chosen = settings.load()
     slots = chosen.slots or settings.cores()
     memory = settings.share_the_memory(chosen, slots)
-    env = variables.for_models(os.environ) | settings.share_the_cores(slots)
+    env = environment_variables.for_models(os.environ) | settings.share_the_cores(slots)
     for _ in range(MOST_DEATHS):
         given = model, dataset, json.dumps(dict(params or {}))
         other = Apart("zoo.checks.process", *given, *done, is_quiet=is_quiet, env=env)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zoo.cli.options import QueueWords
+    from zoo.job_spec import JobSpec
     from zoo.jobs import Database, Job
     from zoo.settings import Settings
-    from zoo.spec import JobSpec
     from zoo.submit import Submitted
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from rich.text import Text
 
 from zoo import jobs
+from zoo.canonical_json import object_in
 from zoo.cli import columns, output, reproduced, sketches
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job, Outlook
 from zoo.jobs.records import accuracy_text, spread
-from zoo.strict import object_in
 
 FEW_STEPS = 10
 """As many are shown one by one."""

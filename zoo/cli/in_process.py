@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zoo.spec import JobSpec
+    from zoo.job_spec import JobSpec
 
 
 def run_here(specs: list[JobSpec], as_json: bool) -> None:

@@ -12,8 +12,8 @@ from zoo.cli.options import AsJson, Detach, GroupWords
 from zoo.cli.words import takes
 
 if TYPE_CHECKING:
+    from zoo.job_spec import JobSpec
     from zoo.recipes import Cost, Row
-    from zoo.spec import JobSpec
 
 
 def add_to(app: typer.Typer) -> None:

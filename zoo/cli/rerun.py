@@ -14,10 +14,10 @@ from zoo.cli.options import AsJson, Detach, QueueWords, Quiet, Ref
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from zoo.job_spec import JobSpec
     from zoo.jobs import Database, Group, Job
     from zoo.repetition import Verdict
     from zoo.settings import Settings
-    from zoo.spec import JobSpec
 
 
 def add_to(app: typer.Typer) -> None:

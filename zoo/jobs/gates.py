@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from zoo.errors import UsageError
+from zoo.job_spec import SPEC_VERSION
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.statuses import MAY_RUN
-from zoo.spec import SPEC_VERSION
 
 CLAIMABLE = {
     "queued": "status = 'queued'",

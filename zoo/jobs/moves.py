@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoo.job_spec import canonical
 from zoo.jobs import backoff as backing_off
 from zoo.jobs.claims import Claim, End, News, Outcome
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
@@ -13,7 +14,6 @@ from zoo.jobs.gates import CLAIMABLE, after_ends
 from zoo.jobs.outbox import owe
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
-from zoo.spec import canonical
 
 MAX_ERROR = 8 * 1024
 """Characters kept of an error."""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from zoo.canonical_json import read_json
 from zoo.jobs.database import Database, Transaction
 from zoo.jobs.reads import clock
 from zoo.jobs.records import Job, finite, span_text
-from zoo.strict import read_json
 
 LIKE = 50
 """So many of the newest results of a model are looked through for equal jobs."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zoo.job_spec import canonical
 from zoo.jobs import metric_names
 from zoo.jobs.conditions import Values, keys
 from zoo.jobs.database import Database, Transaction, among
@@ -13,7 +14,6 @@ from zoo.jobs.filters import EVERY, Filter
 from zoo.jobs.names import facts
 from zoo.jobs.reads import group_of, jobs_of
 from zoo.jobs.records import Group, Job, accuracy_of, members, rank
-from zoo.spec import canonical
 
 MEMBER = """group_id = job_group.id
     AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)"""

@@ -196,7 +196,7 @@ class Group:
 
     def trials(self) -> list[Group]:
         """Return the jobs of each trial of a sweep as a group, in the order of submission."""
-        from zoo.spec import trial_of  # pydantic, for which a list of jobs need not wait
+        from zoo.job_spec import trial_of  # pydantic, for which a list of jobs need not wait
 
         parts: dict[str, list[Job]] = {}
         for job in sorted(self.jobs, key=lambda job: job.created_at):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from zoo.canonical_json import canonical
 from zoo.jobs import metric_names
 from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.filters import Filter
 from zoo.jobs.gates import after_ends
-from zoo.strict import canonical
 
 
 def ids(

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import zoo_report.figures as figures
 import zoo_report.predictions as predictions
+from zoo.canonical_json import object_in, read_json
 from zoo.environment import FILE as ENVIRONMENT
 from zoo.errors import reason
 from zoo.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
-from zoo.strict import object_in, read_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

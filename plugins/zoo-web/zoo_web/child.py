@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zoo import apart
+from zoo import child_process
 from zoo.errors import ZooError, reason
-from zoo.spec import read_json
+from zoo.job_spec import read_json
 
 if TYPE_CHECKING:
     from zoo.jobs import Database
@@ -25,7 +25,7 @@ KEPT = 24
 def main() -> None:
     """Answer orders from the pipe until it closes: JSON each way, so that nothing is unpickled."""
     # In a session of its own: Ctrl-C in the terminal is for the server, which then ends this one.
-    pipe, _, (log,) = apart.serve()
+    pipe, _, (log,) = child_process.serve()
     _print_into(log)
     shelf = Shelf()
     while True:

@@ -9,10 +9,10 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from zoo import variables
-from zoo.apart import Child
+from zoo import environment_variables
+from zoo.child_process import Child
 from zoo.errors import ZooError
-from zoo.spec import canonical, read_json
+from zoo.job_spec import canonical, read_json
 
 PATIENCE = 180.0
 """Seconds that one answer may take: the first one imports TensorFlow, maybe on a busy machine."""
@@ -70,7 +70,9 @@ class Models:
         # What the one before had loaded is gone.
         self.states = {job: state for job, state in self.states.items() if state != "ready"}
         # Never forked: a server with threads does not survive it.
-        self._process = Child("zoo_web.child", str(self._log), env=variables.for_child(os.environ))
+        self._process = Child(
+            "zoo_web.child", str(self._log), env=environment_variables.for_child(os.environ)
+        )
         return self._process
 
     def load(self, jobs: list[str]) -> None:

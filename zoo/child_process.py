@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import process_tree, settings, variables
+from zoo import environment_variables, process_tree, settings
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -157,7 +157,7 @@ class Apart:
         env: Mapping[str, str] | None = None,
     ) -> None:
         self._mark = process_tree.new_mark()
-        given = variables.for_plugins(os.environ) if env is None else env
+        given = environment_variables.for_plugins(os.environ) if env is None else env
         # A session of its own, so that all which a plugin starts ends with it.
         self._process = subprocess.Popen(
             command(module, *args),

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from zoo.canonical_json import canonical as canonical
+from zoo.canonical_json import read_json as read_json
 from zoo.errors import UsageError
-from zoo.strict import canonical as canonical
-from zoo.strict import read_json as read_json
 
 SPEC_VERSION = 1
 MAX_SPEC_BYTES = 64 * 1024
