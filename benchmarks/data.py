@@ -15,7 +15,8 @@ from benchmarks.queue import Figure
 MAP = """
 import time
 import numpy
-from zoo import preprocessing, plugins
+from zoo import preprocessing
+from zoo.plugins import registry as plugins
 plugins.catalogue()
 start = time.perf_counter()
 preprocessing.prepare("mnist", "train", "flat", "float32")
@@ -54,10 +55,10 @@ def _read(pipe: Any, dtype: Any) -> None:
     import numpy as np
     import psutil
 
-    from zoo import plugins
+    from zoo.plugins import registry
     from zoo.preprocessing import prepare
 
-    plugins.catalogue()
+    registry.catalogue()
     float(np.zeros(10, "float32").sum())
     before = psutil.Process().memory_full_info().uss
     parts = [prepare("mnist", split, "flat", dtype) for split in ("train", "test")]

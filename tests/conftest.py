@@ -14,8 +14,9 @@ import pytest
 import servers
 from support import Zoo
 
-from zoo import jobs, plugins
+from zoo import jobs
 from zoo.jobs import Database
+from zoo.plugins import registry
 
 # Where it is set, each of the hundreds of commands and workers would compile Zoo anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -61,9 +62,9 @@ def _is_short(item: pytest.Item) -> bool:
 @pytest.fixture(autouse=True)
 def _fresh_catalogue() -> Iterator[None]:
     """The plugins are found once per process; a test may set which there are."""
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
     yield
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
 
 
 @pytest.fixture(scope="session")

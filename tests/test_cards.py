@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import zoo
-from zoo import cards, plugins
 from zoo.errors import PluginError, UsageError
+from zoo.plugins import metadata, registry
 
 
 class Layer(BaseModel):
@@ -46,17 +46,17 @@ class Everything(zoo.Model):
     Params = EverythingParams
 
 
-def published(model: type[zoo.Model]) -> cards.Card:
+def published(model: type[zoo.Model]) -> metadata.Card:
     """A card as it comes out of the worker's row."""
-    card: cards.Card = json.loads(json.dumps(cards.of(model, "p 1")))
+    card: metadata.Card = json.loads(json.dumps(metadata.of(model, "p 1")))
     return card
 
 
 MODELS = {
     "everything": Everything,
-    **{n: plugins.model(n) for n in ("logistic", "dense-softmax", "digit-detector")},
+    **{n: registry.model(n) for n in ("logistic", "dense-softmax", "digit-detector")},
 }
-REBUILT = {name: cards.params(published(model)) for name, model in MODELS.items()}
+REBUILT = {name: metadata.params(published(model)) for name, model in MODELS.items()}
 
 ODD = st.sampled_from(
     [
@@ -130,7 +130,7 @@ class Half(zoo.Model):
 
 
 def test_what_a_schema_cannot_say_is_left_to_the_worker() -> None:
-    params = cards.params(published(Half))
+    params = metadata.params(published(Half))
     assert params.resolve({}).model_dump() == {"odd": 1, "pair": [1, 2], "made": [7]}
     assert params.resolve({"odd": 2}).model_dump()["odd"] == 2
     with pytest.raises(UsageError, match="odd"):
@@ -148,16 +148,16 @@ def test_what_a_schema_cannot_say_is_left_to_the_worker() -> None:
 )
 def test_a_schema_that_is_none_is_refused_in_a_sentence(schema: dict[str, Any]) -> None:
     with pytest.raises(PluginError, match="of the model 'bad' cannot be read"):
-        cards.params({"name": "bad", "plugin": "p 1", "schema": schema})
+        metadata.params({"name": "bad", "plugin": "p 1", "schema": schema})
 
 
 def test_a_card_without_params_takes_none() -> None:
     with pytest.raises(UsageError, match="No param is called 'a'"):
-        cards.params({"name": "bare", "plugin": "p 1", "schema": {}}).resolve({"a": 1})
+        metadata.params({"name": "bare", "plugin": "p 1", "schema": {}}).resolve({"a": 1})
 
 
 def test_a_card_has_the_whole_text_and_where_the_model_is_described() -> None:
-    card = cards.of(Everything, "p 1")
+    card = metadata.of(Everything, "p 1")
     assert card["summary"] == "A model for a test."
     assert card["about"].endswith("\n\nIts second paragraph.")
-    assert plugins.card("logistic")["family"] == "linear" and plugins.card("logistic")["paper"]
+    assert registry.card("logistic")["family"] == "linear" and registry.card("logistic")["paper"]

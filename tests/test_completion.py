@@ -80,7 +80,7 @@ def test_jobs_and_datasets_are_offered_live(home: Path) -> None:
 def test_a_plugin_that_comes_is_offered_at_once(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoo import plugins
+    from zoo.plugins import registry
 
     folder = home / "plugins"
     folder.mkdir(parents=True)
@@ -88,7 +88,7 @@ def test_a_plugin_that_comes_is_offered_at_once(
     source = "import zoo\nclass M(zoo.Model):\n    name = 'mine'\n"
     source += "@zoo.hookimpl\ndef register_models(register): register(M)\n"
     (folder / "mine.py").write_text(source)
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
     assert [name for name, _ in completion.models("mine")] == ["mine"]
     # And from then on it is remembered: no plugin is asked.
     monkeypatch.setattr(completion, "_ask", None)

@@ -19,8 +19,9 @@ from results import a_spec
 from support import Zoo, until
 
 import zoo
-from zoo import jobs, plugins
+from zoo import jobs
 from zoo.errors import PluginError
+from zoo.plugins import registry
 
 PLUGIN = '''
 import zoo
@@ -161,7 +162,8 @@ def write_file(path: Path, grey: int) -> None:
 
 SCRIPT = """
 import json, os, signal, sys
-from zoo import datasets, errors, plugins
+from zoo import datasets, errors
+from zoo.plugins import registry as plugins
 found = {}
 os.umask(0o077)
 own, interrupt, folder = os.getpid(), signal.getsignal(signal.SIGINT), os.getcwd()
@@ -374,9 +376,9 @@ def test_a_dataset_that_cannot_be_used_is_a_broken_plugin(
         "import zoo\ndef load(): pass\n@zoo.hookimpl\ndef register_datasets(register):\n"
         f"    register(zoo.Dataset({text}{'' if 'load' in given else ', load=load'}))\n"
     )
-    (plugin,) = plugins.catalogue().plugins
+    (plugin,) = registry.catalogue().plugins
     assert words in plugin.error and f"{home}/plugins/odd.py:5" in plugin.error
-    assert plugin.error.isprintable() and plugins.catalogue().datasets == {}
+    assert plugin.error.isprintable() and registry.catalogue().datasets == {}
 
 
 def test_files_are_one_path_or_several_and_the_home_folder_is_known(

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo import cache, datasets, idx, mnist, plugins
+from zoo import cache, datasets, idx, mnist
 from zoo.errors import DatasetError, UsageError
+from zoo.plugins import registry
 
 GENERATOR = np.random.default_rng(3)
 IMAGES = GENERATOR.integers(0, 256, (40, 28, 28), dtype="uint8")
@@ -49,7 +50,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
     monkeypatch.delenv("ZOO_PLUGINS_DIR", raising=False)
     monkeypatch.setattr(mnist, "MIRRORS", ())
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
     return tmp_path / "home"
 
 
@@ -62,7 +63,7 @@ def plugin(home: Path, tmp_path: Path) -> Callable[..., Path]:
         (home / "plugins").mkdir(parents=True, exist_ok=True)
         source = PLUGIN.format(calls=str(calls), result=result, version=version)
         (home / "plugins" / "blank.py").write_text(source)
-        plugins.catalogue.cache_clear()
+        registry.catalogue.cache_clear()
         return calls
 
     return install
@@ -236,7 +237,7 @@ def test_without_a_version_the_code_of_the_plugin_and_the_files_it_names_are_one
     def is_read_again(change: Callable[[], object]) -> bool:
         before = len(calls.read_text()) if calls.exists() else 0
         change()
-        plugins.catalogue.cache_clear()
+        registry.catalogue.cache_clear()
         datasets.raw("blank")
         assert datasets.is_cached("blank") and datasets.fingerprint("blank")
         return len(calls.read_text()) > before

@@ -12,7 +12,7 @@ from results import a_spec
 
 from zoo import datasets, environment
 from zoo.job_spec import Fold, Source
-from zoo.plugins import Plugin
+from zoo.plugins.registry import Plugin
 
 MINE = Plugin("mine", "mine", "1", "no_such_package")
 

@@ -21,9 +21,10 @@ from zoo_keras import onnx_graph
 from zoo_keras.network import load_keras
 from zoo_sklearn.logistic import Logistic
 
-from zoo import datasets, export, modelcard, plugins, preprocessing, run, submit
+from zoo import datasets, export, modelcard, preprocessing, run, submit
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.jobs import Job
+from zoo.plugins import registry
 from zoo.prediction import Trained
 from zoo.run import Recipe
 
@@ -59,7 +60,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @cache
 def trained(name: str, params: str = "{}") -> Trained:
     """A model trained on digits, restored from its weights as `prediction.load` does."""
-    kind = plugins.model(name)
+    kind = registry.model(name)
     data = preprocessing.prepare("digits", "train", kind.layout, kind.dtype)
     resolved = kind.Params.resolve(json.loads(params))
     model = kind(resolved, data.class_names, 42)

@@ -18,8 +18,9 @@ from zoo_workers import hooks, runner
 from zoo_workers.hooks import Hooks
 from zoo_workers.supervisor import Supervisor
 
-from zoo import jobs, plugins, settings
+from zoo import jobs, settings
 from zoo.jobs import Database, Outcome
+from zoo.plugins import registry
 
 PLUGIN = """
 import json, os, sys, time
@@ -339,8 +340,8 @@ def test_there_is_room_while_a_slot_finds_no_job(
 def test_who_takes_the_job_alone_is_told_at_once(arguments: str, prompt: bool, told: Told) -> None:
     hook = f"import zoo\n@zoo.hookimpl\ndef job_finished({arguments}): pass\n"
     (told.folder / "listens.py").write_text(hook)
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
     try:
         assert runner.ANSWERS["catalogue"]({})["prompt"] == prompt
     finally:
-        plugins.catalogue.cache_clear()
+        registry.catalogue.cache_clear()

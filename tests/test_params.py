@@ -18,16 +18,17 @@ from support import Zoo, share
 from zoo_web import fields
 
 import zoo
-from zoo import cards, param_values, plans, samplers, space, submit
+from zoo import param_values, plans, samplers, space, submit
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.model import resolved, to_json
 from zoo.plans import Recipe, Wanted
+from zoo.plugins import metadata
 
 PLUGINS = Path(__file__).parent / "plugins"
 Typed: type[zoo.Model] = runpy.run_path(str(PLUGINS / "typed.py"))["Typed"]
-CARD = json.loads(json.dumps(cards.of(Typed, "typed 1")))
-REBUILT = cards.params(CARD)
+CARD = json.loads(json.dumps(metadata.of(Typed, "typed 1")))
+REBUILT = metadata.params(CARD)
 NAMES = [*Typed.Params.model_fields]
 LEAVES = [name for name in param_values.names(to_json(Typed.Params.resolve({}))) if "." in name]
 

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from zoo_workers import worker
 from zoo_workers.runners import Runner
 
-from zoo import entrypoints, plugins, probe
 from zoo.checks import Result, process
 from zoo.cli.plugins import plugins as plugins_app
 from zoo.errors import UsageError, ZooError
+from zoo.plugins import entry_points, isolated_listing, registry
 
 MODEL = """
 import zoo
@@ -44,22 +44,22 @@ def write(folder: Path, file: str, name: str = "mine", body: str = "", what: str
     (folder / f"{file}.py").write_text(MODEL.format(name=name, body=body, what=what))
 
 
-def find(name: str) -> plugins.Plugin:
-    return next(p for p in plugins.catalogue().plugins if p.name == name)
+def find(name: str) -> registry.Plugin:
+    return next(p for p in registry.catalogue().plugins if p.name == name)
 
 
 def test_installed_plugins_and_files_are_found_with_what_they_bring(folder: Path) -> None:
     write(folder, "extra")
     assert "logistic" in find("sklearn").models and find("sklearn").datasets == ["digits"]
     assert find("extra").models == ["mine"] and find("extra").hooks == ["register_models"]
-    assert plugins.model("mine").__name__ == "Mine"
+    assert registry.model("mine").__name__ == "Mine"
     assert find("keras").label.startswith("zoo-keras ")
 
 
 def test_a_changed_file_is_another_version(folder: Path) -> None:
     write(folder, "extra")
     before = find("extra").version
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
     write(folder, "extra", body="layout = 'image'")
     assert find("extra").version != before
 
@@ -104,14 +104,14 @@ def test_a_broken_plugin_is_listed_with_its_reason_and_the_others_work(
     write(folder, "good", name="fine")
     error = find("bad").error
     assert why in error and f"({folder}/bad.py:" in error, error
-    assert {"fine", "logistic", "dense-softmax"} <= set(plugins.catalogue().models)
+    assert {"fine", "logistic", "dense-softmax"} <= set(registry.catalogue().models)
 
 
 def test_what_a_plugin_prints_does_not_reach_stdout(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "loud.py").write_text("import os; os.write(1, b'hello'); print('hello')")
-    plugins.catalogue()
+    registry.catalogue()
     os.write(1, b"mine\n")
     said = capfd.readouterr()
     assert said.out == "mine\n" and said.err.count("hello") == 2
@@ -120,25 +120,25 @@ def test_what_a_plugin_prints_does_not_reach_stdout(
 def test_plugins_can_be_narrowed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(folder, "extra")
     monkeypatch.setenv("ZOO_PLUGINS", "extra")
-    assert list(plugins.catalogue().models) == ["mine"]
-    plugins.catalogue.cache_clear()
+    assert list(registry.catalogue().models) == ["mine"]
+    registry.catalogue.cache_clear()
     monkeypatch.setenv("ZOO_PLUGINS", "")
-    assert plugins.catalogue().plugins == []
-    plugins.catalogue.cache_clear()
+    assert registry.catalogue().plugins == []
+    registry.catalogue.cache_clear()
     monkeypatch.setenv("ZOO_PLUGINS", "extra,extr")
-    assert [bool(p.error) for p in plugins.catalogue().plugins] == [False, True]
+    assert [bool(p.error) for p in registry.catalogue().plugins] == [False, True]
     assert find("extr").error == "ZOO_PLUGINS names it, but there is no such plugin."
 
 
 def test_an_unknown_model_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="Did you mean 'logistic'"):
-        plugins.model("logistics")
+        registry.model("logistics")
 
 
 def test_an_unknown_model_may_be_that_of_a_broken_plugin(folder: Path) -> None:
     (folder / "bad.py").write_text("1 / 0")
     with pytest.raises(UsageError) as caught:
-        plugins.model("my-knn")
+        registry.model("my-knn")
     said = f"The plugin bad is broken: ZeroDivisionError: division by zero ({folder}/bad.py:1)."
     assert said in caught.value.hint
 
@@ -151,8 +151,8 @@ def test_the_line_of_a_broken_package_is_its_own_not_the_librarys(
     source = "import json\ndef read():\n    json.loads('{')\nread()\n"
     (package / "__init__.py").write_text(source)
     monkeypatch.syspath_prepend(str(tmp_path))
-    entry = entrypoints.Entry("broken", "my_broken", "my-broken", "1.0")
-    monkeypatch.setattr(entrypoints, "of", lambda group: [entry])
+    entry = entry_points.Entry("broken", "my_broken", "my-broken", "1.0")
+    monkeypatch.setattr(entry_points, "of", lambda group: [entry])
     assert find("broken").error.endswith(f"({package}/__init__.py:3)")
     assert find("broken").label == "my-broken 1.0"
 
@@ -162,11 +162,11 @@ def test_hook_calls_are_shown_when_asked(
 ) -> None:
     write(folder, "good")
     write(folder, "bad", what="int")
-    plugins.catalogue()
+    registry.catalogue()
     assert capsys.readouterr().err == ""
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
     monkeypatch.setenv("ZOO_TRACE_PLUGINS", "1")
-    plugins.catalogue()
+    registry.catalogue()
     said = capsys.readouterr().err
     assert re.search(r"^hook: register_models of good, \d+\.\d ms, ok$", said, flags=re.M)
     assert re.search("of bad, .* raised PluginError: <class 'int'> is not a subclass", said)
@@ -176,7 +176,7 @@ def test_hook_calls_are_shown_when_asked(
 
 SHORT = """
 import zoo
-from zoo import guard
+from zoo.plugins import import_guard as guard
 whole = guard.importing
 def importing(name):
     hangs = name in ("b_loop", "z_deaf")
@@ -249,7 +249,7 @@ def test_a_plugin_that_ends_the_process_is_broken_and_the_command_goes_on(
 ) -> None:
     (folder / "ends.py").write_text(f"import os, signal, threading\n{ending}\n")
     (folder / "well.py").write_text(MODEL.format(name="well", body="", what="Mine"))
-    found = {each.name: each for each in plugins.catalogue().plugins}
+    found = {each.name: each for each in registry.catalogue().plugins}
     assert found["ends"].error.startswith("it calls ") and ".py:2)" in found["ends"].error
     assert found["well"].models == ["well"]
 
@@ -259,7 +259,7 @@ def test_a_plugin_may_end_what_it_has_started_and_keep_a_function_for_later(fold
         "import os, subprocess, sys\nfrom os import kill\n"
         "child = subprocess.Popen(['sleep', '600'])\nchild.kill()\nchild.wait(60)\n"
     )
-    plugins.catalogue()
+    registry.catalogue()
     tidy = sys.modules["zoo_plugin_tidy"]
     assert tidy.child.returncode == -9
     with pytest.raises(ProcessLookupError):
@@ -270,7 +270,7 @@ def test_a_listing_whose_process_dies_before_any_plugin_ends(zoo: Zoo, tmp_path:
     """It was started again and again, without end."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'zoo.probe' in sys.orig_argv:\n"
+        "if 'zoo.plugins.isolated_listing' in sys.orig_argv:\n"
         f"    open({str(tmp_path / 'starts')!r}, 'a').write('.')\n    os._exit(4)\n"
     )
     zoo.env["PYTHONPATH"] = str(tmp_path)
@@ -308,7 +308,7 @@ def test_a_plugin_that_cannot_be_stopped_ends_the_command_with_a_sentence(zoo: Z
 
 
 def test_a_card_has_what_a_terminal_without_the_plugin_needs() -> None:
-    card = next(card for card in plugins.cards() if card["name"] == "logistic")
+    card = next(card for card in registry.cards() if card["name"] == "logistic")
     assert card["schema"]["properties"]["max_iter"]["default"] == 5
     assert card["summary"] and card["plugin"].startswith("zoo-sklearn ")
 
@@ -329,23 +329,23 @@ def test_a_file_that_changes_within_a_second_is_compiled_anew(
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     for layout in ("'flat' ", "'image'"):  # of one size, and most likely of one second
         write(folder, "extra", body=f"layout = {layout}")
-        plugins.catalogue.cache_clear()
-        assert f"'{plugins.model('mine').layout}'" == layout.strip()
+        registry.catalogue.cache_clear()
+        assert f"'{registry.model('mine').layout}'" == layout.strip()
 
 
 # --- what the commands make of it ---
 
 FOUND = [
-    plugins.Plugin("good", "zoo-good", "1.0", "zoo_good", ["register_models"], ["a", "b"]),
-    plugins.Plugin("slow", "zoo-slow", "1.0", "zoo_slow", seconds=5.02),
-    plugins.Plugin("bad", "bad", "abc", "/tmp/bad.py", error="SystemExit: no (/tmp/bad.py:2)"),
+    registry.Plugin("good", "zoo-good", "1.0", "zoo_good", ["register_models"], ["a", "b"]),
+    registry.Plugin("slow", "zoo-slow", "1.0", "zoo_slow", seconds=5.02),
+    registry.Plugin("bad", "bad", "abc", "/tmp/bad.py", error="SystemExit: no (/tmp/bad.py:2)"),
 ]
 
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Run a command of `zoo plugins` in this process, on a list of plugins."""
-    monkeypatch.setattr(probe, "listing", lambda: FOUND)
+    monkeypatch.setattr(isolated_listing, "listing", lambda: FOUND)
     return lambda *args: CliRunner().invoke(plugins_app, args)
 
 

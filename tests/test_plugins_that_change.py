@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from support import Zoo, until
 
-from zoo import catalogue, environment, plugins, source_code
+from zoo import catalogue, environment
 from zoo.environment import FRAMEWORKS
 from zoo.jobs import Worker
-from zoo.plugins import Plugin
+from zoo.plugins import registry, source_code
+from zoo.plugins.registry import Plugin
 
 MODEL = """
 import zoo
@@ -71,8 +72,8 @@ def folder(home: Path) -> Path:
 
 def model(folder: Path, answer: int = 0, uses: str = "pass") -> Plugin:
     (folder / "constant.py").write_text(MODEL.format(answer=answer, uses=uses))
-    plugins.catalogue.cache_clear()
-    return plugins.catalogue().owners["constant"]
+    registry.catalogue.cache_clear()
+    return registry.catalogue().owners["constant"]
 
 
 def test_the_hash_is_of_the_code_that_was_imported(folder: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_package_that_is_edited_later_keeps_the_hash_of_its_import(
     (package / "__init__.py").write_text(MODEL.format(answer=0, uses="pass"))
     monkeypatch.syspath_prepend(tmp_path)
     plugin = Plugin("changing", "changing", "1", "changing_plugin")
-    plugins.enter(plugins.empty(), plugin, lambda: __import__("changing_plugin"))
+    registry.enter(registry.empty(), plugin, lambda: __import__("changing_plugin"))
     before = environment.code(plugin)["sha256"]
     assert before == source_code.sha256("changing_plugin")
     (package / "__init__.py").write_text("")
@@ -135,7 +136,7 @@ def test_the_versions_are_those_of_what_the_plugin_requires(folder: Path, crowde
         for uses in (f"import os, {package}", f"from {package}.inner import thing as other"):
             found = environment.versions(model(folder, uses=f"if False:\n            {uses}"))
             assert every & set(found) == plain | {name}
-    own = plugins.catalogue().owners
+    own = registry.catalogue().owners
     assert every & set(environment.versions(own["logistic"])) == plain | {"scipy"} & set(
         environment.versions(own["logistic"])
     )
@@ -161,9 +162,9 @@ def test_a_worker_is_outdated_if_a_plugin_of_the_job_or_a_listener_is(
     (folder / "grey.py").write_text(DATASET.format(name="grey", grey=1))
     (folder / "listener.py").write_text(HOOK.format(file="nowhere", word="one"))
     owner = model(folder)
-    card: dict[str, Any] = dict(plugins.card("constant")) | {
-        "versions": {"grey": plugins.dataset_version("grey")},
-        "listeners": plugins.listeners() | {"another shell's": "notify 1"},
+    card: dict[str, Any] = dict(registry.card("constant")) | {
+        "versions": {"grey": registry.dataset_version("grey")},
+        "listeners": registry.listeners() | {"another shell's": "notify 1"},
     }
     if what == "model":
         card |= {"plugin": "constant 0"} if how == "other" else {"name": "another"}

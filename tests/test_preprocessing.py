@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo import datasets, idx, plugins, preprocessing
+from zoo import datasets, idx, preprocessing
 from zoo.errors import UsageError
+from zoo.plugins import registry
 from zoo.preprocessing import Dtype, prepare, prepare_all
 
 DATA = os.environ.get("ZOO_DATA_DIR", "")
@@ -47,7 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ZOO_PLUGINS", "")
     monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
     return tmp_path / "home"
 
 

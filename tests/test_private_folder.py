@@ -18,17 +18,9 @@ import pytest
 from support import FAST, Zoo
 from zoo_workers import worker
 
-from zoo import (
-    doctor,
-    embedded,
-    entrypoints,
-    jobs,
-    plugins,
-    private_folder,
-    probe,
-    settings,
-)
+from zoo import doctor, embedded, jobs, private_folder, settings
 from zoo.errors import StoreError, ZooError
+from zoo.plugins import entry_points, isolated_listing, registry
 from zoo.settings import Settings
 
 PLUGIN = "open({!r}, 'w').write('ran')\n"
@@ -89,7 +81,7 @@ def test_what_others_may_change_is_refused_and_no_code_in_it_runs(
     (folder / "evil.py").write_text(PLUGIN.format(str(home / "ran")))
     _spoil(home / place, how)
     here = settings.load()
-    uses = [plugins.catalogue, probe.listing, lambda: worker._work_folder(here)]
+    uses = [registry.catalogue, isolated_listing.listing, lambda: worker._work_folder(here)]
     if not place:
         uses += [jobs.connect, lambda: embedded.ensure(here)]
     for use in uses:
@@ -118,7 +110,7 @@ def test_a_plugin_or_a_database_that_others_may_change_is_refused(home: Path, ho
     (home / "zoo.db").touch()
     for name in ("plugins/evil.py", "zoo.db"):
         _spoil(home / name, how)
-    found = {each.name: each.error for each in plugins.catalogue().plugins}
+    found = {each.name: each.error for each in registry.catalogue().plugins}
     assert "evil.py is not safe to use" in found["evil"] and not (home / "evil-ran").exists()
     assert (home / "fine-ran").exists()
     with pytest.raises(StoreError, match=r"zoo\.db is not safe to use"):
@@ -127,9 +119,9 @@ def test_a_plugin_or_a_database_that_others_may_change_is_refused(home: Path, ho
 
 def test_names_kept_in_a_home_that_others_may_change_are_not_believed(home: Path) -> None:
     home.mkdir()
-    assert entrypoints.remembered("commands.json") == home / "commands.json"
+    assert entry_points.remembered("commands.json") == home / "commands.json"
     home.chmod(0o777)
-    assert entrypoints.remembered("commands.json") is None
+    assert entry_points.remembered("commands.json") is None
 
 
 @pytest.mark.parametrize(

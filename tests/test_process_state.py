@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from support import FAST, Zoo, share, until
 
-from zoo import guard, jobs, process_state
+from zoo import jobs
+from zoo.plugins import import_guard, process_state
 
 PLUGIN = '''
 """A model that says how it finds its process, and then changes that."""
@@ -277,7 +278,7 @@ def test_a_plugin_changes_nothing_of_the_terminal_by_being_imported(
     before = state()
     tracing = sys.gettrace()
     try:
-        with guard.importing("odd"):
+        with import_guard.importing("odd"):
             exec(code, {})
             if is_broken:
                 raise ValueError
@@ -298,7 +299,7 @@ def test_no_command_waits_for_a_thread_that_a_plugin_starts_at_import(zoo: Zoo) 
 def test_a_plugin_may_set_what_its_framework_reads_and_its_own_path() -> None:
     path = [*sys.path]
     try:
-        with guard.importing("well"):
+        with import_guard.importing("well"):
             os.environ["ZOO_TEST_FRAMEWORK"] = "1"
             sys.path.append("/nowhere")
         assert os.environ.pop("ZOO_TEST_FRAMEWORK") == "1"

@@ -15,8 +15,9 @@ from pathlib import Path
 import odd_files
 import pytest
 
-from zoo import export, idx, npz, plugins, recipes, regular_file, settings, subjects, trials
+from zoo import export, idx, npz, recipes, regular_file, settings, subjects, trials
 from zoo.errors import DatasetError, ZooError, reason
+from zoo.plugins import registry
 
 
 @pytest.mark.parametrize("kind", odd_files.KINDS)
@@ -60,11 +61,11 @@ def _plugin(path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_PLUGINS_DIR", str(path.parent))
         patch.setenv("ZOO_HOME", str(path.parent))
-        plugins.catalogue.cache_clear()
-        found = {plugin.name: plugin.error for plugin in plugins.broken()}
+        registry.catalogue.cache_clear()
+        found = {plugin.name: plugin.error for plugin in registry.broken()}
     if path.stem in found:
         raise ZooError(found[path.stem])
-    assert path.is_dir() or not path.exists() or plugins.catalogue()
+    assert path.is_dir() or not path.exists() or registry.catalogue()
 
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from results import ENVIRONMENT, a_spec, folds, job_of, succeed
 
-from zoo import datasets, environment, jobs, plugins, repetition, settings
+from zoo import datasets, environment, jobs, repetition, settings
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database
+from zoo.plugins import registry
 
 PLUGIN = """
 import zoo
@@ -45,11 +46,11 @@ def plugin(home: Path) -> Path:
 
 def write(file: Path, default: int = 1, more: str = "") -> None:
     file.write_text(PLUGIN.format(default=default, more=more))
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
 
 
 def now(data: str = "d" * 64) -> dict[str, Any]:
-    owner = plugins.catalogue().owners["m"]
+    owner = registry.catalogue().owners["m"]
     return {"plugin": owner.label, "code": dict(environment.code(owner)), "data": data}
 
 
@@ -60,7 +61,7 @@ def test_a_job_is_planned_again_as_it_was_and_nothing_differs(db: Database, plug
     spec = a_spec(seed=7, params={"a": 3}, changed=["a"], plugin="mine 0")
     ref = succeed(db, [spec], environment=now())
     found = repetition.plan(db, jobs.find(db, ref))
-    label = plugins.catalogue().owners["m"].label
+    label = registry.catalogue().owners["m"].label
     assert found.specs == [spec.model_copy(update={"plugin": label})]
     assert (found.group_kind, found.differences) == (None, [])
 
@@ -148,7 +149,7 @@ def known(db: Database, plugin: Path) -> Database:
 
 
 def prints(specs: list[JobSpec]) -> list[str]:
-    owner = plugins.catalogue().owners["m"]
+    owner = registry.catalogue().owners["m"]
     data = datasets.fingerprint("digits")
     assert data
     return [environment.fingerprint(spec, data, owner) for spec in specs]

@@ -13,10 +13,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from zoo import entrypoints
 from zoo.cli.root import PACKAGES, enter_all, problems, root
-from zoo.entrypoints import Entry
 from zoo.errors import UsageError
+from zoo.plugins import entry_points
+from zoo.plugins.entry_points import Entry
 
 PLUGIN = '''
 import typer
@@ -53,7 +53,7 @@ def bird(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ZOO_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(entrypoints, "of", lambda group: [Entry("bird", "bird", "zoo-bird", "1")])
+    monkeypatch.setattr(entry_points, "of", lambda group: [Entry("bird", "bird", "zoo-bird", "1")])
     file = tmp_path / "bird.py"
     file.write_text(PLUGIN)
     sys.modules.pop("bird", None)
@@ -162,7 +162,7 @@ def test_of_two_plugins_with_one_command_the_first_keeps_it(
     bird: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = [Entry(name, name, f"zoo-{name}", "1") for name in ("bird", "crow")]
-    monkeypatch.setattr(entrypoints, "of", lambda group: both)
+    monkeypatch.setattr(entry_points, "of", lambda group: both)
     (bird.parent / "crow.py").write_text(PLUGIN.replace("la ", "kra "))
     for _ in range(2):
         sys.modules.pop("crow", None)
@@ -173,7 +173,7 @@ def test_of_two_plugins_with_one_command_the_first_keeps_it(
 def test_a_command_whose_package_is_not_installed_names_it(
     bird: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(entrypoints, "of", lambda group: [])
+    monkeypatch.setattr(entry_points, "of", lambda group: [])
     done = CliRunner().invoke(_AsGiven(an_app()), [name])
     assert isinstance(done.exception, UsageError)
     assert f"pip install {PACKAGES[name]}." in str(done.exception)

@@ -13,9 +13,10 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from zoo import datasets, plugins, weights
+from zoo import datasets, weights
 from zoo.errors import ArtifactError, PluginError, UsageError
 from zoo.job_spec import JobSpec, canonical, read_json
+from zoo.plugins import registry
 from zoo.preprocessing import prepare
 from zoo.run import read_recipe, restore, run_job
 
@@ -142,9 +143,9 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "plugins" / "small.py").write_text(PLUGIN)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_HOME", str(folder))
-        plugins.catalogue.cache_clear()
+        registry.catalogue.cache_clear()
         yield folder
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
 
 
 class Recorder:
@@ -158,7 +159,7 @@ class Recorder:
 
 
 def a_spec(model: str = "nearest-mean", **given: Any) -> JobSpec:
-    params = plugins.model(model).Params.resolve(given.pop("params", {})).model_dump()
+    params = registry.model(model).Params.resolve(given.pop("params", {})).model_dump()
     spec = {"kind": "train", "model": model, "params": params, "dataset": "digits"} | given
     return JobSpec.parse(canonical(spec))
 

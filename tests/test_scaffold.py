@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support import Zoo
 
-from zoo import plugins, scaffold
 from zoo.errors import UsageError, ZooError
+from zoo.plugins import registry, scaffold
 
 
 def test_a_package_is_written_whole(home: Path, tmp_path: Path) -> None:
@@ -32,10 +32,10 @@ def test_a_package_is_written_whole(home: Path, tmp_path: Path) -> None:
 
 def test_a_file_goes_into_the_plugins_folder_and_is_a_model_at_once(home: Path) -> None:
     file = scaffold.new_file("my-knn")
-    plugins.catalogue.cache_clear()
+    registry.catalogue.cache_clear()
     assert file.parent == home / "plugins"
-    assert plugins.model("my-knn").__name__ == "MyKnn"
-    assert not plugins.broken()
+    assert registry.model("my-knn").__name__ == "MyKnn"
+    assert not registry.broken()
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,12 @@ from rich.cells import cell_len
 from support import Zoo
 from terminals import Terminal, command, shown
 
-from zoo import files, jobs, probe
+from zoo import files, jobs
 from zoo.cli import bars, follow, output
 from zoo.cli.screen import Screen
 from zoo.jobs import Database, News, Outcome
-from zoo.plugins import Plugin
+from zoo.plugins import isolated_listing
+from zoo.plugins.registry import Plugin
 from zoo.terminal_text import LogReader, escaped, log_lines
 
 WIDTHS = (60, 80, 100, 160)
@@ -285,7 +286,7 @@ def test_the_list_of_plugins_fits_whatever_they_say(home: Path, found: Any) -> N
     """60 cases: 15 lists, 4 widths."""
     plugins = [Plugin(name, name, name, name, each, each, each) for name, each in found]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe, "listing", lambda: plugins)
+        patch.setattr(isolated_listing, "listing", lambda: plugins)
         run = command("plugins")
         for width in WIDTHS:
             out, err = shown(run, width=width)

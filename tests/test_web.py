@@ -24,10 +24,11 @@ from zoo_report import page as report
 from zoo_report.contents import Meant
 from zoo_web import actions, charts, fields, formats, live
 
-from zoo import jobs, leaderboard, plugins
+from zoo import jobs, leaderboard
 from zoo.errors import UsageError
 from zoo.jobs import Database, News, Outcome
 from zoo.jobs.records import is_whole, number_text
+from zoo.plugins import registry
 
 # One process of the suite: they share a server.
 pytestmark = pytest.mark.xdist_group("test_web")
@@ -369,13 +370,13 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(page: web.Page, tmp_path: Pa
 
 
 def test_every_param_of_every_model_has_its_field() -> None:
-    for name in plugins.catalogue().models:
-        card = plugins.card(name)
+    for name in registry.catalogue().models:
+        card = registry.card(name)
         found = {each.name: each for each in fields.fields(card)}
         assert [*found] == [*card["schema"].get("properties", {})]
         for each in found.values():
             assert not each.choices or each.default in each.choices, (name, each)
-    logistic = {each.name: each for each in fields.fields(plugins.card("logistic"))}
+    logistic = {each.name: each for each in fields.fields(registry.card("logistic"))}
     assert logistic["penalty"].choices == ("l2", "l1", "elasticnet", "null")
     assert logistic["max_iter"].kind == "whole number, at least 1, at most 100,000"
 

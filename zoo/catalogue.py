@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo import cards, datasets, jobs, plugins, settings
-from zoo.cards import Card
+from zoo import datasets, jobs, settings
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Worker
 from zoo.model import Params
+from zoo.plugins import metadata, registry
+from zoo.plugins.metadata import Card
 
 OF_WORKER = ("datasets", "versions", "listeners")
 """What stands in a card that is about the worker, not about the model."""
@@ -37,7 +38,7 @@ class Offer:
     def params(self) -> type[Params]:
         """The model's params: the plugin's own here, else rebuilt from the card."""
         name = self.card["name"]
-        return plugins.model(name).Params if self.here else cards.params(self.card)
+        return registry.model(name).Params if self.here else metadata.params(self.card)
 
     def to_json(self) -> dict[str, Any]:
         """The card, and who can run the model, as scripts see it."""
@@ -56,7 +57,7 @@ def models(known: Sequence[Worker] | None = None) -> dict[str, Offer]:
     """
     found = workers() if known is None else known
     published = {card["name"]: card for card in _cards(found)}
-    own = {name: plugins.card(name) for name in plugins.catalogue().models}
+    own = {name: registry.card(name) for name in registry.catalogue().models}
     return {
         name: Offer(card, name in own, _online(found, name))
         for name, card in sorted((published | own).items())
@@ -68,10 +69,10 @@ def model(name: str) -> Offer:
 
     Raises UsageError, with the nearest name, if there is none; StoreError like `models`.
     """
-    own = plugins.catalogue().models
+    own = registry.catalogue().models
     if name in own:
         # The workers are not asked: what is here needs no database.
-        return Offer(plugins.card(name), True)
+        return Offer(registry.card(name), True)
     known = models()
     if name not in known:
         raise unknown("model", name, known, "zoo models")
@@ -159,7 +160,7 @@ def is_outdated(worker: Worker, model: str, dataset: str) -> bool:
     Those of the model and of the dataset, and those that are called when a job has ended. What a
     worker of an older version does not say is taken to be the same.
     """
-    own = plugins.catalogue()
+    own = registry.catalogue()
     cards = {card["name"]: card for card in worker.models}
     any_card: Card = next(iter(cards.values()), {})
     if owner := own.owners.get(model):
@@ -168,12 +169,12 @@ def is_outdated(worker: Worker, model: str, dataset: str) -> bool:
             return True
     if dataset in own.datasets and "versions" in any_card:
         known = any_card["versions"].get(dataset)
-        if known != plugins.dataset_version(dataset):
+        if known != registry.dataset_version(dataset):
             return True
     listeners = any_card.get("listeners")
     if listeners is None:
         return False
-    return any(listeners.get(name) != label for name, label in plugins.listeners().items())
+    return any(listeners.get(name) != label for name, label in registry.listeners().items())
 
 
 def other_version(workers: Sequence[Worker], model: str, plugin: str) -> str:
@@ -190,9 +191,9 @@ def other_version(workers: Sequence[Worker], model: str, plugin: str) -> str:
 
 def other_dataset(workers: Sequence[Worker], dataset: str) -> str:
     """Say, in a sentence, that a worker reads a dataset by other code than here; else nothing."""
-    if dataset not in plugins.catalogue().datasets:
+    if dataset not in registry.catalogue().datasets:
         return ""
-    version = plugins.dataset_version(dataset)
+    version = registry.dataset_version(dataset)
     for worker in workers:
         cards: list[Card] = worker.models
         known = next((c["versions"].get(dataset) for c in cards if "versions" in c), version)
@@ -209,7 +210,7 @@ def in_process(name: str) -> None:
 
     Raises UsageError if only workers have it.
     """
-    if name not in plugins.catalogue().models:
+    if name not in registry.catalogue().models:
         offer = model(name)
         raise UsageError(
             f"The model '{name}' is not installed here.",

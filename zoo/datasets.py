@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from zoo import cache, dataset_names, faults, guard, idx, mnist, npz, plugins, settings
+from zoo import cache, dataset_names, idx, mnist, npz, settings
 from zoo.cache import Progress
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
 from zoo.job_spec import Sha256, canonical
 from zoo.model import NAME, Dataset, Images
+from zoo.plugins import error_report, import_guard, registry
 
 if TYPE_CHECKING:
     from typing import Any
@@ -113,7 +114,7 @@ def resolve(name: str) -> str:
 
 def names() -> list[str]:
     """The registered datasets of this machine: MNIST, and those of plugins."""
-    return [MNIST.name, *sorted(plugins.catalogue().datasets)]
+    return [MNIST.name, *sorted(registry.catalogue().datasets)]
 
 
 def raw(name: str, progress: Progress | None = None, *, contents: str | None = None) -> Raw:
@@ -223,8 +224,8 @@ def _folder(name: str) -> Path:
 
 def _version(name: str) -> Iterator[str]:
     """What a plugin's dataset is known by: its version, and the state of the files it names."""
-    yield plugins.dataset_version(name)
-    for file in plugins.catalogue().datasets[name].files:
+    yield registry.dataset_version(name)
+    for file in registry.catalogue().datasets[name].files:
         yield _stamp(Path(file))
 
 
@@ -255,18 +256,18 @@ def _read(
         return (idx.load if form == "idx" else npz.load)(Path(path)), None
     if name == MNIST.name:
         return mnist.load(progress), MNIST.class_names
-    found = plugins.catalogue()
+    found = registry.catalogue()
     try:
         # In this process: to hand arrays over from another one costs every plugin a second start
         # of its libraries, and what remains is a crash in native code, which says where it was.
-        with guard.loading():
+        with import_guard.loading():
             splits = _arrays(found.datasets[name].load())
     except KeyboardInterrupt:
         raise
     except _WrongResult as error:
         raise DatasetError(f"The dataset '{name}' cannot be used: {error}.") from None
     except BaseException as error:  # also SystemExit: `load` does not end the command
-        detail = faults.reason(error, found.dataset_owners[name].source).rstrip(".")
+        detail = error_report.reason(error, found.dataset_owners[name].source).rstrip(".")
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
     return splits, found.datasets[name].class_names
 
@@ -451,7 +452,7 @@ def _listed(name: str) -> Listed:
         summary = MNIST.summary
         where = str(places[0]) if places else "to be downloaded"
     else:
-        summary, where = plugins.catalogue().datasets[name].summary, "a plugin"
+        summary, where = registry.catalogue().datasets[name].summary, "a plugin"
     home = settings.cache()
     size = cache.size(home / "raw" / key(name)) + cache.size(home / "prepared" / key(name))
     return Listed(name, summary, cached, "the cache" if cached and not colon else where, size)

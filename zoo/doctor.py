@@ -95,7 +95,8 @@ def _broker(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _workers(settings: Settings, part: str) -> Iterator[Finding]:
-    from zoo import __version__, jobs, plugins
+    from zoo import __version__, jobs
+    from zoo.plugins import registry
 
     db = jobs.connect(settings.database)
     found = jobs.workers(db, beat=settings.beat_seconds)
@@ -104,7 +105,7 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
         detail = "none yet; the next job starts one" if ok else "none is online"
         yield Finding(part, ok, detail, "" if ok else "Start one: `zoo worker start`.")
     at = jobs.clock(db)
-    here = {card["name"]: card["plugin"] for card in plugins.cards()}
+    here = {card["name"]: card["plugin"] for card in registry.cards()}
     for worker in found:
         labels = sorted({card["plugin"] for card in worker.models})
         state = "draining, " if worker.state == "draining" else ""
@@ -188,9 +189,9 @@ def _data(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _plugins(settings: Settings, part: str) -> Iterator[Finding]:
-    from zoo import plugins
+    from zoo.plugins import registry
 
-    for plugin in plugins.catalogue().plugins:
+    for plugin in registry.catalogue().plugins:
         detail = f"{plugin.name} ({plugin.label}): {', '.join(plugin.models + plugin.datasets)}"
         if plugin.error:
             yield Finding(part, False, f"{plugin.name}: {plugin.error}", f"Mend {plugin.source}.")

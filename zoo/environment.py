@@ -18,11 +18,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from zoo import jobs, plugins, settings, source_code
+from zoo import jobs, settings
 from zoo.canonical_json import object_in
 from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Job
-from zoo.plugins import Plugin
+from zoo.plugins import registry, source_code
+from zoo.plugins.registry import Plugin
 
 FILE = "environment.json"
 GIT_SECONDS = 5.0
@@ -72,7 +73,7 @@ def measure(spec: JobSpec, data: str) -> dict[str, Any]:
     {"fingerprint", "data", "plugin", "code": {"sha256", "commit", "dirty"}, "versions": {name:
     version}, "machine": {"host", "cpu", "cores", "threads", "system"}}.
     """
-    plugin = plugins.catalogue().owners[spec.model]
+    plugin = registry.catalogue().owners[spec.model]
     found = code(plugin)
     return {
         "fingerprint": fingerprint(spec, data, plugin),
@@ -186,7 +187,7 @@ def environment_of(db: Database, job: Job) -> dict[str, Any]:
 
 def other_loader(db: Database, trained: Job) -> str:
     """Say that this machine loads the model by something else than trained it; nothing if not."""
-    owner = plugins.catalogue().owners.get(trained.model)
+    owner = registry.catalogue().owners.get(trained.model)
     return loaded_by(environment_of(db, trained), owner) if owner else ""
 
 

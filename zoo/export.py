@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import datasets, judge, plugins, run, weights
+from zoo import datasets, judge, run, weights
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
 from zoo.output_file import write_output
+from zoo.plugins import registry
 from zoo.prediction import Trained
 from zoo.regular_file import open_regular_file
 
@@ -99,7 +100,7 @@ def _libraries(trained: Trained) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name not in LIBRARIES:
             raise
-        plugin = plugins.catalogue().owners[trained.recipe.model].distribution
+        plugin = registry.catalogue().owners[trained.recipe.model].distribution
         raise ZooError(
             f"This format needs {error.name}, which is not here.",
             f"Install it: pip install '{plugin}[export]'.",

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import artifacts, environment, jobs, judge, plugins, preprocessing, run, sources
+from zoo import artifacts, environment, jobs, judge, preprocessing, run, sources
 from zoo.errors import UsageError
 from zoo.jobs import Database, Group, Job
 from zoo.jobs.records import best_first
 from zoo.model import Model
+from zoo.plugins import registry
 from zoo.run import Recipe
 from zoo.settings import Settings
 from zoo.subjects import Subject
@@ -148,9 +149,9 @@ def _has_weights(job: Job) -> bool:
 
 
 def _see_plugin(trained: Job) -> None:
-    if trained.model in plugins.catalogue().models:
+    if trained.model in registry.catalogue().models:
         return
     plugin = str(trained.spec.get("plugin") or "the plugin that brings it")
     hint = f"Install {plugin}, by which it was trained."
-    hint += "".join(f" The plugin {p.name} is broken: {p.error}." for p in plugins.broken())
+    hint += "".join(f" The plugin {p.name} is broken: {p.error}." for p in registry.broken())
     raise UsageError(f"The model '{trained.model}' is not installed here.", hint)

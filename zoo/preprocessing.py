@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from zoo import cache, datasets, plugins, settings
+from zoo import cache, datasets, settings
 from zoo.cache import Progress
 from zoo.datasets import SPLITS, Raw
 from zoo.deskew import deskew
 from zoo.errors import unknown
+from zoo.plugins import registry
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -119,7 +120,7 @@ def prepare_all(
     Raises as `prepare` does.
     """
     if dtypes is None:
-        dtypes = {model.dtype for model in plugins.catalogue().models.values()} or {"float32"}
+        dtypes = {model.dtype for model in registry.catalogue().models.values()} or {"float32"}
     check(preprocess)
     raw = datasets.raw(name, progress)
     for dtype in dtypes:

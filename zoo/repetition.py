@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import datasets, environment, jobs, plugins
+from zoo import datasets, environment, jobs
 from zoo.canonical_json import object_in
 from zoo.errors import ArtifactError, UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Group, Job
 from zoo.model import resolved
+from zoo.plugins import registry
 from zoo.settings import Settings
 
 TIMES = ("fit_seconds", "predict_us_per_image")
@@ -72,7 +73,7 @@ def plan(db: Database, done: Job | Group) -> Repetition:
 
 def _spec(job: Job) -> JobSpec:
     spec = JobSpec.parse_object(job.spec)
-    recipe = plugins.model(spec.model)
+    recipe = registry.model(spec.model)
     try:
         values, changed = resolved(recipe.Params, spec.params)
     except UsageError as error:
@@ -82,14 +83,14 @@ def _spec(job: Job) -> JobSpec:
     now = {
         "params": values,
         "changed": changed,
-        "plugin": plugins.catalogue().owners[spec.model].label,
+        "plugin": registry.catalogue().owners[spec.model].label,
     }
     return JobSpec.parse_object(spec.model_copy(update=now).model_dump())
 
 
 def _differences(db: Database, job: Job, spec: JobSpec) -> Iterator[str]:
     then = environment.environment_of(db, job)
-    owner = plugins.catalogue().owners[spec.model]
+    owner = registry.catalogue().owners[spec.model]
     now = {"plugin": owner.label, "code": dict(environment.code(owner))}
     if data := datasets.fingerprint(spec.dataset):
         now["data"] = data
@@ -198,7 +199,7 @@ def earlier(
     Its artifact must still be there. None also if this machine cannot know: it has not the data,
     or not the model's plugin.
     """
-    owner = plugins.catalogue().owners.get(specs[0].model)
+    owner = registry.catalogue().owners.get(specs[0].model)
     data = datasets.fingerprint(specs[0].dataset)
     if owner is None or data is None:
         return None

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo import environment, judge, plugins, saved_files
+from zoo import environment, judge, saved_files
 from zoo.errors import ArtifactError, UsageError, reason
 from zoo.job_spec import Fold, JobSpec, canonical, read_json
 from zoo.model import Model, Report, to_json
+from zoo.plugins import registry
 from zoo.preprocessing import Preprocess, prepare_splits
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def restore(folder: Path) -> Model:
     Raises ArtifactError if the job kept no weights, or they are not those of the recipe.
     """
     recipe = read_recipe(folder)
-    model_class = plugins.model(recipe.model)
+    model_class = registry.model(recipe.model)
     model = model_class(model_class.Params.resolve(recipe.params), recipe.class_names, recipe.seed)
     if not (folder / WEIGHTS).is_dir():
         raise ArtifactError("The job kept no weights.", "Train the model again and keep them.")
@@ -138,7 +139,7 @@ def read_recipe(folder: Path) -> Recipe:
 def _train(
     spec: JobSpec, folder: Path, report: Report, phase: Phase, write: Write
 ) -> tuple[Model, Part, dict[str, Any]]:
-    model_class = plugins.model(spec.model)
+    model_class = registry.model(spec.model)
     params = model_class.Params.resolve(spec.params)
     splits = ["train"] if spec.fold else ["train", spec.split]
     data, *others = _prepare(spec, model_class, splits, report)
@@ -176,12 +177,12 @@ def _restore_for(
             f"The artifact holds '{recipe.model}' with other params than the evaluation's spec.",
             "Submit the evaluation again.",
         )
-    model_class = plugins.model(spec.model)
+    model_class = registry.model(spec.model)
     (data,) = _prepare(spec, model_class, [spec.split], contents=recipe.fingerprint)
     environment.keep(write, spec, data.fingerprint)
     # By their names: the images may lack some of the classes, and artifacts of before have more.
     told = _environment(source)
-    if note := environment.loaded_by(told, plugins.catalogue().owners[spec.model]):
+    if note := environment.loaded_by(told, registry.catalogue().owners[spec.model]):
         log.warning("%s", note)
     y = judge.renamed(data.y, data.class_names, recipe.class_names)
     return restore(source), _whole(data._replace(y=y)), {}
@@ -196,7 +197,7 @@ def _environment(folder: Path) -> dict[str, Any]:
 
 
 def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:
-    return to_json(plugins.model(model).Params.resolve(params))
+    return to_json(registry.model(model).Params.resolve(params))
 
 
 def _prepare(
@@ -236,7 +237,7 @@ def _fold(spec: JobSpec, data: Prepared, fold: Fold) -> tuple[Part, Part]:
 
 
 def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
-    owner = plugins.catalogue().owners[spec.model]
+    owner = registry.catalogue().owners[spec.model]
     return Recipe(
         model=spec.model,
         params=to_json(model.params),

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from zoo import child_process, cores, process_state, process_tree
+from zoo import child_process, cores, process_tree
 from zoo.errors import ZooError, as_sentence, reason
 from zoo.job_spec import JobSpec, read_json
+from zoo.plugins import process_state
 
 FILES = "files"
 """In the folder of a job's hooks: the job's files."""
@@ -58,18 +59,19 @@ def main() -> None:
 
 
 def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
-    from zoo import datasets, plugins
+    from zoo import datasets
+    from zoo.plugins import registry
 
     with contextlib.redirect_stdout(sys.stderr):
-        broken = {p.name: p.error for p in plugins.catalogue().plugins if p.error}
+        broken = {p.name: p.error for p in registry.catalogue().plugins if p.error}
         known = {each.name: each.summary for each in datasets.listing()}
-        hooks = sorted({hook for p in plugins.catalogue().plugins for hook in p.hooks})
-        listeners = plugins.catalogue().manager.hook.job_finished.get_hookimpls()
+        hooks = sorted({hook for p in registry.catalogue().plugins for hook in p.hooks})
+        listeners = registry.catalogue().manager.hook.job_finished.get_hookimpls()
         return {
-            "models": plugins.cards(),
+            "models": registry.cards(),
             "datasets": known,
-            "versions": {n: plugins.dataset_version(n) for n in plugins.catalogue().datasets},
-            "listeners": plugins.listeners(),
+            "versions": {n: registry.dataset_version(n) for n in registry.catalogue().datasets},
+            "listeners": registry.listeners(),
             "broken": broken,
             "hooks": hooks,
             "takes": sorted({name for each in listeners for name in each.argnames}),
@@ -82,13 +84,13 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
 
 def _hooks(order: dict[str, Any]) -> dict[str, Any]:
     """Call each plugin's `job_finished`; gives what they raised."""
-    from zoo import plugins
+    from zoo.plugins import registry
 
     os.environ.update(order["environ"])
     files, folder = (order[name] and Path(order[name]) for name in ("files", "folder"))
     raised = {}
     with contextlib.redirect_stdout(sys.stderr):
-        found = plugins.catalogue()
+        found = registry.catalogue()
         impls = found.manager.hook.job_finished.get_hookimpls()
         makers = {each.plugin_name for each in impls if "extra" in each.argnames}
         for plugin in found.plugins:
@@ -277,10 +279,10 @@ def _story(order: dict[str, Any], progress: Any, own: int) -> dict[str, Any]:
 
 
 def _see_loaded(model: str) -> None:
-    from zoo import plugins
+    from zoo.plugins import registry
 
     try:
-        plugins.model(model)
+        registry.model(model)
     except ZooError as error:
         raise _NotHere(error.message, error.hint) from None
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from unittest import SkipTest
 
-from zoo import faults
 from zoo.checks import behaviour, contract, files
 from zoo.checks.bench import Bench, Broken
 from zoo.errors import ZooError
+from zoo.plugins import error_report
 
 Check = Callable[[Bench], None]
 
@@ -72,7 +72,7 @@ def run(check: Check, bench: Bench) -> Result:
 def _sentence(error: BaseException, bench: Bench) -> str:
     if isinstance(error, Broken | ZooError):
         return str(error)
-    said = faults.reason(error, bench.source)
+    said = error_report.reason(error, bench.source)
     if "read-only" in said:
         said += "; images are shared by all jobs and read-only: copy what you change"
     return said + "."

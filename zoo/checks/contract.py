@@ -11,10 +11,11 @@ import sys
 from typing import Any
 from unittest import SkipTest
 
-from zoo import child_process, entrypoints, environment_variables
+from zoo import child_process, environment_variables
 from zoo.checks.bench import Bench, Broken
 from zoo.errors import UsageError
 from zoo.model import NAME
+from zoo.plugins import entry_points
 
 FRAMEWORKS = (
     *("numpy", "scipy", "sklearn", "pandas", "PIL", "cv2", "matplotlib", "numba"),
@@ -24,7 +25,7 @@ FRAMEWORKS = (
 """What a job may need, but neither `zoo models` nor a terminal that submits."""
 IMPORTING = """
 import importlib, pathlib, sys
-from zoo import plugins
+from zoo.plugins import registry as plugins
 name, file, *frameworks = sys.argv[1:]
 before = set(sys.modules)
 if name.startswith("zoo_plugin_"):
@@ -67,7 +68,7 @@ def imports_no_framework(bench: Bench) -> None:
 
 
 def _is_of_a_plugin(module: str) -> bool:
-    packages = {re.split("[.:]", entry.value)[0] for entry in entrypoints.of("zoo")}
+    packages = {re.split("[.:]", entry.value)[0] for entry in entry_points.of("zoo")}
     return module.startswith("zoo_plugin_") or module.partition(".")[0] in packages
 
 

@@ -94,10 +94,10 @@ def main(model: str, dataset: str, params: str, done: list[str]) -> None:
     """In the other process: run the checks that are not done, and tell of each."""
     with telling() as tell:
         try:
-            from zoo import plugins
             from zoo.checks.bench import Bench
+            from zoo.plugins import registry
 
-            bench = Bench(plugins.model(model), json.loads(params), dataset)
+            bench = Bench(registry.model(model), json.loads(params), dataset)
         except ZooError as error:
             tell({"result": dataclasses.asdict(Result(IMPORT, "failed", str(error)))})
         else:

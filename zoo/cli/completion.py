@@ -254,21 +254,21 @@ def _names() -> dict[str, Any]:
 
 def _key(folder: Path) -> list[Any]:
     """Changes when a plugin is installed or removed, or a one-file plugin is edited."""
-    from zoo import entrypoints
+    from zoo.plugins import entry_points
 
     files = sorted(folder.glob("*.py")) if folder.is_dir() else []
     stamps = [[str(file), file.stat().st_mtime_ns] for file in files]
     # As JSON gives it back.
     key: list[Any] = json.loads(
-        json.dumps([entrypoints.key(), stamps, os.environ.get("ZOO_PLUGINS")])
+        json.dumps([entry_points.key(), stamps, os.environ.get("ZOO_PLUGINS")])
     )
     return key
 
 
 def _ask() -> dict[str, Any]:
-    from zoo import plugins
     from zoo.datasets import MNIST
+    from zoo.plugins import registry
 
-    cards = {c["name"]: {"summary": c["summary"], "schema": c["schema"]} for c in plugins.cards()}
-    data = {each.name: each.summary for each in [MNIST, *plugins.catalogue().datasets.values()]}
+    cards = {c["name"]: {"summary": c["summary"], "schema": c["schema"]} for c in registry.cards()}
+    data = {each.name: each.summary for each in [MNIST, *registry.catalogue().datasets.values()]}
     return {"models": cards, "datasets": data}

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from zoo.checks import Result
-    from zoo.plugins import Plugin
+    from zoo.plugins.registry import Plugin
 
 SLOW_SECONDS = 1.0
 """An import that takes longer is told: every command waits for it."""
@@ -34,10 +34,10 @@ def add_to(app: typer.Typer) -> None:
 def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand:
         return
-    from zoo import probe
     from zoo.cli import output, root
+    from zoo.plugins import isolated_listing
 
-    found = probe.listing()
+    found = isolated_listing.listing()
     # Their import is told by now; whether their commands have room, only this command line knows.
     commands = context.find_root().command
     if isinstance(commands, root.Commands):
@@ -77,10 +77,10 @@ def new(
     ] = None,
 ) -> None:
     """Write a new plugin with a small model that works. A package with a test, or one file."""
-    from zoo import scaffold
     from zoo.cli import output
     from zoo.errors import UsageError
     from zoo.output_file import check_folder
+    from zoo.plugins import scaffold
 
     if single_file and folder:
         raise UsageError(
@@ -150,10 +150,10 @@ def _models_of(name: str) -> tuple[Plugin, list[str]]:
 
     Raises UsageError for a name that is neither, PluginError for a plugin without a model.
     """
-    from zoo import probe
     from zoo.errors import PluginError, unknown
+    from zoo.plugins import isolated_listing
 
-    found = probe.listing()
+    found = isolated_listing.listing()
     for plugin in found:
         if name in plugin.models:
             return plugin, [name]

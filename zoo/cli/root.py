@@ -22,9 +22,10 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 from typer.models import CommandInfo, TyperInfo
 
-from zoo import entrypoints, faults, guard, hookspecs
-from zoo.entrypoints import Entry
+from zoo import hookspecs
 from zoo.errors import UsageError
+from zoo.plugins import entry_points, error_report, import_guard
+from zoo.plugins.entry_points import Entry
 
 PACKAGES = {
     "metrics": "zoo-metrics",
@@ -106,7 +107,7 @@ def root(app: typer.Typer) -> Commands:
 
 def _plugins() -> list[Entry]:
     """Those with commands, in the order in which pluggy would call them all: the last one first."""
-    return entrypoints.of("zoo.commands")[::-1]
+    return entry_points.of("zoo.commands")[::-1]
 
 
 def enter_all(app: typer.Typer) -> None:
@@ -130,11 +131,11 @@ def _enter(app: typer.Typer, entry: Entry, taken: Iterable[str] = ()) -> None:
     before[0].names.update(taken)
     # A broken one must not take the terminal with it.
     try:
-        with guard.importing(entry.name):
+        with import_guard.importing(entry.name):
             manager.register(entry.load(), entry.name)
             manager.hook.register_commands(app=app)
-    except (Exception, SystemExit, guard.TooSlow, guard.EndsProcess) as error:
-        problems[entry.name] = faults.reason(error, entry.value.partition(":")[0])
+    except (Exception, SystemExit, import_guard.TooSlow, import_guard.EndsProcess) as error:
+        problems[entry.name] = error_report.reason(error, entry.value.partition(":")[0])
     wrong = [name for kept in before for name in kept.restore()]
     if wrong:
         problems[entry.name] = f"it may not replace what there is: {', '.join(sorted(wrong))}"
@@ -228,7 +229,7 @@ def _built(app: typer.Typer, name: str) -> Any:
 
 def _remembered(app: typer.Typer) -> Iterator[tuple[Entry, list[Face]]]:
     """The plugins whose commands are known from before; the others enter the app."""
-    file = entrypoints.remembered("commands.json")
+    file = entry_points.remembered("commands.json")
     known: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(file.read_text()) if file else {}
@@ -244,7 +245,7 @@ def _remembered(app: typer.Typer) -> Iterator[tuple[Entry, list[Face]]]:
             kept = _learn(app, entry, taken)
         fresh[entry.value] = kept
     if file and fresh != known:
-        entrypoints.keep(file, json.dumps(fresh))
+        entry_points.keep(file, json.dumps(fresh))
 
 
 def _learn(app: typer.Typer, entry: Entry, taken: Iterable[str]) -> dict[str, Any] | None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo import environment, plugins
+from zoo import environment
+from zoo.plugins import registry
 from zoo.run import HISTORY
 
 JOB, GROUP, DONE = "zoo.job", "zoo.group", "zoo.written"
@@ -93,7 +94,7 @@ def command(job: Mapping[str, Any]) -> str:
         words = ["zoo", "evaluate", str(job["source"])[:8]]
         return shlex.join([*words, "--dataset", job["dataset"], "--split", job["split"]])
     words = ["zoo", "train", job["model"], "--dataset", job["dataset"]]
-    known = plugins.catalogue().models.get(job["model"])
+    known = registry.catalogue().models.get(job["model"])
     usual = known.Params.resolve({}).model_dump(mode="json") if known else {}
     for n, value in job["params"].items():
         if n not in usual or usual[n] != value:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from zoo import plugins
+from zoo.plugins import registry
 from zoo.preprocessing import prepare
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def images(job: dict[str, Any], index: Array, fingerprint: str) -> Array | None:
     """
     # A fold is held out of the images to train on.
     split = "train" if job["fold"] else job["split"]
-    model = plugins.catalogue().models.get(job["model"])
+    model = registry.catalogue().models.get(job["model"])
     # What the model was given is prepared already.
     dtype = model.dtype if model else "float32"
     data = prepare(job["dataset"], split, "image", dtype, preprocess=job["preprocess"])

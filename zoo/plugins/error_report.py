@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 
 from zoo.errors import ZooError
-from zoo.guard import EndsProcess, TooSlow
+from zoo.plugins.import_guard import EndsProcess, TooSlow
 
 LONGEST = 200
 """Characters kept of what a library says, which may run over many lines."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from zoo import guard, plugins
 from zoo.child_process import Apart, telling
 from zoo.errors import PluginError, ZooError
-from zoo.plugins import Plugin
+from zoo.plugins import import_guard, registry
+from zoo.plugins.registry import Plugin
 
-PATIENCE = guard.IMPORT_SECONDS + guard.RINGS * guard.RING_SECONDS + 5
+PATIENCE = import_guard.IMPORT_SECONDS + import_guard.RINGS * import_guard.RING_SECONDS + 5
 """Seconds without news until a plugin is taken to hang in native code, where no signal arrives."""
 
 
@@ -38,7 +38,7 @@ def _look(dead: dict[str, Plugin]) -> tuple[list[Plugin], Plugin | None]:
     """What another process finds; and the plugin that has ended it, if one has."""
     found: list[Plugin] = []
     entering = Plugin("zoo")
-    other = Apart("zoo.probe", *dead)
+    other = Apart("zoo.plugins.isolated_listing", *dead)
     how = ""
     try:
         while news := other.news(PATIENCE):
@@ -67,16 +67,16 @@ def main(dead: list[str]) -> None:
             tell({"has": has, "plugin": dataclasses.asdict(plugin)})
 
         try:
-            every = plugins.candidates(), plugins.command_candidates()
+            every = registry.candidates(), registry.command_candidates()
         except ZooError as error:
             tell({"error": [error.message, error.hint]})
             return
         for candidates in every:
-            catalogue = plugins.empty()
+            catalogue = registry.empty()
             for plugin, load in candidates:
                 if plugin.source not in dead:
                     say("begun", plugin)
-                    plugins.enter(catalogue, plugin, load)
+                    registry.enter(catalogue, plugin, load)
                 say("loaded", plugin)
         say("ended", Plugin("zoo"))
 

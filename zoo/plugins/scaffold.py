@@ -10,8 +10,9 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from zoo import plugins, private_folder, settings
+from zoo import private_folder, settings
 from zoo.errors import UsageError, ZooError, reason
+from zoo.plugins import registry
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
@@ -64,7 +65,7 @@ def _words(name: str) -> dict[str, str]:
         )
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or _is_there(package):
         raise UsageError(f"'{package}' is a module of Python's or an installed package's already.")
-    found = plugins.catalogue()
+    found = registry.catalogue()
     if name in found.models or name in {plugin.name for plugin in found.plugins}:
         raise UsageError(f"There is a model or a plugin called '{name}' already.")
     class_name = "".join(word.capitalize() for word in name.split("-"))

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from zoo import process_state
+from zoo.plugins import process_state
 
 IMPORT_SECONDS = 20.0
 """What one plugin may take to be imported; a framework belongs inside the methods."""

@@ -16,19 +16,11 @@ from typing import Any
 
 import pluggy
 
-from zoo import (
-    entrypoints,
-    faults,
-    guard,
-    hookspecs,
-    private_folder,
-    settings,
-    source_code,
-    trace,
-)
-from zoo.cards import Card, of
+from zoo import hookspecs, private_folder, settings
 from zoo.errors import PluginError, unknown
 from zoo.model import NAME, Dataset, Model, Params, resolved
+from zoo.plugins import entry_points, error_report, import_guard, source_code, tracing
+from zoo.plugins.metadata import Card, of
 from zoo.regular_file import read_regular_file
 
 MAX_BYTES = 16 * 2**20
@@ -94,7 +86,7 @@ def empty() -> Catalogue:
     manager = pluggy.PluginManager("zoo")
     manager.add_hookspecs(hookspecs)
     if settings.is_traced():
-        trace.show(manager)
+        tracing.show(manager)
     return Catalogue(manager, [], {}, {}, {}, {})
 
 
@@ -149,7 +141,7 @@ def candidates() -> list[Candidate]:
     for each in (chosen.home, folder):
         private_folder.check(each)
     files = sorted(folder.glob("*.py")) if folder.is_dir() else []
-    every: list[Candidate] = [(_installed(e), e.load) for e in entrypoints.of("zoo")]
+    every: list[Candidate] = [(_installed(e), e.load) for e in entry_points.of("zoo")]
     every += [(_one_file(file), functools.partial(load_file, file)) for file in files]
     if chosen.plugins is None:
         return every
@@ -161,14 +153,14 @@ def candidates() -> list[Candidate]:
 
 def command_candidates() -> list[Candidate]:
     """The plugins that add commands: they enter elsewhere, before any other."""
-    return [(_installed(entry), entry.load) for entry in entrypoints.of("zoo.commands")]
+    return [(_installed(entry), entry.load) for entry in entry_points.of("zoo.commands")]
 
 
 def _refuse_absent() -> ModuleType:
     raise PluginError("ZOO_PLUGINS names it, but there is no such plugin.")
 
 
-def _installed(entry: entrypoints.Entry) -> Plugin:
+def _installed(entry: entry_points.Entry) -> Plugin:
     module = entry.value.partition(":")[0]
     return Plugin(entry.name, entry.distribution, entry.version, module)
 
@@ -220,7 +212,7 @@ def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> N
     start = time.perf_counter()
     # BaseException: a plugin that calls sys.exit at import must not end `zoo`.
     try:
-        with guard.importing(plugin.name):
+        with import_guard.importing(plugin.name):
             module = load()
             _remember(plugin, module)
             plugin.seconds = time.perf_counter() - start
@@ -230,7 +222,7 @@ def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> N
         raise
     except BaseException as error:
         plugin.seconds = plugin.seconds or time.perf_counter() - start
-        plugin.error = faults.reason(error, plugin.source)
+        plugin.error = error_report.reason(error, plugin.source)
 
 
 def _remember(plugin: Plugin, module: ModuleType) -> None:

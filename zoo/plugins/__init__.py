@@ -1,0 +1,1 @@
+"""Find, import, guard and describe plugins."""
