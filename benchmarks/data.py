@@ -15,7 +15,7 @@ from benchmarks.queue import Figure
 MAP = """
 import time
 import numpy
-from zoo import preprocessing
+from zoo.data import preprocessing
 from zoo.plugins import registry as plugins
 plugins.catalogue()
 start = time.perf_counter()
@@ -55,8 +55,8 @@ def _read(pipe: Any, dtype: Any) -> None:
     import numpy as np
     import psutil
 
+    from zoo.data.preprocessing import prepare
     from zoo.plugins import registry
-    from zoo.preprocessing import prepare
 
     registry.catalogue()
     float(np.zeros(10, "float32").sum())

@@ -38,7 +38,7 @@ def plain(file: Path) -> float:
     """Train as the documentation of Keras does."""
     import keras
 
-    from zoo.datasets import raw
+    from zoo.data.datasets import raw
 
     images, labels = raw("mnist").splits["train"]
     x = (images.reshape(-1, 784) / 255.0).astype("float32")
@@ -58,7 +58,7 @@ def zoo(file: Path) -> float:
     from zoo_keras.dense_softmax import DenseSoftmax
     from zoo_workers.runner import set_imports_aside
 
-    from zoo.preprocessing import prepare
+    from zoo.data.preprocessing import prepare
 
     data = prepare("mnist", "train", "flat", "float32")
 

@@ -61,7 +61,7 @@ def zoo_fit(file: Path) -> float:
     """Fit the model as a job does, its train_accuracy included."""
     from zoo_sklearn.logistic import Logistic
 
-    from zoo.preprocessing import prepare
+    from zoo.data.preprocessing import prepare
 
     data = prepare("mnist", "train", "flat", "float64")
     model = Logistic(Logistic.Params.resolve({}), data.class_names, 42)
@@ -133,7 +133,7 @@ def _warm_up(index: int, folder: Path) -> None:
 
 
 def _plain_data() -> tuple[Any, Any]:
-    from zoo.datasets import raw
+    from zoo.data.datasets import raw
 
     images, labels = raw("mnist").splits["train"]
     return images.reshape(-1, 784) / 255.0, labels

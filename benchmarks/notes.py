@@ -53,7 +53,7 @@ SCRIPTS = 4
 
 @functools.cache
 def _npz() -> Path:
-    from zoo.datasets import raw
+    from zoo.data.datasets import raw
 
     splits = raw("mnist").splits
     folder = Path(tempfile.mkdtemp(prefix="zoo-bench-"))

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from zoo import datasets, drawing, jobs, prediction, settings
+from zoo import drawing, jobs, prediction, settings
+from zoo.data import datasets
 
 SIDE, MARGINS = 560, ((100, 140), (240, 200))
 

@@ -12,7 +12,8 @@ from results import a_spec, succeed
 from zoo_report import contents
 from zoo_report.contents import Contents, Meant
 
-from zoo import datasets, jobs, settings
+from zoo import jobs, settings
+from zoo.data import datasets
 from zoo.jobs import Database, News, Outcome
 
 LABELS = [0, 0, 1, 1]

@@ -19,8 +19,8 @@ from zoo_sklearn.stumps import BoostedStumps
 
 import zoo
 from zoo import weights
+from zoo.data.preprocessing import Prepared, prepare
 from zoo.errors import ArtifactError, UsageError
-from zoo.preprocessing import Prepared, prepare
 
 NAMES = list("0123456789")
 N = 400

@@ -162,7 +162,8 @@ def write_file(path: Path, grey: int) -> None:
 
 SCRIPT = """
 import json, os, signal, sys
-from zoo import datasets, errors
+from zoo.data import datasets
+from zoo import errors
 from zoo.plugins import registry as plugins
 found = {}
 os.umask(0o077)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo import cache, datasets, idx, mnist
+from zoo.data import cache, datasets, idx, mnist
 from zoo.errors import DatasetError, UsageError
 from zoo.plugins import registry
 
@@ -377,7 +377,8 @@ def test_a_disk_that_fills_up_is_named_and_nothing_is_left(home: Path, tmp_path:
 
     name = f"idx:{write_idx(tmp_path / 'mine')}"
     program = f"""
-from zoo import datasets, errors
+from zoo.data import datasets
+from zoo import errors
 try:
     datasets.raw({name!r})
 except errors.DatasetError as error:

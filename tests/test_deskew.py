@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zoo import datasets, preprocessing
-from zoo.deskew import _moments, deskew
+from zoo.data import datasets, preprocessing
+from zoo.data.deskew import _moments, deskew
+from zoo.data.preprocessing import prepare, prepare_all
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
-from zoo.preprocessing import prepare, prepare_all
 from zoo.run import read_recipe, run_job
 
 

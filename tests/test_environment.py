@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from results import a_spec
 
-from zoo import datasets, environment
+from zoo import environment
+from zoo.data import datasets
 from zoo.job_spec import Fold, Source
 from zoo.plugins.registry import Plugin
 

@@ -21,7 +21,8 @@ from zoo_keras import onnx_graph
 from zoo_keras.network import load_keras
 from zoo_sklearn.logistic import Logistic
 
-from zoo import datasets, export, modelcard, preprocessing, run, submit
+from zoo import export, modelcard, run, submit
+from zoo.data import datasets, preprocessing
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.jobs import Job
 from zoo.plugins import registry

@@ -92,7 +92,7 @@ def test_the_folds_of_a_cross_validation_equal_scikit_learns_to_the_last_bit(
     from sklearn.linear_model import SGDClassifier
     from sklearn.model_selection import cross_validate
 
-    from zoo import datasets
+    from zoo.data import datasets
 
     group = train(warm_zoo, "logistic", "--cv", "5")
     monkeypatch.setenv("ZOO_HOME", str(warm_zoo.home))
@@ -111,7 +111,7 @@ def test_seeds_are_a_group_whose_jobs_differ_in_nothing_else(
 ) -> None:
     from sklearn.linear_model import SGDClassifier
 
-    from zoo import datasets
+    from zoo.data import datasets
 
     group = train(warm_zoo, "logistic", "--seeds", "3", "--seed", "7")
     assert group["kind"] == "seeds" and [job["seed"] for job in group["jobs"]] == [7, 8, 9]

@@ -20,9 +20,9 @@ from zoo_keras.lenet import LeNet, LeNet1, LeNet4, LeNet5
 from zoo_keras.network import load_keras
 
 from zoo import weights
+from zoo.data.preprocessing import prepare
 from zoo.errors import ArtifactError, UsageError
 from zoo.job_spec import JobSpec
-from zoo.preprocessing import prepare
 from zoo.run import WEIGHT_IMAGES, read_recipe, restore, run_job
 from zoo.testing import parametrize_with_checks
 
@@ -34,7 +34,7 @@ import sys
 import numpy as np
 import keras
 
-from zoo.datasets import raw
+from zoo.data.datasets import raw
 
 for dataset, epochs in zip(sys.argv[1::2], map(int, sys.argv[2::2])):
     images, labels = raw(dataset).splits["train"]

@@ -22,7 +22,8 @@ from servers import free_port
 from support import Zoo, until
 from zoo_workers import worker
 
-from zoo import artifacts, datasets, jobs, settings
+from zoo import artifacts, jobs, settings
+from zoo.data import datasets
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Filter, News, Outcome

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from zoo import datasets, idx, mnist
+from zoo.data import datasets, idx, mnist
 from zoo.errors import DatasetError
 
 DATA = os.environ.get("ZOO_DATA_DIR", "")

@@ -49,7 +49,7 @@ def here(home: Path) -> Database:
 SCRIPT = """
 import json, sys
 import zoo
-from zoo import datasets
+from zoo.data import datasets
 
 job = zoo.train("logistic", dataset="digits", max_iter=2, alpha=0.001, tags=["mine"])
 group = zoo.train("logistic", {"max_iter": 2}, dataset="digits", seeds=2, wait=False)

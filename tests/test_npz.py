@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo import npz
+from zoo.data import npz
 from zoo.errors import DatasetError
 
 IMAGES = np.arange(3 * 28 * 28, dtype="uint8").reshape(3, 28, 28)

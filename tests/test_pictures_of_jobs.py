@@ -21,8 +21,8 @@ from zoo_report.predictions import Predictions
 
 from zoo.cli import output, sketches
 from zoo.cli.main import app
+from zoo.data.preprocessing import prepare
 from zoo.job_spec import JobSpec, read_json
-from zoo.preprocessing import prepare
 from zoo.run import PREDICTIONS, run_job
 
 pytestmark = pytest.mark.xdist_group("test_pictures_of_jobs")  # they share a worker

@@ -12,7 +12,8 @@ import strokes
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.lenet import LeNet5
 
-from zoo import drawing, judge, mnist, preprocessing
+from zoo import drawing, judge
+from zoo.data import mnist, preprocessing
 from zoo.model import Model
 
 pytestmark = [

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo import datasets, idx, preprocessing
+from zoo.data import datasets, idx, preprocessing
+from zoo.data.preprocessing import Dtype, prepare, prepare_all
 from zoo.errors import UsageError
 from zoo.plugins import registry
-from zoo.preprocessing import Dtype, prepare, prepare_all
 
 DATA = os.environ.get("ZOO_DATA_DIR", "")
 HERE = [Path(p) for p in DATA.split(os.pathsep) if p and len(idx.find(Path(p))) == 4]
@@ -28,8 +28,8 @@ LABELS = (np.arange(2500) % 10).astype("uint8")
 # The child says when it is in the middle of preparing; if it is to be a victim it waits there.
 CHILD = """
 import sys
-from zoo import cache
-from zoo.preprocessing import prepare
+from zoo.data import cache
+from zoo.data.preprocessing import prepare
 name, patience, victim = sys.argv[1], float(sys.argv[2]), sys.argv[3] == "victim"
 cache.PATIENCE = patience
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import odd_files
 import pytest
 
-from zoo import export, idx, npz, recipes, regular_file, settings, subjects, trials
+from zoo import export, recipes, regular_file, settings, subjects, trials
+from zoo.data import idx, npz
 from zoo.errors import DatasetError, ZooError, reason
 from zoo.plugins import registry
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from results import ENVIRONMENT, a_spec, folds, job_of, succeed
 
-from zoo import datasets, environment, jobs, repetition, settings
+from zoo import environment, jobs, repetition, settings
+from zoo.data import datasets
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database

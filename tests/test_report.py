@@ -35,8 +35,9 @@ from zoo_report import again, commands, contents, drawing, mistakes, page, tiles
 from zoo_report.contents import Contents, Meant
 
 import zoo.cli.train
-from zoo import datasets, jobs, settings, submit
+from zoo import jobs, settings, submit
 from zoo.cli.main import app
+from zoo.data import datasets
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job, News, Outcome
 from zoo.output_file import write_output

@@ -13,11 +13,12 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from zoo import datasets, weights
+from zoo import weights
+from zoo.data import datasets
+from zoo.data.preprocessing import prepare
 from zoo.errors import ArtifactError, PluginError, UsageError
 from zoo.job_spec import JobSpec, canonical, read_json
 from zoo.plugins import registry
-from zoo.preprocessing import prepare
 from zoo.run import read_recipe, restore, run_job
 
 PLUGIN = '''

@@ -21,7 +21,7 @@ from zoo_sklearn.digits import DIGITS, enlarge
 from zoo_sklearn.logistic import Logistic, LogisticParams
 
 from zoo import weights
-from zoo.datasets import raw
+from zoo.data.datasets import raw
 from zoo.errors import ArtifactError, UsageError
 from zoo.job_spec import JobSpec
 from zoo.model import Images

@@ -110,7 +110,7 @@ def test_a_wrong_command_is_answered_in_a_sentence(
 def test_the_probabilities_are_those_of_the_training_jobs_own_judgement(
     warm_zoo: Zoo, trained: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zoo import datasets
+    from zoo.data import datasets
 
     model = loaded(warm_zoo, monkeypatch, trained)
     assert model.class_names == NAMES

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 TRICKS = Path(__file__).parent / "plugins"
 MACHINES_CLOCK = {
     "zoo/doctor.py": "compares it with the database's",
-    "zoo/cache.py": "the age of files here",
+    "zoo/data/cache.py": "the age of files here",
     "zoo/submit.py": "the age of a process here",
     "zoo/cli/completion.py": "the age of a file here",
     "workers/zoo_workers/handover.py": "the age of folders here",

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo import datasets, jobs, settings
+from zoo import jobs, settings
+from zoo.data import datasets
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Worker
 from zoo.model import Params

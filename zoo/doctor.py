@@ -182,7 +182,7 @@ def _artifacts(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _data(settings: Settings, part: str) -> Iterator[Finding]:
-    from zoo import datasets
+    from zoo.data import datasets
 
     for each in datasets.listing():
         yield Finding(part, True, f"{each.name}: {each.where}")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import datasets, judge, run, weights
+from zoo import judge, run, weights
+from zoo.data import datasets
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
 from zoo.output_file import write_output
 from zoo.plugins import registry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zoo import preprocessing
+from zoo.data import preprocessing
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import artifacts, environment, jobs, judge, preprocessing, run, sources
+from zoo import artifacts, environment, jobs, judge, run, sources
+from zoo.data import preprocessing
 from zoo.errors import UsageError
 from zoo.jobs import Database, Group, Job
 from zoo.jobs.records import best_first

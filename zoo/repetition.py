@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import datasets, environment, jobs
+from zoo import environment, jobs
 from zoo.canonical_json import object_in
+from zoo.data import datasets
 from zoo.errors import ArtifactError, UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Group, Job

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from zoo import environment, judge, saved_files
+from zoo.data.preprocessing import Preprocess, prepare_splits
 from zoo.errors import ArtifactError, UsageError, reason
 from zoo.job_spec import Fold, JobSpec, canonical, read_json
 from zoo.model import Model, Report, to_json
 from zoo.plugins import registry
-from zoo.preprocessing import Preprocess, prepare_splits
 
 if TYPE_CHECKING:
+    from zoo.data.preprocessing import Prepared
     from zoo.model import Array
-    from zoo.preprocessing import Prepared
 
 log = logging.getLogger(__name__)
 

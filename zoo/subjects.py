@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import datasets, drawing
-from zoo.cache import Progress
+from zoo import drawing
+from zoo.data import datasets
+from zoo.data.cache import Progress
 from zoo.errors import PictureError, UsageError, reason, unknown
 from zoo.output_file import write_output
 

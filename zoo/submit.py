@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import catalogue, jobs, param_values, preprocessing, sources, waits
+from zoo import catalogue, jobs, param_values, sources, waits
+from zoo.data import preprocessing
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import MAX_SEED, Fold, JobSpec, Source
 from zoo.jobs import Database, Group, Hint, Job

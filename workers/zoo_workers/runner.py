@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
-    from zoo import datasets
+    from zoo.data import datasets
     from zoo.plugins import registry
 
     with contextlib.redirect_stdout(sys.stderr):

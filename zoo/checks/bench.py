@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
 from zoo import judge
+from zoo.data.preprocessing import Prepared, prepare
 from zoo.errors import UsageError
 from zoo.model import Model, Report
-from zoo.preprocessing import Prepared, prepare
 
 if TYPE_CHECKING:
     from zoo.model import Array

@@ -63,7 +63,8 @@ def fetch(dataset: str, contents: str | None = None) -> None:
 
     `contents` as for `datasets.raw`.
     """
-    from zoo import catalogue, datasets
+    from zoo import catalogue
+    from zoo.data import datasets
 
     if catalogue.is_to_fetch(dataset, contents=contents):
         from zoo.cli import output
@@ -74,8 +75,8 @@ def fetch(dataset: str, contents: str | None = None) -> None:
 
 def tell_notes(dataset: str) -> None:
     """Say what is odd about a dataset that this machine has, such as a class without images."""
-    from zoo import datasets
     from zoo.cli import output
+    from zoo.data import datasets
 
     for each in datasets.notes(dataset):
         output.note(each)

@@ -128,8 +128,9 @@ def _print_meeting(letter: str, meeting: Meeting) -> None:
 
 def _draw(a: Side, b: Side, meeting: Meeting) -> None:
     """Draw the first images about which two models disagree: label, what A says, what B says."""
-    from zoo import datasets, pictures
+    from zoo import pictures
     from zoo.cli import output
+    from zoo.data import datasets
 
     if not meeting.disagreement or not meeting.disagreement.first:
         return

@@ -266,7 +266,7 @@ def _key(folder: Path) -> list[Any]:
 
 
 def _ask() -> dict[str, Any]:
-    from zoo.datasets import MNIST
+    from zoo.data.datasets import MNIST
     from zoo.plugins import registry
 
     cards = {c["name"]: {"summary": c["summary"], "schema": c["schema"]} for c in registry.cards()}

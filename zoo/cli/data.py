@@ -11,7 +11,7 @@ from zoo.cli import completion
 from zoo.cli.options import Preprocess
 
 if TYPE_CHECKING:
-    from zoo.datasets import Listed
+    from zoo.data.datasets import Listed
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Name = Annotated[
@@ -38,8 +38,8 @@ def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
         return
     import dataclasses
 
-    from zoo import datasets
     from zoo.cli import output
+    from zoo.data import datasets
 
     found = [*datasets.listing(), *_elsewhere()]
     if as_json:
@@ -54,7 +54,7 @@ def _elsewhere() -> list[Listed]:
     """The datasets that only workers have; none where their cards cannot be read."""
     from zoo import catalogue
     from zoo.cli import output
-    from zoo.datasets import Listed
+    from zoo.data.datasets import Listed
     from zoo.errors import StoreError
 
     try:
@@ -72,8 +72,9 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Fetch, check and prepare a dataset ahead of its first job."""
-    from zoo import catalogue, datasets, preprocessing
+    from zoo import catalogue
     from zoo.cli import output
+    from zoo.data import datasets, preprocessing
 
     catalogue.see_here(name)
     with output.progress() as tell:
@@ -103,8 +104,9 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the first ten images, and how many each class has."""
-    from zoo import catalogue, datasets, pictures
+    from zoo import catalogue, pictures
     from zoo.cli import output
+    from zoo.data import datasets
     from zoo.errors import UsageError, unknown
     from zoo.output_file import is_stdout
 

@@ -122,7 +122,7 @@ def check(
 
     params = read_params(param or [])
     if ":" in dataset:  # a path, which is this folder's; the checks run in another
-        from zoo import datasets
+        from zoo.data import datasets
 
         dataset = datasets.resolve(dataset)
     plugin, models = _models_of(name)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo import catalogue, datasets, submit, wanted
+from zoo import catalogue, submit, wanted
 from zoo import jobs as rows
 from zoo import leaderboard as ranking
+from zoo.data import datasets
 from zoo.notebook import frames, trained, wishes
 from zoo.notebook.handles import Group, Job, handle
 from zoo.notebook.store import opened

@@ -6,7 +6,8 @@ import base64
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo import artifacts, datasets
+from zoo import artifacts
+from zoo.data import datasets
 from zoo.errors import ArtifactError, ZooError, reason
 from zoo.jobs import Job
 from zoo.run import PREDICTIONS

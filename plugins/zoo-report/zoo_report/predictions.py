@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from zoo.data.preprocessing import prepare
 from zoo.plugins import registry
-from zoo.preprocessing import prepare
 
 if TYPE_CHECKING:
     from zoo.model import Array

@@ -8,9 +8,10 @@ from typing import Any, get_args
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from zoo import catalogue, datasets, jobs, submit
+from zoo import catalogue, jobs, submit
+from zoo.data import datasets
+from zoo.data.preprocessing import Preprocess
 from zoo.errors import UsageError, ZooError
-from zoo.preprocessing import Preprocess
 from zoo_web import fields
 from zoo_web.desk import Desk, desk
 

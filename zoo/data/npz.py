@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from zoo import idx
+from zoo.data import idx
 from zoo.errors import DatasetError, reason
 from zoo.model import Images
 from zoo.regular_file import open_regular_file

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zoo import idx, npz, settings
-from zoo.cache import Progress
+from zoo import settings
+from zoo.data import idx, npz
+from zoo.data.cache import Progress
 from zoo.dataset_names import absolute
 from zoo.errors import DatasetError, reason
 from zoo.model import Images

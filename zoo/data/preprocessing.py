@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from zoo import cache, datasets, settings
-from zoo.cache import Progress
-from zoo.datasets import SPLITS, Raw
-from zoo.deskew import deskew
+from zoo import settings
+from zoo.data import cache, datasets
+from zoo.data.cache import Progress
+from zoo.data.datasets import SPLITS, Raw
+from zoo.data.deskew import deskew
 from zoo.errors import unknown
 from zoo.plugins import registry
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from zoo import cache, dataset_names, idx, mnist, npz, settings
-from zoo.cache import Progress
+from zoo import dataset_names, settings
+from zoo.data import cache, idx, mnist, npz
+from zoo.data.cache import Progress
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
 from zoo.job_spec import Sha256, canonical
 from zoo.model import NAME, Dataset, Images

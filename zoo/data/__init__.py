@@ -1,0 +1,1 @@
+"""Datasets: from a file, a download or a plugin to prepared arrays."""
