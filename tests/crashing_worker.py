@@ -15,9 +15,10 @@ from zoo_workers.runners import Runner
 from zoo_workers.storer import Storer
 from zoo_workers.watch import Watch
 
-from zoo import artifacts, jobs
+from zoo import jobs
 from zoo.cli.main import main
 from zoo.jobs import moves
+from zoo.storage import artifacts
 
 EXIT_CODE = 137
 

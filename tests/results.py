@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from zoo import artifacts, jobs
+from zoo import jobs
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Claim, Database, Job, News, Outcome
+from zoo.storage import artifacts
 
 ENVIRONMENT = {
     "fingerprint": "f" * 64,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from zoo import artifacts, disk
 from zoo.errors import ArtifactError
+from zoo.storage import artifacts, disk
 
 WHERE = "0" * 32 + "/1"
 

@@ -14,9 +14,10 @@ from support import until
 from zoo_workers import handover
 from zoo_workers.hooks import Hooks
 
-from zoo import files, jobs, settings
+from zoo import jobs, settings
 from zoo.errors import ArtifactError
 from zoo.jobs import Database, Outcome
+from zoo.storage import job_files
 
 TOP = "import os, sys, time, zoo\n@zoo.hookimpl\n"
 
@@ -66,8 +67,10 @@ def owed(db: Database) -> int:
 
 def contents(db: Database, job: str) -> dict[str, bytes]:
     """The extra files of the job, checked."""
-    found = files.of(settings.load(), job_of(db, job))
-    return {f.name: files.read(settings.load(), f) for f in found if f.name.startswith("extra/")}
+    found = job_files.of(settings.load(), job_of(db, job))
+    return {
+        f.name: job_files.read(settings.load(), f) for f in found if f.name.startswith("extra/")
+    }
 
 
 def test_a_plugin_reads_the_jobs_files_and_what_it_leaves_is_kept_beside_them(
@@ -89,7 +92,7 @@ names = sorted(str(p.relative_to(files)) for p in files.rglob("*") if p.is_file(
         "extra/reader/deep/names.txt": b"predictions.npz weights/w",
     }
     assert contents(db, job) == kept
-    names = [f.name for f in files.of(settings.load(), job_of(db, job))]
+    names = [f.name for f in job_files.of(settings.load(), job_of(db, job))]
     assert names == ["predictions.npz", "weights/w", *kept]
     # Called at least once: the second time takes the place of the first.
     jobs.tag(db, [job], add=["again"], remove=[])
@@ -164,7 +167,7 @@ def test_a_damaged_extra_file_is_found_out(db: Database, tmp_path: Path) -> None
     left = tmp_path / "drawer"
     left.mkdir()
     (left / "a.txt").write_text("a")
-    files.keep(settings.load(), job, left)
+    job_files.keep(settings.load(), job, left)
     stored = Path(settings.load().artifacts) / job / "extra" / "drawer"
     assert json.loads((stored / "manifest.json").read_text())["plugin"] == "drawer"
     (stored / "a.txt").write_text("b")

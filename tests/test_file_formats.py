@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.file_formats import HDF5, find_in_file, find_unsafe
+from zoo.storage.file_formats import HDF5, find_in_file, find_unsafe
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),

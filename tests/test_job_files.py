@@ -19,9 +19,10 @@ from results import a_spec, job_of, succeed
 from row_shapes import anything, texts
 from support import Zoo
 
-from zoo import artifacts, files, jobs, repetition
+from zoo import jobs, repetition
 from zoo.errors import ArtifactError
 from zoo.jobs import Job
+from zoo.storage import artifacts, job_files
 
 GOOD = "extra/good/note.txt"
 
@@ -34,16 +35,16 @@ class Kept(NamedTuple):
     folder: Path
     """Of all its files."""
 
-    def listing(self) -> files.Listing:
+    def listing(self) -> job_files.Listing:
         """List the files, within ten seconds: what opens a pipe would wait for ever."""
         found: list[Any] = []
         work = threading.Thread(
-            target=lambda: found.append(files.listing(self.zoo.settings, self.job)), daemon=True
+            target=lambda: found.append(job_files.listing(self.zoo.settings, self.job)), daemon=True
         )
         work.start()
         work.join(10)
         assert found, "it hangs, or has raised"
-        listed: files.Listing = found[0]
+        listed: job_files.Listing = found[0]
         return listed
 
     @property
@@ -59,7 +60,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     left = zoo.home / "good"
     left.mkdir()
     (left / "note.txt").write_text("good")
-    files.keep(zoo.settings, job, left)
+    job_files.keep(zoo.settings, job, left)
     yield Kept(zoo, job_of(db, job), Path(url) / job)
     db.close()
     zoo.close()
@@ -144,7 +145,7 @@ def test_a_manifest_of_any_content_is_listed_or_left_out_with_a_sentence(
     kept: Kept, odd: Path, content: bytes
 ) -> None:
     (odd / artifacts.MANIFEST).write_bytes(content)
-    found, problems = files.listing(kept.zoo.settings, kept.job)
+    found, problems = job_files.listing(kept.zoo.settings, kept.job)
     names = [each.name for each in found]
     assert GOOD in names and "weights/w" in names
     assert all(isinstance(each, ArtifactError) and str(each) for each in problems)
@@ -153,7 +154,7 @@ def test_a_manifest_of_any_content_is_listed_or_left_out_with_a_sentence(
         assert each.name.encode() and type(each.size) is int and each.size >= 0
         if each.name.startswith("extra/odd"):
             with pytest.raises(ArtifactError):
-                files.read(kept.zoo.settings, each)
+                job_files.read(kept.zoo.settings, each)
 
 
 def test_the_command_and_the_page_show_the_rest_and_say_what_is_left_out(

@@ -16,8 +16,9 @@ import pytest
 import typer
 from support import Zoo, until
 
-from zoo import artifacts, jobs, settings, submit
+from zoo import jobs, settings, submit
 from zoo.cli import leaving, main
+from zoo.storage import artifacts
 from zoo.submit import Left
 
 TRICKS = Path(__file__).parent / "plugins"

@@ -22,12 +22,13 @@ from servers import free_port
 from support import Zoo, until
 from zoo_workers import worker
 
-from zoo import artifacts, jobs, settings
+from zoo import jobs, settings
 from zoo.data import datasets
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Filter, News, Outcome
 from zoo.run import run_job
+from zoo.storage import artifacts
 
 mlflow = pytest.importorskip("mlflow")
 from zoo_mlflow import past, runs, tracking, words  # noqa: E402

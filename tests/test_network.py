@@ -164,7 +164,7 @@ def _python(site: Site, *args: str) -> str:
 
 @pytest.mark.slow
 def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: Site) -> None:
-    _python(site, "-c", "from zoo import artifacts; artifacts.check('s3://zoo')")
+    _python(site, "-c", "from zoo.storage import artifacts; artifacts.check('s3://zoo')")
     first = site.hire("one", **MORTAL)
     train = ["-m", "zoo", "train", "trickster", "--dataset", "digits", "-d", "-p"]
     refs = [_python(site, *train, f"until=$ZOO_HOME/{name}") for name in ENDS]
@@ -201,7 +201,7 @@ def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: 
     _see_whole_artifacts(site, refs)
     # What the cut-off machine may have stored after all is gone.
     find = "fs, root = artifacts._open('s3://zoo'); print({p.split('/')[2] for p in fs.find(root)})"
-    assert _python(site, "-c", f"from zoo import artifacts; {find}") == "{'2'}"
+    assert _python(site, "-c", f"from zoo.storage import artifacts; {find}") == "{'2'}"
     # The machine is back at work: it signs in again.
     until(lambda: len([w for w in jobs.workers(db, beat=60) if w.beat_at > back]) == 2)
 
@@ -217,5 +217,7 @@ def _see_whole_artifacts(site: Site, refs: list[str]) -> None:
         for job in found
     ]
     _python(
-        site, "-c", "; ".join(["from pathlib import Path", "from zoo import artifacts", *calls])
+        site,
+        "-c",
+        "; ".join(["from pathlib import Path", "from zoo.storage import artifacts", *calls]),
     )

@@ -40,7 +40,7 @@ from zoo.cli.main import app
 from zoo.data import datasets
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job, News, Outcome
-from zoo.output_file import write_output
+from zoo.storage.output_file import write_output
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import fsspec
 import pytest
 import servers
 
-from zoo import artifacts, files
 from zoo.errors import ArtifactError
 from zoo.settings import Settings
+from zoo.storage import artifacts, job_files
 
 KEY = "a-secret-key-that-nobody-may-see"
 
@@ -74,15 +74,15 @@ def test_an_artifact_comes_back_from_s3_as_it_was(url: str, folder: Path, tmp_pa
 def test_extra_files_on_s3_are_listed_read_and_replaced(url: str, tmp_path: Path) -> None:
     store = Settings(artifacts_url=url)
     job = SimpleNamespace(id="b" * 32, artifact=None)
-    assert files.of(store, job) == []
+    assert job_files.of(store, job) == []
     for content in ("first", "again"):
         left = tmp_path / content / "drawer"
         (left / "deep").mkdir(parents=True)
         (left / "deep" / f"{content}.txt").write_text(content)
-        files.keep(store, job.id, left)
-        (found,) = files.of(store, job)
+        job_files.keep(store, job.id, left)
+        (found,) = job_files.of(store, job)
         assert found.name == f"extra/drawer/deep/{content}.txt"
-        assert files.read(store, found) == content.encode()
+        assert job_files.read(store, found) == content.encode()
 
 
 def test_the_manifest_is_stored_last(

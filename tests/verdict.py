@@ -13,9 +13,10 @@ import psutil
 from machines import living
 from support import Zoo, until
 
-from zoo import artifacts, jobs
+from zoo import jobs
 from zoo.errors import ArtifactError
 from zoo.jobs import Database, Job
+from zoo.storage import artifacts
 
 ENDED = "NEW.status NOT IN ('queued', 'running')"
 WITNESS = "INSERT INTO witness VALUES (NEW.id, NEW.attempt, NEW.status);"

@@ -6,10 +6,10 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo import artifacts
 from zoo.errors import ArtifactError, reason
 from zoo.jobs import Job
 from zoo.settings import Settings
+from zoo.storage import artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

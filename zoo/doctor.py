@@ -176,7 +176,7 @@ def _strays(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _artifacts(settings: Settings, part: str) -> Iterator[Finding]:
-    from zoo import artifacts
+    from zoo.storage import artifacts
 
     yield Finding(part, True, f"{artifacts.check(settings.artifacts)} can be written and read")
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from zoo import judge, run, weights
 from zoo.data import datasets
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
-from zoo.output_file import write_output
 from zoo.plugins import registry
 from zoo.prediction import Trained
 from zoo.regular_file import open_regular_file
+from zoo.storage.output_file import write_output
 
 if TYPE_CHECKING:
     from zoo.model import Array

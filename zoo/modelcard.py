@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo import artifacts, environment
+from zoo import environment
 from zoo.canonical_json import object_in, read_json
 from zoo.export import Exported
 from zoo.jobs import Job
 from zoo.jobs.records import number_text
-from zoo.output_file import write_output
 from zoo.param_values import typed
 from zoo.prediction import Trained
 from zoo.settings import Settings
+from zoo.storage import artifacts
+from zoo.storage.output_file import write_output
 
 FILE = "README.md"
 """What the hub takes for the card."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.output_file import write_output
+from zoo.storage.output_file import write_output
 
 if TYPE_CHECKING:
     from zoo.model import Array

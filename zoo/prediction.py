@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import artifacts, environment, jobs, judge, run, sources
+from zoo import environment, jobs, judge, run, sources
 from zoo.data import preprocessing
 from zoo.errors import UsageError
 from zoo.jobs import Database, Group, Job
@@ -17,6 +17,7 @@ from zoo.model import Model
 from zoo.plugins import registry
 from zoo.run import Recipe
 from zoo.settings import Settings
+from zoo.storage import artifacts
 from zoo.subjects import Subject
 
 if TYPE_CHECKING:

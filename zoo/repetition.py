@@ -176,7 +176,7 @@ def _hashes(settings: Settings, job: Job) -> dict[str, Any]:
     Raises ArtifactError if one of them is not what the manifest says.
     """
     # Its library takes 60 ms to import, which who only asks for an equal job would wait for.
-    from zoo import artifacts
+    from zoo.storage import artifacts
 
     where, sha256 = str(job.artifact), str(job.artifact_sha256)
     if artifacts.seal(settings.artifacts, where) is None:
@@ -221,7 +221,7 @@ def earlier(
 
 
 def _has_artifact(settings: Settings, job: Job) -> bool:
-    from zoo import artifacts
+    from zoo.storage import artifacts
 
     try:
         return artifacts.is_whole(settings.artifacts, str(job.artifact), str(job.artifact_sha256))

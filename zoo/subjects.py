@@ -13,7 +13,7 @@ from zoo import drawing
 from zoo.data import datasets
 from zoo.data.cache import Progress
 from zoo.errors import PictureError, UsageError, reason, unknown
-from zoo.output_file import write_output
+from zoo.storage.output_file import write_output
 
 if TYPE_CHECKING:
     from zoo.model import Array

@@ -14,8 +14,8 @@ from zoo import param_values
 from zoo.errors import UsageError, reason
 from zoo.job_spec import canonical
 from zoo.jobs import Group, Job, records
-from zoo.output_file import write_output
 from zoo.regular_file import read_regular_file
+from zoo.storage.output_file import write_output
 
 MAX_BYTES = 16 * 2**20
 """Of a CSV file of trials."""

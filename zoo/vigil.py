@@ -8,10 +8,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from zoo import health, jobs, waits
+from zoo import jobs, waits
 from zoo.errors import StoreError, ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
+from zoo.storage import health
 
 WORKER_SECONDS = 1.0
 """Between two looks at whether the local worker is still there."""

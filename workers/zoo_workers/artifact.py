@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from zoo import artifacts, jobs
+from zoo import jobs
 from zoo.errors import ArtifactError, StoreError
 from zoo.jobs import Claim, Database, JobNotFound
 from zoo.settings import Settings
+from zoo.storage import artifacts
 from zoo_workers.attempt import Attempt
 
 

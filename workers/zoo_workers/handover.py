@@ -9,10 +9,11 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from zoo import artifacts, files, private_folder
+from zoo import private_folder
 from zoo.errors import ArtifactError
 from zoo.jobs import Job
 from zoo.settings import Settings
+from zoo.storage import artifacts, job_files
 from zoo_workers.runner import DONE, FILES
 
 BEFORE = "hooks."
@@ -43,11 +44,11 @@ class Handed:
         done = self._folder and self._folder / DONE
         for left in sorted(done.iterdir()) if done and done.is_dir() else []:
             try:
-                files.check(left)
+                job_files.check(left)
             except ArtifactError as error:
                 yield left.name, str(error)
             else:
-                files.keep(self._settings, self._job, left)
+                job_files.keep(self._settings, self._job, left)
 
 
 @contextlib.contextmanager

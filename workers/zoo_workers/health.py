@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from zoo import health
 from zoo.settings import Settings
+from zoo.storage import health
 
 logger = logging.getLogger("zoo.worker")
 

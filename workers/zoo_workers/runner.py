@@ -133,7 +133,7 @@ def _store(order: dict[str, Any]) -> dict[str, Any]:
 
     Nothing is told of one that could not be stored: who has asked does it then, and sees why.
     """
-    from zoo import artifacts
+    from zoo.storage import artifacts
 
     told: list[dict[str, str]] = []
     moved: list[list[str]] = []

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
-from zoo import artifacts, jobs, saved_files
+from zoo import jobs
 from zoo.errors import ArtifactError, StoreError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Claim, Database, End, Job, JobNotFound, News, Outcome
 from zoo.settings import Settings
+from zoo.storage import artifacts, saved_files
 from zoo_workers.artifact import Artifact
 from zoo_workers.attempt import Attempt
 from zoo_workers.health import ANY, Health

@@ -24,13 +24,14 @@ from celery import signals
 from celery.apps import worker as celery_worker
 
 import zoo
-from zoo import artifacts, jobs, private_folder, queue
+from zoo import jobs, private_folder, queue
 from zoo.cores import lend
 from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.jobs.drivers import PATIENCE_SECONDS
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
+from zoo.storage import artifacts
 from zoo_workers import consumer, repeated_lines
 from zoo_workers.hooks import Hooks
 from zoo_workers.housekeeping import Housekeeper, take_over, wake_freed

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo import file_formats, judge
+from zoo import judge
 from zoo.checks.behaviour import same_answers
 from zoo.checks.bench import SEED, Bench, Broken
+from zoo.storage import file_formats
 
 LARGEST = 256 * 2**20
 """Bytes of weights from 500 images; larger ones are most likely more than weights."""

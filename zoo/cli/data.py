@@ -108,7 +108,7 @@ def show(
     from zoo.cli import output
     from zoo.data import datasets
     from zoo.errors import UsageError, unknown
-    from zoo.output_file import is_stdout
+    from zoo.storage.output_file import is_stdout
 
     if as_json and picture and is_stdout(picture):
         raise UsageError("A picture and JSON cannot both go to stdout.", "Name a file with -o.")

@@ -49,7 +49,7 @@ def export(
     from zoo import jobs, modelcard, prediction, settings
     from zoo.cli import output
     from zoo.errors import UsageError
-    from zoo.output_file import is_stdout
+    from zoo.storage.output_file import is_stdout
 
     to_stdout = [each for each in (target, card) if each and is_stdout(each)]
     if len(to_stdout) + as_json > 1:

@@ -11,9 +11,9 @@ import typer
 from zoo.cli.options import Ref
 
 if TYPE_CHECKING:
-    from zoo.files import File, Listing
     from zoo.jobs import Database, Job
     from zoo.settings import Settings
+    from zoo.storage.job_files import File, Listing
 PLUGIN_SECONDS = 60.0
 """As long as the plugins' files of a job that has just ended are waited for."""
 
@@ -33,15 +33,16 @@ def files(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """List what a job has left, or copy it out."""
-    from zoo import files, jobs, settings
+    from zoo import jobs, settings
     from zoo.cli import output
-    from zoo.output_file import is_stdout
+    from zoo.storage import job_files
+    from zoo.storage.output_file import is_stdout
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     job = _one(db, ref)
     every, problems = _awaited(db, chosen, job, names or [])
-    wanted = files.named(every, names or [])
+    wanted = job_files.named(every, names or [])
     if to is not None and wanted:
         _copy(chosen, wanted, to)
     if as_json and not (to is not None and is_stdout(to)):
@@ -69,16 +70,17 @@ def files(
 
 def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> Listing:
     """Every file of the job, once there are those that a plugin is about to leave."""
-    from zoo import files, jobs
+    from zoo import jobs
     from zoo.cli import output
     from zoo.errors import UsageError
+    from zoo.storage import job_files
 
     deadline, told = time.monotonic() + PLUGIN_SECONDS, False
     while True:
         is_owed = jobs.is_owed(db, job.id)  # asked first: what was left before is then seen
-        every = files.listing(chosen, job)
+        every = job_files.listing(chosen, job)
         try:
-            files.named(every.files, names)
+            job_files.named(every.files, names)
         except UsageError as error:
             # What was left out is made once it is asked for; what waits, before that of others.
             is_owed = is_owed if told else jobs.ask(db, job.id)
@@ -109,24 +111,24 @@ def _one(db: Database, ref: str) -> Job:
 
 
 def _copy(settings: Settings, wanted: dict[str, File], to: str) -> None:
-    from zoo import files
     from zoo.cli import output
     from zoo.errors import UsageError
-    from zoo.output_file import is_stdout
+    from zoo.storage import job_files
+    from zoo.storage.output_file import is_stdout
 
     if is_stdout(to):
         if len(wanted) != 1:
             raise UsageError("Only one file can go to stdout.", "Name it: `zoo files JOB NAME`.")
         (file,) = wanted.values()
-        output.data_out(files.read(settings, file), file.name)
+        output.data_out(job_files.read(settings, file), file.name)
         return
     place = Path(to)
     (first, *others), in_folder = wanted, place.is_dir() or to.endswith("/")
     # As with `cp`: what is no folder yet is what the only file is to be called.
     if others or in_folder or "/" in first:
         for name, file in wanted.items():
-            files.copy(settings, file, place / name)
+            job_files.copy(settings, file, place / name)
     else:
-        files.copy(settings, wanted[first], place)
+        job_files.copy(settings, wanted[first], place)
     how_many = "1 file" if len(wanted) == 1 else f"{len(wanted)} files"
     output.note(f"Copied {how_many} to {to}.")

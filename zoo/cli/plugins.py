@@ -79,8 +79,8 @@ def new(
     """Write a new plugin with a small model that works. A package with a test, or one file."""
     from zoo.cli import output
     from zoo.errors import UsageError
-    from zoo.output_file import check_folder
     from zoo.plugins import scaffold
+    from zoo.storage.output_file import check_folder
 
     if single_file and folder:
         raise UsageError(

@@ -56,7 +56,7 @@ def predict(
     from zoo import jobs, prediction, settings, subjects
     from zoo.cli import output
     from zoo.errors import UsageError
-    from zoo.output_file import check_folder
+    from zoo.storage.output_file import check_folder
 
     if not files and not index:
         raise UsageError(

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo import artifacts, jobs
+from zoo import jobs
 from zoo.errors import ArtifactError
 from zoo.jobs import Database, Filter, Job
 from zoo.settings import Settings
+from zoo.storage import artifacts
 from zoo_mlflow import runs, tracking
 from zoo_mlflow.tracking import Tracking
 

@@ -46,7 +46,7 @@ def report(
     """Make a page of jobs, in one file. Leaderboard, curves, confusion matrices, mistakes."""
     from zoo import jobs, settings
     from zoo.cli import output
-    from zoo.output_file import is_stdout, write_output
+    from zoo.storage.output_file import is_stdout, write_output
     from zoo_report import contents, page
 
     chosen = settings.load()

@@ -8,10 +8,11 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from zoo import files, jobs, waits
+from zoo import jobs, waits
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
 from zoo.jobs.reads import Chunk
+from zoo.storage import job_files
 from zoo.terminal_text import JobLogReader
 from zoo_web.charts import charts, single_values
 from zoo_web.desk import Desk, desk, live_at
@@ -150,9 +151,9 @@ def _last_of(log: list[Chunk]) -> list[Chunk]:
     return log[kept:]
 
 
-def _files(at: Desk, job: Job) -> files.Listing:
+def _files(at: Desk, job: Job) -> job_files.Listing:
     """The files of the job, also those that plugins have left; none until it has ended."""
-    return files.listing(at.settings, job) if job.is_terminal else files.Listing([], [])
+    return job_files.listing(at.settings, job) if job.is_terminal else job_files.Listing([], [])
 
 
 def file(request: Request) -> Response:
@@ -165,7 +166,7 @@ def file(request: Request) -> Response:
             raise UsageError(f"The job {job.id[:8]} has no file of that name.")
         if known.size > MOST_FILE:
             raise UsageError(f"The file is larger than {MOST_FILE // 2**20} MB.")
-        content = files.read(at.settings, known)
+        content = job_files.read(at.settings, known)
     except ZooError as error:
         return at.refusal(request, error, 404)
     # Shown are pictures alone: of anything else a browser might make a page of its own.

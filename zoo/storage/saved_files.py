@@ -10,9 +10,10 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from zoo import file_formats, settings
+from zoo import settings
 from zoo.errors import ArtifactError, PluginError
 from zoo.regular_file import KINDS
+from zoo.storage import file_formats
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ def fault(settings: Settings, *, store: bool = False) -> str:
             return found
     if store:
         # Imported here: a command that waits for a job asks for the folders alone.
-        from zoo import artifacts
+        from zoo.storage import artifacts
 
         try:
             artifacts.check(settings.artifacts)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo import artifacts
 from zoo.errors import ArtifactError, UsageError, unknown
-from zoo.output_file import write_output
+from zoo.storage import artifacts
+from zoo.storage.output_file import write_output
 
 if TYPE_CHECKING:
     from zoo.jobs import Job

@@ -15,10 +15,10 @@ from typing import Any
 
 import fsspec
 
-from zoo import disk
 from zoo.canonical_json import canonical, read_json
 from zoo.errors import ArtifactError, UsageError, ZooError, reason
 from zoo.regular_file import open_regular_file
+from zoo.storage import disk
 
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 64 * 2**20

@@ -1,0 +1,1 @@
+"""Artifacts under a URL, and the files of a job."""
