@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from zoo import drawing, jobs, prediction, settings
+from zoo import jobs, prediction, settings
 from zoo.data import datasets
+from zoo.images import normalize
 
 SIDE, MARGINS = 560, ((100, 140), (240, 200))
 
@@ -48,8 +49,8 @@ def main() -> None:
     pictures = [enlarged(image) for image in images]
     sets = {
         "as they are": np.asarray(images),
-        "enlarged": np.stack([drawing.prepare(each) for each in pictures]),
-        "photographed": np.stack([drawing.prepare(photographed(p, random)) for p in pictures]),
+        "enlarged": np.stack([normalize.prepare(each) for each in pictures]),
+        "photographed": np.stack([normalize.prepare(photographed(p, random)) for p in pictures]),
     }
     for ref in asked.jobs:
         trained = prediction.load(db, chosen, ref)

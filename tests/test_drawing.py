@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
-from zoo import drawing, subjects
 from zoo.errors import PictureError
+from zoo.images import normalize, prediction_inputs
 
 
 def saved(picture: Image.Image, format: str, **more: Any) -> bytes:
@@ -45,7 +45,7 @@ def png_of_size(width: int, height: int) -> bytes:
 
 SEVEN = strokes.drawn(7)
 PNG, JPEG = saved(SEVEN, "PNG"), saved(SEVEN, "JPEG")
-EXPECTED = drawing.prepare(SEVEN)
+EXPECTED = normalize.prepare(SEVEN)
 
 
 def is_alike(image: Any, other: Any = EXPECTED, tolerance: float = 6) -> bool:
@@ -79,7 +79,7 @@ def test_what_is_no_sound_picture_is_refused_in_a_sentence(case: str, tmp_path: 
     (tmp_path / "picture").write_bytes(content)
     for source in (content, tmp_path / "picture"):
         with pytest.raises(PictureError) as refused:
-            drawing.open(source)
+            normalize.open(source)
         assert str(refused.value).startswith(sentence)
         assert "\n" not in str(refused.value)
 
@@ -88,23 +88,23 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(PictureError, match="cannot be read: No such file"):
-        drawing.open(tmp_path / "no.png")
+        normalize.open(tmp_path / "no.png")
     with pytest.raises(PictureError, match="cannot be read: Is a directory"):
-        drawing.open(tmp_path)
-    monkeypatch.setattr(drawing, "MAX_BYTES", 1_000_000)
+        normalize.open(tmp_path)
+    monkeypatch.setattr(normalize, "MAX_BYTES", 1_000_000)
     with (tmp_path / "large.png").open("wb") as file:
         file.truncate(1_000_001)
     with pytest.raises(PictureError, match="larger than 1 MB"):
-        drawing.open(tmp_path / "large.png")
+        normalize.open(tmp_path / "large.png")
     with pytest.raises(PictureError, match="larger than 1 MB"):
-        drawing.open((tmp_path / "large.png").read_bytes())
+        normalize.open((tmp_path / "large.png").read_bytes())
 
 
 @pytest.mark.parametrize("kind", odd_files.KINDS)
 def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     odd_files.KINDS[kind](tmp_path / "odd")
     with pytest.raises(PictureError, match="The file cannot be read"):
-        subjects.of_picture("odd", tmp_path / "odd")
+        prediction_inputs.of_picture("odd", tmp_path / "odd")
 
 
 def a_16_bit(picture: Image.Image) -> Image.Image:
@@ -159,14 +159,14 @@ READ: dict[str, Callable[[], bytes]] = {
 def test_every_kind_of_picture_comes_to_the_same(case: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert is_alike(drawing.prepare(drawing.open(READ[case]())))
+        assert is_alike(normalize.prepare(normalize.open(READ[case]())))
 
 
 @pytest.mark.parametrize("way", strokes.WAYS)
 def test_paper_light_and_place_do_not_matter(way: str) -> None:
     whole = strokes.drawn(5, width=20)
     # A wide pen's line is wider in the end, too; how it is drawn is in the other tests.
-    assert is_alike(drawing.prepare(strokes.WAYS[way](5)), drawing.prepare(whole), tolerance=22)
+    assert is_alike(normalize.prepare(strokes.WAYS[way](5)), normalize.prepare(whole), tolerance=22)
 
 
 BLANK: dict[str, Image.Image] = {
@@ -184,7 +184,7 @@ BLANK: dict[str, Image.Image] = {
 @pytest.mark.parametrize("case", BLANK)
 def test_a_blank_picture_is_refused(case: str) -> None:
     with pytest.raises(PictureError, match="nothing that stands out of its background"):
-        drawing.prepare(BLANK[case])
+        normalize.prepare(BLANK[case])
 
 
 @given(
@@ -199,7 +199,7 @@ def test_a_damaged_picture_is_read_or_refused_and_nothing_else(
     place %= len(content)
     content[place : place + len(noise)] = noise
     try:
-        image = drawing.prepare(drawing.open(bytes(content)))
+        image = normalize.prepare(normalize.open(bytes(content)))
     except PictureError as error:
         assert str(error).count("\n") == 0
     else:
@@ -218,7 +218,7 @@ def test_whatever_is_prepared_looks_like_mnist(
     shape = (height, width, 4)
     pixels = np.random.default_rng(seed).choice([0, 0, 0, 0, 0, 0, 0, 255], shape).astype("uint8")
     try:
-        image = drawing.prepare(Image.fromarray(pixels).convert("RGBA").convert(mode))
+        image = normalize.prepare(Image.fromarray(pixels).convert("RGBA").convert(mode))
     except PictureError:
         return
     assert_is_like_mnist(image)
@@ -233,7 +233,7 @@ def assert_is_like_mnist(image: Any) -> None:
 
 def test_the_longest_side_is_20_and_the_centre_of_mass_is_in_the_centre() -> None:
     for digit in range(10):
-        image = drawing.prepare(strokes.drawn(digit, (300, 200), box=(10, 20, 80, 120)))
+        image = normalize.prepare(strokes.drawn(digit, (300, 200), box=(10, 20, 80, 120)))
         rows, columns = (np.flatnonzero((image > 0).any(axis=axis)) for axis in (1, 0))
         assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20)
         mass = image / image.sum()
@@ -242,14 +242,14 @@ def test_the_longest_side_is_20_and_the_centre_of_mass_is_in_the_centre() -> Non
 
 
 def test_an_image_that_is_as_mnist_is_stays_as_it_is() -> None:
-    again = drawing.prepare(Image.fromarray(EXPECTED))
+    again = normalize.prepare(Image.fromarray(EXPECTED))
     assert is_alike(again)
 
 
 def test_a_fine_line_is_thickened_and_a_wide_one_is_not() -> None:
-    fine = drawing.prepare(strokes.drawn(1, (1000, 1000), width=4))
+    fine = normalize.prepare(strokes.drawn(1, (1000, 1000), width=4))
     assert 2 <= (fine[14] > 127).sum() <= 3
-    wide = drawing.prepare(strokes.drawn(1, (1000, 1000), width=105))
+    wide = normalize.prepare(strokes.drawn(1, (1000, 1000), width=105))
     assert (wide[14] > 127).sum() in (2, 3)
 
 
@@ -257,16 +257,16 @@ def test_dirt_beside_the_digit_is_left_out() -> None:
     dirty = SEVEN.copy()
     for x, y in ((3, 5), (250, 270), (10, 200)):
         dirty.paste("black", (x, y, x + 4, y + 4))
-    assert is_alike(drawing.prepare(dirty), tolerance=1)
+    assert is_alike(normalize.prepare(dirty), tolerance=1)
 
 
 @pytest.mark.parametrize(("width", "colour"), [(8, "black"), (60, "#604020")])
 def test_a_frame_around_the_paper_is_left_out(width: int, colour: str) -> None:
-    assert is_alike(drawing.prepare(ImageOps.expand(SEVEN, width, colour)))
+    assert is_alike(normalize.prepare(ImageOps.expand(SEVEN, width, colour)))
 
 
 def test_the_thumbnail_is_the_whole_picture() -> None:
-    small = drawing.thumbnail(strokes.drawn(7, (560, 280)))
+    small = normalize.thumbnail(strokes.drawn(7, (560, 280)))
     assert small.shape == (28, 28)
     assert small[0].max() == 0
     assert small[14].max() == 255
@@ -291,7 +291,9 @@ def test_a_picture_of_any_numbers_is_read_or_refused_and_nothing_else(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            subject = subjects.of_picture("odd.tif", saved(Image.fromarray(numbers), "TIFF"))
+            subject = prediction_inputs.of_picture(
+                "odd.tif", saved(Image.fromarray(numbers), "TIFF")
+            )
         except PictureError:
             return
     assert_is_like_mnist(subject.image)
@@ -326,25 +328,25 @@ def test_what_has_too_many_pixels_is_refused_before_one_is_decoded(
     limit, make = COSTLY[case]
     content = make()
     for name in ("MAX_PIXELS", "MAX_PIXELS_JPEG", "MAX_PIXELS_SLOW"):
-        monkeypatch.setattr(drawing, name, 9_999 if name == limit else 10**9)
+        monkeypatch.setattr(normalize, name, 9_999 if name == limit else 10**9)
 
     def decoded(_: Any) -> None:
         raise AssertionError("a pixel was decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", decoded)
     with pytest.raises(PictureError, match="too large"):
-        drawing.open(content)
+        normalize.open(content)
 
 
 def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
     scan = JPEG[JPEG.index(b"\xff\xda") : -2]
     with pytest.raises(PictureError, match="more scans"):
-        drawing.open(JPEG[:-2] + scan * 100 + JPEG[-2:])
+        normalize.open(JPEG[:-2] + scan * 100 + JPEG[-2:])
 
 
 PEAK = """
 import sys, time
-from zoo import drawing, ink
+from zoo.images import normalize as drawing, segmentation as ink
 import scipy.ndimage
 begun = time.process_time()
 picture = drawing.open(sys.stdin.buffer.read())

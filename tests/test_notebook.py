@@ -19,8 +19,9 @@ from results import a_spec, claim, folds, succeed
 from support import Zoo, until
 
 import zoo
-from zoo import inputs, jobs
+from zoo import jobs
 from zoo.errors import UsageError, ZooError
+from zoo.images import arrays
 from zoo.jobs import Database, News, Outcome
 from zoo.notebook import waiting, wishes
 
@@ -272,10 +273,10 @@ def test_scaled_images_are_prepared_as_the_raw_ones_bit_for_bit() -> None:
     raw = np.random.default_rng(1).integers(0, 256, (20, 28, 28)).astype("uint8")
     expected = (raw / 255.0).astype("float32").reshape(20, 784)
     for given in (raw, raw.reshape(20, 784), raw / 255.0, (raw / 255.0).astype("float32")):
-        assert (inputs.prepare(given, flat(), "none") == expected).all()
-    assert (inputs.prepare(raw[3].tolist(), flat(), "none") == expected[3]).all()
+        assert (arrays.prepare(given, flat(), "none") == expected).all()
+    assert (arrays.prepare(raw[3].tolist(), flat(), "none") == expected[3]).all()
     between = np.full((1, 784), 0.5012)
-    assert inputs.prepare(between, flat(), "none") == pytest.approx(0.5012)
+    assert arrays.prepare(between, flat(), "none") == pytest.approx(0.5012)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +293,7 @@ def test_scaled_images_are_prepared_as_the_raw_ones_bit_for_bit() -> None:
 )
 def test_what_is_no_image_is_refused(given: Any, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        inputs.prepare(given, flat(), "none")
+        arrays.prepare(given, flat(), "none")
 
 
 def test_without_pandas_a_sentence_says_what_to_install(

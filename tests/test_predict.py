@@ -12,8 +12,9 @@ import strokes
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.lenet import LeNet5
 
-from zoo import drawing, judge
+from zoo import judge
 from zoo.data import mnist, preprocessing
+from zoo.images import normalize
 from zoo.model import Model
 
 pytestmark = [
@@ -43,7 +44,7 @@ def scaled(model: Model, images: Any) -> Any:
 
 def said(models: dict[str, Model], pictures: list[Any]) -> dict[str, list[int]]:
     """What each model says that the pictures show."""
-    images = np.stack([drawing.prepare(each) for each in pictures])
+    images = np.stack([normalize.prepare(each) for each in pictures])
     return {
         name: judge.predict(model, scaled(model, images)).labels.tolist()
         for name, model in models.items()

@@ -15,9 +15,10 @@ from pathlib import Path
 import odd_files
 import pytest
 
-from zoo import export, recipes, regular_file, settings, subjects, trials
+from zoo import export, recipes, regular_file, settings, trials
 from zoo.data import idx, npz
 from zoo.errors import DatasetError, ZooError, reason
+from zoo.images import prediction_inputs
 from zoo.plugins import registry
 
 
@@ -70,7 +71,7 @@ def _plugin(path: Path) -> None:
 
 
 READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "a picture": ("odd.png", lambda path: subjects.of_picture(path.name, path)),
+    "a picture": ("odd.png", lambda path: prediction_inputs.of_picture(path.name, path)),
     "an npz dataset": ("odd.npz", npz.load),
     "an idx dataset": ("train-images-idx3-ubyte", _idx),
     "a gzipped idx dataset": ("train-images-idx3-ubyte.gz", _idx),

@@ -17,8 +17,9 @@ from PIL import Image
 from results import a_spec, succeed
 from support import Zoo
 
-from zoo import drawing, judge
+from zoo import judge
 from zoo.errors import PictureError
+from zoo.images import normalize
 from zoo.model import Model, Params
 
 COMMANDS = [
@@ -180,12 +181,12 @@ class _Bare(_Strict):
 def test_of_no_images_there_are_no_predictions(
     shape: tuple[int, ...], layout: str, dtype: str
 ) -> None:
-    from zoo import inputs
+    from zoo.images import arrays
 
     for kind, probabilities in ((_Strict, (0, 3)), (_Bare, None)):
         model = kind(Params(), ["a", "b", "c"], 1)
         model.layout = layout  # type: ignore[assignment, misc]
-        x = inputs.prepare(np.empty(shape, dtype), model, "none")
+        x = arrays.prepare(np.empty(shape, dtype), model, "none")
         assert x.shape == ((0, 784) if layout == "flat" else (0, 28, 28))
         found = judge.predict(model, x)
         assert (found.labels.shape, found.labels.dtype) == ((0,), np.dtype("int64"))
@@ -217,9 +218,9 @@ def test_a_picture_of_any_numbers_is_read_or_refused(
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy's too: a person would see them
         try:
-            picture = drawing.open(file.getvalue())
-            drawing.thumbnail(picture)
-            found = drawing.prepare(picture)
+            picture = normalize.open(file.getvalue())
+            normalize.thumbnail(picture)
+            found = normalize.prepare(picture)
         except PictureError:
             return
     assert (found.shape, found.dtype) == ((28, 28), np.dtype("uint8"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import environment, jobs, judge, run, sources
 from zoo.data import preprocessing
 from zoo.errors import UsageError
+from zoo.images.prediction_inputs import Subject
 from zoo.jobs import Database, Group, Job
 from zoo.jobs.records import best_first
 from zoo.model import Model
@@ -18,7 +19,6 @@ from zoo.plugins import registry
 from zoo.run import Recipe
 from zoo.settings import Settings
 from zoo.storage import artifacts
-from zoo.subjects import Subject
 
 if TYPE_CHECKING:
     from zoo.model import Array

@@ -128,9 +128,9 @@ def _print_meeting(letter: str, meeting: Meeting) -> None:
 
 def _draw(a: Side, b: Side, meeting: Meeting) -> None:
     """Draw the first images about which two models disagree: label, what A says, what B says."""
-    from zoo import pictures
     from zoo.cli import output
     from zoo.data import datasets
+    from zoo.images import render
 
     if not meeting.disagreement or not meeting.disagreement.first:
         return
@@ -145,4 +145,4 @@ def _draw(a: Side, b: Side, meeting: Meeting) -> None:
     drawn = images[[each.row for each in shown]]
     texts = [f"{each.label}: {' | '.join(each.predicted)}" for each in shown]
     captions = [output.one_line(each) for each in texts]
-    output.drawn(pictures.strip(drawn, output.width(), output.in_colour(), captions))
+    output.drawn(render.strip(drawn, output.width(), output.in_colour(), captions))

@@ -104,10 +104,11 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the first ten images, and how many each class has."""
-    from zoo import catalogue, pictures
+    from zoo import catalogue
     from zoo.cli import output
     from zoo.data import datasets
     from zoo.errors import UsageError, unknown
+    from zoo.images import render
     from zoo.storage.output_file import is_stdout
 
     if as_json and picture and is_stdout(picture):
@@ -120,10 +121,10 @@ def show(
     for note in raw.notes:
         output.note(note)
     images, labels = raw.splits[split]
-    counts = pictures.class_counts(labels, len(raw.class_names))
+    counts = render.class_counts(labels, len(raw.class_names))
     first = [raw.class_names[label] for label in labels[:FIRST]]
     if picture:
-        pictures.save_png(images, picture)
+        render.save_png(images, picture)
         if is_stdout(picture):
             return
         output.note(f"Saved the first {len(first)} images of {raw.name} as {picture}.")
@@ -133,7 +134,7 @@ def show(
         output.json_out(facts | {"first_labels": first, "class_counts": by_name})
         return
     captions = [output.one_line(each) for each in first]
-    output.drawn(pictures.strip(images, output.width(), output.in_colour(), captions))
+    output.drawn(render.strip(images, output.width(), output.in_colour(), captions))
     output.out.print()
     output.table(["class", "images"], list(zip(raw.class_names, counts, strict=True)), ["images"])
     output.out.print(f"{len(labels)} images of 28 x 28 pixels, {raw.name} {split}")

@@ -11,8 +11,8 @@ from zoo.cli import completion
 from zoo.cli.options import Trained
 
 if TYPE_CHECKING:
+    from zoo.images.prediction_inputs import Subject
     from zoo.prediction import Answer
-    from zoo.subjects import Subject
 
 BAR = 40
 """Columns of a probability of 1."""
@@ -53,9 +53,10 @@ def predict(
 
     A picture that is refused does not stop the others; the exit code is then 1.
     """
-    from zoo import jobs, prediction, settings, subjects
+    from zoo import jobs, prediction, settings
     from zoo.cli import output
     from zoo.errors import UsageError
+    from zoo.images import prediction_inputs
     from zoo.storage.output_file import check_folder
 
     if not files and not index:
@@ -72,9 +73,9 @@ def predict(
     if index:
         with output.progress() as tell:
             asked = (dataset or trained.dataset, split, index, tell)
-            found += subjects.of_dataset(*asked, contents=trained.contents)
+            found += prediction_inputs.of_dataset(*asked, contents=trained.contents)
     if folder:
-        for path in subjects.save(found, folder):
+        for path in prediction_inputs.save(found, folder):
             output.note(f"Saved {path}.")
     answers = []
     if found:
@@ -95,15 +96,15 @@ def _read(files: list[str]) -> tuple[list[Subject], list[dict[str, Any]]]:
     """Prepare the pictures; those that are refused are told on stderr, and given as JSON."""
     import sys
 
-    from zoo import drawing, subjects
     from zoo.cli import output
     from zoo.errors import PictureError
+    from zoo.images import normalize, prediction_inputs
 
     found, refused = [], []
     for name in files:
         try:
-            source = sys.stdin.buffer.read(drawing.MAX_BYTES + 1) if name == "-" else Path(name)
-            found.append(subjects.of_picture(name, source))
+            source = sys.stdin.buffer.read(normalize.MAX_BYTES + 1) if name == "-" else Path(name)
+            found.append(prediction_inputs.of_picture(name, source))
         except PictureError as error:
             output.error(f"{name}: {error.message}", error.hint)
             refused.append({"file": name, "error": str(error)})
@@ -114,19 +115,19 @@ def _show(answer: Answer) -> None:
     """Draw a picture as it came and as the model was shown it, and what the model says."""
     import numpy as np
 
-    from zoo import pictures
     from zoo.cli import output
+    from zoo.images import render
 
     subject = answer.subject
     drawn = [subject.image] if subject.before is None else [subject.before, subject.image]
     captions = ["before", "as the model sees it"][-len(drawn) :]
     output.out.print(output.one_line(f"{subject.name}: {_verdict(answer)}"))
-    output.drawn(pictures.side_by_side(np.stack(drawn), output.in_colour(), captions))
+    output.drawn(render.side_by_side(np.stack(drawn), output.in_colour(), captions))
     ranked = sorted((answer.probabilities or {}).items(), key=lambda each: -each[1])
     likely = [each for number, each in enumerate(ranked) if number < 3 or each[1] >= SHOWN]
     names = output.aligned([name for name, _ in likely], BESIDE)
     for name, (_, probability) in zip(names, likely, strict=True):
-        bar = pictures.bar(probability, BAR)
+        bar = render.bar(probability, BAR)
         output.out.print(f"{name} {100 * probability:6.2f} % {bar}".rstrip(), soft_wrap=True)
     output.out.print()
 

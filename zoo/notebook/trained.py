@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import zoo.notebook.pages as pages
-from zoo import inputs, judge, prediction
+from zoo import judge, prediction
 from zoo.errors import UsageError
+from zoo.images import arrays
 from zoo.notebook.store import opened
 from zoo.notebook.waiting import tell
 
@@ -46,7 +47,7 @@ class Trained:
         return self._predictions(images).labels
 
     def _predictions(self, images: Any) -> judge.Predictions:
-        x = inputs.prepare(images, self.model, self.recipe.preprocess)
+        x = arrays.prepare(images, self.model, self.recipe.preprocess)
         return judge.predict(self.model, x)
 
     def __repr__(self) -> str:

@@ -51,10 +51,11 @@ class Predictor:
         return self
 
     def _said(self, given: Any) -> Predictions:
-        from zoo import inputs, judge
+        from zoo import judge
+        from zoo.images import arrays
 
         plain = given.to_numpy() if hasattr(given, "to_numpy") else given
-        return judge.predict(self.model, inputs.prepare(plain, self.model, self._preprocess))
+        return judge.predict(self.model, arrays.prepare(plain, self.model, self._preprocess))
 
 
 def _load_pyfunc(path: str) -> Predictor:

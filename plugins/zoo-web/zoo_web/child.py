@@ -79,9 +79,9 @@ class Shelf:
 
 def _prepare(_: Shelf, order: dict[str, Any]) -> dict[str, Any]:
     """Make of a picture what models see: 784 bytes."""
-    from zoo import drawing
+    from zoo.images import normalize
 
-    pixels = drawing.prepare(drawing.open(base64.b64decode(order["png"])))
+    pixels = normalize.prepare(normalize.open(base64.b64decode(order["png"])))
     return {"pixels": base64.b64encode(pixels.tobytes()).decode()}
 
 

@@ -8,8 +8,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import ink
 from zoo.errors import PictureError, reason
+from zoo.images import segmentation
 from zoo.regular_file import read_at_most, read_regular_file
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def prepare(picture: Image) -> Array:
     light or light on dark, coloured, or unevenly lit. A line that would be thinner than 2 pixels,
     as a pen's in a large picture, is thickened. Raises PictureError if there is no ink.
     """
-    return _centred(_sized(ink.at_least(ink.find(_pixels(picture)), LEAST_LINE / INK_SIDE)))
+    return _centred(
+        _sized(segmentation.at_least(segmentation.find(_pixels(picture)), LEAST_LINE / INK_SIDE))
+    )
 
 
 def thumbnail(picture: Image) -> Array:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo import drawing
 from zoo.data import datasets
 from zoo.data.cache import Progress
 from zoo.errors import PictureError, UsageError, reason, unknown
+from zoo.images import normalize
 from zoo.storage.output_file import write_output
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Subject:
 
 def of_picture(name: str, source: Path | bytes) -> Subject:
     """Read and prepare a picture; raises PictureError if it is refused."""
-    picture = drawing.open(source)
-    return Subject(name, drawing.prepare(picture), before=drawing.thumbnail(picture))
+    picture = normalize.open(source)
+    return Subject(name, normalize.prepare(picture), before=normalize.thumbnail(picture))
 
 
 def of_dataset(

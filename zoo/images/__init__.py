@@ -1,0 +1,1 @@
+"""Outside pictures become inputs; arrays become pictures."""
