@@ -108,7 +108,7 @@ def zoo_cv(file: Path) -> float:
 @cores.held()
 def _fold(index: int, folder: Path) -> float:
     from zoo.job_spec import JobSpec
-    from zoo.run import run_job
+    from zoo.training.run import run_job
 
     folder.mkdir()
     spec = {"kind": "train", "model": "logistic", "params": {}, "dataset": "mnist"}

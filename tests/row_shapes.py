@@ -70,7 +70,7 @@ def objects(known: Mapping[str, st.SearchStrategy[Json]]) -> st.SearchStrategy[d
 
 @st.composite
 def judged(draw: Any) -> dict[str, Json]:
-    """The metrics of a judged model, as `zoo.judge` measures them, or others."""
+    """The metrics of a judged model, as `zoo.training.evaluation` measures them, or others."""
     names = draw(st.lists(texts, min_size=1, max_size=4, unique=True))
     counts = st.lists(st.integers(0, 10**6), min_size=len(names), max_size=len(names))
     columns = ("precision", "recall", "f1", "support")

@@ -13,7 +13,7 @@ from zoo.data.deskew import _moments, deskew
 from zoo.data.preprocessing import prepare, prepare_all
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
-from zoo.run import read_recipe, run_job
+from zoo.training.run import read_recipe, run_job
 
 
 def bar(shear: float, height: int = 20) -> Any:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from results import a_spec
 
-from zoo import environment
 from zoo.data import datasets
 from zoo.job_spec import Fold, Source
 from zoo.plugins.registry import Plugin
+from zoo.training import provenance
 
 MINE = Plugin("mine", "mine", "1", "no_such_package")
 
@@ -22,7 +22,7 @@ def fingerprint(
     data: str = "d", plugin: Plugin = MINE, params: dict[str, Any] | None = None, **given: Any
 ) -> str:
     spec = a_spec(params=params or {"a": 1})
-    return environment.fingerprint(spec.model_copy(update=given), data, plugin)
+    return provenance.fingerprint(spec.model_copy(update=given), data, plugin)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def git(folder: Path, *words: str) -> str:
 
 def test_an_edited_file_has_another_hash_and_a_result_another_fingerprint(tmp_path: Path) -> None:
     before = one_file(tmp_path, "a = 1", "1")
-    was = environment.code(before)["sha256"], fingerprint(plugin=before)
+    was = provenance.code(before)["sha256"], fingerprint(plugin=before)
     after = one_file(tmp_path, "a = 2", "2")
-    assert environment.code(after)["sha256"] != was[0]
+    assert provenance.code(after)["sha256"] != was[0]
     assert fingerprint(plugin=after) != was[1]
 
 
@@ -89,11 +89,11 @@ def test_a_package_is_hashed_with_all_its_modules(
     (package / "inner.py").write_text("a = 1")
     monkeypatch.syspath_prepend(tmp_path)
     __import__("some_plugin")
-    found = [environment.code_sha256("some_plugin", "1")]
+    found = [provenance.code_sha256("some_plugin", "1")]
     (package / "inner.py").write_text("a = 2")
-    found.append(environment.code_sha256("some_plugin", "2"))
+    found.append(provenance.code_sha256("some_plugin", "2"))
     (package / "inner.py").rename(package / "other.py")
-    found.append(environment.code_sha256("some_plugin", "3"))
+    found.append(provenance.code_sha256("some_plugin", "3"))
     assert len(set(found)) == 3
     del sys.modules["some_plugin"]
 
@@ -104,15 +104,15 @@ def test_a_plugin_in_a_checkout_tells_its_commit_and_whether_that_is_all(tmp_pat
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "first")
     commit = git(tmp_path, "rev-parse", "HEAD")
-    found = environment.code(clean)
+    found = provenance.code(clean)
     assert (found["commit"], found["dirty"]) == (commit, False)
-    found = environment.code(one_file(tmp_path, "a = 2", "dirty"))
+    found = provenance.code(one_file(tmp_path, "a = 2", "dirty"))
     assert (found["commit"], found["dirty"]) == (commit, True)
 
 
 def test_a_file_that_a_checkout_does_not_know_has_no_commit(tmp_path: Path) -> None:
     outside = one_file(tmp_path, "a = 1")
-    assert environment.code(outside)["commit"] is None
+    assert provenance.code(outside)["commit"] is None
     checkout = tmp_path / "checkout"
     (checkout / "venv").mkdir(parents=True)
     git(checkout, "init")
@@ -120,7 +120,7 @@ def test_a_file_that_a_checkout_does_not_know_has_no_commit(tmp_path: Path) -> N
     git(checkout, "add", ".")
     git(checkout, "commit", "-m", "first")
     installed = one_file(checkout / "venv", "a = 1")
-    assert environment.code(installed) | {"sha256": ""} == {
+    assert provenance.code(installed) | {"sha256": ""} == {
         "sha256": "",
         "commit": None,
         "dirty": None,
@@ -133,9 +133,9 @@ def test_a_framework_that_is_imported_tells_its_own_version(
     import numpy as np
 
     monkeypatch.setattr(np, "__version__", "0.0.1")
-    assert environment.versions(MINE)["numpy"] == "0.0.1"
+    assert provenance.versions(MINE)["numpy"] == "0.0.1"
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert "torch" not in environment.versions(MINE)
+    assert "torch" not in provenance.versions(MINE)
 
 
 def test_the_fingerprint_of_a_dataset_is_read_without_its_images(home: Path) -> None:

@@ -21,13 +21,14 @@ from zoo_keras import onnx_graph
 from zoo_keras.network import load_keras
 from zoo_sklearn.logistic import Logistic
 
-from zoo import export, modelcard, run, submit
+from zoo import export, modelcard, submit
 from zoo.data import datasets, preprocessing
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.jobs import Job
 from zoo.plugins import registry
 from zoo.prediction import Trained
-from zoo.run import Recipe
+from zoo.training import run
+from zoo.training.run import Recipe
 
 pytestmark = pytest.mark.xdist_group("test_keras_models")  # one process imports TensorFlow
 

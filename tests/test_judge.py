@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from zoo.judge import Predictions, measure
+from zoo.training.evaluation import Predictions, measure
 
 
 @given(st.data(), st.integers(2, 12), st.integers(1, 60))

@@ -23,8 +23,8 @@ from zoo import weights
 from zoo.data.preprocessing import prepare
 from zoo.errors import ArtifactError, UsageError
 from zoo.job_spec import JobSpec
-from zoo.run import WEIGHT_IMAGES, read_recipe, restore, run_job
 from zoo.testing import parametrize_with_checks
+from zoo.training.run import WEIGHT_IMAGES, read_recipe, restore, run_job
 
 pytestmark = pytest.mark.xdist_group("test_keras_models")  # one process imports TensorFlow
 NAMES = list("0123456789")

@@ -27,8 +27,8 @@ from zoo.data import datasets
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Filter, News, Outcome
-from zoo.run import run_job
 from zoo.storage import artifacts
+from zoo.training.run import run_job
 
 mlflow = pytest.importorskip("mlflow")
 from zoo_mlflow import past, runs, tracking, words  # noqa: E402

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from row_shapes import Member, Row
 from terminals import command, shown
 
-from zoo import comparison, environment, jobs, modelcard, repetition
+from zoo import comparison, jobs, modelcard, repetition
 from zoo import settings as chosen_settings
 from zoo.cli import follow
 from zoo.comparison import Side
@@ -25,7 +25,8 @@ from zoo.export import Exported
 from zoo.jobs import Database, Group, Job
 from zoo.notebook import frames, pages, waiting
 from zoo.prediction import Trained
-from zoo.run import Recipe
+from zoo.training import provenance
+from zoo.training.run import Recipe
 
 generated = settings(
     max_examples=40,
@@ -90,7 +91,7 @@ def test_any_two_results_are_compared_or_refused_in_a_sentence(
     out, _ = shown(command("compare", *refs, "--json"), is_terminal=False)
     json.loads(out)
     for each in repetition.environment_differences(
-        *(environment.environment_of(here, jobs.get(here, id)) for id in stored.jobs[:2])
+        *(provenance.environment_of(here, jobs.get(here, id)) for id in stored.jobs[:2])
         if len(stored.jobs) > 1
         else ({}, {})
     ):
@@ -146,7 +147,7 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
         outlook = jobs.outlook_of(here, job)
         pages.html(job, outlook)
         waiting.one(job, outlook)
-        a_card(job, environment.environment_of(here, job))
+        a_card(job, provenance.environment_of(here, job))
         frames.of_steps(jobs.steps(here, job.id))
     known = {job.id: each for job in singles if (each := jobs.outlook_of(here, job))}
     for job in singles:

@@ -23,7 +23,7 @@ from zoo.cli import output, sketches
 from zoo.cli.main import app
 from zoo.data.preprocessing import prepare
 from zoo.job_spec import JobSpec, read_json
-from zoo.run import PREDICTIONS, run_job
+from zoo.training.run import PREDICTIONS, run_job
 
 pytestmark = pytest.mark.xdist_group("test_pictures_of_jobs")  # they share a worker
 MAX_BYTES = 60_000

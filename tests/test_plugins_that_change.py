@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from support import Zoo, until
 
-from zoo import catalogue, environment
-from zoo.environment import FRAMEWORKS
+from zoo import catalogue
 from zoo.jobs import Worker
 from zoo.plugins import registry, source_code
 from zoo.plugins.registry import Plugin
+from zoo.training import provenance
+from zoo.training.provenance import FRAMEWORKS
 
 MODEL = """
 import zoo
@@ -78,7 +79,7 @@ def model(folder: Path, answer: int = 0, uses: str = "pass") -> Plugin:
 
 def test_the_hash_is_of_the_code_that_was_imported(folder: Path) -> None:
     loaded = model(folder)
-    before = environment.code(loaded)["sha256"]
+    before = provenance.code(loaded)["sha256"]
     content = (folder / "constant.py").read_bytes()
     head = f"constant.py {len(content)}\n".encode()
     assert before == hashlib.sha256(head + content).hexdigest()
@@ -88,11 +89,11 @@ def test_the_hash_is_of_the_code_that_was_imported(folder: Path) -> None:
         lambda file: file.mkdir(),
     ):
         change(folder / "constant.py")
-        assert environment.code(loaded)["sha256"] == before
-        assert environment.fingerprint(a_spec(), "d", loaded)
+        assert provenance.code(loaded)["sha256"] == before
+        assert provenance.fingerprint(a_spec(), "d", loaded)
     shutil.rmtree(folder / "constant.py")
-    assert environment.code(model(folder, answer=1))["sha256"] != before
-    assert environment.code(model(folder))["sha256"] == before
+    assert provenance.code(model(folder, answer=1))["sha256"] != before
+    assert provenance.code(model(folder))["sha256"] == before
 
 
 def a_spec() -> Any:
@@ -110,10 +111,10 @@ def test_a_package_that_is_edited_later_keeps_the_hash_of_its_import(
     monkeypatch.syspath_prepend(tmp_path)
     plugin = Plugin("changing", "changing", "1", "changing_plugin")
     registry.enter(registry.empty(), plugin, lambda: __import__("changing_plugin"))
-    before = environment.code(plugin)["sha256"]
+    before = provenance.code(plugin)["sha256"]
     assert before == source_code.sha256("changing_plugin")
     (package / "__init__.py").write_text("")
-    assert environment.code(plugin)["sha256"] == before != source_code.sha256("changing_plugin")
+    assert provenance.code(plugin)["sha256"] == before != source_code.sha256("changing_plugin")
     del sys.modules["changing_plugin"]
 
 
@@ -131,27 +132,27 @@ def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_the_versions_are_those_of_what_the_plugin_requires(folder: Path, crowded: None) -> None:
     every = set(FRAMEWORKS)
     plain = {"numpy", "scikit-learn"}
-    assert every & set(environment.versions(model(folder))) == plain
+    assert every & set(provenance.versions(model(folder))) == plain
     for name, package in FRAMEWORKS.items():
         for uses in (f"import os, {package}", f"from {package}.inner import thing as other"):
-            found = environment.versions(model(folder, uses=f"if False:\n            {uses}"))
+            found = provenance.versions(model(folder, uses=f"if False:\n            {uses}"))
             assert every & set(found) == plain | {name}
     own = registry.catalogue().owners
-    assert every & set(environment.versions(own["logistic"])) == plain | {"scipy"} & set(
-        environment.versions(own["logistic"])
+    assert every & set(provenance.versions(own["logistic"])) == plain | {"scipy"} & set(
+        provenance.versions(own["logistic"])
     )
-    assert {"keras", "tensorflow"} <= set(environment.versions(own["dense-softmax"]))
-    assert not {"torch", "jax", "xgboost"} & set(environment.versions(own["dense-softmax"]))
+    assert {"keras", "tensorflow"} <= set(provenance.versions(own["dense-softmax"]))
+    assert not {"torch", "jax", "xgboost"} & set(provenance.versions(own["dense-softmax"]))
 
 
 def test_a_model_that_something_else_loads_says_so(folder: Path) -> None:
     now = model(folder)
-    told = {"plugin": now.label, "code": environment.code(now)}
-    assert environment.loaded_by(told, now) == environment.loaded_by({}, now) == ""
-    other = environment.loaded_by(told, model(folder, answer=1))
+    told = {"plugin": now.label, "code": provenance.code(now)}
+    assert provenance.loaded_by(told, now) == provenance.loaded_by({}, now) == ""
+    other = provenance.loaded_by(told, model(folder, answer=1))
     assert f"trained by {now.label} and is loaded by constant" in other
     edited = told | {"code": {"sha256": "e" * 64}}
-    assert "other code of constant" in environment.loaded_by(edited, now)
+    assert "other code of constant" in provenance.loaded_by(edited, now)
 
 
 @pytest.mark.parametrize("what", ["same", "model", "code", "dataset", "listener", "silent"])

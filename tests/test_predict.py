@@ -12,10 +12,10 @@ import strokes
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.lenet import LeNet5
 
-from zoo import judge
 from zoo.data import mnist, preprocessing
 from zoo.images import normalize
 from zoo.model import Model
+from zoo.training import evaluation
 
 pytestmark = [
     pytest.mark.xdist_group("test_keras_models"),  # one process imports TensorFlow
@@ -46,7 +46,7 @@ def said(models: dict[str, Model], pictures: list[Any]) -> dict[str, list[int]]:
     """What each model says that the pictures show."""
     images = np.stack([normalize.prepare(each) for each in pictures])
     return {
-        name: judge.predict(model, scaled(model, images)).labels.tolist()
+        name: evaluation.predict(model, scaled(model, images)).labels.tolist()
         for name, model in models.items()
     }
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from results import ENVIRONMENT, a_spec, folds, job_of, succeed
 
-from zoo import environment, jobs, repetition, settings
+from zoo import jobs, repetition, settings
 from zoo.data import datasets
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database
 from zoo.plugins import registry
+from zoo.training import provenance
 
 PLUGIN = """
 import zoo
@@ -52,7 +53,7 @@ def write(file: Path, default: int = 1, more: str = "") -> None:
 
 def now(data: str = "d" * 64) -> dict[str, Any]:
     owner = registry.catalogue().owners["m"]
-    return {"plugin": owner.label, "code": dict(environment.code(owner)), "data": data}
+    return {"plugin": owner.label, "code": dict(provenance.code(owner)), "data": data}
 
 
 # --- rerun ---
@@ -153,7 +154,7 @@ def prints(specs: list[JobSpec]) -> list[str]:
     owner = registry.catalogue().owners["m"]
     data = datasets.fingerprint("digits")
     assert data
-    return [environment.fingerprint(spec, data, owner) for spec in specs]
+    return [provenance.fingerprint(spec, data, owner) for spec in specs]
 
 
 def stored(specs: list[JobSpec]) -> dict[str, Any]:
@@ -226,5 +227,5 @@ def test_equal_jobs_are_looked_up_by_an_index(db: Database) -> None:
 
 def test_a_record_of_the_environment_survives_the_row(db: Database) -> None:
     ref = succeed(db, [a_spec()])
-    assert environment.environment_of(db, job_of(db, ref)) == ENVIRONMENT
+    assert provenance.environment_of(db, job_of(db, ref)) == ENVIRONMENT
     assert dataclasses.asdict(job_of(db, ref))["fingerprint"] == "f" * 64

@@ -19,7 +19,7 @@ from zoo.data.preprocessing import prepare
 from zoo.errors import ArtifactError, PluginError, UsageError
 from zoo.job_spec import JobSpec, canonical, read_json
 from zoo.plugins import registry
-from zoo.run import read_recipe, restore, run_job
+from zoo.training.run import read_recipe, restore, run_job
 
 PLUGIN = '''
 """A small sound model, and broken ones made of it."""

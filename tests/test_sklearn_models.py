@@ -25,8 +25,8 @@ from zoo.data.datasets import raw
 from zoo.errors import ArtifactError, UsageError
 from zoo.job_spec import JobSpec
 from zoo.model import Images
-from zoo.run import run_job
 from zoo.testing import parametrize_with_checks
+from zoo.training.run import run_job
 
 NAMES = list("0123456789")
 

@@ -17,10 +17,10 @@ from PIL import Image
 from results import a_spec, succeed
 from support import Zoo
 
-from zoo import judge
 from zoo.errors import PictureError
 from zoo.images import normalize
 from zoo.model import Model, Params
+from zoo.training import evaluation
 
 COMMANDS = [
     *(
@@ -188,7 +188,7 @@ def test_of_no_images_there_are_no_predictions(
         model.layout = layout  # type: ignore[assignment, misc]
         x = arrays.prepare(np.empty(shape, dtype), model, "none")
         assert x.shape == ((0, 784) if layout == "flat" else (0, 28, 28))
-        found = judge.predict(model, x)
+        found = evaluation.predict(model, x)
         assert (found.labels.shape, found.labels.dtype) == ((0,), np.dtype("int64"))
         shown = found.probabilities
         assert (None if shown is None else shown.shape) == probabilities

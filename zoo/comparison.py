@@ -9,12 +9,12 @@ from typing import Any
 from zoo import significance
 from zoo.canonical_json import object_in
 from zoo.disagreement import Disagreement, between
-from zoo.environment import environment_of
 from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.records import accuracy_text
 from zoo.settings import Settings
 from zoo.significance import Test
+from zoo.training.provenance import environment_of
 
 METRICS = (
     *("accuracy", "loss", "train_accuracy", "train_loss", "fit_seconds"),
@@ -199,7 +199,7 @@ def _refused(a: Side, b: Side) -> str:
 
 
 def _is_judged(job: Job) -> bool:
-    """Whether its metrics are those of `zoo.judge`; others may write less."""
+    """Whether its metrics are those of `zoo.training.evaluation`; others may write less."""
     return job.accuracy is not None and 0 <= job.accuracy <= 1 and bool(job.class_names)
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import judge, run, weights
+from zoo import weights
 from zoo.data import datasets
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
 from zoo.plugins import registry
 from zoo.prediction import Trained
 from zoo.regular_file import open_regular_file
 from zoo.storage.output_file import write_output
+from zoo.training import evaluation, run
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -120,7 +121,7 @@ def _read_back(trained: Trained, format: str, path: Path, x: Array) -> tuple[Arr
     if format == ONNX:
         return _run_onnx(path, x)
     if format == NPZ:
-        found = judge.predict(read_npz(path), x)
+        found = evaluation.predict(read_npz(path), x)
         return found.labels, found.probabilities
     return trained.model.predict_exported(format, path, x)
 
@@ -138,7 +139,7 @@ def _check(trained: Trained, x: Array, exported: tuple[Array, Array | None]) -> 
     """Compare with the model's own answers; gives the largest difference of a probability."""
     import numpy as np
 
-    own, (labels, probabilities) = judge.predict(trained.model, x), exported
+    own, (labels, probabilities) = evaluation.predict(trained.model, x), exported
     different = int((np.asarray(labels) != own.labels).sum())
     off = None
     if probabilities is not None and own.probabilities is not None:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo import environment
 from zoo.canonical_json import object_in, read_json
 from zoo.export import Exported
 from zoo.jobs import Job
@@ -22,6 +21,7 @@ from zoo.prediction import Trained
 from zoo.settings import Settings
 from zoo.storage import artifacts
 from zoo.storage.output_file import write_output
+from zoo.training import provenance
 
 FILE = "README.md"
 """What the hub takes for the card."""
@@ -59,7 +59,7 @@ def write(
     """Write the card; raises ArtifactError without the job's files, ZooError without a place."""
     job = trained.job
     where, sha256 = str(job.artifact), str(job.artifact_sha256)
-    around = read_json(artifacts.read(settings.artifacts, where, sha256, environment.FILE))
+    around = read_json(artifacts.read(settings.artifacts, where, sha256, provenance.FILE))
     write_output(path, text(trained, exported, around, license).encode())
 
 

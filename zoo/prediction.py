@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import environment, jobs, judge, run, sources
+from zoo import jobs, sources
 from zoo.data import preprocessing
 from zoo.errors import UsageError
 from zoo.images.prediction_inputs import Subject
@@ -16,9 +16,10 @@ from zoo.jobs import Database, Group, Job
 from zoo.jobs.records import best_first
 from zoo.model import Model
 from zoo.plugins import registry
-from zoo.run import Recipe
 from zoo.settings import Settings
 from zoo.storage import artifacts
+from zoo.training import evaluation, provenance, run
+from zoo.training.run import Recipe
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -66,9 +67,9 @@ class Trained:
         scaled = preprocessing.scale(images, self.model.dtype, self.recipe.preprocess)
         return preprocessing.flat(scaled) if self.model.layout == "flat" else scaled
 
-    def predict(self, images: Array) -> judge.Predictions:
+    def predict(self, images: Array) -> evaluation.Predictions:
         """Say what raw images, uint8 (n, 28, 28), show; raises PluginError as `judge.predict`."""
-        return judge.predict(self.model, self.prepare(images))
+        return evaluation.predict(self.model, self.prepare(images))
 
     def labels(self, images: Array) -> Array:
         """The predicted label of each raw image, int64 (n,)."""
@@ -92,7 +93,7 @@ def load(db: Database, settings: Settings, job: Job | Group | str) -> Trained:
         fetch(settings, trained, Path(folder))
         recipe = run.read_recipe(Path(folder))
         return Trained(
-            trained, run.restore(Path(folder)), recipe, environment.other_loader(db, trained)
+            trained, run.restore(Path(folder)), recipe, provenance.other_loader(db, trained)
         )
 
 
@@ -130,7 +131,7 @@ def _true_class(trained: Trained, subject: Subject) -> str | None:
     name, known = subject.class_names[subject.label], trained.recipe.class_names
     if name not in known:
         return name
-    label = judge.targets(trained.model, np.array([known.index(name)]))[0]
+    label = evaluation.targets(trained.model, np.array([known.index(name)]))[0]
     return trained.class_names[int(label)]
 
 

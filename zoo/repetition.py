@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import environment, jobs
+from zoo import jobs
 from zoo.canonical_json import object_in
 from zoo.data import datasets
 from zoo.errors import ArtifactError, UsageError
@@ -15,6 +15,7 @@ from zoo.jobs import Database, Group, Job
 from zoo.model import resolved
 from zoo.plugins import registry
 from zoo.settings import Settings
+from zoo.training import provenance
 
 TIMES = ("fit_seconds", "predict_us_per_image")
 """Metrics that differ from one run to the next."""
@@ -90,9 +91,9 @@ def _spec(job: Job) -> JobSpec:
 
 
 def _differences(db: Database, job: Job, spec: JobSpec) -> Iterator[str]:
-    then = environment.environment_of(db, job)
+    then = provenance.environment_of(db, job)
     owner = registry.catalogue().owners[spec.model]
-    now = {"plugin": owner.label, "code": dict(environment.code(owner))}
+    now = {"plugin": owner.label, "code": dict(provenance.code(owner))}
     if data := datasets.fingerprint(spec.dataset):
         now["data"] = data
     known = {name: then.get(name) for name in now} if then else {"plugin": job.spec["plugin"]}
@@ -153,7 +154,7 @@ def compare(db: Database, settings: Settings, then: Job, now: Job) -> Verdict:
     metrics = _differing(_lasting(then.metrics), _lasting(now.metrics))
     files = _differing(_hashes(settings, then), _hashes(settings, now))
     word = "differs" if metrics else "same metrics" if files else "identical"
-    told = (environment.environment_of(db, job) for job in (then, now))
+    told = (provenance.environment_of(db, job) for job in (then, now))
     why = list(environment_differences(*told))
     return Verdict(then.id, now.id, word, files | metrics, why)
 
@@ -204,12 +205,12 @@ def earlier(
     data = datasets.fingerprint(specs[0].dataset)
     if owner is None or data is None:
         return None
-    first = environment.fingerprint(specs[0], data, owner)
+    first = provenance.fingerprint(specs[0], data, owner)
     keep = specs[0].keep_weights
     found = [job for job in jobs.equal(db, first) if job.spec["keep_weights"] >= keep]
     if group_kind is None:
         return next((job for job in found if _has_artifact(settings, job)), None)
-    wanted = sorted(environment.fingerprint(spec, data, owner) for spec in specs) if found else []
+    wanted = sorted(provenance.fingerprint(spec, data, owner) for spec in specs) if found else []
     for group_id in dict.fromkeys(job.group for job in found if job.group):
         group = jobs.get_group(db, group_id)
         prints = sorted(str(j.fingerprint) for j in group.jobs)

@@ -19,7 +19,7 @@ from zoo_workers.desk import Desk, Handle
 LOG = "log.txt"
 """The log's name among the files."""
 ENVIRONMENT = "environment.json"
-"""Among the files; as in `zoo.environment`, which this process does not import."""
+"""Among the files; as in `zoo.training.provenance`, which this process does not import."""
 
 
 class Attempt:

@@ -244,7 +244,7 @@ def _lines(progress: int) -> Iterator[Any]:
 
 
 def _story(order: dict[str, Any], progress: Any, own: int) -> dict[str, Any]:
-    from zoo.run import run_job
+    from zoo.training.run import run_job
 
     folder = Path(order["files"])
 

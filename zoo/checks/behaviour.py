@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, SupportsFloat
 from unittest import SkipTest
 
-from zoo import judge
 from zoo.checks.bench import SEED, Bench, Broken, read_only
 from zoo.errors import ZooError
 from zoo.model import Model
+from zoo.training import evaluation
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -33,7 +33,7 @@ def fits_and_predicts(bench: Bench) -> None:
     classes are whole numbers (n,) from 0 to n_classes - 1. `weight_images`, if it gives any, are
     finite floats (n_classes, 784).
     """
-    judge.weight_images(bench.trained.model)
+    evaluation.weight_images(bench.trained.model)
 
 
 def changes_no_input(bench: Bench) -> None:
@@ -41,7 +41,7 @@ def changes_no_input(bench: Bench) -> None:
     x, y = bench.images.copy(), bench.labels.copy()
     before = _hash(x), _hash(y)
     model, _ = bench.fitted(x, y)
-    judge.predict(model, x)
+    evaluation.predict(model, x)
     if _hash(x) != before[0]:
         raise Broken(
             "The images are changed in place: other jobs share them. Copy what you change."
@@ -97,21 +97,21 @@ def predicts_each_image_by_itself(bench: Bench) -> None:
     import numpy as np
 
     model, x, others = bench.trained.model, bench.images[:20], bench.images[20:40]
-    whole = _said(judge.predict(model, x))
+    whole = _said(evaluation.predict(model, x))
     # Among as many others, in the same place, not even rounding differs.
     even = (np.arange(len(x)) % 2 == 0).reshape(-1, *[1] * (x.ndim - 1))
     for kept in (even, ~even):
-        mixed = _said(judge.predict(model, read_only(np.where(kept, x, others))))
+        mixed = _said(evaluation.predict(model, read_only(np.where(kept, x, others))))
         if _differ(whole, mixed)[kept.ravel()].any():
             raise Broken(LONE)
-    lone = np.concatenate([_said(judge.predict(model, x[i : i + 1])) for i in range(len(x))])
+    lone = np.concatenate([_said(evaluation.predict(model, x[i : i + 1])) for i in range(len(x))])
     # Matrix products of another size round otherwise, and a tree behind one may take the other
     # branch where an image lies on a threshold: that is rare, a dependence is not.
     if _differ(whole, lone).mean() > RARE:
         raise Broken(LONE)
 
 
-def _said(found: judge.Predictions) -> Array:
+def _said(found: evaluation.Predictions) -> Array:
     """Probabilities, else labels, as rows of floats."""
     import numpy as np
 
@@ -130,10 +130,10 @@ def _differ(first: Array, second: Array) -> Array:
 def repeats_itself(bench: Bench) -> None:
     """Trained twice with one seed, it says the same to the last bit."""
     again, _ = bench.fitted(bench.images, bench.labels)
-    same_answers(bench.trained.says, judge.predict(again, bench.images), "trained again")
+    same_answers(bench.trained.says, evaluation.predict(again, bench.images), "trained again")
 
 
-def same_answers(before: judge.Predictions, after: judge.Predictions, when: str) -> None:
+def same_answers(before: evaluation.Predictions, after: evaluation.Predictions, when: str) -> None:
     """Raise Broken where two answers differ in a single bit."""
     import numpy as np
 
@@ -156,7 +156,7 @@ def learns(bench: Bench) -> None:
     import numpy as np
 
     trained = bench.trained
-    labels = judge.targets(trained.model, bench.labels)
+    labels = evaluation.targets(trained.model, bench.labels)
     accuracy = float((trained.says.labels == labels).mean())
     commonest = float(np.bincount(labels).max() / len(labels))
     if accuracy < WORSE * commonest:
@@ -185,7 +185,7 @@ def works_with_10_classes(bench: Bench) -> None:
 
 def _answers(bench: Bench, x: Array, y: Array, names: tuple[str, ...]) -> None:
     model, _ = bench.fitted(read_only(x), y, names)
-    judge.predict(model, x)
+    evaluation.predict(model, x)
 
 
 def bears_blank_images(bench: Bench) -> None:
@@ -197,7 +197,7 @@ def bears_blank_images(bench: Bench) -> None:
     blank = np.broadcast_to(blanks.reshape(shape), (len(blanks), *bench.images.shape[1:])).copy()
     x, y = np.concatenate([bench.images, blank]), np.concatenate([bench.labels, blanks > 0.6])
     model, _ = bench.fitted(read_only(x), y)
-    judge.predict(model, read_only(blank))
+    evaluation.predict(model, read_only(blank))
 
 
 def bears_a_single_class(bench: Bench) -> None:
@@ -209,10 +209,10 @@ def bears_a_single_class(bench: Bench) -> None:
         return
     advice = "Refuse such data in a sentence (raise ValueError), or learn it."
     try:
-        says = judge.predict(model, x)
+        says = evaluation.predict(model, x)
     except ZooError as error:
         raise Broken(f"After images of one class alone: {error.message} {advice}") from error
-    right = float((says.labels == judge.targets(model, y)).mean())
+    right = float((says.labels == evaluation.targets(model, y)).mean())
     if right < 0.5:
         raise Broken(f"After images of one class alone, it gets {right:.0%} right. {advice}")
 

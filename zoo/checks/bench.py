@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
-from zoo import judge
 from zoo.data.preprocessing import Prepared, prepare
 from zoo.errors import UsageError
 from zoo.model import Model, Report
+from zoo.training import evaluation
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -44,7 +44,7 @@ class Trained:
 
     model: Model
     reports: Reports
-    says: judge.Predictions
+    says: evaluation.Predictions
 
 
 class Bench:
@@ -89,7 +89,7 @@ class Bench:
             raise SkipTest("the model cannot be trained or asked; see the checks before")
         self._has_failed = True
         model, reports = self.fitted(self.images, self.labels)
-        found = Trained(model, reports, judge.predict(model, self.images))
+        found = Trained(model, reports, evaluation.predict(model, self.images))
         self._has_failed = False
         return found
 
@@ -111,7 +111,7 @@ class Bench:
 
         reports = Reports()
         model = self.fresh(names)
-        labels = judge.targets(model, y)
+        labels = evaluation.targets(model, y)
         random.seed(SEED)
         np.random.seed(SEED)
         model.fit(x, labels, report or reports)

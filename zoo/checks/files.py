@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo import judge
 from zoo.checks.behaviour import same_answers
 from zoo.checks.bench import SEED, Bench, Broken
 from zoo.storage import file_formats
+from zoo.training import evaluation
 
 LARGEST = 256 * 2**20
 """Bytes of weights from 500 images; larger ones are most likely more than weights."""
@@ -23,7 +23,7 @@ def loads_what_it_saved(bench: Bench) -> None:
         params = bench.model.Params.resolve(bench.params.model_dump(mode="json"))
         again = bench.model(params, bench.names, SEED)
         again.load(folder)
-        same_answers(before, judge.predict(again, bench.images), "saved and loaded")
+        same_answers(before, evaluation.predict(again, bench.images), "saved and loaded")
         if again.parameters() != bench.trained.model.parameters():
             raise Broken("It counts other parameters when saved and loaded.")
 

@@ -14,7 +14,7 @@ def run_here(specs: list[JobSpec], as_json: bool) -> None:
     import tempfile
 
     from zoo.cli import output
-    from zoo.run import run_job
+    from zoo.training.run import run_job
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
         said = " ".join(f"{name} {output.number(value)}" for name, value in metrics.items())

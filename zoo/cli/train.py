@@ -118,10 +118,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Judge a trained model on any dataset or split, as a job."""
-    from zoo import environment, jobs, submit
+    from zoo import jobs, submit
     from zoo.cli import output
     from zoo.errors import unknown
     from zoo.jobs import Job
+    from zoo.training import provenance
 
     if split not in ("train", "test"):
         raise unknown("split", split, ("train", "test"))
@@ -132,6 +133,6 @@ def evaluate(
     with_timeout = {"timeout": timeout}
     spec = submit.evaluation(found, dataset, split)
     specs = [spec.model_copy(update=with_timeout)]
-    if spec.source and (note := environment.other_loader(db, jobs.get(db, spec.source.job))):
+    if spec.source and (note := provenance.other_loader(db, jobs.get(db, spec.source.job))):
         output.note(note)
     submit_and_follow(specs, queued, detach, as_json, quiet)

@@ -30,7 +30,7 @@ class News:
     lines: Sequence[tuple[int, str]] = ()
     """(offset in bytes, text) of the log."""
     environment: Mapping[str, Any] | None = None
-    """What `zoo.environment.measure` told; known once the runner is done."""
+    """What `zoo.training.provenance.measure` told; known once the runner is done."""
 
     def __bool__(self) -> bool:
         return bool(self.progress or self.lines)

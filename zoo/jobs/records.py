@@ -45,7 +45,7 @@ class Job:
     error_code: str | None
     error: str | None
     fingerprint: str | None
-    """Of all that decides the result: `zoo.environment.fingerprint`; set once known."""
+    """Of all that decides the result: `zoo.training.provenance.fingerprint`; set once known."""
     contents: str | None
     """The fingerprint of the contents that it was judged on; None until then, or if unknown."""
     retry_of: str | None

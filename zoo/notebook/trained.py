@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import zoo.notebook.pages as pages
-from zoo import judge, prediction
+from zoo import prediction
 from zoo.errors import UsageError
 from zoo.images import arrays
 from zoo.notebook.store import opened
 from zoo.notebook.waiting import tell
+from zoo.training import evaluation
 
 if TYPE_CHECKING:
     from zoo.model import Array, Model
@@ -46,9 +47,9 @@ class Trained:
         """The label of each image, int64 (n,); images as for `predict_proba`."""
         return self._predictions(images).labels
 
-    def _predictions(self, images: Any) -> judge.Predictions:
+    def _predictions(self, images: Any) -> evaluation.Predictions:
         x = arrays.prepare(images, self.model, self.recipe.preprocess)
-        return judge.predict(self.model, x)
+        return evaluation.predict(self.model, x)
 
     def __repr__(self) -> str:
         return f"<trained {pages.line(self._job)[1:]}"

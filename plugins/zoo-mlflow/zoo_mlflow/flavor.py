@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.run import RECIPE, WEIGHTS
+from zoo.training.run import RECIPE, WEIGHTS
 
 if TYPE_CHECKING:
-    from zoo.judge import Predictions
     from zoo.model import Array
+    from zoo.training.evaluation import Predictions
     from zoo_mlflow.tracking import Tracking
 
 DATA = "zoo"
@@ -29,7 +29,7 @@ class Predictor:
     """What MLflow's `pyfunc` calls: the label of each image, or with params the probabilities."""
 
     def __init__(self, folder: Path) -> None:
-        from zoo import run
+        from zoo.training import run
 
         self.model = run.restore(folder)
         self._preprocess = run.read_recipe(folder).preprocess
@@ -51,11 +51,11 @@ class Predictor:
         return self
 
     def _said(self, given: Any) -> Predictions:
-        from zoo import judge
         from zoo.images import arrays
+        from zoo.training import evaluation
 
         plain = given.to_numpy() if hasattr(given, "to_numpy") else given
-        return judge.predict(self.model, arrays.prepare(plain, self.model, self._preprocess))
+        return evaluation.predict(self.model, arrays.prepare(plain, self.model, self._preprocess))
 
 
 def _load_pyfunc(path: str) -> Predictor:
@@ -118,7 +118,7 @@ def _upload(to: Tracking, model: Any, run_id: str, files: Path) -> None:
 
 def _needs(files: Path) -> list[str]:
     """What loads the model: this plugin, and the distributions of the recipe that are here."""
-    from zoo import run
+    from zoo.training import run
 
     names = {*run.read_recipe(files).versions, "zoo-mlflow"} - {"python"}
     return [f"{name}=={version}" for name in sorted(names) if (version := _installed(name))]

@@ -8,7 +8,7 @@ from typing import Any
 
 import zoo_mlflow.flavor as flavor
 import zoo_mlflow.words as words
-from zoo.run import WEIGHTS
+from zoo.training.run import WEIGHTS
 from zoo_mlflow.tracking import Tracking
 
 PARENT = "mlflow.parentRunId"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo import environment
 from zoo.plugins import registry
-from zoo.run import HISTORY
+from zoo.training import provenance
+from zoo.training.run import HISTORY
 
 JOB, GROUP, DONE = "zoo.job", "zoo.group", "zoo.written"
 """Tags: by the first two a run is found again; the last is set when all of it is there."""
@@ -61,7 +61,7 @@ def history(files: Path | None) -> list[tuple[int, dict[str, float]]]:
 
 def fingerprint(files: Path | None) -> str:
     """That of the dataset's contents; empty if the job left no files."""
-    file = files / environment.FILE if files else None
+    file = files / provenance.FILE if files else None
     if file is None or not file.is_file():
         return ""
     return str(json.loads(file.read_text(encoding="utf-8")).get("data", ""))

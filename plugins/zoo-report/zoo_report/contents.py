@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from zoo import jobs, leaderboard
-from zoo.environment import environment_of
 from zoo.jobs import Database, Filter, Group, Job
 from zoo.jobs.records import accuracy_of
 from zoo.param_values import typed
 from zoo.settings import Settings
+from zoo.training.provenance import environment_of
 from zoo_report import again, mistakes
 from zoo_report.mistakes import Images, Mistake
 
@@ -173,7 +173,7 @@ def _place(environments: list[dict[str, Any]], told: dict[str, Any]) -> int | No
 
 def _shown(told: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of an environment; parts of another shape than
-    `zoo.environment` gives them are left out."""
+    `zoo.training.provenance` gives them are left out."""
     parts = {
         name: {key: value for key, value in part.items() if isinstance(value, str | int | None)}
         for name in ("code", "machine", "versions")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from zoo.data import datasets
 from zoo.errors import ArtifactError, ZooError, reason
 from zoo.jobs import Job
-from zoo.run import PREDICTIONS
 from zoo.settings import Settings
 from zoo.storage import artifacts
+from zoo.training.run import PREDICTIONS
 from zoo_report import predictions
 from zoo_report.predictions import Predictions
 

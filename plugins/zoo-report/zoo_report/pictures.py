@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import zoo_report.figures as figures
 import zoo_report.predictions as predictions
 from zoo.canonical_json import object_in, read_json
-from zoo.environment import FILE as ENVIRONMENT
 from zoo.errors import reason
-from zoo.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
+from zoo.training.provenance import FILE as ENVIRONMENT
+from zoo.training.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo import environment, judge
 from zoo.data.preprocessing import Preprocess, prepare_splits
 from zoo.errors import ArtifactError, UsageError, reason
 from zoo.job_spec import Fold, JobSpec, canonical, read_json
 from zoo.model import Model, Report, to_json
 from zoo.plugins import registry
 from zoo.storage import saved_files
+from zoo.training import evaluation, provenance
 
 if TYPE_CHECKING:
     from zoo.data.preprocessing import Prepared
@@ -97,12 +97,12 @@ def run_job(
     else:
         model, held_out, measured = _restore_for(spec, source, write)
     phase("judge")
-    labels = judge.targets(model, held_out.y)
-    predictions = judge.predict(model, held_out.x)
-    measured |= judge.measure(labels, predictions, model.class_names)
+    labels = evaluation.targets(model, held_out.y)
+    predictions = evaluation.predict(model, held_out.x)
+    measured |= evaluation.measure(labels, predictions, model.class_names)
     measured["parameters"] = model.parameters()
     phase("save")
-    environment.keep(write, spec, held_out.fingerprint, again=True)
+    provenance.keep(write, spec, held_out.fingerprint, again=True)
     if spec.kind == "train":
         measured["weights_bytes"] = _save_weights(model, folder) if spec.keep_weights else None
     _save_predictions(folder, held_out.rows, labels, predictions)
@@ -144,7 +144,7 @@ def _train(
     params = model_class.Params.resolve(spec.params)
     splits = ["train"] if spec.fold else ["train", spec.split]
     data, *others = _prepare(spec, model_class, splits, report)
-    environment.keep(write, spec, data.fingerprint)
+    provenance.keep(write, spec, data.fingerprint)
     for note in data.notes:
         log.warning("%s", note)
     model = model_class(params, data.class_names, spec.seed)
@@ -152,7 +152,7 @@ def _train(
         train, held_out = _fold(spec, data, spec.fold)
     else:
         train, held_out = _whole(data), _whole(*others)
-    labels = judge.targets(model, train.y)
+    labels = evaluation.targets(model, train.y)
     write(RECIPE, _text(_recipe(spec, model, data).model_dump(mode="json")))
     history = _History(report)
     model.folder = folder / FIT
@@ -180,19 +180,19 @@ def _restore_for(
         )
     model_class = registry.model(spec.model)
     (data,) = _prepare(spec, model_class, [spec.split], contents=recipe.fingerprint)
-    environment.keep(write, spec, data.fingerprint)
+    provenance.keep(write, spec, data.fingerprint)
     # By their names: the images may lack some of the classes, and artifacts of before have more.
     told = _environment(source)
-    if note := environment.loaded_by(told, registry.catalogue().owners[spec.model]):
+    if note := provenance.loaded_by(told, registry.catalogue().owners[spec.model]):
         log.warning("%s", note)
-    y = judge.renamed(data.y, data.class_names, recipe.class_names)
+    y = evaluation.renamed(data.y, data.class_names, recipe.class_names)
     return restore(source), _whole(data._replace(y=y)), {}
 
 
 def _environment(folder: Path) -> dict[str, Any]:
     """Where and of what a training was run that left its files in the folder; empty if unknown."""
     with contextlib.suppress(OSError, UsageError):
-        found = read_json((folder / environment.FILE).read_bytes())
+        found = read_json((folder / provenance.FILE).read_bytes())
         return found if isinstance(found, dict) else {}
     return {}
 
@@ -248,7 +248,7 @@ def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
         fingerprint=data.fingerprint,
         preprocess=spec.preprocess,
         fold=spec.fold,
-        versions=environment.versions(owner),
+        versions=provenance.versions(owner),
     )
 
 
@@ -264,7 +264,7 @@ def _save_weights(model: Model, folder: Path) -> int:
     weights = folder / WEIGHTS
     weights.mkdir()
     saved_files.save(model.save, weights)
-    images = judge.weight_images(model)
+    images = evaluation.weight_images(model)
     if images is not None:
         import numpy as np
 
@@ -273,7 +273,7 @@ def _save_weights(model: Model, folder: Path) -> int:
 
 
 def _save_predictions(
-    folder: Path, rows: Array, labels: Array, predictions: judge.Predictions
+    folder: Path, rows: Array, labels: Array, predictions: evaluation.Predictions
 ) -> None:
     import numpy as np
 
