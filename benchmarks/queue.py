@@ -89,8 +89,8 @@ class Site:
             worker.wait(30)
 
     def submit(self, number: int, model: str = "noop", **params: float) -> list[str]:
-        from zoo import submit
         from zoo.job_spec import JobSpec
+        from zoo.queue import submit
 
         spec = JobSpec(kind="train", model=model, params=params, dataset="digits")
         return submit.submit(self.db, self.settings, [spec] * number).ids

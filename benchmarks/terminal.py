@@ -67,7 +67,8 @@ def rq_info(file: Path) -> float:
 
 
 def zoo_jobs(file: Path) -> float:
-    from zoo import jobs, submit
+    from zoo import jobs
+    from zoo.queue import submit
 
     _nothing(file)
     with team() as env:

@@ -16,9 +16,10 @@ from machines import Broker, runners
 from support import Zoo, until
 from verdict import Verdict, judge, watch_commits
 
-from zoo import jobs, submit
+from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database
+from zoo.queue import submit
 
 PLUGINS = Path(__file__).parent / "plugins"
 

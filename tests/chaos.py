@@ -22,10 +22,11 @@ from poison import KINDS
 from support import MORTAL, Zoo, share, until
 from verdict import Result, judge, show, watch_commits
 
-from zoo import jobs, submit
+from zoo import jobs
 from zoo.errors import StoreError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database
+from zoo.queue import submit
 
 PLUGINS = Path(__file__).parent / "plugins"
 CALM_SECONDS = 3.0

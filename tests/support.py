@@ -15,8 +15,9 @@ from typing import Any
 
 import command_server
 
-from zoo import embedded, jobs, settings
+from zoo import jobs, settings
 from zoo.jobs import Database
+from zoo.queue import local_services
 
 FAST = {
     "ZOO_REAP_SECONDS": "0.3",
@@ -77,12 +78,12 @@ class Zoo:
 
     def close(self) -> None:
         """End the servers, and say what is left behind: pytest shows it of a test that failed."""
-        embedded.down(self.settings, 10)
+        local_services.down(self.settings, 10)
         for command in self.started:
             with contextlib.suppress(ValueError):  # its pipes are closed: the test has read them
                 command.kill()
                 print(command.args, *command.communicate(), sep="\n")
-        log = embedded.worker_log(self.settings)
+        log = local_services.worker_log(self.settings)
         if log.exists():
             print("The worker's log:", *log.read_text().splitlines()[-40:], sep="\n")
         shutil.rmtree(self.settings.runtime, ignore_errors=True)

@@ -24,9 +24,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import Zoo, share, until
 
-from zoo import jobs, queue
+from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Hint
+from zoo.queue import broker
 
 TRICKS = Path(__file__).parent / "plugins"
 QUEUE, OTHER = "default.trickster", "default.teller"
@@ -49,7 +50,7 @@ class Scene:
             **SILENT,
         )
         self.db = self.zoo.database()
-        self.app = queue.make_app(self.zoo.settings, patient=True)
+        self.app = broker.make_app(self.zoo.settings, patient=True)
         self.log = folder / "worker.log"
         self._server: Any = None
         self.kept: list[Any] = []
@@ -98,8 +99,8 @@ class Scene:
 
     def _sent(self, ref: str) -> bool:
         try:
-            queue.send(self.app, [Hint(ref, "default", "trickster")])
-        except queue.BrokerError:
+            broker.send(self.app, [Hint(ref, "default", "trickster")])
+        except broker.BrokerError:
             return False
         return True
 
@@ -407,7 +408,7 @@ def test_a_worker_outlives_every_fault_of_its_broker_and_goes_on_from_the_rows(
 
 def doctors_word(scene: Scene) -> dict[str, Any]:
     """What doctor says of the broker."""
-    from zoo import doctor
+    from zoo.queue import doctor
 
     found = doctor.examine(scene.zoo.settings)
     return vars(next(each for each in found if each.part == "broker"))
@@ -489,7 +490,7 @@ def test_a_worker_whose_slots_were_busy_listens_again_at_once(scene: Scene) -> N
     took = []
     for _ in range(8):
         refs = [scene.add() for _ in range(2)]
-        queue.send(scene.app, [Hint(ref, "default", "trickster") for ref in refs])
+        broker.send(scene.app, [Hint(ref, "default", "trickster") for ref in refs])
         began = time.monotonic()
         until(lambda refs=refs: not any(jobs.get(scene.db, r).status == "queued" for r in refs))
         took.append(time.monotonic() - began)

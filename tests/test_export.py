@@ -21,12 +21,13 @@ from zoo_keras import onnx_graph
 from zoo_keras.network import load_keras
 from zoo_sklearn.logistic import Logistic
 
-from zoo import export, modelcard, submit
+from zoo import export, modelcard
 from zoo.data import datasets, preprocessing
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.jobs import Job
 from zoo.plugins import registry
 from zoo.prediction import Trained
+from zoo.queue import submit
 from zoo.training import run
 from zoo.training.run import Recipe
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from zoo import catalogue, facts
+from zoo import facts
 from zoo.errors import UsageError
+from zoo.queue import catalogue
 
 OFFERS = catalogue.models([])
 NEWEST = {"contents": "d" * 64, "is_newest": True}

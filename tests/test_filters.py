@@ -10,12 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_where import conditions
 
-from zoo import jobs, wanted
+from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Filter, News, Outcome, selection
 from zoo.query import parser
 from zoo.query.expression import Compare, Condition
+from zoo.queue import job_filters
 
 SOME = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -67,11 +68,14 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
     metrics = {"accuracy": 1.0, "loss": None, "a-b": 1, "a": {"b": 2}}
     jobs.finish(db, taken[0], Outcome("succeeded", metrics, "a/1", "0" * 64))
     for name in NAMED:
-        assert jobs.listing(db, wanted.read(db, where=f"{name} > 5 or {name} != 5"), sort=name) or 1
+        assert (
+            jobs.listing(db, job_filters.read(db, where=f"{name} > 5 or {name} != 5"), sort=name)
+            or 1
+        )
         jobs.best(db, by=[name])
     for name in MISSING:
         for ask in (
-            lambda name=name: wanted.read(db, where=f"accuracy > 0 and not {name} > 1"),
+            lambda name=name: job_filters.read(db, where=f"accuracy > 0 and not {name} > 1"),
             lambda name=name: jobs.listing(db, sort=f"-{name}"),
             lambda name=name: selection.ids(db, Filter(), sort=name),
             lambda name=name: jobs.best(db, by=[name]),
@@ -80,7 +84,7 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
                 ask()
             assert f"No job has {name}" in str(refused.value)
             assert "metrics.a-b, metrics.accuracy, metrics.loss" in str(refused.value)
-        assert wanted.read(db, where=f"{name} == null")  # that is asked, not assumed
+        assert job_filters.read(db, where=f"{name} == null")  # that is asked, not assumed
 
 
 def found(db: Database, text: str, **words: Any) -> list[str]:

@@ -16,10 +16,11 @@ import pytest
 import typer
 from support import Zoo, until
 
-from zoo import jobs, settings, submit
+from zoo import jobs, settings
 from zoo.cli import leaving, main
+from zoo.queue import submit
+from zoo.queue.submit import Left
 from zoo.storage import artifacts
-from zoo.submit import Left
 
 TRICKS = Path(__file__).parent / "plugins"
 DIGITS = ("--dataset", "digits")

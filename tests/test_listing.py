@@ -14,7 +14,7 @@ from test_filters import end, spec
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Database, Filter
-from zoo.wanted import read_time
+from zoo.queue.job_filters import read_time
 
 
 def test_a_thousand_jobs_are_cancelled_and_what_has_ended_stays(db: Database) -> None:

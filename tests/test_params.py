@@ -18,12 +18,13 @@ from support import Zoo, share
 from zoo_web import fields
 
 import zoo
-from zoo import param_values, plans, samplers, space, submit
+from zoo import param_values, plans, samplers, space
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.model import resolved, to_json
 from zoo.plans import Recipe, Wanted
 from zoo.plugins import metadata
+from zoo.queue import submit
 
 PLUGINS = Path(__file__).parent / "plugins"
 Typed: type[zoo.Model] = runpy.run_path(str(PLUGINS / "typed.py"))["Typed"]

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from support import Zoo, until
 
-from zoo import catalogue
 from zoo.jobs import Worker
 from zoo.plugins import registry, source_code
 from zoo.plugins.registry import Plugin
+from zoo.queue import catalogue
 from zoo.training import provenance
 from zoo.training.provenance import FRAMEWORKS
 

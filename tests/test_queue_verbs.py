@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from support import Zoo, share, until
 
-from zoo import jobs, queue
+from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Hint
+from zoo.queue import broker
 
 DIGITS = ("--dataset", "digits")
 TELLER = {
@@ -131,7 +132,9 @@ def test_the_worker_that_ends_a_job_sends_hints_for_those_that_waited(
         (after,), _ = jobs.add(first, [JobSpec.parse_object(jobs.get(first, before).spec)],
                                after={before: True})  # fmt: skip
         jobs.resume(first, "default")
-        queue.send(queue.make_app(zoo.settings, patient=True), [Hint(before, "default", "teller")])
+        broker.send(
+            broker.make_app(zoo.settings, patient=True), [Hint(before, "default", "teller")]
+        )
         end(zoo, after)
         with first.read() as rows:
             found = rows.one("SELECT * FROM job WHERE id = :id", {"id": after})

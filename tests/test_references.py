@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from results import a_spec, claim, folds, succeed
 
-from zoo import jobs, wanted
+from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Database, Outcome, references
+from zoo.queue import job_filters
 
 
 def fail(db: Database) -> str:
@@ -85,10 +86,10 @@ def test_the_best_on_any_dataset_is_named_alone_and_with_its_model(
         assert jobs.find(db, f"@best:{spelt}/m").id == best
         with pytest.raises(UsageError, match=f"of 'none-such' on '{re.escape(dataset)}'"):
             jobs.find(db, f"@best:{spelt}/none-such")
-        found = jobs.listing(db, wanted.read(db, dataset=[spelt]))
+        found = jobs.listing(db, job_filters.read(db, dataset=[spelt]))
         assert {job.id for job in found} == {worse, best}
     if ":" in dataset:
-        found = jobs.listing(db, wanted.read(db, dataset=[f"{dataset[:4]}*"]))
+        found = jobs.listing(db, job_filters.read(db, dataset=[f"{dataset[:4]}*"]))
         assert {job.id for job in found} >= {worse, best}
         with pytest.raises(UsageError, match=re.escape(f"on '{dataset}x'")):
             jobs.find(db, f"@best:{relative}x")

@@ -35,11 +35,12 @@ from zoo_report import again, commands, contents, drawing, mistakes, page, tiles
 from zoo_report.contents import Contents, Meant
 
 import zoo.cli.train
-from zoo import jobs, settings, submit
+from zoo import jobs, settings
 from zoo.cli.main import app
 from zoo.data import datasets
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job, News, Outcome
+from zoo.queue import submit
 from zoo.storage.output_file import write_output
 
 

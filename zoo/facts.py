@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from zoo.catalogue import Offer
 from zoo.errors import UsageError
 from zoo.query import parser
+from zoo.queue.catalogue import Offer
 
 MEASURED = (
     *("accuracy", "loss", "parameters", "weights_bytes", "fit_seconds", "predict_us_per_image"),

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from zoo import jobs, submit
+from zoo import jobs
 from zoo.errors import UsageError, reason, unknown
 from zoo.job_spec import MAX_SEED, JobSpec, Published, canonical
 from zoo.jobs import Database, Job
+from zoo.queue import submit
 from zoo.regular_file import read_text_file
 
 MAX_BYTES = 2**20

@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import jobs, samplers, submit, trials
+from zoo import jobs, samplers, trials
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Group, Hint
 from zoo.plans import Plan, Recipe, Wanted
+from zoo.queue import submit
+from zoo.queue.submit import Submitted
 from zoo.settings import Settings, cores
 from zoo.space import Space
-from zoo.submit import Submitted
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,12 @@ class Driver:
         return self.queued | {"max_attempts": self.settings.max_attempts}
 
     def _hint(self, ids: Sequence[str]) -> None:
-        from zoo import queue
+        from zoo.queue import broker
 
-        app = queue.make_app(self.settings, patient=False)
+        app = broker.make_app(self.settings, patient=False)
         hints = [Hint(each, self.queued["pool"], self.wanted.model) for each in ids]
         with contextlib.suppress(BrokerError):  # then a worker finds the rows later
-            queue.send(app, hints)
+            broker.send(app, hints)
 
 
 def _result(trial: trials.Trial, newest: str | None) -> float | str:

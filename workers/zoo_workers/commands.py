@@ -28,7 +28,8 @@ def start(
     local: Annotated[bool, typer.Option("--local", hidden=True)] = False,
 ) -> None:
     """Run a worker here, until Ctrl-C or SIGTERM."""
-    from zoo import embedded, settings
+    from zoo import settings
+    from zoo.queue import local_services
     from zoo_workers.worker import Plan, run
 
     chosen = settings.load()
@@ -39,10 +40,10 @@ def start(
         tuple(models.split(",")),
     )
     if chosen.is_embedded:
-        embedded.ensure(chosen, worker=False)
-    place = embedded.Place(chosen) if local else None
+        local_services.ensure(chosen, worker=False)
+    place = local_services.Place(chosen) if local else None
     # One that leaves has it a moment longer than `embedded` knows of it.
-    if place is None or place.take(embedded.START_SECONDS):
+    if place is None or place.take(local_services.START_SECONDS):
         run(chosen, plan, place)
 
 

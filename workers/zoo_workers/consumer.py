@@ -27,8 +27,8 @@ from celery.worker import consumer
 from celery.worker.state import maybe_shutdown
 from kombu.transport import redis as transport
 
-from zoo import queue
 from zoo.errors import ZooError
+from zoo.queue import broker
 
 logger = logging.getLogger("zoo.worker")
 
@@ -53,14 +53,14 @@ LOOK_SECONDS = 5.0
 JOB = re.compile(r"[0-9a-f]{32}")
 
 
-def make_app(app: queue.App, queues: Sequence[str]) -> None:
+def make_app(app: broker.App, queues: Sequence[str]) -> None:
     """Have the Celery app of a worker listen to these queues, and to nothing but hints."""
     app.amqp.Connection = _Connection
     # A queue of Redis is there by itself: nothing is declared, and no table of theirs is read.
     app.conf.task_queues = [kombu.Queue(n, routing_key=n, no_declare=True) for n in queues]
     app.finalize()
     for name in list(app.tasks):  # Celery's own: celery.map, celery.chord_unlock, ...
-        if name != queue.TASK:
+        if name != broker.TASK:
             app.tasks.unregister(name)
 
 
@@ -73,7 +73,7 @@ def read_hint(message: bytes, queue_name: str) -> tuple[str, str]:
         raise ValueError("it is too long")
     try:
         outer = json.loads(message)
-        if outer["headers"]["task"] != queue.TASK:
+        if outer["headers"]["task"] != broker.TASK:
             raise ValueError("it is for another task")
         body = base64.b64decode(outer["body"], validate=True)
         kwargs = json.loads(body)[1]
@@ -104,7 +104,7 @@ def _message(job: str, model: str, queue_name: str) -> bytes:
         "body": base64.b64encode(body.encode()).decode(),
         "content-type": "application/json",
         "content-encoding": "utf-8",
-        "headers": {"lang": "py", "task": queue.TASK, "id": task, "root_id": task},
+        "headers": {"lang": "py", "task": broker.TASK, "id": task, "root_id": task},
         "properties": properties,
     }
     return json.dumps(whole).encode()
@@ -119,7 +119,7 @@ class _Client(redis.Redis):
             return answer
         key, message = answer
         name = key.decode(errors="replace")
-        if name.startswith(queue.PROBE):  # no hint, and nothing that kombu is given
+        if name.startswith(broker.PROBE):  # no hint, and nothing that kombu is given
             return answer
         try:
             return key, _message(*read_hint(message, name), name)
@@ -233,7 +233,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
 
     def ensure_connected(self, conn: Any) -> Any:
         """Connect once, to a broker that takes hints and gives them back."""
-        queue.prove(self.app, self._queues, seconds=PROVE_SECONDS)
+        broker.prove(self.app, self._queues, seconds=PROVE_SECONDS)
         conn.connect()
         if self._outage.end() or not self._has_connected:
             # The hints of the time before may be gone, or be with a worker that has just ended.
@@ -266,7 +266,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
 
     def _pause(self, error: BaseException) -> None:
         seconds = self._outage.begin(
-            error if isinstance(error, ZooError) else queue.broker_error(self.app, error)
+            error if isinstance(error, ZooError) else broker.broker_error(self.app, error)
         )
         ends = time.monotonic() + seconds
         while (now := time.monotonic()) < ends:

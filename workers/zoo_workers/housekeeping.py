@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import psutil
 
-from zoo import embedded, jobs, queue
+from zoo import jobs
 from zoo.errors import BrokerError, ZooError
 from zoo.jobs import TERMINAL, Database
+from zoo.queue import broker, local_services
+from zoo.queue.submit import ENOUGH_HINTS, resend
 from zoo.settings import Settings
-from zoo.submit import ENOUGH_HINTS, resend
 from zoo_workers import repeated_lines
 from zoo_workers.attempt import sweep
 from zoo_workers.consumer import PROVE_SECONDS
@@ -28,7 +29,7 @@ class Housekeeper(threading.Thread):
     """Looks after the rows while the slots work; any number of workers may do so at once."""
 
     def __init__(
-        self, app: queue.App, supervisor: Supervisor, worker_id: str, stop: Callable[[], None]
+        self, app: broker.App, supervisor: Supervisor, worker_id: str, stop: Callable[[], None]
     ) -> None:
         super().__init__(daemon=True, name="housekeeping")
         self.app = app
@@ -150,7 +151,7 @@ class Housekeeper(threading.Thread):
             for worker in jobs.workers(self.db, beat=self.settings.beat_seconds)
             if worker.id != self.worker_id
         ]
-        return embedded.leave(self.settings, self._is_needed, with_broker=not others)
+        return local_services.leave(self.settings, self._is_needed, with_broker=not others)
 
     def _is_needed(self) -> bool:
         return jobs.has_work(self.db) or self.supervisor.busy > 0
@@ -175,9 +176,9 @@ def _lives(pid: int) -> bool:
         return False
 
 
-def wake_freed(db: Database, app: queue.App) -> None:
+def wake_freed(db: Database, app: broker.App) -> None:
     """Send hints for jobs that have just come to be claimable; without a broker they wait."""
     hints = jobs.freed(db)
     if hints:
         with contextlib.suppress(BrokerError):
-            queue.send(app, hints, unless=ENOUGH_HINTS)
+            broker.send(app, hints, unless=ENOUGH_HINTS)

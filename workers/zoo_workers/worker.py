@@ -24,12 +24,13 @@ from celery import signals
 from celery.apps import worker as celery_worker
 
 import zoo
-from zoo import jobs, private_folder, queue
+from zoo import jobs, private_folder
 from zoo.cores import lend
-from zoo.embedded import Place
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.jobs.drivers import PATIENCE_SECONDS
+from zoo.queue import broker
+from zoo.queue.local_services import Place
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
 from zoo.storage import artifacts
 from zoo_workers import consumer, repeated_lines
@@ -216,8 +217,8 @@ def _serve(
     supervisor: Supervisor, plan: Plan, cards: list[dict[str, Any]], place: Place | None
 ) -> None:
     settings, db = supervisor.settings, supervisor.db
-    queues = [queue.queue_name(plan.pool, name) for name in supervisor.models]
-    app = queue.make_app(settings, patient=True)
+    queues = [broker.queue_name(plan.pool, name) for name in supervisor.models]
+    app = broker.make_app(settings, patient=True)
     if not settings.is_embedded:
         _refuse_a_cluster(app)
     _add_task(app, supervisor)
@@ -272,13 +273,13 @@ def _say(message: str, *_: Any) -> None:
         os.write(2, line.encode())  # Celery has put something else in the place of sys.stderr
 
 
-def _refuse_a_cluster(app: queue.App) -> None:
+def _refuse_a_cluster(app: broker.App) -> None:
     # A broker that is away is waited for, with a word about it.
     with contextlib.suppress(BrokerError):
-        queue.prove(app, seconds=consumer.PROVE_SECONDS)
+        broker.prove(app, seconds=consumer.PROVE_SECONDS)
 
 
-def _celery_worker(app: queue.App, supervisor: Supervisor, queues: list[str]) -> Any:
+def _celery_worker(app: broker.App, supervisor: Supervisor, queues: list[str]) -> Any:
     look_seconds = supervisor.settings.reap_seconds
     return app.Worker(
         consumer_cls=functools.partial(
@@ -296,8 +297,8 @@ def _celery_worker(app: queue.App, supervisor: Supervisor, queues: list[str]) ->
     )
 
 
-def _add_task(app: queue.App, supervisor: Supervisor) -> None:
-    @app.task(name=queue.TASK)  # type: ignore[untyped-decorator]
+def _add_task(app: broker.App, supervisor: Supervisor) -> None:
+    @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
         supervisor.work_on()
         health = supervisor.health
@@ -314,7 +315,7 @@ def _add_task(app: queue.App, supervisor: Supervisor) -> None:
 
     def pass_on(job: str, model: str) -> None:
         with contextlib.suppress(BrokerError):
-            queue.send(app, [Hint(job, supervisor.pool, model)])  # another worker's, then
+            broker.send(app, [Hint(job, supervisor.pool, model)])  # another worker's, then
 
 
 def _announce(

@@ -98,8 +98,9 @@ def retry(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The new ids only.")] = False,
 ) -> None:
     """Submit jobs that did not succeed once more. As they were; the old rows stay."""
-    from zoo import jobs, settings, submit
+    from zoo import jobs, settings
     from zoo.cli import output
+    from zoo.queue import submit
 
     setup = settings.load()
     db = jobs.connect(setup.database)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from zoo.cli.options import QueueWords
     from zoo.job_spec import JobSpec
     from zoo.jobs import Database, Job
+    from zoo.queue.submit import Submitted
     from zoo.settings import Settings
-    from zoo.submit import Submitted
 
 
 def submit_and_follow(
@@ -31,8 +31,9 @@ def submit_and_follow(
 
     With a `kind` they are a group; `about` is a sweep's sampler and space.
     """
-    from zoo import jobs, settings, submit
+    from zoo import jobs, settings
     from zoo.cli import output
+    from zoo.queue import submit
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
@@ -63,8 +64,8 @@ def fetch(dataset: str, contents: str | None = None) -> None:
 
     `contents` as for `datasets.raw`.
     """
-    from zoo import catalogue
     from zoo.data import datasets
+    from zoo.queue import catalogue
 
     if catalogue.is_to_fetch(dataset, contents=contents):
         from zoo.cli import output

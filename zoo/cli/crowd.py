@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from zoo import jobs
 from zoo.cli import bars, output
 from zoo.jobs import TERMINAL, Database, Job, Outlook
+from zoo.queue.local_worker import Vigil
 from zoo.settings import Settings
-from zoo.vigil import Vigil
 
 MANY = 12
 """More jobs than that have one bar together."""

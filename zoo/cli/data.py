@@ -52,10 +52,10 @@ def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _elsewhere() -> list[Listed]:
     """The datasets that only workers have; none where their cards cannot be read."""
-    from zoo import catalogue
     from zoo.cli import output
     from zoo.data.datasets import Listed
     from zoo.errors import StoreError
+    from zoo.queue import catalogue
 
     try:
         known = catalogue.elsewhere()
@@ -72,9 +72,9 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Fetch, check and prepare a dataset ahead of its first job."""
-    from zoo import catalogue
     from zoo.cli import output
     from zoo.data import datasets, preprocessing
+    from zoo.queue import catalogue
 
     catalogue.see_here(name)
     with output.progress() as tell:
@@ -104,11 +104,11 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show the first ten images, and how many each class has."""
-    from zoo import catalogue
     from zoo.cli import output
     from zoo.data import datasets
     from zoo.errors import UsageError, unknown
     from zoo.images import render
+    from zoo.queue import catalogue
     from zoo.storage.output_file import is_stdout
 
     if as_json and picture and is_stdout(picture):

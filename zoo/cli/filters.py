@@ -65,9 +65,11 @@ class FilterWords:
 
         Raises UsageError for an unknown status or group, a time or condition that is none.
         """
-        from zoo import wanted
+        from zoo.queue import job_filters
 
-        return wanted.read(db, **{each.name: getattr(self, each.name) for each in fields(self)})
+        return job_filters.read(
+            db, **{each.name: getattr(self, each.name) for each in fields(self)}
+        )
 
 
 filtered = takes(FilterWords)

@@ -16,8 +16,8 @@ from zoo.cli.fitting import columns_of
 from zoo.cli.trials import show_sweep
 from zoo.jobs import Database, Group, Job, Outlook
 from zoo.jobs.records import accuracy_text, finite
+from zoo.queue.local_worker import Vigil
 from zoo.settings import Settings
-from zoo.vigil import Vigil
 
 LOOK_SECONDS = 0.1
 OUTLOOK_SECONDS = 1.0

@@ -14,7 +14,7 @@ from zoo.cli.options import Ref
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
-    from zoo.vigil import Vigil
+    from zoo.queue.local_worker import Vigil
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -27,10 +27,11 @@ def add_to(app: typer.Typer) -> None:
 def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
     """Show everything about a job or group."""
     from zoo import jobs as rows
-    from zoo import settings, waits
+    from zoo import settings
     from zoo.cli import output
     from zoo.cli.details import show_group, show_job
     from zoo.jobs import Job
+    from zoo.queue import pending_reason
 
     chosen = settings.load()
     db = rows.connect(chosen.database)
@@ -40,7 +41,7 @@ def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
         if isinstance(found, Job)
         else next((j for j in found.jobs if j.status == "queued"), None)
     )
-    why = waits.sentence(db, chosen, first) if first else ""
+    why = pending_reason.sentence(db, chosen, first) if first else ""
     outlook = rows.outlook_of(db, found) if isinstance(found, Job) else None
     if as_json:
         extra: dict[str, object] = {"waits": why or None}
@@ -63,7 +64,7 @@ def logs(
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli import output
-    from zoo.vigil import Vigil
+    from zoo.queue.local_worker import Vigil
 
     chosen = settings.load()
     db = rows.connect(chosen.database)

@@ -12,7 +12,7 @@ import typer
 def submitting() -> Iterator[None]:
     """Say after Ctrl-C whether anything was submitted, and end with exit code 130."""
     from zoo.cli import output
-    from zoo.submit import Left
+    from zoo.queue.submit import Left
 
     try:
         yield

@@ -17,7 +17,7 @@ def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> 
 
     Raises ZooError if it ends instead.
     """
-    from zoo.vigil import worker_failed
+    from zoo.queue.local_worker import worker_failed
 
     db = jobs.connect(settings.database)
     with output.err.status("Starting the worker ..."):

@@ -20,10 +20,11 @@ def add_to(app: typer.Typer) -> None:
 
 def up() -> None:
     """Start this machine's own broker and worker. They stay until `zoo down`."""
-    from zoo import embedded, settings
+    from zoo import settings
     from zoo.cli import output
     from zoo.cli.local_worker import await_worker
     from zoo.errors import UsageError
+    from zoo.queue import local_services
 
     chosen = settings.load()
     if not chosen.is_embedded:
@@ -31,31 +32,33 @@ def up() -> None:
             "ZOO_BROKER_URL is set: the broker is not this machine's own.",
             "Start a worker: `zoo worker start`.",
         )
-    started = embedded.ensure(chosen, keep=True)
+    started = local_services.ensure(chosen, keep=True)
     await_worker(chosen, started)
     output.note(f"The broker and a worker are up, for {chosen.home}. `zoo down` ends them.")
 
 
 def down() -> None:
     """End this machine's own worker and broker. Unfinished jobs stay queued."""
-    from zoo import embedded, settings
+    from zoo import settings
     from zoo.cli import output
+    from zoo.queue import local_services
 
     chosen = settings.load()
     interrupted = _tell_interrupted(chosen)
     with output.err.status("Ending the worker; a running job may finish ..."):
-        ended = embedded.down(chosen, chosen.drain_seconds + 10)
+        ended = local_services.down(chosen, chosen.drain_seconds + 10)
     output.note(f"Ended: {', '.join(ended)}." if ended else "Nothing was running.")
     _tell_unfinished(chosen, interrupted)
 
 
 def _tell_interrupted(chosen: Settings) -> list[str]:
     """Say which jobs the local worker runs, and how far they are; gives their ids."""
-    from zoo import embedded, jobs
+    from zoo import jobs
     from zoo.cli import columns, output
     from zoo.errors import StoreError
+    from zoo.queue import local_services
 
-    local = embedded.worker_to_end(chosen)
+    local = local_services.worker_to_end(chosen)
     if local is None:
         return []
     try:
@@ -99,8 +102,9 @@ def doctor(
 
     from rich.text import Text
 
-    from zoo import doctor, settings
+    from zoo import settings
     from zoo.cli import output
+    from zoo.queue import doctor
 
     findings = []
     for finding in doctor.examine(settings.load()):

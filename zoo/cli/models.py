@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from zoo.catalogue import Offer
     from zoo.facts import Row
+    from zoo.queue.catalogue import Offer
 
 from zoo.cli import completion
 from zoo.param_values import typed
@@ -81,9 +81,9 @@ def list_models(
 
 def _offers() -> dict[str, Offer]:
     """Every model; where the workers' cards cannot be read, those of this machine and a note."""
-    from zoo import catalogue
     from zoo.cli import output
     from zoo.errors import StoreError
+    from zoo.queue import catalogue
 
     try:
         return catalogue.models()
@@ -93,8 +93,9 @@ def _offers() -> dict[str, Offer]:
 
 
 def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
-    from zoo import catalogue, jobs, leaderboard
+    from zoo import jobs, leaderboard
     from zoo.errors import StoreError
+    from zoo.queue import catalogue
 
     try:
         with catalogue.database() as db:

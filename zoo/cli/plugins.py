@@ -118,7 +118,7 @@ def check(
     """Check that a plugin's models keep the contract. Exit code 1 if one does not."""
     from zoo.checks import process
     from zoo.cli import output
-    from zoo.submit import read_params
+    from zoo.queue.submit import read_params
 
     params = read_params(param or [])
     if ":" in dataset:  # a path, which is this folder's; the checks run in another

@@ -90,8 +90,9 @@ def release(
 
 
 def _wake(db: Database) -> None:
-    from zoo import settings, submit
+    from zoo import settings
     from zoo.cli import output
+    from zoo.queue import submit
 
     note = submit.wake(db, settings.load()).note
     if note:

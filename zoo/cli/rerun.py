@@ -83,9 +83,10 @@ def _with_result(found: Job | Group) -> list[Job]:
 
 
 def _run_again(db: Database, chosen: Settings, found: Job | Group) -> list[Job]:
-    from zoo import repetition, submit
+    from zoo import repetition
     from zoo.cli import output
     from zoo.errors import ZooError
+    from zoo.queue import submit
 
     again = repetition.plan(db, found)
     queued = {"group_kind": again.group_kind, "pool": again.pool, "tags": [*again.tags, "verify"]}

@@ -15,8 +15,8 @@ from zoo.cli.words import takes
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group
     from zoo.plans import Plan, Wanted
+    from zoo.queue.submit import Submitted
     from zoo.settings import Settings
-    from zoo.submit import Submitted
     from zoo.sweep import Estimate
 
 

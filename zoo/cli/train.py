@@ -65,7 +65,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a model and judge it on the test images."""
-    from zoo import catalogue, submit
+    from zoo.queue import catalogue, submit
 
     if in_process:
         catalogue.in_process(model)
@@ -118,10 +118,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Judge a trained model on any dataset or split, as a job."""
-    from zoo import jobs, submit
+    from zoo import jobs
     from zoo.cli import output
     from zoo.errors import unknown
     from zoo.jobs import Job
+    from zoo.queue import submit
     from zoo.training import provenance
 
     if split not in ("train", "test"):

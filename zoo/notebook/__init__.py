@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo import catalogue, submit, wanted
 from zoo import jobs as rows
 from zoo import leaderboard as ranking
 from zoo.data import datasets
@@ -17,6 +16,7 @@ from zoo.notebook.handles import Group, Job, handle
 from zoo.notebook.store import opened
 from zoo.notebook.trained import Trained
 from zoo.notebook.waiting import leaving, tell
+from zoo.queue import catalogue, job_filters, submit
 from zoo.shorthand import make_callable
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ def jobs(
     words = wishes.filter_words(status, model, dataset, tag, group, since, until, where)
     with opened() as (db, _):
         most = MOST_JOBS if limit is None else limit
-        return frames.of_jobs(rows.listing(db, wanted.read(db, **words), sort=sort, limit=most))
+        return frames.of_jobs(
+            rows.listing(db, job_filters.read(db, **words), sort=sort, limit=most)
+        )
 
 
 def leaderboard(
@@ -143,7 +145,7 @@ def leaderboard(
     """
     words = wishes.filter_words(status, model, dataset, tag, group, since, until, where)
     with opened() as (db, _):
-        found = ranking.rows(db, wanted.read(db, **words), by=wishes.words(by))
+        found = ranking.rows(db, job_filters.read(db, **words), by=wishes.words(by))
     return frames.of_ranks(found)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo.catalogue import Offer
 from zoo.errors import ZooError
 from zoo.jobs import Job
 from zoo.jobs.records import finite
+from zoo.queue.catalogue import Offer
 
 if TYPE_CHECKING:
     from pandas import DataFrame

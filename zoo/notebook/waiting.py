@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from zoo import jobs
 from zoo.jobs import TERMINAL, Database, Job, Outlook
 from zoo.jobs.records import number_text
+from zoo.queue.local_worker import Vigil
 from zoo.settings import Settings
-from zoo.vigil import Vigil
 
 LOOK_SECONDS = 0.1
 OUTLOOK_SECONDS = 1.0

@@ -8,10 +8,11 @@ from typing import Any, get_args
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from zoo import catalogue, jobs, submit
+from zoo import jobs
 from zoo.data import datasets
 from zoo.data.preprocessing import Preprocess
 from zoo.errors import UsageError, ZooError
+from zoo.queue import catalogue, submit
 from zoo_web import fields
 from zoo_web.desk import Desk, desk
 

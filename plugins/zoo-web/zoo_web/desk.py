@@ -9,9 +9,9 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from zoo import embedded
 from zoo.errors import ZooError
 from zoo.jobs import Database
+from zoo.queue import local_services
 from zoo.settings import Settings
 from zoo_web import formats
 from zoo_web.live import Parts
@@ -41,7 +41,7 @@ class Desk:
 
     def is_worker_starting(self) -> bool:
         """Whether, where no worker is online yet, the local one is under way."""
-        return self.settings.is_embedded and embedded.local_worker(self.settings) is not None
+        return self.settings.is_embedded and local_services.local_worker(self.settings) is not None
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any

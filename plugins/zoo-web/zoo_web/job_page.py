@@ -8,10 +8,11 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from zoo import jobs, waits
+from zoo import jobs
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
 from zoo.jobs.reads import Chunk
+from zoo.queue import pending_reason
 from zoo.storage import job_files
 from zoo.terminal_text import JobLogReader
 from zoo_web.charts import charts, single_values
@@ -117,7 +118,7 @@ class _Eye:
         return self._why
 
     def _sentence(self, job: Job) -> str:
-        return waits.sentence(self._at.db, self._at.settings, job)
+        return pending_reason.sentence(self._at.db, self._at.settings, job)
 
 
 def _classes(at: Desk, job: Job) -> dict[str, str]:

@@ -8,9 +8,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from zoo import jobs, waits
+from zoo import jobs
 from zoo.errors import StoreError, ZooError
 from zoo.jobs import Database
+from zoo.queue import pending_reason
 from zoo.settings import Settings
 from zoo.storage import health
 
@@ -116,7 +117,7 @@ class Vigil:
         if running and not silent:
             return ""
         job = silent[0] if silent else jobs.get(self.db, queued[0])
-        said = waits.sentence(self.db, self.settings, job)
+        said = pending_reason.sentence(self.db, self.settings, job)
         return f"{job.id[:8]}: {said}" if said else ""
 
 
@@ -124,23 +125,23 @@ def living(
     db: Database, settings: Settings, worker: subprocess.Popen[bytes] | None, tell: Tell
 ) -> subprocess.Popen[bytes] | None:
     """The local worker, or another in its place if it has died; one that was ended is not."""
-    from zoo import embedded
+    from zoo.queue import local_services
 
     ended_badly = worker is not None and bool(worker.poll())
-    if not (ended_badly or embedded.worker_died(settings)):
+    if not (ended_badly or local_services.worker_died(settings)):
         return worker
     known = jobs.workers(db, beat=settings.beat_seconds, gone=True)
     if worker is not None and all(each.pid != worker.pid for each in known):
         raise worker_failed(settings)
     tell("The local worker has died; another one takes over.")
-    return embedded.ensure(settings)
+    return local_services.ensure(settings)
 
 
 def worker_failed(settings: Settings) -> ZooError:
     """What to say of a local worker that ended before it was at work."""
-    from zoo import embedded
+    from zoo.queue import local_services
 
-    log = embedded.worker_log(settings)
+    log = local_services.worker_log(settings)
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     reason = lines[-1] if lines else "it said nothing"
     return ZooError(

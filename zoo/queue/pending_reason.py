@@ -93,9 +93,9 @@ def for_a_worker(scene: Scene) -> str:
 def _is_local_worker_starting(scene: Scene) -> bool:
     if not scene.settings.is_embedded:
         return False
-    from zoo import embedded
+    from zoo.queue import local_services
 
-    return embedded.local_worker(scene.settings) is not None
+    return local_services.local_worker(scene.settings) is not None
 
 
 def _start(settings: Settings, pool: str) -> str:
@@ -133,10 +133,10 @@ def _for_the_broker(scene: Scene) -> str:
     # With every slot busy it is not the broker: a slot that is done looks for the next by itself.
     if len(scene.running) >= scene.slots:
         return ""
-    from zoo import queue
+    from zoo.queue import broker
 
     try:
-        queue.prove(queue.make_app(scene.settings, patient=False))
+        broker.prove(broker.make_app(scene.settings, patient=False))
     except ZooError as error:
         return f"{error.message} {without_broker(scene.settings)}"
     return ""

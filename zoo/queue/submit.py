@@ -9,16 +9,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import catalogue, jobs, param_values, sources, waits
+from zoo import jobs, param_values, sources
 from zoo.data import preprocessing
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import MAX_SEED, Fold, JobSpec, Source
 from zoo.jobs import Database, Group, Hint, Job
 from zoo.model import resolved
+from zoo.queue import catalogue, pending_reason
 from zoo.settings import Settings
 
 if TYPE_CHECKING:
-    from zoo.queue import App
+    from zoo.queue.broker import App
 
 ENOUGH_HINTS = 100
 """In one queue: a slot that one of them wakes goes on until it finds no job."""
@@ -144,11 +145,11 @@ def submit(
 ) -> Submitted:
     """Commit the jobs, then wake a worker; a broker that is away costs time, not the jobs."""
     # Imported before the row is there, so that the hint follows it at once.
-    from zoo import queue
+    from zoo.queue import broker
 
     if settings.is_embedded:
-        from zoo import embedded  # noqa: F401
-    app = queue.make_app(settings, patient=False)
+        from zoo.queue import local_services  # noqa: F401
+    app = broker.make_app(settings, patient=False)
     # Before the row: else the warm worker would run it with the plugin as it was.
     asked = {(spec.model, spec.dataset) for spec in specs}
     renewed = _renew(db, settings, asked) if settings.is_embedded else None
@@ -180,9 +181,9 @@ def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted
 
     Raises UsageError if there is none among them.
     """
-    from zoo import queue
+    from zoo.queue import broker
 
-    app = queue.make_app(settings, patient=False)
+    app = broker.make_app(settings, patient=False)
     asked = {(job.model, job.dataset) for job in jobs.several(db, job_ids)}
     renewed = _renew(db, settings, asked) if settings.is_embedded and asked else None
     ids = jobs.retry(db, job_ids, max_attempts=settings.max_attempts)
@@ -214,20 +215,20 @@ def _wake(
     db: Database, app: App, settings: Settings, hints: Sequence[Hint], done: Submitted
 ) -> None:
     """Send hints, and start the local worker on a machine that brings its own."""
-    from zoo import queue
+    from zoo.queue import broker
 
     try:
         # First the worker: should the hint be lost, its own look at the rows finds the job.
         if settings.is_embedded:
-            from zoo import embedded
+            from zoo.queue import local_services
 
-            done.worker = embedded.ensure(settings) or done.worker
-        queue.send(app, _enough(db, settings, hints))
+            done.worker = local_services.ensure(settings) or done.worker
+        broker.send(app, _enough(db, settings, hints))
         reap_and_resend(db, app, settings)
         if not settings.is_embedded and hints:
             done.note = _who_runs(db, settings, hints[0].job)
     except BrokerError as error:
-        then = waits.without_broker(settings)
+        then = pending_reason.without_broker(settings)
         done.note = f"queued; broker unreachable ({error.message}) {then}"
     # The rows are committed: an error here would have them submitted once more.
     except StoreError as error:
@@ -262,25 +263,25 @@ def _renew(
 
     `asked` are the models and datasets of the jobs to come.
     """
-    from zoo import embedded
+    from zoo.queue import local_services
 
-    local = embedded.local_worker(settings)
+    local = local_services.local_worker(settings)
     if local is None:
         return None
     found = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.pid == local.pid]
     if not found:
         # It is only starting; or the home was made anew, and it still looks at the old one.
         is_old = time.time() - local.create_time() > STARTING_SECONDS
-        return embedded.replace_worker(settings) if is_old else None
+        return local_services.replace_worker(settings) if is_old else None
     is_old = any(catalogue.is_outdated(worker, *each) for worker in found for each in asked)
-    return embedded.replace_worker(settings) if is_old else None
+    return local_services.replace_worker(settings) if is_old else None
 
 
 def _who_runs(db: Database, settings: Settings, job_id: str) -> str:
     """What the person should know of the workers that are to run it; nothing if all is well."""
     job = jobs.get(db, job_id)
-    scene = waits.Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
-    missing = waits.for_a_worker(scene)
+    scene = pending_reason.Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
+    missing = pending_reason.for_a_worker(scene)
     if missing:
         return missing
     plugin = catalogue.other_version(scene.able, job.model, job.spec["plugin"])
@@ -292,12 +293,12 @@ def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted
 
     On a machine that brings its own worker it is started, if need be, also `anyway`.
     """
-    from zoo import queue
+    from zoo.queue import broker
 
     done = Submitted([], None)
     hints = jobs.freed(db)
     if hints or anyway:
-        _wake(db, queue.make_app(settings, patient=False), settings, hints, done)
+        _wake(db, broker.make_app(settings, patient=False), settings, hints, done)
     return done
 
 
@@ -318,9 +319,9 @@ def resend(
     `seconds` is what an answer of the broker may take. Gives the hints. Raises BrokerError if the
     broker does not take them.
     """
-    from zoo import queue
+    from zoo.queue import broker
 
     hints = jobs.stale(db, after=settings.resend_seconds)
     if hints:
-        queue.send(app, hints, unless=ENOUGH_HINTS, seconds=seconds)
+        broker.send(app, hints, unless=ENOUGH_HINTS, seconds=seconds)
     return hints

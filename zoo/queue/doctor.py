@@ -85,12 +85,12 @@ def _database(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _broker(settings: Settings, part: str) -> Iterator[Finding]:
-    from zoo import embedded, queue
+    from zoo.queue import broker, local_services
 
-    if settings.is_embedded and not embedded.answers(settings):
+    if settings.is_embedded and not local_services.answers(settings):
         yield Finding(part, True, "embedded; not running, the next job starts it")
         return
-    shown = queue.prove(queue.make_app(settings, patient=False))
+    shown = broker.prove(broker.make_app(settings, patient=False))
     yield Finding(part, True, f"{shown} takes a hint and gives it back")
 
 
@@ -130,17 +130,18 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
 
 def _queue(settings: Settings, part: str) -> Iterator[Finding]:
     """A job that nobody runs: no worker can, its worker is silent, or hears no hints."""
-    from zoo import jobs, waits
+    from zoo import jobs
+    from zoo.queue import pending_reason
 
     db = jobs.connect(settings.database)
     workers = jobs.workers(db, beat=settings.beat_seconds)
     for job in jobs.silent(db):
         detail = f"{job.id[:8]} ({job.model} on {job.dataset}) runs, but nobody is heard of"
-        yield Finding(part, False, detail, waits.sentence(db, settings, job))
+        yield Finding(part, False, detail, pending_reason.sentence(db, settings, job))
     unserved: dict[tuple[str, str, str], str] = {}
     for job in jobs.first_waiting(db):
-        missing = waits.for_a_worker(waits.Scene(db, settings, job, workers))
-        if missing and missing != waits.STARTING:
+        missing = pending_reason.for_a_worker(pending_reason.Scene(db, settings, job, workers))
+        if missing and missing != pending_reason.STARTING:
             unserved[job.pool, job.model, job.dataset] = missing
     patience = settings.resend_seconds * 2
     for queue in jobs.waiting(db):

@@ -1,0 +1,1 @@
+"""Submit jobs and get them to a worker."""
