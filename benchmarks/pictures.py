@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from zoo import jobs, prediction, settings
+from zoo import jobs, settings
 from zoo.data import datasets
 from zoo.images import normalize
+from zoo.inference import predictor
 
 SIDE, MARGINS = 560, ((100, 140), (240, 200))
 
@@ -53,7 +54,7 @@ def main() -> None:
         "photographed": np.stack([normalize.prepare(photographed(p, random)) for p in pictures]),
     }
     for ref in asked.jobs:
-        trained = prediction.load(db, chosen, ref)
+        trained = predictor.load(db, chosen, ref)
         for name, prepared in sets.items():
             accuracy = float((trained.labels(prepared) == labels).mean())
             sys.stdout.write(f"{trained.job.model:16}{name:14}{accuracy:.3f}\n")

@@ -21,12 +21,12 @@ from zoo_keras import onnx_graph
 from zoo_keras.network import load_keras
 from zoo_sklearn.logistic import Logistic
 
-from zoo import export, modelcard
 from zoo.data import datasets, preprocessing
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
+from zoo.inference import export, model_card
+from zoo.inference.predictor import Trained
 from zoo.jobs import Job
 from zoo.plugins import registry
-from zoo.prediction import Trained
 from zoo.queue import submit
 from zoo.training import run
 from zoo.training.run import Recipe
@@ -219,7 +219,7 @@ def a_job(model: Trained, **more: Any) -> Any:
 
 def a_card(model: Trained, done: export.Exported, **changed: Any) -> str:
     job = a_job(model, **changed)
-    return modelcard.text(Trained(job, model.model, model.recipe), done, AROUND, "apache-2.0")
+    return model_card.text(Trained(job, model.model, model.recipe), done, AROUND, "apache-2.0")
 
 
 def test_the_card_begins_with_the_metadata_that_the_hub_reads(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_the_card_begins_with_the_metadata_that_the_hub_reads(tmp_path: Path) ->
 
 def test_the_command_of_the_card_trains_the_same_again(tmp_path: Path) -> None:
     changed = {"alpha": 0.01, "penalty": "l1", "tol": None, "fit_intercept": False}
-    words = shlex.split(modelcard.command(a_job(trained("logistic"), **changed)))
+    words = shlex.split(model_card.command(a_job(trained("logistic"), **changed)))
     assert words[:5] == ["zoo", "train", "logistic", "--dataset", "mnist"]
     assert words[5:9] == ["--seed", "7", "--preprocess", "deskew"]
     assert submit.read_params(words[10::2]) == changed
@@ -279,7 +279,7 @@ def test_the_card_does_not_tell_where_a_dataset_lies_on_somebodys_disk(tmp_path:
     model = trained("logistic")
     done = export.write(model, "npz", tmp_path / "m.npz")
     job = dataclasses.replace(a_job(model), dataset="npz:/home/me/secret/own.npz")
-    card = modelcard.text(Trained(job, model.model, model.recipe), done, AROUND, "mit")
+    card = model_card.text(Trained(job, model.model, model.recipe), done, AROUND, "mit")
     assert "secret" not in card
     assert "npz:own.npz" in card
     assert 'license: "mit"' in card
@@ -309,5 +309,5 @@ def test_labels_that_do_not_begin_with_0_are_exported_by_their_names(
     done = export.write(model, "onnx", tmp_path / "model.onnx")
     assert done.images == 360
     job = dataclasses.replace(a_job(model), metrics=metrics)
-    text = modelcard.text(Trained(job, model.model, recipe), done, AROUND, "apache-2.0")
+    text = model_card.text(Trained(job, model.model, recipe), done, AROUND, "apache-2.0")
     assert json.dumps(names) in text and "| 10 | " in text and "| 0 | " not in text

@@ -23,10 +23,11 @@ from zoo_report import page as report
 from zoo_report.contents import Meant
 
 import zoo
-from zoo import comparison, jobs, prediction
+from zoo import comparison, jobs
 from zoo.cli.details import show_group
 from zoo.cli.follow import summary
 from zoo.errors import UsageError
+from zoo.inference import predictor
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Group, News, Outcome
 
@@ -160,7 +161,7 @@ def test_a_sweep_is_its_best_trial_wherever_it_is_shown(
     assert handle.best and handle.best.id == group.to_json()["best"]["job"] == first.id
     assert group.to_json()["best"]["accuracy"]["values"] == accuracies
     assert words.group_metrics(group.to_json()) == {"best_accuracy": fmean(accuracies)}
-    trained = prediction.training(rows, group)
+    trained = predictor.training(rows, group)
     assert kind != "job" or trained.id == first.id
     mean = f"{fmean(accuracies):.4f}"
     for surface, text in said.items():

@@ -25,7 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob
 PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
 
-EXCEPTED = {"load_model": ["modelcard.py", "network.py"]}
+EXCEPTED = {"load_model": ["model_card.py", "network.py"]}
 """A line that tells people how; and what reads an export that was written a moment before."""
 
 

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from row_shapes import Member, Row
 from terminals import command, shown
 
-from zoo import comparison, jobs, modelcard, repetition
+from zoo import comparison, jobs, repetition
 from zoo import settings as chosen_settings
 from zoo.cli import follow
 from zoo.comparison import Side
 from zoo.errors import UsageError
-from zoo.export import Exported
+from zoo.inference import model_card
+from zoo.inference.export import Exported
+from zoo.inference.predictor import Trained
 from zoo.jobs import Database, Group, Job
 from zoo.notebook import frames, pages, waiting
-from zoo.prediction import Trained
 from zoo.training import provenance
 from zoo.training.run import Recipe
 
@@ -121,7 +122,7 @@ def a_card(job: Job, around: dict[str, Any]) -> str:
         versions={},
     )
     done = Exported(Path("m.npz"), "npz", 1, "0" * 64, 1, None)
-    return modelcard.text(Trained(job, model, recipe), done, around, "mit")
+    return model_card.text(Trained(job, model, recipe), done, around, "mit")
 
 
 @generated

@@ -15,10 +15,11 @@ from pathlib import Path
 import odd_files
 import pytest
 
-from zoo import export, recipes, regular_file, settings, trials
+from zoo import recipes, regular_file, settings, trials
 from zoo.data import idx, npz
 from zoo.errors import DatasetError, ZooError, reason
 from zoo.images import prediction_inputs
+from zoo.inference import export
 from zoo.plugins import registry
 
 

@@ -18,8 +18,9 @@ from PIL import Image
 from results import a_spec, succeed
 from support import Zoo
 
-from zoo import jobs, prediction, settings
+from zoo import jobs, settings
 from zoo.errors import ArtifactError, UsageError
+from zoo.inference import predictor
 
 NAMES = list("0123456789")
 
@@ -31,10 +32,10 @@ def trained(warm_zoo: Zoo) -> str:
     return job
 
 
-def loaded(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, ref: str) -> prediction.Trained:
+def loaded(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, ref: str) -> predictor.Trained:
     monkeypatch.setenv("ZOO_HOME", str(zoo.home))
     with contextlib.closing(zoo.database()) as db:
-        return prediction.load(db, settings.load(), ref)
+        return predictor.load(db, settings.load(), ref)
 
 
 def test_pictures_are_predicted_and_those_that_are_refused_stop_no_other(
@@ -167,7 +168,7 @@ def test_what_has_no_trained_model_here_is_refused_in_a_sentence(
         ids["is queued: it has no model"] = queued[0]
         for sentence, job in ids.items():
             with pytest.raises(UsageError, match=sentence):
-                prediction.load(db, chosen, job)
+                predictor.load(db, chosen, job)
 
 
 def test_a_damaged_artifact_is_refused(

@@ -45,10 +45,11 @@ def export(
 
     An npz file holds the arrays of the weights, and how the model came to be, as JSON.
     """
-    from zoo import export as exporting
-    from zoo import jobs, modelcard, prediction, settings
+    from zoo import jobs, settings
     from zoo.cli import output
     from zoo.errors import UsageError
+    from zoo.inference import export as exporting
+    from zoo.inference import model_card, predictor
     from zoo.storage.output_file import is_stdout
 
     to_stdout = [each for each in (target, card) if each and is_stdout(each)]
@@ -56,16 +57,16 @@ def export(
         raise UsageError("Only one of the file, the card and JSON can go to stdout.")
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    job = prediction.training(db, ref)
+    job = predictor.training(db, ref)
     as_format, path = _target(job.model, format, target)
-    trained = prediction.load(db, chosen, job)
+    trained = predictor.load(db, chosen, job)
     if trained.note:
         output.note(trained.note)
     done = exporting.write(trained, as_format, path)
     if card is None and path.parent == target:
-        card = path.with_name(modelcard.FILE)
+        card = path.with_name(model_card.FILE)
     if card:
-        modelcard.write(chosen, trained, done, card, license)
+        model_card.write(chosen, trained, done, card, license)
     if as_json:
         output.json_out(done.to_json() | {"job": job.id, "card": str(card) if card else None})
         return

@@ -12,7 +12,7 @@ from zoo.cli.options import Trained
 
 if TYPE_CHECKING:
     from zoo.images.prediction_inputs import Subject
-    from zoo.prediction import Answer
+    from zoo.inference.predictor import Answer
 
 BAR = 40
 """Columns of a probability of 1."""
@@ -53,10 +53,11 @@ def predict(
 
     A picture that is refused does not stop the others; the exit code is then 1.
     """
-    from zoo import jobs, prediction, settings
+    from zoo import jobs, settings
     from zoo.cli import output
     from zoo.errors import UsageError
     from zoo.images import prediction_inputs
+    from zoo.inference import predictor
     from zoo.storage.output_file import check_folder
 
     if not files and not index:
@@ -68,7 +69,7 @@ def predict(
         check_folder(folder)
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    trained = prediction.training(db, ref)
+    trained = predictor.training(db, ref)
     found, refused = _read(files or [])
     if index:
         with output.progress() as tell:
@@ -79,10 +80,10 @@ def predict(
             output.note(f"Saved {path}.")
     answers = []
     if found:
-        loaded = prediction.load(db, chosen, trained)
+        loaded = predictor.load(db, chosen, trained)
         if loaded.note:
             output.note(loaded.note)
-        answers = prediction.answer(loaded, found)
+        answers = predictor.answer(loaded, found)
     if as_json:
         output.json_out([each.to_json() for each in answers] + refused)
     else:

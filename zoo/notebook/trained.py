@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import zoo.notebook.pages as pages
-from zoo import prediction
 from zoo.errors import UsageError
 from zoo.images import arrays
+from zoo.inference import predictor
 from zoo.notebook.store import opened
 from zoo.notebook.waiting import tell
 from zoo.training import evaluation
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Trained:
     """The model that a training left, as `zoo.load` gives it."""
 
-    def __init__(self, found: prediction.Trained) -> None:
+    def __init__(self, found: predictor.Trained) -> None:
         self.job_id = found.job.id
         self.model: Model = found.model
         self.recipe = found.recipe
@@ -61,7 +61,7 @@ class Trained:
 def load(ref: str) -> Trained:
     """The trained model of the job or group that `ref` names; raises as `prediction.load`."""
     with opened() as (db, chosen):
-        found = prediction.load(db, chosen, ref)
+        found = predictor.load(db, chosen, ref)
     if found.note:
         tell(found.note)
     return Trained(found)

@@ -14,8 +14,8 @@ from zoo.errors import ZooError, reason
 from zoo.job_spec import read_json
 
 if TYPE_CHECKING:
+    from zoo.inference.predictor import Trained
     from zoo.jobs import Database
-    from zoo.prediction import Trained
     from zoo.settings import Settings
 
 KEPT = 24
@@ -72,9 +72,10 @@ class Shelf:
         return self._models[job_id]
 
     def _load(self, job_id: str) -> Trained:
-        from zoo import jobs, prediction
+        from zoo import jobs
+        from zoo.inference import predictor
 
-        return prediction.load(self._db, self._settings, jobs.get(self._db, job_id))
+        return predictor.load(self._db, self._settings, jobs.get(self._db, job_id))
 
 
 def _prepare(_: Shelf, order: dict[str, Any]) -> dict[str, Any]:

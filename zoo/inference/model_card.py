@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo.canonical_json import object_in, read_json
-from zoo.export import Exported
+from zoo.inference.export import Exported
+from zoo.inference.predictor import Trained
 from zoo.jobs import Job
 from zoo.jobs.records import number_text
 from zoo.param_values import typed
-from zoo.prediction import Trained
 from zoo.settings import Settings
 from zoo.storage import artifacts
 from zoo.storage.output_file import write_output
@@ -33,7 +33,7 @@ IMPORTS = {
     "onnx": "import onnxruntime",
     "skops": "from skops import io",
     "keras": "import keras",
-    "npz": "from zoo import export",
+    "npz": "from zoo.inference import export",
 }
 CODE = {
     "onnx": """session = onnxruntime.InferenceSession("{file}")

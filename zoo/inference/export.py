@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from zoo import weights
 from zoo.data import datasets
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
+from zoo.inference.predictor import Trained
 from zoo.plugins import registry
-from zoo.prediction import Trained
 from zoo.regular_file import open_regular_file
 from zoo.storage.output_file import write_output
 from zoo.training import evaluation, run
