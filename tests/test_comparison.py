@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from results import a_spec, folds, job_of, succeed
 
-from zoo import comparison, jobs, settings
+from zoo import jobs, settings
 from zoo.errors import UsageError
 from zoo.jobs import Database
+from zoo.results import comparison
 
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1]
 

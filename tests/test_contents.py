@@ -18,12 +18,13 @@ from results import a_spec, folds, succeed
 from support import Zoo
 from zoo_report import page, tiles
 
-from zoo import comparison, facts, jobs, leaderboard
+from zoo import jobs
 from zoo import settings as chosen
 from zoo.errors import UsageError
 from zoo.jobs import Database
 from zoo.jobs.records import sample_std
 from zoo.queue import catalogue
+from zoo.results import comparison, leaderboard, model_summaries
 
 OLD, NEW = "a" * 64, "b" * 64
 SOME = settings(
@@ -76,7 +77,7 @@ def test_best_is_of_the_newest_contents(today: tuple[Database, str, str]) -> Non
 def test_models_have_a_result_for_each_contents(today: tuple[Database, str, str]) -> None:
     db, *_ = today
     offer = catalogue.Offer({"name": "m", "schema": {}}, True)
-    found = facts.rows({"m": offer}, leaderboard.rows(db))
+    found = model_summaries.rows({"m": offer}, leaderboard.rows(db))
     told = [(row.result["accuracy"], leaderboard.mark(row.result)) for row in found if row.result]
     assert told == [(0.7, ""), (0.99, "older aaaaaaaa")]
 

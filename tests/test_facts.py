@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from zoo import facts
 from zoo.errors import UsageError
 from zoo.queue import catalogue
+from zoo.results import model_summaries
 
 OFFERS = catalogue.models([])
 NEWEST = {"contents": "d" * 64, "is_newest": True}
@@ -19,7 +19,7 @@ def rank(model: str, dataset: str, accuracy: float, parameters: int | None) -> d
     return {"model": model, "dataset": dataset, **NEWEST, "test": measured, "cv": None}
 
 
-ROWS = facts.rows(
+ROWS = model_summaries.rows(
     OFFERS,
     [
         rank("logistic", "mnist", 0.90, 7850),
@@ -31,7 +31,7 @@ ROWS = facts.rows(
 )
 
 
-def named(rows: list[facts.Row]) -> list[tuple[str, str | None]]:
+def named(rows: list[model_summaries.Row]) -> list[tuple[str, str | None]]:
     return [(r.facts()["model"], r.facts()["dataset"]) for r in rows if r.result] + [
         (r.facts()["model"], None) for r in rows if not r.result
     ]
@@ -57,19 +57,19 @@ def test_a_model_has_a_row_for_each_dataset_and_one_without_any() -> None:
 def test_rows_are_chosen_by_name_and_condition(words: dict[str, Any], models: set[str]) -> None:
     ours = [row for row in ROWS if row.offer.card["name"] in ("logistic", "dense-softmax")]
     ours += [row for row in ROWS if row.offer.card["name"] == "digit-detector"]
-    assert {row.offer.card["name"] for row in facts.choose(ours, **words)} == models
+    assert {row.offer.card["name"] for row in model_summaries.choose(ours, **words)} == models
 
 
 def test_the_largest_comes_first_and_what_is_missing_last() -> None:
-    by_size = facts.ordered(ROWS, "-parameters")
+    by_size = model_summaries.ordered(ROWS, "-parameters")
     assert [row.facts()["parameters"] for row in by_size][:3] == [7850, 7850, None]
-    best = facts.ordered(ROWS, "-accuracy")
+    best = model_summaries.ordered(ROWS, "-accuracy")
     assert [row.facts()["accuracy"] for row in best][:4] == [0.95, 0.92, 0.90, None]
-    assert facts.to_json(best)[0]["results"][0]["dataset"] == "digits"
+    assert model_summaries.to_json(best)[0]["results"][0]["dataset"] == "digits"
 
 
 def test_a_name_that_no_model_has_is_refused() -> None:
     with pytest.raises(UsageError, match="accuracy"):
-        facts.ordered(ROWS, "acuracy")
+        model_summaries.ordered(ROWS, "acuracy")
     with pytest.raises(UsageError, match="acuracy"):
-        facts.choose(ROWS, condition="acuracy > 0.9")
+        model_summaries.choose(ROWS, condition="acuracy > 0.9")

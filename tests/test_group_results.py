@@ -23,13 +23,14 @@ from zoo_report import page as report
 from zoo_report.contents import Meant
 
 import zoo
-from zoo import comparison, jobs
+from zoo import jobs
 from zoo.cli.details import show_group
 from zoo.cli.follow import summary
 from zoo.errors import UsageError
 from zoo.inference import predictor
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Group, News, Outcome
+from zoo.results import comparison
 
 pytestmark = pytest.mark.xdist_group("test_group_results")
 Trial = Sequence[tuple[float | None, str]]

@@ -19,9 +19,10 @@ from results import a_spec, job_of, succeed
 from row_shapes import anything, texts
 from support import Zoo
 
-from zoo import jobs, repetition
+from zoo import jobs
 from zoo.errors import ArtifactError
 from zoo.jobs import Job
+from zoo.results import reproducibility
 from zoo.storage import artifacts, job_files
 
 GOOD = "extra/good/note.txt"
@@ -98,7 +99,7 @@ def test_an_artifact_with_any_kind_of_file_is_read_as_damaged(
 
         def read() -> None:
             for work in (
-                lambda: repetition.check_files(kept.zoo.settings, kept.job),
+                lambda: reproducibility.check_files(kept.zoo.settings, kept.job),
                 lambda: artifacts.get(
                     kept.zoo.settings.artifacts,
                     str(kept.job.artifact),

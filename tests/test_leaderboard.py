@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from zoo import jobs, leaderboard
+from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Filter, News, Outcome
 from zoo.query import parser
+from zoo.results import leaderboard
 
 
 @pytest.fixture

@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 from row_shapes import Member, Row
 from terminals import command, shown
 
-from zoo import comparison, jobs, repetition
+from zoo import jobs
 from zoo import settings as chosen_settings
 from zoo.cli import follow
-from zoo.comparison import Side
 from zoo.errors import UsageError
 from zoo.inference import model_card
 from zoo.inference.export import Exported
 from zoo.inference.predictor import Trained
 from zoo.jobs import Database, Group, Job
 from zoo.notebook import frames, pages, waiting
+from zoo.results import comparison, reproducibility
+from zoo.results.comparison import Side
 from zoo.training import provenance
 from zoo.training.run import Recipe
 
@@ -91,7 +92,7 @@ def test_any_two_results_are_compared_or_refused_in_a_sentence(
     shown(command("compare", *refs))
     out, _ = shown(command("compare", *refs, "--json"), is_terminal=False)
     json.loads(out)
-    for each in repetition.environment_differences(
+    for each in reproducibility.environment_differences(
         *(provenance.environment_of(here, jobs.get(here, id)) for id in stored.jobs[:2])
         if len(stored.jobs) > 1
         else ({}, {})

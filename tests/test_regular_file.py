@@ -15,12 +15,13 @@ from pathlib import Path
 import odd_files
 import pytest
 
-from zoo import recipes, regular_file, settings, trials
+from zoo import regular_file, settings, trials
 from zoo.data import idx, npz
 from zoo.errors import DatasetError, ZooError, reason
 from zoo.images import prediction_inputs
 from zoo.inference import export
 from zoo.plugins import registry
+from zoo.results import published_tables
 
 
 @pytest.mark.parametrize("kind", odd_files.KINDS)
@@ -78,7 +79,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a gzipped idx dataset": ("train-images-idx3-ubyte.gz", _idx),
     "an exported model": ("odd.npz", export.read_npz),
     "a secret": ("odd", lambda path: settings.load({"ZOO_DATABASE_URL_FILE": str(path)})),
-    "a table of recipes": ("odd.toml", lambda path: recipes.load(str(path))),
+    "a table of recipes": ("odd.toml", lambda path: published_tables.load(str(path))),
     "the trials of a sweep": ("odd.csv", trials.read),
     "a plugin": ("odd.py", _plugin),
 }

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from zoo import significance
+from zoo.results import significance
 
 scores = st.floats(0, 1, allow_nan=False)
 pairs = st.lists(st.tuples(scores, scores), min_size=2, max_size=12)

@@ -17,10 +17,11 @@ from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 from support import Zoo, until
 
-from zoo import jobs, leaderboard, plans, samplers, settings, space, sweep, trials
+from zoo import jobs, plans, samplers, settings, space, sweep, trials
 from zoo.errors import UsageError
 from zoo.job_spec import canonical
 from zoo.jobs import Database, Group, News, Outcome
+from zoo.results import leaderboard
 from zoo.space import Space, Span
 
 DIGITS = ("--dataset", "digits")

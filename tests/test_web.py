@@ -24,11 +24,12 @@ from zoo_report import page as report
 from zoo_report.contents import Meant
 from zoo_web import actions, charts, fields, formats, live
 
-from zoo import jobs, leaderboard
+from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Database, News, Outcome
 from zoo.jobs.records import is_whole, number_text
 from zoo.plugins import registry
+from zoo.results import leaderboard
 
 # One process of the suite: they share a server.
 pytestmark = pytest.mark.xdist_group("test_web")

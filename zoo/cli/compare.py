@@ -12,7 +12,7 @@ from zoo.cli import completion
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo.comparison import Meeting, Side
+    from zoo.results.comparison import Meeting, Side
 
 Refs = Annotated[
     list[str],
@@ -35,9 +35,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Compare results: what differs, and where they disagree. With metrics and a paired test."""
-    from zoo import comparison, jobs, settings
+    from zoo import jobs, settings
     from zoo.cli import output
     from zoo.errors import UsageError
+    from zoo.results import comparison
 
     if len(refs) < 2:
         raise UsageError("Give two jobs or more.", "For example: zoo compare @best:mnist @last.")

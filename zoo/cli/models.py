@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
-    from zoo.facts import Row
     from zoo.queue.catalogue import Offer
+    from zoo.results.model_summaries import Row
 
 from zoo.cli import completion
 from zoo.param_values import typed
@@ -63,14 +63,16 @@ def list_models(
     as_json: AsJson = False,
 ) -> None:
     """List the models of this machine and of the workers. With their best test results."""
-    from zoo import facts
     from zoo.cli import output
+    from zoo.results import model_summaries
 
     offers = _offers()
-    found = facts.rows(offers, _ranks(dataset or []))
-    found = facts.ordered(facts.choose(found, patterns or [], exclude or [], where), sort)
+    found = model_summaries.rows(offers, _ranks(dataset or []))
+    found = model_summaries.ordered(
+        model_summaries.choose(found, patterns or [], exclude or [], where), sort
+    )
     if as_json:
-        output.json_out(facts.to_json(found))
+        output.json_out(model_summaries.to_json(found))
         return
     _table(found)
     if not offers:
@@ -93,9 +95,10 @@ def _offers() -> dict[str, Offer]:
 
 
 def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
-    from zoo import jobs, leaderboard
+    from zoo import jobs
     from zoo.errors import StoreError
     from zoo.queue import catalogue
+    from zoo.results import leaderboard
 
     try:
         with catalogue.database() as db:
@@ -121,8 +124,8 @@ def _table(found: list[Row]) -> None:
 
 
 def _line(row: Row) -> list[str]:
-    from zoo import leaderboard
     from zoo.cli.output import number
+    from zoo.results import leaderboard
 
     facts = row.facts()
     return [
@@ -147,16 +150,16 @@ def show_model(
     as_json: AsJson = False,
 ) -> None:
     """Show a model: its plugin, workers, params and best results."""
-    from zoo import facts
     from zoo.cli import output
     from zoo.errors import unknown
+    from zoo.results import model_summaries
 
     offers = _offers()
     if name not in offers:
         raise unknown("model", name, offers, "zoo models")
-    found = facts.rows({name: offers[name]}, _ranks([]))
+    found = model_summaries.rows({name: offers[name]}, _ranks([]))
     if as_json:
-        output.json_out(facts.to_json(found)[0])
+        output.json_out(model_summaries.to_json(found)[0])
         return
     card = offers[name].card
     output.out.print(f"{name}: {output.safe(card.get('about', ''))}", markup=False)

@@ -13,7 +13,7 @@ from zoo.cli.words import takes
 
 if TYPE_CHECKING:
     from zoo.job_spec import JobSpec
-    from zoo.recipes import Cost, Row
+    from zoo.results.published_tables import Cost, Row
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,13 +35,14 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Train a published table's models, and compare test errors. One job per row."""
-    from zoo import jobs, recipes
+    from zoo import jobs
     from zoo.cli import output
+    from zoo.results import published_tables
 
-    found = recipes.load(table)
-    rows = recipes.chosen(found, only or [])
-    specs = recipes.specs(table, found, rows, keep_weights=keep_weights)
-    costs = recipes.costs(jobs.connect(), specs, rows)
+    found = published_tables.load(table)
+    rows = published_tables.chosen(found, only or [])
+    specs = published_tables.specs(table, found, rows, keep_weights=keep_weights)
+    costs = published_tables.costs(jobs.connect(), specs, rows)
     if dry_run and as_json:
         output.json_out([_facts(*each) for each in zip(rows, specs, costs, strict=True)])
         return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zoo.job_spec import JobSpec
     from zoo.jobs import Database, Group, Job
-    from zoo.repetition import Verdict
+    from zoo.results.reproducibility import Verdict
     from zoo.settings import Settings
 
 
@@ -27,11 +27,12 @@ def add_to(app: typer.Typer) -> None:
 
 def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJson = False) -> None:
     """Submit a job or group again, as it was. Says what differs now."""
-    from zoo import jobs, repetition
+    from zoo import jobs
     from zoo.cli import output
+    from zoo.results import reproducibility
 
     db = jobs.connect()
-    found = repetition.plan(db, jobs.find(db, ref))
+    found = reproducibility.plan(db, jobs.find(db, ref))
     for each in found.differences:
         output.note(f"differs now: {each}")
     for each in found.unknown if not quiet else ():
@@ -51,17 +52,18 @@ def verify(
 
     Weights, predictions and metrics; exit code 1 if they differ.
     """
-    from zoo import jobs, repetition, settings
+    from zoo import jobs, settings
     from zoo.cli import output
+    from zoo.results import reproducibility
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     found = jobs.find(db, ref)
     then = _with_result(found)
     for job in then:
-        repetition.check_files(chosen, job)
+        reproducibility.check_files(chosen, job)
     now = _run_again(db, chosen, found)
-    verdicts = [repetition.compare(db, chosen, a, b) for a, b in zip(then, now, strict=True)]
+    verdicts = [reproducibility.compare(db, chosen, a, b) for a, b in zip(then, now, strict=True)]
     if as_json:
         told = [each.to_json() for each in verdicts]
         output.json_out(told if len(told) > 1 else told[0])
@@ -83,12 +85,12 @@ def _with_result(found: Job | Group) -> list[Job]:
 
 
 def _run_again(db: Database, chosen: Settings, found: Job | Group) -> list[Job]:
-    from zoo import repetition
     from zoo.cli import output
     from zoo.errors import ZooError
     from zoo.queue import submit
+    from zoo.results import reproducibility
 
-    again = repetition.plan(db, found)
+    again = reproducibility.plan(db, found)
     queued = {"group_kind": again.group_kind, "pool": again.pool, "tags": [*again.tags, "verify"]}
     with submitting():
         done = submit.submit(db, chosen, again.specs, **queued)  # type: ignore[arg-type]
@@ -136,11 +138,12 @@ def takes_earlier(
     """
     if not (reuse or sys.stderr.isatty()):
         return False
-    from zoo import jobs, repetition, settings
+    from zoo import jobs, settings
     from zoo.cli import output
+    from zoo.results import reproducibility
 
     chosen = settings.load()
-    found = repetition.earlier(jobs.connect(chosen.database), chosen, specs, kind)
+    found = reproducibility.earlier(jobs.connect(chosen.database), chosen, specs, kind)
     if found is None:
         return False
     what = "group" if kind else "job"

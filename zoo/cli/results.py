@@ -29,8 +29,9 @@ def leaderboard(
 
     Results on other contents that a dataset's name had before are ranked apart.
     """
-    from zoo import jobs, leaderboard
+    from zoo import jobs
     from zoo.cli import output
+    from zoo.results import leaderboard
 
     db = jobs.connect()
     names = group_by or []
@@ -63,8 +64,8 @@ def leaderboard(
 
 
 def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
-    from zoo import leaderboard
     from zoo.cli import output
+    from zoo.results import leaderboard
 
     test, cv = row["test"] or {}, row["cv"]
     accuracy, error = test.get("accuracy"), leaderboard.test_error(row)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs as rows
-from zoo import leaderboard as ranking
 from zoo.data import datasets
 from zoo.notebook import frames, trained, wishes
 from zoo.notebook.handles import Group, Job, handle
@@ -17,6 +16,7 @@ from zoo.notebook.store import opened
 from zoo.notebook.trained import Trained
 from zoo.notebook.waiting import leaving, tell
 from zoo.queue import catalogue, job_filters, submit
+from zoo.results import leaderboard as ranking
 from zoo.shorthand import make_callable
 
 if TYPE_CHECKING:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from zoo import jobs, leaderboard
+from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
 from zoo.jobs.records import accuracy_of
 from zoo.param_values import typed
+from zoo.results import leaderboard
 from zoo.settings import Settings
 from zoo.training.provenance import environment_of
 from zoo_report import again, mistakes

@@ -13,9 +13,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from zoo import leaderboard
 from zoo.jobs.records import number_text
 from zoo.param_values import typed
+from zoo.results import leaderboard
 from zoo_report import drawing, tiles
 from zoo_report.contents import Contents, cut
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from zoo.jobs import Group, Job, members
 from zoo.jobs.records import accuracy_of, rank
-from zoo.leaderboard import mark_job
+from zoo.results.leaderboard import mark_job
 from zoo_report.contents import Contents, Entry, GroupEntry
 
 MOST = 4

@@ -10,11 +10,12 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from zoo import jobs, leaderboard
+from zoo import jobs
 from zoo.errors import UsageError, unknown
 from zoo.jobs import STATUSES, Filter
 from zoo.jobs.records import accuracy_of
 from zoo.query import parser
+from zoo.results import leaderboard
 from zoo_web.desk import Desk, desk, live_at
 from zoo_web.formats import part
 from zoo_web.live import Look, Parts, stream

@@ -11,10 +11,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from zoo import jobs, leaderboard
+from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Job
 from zoo.query import parser
+from zoo.results import leaderboard
 from zoo_web.desk import Desk, desk, live_at
 from zoo_web.live import Look, Parts, stream
 

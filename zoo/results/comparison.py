@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from zoo import significance
 from zoo.canonical_json import object_in
-from zoo.disagreement import Disagreement, between
 from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.records import accuracy_text
+from zoo.results import significance
+from zoo.results.disagreement import Disagreement, between
+from zoo.results.significance import Test
 from zoo.settings import Settings
-from zoo.significance import Test
 from zoo.training.provenance import environment_of
 
 METRICS = (
