@@ -18,13 +18,14 @@ from support import Zoo, share
 from zoo_web import fields
 
 import zoo
-from zoo import param_values, plans, samplers, space
+from zoo import param_values
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.model import resolved, to_json
-from zoo.plans import Recipe, Wanted
 from zoo.plugins import metadata
 from zoo.queue import submit
+from zoo.sweeps import plan, samplers, search_space
+from zoo.sweeps.plan import Recipe, Wanted
 
 PLUGINS = Path(__file__).parent / "plugins"
 Typed: type[zoo.Model] = runpy.run_path(str(PLUGINS / "typed.py"))["Typed"]
@@ -176,7 +177,7 @@ def typed_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
     wanted = Wanted("typed", "digits", sampler, None if sampler == "grid" else 3, {"seed": 1})
     texts = ["optim.lr=1,2,3", "optim.momentum=0.5", "flag=True,False"]
-    planned = plans.make(wanted, space.read(texts))
+    planned = plan.make(wanted, search_space.read(texts))
     found = [spec.params for spec in planned.specs]
     assert all(each["optim"]["momentum"] == 0.5 for each in found)
     assert {each["optim"]["lr"] for each in found} <= {1.0, 2.0, 3.0}
@@ -191,10 +192,10 @@ def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
 @pytest.mark.usefixtures("typed_here")
 def test_a_sweep_knows_that_a_nested_param_is_a_real_number(home: Path) -> None:
     recipe = Recipe(Wanted("typed", "digits", "random", 3, {"seed": 1}))
-    settled = recipe.settle(space.read(["optim.lr=1..3"]))
+    settled = recipe.settle(search_space.read(["optim.lr=1..3"]))
     assert not settled.varied["optim.lr"].is_whole  # type: ignore[union-attr]
     with pytest.raises(UsageError, match=r"No param is called 'optimm\.lr'"):
-        recipe.settle(space.read(["optimm.lr=1..3"]))
+        recipe.settle(search_space.read(["optimm.lr=1..3"]))
 
 
 def test_params_of_every_type_run_in_a_real_worker(zoo: Zoo, cache: Path) -> None:

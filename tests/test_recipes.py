@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from support import Zoo
 
-from zoo import jobs, trials
+from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database
 from zoo.results import published_tables
+from zoo.sweeps import trials
 
 PAGE = (Path(__file__).parents[1] / "docs" / "classics.md").read_text()
 

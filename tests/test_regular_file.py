@@ -15,13 +15,14 @@ from pathlib import Path
 import odd_files
 import pytest
 
-from zoo import regular_file, settings, trials
+from zoo import regular_file, settings
 from zoo.data import idx, npz
 from zoo.errors import DatasetError, ZooError, reason
 from zoo.images import prediction_inputs
 from zoo.inference import export
 from zoo.plugins import registry
 from zoo.results import published_tables
+from zoo.sweeps import trials
 
 
 @pytest.mark.parametrize("kind", odd_files.KINDS)

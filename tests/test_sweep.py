@@ -17,12 +17,13 @@ from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 from support import Zoo, until
 
-from zoo import jobs, plans, samplers, settings, space, sweep, trials
+from zoo import jobs, settings
 from zoo.errors import UsageError
 from zoo.job_spec import canonical
 from zoo.jobs import Database, Group, News, Outcome
 from zoo.results import leaderboard
-from zoo.space import Space, Span
+from zoo.sweeps import driver, plan, samplers, search_space, trials
+from zoo.sweeps.search_space import Space, Span
 
 DIGITS = ("--dataset", "digits")
 
@@ -39,13 +40,13 @@ VALUES = st.recursive(
 @given(st.lists(VALUES, min_size=2, max_size=5, unique_by=canonical))
 def test_values_written_as_json_are_read_as_they_were(values: list[Any]) -> None:
     text = ",".join(json.dumps(value) for value in values)
-    assert space.read([f"p={text}"]) == Space(varied={"p": values})
+    assert search_space.read([f"p={text}"]) == Space(varied={"p": values})
 
 
 @given(st.text())
 def test_whatever_is_typed_is_a_space_or_a_sentence(text: str) -> None:
     try:
-        found = space.read([f"p={text}"])
+        found = search_space.read([f"p={text}"])
     except UsageError as error:
         assert error.message
     else:
@@ -66,12 +67,12 @@ def test_whatever_is_typed_is_a_space_or_a_sentence(text: str) -> None:
     ],
 )
 def test_lists_and_ranges_are_told_apart(text: str, meant: Any) -> None:
-    assert space.read([f"p={text}"]).varied == {"p": meant}
+    assert search_space.read([f"p={text}"]).varied == {"p": meant}
 
 
 @pytest.mark.parametrize("text", ["0.5", "[1,2]", '"1..2"', "../file", "a"])
 def test_one_value_is_the_same_for_every_trial(text: str) -> None:
-    assert list(space.read([f"p={text}"]).fixed) == ["p"]
+    assert list(search_space.read([f"p={text}"]).fixed) == ["p"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_one_value_is_the_same_for_every_trial(text: str) -> None:
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(texts: list[str], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        space.read(texts)
+        search_space.read(texts)
 
 
 # --- samplers ---
@@ -100,13 +101,15 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(texts: list[str], why: str
 def test_a_grid_is_scikit_learns_in_its_order() -> None:
     from sklearn.model_selection import ParameterGrid
 
-    found = space.read(["z=1..3", "b=x,y", "a=0.5,[1]", "fixed=7"])
+    found = search_space.read(["z=1..3", "b=x,y", "a=0.5,[1]", "fixed=7"])
     values = {"z": [1, 2, 3], "b": ["x", "y"], "a": [0.5, [1]]}
     assert samplers.grid(found) == [{"fixed": 7} | each for each in ParameterGrid(values)]
 
 
 def test_random_trials_are_in_their_bounds_never_twice_and_the_same_for_a_seed() -> None:
-    found = space.read(["n=1..3", "m=1..1000:log", "rate=1e-4..1e-1:log", "x=-1.0..1", "k=a,b"])
+    found = search_space.read(
+        ["n=1..3", "m=1..1000:log", "rate=1e-4..1e-1:log", "x=-1.0..1", "k=a,b"]
+    )
     first = samplers.random(found, 200, seed=7)
     assert first == samplers.random(found, 200, seed=7) != samplers.random(found, 200, seed=8)
     assert len({canonical(each) for each in first}) == 200
@@ -117,7 +120,7 @@ def test_random_trials_are_in_their_bounds_never_twice_and_the_same_for_a_seed()
 
 
 def test_a_small_space_has_no_more_random_trials_than_combinations() -> None:
-    found = samplers.random(space.read(["n=1..3", "k=a,b"]), 50, seed=1)
+    found = samplers.random(search_space.read(["n=1..3", "k=a,b"]), 50, seed=1)
     assert sorted(canonical(each) for each in found) == sorted(
         canonical({"n": n, "k": k}) for n in (1, 2, 3) for k in "ab"
     )
@@ -128,7 +131,7 @@ def hill(params: dict[str, Any]) -> float:
 
 
 def test_tpe_finds_the_hill_where_random_trials_only_come_near() -> None:
-    found = space.read(["x=-10.0..10", "kind=[1,2],[3]"])
+    found = search_space.read(["x=-10.0..10", "kind=[1,2],[3]"])
     tried: list[tuple[dict[str, Any], float | str]] = []
     for _ in range(40):
         params = samplers.promising(found, tried, 1)
@@ -140,7 +143,7 @@ def test_tpe_finds_the_hill_where_random_trials_only_come_near() -> None:
 
 
 def test_tpe_ends_where_every_combination_was_tried() -> None:
-    found, tried = space.read(["n=1..3", "k=a,b"]), []
+    found, tried = search_space.read(["n=1..3", "k=a,b"]), []
     while params := samplers.promising(found, tried, 1):  # type: ignore[arg-type]
         tried.append((params, "failed" if params["n"] == 2 else 0.5))
     assert len({canonical(params) for params, _ in tried}) == len(tried) == 6
@@ -154,12 +157,14 @@ def db(empty_file: Path, tmp_path: Path) -> Database:
     return Database(f"sqlite:///{shutil.copy(empty_file, tmp_path)}")
 
 
-def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) -> plans.Wanted:
-    return plans.Wanted("logistic", "digits", sampler, trials, {"seed": 42} | training)
+def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) -> plan.Wanted:
+    return plan.Wanted("logistic", "digits", sampler, trials, {"seed": 42} | training)
 
 
 def test_a_plan_has_a_job_for_each_trial_and_seed() -> None:
-    found = plans.make(wanted(seeds=3), space.read(["alpha=2,1", "max_iter=1..2", "tol=null"]))
+    found = plan.make(
+        wanted(seeds=3), search_space.read(["alpha=2,1", "max_iter=1..2", "tol=null"])
+    )
     assert (found.total, found.jobs, len(found.specs)) == (4, 12, 12)
     assert [spec.seed for spec in found.specs[:3]] == [42, 43, 44]
     assert found.specs[-1].changed == ["alpha", "max_iter", "tol"]
@@ -183,7 +188,7 @@ def test_a_plan_that_cannot_be_is_refused(
     texts: list[str], sampler: str, trials: int | None, why: str
 ) -> None:
     with pytest.raises(UsageError, match=why):
-        plans.make(wanted(sampler, trials), space.read(texts))
+        plan.make(wanted(sampler, trials), search_space.read(texts))
 
 
 # --- trials in a file ---
@@ -225,27 +230,27 @@ def test_a_file_of_trials_is_refused_with_its_line(tmp_path: Path, text: str, wh
     file = tmp_path / "trials.csv"
     file.write_text(text)
     with pytest.raises(UsageError, match=why):
-        plans.make(wanted(), space.read([f"@{file}"]))
+        plan.make(wanted(), search_space.read([f"@{file}"]))
 
 
 def test_a_file_of_trials_is_a_plan_with_the_fixed_params_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "trials.csv"
     file.write_text("\ufeffalpha,penalty\r\n0.1,l1\r\n,\r\n0.1,\r\n")
-    found = plans.make(wanted(), space.read([f"@{file}", "max_iter=3"]))
+    found = plan.make(wanted(), search_space.read([f"@{file}", "max_iter=3"]))
     assert [spec.changed for spec in found.specs] == [
         ["penalty", "alpha", "max_iter"],
         ["alpha", "max_iter"],
     ]
     with pytest.raises(UsageError, match="max_iter cannot vary"):
-        plans.make(wanted(), space.read([f"@{file}", "max_iter=3,4"]))
+        plan.make(wanted(), search_space.read([f"@{file}", "max_iter=3,4"]))
     with pytest.raises(UsageError, match="alpha is in"):
-        plans.make(wanted(), space.read([f"@{file}", "alpha=3"]))
+        plan.make(wanted(), search_space.read([f"@{file}", "alpha=3"]))
 
 
 # --- a sweep that asks as it goes ---
 
 
-def begin(db: Database, found: plans.Plan, most: int | None = None) -> str:
+def begin(db: Database, found: plan.Plan, most: int | None = None) -> str:
     about = found.about | {"queued": {"pool": "default", "priority": 0, "tags": []}}
     specs = found.specs
     return str(jobs.add(db, specs, group_kind="sweep", about=about, max_parallel=most)[1])
@@ -277,7 +282,7 @@ def group_of(db: Database, ref: str) -> Group:
 
 def drive(db: Database, chosen: settings.Settings, ref: str, most: int = 99) -> None:
     """Ask and run until the sweep is done, or for so many rounds: then the driver is killed."""
-    sweep_driver = sweep.driver_of(db, chosen, group_of(db, ref))
+    sweep_driver = driver.driver_of(db, chosen, group_of(db, ref))
     for _ in range(most):
         if sweep_driver is None or (not sweep_driver.step() and not run_one(db)):
             return
@@ -290,7 +295,7 @@ def asked(db: Database, ref: str) -> list[Any]:
 def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
     db: Database, chosen: settings.Settings
 ) -> None:
-    planned = plans.make(wanted("tpe", 14), space.read(["alpha=0.0..1"]))
+    planned = plan.make(wanted("tpe", 14), search_space.read(["alpha=0.0..1"]))
     whole = begin(db, planned)
     drive(db, chosen, whole)
     killed = begin(db, planned)
@@ -299,16 +304,16 @@ def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
     assert asked(db, killed) == asked(db, whole)
     assert len(set(asked(db, whole))) == 14
     assert {job.attempt for job in group_of(db, killed).jobs} == {1}
-    assert sweep.driver_of(db, chosen, group_of(db, killed)) is None
+    assert driver.driver_of(db, chosen, group_of(db, killed)) is None
 
 
 def test_a_tpe_sweep_learns_from_trials_on_the_newest_contents_alone(
     db: Database, chosen: settings.Settings
 ) -> None:
-    planned = plans.make(wanted("tpe", 24), space.read(["alpha=0.0..1"]))
+    planned = plan.make(wanted("tpe", 24), search_space.read(["alpha=0.0..1"]))
     ref = begin(db, planned)
     # Of the first contents the best alpha is 1; of the second 0: then the dataset was changed.
-    sweep_driver = sweep.driver_of(db, chosen, group_of(db, ref))
+    sweep_driver = driver.driver_of(db, chosen, group_of(db, ref))
     assert sweep_driver
     for contents, best, rounds in (("a" * 64, 1.0, 12), ("b" * 64, 0.0, 1)):
         for _ in range(rounds):
@@ -330,8 +335,8 @@ def test_a_tpe_sweep_learns_from_trials_on_the_newest_contents_alone(
 def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
     db: Database, chosen: settings.Settings
 ) -> None:
-    ref = begin(db, plans.make(wanted("tpe", 6, seeds=2), space.read(["alpha=0.0..1"])))
-    drivers = [sweep.driver_of(db, chosen, group_of(db, ref)) for _ in range(2)]
+    ref = begin(db, plan.make(wanted("tpe", 6, seeds=2), search_space.read(["alpha=0.0..1"])))
+    drivers = [driver.driver_of(db, chosen, group_of(db, ref)) for _ in range(2)]
     while not all(sweep_driver and sweep_driver.is_done for sweep_driver in drivers):
         for sweep_driver in drivers:
             assert sweep_driver is not None
@@ -344,9 +349,9 @@ def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
 def test_a_driver_that_another_one_has_overtaken_while_it_chose_adds_no_trial(
     db: Database, chosen: settings.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ref = begin(db, plans.make(wanted("tpe", 2), space.read(["alpha=0.0..1"])))
+    ref = begin(db, plan.make(wanted("tpe", 2), search_space.read(["alpha=0.0..1"])))
     run_one(db)
-    slow, fast = (sweep.Driver(db, chosen, group_of(db, ref)) for _ in range(2))
+    slow, fast = (driver.Driver(db, chosen, group_of(db, ref)) for _ in range(2))
     choose = slow._next
 
     def choose_slowly(known: Any) -> Any:
@@ -362,12 +367,12 @@ def test_a_driver_that_another_one_has_overtaken_while_it_chose_adds_no_trial(
 def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
     db: Database, chosen: settings.Settings
 ) -> None:
-    ref = begin(db, plans.make(wanted(), space.read(["alpha=0.1,0.2,0.3,0.4"])), most=1)
+    ref = begin(db, plan.make(wanted(), search_space.read(["alpha=0.1,0.2,0.3,0.4"])), most=1)
     run_one(db)
     for job in group_of(db, ref).jobs[1:3]:
         jobs.cancel(db, job.id)
     before = {job.id for job in group_of(db, ref).jobs if job.status == "succeeded"}
-    done = sweep.resume(db, chosen, group_of(db, ref))
+    done = driver.resume(db, chosen, group_of(db, ref))
     assert "broker" in done.note and done.ref == ref
     while run_one(db):
         pass
@@ -377,13 +382,13 @@ def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
     }
     assert before < {job.id for job in found}
     with pytest.raises(UsageError, match="no sweep"):
-        sweep.resume(db, chosen, Group("0" * 32, "cv", 0.0))
+        driver.resume(db, chosen, Group("0" * 32, "cv", 0.0))
 
 
 def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
     db: Database,
 ) -> None:
-    ref = begin(db, plans.make(wanted(seeds=2), space.read(["alpha=0.1,0.3,0.9"])))
+    ref = begin(db, plan.make(wanted(seeds=2), search_space.read(["alpha=0.1,0.3,0.9"])))
     for _ in range(5):
         run_one(db)
     ranked = trials.best_first(trials.of(group_of(db, ref)))

@@ -14,10 +14,10 @@ from zoo.cli.words import takes
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group
-    from zoo.plans import Plan, Wanted
     from zoo.queue.submit import Submitted
     from zoo.settings import Settings
-    from zoo.sweep import Estimate
+    from zoo.sweeps.driver import Estimate
+    from zoo.sweeps.plan import Plan, Wanted
 
 
 def add_to(app: typer.Typer) -> None:
@@ -83,7 +83,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Try many params of a model, and rank the trials by accuracy."""
-    from zoo.plans import Wanted
+    from zoo.sweeps.plan import Wanted
 
     if resume is not None:
         _refuse_more(model, param, dry_run)
@@ -125,9 +125,9 @@ def _named(model: str | None) -> str:
 
 
 def _plan(wanted: Wanted, texts: list[str], detach: bool, waits: bool) -> Plan:
-    from zoo import plans, space
     from zoo.errors import UsageError, unknown
-    from zoo.samplers import SAMPLERS
+    from zoo.sweeps import plan, search_space
+    from zoo.sweeps.samplers import SAMPLERS
 
     if wanted.sampler not in SAMPLERS:
         raise unknown("sampler", wanted.sampler, SAMPLERS)
@@ -136,13 +136,13 @@ def _plan(wanted: Wanted, texts: list[str], detach: bool, waits: bool) -> Plan:
             "The tpe sampler picks each trial once others have ended, from this command.",
             "Leave out -d and --after, or take --sampler random.",
         )
-    return plans.make(wanted, space.read(texts))
+    return plan.make(wanted, search_space.read(texts))
 
 
 def _save(file: Path, plan: Plan) -> None:
-    from zoo import trials
     from zoo.cli import output
     from zoo.errors import UsageError
+    from zoo.sweeps import trials
 
     if not plan.trials:
         raise UsageError("The tpe sampler does not know its trials before they have ended.")
@@ -154,11 +154,12 @@ def _tell(
     plan: Plan, pool: str, max_parallel: int | None, dry_run: bool, as_json: bool
 ) -> Estimate | None:
     """Say how many jobs it will be and how long they may take; None if that was all."""
-    from zoo import jobs, settings, sweep
+    from zoo import jobs, settings
     from zoo.cli import output
+    from zoo.sweeps import driver
 
     chosen = settings.load()
-    found = sweep.estimate(jobs.connect(chosen.database), chosen, plan, pool, max_parallel)
+    found = driver.estimate(jobs.connect(chosen.database), chosen, plan, pool, max_parallel)
     if as_json and dry_run:
         told = {"trials": plan.total, "jobs": found.jobs, "slots": found.slots}
         output.json_out(told | {"seconds_each": found.each, "seconds": found.seconds})
@@ -182,33 +183,35 @@ def _span(found: Estimate) -> str:
 
 
 def _start(plan: Plan, queued: GroupWords, detach: bool, as_json: bool) -> None:
-    from zoo import jobs, settings, sweep
+    from zoo import jobs, settings
     from zoo.cli import output
     from zoo.cli.asked import fetch
+    from zoo.sweeps import driver
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     with submitting():
         if chosen.is_embedded:
             fetch(plan.specs[0].dataset)
-        done = sweep.start(db, chosen, plan, **queued.given(db))
+        done = driver.start(db, chosen, plan, **queued.given(db))
     if done.note:
         output.note(done.note)
     _go_on(db, chosen, done, detach, as_json)
 
 
 def _resume(ref: str, detach: bool, as_json: bool) -> None:
-    from zoo import jobs, settings, sweep
+    from zoo import jobs, settings
     from zoo.errors import UsageError
     from zoo.jobs import Group
+    from zoo.sweeps import driver
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     found = jobs.find(db, ref)
     if not isinstance(found, Group):
         raise UsageError(f"The job {found.id[:8]} is no sweep.", "`zoo jobs` lists the groups.")
-    done = sweep.resume(db, chosen, found)
-    if detach and sweep.driver_of(db, chosen, jobs.get_group(db, found.id)):
+    done = driver.resume(db, chosen, found)
+    if detach and driver.driver_of(db, chosen, jobs.get_group(db, found.id)):
         raise UsageError("The tpe sampler picks its trials from this command.", "Leave out -d.")
     _go_on(db, chosen, done, detach, as_json)
 
@@ -254,10 +257,11 @@ def _detached(db: Database, ref: str, as_json: bool) -> None:
 
 
 def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
-    from zoo import jobs, sweep
+    from zoo import jobs
     from zoo.cli import crowd, output
+    from zoo.sweeps import driver
 
-    sweep_driver = sweep.driver_of(db, chosen, jobs.get_group(db, ref))
+    sweep_driver = driver.driver_of(db, chosen, jobs.get_group(db, ref))
     if sweep_driver is None:
         crowd.follow(db, chosen, done.ids, done.worker)
         return
@@ -269,7 +273,7 @@ def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
 
 def sweep_json(group: Group) -> dict[str, Any]:
     """A sweep as scripts see it: the group, and its trials, the best first."""
-    from zoo import trials
+    from zoo.sweeps import trials
 
     names = trials.varying(group)
     ranked = trials.best_first(trials.of(group))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from zoo import trials
 from zoo.cli import output
 from zoo.jobs import Group
 from zoo.jobs.records import accuracy_text, finite, spread
 from zoo.param_values import typed
-from zoo.trials import Trial
+from zoo.sweeps import trials
+from zoo.sweeps.trials import Trial
 
 
 def show_sweep(group: Group, most: int | None = None) -> None:

@@ -8,15 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import jobs, samplers, trials
+from zoo import jobs
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Group, Hint
-from zoo.plans import Plan, Recipe, Wanted
 from zoo.queue import submit
 from zoo.queue.submit import Submitted
 from zoo.settings import Settings, cores
-from zoo.space import Space
+from zoo.sweeps import samplers, trials
+from zoo.sweeps.plan import Plan, Recipe, Wanted
+from zoo.sweeps.search_space import Space
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.canonical_json import canonical
 from zoo.errors import UsageError, ZooError
-from zoo.space import Space, Span
+from zoo.sweeps.search_space import Space, Span
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

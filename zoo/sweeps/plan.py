@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo import samplers, trials
 from zoo.errors import UsageError, unknown
 from zoo.job_spec import JobSpec, canonical
 from zoo.model import Params, resolved, to_json
 from zoo.param_values import lookup
 from zoo.queue import catalogue, submit
-from zoo.space import Space
+from zoo.sweeps import samplers, trials
+from zoo.sweeps.search_space import Space
 
 MOST_JOBS = 100_000
 

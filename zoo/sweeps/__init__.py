@@ -1,0 +1,1 @@
+"""Search space, samplers, plan, trials and driver of a sweep."""
