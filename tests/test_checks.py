@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from zoo import checks, testing, weights
-from zoo.checks import Result, contract, process
-from zoo.checks.bench import Bench, Broken
+from zoo import weights
 from zoo.child_process import Apart
 from zoo.errors import UsageError
+from zoo.testing import checks, suite
+from zoo.testing.checks import Result, contract, process
+from zoo.testing.checks.bench import Bench, Broken
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,7 +67,7 @@ def result(model: type[zoo.Model], check: str) -> Result:
 
 
 def test_a_model_that_keeps_the_contract_passes_every_check() -> None:
-    results = testing.check_model(Means)
+    results = suite.check_model(Means)
     assert len(results) == len(checks.ALL) >= 18
     # This file is no plugin.
     assert [r.check for r in results if r.status != "passed"] == ["imports no framework"]
@@ -352,7 +353,7 @@ def test_a_model_that_breaks_the_contract_fails_the_check_in_a_sentence(
 
 def test_check_model_names_every_check_that_failed() -> None:
     with pytest.raises(Broken, match=r"(?s)Silent fails.*reports progress: fit never calls"):
-        testing.check_model(Silent)
+        suite.check_model(Silent)
 
 
 def test_what_hangs_on_a_training_that_failed_is_skipped_not_passed() -> None:
@@ -387,7 +388,7 @@ def test_params_of_every_type_are_tried_past_their_bounds() -> None:
     assert "'number': True" in result(Loose, "refuses bad params").detail
 
 
-@testing.parametrize_with_checks([Means, (Means, {"scale": 2.0})])
+@suite.parametrize_with_checks([Means, (Means, {"scale": 2.0})])
 def test_the_checks_run_as_tests(check: Any) -> None:
     check()
 

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from zoo_workers import worker
 from zoo_workers.runners import Runner
 
-from zoo.checks import Result, process
 from zoo.cli.plugins import plugins as plugins_app
 from zoo.errors import UsageError, ZooError
 from zoo.plugins import entry_points, isolated_listing, registry
+from zoo.testing.checks import Result, process
 
 MODEL = """
 import zoo

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from zoo.checks import Result
     from zoo.plugins.registry import Plugin
+    from zoo.testing.checks import Result
 
 SLOW_SECONDS = 1.0
 """An import that takes longer is told: every command waits for it."""
@@ -116,9 +116,9 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check that a plugin's models keep the contract. Exit code 1 if one does not."""
-    from zoo.checks import process
     from zoo.cli import output
     from zoo.queue.submit import read_params
+    from zoo.testing.checks import process
 
     params = read_params(param or [])
     if ":" in dataset:  # a path, which is this folder's; the checks run in another

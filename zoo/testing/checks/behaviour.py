@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, SupportsFloat
 from unittest import SkipTest
 
-from zoo.checks.bench import SEED, Bench, Broken, read_only
 from zoo.errors import ZooError
 from zoo.model import Model
+from zoo.testing.checks.bench import SEED, Bench, Broken, read_only
 from zoo.training import evaluation
 
 if TYPE_CHECKING:

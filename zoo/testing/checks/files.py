@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zoo.checks.behaviour import same_answers
-from zoo.checks.bench import SEED, Bench, Broken
 from zoo.storage import file_formats
+from zoo.testing.checks.behaviour import same_answers
+from zoo.testing.checks.bench import SEED, Bench, Broken
 from zoo.training import evaluation
 
 LARGEST = 256 * 2**20

@@ -12,10 +12,10 @@ from typing import Any
 from unittest import SkipTest
 
 from zoo import child_process, environment_variables
-from zoo.checks.bench import Bench, Broken
 from zoo.errors import UsageError
 from zoo.model import NAME
 from zoo.plugins import entry_points
+from zoo.testing.checks.bench import Bench, Broken
 
 FRAMEWORKS = (
     *("numpy", "scipy", "sklearn", "pandas", "PIL", "cv2", "matplotlib", "numba"),

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from unittest import SkipTest
 
-from zoo.checks import behaviour, contract, files
-from zoo.checks.bench import Bench, Broken
 from zoo.errors import ZooError
 from zoo.plugins import error_report
+from zoo.testing.checks import behaviour, contract, files
+from zoo.testing.checks.bench import Bench, Broken
 
 Check = Callable[[Bench], None]
 

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from unittest import SkipTest
 
-from zoo import checks
-from zoo.checks import Result
-from zoo.checks.bench import DATASET, Bench, Broken
 from zoo.model import Model
+from zoo.testing import checks
+from zoo.testing.checks import Result
+from zoo.testing.checks.bench import DATASET, Bench, Broken
 
 __all__ = ["Broken", "Result", "check_model", "parametrize_with_checks"]
 

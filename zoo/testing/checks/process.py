@@ -10,10 +10,11 @@ import sys
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from zoo import checks, environment_variables, settings
-from zoo.checks import Result
+from zoo import environment_variables, settings
 from zoo.child_process import Apart, telling
 from zoo.errors import ZooError
+from zoo.testing import checks
+from zoo.testing.checks import Result
 
 SECONDS = 60.0
 """What one check may take."""
@@ -44,7 +45,7 @@ def run(
     env = environment_variables.for_models(os.environ) | settings.share_the_cores(slots)
     for _ in range(MOST_DEATHS):
         given = model, dataset, json.dumps(dict(params or {}))
-        other = Apart("zoo.checks.process", *given, *done, is_quiet=is_quiet, env=env)
+        other = Apart("zoo.testing.checks.process", *given, *done, is_quiet=is_quiet, env=env)
         victim = yield from _stretch(other, seconds, done, memory)
         if victim is None:
             return
@@ -94,8 +95,8 @@ def main(model: str, dataset: str, params: str, done: list[str]) -> None:
     """In the other process: run the checks that are not done, and tell of each."""
     with telling() as tell:
         try:
-            from zoo.checks.bench import Bench
             from zoo.plugins import registry
+            from zoo.testing.checks.bench import Bench
 
             bench = Bench(registry.model(model), json.loads(params), dataset)
         except ZooError as error:
