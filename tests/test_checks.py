@@ -19,9 +19,9 @@ import zoo
 from zoo import weights
 from zoo.child_process import Apart
 from zoo.errors import UsageError
-from zoo.testing import checks, suite
-from zoo.testing.checks import Result, contract, process
-from zoo.testing.checks.bench import Bench, Broken
+from zoo.testing import checks, isolation, suite
+from zoo.testing.checks import Result, contract
+from zoo.testing.checks.fixtures import Bench, Broken
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -509,7 +509,7 @@ def test_a_check_has_what_a_job_has_and_no_more(
     monkeypatch.setattr("zoo.settings.cores", lambda: 6)
     monkeypatch.setenv("ZOO_SLOTS", "2")
     (tmp_path / "greedy.py").write_text(GREEDY)
-    with contextlib.closing(process.run("greedy", "digits", {"what": what})) as found:
+    with contextlib.closing(isolation.run("greedy", "digits", {"what": what})) as found:
         first = next(each for each in found if each.check == "fits and predicts")
     assert first.status == "failed" and says in first.detail
 
@@ -533,18 +533,18 @@ def test_a_model_that_ends_the_process_fails_two_checks_and_the_rest_are_skipped
 ) -> None:
     monkeypatch.setenv("ZOO_PLUGINS_DIR", str(tmp_path))
     (tmp_path / "deadly.py").write_text(DEADLY)
-    results = {each.check: each for each in process.run("deadly", "digits")}
+    results = {each.check: each for each in isolation.run("deadly", "digits")}
     assert len(results) == len(checks.ALL)
     assert results["refuses bad params"].status == "passed"
     assert results["fits and predicts"].detail == "It ended the process it ran in: exit code 7."
-    assert [r.status for r in results.values()].count("failed") == process.MOST_DEATHS
+    assert [r.status for r in results.values()].count("failed") == isolation.MOST_DEATHS
     assert results["saves little"].status == "skipped"
 
 
 def test_a_check_that_hangs_is_ended_and_fails_in_a_sentence() -> None:
     hanging = Apart("code", is_quiet=True)  # waits for its stdin
     start = time.monotonic()
-    (found,) = process._stretch(hanging, 0.1, [])
+    (found,) = isolation._stretch(hanging, 0.1, [])
     assert (
         found.status == "failed"
         and found.detail == "It took over 0.1 s and was ended: see -p and --timeout."
@@ -553,10 +553,10 @@ def test_a_check_that_hangs_is_ended_and_fails_in_a_sentence() -> None:
 
 
 def test_params_that_the_model_refuses_fail_the_first_check() -> None:
-    (found,) = process.run("logistic", "digits", {"max_iter": 0})
+    (found,) = isolation.run("logistic", "digits", {"max_iter": 0})
     assert found.status == "failed" and "max_iter=0 is refused" in found.detail
 
 
 def test_a_model_that_is_not_there_fails_the_first_check() -> None:
-    (found,) = process.run("no-such-model", "digits")
+    (found,) = isolation.run("no-such-model", "digits")
     assert found.status == "failed" and "No model is called 'no-such-model'" in found.detail

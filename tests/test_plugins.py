@@ -20,7 +20,8 @@ from zoo_workers.runners import Runner
 from zoo.cli.plugins import plugins as plugins_app
 from zoo.errors import UsageError, ZooError
 from zoo.plugins import entry_points, isolated_listing, registry
-from zoo.testing.checks import Result, process
+from zoo.testing import isolation
+from zoo.testing.checks import Result
 
 MODEL = """
 import zoo
@@ -376,7 +377,7 @@ def test_a_check_is_green_only_if_something_passed_and_nothing_failed(
     commands: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, statuses: list[str], code: int
 ) -> None:
     results = [Result(f"check {n}", status, "why") for n, status in enumerate(statuses)]
-    monkeypatch.setattr(process, "run", lambda *args, **options: iter(results))
+    monkeypatch.setattr(isolation, "run", lambda *args, **options: iter(results))
     done = commands("check", "good", "--json")
     reports = json.loads(done.stdout)
     assert done.exit_code == code

@@ -118,7 +118,7 @@ def check(
     """Check that a plugin's models keep the contract. Exit code 1 if one does not."""
     from zoo.cli import output
     from zoo.queue.submit import read_params
-    from zoo.testing.checks import process
+    from zoo.testing import isolation
 
     params = read_params(param or [])
     if ":" in dataset:  # a path, which is this folder's; the checks run in another
@@ -131,7 +131,7 @@ def check(
         if not as_json:
             output.out.print(output.safe(f"{model} ({plugin.label}) on {dataset}"), markup=False)
         results = []
-        for result in process.run(model, dataset, params, timeout, is_quiet=not verbose):
+        for result in isolation.run(model, dataset, params, timeout, is_quiet=not verbose):
             results.append(result)
             if not as_json:
                 _print_result(result)

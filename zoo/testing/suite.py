@@ -18,7 +18,7 @@ from unittest import SkipTest
 from zoo.model import Model
 from zoo.testing import checks
 from zoo.testing.checks import Result
-from zoo.testing.checks.bench import DATASET, Bench, Broken
+from zoo.testing.checks.fixtures import DATASET, Bench, Broken
 
 __all__ = ["Broken", "Result", "check_model", "parametrize_with_checks"]
 

@@ -9,8 +9,8 @@ from unittest import SkipTest
 
 from zoo.errors import ZooError
 from zoo.plugins import error_report
-from zoo.testing.checks import behaviour, contract, files
-from zoo.testing.checks.bench import Bench, Broken
+from zoo.testing.checks import behaviour, contract, persistence
+from zoo.testing.checks.fixtures import Bench, Broken
 
 Check = Callable[[Bench], None]
 
@@ -31,9 +31,9 @@ ALL: tuple[Check, ...] = (
     behaviour.bears_blank_images,
     behaviour.bears_a_single_class,
     # Last: by now other models of the class were trained, and none may have left a trace.
-    files.loads_what_it_saved,
-    files.saves_no_pickle,
-    files.saves_little,
+    persistence.loads_what_it_saved,
+    persistence.saves_no_pickle,
+    persistence.saves_little,
 )
 
 

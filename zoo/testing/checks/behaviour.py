@@ -10,7 +10,7 @@ from unittest import SkipTest
 
 from zoo.errors import ZooError
 from zoo.model import Model
-from zoo.testing.checks.bench import SEED, Bench, Broken, read_only
+from zoo.testing.checks.fixtures import SEED, Bench, Broken, read_only
 from zoo.training import evaluation
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from zoo import child_process, environment_variables
 from zoo.errors import UsageError
 from zoo.model import NAME
 from zoo.plugins import entry_points
-from zoo.testing.checks.bench import Bench, Broken
+from zoo.testing.checks.fixtures import Bench, Broken
 
 FRAMEWORKS = (
     *("numpy", "scipy", "sklearn", "pandas", "PIL", "cv2", "matplotlib", "numba"),

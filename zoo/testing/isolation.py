@@ -45,7 +45,7 @@ def run(
     env = environment_variables.for_models(os.environ) | settings.share_the_cores(slots)
     for _ in range(MOST_DEATHS):
         given = model, dataset, json.dumps(dict(params or {}))
-        other = Apart("zoo.testing.checks.process", *given, *done, is_quiet=is_quiet, env=env)
+        other = Apart("zoo.testing.isolation", *given, *done, is_quiet=is_quiet, env=env)
         victim = yield from _stretch(other, seconds, done, memory)
         if victim is None:
             return
@@ -96,7 +96,7 @@ def main(model: str, dataset: str, params: str, done: list[str]) -> None:
     with telling() as tell:
         try:
             from zoo.plugins import registry
-            from zoo.testing.checks.bench import Bench
+            from zoo.testing.checks.fixtures import Bench
 
             bench = Bench(registry.model(model), json.loads(params), dataset)
         except ZooError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoo.storage import file_formats
 from zoo.testing.checks.behaviour import same_answers
-from zoo.testing.checks.bench import SEED, Bench, Broken
+from zoo.testing.checks.fixtures import SEED, Bench, Broken
 from zoo.training import evaluation
 
 LARGEST = 256 * 2**20
