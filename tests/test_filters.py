@@ -13,7 +13,7 @@ from test_where import conditions
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database, Filter, News, Outcome, selection
+from zoo.jobs import Database, Filter, News, Outcome, bulk_actions
 from zoo.query import parser
 from zoo.query.expression import Compare, Condition
 from zoo.queue import job_filters
@@ -77,7 +77,7 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
         for ask in (
             lambda name=name: job_filters.read(db, where=f"accuracy > 0 and not {name} > 1"),
             lambda name=name: jobs.listing(db, sort=f"-{name}"),
-            lambda name=name: selection.ids(db, Filter(), sort=name),
+            lambda name=name: bulk_actions.ids(db, Filter(), sort=name),
             lambda name=name: jobs.best(db, by=[name]),
         ):
             with pytest.raises(UsageError) as refused:

@@ -16,7 +16,7 @@ from zoo import jobs
 from zoo.errors import StoreError, UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Claim, Database, Job, News, Outcome, RowRefused, schema
-from zoo.jobs.drivers import TRUSTED_SECONDS
+from zoo.jobs.dialects import TRUSTED_SECONDS
 
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
 

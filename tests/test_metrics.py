@@ -23,7 +23,7 @@ from support import Zoo
 from zoo_metrics import exporter
 
 from zoo import jobs
-from zoo.jobs import Claim, Database, Outcome, figures
+from zoo.jobs import Claim, Database, Outcome, queue_stats
 
 ROOT = Path(__file__).parents[1]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "zoo.json").read_text())
@@ -108,7 +108,7 @@ def test_a_queued_job_is_counted_by_what_it_waits_for(db: Database) -> None:
         queued = value(found, "zoo_jobs_queued", pool="default", model="m", waits_for=name)
         assert queued == n, name
     assert value(found, "zoo_jobs_queued", pool="gpu", model="m", waits_for="pool") == 4
-    assert set(waits) | {"pool"} == set(figures.WAITS_FOR)
+    assert set(waits) | {"pool"} == set(queue_stats.WAITS_FOR)
     oldest = value(found, "zoo_jobs_oldest_queued_seconds", pool="default", model="m")
     assert oldest and oldest >= 100
     assert value(found, "zoo_jobs_oldest_queued_seconds", pool="gpu", model="m") is None
@@ -212,7 +212,7 @@ def test_an_exporter_that_watched_and_one_that_comes_later_count_alike_and_nothi
     for step in range(120):
         draw.choice(may_happen)(draw)
         # What has ended is soon counted for good here, and then again not for a while.
-        monkeypatch.setattr(figures, "SETTLING_SECONDS", draw.choice([0.0, 120.0]))
+        monkeypatch.setattr(queue_stats, "SETTLING_SECONDS", draw.choice([0.0, 120.0]))
         if step % 4 == 0:
             found = page(watching)
             counted = {

@@ -28,7 +28,17 @@ from hypothesis.stateful import (
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
-from zoo.jobs import MOVES, TERMINAL, Claim, Database, Outcome, RowRefused, moves, reaping, statuses
+from zoo.jobs import (
+    MOVES,
+    TERMINAL,
+    Claim,
+    Database,
+    Outcome,
+    RowRefused,
+    reaping,
+    statuses,
+    transitions,
+)
 from zoo.jobs.database import Transaction
 
 SPEC = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
@@ -407,15 +417,15 @@ def test_with_every_guard_in_place_the_story_ends_well(
 
 def without(*names: str) -> dict[str, str]:
     """The fence as it is, but for the conditions on these columns."""
-    assert set(names) <= set(moves.HELD)
-    return {name: condition for name, condition in moves.HELD.items() if name not in names}
+    assert set(names) <= set(transitions.HELD)
+    return {name: condition for name, condition in transitions.HELD.items() if name not in names}
 
 
 @pytest.mark.parametrize("tell", LATE)
 def test_without_any_fence_a_late_word_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moves, "HELD", without("owner", "attempt", "status"))
+    monkeypatch.setattr(transitions, "HELD", without("owner", "attempt", "status"))
     with pytest.raises((AssertionError, RowRefused)):
         tell(story)
 
@@ -424,7 +434,7 @@ def test_without_any_fence_a_late_word_is_noticed(
 def test_without_owner_and_attempt_a_late_word_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moves, "HELD", without("owner", "attempt"))
+    monkeypatch.setattr(transitions, "HELD", without("owner", "attempt"))
     with pytest.raises(AssertionError):
         tell(story)
 
@@ -434,7 +444,7 @@ def test_without_owner_and_attempt_a_late_word_is_noticed(
 def test_no_single_part_of_the_fence_carries_it_alone(
     tell: Callable[[Story], None], name: str, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moves, "HELD", without(name))
+    monkeypatch.setattr(transitions, "HELD", without(name))
     tell(story)
 
 
@@ -465,7 +475,7 @@ def test_a_reaper_that_puts_back_what_nobody_may_claim_is_noticed(
 def test_a_drain_that_forgets_the_cancel_is_noticed(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moves, "CANCELLED", "1 = 0")
+    monkeypatch.setattr(transitions, "CANCELLED", "1 = 0")
     with pytest.raises(AssertionError):
         cancelled_and_drained(story)
 
@@ -485,7 +495,7 @@ def claimed_by_urgency(story: Story) -> None:
     story.step("claim", worker="w1")
 
 
-CLAIM = inspect.getsource(moves.claim)
+CLAIM = inspect.getsource(transitions.claim)
 CLAIM_MUTANTS = {
     "sets no lease": ("lease_until = now() + :lease, ", "", claimed_twice),
     "sets no owner": ("owner = :owner, ", "", claimed_twice),
@@ -500,7 +510,7 @@ def test_a_claim_without_one_of_its_words_is_noticed(
 ) -> None:
     old, new, tell = CLAIM_MUTANTS[name]
     assert old in CLAIM
-    scope = dict(vars(moves))
+    scope = dict(vars(transitions))
     exec(CLAIM.replace(old, new), scope)
     monkeypatch.setattr(jobs, "claim", scope["claim"])
     with pytest.raises((AssertionError, RowRefused)):
@@ -577,7 +587,7 @@ def test_what_waits_does_so_until_its_time_has_come(
 def test_an_end_that_is_not_told_to_those_that_wait_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (moves, reaping):
+    for room in (transitions, reaping):
         monkeypatch.setattr(room, "after_ends", lambda rows, ends: None)
     with pytest.raises(AssertionError):
         tell(story)
@@ -597,13 +607,13 @@ def test_a_claim_without_one_of_its_guards_is_noticed(
     name: str, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blind, tell = GUARD_MUTANTS[name]
-    monkeypatch.setitem(moves.CLAIMABLE, name, blind)
+    monkeypatch.setitem(transitions.CLAIMABLE, name, blind)
     with pytest.raises((AssertionError, RowRefused)):
         tell(story)
 
 
 def test_what_a_claim_asks_first_stands_word_for_word_in_its_index() -> None:
-    assert " AND ".join(list(moves.CLAIMABLE.values())[:4]) == statuses.MAY_RUN
+    assert " AND ".join(list(transitions.CLAIMABLE.values())[:4]) == statuses.MAY_RUN
 
 
 @pytest.mark.parametrize("tell", [claimed_twice, claimed_after_a_loss, claimed_by_urgency])

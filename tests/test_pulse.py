@@ -28,7 +28,7 @@ from zoo_workers.worker import patience
 
 from zoo import errors, jobs, settings
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database, drivers
+from zoo.jobs import Database, dialects
 from zoo.queue import submit
 
 TRICKS = Path(__file__).parent / "plugins"
@@ -133,7 +133,7 @@ def test_a_database_that_was_cut_off_is_given_up_before_the_claim_is(
     """The last good beat, one interval until the next, and what that one waits for an answer."""
     lease = beat * ratio + 0.001
     own = settings.load({"ZOO_LEASE_SECONDS": f"{lease}", "ZOO_BEAT_SECONDS": f"{beat}"})
-    wait = drivers.timeouts(patience(own))["tcp_user_timeout"] / 1000
+    wait = dialects.timeouts(patience(own))["tcp_user_timeout"] / 1000
     assert 0 < wait <= 20
     assert beat + wait <= lease - 2 * beat + 0.01
 
@@ -141,9 +141,9 @@ def test_a_database_that_was_cut_off_is_given_up_before_the_claim_is(
 def test_the_usual_timeouts_are_those_of_libpqs_options_and_the_url_may_say_otherwise() -> None:
     usual = {"connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 10}
     for waits in (20.0, patience(settings.load({}))):
-        assert usual.items() <= drivers.timeouts(waits).items()
+        assert usual.items() <= dialects.timeouts(waits).items()
     found = Database("postgresql://h/d?tcp_user_timeout=7", patience=3.0).driver
-    assert isinstance(found, drivers.Postgresql)
+    assert isinstance(found, dialects.Postgresql)
     assert (found.wanted["tcp_user_timeout"], found.wanted["keepalives_idle"]) == ("7", 1)
 
 

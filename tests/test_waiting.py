@@ -20,7 +20,7 @@ from zoo_workers.attempt import Attempt
 from zoo import jobs, settings
 from zoo.cli import columns, frame
 from zoo.jobs import Database, News
-from zoo.jobs.outlook import Outlook
+from zoo.jobs.estimates import Outlook
 from zoo.jobs.records import Job
 from zoo.queue import doctor, local_services, pending_reason
 

@@ -28,7 +28,7 @@ from zoo import jobs, private_folder
 from zoo.cores import lend
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
-from zoo.jobs.drivers import PATIENCE_SECONDS
+from zoo.jobs.dialects import PATIENCE_SECONDS
 from zoo.queue import broker
 from zoo.queue.local_services import Place
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable

@@ -12,7 +12,7 @@ from rich.text import Text
 from zoo.cli import output
 from zoo.errors import unknown
 from zoo.jobs import NAMES, Job, facts
-from zoo.jobs.outlook import Outlook
+from zoo.jobs.estimates import Outlook
 
 USUAL = ["id", "kind", "model", "dataset", "status", "accuracy", "age", "took", "params"]
 IN_CSV = ["id", "kind", "model", "dataset", "status", "accuracy", "created_at", "took", "params"]

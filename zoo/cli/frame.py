@@ -11,7 +11,7 @@ from rich.text import Text
 from zoo.cli import fitting, output
 from zoo.cli.fitting import columns_of
 from zoo.jobs import STATUSES, Job, Overview, Worker
-from zoo.jobs.outlook import Outlook
+from zoo.jobs.estimates import Outlook
 
 BARS = ((100, 16), (70, 6))
 """(columns of the terminal, columns of a bar); a narrower terminal has no bars."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.cli import output
-from zoo.jobs.reads import Chunk
+from zoo.jobs.queries import Chunk
 from zoo.terminal_text import LogReader
 
 PROGRESS_SECONDS = 1.0

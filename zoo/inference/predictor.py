@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import jobs, sources
+from zoo import jobs
 from zoo.data import preprocessing
 from zoo.errors import UsageError
 from zoo.images.prediction_inputs import Subject
-from zoo.jobs import Database, Group, Job
+from zoo.jobs import Database, Group, Job, sources
 from zoo.jobs.records import best_first
 from zoo.model import Model
 from zoo.plugins import registry

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from zoo.errors import unknown
-from zoo.jobs.names import INSIDE, NAMES, NESTED, NUMBERS, TEXTS
+from zoo.jobs.fields import INSIDE, NAMES, NESTED, NUMBERS, TEXTS
 from zoo.query.expression import Both, Compare, Condition, Not, Value
 
 SIGNS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "=", "!=": "<>"}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from zoo.errors import StoreError, reason
-from zoo.jobs.drivers import PATIENCE_SECONDS, Postgresql, Sqlite
+from zoo.jobs.dialects import PATIENCE_SECONDS, Postgresql, Sqlite
 
 MOST_DEADLOCKS = 5
 IDLE_CONNECTIONS = 8

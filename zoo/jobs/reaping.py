@@ -7,9 +7,9 @@ from typing import Any
 from zoo.jobs import backoff as backing_off
 from zoo.jobs.claims import Claim
 from zoo.jobs.database import Database, Row, again_after_deadlock
-from zoo.jobs.gates import after_ends
-from zoo.jobs.moves import end_attempt, held_by_claim
 from zoo.jobs.outbox import owe
+from zoo.jobs.scheduling import after_ends
+from zoo.jobs.transitions import end_attempt, held_by_claim
 
 EXPIRED = "lease_until < now()"
 

@@ -9,7 +9,7 @@ from typing import Any
 from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
-from zoo.jobs.reads import get, get_group, listing, no_job
+from zoo.jobs.queries import get, get_group, listing, no_job
 from zoo.jobs.records import Group, Job, members
 
 BAD_ENDS = ("failed", "timed_out", "lost")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zoo import settings
 from zoo.errors import StoreError, reason
 from zoo.jobs.database import Database
-from zoo.jobs.drivers import PATIENCE_SECONDS
+from zoo.jobs.dialects import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.job_spec import SPEC_VERSION, JobSpec, canonical, trial_of
+from zoo.jobs.bulk_actions import cancel_many
 from zoo.jobs.database import Database, RowRefused, again_after_deadlock, among, slices
-from zoo.jobs.gates import count_blockers, keep_waits, line_up, wait_again
-from zoo.jobs.selection import cancel_many
+from zoo.jobs.scheduling import count_blockers, keep_waits, line_up, wait_again
 from zoo.jobs.statuses import MAY_RUN
 
 COLUMNS = (

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import jobs, param_values, sources
+from zoo import jobs, param_values
 from zoo.data import preprocessing
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import MAX_SEED, Fold, JobSpec, Source
-from zoo.jobs import Database, Group, Hint, Job
+from zoo.jobs import Database, Group, Hint, Job, sources
 from zoo.model import resolved
 from zoo.queue import catalogue, pending_reason
 from zoo.settings import Settings

@@ -13,7 +13,7 @@ from prometheus_client.core import (
 
 from zoo import __version__
 from zoo.jobs import TERMINAL, Figures, Spread
-from zoo.jobs.figures import BOUNDS, MICROS, WAITS_FOR, Kind
+from zoo.jobs.queue_stats import BOUNDS, MICROS, WAITS_FOR, Kind
 
 STATES = ("online", "sick", "draining", "silent")
 KIND = ("pool", "model")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from zoo import jobs
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
-from zoo.jobs.reads import Chunk
+from zoo.jobs.queries import Chunk
 from zoo.queue import pending_reason
 from zoo.storage import job_files
 from zoo.terminal_text import JobLogReader

@@ -10,7 +10,7 @@ from typing import Any
 
 from zoo.canonical_json import read_json
 from zoo.jobs.database import Database, Transaction
-from zoo.jobs.reads import clock
+from zoo.jobs.queries import clock
 from zoo.jobs.records import Job, finite, span_text
 
 LIKE = 50

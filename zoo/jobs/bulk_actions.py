@@ -10,7 +10,7 @@ from zoo.jobs import metric_names
 from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.filters import Filter
-from zoo.jobs.gates import after_ends
+from zoo.jobs.scheduling import after_ends
 
 
 def ids(

@@ -10,10 +10,10 @@ from zoo.job_spec import canonical
 from zoo.jobs import backoff as backing_off
 from zoo.jobs.claims import Claim, End, News, Outcome
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
-from zoo.jobs.gates import CLAIMABLE, after_ends
 from zoo.jobs.outbox import owe
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
+from zoo.jobs.scheduling import CLAIMABLE, after_ends
 
 MAX_ERROR = 8 * 1024
 """Characters kept of an error."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from zoo.jobs.conditions import Values
 from zoo.jobs.database import Database, Transaction
+from zoo.jobs.estimates import Outlook, outlooks
 from zoo.jobs.filters import EVERY, Filter
-from zoo.jobs.outlook import Outlook, outlooks
-from zoo.jobs.reads import jobs_of
+from zoo.jobs.queries import jobs_of
 from zoo.jobs.records import Job
 
 MINUTE = 60
