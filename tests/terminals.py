@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from typer.core import TyperGroup
 
-from zoo.cli import main, output, root
+from zoo.cli import lazy_group, main
+from zoo.cli.render import console
 
 
 class Terminal(io.TextIOWrapper):
@@ -49,7 +50,7 @@ def command(*words: str) -> Command:
 
 @functools.cache
 def command_root() -> Any:
-    return root.root(main.app)
+    return lazy_group.root(main.app)
 
 
 def shown(run: Command, *, width: int = 80, is_terminal: bool = True) -> tuple[str, str]:
@@ -63,11 +64,11 @@ def shown(run: Command, *, width: int = 80, is_terminal: bool = True) -> tuple[s
         for name, value in {"TERM": "dumb", "COLUMNS": str(width), "LINES": "50"}.items():
             patch.setenv(name, value)
         for name in ("out", "err"):
-            vars(output).pop(name, None)
+            vars(console).pop(name, None)
         try:
-            output.guard()
+            console.guard()
             run()
         finally:
             for name in ("out", "err"):
-                vars(output).pop(name, None)
+                vars(console).pop(name, None)
     return out.text(), err.text()

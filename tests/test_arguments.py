@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import Zoo, share
 
-from zoo.cli import main, root
+from zoo.cli import lazy_group, main
 
 CASES = 250
 """Lists of arguments that are tried at each run of the suite."""
@@ -123,8 +123,8 @@ class Param(NamedTuple):
 
 def commands() -> dict[str, list[Param]]:
     """Every command with its params, those of the plugins too."""
-    root.enter_all(main.app)
-    group = root.root(main.app)
+    lazy_group.enter_all(main.app)
+    group = lazy_group.root(main.app)
     found = {}
     with group.make_context("zoo", ["jobs"], resilient_parsing=True) as context:
         for name in group.list_commands(context):

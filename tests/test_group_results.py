@@ -24,8 +24,8 @@ from zoo_report.contents import Meant
 
 import zoo
 from zoo import jobs
-from zoo.cli.details import show_group
-from zoo.cli.follow import summary
+from zoo.cli.render.job_details import show_group
+from zoo.cli.render.progress import summary
 from zoo.errors import UsageError
 from zoo.inference import predictor
 from zoo.job_spec import Fold, JobSpec

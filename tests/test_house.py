@@ -11,8 +11,8 @@ import typer.main
 from typer.testing import CliRunner
 
 from zoo import settings
+from zoo.cli.lazy_group import enter_all
 from zoo.cli.main import app
-from zoo.cli.root import enter_all
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [

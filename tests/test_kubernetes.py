@@ -24,8 +24,8 @@ from zoo_metrics import exporter
 from zoo_workers.worker import THREADS
 
 from zoo import jobs, settings
+from zoo.cli.lazy_group import enter_all
 from zoo.cli.main import app
-from zoo.cli.root import enter_all
 from zoo.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -287,7 +287,7 @@ def test_models_learn_no_password_of_the_server(
 
 
 def test_no_ordinary_command_waits_for_mlflow() -> None:
-    code = "import sys; from zoo.cli import main, root;from zoo.plugins import registry as plugins; plugins.catalogue();"
+    code = "import sys; from zoo.cli import main, lazy_group as root;from zoo.plugins import registry as plugins; plugins.catalogue();"
     code += "root.enter_all(main.app); assert 'zoo_mlflow.commands' in sys.modules;"
     code += "print('mlflow' in sys.modules, 'job_finished' in str(plugins.catalogue().plugins))"
     env = os.environ | {"ZOO_MLFLOW": "http://127.0.0.1:1"}

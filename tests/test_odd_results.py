@@ -18,7 +18,7 @@ from terminals import command, shown
 
 from zoo import jobs
 from zoo import settings as chosen_settings
-from zoo.cli import follow
+from zoo.cli.render import progress
 from zoo.errors import UsageError
 from zoo.inference import model_card
 from zoo.inference.export import Exported
@@ -139,7 +139,7 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
         shown(command("show", each.id))
         out, _ = shown(command("show", each.id, "--json"), is_terminal=False)
         json.loads(out)
-        follow.summary(each)
+        progress.summary(each)
         try:
             comparison.side(here, each)
         except UsageError:
@@ -153,6 +153,6 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
         frames.of_steps(jobs.steps(here, job.id))
     known = {job.id: each for job in singles if (each := jobs.outlook_of(here, job))}
     for job in singles:
-        follow.fitting_fields([job], known, 80)
+        progress.fitting_fields([job], known, 80)
     assert len(frames.of_jobs(singles)) == len(singles)
     capsys.readouterr()

@@ -16,28 +16,28 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from zoo.cli import output
+from zoo.cli.render import console
 
 
 @given(st.text(st.characters()))
 @example("\x1b[2J\x1b]0;title\x07 \x9b31m \u202eabc\u2066 \u200b \u2028 \ud800")
 def test_what_could_steer_a_terminal_is_taken_out_and_the_rest_stays(text: str) -> None:
-    shown = output.safe(text)
+    shown = console.safe(text)
     shown.encode()  # half a character could not be printed
     kept = [c for c in shown if c not in "\n\t"]
     assert not {unicodedata.category(c) for c in kept} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
-    assert output.safe(shown) == shown
+    assert console.safe(shown) == shown
 
 
 @pytest.mark.parametrize("text", ["plain", "two\nlines\tand a tab", "한국어", "naïve ± 0.1", "🙂"])
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
-    assert output.safe(text) == text
+    assert console.safe(text) == text
 
 
 def test_a_control_sequence_is_removed_as_a_whole() -> None:
-    assert output.safe("\x1b[31mred\x1b[0m \x9b2Jx \x1b]0;title\x07y \x1b(Bz") == "red x y z"
-    assert output.safe("\x1b]0;without an end") == "0;without an end"
-    assert output.safe("user\u202egpj.exe") == "usergpj.exe"
+    assert console.safe("\x1b[31mred\x1b[0m \x9b2Jx \x1b]0;title\x07y \x1b(Bz") == "red x y z"
+    assert console.safe("\x1b]0;without an end") == "0;without an end"
+    assert console.safe("user\u202egpj.exe") == "usergpj.exe"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_control_sequence_is_removed_as_a_whole() -> None:
     ],
 )
 def test_a_span_of_time_is_short(seconds: float, text: str) -> None:
-    assert output.ago(seconds) == text
+    assert console.ago(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -64,22 +64,22 @@ def test_a_span_of_time_is_short(seconds: float, text: str) -> None:
     [(None, ""), (0.90111, "0.9011"), (1.0, "1.0000"), (7850, "7850"), ("text", "text")],
 )
 def test_a_number_is_rounded_a_count_is_not(value: Any, text: str) -> None:
-    assert output.number(value) == text
+    assert console.number(value) == text
 
 
 def test_a_number_takes_other_digits() -> None:
-    assert output.number(9.876, 1) == "9.9"
+    assert console.number(9.876, 1) == "9.9"
 
 
 def test_params_are_shown_as_they_are_typed() -> None:
     values = {"epochs": 5, "rate": None, "shuffle": True, "loss": "log", "layers": [10]}
-    assert output.params(values) == "epochs=5 rate=null shuffle=true loss=log layers=[10]"
+    assert console.params(values) == "epochs=5 rate=null shuffle=true loss=log layers=[10]"
 
 
 def in_a_pipe(code: str) -> str:
     """What a fresh interpreter writes to a pipe; one whose stdout forgives nothing."""
     env = {"COLUMNS": "40", "PYTHONIOENCODING": "utf-8:strict", "PATH": ""}
-    command = [sys.executable, "-c", "from zoo.cli import output\n" + code]
+    command = [sys.executable, "-c", "from zoo.cli.render import console as output\n" + code]
     return subprocess.run(
         command, env=env, capture_output=True, check=True, timeout=60
     ).stdout.decode()
@@ -99,8 +99,8 @@ def on_a_terminal(
 ) -> list[str]:
     """The lines that a terminal of that width is given for a table, without colours."""
     screen = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
-    monkeypatch.setattr(output, "out", screen)
-    output.table(*args, **named)
+    monkeypatch.setattr(console, "out", screen)
+    console.table(*args, **named)
     return [line.rstrip() for line in screen.file.getvalue().splitlines()]  # type: ignore[attr-defined]
 
 
@@ -144,7 +144,7 @@ def test_json_with_half_a_character_is_still_json() -> None:
 def test_an_error_is_a_sentence_and_a_hint_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     command = "output.error('No \\x1b[1mmodel.', 'Try [one].')"
     done = subprocess.run(
-        [sys.executable, "-c", f"from zoo.cli import output; {command}"],
+        [sys.executable, "-c", f"from zoo.cli.render import console as output; {command}"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -154,6 +154,6 @@ def test_an_error_is_a_sentence_and_a_hint_on_stderr(capsys: pytest.CaptureFixtu
 
 
 def test_what_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    output.out.print("idx:/a[/b] [red]c")
-    output.note("[/b] is not there")
+    console.out.print("idx:/a[/b] [red]c")
+    console.note("[/b] is not there")
     assert capsys.readouterr().out == "idx:/a[/b] [red]c\n"

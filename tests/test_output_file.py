@@ -17,7 +17,7 @@ import pytest
 from support import Zoo
 from typer.testing import CliRunner
 
-from zoo.cli import root
+from zoo.cli import lazy_group
 from zoo.cli.main import app
 from zoo.errors import ZooError
 
@@ -38,8 +38,8 @@ READ = {"sweep --trials-from"}
 
 def _options() -> Iterator[str]:
     """Options of all commands that name a file or a folder."""
-    root.enter_all(app)
-    group = root.root(app)
+    lazy_group.enter_all(app)
+    group = lazy_group.root(app)
     with group.make_context("zoo", ["jobs"], resilient_parsing=True) as context:
         for name in group.list_commands(context):
             command = group.resolve_command(context, [name])[1]
@@ -83,7 +83,7 @@ def command(
 
 def write(command: list[str], path: Path) -> str:
     """Run it in this process; gives what went wrong."""
-    root.enter_all(app)
+    lazy_group.enter_all(app)
     done = CliRunner().invoke(app, [*command, str(path)])
     if done.exception is None:
         return ""
@@ -143,7 +143,7 @@ def test_stdout_gets_the_file_alone(
     write(command, tmp_path / "plain.out")
     content = (tmp_path / "plain.out").read_bytes()
     capfdbinary.readouterr()
-    root.enter_all(app)
+    lazy_group.enter_all(app)
     done = CliRunner().invoke(app, [*command, name])
     assert done.exit_code == 0, done.exception
     found = done.stdout_bytes + capfdbinary.readouterr().out

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 from zoo_report import figures, pictures, predictions
 from zoo_report.predictions import Predictions
 
-from zoo.cli import output, sketches
 from zoo.cli.main import app
+from zoo.cli.render import console, text_charts
 from zoo.data.preprocessing import prepare
 from zoo.job_spec import JobSpec, read_json
 from zoo.training.run import PREDICTIONS, run_job
@@ -234,7 +234,7 @@ def test_weights_are_red_where_they_speak_for_a_class_and_blue_where_against(
 def test_a_line_of_blocks_is_as_long_as_there_is_room(
     values: list[float | None], columns: int
 ) -> None:
-    line = sketches.sparkline(values, columns)
+    line = text_charts.sparkline(values, columns)
     assert len(line) == min(len(values), columns)
     if len(values) <= columns:
         assert [c == " " for c in line] == [v is None for v in values]
@@ -251,10 +251,10 @@ def test_a_line_of_blocks_is_as_long_as_there_is_room(
 def test_a_confusion_matrix_is_drawn_in_the_columns_that_there_are(
     monkeypatch: pytest.MonkeyPatch, width: int, n: int, shows: str, unicode: bool
 ) -> None:
-    monkeypatch.setattr(output, "width", lambda: width)
-    monkeypatch.setattr(output, "in_unicode", lambda: unicode)
+    monkeypatch.setattr(console, "width", lambda: width)
+    monkeypatch.setattr(console, "in_unicode", lambda: unicode)
     matrix = np.diag(np.full(n, 1234)).tolist()
-    lines = [line.plain for line in sketches.confusion(matrix, [str(i % 10) for i in range(n)])]
+    lines = [line.plain for line in text_charts.confusion(matrix, [str(i % 10) for i in range(n)])]
     assert shows in "\n".join(lines)
     assert max(len(line) for line in lines[1:-1] or [""]) <= width
     assert unicode or "\n".join(lines).isascii()
@@ -263,7 +263,7 @@ def test_a_confusion_matrix_is_drawn_in_the_columns_that_there_are(
 
 
 def test_a_class_name_of_wide_letters_keeps_the_columns_straight() -> None:
-    lines = [line.plain for line in sketches.confusion([[7, 0], [1, 20]], ["고양이", "개"])]
+    lines = [line.plain for line in text_charts.confusion([[7, 0], [1, 20]], ["고양이", "개"])]
     assert lines[1:] == ["       고양이     개", "고양이      7      ·", "    개      1     20"]
 
 

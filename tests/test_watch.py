@@ -22,7 +22,7 @@ from support import Zoo, until
 from test_filters import end, spec
 
 from zoo import jobs
-from zoo.cli import frame
+from zoo.cli.render import dashboard
 from zoo.jobs import Database, Filter, News, Worker
 
 OPEN, CLOSE = "\x1b[?1049h", "\x1b[?1049l"
@@ -81,32 +81,32 @@ def test_without_steps_equal_jobs_tell_how_long_it_will_take(db: Database) -> No
     assert found[other.id].left is None
 
 
-def look(db: Database, workers: int = 2) -> frame.Look:
+def look(db: Database, workers: int = 2) -> dashboard.Look:
     shared: Any = {"host": "h", "pid": 1, "pool": "default", "slots": 2, "busy": 1, "version": "1"}
     shared |= {"state": "online", "models": [], "started_at": 0.0, "beat_at": 0.0}
     some = [Worker(id=str(n), name=f"worker-{n}", **shared) for n in range(workers)]
     seen = jobs.overview(db)
     log = (seen.running[0].id, "a \x1b[2J line")
-    return frame.Look(seen, some, "sqlite:///a/long/way/to/zoo.db", log)
+    return dashboard.Look(seen, some, "sqlite:///a/long/way/to/zoo.db", log)
 
 
 def test_a_frame_fits_whatever_the_terminals_size(busy: Database) -> None:
     seen = look(busy, workers=9)
     for width in (20, 59, 80, 160):
         for height in (3, 8, 14, 24, 60):
-            lines = frame.lines(seen, width, height)
+            lines = dashboard.lines(seen, width, height)
             assert len(lines) <= height
             assert all(line.cell_len <= width and line.plain.isprintable() for line in lines)
             assert "zoo watch" in lines[0].plain
 
 
 def test_eighty_columns_have_room_for_the_time_that_is_left(busy: Database) -> None:
-    lines = [line.plain for line in frame.lines(look(busy), 80, 24)]
+    lines = [line.plain for line in dashboard.lines(look(busy), 80, 24)]
     assert any(re.search(r"epoch 3/10 +\d+ s", line) for line in lines)
 
 
 def test_a_wide_frame_has_bars_progress_workers_and_the_log_line(busy: Database) -> None:
-    text = "\n".join(line.plain for line in frame.lines(look(busy), 160))
+    text = "\n".join(line.plain for line in dashboard.lines(look(busy), 160))
     assert re.search(r"logistic seed 2 +digits +━{16} +epoch 3/10 +\d+ s", text)
     assert re.search(r"worker-1 +1/2 slots +default +online", text)
     assert "2 queued   2 running   2 ended in the last minute" in text

@@ -54,13 +54,13 @@ def list_workers(
 ) -> None:
     """Show the workers: slots, load, models, last beat."""
     from zoo import jobs, settings
-    from zoo.cli import output
+    from zoo.cli.render import console
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     found = jobs.workers(db, beat=chosen.beat_seconds, gone=gone)
     if as_json:
-        output.json_out([each.to_json() for each in found])
+        console.json_out([each.to_json() for each in found])
         return
     at = jobs.clock(db)
     paused = {pool.name for pool in jobs.pools(db) if pool.paused_at}
@@ -70,20 +70,20 @@ def list_workers(
             w.state,
             f"{w.pool} (paused)" if w.pool in paused else w.pool,
             f"{w.busy}/{w.slots}",
-            output.ago(at - w.beat_at),
+            console.ago(at - w.beat_at),
             w.version,
             _models(w),
         ]
         for w in found
     ]
     columns = ["worker", "state", "pool", "busy", "last beat", "version", "models"]
-    output.table(columns, rows, optional=["version"])
+    console.table(columns, rows, optional=["version"])
     for each in found:
         if each.trouble and each.is_alive:
-            output.line(f"{each.name}: {each.trouble}")
+            console.line(f"{each.name}: {each.trouble}")
     if not found:
         command = "zoo up" if chosen.is_embedded else "zoo worker start"
-        output.note(f"No worker is online. Start one: `{command}`.")
+        console.note(f"No worker is online. Start one: `{command}`.")
 
 
 def _models(worker: Worker) -> str:
@@ -136,15 +136,15 @@ def drain(
 
 def _tell_drained(db: Database, name: str, seconds: float) -> None:
     from zoo import jobs
-    from zoo.cli import output
+    from zoo.cli.render import console
 
     left = jobs.listing(db, statuses=["running"], worker=name)
     if not left:
-        output.note(f"{name} takes no further job; it runs none and ends now.")
+        console.note(f"{name} takes no further job; it runs none and ends now.")
         return
-    output.table(["job", "model", "dataset"], [[j.id[:8], j.model, j.dataset] for j in left])
+    console.table(["job", "model", "dataset"], [[j.id[:8], j.model, j.dataset] for j in left])
     these = "this one has" if len(left) == 1 else f"these {len(left)} have"
-    output.note(
+    console.note(
         f"{name} takes no further job and ends once {these}, or gives them back after "
         f"{seconds:g} s."
     )

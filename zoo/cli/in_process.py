@@ -13,26 +13,26 @@ def run_here(specs: list[JobSpec], as_json: bool) -> None:
     """Run the jobs in this process, and print what each reached."""
     import tempfile
 
-    from zoo.cli import output
+    from zoo.cli.render import console
     from zoo.training.run import run_job
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        said = " ".join(f"{name} {output.number(value)}" for name, value in metrics.items())
+        said = " ".join(f"{name} {console.number(value)}" for name, value in metrics.items())
         if said:
-            output.note(f"{unit} {step}/{total} {said}")
+            console.note(f"{unit} {step}/{total} {said}")
 
     def phase(name: str) -> None:
-        output.note(f"{name} ...")
+        console.note(f"{name} ...")
 
     results = []
     for spec in specs:
         # What the model itself prints is its own, as in any script.
-        with tempfile.TemporaryDirectory(prefix="zoo-") as folder, output.unguarded():
+        with tempfile.TemporaryDirectory(prefix="zoo-") as folder, console.unguarded():
             results.append(run_job(spec, Path(folder), report, phase=phase))
     if as_json:
-        output.json_out(
+        console.json_out(
             [{"spec": s.model_dump(), "metrics": m} for s, m in zip(specs, results, strict=True)]
         )
     else:
         for metrics in results:
-            output.out.print(f"accuracy {metrics['accuracy']:.4f}")
+            console.out.print(f"accuracy {metrics['accuracy']:.4f}")

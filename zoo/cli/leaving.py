@@ -11,7 +11,7 @@ import typer
 @contextlib.contextmanager
 def submitting() -> Iterator[None]:
     """Say after Ctrl-C whether anything was submitted, and end with exit code 130."""
-    from zoo.cli import output
+    from zoo.cli.render import console
     from zoo.queue.submit import Left
 
     try:
@@ -20,7 +20,7 @@ def submitting() -> Iterator[None]:
         detached(left.args[0])
         raise typer.Exit(130) from None
     except KeyboardInterrupt:
-        output.note("\nNothing was submitted.")
+        console.note("\nNothing was submitted.")
         raise typer.Exit(130) from None
 
 
@@ -36,8 +36,8 @@ def going_on(ref: str) -> Iterator[None]:
 
 def detached(ref: str) -> None:
     """Say how to come back to a job or group that goes on, and how to end it."""
-    from zoo.cli import output
+    from zoo.cli.render import console
 
     short = ref[:8]
-    output.note(f"\nDetached; {short} goes on. `zoo wait {short}` comes back to it,")
-    output.note(f"`zoo cancel {short}` ends it.")
+    console.note(f"\nDetached; {short} goes on. `zoo wait {short}` comes back to it,")
+    console.note(f"`zoo cancel {short}` ends it.")

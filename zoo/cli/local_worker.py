@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from zoo import jobs
-from zoo.cli import output
+from zoo.cli.render import console
 from zoo.settings import Settings
 
 LOOK_SECONDS = 0.1
@@ -20,7 +20,7 @@ def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> 
     from zoo.queue.local_worker import worker_failed
 
     db = jobs.connect(settings.database)
-    with output.err.status("Starting the worker ..."):
+    with console.err.status("Starting the worker ..."):
         while worker is not None:
             if any(w.pid == worker.pid for w in jobs.workers(db, beat=settings.beat_seconds)):
                 return

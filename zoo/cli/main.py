@@ -11,24 +11,23 @@ from typing import Any
 import typer
 
 from zoo import __version__
-from zoo.cli import (
-    acting,
+from zoo.cli import lazy_group, streams
+from zoo.cli.commands import (
     compare,
     data,
     export,
     files,
+    job_actions,
     jobs,
-    listing,
-    machine,
+    leaderboard,
+    local,
     models,
     plugins,
     predict,
     queue,
     reproduce,
     rerun,
-    results,
-    root,
-    streams,
+    show,
     sweep,
     train,
     watch,
@@ -73,11 +72,23 @@ def _root(
     pass
 
 
-LOOKING = (listing, jobs, files, watch)
+LOOKING = (jobs, show, files, watch)
 ZOO = (models, plugins, data)
 for room in (
-    *(train, sweep, rerun, reproduce, *LOOKING, acting, queue, results, compare, predict, export),
-    *(*ZOO, machine),
+    *(
+        train,
+        sweep,
+        rerun,
+        reproduce,
+        *LOOKING,
+        job_actions,
+        queue,
+        leaderboard,
+        compare,
+        predict,
+        export,
+    ),
+    *(*ZOO, local),
 ):
     room.add_to(app)
 
@@ -93,10 +104,10 @@ def _refuse_half_letters(words: Sequence[str]) -> None:
 
 def main() -> None:
     """Run the command line; an error is one sentence and what to do next, never a traceback."""
-    from zoo.cli import output
+    from zoo.cli.render import console
 
     streams.prepare()
-    output.guard()
+    console.guard()
     # What libraries warn of is for those who write plugins: `-W default` shows it.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
@@ -109,7 +120,7 @@ def run(words: Sequence[str]) -> Any:
     try:
         _refuse_half_letters(words)
         try:
-            group = root.root(app)
+            group = lazy_group.root(app)
             if "_ZOO_COMPLETE" in os.environ or (words and "-completion" in words[0]):
                 from zoo.cli import shells
 
@@ -134,7 +145,7 @@ def run(words: Sequence[str]) -> Any:
 
 
 def _told(error: ZooError) -> int:
-    from zoo.cli import output
+    from zoo.cli.render import console
 
-    output.error(error.message, error.hint)
+    console.error(error.message, error.hint)
     return error.exit_code

@@ -32,7 +32,7 @@ def metrics(
     from prometheus_client import generate_latest
 
     from zoo import jobs, settings
-    from zoo.cli import output
+    from zoo.cli.render import console
     from zoo_metrics import exporter
 
     chosen = settings.load()
@@ -41,7 +41,7 @@ def metrics(
         sys.stdout.write(generate_latest(exporter.registry(rows)).decode())
         return
     url = exporter.serve(rows, address, port)
-    output.note(f"{rows.db.name} is shown at {url}")
+    console.note(f"{rows.db.name} is shown at {url}")
     ended = threading.Event()
     # As the first process of a container it would else not hear SIGTERM at all.
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.cli.filters import FilterWords, filtered
+from zoo.cli.filter_options import FilterWords, filtered
 
 mlflow = typer.Typer(help="Finished jobs in an MLflow tracking server.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def sync(
 ) -> None:
     """Write the finished jobs that the server has not got yet."""
     from zoo import jobs, settings
-    from zoo.cli import output
+    from zoo.cli.render import console
     from zoo.errors import UsageError
     from zoo_mlflow import past, tracking
 
@@ -42,11 +42,11 @@ def sync(
     if not chosen.mlflow:
         raise UsageError("ZOO_MLFLOW is not set: there is no server to write to.", tracking.WAYS)
     db = jobs.connect(chosen.database)
-    with output.progress() as tell:
+    with console.progress() as tell:
         done = past.sync(db, chosen, words.filter(db), tell, again=again)
     for job, why in done.without_files.items():
-        output.note(f"{job[:8]} was written without its files: {why}")
+        console.note(f"{job[:8]} was written without its files: {why}")
     if as_json:
-        output.json_out(done.to_json())
+        console.json_out(done.to_json())
     else:
-        output.out.print(f"{done.written} written, {done.there} were there, {done.going} go on")
+        console.out.print(f"{done.written} written, {done.there} were there, {done.going} go on")

@@ -20,7 +20,7 @@ def notify(
 ) -> None:
     """Send the word about a job now, to try ZOO_NOTIFY."""
     from zoo import jobs, settings
-    from zoo.cli import output
+    from zoo.cli.render import console
     from zoo.errors import UsageError
     from zoo.jobs import Group
     from zoo_notify import senders
@@ -35,4 +35,4 @@ def notify(
     job = found.jobs[-1] if isinstance(found, Group) else found
     told = job.to_json() | {"group": job.group if result else None, "group_result": result}
     senders.send(way, told)
-    output.note(f"Sent: {senders.sentence(told)}")
+    console.note(f"Sent: {senders.sentence(told)}")

@@ -9,7 +9,7 @@ import typer
 
 import zoo
 from zoo.cli import completion
-from zoo.cli.filters import FilterWords, filtered
+from zoo.cli.filter_options import FilterWords, filtered
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group, Job
@@ -45,7 +45,7 @@ def report(
 ) -> None:
     """Make a page of jobs, in one file. Leaderboard, curves, confusion matrices, mistakes."""
     from zoo import jobs, settings
-    from zoo.cli import output
+    from zoo.cli.render import console
     from zoo.storage.output_file import is_stdout, write_output
     from zoo_report import contents, page
 
@@ -59,7 +59,7 @@ def report(
     shown, size = len(meant.jobs), f"{len(text) / 1e6:.2f} MB"
     left_out = f" of {shown + meant.omitted:,}" if meant.omitted else ""
     what = f"{shown} job{'' if shown == 1 else 's'}{left_out}" if shown else "no job yet"
-    output.note(f"{path}: {what}, {size}. Open it in a browser.")
+    console.note(f"{path}: {what}, {size}. Open it in a browser.")
 
 
 def _meant(

@@ -26,7 +26,7 @@ def ui(
 ) -> None:
     """Show jobs and a canvas for digits in the browser. On this machine alone."""
     from zoo import settings
-    from zoo.cli import output
+    from zoo.cli.render import console
     from zoo_web.server import serve
 
     with contextlib.ExitStack() as after:
@@ -40,11 +40,11 @@ def ui(
             # The terminal may be gone; the page goes on for who is in.
             with contextlib.suppress(OSError, ValueError):
                 if not was_first:
-                    output.note("The page is open. Another browser needs another address:")
-                output.line(address)
-                output.out.file.flush()
+                    console.note("The page is open. Another browser needs another address:")
+                console.line(address)
+                console.out.file.flush()
                 if was_first:
-                    output.note(
+                    console.note(
                         "Only this machine can open it. Ctrl-C ends the page; the jobs go on."
                     )
             if was_first and browser and _has_screen():
@@ -53,7 +53,7 @@ def ui(
         try:
             serve(port, invite)
         except KeyboardInterrupt:
-            output.note("\nThe page is closed; the jobs go on.")
+            console.note("\nThe page is closed; the jobs go on.")
             raise typer.Exit(130) from None
 
 

@@ -1,0 +1,151 @@
+"""`zoo compare`: results side by side."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli import completion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zoo.results.comparison import Meeting, Side
+
+Refs = Annotated[
+    list[str],
+    typer.Argument(
+        help="Two or more jobs or groups: the beginning of an id, @last, @best:mnist.",
+        autocompletion=completion.references,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(compare)
+
+
+def compare(
+    refs: Refs,
+    show: Annotated[
+        bool, typer.Option("--show", help="Draw the images about which they disagree.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Compare results: what differs, and where they disagree. With metrics and a paired test."""
+    from zoo import jobs, settings
+    from zoo.cli.render import console
+    from zoo.errors import UsageError
+    from zoo.results import comparison
+
+    if len(refs) < 2:
+        raise UsageError("Give two jobs or more.", "For example: zoo compare @best:mnist @last.")
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    sides = [comparison.side(db, jobs.find(db, ref)) for ref in refs]
+    differs, measured = comparison.differing(sides), comparison.metrics(sides)
+    meetings = [comparison.meet(chosen, sides[0], other) for other in sides[1:]]
+    if as_json:
+        told = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in sides]
+        found = {"sides": told, "differs": differs, "metrics": measured}
+        console.json_out(found | {"against_first": [each.to_json() for each in meetings]})
+        return
+    for note in dict.fromkeys(each.note for each in sides if each.note):
+        console.note(note)
+    heads = [f"{letter} {each.id[:8]}" for letter, each in zip(_letters(), sides, strict=False)]
+    _table("what differs", _as_typed(sides, differs), heads)
+    if not differs:
+        console.out.print("Nothing that Zoo knows of differs.")
+    console.out.print()
+    _table("metric", measured, heads)
+    for letter, other, meeting in zip(_letters()[1:], sides[1:], meetings, strict=False):
+        console.out.print()
+        _print_meeting(letter, meeting)
+        if show:
+            _draw(sides[0], other, meeting)
+
+
+def _letters() -> str:
+    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def _as_typed(sides: Sequence[Side], differs: dict[str, list[Any]]) -> dict[str, list[str]]:
+    """What differs as one types it; of unlike models only what both have, and changed params."""
+    from zoo.cli.render import console
+
+    def typed(value: Any) -> str:
+        return "-" if value is None else console.params({"": value})[1:]
+
+    if "model" not in differs:
+        return {name: [typed(value) for value in row] for name, row in differs.items()}
+    both = {name: row for name, row in differs.items() if None not in row}
+    rows = {name: [typed(value) for value in row] for name, row in both.items()}
+    changed = [console.params(each.jobs[0].changed) or "the defaults" for each in sides]
+    return rows | {"params": changed}
+
+
+def _table(name: str, rows: dict[str, list[Any]], heads: Sequence[str]) -> None:
+    from zoo.cli.render import console
+
+    console.table([name, *heads], [[key, *map(_cell, row)] for key, row in rows.items()])
+
+
+def _cell(value: Any) -> str:
+    from zoo.cli.render import console
+    from zoo.jobs.records import LARGE
+
+    # Equal in each job, such as the number of parameters; or there is one job.
+    if isinstance(value, dict) and "std" not in value:
+        return json.dumps(value)
+    if isinstance(value, dict) and not value["std"]:
+        mean = value["mean"]
+        return console.number(int(mean) if mean.is_integer() and abs(mean) < LARGE else mean)
+    if isinstance(value, dict):
+        return f"{console.number(value['mean'])} ± {console.number(value['std'])}"
+    return "-" if value is None else console.number(value)
+
+
+def _print_meeting(letter: str, meeting: Meeting) -> None:
+    from zoo.cli.render import console
+
+    test, found = meeting.test, meeting.disagreement
+    if test:
+        p = "no p: every pair differs by the same" if test.p is None else f"p = {test.p:.3g}"
+        more = f"accuracy A - {letter} = {test.difference:+.4f}"
+        console.out.print(f"{more}, {test.name} (n = {test.n}): {p}", markup=False)
+        console.out.print(f"  {test.about}", markup=False)
+    if found:
+        counts = f"both right {found.both_right}, only A {found.only_a}, only {letter} "
+        counts += f"{found.only_b}, both wrong {found.both_wrong}"
+        console.out.print(
+            f"of {found.images} images: {counts}; different answers {found.different}"
+        )
+        rows = [[each.row, each.label, *each.predicted] for each in found.first]
+        if rows:
+            console.table(["image", "label", "A says", f"{letter} says"], rows)
+    for note in meeting.notes:
+        console.note(note)
+
+
+def _draw(a: Side, b: Side, meeting: Meeting) -> None:
+    """Draw the first images about which two models disagree: label, what A says, what B says."""
+    from zoo.cli.render import console
+    from zoo.data import datasets
+    from zoo.images import render
+
+    if not meeting.disagreement or not meeting.disagreement.first:
+        return
+    job, shown = a.jobs[0], meeting.disagreement.first
+    split = "train" if job.spec["fold"] else job.spec["split"]
+    with console.progress() as tell:
+        raw = datasets.raw(job.dataset, tell, contents=job.contents)
+    if job.contents and raw.fingerprint != job.contents:
+        console.note(f"Its images cannot be drawn: {job.dataset} has other contents here by now.")
+        return
+    images = raw.splits[split].images
+    drawn = images[[each.row for each in shown]]
+    texts = [f"{each.label}: {' | '.join(each.predicted)}" for each in shown]
+    captions = [console.one_line(each) for each in texts]
+    console.drawn(render.strip(drawn, console.width(), console.in_colour(), captions))

@@ -1,0 +1,140 @@
+"""`zoo data`: list the datasets, prepare one, look at one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo.cli import completion
+from zoo.cli.options import Preprocess
+
+if TYPE_CHECKING:
+    from zoo.data.datasets import Listed
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="A dataset, or idx:FOLDER, or npz:FILE.", autocompletion=completion.datasets
+    ),
+]
+
+FIRST = 10
+
+data = typer.Typer(
+    invoke_without_command=True, rich_markup_mode=None, help="List, prepare and look at the data."
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(data, name="data")
+
+
+@data.callback()
+def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
+    if context.invoked_subcommand:
+        return
+    import dataclasses
+
+    from zoo.cli.render import console
+    from zoo.data import datasets
+
+    found = [*datasets.listing(), *_elsewhere()]
+    if as_json:
+        console.json_out([dataclasses.asdict(each) for each in found])
+        return
+    columns = ["dataset", "what it is", "MB", "where"]
+    rows = [[d.name, d.summary, f"{d.size / 1e6:.1f}" if d.size else "", d.where] for d in found]
+    console.table(columns, rows, right=["MB"])
+
+
+def _elsewhere() -> list[Listed]:
+    """The datasets that only workers have; none where their cards cannot be read."""
+    from zoo.cli.render import console
+    from zoo.data.datasets import Listed
+    from zoo.errors import StoreError
+    from zoo.queue import catalogue
+
+    try:
+        known = catalogue.elsewhere()
+    except StoreError as error:
+        console.note(f"Only the datasets of this machine: {error.message}")
+        return []
+    return [Listed(name, text, False, "a worker", 0) for name, text in known.items()]
+
+
+@data.command()
+def prepare(
+    name: Name = "mnist",
+    preprocess: Preprocess = "none",
+    as_json: AsJson = False,
+) -> None:
+    """Fetch, check and prepare a dataset ahead of its first job."""
+    from zoo.cli.render import console
+    from zoo.data import datasets, preprocessing
+    from zoo.queue import catalogue
+
+    catalogue.see_here(name)
+    with console.progress() as tell:
+        made = preprocessing.prepare_all(name, progress=tell, preprocess=preprocess)
+    for note in datasets.notes(name):
+        console.note(note)
+    if as_json:
+        console.json_out(
+            [
+                {"dtype": m.dtype, "preprocess": m.preprocess, "path": str(m.path), "bytes": m.size}
+                for m in made
+            ]
+        )
+        return
+    for each in made:
+        console.out.print(f"{each.dtype}  {each.size / 1e6:.1f} MB  {each.path}", markup=False)
+
+
+@data.command()
+def show(
+    name: Name = "mnist",
+    split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    picture: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Save the images as a PNG file; - is stdout."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the first ten images, and how many each class has."""
+    from zoo.cli.render import console
+    from zoo.data import datasets
+    from zoo.errors import UsageError, unknown
+    from zoo.images import render
+    from zoo.queue import catalogue
+    from zoo.storage.output_file import is_stdout
+
+    if as_json and picture and is_stdout(picture):
+        raise UsageError("A picture and JSON cannot both go to stdout.", "Name a file with -o.")
+    catalogue.see_here(name)
+    if split not in datasets.SPLITS:
+        raise unknown("split", split, datasets.SPLITS)
+    with console.progress() as tell:
+        raw = datasets.raw(name, tell)
+    for note in raw.notes:
+        console.note(note)
+    images, labels = raw.splits[split]
+    counts = render.class_counts(labels, len(raw.class_names))
+    first = [raw.class_names[label] for label in labels[:FIRST]]
+    if picture:
+        render.save_png(images, picture)
+        if is_stdout(picture):
+            return
+        console.note(f"Saved the first {len(first)} images of {raw.name} as {picture}.")
+    if as_json:
+        facts = {"dataset": raw.name, "split": split, "images": len(labels)}
+        by_name = dict(zip(raw.class_names, counts, strict=True))
+        console.json_out(facts | {"first_labels": first, "class_counts": by_name})
+        return
+    captions = [console.one_line(each) for each in first]
+    console.drawn(render.strip(images, console.width(), console.in_colour(), captions))
+    console.out.print()
+    console.table(["class", "images"], list(zip(raw.class_names, counts, strict=True)), ["images"])
+    console.out.print(f"{len(labels)} images of 28 x 28 pixels, {raw.name} {split}")

@@ -1,0 +1,96 @@
+"""`zoo export`: a trained model as a file for other tools, and its model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli import completion
+from zoo.cli.options import Trained
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(export)
+
+
+def export(
+    ref: Trained,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="keras, skops, onnx or npz; by default as -o ends.",
+            autocompletion=completion.one_of("keras", "skops", "onnx", "npz"),
+        ),
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file; or a folder, for the file and a model card; - is stdout.",
+        ),
+    ] = None,
+    card: Annotated[
+        Path | None, typer.Option("--card", help="Write a model card (Markdown) there.")
+    ] = None,
+    license: Annotated[
+        str, typer.Option(help="Of the model, in the card: a word of the hub.")
+    ] = "apache-2.0",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Write a trained model for other tools. It is kept if, read back, it predicts the same.
+
+    An npz file holds the arrays of the weights, and how the model came to be, as JSON.
+    """
+    from zoo import jobs, settings
+    from zoo.cli.render import console
+    from zoo.errors import UsageError
+    from zoo.inference import export as exporting
+    from zoo.inference import model_card, predictor
+    from zoo.storage.output_file import is_stdout
+
+    to_stdout = [each for each in (target, card) if each and is_stdout(each)]
+    if len(to_stdout) + as_json > 1:
+        raise UsageError("Only one of the file, the card and JSON can go to stdout.")
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    job = predictor.training(db, ref)
+    as_format, path = _target(job.model, format, target)
+    trained = predictor.load(db, chosen, job)
+    if trained.note:
+        console.note(trained.note)
+    done = exporting.write(trained, as_format, path)
+    if card is None and path.parent == target:
+        card = path.with_name(model_card.FILE)
+    if card:
+        model_card.write(chosen, trained, done, card, license)
+    if as_json:
+        console.json_out(done.to_json() | {"job": job.id, "card": str(card) if card else None})
+        return
+    tell = console.note if to_stdout else console.line
+    off = done.difference
+    told = f", probabilities differ by at most {off:.2g}" if off is not None else ""
+    tell(f"{path}  {done.size / 1e6:.2f} MB, {as_format}")
+    tell(f"  read back: the same labels for {done.images} test images{told}")
+    if card:
+        tell(f"{card}  the model card")
+
+
+def _target(model: str, format: str | None, target: Path | None) -> tuple[str, Path]:
+    """The format and the file, from what was typed of either."""
+    from zoo.errors import UsageError
+
+    is_named = target is not None and bool(target.suffix) and not target.is_dir()
+    # What is there and no folder, such as a device, is the file.
+    is_folder = not (is_named or target is None or str(target) == "-") and (
+        target.is_dir() or not target.exists()
+    )
+    if format is None and not is_named:
+        raise UsageError("Give --format, or a file with -o.", "For example: -o model.onnx.")
+    chosen = format or str(target).rpartition(".")[2]
+    if target is None:
+        return chosen, Path(f"{model}.{chosen}")
+    return chosen, target / f"{model}.{chosen}" if is_folder else target

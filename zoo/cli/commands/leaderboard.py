@@ -1,0 +1,95 @@
+"""`zoo leaderboard`: the best result of each model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from zoo.cli.filter_options import FilterWords, filtered
+
+_SHORT = {"test accuracy": "test", "cross-validation": "cv"}
+"""Columns of a narrow terminal with means alone."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(leaderboard)
+
+
+@filtered
+def leaderboard(
+    words: FilterWords,
+    group_by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A row for each value of params.x, seed... too."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Compare the models by test accuracy and cross-validation. The best of each, per dataset.
+
+    Results on other contents that a dataset's name had before are ranked apart.
+    """
+    from zoo import jobs
+    from zoo.cli.render import console
+    from zoo.results import leaderboard
+
+    db = jobs.connect()
+    names = group_by or []
+    rows = leaderboard.rows(db, words.filter(db), by=names)
+    if as_json:
+        console.json_out(rows)
+        return
+    published = ["published %"] if any(row["published"] for row in rows) else []
+    numbers = ["test accuracy", "error %", *published, "cross-validation", "fit s", "parameters"]
+    contents = ["contents"] if any(leaderboard.mark(row) for row in rows) else []
+    columns = ["dataset", *contents, "model", *names, *numbers, "job", "params"]
+    # Never the job: its id is what the next command needs.
+    optional = ["parameters", "fit s", "params", "error %", *published, "cross-validation"]
+    shown = [_cells(row, names) for row in rows]
+    cells = [[row[column] for column in columns] for row in shown]
+    # A row that has only been cross-validated would show no result at all.
+    has_lone_cv = not all(row["test"] for row in rows)
+    if has_lone_cv and optional[-1] in console.left_out(columns, cells, numbers, optional):
+        columns, numbers = (
+            [_SHORT.get(name, name) for name in each] for each in (columns, numbers)
+        )
+        cells = [[row[column] for column in columns] for row in shown]
+        optional = optional[:-1]
+        console.note("Deviations are left out for width; --json shows them.")
+    console.table(columns, cells, right=numbers, optional=optional)
+    if not rows and words:
+        console.note("No result matches. `zoo leaderboard` without a filter shows all.")
+    elif not rows:
+        console.note("No finished job yet. `zoo train logistic --dataset digits` is a first one.")
+
+
+def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
+    from zoo.cli.render import console
+    from zoo.results import leaderboard
+
+    test, cv = row["test"] or {}, row["cv"]
+    accuracy, error = test.get("accuracy"), leaderboard.test_error(row)
+    is_group = "values" in test
+    tested = _spread(test | {"mean": accuracy}) if is_group else console.number(accuracy)
+    by = {name: console.params({"": row["by"][name]})[1:] for name in names}
+    return by | {
+        "dataset": row["dataset"],
+        "contents": leaderboard.mark(row) or "newest",
+        "model": row["model"],
+        "test accuracy": tested,
+        "error %": "" if error is None else console.number(100 * error, 2),
+        "published %": console.number((row["published"] or {}).get("error"), 2),
+        "cross-validation": _spread(cv) if cv else "",
+        "test": console.number(accuracy),
+        "cv": console.number(cv["mean"]) if cv else "",
+        "fit s": console.number((test or cv).get("fit_seconds"), 2),
+        "parameters": console.number((test or cv).get("parameters")),
+        "job": (test.get("job") or test.get("group") or cv["group"])[:8],
+        "params": console.params(row["changed"]),
+    }
+
+
+def _spread(found: dict[str, Any]) -> str:
+    from zoo.jobs.records import spread
+
+    return f"{spread(found)} (n = {len(found['values'])})"

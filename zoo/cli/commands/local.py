@@ -1,0 +1,132 @@
+"""`zoo up`, `down`, `doctor` and `db upgrade`: the machinery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from zoo.settings import Settings
+
+database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rows' database.")
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (up, down, doctor):
+        app.command()(command)
+    app.add_typer(database, name="db")
+
+
+def up() -> None:
+    """Start this machine's own broker and worker. They stay until `zoo down`."""
+    from zoo import settings
+    from zoo.cli.local_worker import await_worker
+    from zoo.cli.render import console
+    from zoo.errors import UsageError
+    from zoo.queue import local_services
+
+    chosen = settings.load()
+    if not chosen.is_embedded:
+        raise UsageError(
+            "ZOO_BROKER_URL is set: the broker is not this machine's own.",
+            "Start a worker: `zoo worker start`.",
+        )
+    started = local_services.ensure(chosen, keep=True)
+    await_worker(chosen, started)
+    console.note(f"The broker and a worker are up, for {chosen.home}. `zoo down` ends them.")
+
+
+def down() -> None:
+    """End this machine's own worker and broker. Unfinished jobs stay queued."""
+    from zoo import settings
+    from zoo.cli.render import console
+    from zoo.queue import local_services
+
+    chosen = settings.load()
+    interrupted = _tell_interrupted(chosen)
+    with console.err.status("Ending the worker; a running job may finish ..."):
+        ended = local_services.down(chosen, chosen.drain_seconds + 10)
+    console.note(f"Ended: {', '.join(ended)}." if ended else "Nothing was running.")
+    _tell_unfinished(chosen, interrupted)
+
+
+def _tell_interrupted(chosen: Settings) -> list[str]:
+    """Say which jobs the local worker runs, and how far they are; gives their ids."""
+    from zoo import jobs
+    from zoo.cli.render import console, job_columns
+    from zoo.errors import StoreError
+    from zoo.queue import local_services
+
+    local = local_services.worker_to_end(chosen)
+    if local is None:
+        return []
+    try:
+        db = jobs.connect(chosen.database)
+        names = {w.name for w in jobs.workers(db, beat=chosen.beat_seconds) if w.pid == local.pid}
+        running = [job for job in jobs.listing(db, statuses=["running"]) if job.worker in names]
+        known = jobs.outlooks(db, running, jobs.clock(db))
+    except StoreError as error:  # the servers are to end all the same
+        console.note(error.message)
+        return []
+    for job in running:
+        far = job_columns.far(known[job.id])
+        console.note(f"{job.id[:8]}  {job.model} on {job.dataset}: {far}")
+    if running:
+        these = "This job runs" if len(running) == 1 else f"These {len(running)} jobs run"
+        console.note(
+            f"{these} now. What has not ended after {chosen.drain_seconds:g} s goes back into the "
+            "queue and begins anew later."
+        )
+    return [job.id for job in running]
+
+
+def _tell_unfinished(chosen: Settings, ids: list[str]) -> None:
+    from zoo import jobs
+    from zoo.cli.render import console
+
+    if not ids:
+        return
+    db = jobs.connect(chosen.database)
+    left = [job for job in ids if jobs.get(db, job).status == "queued"]
+    if left:
+        names = ", ".join(job[:8] for job in left)
+        console.note(f"Back in the queue: {names}. The next training or `zoo up` runs them.")
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+) -> None:
+    """Look at every part, and say what to do about each fault. Exit code 1 if there is one."""
+    import dataclasses
+
+    from rich.text import Text
+
+    from zoo import settings
+    from zoo.cli.render import console
+    from zoo.queue import doctor
+
+    findings = []
+    for finding in doctor.examine(settings.load()):
+        findings.append(finding)
+        if not as_json:
+            mark = ("ok  ", "green") if finding.ok else ("bad ", "bold red")
+            console.field(Text.assemble(mark, f"{finding.part:<10} "), finding.detail)
+            if finding.advice:
+                console.field("     -> ", finding.advice)
+    if as_json:
+        console.json_out([dataclasses.asdict(finding) for finding in findings])
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@database.command()
+def upgrade() -> None:
+    """Bring the database to this program's schema."""
+    from zoo import jobs, settings
+    from zoo.cli.render import console
+
+    db = jobs.Database(settings.load().database)
+    before = jobs.schema_version(db)
+    jobs.upgrade(db)
+    console.note(f"{db.name}: schema {before} -> {jobs.schema_version(db)}.")

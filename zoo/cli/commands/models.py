@@ -1,0 +1,243 @@
+"""`zoo models`: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from zoo.queue.catalogue import Offer
+    from zoo.results.model_summaries import Row
+
+from zoo.cli import completion
+from zoo.param_values import typed
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+RESULT = (*("dataset", "contents", "accuracy", "parameters", "bytes", "fit s", "µs/image"),)
+"""Columns of a result; `contents` has something in it for what is not the newest."""
+OPTIONAL = ("bytes", "µs/image", "plugin", "fit s", "family", "workers", "parameters")
+"""Columns that a narrow terminal does without, the first of them first."""
+
+
+class _ListedByDefault(TyperGroup):
+    """A group that takes anything but the name of a command for the arguments of `list`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[:1] != ["--help"] and not set(args[:1]) & set(self.commands):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+models = typer.Typer(
+    cls=_ListedByDefault,
+    rich_markup_mode=None,
+    help="List the models (`list` may be left out), or show one.",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(models, name="models")
+
+
+@models.command("list")
+def list_models(
+    patterns: Annotated[
+        list[str] | None, typer.Argument(help="Only models that match one: dense*, *net?.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="None that match this (repeatable).")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only results on these (repeatable).")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Only where this holds: 'parameters < 1e5 and workers > 0'.")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="Order by a fact; with - before it, the largest first: -accuracy.")
+    ] = "model",
+    as_json: AsJson = False,
+) -> None:
+    """List the models of this machine and of the workers. With their best test results."""
+    from zoo.cli.render import console
+    from zoo.results import model_summaries
+
+    offers = _offers()
+    found = model_summaries.rows(offers, _ranks(dataset or []))
+    found = model_summaries.ordered(
+        model_summaries.choose(found, patterns or [], exclude or [], where), sort
+    )
+    if as_json:
+        console.json_out(model_summaries.to_json(found))
+        return
+    _table(found)
+    if not offers:
+        console.note(
+            "No model is installed. For the first ones: pip install zoo-sklearn zoo-keras."
+        )
+    elif not found:
+        console.note(f"None of the {len(offers)} models matches.")
+
+
+def _offers() -> dict[str, Offer]:
+    """Every model; where the workers' cards cannot be read, those of this machine and a note."""
+    from zoo.cli.render import console
+    from zoo.errors import StoreError
+    from zoo.queue import catalogue
+
+    try:
+        return catalogue.models()
+    except StoreError as error:
+        console.note(f"Only the models of this machine: {error.message}")
+        return catalogue.models([])
+
+
+def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
+    from zoo import jobs
+    from zoo.errors import StoreError
+    from zoo.queue import catalogue
+    from zoo.results import leaderboard
+
+    try:
+        with catalogue.database() as db:
+            return leaderboard.rows(db, jobs.Filter(datasets=datasets)) if db else []
+    except StoreError:  # `_offers` has said so
+        return []
+
+
+def _table(found: list[Row]) -> None:
+    from zoo.cli.render import console
+
+    columns = ["model", "family", *RESULT, "workers", "plugin", "what it is"]
+    lines = [_line(row) for row in found]
+    # Before the first job there is nothing in most of them.
+    last = len(columns) - 1
+    used = [i for i, _ in enumerate(columns) if i in (0, last) or any(line[i] for line in lines)]
+    console.table(
+        [columns[i] for i in used],
+        [[line[i] for i in used] for line in lines],
+        right=[*RESULT[2:], "workers"],
+        optional=[name for name in OPTIONAL if columns.index(name) in used],
+    )
+
+
+def _line(row: Row) -> list[str]:
+    from zoo.cli.render.console import number
+    from zoo.results import leaderboard
+
+    facts = row.facts()
+    return [
+        facts["model"],
+        facts["family"] or "",
+        facts["dataset"] or "",
+        leaderboard.mark(row.result) if row.result else "",
+        number(facts["accuracy"]),
+        number(facts["parameters"]),
+        number(facts["weights_bytes"]),
+        number(facts["fit_seconds"], 2),
+        number(facts["predict_us_per_image"], 1),
+        str(facts["workers"]),
+        row.offer.plugin,
+        row.offer.card.get("summary", ""),
+    ]
+
+
+@models.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(help="A model.", autocompletion=completion.models)],
+    as_json: AsJson = False,
+) -> None:
+    """Show a model: its plugin, workers, params and best results."""
+    from zoo.cli.render import console
+    from zoo.errors import unknown
+    from zoo.results import model_summaries
+
+    offers = _offers()
+    if name not in offers:
+        raise unknown("model", name, offers, "zoo models")
+    found = model_summaries.rows({name: offers[name]}, _ranks([]))
+    if as_json:
+        console.json_out(model_summaries.to_json(found)[0])
+        return
+    card = offers[name].card
+    console.out.print(f"{name}: {console.safe(card.get('about', ''))}", markup=False)
+    console.out.print()
+    for what, text in _about(offers[name]):
+        console.field(f"{what:>8}  ", text)
+    rows = [
+        [
+            param,
+            _type(about, card["schema"].get("$defs", {})),
+            typed(about.get("default")),
+            about.get("description", ""),
+        ]
+        for param, about in card["schema"].get("properties", {}).items()
+    ]
+    console.out.print()
+    console.definitions(["param", "type", "default", "what it does"], rows)
+    _best([row for row in found if row.result])
+    console.note(f"\nFor example: zoo train {name}" + _example(rows))
+
+
+def _about(offer: Offer) -> Iterator[tuple[str, str]]:
+    card = offer.card
+    for what in ("family", "paper"):
+        if card.get(what):
+            yield what, card[what]
+    yield "plugin", offer.plugin if offer.here else f"{offer.plugin}, not installed here"
+    if not offer.workers:
+        yield "workers", "none online"
+    for worker in offer.to_json()["workers"]:
+        label = "" if worker["plugin"] == offer.plugin else f", with {worker['plugin']}"
+        yield "worker", f"{worker['name']} of the pool {worker['pool']}{label}"
+
+
+def _best(found: list[Row]) -> None:
+    from zoo.cli.render import console
+
+    if not found:
+        return
+    rows = []
+    for row in found:
+        result = row.result or {}
+        cells = dict(zip(RESULT, _line(row)[2:], strict=False))
+        rows.append(cells | {"job": (result.get("job") or result.get("group") or "")[:8]})
+    columns = [
+        name for name in (*RESULT, "job") if name != "contents" or any(r[name] for r in rows)
+    ]
+    console.out.print()
+    lines = [[row[name] for name in columns] for row in rows]
+    console.table(columns, lines, right=RESULT[2:], optional=RESULT[:2:-1])
+
+
+def _example(rows: list[list[str]]) -> str:
+    return f" -p {rows[0][0]}={rows[0][2]}" if rows and rows[0][2] else ""
+
+
+def _type(about: dict[str, Any], defs: dict[str, Any]) -> str:
+    """A JSON schema's type in a few words; `defs` are the types that it names."""
+    if "$ref" in about:
+        # Without those named in it: a type may hold itself.
+        name = about["$ref"].rpartition("/")[2]
+        return _type(defs.get(name, {}), {k: v for k, v in defs.items() if k != name})
+    if "anyOf" in about:
+        return " or ".join(_type(each, defs) for each in about["anyOf"])
+    if "enum" in about:
+        return "|".join(str(each) for each in about["enum"])
+    if "const" in about:
+        return str(about["const"])
+    if "prefixItems" in about:
+        return f"list of {', '.join(_type(each, defs) for each in about['prefixItems'])}"
+    name = str(about.get("format") or about.get("type", "any"))
+    if name == "array":
+        return f"list of {_type(about.get('items', {}), defs)}"
+    if name == "object":
+        inner = about.get("properties", {})
+        return f"values {', '.join(inner)}" if inner else "names and values"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {about[key]:g}" for key, sign in signs.items() if key in about]
+    return " ".join([name, *bounds])

@@ -1,0 +1,188 @@
+"""`zoo plugins`: list them, write a new one, check one."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from zoo.plugins.registry import Plugin
+    from zoo.testing.checks import Result
+
+SLOW_SECONDS = 1.0
+"""An import that takes longer is told: every command waits for it."""
+COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+
+plugins = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="List the plugins, write a new one, or check one.",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(plugins, name="plugins")
+
+
+@plugins.callback()
+def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
+    if context.invoked_subcommand:
+        return
+    from zoo.cli import lazy_group
+    from zoo.cli.render import console
+    from zoo.plugins import isolated_listing
+
+    found = isolated_listing.listing()
+    # Their import is told by now; whether their commands have room, only this command line knows.
+    commands = context.find_root().command
+    if isinstance(commands, lazy_group.Commands):
+        lazy_group.enter_all(commands.app)
+    for plugin in found:
+        if "register_commands" in plugin.hooks:
+            plugin.error = plugin.error or lazy_group.problems.get(plugin.name, "")
+    if as_json:
+        console.json_out([dataclasses.asdict(plugin) for plugin in found])
+        return
+    columns = ["plugin", "distribution", "from", "hooks", "datasets", "models"]
+    console.table(columns, [_row(p) for p in found], optional=["hooks", "from", "datasets"])
+    broken = [f"{plugin.name} is broken: {plugin.error}" for plugin in found if plugin.error]
+    if broken:
+        console.out.print(console.safe("\n".join(["", *broken])), markup=False)
+    for plugin in found:
+        if plugin.seconds > SLOW_SECONDS:
+            console.note(
+                f"{plugin.name} took {plugin.seconds:.1f} s to import, and many commands wait for "
+                "it: import frameworks inside the methods."
+            )
+
+
+def _row(plugin: Plugin) -> list[str]:
+    lists = (plugin.hooks, plugin.datasets, plugin.models)
+    return [plugin.name, plugin.label, plugin.source, *(", ".join(each) for each in lists)]
+
+
+@plugins.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="What the plugin and its model are to be called.")],
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="One file in the plugins folder, not a package.")
+    ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the package here; else in ./NAME.")
+    ] = None,
+) -> None:
+    """Write a new plugin with a small model that works. A package with a test, or one file."""
+    from zoo.cli.render import console
+    from zoo.errors import UsageError
+    from zoo.plugins import scaffold
+    from zoo.storage.output_file import check_folder
+
+    if single_file and folder:
+        raise UsageError(
+            "A single file goes into the plugins folder, so -o does not go with --single-file.",
+            "ZOO_PLUGINS_DIR names another plugins folder.",
+        )
+    if folder:
+        check_folder(folder)
+    place = scaffold.new_file(name) if single_file else scaffold.new_package(name, folder)
+    console.line(str(place))
+    install = [] if single_file else [(f"pip install -e {shlex.quote(str(place))}", "once")]
+    steps = [
+        *install,
+        (f"zoo train {name}", "train it on MNIST"),
+        (f"zoo plugins check {name}", "after each change"),
+    ]
+    width = max(len(command) for command, _ in steps)
+    for command, what in steps:
+        console.note(f"  {command:{width}}   {what}")
+
+
+@plugins.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="A plugin or a model.")],
+    param: Annotated[
+        list[str] | None, typer.Option("-p", "--param", help="NAME=VALUE, where a default is slow.")
+    ] = None,
+    dataset: Annotated[str, typer.Option("--dataset", help="What to try it on.")] = "digits",
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one check may take.")] = 60,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show what the model prints.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that a plugin's models keep the contract. Exit code 1 if one does not."""
+    from zoo.cli.render import console
+    from zoo.queue.submit import read_params
+    from zoo.testing import isolation
+
+    params = read_params(param or [])
+    if ":" in dataset:  # a path, which is this folder's; the checks run in another
+        from zoo.data import datasets
+
+        dataset = datasets.resolve(dataset)
+    plugin, models = _models_of(name)
+    reports: list[dict[str, Any]] = []
+    for model in models:
+        if not as_json:
+            console.out.print(console.safe(f"{model} ({plugin.label}) on {dataset}"), markup=False)
+        results = []
+        for result in isolation.run(model, dataset, params, timeout, is_quiet=not verbose):
+            results.append(result)
+            if not as_json:
+                _print_result(result)
+        reports.append({"model": model, "plugin": plugin.label} | _summary(results))
+        if not as_json:
+            counts = " / ".join(f"{reports[-1][status]} {status}" for status in COLOURS)
+            console.out.print(f"{counts} in {reports[-1]['seconds']:.1f} s")
+    if as_json:
+        console.json_out(reports)
+    if any(each["failed"] or not each["passed"] for each in reports):
+        raise typer.Exit(1)
+
+
+def _models_of(name: str) -> tuple[Plugin, list[str]]:
+    """The plugin of that name, or that has the model of that name; and its models to check.
+
+    Raises UsageError for a name that is neither, PluginError for a plugin without a model.
+    """
+    from zoo.errors import PluginError, unknown
+    from zoo.plugins import isolated_listing
+
+    found = isolated_listing.listing()
+    for plugin in found:
+        if name in plugin.models:
+            return plugin, [name]
+    for plugin in (each for each in found if each.name == name):
+        if plugin.error:
+            raise PluginError(f"The plugin {name} is broken: {plugin.error}.", "Mend that first.")
+        if not plugin.models:
+            raise PluginError(f"The plugin {name} has no model to check.")
+        return plugin, plugin.models
+    known = [plugin.name for plugin in found] + [m for plugin in found for m in plugin.models]
+    raise unknown("plugin or model", name, known, "zoo plugins")
+
+
+def _summary(results: list[Result]) -> dict[str, Any]:
+    counts = {status: sum(each.status == status for each in results) for status in COLOURS}
+    return counts | {
+        "seconds": sum(each.seconds for each in results),
+        "checks": [dataclasses.asdict(each) for each in results],
+    }
+
+
+def _print_result(result: Result) -> None:
+    from rich.text import Text
+
+    from zoo.cli.render import console
+
+    line = Text("  ").append(f"{result.status:8}", COLOURS[result.status])
+    line.append(result.check)
+    if result.detail:
+        line.append(": " + console.safe(result.detail))
+    console.out.print(line)

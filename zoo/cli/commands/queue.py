@@ -1,0 +1,207 @@
+"""`zoo priority`, `hold`, `release` and `zoo pool`: steer what runs next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli import completion
+from zoo.cli.commands.job_actions import Dry, Queued, Yes, agreed, chosen
+from zoo.cli.filter_options import FilterWords, filtered
+from zoo.cli.options import MOST_URGENT
+
+if TYPE_CHECKING:
+    from zoo.jobs import Database
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+PoolName = Annotated[
+    str,
+    typer.Argument(
+        help="The pool's name; `zoo pool list` shows them.", autocompletion=completion.pools
+    ),
+]
+
+pools = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pause and resume pools.")
+
+
+def add_to(app: typer.Typer) -> None:
+    # Without this, -1 would be read as an option.
+    app.command(context_settings={"ignore_unknown_options": True})(priority)
+    app.command()(hold)
+    app.command()(release)
+    app.add_typer(pools, name="pool")
+
+
+@filtered
+def priority(
+    refs: Queued = None,
+    *,
+    number: Annotated[
+        int,
+        typer.Argument(
+            min=-MOST_URGENT, max=MOST_URGENT, help="More urgent is higher; 0 is the default."
+        ),
+    ],
+    words: FilterWords = FilterWords(),
+    yes: Yes = False,
+    dry_run: Dry = False,
+) -> None:
+    """Change how urgent queued jobs are. The highest runs first, of equals the oldest."""
+    from zoo import jobs as rows
+    from zoo.errors import UsageError
+
+    if odd := [each for each in refs or [] if each.startswith("-")]:
+        raise UsageError(f"There is no option {odd[0]}.", "`zoo priority --help` lists them.")
+    db = rows.connect()
+    found = chosen(db, refs, words, of=("queued",))
+    if found and agreed(db, found, f"give priority {number} to", yes or not words, dry_run):
+        changed = rows.set_priority(db, found, number)
+        _tell(db, refs and found, changed, f"have priority {number} now", "is not queued")
+
+
+@filtered
+def hold(
+    refs: Queued = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
+) -> None:
+    """Keep queued jobs from running until released. Running ones go on."""
+    from zoo import jobs as rows
+
+    db = rows.connect()
+    found = chosen(db, refs, words, of=("queued",), held=False)
+    if found and agreed(db, found, "hold", yes or not words, dry_run):
+        held = rows.hold(db, found)
+        _tell(db, refs and found, held, "are held; `zoo release` lets them run", "cannot be held")
+
+
+@filtered
+def release(
+    refs: Queued = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
+) -> None:
+    """Let held jobs run."""
+    from zoo import jobs as rows
+
+    db = rows.connect()
+    found = chosen(db, refs, words, of=("queued",), held=True)
+    if found and agreed(db, found, "release", yes or not words, dry_run):
+        freed = rows.unhold(db, found)
+        _wake(db)
+        _tell(db, refs and found, freed, "are released", "is not held")
+
+
+def _wake(db: Database) -> None:
+    from zoo import settings
+    from zoo.cli.render import console
+    from zoo.queue import submit
+
+    note = submit.wake(db, settings.load()).note
+    if note:
+        console.note(note)
+
+
+def _tell(
+    db: Database, named: list[str] | None, changed: list[str], what: str, why_not: str
+) -> None:
+    """Say what was done; of jobs that were named, also to which not: exit code 1 if to none."""
+    from zoo import jobs as rows
+    from zoo.cli.render import console
+
+    if len(changed) == 1:
+        said = what.replace("have", "has").replace("are", "is").replace("them", "it")
+        console.note(f"{changed[0][:8]} {said}.")
+    elif changed or not named:
+        console.note(f"{len(changed):,} jobs {what}.")
+    left = [each for each in named or [] if each not in set(changed)]
+    for each in left[:5]:
+        job = rows.get(db, each)
+        is_held = job.held and why_not == "cannot be held"
+        console.note(
+            f"{each[:8]} {'is held already' if is_held else f'{why_not}: it is {job.status}'}."
+        )
+    if len(left) > 5:
+        console.note(f"And {len(left) - 5} more.")
+    if named and not changed:
+        raise typer.Exit(1)
+
+
+@pools.command("list")
+def list_pools(as_json: AsJson = False) -> None:
+    """Show the pools: open or paused, workers, slots and jobs."""
+    from zoo import jobs as rows
+    from zoo import settings
+    from zoo.cli.render import console
+
+    chosen = settings.load()
+    db = rows.connect(chosen.database)
+    found = _pools(db, chosen.beat_seconds)
+    if as_json:
+        console.json_out(found)
+        return
+    at = rows.clock(db)
+    columns = ["pool", "state", "workers", "busy", "slots", "queued", "held", "running"]
+    lines = [
+        [
+            pool["name"],
+            f"paused {console.ago(at - pool['paused_at'])}" if pool["paused_at"] else "open",
+            *(pool[name] for name in columns[2:]),
+        ]
+        for pool in found
+    ]
+    console.table(columns, lines, right=columns[2:])
+    if not found:
+        console.note("No pool has a job or a worker. `zoo worker start --pool NAME` makes one.")
+
+
+def _pools(db: Database, beat: float) -> list[dict[str, Any]]:
+    from zoo import jobs as rows
+
+    workers = rows.workers(db, beat=beat)
+    known = {pool.name: pool for pool in rows.pools(db)}
+    found = []
+    for name in sorted(known.keys() | {worker.pool for worker in workers}):
+        pool, mine = known.get(name), [worker for worker in workers if worker.pool == name]
+        found.append(
+            {
+                "name": name,
+                "paused_at": pool.paused_at if pool else None,
+                "workers": len(mine),
+                "busy": sum(worker.busy for worker in mine),
+                "slots": sum(worker.slots for worker in mine),
+                "queued": pool.queued if pool else 0,
+                "held": pool.held if pool else 0,
+                "running": pool.running if pool else 0,
+            }
+        )
+    return found
+
+
+@pools.command()
+def pause(name: PoolName) -> None:
+    """Let no further job of a pool begin; running ones go on."""
+    from zoo import jobs as rows
+    from zoo import settings
+    from zoo.cli.render import console
+
+    chosen = settings.load()
+    db = rows.connect(chosen.database)
+    known = {pool["name"]: pool for pool in _pools(db, chosen.beat_seconds)}
+    rows.pause(db, name)
+    running = known[name]["running"] if name in known else 0
+    console.note(f"The pool {name} is paused; {running} of its jobs go on.")
+    if name not in known:
+        console.note("No worker and no job is in a pool of that name now.")
+    console.note(f"`zoo pool resume {name}` opens it again.")
+
+
+@pools.command()
+def resume(name: PoolName) -> None:
+    """Let a paused pool's jobs run again."""
+    from zoo import jobs as rows
+    from zoo.cli.render import console
+    from zoo.errors import ZooError
+
+    db = rows.connect()
+    if not rows.resume(db, name):
+        raise ZooError(f"The pool {name} is not paused.", "`zoo pool list` shows which are.")
+    _wake(db)
+    console.note(f"The pool {name} is open again.")

@@ -1,0 +1,94 @@
+"""`zoo reproduce`: submit a published table as jobs, with what each will cost first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli.option_groups import takes
+from zoo.cli.options import AsJson, Detach, GroupWords
+from zoo.cli.submission import submit_and_follow
+
+if TYPE_CHECKING:
+    from zoo.job_spec import JobSpec
+    from zoo.results.published_tables import Cost, Row
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(reproduce)
+
+
+@takes(GroupWords, "queued")
+def reproduce(
+    queued: GroupWords,
+    table: Annotated[
+        str, typer.Argument(help="A table that Zoo brings, or the path of a TOML file.")
+    ] = "mnist-classics",
+    only: Annotated[
+        list[str] | None, typer.Option(help="The rows whose names match (repeatable): 'lenet-*'.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the rows, submit none.")] = False,
+    keep_weights: Annotated[bool, typer.Option(help="Keep the trained models.")] = False,
+    detach: Detach = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a published table's models, and compare test errors. One job per row."""
+    from zoo import jobs
+    from zoo.cli.render import console
+    from zoo.results import published_tables
+
+    found = published_tables.load(table)
+    rows = published_tables.chosen(found, only or [])
+    specs = published_tables.specs(table, found, rows, keep_weights=keep_weights)
+    costs = published_tables.costs(jobs.connect(), specs, rows)
+    if dry_run and as_json:
+        console.json_out([_facts(*each) for each in zip(rows, specs, costs, strict=True)])
+        return
+    if dry_run or not as_json:
+        _show(rows, specs, costs, to_stderr=not dry_run)
+    if not dry_run:
+        submit_and_follow(specs, queued, detach, as_json, kind="sweep")
+
+
+def _facts(row: Row, spec: JobSpec, cost: Cost) -> dict[str, Any]:
+    return row.model_dump() | {
+        "params": spec.params,
+        "dataset": spec.dataset,
+        "cost": cost._asdict(),
+    }
+
+
+def _show(
+    rows: Sequence[Row], specs: Sequence[JobSpec], costs: Sequence[Cost], *, to_stderr: bool
+) -> None:
+    from zoo.cli.render import console
+
+    total = sum(cost.seconds or 0.0 for cost in costs)
+    if to_stderr:
+        said = {"guessed": "guessed", "unknown": "of unknown cost"}
+        counts = {kind: sum(cost.source == kind for cost in costs) for kind in said}
+        notes = [f"{n} of them {said[kind]}" for kind, n in counts.items() if n]
+        about = ", ".join([f"about {console.ago(total)} of one slot", *notes])
+        console.note(f"{len(rows)} jobs, {about}.")
+        return
+    cells = [
+        [row.name, row.model, row.preprocess, f"{row.published:g}", _cost(cost), _params(spec)]
+        for row, spec, cost in zip(rows, specs, costs, strict=True)
+    ]
+    columns = ["row", "model", "preprocess", "published %", "cost", "params"]
+    console.table(columns, cells, right=["published %", "cost"], optional=["params"])
+    console.note(f"In all about {console.ago(total)} of one slot.")
+
+
+def _params(spec: JobSpec) -> str:
+    from zoo.cli.render import console
+
+    return console.params({name: spec.params[name] for name in spec.changed or []})
+
+
+def _cost(cost: Cost) -> str:
+    from zoo.cli.render import console
+
+    return "unknown" if cost.seconds is None else f"{console.ago(cost.seconds)} ({cost.source})"

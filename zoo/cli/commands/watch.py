@@ -1,0 +1,149 @@
+"""`zoo watch`: what goes on just now, on one screen."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo.cli.filter_options import FilterWords, filtered
+
+if TYPE_CHECKING:
+    from zoo.cli.render.dashboard import Look
+    from zoo.jobs import Database, Filter, Overview
+    from zoo.settings import Settings
+
+SOONEST, LATEST = 0.5, 5.0
+"""Seconds between two looks: soon while something changes, seldom while nothing does."""
+SHARE = 20
+"""To look takes at most one part in so many of the time."""
+RESIZE_SECONDS = 0.1
+LEAVE = "qQ\x04"
+"""q, or Ctrl-D."""
+PLAIN_SECONDS = 10.0
+"""Between two lines where there is no terminal."""
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(watch)
+
+
+@filtered
+def watch(
+    words: FilterWords,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
+) -> None:
+    """Show jobs, workers and the newest log line, live. q or Ctrl-C leaves, the jobs go on."""
+    from zoo import jobs, settings
+    from zoo.cli.render import console
+
+    setup = settings.load()
+    db = jobs.connect(setup.database)
+    eye = _Eye(db, setup, words.filter(db))
+    try:
+        if once:
+            _print_once(eye)
+        elif console.out.is_terminal:
+            _live(eye)
+        else:
+            _plain(eye)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+class _Eye:
+    """Looks, and decides when to look again."""
+
+    def __init__(self, db: Database, settings: Settings, wanted: Filter) -> None:
+        self.db = db
+        self.settings = settings
+        self.wanted = wanted
+        self.pause = SOONEST
+        self.seen: Look | None = None
+
+    def look(self) -> Look:
+        """Look now. Raises StoreError if the first look fails; a later one shows it."""
+        from zoo import jobs
+        from zoo.cli.render.dashboard import Look
+        from zoo.errors import StoreError
+
+        start = time.monotonic()
+        try:
+            found = jobs.overview(self.db, self.wanted)
+            workers = jobs.workers(self.db, beat=self.settings.beat_seconds)
+        except StoreError as error:
+            if self.seen is None:
+                raise
+            self.seen.trouble = f"Trying again: {error.message}"
+            self.pause = LATEST
+            return self.seen
+        new = Look(found, workers, self.db.name, self._newest_line(found))
+        is_same = self.seen is not None and _moving(new) == _moving(self.seen)
+        quiet = min(self.pause * 1.5, LATEST) if is_same else SOONEST
+        self.pause = max(quiet, SHARE * (time.monotonic() - start))
+        self.seen = new
+        return new
+
+    def _newest_line(self, found: Overview) -> tuple[str, str] | None:
+        """Of the running jobs' last lines that which has changed; else the one shown before."""
+        logs = found.logs
+        before = self.seen.overview.logs if self.seen else {}
+        changed = [job for job in logs if logs[job] != before.get(job)]
+        shown = self.seen.log if self.seen else None
+        return (changed[-1], logs[changed[-1]][1]) if changed else shown
+
+
+def _moving(look: Look) -> object:
+    """What must change for something to be going on."""
+    seen = look.overview
+    return seen.counts, [job.progress for job in seen.running], seen.logs, len(look.workers)
+
+
+def _print_once(eye: _Eye) -> None:
+    from zoo.cli.render import console, dashboard
+
+    for line in dashboard.lines(eye.look(), console.width()):
+        line.rstrip()
+        console.out.print(line, soft_wrap=True)
+
+
+def _plain(eye: _Eye) -> None:
+    from zoo.cli import streams
+    from zoo.cli.render import console, dashboard
+
+    said, at = "", 0.0
+    while not streams.is_unread():
+        line = dashboard.plain(eye.look())
+        if line[8:] != said and time.monotonic() - at > PLAIN_SECONDS:
+            console.line(line)
+            console.out.file.flush()
+            said, at = line[8:], time.monotonic()
+        time.sleep(eye.pause)
+
+
+def _live(eye: _Eye) -> None:
+    from rich.console import Group
+    from rich.control import Control
+    from rich.live import Live
+
+    from zoo.cli.render import console, dashboard, keyboard
+
+    look, screen = eye.look(), console.out
+    with (
+        keyboard.pressed() as pressed,
+        Live(console=screen, screen=True, auto_refresh=False) as live,
+    ):
+        try:
+            while True:
+                size, due = screen.size, time.monotonic() + eye.pause
+                live.update(Group(*dashboard.lines(look, size.width, size.height)), refresh=True)
+                while time.monotonic() < due and screen.size == size:
+                    key = pressed.wait(min(RESIZE_SECONDS, max(due - time.monotonic(), 0)))
+                    if {*key} & {*LEAVE}:
+                        return
+                if screen.size == size:
+                    look = eye.look()
+        finally:
+            # tmux would leave some of our lines on the screen before, if it was resized meanwhile.
+            screen.control(Control.home(), Control.clear())

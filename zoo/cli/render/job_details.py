@@ -1,0 +1,194 @@
+"""How `zoo show` lays out a job or a group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.text import Text
+
+from zoo import jobs
+from zoo.canonical_json import object_in
+from zoo.cli.render import console, job_columns, published_table, text_charts
+from zoo.cli.render.trials_table import show_sweep
+from zoo.jobs import Database, Group, Job, Outlook
+from zoo.jobs.records import accuracy_text, spread
+
+FEW_STEPS = 10
+"""As many are shown one by one."""
+BESIDE = 38
+"""Columns that a metric's name, its first and its last value take."""
+
+
+def show_job(db: Database, job: Job, waits: str = "", outlook: Outlook | None = None) -> None:
+    """One job: what was asked, why it waits if it does, how far it is, what came out."""
+    tried = jobs.attempts(db, job.id)
+    for name, value in [*_facts(job, waits, outlook, tried), *_environment(tried)]:
+        console.field(f"{name:>12}  ", value if isinstance(value, Text) else str(value))
+    if len(tried) > 1:
+        rows = [[a["n"], a["worker"], a["outcome"] or "running", a["error"] or ""] for a in tried]
+        console.out.print()
+        console.table(["attempt", "worker", "outcome", "why"], rows)
+    _show_steps(jobs.steps(db, job.id))
+    if job.metrics:
+        _show_classes(job.metrics)
+        _show_confusion(job.metrics)
+
+
+def _facts(
+    job: Job, waits: str, outlook: Outlook | None, tried: list[dict[str, Any]]
+) -> Iterator[tuple[str, Any]]:
+    spec = job.spec
+    yield "job", job.id
+    yield "status", console.status(job.status)
+    if waits:
+        yield "waits", waits
+    if outlook:
+        steps = outlook.steps or outlook.phase
+        yield "progress", ", ".join(dict.fromkeys([steps, job_columns.far(outlook)]))
+    if job.error:
+        yield "error", f"{job.error} ({job.error_code})"
+    judged = (
+        f"fold {spec['fold']['index'] + 1} of {spec['fold']['k']}"
+        if spec["fold"]
+        else spec["split"]
+    )
+    yield (
+        "model",
+        f"{job.model} ({job.kind}, judged on {job.dataset} {judged}, seed {spec['seed']})",
+    )
+    if spec["source"]:
+        yield "trained by", spec["source"]["job"]
+    yield "params", console.params(spec["params"])
+    yield "preprocess", spec.get("preprocess", "none")
+    yield "plugin", _plugin(spec["plugin"], tried)
+    if job.tags:
+        yield "tags", ", ".join(job.tags)
+    if job.group:
+        yield "group", job.group
+    yield from _times(job)
+    for name in (
+        "accuracy",
+        "loss",
+        "n_images",
+        "parameters",
+        "weights_bytes",
+        "predict_us_per_image",
+    ):
+        if job.metrics.get(name) is not None:
+            yield (
+                name.replace("predict_us_per_image", "predict µs"),
+                console.number(job.metrics[name]),
+            )
+    if job.artifact:
+        yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
+
+
+def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Where and of what the last attempt was run, if it told."""
+    told = tried[-1]["environment"] if tried else None
+    if not told:
+        return
+    machine, code, versions = (object_in(told, name) for name in ("machine", "code", "versions"))
+    where = [machine.get(name) for name in ("host", "cpu", "threads", "system")]
+    if where[2] is not None:
+        where[2] = f"{where[2]} thread{'' if where[2] == 1 else 's'}"
+    yield "ran on", ", ".join(str(each) for each in where if each is not None)
+    dirty = " and changes that are in none" if code.get("dirty") else ""
+    commit = f"commit {str(code['commit'])[:12]}{dirty}, " if code.get("commit") else ""
+    yield "code", f"{commit}sha256 {str(code.get('sha256', 'unknown'))[:12]}"
+    yield "data", f"sha256 {str(told.get('data', 'unknown'))[:12]}"
+    yield "versions", ", ".join(f"{name} {versions[name]}" for name in versions)
+
+
+def _plugin(submitted: str, tried: list[dict[str, Any]]) -> str:
+    """Where the job was submitted; and where it ran, if that was another."""
+    ran = tried[-1]["plugin"] if tried else None
+    if not ran or ran == submitted:
+        return submitted
+    return f"{ran} on the worker; {submitted or 'unknown'} where it was submitted"
+
+
+def _times(job: Job) -> Iterator[tuple[str, Any]]:
+    yield "submitted", console.clock(job.created_at)
+    if job.started_at:
+        yield "waited", f"{console.number(job.started_at - job.created_at, 2)} s"
+        yield "worker", f"{job.worker} (attempt {job.attempt} of at most {job.max_attempts})"
+    if job.started_at and job.finished_at:
+        seconds = job.metrics.get("fit_seconds")
+        fit = "" if seconds is None else f", fit {console.number(seconds, 2)} s"
+        yield "took", f"{console.number(job.finished_at - job.started_at, 2)} s{fit}"
+
+
+def _show_steps(steps: list[dict[str, Any]]) -> None:
+    """What `fit` reported: each step and below it the course; of many steps the course alone."""
+    if not steps:
+        return
+    console.out.print()
+    names = [name for name in steps[-1] if name != "step"]
+    room = min(text_charts.LONGEST, max(FEW_STEPS, console.width() - BESIDE))
+    courses = {name: _course([step.get(name) for step in steps], room) for name in names}
+    if len(steps) > FEW_STEPS:
+        first, last = ([console.number(steps[i].get(name)) for name in names] for i in (0, -1))
+        rows = [list(row) for row in zip(names, first, courses.values(), last, strict=True)]
+        columns = ["metric", "first", f"step {steps[0]['step']} to {steps[-1]['step']}", "last"]
+        console.table(columns, rows, right=["first", "last"])
+        return
+    rows = [[str(s["step"]), *(console.number(s.get(name)) for name in names)] for s in steps]
+    rows += [["", *courses.values()]] if len(steps) > 1 else []
+    console.table(["step", *names], rows, right=["step", *names])
+
+
+def _course(values: list[Any], room: int) -> str:
+    """A metric's values as a line of blocks; nothing for a single one."""
+    n_known = sum(value is not None for value in values)
+    return text_charts.sparkline(values, room) if n_known > 1 else ""
+
+
+def _show_classes(metrics: dict[str, Any]) -> None:
+    measured, classes = metrics.get("per_class"), metrics.get("classes")
+    if not isinstance(measured, dict) or not isinstance(classes, list):
+        return
+    columns = ["precision", "recall", "f1", "support"]
+    named = [(name, object_in(measured, name)) for name in map(str, classes)]
+    rows = [
+        [name, *(console.number(values.get(column)) for column in columns)]
+        for name, values in named
+    ]
+    console.out.print()
+    console.table(["class", *columns], rows, right=columns)
+
+
+def _show_confusion(metrics: dict[str, Any]) -> None:
+    matrix, names = metrics.get("confusion_matrix"), metrics.get("classes", [])
+    if not matrix or not text_charts.is_matrix(matrix, names):
+        return
+    console.out.print()
+    for line in text_charts.confusion(matrix, names):
+        console.out.print(line)
+
+
+def show_group(group: Group, waits: str = "") -> None:
+    """A group: its jobs, why the first queued one waits, mean and deviation; a sweep's trials."""
+    if group.kind == "sweep" and not published_table.is_table(group):
+        show_sweep(group)
+        return
+    console.out.print(f"{group.id[:8]}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
+    if waits:
+        console.out.print(console.safe(f"waits: {waits}"), markup=False)
+    if published_table.is_table(group):
+        published_table.show(group)
+        return
+    rows = []
+    for job in group.jobs:
+        fold = job.spec.get("fold")
+        what = f"fold {fold['index'] + 1}" if fold else f"seed {job.spec['seed']}"
+        accuracy = console.number(job.metrics.get("accuracy"), 6)
+        rows.append([job.id[:8], what, console.status(job.status), accuracy, job.error or ""])
+    console.table(["job", "part", "status", "accuracy", "error"], rows, right=["accuracy"])
+    if group.is_mixed:
+        console.note("Its jobs were judged on different contents of the dataset: there is no mean.")
+    if text := accuracy_text(group):
+        console.out.print(console.safe(text))
+    if loss := group.metrics().get("loss"):
+        console.out.print(console.safe(f"loss {spread(loss)} (n = {len(loss['values'])})"))

@@ -1,0 +1,98 @@
+"""How `zoo logs` prints a log: its lines as a terminal would show them, and the steps reported."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoo.cli.render import console
+from zoo.jobs.queries import Chunk
+from zoo.terminal_text import LogReader
+
+PROGRESS_SECONDS = 1.0
+"""Between two lines about progress that has no metrics."""
+
+
+class LogPrinter:
+    """Prints one job's log piece by piece; on a terminal that is followed, the open line too."""
+
+    def __init__(self, *, is_live: bool = False) -> None:
+        self.last_chunk = (0, -1)
+        """(attempt, start) of the last piece."""
+        self.last_step = (0, -1)
+        """(attempt, step) of the last step."""
+        self._reader = LogReader()
+        self._attempt = 1
+        self._is_live = is_live and sys.stdout.isatty()
+        self._shown = ""
+        self._unit: tuple[Any, Any] | None = None
+        self.has_reported = False
+        """Whether a step was told of."""
+        self._told: Any = None
+        self._told_at = 0.0
+
+    def print(self, chunks: Sequence[Chunk]) -> None:
+        """Print the lines that these pieces complete."""
+        for chunk in chunks:
+            self._begin(chunk.attempt)
+            for line in self._reader.feed(chunk.text):
+                self._line(line)
+            self.last_chunk = (chunk.attempt, chunk.start)
+        if self._is_live and chunks:
+            self._erase()
+            self._shown = console.live_line(self._reader.rest)
+        if chunks:
+            sys.stdout.flush()
+
+    def report(
+        self, steps: Sequence[tuple[int, int, Mapping[str, float]]], progress: Mapping[str, Any]
+    ) -> None:
+        """Tell on stderr of each step, and now and then of progress without metrics."""
+        if "unit" in progress and "total" in progress:
+            self._unit = progress["unit"], progress["total"]
+        for attempt, step, metrics in steps:
+            self._begin(attempt)
+            told = " ".join(f"{name} {console.number(value)}" for name, value in metrics.items())
+            self._erase()
+            console.note(f"{self._place(step)} {told}")
+            self.last_step = (attempt, step)
+            self.has_reported = True
+        where = (progress.get("phase"), progress.get("step"))
+        is_due = time.monotonic() - self._told_at > PROGRESS_SECONDS or not where[1]
+        if not steps and where[0] and where != self._told and is_due:
+            self._erase()
+            console.note(self._place(where[1]) if where[1] else f"{where[0]} ...")
+            self.has_reported |= bool(where[1])
+            self._told_at = time.monotonic()
+        if steps or is_due:
+            self._told = where
+        if steps:
+            self._told_at = time.monotonic()
+
+    def end(self) -> None:
+        """Print the line that was never ended."""
+        rest = self._reader.rest
+        self._reader = LogReader()
+        self._erase()
+        if rest:
+            self._line(rest)
+
+    def _begin(self, attempt: int) -> None:
+        if attempt != self._attempt:
+            self.end()
+            console.note(f"--- attempt {attempt}")
+            self._attempt = attempt
+
+    def _place(self, step: int) -> str:
+        return f"{self._unit[0]} {step}/{self._unit[1]}" if self._unit else f"step {step}"
+
+    def _line(self, text: str) -> None:
+        self._erase()
+        console.line(text)
+
+    def _erase(self) -> None:
+        if self._shown:
+            console.live_line("")
+            self._shown = ""

@@ -1,0 +1,79 @@
+"""How a sweep is laid out: its trials, the best first, with the params in which they differ."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from zoo.cli.render import console
+from zoo.jobs import Group
+from zoo.jobs.records import accuracy_text, finite, spread
+from zoo.param_values import typed
+from zoo.sweeps import trials
+from zoo.sweeps.trials import Trial
+
+
+def show_sweep(group: Group, most: int | None = None) -> None:
+    """The trials of a sweep, at most so many of them."""
+    found = trials.best_first(trials.of(group))
+    names = trials.varying(group)
+    console.out.print(console.safe(_head(group, found)))
+    if group.is_mixed:
+        console.note(
+            "Its trials were judged on different contents of the dataset: those on the newest "
+            "come first, and their accuracies say nothing about the others."
+        )
+    right = ["accuracy", *(name for name in names if _are_numbers(found, name))]
+    columns = ["trial", "accuracy", *names, "status", "job"]
+    lines = [_line(trial, rank, names) for rank, trial in enumerate(found[:most], start=1)]
+    console.table(columns, lines, right=right, optional=["trial", "job"])
+    if text := accuracy_text(group):
+        console.out.print(console.safe(text))
+    if most is not None and len(found) > most:
+        console.note(f"`zoo show {group.id[:8]}` lists all {len(found)} trials.")
+
+
+def _head(group: Group, found: list[Trial]) -> str:
+    about = group.about
+    if not group.jobs:
+        return f"{group.id[:8]}  {about.get('sampler', 'sweep')}: all of its jobs are gone"
+    first = group.jobs[0]
+    planned = max(finite(about.get("trials")) or 0, len(found))
+    parts = len(found[0].group.jobs)
+    each = "" if parts == 1 else f" of {parts} {found[0].group.kind.replace('cv', 'folds')} each"
+    counts = Counter(trial.status for trial in found)
+    done = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+    most = group.max_parallel
+    limit = f", at most {most} job{'s' * (most > 1)} at once" if most else ""
+    what = f"{about.get('sampler', 'sweep')} of {first.model} on {first.dataset}"
+    return f"{group.id[:8]}  {what}: {planned} trials{each}, {done}{limit}"
+
+
+def _line(trial: Trial, rank: int, names: list[str]) -> list[Any]:
+    accuracy = trial.accuracy
+    shown = ""
+    if accuracy:
+        shown = spread(accuracy)
+    return [
+        rank if accuracy else "",
+        shown,
+        *(_value(trial.value(name)) for name in names),
+        _progress(trial),
+        trial.group.jobs[0].id[:8],
+    ]
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else typed(value)
+
+
+def _progress(trial: Trial) -> Any:
+    """The status; of several jobs, how many have ended until all have."""
+    ended = sum(job.is_terminal for job in trial.group.jobs)
+    if trial.group.is_terminal or not ended:
+        return console.status(trial.status)
+    return f"{ended}/{len(trial.group.jobs)} ended"
+
+
+def _are_numbers(found: list[Trial], name: str) -> bool:
+    return all(isinstance(trial.value(name), int | float) for trial in found)

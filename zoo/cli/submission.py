@@ -1,0 +1,140 @@
+"""Submit what was asked for, and follow it to its end unless it is to be left alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from zoo.cli.leaving import going_on, submitting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zoo.cli.options import QueueWords
+    from zoo.job_spec import JobSpec
+    from zoo.jobs import Database, Job
+    from zoo.queue.submit import Submitted
+    from zoo.settings import Settings
+
+
+def submit_and_follow(
+    specs: list[JobSpec],
+    queued: QueueWords,
+    detach: bool,
+    as_json: bool,
+    quiet: bool = False,
+    kind: str | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Submit jobs, and unless detached follow them to their end; exit code 1 if one fails.
+
+    With a `kind` they are a group; `about` is a sweep's sampler and space.
+    """
+    from zoo import jobs, settings
+    from zoo.cli.render import console
+    from zoo.queue import submit
+
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    with submitting():
+        if chosen.is_embedded:
+            source = specs[0].source
+            fetch(specs[0].dataset, jobs.get(db, source.job).contents if source else None)
+        if specs[0].kind == "train":
+            tell_notes(specs[0].dataset)
+        done = submit.submit(db, chosen, specs, group_kind=kind, about=about, **queued.given(db))
+    with going_on(done.ref):
+        if done.note:
+            console.note(done.note)
+        if quiet and not as_json:
+            console.line(done.ref)
+        if quiet:
+            # What follows is for eyes; an error still shows, for it comes after.
+            with console.silence():
+                _quietly(db, chosen, done, detach, as_json)
+        elif detach:
+            _detached(db, done, as_json)
+        else:
+            _attached(db, chosen, done, as_json)
+
+
+def fetch(dataset: str, contents: str | None = None) -> None:
+    """Have the data here before the job is there: a download shows its progress, or its failure.
+
+    `contents` as for `datasets.raw`.
+    """
+    from zoo.data import datasets
+    from zoo.queue import catalogue
+
+    if catalogue.is_to_fetch(dataset, contents=contents):
+        from zoo.cli.render import console
+
+        with console.progress() as tell:
+            datasets.raw(dataset, tell)
+
+
+def tell_notes(dataset: str) -> None:
+    """Say what is odd about a dataset that this machine has, such as a class without images."""
+    from zoo.cli.render import console
+    from zoo.data import datasets
+
+    for each in datasets.notes(dataset):
+        console.note(each)
+
+
+def _quietly(db: Database, chosen: Settings, done: Submitted, detach: bool, as_json: bool) -> None:
+    from zoo import jobs
+    from zoo.cli.render import console
+
+    ended = [] if detach else _follow(db, chosen, done)
+    if as_json:
+        console.json_out(jobs.find(db, done.ref).to_json())
+    if any(job.status != "succeeded" for job in ended):
+        raise typer.Exit(1)
+
+
+def _detached(db: Database, done: Submitted, as_json: bool) -> None:
+    from zoo import jobs
+    from zoo.cli.render import console
+
+    if as_json:
+        console.json_out(jobs.find(db, done.ref).to_json())
+        return
+    console.line(done.ref)
+    short = done.ref[:8]
+    console.note(f"  zoo wait {short}      until it has ended, with its progress")
+    if not done.group:
+        console.note(f"  zoo logs -f {short}   what it prints")
+    else:
+        console.note(f"  zoo show {short}      its jobs and their results so far")
+    console.note(f"  zoo cancel {short}    end it")
+
+
+def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) -> None:
+    ended = _follow(db, chosen, done)
+    from zoo import jobs
+    from zoo.cli.render import console
+    from zoo.cli.render.progress import summary
+
+    result = jobs.find(db, done.ref)
+    if as_json:
+        console.json_out(result.to_json())
+    else:
+        summary(result)
+        _next_step(result.id, ended)
+    if any(job.status != "succeeded" for job in ended):
+        raise typer.Exit(1)
+
+
+def _follow(db: Database, chosen: Settings, done: Submitted) -> list[Job]:
+    from zoo.cli.render.progress import follow
+
+    return follow(db, chosen, done.ids, done.worker)
+
+
+def _next_step(ref: str, ended: list[Job]) -> None:
+    from zoo.cli.render import console
+
+    if all(job.status == "succeeded" for job in ended):
+        console.note(f"`zoo show {ref[:8]}` tells more; `zoo leaderboard` compares.")
