@@ -56,7 +56,7 @@ def plain(file: Path) -> float:
 def zoo(file: Path) -> float:
     """Train as a job does."""
     from zoo_keras.dense_softmax import DenseSoftmax
-    from zoo_workers.runner import set_imports_aside
+    from zoo_workers.runner_main import set_imports_aside
 
     from zoo.data.preprocessing import prepare
 

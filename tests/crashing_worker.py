@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from zoo_workers import ends
-from zoo_workers.runners import Runner
-from zoo_workers.storer import Storer
-from zoo_workers.watch import Watch
+from zoo_workers import finalizer
+from zoo_workers.artifact_writer import Storer
+from zoo_workers.execution import Watch
+from zoo_workers.runner_pool import Runner
 
 from zoo import jobs
 from zoo.cli.main import main
@@ -72,7 +72,7 @@ TOGETHER: dict[str, tuple[Any, str, Callable[..., bool]]] = {
 if __name__ == "__main__":
     if sys.argv[1] in TOGETHER:  # however slow this machine is just now
         Watch.is_brief = True  # type: ignore[assignment, method-assign]
-        ends.STREAM_SECONDS, ends.GATHER_SECONDS = math.inf, 1.0
+        finalizer.STREAM_SECONDS, finalizer.GATHER_SECONDS = math.inf, 1.0
         if "beside" in sys.argv[1]:
             waits_for_the_process_that_stores()
     dies_after(*(POINTS | TOGETHER)[sys.argv[1]])

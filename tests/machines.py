@@ -195,7 +195,7 @@ def runners(worker: int) -> list[psutil.Process]:
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(worker).children():
             with contextlib.suppress(psutil.Error):
-                if "zoo_workers.runner" in " ".join(child.cmdline()):
+                if "zoo_workers.runner_main" in " ".join(child.cmdline()):
                     found.append(child)
     return found
 

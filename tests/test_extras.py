@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from results import a_spec, claim, job_of, succeed
 from support import until
-from zoo_workers import handover
+from zoo_workers import hook_files
 from zoo_workers.hooks import Hooks
 
 from zoo import jobs, settings
@@ -150,13 +150,13 @@ def test_hooks_wait_for_files_that_cannot_be_had_but_not_for_ever(
 
 def test_nothing_is_fetched_or_made_where_no_plugin_takes_it(db: Database, home: Path) -> None:
     found = job_of(db, succeed(db, [a_spec()]))  # its artifact is nowhere
-    with handover.prepared(settings.load(), found, ["job"], insist=True) as handed:
+    with hook_files.prepared(settings.load(), found, ["job"], insist=True) as handed:
         assert handed.order() == {"folder": None, "files": None}
         assert list(handed.keep()) == []
     assert not (home / "work").exists()
     with (
         pytest.raises(ArtifactError),
-        handover.prepared(settings.load(), found, ["job", "files"], insist=True),
+        hook_files.prepared(settings.load(), found, ["job", "files"], insist=True),
     ):
         pass
     assert list((home / "work").iterdir()) == []

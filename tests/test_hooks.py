@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from results import a_spec, claim, folds, succeed
 from support import Zoo, share, until
-from zoo_workers import hooks, runner
+from zoo_workers import hooks, runner_main
 from zoo_workers.hooks import Hooks
-from zoo_workers.supervisor import Supervisor
+from zoo_workers.slots import Supervisor
 
 from zoo import jobs, settings
 from zoo.jobs import Database, Outcome
@@ -342,6 +342,6 @@ def test_who_takes_the_job_alone_is_told_at_once(arguments: str, prompt: bool, t
     (told.folder / "listens.py").write_text(hook)
     registry.catalogue.cache_clear()
     try:
-        assert runner.ANSWERS["catalogue"]({})["prompt"] == prompt
+        assert runner_main.ANSWERS["catalogue"]({})["prompt"] == prompt
     finally:
         registry.catalogue.cache_clear()

@@ -176,7 +176,7 @@ def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: 
 
     until(lambda: both("running", 1))
     site.hire("two")
-    working = [p for p in first.children() if "zoo_workers.runner" in " ".join(p.cmdline())]
+    working = [p for p in first.children() if "zoo_workers.runner_main" in " ".join(p.cmdline())]
     log, cut = site.folder / "one.log", time.monotonic()
     site.network.plug("one", "down")
     # One job ends where nobody hears of it, the other trains on.

@@ -15,7 +15,7 @@ import pytest
 from support import Zoo
 from typer.testing import CliRunner
 from zoo_workers import worker
-from zoo_workers.runners import Runner
+from zoo_workers.runner_pool import Runner
 
 from zoo.cli.commands.plugins import plugins as plugins_app
 from zoo.errors import UsageError, ZooError

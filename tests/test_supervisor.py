@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 from support import share, until
-from zoo_workers import ends, runner
-from zoo_workers import runners as runners_room
-from zoo_workers.attempt import Attempt
-from zoo_workers.desk import Desk
-from zoo_workers.runners import Runner, RunnerDied, Runners
-from zoo_workers.storer import Storer
-from zoo_workers.supervisor import Supervisor
-from zoo_workers.watch import Watch
+from zoo_workers import finalizer, runner_main
+from zoo_workers import runner_pool as runners_room
+from zoo_workers.artifact_writer import Storer
+from zoo_workers.channel import Desk
+from zoo_workers.execution import Watch
+from zoo_workers.runner_pool import Runner, RunnerDied, Runners
+from zoo_workers.slots import Supervisor
+from zoo_workers.workspace import Attempt
 
 from zoo import jobs, settings
 from zoo.errors import ArtifactError, StoreError
@@ -114,7 +114,7 @@ def together(monkeypatch: pytest.MonkeyPatch, slot: Supervisor) -> list[int]:
         return finish_all(db, said)
 
     three = lambda _: until(lambda: len(slot._ends._waiting) == 3)  # noqa: E731
-    monkeypatch.setattr(ends, "time", SimpleNamespace(sleep=three, monotonic=lambda: 0.0))
+    monkeypatch.setattr(finalizer, "time", SimpleNamespace(sleep=three, monotonic=lambda: 0.0))
     monkeypatch.setattr(jobs, "finish_all", counted)
     # However slow this machine is just now.
     monkeypatch.setattr(Watch, "is_brief", True)
@@ -138,12 +138,14 @@ def test_who_is_alone_waits_for_nobody(
 ) -> None:
     monkeypatch.setattr(Watch, "is_brief", True)
     naps: list[float] = []
-    monkeypatch.setattr(ends, "time", SimpleNamespace(sleep=naps.append, monotonic=lambda: 0.0))
+    monkeypatch.setattr(
+        finalizer, "time", SimpleNamespace(sleep=naps.append, monotonic=lambda: 0.0)
+    )
     for _ in range(2):
         jobs.add(db, [trick()])
         slot.work_on()
     assert jobs.counts(db) == {"succeeded": 2}
-    assert naps == [0.0, ends.GATHER_SECONDS]  # the second came in the same moment
+    assert naps == [0.0, finalizer.GATHER_SECONDS]  # the second came in the same moment
 
 
 @pytest.mark.parametrize("fails", ["put", "flush"])
@@ -373,7 +375,7 @@ def test_what_is_stored_together_answers_each_for_itself(
         folder = str(tmp_path / name)
         orders.append({"folder": folder, "where": f"{name}/1", "facts": {}, "texts": {"x": "1"}})
     url = str(tmp_path / "artifacts")
-    a, b, c = runner.ANSWERS["store"]({"url": url, "artifacts": orders})["told"]
+    a, b, c = runner_main.ANSWERS["store"]({"url": url, "artifacts": orders})["told"]
     assert a == {} and b == {"fault": "The disk is full."}
     assert artifacts.files(url, "c/1", c["sha256"]).keys() == {"x"}
 
@@ -500,13 +502,13 @@ def test_a_line_is_heard_once_it_is_whole(tmp_path: Path) -> None:
 def test_small_files_go_by_way_of_the_progress_and_large_ones_do_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "MAX_TEXT", 600)
+    monkeypatch.setattr(runner_main, "MAX_TEXT", 600)
     desk, mine = Desk(tmp_path), Attempt(tmp_path / "job-1", 8)
     mine.make()
     spec = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
     with mine.at(desk):
         order = {"files": str(mine.files), "source": "", "spec": spec.model_dump()}
-        answer = runner._run(order, desk.log.number, desk.progress.number)
+        answer = runner_main._run(order, desk.log.number, desk.progress.number)
     assert answer["status"] == "succeeded"
     assert json.loads((mine.files / "metrics.json").read_text()) == answer["metrics"]
     assert json.loads(mine.texts["history.json"])[0]["step"] == 1

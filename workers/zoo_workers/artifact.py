@@ -11,7 +11,7 @@ from zoo.errors import ArtifactError, StoreError
 from zoo.jobs import Claim, Database, JobNotFound
 from zoo.settings import Settings
 from zoo.storage import artifacts
-from zoo_workers.attempt import Attempt
+from zoo_workers.workspace import Attempt
 
 
 class Artifact:

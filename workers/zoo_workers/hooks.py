@@ -15,8 +15,8 @@ from zoo import environment_variables, jobs
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job
 from zoo.settings import Settings
-from zoo_workers import handover
-from zoo_workers.runners import Runner, RunnerDied
+from zoo_workers import hook_files
+from zoo_workers.runner_pool import Runner, RunnerDied
 
 logger = logging.getLogger("zoo.worker")
 
@@ -180,7 +180,7 @@ class Hooks(threading.Thread):
         order = {"do": "hooks", "job": self._told(job), "environ": dict(self.environ)}
         order |= {"which": which} if which else {}
         try:
-            with handover.prepared(self.settings, job, self.takes, insist=not is_last) as handed:
+            with hook_files.prepared(self.settings, job, self.takes, insist=not is_last) as handed:
                 called = self._obey(job_id, order | handed.order())
                 # Also if one of them has hung: what the others have left is whole.
                 for plugin, why in handed.keep():

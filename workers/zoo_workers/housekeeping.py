@@ -18,9 +18,9 @@ from zoo.queue import broker, local_services
 from zoo.queue.submit import ENOUGH_HINTS, resend
 from zoo.settings import Settings
 from zoo_workers import repeated_lines
-from zoo_workers.attempt import sweep
 from zoo_workers.consumer import PROVE_SECONDS
-from zoo_workers.supervisor import Supervisor
+from zoo_workers.slots import Supervisor
+from zoo_workers.workspace import sweep
 
 logger = logging.getLogger("zoo.worker")
 

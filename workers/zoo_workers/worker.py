@@ -36,8 +36,8 @@ from zoo.storage import artifacts
 from zoo_workers import consumer, repeated_lines
 from zoo_workers.hooks import Hooks
 from zoo_workers.housekeeping import Housekeeper, take_over, wake_freed
-from zoo_workers.runners import Runner, RunnerDied, Runners
-from zoo_workers.supervisor import Supervisor
+from zoo_workers.runner_pool import Runner, RunnerDied, Runners
+from zoo_workers.slots import Supervisor
 
 logger = logging.getLogger("zoo.worker")
 

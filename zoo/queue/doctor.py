@@ -168,7 +168,7 @@ def _strays(settings: Settings, part: str) -> Iterator[Finding]:
     strays = []
     for process in psutil.process_iter(["cmdline", "ppid"]):
         command = " ".join(process.info["cmdline"] or [])
-        if "zoo_workers.runner" in command and process.info["ppid"] == 1:
+        if "zoo_workers.runner_main" in command and process.info["ppid"] == 1:
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("ZOO_RUNNER_HOME") == str(settings.home):
                     strays.append(str(process.pid))

@@ -11,7 +11,7 @@ from zoo.errors import ZooError
 from zoo.jobs import Claim, Database
 from zoo.settings import Settings
 from zoo_workers import repeated_lines
-from zoo_workers.attempt import Attempt
+from zoo_workers.workspace import Attempt
 
 logger = logging.getLogger("zoo.worker")
 

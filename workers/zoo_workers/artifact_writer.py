@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from zoo_workers.artifact import Artifact
-from zoo_workers.runners import Runner, RunnerDied
+from zoo_workers.runner_pool import Runner, RunnerDied
 
 logger = logging.getLogger("zoo.worker")
 

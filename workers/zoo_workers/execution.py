@@ -15,10 +15,10 @@ from zoo.jobs import Claim, Database, End, Job, JobNotFound, News, Outcome
 from zoo.settings import Settings
 from zoo.storage import artifacts, saved_files
 from zoo_workers.artifact import Artifact
-from zoo_workers.attempt import Attempt
 from zoo_workers.health import ANY, Health
-from zoo_workers.pulse import LOOK_SECONDS, Pulse
-from zoo_workers.runners import Runner, RunnerDied, Runners
+from zoo_workers.heartbeat import LOOK_SECONDS, Pulse
+from zoo_workers.runner_pool import Runner, RunnerDied, Runners
+from zoo_workers.workspace import Attempt
 
 WEIGH_SECONDS = 1.0
 """Between two looks at the memory of a runner's children and the size of the job's files."""

@@ -14,13 +14,13 @@ from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
-from zoo_workers.ends import MOST_ENDS, Ends
+from zoo_workers.artifact_writer import Storer
+from zoo_workers.execution import Watch
+from zoo_workers.finalizer import MOST_ENDS, Ends
 from zoo_workers.health import Health
+from zoo_workers.heartbeat import LOOK_SECONDS
 from zoo_workers.hooks import Hooks
-from zoo_workers.pulse import LOOK_SECONDS
-from zoo_workers.runners import Runners
-from zoo_workers.storer import Storer
-from zoo_workers.watch import Watch
+from zoo_workers.runner_pool import Runners
 
 logger = logging.getLogger("zoo.worker")
 

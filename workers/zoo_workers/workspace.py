@@ -14,7 +14,7 @@ from typing import Any
 from zoo import jobs
 from zoo.canonical_json import read_json
 from zoo.jobs import Database, News
-from zoo_workers.desk import Desk, Handle
+from zoo_workers.channel import Desk, Handle
 
 LOG = "log.txt"
 """The log's name among the files."""

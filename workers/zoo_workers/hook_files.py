@@ -14,7 +14,7 @@ from zoo.errors import ArtifactError
 from zoo.jobs import Job
 from zoo.settings import Settings
 from zoo.storage import artifacts, job_files
-from zoo_workers.runner import DONE, FILES
+from zoo_workers.runner_main import DONE, FILES
 
 BEFORE = "hooks."
 """With this the names of the folders begin, beside those of attempts."""

@@ -20,7 +20,7 @@ import psutil
 from zoo import environment_variables
 from zoo.canonical_json import canonical, read_json
 from zoo.child_process import Child
-from zoo_workers.desk import Desk
+from zoo_workers.channel import Desk
 
 HAND_OVER_SECONDS = 10
 """What it may take to hand over an order to a process that waits for one."""
@@ -46,7 +46,7 @@ class Runner:
         self.desk = Desk(folder)
         # Never forked: a framework that has started threads does not survive it.
         self._process = Child(
-            "zoo_workers.runner",
+            "zoo_workers.runner_main",
             files=(self.desk.log.number, self.desk.progress.number),
             env=environment_variables.for_models(os.environ) if env is None else env,
             # A worker that a hook's command has started is to outlive it.

@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from zoo import jobs
 from zoo.errors import ZooError, reason
 from zoo.jobs import Database
-from zoo_workers.storer import Storer
-from zoo_workers.watch import Watch
+from zoo_workers.artifact_writer import Storer
+from zoo_workers.execution import Watch
 
 logger = logging.getLogger("zoo.worker")
 
