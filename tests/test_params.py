@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 from support import Zoo, share
-from zoo_web import fields
+from zoo_web import param_form
 
 import zoo
 from zoo import param_values
@@ -219,12 +219,12 @@ def test_params_of_every_type_run_in_a_real_worker(zoo: Zoo, cache: Path) -> Non
 
 
 def test_the_form_of_the_page_offers_what_is_accepted() -> None:
-    found = fields.fields(CARD)
+    found = param_form.fields(CARD)
     assert [field.name for field in found if field.choices] == ["colour", "one", "flag"]
     for field in found:
         for text in (field.default, *field.choices):
             filled = {field.field: text}
-            given = submit.read_params(fields.given(filled, [field.name]))
+            given = submit.read_params(param_form.given(filled, [field.name]))
             assert (field.name in given) == (text != "")
             resolved(Typed.Params, given)
 

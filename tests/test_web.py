@@ -22,7 +22,7 @@ from support import Zoo, until
 from zoo_report import contents
 from zoo_report import page as report
 from zoo_report.contents import Meant
-from zoo_web import actions, charts, fields, formats, live
+from zoo_web import actions, charts, events, formats, param_form
 
 from zoo import jobs
 from zoo.errors import UsageError
@@ -373,11 +373,11 @@ def test_a_port_that_is_taken_is_said_in_a_sentence(page: web.Page, tmp_path: Pa
 def test_every_param_of_every_model_has_its_field() -> None:
     for name in registry.catalogue().models:
         card = registry.card(name)
-        found = {each.name: each for each in fields.fields(card)}
+        found = {each.name: each for each in param_form.fields(card)}
         assert [*found] == [*card["schema"].get("properties", {})]
         for each in found.values():
             assert not each.choices or each.default in each.choices, (name, each)
-    logistic = {each.name: each for each in fields.fields(registry.card("logistic"))}
+    logistic = {each.name: each for each in param_form.fields(registry.card("logistic"))}
     assert logistic["penalty"].choices == ("l2", "l1", "elasticnet", "null")
     assert logistic["max_iter"].kind == "whole number, at least 1, at most 100,000"
 
@@ -398,7 +398,7 @@ def test_curves_span_the_picture_and_keep_to_it() -> None:
 
 @given(st.one_of(st.text(), st.from_regex(r"-?[0-9٣]{1,30}:?[0-9]{0,30}", fullmatch=True)))
 def test_what_a_stranger_sends_as_a_number_is_one_within_bounds_or_refused(text: str) -> None:
-    attempt, start = live.place(text)
+    attempt, start = events.place(text)
     assert 0 <= attempt < 10**18 and -1 <= start < 10**18
     try:
         assert -5 <= actions._whole({"seed": text}, "seed", 0, -5, 10**6) <= 10**6

@@ -13,8 +13,8 @@ from zoo.data import datasets
 from zoo.data.preprocessing import Preprocess
 from zoo.errors import UsageError, ZooError
 from zoo.queue import catalogue, submit
-from zoo_web import fields
-from zoo_web.desk import Desk, desk
+from zoo_web import param_form
+from zoo_web.context import Desk, desk
 
 FIRST = "logistic"
 """The model that an empty form begins with, where there is one of that name."""
@@ -48,7 +48,7 @@ def _submit(at: Desk, filled: Mapping[str, str]) -> submit.Submitted:
         raise UsageError(f"'{several}' is not one of {', '.join(SEVERAL)}.")
     number = _whole(filled, "number", 5, 2, 1000) if several != "one" else None
     schema = catalogue.model(filled.get("model", "")).card["schema"]
-    params = submit.read_params(fields.given(filled, [*schema.get("properties", {})]))
+    params = submit.read_params(param_form.given(filled, [*schema.get("properties", {})]))
     specs = submit.training(
         filled["model"],
         params,
@@ -98,7 +98,7 @@ def _form(
     values: dict[str, Any] = {
         "offers": offers,
         "offer": offer,
-        "fields": fields.fields(offer.card) if offer else [],
+        "fields": param_form.fields(offer.card) if offer else [],
         "datasets": known,
         "dataset": filled.get("dataset") or last,
         "preprocesses": get_args(Preprocess),

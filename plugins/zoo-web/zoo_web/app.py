@@ -12,15 +12,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from zoo.errors import ZooError
-from zoo_web import actions, board, canvas, job_page
-from zoo_web.desk import Desk, desk
+from zoo_web import actions, canvas, dashboard, job_page
+from zoo_web.context import Desk, desk
 
 JOB = "/jobs/{job:str}"
 ROUTES = [
-    Route("/", board.board),
-    Route("/live/", board.live_board),
-    Route("/leaderboard", board.ranks),
-    Route("/live/leaderboard", board.live_ranks),
+    Route("/", dashboard.board),
+    Route("/live/", dashboard.live_board),
+    Route("/leaderboard", dashboard.ranks),
+    Route("/live/leaderboard", dashboard.live_ranks),
     Route(JOB, job_page.job_page),
     Route(f"/live{JOB}", job_page.live_job),
     Route(JOB + "/files/{name:path}", job_page.file),

@@ -16,8 +16,8 @@ from zoo.errors import ZooError
 from zoo.jobs import Job
 from zoo.query import parser
 from zoo.results import leaderboard
-from zoo_web.desk import Desk, desk, live_at
-from zoo_web.live import Look, Parts, stream
+from zoo_web.context import Desk, desk, live_at
+from zoo_web.events import Look, Parts, stream
 
 FIRST = ("mnist", "digits")
 """The dataset whose models are asked, unless the address names one: the first that has any."""

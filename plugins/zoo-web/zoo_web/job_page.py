@@ -16,9 +16,9 @@ from zoo.queue import pending_reason
 from zoo.storage import job_files
 from zoo.terminal_text import JobLogReader
 from zoo_web.charts import charts, single_values
-from zoo_web.desk import Desk, desk, live_at
+from zoo_web.context import Desk, desk, live_at
+from zoo_web.events import LogNews, Look, Parts, place, stream
 from zoo_web.formats import part
-from zoo_web.live import LogNews, Look, Parts, place, stream
 
 NOTHING = (0, -1)
 """(attempt, start) of a page that has no line of the log yet."""

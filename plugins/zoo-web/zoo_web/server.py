@@ -11,9 +11,9 @@ import uvicorn
 from zoo import jobs, private_folder, settings
 from zoo.errors import ZooError, reason
 from zoo_web.app import make_app
-from zoo_web.desk import Desk
-from zoo_web.door import Door
-from zoo_web.models import Models
+from zoo_web.auth import Door
+from zoo_web.context import Desk
+from zoo_web.model_client import Models
 
 HOST = "127.0.0.1"
 LEAVE_SECONDS = 1

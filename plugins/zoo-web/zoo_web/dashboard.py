@@ -16,9 +16,9 @@ from zoo.jobs import STATUSES, Filter
 from zoo.jobs.records import accuracy_of
 from zoo.query import parser
 from zoo.results import leaderboard
-from zoo_web.desk import Desk, desk, live_at
+from zoo_web.context import Desk, desk, live_at
+from zoo_web.events import Look, Parts, stream
 from zoo_web.formats import part
-from zoo_web.live import Look, Parts, stream
 
 PAGE = 50
 """Jobs on one page."""

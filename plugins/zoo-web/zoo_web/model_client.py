@@ -71,7 +71,7 @@ class Models:
         self.states = {job: state for job, state in self.states.items() if state != "ready"}
         # Never forked: a server with threads does not survive it.
         self._process = Child(
-            "zoo_web.child", str(self._log), env=environment_variables.for_child(os.environ)
+            "zoo_web.model_server", str(self._log), env=environment_variables.for_child(os.environ)
         )
         return self._process
 

@@ -14,8 +14,8 @@ from zoo.jobs import Database
 from zoo.queue import local_services
 from zoo.settings import Settings
 from zoo_web import formats
-from zoo_web.live import Parts
-from zoo_web.models import Models
+from zoo_web.events import Parts
+from zoo_web.model_client import Models
 
 
 def _templates() -> jinja2.Environment:
