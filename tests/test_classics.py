@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 from zoo_sklearn.features import Quadratic, RadialBases
-from zoo_sklearn.machine import SupportVectors
-from zoo_sklearn.nearest import NearestNeighbours
+from zoo_sklearn.knn import NearestNeighbours
 from zoo_sklearn.pairwise import PairwiseLinear
 from zoo_sklearn.stumps import BoostedStumps
+from zoo_sklearn.svm import SupportVectors
 
 import zoo
 from zoo import weights

@@ -16,7 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from results import a_spec
 from support import Zoo
-from zoo_mlflow import words
+from zoo_mlflow import mapping
 from zoo_notify import senders
 from zoo_report import contents, tiles
 from zoo_report import page as report
@@ -161,7 +161,7 @@ def test_a_sweep_is_its_best_trial_wherever_it_is_shown(
     accuracies = [accuracy for accuracy, _ in found[best]]
     assert handle.best and handle.best.id == group.to_json()["best"]["job"] == first.id
     assert group.to_json()["best"]["accuracy"]["values"] == accuracies
-    assert words.group_metrics(group.to_json()) == {"best_accuracy": fmean(accuracies)}
+    assert mapping.group_metrics(group.to_json()) == {"best_accuracy": fmean(accuracies)}
     trained = predictor.training(rows, group)
     assert kind != "job" or trained.id == first.id
     mean = f"{fmean(accuracies):.4f}"

@@ -15,9 +15,9 @@ import pytest
 from zoo_keras import training
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
-from zoo_keras.events import kept
 from zoo_keras.lenet import LeNet, LeNet1, LeNet4, LeNet5
 from zoo_keras.network import load_keras
+from zoo_keras.tensorboard import kept
 
 from zoo import weights
 from zoo.data.preprocessing import prepare

@@ -31,7 +31,7 @@ from zoo.storage import artifacts
 from zoo.training.run import run_job
 
 mlflow = pytest.importorskip("mlflow")
-from zoo_mlflow import past, runs, tracking, words  # noqa: E402
+from zoo_mlflow import client, mapping, runs, sync  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("test_mlflow")  # one process makes MLflow's tables
 
@@ -49,18 +49,18 @@ def _own_environment() -> Iterator[None]:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A SQLite file with MLflow's tables, which take seconds to make."""
     uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
-    tracking.connect(uri)
+    client.connect(uri)
     return uri
 
 
 @pytest.fixture
-def to(tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracking.Tracking]:
+def to(tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.Tracking]:
     """An experiment of its own for this test."""
     monkeypatch.setenv("ZOO_MLFLOW", tables)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
-    tracking.connect.cache_clear()
-    yield tracking.connect(tables)
-    tracking.connect.cache_clear()
+    client.connect.cache_clear()
+    yield client.connect(tables)
+    client.connect.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -104,11 +104,11 @@ def two_folds(db: Database, tmp_path: Path) -> tuple[list[str], str]:
     return [run_next(db, tmp_path) for _ in ids], str(group)
 
 
-def by_job(to: tracking.Tracking) -> dict[str, Any]:
-    return {run.data.tags.get(words.JOB, "group"): run for run in to.search("")}
+def by_job(to: client.Tracking) -> dict[str, Any]:
+    return {run.data.tags.get(mapping.JOB, "group"): run for run in to.search("")}
 
 
-def everything(to: tracking.Tracking) -> Any:
+def everything(to: client.Tracking) -> Any:
     """All that is in the experiment, to be compared."""
     found = {}
     for run in to.search(""):
@@ -122,10 +122,10 @@ def everything(to: tracking.Tracking) -> Any:
 
 
 def test_a_group_is_a_run_with_a_run_for_each_job_and_nothing_is_written_twice(
-    here: Database, to: tracking.Tracking, tmp_path: Path
+    here: Database, to: client.Tracking, tmp_path: Path
 ) -> None:
     ids, group = two_folds(here, tmp_path)
-    done = past.sync(here, settings.load(), Filter())
+    done = sync.sync(here, settings.load(), Filter())
     assert (done.written, done.there, done.without_files) == (2, 0, {})
     first, second, parent = (by_job(to)[name] for name in (*ids, "group"))
     job = jobs.get(here, ids[0])
@@ -143,7 +143,7 @@ def test_a_group_is_a_run_with_a_run_for_each_job_and_nothing_is_written_twice(
     assert parent.data.metrics["accuracy_std"] == accuracy["std"]
     assert parent.data.tags["zoo.kind"] == "cv" and parent.info.status == "FINISHED"
     whole = everything(to)
-    again = past.sync(here, settings.load(), Filter())
+    again = sync.sync(here, settings.load(), Filter())
     assert (again.written, again.there) == (0, 2)
     # As a hook that is called twice, which had the files too.
     for job_id in ids:
@@ -153,7 +153,7 @@ def test_a_group_is_a_run_with_a_run_for_each_job_and_nothing_is_written_twice(
 
 
 def test_the_steps_of_a_training_are_metrics_and_its_files_artifacts(
-    here: Database, to: tracking.Tracking, tmp_path: Path
+    here: Database, to: client.Tracking, tmp_path: Path
 ) -> None:
     files = tmp_path / "files"
     (files / "fit" / "tensorboard").mkdir(parents=True)
@@ -174,13 +174,13 @@ def test_the_steps_of_a_training_are_metrics_and_its_files_artifacts(
 
 
 def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
-    here: Database, to: tracking.Tracking, tables: str, tmp_path: Path
+    here: Database, to: client.Tracking, tables: str, tmp_path: Path
 ) -> None:
     jobs.add(here, [a_spec()])
     job_id = run_next(here, tmp_path)
-    past.sync(here, settings.load(), Filter())
+    sync.sync(here, settings.load(), Filter())
     (model,) = to.client.search_logged_models([to.experiment])
-    assert model.status == "READY" and model.tags[words.JOB] == job_id
+    assert model.status == "READY" and model.tags[mapping.JOB] == job_id
     assert {"key": "accuracy"}.items() <= {"key": model.metrics[0].key}.items()
     mlflow.set_tracking_uri(tables)
     mlflow.set_registry_uri(tables)
@@ -197,7 +197,7 @@ def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
 
 
 def test_a_run_that_was_left_half_written_is_finished(
-    here: Database, to: tracking.Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Database, to: client.Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs.add(here, [a_spec()])
     job_id = run_next(here, tmp_path)
@@ -217,28 +217,28 @@ def test_a_run_that_was_left_half_written_is_finished(
 
 
 def test_two_workers_that_made_the_group_at_once_end_with_one(
-    here: Database, to: tracking.Tracking, tmp_path: Path
+    here: Database, to: client.Tracking, tmp_path: Path
 ) -> None:
     ids, group = two_folds(here, tmp_path)
     told = [jobs.get(here, each).to_json() for each in ids]
     runs.record(to, told[0], None)
-    twin = words.group_tags(told[0]) | {"zoo.is_group": "yes"}
+    twin = mapping.group_tags(told[0]) | {"zoo.is_group": "yes"}
     other = to.client.create_run(to.experiment, 1, twin)
     child = to.client.create_run(to.experiment, 1, {runs.PARENT: other.info.run_id})
     runs.record(to, told[1] | {"group_result": None}, None)
-    (parent,) = to.search(f"tags.`{words.GROUP}` = '{group}' and tags.`zoo.is_group` = 'yes'")
+    (parent,) = to.search(f"tags.`{mapping.GROUP}` = '{group}' and tags.`zoo.is_group` = 'yes'")
     parents = {run.data.tags[runs.PARENT] for run in to.search("") if runs.PARENT in run.data.tags}
     assert parents == {parent.info.run_id} and child.info.run_id in everything(to)
 
 
 def test_a_job_that_failed_is_a_failed_run_with_its_error(
-    here: Database, to: tracking.Tracking
+    here: Database, to: client.Tracking
 ) -> None:
     jobs.add(here, [a_spec(model="m")])
     held = claim(here)
     jobs.finish(here, held, Outcome("failed", error="it broke", error_code="exception"))
     jobs.add(here, [a_spec()])
-    done = past.sync(here, settings.load(), Filter())
+    done = sync.sync(here, settings.load(), Filter())
     assert (done.written, done.going) == (1, 1)
     (run,) = to.search("")
     assert (run.info.status, run.data.tags["zoo.error"]) == ("FAILED", "it broke")
@@ -247,12 +247,12 @@ def test_a_job_that_failed_is_a_failed_run_with_its_error(
 def test_the_command_of_a_run_submits_the_same_again(here: Database) -> None:
     spec = a_spec(fold={"k": 5, "index": 1}, seed=7, preprocess="deskew")
     told = jobs.get(here, jobs.add(here, [spec])[0][0]).to_json()
-    assert words.command(told) == (
+    assert mapping.command(told) == (
         "zoo train logistic --dataset digits -p early_stopping=true -p max_iter=3 "
         "--preprocess deskew --seed 7 --cv 5"
     )
     told |= {"kind": "evaluate", "source": "a" * 32}
-    assert words.command(told) == "zoo evaluate aaaaaaaa --dataset digits --split test"
+    assert mapping.command(told) == "zoo evaluate aaaaaaaa --dataset digits --split test"
 
 
 def test_a_server_that_is_away_is_said_in_a_sentence_without_the_password() -> None:
@@ -260,18 +260,18 @@ def test_a_server_that_is_away_is_said_in_a_sentence_without_the_password() -> N
         taken.bind(("127.0.0.1", 0))  # nobody listens
         uri = f"http://me:SECRET@127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ZooError, match=r"127\.0\.0\.1:\d+ .*cannot be reached") as raised:  # noqa: SIM117
-            with tracking.errors(uri):
-                tracking.connect(uri)
+            with client.errors(uri):
+                client.connect(uri)
     assert "SECRET" not in str(raised.value) and "zoo mlflow sync" in str(raised.value)
-    with pytest.raises(ZooError) as raised, tracking.errors(uri):
+    with pytest.raises(ZooError) as raised, client.errors(uri):
         raise ValueError(f"no such place: {uri}?password=SECRET")
     assert "SECRET" not in str(raised.value)
 
 
 @pytest.mark.parametrize("uri", ["SECRET", "http://", "http://me:SECRET@host:SECRET/"])
 def test_what_is_no_address_is_refused_without_repeating_it(uri: str) -> None:
-    with pytest.raises(UsageError) as raised, tracking.errors(uri):
-        tracking.connect(uri)
+    with pytest.raises(UsageError) as raised, client.errors(uri):
+        client.connect(uri)
     assert "SECRET" not in str(raised.value)
 
 
@@ -357,15 +357,15 @@ def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
         with server(tables, tmp_path, port):
             group = home.json(*training, "--cv", "2", "--keep-weights")
             found = until(lambda: ended(3), 90)
-            children = [run for run in found if words.JOB in run.data.tags]
-            (parent,) = [run for run in found if words.JOB not in run.data.tags]
-            assert {c.data.tags[words.JOB] for c in children} == {j["id"] for j in group["jobs"]}
+            children = [run for run in found if mapping.JOB in run.data.tags]
+            (parent,) = [run for run in found if mapping.JOB not in run.data.tags]
+            assert {c.data.tags[mapping.JOB] for c in children} == {j["id"] for j in group["jobs"]}
             assert {c.data.tags[runs.PARENT] for c in children} == {parent.info.run_id}
             assert parent.data.metrics["accuracy"] == group["metrics"]["accuracy"]["mean"]
             loaded = mlflow.pyfunc.load_model(f"runs:/{children[0].info.run_id}/logistic")
             assert loaded.predict(np.zeros((1, 784))).shape == (1,)
             done = home.json("mlflow", "sync", "--model", "logistic")
             assert (done["written"], done["there"]) == (1, 2)
-            assert missed in {run.data.tags.get(words.JOB) for run in ended(4)}
+            assert missed in {run.data.tags.get(mapping.JOB) for run in ended(4)}
     finally:
         home.close()

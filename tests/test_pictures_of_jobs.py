@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support import Zoo, until
 from typer.testing import CliRunner
-from zoo_report import figures, pictures, predictions
+from zoo_report import pictures, plots, predictions
 from zoo_report.predictions import Predictions
 
 from zoo.cli.main import app
@@ -112,7 +112,7 @@ def test_the_mistakes_are_those_that_it_is_surest_of_drawn_pixel_by_pixel(
     pictures.draw(job, files, tmp_path)
     drawn = np.asarray(opened(tmp_path / "mistakes.png").convert("L"), dtype=int)
     truth = prepare("digits", "test", "image", "float64").x[said.index[rows[0]]]
-    left, scale = 2 * figures.SCALE, figures.SCALE
+    left, scale = 2 * plots.SCALE, plots.SCALE
     column = drawn[:, left : left + 28 * scale].reshape(len(drawn), 28, scale)
     tiles = column[: len(drawn) // scale * scale, :, scale // 2]
     expected = np.repeat(np.round(255 * (1 - truth)), scale, axis=0)
@@ -187,8 +187,8 @@ def test_curves_draw_losses_accuracies_and_other_metrics_apart_and_leave_gaps() 
         | {"train_accuracy": n / 4, "val_accuracy": n / 5, "margin": 2.0}
         for n in (1, 2, 3)
     ]
-    with figures.style():
-        made = figures.learning_curves(history, {"accuracy": 0.7, "loss": None})
+    with plots.style():
+        made = plots.learning_curves(history, {"accuracy": 0.7, "loss": None})
     titles = {ax.get_title(): [line.get_label() for line in ax.lines] for ax in made.axes}
     assert list(titles) == ["loss", "accuracy", "margin"]
     assert titles["loss"] == ["train_loss"] and made.axes[0].lines[0].get_xdata().tolist() == [1, 3]
@@ -201,15 +201,15 @@ def test_a_confusion_matrix_has_its_counts_where_they_can_be_read(n: int) -> Non
     matrix = np.diag(np.full(n, 90)) + np.eye(n, k=1, dtype=int) * 10
     names = [f"${i}$" for i in range(n)]  # no formula, though matplotlib has such
     job = {"metrics": {"confusion_matrix": matrix.tolist(), "classes": names}}
-    with figures.style():
+    with plots.style():
         picture = pictures.confusion_matrix(job, Path())
-        if n > figures.NUMBERED:
+        if n > plots.NUMBERED:
             assert picture is None
             return
         assert picture is not None
         picture.figure.savefig(io.BytesIO())
     cells = picture.figure.axes[0].texts
-    assert len(cells) == (np.count_nonzero(matrix) if n <= figures.NAMED else 0)
+    assert len(cells) == (np.count_nonzero(matrix) if n <= plots.NAMED else 0)
     assert f"{names[0]} for {names[1]} (10)" in picture.alt or n > 3
 
 
@@ -218,11 +218,11 @@ def test_weights_are_red_where_they_speak_for_a_class_and_blue_where_against(
 ) -> None:
     images = np.zeros((2, 784), dtype="float32")
     images[0, :392], images[1, :392] = 3, -3
-    with figures.style():
-        figures.weights(images, ["a", "b"]).savefig(tmp_path / "weights.png")
+    with plots.style():
+        plots.weights(images, ["a", "b"]).savefig(tmp_path / "weights.png")
     drawn = np.asarray(opened(tmp_path / "weights.png").convert("RGB"), dtype=int)[:, :-80]
     red, blue = drawn[..., 0] - drawn[..., 2] > 60, drawn[..., 2] - drawn[..., 0] > 60
-    half = 28 * 14 * figures.SCALE**2
+    half = 28 * 14 * plots.SCALE**2
     assert red.sum() == blue.sum() == half
     assert red.nonzero()[1].max() < blue.nonzero()[1].min()
 

@@ -31,7 +31,7 @@ from reported import (
 from results import a_spec, claim, folds, job_of, succeed
 from support import Zoo
 from typer.testing import CliRunner
-from zoo_report import again, commands, contents, drawing, mistakes, page, tiles
+from zoo_report import chart_data, command_line, commands, contents, mistakes, page, tiles
 from zoo_report.contents import Contents, Meant
 
 import zoo.cli.commands.train
@@ -103,7 +103,7 @@ def test_the_line_of_a_training_makes_the_same_training(
     words = given | {"cv": cv, "keep_weights": keep, "memory_mb": memory}
     specs = submit.training("logistic", params, "digits", **words)
     ids, _ = jobs.add(db, specs, group_kind="cv" if cv else None, tags=tags, pool="gpu")
-    found = asked(again.line(jobs.get(db, ids[-1])), monkeypatch)
+    found = asked(command_line.line(jobs.get(db, ids[-1])), monkeypatch)
     assert found == {"specs": specs, "pool": "gpu", "tags": jobs.get(db, ids[0]).tags}
 
 
@@ -121,7 +121,7 @@ JSON = st.recursive(
 @example('"quoted"')
 @example("1e999")
 def test_a_typed_value_is_read_back_as_it_was(value: Any) -> None:
-    line = shlex.join(["-p", f"x={again.typed(value)}"])
+    line = shlex.join(["-p", f"x={command_line.typed(value)}"])
     assert submit.read_params([shlex.split(line)[1]]) == {"x": value}
 
 
@@ -131,7 +131,7 @@ def test_the_line_of_an_evaluation_names_its_training_and_what_it_is_judged_on(
     source = {"job": "a" * 32, "artifact": "x", "sha256": "b" * 64}
     (one,), _ = jobs.add(db, [a_spec(kind="evaluate", source=source, split="train", timeout=5.0)])
     line = f"zoo evaluate {'a' * 32} --dataset digits --split train --timeout 5.0"
-    assert again.line(jobs.get(db, one)) == line
+    assert command_line.line(jobs.get(db, one)) == line
 
 
 def test_the_line_of_seeds_counts_them_and_a_sweep_is_rerun(
@@ -139,9 +139,12 @@ def test_the_line_of_seeds_counts_them_and_a_sweep_is_rerun(
 ) -> None:
     specs = submit.training("logistic", {}, "digits", seed=7, seeds=3)
     _, seeds = jobs.add(db, specs, group_kind="seeds")
-    assert asked(again.group_line(jobs.get_group(db, str(seeds))), monkeypatch)["specs"] == specs
+    assert (
+        asked(command_line.group_line(jobs.get_group(db, str(seeds))), monkeypatch)["specs"]
+        == specs
+    )
     _, sweep = jobs.add(db, specs, group_kind="sweep")
-    assert again.group_line(jobs.get_group(db, str(sweep))) == f"zoo rerun {sweep}"
+    assert command_line.group_line(jobs.get_group(db, str(sweep))) == f"zoo rerun {sweep}"
 
 
 # The mistakes
@@ -272,20 +275,20 @@ def test_hostile_words_are_escaped_wherever_they_stand(db: Database) -> None:
 
 def test_every_curve_is_thinned_out_and_keeps_its_last_step() -> None:
     steps = [{"step": n, "loss": 1 / n, "word": "x"} for n in range(1, 1235)]
-    found = drawing.curves(steps)
+    found = chart_data.curves(steps)
     assert set(found) == {"step", "loss"}
-    assert len(found["step"]) <= drawing.POINTS and found["step"][-1] == 1234
+    assert len(found["step"]) <= chart_data.POINTS and found["step"][-1] == 1234
     assert found["loss"][-1] == pytest.approx(1 / 1234, rel=1e-4)
-    assert drawing.curves([]) == {}
+    assert chart_data.curves([]) == {}
 
 
 def test_the_folds_of_a_cross_validation_are_one_matrix_too(db: Database) -> None:
     told = {"confusion_matrix": [[1, 2], [3, 4]]}
     group = succeed(db, folds(3), kind="cv", accuracies=[0.5, 0.6, 0.7], metrics=told)
-    (pooled,) = drawing.data(gathered(db, group))["pooled"]
+    (pooled,) = chart_data.data(gathered(db, group))["pooled"]
     assert pooled["matrix"] == [[3, 6], [9, 12]] and pooled["accuracy"] == pytest.approx(0.6)
     (waiting,), _ = jobs.add(db, [a_spec()])
-    assert drawing.data(gathered(db, waiting))["pooled"] == []
+    assert chart_data.data(gathered(db, waiting))["pooled"] == []
 
 
 def test_the_best_is_no_lucky_fold_or_seed_and_was_not_seen_before(db: Database) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from results import a_spec, claim, folds
 from support import Zoo
 from test_terminal import command, shown
-from zoo_report import figures
+from zoo_report import plots
 from zoo_web import charts
 
 import zoo
@@ -86,8 +86,8 @@ def test_nothing_is_drawn_of_a_single_point(values: list[tuple[int | None, float
     }
     drawn_on_page = {chart.title for chart in charts.charts(steps)}
     assert drawn_on_page == {name for name, n in points.items() if n > 1}
-    with figures.style():
-        drawn = figures.learning_curves(steps, {}) if steps else None
+    with plots.style():
+        drawn = plots.learning_curves(steps, {}) if steps else None
     assert (drawn is not None) == any(n > 1 for n in points.values())
 
 

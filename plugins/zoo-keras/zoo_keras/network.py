@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import zoo
-import zoo_keras.events as events
 import zoo_keras.onnx_graph as onnx_graph
 import zoo_keras.training as training
 from zoo import weights
+from zoo_keras import tensorboard as events
 
 if TYPE_CHECKING:
     from zoo.model import Array

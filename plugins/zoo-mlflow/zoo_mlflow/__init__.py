@@ -14,8 +14,8 @@ if settings.load().mlflow:
     @zoo.hookimpl
     def job_finished(job: dict[str, Any], files: Path | None) -> None:
         """Write the job's run, and that of its group."""
-        from zoo_mlflow import runs, tracking
+        from zoo_mlflow import client, runs
 
         uri = settings.load().mlflow
-        with tracking.errors(uri):
-            runs.record(tracking.connect(uri), job, files)
+        with client.errors(uri):
+            runs.record(client.connect(uri), job, files)

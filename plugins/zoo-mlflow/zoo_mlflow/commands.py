@@ -36,14 +36,14 @@ def sync(
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.errors import UsageError
-    from zoo_mlflow import past, tracking
+    from zoo_mlflow import client, sync
 
     chosen = settings.load()
     if not chosen.mlflow:
-        raise UsageError("ZOO_MLFLOW is not set: there is no server to write to.", tracking.WAYS)
+        raise UsageError("ZOO_MLFLOW is not set: there is no server to write to.", client.WAYS)
     db = jobs.connect(chosen.database)
     with console.progress() as tell:
-        done = past.sync(db, chosen, words.filter(db), tell, again=again)
+        done = sync.sync(db, chosen, words.filter(db), tell, again=again)
     for job, why in done.without_files.items():
         console.note(f"{job[:8]} was written without its files: {why}")
     if as_json:

@@ -18,7 +18,7 @@ from zoo.training.run import RECIPE, WEIGHTS
 if TYPE_CHECKING:
     from zoo.model import Array
     from zoo.training.evaluation import Predictions
-    from zoo_mlflow.tracking import Tracking
+    from zoo_mlflow.client import Tracking
 
 DATA = "zoo"
 """The folder of the recipe and the weights in that of the model."""
@@ -81,7 +81,7 @@ def log(to: Tracking, run: Any, job: Mapping[str, Any], files: Path) -> str:
 
 
 def _create(to: Tracking, run_id: str, job: Mapping[str, Any]) -> Any:
-    import zoo_mlflow.words as words
+    from zoo_mlflow import mapping as words
 
     return to.client.create_logged_model(
         to.experiment,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import zoo_mlflow.flavor as flavor
-import zoo_mlflow.words as words
 from zoo.training.run import WEIGHTS
-from zoo_mlflow.tracking import Tracking
+from zoo_mlflow import mapping as words
+from zoo_mlflow.client import Tracking
 
 PARENT = "mlflow.parentRunId"
 LONGEST_DIGEST = 36

@@ -14,7 +14,7 @@ from zoo.param_values import typed
 from zoo.results import leaderboard
 from zoo.settings import Settings
 from zoo.training.provenance import environment_of
-from zoo_report import again, mistakes
+from zoo_report import command_line, mistakes
 from zoo_report.mistakes import Images, Mistake
 
 GALLERIES = 60
@@ -133,7 +133,7 @@ def gather(db: Database, settings: Settings, meant: Meant) -> Contents:
                 job,
                 _name(job),
                 _judged(job),
-                again.line(job),
+                command_line.line(job),
                 jobs.steps(db, job.id),
                 _place(environments, told),
                 Gallery(len(wrong), shown, note),
@@ -232,7 +232,7 @@ def _group(group: Group) -> GroupEntry:
     return GroupEntry(
         group,
         f"{group.kind} of {len(group.jobs)} {first.model} on {first.dataset}",
-        again.group_line(group),
+        command_line.group_line(group),
         accuracy_of(best) if best else group.metrics().get("accuracy"),
         best,
     )

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from zoo.jobs.records import number_text
 from zoo.param_values import typed
 from zoo.results import leaderboard
-from zoo_report import drawing, tiles
+from zoo_report import chart_data, tiles
 from zoo_report.contents import Contents, cut
 
 SCRIPTS = (
@@ -32,7 +32,7 @@ def render(contents: Contents) -> str:
     template = _environment().get_template("report.html")
     return template.render(
         page=contents,
-        data=drawing.data(contents),
+        data=chart_data.data(contents),
         board=[_ranked(row) for row in contents.board],
         has_older=any(leaderboard.mark(row) for row in contents.board),
         tiles=tiles.of(contents),

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import zoo_report.figures as figures
 import zoo_report.predictions as predictions
 from zoo.canonical_json import object_in, read_json
 from zoo.errors import reason
 from zoo.training.provenance import FILE as ENVIRONMENT
 from zoo.training.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
+from zoo_report import plots as figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import zoo
 from zoo_sklearn.digits import DIGITS
 from zoo_sklearn.features import Quadratic, RadialBases
+from zoo_sklearn.knn import NearestNeighbours
 from zoo_sklearn.logistic import Logistic
-from zoo_sklearn.machine import SupportVectors
-from zoo_sklearn.nearest import NearestNeighbours
 from zoo_sklearn.pairwise import PairwiseLinear
 from zoo_sklearn.stumps import BoostedStumps
+from zoo_sklearn.svm import SupportVectors
 
 MODELS = (
     *(Logistic, PairwiseLinear, NearestNeighbours, Quadratic),

@@ -14,8 +14,8 @@ from zoo.errors import ArtifactError
 from zoo.jobs import Database, Filter, Job
 from zoo.settings import Settings
 from zoo.storage import artifacts
-from zoo_mlflow import runs, tracking
-from zoo_mlflow.tracking import Tracking
+from zoo_mlflow import client, runs
+from zoo_mlflow.client import Tracking
 
 AT_ONCE = 200
 """Rows read together."""
@@ -52,8 +52,8 @@ def sync(
     """
     done, groups = Done(), dict[str, Job]()
     total = jobs.count(db, wanted)
-    with tracking.errors(settings.mlflow):
-        to = tracking.connect(settings.mlflow)
+    with client.errors(settings.mlflow):
+        to = client.connect(settings.mlflow)
         known = set() if again else runs.written(to)
         for number, job in enumerate(_every(db, wanted), 1):
             if not job.is_terminal:
