@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import typer.main
@@ -54,6 +56,32 @@ def test_no_source_has_a_way_to_load_code_or_to_delay_a_hint(word: str) -> None:
 def test_no_import_package_is_called_plugins_or_workers() -> None:
     assert not (ROOT / "plugins" / "__init__.py").exists()
     assert not (ROOT / "workers" / "__init__.py").exists()
+
+
+def test_the_drawing_of_the_house_is_that_of_its_imports() -> None:
+    house = run_path(str(ROOT / "docs" / "house.py"))
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert house["page"](text) == text, "python docs/house.py --write"
+
+
+def test_the_house_has_few_rooms_and_no_circle() -> None:
+    house = run_path(str(ROOT / "docs" / "house.py"))
+    arrows = house["arrows"]()
+    assert len(arrows) <= 32
+    assert len(house["floors"](arrows)) <= 10
+
+
+def test_a_circle_of_rooms_is_found() -> None:
+    house = run_path(str(ROOT / "docs" / "house.py"))
+    with pytest.raises(ValueError, match="circle"):
+        house["floors"]({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
+def test_the_import_contract_is_one_of_packages() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [each for each in contracts["contracts"] if each["type"] == "layers"]
+    assert len(layers["layers"]) <= 10
+    assert layers["exhaustive"]
 
 
 def commands() -> set[str]:
