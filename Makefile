@@ -33,10 +33,10 @@ captures: install
 # Three hundred jobs on each database while everything around them breaks, once with leases so short
 # that each beats and ends by itself; a minute without broker, and a thousand cancels.
 chaos: install
-	$(BIN)/python tests/chaos.py
-	$(BIN)/python tests/chaos.py --lease 6
-	$(BIN)/python tests/outage.py
-	$(BIN)/python tests/cancels.py
+	PYTHONPATH=tests $(BIN)/python -m chaos.chaos
+	PYTHONPATH=tests $(BIN)/python -m chaos.chaos --lease 6
+	PYTHONPATH=tests $(BIN)/python -m chaos.outage
+	PYTHONPATH=tests $(BIN)/python -m chaos.cancels
 
 lint: install
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from browser import browser  # noqa: E402
+from helpers.browser import browser  # noqa: E402
 
 ZOO = Path(sys.executable).with_name("zoo")
 PICTURES = ROOT / "docs" / "pictures"

@@ -19,7 +19,7 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
-import browser  # noqa: E402
+from helpers import browser  # noqa: E402
 
 ZOO = Path(sys.executable).with_name("zoo")
 DATASET = "mnist" if os.environ.get("ZOO_DATA_DIR") else "digits"

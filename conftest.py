@@ -1,0 +1,3 @@
+"""The fixtures of all tests, those beside the plugins too."""
+
+pytest_plugins = ["helpers.fixtures"]

@@ -1,0 +1,372 @@
+"""zoo-mlflow: each finished job is one run in MLflow, however often and by whomever it is told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from helpers.command_line import Zoo, until
+from helpers.finished_jobs import claim
+from helpers.servers import free_port
+from zoo_workers import worker
+
+from zoo import jobs, settings
+from zoo.data import datasets
+from zoo.errors import UsageError, ZooError
+from zoo.job_spec import JobSpec
+from zoo.jobs import Database, Filter, News, Outcome
+from zoo.storage import artifacts
+from zoo.training.run import run_job
+
+mlflow = pytest.importorskip("mlflow")
+from zoo_mlflow import client, mapping, runs, sync  # noqa: E402
+
+pytestmark = pytest.mark.xdist_group("test_mlflow")  # one process makes MLflow's tables
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_environment() -> Iterator[None]:
+    """What the plugin tells MLflow's client through the environment ends with this file."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A SQLite file with MLflow's tables, which take seconds to make."""
+    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    client.connect(uri)
+    return uri
+
+
+@pytest.fixture
+def to(tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.Tracking]:
+    """An experiment of its own for this test."""
+    monkeypatch.setenv("ZOO_MLFLOW", tables)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
+    client.connect.cache_clear()
+    yield client.connect(tables)
+    client.connect.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test lets MLflow's client take from the environment ends with it."""
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}")
+
+
+@pytest.fixture
+def here(home: Path) -> Database:
+    return jobs.connect()
+
+
+def run_next(db: Database, tmp_path: Path) -> str:
+    """Run the oldest queued job as a worker would; gives its id."""
+    held = jobs.claim(
+        db, pool="default", models={"logistic": "p"}, datasets=["digits"], worker="w", lease=60
+    )
+    assert held is not None
+    spec, folder = JobSpec.parse_object(held[1].spec), tmp_path / held[0].job
+    folder.mkdir()
+    metrics = run_job(spec, folder, lambda *_, **__: None)
+    where = f"{held[0].job}/1"
+    sha256 = artifacts.put(folder, settings.load().artifacts, where, {})
+    outcome = Outcome("succeeded", metrics, where, sha256)
+    assert jobs.finish(db, held[0], outcome, News(environment={"fingerprint": "f" * 64}))
+    return held[0].job
+
+
+def a_spec(**given: Any) -> JobSpec:
+    params = {"max_iter": 3, "early_stopping": True}
+    asked = {"kind": "train", "model": "logistic", "params": params, "dataset": "digits"}
+    return JobSpec.parse_object(asked | given)
+
+
+def two_folds(db: Database, tmp_path: Path) -> tuple[list[str], str]:
+    folds = [a_spec(fold={"k": 2, "index": index}, keep_weights=index == 0) for index in (0, 1)]
+    ids, group = jobs.add(db, folds, group_kind="cv")
+    return [run_next(db, tmp_path) for _ in ids], str(group)
+
+
+def by_job(to: client.Tracking) -> dict[str, Any]:
+    return {run.data.tags.get(mapping.JOB, "group"): run for run in to.search("")}
+
+
+def everything(to: client.Tracking) -> Any:
+    """All that is in the experiment, to be compared."""
+    found = {}
+    for run in to.search(""):
+        history = {
+            name: [(m.step, m.value) for m in to.client.get_metric_history(run.info.run_id, name)]
+            for name in run.data.metrics
+        }
+        files = [file.path for file in to.client.list_artifacts(run.info.run_id)]
+        found[run.info.run_id] = (run.data.tags, run.data.params, history, files, run.info.status)
+    return found
+
+
+def test_a_group_is_a_run_with_a_run_for_each_job_and_nothing_is_written_twice(
+    here: Database, to: client.Tracking, tmp_path: Path
+) -> None:
+    ids, group = two_folds(here, tmp_path)
+    done = sync.sync(here, settings.load(), Filter())
+    assert (done.written, done.there, done.without_files) == (2, 0, {})
+    first, second, parent = (by_job(to)[name] for name in (*ids, "group"))
+    job = jobs.get(here, ids[0])
+    assert {run.data.tags[runs.PARENT] for run in (first, second)} == {parent.info.run_id}
+    assert first.data.params["max_iter"] == "3" and first.data.params["early_stopping"] == "true"
+    assert first.data.metrics["accuracy"] == job.metrics["accuracy"]
+    tags = first.data.tags
+    assert (tags["zoo.group"], tags["zoo.dataset"], tags["zoo.seed"]) == (group, "digits", "42")
+    assert tags["zoo.fingerprint"] == "f" * 64 and tags["zoo.fold"] == "0 of 2"
+    assert first.info.status == "FINISHED"
+    assert first.info.end_time == int((job.finished_at or 0) * 1000)
+    assert first.inputs.dataset_inputs[0].dataset.name == "digits"
+    accuracy = jobs.get_group(here, group).metrics()["accuracy"]
+    assert parent.data.metrics["accuracy"] == accuracy["mean"]
+    assert parent.data.metrics["accuracy_std"] == accuracy["std"]
+    assert parent.data.tags["zoo.kind"] == "cv" and parent.info.status == "FINISHED"
+    whole = everything(to)
+    again = sync.sync(here, settings.load(), Filter())
+    assert (again.written, again.there) == (0, 2)
+    # As a hook that is called twice, which had the files too.
+    for job_id in ids:
+        told = jobs.get(here, job_id).to_json()
+        runs.record(to, told | {"group_result": None}, tmp_path / job_id)
+    assert everything(to) == whole
+
+
+def test_the_steps_of_a_training_are_metrics_and_its_files_artifacts(
+    here: Database, to: client.Tracking, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    (files / "fit" / "tensorboard").mkdir(parents=True)
+    (files / "fit" / "tensorboard" / "events").write_text("e")
+    steps = [{"step": n, "total": 3, "unit": "epoch", "train_loss": 1 / n} for n in (1, 2, 3)]
+    steps[1]["train_loss"] = None  # it was not finite
+    (files / "history.json").write_text(json.dumps(steps))
+    job_id = jobs.add(here, [a_spec()])[0][0]
+    told = jobs.get(here, job_id).to_json() | {"status": "succeeded", "finished_at": 5.0}
+    told |= {"artifact": "a", "metrics": {"accuracy": 0.5, "classes": ["0"], "loss": None}}
+    runs.record(to, told, files)
+    (run,) = to.search("")
+    history = to.client.get_metric_history(run.info.run_id, "train_loss")
+    assert [(m.step, m.value) for m in history] == [(1, 1.0), (3, 1 / 3)]
+    assert run.data.metrics == {"train_loss": 1 / 3, "accuracy": 0.5}
+    listed = to.client.list_artifacts(run.info.run_id, "fit/tensorboard")
+    assert [file.path for file in listed] == ["fit/tensorboard/events"]
+
+
+def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
+    here: Database, to: client.Tracking, tables: str, tmp_path: Path
+) -> None:
+    jobs.add(here, [a_spec()])
+    job_id = run_next(here, tmp_path)
+    sync.sync(here, settings.load(), Filter())
+    (model,) = to.client.search_logged_models([to.experiment])
+    assert model.status == "READY" and model.tags[mapping.JOB] == job_id
+    assert {"key": "accuracy"}.items() <= {"key": model.metrics[0].key}.items()
+    mlflow.set_tracking_uri(tables)
+    mlflow.set_registry_uri(tables)
+    loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+    images = datasets.raw("digits").splits["test"].images
+    folder = Path(settings.load().artifacts) / str(jobs.get(here, job_id).artifact)
+    with np.load(folder / "predictions.npz") as stored:
+        assert np.array_equal(loaded.predict(images), stored["predicted"])
+        said = loaded.get_raw_model().predict_proba(images.reshape(-1, 784) / 255.0)
+        assert np.array_equal(said.astype("float32"), stored["probabilities"])
+    names = [p.name for p in Path(model.artifact_location).rglob("*") if p.is_file()]
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
+    assert "weights.npz" in names
+
+
+def test_a_run_that_was_left_half_written_is_finished(
+    here: Database, to: client.Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs.add(here, [a_spec()])
+    job_id = run_next(here, tmp_path)
+    told = jobs.get(here, job_id).to_json()
+    files = Path(settings.load().artifacts) / told["artifact"]
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_write_files", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            runs.record(to, told, files)
+    assert runs.written(to) == set()
+    runs.record(to, told, files)
+    (run,) = to.search("")
+    assert runs.written(to) == {job_id} and run.info.status == "FINISHED"
+    history = to.client.get_metric_history(run.info.run_id, "accuracy")
+    assert [m.value for m in history] == [told["metrics"]["accuracy"]]
+    assert len(to.client.search_logged_models([to.experiment])) == 1
+
+
+def test_two_workers_that_made_the_group_at_once_end_with_one(
+    here: Database, to: client.Tracking, tmp_path: Path
+) -> None:
+    ids, group = two_folds(here, tmp_path)
+    told = [jobs.get(here, each).to_json() for each in ids]
+    runs.record(to, told[0], None)
+    twin = mapping.group_tags(told[0]) | {"zoo.is_group": "yes"}
+    other = to.client.create_run(to.experiment, 1, twin)
+    child = to.client.create_run(to.experiment, 1, {runs.PARENT: other.info.run_id})
+    runs.record(to, told[1] | {"group_result": None}, None)
+    (parent,) = to.search(f"tags.`{mapping.GROUP}` = '{group}' and tags.`zoo.is_group` = 'yes'")
+    parents = {run.data.tags[runs.PARENT] for run in to.search("") if runs.PARENT in run.data.tags}
+    assert parents == {parent.info.run_id} and child.info.run_id in everything(to)
+
+
+def test_a_job_that_failed_is_a_failed_run_with_its_error(
+    here: Database, to: client.Tracking
+) -> None:
+    jobs.add(here, [a_spec(model="m")])
+    held = claim(here)
+    jobs.finish(here, held, Outcome("failed", error="it broke", error_code="exception"))
+    jobs.add(here, [a_spec()])
+    done = sync.sync(here, settings.load(), Filter())
+    assert (done.written, done.going) == (1, 1)
+    (run,) = to.search("")
+    assert (run.info.status, run.data.tags["zoo.error"]) == ("FAILED", "it broke")
+
+
+def test_the_command_of_a_run_submits_the_same_again(here: Database) -> None:
+    spec = a_spec(fold={"k": 5, "index": 1}, seed=7, preprocess="deskew")
+    told = jobs.get(here, jobs.add(here, [spec])[0][0]).to_json()
+    assert mapping.command(told) == (
+        "zoo train logistic --dataset digits -p early_stopping=true -p max_iter=3 "
+        "--preprocess deskew --seed 7 --cv 5"
+    )
+    told |= {"kind": "evaluate", "source": "a" * 32}
+    assert mapping.command(told) == "zoo evaluate aaaaaaaa --dataset digits --split test"
+
+
+def test_a_server_that_is_away_is_said_in_a_sentence_without_the_password() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        uri = f"http://me:SECRET@127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ZooError, match=r"127\.0\.0\.1:\d+ .*cannot be reached") as raised:  # noqa: SIM117
+            with client.errors(uri):
+                client.connect(uri)
+    assert "SECRET" not in str(raised.value) and "zoo mlflow sync" in str(raised.value)
+    with pytest.raises(ZooError) as raised, client.errors(uri):
+        raise ValueError(f"no such place: {uri}?password=SECRET")
+    assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.parametrize("uri", ["SECRET", "http://", "http://me:SECRET@host:SECRET/"])
+def test_what_is_no_address_is_refused_without_repeating_it(uri: str) -> None:
+    with pytest.raises(UsageError) as raised, client.errors(uri):
+        client.connect(uri)
+    assert "SECRET" not in str(raised.value)
+
+
+def test_models_learn_no_password_of_the_server(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_MLFLOW", "http://me:SECRET@host")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "SECRET")
+    told = worker._leave_no_secret(settings.load())
+    assert told["ZOO_MLFLOW"] == "http://me:SECRET@host"
+    assert told["MLFLOW_TRACKING_TOKEN"] == "SECRET"
+    assert os.environ["ZOO_MLFLOW"] == "hidden" and "SECRET" not in os.environ.values()
+
+
+def test_no_ordinary_command_waits_for_mlflow() -> None:
+    code = "import sys; from zoo.cli import main, lazy_group; from zoo.plugins import registry;"
+    code += "registry.catalogue(); lazy_group.enter_all(main.app);"
+    code += "assert 'zoo_mlflow.commands' in sys.modules;"
+    code += "print('mlflow' in sys.modules, 'job_finished' in str(registry.catalogue().plugins))"
+    env = os.environ | {"ZOO_MLFLOW": "http://127.0.0.1:1"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout == "False True\n", done.stderr
+
+
+def _is_whole() -> bool:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return bool(metadata.version("mlflow"))
+    return False
+
+
+@contextlib.contextmanager
+def server(tables: str, folder: Path, port: int) -> Iterator[None]:
+    """A real tracking server on these tables."""
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", tables]
+    command += ["--artifacts-destination", str(folder / "files")]
+    env = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    env |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+        )
+
+    def answers() -> bool:
+        assert process.poll() is None, (folder / "server.log").read_text()
+        with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+            return True
+        return False
+
+    try:
+        until(answers, 90)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.skipif(not _is_whole(), reason="the tracking server comes with mlflow, not its client")
+def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
+    tables: str, tmp_path: Path
+) -> None:
+    port, name = free_port(), "of the worker"
+    home = Zoo(
+        tmp_path / "home",
+        ZOO_MLFLOW=f"http://me:SECRET@127.0.0.1:{port}",
+        ZOO_PLUGINS="sklearn,mlflow",
+        MLFLOW_EXPERIMENT_NAME=name,
+        ZOO_SLOTS="1",
+    )
+    log = home.home / "worker.log"
+    training = ("train", "logistic", "--dataset", "digits")
+    mlflow.set_tracking_uri(f"http://127.0.0.1:{port}")
+
+    def ended(how_many: int) -> Any:
+        found = mlflow.search_runs(experiment_names=[name], output_format="list")
+        ended = [run for run in found if run.info.status == "FINISHED"]
+        return found if len(ended) == how_many else None
+
+    try:
+        missed = home.json(*training)["id"]
+        until(lambda: "cannot be reached" in log.read_text(), 90)
+        assert "SECRET" not in log.read_text()
+        with server(tables, tmp_path, port):
+            group = home.json(*training, "--cv", "2", "--keep-weights")
+            found = until(lambda: ended(3), 90)
+            children = [run for run in found if mapping.JOB in run.data.tags]
+            (parent,) = [run for run in found if mapping.JOB not in run.data.tags]
+            assert {c.data.tags[mapping.JOB] for c in children} == {j["id"] for j in group["jobs"]}
+            assert {c.data.tags[runs.PARENT] for c in children} == {parent.info.run_id}
+            assert parent.data.metrics["accuracy"] == group["metrics"]["accuracy"]["mean"]
+            loaded = mlflow.pyfunc.load_model(f"runs:/{children[0].info.run_id}/logistic")
+            assert loaded.predict(np.zeros((1, 784))).shape == (1,)
+            done = home.json("mlflow", "sync", "--model", "logistic")
+            assert (done["written"], done["there"]) == (1, 2)
+            assert missed in {run.data.tags.get(mapping.JOB) for run in ended(4)}
+    finally:
+        home.close()

@@ -1,0 +1,304 @@
+"""Zoo in a notebook: what `import zoo` offers there, and what a script makes of it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.command_line import Zoo, until
+from helpers.finished_jobs import a_spec, claim, folds, succeed
+
+import zoo
+from zoo import jobs
+from zoo.errors import UsageError, ZooError
+from zoo.images import arrays
+from zoo.jobs import Database, News, Outcome
+from zoo.notebook import waiting, wishes
+
+pd = pytest.importorskip("pandas")
+TRICKS = Path(__file__).parents[1] / "plugins"
+
+
+@pytest.fixture(scope="module")
+def tricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+    """A home whose worker, once a notebook has started it, has the trickster too."""
+    found = Zoo(
+        tmp_path_factory.mktemp("tricks") / "home",
+        ZOO_PLUGINS_DIR=str(TRICKS),
+        ZOO_PLUGINS="trickster,sklearn",
+        ZOO_SLOTS="1",
+    )
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def here(home: Path) -> Database:
+    return jobs.connect()
+
+
+SCRIPT = """
+import json, sys
+import zoo
+from zoo.data import datasets
+
+job = zoo.train("logistic", dataset="digits", max_iter=2, alpha=0.001, tags=["mine"])
+group = zoo.train("logistic", {"max_iter": 2}, dataset="digits", seeds=2, wait=False)
+test = datasets.raw("digits").splits["test"]
+model = zoo.load(job.id[:8])
+said = model.predict(test.images)
+listed = zoo.jobs(tag="mine", where="params.max_iter == 2")
+json.dump({
+    "job": job.to_dict(),
+    "steps": job.history["train_accuracy"].tolist(),
+    "right": float((said == test.labels).mean()),
+    "sums": model.predict_proba(test.images[:5] / 255.0).sum(axis=1).tolist(),
+    "ids": listed["id"].tolist(),
+    "took": listed["took"].dt.total_seconds().tolist(),
+    "group": [group.wait().status, group.metrics["accuracy"]["mean"], len(group.frame)],
+    "best": zoo.leaderboard(dataset="digits")["accuracy"].tolist(),
+    "models": zoo.models()["name"].tolist(),
+    "texts": [repr(job), repr(group), repr(model)],
+}, sys.stdout)
+"""
+
+
+def test_a_script_trains_lists_and_predicts(tricks: Zoo, tmp_path: Path) -> None:
+    script = tmp_path / "notebook.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(script)], env=tricks.env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    job = told["job"]
+    assert (job["status"], job["tags"]) == ("succeeded", ["mine"])
+    assert job["params"]["alpha"] == 0.001 and told["right"] == job["metrics"]["accuracy"]
+    assert told["steps"] == [job["metrics"]["train_accuracy"]]
+    assert told["sums"] == pytest.approx([1] * 5) and told["ids"] == [job["id"]]
+    assert told["took"][0] == pytest.approx(job["finished_at"] - job["started_at"], abs=1e-3)
+    status, mean, members = told["group"]
+    assert (status, members) == ("succeeded", 2)
+    assert max(told["best"]) == max(mean, job["metrics"]["accuracy"])
+    assert {"logistic", "trickster"} <= set(told["models"])
+    accuracy = f"{job['metrics']['accuracy']:.4f}"
+    line = f"job {job['id'][:8]} logistic on digits: succeeded, accuracy {accuracy}>"
+    assert told["texts"][0] == f"<{line}" and told["texts"][2] == f"<trained {line}"
+
+
+def test_an_interrupt_leaves_the_job_running_and_says_how_to_return(
+    tricks: Zoo, tmp_path: Path
+) -> None:
+    end = tmp_path / "end"
+    code = f"import zoo; zoo.train('trickster', dataset='digits', until={str(end)!r})"
+    script = subprocess.Popen(
+        [sys.executable, "-c", code], env=tricks.env, stderr=subprocess.PIPE, text=True
+    )
+    db = tricks.database()
+    (job,) = until(lambda: jobs.listing(db, models=["trickster"], statuses=["running"]))
+    script.send_signal(signal.SIGINT)
+    said = script.communicate(timeout=120)[1]
+    assert script.returncode != 0 and "KeyboardInterrupt" in said
+    assert f'zoo.job("{job.id[:8]}").wait() comes back to it' in said
+    assert jobs.get(db, job.id).status == "running"
+    end.touch()
+    # Back in another notebook.
+    code = f"import zoo; print(zoo.job('{job.id[:8]}').wait().status, zoo.job().id)"
+    back = subprocess.run(
+        [sys.executable, "-c", code], env=tricks.env, capture_output=True, text=True, timeout=120
+    )
+    assert back.stdout.split() == ["succeeded", job.id], back.stderr
+
+
+def test_an_interrupt_between_the_submission_and_the_waiting_leaves_a_job_too(
+    tricks: Zoo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("ZOO_HOME", "ZOO_PLUGINS", "ZOO_PLUGINS_DIR"):
+        monkeypatch.setenv(name, tricks.env[name])
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zoo.notebook.handle", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train("trickster", dataset="digits")
+    (job,) = jobs.listing(tricks.database(), limit=1)
+    assert f'zoo.job("{job.id[:8]}").wait() comes back to it' in capsys.readouterr().err
+
+
+def test_zoo_jobs_is_a_module_and_can_be_called(here: Database) -> None:
+    assert isinstance(zoo.jobs, ModuleType) and zoo.jobs is jobs
+    assert zoo.jobs.connect is jobs.connect and zoo.leaderboard.rows
+    assert set(inspect.signature(zoo.jobs).parameters) >= {"status", "where", "limit"}
+    assert "by" in inspect.signature(zoo.leaderboard).parameters
+    assert len(zoo.jobs()) == 0 and len(zoo.leaderboard()) == 0
+    assert not hasattr(zoo, "no_such_name")
+
+
+@pytest.mark.parametrize("before", ["", "from zoo.jobs import Database; zoo.models(); "])
+def test_rows_can_be_called_however_they_were_imported(before: str, home: Path) -> None:
+    code = f"import zoo; {before}print(len(zoo.jobs()), len(zoo.leaderboard()), len(zoo.jobs()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["0", "0", "0"], done.stderr
+
+
+def test_to_import_zoo_loads_none_of_it() -> None:
+    code = "import sys, zoo; from zoo import jobs; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"pandas", "numpy", "zoo.notebook", "sqlalchemy"} & set(done.stdout.split())
+
+
+def test_columns_have_types_also_where_there_is_nothing(here: Database) -> None:
+    empty = zoo.jobs().dtypes
+    succeed(here, [a_spec(seed=3)], accuracies=[0.5], metrics={"n_images": 7, "loss": None})
+    jobs.add(here, [a_spec()])
+    frame = zoo.jobs(sort="created_at")
+    assert frame.dtypes[empty.index].to_dict() == empty.to_dict()
+    assert str(frame["created_at"].dtype) == "datetime64[us, UTC]"
+    done, queued = frame.iloc[0], frame.iloc[1]
+    row = jobs.get(here, done["id"])
+    # Pandas cuts the microseconds off where Python rounds them.
+    assert abs(done["created_at"].timestamp() - row.created_at) < 2e-6
+    assert (done["seed"], done["accuracy"], done["n_images"], done["params.a"]) == (3, 0.5, 7, 1)
+    assert pd.isna(queued["accuracy"]) and pd.isna(queued["took"]) and pd.isna(queued["fold"])
+
+
+def test_the_filters_are_those_of_the_command(here: Database) -> None:
+    low = succeed(here, [a_spec()], accuracies=[0.2])
+    high = succeed(here, [a_spec()], accuracies=[0.8])
+    waits = jobs.add(here, [a_spec()])[0][0]
+    jobs.tag(here, [low], ["x"])
+    ranks = zoo.leaderboard(by=["params.a", "params.none"])
+    assert ranks["accuracy"].tolist() == [0.8] and ranks["params.a"].tolist() == [1]
+    assert ranks["params.none"].isna().all()
+    assert zoo.jobs(status="queued")["id"].tolist() == [waits]
+    assert zoo.jobs(status=["succeeded", "queued"], limit=2)["id"].tolist() == [waits, high]
+    assert zoo.jobs(where="accuracy > 0.5")["id"].tolist() == [high]
+    assert zoo.jobs(tag="x", dataset="dig*", model="m")["id"].tolist() == [low]
+    assert zoo.jobs(sort="-accuracy", status="succeeded")["id"].tolist() == [high, low]
+    assert len(zoo.jobs(since=datetime.now())) == 0 and len(zoo.jobs(since="1h")) == 3
+    with pytest.raises(UsageError, match="No status is called 'done'"):
+        zoo.jobs(status="done")
+
+
+def test_a_log_is_given_as_a_terminal_would_show_it(here: Database) -> None:
+    (job,), _ = jobs.add(here, [a_spec()])
+    held = claim(here)
+    pieces = [(0, " 1 %\r5"), (7, "0 %\x1b[K\r100 %\n\x1b[3"), (18, "2mgood\x1b[0m\u202e\nand on")]
+    jobs.beat(here, held, lease=60, news=News(lines=pieces))
+    assert zoo.job(job).logs() == "100 %\ngood\nand on"
+
+
+def test_what_did_not_succeed_is_raised_and_its_handle_still_tells(here: Database) -> None:
+    _, group = jobs.add(here, folds(2), group_kind="cv")
+    jobs.finish(here, claim(here), Outcome("succeeded", {"accuracy": 0.5}, "a", "0" * 64))
+    jobs.finish(here, claim(here), Outcome("failed", error="it broke", error_code="exception"))
+    found = zoo.job(str(group))
+    with pytest.raises(ZooError, match="1 of 2 jobs did not succeed"):
+        found.wait()
+    assert found.status == "failed" and found.metrics["accuracy"]["values"] == [0.5]
+    failed = found.jobs[1]
+    assert failed.error == "it broke" and failed.logs() == ""
+    assert len(failed.history) == 0
+    with pytest.raises(ZooError, match="no model"):
+        failed.load()
+
+
+def test_a_page_shows_text_as_text(here: Database) -> None:
+    nasty = "<script>alert('&')</script>"
+    _, group = jobs.add(here, folds(2, params={"a": nasty}, changed=["a"]), group_kind="cv")
+    held = claim(here)
+    jobs.finish(here, held, Outcome("failed", error=nasty, error_code="exception"))
+    for handle in (zoo.job(held.job), zoo.job(str(group))):
+        page = handle._repr_html_()
+        assert "<script" not in page and page.startswith("<table")
+    assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)" in zoo.job(held.job)._repr_html_()
+    assert "<script" not in zoo.jobs()._repr_html_()
+
+
+def test_the_line_that_tells_how_far_jobs_are_is_written_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not waiting.Line().is_live  # nobody looks at the stderr of a test
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    line = waiting.Line()
+    assert line.is_live
+    for text in ("12 of 20", "12 of 20", "3"):
+        line.show(text)
+    line.clear()
+    assert capsys.readouterr().err == "\r12 of 20\r3       \r \r"
+
+
+def test_a_cancel_ends_what_waits(here: Database) -> None:
+    found = zoo.job(jobs.add(here, [a_spec()])[0][0])
+    assert found.cancel().status == "cancelled"
+    with pytest.raises(ZooError, match="is cancelled"):
+        found.wait()
+
+
+def test_params_may_be_numbers_of_numpy_and_nothing_that_json_has_no_word_for() -> None:
+    given = {"a": np.int64(3), "b": (1, 2), "c": np.float32(0.5), "d": [np.int8(1)]}
+    plain = wishes.params(given, {"e": "x"})
+    assert plain == {"a": 3, "b": [1, 2], "c": 0.5, "d": [1], "e": "x"}
+    assert [type(plain[name]) for name in "abc"] == [int, list, float]
+    with pytest.raises(UsageError, match="given twice"):
+        wishes.params({"a": 1}, {"a": 1})
+    with pytest.raises(UsageError, match="is a object"):
+        wishes.params({"a": object()}, {})
+    # What is no JSON but what params are declared as comes as JSON has it.
+    given = {"a": {1}, "b": Path("c"), "c": datetime(2026, 1, 2).date(), "d": {"e": (1,)}}
+    assert wishes.params(given, {}) == {"a": [1], "b": "c", "c": "2026-01-02", "d": {"e": [1]}}
+
+
+class Flat(zoo.Model):
+    name = "flat"
+    layout = "flat"
+
+
+def flat() -> Any:
+    return Flat(zoo.Params(), "01", 0)
+
+
+def test_scaled_images_are_prepared_as_the_raw_ones_bit_for_bit() -> None:
+    raw = np.random.default_rng(1).integers(0, 256, (20, 28, 28)).astype("uint8")
+    expected = (raw / 255.0).astype("float32").reshape(20, 784)
+    for given in (raw, raw.reshape(20, 784), raw / 255.0, (raw / 255.0).astype("float32")):
+        assert (arrays.prepare(given, flat(), "none") == expected).all()
+    assert (arrays.prepare(raw[3].tolist(), flat(), "none") == expected[3]).all()
+    between = np.full((1, 784), 0.5012)
+    assert arrays.prepare(between, flat(), "none") == pytest.approx(0.5012)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (np.zeros((3, 27, 28)), "shape"),
+        (np.zeros(()), "shape"),
+        (np.full((1, 784), 2.0), "go from 2 to 2"),
+        (np.full((1, 784), -1), "go from -1"),
+        (np.full((1, 784), np.nan), "go from nan"),
+        (np.full((1, 784), "a"), "Give numbers"),
+        (np.full((1, 784), True), "Give numbers"),
+    ],
+)
+def test_what_is_no_image_is_refused(given: Any, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        arrays.prepare(given, flat(), "none")
+
+
+def test_without_pandas_a_sentence_says_what_to_install(
+    here: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ZooError, match=r"need pandas.*mnist-zoo\[notebook\]"):
+        zoo.jobs()

@@ -1,0 +1,106 @@
+"""What tests share: the real command line with a home of its own, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from helpers import command_server
+from zoo import jobs, settings
+from zoo.jobs import Database
+from zoo.queue import local_services
+
+FAST = {
+    "ZOO_REAP_SECONDS": "0.3",
+    "ZOO_RESEND_SECONDS": "1",
+    "ZOO_BACKOFF_SECONDS": "0.1",
+    "ZOO_DRAIN_SECONDS": "1",
+    "ZOO_PICTURES": "off",
+}
+"""The times of a worker in tests: it looks about often; no pictures, which would be drawn for each
+of hundreds of jobs. Its lease is that of every day, which no pause of the machine uses up."""
+MORTAL = {"ZOO_BEAT_SECONDS": "0.3", "ZOO_LEASE_SECONDS": "2"}
+"""Of a worker that is to lose its job: that is noticed after two seconds, not sixty."""
+
+
+class Zoo:
+    """The real `zoo` command with a home of its own."""
+
+    def __init__(self, home: Path, **env: str) -> None:
+        self.home = home
+        self.env = os.environ | FAST | {"ZOO_HOME": str(home), "COLUMNS": "200"} | env
+        self.settings = settings.load(self.env)
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command and leave it running."""
+        return self._start([sys.executable, "-m", "zoo", *args], **options)
+
+    def start_script(self, text: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a script of Python and leave it running."""
+        return self._start([sys.executable, "-c", text], **options)
+
+    def _start(self, words: list[str], **options: Any) -> subprocess.Popen[str]:
+        command = subprocess.Popen(
+            words,
+            env=self.env,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+        self.started.append(command)
+        return command
+
+    def run(
+        self, *args: str, code: int = 0, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, and see that it ends with this exit code."""
+        done = command_server.run(args, self.env, timeout)
+        assert done.returncode == code, f"{args}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *args: str, code: int = 0) -> Any:
+        """Run a command with --json and read what it prints."""
+        return json.loads(self.run(*args, "--json", code=code).stdout)
+
+    def database(self) -> Database:
+        return jobs.connect(self.settings.database)
+
+    def close(self) -> None:
+        """End the servers, and say what is left behind: pytest shows it of a test that failed."""
+        local_services.down(self.settings, 10)
+        for command in self.started:
+            with contextlib.suppress(ValueError):  # its pipes are closed: the test has read them
+                command.kill()
+                print(command.args, *command.communicate(), sep="\n")
+        log = local_services.worker_log(self.settings)
+        if log.exists():
+            print("The worker's log:", *log.read_text().splitlines()[-40:], sep="\n")
+        shutil.rmtree(self.settings.runtime, ignore_errors=True)
+
+
+def share(cache: Path, home: Path) -> Path:
+    """Have a home use a cache together with others; gives the home."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "cache").symlink_to(cache)
+    return home
+
+
+def until(fact: Callable[[], Any], seconds: float = 120) -> Any:
+    """Wait until the fact holds and give its value; fail after a deadline."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = fact()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s")

@@ -1,0 +1,149 @@
+"""Shared by all tests: a home of their own, both databases, and the real command line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from helpers import servers
+from helpers.command_line import Zoo
+from zoo import jobs
+from zoo.jobs import Database
+from zoo.plugins import registry
+
+# Where it is set, each of the hundreds of commands and workers would compile Zoo anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A shell's own settings name rows, hints and artifacts that are in use: no test may touch those.
+for _name in [name for name in os.environ if name.startswith("ZOO_") and name != "ZOO_DATA_DIR"]:
+    del os.environ[_name]
+# Nor does a worker draw pictures of each job, but where a test looks at them.
+os.environ["ZOO_PICTURES"] = "off"
+# A suite that a shell started in the background ignores Ctrl-C, and would hand that on.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A busy machine is no fault of the code; and half of the usual examples leave the suite its time.
+# The examples are the same in each run, so that a run says something of a change, not of chance:
+# `pytest --hypothesis-profile=hunt` looks for new ones.
+hypothesis.settings.register_profile("hunt", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
+
+SHARED = {"warm_zoo", "refusing", "tricks", "terminal", "scene"}
+"""Fixtures of a whole file that take seconds to make."""
+TOGETHER = {"test_keras_models"}
+"""Files whose every test needs what takes seconds to import."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests that share something dear to one process of the suite; the long ones first."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            name = item.module.__name__.rpartition(".")[2]
+            if name in TOGETHER or SHARED & set(item.fixturenames):
+                item.add_marker(pytest.mark.xdist_group(name))
+    # The short ones fill the gaps at the end: no process waits long for another.
+    items.sort(key=_is_short)
+
+
+def _is_short(item: pytest.Item) -> bool:
+    return not any(item.get_closest_marker(each) for each in ("slow", "xdist_group", "mnist"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_catalogue() -> Iterator[None]:
+    """The plugins are found once per process; a test may set which there are."""
+    registry.catalogue.cache_clear()
+    yield
+    registry.catalogue.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a real PostgreSQL server."""
+    with tempfile.TemporaryDirectory(prefix="zoo-pg-") as folder:
+        server = servers.postgresql_here(Path(folder))
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def empty_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an empty, migrated database, to be copied: to migrate one takes 0.08 s."""
+    file = tmp_path_factory.mktemp("empty") / "zoo.db"
+    jobs.connect(f"sqlite:///{file}").close()
+    return file
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def db(request: pytest.FixtureRequest, empty_file: Path, tmp_path: Path) -> Iterator[Database]:
+    """An empty, migrated database, once of each kind."""
+    if request.param == "sqlite":
+        found = jobs.Database(f"sqlite:///{shutil.copy(empty_file, tmp_path)}")
+    else:
+        servers.empty(request.getfixturevalue("postgresql"))
+        found = jobs.Database(request.getfixturevalue("postgresql"))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ZOO_HOME of its own for this test."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def here(home: Path, empty_file: Path) -> Iterator[Database]:
+    """The database of that home, empty."""
+    home.mkdir(parents=True)
+    (home / "zoo.db").write_bytes(empty_file.read_bytes())
+    db = jobs.connect(f"sqlite:///{home / 'zoo.db'}")
+    yield db
+    db.close()
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for homes of the whole suite: to make digits anew, scikit-learn is imported (1.3 s).
+
+    For models that do without it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    found = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    found.mkdir(exist_ok=True)
+    return found
+
+
+@pytest.fixture
+def zoo(empty_file: Path, tmp_path: Path) -> Iterator[Zoo]:
+    """The command line with a home without jobs; its servers are ended afterwards."""
+    found = Zoo(tmp_path / "home")
+    found.home.mkdir()
+    shutil.copy(empty_file, found.home)  # else the first command has to make it: 0.3 s
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def warm_zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+    """One home with one warm worker for all tests of a file.
+
+    It has one slot, for each slot imports a framework of its own; and it keeps its jobs though the
+    machine stands still for a while.
+    """
+    patient = {"ZOO_SLOTS": "1", "ZOO_BEAT_SECONDS": "1", "ZOO_LEASE_SECONDS": "60"}
+    found = Zoo(tmp_path_factory.mktemp("warm") / "home", **patient)
+    found.run("up")
+    yield found
+    found.close()

@@ -1,0 +1,146 @@
+"""A worker that dies at any step between claim and commit leaves a job that converges."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import servers
+from helpers.command_line import Zoo, share, until
+from helpers.crashing_worker import EXIT_CODE, POINTS, TOGETHER
+from helpers.processes import Broker
+from helpers.promise_check import Verdict, judge, watch_commits
+
+from zoo import jobs
+from zoo.job_spec import JobSpec
+from zoo.jobs import Database
+from zoo.queue import submit
+
+TESTS = Path(__file__).parents[1]
+QUICK = {
+    "ZOO_BEAT_SECONDS": "0.1",
+    "ZOO_REAP_SECONDS": "0.05",
+    "ZOO_RESEND_SECONDS": "0.3",
+    "ZOO_BACKOFF_SECONDS": "0",
+    "ZOO_MAX_ATTEMPTS": "50",  # a busy machine may let the short lease pass more than once
+    "ZOO_PLUGINS_DIR": str(TESTS / "plugins"),
+    "ZOO_PLUGINS": "trickster,sklearn",
+}
+SHORT, LONG = {"ZOO_LEASE_SECONDS": "0.4"}, {"ZOO_LEASE_SECONDS": "600"}
+"""Of the worker that dies; of the one that comes after it, however busy the machine is."""
+
+
+class Scene:
+    """A home with a broker and a worker that survives; the workers that die come and go."""
+
+    def __init__(self, home: Path, url: str) -> None:
+        self.broker = Broker()
+        self.zoo = Zoo(home, **QUICK, ZOO_BROKER_URL=self.broker.url, ZOO_DATABASE_URL=url)
+        self.db = Database(url)
+        watch_commits(self.db)
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.hire("-m", "zoo", "worker", "start", "--slots", "1", **LONG)
+
+    def hire(self, *command: str, **env: str) -> subprocess.Popen[bytes]:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        command = (sys.executable, *command)
+        self.started.append(subprocess.Popen(command, env=self.zoo.env | env, **quiet))
+        return self.started[-1]
+
+    def end(self) -> Verdict:
+        """Let the survivor leave; what the workers have left behind."""
+        self.started[0].terminate()
+        for worker in self.started:
+            worker.wait(120)
+        self.broker.kill()
+        found = judge(self.zoo, self.db, {})
+        self.db.close()
+        return found
+
+
+@pytest.fixture(scope="module")
+def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> Iterator[Scene]:
+    home = share(cache, tmp_path_factory.mktemp("crash") / "home")
+    if request.param == "sqlite":
+        url = f"sqlite:///{home / 'zoo.db'}"
+        jobs.connect(url).close()
+    else:
+        url = request.getfixturevalue("postgresql")
+        servers.empty(url)
+    found = Scene(home, url)
+    yield found
+    left = found.end()
+    assert left, left
+
+
+@pytest.mark.parametrize(
+    ("scene", "point"),
+    [*(("sqlite", point) for point in POINTS), ("postgresql", "before_commit")],
+    indirect=["scene"],
+)
+def test_a_job_whose_worker_dies_at_this_point_converges(point: str, scene: Scene) -> None:
+    team, db = scene.zoo, scene.db
+    end = team.home.parent / f"end-{point}"
+    (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
+    until(lambda: jobs.get(db, other).status == "running")
+    # The survivor is busy, so the worker that dies gets the job.
+    dies = scene.hire(str(TESTS / "helpers" / "crashing_worker.py"), point, **SHORT)
+    until(lambda: dies.pid in {w.pid for w in jobs.workers(db, beat=60)})
+    (ref,) = submit.submit(db, team.settings, [job()]).ids
+    assert dies.wait(120) == EXIT_CODE
+    died = time.monotonic()
+    end.touch()
+    until(lambda: jobs.get(db, ref).is_terminal)
+    print(f"{point}: {time.monotonic() - died:.2f} s")
+    until(lambda: jobs.get(db, other).is_terminal and not list((team.home / "work").iterdir()))
+    *before, last = [each["outcome"] for each in jobs.attempts(db, ref)]
+    # On a busy machine the short lease may pass once more before its worker comes to the point.
+    assert last == "succeeded" and set(before) <= {"lost"}
+    assert before or point == "after_commit"
+    # What the dead worker had stored is gone soon, too.
+    stored = team.home / "artifacts" / ref
+    until(lambda: [each.name for each in stored.iterdir()] == [str(len(before) + 1)])
+    verdict = judge(team, db, {ref: {"succeeded"}, other: {"succeeded"}}, at_work=True)
+    assert verdict, verdict
+
+
+@pytest.mark.parametrize(
+    ("scene", "point"),
+    [(database, point) for database in ("sqlite", "postgresql") for point in TOGETHER],
+    indirect=["scene"],
+)
+def test_jobs_whose_worker_dies_while_it_ends_them_together_converge(
+    point: str, scene: Scene
+) -> None:
+    team, db = scene.zoo, scene.db
+    end = team.home.parent / f"end-{point}"
+    (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
+    until(lambda: jobs.get(db, other).status == "running")
+    # With an everyday lease: else each job would beat, and be ended by itself.
+    dies = scene.hire(str(TESTS / "helpers" / "crashing_worker.py"), point, **LONG)
+    name = until(lambda: {w.pid: w.name for w in jobs.workers(db, beat=60)}.get(dies.pid))
+    refs = submit.submit(db, team.settings, [job() for _ in range(6)]).ids
+    assert dies.wait(120) == EXIT_CODE
+    jobs.abandon(db, name)
+    end.touch()
+    until(lambda: all(jobs.get(db, ref).is_terminal for ref in [other, *refs]))
+    until(lambda: not list((team.home / "work").iterdir()))
+    tries = {ref: [each["outcome"] for each in jobs.attempts(db, ref)] for ref in refs}
+    assert all(last == "succeeded" and set(first) <= {"lost"} for *first, last in tries.values())
+    assert any(len(each) > 1 for each in tries.values()) or point == "several_committed"
+    for ref, attempts in tries.items():
+        stored = team.home / "artifacts" / ref
+        until(lambda stored=stored, n=len(attempts): [f.name for f in stored.iterdir()] == [str(n)])
+    expected = {ref: {"succeeded"} for ref in [other, *refs]}
+    verdict = judge(team, db, expected, at_work=True)
+    assert verdict, verdict
+
+
+def job(**params: str) -> JobSpec:
+    return JobSpec(kind="train", model="trickster", params=params, dataset="digits")

@@ -1,0 +1,40 @@
+"""What every worker looks for every few seconds is found by an index; the clock goes on."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import servers
+from helpers.finished_jobs import a_spec
+
+from zoo import jobs
+from zoo.jobs import Database
+from zoo.jobs.statuses import MAY_RUN
+
+LOOKS = {
+    "job_hint": f"{MAY_RUN} AND dispatched_at < now() - 30",
+    "job_lease_until": "status = 'running' AND lease_until < now()",
+    "outbox_due_at": "due_at < now()",
+}
+DUE = {"job_hint": "dispatched_at", "job_lease_until": "lease_until", "outbox_due_at": "due_at"}
+
+
+@pytest.mark.parametrize("index", LOOKS)
+def test_on_postgresql_what_is_due_is_found_by_an_index(postgresql: str, index: str) -> None:
+    servers.empty(postgresql)
+    db = Database(postgresql)
+    table = "outbox" if index.startswith("outbox") else "job"
+    with db.write() as rows:
+        rows.run("SET LOCAL enable_seqscan = off")  # else a table without rows is read as a whole
+        plan = str(
+            rows.all(f"EXPLAIN SELECT 1 FROM {table} WHERE {LOOKS[index]} ORDER BY {DUE[index]}")
+        )
+    db.close()
+    assert f"using {index} " in plan or f"on {index} " in plan
+    assert f"Index Cond: ({DUE[index]} <" in plan
+
+
+def test_the_clock_goes_on_within_a_transaction(db: Database) -> None:
+    jobs.add(db, [a_spec()])
+    with db.write() as rows:
+        first = rows.value("SELECT now() AS at")
+        assert any(rows.value("SELECT now() AS at") > first for _ in range(1000))

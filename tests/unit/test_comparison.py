@@ -1,0 +1,144 @@
+"""What `zoo compare` finds between results whose predictions are known."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.finished_jobs import a_spec, folds, job_of, succeed
+
+from zoo import jobs, settings
+from zoo.errors import UsageError
+from zoo.jobs import Database
+from zoo.results import comparison
+
+LABELS = [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+@pytest.fixture
+def db(empty_file: Path, home: Path) -> Database:
+    home.mkdir()
+    shutil.copy(empty_file, home)
+    return jobs.connect()
+
+
+def side(db: Database, *specs: Any, **made: Any) -> comparison.Side:
+    """A job or group that has succeeded, with predictions."""
+    made = {"artifacts_url": settings.load().artifacts} | made
+    return comparison.side(db, jobs.find(db, succeed(db, specs or [a_spec()], **made)))
+
+
+def trained(db: Database, predicted: list[int], *specs: Any, **made: Any) -> comparison.Side:
+    return side(db, *specs, labels=LABELS, predicted=predicted, **made)
+
+
+def meet(a: comparison.Side, b: comparison.Side) -> comparison.Meeting:
+    return comparison.meet(settings.load(), a, b)
+
+
+def test_two_jobs_meet_image_by_image(db: Database) -> None:
+    a = trained(db, [0, 0, 0, 1, 1, 1, 1, 0])
+    b = trained(db, [0, 0, 1, 1, 1, 1, 1, 1])
+    found = meet(a, b)
+    d = found.disagreement
+    assert d and (d.images, d.both_right, d.only_a, d.only_b, d.both_wrong) == (8, 5, 1, 1, 1)
+    assert d.different == 2
+    assert [(each.row, each.label, each.predicted) for each in d.first] == [
+        (2, "0", ("0", "1")),
+        (7, "1", ("0", "1")),
+    ]
+    assert found.test and (found.test.n, found.test.p, found.test.difference) == (2, 1.0, 0.0)
+
+
+def test_of_many_images_the_first_ten_are_shown_and_all_are_counted(db: Database) -> None:
+    a, b = (side(db, labels=[0] * 30, predicted=[each] * 30) for each in (0, 1))
+    found = meet(a, b)
+    assert found.disagreement and found.disagreement.different == found.disagreement.only_a == 30
+    assert [each.row for each in found.disagreement.first] == list(range(10))
+    assert found.test and found.test.p == pytest.approx(2 * 0.5**30)
+
+
+def test_folds_are_paired_by_their_number_and_seeds_by_theirs(db: Database) -> None:
+    accuracies = ([0.90, 0.80, 0.95], [0.91, 0.83, 0.96])
+    cv = [side(db, *folds(3), kind="cv", accuracies=values) for values in accuracies]
+    found = meet(*cv)
+    assert found.test and found.test.name == "corrected resampled t-test" and found.test.n == 3
+    assert found.test.difference == pytest.approx(-0.05 / 3)
+    assert found.disagreement and found.disagreement.images == 6
+
+    seeds = [
+        side(
+            db,
+            *(a_spec(seed=seed) for seed in order),
+            kind="seeds",
+            accuracies=[seed / 10 for seed in order],
+        )
+        for order in ([1, 2, 3], [3, 1, 2])
+    ]
+    found = meet(*seeds)
+    assert found.test and found.test.name == "paired t-test" and found.test.p == 1.0
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        ({"specs": [a_spec(split="train")]}, "same images (judged on"),
+        ({"environment": {"data": "e" * 64}}, "same images (data"),
+        ({"metrics": {"classes": ["odd", "even"]}}, "different questions"),
+    ],
+)
+def test_results_on_other_images_are_not_tested(
+    db: Database, second: dict[str, Any], why: str
+) -> None:
+    made = dict(second)
+    specs = made.pop("specs", [])
+    found = meet(trained(db, LABELS), trained(db, LABELS, *specs, **made))
+    assert found.test is None and found.disagreement is None and why in found.notes[0]
+
+
+def test_a_cross_validation_is_not_tested_against_a_job(db: Database) -> None:
+    group = side(db, *folds(2), kind="cv", accuracies=[1, 1])
+    assert "not of the same kind" in meet(trained(db, LABELS), group).notes[0]
+
+
+def test_predictions_that_are_gone_or_damaged_are_told_and_the_rest_stands(db: Database) -> None:
+    a = trained(db, LABELS)
+    gone = side(db, artifacts_url="")
+    found = meet(a, gone)
+    assert found.test is None and found.notes
+    assert comparison.metrics([a, gone])["accuracy"] == [0.9, 0.9]
+
+
+def test_only_what_differs_is_listed_and_params_that_one_lacks_too(db: Database) -> None:
+    a = trained(db, LABELS)
+    b = trained(
+        db,
+        LABELS,
+        a_spec(params={"a": 2, "b": 3}, seed=7),
+        environment={"versions": {"python": "3.12.1", "numpy": "2.4.6"}},
+    )
+    assert comparison.differing([a, b]) == {
+        "seed": ["42", "7"],
+        "params.a": [1, 2],
+        "params.b": [None, 3],
+        "python": ["3.11.7", "3.12.1"],
+    }
+
+
+def test_two_commits_with_the_same_code_do_not_differ(db: Database) -> None:
+    code = {"sha256": "c" * 64, "commit": "1" * 40, "dirty": False}
+    a = trained(db, LABELS, environment={"code": code})
+    b = trained(db, LABELS, environment={"code": code | {"commit": "2" * 40}})
+    edited = {"sha256": "e" * 64, "commit": "2" * 40, "dirty": True}
+    c = trained(db, LABELS, environment={"code": edited})
+    assert comparison.differing([a, b]) == {}
+    found = comparison.differing([a, c])
+    assert found["commit"] == ["1" * 12, "2" * 12 + " and changes"] and "code" in found
+
+
+def test_a_job_without_a_result_is_refused(db: Database) -> None:
+    (waiting,), _ = jobs.add(db, [a_spec()])
+    with pytest.raises(UsageError, match="is queued: it has no result"):
+        comparison.side(db, job_of(db, waiting))

@@ -1,0 +1,138 @@
+"""The house: what the whole tree keeps to, and what its pages say."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from runpy import run_path
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from zoo import settings
+from zoo.cli.lazy_group import enter_all
+from zoo.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [
+    path
+    for place in ("zoo", "workers", "plugins")
+    for path in (ROOT / place).rglob("*.py")
+    if not {".venv", "tests"} & set(path.parts)
+]
+PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+
+
+EXCEPTED = {"load_model": ["model_card.py", "network.py"]}
+"""A line that tells people how; and what reads an export that was written a moment before."""
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "pickle.load",
+        "joblib.load",
+        "allow_pickle=True",
+        "cloudpickle",
+        "dill",
+        ".h5",
+        "load_model",
+        "countdown=",
+        "eta=",
+        "yaml.load(",
+        "eval(",
+        "shell=True",
+    ],
+)
+def test_no_source_has_a_way_to_load_code_or_to_delay_a_hint(word: str) -> None:
+    found = [path.name for path in SOURCES if re.search(rf"\b{re.escape(word)}", path.read_text())]
+    assert found == EXCEPTED.get(word, [])
+
+
+def test_no_import_package_is_called_plugins_or_workers() -> None:
+    assert not (ROOT / "plugins" / "__init__.py").exists()
+    assert not (ROOT / "workers" / "__init__.py").exists()
+
+
+def test_the_drawing_of_the_house_is_that_of_its_imports() -> None:
+    house = run_path(str(ROOT / "docs" / "house.py"))
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert house["page"](text) == text, "python docs/house.py --write"
+
+
+def test_the_house_has_few_rooms_and_no_circle() -> None:
+    house = run_path(str(ROOT / "docs" / "house.py"))
+    arrows = house["arrows"]()
+    assert len(arrows) <= 32
+    assert len(house["floors"](arrows)) <= 10
+
+
+def test_a_circle_of_rooms_is_found() -> None:
+    house = run_path(str(ROOT / "docs" / "house.py"))
+    with pytest.raises(ValueError, match="circle"):
+        house["floors"]({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+
+
+def test_the_import_contract_is_one_of_packages() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (layers,) = [each for each in contracts["contracts"] if each["type"] == "layers"]
+    assert len(layers["layers"]) <= 10
+    assert layers["exhaustive"]
+
+
+def commands() -> set[str]:
+    enter_all(app)
+    root = typer.main.get_command(app)
+    found = set(root.commands)  # type: ignore[attr-defined]
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        found |= {f"{name} {sub}" for sub in getattr(command, "commands", {})}
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_a_page_exists(page: Path) -> None:
+    known = commands()
+    text = page.read_text()
+    quoted = re.findall(r"`(?:\$ )?zoo ([a-z][^`]*)`", text)
+    quoted += re.findall(r"^\$ zoo ([a-z].*)$", text, flags=re.M)
+    for words in (each.split() for each in quoted):
+        name = words[0].rstrip(",.")
+        assert name in known, f"{page.name}: zoo {' '.join(words)}"
+        if any(each.startswith(f"{name} ") for each in known) and len(words) > 1:
+            sub = words[1].rstrip(",.")
+            if sub.isalpha() and sub.islower():
+                assert f"{name} {sub}" in known, f"{page.name}: zoo {name} {sub}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_has_every_setting_with_its_help() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for each in fields(settings.Settings):
+        row = rf"\| `{settings.variable(each.name)}` \| .* \| {re.escape(each.metadata['help'])} \|"
+        assert re.search(row, readme), each.name
+
+
+def test_the_lock_has_hashes_and_names_no_address() -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock and "file:" not in lock
+    pinned = re.findall(r"^[a-z0-9][^\s=]*==[^\s]+(?: ;[^\\]*)? ?\\\n    --hash", lock, flags=re.M)
+    assert len(pinned) == len(re.findall(r"^[a-z0-9][^\s=]*==", lock, flags=re.M)) > 80
+
+
+@pytest.mark.parametrize("name", ["", *sorted(c for c in commands() if " " not in c)])
+def test_no_help_of_a_command_is_cut_off_at_80_columns(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    told = CliRunner().invoke(app, [*name.split(), "--help"])
+    listed = told.stdout.partition("\nCommands:\n")[2]
+    assert not [line for line in listed.splitlines() if line.endswith("...")]

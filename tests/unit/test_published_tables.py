@@ -1,0 +1,177 @@
+"""Recipes: the tables that Zoo brings, anybody's own, and `zoo reproduce`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers.command_line import Zoo
+
+from zoo import jobs
+from zoo.errors import UsageError
+from zoo.job_spec import JobSpec
+from zoo.jobs import Database
+from zoo.results import published_tables
+from zoo.sweeps import trials
+
+PAGE = (Path(__file__).parents[2] / "docs" / "classics.md").read_text()
+
+TABLE = """
+title = "Two rows"
+dataset = "digits"
+
+[[row]]
+name = "near"
+title = "neighbours"
+published = 5.0
+source = "Somebody 1999"
+model = "knn"
+params = { n_neighbors = 1 }
+
+[[row]]
+name = "far"
+title = "a line, upright"
+published = 0.01
+source = "Nobody"
+model = "logistic"
+preprocess = "deskew"
+seconds = 7
+"""
+
+ROWS = ("neighbours", "a line, upright, deskew")
+
+
+def written(folder: Path, text: str = TABLE) -> str:
+    file = folder / "two.toml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize("name", published_tables.names())
+def test_every_row_of_a_table_that_zoo_brings_can_be_submitted(name: str) -> None:
+    table = published_tables.load(name)
+    specs = published_tables.specs(name, table, table.rows)
+    assert all(spec == JobSpec.parse(spec.dump()) for spec in specs)
+    for row, spec in zip(table.rows, specs, strict=True):
+        assert spec.params.items() >= row.params.items()
+        assert spec.published is not None
+        assert (spec.published.error, spec.preprocess) == (row.published, row.preprocess)
+        assert row.seconds is not None
+
+
+def test_the_classics_have_the_rows_and_the_numbers_of_the_page() -> None:
+    rows = published_tables.load("mnist-classics").rows
+    published = [12.0, 8.4, 7.6, 5.0, 2.4, 3.3, 3.6, 1.4, 1.1, 7.7, 4.7, 1.6, 3.05, 1.53]
+    assert [row.published for row in rows] == [*published, 1.7, 1.1, 0.95, 0.8]
+
+
+def test_globs_choose_rows_and_one_that_matches_none_is_refused() -> None:
+    table = published_tables.load("mnist-classics")
+    names = [row.name for row in published_tables.chosen(table, ["lenet-?", "knn"])]
+    assert names == ["knn", "lenet-1", "lenet-4", "lenet-5"]
+    with pytest.raises(UsageError, match="No row is called 'lenet-6'"):
+        published_tables.chosen(table, ["knn", "lenet-6"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ('"knn"', '"kmn"', "The row near: No model is called 'kmn'"),
+        ("n_neighbors", "neighbors", "The row near: No param is called 'neighbors'"),
+        ("n_neighbors = 1", "n_neighbors = 0", "The row near: The param n_neighbors=0 is refused"),
+        ('"deskew"', '"deskw"', "two.toml is refused: row.1.preprocess"),
+        ("published = 5.0", "published = 500.0", "two.toml is refused: row.0.published"),
+        ("seconds = 7", "second = 7", "two.toml is refused: row.1.second"),
+        ('"far"', '"near"', "two.toml has two rows of the name near"),
+        ("title = ", "title ", "two.toml is not TOML"),
+        ("published = 5.0", f"published = {'9' * 5000}", "two.toml is not TOML"),
+        ("published = 5.0", f"published = {'[' * 5000}", "two.toml is not TOML"),
+        ("title = ", "#" * 2**20 + "\ntitle = ", "two.toml cannot be read: it is larger than 1 MB"),
+    ],
+)
+def test_a_table_with_an_error_is_refused_in_a_sentence(
+    tmp_path: Path, before: str, after: str, sentence: str
+) -> None:
+    file = written(tmp_path, TABLE.replace(before, after))
+    with pytest.raises(UsageError, match=sentence):
+        published_tables.specs(file, table := published_tables.load(file), table.rows)
+
+
+def test_a_table_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        published_tables.load("nowhere.toml")
+    with pytest.raises(UsageError, match="No table is called 'mnist-clasics'"):
+        published_tables.load("mnist-clasics")
+
+
+def test_a_table_is_reproduced_and_shown_with_published_beside_measured_errors(
+    warm_zoo: Zoo, tmp_path: Path
+) -> None:
+    file = written(tmp_path)
+    first = warm_zoo.json("reproduce", file, "--dry-run")
+    assert [row["cost"]["source"] for row in first] == ["unknown", "guessed"]
+    assert first[1]["cost"]["seconds"] == 7
+    group = warm_zoo.json("reproduce", file)
+    assert [job["status"] for job in group["jobs"]] == ["succeeded"] * 2
+    assert [job["published"]["error"] for job in group["jobs"]] == [5.0, 0.01]
+    assert [job["preprocess"] for job in group["jobs"]] == ["none", "deskew"]
+    shown = warm_zoo.run("show", group["id"]).stdout
+    lines = [re.split(r" {2,}", line) for line in shown.splitlines()]
+    errors = [f"{100 * (1 - job['metrics']['accuracy']):.2f}" for job in group["jobs"]]
+    near, far = (next(line for line in lines if name in line) for name in ROWS)
+    assert [near[2], near[3], near[5]] == ["5", errors[0], "knn n_neighbors=1"]
+    assert [far[2], far[3], far[5]] == ["0.01", errors[1], "logistic"]
+    assert "1 of 2 at or under the published error" in shown
+    board = {row["model"]: row["test"]["accuracy"] for row in warm_zoo.json("leaderboard")}
+    assert board == {job["model"]: job["metrics"]["accuracy"] for job in group["jobs"]}
+    after = warm_zoo.json("reproduce", file, "--dry-run", "--only", "n*")
+    assert [row["cost"]["source"] for row in after] == ["measured"]
+    took = [job["finished_at"] - job["started_at"] for job in group["jobs"]]
+    assert after[0]["cost"]["seconds"] == pytest.approx(took[0], abs=1e-3)
+
+
+def test_rows_of_the_same_params_are_results_of_their_own(db: Database) -> None:
+    table = published_tables.load("mnist-classics")
+    specs = published_tables.specs(
+        "mnist-classics", table, published_tables.chosen(table, ["knn*", "linear*"])
+    )
+    _, group = jobs.add(db, specs, group_kind="sweep")
+    assert group
+    found = trials.of(jobs.get_group(db, group))
+    assert [len(trial.group.jobs) for trial in found] == [1, 1, 1, 1]
+
+
+def test_an_evaluation_gets_its_images_as_the_training_did(warm_zoo: Zoo) -> None:
+    options = ("--dataset", "digits", "--preprocess", "deskew")
+    job = warm_zoo.json("train", "logistic", *options)
+    again = warm_zoo.json("evaluate", job["id"])
+    assert again["preprocess"] == "deskew"
+    assert again["metrics"]["confusion_matrix"] == job["metrics"]["confusion_matrix"]
+    plain = warm_zoo.json("train", "logistic", "--dataset", "digits")
+    assert plain["metrics"]["confusion_matrix"] != job["metrics"]["confusion_matrix"]
+
+
+def test_the_table_on_the_page_can_be_submitted(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S)
+    file = written(tmp_path, block)
+    table = published_tables.load(file)
+    assert [spec.model for spec in published_tables.specs(file, table, table.rows)] == [
+        "knn",
+        "logistic",
+    ]
+
+
+def test_the_page_has_each_row_of_the_classics_with_its_recipe() -> None:
+    for row in published_tables.load("mnist-classics").rows:
+        params = [
+            f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+            for name, value in row.params.items()
+        ]
+        recipe = " ".join([row.model, *params])
+        line = (
+            rf"\| {re.escape(row.title)} \| `{row.name}` \| {row.preprocess} \| {row.published:g} "
+            rf"\| \d+\.\d\d \| \d+ \| `{re.escape(recipe)}` \|"
+        )
+        assert re.search(line, PAGE), row.name

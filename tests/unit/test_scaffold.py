@@ -1,0 +1,96 @@
+"""New plugins: what is written, and which names are refused. The page's test runs them."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+from helpers.command_line import Zoo
+
+from zoo.errors import UsageError, ZooError
+from zoo.plugins import registry, scaffold
+
+
+def test_a_package_is_written_whole(home: Path, tmp_path: Path) -> None:
+    folder = scaffold.new_package("my-2nd-knn", tmp_path / "here")
+    files = {str(f.relative_to(folder)): f.read_text() for f in folder.rglob("*") if f.is_file()}
+    assert set(files) == {
+        "pyproject.toml",
+        "README.md",
+        "my_2nd_knn/__init__.py",
+        "tests/test_my_2nd_knn.py",
+    }
+    project = tomllib.loads(files["pyproject.toml"])["project"]
+    assert project["name"] == "my-2nd-knn"
+    assert project["entry-points"]["zoo"] == {"my-2nd-knn": "my_2nd_knn"}
+    tree = ast.parse(files["my_2nd_knn/__init__.py"])
+    assert [n.name for n in tree.body if isinstance(n, ast.ClassDef)] == ["My2ndKnn"]
+    assert not [text for text in files.values() if "$" in text]
+
+
+def test_a_file_goes_into_the_plugins_folder_and_is_a_model_at_once(home: Path) -> None:
+    file = scaffold.new_file("my-knn")
+    registry.catalogue.cache_clear()
+    assert file.parent == home / "plugins"
+    assert registry.model("my-knn").__name__ == "MyKnn"
+    assert not registry.broken()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("", "will not do"),
+        ("My-Knn", "will not do"),
+        ("2nd", "will not do"),
+        ("my_knn", "will not do"),
+        ("../knn", "will not do"),
+        ("a" * 41, "will not do"),
+        ("import", "is a module of Python's"),
+        ("json", "is a module of Python's"),
+        ("numpy", "an installed package's"),
+        ("zoo", "an installed package's"),
+        ("tests", "an installed package's"),
+        ("logistic", "a model or a plugin called 'logistic'"),
+        ("sklearn", "an installed package's"),
+        ("keras", "already"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_name_that_would_not_work_is_refused_and_nothing_written(
+    home: Path, tmp_path: Path, name: str, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        scaffold.new_package(name, tmp_path / "new")
+    with pytest.raises(UsageError, match=says):
+        scaffold.new_file(name)
+    assert not (tmp_path / "new").exists() and not (home / "plugins").exists()
+
+
+def test_nothing_is_overwritten(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="full exists already"):
+        scaffold.new_package("my-knn", tmp_path / "full")
+    scaffold.new_package("my-knn", tmp_path / "empty")
+    file = scaffold.new_file("my-knn")
+    with pytest.raises(UsageError, match="already"):
+        scaffold.new_file("my-knn")
+    assert file.exists() and [f.name for f in (tmp_path / "full").iterdir()] == ["mine.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ZooError, match="cannot be written: Not a directory"):
+        scaffold.new_package("my-knn", tmp_path / "file" / "my-knn")
+
+
+def test_the_commands_print_the_place_and_what_to_type_next(zoo: Zoo, tmp_path: Path) -> None:
+    place = tmp_path / "my-knn"
+    done = zoo.run("plugins", "new", "my-knn", "-o", str(place))
+    assert done.stdout == f"{place}\n"
+    for command in (f"pip install -e {place}", "zoo train my-knn", "zoo plugins check my-knn"):
+        assert f"  {command} " in done.stderr
+    told = zoo.run("plugins", "new", "my-knn", "--single-file", "-o", str(place), code=2)
+    assert "does not go with --single-file" in told.stderr
