@@ -8,20 +8,16 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.command_line import Zoo, share, until
-from helpers.processes import runners
+from helpers.command_line import until
 from zoo_sklearn import threads
 from zoo_sklearn.logistic import Logistic
 
-from zoo import cores, jobs, settings
+from zoo import cores
 from zoo.cores import Cores
-from zoo.job_spec import JobSpec
-from zoo.queue import submit
 
 JOB = "with cores.held(): say()"
 BORROWER = "with cores.here().one(), cores.here().one(): say()"
@@ -170,20 +166,3 @@ def test_a_piece_of_work_that_fails_gives_its_core_back(ours: Cores) -> None:
         with pytest.raises(ValueError, match="no"), threads.granted():
             Parallel(require="sharedmem")(delayed(fail)() for _ in range(4))
         assert to_borrow(ours) == 1
-
-
-@pytest.mark.skipif(settings.cores() < 2, reason="one core cannot be lent")
-def test_a_real_worker_lends_the_cores_of_idle_slots(zoo: Zoo, cache: Path) -> None:
-    share(cache, zoo.home)
-    zoo.env |= {"ZOO_SLOTS": "2", "OMP_NUM_THREADS": "1", "ZOO_PLUGINS": "trickster,sklearn"}
-    zoo.env |= {"ZOO_PLUGINS_DIR": str(Path(__file__).parents[1] / "plugins")}
-    zoo.run("up")
-    (worker,) = jobs.workers(zoo.database(), beat=60)
-    told = [runner.environ().get(cores.VARIABLE) for runner in runners(worker.pid)]
-    seen = Cores(Path(next(filter(None, told))))
-    assert to_borrow(seen) == 2
-    busy = JobSpec(kind="train", model="trickster", params={"seconds": 600}, dataset="digits")
-    (job,) = submit.submit(zoo.database(), zoo.settings, [busy]).ids
-    until(lambda: to_borrow(seen) == 1)
-    jobs.cancel(zoo.database(), job)
-    until(lambda: to_borrow(seen) == 2)

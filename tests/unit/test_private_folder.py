@@ -207,43 +207,6 @@ def test_commands_with_and_without_a_session_meet_the_same_servers(
         before.rmdir()
 
 
-def test_a_worker_whose_sockets_were_removed_takes_its_broker_along(
-    tmp_path: Path, session: Path
-) -> None:
-    """As systemd removes them when the user logs out."""
-    here = Settings(home=tmp_path / "home")
-    here.home.mkdir()
-    local_services.ensure(here, worker=False)
-    place = local_services.Place(here)
-    assert place.take()
-    broker = local_services._process(here.runtime / "valkey.json")
-    assert broker is not None
-    for each in here.runtime.iterdir():
-        each.unlink()
-    here.runtime.rmdir()
-    place.give_up()
-    assert not broker.is_running() or broker.status() == "zombie"
-
-
-@pytest.mark.parametrize("made_again", [False, True])
-def test_down_finds_a_worker_whose_sockets_were_removed(
-    zoo: Zoo, session: Path, made_again: bool
-) -> None:
-    zoo.run("up")
-    here = zoo.settings
-    worker, broker = (
-        local_services._process(here.runtime / name) for name in ("worker.json", "valkey.json")
-    )
-    assert worker is not None and broker is not None
-    shutil.rmtree(here.runtime)
-    if made_again:  # by any command since
-        local_services.make_runtime(here)
-    assert "Ended: worker" in zoo.run("down").stderr
-    for process in (worker, broker):
-        assert not process.is_running() or process.status() == "zombie"
-    assert "Nothing was running" in zoo.run("down").stderr
-
-
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ZooError, match="cannot be made"):

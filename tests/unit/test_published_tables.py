@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.command_line import Zoo
 
 from zoo import jobs
 from zoo.errors import UsageError
@@ -39,8 +38,6 @@ model = "logistic"
 preprocess = "deskew"
 seconds = 7
 """
-
-ROWS = ("neighbours", "a line, upright, deskew")
 
 
 def written(folder: Path, text: str = TABLE) -> str:
@@ -106,32 +103,6 @@ def test_a_table_that_is_not_there_is_refused() -> None:
         published_tables.load("mnist-clasics")
 
 
-def test_a_table_is_reproduced_and_shown_with_published_beside_measured_errors(
-    warm_zoo: Zoo, tmp_path: Path
-) -> None:
-    file = written(tmp_path)
-    first = warm_zoo.json("reproduce", file, "--dry-run")
-    assert [row["cost"]["source"] for row in first] == ["unknown", "guessed"]
-    assert first[1]["cost"]["seconds"] == 7
-    group = warm_zoo.json("reproduce", file)
-    assert [job["status"] for job in group["jobs"]] == ["succeeded"] * 2
-    assert [job["published"]["error"] for job in group["jobs"]] == [5.0, 0.01]
-    assert [job["preprocess"] for job in group["jobs"]] == ["none", "deskew"]
-    shown = warm_zoo.run("show", group["id"]).stdout
-    lines = [re.split(r" {2,}", line) for line in shown.splitlines()]
-    errors = [f"{100 * (1 - job['metrics']['accuracy']):.2f}" for job in group["jobs"]]
-    near, far = (next(line for line in lines if name in line) for name in ROWS)
-    assert [near[2], near[3], near[5]] == ["5", errors[0], "knn n_neighbors=1"]
-    assert [far[2], far[3], far[5]] == ["0.01", errors[1], "logistic"]
-    assert "1 of 2 at or under the published error" in shown
-    board = {row["model"]: row["test"]["accuracy"] for row in warm_zoo.json("leaderboard")}
-    assert board == {job["model"]: job["metrics"]["accuracy"] for job in group["jobs"]}
-    after = warm_zoo.json("reproduce", file, "--dry-run", "--only", "n*")
-    assert [row["cost"]["source"] for row in after] == ["measured"]
-    took = [job["finished_at"] - job["started_at"] for job in group["jobs"]]
-    assert after[0]["cost"]["seconds"] == pytest.approx(took[0], abs=1e-3)
-
-
 def test_rows_of_the_same_params_are_results_of_their_own(db: Database) -> None:
     table = published_tables.load("mnist-classics")
     specs = published_tables.specs(
@@ -141,16 +112,6 @@ def test_rows_of_the_same_params_are_results_of_their_own(db: Database) -> None:
     assert group
     found = trials.of(jobs.get_group(db, group))
     assert [len(trial.group.jobs) for trial in found] == [1, 1, 1, 1]
-
-
-def test_an_evaluation_gets_its_images_as_the_training_did(warm_zoo: Zoo) -> None:
-    options = ("--dataset", "digits", "--preprocess", "deskew")
-    job = warm_zoo.json("train", "logistic", *options)
-    again = warm_zoo.json("evaluate", job["id"])
-    assert again["preprocess"] == "deskew"
-    assert again["metrics"]["confusion_matrix"] == job["metrics"]["confusion_matrix"]
-    plain = warm_zoo.json("train", "logistic", "--dataset", "digits")
-    assert plain["metrics"]["confusion_matrix"] != job["metrics"]["confusion_matrix"]
 
 
 def test_the_table_on_the_page_can_be_submitted(tmp_path: Path) -> None:
