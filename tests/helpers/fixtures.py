@@ -14,6 +14,7 @@ import pytest
 
 from helpers import servers
 from helpers.command_line import Zoo
+from helpers.job_stories import Promises, Story
 from zoo import jobs
 from zoo.jobs import Database
 from zoo.plugins import registry
@@ -123,6 +124,15 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     found.mkdir(exist_ok=True)
     return found
+
+
+@pytest.fixture
+def story(empty_file: Path) -> Iterator[Story]:
+    """A state machine of jobs that a test plays by hand."""
+    Promises.template = empty_file
+    found = Story()
+    yield found
+    found.teardown()
 
 
 @pytest.fixture
