@@ -1,9 +1,12 @@
-"""Paths as they are typed, and `idx:FOLDER` and `npz:FILE`, the names of datasets in files."""
+"""Names of models and datasets, `idx:FOLDER` and `npz:FILE` among them, and paths as typed."""
 
 from __future__ import annotations
 
 import os
+import re
 
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""A valid name of a model, dataset, plugin or table row (use with fullmatch)."""
 FILE_FORMS = ("idx", "npz")
 
 

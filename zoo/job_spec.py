@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from zoo.canonical_json import canonical as canonical
 from zoo.canonical_json import read_json as read_json
+from zoo.dataset_names import NAME
 from zoo.errors import UsageError
 
 SPEC_VERSION = 1
 MAX_SPEC_BYTES = 64 * 1024
 MAX_SEED = 2**32 - 1
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Preprocess = Literal["none", "deskew"]
+"""The transformation of the images in addition to scaling."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """A record read from outside: strict types, no NaN or infinity, no unknown names."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @classmethod
+    def read(cls, value: Any, what: str) -> Self:
+        """Validate a value read from JSON or TOML.
 
-class Fold(_Record):
+        Raises UsageError for the first invalid field, in one sentence that begins with `what`.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"{what} is refused: {where}: {first['msg']}.") from None
+
+
+class Fold(Record):
     """One fold of a cross-validation: train on the others, judge on this one."""
 
     k: Annotated[int, Field(ge=2, le=100)]
     index: Annotated[int, Field(ge=0)]
 
 
-class Source(_Record):
+class Source(Record):
     """The trained model that an evaluation judges."""
 
     job: JobId
@@ -40,7 +58,7 @@ class Source(_Record):
     """Of the manifest, which holds the hash of every file."""
 
 
-class Published(_Record):
+class Published(Record):
     """The row of a published table that a job reproduces."""
 
     table: Annotated[str, Field(min_length=1, max_length=4096)]
@@ -50,7 +68,7 @@ class Published(_Record):
     source: str = ""
 
 
-class JobSpec(_Record):
+class JobSpec(Record):
     """What a job is to do; resolved in the command line, checked again by the worker."""
 
     v: Literal[1] = 1
@@ -62,8 +80,7 @@ class JobSpec(_Record):
     """Names of the params that are not the model's defaults: what a listing shows of them."""
     dataset: Annotated[str, Field(min_length=1, max_length=4096)]
     """A registered name, or `idx:PATH` or `npz:PATH` with an absolute path."""
-    preprocess: Literal["none", "deskew"] = "none"
-    """What is done to the images beside the scaling."""
+    preprocess: Preprocess = "none"
     split: Literal["train", "test"] = "test"
     """The images that the model is judged on."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
@@ -100,12 +117,7 @@ class JobSpec(_Record):
     @classmethod
     def parse_object(cls, value: Any) -> JobSpec:
         """Read a spec from what its JSON holds; raises UsageError like `parse`."""
-        try:
-            spec = cls.model_validate(value)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"The job's spec is refused: {where}: {first['msg']}.") from None
+        spec = cls.read(value, "The job's spec")
         if spec.fold and spec.fold.index >= spec.fold.k:
             raise UsageError("The job's spec is refused: a fold's index is below its k.")
         if (spec.kind == "evaluate") != (spec.source is not None):

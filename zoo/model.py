@@ -7,7 +7,6 @@ import functools
 import json
 import numbers
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-"""What a model, dataset, plugin, pool or tag may be called (used with fullmatch)."""
 
 
 def param(default: Any, *, help: str, **bounds: Any) -> Any:

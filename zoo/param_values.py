@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.canonical_json import read_json
@@ -24,6 +24,33 @@ def read(text: str) -> Any:
         return text
 
 
+def split_pair(
+    text: str, form: str = "NAME=VALUE", example: str = "-p epochs=10"
+) -> tuple[str, str]:
+    """Split `NAME=VALUE` into its name and the text of its value.
+
+    Raises UsageError, which shows the form and an example, if there is no name or no sign.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"'{text}' is not {form}.", f"For example: {example}.")
+    return name, value
+
+
+def read_pairs(texts: Sequence[str]) -> dict[str, Any]:
+    """Read `NAME=VALUE` texts as params.
+
+    Raises UsageError for a text without a name, or for a name given twice.
+    """
+    params: dict[str, Any] = {}
+    for text in texts:
+        name, value = split_pair(text)
+        if name in params:
+            raise UsageError(f"The param {name} is given twice.")
+        params[name] = read(value)
+    return params
+
+
 def typed(value: Any) -> str:
     """Write a value so that `read` gives it back: JSON, but for texts that are read as texts."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -33,8 +60,23 @@ def typed(value: Any) -> str:
 
 
 def typed_all(values: Mapping[str, Any]) -> str:
-    """Write params as they are typed: NAME=VALUE, with spaces between them."""
-    return " ".join(f"{name}={typed(value)}" for name, value in values.items())
+    """Write params as they are typed: NAME=VALUE, separated by spaces."""
+    return " ".join(pairs(values))
+
+
+def pairs(values: Mapping[str, Any]) -> list[str]:
+    """Write each param as `NAME=VALUE`, so that `read_pairs` returns the same params."""
+    return [f"{name}={typed(value)}" for name, value in values.items()]
+
+
+def as_options(values: Mapping[str, Any]) -> list[str]:
+    """Write params as arguments of a command: `-p NAME=VALUE` for each."""
+    return [argument for pair in pairs(values) for argument in ("-p", pair)]
+
+
+def changed(params: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
+    """Return the params that are not the model's defaults; all, if `names` were not recorded."""
+    return dict(params) if names is None else {name: params[name] for name in names}
 
 
 def lookup(params: Mapping[str, Any], name: str, missing: Any = None) -> Any:

@@ -23,7 +23,6 @@ from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.model import resolved, to_json
 from zoo.plugins import metadata
-from zoo.queue import submit
 from zoo.sweeps import plan, samplers, search_space
 from zoo.sweeps.plan import Recipe, Wanted
 
@@ -84,7 +83,7 @@ def test_what_is_accepted_at_the_door_runs_in_the_worker(
     params = REBUILT if is_light else Typed.Params
     try:
         values, changed = resolved(
-            params, submit.read_params([f"{n}={t}" for n, t in typed.items()])
+            params, param_values.read_pairs([f"{n}={t}" for n, t in typed.items()])
         )
         spec = JobSpec(
             kind="train", model="typed", dataset="digits", params=values, changed=changed
@@ -94,7 +93,7 @@ def test_what_is_accepted_at_the_door_runs_in_the_worker(
         return
     there = in_a_worker(spec)
     # Typed once more as a listing shows it, it is the same job.
-    again = submit.read_params(
+    again = param_values.read_pairs(
         shlex.split(shlex.join(f"{name}={param_values.typed(values[name])}" for name in changed))
     )
     assert to_json(there) == values == resolved(params, again)[0]
@@ -107,7 +106,7 @@ def test_every_default_is_taken_as_it_is_shown_and_as_python_writes_it(name: str
     ways += [repr(default)] if default in (True, None) else []
     for params in (Typed.Params, REBUILT):
         for way in ways:
-            assert resolved(params, submit.read_params([f"{name}={way}"]))[1] == []
+            assert resolved(params, param_values.read_pairs([f"{name}={way}"]))[1] == []
 
 
 def test_a_refusal_shows_the_default_as_it_is_typed() -> None:
@@ -224,7 +223,7 @@ def test_the_form_of_the_page_offers_what_is_accepted() -> None:
     for field in found:
         for text in (field.default, *field.choices):
             filled = {field.field: text}
-            given = submit.read_params(param_form.given(filled, [field.name]))
+            given = param_values.read_pairs(param_form.given(filled, [field.name]))
             assert (field.name in given) == (text != "")
             resolved(Typed.Params, given)
 

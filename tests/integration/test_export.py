@@ -26,6 +26,7 @@ from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.inference import export, model_card
 from zoo.inference.predictor import Trained
 from zoo.jobs import Job
+from zoo.param_values import read_pairs
 from zoo.plugins import registry
 from zoo.queue import submit
 from zoo.training import run
@@ -244,7 +245,7 @@ def test_the_command_of_the_card_trains_the_same_again(tmp_path: Path) -> None:
     words = shlex.split(model_card.command(a_job(trained("logistic"), **changed)))
     assert words[:5] == ["zoo", "train", "logistic", "--dataset", "mnist"]
     assert words[5:9] == ["--seed", "7", "--preprocess", "deskew"]
-    assert submit.read_params(words[10::2]) == changed
+    assert read_pairs(words[10::2]) == changed
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import zoo
 from zoo.errors import UsageError
 from zoo.job_spec import MAX_SPEC_BYTES, Fold, JobSpec, Source, canonical, read_json
-from zoo.queue.submit import read_params
+from zoo.param_values import as_options, changed, read_pairs
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
 NUMBERS = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
@@ -187,7 +187,7 @@ class Recipe(zoo.Params):
 
 
 def resolve(*texts: str) -> Recipe:
-    found = Recipe.resolve(read_params(texts))
+    found = Recipe.resolve(read_pairs(texts))
     assert isinstance(found, Recipe)
     return found
 
@@ -267,7 +267,7 @@ def test_params_either_resolve_to_something_canonical_or_are_refused(given: Any)
     ],
 )
 def test_a_value_is_read_as_json_or_as_the_text_itself(text: str, value: Any) -> None:
-    found = read_params([text])["a"]
+    found = read_pairs([text])["a"]
     assert (found, type(found)) == (value, type(value))
 
 
@@ -292,16 +292,30 @@ def test_an_unknown_param_that_is_like_none_is_refused_with_all() -> None:
 @pytest.mark.parametrize("text", ["epochs", "=5", ""])
 def test_a_param_without_a_name_or_value_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not NAME=VALUE"):
-        read_params([text])
+        read_pairs([text])
 
 
 def test_a_param_given_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="epochs is given twice"):
-        read_params(["epochs=1", "epochs=2"])
+        read_pairs(["epochs=1", "epochs=2"])
 
 
 def test_a_value_may_hold_an_equals_sign() -> None:
-    assert read_params(["a=b=c"]) == {"a": "b=c"}
+    assert read_pairs(["a=b=c"]) == {"a": "b=c"}
+
+
+def test_params_written_as_options_are_read_back() -> None:
+    params = {"a": "b=c", "b": [1, 2], "c": "1", "d": None, "e": 0.5}
+    options = as_options(params)
+    assert options[::2] == ["-p"] * len(params)
+    assert read_pairs(options[1::2]) == params
+
+
+def test_changed_params_are_all_where_their_names_were_not_recorded() -> None:
+    params = {"a": 1, "b": 2}
+    assert changed(params, ["b"]) == {"b": 2}
+    assert changed(params, []) == {}
+    assert changed(params, None) == params
 
 
 def test_a_default_out_of_its_own_bounds_is_found() -> None:

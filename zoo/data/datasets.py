@@ -19,7 +19,7 @@ from zoo.data import cache, idx, mnist, npz
 from zoo.data.cache import Progress
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
 from zoo.job_spec import Sha256, canonical
-from zoo.model import NAME, Dataset, Images
+from zoo.model import Dataset, Images
 from zoo.plugins import error_report, import_guard, registry
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _raw(name: str, progress: Progress | None) -> Raw:
 def _kept(name: str, contents: str | None) -> Raw | None:
     """The contents of that fingerprint, if the cache has them, whatever the dataset is by now."""
     name = dataset_names.canonical(name)
-    if contents is None or not (":" in name or NAME.fullmatch(name)):
+    if contents is None or not (":" in name or dataset_names.NAME.fullmatch(name)):
         return None
     for file in (settings.cache() / "raw" / key(name)).glob(f"*/{META_FILE}"):
         if (found := _open(file.parent, name)) and found.fingerprint == contents:

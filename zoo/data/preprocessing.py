@@ -14,6 +14,7 @@ from zoo.data.cache import Progress
 from zoo.data.datasets import SPLITS, Raw
 from zoo.data.deskew import deskew
 from zoo.errors import unknown
+from zoo.job_spec import Preprocess
 from zoo.plugins import registry
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 Layout = Literal["flat", "image"]
 Dtype = Literal["float32", "float64"]
-Preprocess = Literal["none", "deskew"]
-"""What is done to the images beside the scaling."""
 
 WHITE = 255.0
 MAPPED = 4

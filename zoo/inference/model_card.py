@@ -17,7 +17,7 @@ from zoo.inference.export import Exported
 from zoo.inference.predictor import Trained
 from zoo.jobs import Job
 from zoo.jobs.records import number_text
-from zoo.param_values import typed
+from zoo.param_values import as_options
 from zoo.settings import Settings
 from zoo.storage import artifacts
 from zoo.storage.output_file import write_output
@@ -88,9 +88,7 @@ def command(job: Job) -> str:
     words += ["--seed", str(job.spec["seed"])]
     if job.spec.get("preprocess", "none") != "none":
         words += ["--preprocess", job.spec["preprocess"]]
-    for name, value in job.changed.items():
-        words += ["-p", f"{name}={typed(value)}"]
-    return shlex.join(words)
+    return shlex.join([*words, *as_options(job.changed)])
 
 
 def _title(job: Job) -> str:

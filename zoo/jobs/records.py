@@ -12,6 +12,7 @@ from functools import reduce
 from typing import Any, TypeVar
 
 from zoo.jobs.statuses import TERMINAL
+from zoo.param_values import changed
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,8 @@ class Job:
 
     @property
     def changed(self) -> dict[str, Any]:
-        """The params that are not the model's defaults; all, if that was not written down."""
-        params: dict[str, Any] = self.spec["params"]
-        names = self.spec.get("changed")
-        return params if names is None else {name: params[name] for name in names}
+        """The params that are not the model's defaults; all, if that was not recorded."""
+        return changed(self.spec["params"], self.spec.get("changed"))
 
     def to_json(self) -> dict[str, Any]:
         """The job as scripts see it."""

@@ -17,8 +17,9 @@ from typing import Any
 import pluggy
 
 from zoo import hookspecs, private_folder, settings
+from zoo.dataset_names import NAME
 from zoo.errors import PluginError, unknown
-from zoo.model import NAME, Dataset, Model, Params, resolved
+from zoo.model import Dataset, Model, Params, resolved
 from zoo.plugins import entry_points, error_report, import_guard, source_code, tracing
 from zoo.plugins.metadata import Card, of
 from zoo.regular_file import read_regular_file

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo import jobs, param_values
+from zoo import jobs
 from zoo.data import preprocessing
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import MAX_SEED, Fold, JobSpec, Source
@@ -51,22 +51,6 @@ class Submitted:
     def ref(self) -> str:
         """What names the result: the group, or the one job."""
         return self.group or self.ids[0]
-
-
-def read_params(texts: Sequence[str]) -> dict[str, Any]:
-    """Read NAME=VALUE texts; `param_values.read` says what a value is.
-
-    Raises UsageError for a text without a name, or for a name given twice.
-    """
-    params: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"'{text}' is not NAME=VALUE.", "For example: -p epochs=10.")
-        if name in params:
-            raise UsageError(f"The param {name} is given twice.")
-        params[name] = param_values.read(value)
-    return params
 
 
 def training(

@@ -10,11 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from zoo import jobs
 from zoo.errors import UsageError, reason, unknown
-from zoo.job_spec import MAX_SEED, JobSpec, Published, canonical
+from zoo.job_spec import MAX_SEED, JobSpec, Name, Preprocess, Published, Record, canonical
 from zoo.jobs import Database, Job
 from zoo.queue import submit
 from zoo.regular_file import read_text_file
@@ -25,14 +25,10 @@ LOOK_BACK = 1000
 """The newest jobs of a model among which one like it is looked for."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Row(_Record):
+class Row(Record):
     """One row: what was published, and the recipe that is to reach it."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    name: Name
     """What `--only` matches."""
     title: Annotated[str, Field(min_length=1, max_length=200)]
     """How the table calls it."""
@@ -40,14 +36,14 @@ class Row(_Record):
     """Test error in percent."""
     source: str
     model: str
-    params: dict[str, Any] = {}
-    preprocess: Literal["none", "deskew"] = "none"
+    params: dict[str, Any] = Field(default_factory=dict)
+    preprocess: Preprocess = "none"
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
     seconds: Annotated[float, Field(gt=0)] | None = None
     """A guess of what the job takes, until one like it was measured."""
 
 
-class Table(_Record):
+class Table(Record):
     """A published table."""
 
     title: str
@@ -80,12 +76,7 @@ def load(table: str) -> Table:
     # Python refuses a number of thousands of digits, and lists in lists without end, by itself.
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{table} is not TOML: {reason(error)}.") from None
-    try:
-        found = Table.model_validate(read)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UsageError(f"{table} is refused: {where}: {first['msg']}.") from None
+    found = Table.read(read, table)
     known = [row.name for row in found.rows]
     twice = sorted({name for name in known if known.count(name) > 1})
     if twice:

@@ -87,9 +87,7 @@ def read(texts: Sequence[str]) -> Space:
                 raise UsageError("Two files of trials are one too many.")
             space = Space(space.fixed, space.varied, Path(expanded(text[1:])))
             continue
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"'{text}' is not NAME=VALUES.", "For example: -p epochs=5,10.")
+        name, value = param_values.split_pair(text, "NAME=VALUES", "-p epochs=5,10")
         if name in space.fixed or name in space.varied:
             raise UsageError(f"The param {name} is given twice.", "Write it once: NAME=V1,V2.")
         found = _read_values(name, value)

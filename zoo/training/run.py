@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo.data.preprocessing import Preprocess, prepare_splits
+from zoo.data.preprocessing import prepare_splits
 from zoo.errors import ArtifactError, UsageError, reason
-from zoo.job_spec import Fold, JobSpec, canonical, read_json
+from zoo.job_spec import Fold, JobSpec, Preprocess, canonical, read_json
 from zoo.model import Model, Report, to_json
 from zoo.plugins import registry
 from zoo.storage import saved_files

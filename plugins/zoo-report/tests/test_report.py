@@ -40,6 +40,7 @@ from zoo.cli.main import app
 from zoo.data import datasets
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job, News, Outcome
+from zoo.param_values import as_options, read_pairs
 from zoo.queue import submit
 from zoo.storage.output_file import write_output
 
@@ -121,8 +122,8 @@ JSON = st.recursive(
 @example('"quoted"')
 @example("1e999")
 def test_a_typed_value_is_read_back_as_it_was(value: Any) -> None:
-    line = shlex.join(["-p", f"x={command_line.typed(value)}"])
-    assert submit.read_params([shlex.split(line)[1]]) == {"x": value}
+    line = shlex.join(as_options({"x": value}))
+    assert read_pairs(shlex.split(line)[1::2]) == {"x": value}
 
 
 def test_the_line_of_an_evaluation_names_its_training_and_what_it_is_judged_on(

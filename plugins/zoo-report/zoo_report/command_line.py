@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from zoo.jobs import Group, Job
-from zoo.param_values import typed
+from zoo.param_values import as_options
 
 
 def line(job: Job) -> str:
@@ -33,8 +33,7 @@ def group_line(group: Group) -> str:
 def _training(job: Job) -> Iterator[str]:
     spec = job.spec
     yield from ("train", job.model)
-    for name, value in job.changed.items():
-        yield from ("-p", f"{name}={typed(value)}")
+    yield from as_options(job.changed)
     yield from ("--dataset", job.dataset)
     if spec.get("preprocess", "none") != "none":
         yield from ("--preprocess", spec["preprocess"])

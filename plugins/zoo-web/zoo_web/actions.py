@@ -10,8 +10,9 @@ from starlette.responses import RedirectResponse, Response
 
 from zoo import jobs
 from zoo.data import datasets
-from zoo.data.preprocessing import Preprocess
 from zoo.errors import UsageError, ZooError
+from zoo.job_spec import Preprocess
+from zoo.param_values import read_pairs
 from zoo.queue import catalogue, submit
 from zoo_web import param_form
 from zoo_web.context import Desk, desk
@@ -48,7 +49,7 @@ def _submit(at: Desk, filled: Mapping[str, str]) -> submit.Submitted:
         raise UsageError(f"'{several}' is not one of {', '.join(SEVERAL)}.")
     number = _whole(filled, "number", 5, 2, 1000) if several != "one" else None
     schema = catalogue.model(filled.get("model", "")).card["schema"]
-    params = submit.read_params(param_form.given(filled, [*schema.get("properties", {})]))
+    params = read_pairs(param_form.given(filled, [*schema.get("properties", {})]))
     specs = submit.training(
         filled["model"],
         params,

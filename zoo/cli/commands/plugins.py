@@ -118,10 +118,10 @@ def check(
 ) -> None:
     """Check that a plugin's models keep the contract. Exit code 1 if one does not."""
     from zoo.cli.render import console
-    from zoo.queue.submit import read_params
+    from zoo.param_values import read_pairs
     from zoo.testing import isolation
 
-    params = read_params(param or [])
+    params = read_pairs(param or [])
     if ":" in dataset:  # a path, which is this folder's; the checks run in another
         from zoo.data import datasets
 

@@ -84,8 +84,9 @@ def _show(
 
 def _params(spec: JobSpec) -> str:
     from zoo.cli.render import console
+    from zoo.param_values import changed
 
-    return console.params({name: spec.params[name] for name in spec.changed or []})
+    return console.params(changed(spec.params, spec.changed))
 
 
 def _cost(cost: Cost) -> str:

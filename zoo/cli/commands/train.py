@@ -65,11 +65,12 @@ def train(
     ] = False,
 ) -> None:
     """Train a model and judge it on the test images."""
+    from zoo.param_values import read_pairs
     from zoo.queue import catalogue, submit
 
     if in_process:
         catalogue.in_process(model)
-    params = submit.read_params(param or [])
+    params = read_pairs(param or [])
     keep = cv is None if keep_weights is None else keep_weights
     specs = submit.training(
         model,

@@ -12,8 +12,8 @@ from typing import Any
 from unittest import SkipTest
 
 from zoo import child_process, environment_variables
+from zoo.dataset_names import NAME
 from zoo.errors import UsageError
-from zoo.model import NAME
 from zoo.plugins import entry_points
 from zoo.testing.checks.fixtures import Bench, Broken
 
