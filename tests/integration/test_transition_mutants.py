@@ -24,7 +24,7 @@ from helpers.job_stories import (
 )
 
 from zoo import jobs
-from zoo.jobs import RowRefused, reaping, transitions
+from zoo.jobs import RowRefused, transitions
 
 
 def without(*names: str) -> dict[str, str]:
@@ -60,7 +60,7 @@ def test_no_single_part_of_the_fence_carries_it_alone(
     tell(story)
 
 
-WHOLE_AFTER_LOSS = reaping._after_loss
+WHOLE_AFTER_LOSS = transitions._after_loss
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_a_reaper_that_puts_back_what_nobody_may_claim_is_noticed(
     def forgetful(row: Any, backoff: float) -> Any:
         return WHOLE_AFTER_LOSS(row | blind, backoff)
 
-    monkeypatch.setattr(reaping, "_after_loss", forgetful)
+    monkeypatch.setattr(transitions, "_after_loss", forgetful)
     with pytest.raises(AssertionError):
         tell(story)
 
@@ -119,8 +119,7 @@ def test_a_claim_without_one_of_its_words_is_noticed(
 def test_an_end_that_is_not_told_to_those_that_wait_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for room in (transitions, reaping):
-        monkeypatch.setattr(room, "after_ends", lambda rows, ends: None)
+    monkeypatch.setattr(transitions, "after_ends", lambda rows, ends: None)
     with pytest.raises(AssertionError):
         tell(story)
 
@@ -148,6 +147,6 @@ def test_a_reaper_that_takes_live_leases_is_noticed(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story.one_job()
-    monkeypatch.setattr(reaping, "EXPIRED", "lease_until < 4e9")  # its clock is far ahead
+    monkeypatch.setattr(transitions, "EXPIRED", "lease_until < 4e9")  # its clock is far ahead
     with pytest.raises(AssertionError):
         story.step("reap")

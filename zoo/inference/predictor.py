@@ -12,7 +12,7 @@ from zoo import jobs
 from zoo.data import preprocessing
 from zoo.errors import UsageError
 from zoo.images.prediction_inputs import Subject
-from zoo.jobs import Database, Group, Job, sources
+from zoo.jobs import Database, Group, Job, references
 from zoo.jobs.records import best_first
 from zoo.model import Model
 from zoo.plugins import registry
@@ -144,7 +144,7 @@ def training(db: Database, asked: Job | Group | str) -> Job:
         asked = best_first(kept)[0] if kept else asked
     elif asked.kind == "evaluate":
         asked = jobs.get(db, asked.spec["source"]["job"])
-    return sources.with_weights(asked)[0]
+    return references.with_weights(asked)[0]
 
 
 def _has_weights(job: Job) -> bool:

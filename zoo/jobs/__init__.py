@@ -10,9 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.jobs.bulk import group_size as group_size
-    from zoo.jobs.bulk import several as several
-    from zoo.jobs.bulk import statuses_of as statuses_of
     from zoo.jobs.bulk_actions import cancel_many as cancel_many
     from zoo.jobs.bulk_actions import ids as ids
     from zoo.jobs.bulk_actions import tag as tag
@@ -25,11 +22,11 @@ if TYPE_CHECKING:
     from zoo.jobs.estimates import Outlook as Outlook
     from zoo.jobs.estimates import outlook_of as outlook_of
     from zoo.jobs.estimates import outlooks as outlooks
+    from zoo.jobs.estimates import usual_seconds as usual_seconds
     from zoo.jobs.fields import NAMES as NAMES
     from zoo.jobs.fields import facts as facts
     from zoo.jobs.filters import EVERY as EVERY
     from zoo.jobs.filters import Filter as Filter
-    from zoo.jobs.line import usual_seconds as usual_seconds
     from zoo.jobs.outbox import ask as ask
     from zoo.jobs.outbox import asked as asked
     from zoo.jobs.outbox import count_overdue as count_overdue
@@ -52,6 +49,7 @@ if TYPE_CHECKING:
     from zoo.jobs.queries import get_group as get_group
     from zoo.jobs.queries import given_back_by as given_back_by
     from zoo.jobs.queries import group_kinds as group_kinds
+    from zoo.jobs.queries import group_size as group_size
     from zoo.jobs.queries import has_work as has_work
     from zoo.jobs.queries import listing as listing
     from zoo.jobs.queries import log_after as log_after
@@ -59,7 +57,9 @@ if TYPE_CHECKING:
     from zoo.jobs.queries import paused_pools as paused_pools
     from zoo.jobs.queries import pools as pools
     from zoo.jobs.queries import retries as retries
+    from zoo.jobs.queries import several as several
     from zoo.jobs.queries import silent as silent
+    from zoo.jobs.queries import statuses_of as statuses_of
     from zoo.jobs.queries import steps as steps
     from zoo.jobs.queries import steps_after as steps_after
     from zoo.jobs.queries import waiting as waiting
@@ -72,8 +72,6 @@ if TYPE_CHECKING:
     from zoo.jobs.ranking import Best as Best
     from zoo.jobs.ranking import best as best
     from zoo.jobs.ranking import newest_contents as newest_contents
-    from zoo.jobs.reaping import abandon as abandon
-    from zoo.jobs.reaping import reap as reap
     from zoo.jobs.records import Group as Group
     from zoo.jobs.records import Job as Job
     from zoo.jobs.records import Pool as Pool
@@ -101,64 +99,52 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import freed as freed
     from zoo.jobs.submission import retry as retry
     from zoo.jobs.submission import stale as stale
+    from zoo.jobs.transitions import abandon as abandon
     from zoo.jobs.transitions import beat as beat
     from zoo.jobs.transitions import claim as claim
     from zoo.jobs.transitions import finish as finish
     from zoo.jobs.transitions import finish_all as finish_all
+    from zoo.jobs.transitions import reap as reap
     from zoo.jobs.transitions import release as release
     from zoo.jobs.worker_rows import announce as announce
     from zoo.jobs.worker_rows import drain as drain
     from zoo.jobs.worker_rows import sign as sign
     from zoo.jobs.worker_rows import workers as workers
 
-_ROOMS = {
-    "bulk": ("group_size", "several", "statuses_of"),
-    "claims": ("Claim", "End", "News", "Outcome"),
-    "database": ("Database", "RowRefused"),
-    "queue_stats": ("Figures", "Settled", "Spread", "look"),
-    "filters": ("EVERY", "Filter"),
-    "scheduling": ("hold", "pause", "resume", "set_priority", "unhold"),
-    "fields": ("NAMES", "facts"),
-    "transitions": ("beat", "claim", "finish", "finish_all", "release"),
-    "outbox": (
-        *("ask", "asked", "count_overdue", "is_owed", "is_skipped", "overdue", "renew", "settle"),
-        "skip",
-    ),
-    "estimates": ("Outlook", "outlook_of", "outlooks"),
-    "queue_overview": ("Overview", "overview"),
-    "line": ("usual_seconds",),
-    "worker_rows": ("announce", "drain", "sign", "workers"),
-    "ranking": ("Best", "best", "newest_contents"),
+_EXPORTS = {
+    "bulk_actions": "cancel_many ids tag",
+    "claims": "Claim End News Outcome",
+    "database": "Database RowRefused",
+    "estimates": "Outlook outlook_of outlooks usual_seconds",
+    "fields": "facts NAMES",
+    "filters": "EVERY Filter",
+    "outbox": "ask asked count_overdue is_owed is_skipped overdue renew settle skip",
     "queries": (
-        "JobNotFound",
-        *("attempts", "check_metrics", "clock", "count", "counts", "ended_last", "equal"),
-        *("get", "get_group", "given_back_by", "group_kinds", "listing", "log_after", "has_work"),
-        *(
-            "first_waiting",
-            "needs",
-            "paused_pools",
-            "pools",
-            "retries",
-            "silent",
-            "steps",
-            "steps_after",
-            "waiting",
-        ),
+        "attempts check_metrics clock count counts ended_last equal first_waiting get get_group "
+        "given_back_by group_kinds group_size has_work JobNotFound listing log_after needs "
+        "paused_pools pools retries several silent statuses_of steps steps_after waiting"
     ),
-    "reaping": ("abandon", "reap"),
-    "records": ("Group", "Job", "Pool", "Waiting", "Worker", "members"),
-    "references": ("find", "named"),
-    "schema": ("SCHEMA", "connect", "schema_version", "upgrade"),
-    "bulk_actions": ("cancel_many", "ids", "tag"),
-    "statuses": ("MOVES", "STATUSES", "TERMINAL"),
-    "submission": ("Hint", "add", "cancel", "extend", "freed", "retry", "stale"),
+    "queue_overview": "Overview overview",
+    "queue_stats": "Figures look Settled Spread",
+    "ranking": "Best best newest_contents",
+    "records": "Group Job members Pool Waiting Worker",
+    "references": "find named",
+    "scheduling": "hold pause resume set_priority unhold",
+    "schema": "connect SCHEMA schema_version upgrade",
+    "statuses": "MOVES STATUSES TERMINAL",
+    "submission": "add cancel extend freed Hint retry stale",
+    "transitions": "abandon beat claim finish finish_all reap release",
+    "worker_rows": "announce drain sign workers",
 }
-# Loaded on first use, so that a command which only looks does not wait for what writes.
-_PLACES = {name: f"zoo.jobs.{room}" for room, names in _ROOMS.items() for name in names}
-__all__ = sorted(_PLACES)
+"""The public names of each module, loaded on first use so that a command that only reads does not
+import what writes."""
+_MODULES = {
+    name: f"zoo.jobs.{module}" for module, names in _EXPORTS.items() for name in names.split()
+}
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'zoo.jobs' has no attribute '{name}'")
-    return getattr(import_module(_PLACES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

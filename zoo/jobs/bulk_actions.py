@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 from zoo.canonical_json import canonical
 from zoo.jobs import metric_names
-from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
-from zoo.jobs.filters import Filter
+from zoo.jobs.filters import Filter, Values, order
 from zoo.jobs.scheduling import after_ends
 
 

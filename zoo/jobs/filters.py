@@ -1,12 +1,225 @@
-"""Which jobs are meant: the filter words that every command shares."""
+"""Which jobs are meant: the filter words that every command shares, and `--where`, as SQL.
+
+Conditions and orders are over the names of `fields`, with their values apart. The verdict is that
+of `Where.matches`: what is missing or of another type gives NULL.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
-from zoo.jobs.conditions import Values, condition, tag
+from zoo.errors import unknown
+from zoo.jobs.fields import INSIDE, NAMES, NESTED, NUMBERS, TEXTS
+from zoo.query.expression import Both, Compare, Condition, Not, Value
 from zoo.query.parser import Where
+
+SIGNS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "=", "!=": "<>"}
+NEITHER = "NULL"
+READABLE = r"""
+    (CASE WHEN strpos({0}, '\u0000') = 0 AND strpos({0}, '\ud') = 0 THEN {0} ELSE regexp_replace(
+    {0}, '\\u0000|\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..', '\\ufffd', 'g') END)"""
+"""JSON that PostgreSQL takes: of NUL and halves of letters it refuses the text, and the query."""
+
+
+class Values:
+    """The values of a statement, each under a name of its own."""
+
+    def __init__(self, is_sqlite: bool) -> None:
+        self.is_sqlite = is_sqlite
+        self.named: dict[str, Any] = {}
+
+    def add(self, value: Any) -> str:
+        """Keep a value; gives how the statement says it."""
+        if isinstance(value, str):  # as READABLE has it
+            value = value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass")
+            value = value.decode("utf-16", "replace")
+        name = f"v{len(self.named)}"
+        self.named[name] = value
+        return f":{name}"
+
+    def among(self, column: str, values: Any) -> str:
+        """A column has one of these."""
+        return f"{column} IN ({', '.join(map(self.add, values))})"
+
+    def like_one(self, column: str, patterns: Any) -> str:
+        """A column is one of these, or as one of them says with * and ?."""
+        plain = [each for each in patterns if not is_pattern(each)]
+        parts = [self.like(column, each) for each in patterns if is_pattern(each)]
+        parts += [self.among(column, plain)] if plain else []
+        return f"({' OR '.join(parts)})"
+
+    def like(self, text: str, pattern: str) -> str:
+        """A text is as a pattern with * and ? says."""
+        return f"{text} LIKE {self.add(_as_like(pattern))} ESCAPE '!'"
+
+
+def is_pattern(text: str) -> bool:
+    """Whether * or ? stand in it for other letters."""
+    return "*" in text or "?" in text
+
+
+def _as_like(pattern: str) -> str:
+    plain = pattern.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return plain.replace("*", "%").replace("?", "_")
+
+
+def condition(wanted: Condition, values: Values) -> str:
+    """A condition that was read from `--where`."""
+    if isinstance(wanted, Not):
+        return f"NOT ({condition(wanted.of, values)})"
+    if isinstance(wanted, Both):
+        return f" {wanted.word.upper()} ".join(f"({condition(c, values)})" for c in wanted.of)
+    name = ".".join(wanted.path)
+    if name in TEXTS or name in NUMBERS:
+        return _plain(wanted, name, values)
+    return _inside(wanted, values)
+
+
+def _plain(wanted: Compare, name: str, values: Values) -> str:
+    expression, kind = (TEXTS[name], str) if name in TEXTS else (NUMBERS[name], float)
+    value, sign = wanted.value, wanted.sign
+    if value is None:
+        return f"{expression} IS {'NOT ' if sign == '!=' else ''}NULL"
+    is_text, is_number = isinstance(value, str), not isinstance(value, str | bool)
+    if sign == "has" or (kind is str and not is_text) or (kind is float and not is_number):
+        return NEITHER
+    if sign == "~":
+        return values.like(expression, str(value))
+    return f"{expression} {SIGNS[sign]} {values.add(value if is_text else float(value))}"
+
+
+def _inside(wanted: Compare, values: Values) -> str:
+    found = _found(wanted.path, values)
+    if wanted.value is None:
+        return f"{'NOT ' if wanted.sign == '!=' else ''}{found.missing}"
+    if wanted.sign == "has":
+        return found.some("==", wanted.value, values)
+    return found.compare(wanted.sign, wanted.value, values)
+
+
+def tag(pattern: str, values: Values) -> str:
+    """One of the tags is this one, or as it says with * and ?."""
+    found = _found(("tags",), values)
+    return found.some("~" if is_pattern(pattern) else "==", pattern, values)
+
+
+def _found(path: tuple[str, ...], values: Values) -> _Json:
+    name, *rest = path
+    column, start = INSIDE[name]
+    return (_Sqlite if values.is_sqlite else _Postgresql).at(column, (*start, *rest), values)
+
+
+def measured(path: tuple[str, ...], values: Values) -> str:
+    """The job has a metric of that path, be it null."""
+    return f"{_found(path, values).kind} IS NOT NULL"
+
+
+def order(sort: str, values: Values) -> list[str]:
+    """The terms of an order by a name; `-accuracy` has the largest first.
+
+    What has no such value comes last. Raises UsageError for a name that is not known.
+    """
+    name, direction = sort.lstrip("-"), "DESC" if sort.startswith("-") else "ASC"
+    if name in ("", "created_at"):
+        return [f"seq {direction}"]
+    terms = [f"{term} {direction} NULLS LAST" for term in keys(name, values)]
+    return [*terms, f"seq {direction}"]
+
+
+def keys(name: str, values: Values) -> list[str]:
+    """What to order or group by for a name: a column, or a number and else a text in JSON.
+
+    Raises UsageError for a name that is not known.
+    """
+    first, dot, _ = name.partition(".")
+    if name in TEXTS or name in NUMBERS:
+        return [TEXTS.get(name) or NUMBERS[name]]
+    if first not in INSIDE or (first in NESTED) != bool(dot):
+        raise unknown("name", name, [n for n in NAMES if "*" not in n])
+    found = _found(tuple(name.split(".")), values)
+    return [found.number, found.plain]
+
+
+class _Json:
+    """A value in a column of JSON; all of its fields are SQL, and NULL where there is none such."""
+
+    def __init__(self, kind: str, value: str, numbers: str, text: str, number: str) -> None:
+        is_other = f"{kind} NOT IN ({numbers}, 'null')"
+        self.kind = kind
+        self.number = f"CASE WHEN {kind} IN ({numbers}) THEN {number} END"
+        self.text = f"CASE WHEN {kind} IN ('text', 'string') THEN {text} END"
+        self.truth = self.truth_of(kind, value)
+        self.plain = f"CASE WHEN {is_other} THEN {text} END"
+        self.missing = f"coalesce({kind}, 'null') = 'null'"
+
+    def compare(self, sign: str, value: Value, values: Values) -> str:
+        if isinstance(value, bool):
+            return f"{self.truth} {SIGNS[sign]} {int(value)}"
+        if sign == "~":
+            return values.like(self.text, str(value))
+        mine = self.text if isinstance(value, str) else self.number
+        return f"{mine} {SIGNS[sign]} {values.add(self.bound(value))}"
+
+    def some(self, sign: str, value: Value, values: Values) -> str:
+        """Whether it is a list, and one of its elements compares so."""
+        each, element = self.elements()
+        one = element.compare(sign, value, values)
+        return f"CASE WHEN {self.kind} = 'array' THEN EXISTS (SELECT 1 FROM {each} WHERE {one}) END"
+
+    def truth_of(self, kind: str, value: str) -> str:
+        """1, 0 or NULL."""
+        raise NotImplementedError
+
+    def bound(self, value: Any) -> Any:
+        """A value as the driver takes it."""
+        return value
+
+    def elements(self) -> tuple[str, _Json]:
+        """The rows of a list's elements, and how to read one."""
+        raise NotImplementedError
+
+
+class _Sqlite(_Json):
+    def __init__(self, kind: str, value: str, place: str = "") -> None:
+        super().__init__(kind, value, "'integer', 'real'", value, value)
+        self.place = place
+
+    @classmethod
+    def at(cls, column: str, path: tuple[str, ...], values: Values) -> _Sqlite:
+        place = f"{column}, {values.add('$' + ''.join(f'.{json.dumps(name)}' for name in path))}"
+        return cls(f"json_type({place})", f"json_extract({place})", place)
+
+    def truth_of(self, kind: str, value: str) -> str:
+        return f"CASE {kind} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
+
+    def elements(self) -> tuple[str, _Json]:
+        return f"json_each({self.place}) AS each", _Sqlite("each.type", "each.value")
+
+
+class _Postgresql(_Json):
+    def __init__(self, value: str) -> None:
+        text = f"{value} #>> '{{}}'"
+        super().__init__(f"json_typeof({value})", value, "'number'", text, f"({text})::numeric")
+        self.value = value
+
+    @classmethod
+    def at(cls, column: str, path: tuple[str, ...], values: Values) -> _Postgresql:
+        steps = "".join(f" -> {values.add(name)}::text" for name in path)
+        return cls(f"({READABLE.format(column)}::json{steps})")
+
+    def truth_of(self, kind: str, value: str) -> str:
+        return f"CASE WHEN {kind} = 'boolean' THEN ({value})::text::boolean::int END"
+
+    def bound(self, value: Any) -> Any:
+        # Not a float: an integer in JSON may be larger than any, and is compared exactly.
+        return value if isinstance(value, str) else Decimal(repr(value))
+
+    def elements(self) -> tuple[str, _Json]:
+        return f"json_array_elements({self.value}) AS each(value)", _Postgresql("each.value")
 
 
 @dataclass(frozen=True)

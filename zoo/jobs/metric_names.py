@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 
 from zoo.errors import UsageError
-from zoo.jobs.conditions import Values, measured
 from zoo.jobs.database import Transaction
+from zoo.jobs.filters import Values, measured
 
 RECENT = 200
 """Jobs whose metrics are listed to who has named one that there is not."""

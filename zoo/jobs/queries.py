@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
 from zoo.jobs import metric_names
-from zoo.jobs.conditions import Values, order
 from zoo.jobs.database import Database, Transaction, among, slices
-from zoo.jobs.filters import Filter
+from zoo.jobs.filters import Filter, Values, order
 from zoo.jobs.records import Group, Job, Pool, Waiting, to_job
 from zoo.jobs.statuses import MAY_RUN
 
@@ -297,3 +296,31 @@ def clock(db: Database) -> float:
     """The time on the database's clock."""
     with db.read() as rows:
         return float(rows.value("SELECT now() AS at"))
+
+
+def several(db: Database, job_ids: Sequence[str]) -> list[Job]:
+    """The jobs of those whole ids, oldest first; an id without a job gives none."""
+    found = []
+    with db.read() as rows:
+        for some in slices(job_ids):
+            is_one, ids = among("id", some)
+            found += rows.all(f"SELECT * FROM job WHERE {is_one} ORDER BY seq", ids)
+    return [to_job(row) for row in sorted(found, key=lambda row: int(row["seq"]))]
+
+
+def statuses_of(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
+    """The status of each of those jobs, by its id."""
+    found = {}
+    with db.read() as rows:
+        for some in slices(job_ids):
+            is_one, ids = among("id", some)
+            for row in rows.all(f"SELECT id, status FROM job WHERE {is_one}", ids):
+                found[row["id"]] = row["status"]
+    return found
+
+
+def group_size(db: Database, group: str) -> int:
+    """How many jobs were ever submitted in a group, those that were retried among them."""
+    query = "SELECT count(*) AS n FROM job WHERE group_id = :group"
+    with db.read() as rows:
+        return int(rows.value(query, {"group": group}))

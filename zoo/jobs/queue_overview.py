@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from zoo.jobs.conditions import Values
 from zoo.jobs.database import Database, Transaction
 from zoo.jobs.estimates import Outlook, outlooks
-from zoo.jobs.filters import EVERY, Filter
+from zoo.jobs.filters import EVERY, Filter, Values
 from zoo.jobs.queries import jobs_of
 from zoo.jobs.records import Job
 

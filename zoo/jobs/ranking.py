@@ -8,10 +8,9 @@ from typing import Any
 
 from zoo.job_spec import canonical
 from zoo.jobs import metric_names
-from zoo.jobs.conditions import Values, keys
 from zoo.jobs.database import Database, Transaction, among
 from zoo.jobs.fields import facts
-from zoo.jobs.filters import EVERY, Filter
+from zoo.jobs.filters import EVERY, Filter, Values, keys
 from zoo.jobs.queries import group_of, jobs_of
 from zoo.jobs.records import Group, Job, accuracy_of, members, rank
 

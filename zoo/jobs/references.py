@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
 from zoo.jobs.queries import get, get_group, listing, no_job
 from zoo.jobs.records import Group, Job, members
+
+if TYPE_CHECKING:
+    from zoo.job_spec import JobSpec
 
 BAD_ENDS = ("failed", "timed_out", "lost")
 WORDS = ("@last", "@last-failed", "@best:DATASET", "@best:DATASET/MODEL")
@@ -191,3 +194,27 @@ NEWEST = """
             AND contents = (SELECT contents FROM job WHERE dataset = :dataset
                 AND accuracy IS NOT NULL ORDER BY started_at DESC, seq DESC LIMIT 1)"""
 """Judged on the newest contents that the dataset's name had."""
+
+
+def with_weights(trained: Job | Group) -> tuple[Job, JobSpec]:
+    """A training that has left a trained model, and its spec.
+
+    Raises UsageError if it has left none.
+    """
+    if isinstance(trained, Group):
+        raise UsageError(
+            "A group has no model of its own.", f"`zoo show {trained.id[:8]}` lists its jobs."
+        )
+    if trained.kind != "train" or trained.status != "succeeded" or not trained.artifact:
+        raise UsageError(
+            f"The {trained.kind} job {trained.id[:8]} is {trained.status}: it has no model.",
+            "`zoo jobs --status succeeded` lists those that have.",
+        )
+    from zoo.job_spec import JobSpec  # pydantic, for which a completion need not wait
+
+    spec = JobSpec.parse_object(trained.spec)
+    if not spec.keep_weights:
+        raise UsageError(
+            f"The job {trained.id[:8]} kept no weights.", "Train it with --keep-weights."
+        )
+    return trained, spec

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zoo import jobs
 from zoo.errors import ZooError
-from zoo.jobs import Database, Job, Worker, line
+from zoo.jobs import Database, Job, Worker, estimates
 from zoo.settings import Settings
 
 STARTING = "The local worker is starting."
@@ -30,9 +30,9 @@ class Scene:
         return [w for w in self.workers if w.can_run(job.pool, job.model, job.dataset)]
 
     @functools.cached_property
-    def running(self) -> list[line.Turn]:
+    def running(self) -> list[estimates.Turn]:
         """What those workers run now."""
-        return line.running(self.db, [worker.name for worker in self.able])
+        return estimates.running(self.db, [worker.name for worker in self.able])
 
     @property
     def slots(self) -> int:
@@ -105,7 +105,7 @@ def _start(settings: Settings, pool: str) -> str:
 
 
 def _for_somebody(scene: Scene) -> str:
-    gate, short = line.gate(scene.db, scene.job.id), scene.job.id[:8]
+    gate, short = estimates.gate(scene.db, scene.job.id), scene.job.id[:8]
     if gate.held:
         return f"It is held. `zoo release {short}` lets it run."
     if gate.blockers and (needed := jobs.needs(scene.db, scene.job.id)):
@@ -120,7 +120,7 @@ def _for_somebody(scene: Scene) -> str:
 
 
 def _for_its_time(scene: Scene) -> str:
-    seconds = line.due_in(scene.db, scene.job.id)
+    seconds = estimates.due_in(scene.db, scene.job.id)
     if seconds <= 0:
         return ""
     job = scene.job
@@ -151,7 +151,7 @@ def without_broker(settings: Settings) -> str:
 
 def _for_its_turn(scene: Scene) -> str:
     models = {card["name"] for worker in scene.able for card in worker.models}
-    ahead = line.ahead(scene.db, scene.job.id, models)
+    ahead = estimates.ahead(scene.db, scene.job.id, models)
     if not ahead and len(scene.running) < scene.slots:
         return ""
     span = _span(scene, ahead)
@@ -161,11 +161,12 @@ def _for_its_turn(scene: Scene) -> str:
     return f"{many} ahead of it{span}."
 
 
-def _span(scene: Scene, ahead: Sequence[line.Turn]) -> str:
+def _span(scene: Scene, ahead: Sequence[estimates.Turn]) -> str:
     """How long that takes, as such jobs took before; nothing if there were none of one kind."""
     turns = [*scene.running, *ahead]
     usual = {
-        kind: line.usual_seconds(scene.db, *kind) for kind in {(t.model, t.dataset) for t in turns}
+        kind: estimates.usual_seconds(scene.db, *kind)
+        for kind in {(t.model, t.dataset) for t in turns}
     }
     left = 0.0
     for turn in turns:

@@ -13,7 +13,7 @@ from zoo import jobs
 from zoo.data import preprocessing
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import MAX_SEED, Fold, JobSpec, Source
-from zoo.jobs import Database, Group, Hint, Job, sources
+from zoo.jobs import Database, Group, Hint, Job, references
 from zoo.model import resolved
 from zoo.queue import catalogue, pending_reason
 from zoo.settings import Settings
@@ -101,7 +101,7 @@ def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec
 
     Raises UsageError if the job has left no trained model.
     """
-    job, spec = sources.with_weights(trained)
+    job, spec = references.with_weights(trained)
     source = Source(job=job.id, artifact=str(job.artifact), sha256=str(job.artifact_sha256))
     changed = {
         "kind": "evaluate",
