@@ -195,11 +195,11 @@ def _looks(kind: str) -> dict[str, float]:
     for _ in range(RUNNING):
         growth.place(kind, growth.MANY).claim()
     facts: dict[str, Any] = {"id": "w", "name": "w", "host": "h", "pid": 1, "pool": "default"}
-    jobs.announce(db, **facts, slots=1, version="1", models=[])
+    jobs.register_worker(db, **facts, slots=1, version="1", models=[])
     return {
         "reap": _milliseconds(lambda: jobs.reap(db, backoff=1)),
-        "stale": _milliseconds(lambda: jobs.stale(db, after=1e9)),
-        "sign": _milliseconds(lambda: jobs.sign(db, "w", busy=1)),
+        "stale": _milliseconds(lambda: jobs.take_stale_hints(db, after=1e9)),
+        "sign": _milliseconds(lambda: jobs.record_heartbeat(db, "w", busy=1)),
         "claim": _milliseconds(growth.place(kind, growth.MANY).claim),
     }
 

@@ -8,7 +8,7 @@ from statistics import median
 from benchmarks import growth
 from benchmarks.queue import Figure
 from zoo import jobs
-from zoo.jobs import Database, Settled
+from zoo.jobs import Baseline, Database
 
 ENVIRONMENT = '{"versions": {' + ", ".join(f'"package-{n}": "1.2.3"' for n in range(30)) + "}}"
 ATTEMPTS = """
@@ -22,14 +22,14 @@ def seconds(kind: str, *, first: bool) -> float:
     db = growth.place(kind, growth.MANY).db
     with db.write() as rows:
         rows.run(ATTEMPTS, {"told": ENVIRONMENT})
-    took, settled = _look(db, Settled())
+    took, settled = _look(db, Baseline())
     later = [_look(db, settled)[0] for _ in range(10)]
     return took if first else median(later)
 
 
-def _look(db: Database, settled: Settled) -> tuple[float, Settled]:
+def _look(db: Database, settled: Baseline) -> tuple[float, Baseline]:
     start = time.perf_counter()
-    _, settled = jobs.look(db, settled, beat=10)
+    _, settled = jobs.collect_stats(db, settled, beat=10)
     return time.perf_counter() - start, settled
 
 

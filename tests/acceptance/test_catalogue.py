@@ -125,7 +125,7 @@ def test_a_command_that_needs_the_data_says_what_to_install(terminal: Terminal) 
 def test_a_worker_with_another_version_of_the_plugin_is_told(terminal: Terminal) -> None:
     card = {"name": "logistic", "plugin": "zoo-sklearn 0.0.9", "schema": {}}
     db = terminal.team.database()
-    jobs.announce(
+    jobs.register_worker(
         db,
         **{"id": "old", "name": "old-1", "host": "h", "pid": 1, "pool": "old", "slots": 1},
         version="0.0.9",

@@ -261,15 +261,15 @@ def test_ctrl_c_while_the_hints_go_out_names_the_job_that_is_there(
     setup = dataclasses.replace(settings.load(), broker_url="redis://127.0.0.1:1/0")
     with pytest.raises(Left) as left:
         submit.submit(db, setup, submit.training("logistic", {}, "digits"))
-    assert left.value.args[0] == jobs.find(db, "@last").id
+    assert left.value.args[0] == jobs.find_reference(db, "@last").id
 
 
 def test_in_process_runs_here_without_queue_or_record(warm_zoo: Zoo) -> None:
     db = warm_zoo.database()
-    before = jobs.ids(db, jobs.EVERY)
+    before = jobs.list_ids(db, jobs.ALL_JOBS)
     (done,) = warm_zoo.json("train", "logistic", *DIGITS, "--in-process")
     assert done["metrics"]["accuracy"] > 0.85
-    assert jobs.ids(db, jobs.EVERY) == before
+    assert jobs.list_ids(db, jobs.ALL_JOBS) == before
 
 
 @pytest.mark.parametrize(

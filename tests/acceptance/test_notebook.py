@@ -22,7 +22,7 @@ import zoo
 from zoo import jobs
 from zoo.errors import UsageError, ZooError
 from zoo.images import arrays
-from zoo.jobs import Database, News, Outcome
+from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.notebook import waiting, wishes
 
 pd = pytest.importorskip("pandas")
@@ -195,7 +195,7 @@ def test_a_log_is_given_as_a_terminal_would_show_it(here: Database) -> None:
     (job,), _ = jobs.add(here, [a_spec()])
     held = claim(here)
     pieces = [(0, " 1 %\r5"), (7, "0 %\x1b[K\r100 %\n\x1b[3"), (18, "2mgood\x1b[0m\u202e\nand on")]
-    jobs.beat(here, held, lease=60, news=News(lines=pieces))
+    jobs.beat(here, held, lease=60, update=ProgressUpdate(lines=pieces))
     assert zoo.job(job).logs() == "100 %\ngood\nand on"
 
 

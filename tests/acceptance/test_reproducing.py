@@ -77,11 +77,11 @@ def test_a_rerun_says_what_differs_now_and_goes_with_the_same_params(
 
 def test_an_earlier_result_is_taken_only_if_it_is_asked_for(warm_zoo: Zoo, job: str) -> None:
     db = warm_zoo.database()
-    before = jobs.count(db, jobs.EVERY)
+    before = jobs.count(db, jobs.ALL_JOBS)
     taken = warm_zoo.json("train", "logistic", *DIGITS, "--reuse")
-    assert taken["status"] == "succeeded" and jobs.count(db, jobs.EVERY) == before
+    assert taken["status"] == "succeeded" and jobs.count(db, jobs.ALL_JOBS) == before
     other = warm_zoo.json("train", "logistic", *DIGITS, "--reuse", "--seed", "7")
-    assert other["seed"] == 7 and jobs.count(db, jobs.EVERY) == before + 1
+    assert other["seed"] == 7 and jobs.count(db, jobs.ALL_JOBS) == before + 1
     piped = warm_zoo.run("train", "logistic", *DIGITS, "-d")
     assert "--reuse" not in piped.stderr
     seen = run_in_a_terminal(warm_zoo, "train", "logistic", *DIGITS, "-d")
@@ -109,6 +109,6 @@ def test_quiet_and_a_failure_leave_the_id_and_exit_code_1(tmp_path: Path, warm_z
     endless = ("-p", "max_iter=100000", "-p", "tol=null", "--timeout", "0.2")
     done = warm_zoo.run("train", "logistic", *DIGITS, *endless, "-q", code=1)
     assert len(done.stdout.strip()) == 32 and done.stderr == ""
-    assert jobs.find(warm_zoo.database(), "@last-failed").id == done.stdout.strip()
+    assert jobs.find_reference(warm_zoo.database(), "@last-failed").id == done.stdout.strip()
     refused = warm_zoo.run("verify", "@last-failed", code=2)
     assert "there is no result to verify" in refused.stderr

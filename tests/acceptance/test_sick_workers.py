@@ -270,7 +270,7 @@ def test_back_off_grows_with_counted_attempts_alone_and_has_a_limit(db: Database
         if n % 2:
             jobs.release(db, held, code="killed", reason="x", counts=True, backoff=2)
         else:
-            jobs.abandon(db, "w")
+            jobs.expire_leases(db, "w")
             jobs.reap(db, backoff=2)
         with db.write() as rows:
             row = rows.one("SELECT not_before - now() AS s FROM job WHERE id = :id", {"id": ref})
@@ -286,7 +286,7 @@ def test_back_off_grows_with_counted_attempts_alone_and_has_a_limit(db: Database
 
 def announced(db: Database, ref: str, name: str = "vm-1", **facts: Any) -> str:
     place = {"host": "vm", "pid": 1, "pool": "default", "slots": 1, "version": "1", "models": []}
-    return jobs.announce(db, id=ref * 32, name=name, **(place | facts))
+    return jobs.register_worker(db, id=ref * 32, name=name, **(place | facts))
 
 
 def test_two_workers_that_are_there_have_two_names(db: Database) -> None:
@@ -294,7 +294,7 @@ def test_two_workers_that_are_there_have_two_names(db: Database) -> None:
     assert names == ["vm-1", "vm-1-bbbbbb"]
     assert [w.name for w in jobs.workers(db, beat=10)] == names
     for ref in "ab":
-        jobs.sign(db, ref * 32, busy=0, state="stopped")
+        jobs.record_heartbeat(db, ref * 32, busy=0, state="stopped")
     assert announced(db, "c") == "vm-1"
 
 
@@ -307,25 +307,25 @@ def test_a_worker_is_judged_by_its_own_beat_whoever_looks(db: Database, readers:
     assert [w.name for w in jobs.workers(db, beat=readers)] == ["slow-1"]
     states = {w.name: w.state for w in jobs.workers(db, beat=readers, gone=True)}
     assert states == {"fast-1": "silent", "slow-1": "online"}
-    found, _ = jobs.look(db, jobs.Settled(), beat=readers)
+    found, _ = jobs.collect_stats(db, jobs.Baseline(), beat=readers)
     assert {seat.worker: seat.state for seat in found.seats} == states
 
 
 def test_a_sick_worker_is_there_takes_no_job_and_can_be_drained(db: Database) -> None:
     card = {"name": "m", "plugin": "p 1"}
     announced(db, "a", models=[card])
-    assert jobs.sign(db, "a" * 32, busy=0, state="sick", trouble="No room.") is False
+    assert jobs.record_heartbeat(db, "a" * 32, busy=0, state="sick", trouble="No room.") is False
     (found,) = jobs.workers(db, beat=10)
     assert (found.state, found.trouble, found.is_alive) == ("sick", "No room.", True)
     assert found.serves("default", "m") and not found.can_run("default", "m")
     jobs.drain(db, found.id)
-    assert jobs.sign(db, found.id, busy=0, state="sick", trouble="No room.") is True
+    assert jobs.record_heartbeat(db, found.id, busy=0, state="sick", trouble="No room.") is True
 
 
 def test_several_workers_or_a_pool_of_them_are_drained_at_once(team: Team) -> None:
     def enter(name: str, pool: str) -> None:
         facts = {"host": "h", "pid": 1, "slots": 1, "version": "1", "models": []}
-        jobs.announce(team.db, id=uuid.uuid4().hex, name=name, pool=pool, beat=600, **facts)
+        jobs.register_worker(team.db, id=uuid.uuid4().hex, name=name, pool=pool, beat=600, **facts)
 
     for name, pool in (("a", "one"), ("b", "one"), ("c", "one"), ("d", "two")):
         enter(name, pool)

@@ -29,7 +29,7 @@ from rich.cells import cell_len
 from zoo import jobs
 from zoo.cli.render import console, progress, progress_bars
 from zoo.cli.render.screen import Screen
-from zoo.jobs import Database, News, Outcome
+from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.plugins import isolated_listing
 from zoo.plugins.registry import Plugin
 from zoo.storage import job_files
@@ -348,23 +348,30 @@ def test_a_log_is_followed_line_by_line_with_the_steps_that_are_reported(zoo: Zo
     told = {"phase": "fit", "since": time.time(), "step": 1, "total": 3, "unit": "epoch"}
     told |= {"metrics": {"loss": 0.5}}
     half = "\rfit  50%|#####     |"
-    jobs.beat(db, held, news=News(told, None, ((1, {"loss": 0.5}),), ((0, half),)), lease=600)
+    jobs.beat(
+        db, held, update=ProgressUpdate(told, None, ((1, {"loss": 0.5}),), ((0, half),)), lease=600
+    )
     follower = zoo.start("logs", "-f", held.job)
     assert follower.stderr is not None and follower.stdout is not None
     assert follower.stderr.readline() == "epoch 1/3 loss 0.5000\n"
     told |= {"step": 2}
     rest = "\rfit 100%|##########|\x1b[0m\n\x1b[32mdone\x1b[0m"
-    jobs.beat(db, held, news=News(told, None, ((2, {"loss": 0.25}),), ((99, rest),)), lease=600)
+    jobs.beat(
+        db,
+        held,
+        update=ProgressUpdate(told, None, ((2, {"loss": 0.25}),), ((99, rest),)),
+        lease=600,
+    )
     assert follower.stderr.readline() == "epoch 2/3 loss 0.2500\n"
     assert follower.stdout.readline() == "fit 100%|##########|\n"
-    jobs.finish(db, held, Outcome("failed", error="e", error_code="c"), News())
+    jobs.finish(db, held, Outcome("failed", error="e", error_code="c"), ProgressUpdate())
     assert follower.stdout.read() == "done\n"
     assert zoo.run("logs", held.job).stdout == "fit 100%|##########|\ndone\n"
 
 
 def test_files_that_plugins_are_about_to_leave_are_waited_for(zoo: Zoo, tmp_path: Path) -> None:
     db = zoo.database()
-    job = succeed(db, [a_spec()], artifacts_url=zoo.settings.artifacts, owes_hooks=True)
+    job = succeed(db, [a_spec()], artifacts_url=zoo.settings.artifacts, with_hooks=True)
     listed = zoo.run("files", job)
     assert "More may come" in listed.stderr and "predictions.npz" in listed.stdout
     waiting = zoo.start("files", job, "extra/report")
@@ -373,7 +380,7 @@ def test_files_that_plugins_are_about_to_leave_are_waited_for(zoo: Zoo, tmp_path
     (tmp_path / "report" / "curves.png").write_bytes(b"png")
     job_files.keep(zoo.settings, job, tmp_path / "report")
     assert waiting.communicate(timeout=60)[0].split() == ["bytes", "name", "3", *CURVES]
-    jobs.settle(db, [job])
+    jobs.complete_hooks(db, [job])
     assert "More may come" not in zoo.run("files", job).stderr
     assert "extra/none" in zoo.run("files", job, "extra/none", code=2).stderr
 
@@ -404,7 +411,7 @@ def test_a_bar_fits_with_whole_numbers(bar_job: jobs.Job, found: Any, width: int
     assert isinstance(drawn.columns[0], SpinnerColumn)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(console, "out", screen)
-        outlooks = {bar_job.id: jobs.Outlook("fit", 0.5, left=12345.0)}
+        outlooks = {bar_job.id: jobs.Estimate("fit", 0.5, left=12345.0)}
         for fields in progress.fitting_fields(shown, outlooks, width):
             drawn.add_task(**fields, start=False)
     screen.print(drawn)

@@ -19,8 +19,8 @@ from zoo_workers.workspace import Attempt
 
 from zoo import jobs, settings
 from zoo.cli.render import dashboard, job_columns
-from zoo.jobs import Database, News
-from zoo.jobs.estimates import Outlook
+from zoo.jobs import Database, ProgressUpdate
+from zoo.jobs.estimates import Estimate
 from zoo.jobs.records import Job
 from zoo.queue import doctor, local_services, pending_reason
 
@@ -107,8 +107,8 @@ class NoHistory:
         return []
 
 
-def outlook(job: Job, at: float) -> Outlook:
-    return jobs.outlooks(NoHistory(), [job], at)[job.id]  # type: ignore[arg-type]
+def outlook(job: Job, at: float) -> Estimate:
+    return jobs.estimate_running(NoHistory(), [job], at)[job.id]  # type: ignore[arg-type]
 
 
 def test_what_a_runner_reports_is_kept_in_the_databases_time(tmp_path: Path) -> None:
@@ -127,21 +127,21 @@ def test_what_a_runner_reports_is_kept_in_the_databases_time(tmp_path: Path) -> 
 def test_a_job_of_a_silent_worker_has_no_time_left_wherever_it_is_shown(db: Database) -> None:
     held = claimed(db)
     steps = {"phase": "fit", "since": 0.0, "at": 1.0, "step": 1, "total": 9, "unit": "epoch"}
-    jobs.beat(db, held, lease=100, news=News(steps))
-    assert jobs.silent(db) == []
+    jobs.beat(db, held, lease=100, update=ProgressUpdate(steps))
+    assert jobs.list_silent(db) == []
     fall_silent(db, held.job, 49)
-    assert jobs.silent(db) == []
+    assert jobs.list_silent(db) == []
     fall_silent(db, held.job)
-    (job,) = jobs.silent(db)
+    (job,) = jobs.list_silent(db)
     seen = jobs.overview(db)
-    known = seen.outlooks[job.id]
+    known = seen.estimates[job.id]
     assert known.left is None and known.silent == pytest.approx(75, abs=5)
     line = job_columns.Line(job, seen.at, known)
     assert "silent for 75 s" in str(job_columns.cell(line, "progress")).replace("76", "75")
     drawn = "\n".join(each.plain for each in dashboard.lines(dashboard.Look(seen, [], "here"), 100))
     assert "silent for 7" in drawn
     jobs.beat(db, held, lease=100)
-    assert jobs.silent(db) == []
+    assert jobs.list_silent(db) == []
 
 
 # --- why ---
@@ -155,7 +155,7 @@ def test_a_silent_worker_is_told_with_what_becomes_of_the_job(zoo: Zoo) -> None:
     said = pending_reason.sentence(db, zoo.settings, jobs.get(db, held.job))
     assert said.startswith("Its worker w has been silent for 7") and "`zoo up` starts one." in said
     place = {"id": "b", "name": "b", "host": "h", "pid": 1, "pool": "default", "slots": 1}
-    jobs.announce(db, **place, version="1", models=[])  # type: ignore[arg-type]
+    jobs.register_worker(db, **place, version="1", models=[])  # type: ignore[arg-type]
     said = pending_reason.sentence(db, zoo.settings, jobs.get(db, held.job))
     assert "it goes back into the queue" in said
     (found,) = doctor._queue(zoo.settings, "queue")

@@ -23,7 +23,7 @@ from helpers.job_rows import end, spec
 
 from zoo import jobs
 from zoo.cli.render import dashboard
-from zoo.jobs import Database, Filter, News, Worker
+from zoo.jobs import Database, Filter, ProgressUpdate, Worker
 
 OPEN, CLOSE = "\x1b[?1049h", "\x1b[?1049l"
 HOME = "\x1b[H"
@@ -39,7 +39,7 @@ def busy(db: Database) -> Database:
     at = jobs.clock(db)
     steps = {"phase": "fit", "since": at - 6, "step": 3, "total": 10, "unit": "epoch"}
     lines = [(0, "one\ntwo\n\n"), (9, "a \x1b[2J line\n")]
-    jobs.beat(db, first, lease=60, news=News(steps, at - 6, [], lines))
+    jobs.beat(db, first, lease=60, update=ProgressUpdate(steps, at - 6, [], lines))
     return db
 
 
@@ -54,10 +54,12 @@ def claim(db: Database) -> jobs.Claim:
 def test_a_look_sees_counts_progress_ends_and_the_last_log_line(busy: Database) -> None:
     seen = jobs.overview(busy)
     assert seen.counts == {"queued": 2, "running": 2, "succeeded": 1, "failed": 1}
-    known, told = seen.outlooks[seen.running[0].id], seen.running[0].progress
+    known, told = seen.estimates[seen.running[0].id], seen.running[0].progress
     assert (known.part, known.steps) == (0.3, "epoch 3/10")
     assert known.left and known.left >= 14
-    assert jobs.outlooks(busy, seen.running, told["since"] + 6)[seen.running[0].id].left == 14
+    assert (
+        jobs.estimate_running(busy, seen.running, told["since"] + 6)[seen.running[0].id].left == 14
+    )
     assert [job.status for job in seen.ended] == ["failed", "succeeded"]
     assert seen.last_minute == 2
     assert seen.logs == {seen.running[0].id: ((1, 9), "a \x1b[2J line")}
@@ -76,7 +78,7 @@ def test_without_steps_equal_jobs_tell_how_long_it_will_take(db: Database) -> No
         rows.run("UPDATE job SET finished_at = started_at + 100 WHERE status = 'succeeded'")
     claim(db), claim(db)
     equal, other = jobs.overview(db).running
-    found = jobs.outlooks(db, [equal, other], (equal.started_at or 0) + 25)
+    found = jobs.estimate_running(db, [equal, other], (equal.started_at or 0) + 25)
     assert (found[equal.id].part, found[equal.id].left) == (0.25, 75)
     assert found[other.id].left is None
 

@@ -121,7 +121,7 @@ def spec(model: str, **params: Any) -> JobSpec:
 def job(zoo: Zoo, ref: str) -> dict[str, Any]:
     """The job as `zoo show --json` prints it, without the time that a command takes to start."""
     db = zoo.database()
-    found = jobs.find(db, ref)
+    found = jobs.find_reference(db, ref)
     return found.to_json() | {"attempts": jobs.attempts(db, found.id)}
 
 
@@ -129,7 +129,7 @@ def bury(zoo: Zoo, worker: subprocess.Popen[str]) -> None:
     """Let the lease of a worker that is dead end now: nobody waits for it."""
     assert worker.wait(120)
     (name,) = {job.worker for job in listing(zoo) if str(job.worker).endswith(f"-{worker.pid}")}
-    assert jobs.abandon(zoo.database(), str(name)) == 1
+    assert jobs.expire_leases(zoo.database(), str(name)) == 1
 
 
 def listing(zoo: Zoo) -> list[jobs.Job]:
@@ -406,7 +406,7 @@ def test_a_submission_of_thousands_sends_hints_for_every_slot_and_some_for_worke
 ) -> None:
     facts: dict[str, Any] = {"host": "h", "pid": 1, "version": "1", "models": []}
     for pool, n in {"default": slots, "gpu": 7}.items():
-        jobs.announce(team.database(), id=pool, name=pool, pool=pool, slots=n, **facts)
+        jobs.register_worker(team.database(), id=pool, name=pool, pool=pool, slots=n, **facts)
     submit_many(team, submission.MOST_HINTS + 20)
     assert team.broker.llen("default.trickster") == hints
 
@@ -516,7 +516,7 @@ def test_doctor_names_each_workers_versions_and_what_differs(
     worker = hire("--slots", "1", ZOO_PLUGINS="trickster,sklearn")
     db = team.database()
     card = {"name": "logistic", "plugin": "zoo-sklearn 0.0.9", "schema": {}}
-    jobs.announce(
+    jobs.register_worker(
         db,
         **{"id": "old", "name": "old-1", "host": "h", "pid": 1, "pool": "gpu", "slots": 1},
         version="0.0.9",
@@ -539,15 +539,15 @@ def test_doctor_names_a_worker_that_hears_no_hint(team: Team) -> None:
     team.env |= SLOW | {"ZOO_RESEND_SECONDS": "0.01"}
     card = {"name": "trickster", "plugin": "trickster", "schema": {}}
     me = {"id": "deaf", "name": "deaf-1", "host": "h", "pid": 1, "pool": "default", "slots": 1}
-    jobs.announce(team.database(), **me, version="0.1.0", models=[card])
+    jobs.register_worker(team.database(), **me, version="0.1.0", models=[card])
     submit(team)
     found = team.json("doctor", code=1)
     (wrong,) = [f for f in found if f["part"] == "queue"]
     assert not wrong["ok"] and "though deaf-1 could run one" in wrong["detail"]
     without = [card | {"datasets": {"mnist": "digits by hand"}}]
     other = me | {"id": "other", "name": "other-1"}
-    jobs.sign(team.database(), "deaf", busy=0, state="stopped")
-    jobs.announce(team.database(), **other, version="0.1.0", models=without)
+    jobs.record_heartbeat(team.database(), "deaf", busy=0, state="stopped")
+    jobs.register_worker(team.database(), **other, version="0.1.0", models=without)
     (waits,) = [f for f in team.json("doctor", code=1) if f["part"] == "queue"]
     assert "no online worker can run such a job" in waits["detail"]
     assert "other-1" not in waits["detail"]

@@ -55,7 +55,7 @@ POINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "after_manifest": (artifacts, "put", lambda *_: True),
     "after_flush": (artifacts, "flush", lambda *_: True),
     # The last statement of the transaction is done, its COMMIT is not.
-    "before_commit": (transitions, "after_ends", lambda *_: True),
+    "before_commit": (transitions, "unblock_dependents", lambda *_: True),
     "after_commit": (jobs, "finish", lambda *_: True),
 }
 """The points in the order in which a job passes them."""
@@ -63,7 +63,7 @@ FLUSHES = itertools.count(1)
 TOGETHER: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "several_stored": (Watch, "flush", lambda *_: next(FLUSHES) > 1),
     "several_stored_beside": (Storer, "store", lambda *_: True),
-    "several_ended": (transitions, "after_ends", lambda _, __, ended: len(ended) > 1),
+    "several_ended": (transitions, "unblock_dependents", lambda _, __, ended: len(ended) > 1),
     "several_committed": (jobs, "finish_all", lambda _, __, ended: len(ended) > 1),
 }
 """The same, of jobs of a moment that are ended together."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from zoo import jobs
 from zoo.job_spec import Fold, JobSpec
-from zoo.jobs import Claim, Database, Job, News, Outcome
+from zoo.jobs import Claim, Database, Job, Outcome, ProgressUpdate
 from zoo.storage import artifacts
 
 ENVIRONMENT = {
@@ -73,7 +73,7 @@ def succeed(
     labels: Sequence[int] = (0, 1),
     files: dict[str, bytes] | None = None,
     metrics: dict[str, Any] | None = None,
-    owes_hooks: bool = False,
+    with_hooks: bool = False,
 ) -> str:
     """Add jobs that have succeeded; gives the id of the job or of the group."""
     ids, group = jobs.add(db, specs, group_kind=kind)
@@ -87,12 +87,12 @@ def succeed(
         around = ENVIRONMENT | (environment or {})
         around |= {"fingerprint": prints[number]} if prints else {}
         around |= {"data": contents[number]} if contents else {}
-        outcome = Outcome("succeeded", told, where, sha256, owes_hooks=owes_hooks)
-        assert jobs.finish(db, held, outcome, News(environment=around))
+        outcome = Outcome("succeeded", told, where, sha256, with_hooks=with_hooks)
+        assert jobs.finish(db, held, outcome, ProgressUpdate(environment=around))
     return group or ids[0]
 
 
 def job_of(db: Database, ref: str) -> Job:
-    found = jobs.find(db, ref)
+    found = jobs.find_reference(db, ref)
     assert isinstance(found, Job)
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo import jobs
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database, News, Outcome
+from zoo.jobs import Database, Outcome, ProgressUpdate
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -37,4 +37,4 @@ def end(db: Database, accuracies: Sequence[float | None], contents: str | None =
             if accuracy is None
             else Outcome("succeeded", {"accuracy": accuracy, "loss": 0.5}, "a/1", "0" * 64)
         )
-        assert jobs.finish(db, taken[0], outcome, News(environment={"data": contents}))
+        assert jobs.finish(db, taken[0], outcome, ProgressUpdate(environment={"data": contents}))

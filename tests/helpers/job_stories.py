@@ -230,7 +230,7 @@ class Promises(RuleBasedStateMachine):
     @rule()
     def hints_are_sent_again(self) -> None:
         waiting = {row["id"] for row in self.claimable()}
-        assert {hint.job for hint in jobs.stale(self.db, after=-1)} == waiting
+        assert {hint.job for hint in jobs.take_stale_hints(self.db, after=-1)} == waiting
 
     def is_live(self, claim: Claim) -> bool:
         return self.live.get(claim.job) == claim

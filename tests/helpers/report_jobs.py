@@ -14,13 +14,13 @@ from zoo_report.contents import Contents, Meant
 from helpers.finished_jobs import a_spec, succeed
 from zoo import jobs, settings
 from zoo.data import datasets
-from zoo.jobs import Database, News, Outcome
+from zoo.jobs import Database, Outcome, ProgressUpdate
 
 LABELS = [0, 0, 1, 1]
 
 
 def gathered(db: Database, *refs: str) -> Contents:
-    found = [job for ref in refs for job in jobs.members(jobs.find(db, ref))]
+    found = [job for ref in refs for job in jobs.members(jobs.find_reference(db, ref))]
     return contents.gather(db, settings.load(), Meant(found, "Some jobs"))
 
 
@@ -74,7 +74,7 @@ def hostile(db: Database) -> list[str]:
         "threads": 1,
     }
     told = {"classes": [HOSTILE, "1"], "confusion_matrix": [[1, 1], [0, 2]], "n_images": 4}
-    steps = News(environment=around, steps=[(1, {HOSTILE: 0.5}), (2, {HOSTILE: 0.7})])
+    steps = ProgressUpdate(environment=around, steps=[(1, {HOSTILE: 0.5}), (2, {HOSTILE: 0.7})])
     first = trained(db, [1, 0, 1, 1], spec, environment=around, metrics=told)
     jobs.tag(db, [first], [HOSTILE], [])
     (second,), _ = jobs.add(db, [a_spec(dataset=f"npz:/{HOSTILE}")])

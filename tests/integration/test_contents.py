@@ -65,13 +65,13 @@ def test_the_leaderboard_ranks_each_contents_apart_the_newest_first(
 
 def test_best_is_of_the_newest_contents(today: tuple[Database, str, str]) -> None:
     db, old, new = today
-    assert jobs.find(db, "@best:digits").id == new
-    assert jobs.find(db, "@best:digits/m").id == new
+    assert jobs.find_reference(db, "@best:digits").id == new
+    assert jobs.find_reference(db, "@best:digits/m").id == new
     ended(db, "c" * 64, 0.1, 0.1, kind="cv")
     with pytest.raises(UsageError, match="on its newest contents"):
-        jobs.find(db, "@best:digits")
+        jobs.find_reference(db, "@best:digits")
     again = ended(db, OLD, 0.5)  # the old contents are back: the name means them
-    assert jobs.find(db, "@best:digits").id == old != again
+    assert jobs.find_reference(db, "@best:digits").id == old != again
 
 
 def test_models_have_a_result_for_each_contents(today: tuple[Database, str, str]) -> None:
@@ -137,7 +137,7 @@ def test_what_was_judged_on_other_contents_is_not_compared(
     db, old, new = today
 
     def met(a: str, b: str) -> list[str]:
-        one, two = (comparison.side(db, jobs.find(db, ref)) for ref in (a, b))
+        one, two = (comparison.side(db, jobs.find_reference(db, ref)) for ref in (a, b))
         return comparison.meet(chosen.load(), one, two).notes
 
     assert "not judged on the same images (data" in met(old, new)[0]

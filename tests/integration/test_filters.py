@@ -58,7 +58,7 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
 
 
 def found(db: Database, text: str, **words: Any) -> list[str]:
-    wanted = Filter(where=parser.parse(text, jobs.NAMES), **words)
+    wanted = Filter(where=parser.parse(text, jobs.FIELD_NAMES), **words)
     return [job.id for job in jobs.listing(db, wanted)]
 
 
@@ -83,7 +83,7 @@ def agree(db: Database, wanted: Sequence[Condition]) -> None:
     every, at = jobs.listing(db), jobs.clock(db)
     for one in wanted:
         judged = parser.Where(one)
-        expected = {job.id for job in every if judged.matches(jobs.facts(job, at))}
+        expected = {job.id for job in every if judged.matches(jobs.field_values(job, at))}
         assert {job.id for job in jobs.listing(db, Filter(where=judged))} == expected, str(one)
 
 
@@ -114,7 +114,7 @@ def test_what_every_job_has_is_compared_as_in_a_record(varied: Database, name: s
 def test_every_name_can_be_asked_for(varied: Database) -> None:
     # A metric that no job has is refused.
     stand_in = {"params.*": "params.a", "metrics.*": "metrics.loss"}
-    names = [stand_in.get(name, name) for name in jobs.NAMES]
+    names = [stand_in.get(name, name) for name in jobs.FIELD_NAMES]
     agree(varied, [Compare(tuple(name.split(".")), "!=", None) for name in names])
     for name in names:
         assert len(jobs.listing(varied, sort=f"-{name}")) == len(LEAVES) + 1

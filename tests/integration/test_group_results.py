@@ -29,7 +29,7 @@ from zoo.cli.render.progress import summary
 from zoo.errors import UsageError
 from zoo.inference import predictor
 from zoo.job_spec import Fold, JobSpec
-from zoo.jobs import Database, Group, News, Outcome
+from zoo.jobs import Database, Group, Outcome, ProgressUpdate
 from zoo.results import comparison
 
 pytestmark = pytest.mark.xdist_group("test_group_results")
@@ -71,7 +71,7 @@ def stored(db: Database, kind: str, found: Sequence[Trial], group_kind: str = "s
         end = Outcome("succeeded", told, f"{taken[0].job}/1", "0" * 64)
         if accuracy is None:
             end = Outcome("failed", error_code="exception", error="no")
-        assert jobs.finish(db, taken[0], end, News(environment={"data": data * 64}))
+        assert jobs.finish(db, taken[0], end, ProgressUpdate(environment={"data": data * 64}))
     return jobs.get_group(db, str(ref))
 
 
@@ -230,4 +230,4 @@ def test_of_equal_results_that_submitted_first_is_the_best_everywhere(
     (tile,) = tiles.of(contents.gather(rows, site.zoo.settings, Meant(listed, "A")))
     assert tile.anchor.endswith(expected)
     if kind in ("sweep", None):
-        assert jobs.find(rows, "@best:digits").id == expected
+        assert jobs.find_reference(rows, "@best:digits").id == expected

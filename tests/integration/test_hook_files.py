@@ -50,7 +50,7 @@ def caller(db: Database) -> Iterator[Hooks]:
 def ended(db: Database, caller: Hooks) -> str:
     """A job that has succeeded and whose hooks were called."""
     url = settings.load().artifacts
-    job = succeed(db, [a_spec()], artifacts_url=url, files={"weights_w": b"1"}, owes_hooks=True)
+    job = succeed(db, [a_spec()], artifacts_url=url, files={"weights_w": b"1"}, with_hooks=True)
     return called(db, caller, job)
 
 
@@ -108,7 +108,7 @@ def test_a_job_that_failed_has_no_files_and_may_still_get_extra_ones(
 ) -> None:
     plugin("sees", "(extra / 'seen').write_text(f\"{job['status']} {files}\")")
     (job,), _ = jobs.add(db, [a_spec()])
-    failed = Outcome("failed", error_code="x", error="y", owes_hooks=True)
+    failed = Outcome("failed", error_code="x", error="y", with_hooks=True)
     assert jobs.finish(db, claim(db), failed)
     assert contents(db, called(db, caller, job)) == {"extra/sees/seen": b"failed None"}
 
@@ -126,7 +126,7 @@ def test_what_is_not_to_be_kept_harms_neither_the_job_nor_what_another_plugin_le
     plugin("folder", "extra.rmdir(); extra.symlink_to('/etc')")
     plugin("well", "(extra / 'well').touch()")
     plugin("zz_dies", "(extra / 'x').touch(); os._exit(3)")
-    job = succeed(db, [a_spec()], artifacts_url=settings.load().artifacts, owes_hooks=True)
+    job = succeed(db, [a_spec()], artifacts_url=settings.load().artifacts, with_hooks=True)
     caller.tell(job)
     until(lambda: contents(db, job))
     assert contents(db, job) == {"extra/well/well": b""}

@@ -78,7 +78,7 @@ def owed(db: Database) -> int:
 
 
 def end(db: Database, hooks: Hooks) -> str:
-    job = succeed(db, [a_spec()], owes_hooks=True)
+    job = succeed(db, [a_spec()], with_hooks=True)
     hooks.tell(job)
     return job
 
@@ -145,7 +145,7 @@ def _let_time_pass(db: Database) -> bool:
 
 def test_what_a_dead_worker_left_undone_is_done_by_another(told: Told, db: Database) -> None:
     told.plugin("listens")
-    job = succeed(db, [a_spec()], owes_hooks=True)
+    job = succeed(db, [a_spec()], with_hooks=True)
     _let_time_pass(db)
     heir = Hooks(db, settings.load(), {})
     heir._looked = time.monotonic() - hooks.OVERDUE_SECONDS
@@ -164,7 +164,7 @@ def test_with_the_last_job_of_a_group_comes_the_groups_result(
     for status in ("failed", "succeeded"):
         artifact = "a" if status == "succeeded" else None
         held = claim(db)
-        jobs.finish(db, held, Outcome(status, {"accuracy": 0.5}, artifact, owes_hooks=True))
+        jobs.finish(db, held, Outcome(status, {"accuracy": 0.5}, artifact, with_hooks=True))
         caller.tell(held.job)
     until(lambda: owed(db) == 0)
     results = [each["group"] for each in told.by("listens")]
@@ -273,13 +273,13 @@ def test_files_are_made_for_the_newest_and_for_who_asks_and_everybody_is_told_of
     ids = [end(db, caller) for _ in range(10)]
     until(lambda: room.asked)
     room.set()
-    until(lambda: not any(jobs.is_owed(db, job) for job in ids))
+    until(lambda: not any(jobs.has_pending_hooks(db, job) for job in ids))
     assert made.read_text().split() == ids[:-4:-1]
     assert sorted(each["id"] for each in told.by("listens")) == sorted(ids)
-    assert [jobs.is_skipped(db, job) for job in ids] == [True] * 7 + [False] * 3
+    assert [jobs.has_skipped_hooks(db, job) for job in ids] == [True] * 7 + [False] * 3
     assert f"7 jobs so far, {ids[6][:8]} is the last" in caplog.text
-    assert jobs.overdue(db) == []
-    assert jobs.ask(db, ids[2]) and not jobs.ask(db, ids[-1])
+    assert jobs.take_overdue_hooks(db) == []
+    assert jobs.request_hooks(db, ids[2]) and not jobs.request_hooks(db, ids[-1])
     until(lambda: owed(db) == 6)
     assert made.read_text().split()[3:] == [ids[2]]
     assert len(told.by("listens")) == 10
@@ -293,13 +293,13 @@ def test_what_dead_workers_left_undone_is_bounded_too(
     monkeypatch.setattr(hooks, "OVERDUE_SECONDS", 0.05)
     made = told.folder / "made"
     (told.folder / "maker.py").write_text(MAKER.format(made=str(made)))
-    ids = [succeed(db, [a_spec()], owes_hooks=True) for _ in range(9)]
+    ids = [succeed(db, [a_spec()], with_hooks=True) for _ in range(9)]
     with db.write() as rows:
         for n, job in enumerate(ids):
             rows.run("UPDATE outbox SET due_at = :n WHERE job_id = :id", {"n": n, "id": job})
     caller = Hooks(db, settings.load(), {}, ["job", "extra"], others=False)
     caller.start()
-    until(lambda: not any(jobs.is_owed(db, job) for job in ids))
+    until(lambda: not any(jobs.has_pending_hooks(db, job) for job in ids))
     assert sorted(made.read_text().split()) == sorted(ids[6:])
     assert owed(db) == 6
     caller.end()

@@ -183,7 +183,7 @@ def test_a_damaged_file_is_not_verified(kept: Kept) -> None:
         done = kept.zoo.run("verify", kept.job.id, code=1)
         assert "weights/w of the artifact" in done.stderr and "damaged" in done.stderr
         db = kept.zoo.database()
-        assert jobs.count(db, jobs.EVERY) == 1, "it was not even run again"
+        assert jobs.count(db, jobs.ALL_JOBS) == 1, "it was not even run again"
         db.close()
     finally:
         path.write_bytes(b"1")

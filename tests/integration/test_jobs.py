@@ -15,7 +15,7 @@ from helpers.command_line import until
 from zoo import jobs
 from zoo.errors import StoreError, UsageError
 from zoo.job_spec import JobSpec
-from zoo.jobs import Claim, Database, Job, News, Outcome, RowRefused, schema
+from zoo.jobs import Claim, Database, Job, Outcome, ProgressUpdate, RowRefused, schema
 from zoo.jobs.dialects import TRUSTED_SECONDS
 
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
@@ -116,11 +116,11 @@ def test_ends_of_several_jobs_are_committed_together_each_by_its_own_fence(db: D
     (waits,) = jobs.add(db, [spec()], after={first: False, third: True})[0]
     a, b, c = (claim(db)[0] for _ in range(3))
     lost = Claim(b.job, b.attempt, "somebody")
-    news = News({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")], {"x": 1})
+    news = ProgressUpdate({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")], {"x": 1})
     ends = [
-        jobs.End(c, Outcome("failed", error_code="exception", error="a bad day")),
-        jobs.End(lost, DONE),
-        jobs.End(a, DONE, news),
+        jobs.AttemptEnd(c, Outcome("failed", error_code="exception", error="a bad day")),
+        jobs.AttemptEnd(lost, DONE),
+        jobs.AttemptEnd(a, DONE, news),
     ]
     assert jobs.finish_all(db, ends) == [True, False, True]
     found = [jobs.get(db, each) for each in (first, second, third)]
@@ -138,7 +138,7 @@ def test_ends_of_several_jobs_are_committed_together_each_by_its_own_fence(db: D
 def test_an_end_without_news_keeps_what_the_last_beat_told(db: Database) -> None:
     add(db)
     held, job = claim(db)
-    jobs.beat(db, held, lease=60, news=News({"phase": "judge"}, 12.5))
+    jobs.beat(db, held, lease=60, update=ProgressUpdate({"phase": "judge"}, 12.5))
     assert jobs.finish(db, held, DONE)
     found = jobs.get(db, job.id)
     assert (found.progress, found.fit_started_at) == ({"phase": "judge"}, 12.5)
@@ -147,8 +147,8 @@ def test_an_end_without_news_keeps_what_the_last_beat_told(db: Database) -> None
 def test_one_end_that_the_rows_refuse_leaves_none_of_those_committed_with_it(db: Database) -> None:
     add(db, *["logistic"] * 2)
     ends = [
-        jobs.End(claim(db)[0], DONE),
-        jobs.End(claim(db)[0], Outcome("lost in thought", error="no such status")),
+        jobs.AttemptEnd(claim(db)[0], DONE),
+        jobs.AttemptEnd(claim(db)[0], Outcome("lost in thought", error="no such status")),
     ]
     with pytest.raises(RowRefused):
         jobs.finish_all(db, ends)
@@ -168,9 +168,9 @@ def test_a_word_with_another_fence_is_not_heard(db: Database, wrong: dict[str, o
 def test_a_beat_keeps_progress_steps_and_log_once(db: Database) -> None:
     add(db)
     held, job = claim(db)
-    news = News({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")])
-    assert jobs.beat(db, held, lease=60, news=news) is False
-    assert jobs.beat(db, held, lease=60, news=news) is False
+    news = ProgressUpdate({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")])
+    assert jobs.beat(db, held, lease=60, update=news) is False
+    assert jobs.beat(db, held, lease=60, update=news) is False
     found = jobs.get(db, job.id)
     assert (found.progress, found.fit_started_at) == ({"phase": "fit"}, 12.5)
     assert jobs.steps(db, job.id) == [{"step": 1, "loss": 0.5}]
@@ -192,7 +192,7 @@ def test_the_leases_of_a_worker_that_is_known_to_be_dead_end_at_once(db: Databas
     claim(db)
     shared = {"models": {"logistic": "p"}, "pool": "default", "datasets": ["digits"]}
     assert jobs.claim(db, worker="w2", lease=60, **shared)  # type: ignore[arg-type]
-    assert jobs.abandon(db, "w1") == 1
+    assert jobs.expire_leases(db, "w1") == 1
     assert jobs.reap(db, backoff=0) == [(mine, "queued")]
     assert jobs.get(db, other).status == "running"
 
@@ -218,7 +218,7 @@ def test_a_job_taken_back_waits_before_its_next_attempt(db: Database) -> None:
     claim(db, lease=-1)
     jobs.reap(db, backoff=60)
     assert nothing_to_claim(db)
-    assert jobs.stale(db, after=0) == []
+    assert jobs.take_stale_hints(db, after=0) == []
 
 
 def test_a_drained_attempt_is_given_back_and_attempt_never_falls(db: Database) -> None:
@@ -284,9 +284,9 @@ def test_a_cancelled_job_whose_worker_dies_is_cancelled_not_run_again(db: Databa
 
 def test_a_queued_job_without_a_hint_is_found_once(db: Database) -> None:
     (job_id,) = add(db)
-    assert jobs.stale(db, after=60) == []
-    assert [hint.job for hint in jobs.stale(db, after=-1)] == [job_id]
-    assert jobs.stale(db, after=60) == []
+    assert jobs.take_stale_hints(db, after=60) == []
+    assert [hint.job for hint in jobs.take_stale_hints(db, after=-1)] == [job_id]
+    assert jobs.take_stale_hints(db, after=60) == []
 
 
 def test_what_waits_is_told_by_pool_and_model_with_the_time_of_the_first(db: Database) -> None:
@@ -336,17 +336,17 @@ def test_the_tables_refuse_a_row_that_cannot_be(db: Database, lie: str) -> None:
 
 def test_a_unique_prefix_names_a_job_or_group(db: Database) -> None:
     ids, group = jobs.add(db, [spec(), spec()], group_kind="cv")
-    assert jobs.find(db, ids[0][:12]).id == ids[0]
-    assert group is not None and [j.id for j in jobs.find(db, group[:12]).jobs] == ids  # type: ignore[union-attr]
-    assert jobs.find(db, "@last").id == group
+    assert jobs.find_reference(db, ids[0][:12]).id == ids[0]
+    assert group is not None and [j.id for j in jobs.find_reference(db, group[:12]).jobs] == ids  # type: ignore[union-attr]
+    assert jobs.find_reference(db, "@last").id == group
     (alone,) = add(db)
-    assert jobs.find(db, "@last").id == alone
+    assert jobs.find_reference(db, "@last").id == alone
 
 
 @pytest.mark.parametrize("ref", ["", "zzz", "%", "0" * 40, "'; DROP TABLE job"])
 def test_a_ref_that_names_nothing_is_refused_in_a_sentence(db: Database, ref: str) -> None:
     with pytest.raises(UsageError, match="No job"):
-        jobs.find(db, ref)
+        jobs.find_reference(db, ref)
 
 
 def test_a_prefix_of_several_jobs_is_refused(db: Database) -> None:
@@ -354,7 +354,7 @@ def test_a_prefix_of_several_jobs_is_refused(db: Database) -> None:
     with pytest.raises(UsageError, match="several"):
         for letter in "0123456789abcdef":
             try:
-                jobs.find(db, letter)
+                jobs.find_reference(db, letter)
             except UsageError as error:
                 if "several" in str(error):
                     raise
@@ -376,7 +376,7 @@ def test_a_group_gives_mean_and_deviation_of_what_all_its_jobs_measured(db: Data
         held, _ = claim(db)
         metrics = {"accuracy": accuracy, "note": "text"} | ({"rare": 1.0} if accuracy > 0.5 else {})
         jobs.finish(db, held, Outcome("succeeded", metrics, "w", "0" * 64))
-    found = jobs.find(db, group or "").to_json()
+    found = jobs.find_reference(db, group or "").to_json()
     std = statistics.stdev([0.25, 0.75])
     assert found["metrics"] == {"accuracy": {"mean": 0.5, "std": std, "values": [0.25, 0.75]}}
     assert found["status"] == "succeeded"
@@ -385,22 +385,22 @@ def test_a_group_gives_mean_and_deviation_of_what_all_its_jobs_measured(db: Data
 def test_a_worker_is_listed_until_it_stops_or_falls_silent(db: Database) -> None:
     card = {"name": "logistic", "plugin": "p 1"}
     shared = {"host": "h", "pid": 1, "pool": "default", "slots": 2, "version": "1"}
-    jobs.announce(db, id="a", name="a", models=[card], **shared)  # type: ignore[arg-type]
+    jobs.register_worker(db, id="a", name="a", models=[card], **shared)  # type: ignore[arg-type]
     (found,) = jobs.workers(db, beat=1000)
     assert (found.state, found.models) == ("online", [card])
     assert jobs.workers(db, beat=-10) == []
     assert [w.state for w in jobs.workers(db, beat=-10, gone=True)] == ["silent"]
-    assert not jobs.sign(db, "a", busy=1)
+    assert not jobs.record_heartbeat(db, "a", busy=1)
     jobs.drain(db, "a")
-    assert jobs.sign(db, "a", busy=1)
-    jobs.sign(db, "a", busy=0, state="stopped")
+    assert jobs.record_heartbeat(db, "a", busy=1)
+    jobs.record_heartbeat(db, "a", busy=0, state="stopped")
     assert jobs.workers(db, beat=1000) == []
 
 
 def test_a_worker_that_left_long_ago_is_forgotten_once_one_like_it_has_come(db: Database) -> None:
     def announce(name: str, model: str, pool: str = "default") -> None:
         facts = {"host": "h", "pid": 1, "slots": 1, "version": "1", "models": [{"name": model}]}
-        jobs.announce(db, id=name, name=name, pool=pool, **facts)  # type: ignore[arg-type]
+        jobs.register_worker(db, id=name, name=name, pool=pool, **facts)  # type: ignore[arg-type]
 
     def known() -> list[str]:
         return sorted(worker.name for worker in jobs.workers(db, beat=10, gone=True))
@@ -515,7 +515,7 @@ def test_a_job_behind_many_that_nobody_serves_gets_its_hint_too(db: Database) ->
     for _ in range(4):
         at = jobs.clock(db)  # SQLite's goes by milliseconds, and a round takes no longer
         until(lambda at=at: jobs.clock(db) > at + 0.001)
-        seen |= {hint.job for hint in jobs.stale(db, after=-1, limit=10)}
+        seen |= {hint.job for hint in jobs.take_stale_hints(db, after=-1, limit=10)}
     assert mine in seen
 
 
@@ -535,19 +535,19 @@ def test_the_end_of_a_job_is_written_whatever_its_model_said(db: Database, said:
 def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'home' / 'zoo.db'}"
     db = jobs.connect(url)
-    jobs.announce(db, **WORKER)  # type: ignore[arg-type]
-    assert jobs.sign(db, "a", busy=0) is False
+    jobs.register_worker(db, **WORKER)  # type: ignore[arg-type]
+    assert jobs.record_heartbeat(db, "a", busy=0) is False
     shutil.rmtree(tmp_path / "home")
     add(jobs.connect(url))
     assert jobs.counts(db) == {"queued": 1}
-    assert jobs.sign(db, "a", busy=0) is None
+    assert jobs.record_heartbeat(db, "a", busy=0) is None
 
 
 def test_a_worker_that_is_asked_to_drain_does_not_unask_itself(db: Database) -> None:
-    jobs.announce(db, **WORKER)  # type: ignore[arg-type]
+    jobs.register_worker(db, **WORKER)  # type: ignore[arg-type]
     jobs.drain(db, "a")
-    assert [jobs.sign(db, "a", busy=1) for _ in range(2)] == [True, True]
-    assert jobs.sign(db, "a", busy=0, state="stopped") is False
+    assert [jobs.record_heartbeat(db, "a", busy=1) for _ in range(2)] == [True, True]
+    assert jobs.record_heartbeat(db, "a", busy=0, state="stopped") is False
 
 
 WORKER = {"id": "a", "name": "a", "host": "h", "pid": 1, "pool": "default", "slots": 1} | {

@@ -23,8 +23,8 @@ def test_a_thousand_jobs_are_cancelled_and_what_has_ended_stays(db: Database) ->
     running = jobs.claim(
         db, pool="default", models={"logistic": "p"}, datasets=["digits"], worker="w", lease=60
     )
-    found = jobs.ids(db, Filter(models=["log*"]))
-    assert found == every and jobs.ids(db, Filter(), sort="-created_at", limit=1) == every[-1:]
+    found = jobs.list_ids(db, Filter(models=["log*"]))
+    assert found == every and jobs.list_ids(db, Filter(), sort="-created_at", limit=1) == every[-1:]
     statuses = jobs.cancel_many(db, found)
     assert len(statuses) == 999 and every[0] not in statuses
     assert running and statuses[running[0].job] == "running"

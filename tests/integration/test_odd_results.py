@@ -86,7 +86,7 @@ def test_any_two_results_are_compared_or_refused_in_a_sentence(
             sets = "UPDATE job SET artifact = :where, artifact_sha256 = :sha256 WHERE id = :id"
             table.run(sets, {"where": where, "sha256": sha256, "id": id})
     refs = stored.groups or stored.jobs
-    one, two = (comparison.side(here, jobs.find(here, ref)) for ref in refs)
+    one, two = (comparison.side(here, jobs.find_reference(here, ref)) for ref in refs)
     for pair in ((one, two), (one, one)):
         see_a_meeting(chosen, *pair)
     shown(command("compare", *refs))
@@ -146,12 +146,12 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
             assert {job.status for job in jobs.members(each)} != {"succeeded"}
     singles = [each for each in found if isinstance(each, Job)]
     for job in singles:
-        outlook = jobs.outlook_of(here, job)
+        outlook = jobs.estimate_job(here, job)
         pages.html(job, outlook)
         waiting.one(job, outlook)
         a_card(job, provenance.environment_of(here, job))
         frames.of_steps(jobs.steps(here, job.id))
-    known = {job.id: each for job in singles if (each := jobs.outlook_of(here, job))}
+    known = {job.id: each for job in singles if (each := jobs.estimate_job(here, job))}
     for job in singles:
         progress.fitting_fields([job], known, 80)
     assert len(frames.of_jobs(singles)) == len(singles)

@@ -19,36 +19,36 @@ def let_time_pass(db: Database) -> None:
 
 
 def test_an_end_owes_its_hooks_in_the_same_transaction_or_nothing(db: Database) -> None:
-    first = succeed(db, [a_spec()], owes_hooks=True)
+    first = succeed(db, [a_spec()], with_hooks=True)
     succeed(db, [a_spec()])
     assert owed(db) == [first]
     jobs.add(db, [a_spec()])
     held = claim(db)
     lost = jobs.Claim(held.job, held.attempt, "somebody else")
-    assert not jobs.finish(db, lost, Outcome("failed", owes_hooks=True))
+    assert not jobs.finish(db, lost, Outcome("failed", with_hooks=True))
     assert owed(db) == [first]
 
 
 def test_another_worker_takes_over_only_what_is_overdue_and_counts_the_tries(db: Database) -> None:
-    job = succeed(db, [a_spec()], owes_hooks=True)
-    assert jobs.overdue(db) == []
+    job = succeed(db, [a_spec()], with_hooks=True)
+    assert jobs.take_overdue_hooks(db) == []
     for n in (2, 3):
         let_time_pass(db)
-        assert jobs.overdue(db) == [(job, n)]
-        assert jobs.overdue(db) == []
-    jobs.settle(db, [job])
+        assert jobs.take_overdue_hooks(db) == [(job, n)]
+        assert jobs.take_overdue_hooks(db) == []
+    jobs.complete_hooks(db, [job])
     assert owed(db) == []
 
 
 def test_a_turn_is_begun_anew_at_jobs_that_nobody_else_has_taken_or_settled(db: Database) -> None:
-    own, taken, settled = (succeed(db, [a_spec()], owes_hooks=True) for _ in range(3))
-    jobs.settle(db, [settled])
+    own, taken, settled = (succeed(db, [a_spec()], with_hooks=True) for _ in range(3))
+    jobs.complete_hooks(db, [settled])
     with db.write() as rows:
         rows.run("UPDATE outbox SET due_at = 0 WHERE job_id = :id", {"id": taken})
-    assert jobs.overdue(db) == [(taken, 2)]
+    assert jobs.take_overdue_hooks(db) == [(taken, 2)]
     let_time_pass(db)
-    assert jobs.renew(db, [settled, own, taken, own]) == [own]
-    assert jobs.overdue(db) == [(taken, 3)]
+    assert jobs.begin_hooks(db, [settled, own, taken, own]) == [own]
+    assert jobs.take_overdue_hooks(db) == [(taken, 3)]
 
 
 def test_what_is_taken_back_or_given_back_owes_its_hooks_only_if_that_is_its_end(
@@ -58,9 +58,9 @@ def test_what_is_taken_back_or_given_back_owes_its_hooks_only_if_that_is_its_end
     back, cancelled, lost = (claim(db) for _ in ids)
     jobs.cancel(db, cancelled.job)
     for held in (back, cancelled):
-        jobs.release(db, held, code="drained", reason="x", delay=60, owes_hooks=True)
-    jobs.abandon(db, jobs.get(db, lost.job).worker or "")
-    assert jobs.reap(db, backoff=1, owes_hooks=True) == [(lost.job, "lost")]
+        jobs.release(db, held, code="drained", reason="x", delay=60, with_hooks=True)
+    jobs.expire_leases(db, jobs.get(db, lost.job).worker or "")
+    assert jobs.reap(db, backoff=1, with_hooks=True) == [(lost.job, "lost")]
     assert set(owed(db)) == {cancelled.job, lost.job}
 
 
@@ -78,5 +78,5 @@ def test_what_is_cancelled_because_a_job_failed_owes_its_hooks_too(db: Database)
     (first,), _ = jobs.add(db, [a_spec()])
     (second,), _ = jobs.add(db, [a_spec()], after={first: False})
     (third,), _ = jobs.add(db, [a_spec()], after={second: False})
-    assert jobs.finish(db, claim(db), Outcome("failed", error="x", owes_hooks=True))
+    assert jobs.finish(db, claim(db), Outcome("failed", error="x", with_hooks=True))
     assert set(owed(db)) == {first, second, third}

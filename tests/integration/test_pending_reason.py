@@ -42,7 +42,7 @@ def announce(db: Database, name: str = "w", pool: str = "default", **models: str
         for model, label in (models or {"m": "p 1"}).items()
     ]
     place = {"id": name, "name": name, "host": "h", "pid": 1, "pool": pool, "slots": 2}
-    jobs.announce(db, **place, version="1", models=cards)  # type: ignore[arg-type]
+    jobs.register_worker(db, **place, version="1", models=cards)  # type: ignore[arg-type]
 
 
 def claim(db: Database, worker: str = "w") -> jobs.Claim:

@@ -88,7 +88,7 @@ def test_a_trial_of_several_jobs_counts_by_its_mean(db: Database) -> None:
     (best,) = jobs.best(db)
     assert isinstance(best.test, Group) and best.test.id == sweep
     assert [job.id for job in best.test.jobs] == ids[2:4]
-    low = Filter(where=parser.parse("params.n == 1", jobs.NAMES))
+    low = Filter(where=parser.parse("params.n == 1", jobs.FIELD_NAMES))
     (best,) = jobs.best(db, low)
     assert isinstance(best.test, Group) and [job.id for job in best.test.jobs] == ids[:2]
 
@@ -111,7 +111,7 @@ def test_a_group_counts_for_a_filter_if_all_its_jobs_match(db: Database) -> None
     high, _ = group(db, "seeds", [0.6, 0.6], params={"rate": 2})
 
     def best(text: str) -> list[str]:
-        wanted = Filter(where=parser.parse(text, jobs.NAMES))
+        wanted = Filter(where=parser.parse(text, jobs.FIELD_NAMES))
         return [each.test.id for each in jobs.best(db, wanted) if each.test]
 
     assert best("accuracy > 0.4") == [low]

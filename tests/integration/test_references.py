@@ -24,8 +24,8 @@ def test_last_failed_is_the_newest_that_ended_badly_whatever_came_after(db: Data
     fail(db)
     job = fail(db)
     succeed(db, [a_spec()])
-    assert jobs.find(db, "@last-failed").id == job
-    assert jobs.find(db, "@last").id != job
+    assert jobs.find_reference(db, "@last-failed").id == job
+    assert jobs.find_reference(db, "@last").id != job
 
 
 def test_best_is_the_most_accurate_training_on_test_images_and_never_a_fold(db: Database) -> None:
@@ -33,8 +33,8 @@ def test_best_is_the_most_accurate_training_on_test_images_and_never_a_fold(db: 
     succeed(db, [a_spec()], accuracies=[0.95])
     succeed(db, [a_spec()], accuracies=[0.90])
     succeed(db, folds(2), kind="cv", accuracies=[0.99, 0.99])
-    assert jobs.find(db, "@best:digits").id == good
-    assert jobs.find(db, "@best:digits/m").id == good
+    assert jobs.find_reference(db, "@best:digits").id == good
+    assert jobs.find_reference(db, "@best:digits/m").id == good
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_word_that_names_nothing_is_refused_with_what_to_do(
 ) -> None:
     succeed(db, [a_spec()])
     with pytest.raises(UsageError) as refused:
-        jobs.find(db, ref)
+        jobs.find_reference(db, ref)
     assert why in str(refused.value)
 
 
@@ -82,14 +82,14 @@ def test_the_best_on_any_dataset_is_named_alone_and_with_its_model(
     succeed(db, [a_spec(dataset="npz:/other.npz")], accuracies=[0.9])
     relative = dataset.replace(f"{tmp_path}/", "")
     for spelt in {dataset, relative, dataset.replace(f"{tmp_path}/", "./x/../")}:
-        assert jobs.find(db, f"@best:{spelt}").id == best != worse
-        assert jobs.find(db, f"@best:{spelt}/m").id == best
+        assert jobs.find_reference(db, f"@best:{spelt}").id == best != worse
+        assert jobs.find_reference(db, f"@best:{spelt}/m").id == best
         with pytest.raises(UsageError, match=f"of 'none-such' on '{re.escape(dataset)}'"):
-            jobs.find(db, f"@best:{spelt}/none-such")
+            jobs.find_reference(db, f"@best:{spelt}/none-such")
         found = jobs.listing(db, job_filters.read(db, dataset=[spelt]))
         assert {job.id for job in found} == {worse, best}
     if ":" in dataset:
         found = jobs.listing(db, job_filters.read(db, dataset=[f"{dataset[:4]}*"]))
         assert {job.id for job in found} >= {worse, best}
         with pytest.raises(UsageError, match=re.escape(f"on '{dataset}x'")):
-            jobs.find(db, f"@best:{relative}x")
+            jobs.find_reference(db, f"@best:{relative}x")

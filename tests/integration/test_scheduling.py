@@ -61,11 +61,11 @@ def test_a_job_whose_turn_has_come_gets_its_hint_at_once_and_no_job_that_waits(
 ) -> None:
     (first,) = add(db)
     (second,) = add(db, after={first: False})
-    assert [hint.job for hint in jobs.stale(db, after=-1)] == [first]
-    assert jobs.freed(db) == []
+    assert [hint.job for hint in jobs.take_stale_hints(db, after=-1)] == [first]
+    assert jobs.take_due_hints(db) == []
     jobs.finish(db, take(db), DONE)
-    assert [hint.job for hint in jobs.freed(db)] == [second]
-    assert jobs.freed(db) == []
+    assert [hint.job for hint in jobs.take_due_hints(db)] == [second]
+    assert jobs.take_due_hints(db) == []
 
 
 @pytest.mark.parametrize("end", [FAILED, Outcome("timed_out"), Outcome("cancelled")])
@@ -203,11 +203,11 @@ def test_a_held_job_is_neither_claimed_nor_hinted_at_until_it_is_released(db: Da
     first, second = add(db, 2)
     assert jobs.hold(db, [first]) == [first]
     assert jobs.hold(db, [first]) == []
-    assert [hint.job for hint in jobs.stale(db, after=-1)] == [second]
+    assert [hint.job for hint in jobs.take_stale_hints(db, after=-1)] == [second]
     assert take(db).job == second and claim(db) is None
     assert jobs.hold(db, [second]) == [], "a running job cannot be held"
     assert jobs.unhold(db, [first, second]) == [first]
-    assert [hint.job for hint in jobs.freed(db)] == [first]
+    assert [hint.job for hint in jobs.take_due_hints(db)] == [first]
     assert take(db).job == first
 
 
@@ -225,10 +225,12 @@ def test_a_paused_pools_jobs_wait_and_its_running_ones_go_on(db: Database) -> No
     held = take(db)
     jobs.pause(db, "default")
     jobs.pause(db, "default")
-    assert claim(db) is None and jobs.stale(db, after=-1) == [] and jobs.waiting(db) == []
+    assert (
+        claim(db) is None and jobs.take_stale_hints(db, after=-1) == [] and jobs.waiting(db) == []
+    )
     assert jobs.finish(db, held, DONE)
     assert jobs.resume(db, "default") and not jobs.resume(db, "default")
-    assert [hint.job for hint in jobs.freed(db)] == [second]
+    assert [hint.job for hint in jobs.take_due_hints(db)] == [second]
     assert take(db).job == second and first == held.job
 
 
@@ -254,7 +256,7 @@ def test_no_more_jobs_of_a_group_run_at_once_than_may(db: Database) -> None:
     held = [take(db), take(db)]
     assert take(db).job == other and claim(db) is None
     jobs.finish(db, held[0], FAILED)
-    assert [hint.job for hint in jobs.freed(db)] == [ids[2]]
+    assert [hint.job for hint in jobs.take_due_hints(db)] == [ids[2]]
     assert take(db).job == ids[2] and claim(db) is None
 
 
@@ -364,7 +366,7 @@ def test_a_retry_waits_for_the_last_retry_of_what_it_needs(db: Database) -> None
         jobs.finish(db, take(db), FAILED)
         (needed,) = jobs.retry(db, [needed])
     (again,) = jobs.retry(db, [waiting])
-    assert [each.id for each in jobs.needs(db, again)] == [needed]
+    assert [each.id for each in jobs.open_dependencies(db, again)] == [needed]
     assert take(db).job == needed and claim(db) is None
 
 

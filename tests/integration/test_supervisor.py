@@ -28,7 +28,7 @@ from zoo_workers.workspace import Attempt
 from zoo import jobs, settings
 from zoo.errors import ArtifactError, StoreError
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database, End, Job, RowRefused
+from zoo.jobs import AttemptEnd, Database, Job, RowRefused
 from zoo.storage import artifacts
 
 TESTS = Path(__file__).parents[1]
@@ -94,7 +94,7 @@ def test_a_fault_of_the_worker_itself_costs_the_slot_one_job(
         patch.setattr(owner, name, lambda *_: 1 / 0)
         slot.work_on()
     assert slot.busy == 0 and jobs.counts(db) == {"running": 2}
-    jobs.abandon(db, "w")
+    jobs.expire_leases(db, "w")
     jobs.reap(db, backoff=0)
     slot.work_on()
     assert jobs.counts(db) == {"succeeded": 2}
@@ -109,7 +109,7 @@ def together(monkeypatch: pytest.MonkeyPatch, slot: Supervisor) -> list[int]:
     found = []
     finish_all = jobs.finish_all
 
-    def counted(db: Database, said: list[End]) -> list[bool]:
+    def counted(db: Database, said: list[AttemptEnd]) -> list[bool]:
         found.append(len(said))
         return finish_all(db, said)
 
@@ -181,7 +181,7 @@ def test_one_that_another_worker_has_taken_over_is_not_among_those_committed(
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
     finish_all = jobs.finish_all
 
-    def late(db: Database, said: list[End]) -> list[bool]:
+    def late(db: Database, said: list[AttemptEnd]) -> list[bool]:
         with db.write() as rows:
             rows.run("UPDATE job SET lease_until = 0 WHERE id = :id", {"id": refs[1]})
         assert jobs.reap(db, backoff=0) == [(refs[1], "queued")]
@@ -210,7 +210,7 @@ def test_what_cannot_be_committed_together_is_committed_one_by_one(
     jobs.add(db, [trick() for _ in range(3)])
     finish_all = jobs.finish_all
 
-    def refused(db: Database, said: list[End]) -> list[bool]:
+    def refused(db: Database, said: list[AttemptEnd]) -> list[bool]:
         if isinstance(error, StoreError):  # it is committed, but nobody hears of it
             finish_all(db, said)
         raise error

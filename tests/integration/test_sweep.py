@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from zoo import jobs, settings
 from zoo.errors import UsageError
 from zoo.job_spec import canonical
-from zoo.jobs import Database, Group, News, Outcome
+from zoo.jobs import Database, Group, Outcome, ProgressUpdate
 from zoo.results import leaderboard
 from zoo.sweeps import driver, plan, samplers, search_space, trials
 from zoo.sweeps.search_space import Space, Span
@@ -265,7 +265,7 @@ def run_one(db: Database, contents: str | None = None, best: float = 0.3) -> boo
     params, seed = taken[1].spec["params"], taken[1].spec["seed"]
     accuracy = 1 - abs(params["alpha"] - best) / 2 - 0.1 * (seed % 2)
     metrics = {"accuracy": accuracy, "per_class": {"a": {}, "b": {}}}
-    told = News(environment={"data": contents} if contents else None)
+    told = ProgressUpdate(environment={"data": contents} if contents else None)
     jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where/1", "0" * 64), told)
     return True
 

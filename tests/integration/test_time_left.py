@@ -13,7 +13,7 @@ from helpers.finished_jobs import a_spec
 from helpers.terminals import command, shown
 
 from zoo import jobs
-from zoo.jobs import Database, Job, News
+from zoo.jobs import Database, Job, ProgressUpdate
 from zoo.notebook import pages, waiting
 
 # They share the database of one server.
@@ -58,7 +58,7 @@ def running(db: Database, held: jobs.Claim, beat: int, report: int) -> Job:
     """One step of five took 20 s, and was reported so long ago; so is its worker's last beat."""
     at = jobs.clock(db) - report
     told = {"phase": "fit", "since": at - 20, "at": at, "step": 1, "total": 5, "unit": "epoch"}
-    assert jobs.beat(db, held, lease=LEASE, news=News(told)) is not None
+    assert jobs.beat(db, held, lease=LEASE, update=ProgressUpdate(told)) is not None
     with db.write() as rows:
         rows.run(
             "UPDATE job SET beat_at = now() - :s, lease_until = now() - :s + :lease",
@@ -91,8 +91,8 @@ WAYS: dict[str, Callable[[web.Page, Database, Job], str]] = {
     "page of a job": page("/jobs/{job}"),
     "live jobs": live("/live/"),
     "live job": live("/live/jobs/{job}"),
-    "notebook's line": lambda site, db, job: waiting.one(job, jobs.outlook_of(db, job)),
-    "notebook's table": lambda site, db, job: pages.html(job, jobs.outlook_of(db, job)),
+    "notebook's line": lambda site, db, job: waiting.one(job, jobs.estimate_job(db, job)),
+    "notebook's table": lambda site, db, job: pages.html(job, jobs.estimate_job(db, job)),
 }
 
 

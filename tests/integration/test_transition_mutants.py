@@ -29,15 +29,16 @@ from zoo.jobs import RowRefused, transitions
 
 def without(*names: str) -> dict[str, str]:
     """The fence as it is, but for the conditions on these columns."""
-    assert set(names) <= set(transitions.HELD)
-    return {name: condition for name, condition in transitions.HELD.items() if name not in names}
+    token = transitions.FENCING_TOKEN
+    assert set(names) <= set(token)
+    return {name: condition for name, condition in token.items() if name not in names}
 
 
 @pytest.mark.parametrize("tell", LATE)
 def test_without_any_fence_a_late_word_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transitions, "HELD", without("owner", "attempt", "status"))
+    monkeypatch.setattr(transitions, "FENCING_TOKEN", without("owner", "attempt", "status"))
     with pytest.raises((AssertionError, RowRefused)):
         tell(story)
 
@@ -46,7 +47,7 @@ def test_without_any_fence_a_late_word_is_noticed(
 def test_without_owner_and_attempt_a_late_word_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transitions, "HELD", without("owner", "attempt"))
+    monkeypatch.setattr(transitions, "FENCING_TOKEN", without("owner", "attempt"))
     with pytest.raises(AssertionError):
         tell(story)
 
@@ -56,7 +57,7 @@ def test_without_owner_and_attempt_a_late_word_is_noticed(
 def test_no_single_part_of_the_fence_carries_it_alone(
     tell: Callable[[Story], None], name: str, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transitions, "HELD", without(name))
+    monkeypatch.setattr(transitions, "FENCING_TOKEN", without(name))
     tell(story)
 
 
@@ -119,7 +120,7 @@ def test_a_claim_without_one_of_its_words_is_noticed(
 def test_an_end_that_is_not_told_to_those_that_wait_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transitions, "after_ends", lambda rows, ends: None)
+    monkeypatch.setattr(transitions, "unblock_dependents", lambda rows, ends: None)
     with pytest.raises(AssertionError):
         tell(story)
 

@@ -27,7 +27,7 @@ def db(empty_file: Path, home: Path) -> Database:
 def side(db: Database, *specs: Any, **made: Any) -> comparison.Side:
     """A job or group that has succeeded, with predictions."""
     made = {"artifacts_url": settings.load().artifacts} | made
-    return comparison.side(db, jobs.find(db, succeed(db, specs or [a_spec()], **made)))
+    return comparison.side(db, jobs.find_reference(db, succeed(db, specs or [a_spec()], **made)))
 
 
 def trained(db: Database, predicted: list[int], *specs: Any, **made: Any) -> comparison.Side:

@@ -13,7 +13,7 @@ import pytest
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import Fold, JobSpec
-from zoo.jobs import Database, Filter, News, Outcome
+from zoo.jobs import Database, Filter, Outcome, ProgressUpdate
 from zoo.query import parser
 from zoo.results import leaderboard
 
@@ -40,7 +40,7 @@ def done(
         taken = jobs.claim(db, models={"m": "p"}, **shared)  # type: ignore[arg-type]
         assert taken is not None
         metrics = {"accuracy": accuracy, "loss": 1 - accuracy, "per_class": {"a": {}, "b": {}}}
-        told = News(environment={"data": contents})
+        told = ProgressUpdate(environment={"data": contents})
         jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where", "0" * 64), told)
     return group_id or ids[0]
 
@@ -80,7 +80,7 @@ def test_a_group_that_is_not_whole_is_not_ranked(db: Database) -> None:
 def test_a_row_for_each_value_of_a_param_and_only_of_what_is_meant(db: Database) -> None:
     for epochs, accuracy in ((5, 0.9), (5, 0.92), (9, 0.95), (20, 0.5)):
         done(db, accuracy, epochs=epochs)
-    wanted = Filter(where=parser.parse("accuracy > 0.8", jobs.NAMES))
+    wanted = Filter(where=parser.parse("accuracy > 0.8", jobs.FIELD_NAMES))
     found = leaderboard.rows(db, wanted, by=["params.epochs"])
     values = [(row["by"], row["test"]["accuracy"]) for row in found]
     assert values == [({"params.epochs": 9}, 0.95), ({"params.epochs": 5}, 0.92)]

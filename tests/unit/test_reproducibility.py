@@ -63,7 +63,7 @@ def now(data: str = "d" * 64) -> dict[str, Any]:
 def test_a_job_is_planned_again_as_it_was_and_nothing_differs(db: Database, plugin: Path) -> None:
     spec = a_spec(seed=7, params={"a": 3}, changed=["a"], plugin="mine 0")
     ref = succeed(db, [spec], environment=now())
-    found = reproducibility.plan(db, jobs.find(db, ref))
+    found = reproducibility.plan(db, jobs.find_reference(db, ref))
     label = registry.catalogue().owners["m"].label
     assert found.specs == [spec.model_copy(update={"plugin": label})]
     assert (found.group_kind, found.differences) == (None, [])
@@ -73,7 +73,7 @@ def test_what_differs_now_is_told_plugin_code_data_and_params(db: Database, plug
     datasets.raw("digits")
     ref = succeed(db, [a_spec()], environment=now(data="0" * 64))
     write(plugin, default=5, more='b: str = zoo.param("new", help="another")')
-    told = reproducibility.plan(db, jobs.find(db, ref)).differences
+    told = reproducibility.plan(db, jobs.find_reference(db, ref)).differences
     starts = ("plugin: mine ", "code of the plugin: sha256", "data: contents 000000000000", "param")
     assert all(any(line.startswith(start) for line in told) for start in starts)
     assert "param b: not there then, now 'new' (its default)" in told
@@ -83,12 +83,12 @@ def test_what_differs_now_is_told_plugin_code_data_and_params(db: Database, plug
 def test_a_param_that_is_gone_is_named(db: Database, plugin: Path) -> None:
     ref = succeed(db, [a_spec(params={"a": 1, "old": 2})], environment=now())
     with pytest.raises(UsageError, match="cannot be run again as it was: No param is called 'old'"):
-        reproducibility.plan(db, jobs.find(db, ref))
+        reproducibility.plan(db, jobs.find_reference(db, ref))
 
 
 def test_a_group_is_planned_whole(db: Database, plugin: Path) -> None:
     ref = succeed(db, folds(3), kind="cv", accuracies=[0.9] * 3)
-    found = reproducibility.plan(db, jobs.find(db, ref))
+    found = reproducibility.plan(db, jobs.find_reference(db, ref))
     assert found.group_kind == "cv" and [spec.fold.index for spec in found.specs] == [0, 1, 2]  # type: ignore[union-attr]
 
 

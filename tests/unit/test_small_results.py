@@ -23,7 +23,7 @@ from zoo import jobs, settings
 from zoo.cli import completion
 from zoo.cli.render import console
 from zoo.errors import UsageError, as_sentence
-from zoo.jobs import STATUSES, TERMINAL, Database, News, Outcome
+from zoo.jobs import STATUSES, TERMINAL, Database, Outcome, ProgressUpdate
 from zoo.jobs.records import number_text
 from zoo.queue import submit
 
@@ -156,9 +156,9 @@ def test_each_best_that_is_offered_names_a_training(
     offered = {word for word in words if word.startswith("@best:")}
     assert offered == {f"@best:{dataset}" for dataset in expected}
     for word in offered:
-        assert jobs.find(db, word)
+        assert jobs.find_reference(db, word)
         inner = [each for each in dict(completion.references(f"{word}/")) if "/" in each]
-        assert inner == [f"{word}/m"] and jobs.find(db, inner[0])
+        assert inner == [f"{word}/m"] and jobs.find_reference(db, inner[0])
 
 
 def store(db: Database, specs: Any, kind: str | None, accuracies: list[float | None]) -> None:
@@ -172,7 +172,7 @@ def store(db: Database, specs: Any, kind: str | None, accuracies: list[float | N
         outcome = Outcome("succeeded", {"accuracy": accuracy}, "a/1", "0" * 64)
         if accuracy is None:
             outcome = Outcome("failed", error="no", error_code="exception")
-        assert jobs.finish(db, taken[0], outcome, News(environment={"data": "d" * 64}))
+        assert jobs.finish(db, taken[0], outcome, ProgressUpdate(environment={"data": "d" * 64}))
 
 
 # --- logs ---
@@ -188,7 +188,7 @@ def test_a_log_ends_with_it_printed_nothing_only_if_nothing_was_shown(
     held = claim(db)
     told = [(n + 1, {"loss": 0.5}) for n in range(steps)]
     progress = {"step": steps, "total": steps, "unit": "epoch"} if steps else {"phase": "save"}
-    news = News(progress=progress, steps=told, lines=[(0, "a line\n")] if printed else [])
+    news = ProgressUpdate(progress=progress, steps=told, lines=[(0, "a line\n")] if printed else [])
     assert jobs.finish(db, held, Outcome("succeeded", {}, "a/1", "0" * 64), news)
     out, err = shown(command("logs", held.job, *["-f"] * follow))
     assert ("a line" in out) == printed
@@ -224,7 +224,9 @@ def test_each_row_of_the_leaderboard_shows_a_result(
             told = {"accuracy": 0.9262 + n / 100, "fit_seconds": 1.0, "parameters": 7850}
             told["per_class"] = {"0": {}, "1": {}}
             outcome = Outcome("succeeded", told, "a/1", "0" * 64)
-            assert jobs.finish(db, taken[0], outcome, News(environment={"data": "d" * 64}))
+            assert jobs.finish(
+                db, taken[0], outcome, ProgressUpdate(environment={"data": "d" * 64})
+            )
     out, _ = shown(command("leaderboard"), width=width)
     _, *lines = out.splitlines()
     assert len(lines) == len(kinds)

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec
 from zoo import jobs
 from zoo.errors import ArtifactError, StoreError, ZooError
 from zoo.job_spec import JobSpec
-from zoo.jobs import Claim, Database, End, Job, JobNotFound, News, Outcome
+from zoo.jobs import AttemptEnd, Claim, Database, Job, JobNotFound, Outcome, ProgressUpdate
 from zoo.settings import Settings
 from zoo.storage import artifacts, saved_files
 from zoo_workers.artifact import Artifact
@@ -56,7 +56,7 @@ class Watch:
         must_stop: Callable[[], bool],
         asked: float,
         health: Health,
-        owes_hooks: bool = False,
+        with_hooks: bool = False,
     ) -> None:
         self.db = db
         self.settings = settings
@@ -66,7 +66,7 @@ class Watch:
         self.must_stop = must_stop
         self.began = self.weighed = time.monotonic()
         self.health = health
-        self.owes_hooks = owes_hooks
+        self.with_hooks = with_hooks
         self.committed = False
         self._ended: Outcome | ClaimLost | GivenBack = ClaimLost()
         # With the owner: after the restore of a backup an attempt can have its number once more.
@@ -115,7 +115,7 @@ class Watch:
             except GivenBack as back:
                 self._ended = back
 
-    def word(self) -> End | None:
+    def word(self) -> AttemptEnd | None:
         """How it ended, to be committed together with others; None if it must `end` by itself."""
         return self._word(self._ended) if isinstance(self._ended, Outcome) else None
 
@@ -298,12 +298,12 @@ class Watch:
     def _commit(self, outcome: Outcome) -> bool:
         self._end_pulse()
         word = self._word(outcome)
-        done = self._insist(lambda: jobs.finish(self.db, word.held, word.outcome, word.news))
+        done = self._insist(lambda: jobs.finish(self.db, word.claim, word.outcome, word.update))
         return done or self._was_heard(outcome)
 
-    def _word(self, outcome: Outcome) -> End:
-        outcome = dataclasses.replace(outcome, owes_hooks=self.owes_hooks)
-        return End(self.claim, outcome, self._last_news())
+    def _word(self, outcome: Outcome) -> AttemptEnd:
+        outcome = dataclasses.replace(outcome, with_hooks=self.with_hooks)
+        return AttemptEnd(self.claim, outcome, self._last_news())
 
     def _was_heard(self, outcome: Outcome) -> bool:
         """Whether the row has this end: a commit may be done though its answer was lost."""
@@ -335,12 +335,12 @@ class Watch:
                 "counts": back.counts,
                 "backoff": self.settings.backoff_seconds,
             }
-            told |= {"news": news, "owes_hooks": self.owes_hooks}
+            told |= {"update": news, "with_hooks": self.with_hooks}
             return jobs.release(self.db, self.claim, **told)
 
         return f"goes back into the queue: {back}" if self._insist(release) else self._loss()
 
-    def _last_news(self) -> News:
+    def _last_news(self) -> ProgressUpdate:
         return dataclasses.replace(self.attempt.news(), environment=self.attempt.environment())
 
     def _end_pulse(self) -> None:

@@ -101,7 +101,7 @@ class Pulse(threading.Thread):
     def _beat(self) -> None:
         news = self.attempt.news()
         lease, at = self.settings.lease_seconds, time.monotonic()
-        answer = jobs.beat(self.db, self.claim, lease=lease, news=news)
+        answer = jobs.beat(self.db, self.claim, lease=lease, update=news)
         repeated_lines.DATABASE.end()
         if answer is None:
             self._refuse()

@@ -94,21 +94,23 @@ class Hooks(threading.Thread):
         while goes_on:
             skipped, ended, goes_on = self._next()
             try:
-                self._skip(jobs.renew(self.db, skipped) if skipped else [])
+                self._skip(jobs.begin_hooks(self.db, skipped) if skipped else [])
                 if self._leaves_files:
                     self._call_asked()
                 # Behind a long line of jobs, another worker may have taken some over.
                 if ended:
-                    self._call_all([(each, 1) for each in jobs.renew(self.db, ended)])
+                    self._call_all([(each, 1) for each in jobs.begin_hooks(self.db, ended)])
                 if time.monotonic() - self._looked >= OVERDUE_SECONDS:
                     self._looked = time.monotonic()
                     if self._leaves_files:  # also of those that a dead worker has left
-                        over = jobs.count_overdue(self.db) - MOST_WAITING
+                        over = jobs.count_overdue_hooks(self.db) - MOST_WAITING
                         left = (
-                            jobs.overdue(self.db, limit=min(over, MOST_SKIPPED)) if over > 0 else []
+                            jobs.take_overdue_hooks(self.db, limit=min(over, MOST_SKIPPED))
+                            if over > 0
+                            else []
                         )
                         self._skip([job for job, _ in left])
-                    self._call_all(jobs.overdue(self.db))
+                    self._call_all(jobs.take_overdue_hooks(self.db))
             except ZooError as error:  # the database is away: what is owed stays written down
                 logger.warning("%s", error)
             except Exception:
@@ -154,15 +156,15 @@ class Hooks(threading.Thread):
             if self.others:
                 self._call(job, is_last=False, which=OTHERS)
         if own:
-            jobs.skip(self.db, own)
+            jobs.skip_hooks(self.db, own)
             self._skipped += len(own)
             told = f"{self._skipped} jobs so far, {own[-1][:8]} is the last"
             logger.warning("plugins leave no files, as too many jobs end: of %s", told)
 
     def _call_asked(self) -> None:
-        for job, was_skipped in jobs.asked(self.db):
+        for job, was_skipped in jobs.take_requested_hooks(self.db):
             if self._call(job, is_last=False, which=MAKERS if was_skipped else None):
-                jobs.settle(self.db, [job])
+                jobs.complete_hooks(self.db, [job])
 
     def _call_all(self, owed: Sequence[tuple[str, int]]) -> None:
         done = []
@@ -172,7 +174,7 @@ class Hooks(threading.Thread):
             if self._call(job, is_last=n >= MOST_TRIES) or n >= MOST_TRIES:
                 done.append(job)
         if done:
-            jobs.settle(self.db, done)
+            jobs.complete_hooks(self.db, done)
 
     def _call(self, job_id: str, *, is_last: bool, which: str | None = None) -> bool:
         """Whether the hooks were called; one that raises was, and is not called again."""

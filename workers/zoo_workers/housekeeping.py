@@ -111,7 +111,9 @@ class Housekeeper(threading.Thread):
             self.supervisor.look()
         self._was_sick = is_sick
         state = "sick" if is_sick else "online"
-        return jobs.sign(self.db, self.worker_id, busy=busy, state=state, trouble=trouble)
+        return jobs.record_heartbeat(
+            self.db, self.worker_id, busy=busy, state=state, trouble=trouble
+        )
 
     def _is_homeless(self) -> bool:
         """Whether somebody has removed the home of the local worker, and all its rows with it."""
@@ -120,7 +122,7 @@ class Housekeeper(threading.Thread):
     def _reap(self) -> None:
         hooks = self.supervisor.hooks
         wait = self.settings.backoff_seconds
-        moved = jobs.reap(self.db, backoff=wait, owes_hooks=hooks is not None)
+        moved = jobs.reap(self.db, backoff=wait, with_hooks=hooks is not None)
         for job_id, status in moved:
             logger.warning("job %s lost its worker and is %s", job_id[:8], status)
             if hooks and status in TERMINAL:
@@ -165,7 +167,9 @@ def take_over(db: Database) -> None:
         host, _, pid = name.rpartition("-")
         host, pid = (row.host, str(row.pid)) if row else (host, pid)
         if host == socket.gethostname() and pid.isdigit() and not _lives(int(pid)):
-            logger.warning("worker %s is dead: its %d jobs are free", name, jobs.abandon(db, name))
+            logger.warning(
+                "worker %s is dead: its %d jobs are free", name, jobs.expire_leases(db, name)
+            )
 
 
 def _lives(pid: int) -> bool:
@@ -178,7 +182,7 @@ def _lives(pid: int) -> bool:
 
 def wake_freed(db: Database, app: broker.App) -> None:
     """Send hints for jobs that have just come to be claimable; without a broker they wait."""
-    hints = jobs.freed(db)
+    hints = jobs.take_due_hints(db)
     if hints:
         with contextlib.suppress(BrokerError):
             broker.send(app, hints, unless=ENOUGH_HINTS)

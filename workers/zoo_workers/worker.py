@@ -259,7 +259,7 @@ def _serve(
         supervisor.drain(0)
         supervisor.await_idle(GIVE_BACK_SECONDS)
         keeper.end()
-        jobs.sign(db, worker_id, busy=0, state="stopped")
+        jobs.record_heartbeat(db, worker_id, busy=0, state="stopped")
         logger.info("worker %s has stopped", supervisor.name)
 
 
@@ -321,7 +321,7 @@ def _add_task(app: broker.App, supervisor: Supervisor) -> None:
 def _announce(
     db: Database, supervisor: Supervisor, worker_id: str, plan: Plan, cards: list[dict[str, Any]]
 ) -> str:
-    return jobs.announce(
+    return jobs.register_worker(
         db,
         id=worker_id,
         name=supervisor.name,

@@ -13,7 +13,7 @@ from typing import Any
 
 from zoo import jobs
 from zoo.canonical_json import read_json
-from zoo.jobs import Database, News
+from zoo.jobs import Database, ProgressUpdate
 from zoo_workers.channel import Desk, Handle
 
 LOG = "log.txt"
@@ -84,14 +84,16 @@ class Attempt:
                 self._read()
                 self._desk = None
 
-    def news(self) -> News:
+    def news(self) -> ProgressUpdate:
         """What the runner has written and `told` has not yet confirmed."""
         with self._lock:
             self._read()
         progress = dict(self._progress) if self._is_new else None
-        return News(progress, self._fit_started_at, tuple(self._steps), tuple(self._lines))
+        return ProgressUpdate(
+            progress, self._fit_started_at, tuple(self._steps), tuple(self._lines)
+        )
 
-    def told(self, news: News) -> None:
+    def told(self, news: ProgressUpdate) -> None:
         """Forget what the database now has."""
         del self._steps[: len(news.steps)], self._lines[: len(news.lines)]
         self._is_new = False

@@ -151,20 +151,20 @@ def workers(incomplete: str) -> Iterator[tuple[str, str]]:
 @_gently
 def columns(incomplete: str) -> Iterator[tuple[str, str]]:
     """Names with commas between them: the last one is completed."""
-    from zoo.jobs import NAMES
+    from zoo.jobs import FIELD_NAMES
 
     before, comma, last = incomplete.rpartition(",")
-    for name in NAMES:
+    for name in FIELD_NAMES:
         if "*" not in name and name.startswith(last):
             yield f"{before}{comma}{name}", ""
 
 
 @_gently
 def sorts(incomplete: str) -> Iterator[tuple[str, str]]:
-    from zoo.jobs import NAMES
+    from zoo.jobs import FIELD_NAMES
 
     sign = "-" if incomplete.startswith("-") else ""
-    for name in NAMES:
+    for name in FIELD_NAMES:
         if "*" not in name and name.startswith(incomplete[len(sign) :]):
             yield f"{sign}{name}", "the largest first" if sign else ""
 

@@ -74,8 +74,8 @@ class QueueWords:
         from zoo import jobs
 
         # Whether any end of a job will do.
-        waits = {job.id: True for job in jobs.named(db, self.after_any or [])}
-        waits |= {job.id: False for job in jobs.named(db, self.after or [])}
+        waits = {job.id: True for job in jobs.find_jobs(db, self.after_any or [])}
+        waits |= {job.id: False for job in jobs.find_jobs(db, self.after or [])}
         told = {"pool": self.pool, "priority": self.priority, "tags": self.tag or []}
         return told | {"after": waits}
 

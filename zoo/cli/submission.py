@@ -89,7 +89,7 @@ def _quietly(db: Database, chosen: Settings, done: Submitted, detach: bool, as_j
 
     ended = [] if detach else _follow(db, chosen, done)
     if as_json:
-        console.json_out(jobs.find(db, done.ref).to_json())
+        console.json_out(jobs.find_reference(db, done.ref).to_json())
     if any(job.status != "succeeded" for job in ended):
         raise typer.Exit(1)
 
@@ -99,7 +99,7 @@ def _detached(db: Database, done: Submitted, as_json: bool) -> None:
     from zoo.cli.render import console
 
     if as_json:
-        console.json_out(jobs.find(db, done.ref).to_json())
+        console.json_out(jobs.find_reference(db, done.ref).to_json())
         return
     console.line(done.ref)
     short = done.ref[:8]
@@ -117,7 +117,7 @@ def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) ->
     from zoo.cli.render import console
     from zoo.cli.render.progress import summary
 
-    result = jobs.find(db, done.ref)
+    result = jobs.find_reference(db, done.ref)
     if as_json:
         console.json_out(result.to_json())
     else:

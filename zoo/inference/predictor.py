@@ -83,9 +83,10 @@ class Trained:
 def load(db: Database, settings: Settings, job: Job | Group | str) -> Trained:
     """Load the model that a training left, its artifact checked first.
 
-    A str is found as `jobs.find` does; an evaluation stands for the training that it judged, a
-    group for the best of its jobs that kept weights. Raises UsageError if there is no trained
-    model or its plugin is not installed here, ArtifactError if the artifact is gone or damaged.
+    A str is resolved by `jobs.find_reference`; an evaluation stands for the training that it
+    judged, a group for the best of its jobs that kept weights. Raises UsageError if there is no
+    trained model or its plugin is not installed here, ArtifactError if the artifact is gone or
+    damaged.
     """
     trained = training(db, job)
     _see_plugin(trained)
@@ -138,7 +139,7 @@ def _true_class(trained: Trained, subject: Subject) -> str | None:
 def training(db: Database, asked: Job | Group | str) -> Job:
     """The training whose model `load` loads; raises UsageError if there is no trained model."""
     if isinstance(asked, str):
-        asked = jobs.find(db, asked)
+        asked = jobs.find_reference(db, asked)
     if isinstance(asked, Group):
         kept = [job for job in asked.jobs if job.accuracy is not None and _has_weights(job)]
         asked = best_first(kept)[0] if kept else asked

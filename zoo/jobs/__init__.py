@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.jobs.bulk_actions import cancel_many as cancel_many
-    from zoo.jobs.bulk_actions import ids as ids
+    from zoo.jobs.bulk_actions import list_ids as list_ids
     from zoo.jobs.bulk_actions import tag as tag
+    from zoo.jobs.claims import AttemptEnd as AttemptEnd
     from zoo.jobs.claims import Claim as Claim
-    from zoo.jobs.claims import End as End
-    from zoo.jobs.claims import News as News
     from zoo.jobs.claims import Outcome as Outcome
+    from zoo.jobs.claims import ProgressUpdate as ProgressUpdate
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
-    from zoo.jobs.estimates import Outlook as Outlook
-    from zoo.jobs.estimates import outlook_of as outlook_of
-    from zoo.jobs.estimates import outlooks as outlooks
+    from zoo.jobs.estimates import Estimate as Estimate
+    from zoo.jobs.estimates import estimate_job as estimate_job
+    from zoo.jobs.estimates import estimate_running as estimate_running
     from zoo.jobs.estimates import usual_seconds as usual_seconds
-    from zoo.jobs.fields import NAMES as NAMES
-    from zoo.jobs.fields import facts as facts
-    from zoo.jobs.filters import EVERY as EVERY
+    from zoo.jobs.fields import FIELD_NAMES as FIELD_NAMES
+    from zoo.jobs.fields import field_values as field_values
+    from zoo.jobs.filters import ALL_JOBS as ALL_JOBS
     from zoo.jobs.filters import Filter as Filter
-    from zoo.jobs.outbox import ask as ask
-    from zoo.jobs.outbox import asked as asked
-    from zoo.jobs.outbox import count_overdue as count_overdue
-    from zoo.jobs.outbox import is_owed as is_owed
-    from zoo.jobs.outbox import is_skipped as is_skipped
-    from zoo.jobs.outbox import overdue as overdue
-    from zoo.jobs.outbox import renew as renew
-    from zoo.jobs.outbox import settle as settle
-    from zoo.jobs.outbox import skip as skip
+    from zoo.jobs.outbox import begin_hooks as begin_hooks
+    from zoo.jobs.outbox import complete_hooks as complete_hooks
+    from zoo.jobs.outbox import count_overdue_hooks as count_overdue_hooks
+    from zoo.jobs.outbox import has_pending_hooks as has_pending_hooks
+    from zoo.jobs.outbox import has_skipped_hooks as has_skipped_hooks
+    from zoo.jobs.outbox import request_hooks as request_hooks
+    from zoo.jobs.outbox import skip_hooks as skip_hooks
+    from zoo.jobs.outbox import take_overdue_hooks as take_overdue_hooks
+    from zoo.jobs.outbox import take_requested_hooks as take_requested_hooks
     from zoo.jobs.queries import JobNotFound as JobNotFound
     from zoo.jobs.queries import attempts as attempts
     from zoo.jobs.queries import check_metrics as check_metrics
@@ -43,32 +43,32 @@ if TYPE_CHECKING:
     from zoo.jobs.queries import count as count
     from zoo.jobs.queries import counts as counts
     from zoo.jobs.queries import ended_last as ended_last
-    from zoo.jobs.queries import equal as equal
     from zoo.jobs.queries import first_waiting as first_waiting
     from zoo.jobs.queries import get as get
     from zoo.jobs.queries import get_group as get_group
+    from zoo.jobs.queries import get_many as get_many
     from zoo.jobs.queries import given_back_by as given_back_by
     from zoo.jobs.queries import group_kinds as group_kinds
     from zoo.jobs.queries import group_size as group_size
     from zoo.jobs.queries import has_work as has_work
+    from zoo.jobs.queries import list_by_fingerprint as list_by_fingerprint
+    from zoo.jobs.queries import list_silent as list_silent
     from zoo.jobs.queries import listing as listing
     from zoo.jobs.queries import log_after as log_after
-    from zoo.jobs.queries import needs as needs
+    from zoo.jobs.queries import open_dependencies as open_dependencies
     from zoo.jobs.queries import paused_pools as paused_pools
     from zoo.jobs.queries import pools as pools
     from zoo.jobs.queries import retries as retries
-    from zoo.jobs.queries import several as several
-    from zoo.jobs.queries import silent as silent
     from zoo.jobs.queries import statuses_of as statuses_of
     from zoo.jobs.queries import steps as steps
     from zoo.jobs.queries import steps_after as steps_after
     from zoo.jobs.queries import waiting as waiting
     from zoo.jobs.queue_overview import Overview as Overview
     from zoo.jobs.queue_overview import overview as overview
-    from zoo.jobs.queue_stats import Figures as Figures
-    from zoo.jobs.queue_stats import Settled as Settled
-    from zoo.jobs.queue_stats import Spread as Spread
-    from zoo.jobs.queue_stats import look as look
+    from zoo.jobs.queue_stats import Baseline as Baseline
+    from zoo.jobs.queue_stats import Histogram as Histogram
+    from zoo.jobs.queue_stats import QueueStats as QueueStats
+    from zoo.jobs.queue_stats import collect_stats as collect_stats
     from zoo.jobs.ranking import Best as Best
     from zoo.jobs.ranking import best as best
     from zoo.jobs.ranking import newest_contents as newest_contents
@@ -78,8 +78,8 @@ if TYPE_CHECKING:
     from zoo.jobs.records import Waiting as Waiting
     from zoo.jobs.records import Worker as Worker
     from zoo.jobs.records import members as members
-    from zoo.jobs.references import find as find
-    from zoo.jobs.references import named as named
+    from zoo.jobs.references import find_jobs as find_jobs
+    from zoo.jobs.references import find_reference as find_reference
     from zoo.jobs.scheduling import hold as hold
     from zoo.jobs.scheduling import pause as pause
     from zoo.jobs.scheduling import resume as resume
@@ -96,45 +96,49 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import add as add
     from zoo.jobs.submission import cancel as cancel
     from zoo.jobs.submission import extend as extend
-    from zoo.jobs.submission import freed as freed
     from zoo.jobs.submission import retry as retry
-    from zoo.jobs.submission import stale as stale
-    from zoo.jobs.transitions import abandon as abandon
+    from zoo.jobs.submission import take_due_hints as take_due_hints
+    from zoo.jobs.submission import take_stale_hints as take_stale_hints
     from zoo.jobs.transitions import beat as beat
     from zoo.jobs.transitions import claim as claim
+    from zoo.jobs.transitions import expire_leases as expire_leases
     from zoo.jobs.transitions import finish as finish
     from zoo.jobs.transitions import finish_all as finish_all
     from zoo.jobs.transitions import reap as reap
     from zoo.jobs.transitions import release as release
-    from zoo.jobs.worker_rows import announce as announce
     from zoo.jobs.worker_rows import drain as drain
-    from zoo.jobs.worker_rows import sign as sign
+    from zoo.jobs.worker_rows import record_heartbeat as record_heartbeat
+    from zoo.jobs.worker_rows import register_worker as register_worker
     from zoo.jobs.worker_rows import workers as workers
 
 _EXPORTS = {
-    "bulk_actions": "cancel_many ids tag",
-    "claims": "Claim End News Outcome",
+    "bulk_actions": "cancel_many list_ids tag",
+    "claims": "AttemptEnd Claim Outcome ProgressUpdate",
     "database": "Database RowRefused",
-    "estimates": "Outlook outlook_of outlooks usual_seconds",
-    "fields": "facts NAMES",
-    "filters": "EVERY Filter",
-    "outbox": "ask asked count_overdue is_owed is_skipped overdue renew settle skip",
+    "estimates": "Estimate estimate_job estimate_running usual_seconds",
+    "fields": "FIELD_NAMES field_values",
+    "filters": "ALL_JOBS Filter",
+    "outbox": (
+        "begin_hooks complete_hooks count_overdue_hooks has_pending_hooks has_skipped_hooks "
+        "request_hooks skip_hooks take_overdue_hooks take_requested_hooks"
+    ),
     "queries": (
-        "attempts check_metrics clock count counts ended_last equal first_waiting get get_group "
-        "given_back_by group_kinds group_size has_work JobNotFound listing log_after needs "
-        "paused_pools pools retries several silent statuses_of steps steps_after waiting"
+        "attempts check_metrics clock count counts ended_last first_waiting get get_group "
+        "get_many given_back_by group_kinds group_size has_work JobNotFound list_by_fingerprint "
+        "list_silent listing log_after open_dependencies paused_pools pools retries statuses_of "
+        "steps steps_after waiting"
     ),
     "queue_overview": "Overview overview",
-    "queue_stats": "Figures look Settled Spread",
+    "queue_stats": "Baseline collect_stats Histogram QueueStats",
     "ranking": "Best best newest_contents",
     "records": "Group Job members Pool Waiting Worker",
-    "references": "find named",
+    "references": "find_jobs find_reference",
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
     "statuses": "MOVES STATUSES TERMINAL",
-    "submission": "add cancel extend freed Hint retry stale",
-    "transitions": "abandon beat claim finish finish_all reap release",
-    "worker_rows": "announce drain sign workers",
+    "submission": "add cancel extend Hint retry take_due_hints take_stale_hints",
+    "transitions": "beat claim expire_leases finish finish_all reap release",
+    "worker_rows": "drain record_heartbeat register_worker workers",
 }
 """The public names of each module, loaded on first use so that a command that only reads does not
 import what writes."""

@@ -9,10 +9,10 @@ from zoo.canonical_json import canonical
 from zoo.jobs import metric_names
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.filters import Filter, Values, order
-from zoo.jobs.scheduling import after_ends
+from zoo.jobs.scheduling import unblock_dependents
 
 
-def ids(
+def list_ids(
     db: Database,
     wanted: Filter,
     *,
@@ -68,7 +68,7 @@ def _see_to_others(rows: Transaction, ends: Sequence[Row]) -> None:
     # One by one, and few are: to ask of each of ten thousand takes a minute.
     few = [end for end in ends if end["id"] in needed]
     # All groups together, for their locks are taken in one order.
-    after_ends(rows, few, {end["group_id"] for end in ends})
+    unblock_dependents(rows, few, {end["group_id"] for end in ends})
 
 
 @again_after_deadlock

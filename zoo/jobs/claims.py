@@ -17,7 +17,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class News:
+class ProgressUpdate:
     """What an attempt has done since the last beat."""
 
     progress: Mapping[str, Any] | None = None
@@ -47,14 +47,14 @@ class Outcome:
     artifact_sha256: str | None = None
     error_code: str | None = None
     error: str | None = None
-    owes_hooks: bool = False
+    with_hooks: bool = False
     """Whether plugins wait to be told."""
 
 
 @dataclass(frozen=True)
-class End:
+class AttemptEnd:
     """How the attempt of a claim ended, with what it has done since the last beat."""
 
-    held: Claim
+    claim: Claim
     outcome: Outcome
-    news: News = field(default_factory=News)
+    update: ProgressUpdate = field(default_factory=ProgressUpdate)

@@ -21,7 +21,7 @@ SHORTEST = 0.5
 
 
 @dataclass(frozen=True)
-class Outlook:
+class Estimate:
     """What is known of a running job's way."""
 
     phase: str
@@ -57,9 +57,9 @@ class Outlook:
         return {"part": self.part, "seconds_left": self.left, "seconds_silent": self.silent}
 
 
-def outlooks(db: Database, running: Iterable[Job], at: float) -> dict[str, Outlook]:
+def estimate_running(db: Database, running: Iterable[Job], at: float) -> dict[str, Estimate]:
     """The outlook of each running job, by its id; `at` is the time on the database's clock."""
-    found: dict[str, Outlook] = {}
+    found: dict[str, Estimate] = {}
     usual: dict[tuple[Any, ...], float | None] = {}
     with db.read() as rows:
         for job in running:
@@ -76,37 +76,37 @@ def outlooks(db: Database, running: Iterable[Job], at: float) -> dict[str, Outlo
     return found
 
 
-def outlook_of(db: Database, job: Job) -> Outlook | None:
+def estimate_job(db: Database, job: Job) -> Estimate | None:
     """The outlook of one job now; None if it does not run."""
-    return outlooks(db, [job], clock(db))[job.id] if job.status == "running" else None
+    return estimate_running(db, [job], clock(db))[job.id] if job.status == "running" else None
 
 
-def _by_steps(job: Job, at: float) -> Outlook:
+def _by_steps(job: Job, at: float) -> Estimate:
     """From what `fit` has reported: the steps to come take as long as those before."""
     told = job.progress
     phase = str(told.get("phase", "starting"))
     # A plugin reports what it likes: zero, negative and huge steps, too.
     step, total, since = (finite(told.get(name)) for name in ("step", "total", "since"))
     if phase != "fit" or step is None or not total:
-        return Outlook(phase)
+        return Estimate(phase)
     steps = f"{told.get('unit', 'step')} {step}/{total}"
     if step <= 0 or total < 0 or since is None:
-        return Outlook(phase, 0.0, steps)
+        return Estimate(phase, 0.0, steps)
     # From its report on the estimate only falls: nothing is known of the time since.
     told_at = finite(told.get("at"))
     heard = at if told_at is None else told_at
     left = finite(max(heard - since, 0.0) / step * max(total - step, 0.0))
     if left is not None:
         left = max(left - max(at - heard, 0.0), 0.0)
-    return Outlook(phase, min(step / total, 1.0), steps, left)
+    return Estimate(phase, min(step / total, 1.0), steps, left)
 
 
-def _by_its_like(known: Outlook, job: Job, usual: float | None, at: float) -> Outlook:
+def _by_its_like(known: Estimate, job: Job, usual: float | None, at: float) -> Estimate:
     if not usual or job.started_at is None:
         return known
     spent = max(at - job.started_at, 0.0)
     part = min(spent / usual, 0.99) if known.part is None else known.part
-    return Outlook(known.phase, part, known.steps, max(usual - spent, 0.0))
+    return Estimate(known.phase, part, known.steps, max(usual - spent, 0.0))
 
 
 def _kind(model: str, dataset: str, kind: str, spec: dict[str, Any]) -> tuple[Any, ...]:
@@ -131,7 +131,7 @@ def _usual(rows: Transaction, job: Job, kind: tuple[Any, ...]) -> float | None:
     return median(took) if took else None
 
 
-class Turn(NamedTuple):
+class JobAhead(NamedTuple):
     """A job that takes its turn before another."""
 
     model: str
@@ -141,19 +141,19 @@ class Turn(NamedTuple):
     worker: str | None
 
 
-class Gate(NamedTuple):
+class ClaimConditions(NamedTuple):
     """What keeps a queued job from being claimed, whoever is there."""
 
     held: bool
     blockers: int
     """How many jobs it waits for."""
-    parked: bool
+    waiting_for_turn: bool
     """Its group runs as many at once as it may."""
-    paused: bool
+    pool_paused: bool
     """Its pool is."""
 
 
-def gate(db: Database, job_id: str) -> Gate:
+def claim_conditions(db: Database, job_id: str) -> ClaimConditions:
     """What keeps a job from being claimed."""
     query = """
         SELECT held, blockers, parked,
@@ -162,7 +162,7 @@ def gate(db: Database, job_id: str) -> Gate:
     with db.read() as rows:
         row = rows.one(query, {"id": job_id}) or {}
     held, parked, paused = (bool(row.get(name)) for name in ("held", "parked", "paused"))
-    return Gate(held, int(row.get("blockers", 0)), parked, paused)
+    return ClaimConditions(held, int(row.get("blockers", 0)), parked, paused)
 
 
 def due_in(db: Database, job_id: str) -> float:
@@ -172,7 +172,7 @@ def due_in(db: Database, job_id: str) -> float:
     return float(found or 0)
 
 
-def ahead(db: Database, job_id: str, models: Collection[str]) -> list[Turn]:
+def jobs_ahead(db: Database, job_id: str, models: Collection[str]) -> list[JobAhead]:
     """The queued jobs of these models and the job's pool that are claimed before it."""
     one_of, names = among("model", sorted(models))
     before = f"""
@@ -181,17 +181,17 @@ def ahead(db: Database, job_id: str, models: Collection[str]) -> list[Turn]:
             AND (priority > :priority OR (priority = :priority AND seq < :seq))"""
     with db.read() as rows:
         own = rows.one("SELECT pool, priority, seq FROM job WHERE id = :id", {"id": job_id})
-        return [Turn(**row) for row in rows.all(before, own | names)] if own else []
+        return [JobAhead(**row) for row in rows.all(before, own | names)] if own else []
 
 
-def running(db: Database, workers: Collection[str]) -> list[Turn]:
+def running_on(db: Database, workers: Collection[str]) -> list[JobAhead]:
     """What these workers, by their names, run now."""
     theirs, names = among("worker", sorted(workers))
     query = f"""
         SELECT model, dataset, now() - started_at AS seconds, worker FROM job
         WHERE status = 'running' AND {theirs}"""
     with db.read() as rows:
-        return [Turn(**row) for row in rows.all(query, names)]
+        return [JobAhead(**row) for row in rows.all(query, names)]
 
 
 def usual_seconds(db: Database, model: str, dataset: str, last: int = 20) -> float | None:

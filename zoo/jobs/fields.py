@@ -9,12 +9,12 @@ from typing import Any
 
 from zoo.jobs.records import Job
 
-TEXTS = {
+TEXT_FIELDS = {
     **{name: name for name in ("id", "kind", "model", "dataset", "pool", "status", "worker")},
     **{name: name for name in ("retry_of", "error", "error_code")},
     "group": "group_id",
 }
-NUMBERS = {
+NUMBER_FIELDS = {
     **{name: name for name in ("priority", "attempt", "accuracy")},
     **{name: name for name in ("created_at", "started_at", "finished_at")},
     "age": "(now() - created_at)",
@@ -22,7 +22,7 @@ NUMBERS = {
     "took": "(coalesce(finished_at, now()) - started_at)",
 }
 """Columns and what is reckoned from them; times are seconds (since 1970)."""
-INSIDE: dict[str, tuple[str, tuple[str, ...]]] = {
+JSON_FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tags": ("tags", ()),
     "params": ("spec", ("params",)),
     "metrics": ("metrics", ()),
@@ -35,18 +35,20 @@ INSIDE: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """What stands in the JSON of a column, and where there."""
 NESTED = ("params", "metrics")
-NAMES = sorted({*TEXTS, *NUMBERS, *INSIDE} - {*NESTED} | {f"{name}.*" for name in NESTED})
+FIELD_NAMES = sorted(
+    {*TEXT_FIELDS, *NUMBER_FIELDS, *JSON_FIELDS} - {*NESTED} | {f"{name}.*" for name in NESTED}
+)
 """Every name, as `where.parse` takes them."""
 
 
-def facts(job: Job, at: float) -> dict[str, Any]:
+def field_values(job: Job, at: float) -> dict[str, Any]:
     """The value of every name; `at` is the time on the database's clock."""
     spec, metrics = job.spec, job.metrics
-    known: dict[str, Any] = {name: getattr(job, name) for name in TEXTS}
-    known |= {name: getattr(job, name, None) for name in NUMBERS}
+    known: dict[str, Any] = {name: getattr(job, name) for name in TEXT_FIELDS}
+    known |= {name: getattr(job, name, None) for name in NUMBER_FIELDS}
     known |= {name: spec.get(name) for name in ("params", "seed", "split", "plugin")}
     known |= {
-        name: metrics.get(name) for name, (column, _) in INSIDE.items() if column == "metrics"
+        name: metrics.get(name) for name, (column, _) in JSON_FIELDS.items() if column == "metrics"
     }
     known |= {"tags": job.tags, "metrics": metrics, "fold": (spec.get("fold") or {}).get("index")}
     known["age"] = at - job.created_at

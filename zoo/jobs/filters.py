@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from zoo.errors import unknown
-from zoo.jobs.fields import INSIDE, NAMES, NESTED, NUMBERS, TEXTS
+from zoo.jobs.fields import FIELD_NAMES, JSON_FIELDS, NESTED, NUMBER_FIELDS, TEXT_FIELDS
 from zoo.query.expression import Both, Compare, Condition, Not, Value
 from zoo.query.parser import Where
 
@@ -74,13 +74,15 @@ def condition(wanted: Condition, values: Values) -> str:
     if isinstance(wanted, Both):
         return f" {wanted.word.upper()} ".join(f"({condition(c, values)})" for c in wanted.of)
     name = ".".join(wanted.path)
-    if name in TEXTS or name in NUMBERS:
+    if name in TEXT_FIELDS or name in NUMBER_FIELDS:
         return _plain(wanted, name, values)
     return _inside(wanted, values)
 
 
 def _plain(wanted: Compare, name: str, values: Values) -> str:
-    expression, kind = (TEXTS[name], str) if name in TEXTS else (NUMBERS[name], float)
+    expression, kind = (
+        (TEXT_FIELDS[name], str) if name in TEXT_FIELDS else (NUMBER_FIELDS[name], float)
+    )
     value, sign = wanted.value, wanted.sign
     if value is None:
         return f"{expression} IS {'NOT ' if sign == '!=' else ''}NULL"
@@ -109,7 +111,7 @@ def tag(pattern: str, values: Values) -> str:
 
 def _found(path: tuple[str, ...], values: Values) -> _Json:
     name, *rest = path
-    column, start = INSIDE[name]
+    column, start = JSON_FIELDS[name]
     return (_Sqlite if values.is_sqlite else _Postgresql).at(column, (*start, *rest), values)
 
 
@@ -136,10 +138,10 @@ def keys(name: str, values: Values) -> list[str]:
     Raises UsageError for a name that is not known.
     """
     first, dot, _ = name.partition(".")
-    if name in TEXTS or name in NUMBERS:
-        return [TEXTS.get(name) or NUMBERS[name]]
-    if first not in INSIDE or (first in NESTED) != bool(dot):
-        raise unknown("name", name, [n for n in NAMES if "*" not in n])
+    if name in TEXT_FIELDS or name in NUMBER_FIELDS:
+        return [TEXT_FIELDS.get(name) or NUMBER_FIELDS[name]]
+    if first not in JSON_FIELDS or (first in NESTED) != bool(dot):
+        raise unknown("name", name, [n for n in FIELD_NAMES if "*" not in n])
     found = _found(tuple(name.split(".")), values)
     return [found.number, found.plain]
 
@@ -244,7 +246,7 @@ class Filter:
     """Only those that are held by a person, or only those that are not."""
 
     def __bool__(self) -> bool:
-        return self != EVERY
+        return self != ALL_JOBS
 
     def sql(self, values: Values) -> str:
         """The condition on a row of the job table; its values are added to `values`."""
@@ -265,5 +267,5 @@ class Filter:
         return " AND ".join(parts) or "1 = 1"
 
 
-EVERY = Filter()
+ALL_JOBS = Filter()
 """Every job."""

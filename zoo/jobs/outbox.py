@@ -15,20 +15,20 @@ TURN_SECONDS = 120.0
 
 NEVER = 1e15
 """When hooks that were left out are due."""
-IS_OWED = "(skipped_at IS NULL OR asked = 1)"
+IS_PENDING = "(skipped_at IS NULL OR asked = 1)"
 
-OWE = """
+ENQUEUE = """
     INSERT INTO outbox (job_id, due_at)
     SELECT id, now() + :turn FROM job WHERE id = :id AND finished_at IS NOT NULL
     ON CONFLICT DO NOTHING"""
 
 
-def owe(rows: Transaction, job_ids: Sequence[str]) -> None:
+def enqueue_hooks(rows: Transaction, job_ids: Sequence[str]) -> None:
     """Write down, in the transaction that ends jobs, that their hooks are to be called."""
-    rows.many(OWE, [{"id": job, "turn": TURN_SECONDS} for job in job_ids])
+    rows.many(ENQUEUE, [{"id": job, "turn": TURN_SECONDS} for job in job_ids])
 
 
-def overdue(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
+def take_overdue_hooks(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
     """Take over the hooks that are owed for too long: (job, which try this is), oldest first."""
     due = "SELECT job_id FROM outbox WHERE due_at < now() ORDER BY due_at LIMIT :limit"
     take = f"""
@@ -42,7 +42,7 @@ def overdue(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
     return [(row["job_id"], row["tries"] + 1) for row in found]
 
 
-def renew(db: Database, job_ids: Sequence[str]) -> list[str]:
+def begin_hooks(db: Database, job_ids: Sequence[str]) -> list[str]:
     """Begin one's turn at jobs that ended a while ago; gives those that nobody else has taken."""
     is_one, ids = among("job_id", job_ids)
     begin = f"""
@@ -52,27 +52,27 @@ def renew(db: Database, job_ids: Sequence[str]) -> list[str]:
     return [job for job in dict.fromkeys(job_ids) if job in own]
 
 
-def is_owed(db: Database, job_id: str) -> bool:
+def has_pending_hooks(db: Database, job_id: str) -> bool:
     """Whether the hooks of a job that has ended are still to be called, or under way."""
-    query = f"SELECT 1 AS yes FROM outbox WHERE job_id = :id AND {IS_OWED}"
+    query = f"SELECT 1 AS yes FROM outbox WHERE job_id = :id AND {IS_PENDING}"
     with db.read() as rows:
         return rows.one(query, {"id": job_id}) is not None
 
 
-def count_overdue(db: Database) -> int:
+def count_overdue_hooks(db: Database) -> int:
     """How many jobs' hooks are owed for too long."""
     with db.read() as rows:
         return int(rows.value("SELECT count(*) AS n FROM outbox WHERE due_at < now()"))
 
 
-def is_skipped(db: Database, job_id: str) -> bool:
+def has_skipped_hooks(db: Database, job_id: str) -> bool:
     """Whether plugins were to leave files of the job, and that was left out."""
     query = "SELECT 1 AS yes FROM outbox WHERE job_id = :id AND skipped_at > 0 AND asked = 0"
     with db.read() as rows:
         return rows.one(query, {"id": job_id}) is not None
 
 
-def skip(db: Database, job_ids: Sequence[str]) -> None:
+def skip_hooks(db: Database, job_ids: Sequence[str]) -> None:
     """Leave out the hooks that leave files of these jobs, until somebody asks for them."""
     is_one, ids = among("job_id", job_ids)
     leave = f"""
@@ -82,14 +82,14 @@ def skip(db: Database, job_ids: Sequence[str]) -> None:
         rows.run(leave, {"never": NEVER, **ids})
 
 
-def ask(db: Database, job_id: str) -> bool:
+def request_hooks(db: Database, job_id: str) -> bool:
     """Have the hooks of this job called before those of others; False if none are to be called."""
     with db.write() as rows:
         wanted = "UPDATE outbox SET asked = 1 WHERE job_id = :id RETURNING job_id"
         return rows.one(wanted, {"id": job_id}) is not None
 
 
-def asked(db: Database, *, limit: int = 5) -> list[tuple[str, bool]]:
+def take_requested_hooks(db: Database, *, limit: int = 5) -> list[tuple[str, bool]]:
     """Take over the jobs that somebody has asked for: (job, whether only files are missing)."""
     query = "SELECT job_id, skipped_at FROM outbox WHERE asked = 1 LIMIT :limit"
     with db.read() as rows:  # most often there is none, and a read disturbs nobody
@@ -105,7 +105,7 @@ def asked(db: Database, *, limit: int = 5) -> list[tuple[str, bool]]:
     return [(row["job_id"], row["skipped_at"] is not None) for row in found]
 
 
-def settle(db: Database, job_ids: Sequence[str]) -> None:
+def complete_hooks(db: Database, job_ids: Sequence[str]) -> None:
     """Strike out jobs whose hooks were called, or are given up."""
     is_one, ids = among("job_id", job_ids)
     with db.write() as rows:

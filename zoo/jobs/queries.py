@@ -35,11 +35,11 @@ def get(db: Database, job_id: str) -> Job:
     with db.read() as rows:
         row = rows.one("SELECT * FROM job WHERE id = :id", {"id": job_id})
     if row is None:
-        raise no_job(job_id)
+        raise job_not_found(job_id)
     return to_job(row)
 
 
-def no_job(ref: str) -> JobNotFound:
+def job_not_found(ref: str) -> JobNotFound:
     """The refusal of an id that nothing has."""
     return JobNotFound(
         f"No job or group has an id that begins with '{ref}'.", "`zoo jobs` lists them."
@@ -56,7 +56,7 @@ def group_of(rows: Transaction, group_id: str) -> Group:
     """The group of that whole id, read in a transaction that is open."""
     row = rows.one("SELECT * FROM job_group WHERE id = :id", {"id": group_id})
     if row is None:
-        raise no_job(group_id)
+        raise job_not_found(group_id)
     members = rows.all("SELECT * FROM job WHERE group_id = :id ORDER BY seq", {"id": group_id})
     found = [to_job(each) for each in members]
     # A retry takes the place of the job that it repeats.
@@ -120,7 +120,7 @@ def count(db: Database, wanted: Filter, *, most: int = 100_000) -> int:
         return int(rows.value(f"SELECT count(*) AS n FROM ({some}) AS counted", values.named))
 
 
-def equal(db: Database, fingerprint: str) -> list[Job]:
+def list_by_fingerprint(db: Database, fingerprint: str) -> list[Job]:
     """The jobs that succeeded with this fingerprint, the newest first, a few at most."""
     query = """
         SELECT * FROM job WHERE fingerprint = :fingerprint AND status = 'succeeded'
@@ -178,7 +178,7 @@ def retries(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
     return {row["retry_of"]: row["id"] for row in found}
 
 
-def silent(db: Database) -> list[Job]:
+def list_silent(db: Database) -> list[Job]:
     """The running jobs whose worker is silent, as `Job.silent_for` says, the longest first."""
     heard = "coalesce(beat_at, lease_until)"
     query = f"""
@@ -226,7 +226,7 @@ def paused_pools(db: Database) -> set[str]:
         return {row["name"] for row in rows.all("SELECT name FROM pool WHERE paused_at > 0")}
 
 
-def needs(db: Database, job_id: str) -> list[Job]:
+def open_dependencies(db: Database, job_id: str) -> list[Job]:
     """The jobs that a job was submitted to wait for and that have not ended."""
     query = """
         SELECT job.* FROM dependency JOIN job ON job.id = needs_id
@@ -298,7 +298,7 @@ def clock(db: Database) -> float:
         return float(rows.value("SELECT now() AS at"))
 
 
-def several(db: Database, job_ids: Sequence[str]) -> list[Job]:
+def get_many(db: Database, job_ids: Sequence[str]) -> list[Job]:
     """The jobs of those whole ids, oldest first; an id without a job gives none."""
     found = []
     with db.read() as rows:

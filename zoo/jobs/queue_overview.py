@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from zoo.jobs.database import Database, Transaction
-from zoo.jobs.estimates import Outlook, outlooks
-from zoo.jobs.filters import EVERY, Filter, Values
+from zoo.jobs.estimates import Estimate, estimate_running
+from zoo.jobs.filters import ALL_JOBS, Filter, Values
 from zoo.jobs.queries import jobs_of
 from zoo.jobs.records import Job
 
@@ -25,7 +25,7 @@ class Overview:
     """Jobs of each status."""
     running: list[Job]
     """The longest running first."""
-    outlooks: Mapping[str, Outlook]
+    estimates: Mapping[str, Estimate]
     ended: list[Job]
     """The last that ended, newest first."""
     last_minute: int
@@ -34,7 +34,9 @@ class Overview:
     """The last line of each running job's log, and where it stands."""
 
 
-def overview(db: Database, wanted: Filter = EVERY, *, most: int = 50, ended: int = 8) -> Overview:
+def overview(
+    db: Database, wanted: Filter = ALL_JOBS, *, most: int = 50, ended: int = 8
+) -> Overview:
     """Look at the jobs that are meant: at most so many running ones, and so many that ended."""
     values = Values(db.is_sqlite)
     meant, limits = wanted.sql(values), (values.add(most), values.add(ended))
@@ -57,7 +59,7 @@ def overview(db: Database, wanted: Filter = EVERY, *, most: int = 50, ended: int
         at=at,
         counts={row["status"]: row["n"] for row in counts},
         running=running,
-        outlooks=outlooks(db, running, at),
+        estimates=estimate_running(db, running, at),
         ended=last,
         last_minute=int(recent),
         logs=logs,

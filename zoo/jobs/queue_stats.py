@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from zoo.jobs.database import Database, Row, Transaction
 from zoo.jobs.records import ALIVE
-from zoo.jobs.worker_rows import LATE_SECONDS, heard
+from zoo.jobs.worker_rows import LATE_SECONDS, alive_condition
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
-"""Seconds: the upper bounds of a `Spread`."""
+"""Seconds: the upper bounds of a `Histogram`."""
 SETTLING_SECONDS = 120.0
 """An end is entered into the rows at most so long after the time that it bears: what is older is
 counted for good. A transaction waits 20 or 30 s for a lock, and then gives up."""
@@ -31,7 +31,7 @@ MICROS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Spread:
+class Histogram:
     """How many spans of time there were, how long altogether, and how many within each bound."""
 
     within: tuple[int, ...] = (0,) * len(BOUNDS)
@@ -39,30 +39,30 @@ class Spread:
     micros: int = 0
     """Whole numbers: a sum of floats would depend on the order, and seem to fall."""
 
-    def __add__(self, other: Spread) -> Spread:
+    def __add__(self, other: Histogram) -> Histogram:
         within = tuple(a + b for a, b in zip(self.within, other.within, strict=True))
-        return Spread(within, self.count + other.count, self.micros + other.micros)
+        return Histogram(within, self.count + other.count, self.micros + other.micros)
 
 
-Kind = tuple[str, str]
+PoolModel = tuple[str, str]
 """(pool, model)"""
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedCounts:
     """What has ended in a span of time."""
 
     jobs: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Of each (pool, model, status)."""
-    waits: dict[Kind, Spread] = field(default_factory=dict)
+    waits: dict[PoolModel, Histogram] = field(default_factory=dict)
     """From submission to the claim of the last attempt; jobs that no worker ever took have none."""
-    runs: dict[Kind, Spread] = field(default_factory=dict)
+    runs: dict[PoolModel, Histogram] = field(default_factory=dict)
     """From that claim to the end, of jobs that came to an end of their own."""
     attempts: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
     """Of each (pool, model, worker, outcome)."""
 
-    def __add__(self, other: Ended) -> Ended:
-        return Ended(
+    def __add__(self, other: EndedCounts) -> EndedCounts:
+        return EndedCounts(
             self.jobs + other.jobs,
             _joined(self.waits, other.waits),
             _joined(self.runs, other.runs),
@@ -70,14 +70,14 @@ class Ended:
         )
 
 
-class Settled(NamedTuple):
+class Baseline(NamedTuple):
     """What has ended until a time, counted for good."""
 
     until: float = 0.0
-    ended: Ended = Ended()
+    ended: EndedCounts = EndedCounts()
 
 
-class Queue(NamedTuple):
+class QueuedJobs(NamedTuple):
     """The queued jobs of a pool and model that wait for the same."""
 
     pool: str
@@ -88,7 +88,7 @@ class Queue(NamedTuple):
     """How long the first has been waiting, since it was submitted or its back-off was over."""
 
 
-class Seat(NamedTuple):
+class WorkerSlots(NamedTuple):
     """A worker and its slots."""
 
     worker: str
@@ -100,13 +100,13 @@ class Seat(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Figures:
+class QueueStats:
     """One look; everything in it is of the same moment."""
 
-    queued: list[Queue]
-    running: dict[Kind, int]
-    ended: Ended
-    seats: list[Seat]
+    queued: list[QueuedJobs]
+    running: dict[PoolModel, int]
+    ended: EndedCounts
+    seats: list[WorkerSlots]
     pools: dict[str, bool]
     """Every pool that is known, and whether it is paused."""
     owed: int
@@ -115,20 +115,20 @@ class Figures:
     """Jobs of which plugins have left no files, because too many had ended."""
 
 
-def look(db: Database, settled: Settled, *, beat: float) -> tuple[Figures, Settled]:
+def collect_stats(db: Database, settled: Baseline, *, beat: float) -> tuple[QueueStats, Baseline]:
     """Look at everything; gives the figures, and what to hand over at the next look.
 
     `beat` is the time between two beats of a worker that does not say it, in seconds. The first
-    look, with an empty `Settled`, reads every job.
+    look, with an empty `Baseline`, reads every job.
     """
     with db.read() as rows:
         at = float(rows.value("SELECT now() AS at"))
         until = max(at - SETTLING_SECONDS, settled.until)
-        settled = Settled(until, settled.ended + _ended(rows, settled.until, until))
+        settled = Baseline(until, settled.ended + _ended(rows, settled.until, until))
         # They may be joined by others that bear an earlier time: counted anew at each look.
         fresh = _ended(rows, until, math.inf)
         fresh.attempts.update(_open_attempts(rows))
-        queued, running, seats = _queued(rows), _running(rows), _seats(rows, beat)
+        queued, running, seats = _queued(rows), _running(rows), _worker_slots(rows, beat)
         paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
         outbox = rows.all("SELECT skipped_at IS NULL AS owed, count(*) AS n FROM outbox GROUP BY 1")
     names = {"default", *paused, *(q.pool for q in queued), *(pool for pool, _ in running)}
@@ -136,17 +136,19 @@ def look(db: Database, settled: Settled, *, beat: float) -> tuple[Figures, Settl
     counted = {bool(row["owed"]): int(row["n"]) for row in outbox}
     owed, skipped = counted.get(True, 0), counted.get(False, 0)
     pools = {name: paused.get(name) is not None for name in sorted(names)}
-    return Figures(queued, running, settled.ended + fresh, seats, pools, owed, skipped), settled
+    return QueueStats(queued, running, settled.ended + fresh, seats, pools, owed, skipped), settled
 
 
-def _joined(some: dict[Kind, Spread], more: dict[Kind, Spread]) -> dict[Kind, Spread]:
+def _joined(
+    some: dict[PoolModel, Histogram], more: dict[PoolModel, Histogram]
+) -> dict[PoolModel, Histogram]:
     return {
-        kind: some.get(kind, Spread()) + more.get(kind, Spread())
+        kind: some.get(kind, Histogram()) + more.get(kind, Histogram())
         for kind in sorted(some.keys() | more.keys())
     }
 
 
-def _ended(rows: Transaction, after: float, until: float) -> Ended:
+def _ended(rows: Transaction, after: float, until: float) -> EndedCounts:
     span = {"after": after, "until": until}
     counted = f"""
         SELECT pool, model, status, count(*) AS n, {_spread("wait")}, {_spread("run")} FROM (
@@ -161,7 +163,7 @@ def _ended(rows: Transaction, after: float, until: float) -> Ended:
         FROM job JOIN attempt ON job_id = id
         WHERE finished_at > :after AND finished_at <= :until AND outcome IS NOT NULL
         GROUP BY pool, model, attempt.worker, outcome"""
-    return Ended(
+    return EndedCounts(
         Counter({(row["pool"], row["model"], row["status"]): row["n"] for row in found}),
         _spreads(found, "wait"),
         _spreads(found, "run"),
@@ -198,18 +200,18 @@ def _spread(name: str) -> str:
     return ", ".join([*within, f"count({name}) AS {name}_count", micros])
 
 
-def _spreads(found: Iterable[Row], name: str) -> dict[Kind, Spread]:
-    spreads: dict[Kind, Spread] = {}
+def _spreads(found: Iterable[Row], name: str) -> dict[PoolModel, Histogram]:
+    spreads: dict[PoolModel, Histogram] = {}
     for row in found:
         within = tuple(int(row[f"{name}_{i}"]) for i in range(len(BOUNDS)))
-        one = Spread(within, int(row[f"{name}_count"]), int(row[f"{name}_micros"] or 0))
+        one = Histogram(within, int(row[f"{name}_count"]), int(row[f"{name}_micros"] or 0))
         kind = (row["pool"], row["model"])
         if one.count:
-            spreads[kind] = spreads.get(kind, Spread()) + one
+            spreads[kind] = spreads.get(kind, Histogram()) + one
     return spreads
 
 
-def _queued(rows: Transaction) -> list[Queue]:
+def _queued(rows: Transaction) -> list[QueuedJobs]:
     # As in `reads.waiting`, which counts those that wait for a worker alone.
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     counted = f"""
@@ -223,23 +225,23 @@ def _queued(rows: Transaction) -> list[Queue]:
                 ELSE 'worker' END AS waits_for
             FROM job WHERE status = 'queued') AS queued
         GROUP BY pool, model, waits_for ORDER BY pool, model, waits_for"""
-    return [Queue(**row) for row in rows.all(counted)]
+    return [QueuedJobs(**row) for row in rows.all(counted)]
 
 
-def _running(rows: Transaction) -> dict[Kind, int]:
+def _running(rows: Transaction) -> dict[PoolModel, int]:
     counted = """
         SELECT pool, model, count(*) AS n FROM job WHERE status = 'running'
         GROUP BY pool, model ORDER BY pool, model"""
     return {(row["pool"], row["model"]): row["n"] for row in rows.all(counted)}
 
 
-def _seats(rows: Transaction, beat: float) -> list[Seat]:
+def _worker_slots(rows: Transaction, beat: float) -> list[WorkerSlots]:
     """The workers that are there, and those that fell silent of late."""
     alive = ", ".join(f"'{state}'" for state in ALIVE)
     found = f"""
         SELECT name AS worker, pool, slots, busy,
-            CASE WHEN {heard(beat=":beat")} THEN state ELSE 'silent' END AS state
+            CASE WHEN {alive_condition(beat=":beat")} THEN state ELSE 'silent' END AS state
         FROM worker WHERE state IN ({alive}) AND beat_at > now() - :forgotten
         ORDER BY started_at"""
     values = {"beat": beat, "late": LATE_SECONDS, "forgotten": FORGOTTEN_SECONDS}
-    return [Seat(**row) for row in rows.all(found, values)]
+    return [WorkerSlots(**row) for row in rows.all(found, values)]

@@ -9,8 +9,8 @@ from typing import Any
 from zoo.job_spec import canonical
 from zoo.jobs import metric_names
 from zoo.jobs.database import Database, Transaction, among
-from zoo.jobs.fields import facts
-from zoo.jobs.filters import EVERY, Filter, Values, keys
+from zoo.jobs.fields import field_values
+from zoo.jobs.filters import ALL_JOBS, Filter, Values, keys
 from zoo.jobs.queries import group_of, jobs_of
 from zoo.jobs.records import Group, Job, accuracy_of, members, rank
 
@@ -65,7 +65,7 @@ class Best:
     cv: Group | None = None
 
 
-def best(db: Database, wanted: Filter = EVERY, *, by: Sequence[str] = ()) -> list[Best]:
+def best(db: Database, wanted: Filter = ALL_JOBS, *, by: Sequence[str] = ()) -> list[Best]:
     """The best test result and cross-validation of each contents, model and value of `by`.
 
     Results on different contents of one dataset never compete. A group counts once all its jobs
@@ -76,7 +76,7 @@ def best(db: Database, wanted: Filter = EVERY, *, by: Sequence[str] = ()) -> lis
 
     def offer(place: str, result: Job | Group) -> None:
         job = result.jobs[0] if isinstance(result, Group) else result
-        values = facts(job, 0)
+        values = field_values(job, 0)
         of = (job.dataset, job.contents or result.id, job.model)
         kept = found.setdefault((*of, *(_value(values, n) for n in by)), {})
         if place not in kept or rank(result) < rank(kept[place]):

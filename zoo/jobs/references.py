@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
-from zoo.jobs.queries import get, get_group, listing, no_job
+from zoo.jobs.queries import get, get_group, job_not_found, listing
 from zoo.jobs.records import Group, Job, members
 
 if TYPE_CHECKING:
     from zoo.job_spec import JobSpec
 
 BAD_ENDS = ("failed", "timed_out", "lost")
-WORDS = ("@last", "@last-failed", "@best:DATASET", "@best:DATASET/MODEL")
+NAMED_REFERENCES = ("@last", "@last-failed", "@best:DATASET", "@best:DATASET/MODEL")
 
 
-def find(db: Database, ref: str) -> Job | Group:
-    """The job or group that `ref` names: a unique prefix of its id, or one of `WORDS`.
+def find_reference(db: Database, ref: str) -> Job | Group:
+    """The job or group that `ref` names: a unique prefix of its id, or one of `NAMED_REFERENCES`.
 
     @last is the newest job, or its group; @last-failed the newest that failed, timed out or was
     lost; @best:DATASET the training with the best accuracy on the test images of the newest
     contents that the dataset had. Raises UsageError if there is none, or more than one.
     """
     if ref.startswith("@"):
-        return _by_word(db, ref)
+        return _find_named(db, ref)
     if not ref or not all(c in "0123456789abcdef" for c in ref):
-        raise no_job(ref)
+        raise job_not_found(ref)
     # A range uses the index, where LIKE might not.
     starting = "SELECT id FROM {} WHERE id >= :ref AND id < :end LIMIT 6"
     with db.read() as rows:
@@ -40,7 +40,7 @@ def find(db: Database, ref: str) -> Job | Group:
         )
     found = [*jobs, *groups]
     if not found:
-        raise no_job(ref)
+        raise job_not_found(ref)
     if len(found) > 1:
         some = ", ".join(each[: len(ref) + 4] for each in found[:5])
         raise UsageError(
@@ -49,9 +49,12 @@ def find(db: Database, ref: str) -> Job | Group:
     return get(db, found[0]) if jobs else get_group(db, found[0])
 
 
-def named(db: Database, refs: Sequence[str]) -> list[Job]:
-    """The jobs that these name, those of a group among them, each once; raises like `find`."""
-    found = {job.id: job for ref in refs for job in members(find(db, ref))}
+def find_jobs(db: Database, refs: Sequence[str]) -> list[Job]:
+    """Return the jobs that these references name, those of groups included, each once.
+
+    Raises UsageError as `find_reference` does.
+    """
+    found = {job.id: job for ref in refs for job in members(find_reference(db, ref))}
     return list(found.values())
 
 
@@ -116,7 +119,7 @@ def recent_tags(db: Database, limit: int = 1000) -> list[str]:
     return list(dict.fromkeys(tag for row in found for tag in json.loads(row["tags"])))
 
 
-def _by_word(db: Database, ref: str) -> Job | Group:
+def _find_named(db: Database, ref: str) -> Job | Group:
     word, colon, rest = ref.partition(":")
     words: dict[str, Callable[[], Job | Group]] = {
         "@last": lambda: _last(db),
@@ -124,7 +127,7 @@ def _by_word(db: Database, ref: str) -> Job | Group:
         "@best": lambda: _best(db, rest),
     }
     if word not in words or bool(colon) != (word == "@best"):
-        raise unknown("reference", ref, WORDS)
+        raise unknown("reference", ref, NAMED_REFERENCES)
     return words[word]()
 
 

@@ -64,7 +64,7 @@ def count_blockers(rows: Transaction, jobs: int, after: Mapping[str, bool]) -> i
     return still_open
 
 
-def keep_waits(rows: Transaction, job_ids: Sequence[str], after: Mapping[str, bool]) -> None:
+def add_dependencies(rows: Transaction, job_ids: Sequence[str], after: Mapping[str, bool]) -> None:
     """Write down which jobs wait for which."""
     rows.many(
         "INSERT INTO dependency (job_id, needs_id, any_end) VALUES (:job, :needs, :any_end)",
@@ -76,15 +76,15 @@ def keep_waits(rows: Transaction, job_ids: Sequence[str], after: Mapping[str, bo
     )
 
 
-def line_up(rows: Transaction, job_ids: Sequence[str], groups: Iterable[str | None]) -> None:
+def join_turns(rows: Transaction, job_ids: Sequence[str], groups: Iterable[str | None]) -> None:
     """Let jobs that were just added to groups take their turns with the others."""
     for some in slices(job_ids):
         is_one, ids = among("id", some)
         rows.run(f"UPDATE job SET {IN_LINE} WHERE group_id IS NOT NULL AND {is_one}", ids)
-    deal_turns(rows, groups)
+    assign_turns(rows, groups)
 
 
-def wait_again(rows: Transaction, job_ids: Sequence[str]) -> None:
+def copy_dependencies(rows: Transaction, job_ids: Sequence[str]) -> None:
     """Let retries wait for what the jobs before them waited for, where that has not ended.
 
     What was retried too, however often, counts as its last retry. Raises UsageError if that has
@@ -129,7 +129,7 @@ def wait_again(rows: Transaction, job_ids: Sequence[str]) -> None:
         rows.run(f"UPDATE job SET blockers = {waits} WHERE {is_one}", ids)
 
 
-def after_ends(
+def unblock_dependents(
     rows: Transaction, ends: Iterable[Row], groups: Iterable[str | None] = ()
 ) -> list[str]:
     """See to those that waited for jobs which have just ended, {id, status, group_id} each.
@@ -146,7 +146,7 @@ def after_ends(
             more, freed = _end_waits(rows, end)
             left += more
             groups |= freed
-    deal_turns(rows, groups | {end["group_id"] for end in left})
+    assign_turns(rows, groups | {end["group_id"] for end in left})
     return [end["id"] for end in left]
 
 
@@ -182,7 +182,7 @@ def _end_waits(rows: Transaction, end: Row) -> tuple[list[Row], set[str | None]]
     return cancelled, {row["group_id"] for row in rows.all(freed, end)}
 
 
-def deal_turns(rows: Transaction, groups: Iterable[str | None]) -> None:
+def assign_turns(rows: Transaction, groups: Iterable[str | None]) -> None:
     """In a group with `max_parallel`, let so many of its jobs run or be next, the most urgent."""
     for group in sorted(each for each in groups if each):
         # Two who deal at once would both count the same free turns.
@@ -241,7 +241,7 @@ def _change(
                 "RETURNING id, group_id",
                 ids | values,
             )
-        deal_turns(rows, {row["group_id"] for row in changed})
+        assign_turns(rows, {row["group_id"] for row in changed})
     return [row["id"] for row in changed]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from zoo.job_spec import SPEC_VERSION, JobSpec, canonical, trial_of
 from zoo.jobs.bulk_actions import cancel_many
 from zoo.jobs.database import Database, RowRefused, again_after_deadlock, among, slices
-from zoo.jobs.scheduling import count_blockers, keep_waits, line_up, wait_again
+from zoo.jobs.scheduling import add_dependencies, copy_dependencies, count_blockers, join_turns
 from zoo.jobs.statuses import MAY_RUN
 
 COLUMNS = (
@@ -73,7 +73,7 @@ def add(
             parked = ({"parked": int(number >= turns)} for number in range(len(rows)))
             added = [row | stamps | turn for row, turn in zip(rows, parked, strict=True)]
             table.many(INSERT, added)
-            keep_waits(table, [row["id"] for row in rows], after or {})
+            add_dependencies(table, [row["id"] for row in rows], after or {})
     except RowRefused:
         same = "SELECT id, group_id FROM job WHERE idem_key = :idem_key"
         with db.read() as rows_now:
@@ -140,7 +140,7 @@ def extend(
         rows = [shared | own | stamps for own in _own(specs, "sweep")]
         table.many(INSERT, rows)
         ids = [row["id"] for row in rows]
-        line_up(table, ids, [group])
+        join_turns(table, ids, [group])
     return ids
 
 
@@ -171,12 +171,12 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
         table.many(INSERT, rows)
         added = [row["id"] for row in rows]
-        wait_again(table, added)
-        line_up(table, added, {row["group_id"] for row in rows})
+        copy_dependencies(table, added)
+        join_turns(table, added, {row["group_id"] for row in rows})
     return added
 
 
-def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
+def take_stale_hints(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
     """Mark queued jobs that got no hint for `after` seconds as hinted now, and give their hints.
 
     Those that have waited longest for one come first: else the head of a long queue that nobody
@@ -185,7 +185,7 @@ def stale(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
     return _take_hints(db, "dispatched_at < now() - :after", {"after": after, "limit": limit})
 
 
-def freed(db: Database, *, limit: int = 200) -> list[Hint]:
+def take_due_hints(db: Database, *, limit: int = 200) -> list[Hint]:
     """Mark jobs that have just come to be claimable as hinted now, and give their hints.
 
     What they waited for has ended, their hold or their pool's pause, or it is their turn.

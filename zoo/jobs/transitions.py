@@ -8,26 +8,26 @@ from typing import Any
 
 from zoo.job_spec import canonical
 from zoo.jobs import backoff as backing_off
-from zoo.jobs.claims import Claim, End, News, Outcome
+from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
-from zoo.jobs.outbox import owe
+from zoo.jobs.outbox import enqueue_hooks
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
-from zoo.jobs.scheduling import CLAIMABLE, after_ends
+from zoo.jobs.scheduling import CLAIMABLE, unblock_dependents
 
 MAX_ERROR = 8 * 1024
 """Characters kept of an error."""
 
 
-NOTHING_NEW = News()
+NO_UPDATE = ProgressUpdate()
 
-HELD = {
+FENCING_TOKEN = {
     "id": "id = :job",
     "status": "status = 'running'",
     "attempt": "attempt = :attempt",
     "owner": "owner = :owner",
 }
-"""The fence: what every word about an attempt must match, or it is not heard."""
+"""The fence: what every word about an attempt must match, or it is not committed."""
 END = """
     UPDATE job SET status = :outcome, finished_at = now(), owner = NULL, lease_until = NULL,
         progress = coalesce(:progress, progress), metrics = :metrics, accuracy = :accuracy,
@@ -106,30 +106,32 @@ def _begin(
     return row
 
 
-def beat(db: Database, held: Claim, *, lease: float, news: News = NOTHING_NEW) -> bool | None:
+def beat(
+    db: Database, held: Claim, *, lease: float, update: ProgressUpdate = NO_UPDATE
+) -> bool | None:
     """Extend the lease, keep what is new, and say whether a cancel was requested.
 
     None: the claim is lost. The runner must be killed and nothing more be written.
     """
-    told = _told(news)
+    told = _values_of(update)
     hold = f"""
         UPDATE job SET lease_until = now() + :lease, beat_at = now(){_sets(told)}
-        WHERE {held_by_claim()}"""
+        WHERE {fencing_condition()}"""
     with db.write() as rows:
         values = vars(held) | told | {"lease": lease}
         row = rows.one(f"{hold} RETURNING cancel_requested", values)
         if row is None:
             return None
-        _keep(rows, held, news)
+        _keep(rows, held, update)
     return bool(row["cancel_requested"])
 
 
-def _told(news: News) -> dict[str, Any]:
+def _values_of(update: ProgressUpdate) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    if news.progress:
-        values["progress"] = canonical(dict(news.progress))
-    if news.fit_started_at is not None:
-        values["fit_started_at"] = news.fit_started_at
+    if update.progress:
+        values["progress"] = canonical(dict(update.progress))
+    if update.fit_started_at is not None:
+        values["fit_started_at"] = update.fit_started_at
     return values
 
 
@@ -137,80 +139,80 @@ def _sets(values: Mapping[str, Any]) -> str:
     return "".join(f", {name} = :{name}" for name in values)
 
 
-def held_by_claim() -> str:
-    return " AND ".join(HELD.values())
+def fencing_condition() -> str:
+    return " AND ".join(FENCING_TOKEN.values())
 
 
-def _keep(rows: Transaction, held: Claim, news: News) -> None:
+def _keep(rows: Transaction, held: Claim, update: ProgressUpdate) -> None:
     """Keep steps and log lines; one that is there already is left as it is."""
     base = {"job": held.job, "attempt": held.attempt}
     rows.many(
         """
         INSERT INTO history (job_id, attempt, step, metrics)
         VALUES (:job, :attempt, :step, :metrics) ON CONFLICT DO NOTHING""",
-        [base | {"step": n, "metrics": canonical(dict(m))} for n, m in news.steps],
+        [base | {"step": n, "metrics": canonical(dict(m))} for n, m in update.steps],
     )
     rows.many(
         """
         INSERT INTO log (job_id, attempt, start, text)
         VALUES (:job, :attempt, :start, :text) ON CONFLICT DO NOTHING""",
-        [base | {"start": start, "text": text} for start, text in news.lines],
+        [base | {"start": start, "text": text} for start, text in update.lines],
     )
 
 
-def finish(db: Database, held: Claim, outcome: Outcome, news: News = NOTHING_NEW) -> bool:
+def finish(db: Database, held: Claim, outcome: Outcome, update: ProgressUpdate = NO_UPDATE) -> bool:
     """Commit how the attempt ended; False if the claim was lost, and then nothing is written."""
-    return finish_all(db, [End(held, outcome, news)])[0]
+    return finish_all(db, [AttemptEnd(held, outcome, update)])[0]
 
 
 @again_after_deadlock
-def finish_all(db: Database, ends: Sequence[End]) -> list[bool]:
-    """Commit together how attempts of several jobs ended; for each, whether it was heard."""
-    is_one, ids = among("id", [end.held.job for end in ends])
+def finish_all(db: Database, ends: Sequence[AttemptEnd]) -> list[bool]:
+    """Commit together how attempts of several jobs ended; for each, whether it was committed."""
+    is_one, ids = among("id", [end.claim.job for end in ends])
     with db.write() as rows:
         if len(ends) > 1:
             rows.run(f"SELECT seq FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", ids)
-        end_it = f"{END} WHERE {held_by_claim()} RETURNING id, status, group_id"
+        end_it = f"{END} WHERE {fencing_condition()} RETURNING id, status, group_id"
         ended = rows.each(end_it, [_ended(end) for end in ends])
-        heard = [end for end, row in zip(ends, ended, strict=True) if row]
-        for end in heard:
-            _keep(rows, end.held, end.news)
-        rows.many(END_ATTEMPT, [_attempt_ended(end) for end in heard])
-        over = after_ends(rows, [row for row in ended if row])
+        committed = [end for end, row in zip(ends, ended, strict=True) if row]
+        for end in committed:
+            _keep(rows, end.claim, end.update)
+        rows.many(END_ATTEMPT, [_attempt_ended(end) for end in committed])
+        over = unblock_dependents(rows, [row for row in ended if row])
         won = (row["group_id"] for row in ended if row and row["status"] == "succeeded")
         for group in sorted({each for each in won if each}):
             rank_group(rows, group)
-        if any(end.outcome.owes_hooks for end in heard):
-            owe(rows, over)
+        if any(end.outcome.with_hooks for end in committed):
+            enqueue_hooks(rows, over)
     return [row is not None for row in ended]
 
 
-def _ended(end: End) -> dict[str, Any]:
-    outcome, news = end.outcome, end.news
-    return vars(end.held) | {
+def _ended(end: AttemptEnd) -> dict[str, Any]:
+    outcome, update = end.outcome, end.update
+    return vars(end.claim) | {
         "outcome": outcome.status,
-        "progress": canonical(dict(news.progress)) if news.progress else None,
-        "fit_started_at": news.fit_started_at,
+        "progress": canonical(dict(update.progress)) if update.progress else None,
+        "fit_started_at": update.fit_started_at,
         "metrics": canonical(dict(outcome.metrics)) if outcome.metrics is not None else None,
         "artifact": outcome.artifact,
         "artifact_sha256": outcome.artifact_sha256,
         "error_code": outcome.error_code,
         "error": _storable(outcome.error),
         # Of a result alone: who asks for an equal job wants its metrics.
-        "fingerprint": (news.environment or {}).get("fingerprint") if outcome.artifact else None,
+        "fingerprint": (update.environment or {}).get("fingerprint") if outcome.artifact else None,
         "contents": _contents(end) if outcome.artifact else None,
         "accuracy": _accuracy(outcome),
     }
 
 
-def _contents(end: End) -> str:
+def _contents(end: AttemptEnd) -> str:
     """The contents that the job was judged on; where they are unknown, contents of its own."""
-    return (end.news.environment or {}).get("data") or end.held.job
+    return (end.update.environment or {}).get("data") or end.claim.job
 
 
-def _attempt_ended(end: End) -> dict[str, Any]:
+def _attempt_ended(end: AttemptEnd) -> dict[str, Any]:
     outcome, error = end.outcome, _storable(end.outcome.error)
-    return _attempt(end.held, outcome.status, outcome.error_code, error, end.news.environment)
+    return _attempt(end.claim, outcome.status, outcome.error_code, error, end.update.environment)
 
 
 def _accuracy(outcome: Outcome) -> float | None:
@@ -262,8 +264,8 @@ def release(
     counts: bool = False,
     delay: float = 0,
     backoff: float = 0,
-    news: News = NOTHING_NEW,
-    owes_hooks: bool = False,
+    update: ProgressUpdate = NO_UPDATE,
+    with_hooks: bool = False,
 ) -> bool:
     """Put a running job back into the queue, due in `delay` seconds; False if the claim was lost.
 
@@ -271,13 +273,13 @@ def release(
     Unless the attempt `counts` it is given back: `attempt` never falls, so `max_attempts` grows.
     A job whose cancel was requested meanwhile is cancelled instead.
     """
-    told = _told(news)
+    told = _values_of(update)
     put_back = f"""
         UPDATE job SET status = CASE WHEN {CANCELLED} THEN 'cancelled' ELSE 'queued' END,
             finished_at = CASE WHEN {CANCELLED} THEN now() END,
             owner = NULL, lease_until = NULL, dispatched_at = 0, not_before = now() + :delay,
             max_attempts = max_attempts + :given_back{_sets(told)}
-        WHERE {held_by_claim()} RETURNING id, status, group_id"""
+        WHERE {fencing_condition()} RETURNING id, status, group_id"""
     values = vars(held) | told | {"delay": delay, "given_back": 0 if counts else 1}
     with db.write() as rows:
         if counts and backoff:
@@ -285,15 +287,15 @@ def release(
         job = rows.one(put_back, values)
         if job is None:
             return False
-        _keep(rows, held, news)
-        end_attempt(rows, held, job["status"], code, _storable(reason), news.environment, counts)
+        _keep(rows, held, update)
+        end_attempt(rows, held, job["status"], code, _storable(reason), update.environment, counts)
         if job["status"] == "cancelled":
-            ended = after_ends(rows, [job])
-            owe(rows, ended if owes_hooks else [])
+            ended = unblock_dependents(rows, [job])
+            enqueue_hooks(rows, ended if with_hooks else [])
     return True
 
 
-def abandon(db: Database, worker: str) -> int:
+def expire_leases(db: Database, worker: str) -> int:
     """Let the leases of a worker end at once, for it is known to be dead; gives their number."""
     end = """
         UPDATE job SET lease_until = 0 WHERE status = 'running' AND worker = :worker
@@ -303,7 +305,7 @@ def abandon(db: Database, worker: str) -> int:
 
 
 @again_after_deadlock
-def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tuple[str, str]]:
+def reap(db: Database, *, backoff: float, with_hooks: bool = False) -> list[tuple[str, str]]:
     """Take back every running job whose lease has passed; gives (id, new status).
 
     Any worker may do this at any time: a job already taken back does not match again. One that
@@ -324,14 +326,14 @@ def reap(db: Database, *, backoff: float, owes_hooks: bool = False) -> list[tupl
                 UPDATE job SET status = :new, owner = NULL, lease_until = NULL, dispatched_at = 0,
                     error_code = :code, error = :error, not_before = now() + :wait,
                     finished_at = CASE WHEN :new = 'queued' THEN NULL ELSE now() END
-                WHERE {held_by_claim()} AND {EXPIRED} RETURNING id"""
+                WHERE {fencing_condition()} AND {EXPIRED} RETURNING id"""
             if rows.one(move, vars(held) | values | {"new": status}):
                 end_attempt(rows, held, "lost", "lost", "its worker fell silent")
                 moved.append((held.job, status))
                 if status != "queued":
                     ends.append(row | {"status": status})
-        ended = after_ends(rows, ends)
-        owe(rows, ended if owes_hooks else [])
+        ended = unblock_dependents(rows, ends)
+        enqueue_hooks(rows, ended if with_hooks else [])
     return moved
 
 

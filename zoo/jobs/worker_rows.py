@@ -20,7 +20,7 @@ FORGOTTEN_SECONDS = 7 * 86_400.0
 """After its last beat, a worker is forgotten once another one like it has come."""
 
 
-def heard(table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
+def alive_condition(table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
     """The condition that a worker is there: judged by how often it beats, whoever looks.
 
     `beat` stands for those that do not say it; the value `:late` is `LATE_SECONDS`.
@@ -30,7 +30,7 @@ def heard(table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
     return f"({table}state IN ({states}) AND {table}beat_at >= now() - ({patience}))"
 
 
-def announce(
+def register_worker(
     db: Database,
     *,
     id: str,
@@ -70,14 +70,15 @@ def announce(
     # In a transaction of its own: of two that start at once, each sees the other.
     rename = f"""
         UPDATE worker SET name = :other WHERE id = :id AND EXISTS (
-            SELECT 1 FROM worker AS w WHERE w.name = :name AND w.id <> :id AND {heard("w.")})"""
+            SELECT 1 FROM worker AS w
+            WHERE w.name = :name AND w.id <> :id AND {alive_condition("w.")})"""
     with db.write() as rows:
         values = {"id": id, "name": name, "other": f"{name}-{id[:6]}"}
         rows.run(rename, values | {"late": LATE_SECONDS})
         return str(rows.value("SELECT name FROM worker WHERE id = :id", {"id": id}))
 
 
-def sign(
+def record_heartbeat(
     db: Database, worker_id: str, *, busy: int, state: str = "online", trouble: str | None = None
 ) -> bool | None:
     """Give a sign of life, and learn whether somebody has asked this worker to drain.
@@ -109,11 +110,11 @@ def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
 
     `beat` is the time between two signs of life, in seconds, of those that do not say it.
     """
-    is_heard = heard(beat=":beat")
+    is_alive = alive_condition(beat=":beat")
     # What the others published, one row for each start of a worker, is a lot to read.
     query = f"""
-        SELECT worker.*, {is_heard} AS heard FROM worker
-        {"" if gone else f"WHERE {is_heard}"} ORDER BY started_at"""
+        SELECT worker.*, {is_alive} AS heard FROM worker
+        {"" if gone else f"WHERE {is_alive}"} ORDER BY started_at"""
     found = []
     for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS}):
         heard_of = row.pop("heard")

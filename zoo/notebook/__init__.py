@@ -96,7 +96,7 @@ def job(ref: str = "@last") -> Job | Group:
     Raises UsageError if there is none, or more than one.
     """
     with opened() as (db, _):
-        found = rows.find(db, ref)
+        found = rows.find_reference(db, ref)
     return handle(found.id, group=isinstance(found, rows.Group))
 
 

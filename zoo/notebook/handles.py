@@ -30,7 +30,7 @@ class Handle:
     def row(self) -> rows.Job | rows.Group:
         """The whole record."""
         with opened() as (db, _):
-            return rows.find(db, self.id)
+            return rows.find_reference(db, self.id)
 
     @property
     def status(self) -> str:
@@ -52,9 +52,9 @@ class Handle:
     def await_end(self, timeout: float | None = None) -> Self:
         """Wait as `wait` does, where somebody else says after an interrupt how to come back."""
         with opened() as (db, chosen):
-            ids = [job.id for job in rows.members(rows.find(db, self.id))]
+            ids = [job.id for job in rows.members(rows.find_reference(db, self.id))]
             follow(db, chosen, ids, self.worker, timeout)
-            ended = rows.several(db, ids)
+            ended = rows.get_many(db, ids)
         bad = [job for job in ended if job.status != "succeeded"]
         if bad:
             raise _failure(bad, len(ended))
@@ -63,7 +63,7 @@ class Handle:
     def cancel(self) -> Self:
         """End what has not ended: queued jobs at once, running ones as soon as they notice."""
         with opened() as (db, _):
-            rows.cancel_many(db, [job.id for job in rows.members(rows.find(db, self.id))])
+            rows.cancel_many(db, [job.id for job in rows.members(rows.find_reference(db, self.id))])
         return self
 
     def load(self) -> trained.Trained:
@@ -83,7 +83,7 @@ class Job(Handle):
     def _repr_html_(self) -> str:
         with opened() as (db, _):
             row = rows.get(db, self.id)
-            return pages.html(row, rows.outlook_of(db, row))
+            return pages.html(row, rows.estimate_job(db, row))
 
     @property
     def row(self) -> rows.Job:

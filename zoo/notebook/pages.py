@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from zoo.jobs import Group, Job, Outlook
+from zoo.jobs import Estimate, Group, Job
 from zoo.jobs.records import accuracy_text, spread
 
 COLOURS = {
@@ -33,7 +33,7 @@ def line(found: Job | Group) -> str:
     )
 
 
-def html(found: Job | Group, outlook: Outlook | None = None) -> str:
+def html(found: Job | Group, outlook: Estimate | None = None) -> str:
     """As a table; every text in it is escaped. `outlook` is that of a running job."""
     facts = _of_group(found) if isinstance(found, Group) else _of_job(found, outlook)
     rows = "".join(f"<tr>{_head(name)}<td>{cell}</td></tr>" for name, cell in facts.items())
@@ -49,7 +49,7 @@ def _head(name: str) -> str:
     return f'<th style="text-align: left">{markup.escape(name)}</th>'
 
 
-def _of_job(job: Job, outlook: Outlook | None) -> dict[str, str]:
+def _of_job(job: Job, outlook: Estimate | None) -> dict[str, str]:
     facts = {
         job.kind: f"<code>{markup.escape(job.id[:8])}</code> {_text(job.model)} on "
         f"{_text(job.dataset)}",

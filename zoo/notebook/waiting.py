@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from zoo import jobs
-from zoo.jobs import TERMINAL, Database, Job, Outlook
+from zoo.jobs import TERMINAL, Database, Estimate, Job
 from zoo.jobs.records import number_text
 from zoo.queue.local_worker import Vigil
 from zoo.settings import Settings
@@ -92,18 +92,18 @@ class _One:
 
     def __init__(self, db: Database, id: str) -> None:
         self._db, self._id = db, id
-        self._known: Outlook | None = None
+        self._known: Estimate | None = None
         self._looked = -math.inf
 
     def text(self) -> str:
         job = jobs.get(self._db, self._id)
         if time.monotonic() - self._looked > OUTLOOK_SECONDS:
             self._looked = time.monotonic()
-            self._known = jobs.outlook_of(self._db, job)
+            self._known = jobs.estimate_job(self._db, job)
         return one(job, self._known)
 
 
-def one(job: Job, known: Outlook | None) -> str:
+def one(job: Job, known: Estimate | None) -> str:
     """Say in a line how far a job is."""
     parts = [f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}"]
     if job.status == "running" and known:

@@ -135,7 +135,7 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
 
     db = jobs.connect(settings.database)
     workers = jobs.workers(db, beat=settings.beat_seconds)
-    for job in jobs.silent(db):
+    for job in jobs.list_silent(db):
         detail = f"{job.id[:8]} ({job.model} on {job.dataset}) runs, but nobody is heard of"
         yield Finding(part, False, detail, pending_reason.sentence(db, settings, job))
     unserved: dict[tuple[str, str, str], str] = {}

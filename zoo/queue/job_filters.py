@@ -51,13 +51,13 @@ def read(
 
 
 def _condition(db: Database, text: str) -> parser.Where:
-    found = parser.parse(text, jobs.NAMES)
+    found = parser.parse(text, jobs.FIELD_NAMES)
     jobs.check_metrics(db, names(found.condition))
     return found
 
 
 def _group(db: Database, ref: str) -> str:
-    found = jobs.find(db, ref)
+    found = jobs.find_reference(db, ref)
     if isinstance(found, jobs.Group):
         return found.id
     if found.group:

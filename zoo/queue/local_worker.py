@@ -113,7 +113,7 @@ class Vigil:
             return ""
         if self.settings.is_embedded and (full := health.folder_fault(self.settings.home, 0)):
             return full
-        silent = [job for job in jobs.silent(self.db) if job.id in running] if running else []
+        silent = [job for job in jobs.list_silent(self.db) if job.id in running] if running else []
         if running and not silent:
             return ""
         job = silent[0] if silent else jobs.get(self.db, queued[0])

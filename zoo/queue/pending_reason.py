@@ -30,9 +30,9 @@ class Scene:
         return [w for w in self.workers if w.can_run(job.pool, job.model, job.dataset)]
 
     @functools.cached_property
-    def running(self) -> list[estimates.Turn]:
+    def running(self) -> list[estimates.JobAhead]:
         """What those workers run now."""
-        return estimates.running(self.db, [worker.name for worker in self.able])
+        return estimates.running_on(self.db, [worker.name for worker in self.able])
 
     @property
     def slots(self) -> int:
@@ -105,16 +105,16 @@ def _start(settings: Settings, pool: str) -> str:
 
 
 def _for_somebody(scene: Scene) -> str:
-    gate, short = estimates.gate(scene.db, scene.job.id), scene.job.id[:8]
-    if gate.held:
+    state, short = estimates.claim_conditions(scene.db, scene.job.id), scene.job.id[:8]
+    if state.held:
         return f"It is held. `zoo release {short}` lets it run."
-    if gate.blockers and (needed := jobs.needs(scene.db, scene.job.id)):
+    if state.blockers and (needed := jobs.open_dependencies(scene.db, scene.job.id)):
         first, more = needed[0], f" and {len(needed) - 1} more" if len(needed) > 1 else ""
         return f"It waits for the job {first.id[:8]} ({first.status}){more} to end (--after)."
-    if gate.paused:
+    if state.pool_paused:
         pool = scene.job.pool
         return f"The pool '{pool}' is paused. `zoo pool resume {pool}` opens it."
-    if gate.parked:
+    if state.waiting_for_turn:
         return "As many jobs of its group as may run at once do (--max-parallel)."
     return ""
 
@@ -151,7 +151,7 @@ def without_broker(settings: Settings) -> str:
 
 def _for_its_turn(scene: Scene) -> str:
     models = {card["name"] for worker in scene.able for card in worker.models}
-    ahead = estimates.ahead(scene.db, scene.job.id, models)
+    ahead = estimates.jobs_ahead(scene.db, scene.job.id, models)
     if not ahead and len(scene.running) < scene.slots:
         return ""
     span = _span(scene, ahead)
@@ -161,7 +161,7 @@ def _for_its_turn(scene: Scene) -> str:
     return f"{many} ahead of it{span}."
 
 
-def _span(scene: Scene, ahead: Sequence[estimates.Turn]) -> str:
+def _span(scene: Scene, ahead: Sequence[estimates.JobAhead]) -> str:
     """How long that takes, as such jobs took before; nothing if there were none of one kind."""
     turns = [*scene.running, *ahead]
     usual = {

@@ -168,7 +168,7 @@ def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted
     from zoo.queue import broker
 
     app = broker.make_app(settings, patient=False)
-    asked = {(job.model, job.dataset) for job in jobs.several(db, job_ids)}
+    asked = {(job.model, job.dataset) for job in jobs.get_many(db, job_ids)}
     renewed = _renew(db, settings, asked) if settings.is_embedded and asked else None
     ids = jobs.retry(db, job_ids, max_attempts=settings.max_attempts)
     if not ids:
@@ -189,7 +189,7 @@ def _left_alone(db: Database, job_ids: Sequence[str]) -> str:
         f"{job.id[:8]} was submitted again as {again[job.id][:8]}"
         if job.id in again
         else f"{job.id[:8]} {'has succeeded' if job.status == 'succeeded' else f'is {job.status}'}"
-        for job in jobs.several(db, job_ids[:MOST_NAMED])
+        for job in jobs.get_many(db, job_ids[:MOST_NAMED])
     ]
     more = len(job_ids) - len(told)
     return ", ".join(told) + (f" and {more:,} more" if more else "")
@@ -280,7 +280,7 @@ def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted
     from zoo.queue import broker
 
     done = Submitted([], None)
-    hints = jobs.freed(db)
+    hints = jobs.take_due_hints(db)
     if hints or anyway:
         _wake(db, broker.make_app(settings, patient=False), settings, hints, done)
     return done
@@ -305,7 +305,7 @@ def resend(
     """
     from zoo.queue import broker
 
-    hints = jobs.stale(db, after=settings.resend_seconds)
+    hints = jobs.take_stale_hints(db, after=settings.resend_seconds)
     if hints:
         broker.send(app, hints, unless=ENOUGH_HINTS, seconds=seconds)
     return hints

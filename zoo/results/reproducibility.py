@@ -207,7 +207,7 @@ def earlier(
         return None
     first = provenance.fingerprint(specs[0], data, owner)
     keep = specs[0].keep_weights
-    found = [job for job in jobs.equal(db, first) if job.spec["keep_weights"] >= keep]
+    found = [job for job in jobs.list_by_fingerprint(db, first) if job.spec["keep_weights"] >= keep]
     if group_kind is None:
         return next((job for job in found if _has_artifact(settings, job)), None)
     wanted = sorted(provenance.fingerprint(spec, data, owner) for spec in specs) if found else []

@@ -74,11 +74,11 @@ def claim(db: Database, worker: str = "w", pool: str = "default") -> Claim | Non
 
 def succeed(db: Database, held: Claim | None) -> None:
     assert held
-    assert jobs.finish(db, held, Outcome("succeeded", {}, "where", "0" * 64, owes_hooks=True))
+    assert jobs.finish(db, held, Outcome("succeeded", {}, "where", "0" * 64, with_hooks=True))
 
 
 def lose(db: Database, worker: str = "w") -> None:
-    jobs.abandon(db, worker)
+    jobs.expire_leases(db, worker)
     jobs.reap(db, backoff=0)
 
 
@@ -86,8 +86,8 @@ def announce(
     db: Database, name: str, *, slots: int = 2, busy: int = 0, pool: str = "default"
 ) -> str:
     facts: dict[str, Any] = {"id": name, "name": name, "host": "h", "pid": 1, "pool": pool}
-    jobs.announce(db, **facts, slots=slots, version="1", models=[])
-    jobs.sign(db, name, busy=busy)
+    jobs.register_worker(db, **facts, slots=slots, version="1", models=[])
+    jobs.record_heartbeat(db, name, busy=busy)
     return name
 
 
@@ -172,7 +172,7 @@ def test_the_histograms_hold_each_span_in_its_buckets_and_its_sum(db: Database) 
 
 def acts(db: Database) -> list[Callable[[random.Random], object]]:
     def running() -> list[str]:
-        return jobs.ids(db, jobs.Filter(statuses=["running"]))
+        return jobs.list_ids(db, jobs.Filter(statuses=["running"]))
 
     held: dict[str, Claim] = {}
 
@@ -198,7 +198,7 @@ def acts(db: Database) -> list[Callable[[random.Random], object]]:
         end,
         give_back,
         lambda draw: lose(db, draw.choice("ab")),
-        lambda _: [jobs.cancel(db, each) for each in jobs.ids(db, jobs.EVERY)[:1]],
+        lambda _: [jobs.cancel(db, each) for each in jobs.list_ids(db, jobs.ALL_JOBS)[:1]],
     ]
 
 
@@ -248,7 +248,7 @@ def test_workers_are_counted_by_state_and_a_silent_one_has_no_slots(db: Database
     jobs.drain(db, "leaving")
     announce(db, "silent")
     announce(db, "long-gone")
-    jobs.sign(db, announce(db, "stopped"), busy=0, state="stopped")
+    jobs.record_heartbeat(db, announce(db, "stopped"), busy=0, state="stopped")
     with db.write() as rows:
         rows.run("UPDATE worker SET beat_at = beat_at - 60 WHERE id = 'silent'")
         rows.run("UPDATE worker SET beat_at = beat_at - 7200 WHERE id = 'long-gone'")

@@ -12,14 +12,14 @@ from prometheus_client.core import (
 )
 
 from zoo import __version__
-from zoo.jobs import TERMINAL, Figures, Spread
-from zoo.jobs.queue_stats import BOUNDS, MICROS, WAITS_FOR, Kind
+from zoo.jobs import TERMINAL, Histogram, QueueStats
+from zoo.jobs.queue_stats import BOUNDS, MICROS, WAITS_FOR, PoolModel
 
 STATES = ("online", "sick", "draining", "silent")
 KIND = ("pool", "model")
 
 
-def of(found: Figures) -> Iterator[Metric]:
+def of(found: QueueStats) -> Iterator[Metric]:
     """Every family that the rows give.
 
     What may be missing when all is well, as a worker or an end, stands there as 0: an alert can
@@ -51,7 +51,7 @@ def health(*, is_up: bool, seconds: float) -> Iterator[Metric]:
     yield from (up, took, build)
 
 
-def _queue(found: Figures) -> Iterator[Metric]:
+def _queue(found: QueueStats) -> Iterator[Metric]:
     queued = GaugeMetricFamily(
         "zoo_jobs_queued",
         f"Queued jobs, by what they wait for: {', '.join(WAITS_FOR)}.",
@@ -72,7 +72,7 @@ def _queue(found: Figures) -> Iterator[Metric]:
     yield from (queued, oldest, running)
 
 
-def _ends(found: Figures) -> Iterator[Metric]:
+def _ends(found: QueueStats) -> Iterator[Metric]:
     finished = CounterMetricFamily(
         "zoo_jobs_finished", "Jobs that have ended, by status.", labels=[*KIND, "status"]
     )
@@ -101,7 +101,7 @@ def _ends(found: Figures) -> Iterator[Metric]:
     )
 
 
-def _histogram(name: str, help: str, spreads: Mapping[Kind, Spread]) -> Metric:
+def _histogram(name: str, help: str, spreads: Mapping[PoolModel, Histogram]) -> Metric:
     family = HistogramMetricFamily(name, help, labels=KIND)
     for kind, spread in spreads.items():
         bounds = [str(float(bound)) for bound in BOUNDS]
@@ -110,7 +110,7 @@ def _histogram(name: str, help: str, spreads: Mapping[Kind, Spread]) -> Metric:
     return family
 
 
-def _workers(found: Figures) -> Iterator[Metric]:
+def _workers(found: QueueStats) -> Iterator[Metric]:
     names = ["pool", "worker"]
     slots = GaugeMetricFamily("zoo_worker_slots", "Jobs that a worker runs at once.", labels=names)
     busy = GaugeMetricFamily(
@@ -134,7 +134,7 @@ def _workers(found: Figures) -> Iterator[Metric]:
     yield from (slots, busy, attempts)
 
 
-def _pools(found: Figures) -> Iterator[Metric]:
+def _pools(found: QueueStats) -> Iterator[Metric]:
     workers = GaugeMetricFamily("zoo_workers", "Workers by state.", labels=["pool", "state"])
     slots = GaugeMetricFamily(
         "zoo_slots", "Slots of workers that are online.", labels=["pool", "state"]

@@ -28,7 +28,7 @@ def notify(
     way = settings.load().notify
     if not way:
         raise UsageError("ZOO_NOTIFY is not set: nobody would be told.", senders.WAYS)
-    found = jobs.find(jobs.connect(), ref)
+    found = jobs.find_reference(jobs.connect(), ref)
     result = None
     if isinstance(found, Group):
         result = found.to_json() | {"jobs": [each.id for each in found.jobs]}

@@ -39,7 +39,7 @@ from zoo import jobs, settings
 from zoo.cli.main import app
 from zoo.data import datasets
 from zoo.errors import ZooError
-from zoo.jobs import Database, Job, News, Outcome
+from zoo.jobs import Database, Job, ProgressUpdate, Outcome
 from zoo.param_values import as_options, read_pairs
 from zoo.queue import submit
 from zoo.storage.output_file import write_output
@@ -247,7 +247,7 @@ def test_jobs_without_a_result_are_shown_with_their_status_and_error(db: Databas
     (failed, waiting), _ = jobs.add(db, [a_spec(seed=1), a_spec(seed=2)])
     held = claim(db)
     outcome = Outcome("failed", error_code="exception", error="It fell over.")
-    assert jobs.finish(db, held, outcome, News())
+    assert jobs.finish(db, held, outcome, ProgressUpdate())
     html = page.render(gathered(db, failed, waiting))
     assert "It fell over." in html and "1 failed, 1 queued" in html
     notes = [job["note"] for job in data_of(html)["jobs"]]

@@ -22,7 +22,7 @@ from helpers.report_jobs import HOSTILE, dataset, gathered, hostile, seen, train
 from zoo_report import page
 
 from zoo import jobs
-from zoo.jobs import Database, News
+from zoo.jobs import Database, ProgressUpdate
 
 # One browser serves them all.
 pytestmark = pytest.mark.xdist_group("report_page")
@@ -56,7 +56,7 @@ def made(db: Database) -> list[str]:
     )
     assert held
     steps = [(step, {"accuracy": step / 40, "loss": 2 / step}) for step in range(1, 31)]
-    jobs.beat(db, held[0], lease=60, news=News(steps=steps, progress={"step": 30}))
+    jobs.beat(db, held[0], lease=60, update=ProgressUpdate(steps=steps, progress={"step": 30}))
     many = [f"ankle boot {n}" for n in range(20)]
     told = {"classes": many, "confusion_matrix": [[n + k for k in range(20)] for n in range(20)]}
     cv = trained(db, [0, 0, 1, 1], *folds(2), kind="cv", accuracies=[0.99, 0.97], metrics=told)

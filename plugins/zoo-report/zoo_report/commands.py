@@ -78,7 +78,7 @@ def _meant(
             "Name jobs, or filter them, not both.",
             "For example `zoo report @last`, or `zoo report --dataset digits`.",
         )
-    wanted = words.filter(db) if words or every else jobs.EVERY
+    wanted = words.filter(db) if words or every else jobs.ALL_JOBS
     newest = jobs.listing(db, wanted, limit=limit)
     if words and not newest:
         raise UsageError("No job matches.", "`zoo jobs` lists them all.")
@@ -86,7 +86,7 @@ def _meant(
         title = "All jobs" if every and not words else "Chosen jobs"
         left = jobs.count(db, wanted) - len(newest)
         return Meant(newest, title if newest else "No job yet", left, wanted)
-    named = [jobs.find(db, ref) for ref in refs or ["@last"]]
+    named = [jobs.find_reference(db, ref) for ref in refs or ["@last"]]
     found = {job.id: job for each in named for job in jobs.members(each)}
     title = f"{len(named)} results" if len(named) > 1 else _title(named[0])
     return Meant(list(found.values())[:limit], title, max(len(found) - limit, 0))

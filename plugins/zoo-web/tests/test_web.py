@@ -26,7 +26,7 @@ from zoo_web import actions, charts, events, formats, param_form
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import Database, News, Outcome
+from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.jobs.records import is_whole, number_text
 from zoo.plugins import registry
 from zoo.results import leaderboard
@@ -203,7 +203,7 @@ def test_every_answer_forbids_what_it_does_not_need(page: web.Page) -> None:
 def test_files_are_served_by_the_names_in_the_manifest_alone(
     page: web.Page, rows: Database
 ) -> None:
-    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     zoo = page.zoo
     where = zoo.settings.artifacts
     job = succeed(rows, [a_spec()], artifacts_url=where, files={"page.html": EVIL.encode()})
@@ -228,12 +228,12 @@ def test_files_are_served_by_the_names_in_the_manifest_alone(
 
 
 def test_script_in_tags_params_errors_and_logs_stays_text(page: web.Page, rows: Database) -> None:
-    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     spec = a_spec(params={EVIL: EVIL, "b": f'"><img src=x onerror={EVIL}'})
     job = jobs.add(rows, [spec], tags=[EVIL, "javascript:alert(1)"])[0][0]
     held = claim(rows)
-    news = News(lines=[(0, f"{EVIL}\n")], progress={"phase": EVIL, "since": 0})
-    jobs.beat(rows, held, lease=60, news=news)
+    news = ProgressUpdate(lines=[(0, f"{EVIL}\n")], progress={"phase": EVIL, "since": 0})
+    jobs.beat(rows, held, lease=60, update=news)
     for path in (f"/jobs/{job}", "/", f"/?model={EVIL}", f"/submit?model={EVIL}&{EVIL}={EVIL}"):
         assert EVIL not in page.get(path).text and "<img src=x" not in page.get(path).text, path
     assert "&lt;script&gt;" in page.get(f"/jobs/{job}").text
@@ -246,10 +246,10 @@ def test_script_in_tags_params_errors_and_logs_stays_text(page: web.Page, rows: 
 
 
 def test_a_page_that_comes_back_is_told_the_rest_of_the_log(page: web.Page, rows: Database) -> None:
-    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     job = jobs.add(rows, [a_spec()])[0][0]
     held = claim(rows)
-    jobs.beat(rows, held, lease=60, news=News(lines=[(0, "one\n"), (4, "two\n")]))
+    jobs.beat(rows, held, lease=60, update=ProgressUpdate(lines=[(0, "one\n"), (4, "two\n")]))
     jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
     with page.events(f"/live/jobs/{job}", **{"Last-Event-ID": "1:0"}) as stream:
         told = list(stream)
@@ -260,12 +260,12 @@ def test_a_page_that_comes_back_is_told_the_rest_of_the_log(page: web.Page, rows
 def test_the_log_is_shown_as_a_terminal_would_show_it_wherever_a_page_comes_back(
     page: web.Page, rows: Database
 ) -> None:
-    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     job = jobs.add(rows, [a_spec()])[0][0]
     held = claim(rows)
     text = "first\r\n\x1b[32m 1 %\x1b[0m\r50 %\x1b[K\x1b]0;t\x07\r100 %\nlast \u202eline"
     pieces = [(at, text[at : at + 3]) for at in range(0, len(text), 3)]
-    jobs.beat(rows, held, lease=60, news=News(lines=pieces))
+    jobs.beat(rows, held, lease=60, update=ProgressUpdate(lines=pieces))
     jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
     lines = ["first", "100 %"]
     for at, _ in [(-1, ""), *pieces[:-1]]:
@@ -279,14 +279,14 @@ def test_the_log_is_shown_as_a_terminal_would_show_it_wherever_a_page_comes_back
 
 
 def test_a_log_goes_on_to_be_told_while_somebody_looks(page: web.Page, rows: Database) -> None:
-    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     job = jobs.add(rows, [a_spec()])[0][0]
     held = claim(rows)
-    jobs.beat(rows, held, lease=60, news=News(lines=[(0, "one\n 5 %")]))
+    jobs.beat(rows, held, lease=60, update=ProgressUpdate(lines=[(0, "one\n 5 %")]))
     with page.events(f"/live/jobs/{job}") as stream:
         told = dict([next(stream), next(stream)])["log"]
         assert told == {"lines": [[1, "one"]], "rest": [1, " 5 %"]}
-        jobs.beat(rows, held, lease=60, news=News(lines=[(8, "\r10 %\nthree\n")]))
+        jobs.beat(rows, held, lease=60, update=ProgressUpdate(lines=[(8, "\r10 %\nthree\n")]))
         told = next(found for event, found in stream if event == "log")
         assert told == {"lines": [[1, "10 %"], [1, "three"]], "rest": [1, ""]}
         jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
@@ -449,7 +449,7 @@ def cells(html: str, name: str) -> list[str]:
 def test_command_report_and_page_agree_which_results_have_a_test_error(
     page: web.Page, rows: Database
 ) -> None:
-    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     succeed(rows, [a_spec(params={"error": 1})], accuracies=[0.01])
     for model in ("m", "logistic"):
         asked = {"model": model, "params": {"error": 2}}
@@ -462,7 +462,7 @@ def test_command_report_and_page_agree_which_results_have_a_test_error(
     told = page.zoo.run("leaderboard").stdout.splitlines()
     place = told[0].index("error %"), told[0].index("error %") + len("error %")
     assert [line[slice(*place)].strip() for line in told[1:]] == words
-    made = report.render(contents.gather(rows, page.zoo.settings, Meant([], "", 0, jobs.EVERY)))
+    made = report.render(contents.gather(rows, page.zoo.settings, Meant([], "", 0, jobs.ALL_JOBS)))
     shown = re.findall(r'data-label="error %"[^>]*>(.*?)</td>', made)
     assert shown == [each or "–" for each in words]
 
@@ -472,7 +472,7 @@ def test_command_report_and_page_agree_which_results_have_a_test_error(
 def test_the_page_of_a_group_counts_and_lists_the_newest_job_of_each_part(
     page: web.Page, rows: Database, kind: str, retries: int
 ) -> None:
-    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     parts = folds(2) if kind == "cv" else [a_spec(seed=n) for n in range(2)]
     ids, group = jobs.add(rows, parts, group_kind=kind)
     for _ in range(retries):
@@ -520,11 +520,16 @@ STEP = [(1, {"loss": 1.5})]
 def test_a_log_without_a_line_says_why(
     page: web.Page, rows: Database, status: str, line: str | None, steps: list[Any]
 ) -> None:
-    jobs.cancel_many(rows, jobs.ids(rows, jobs.EVERY))
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     job = jobs.add(rows, [a_spec()])[0][0]
     if status != "queued":
         held = claim(rows)
-        jobs.beat(rows, held, lease=60, news=News(lines=[(0, line)] if line else [], steps=steps))
+        jobs.beat(
+            rows,
+            held,
+            lease=60,
+            update=ProgressUpdate(lines=[(0, line)] if line else [], steps=steps),
+        )
         if status == "failed":
             jobs.finish(rows, held, Outcome("failed", error="bad day", error_code="exception"))
         elif status == "succeeded":

@@ -58,7 +58,7 @@ def _trained(at: Desk, dataset: str) -> list[Job]:
 
     Those of fewer classes, whose task is another, come last; after them those on older contents.
     """
-    weighty = parser.parse(HAS_WEIGHTS, jobs.NAMES)
+    weighty = parser.parse(HAS_WEIGHTS, jobs.FIELD_NAMES)
     rows = leaderboard.rows(at.db, jobs.Filter(datasets=(dataset,)))
     found = [
         job

@@ -62,7 +62,7 @@ def asked(request: Request) -> Asked:
         datasets=several["dataset"],
         tags=several["tag"],
         groups=several["group"],
-        where=parser.parse(words["where"], jobs.NAMES) if "where" in words else None,
+        where=parser.parse(words["where"], jobs.FIELD_NAMES) if "where" in words else None,
         # Of a group the newest job of each part, as `zoo show GROUP` has it.
         not_retried="group" in words,
     )
@@ -92,7 +92,7 @@ def jobs_parts(at: Desk, want: Asked, csrf: str) -> Parts:
     seen = jobs.overview(at.db, want.wanted, most=0, ended=0)
     total = sum(seen.counts.values())
     found = jobs.listing(at.db, want.wanted, limit=PAGE, offset=(want.number - 1) * PAGE)
-    ways = jobs.outlooks(at.db, (job for job in found if job.status == "running"), seen.at)
+    ways = jobs.estimate_running(at.db, (job for job in found if job.status == "running"), seen.at)
     kinds = jobs.group_kinds(at.db, found)
     rows = {
         f"job-{job.id}": at.piece(

@@ -84,7 +84,7 @@ class _Eye:
 
     def _parts(self, job: Job) -> Parts:
         at = self._at
-        way = jobs.outlook_of(at.db, job)
+        way = jobs.estimate_job(at.db, job)
         head = at.piece("job_head", job=job, way=way, why=self._reason(job), csrf=self._csrf)
         steps = jobs.steps(at.db, job.id)
         curves = {each.title: at.piece("curve", chart=each) for each in charts(steps)}

@@ -44,7 +44,7 @@ def compare(
         raise UsageError("Give two jobs or more.", "For example: zoo compare @best:mnist @last.")
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    sides = [comparison.side(db, jobs.find(db, ref)) for ref in refs]
+    sides = [comparison.side(db, jobs.find_reference(db, ref)) for ref in refs]
     differs, measured = comparison.differing(sides), comparison.metrics(sides)
     meetings = [comparison.meet(chosen, sides[0], other) for other in sides[1:]]
     if as_json:

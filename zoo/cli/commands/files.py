@@ -53,12 +53,12 @@ def files(
         rows = [[f"{f.size:,}", f.name] for f in wanted.values()]
         console.table(["bytes", "name"], rows, right=["bytes"])
     short = job.id[:8]
-    if jobs.is_skipped(db, job.id):
+    if jobs.has_skipped_hooks(db, job.id):
         console.note(
             f"Plugins have left no files of the job {short}, as too many jobs ended at once: "
             f"`zoo files {short} extra` has them made, `zoo report {short}` draws its own."
         )
-    elif not names and jobs.is_owed(db, job.id):
+    elif not names and jobs.has_pending_hooks(db, job.id):
         console.note(f"More may come: plugins are still to leave files of the job {job.id[:8]}.")
     elif not (every or problems):
         console.note(f"The job {job.id[:8]} is {job.status}; it has left no files.")
@@ -77,13 +77,15 @@ def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> List
 
     deadline, told = time.monotonic() + PLUGIN_SECONDS, False
     while True:
-        is_owed = jobs.is_owed(db, job.id)  # asked first: what was left before is then seen
+        is_owed = jobs.has_pending_hooks(
+            db, job.id
+        )  # asked first: what was left before is then seen
         every = job_files.listing(chosen, job)
         try:
             job_files.named(every.files, names)
         except UsageError as error:
             # What was left out is made once it is asked for; what waits, before that of others.
-            is_owed = is_owed if told else jobs.ask(db, job.id)
+            is_owed = is_owed if told else jobs.request_hooks(db, job.id)
             if not is_owed:
                 # It may be in a folder that cannot be read.
                 raise next(iter(every.problems), error) from None
@@ -102,7 +104,7 @@ def _one(db: Database, ref: str) -> Job:
     from zoo import jobs
     from zoo.errors import UsageError
 
-    found = jobs.find(db, ref)
+    found = jobs.find_reference(db, ref)
     if isinstance(found, jobs.Group):
         raise UsageError(
             "A group has no files of its own.", f"`zoo show {found.id[:8]}` lists its jobs."

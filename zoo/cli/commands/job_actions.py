@@ -188,7 +188,7 @@ def chosen(
         )
         raise UsageError(said, "For example @last, or --status queued --model 'dense-*'.")
     if refs:
-        return [job.id for job in jobs.named(db, refs)]
+        return [job.id for job in jobs.find_jobs(db, refs)]
     wanted = words.filter(db)
     statuses = [each for each in wanted.statuses or of if each in of or not of]
     if wanted.statuses and not statuses:
@@ -197,7 +197,7 @@ def chosen(
             f"They must be {' or '.join(of)}.",
         )
     wanted = replace(wanted, statuses=statuses, not_retried=not_retried)
-    found = jobs.ids(db, replace(wanted, held=held))
+    found = jobs.list_ids(db, replace(wanted, held=held))
     if not found:
         others = 0 if held is None else jobs.count(db, wanted)
         console.note(_unchanged(others, held=held is False) if others else "No job matches.")

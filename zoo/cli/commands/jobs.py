@@ -62,7 +62,7 @@ def jobs(
     wanted = words.filter(db)
     skipped = offset + (page - 1) * limit
     if quiet:
-        for each in rows.ids(db, wanted, sort=sort, limit=limit, offset=skipped):
+        for each in rows.list_ids(db, wanted, sort=sort, limit=limit, offset=skipped):
             console.line(each)
         return
     names = _names(columns)
@@ -92,7 +92,7 @@ def _lines(db: Database, found: list[Job]) -> list[Line]:
 
     at = rows.clock(db)
     running = [job for job in found if job.status == "running"]
-    known = rows.outlooks(db, running, at) if running else {}
+    known = rows.estimate_running(db, running, at) if running else {}
     is_queued = any(job.status == "queued" for job in found)
     paused = rows.paused_pools(db) if is_queued else set()
     return [Line(job, at, known.get(job.id), job.pool in paused) for job in found]

@@ -65,7 +65,7 @@ def _tell_interrupted(chosen: Settings) -> list[str]:
         db = jobs.connect(chosen.database)
         names = {w.name for w in jobs.workers(db, beat=chosen.beat_seconds) if w.pid == local.pid}
         running = [job for job in jobs.listing(db, statuses=["running"]) if job.worker in names]
-        known = jobs.outlooks(db, running, jobs.clock(db))
+        known = jobs.estimate_running(db, running, jobs.clock(db))
     except StoreError as error:  # the servers are to end all the same
         console.note(error.message)
         return []

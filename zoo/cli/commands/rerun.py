@@ -32,7 +32,7 @@ def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJso
     from zoo.results import reproducibility
 
     db = jobs.connect()
-    found = reproducibility.plan(db, jobs.find(db, ref))
+    found = reproducibility.plan(db, jobs.find_reference(db, ref))
     for each in found.differences:
         console.note(f"differs now: {each}")
     for each in found.unknown if not quiet else ():
@@ -58,7 +58,7 @@ def verify(
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    found = jobs.find(db, ref)
+    found = jobs.find_reference(db, ref)
     then = _with_result(found)
     for job in then:
         reproducibility.check_files(chosen, job)

@@ -35,14 +35,14 @@ def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
 
     chosen = settings.load()
     db = rows.connect(chosen.database)
-    found = rows.find(db, ref)
+    found = rows.find_reference(db, ref)
     first = (
         found
         if isinstance(found, Job)
         else next((j for j in found.jobs if j.status == "queued"), None)
     )
     why = pending_reason.sentence(db, chosen, first) if first else ""
-    outlook = rows.outlook_of(db, found) if isinstance(found, Job) else None
+    outlook = rows.estimate_job(db, found) if isinstance(found, Job) else None
     if as_json:
         extra: dict[str, object] = {"waits": why or None}
         if isinstance(found, Job):
@@ -68,7 +68,7 @@ def logs(
 
     chosen = settings.load()
     db = rows.connect(chosen.database)
-    found = rows.find(db, ref)
+    found = rows.find_reference(db, ref)
     vigil = Vigil(db, chosen, None, None, console.note) if follow else None
     for job in rows.members(found):
         printed, now = _print_log(db, job, vigil), rows.get(db, job.id)
@@ -121,11 +121,11 @@ def wait(
     if words or not refs:
         ids = refs_or_ids = chosen(db, refs, words, of=("queued", "running"))
     else:
-        found = [rows.find(db, ref) for ref in refs]
+        found = [rows.find_reference(db, ref) for ref in refs]
         refs_or_ids = [each.id for each in found]
         ids = [job.id for each in found for job in rows.members(each)]
     ended = follow(db, settings.load(), ids, timeout=timeout)
-    results = [rows.find(db, each) for each in refs_or_ids]
+    results = [rows.find_reference(db, each) for each in refs_or_ids]
     if as_json:
         console.json_out([result.to_json() for result in results])
     else:

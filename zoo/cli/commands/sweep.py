@@ -207,7 +207,7 @@ def _resume(ref: str, detach: bool, as_json: bool) -> None:
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    found = jobs.find(db, ref)
+    found = jobs.find_reference(db, ref)
     if not isinstance(found, Group):
         raise UsageError(f"The job {found.id[:8]} is no sweep.", "`zoo jobs` lists the groups.")
     done = driver.resume(db, chosen, found)

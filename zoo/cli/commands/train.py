@@ -129,7 +129,7 @@ def evaluate(
     if split not in ("train", "test"):
         raise unknown("split", split, ("train", "test"))
     db = jobs.connect()
-    found = jobs.find(db, job)
+    found = jobs.find_reference(db, job)
     if isinstance(found, Job) and found.kind == "evaluate":
         found = jobs.get(db, found.spec["source"]["job"])
     with_timeout = {"timeout": timeout}

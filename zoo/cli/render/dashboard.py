@@ -11,7 +11,7 @@ from rich.text import Text
 from zoo.cli.render import console, fitting
 from zoo.cli.render.fitting import columns_of
 from zoo.jobs import STATUSES, Job, Overview, Worker
-from zoo.jobs.estimates import Outlook
+from zoo.jobs.estimates import Estimate
 
 BARS = ((100, 16), (70, 6))
 """(columns of the terminal, columns of a bar); a narrower terminal has no bars."""
@@ -89,13 +89,13 @@ def _running(look: Look, width: int, left_out: set[str]) -> list[Text]:
     seen = look.overview
     if not seen.running:
         return [Text("nothing is running", "dim")]
-    rows = [_cells(job, seen.outlooks.get(job.id), seen.at, width) for job in seen.running]
+    rows = [_cells(job, seen.estimates.get(job.id), seen.at, width) for job in seen.running]
     head = ["running", "model", "dataset", "bar", "step", "left", "for", "worker"]
     optional, unnamed = ("worker", "bar", "for", "dataset"), ("bar", "step")
     return _aligned(head, rows, width, left_out, optional, unnamed)
 
 
-def _cells(job: Job, known: Outlook | None, at: float, width: int) -> list[Text]:
+def _cells(job: Job, known: Estimate | None, at: float, width: int) -> list[Text]:
     part = known.part if known else None
     return [
         Text(job.id[:8]),
@@ -109,7 +109,7 @@ def _cells(job: Job, known: Outlook | None, at: float, width: int) -> list[Text]
     ]
 
 
-def _left(known: Outlook | None) -> Text:
+def _left(known: Estimate | None) -> Text:
     if known is None:
         return Text()
     if known.silent is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from zoo import jobs
 from zoo.cli.render import console, progress_bars
-from zoo.jobs import TERMINAL, Database, Job, Outlook
+from zoo.jobs import TERMINAL, Database, Estimate, Job
 from zoo.queue.local_worker import Vigil
 from zoo.settings import Settings
 
@@ -48,7 +48,7 @@ def follow(
                 statuses = jobs.statuses_of(db, known)
                 screen.show(statuses, max(total or 0, len(known)))
                 if not added and all(status in TERMINAL for status in statuses.values()):
-                    return jobs.several(db, known)
+                    return jobs.get_many(db, known)
                 vigil.look(statuses)
             time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
 
@@ -106,7 +106,7 @@ class _Screen:
     def _judge(self, succeeded: Sequence[str]) -> None:
         new = [job for job in succeeded if job not in self.judged]
         self.judged.update(new)
-        for job in jobs.several(self.db, new):
+        for job in jobs.get_many(self.db, new):
             accuracy = job.metrics.get("accuracy")
             if accuracy is not None and (self.best is None or accuracy > self.best):
                 self.best = accuracy
@@ -126,4 +126,4 @@ class _Screen:
             return ""
         # Since the last one ended it only falls: where none ends any more, it must not grow.
         left = (self.ended_at - self.began) / done * (total - ended) - (now - self.ended_at)
-        return Outlook("running", left=left).rest()
+        return Estimate("running", left=left).rest()

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from zoo.cli.render import console
 from zoo.errors import unknown
-from zoo.jobs import NAMES, Job, facts
-from zoo.jobs.estimates import Outlook
+from zoo.jobs import FIELD_NAMES, Job, field_values
+from zoo.jobs.estimates import Estimate
 
 USUAL = ["id", "kind", "model", "dataset", "status", "accuracy", "age", "took", "params"]
 IN_CSV = ["id", "kind", "model", "dataset", "status", "accuracy", "created_at", "took", "params"]
@@ -27,7 +27,7 @@ class Line:
     job: Job
     at: float
     """The time on the database's clock."""
-    outlook: Outlook | None = None
+    outlook: Estimate | None = None
     """Of a running job."""
     is_paused: bool = False
     """Whether the job's pool is."""
@@ -44,7 +44,7 @@ def check(names: Sequence[str]) -> list[str]:
 
     Raises UsageError for one that there is not.
     """
-    known = {name for name in NAMES if "*" not in name} | ONLY_SHOWN
+    known = {name for name in FIELD_NAMES if "*" not in name} | ONLY_SHOWN
     for name in names:
         if name not in known and not name.startswith(("params.", "metrics.")):
             raise unknown("column", name, known)
@@ -57,7 +57,7 @@ def raw(line: Line, name: str) -> Any:
         return line.outlook.part if line.outlook else None
     if name == "params":
         return line.job.changed
-    value: Any = facts(line.job, line.at)
+    value: Any = field_values(line.job, line.at)
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
@@ -107,13 +107,13 @@ def progress(line: Line) -> str:
     return far(line.outlook) if line.outlook else ""
 
 
-def far(known: Outlook) -> str:
+def far(known: Estimate) -> str:
     """How far a job is, and how long it will take."""
     part = "" if known.part is None else f"{100 * known.part:.0f} %"
     return ", ".join(filter(None, [part, left(known)])) or known.phase
 
 
-def left(known: Outlook | None) -> str:
+def left(known: Estimate | None) -> str:
     """How long a running job will take, or how long its worker has been silent."""
     return known.rest() if known else ""
 

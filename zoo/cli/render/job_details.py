@@ -11,7 +11,7 @@ from zoo import jobs
 from zoo.canonical_json import object_in
 from zoo.cli.render import console, job_columns, published_table, text_charts
 from zoo.cli.render.trials_table import show_sweep
-from zoo.jobs import Database, Group, Job, Outlook
+from zoo.jobs import Database, Estimate, Group, Job
 from zoo.jobs.records import accuracy_text, spread
 
 FEW_STEPS = 10
@@ -20,7 +20,7 @@ BESIDE = 38
 """Columns that a metric's name, its first and its last value take."""
 
 
-def show_job(db: Database, job: Job, waits: str = "", outlook: Outlook | None = None) -> None:
+def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None = None) -> None:
     """One job: what was asked, why it waits if it does, how far it is, what came out."""
     tried = jobs.attempts(db, job.id)
     for name, value in [*_facts(job, waits, outlook, tried), *_environment(tried)]:
@@ -36,7 +36,7 @@ def show_job(db: Database, job: Job, waits: str = "", outlook: Outlook | None = 
 
 
 def _facts(
-    job: Job, waits: str, outlook: Outlook | None, tried: list[dict[str, Any]]
+    job: Job, waits: str, outlook: Estimate | None, tried: list[dict[str, Any]]
 ) -> Iterator[tuple[str, Any]]:
     spec = job.spec
     yield "job", job.id

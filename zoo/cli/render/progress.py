@@ -14,7 +14,7 @@ from zoo import jobs
 from zoo.cli.render import console, group_progress, job_columns, progress_bars, published_table
 from zoo.cli.render.fitting import columns_of
 from zoo.cli.render.trials_table import show_sweep
-from zoo.jobs import Database, Group, Job, Outlook
+from zoo.jobs import Database, Estimate, Group, Job
 from zoo.jobs.records import accuracy_text, finite
 from zoo.queue.local_worker import Vigil
 from zoo.settings import Settings
@@ -58,7 +58,7 @@ class _Screen:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self.known: dict[str, Outlook] = {}
+        self.known: dict[str, Estimate] = {}
         self.looked = -math.inf
         self.bars = progress_bars.progress(console.err)
         self.tasks: dict[str, TaskID] = {}
@@ -90,7 +90,7 @@ class _Screen:
         running = [job for job in found if job.status == "running"]
         if running and time.monotonic() - self.looked > OUTLOOK_SECONDS:
             self.looked = time.monotonic()
-            self.known = jobs.outlooks(self.db, running, jobs.clock(self.db))
+            self.known = jobs.estimate_running(self.db, running, jobs.clock(self.db))
 
     def _say(self, job: Job) -> None:
         if self.said.get(job.id) != job.status:
@@ -107,7 +107,7 @@ class _Screen:
 
 
 def fitting_fields(
-    found: Sequence[Job], known: Mapping[str, Outlook], width: int
+    found: Sequence[Job], known: Mapping[str, Estimate], width: int
 ) -> list[dict[str, Any]]:
     """What the bars show of these jobs, on a terminal of this width."""
     shown = [drawn(job, known.get(job.id)) for job in found]
@@ -120,7 +120,7 @@ def fitting_fields(
     return shown
 
 
-def drawn(job: Job, known: Outlook | None = None) -> dict[str, Any]:
+def drawn(job: Job, known: Estimate | None = None) -> dict[str, Any]:
     """What a bar shows of a job: fields of rich's Progress."""
     progress = job.progress
     fold = job.spec.get("fold")
