@@ -101,7 +101,7 @@ def growth(kind: str, act: Act, times: int, before: Act) -> float:
 def fill(db: Database, n: int, *, queued: int = 0) -> None:
     """Put rows in, as years of use would leave them; the last `queued` of them wait."""
     with db.write() as rows:
-        made = list(_rows(n, queued, rows.value("SELECT now() AS at")))
+        made = list(_rows(n, queued, rows.value(f"SELECT {rows.sql.now} AS at")))
         names = list(made[0])
         insert = f"INSERT INTO job ({', '.join(names)}) VALUES (:{', :'.join(names)})"
         rows.many(insert, made)

@@ -273,7 +273,8 @@ def test_back_off_grows_with_counted_attempts_alone_and_has_a_limit(db: Database
             jobs.expire_leases(db, "w")
             jobs.reap(db, backoff=2)
         with db.write() as rows:
-            row = rows.one("SELECT not_before - now() AS s FROM job WHERE id = :id", {"id": ref})
+            left = f"SELECT not_before - {rows.sql.now} AS s FROM job WHERE id = :id"
+            row = rows.one(left, {"id": ref})
             rows.run("UPDATE job SET not_before = 0")
         waited.append(round(row["s"]) if row else 0)
         held = claimed(db)

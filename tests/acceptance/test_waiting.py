@@ -48,7 +48,9 @@ def fall_silent(db: Database, job: str, seconds: float = 75) -> None:
     """Nothing was heard of its worker for so long; its lease had 100 s."""
     with db.write() as rows:
         rows.run(
-            "UPDATE job SET beat_at = now() - :s, lease_until = now() - :s + 100 WHERE id = :id",
+            f"""
+            UPDATE job SET beat_at = {rows.sql.now} - :s, lease_until = {rows.sql.now} - :s + 100
+            WHERE id = :id""",
             {"s": seconds, "id": job},
         )
 

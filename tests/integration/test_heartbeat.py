@@ -175,10 +175,9 @@ def _give_to_another(rows: jobs.database.Transaction, job: str) -> None:
 
 
 def _end(rows: jobs.database.Transaction, job: str) -> None:
+    cancelled = f"status = 'cancelled', finished_at = {rows.sql.now}"
     rows.run(
-        """
-        UPDATE job SET status = 'cancelled', owner = NULL, lease_until = NULL, finished_at = now()
-        WHERE id = :job""",
+        f"UPDATE job SET {cancelled}, owner = NULL, lease_until = NULL WHERE id = :job",
         {"job": job},
     )
 

@@ -8,12 +8,13 @@ from helpers.finished_jobs import a_spec
 
 from zoo import jobs
 from zoo.jobs import Database
+from zoo.jobs.dialects import POSTGRESQL
 from zoo.jobs.statuses import MAY_RUN
 
 LOOKS = {
-    "job_hint": f"{MAY_RUN} AND dispatched_at < now() - 30",
-    "job_lease_until": "status = 'running' AND lease_until < now()",
-    "outbox_due_at": "due_at < now()",
+    "job_hint": f"{MAY_RUN} AND dispatched_at < {POSTGRESQL.now} - 30",
+    "job_lease_until": f"status = 'running' AND lease_until < {POSTGRESQL.now}",
+    "outbox_due_at": f"due_at < {POSTGRESQL.now}",
 }
 DUE = {"job_hint": "dispatched_at", "job_lease_until": "lease_until", "outbox_due_at": "due_at"}
 
@@ -36,5 +37,6 @@ def test_on_postgresql_what_is_due_is_found_by_an_index(postgresql: str, index: 
 def test_the_clock_goes_on_within_a_transaction(db: Database) -> None:
     jobs.add(db, [a_spec()])
     with db.write() as rows:
-        first = rows.value("SELECT now() AS at")
-        assert any(rows.value("SELECT now() AS at") > first for _ in range(1000))
+        clock = f"SELECT {rows.sql.now} AS at"
+        first = rows.value(clock)
+        assert any(rows.value(clock) > first for _ in range(1000))

@@ -374,7 +374,7 @@ def test_what_a_deadlock_has_rolled_back_is_done_again(db: Database) -> None:
     if db.is_sqlite:
         pytest.skip("one writes at a time")
     first, second = add(db, 2)
-    lock = "SELECT id FROM job WHERE id = :id FOR UPDATE"
+    lock = f"SELECT id FROM job WHERE id = :id {db.sql.for_update}"
     waits = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
     def count(query: str) -> int:

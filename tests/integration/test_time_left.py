@@ -61,7 +61,9 @@ def running(db: Database, held: jobs.Claim, beat: int, report: int) -> Job:
     assert jobs.beat(db, held, lease=LEASE, update=ProgressUpdate(told)) is not None
     with db.write() as rows:
         rows.run(
-            "UPDATE job SET beat_at = now() - :s, lease_until = now() - :s + :lease",
+            f"""
+            UPDATE job SET beat_at = {rows.sql.now} - :s,
+                lease_until = {rows.sql.now} - :s + :lease""",
             {"s": beat, "lease": LEASE},
         )
     return jobs.get(db, held.job)

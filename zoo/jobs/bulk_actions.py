@@ -21,12 +21,12 @@ def list_ids(
     offset: int = 0,
 ) -> list[str]:
     """The ids of the jobs that are meant, oldest first unless `sort` says otherwise."""
-    values = Values(db.is_sqlite)
+    values = Values(db.sql)
     query = f"""
         SELECT id FROM job WHERE {wanted.sql(values)} ORDER BY {", ".join(order(sort, values))}
         LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
-        metric_names.check(rows, db.is_sqlite, [sort.lstrip("-")])
+        metric_names.check(rows, [sort.lstrip("-")])
         return [row["id"] for row in rows.all(query, values.named)]
 
 
@@ -43,14 +43,15 @@ def cancel_many(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
 
 @again_after_deadlock
 def _cancel(db: Database, some: Sequence[str]) -> dict[str, str]:
+    sql = db.sql
     is_one, named = among("id", some)
     with db.write() as rows:
         # In this order, so that two who cancel the same jobs do not wait for each other.
-        rows.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", named)
+        rows.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq {sql.for_update}", named)
         moved = rows.all(
             f"""
             UPDATE job SET cancel_requested = 1,
-                finished_at = CASE WHEN status = 'queued' THEN now() END,
+                finished_at = CASE WHEN status = 'queued' THEN {sql.now} END,
                 status = CASE WHEN status = 'queued' THEN 'cancelled' ELSE status END
             WHERE {is_one} AND status IN ('queued', 'running')
             RETURNING id, status, group_id""",
@@ -76,11 +77,12 @@ def tag(
     db: Database, job_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()
 ) -> list[str]:
     """Add and remove tags; gives the ids of the jobs whose tags have changed."""
+    sql = db.sql
     changed = []
     for some in slices(job_ids):
         is_one, named = among("id", some)
         with db.write() as rows:
-            query = f"SELECT id, tags FROM job WHERE {is_one} ORDER BY seq FOR UPDATE"
+            query = f"SELECT id, tags FROM job WHERE {is_one} ORDER BY seq {sql.for_update}"
             found = {row["id"]: json.loads(row["tags"]) for row in rows.all(query, named)}
             new = {
                 job: list(dict.fromkeys(each for each in [*old, *add] if each not in remove))

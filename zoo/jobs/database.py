@@ -1,4 +1,8 @@
-"""Open the database, SQLite or PostgreSQL, and speak SQL that both understand."""
+"""Transactions on the database, SQLite or PostgreSQL.
+
+Statements are written once for both: values stand in them as `:name`, and the fragments that
+differ are taken from `Database.sql`, a `Dialect`.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from zoo.errors import StoreError, reason
-from zoo.jobs.dialects import PATIENCE_SECONDS, Postgresql, Sqlite
+from zoo.jobs.dialects import PATIENCE_SECONDS, SQLITE, Dialect, Postgresql, Sqlite
 
 MOST_DEADLOCKS = 5
 IDLE_CONNECTIONS = 8
 """Kept open for the next transaction."""
-SQLITE = {
-    "now()": "((julianday('now') - 2440587.5) * 86400.0)",
-    "FOR UPDATE SKIP LOCKED": "",
-    "FOR UPDATE": "",
-}
-POSTGRESQL = {
-    "%": "%%",
-    # Asked once per statement: else no index could find what is due, and each look for jobs
-    # without a hint would read every queued row.
-    "now()": "(SELECT extract(epoch from clock_timestamp())::double precision)",
-    "INDEXED BY job_hint": "",
-    # No key ever changes. The stronger lock would also stop those who add a row that names one, a
-    # job of the group for example; of two such who want the lock next, each waits for the other.
-    "FOR UPDATE": "FOR NO KEY UPDATE",
-}
-"""What our SQL says, in the words of each database. `now()` is seconds since 1970 on the
-database's clock, the only clock that statuses and leases know."""
 
 Row = dict[str, Any]
 
@@ -69,52 +56,55 @@ def again_after_deadlock(work: Callable[P, T]) -> Callable[P, T]:
 class Transaction:
     """Statements that take effect together; values stand in them as `:name`."""
 
-    def __init__(self, connection: Any, is_sqlite: bool) -> None:
+    def __init__(self, connection: Any, sql: Dialect) -> None:
         self._connection = connection
-        self._is_sqlite = is_sqlite
+        self.sql = sql
+        """The fragments of SQL in which the databases differ."""
+        self._is_sqlite = sql is SQLITE
 
-    def run(self, sql: str, values: Mapping[str, Any] | None = None) -> None:
+    def run(self, statement: str, values: Mapping[str, Any] | None = None) -> None:
         """Run a statement whose result nobody asks for; what is wrong with it may be said later."""
-        self._execute(sql, values)
+        self._execute(statement, values)
 
-    def many(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Run a statement once for each row of values."""
         if rows:
-            self._connection.cursor().executemany(_translated(sql, self._is_sqlite), rows)
+            self._connection.cursor().executemany(self._prepared(statement), rows)
 
-    def each(self, sql: str, rows: Sequence[Mapping[str, Any]]) -> list[Row | None]:
+    def each(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> list[Row | None]:
         """The one row, if any, that a statement gives for each row of values."""
         if self._is_sqlite:
-            return [self.one(sql, values) for values in rows]
+            return [self.one(statement, values) for values in rows]
         cursor = self._connection.cursor()
         # All of them go out before the first answer is waited for.
-        cursor.executemany(_translated(sql, False), rows, returning=True)
+        cursor.executemany(self._prepared(statement), rows, returning=True)
         return [cursor.fetchone() for _ in cursor.results()]
 
-    def all(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
+    def all(self, statement: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         """Every row that a statement gives."""
-        return list(self._execute(sql, values).fetchall())
+        return list(self._execute(statement, values).fetchall())
 
-    def one(self, sql: str, values: Mapping[str, Any] | None = None) -> Row | None:
+    def one(self, statement: str, values: Mapping[str, Any] | None = None) -> Row | None:
         """The one row that a statement gives, if it gives any."""
-        found = self.all(sql, values)
+        found = self.all(statement, values)
         return found[0] if found else None
 
-    def value(self, sql: str, values: Mapping[str, Any] | None = None) -> Any:
+    def value(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
         """The first column of the one row."""
-        found = self.one(sql, values)
+        found = self.one(statement, values)
         return next(iter(found.values())) if found else None
 
-    def _execute(self, sql: str, values: Mapping[str, Any] | None) -> Any:
-        return self._connection.execute(_translated(sql, self._is_sqlite), values or {})
+    def _execute(self, statement: str, values: Mapping[str, Any] | None) -> Any:
+        return self._connection.execute(self._prepared(statement), values or {})
+
+    def _prepared(self, statement: str) -> str:
+        return statement if self._is_sqlite else _with_psycopg_values(statement)
 
 
 @functools.lru_cache(maxsize=1024)
-def _translated(sql: str, is_sqlite: bool) -> str:
-    for ours, theirs in (SQLITE if is_sqlite else POSTGRESQL).items():
-        sql = sql.replace(ours, theirs)
-    # psycopg writes a value as %(name)s; a cast keeps its two colons.
-    return sql if is_sqlite else re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", sql)
+def _with_psycopg_values(statement: str) -> str:
+    """Write the values of a statement as psycopg does, `%(name)s`; `::` is a cast."""
+    return re.sub(r"(?<!:):([a-z]\w*)", r"%(\1)s", statement.replace("%", "%%"))
 
 
 def among(column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
@@ -137,6 +127,8 @@ class Database:
         self.driver: Sqlite | Postgresql = (
             Sqlite(url) if self.is_sqlite else Postgresql(url, patience)
         )
+        self.sql = self.driver.sql
+        """The fragments of SQL in which the databases differ."""
         self.url = url
         self._lock = threading.Lock()
         self._idle: list[tuple[Any, float]] = []
@@ -149,27 +141,24 @@ class Database:
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         """One transaction that writes; it commits at the end of the block."""
-        # A read that becomes a write fails at once when another writes: take SQLite's lock first.
-        begin = "BEGIN IMMEDIATE" if self.is_sqlite else "BEGIN"
         # SQLite has who waits for its lock sleep for milliseconds between two looks at it.
-        with self.driver.writing, self._transaction(begin) as rows:
+        with self.driver.writing, self._transaction(self.sql.begin_write) as rows:
             yield rows
 
-    def alone(self, sql: str, values: Mapping[str, Any] | None = None) -> list[Row]:
+    def alone(self, statement: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         """Every row that a statement gives; it is a transaction by itself."""
         with self._connected() as connection:
-            return Transaction(connection, self.is_sqlite).all(sql, values)
+            return Transaction(connection, self.sql).all(statement, values)
 
     def read(self) -> contextlib.AbstractContextManager[Transaction]:
         """One consistent view; never waits for a writer."""
-        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        return self._transaction("BEGIN" if self.is_sqlite else begin)
+        return self._transaction(self.sql.begin_read)
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
         with self._connected() as connection, self.driver.batched(connection):
             connection.execute(begin)
-            yield Transaction(connection, self.is_sqlite)
+            yield Transaction(connection, self.sql)
             connection.execute("COMMIT")
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""How each of the two databases is reached: errors, connections, and whether one is good."""
+"""The two databases: the SQL in which they differ, their errors, and how to connect to them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,63 @@ import re
 import sqlite3
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo import private_folder
 from zoo.errors import StoreError, ZooError
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The fragments of SQL in which the databases differ; statements name them in f-strings."""
+
+    name: str
+    now: str
+    """Seconds since 1970 on the database's clock, the only clock that statuses and leases know."""
+    for_update: str
+    """Lock the rows that a SELECT finds."""
+    skip_locked: str
+    """Lock them as well, but leave out those that another transaction has locked."""
+    by_hint_index: str
+    """After the name of the table `job`: plan with the index `job_hint`."""
+    begin_read: str
+    begin_write: str
+    lock_schema: str
+    """Begin the transaction that migrates the tables, and keep other programs from doing so."""
+    has_migrations: str
+    """Find a row with a value if the table of the migrations is there."""
+
+
+SQLITE = Dialect(
+    name="sqlite",
+    now="((julianday('now') - 2440587.5) * 86400.0)",
+    for_update="",
+    skip_locked="",
+    by_hint_index="INDEXED BY job_hint",
+    begin_read="BEGIN",
+    # A read that becomes a write fails at once when another writes: take the lock first.
+    begin_write="BEGIN IMMEDIATE",
+    lock_schema="BEGIN IMMEDIATE",
+    has_migrations="SELECT name FROM sqlite_master WHERE name = 'alembic_version'",
+)
+POSTGRESQL = Dialect(
+    name="postgresql",
+    # Evaluated once per statement: else no index could find what is due, and each look for jobs
+    # without a hint would read every queued row.
+    now="(SELECT extract(epoch from clock_timestamp())::double precision)",
+    # No key ever changes. The stronger FOR UPDATE would also stop those who add a row that names
+    # one, a job of the group for example; two such transactions would wait for each other.
+    for_update="FOR NO KEY UPDATE",
+    skip_locked="FOR NO KEY UPDATE SKIP LOCKED",
+    by_hint_index="",
+    # One state of the rows for every statement of a read.
+    begin_read="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    begin_write="BEGIN",
+    lock_schema="SELECT pg_advisory_xact_lock(2607)",
+    has_migrations="SELECT to_regclass('alembic_version')",
+)
 
 BUSY_SECONDS = 30.0
 PATIENCE_SECONDS = 20.0
@@ -33,6 +85,7 @@ class _File(sqlite3.Connection):
 class Sqlite:
     """The embedded database: one file."""
 
+    sql = SQLITE
     errors = sqlite3.Error
     refusals = sqlite3.IntegrityError
     deadlocks: tuple[type[Exception], ...] = ()
@@ -107,6 +160,8 @@ class Sqlite:
 
 class Postgresql:
     """A team's server."""
+
+    sql = POSTGRESQL
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
         """`patience` is the time, in seconds, after which a server that does not answer is given

@@ -167,17 +167,21 @@ def claim_conditions(db: Database, job_id: str) -> ClaimConditions:
 
 def due_in(db: Database, job_id: str) -> float:
     """Seconds until a queued job may be claimed; 0 or less if it may be now."""
+    sql = db.sql
     with db.read() as rows:
-        found = rows.value("SELECT not_before - now() AS s FROM job WHERE id = :id", {"id": job_id})
+        found = rows.value(
+            f"SELECT not_before - {sql.now} AS s FROM job WHERE id = :id", {"id": job_id}
+        )
     return float(found or 0)
 
 
 def jobs_ahead(db: Database, job_id: str, models: Collection[str]) -> list[JobAhead]:
     """The queued jobs of these models and the job's pool that are claimed before it."""
+    sql = db.sql
     one_of, names = among("model", sorted(models))
     before = f"""
         SELECT model, dataset, CAST(0 AS DOUBLE PRECISION) AS seconds, NULL AS worker FROM job
-        WHERE {MAY_RUN} AND pool = :pool AND {one_of} AND not_before <= now()
+        WHERE {MAY_RUN} AND pool = :pool AND {one_of} AND not_before <= {sql.now}
             AND (priority > :priority OR (priority = :priority AND seq < :seq))"""
     with db.read() as rows:
         own = rows.one("SELECT pool, priority, seq FROM job WHERE id = :id", {"id": job_id})
@@ -186,9 +190,10 @@ def jobs_ahead(db: Database, job_id: str, models: Collection[str]) -> list[JobAh
 
 def running_on(db: Database, workers: Collection[str]) -> list[JobAhead]:
     """What these workers, by their names, run now."""
+    sql = db.sql
     theirs, names = among("worker", sorted(workers))
     query = f"""
-        SELECT model, dataset, now() - started_at AS seconds, worker FROM job
+        SELECT model, dataset, {sql.now} - started_at AS seconds, worker FROM job
         WHERE status = 'running' AND {theirs}"""
     with db.read() as rows:
         return [JobAhead(**row) for row in rows.all(query, names)]

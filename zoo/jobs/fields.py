@@ -17,11 +17,11 @@ TEXT_FIELDS = {
 NUMBER_FIELDS = {
     **{name: name for name in ("priority", "attempt", "accuracy")},
     **{name: name for name in ("created_at", "started_at", "finished_at")},
-    "age": "(now() - created_at)",
+    "age": "({now} - created_at)",
     "waited": "(started_at - created_at)",
-    "took": "(coalesce(finished_at, now()) - started_at)",
+    "took": "(coalesce(finished_at, {now}) - started_at)",
 }
-"""Columns and what is reckoned from them; times are seconds (since 1970)."""
+"""Columns and what is computed from them, in seconds (since 1970); `{now}` is `Dialect.now`."""
 JSON_FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tags": ("tags", ()),
     "params": ("spec", ("params",)),

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from zoo.errors import unknown
+from zoo.jobs.dialects import POSTGRESQL, SQLITE, Dialect
 from zoo.jobs.fields import FIELD_NAMES, JSON_FIELDS, NESTED, NUMBER_FIELDS, TEXT_FIELDS
 from zoo.query.expression import Both, Compare, Condition, Not, Value
 from zoo.query.parser import Where
@@ -28,8 +29,8 @@ READABLE = r"""
 class Values:
     """The values of a statement, each under a name of its own."""
 
-    def __init__(self, is_sqlite: bool) -> None:
-        self.is_sqlite = is_sqlite
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
         self.named: dict[str, Any] = {}
 
     def add(self, value: Any) -> str:
@@ -80,9 +81,7 @@ def condition(wanted: Condition, values: Values) -> str:
 
 
 def _plain(wanted: Compare, name: str, values: Values) -> str:
-    expression, kind = (
-        (TEXT_FIELDS[name], str) if name in TEXT_FIELDS else (NUMBER_FIELDS[name], float)
-    )
+    expression, kind = _expression(name, values), str if name in TEXT_FIELDS else float
     value, sign = wanted.value, wanted.sign
     if value is None:
         return f"{expression} IS {'NOT ' if sign == '!=' else ''}NULL"
@@ -92,6 +91,11 @@ def _plain(wanted: Compare, name: str, values: Values) -> str:
     if sign == "~":
         return values.like(expression, str(value))
     return f"{expression} {SIGNS[sign]} {values.add(value if is_text else float(value))}"
+
+
+def _expression(name: str, values: Values) -> str:
+    found = TEXT_FIELDS.get(name) or NUMBER_FIELDS[name]
+    return found.format(now=values.dialect.now)
 
 
 def _inside(wanted: Compare, values: Values) -> str:
@@ -109,10 +113,10 @@ def tag(pattern: str, values: Values) -> str:
     return found.some("~" if is_pattern(pattern) else "==", pattern, values)
 
 
-def _found(path: tuple[str, ...], values: Values) -> _Json:
+def _found(path: tuple[str, ...], values: Values) -> JsonValue:
     name, *rest = path
     column, start = JSON_FIELDS[name]
-    return (_Sqlite if values.is_sqlite else _Postgresql).at(column, (*start, *rest), values)
+    return JSON_VALUES[values.dialect.name].at(column, (*start, *rest), values)
 
 
 def measured(path: tuple[str, ...], values: Values) -> str:
@@ -139,14 +143,14 @@ def keys(name: str, values: Values) -> list[str]:
     """
     first, dot, _ = name.partition(".")
     if name in TEXT_FIELDS or name in NUMBER_FIELDS:
-        return [TEXT_FIELDS.get(name) or NUMBER_FIELDS[name]]
+        return [_expression(name, values)]
     if first not in JSON_FIELDS or (first in NESTED) != bool(dot):
         raise unknown("name", name, [n for n in FIELD_NAMES if "*" not in n])
     found = _found(tuple(name.split(".")), values)
     return [found.number, found.plain]
 
 
-class _Json:
+class JsonValue:
     """A value in a column of JSON; all of its fields are SQL, and NULL where there is none such."""
 
     def __init__(self, kind: str, value: str, numbers: str, text: str, number: str) -> None:
@@ -180,36 +184,36 @@ class _Json:
         """A value as the driver takes it."""
         return value
 
-    def elements(self) -> tuple[str, _Json]:
+    def elements(self) -> tuple[str, JsonValue]:
         """The rows of a list's elements, and how to read one."""
         raise NotImplementedError
 
 
-class _Sqlite(_Json):
+class SqliteJson(JsonValue):
     def __init__(self, kind: str, value: str, place: str = "") -> None:
         super().__init__(kind, value, "'integer', 'real'", value, value)
         self.place = place
 
     @classmethod
-    def at(cls, column: str, path: tuple[str, ...], values: Values) -> _Sqlite:
+    def at(cls, column: str, path: tuple[str, ...], values: Values) -> SqliteJson:
         place = f"{column}, {values.add('$' + ''.join(f'.{json.dumps(name)}' for name in path))}"
         return cls(f"json_type({place})", f"json_extract({place})", place)
 
     def truth_of(self, kind: str, value: str) -> str:
         return f"CASE {kind} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
 
-    def elements(self) -> tuple[str, _Json]:
-        return f"json_each({self.place}) AS each", _Sqlite("each.type", "each.value")
+    def elements(self) -> tuple[str, JsonValue]:
+        return f"json_each({self.place}) AS each", SqliteJson("each.type", "each.value")
 
 
-class _Postgresql(_Json):
+class PostgresqlJson(JsonValue):
     def __init__(self, value: str) -> None:
         text = f"{value} #>> '{{}}'"
         super().__init__(f"json_typeof({value})", value, "'number'", text, f"({text})::numeric")
         self.value = value
 
     @classmethod
-    def at(cls, column: str, path: tuple[str, ...], values: Values) -> _Postgresql:
+    def at(cls, column: str, path: tuple[str, ...], values: Values) -> PostgresqlJson:
         steps = "".join(f" -> {values.add(name)}::text" for name in path)
         return cls(f"({READABLE.format(column)}::json{steps})")
 
@@ -220,8 +224,15 @@ class _Postgresql(_Json):
         # Not a float: an integer in JSON may be larger than any, and is compared exactly.
         return value if isinstance(value, str) else Decimal(repr(value))
 
-    def elements(self) -> tuple[str, _Json]:
-        return f"json_array_elements({self.value}) AS each(value)", _Postgresql("each.value")
+    def elements(self) -> tuple[str, JsonValue]:
+        return f"json_array_elements({self.value}) AS each(value)", PostgresqlJson("each.value")
+
+
+JSON_VALUES: dict[str, type[SqliteJson | PostgresqlJson]] = {
+    SQLITE.name: SqliteJson,
+    POSTGRESQL.name: PostgresqlJson,
+}
+"""How a value within a column of JSON is read, by the name of the dialect."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ RECENT = 200
 PREFIX = "metrics."
 
 
-def check(rows: Transaction, is_sqlite: bool, names: Iterable[str]) -> None:
+def check(rows: Transaction, names: Iterable[str]) -> None:
     """Raise UsageError for a `metrics.NAME` that no job has; before any job has metrics, accept."""
     for name in dict.fromkeys(names):
-        if not name.startswith(PREFIX) or _is_there(rows, is_sqlite, name):
+        if not name.startswith(PREFIX) or _is_there(rows, name):
             continue
         known = _known(rows)
         if known:
@@ -25,8 +25,8 @@ def check(rows: Transaction, is_sqlite: bool, names: Iterable[str]) -> None:
             raise UsageError(f"No job has {name}.", hint)
 
 
-def _is_there(rows: Transaction, is_sqlite: bool, name: str) -> bool:
-    values = Values(is_sqlite)
+def _is_there(rows: Transaction, name: str) -> bool:
+    values = Values(rows.sql)
     has_it = measured(tuple(name.split(".")), values)
     query = f"SELECT 1 AS yes FROM job WHERE metrics IS NOT NULL AND {has_it} LIMIT 1"
     return rows.one(query, values.named) is not None

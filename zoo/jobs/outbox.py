@@ -17,23 +17,23 @@ NEVER = 1e15
 """When hooks that were left out are due."""
 IS_PENDING = "(skipped_at IS NULL OR asked = 1)"
 
-ENQUEUE = """
-    INSERT INTO outbox (job_id, due_at)
-    SELECT id, now() + :turn FROM job WHERE id = :id AND finished_at IS NOT NULL
-    ON CONFLICT DO NOTHING"""
-
 
 def enqueue_hooks(rows: Transaction, job_ids: Sequence[str]) -> None:
     """Write down, in the transaction that ends jobs, that their hooks are to be called."""
-    rows.many(ENQUEUE, [{"id": job, "turn": TURN_SECONDS} for job in job_ids])
+    enqueue = f"""
+        INSERT INTO outbox (job_id, due_at)
+        SELECT id, {rows.sql.now} + :turn FROM job WHERE id = :id AND finished_at IS NOT NULL
+        ON CONFLICT DO NOTHING"""
+    rows.many(enqueue, [{"id": job, "turn": TURN_SECONDS} for job in job_ids])
 
 
 def take_overdue_hooks(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
     """Take over the hooks that are owed for too long: (job, which try this is), oldest first."""
-    due = "SELECT job_id FROM outbox WHERE due_at < now() ORDER BY due_at LIMIT :limit"
+    sql = db.sql
+    due = f"SELECT job_id FROM outbox WHERE due_at < {sql.now} ORDER BY due_at LIMIT :limit"
     take = f"""
-        UPDATE outbox SET due_at = now() + :turn, tries = tries + 1
-        WHERE job_id IN ({due} FOR UPDATE SKIP LOCKED) RETURNING job_id, tries"""
+        UPDATE outbox SET due_at = {sql.now} + :turn, tries = tries + 1
+        WHERE job_id IN ({due} {sql.skip_locked}) RETURNING job_id, tries"""
     with db.read() as rows:  # most often there is none, and a read disturbs nobody
         if not rows.one(due, {"limit": 1}):
             return []
@@ -44,9 +44,11 @@ def take_overdue_hooks(db: Database, *, limit: int = 20) -> list[tuple[str, int]
 
 def begin_hooks(db: Database, job_ids: Sequence[str]) -> list[str]:
     """Begin one's turn at jobs that ended a while ago; gives those that nobody else has taken."""
+    sql = db.sql
     is_one, ids = among("job_id", job_ids)
     begin = f"""
-        UPDATE outbox SET due_at = now() + :turn WHERE tries = 0 AND {is_one} RETURNING job_id"""
+        UPDATE outbox SET due_at = {sql.now} + :turn
+        WHERE tries = 0 AND {is_one} RETURNING job_id"""
     with db.write() as rows:
         own = {row["job_id"] for row in rows.all(begin, {"turn": TURN_SECONDS, **ids})}
     return [job for job in dict.fromkeys(job_ids) if job in own]
@@ -61,8 +63,9 @@ def has_pending_hooks(db: Database, job_id: str) -> bool:
 
 def count_overdue_hooks(db: Database) -> int:
     """How many jobs' hooks are owed for too long."""
+    sql = db.sql
     with db.read() as rows:
-        return int(rows.value("SELECT count(*) AS n FROM outbox WHERE due_at < now()"))
+        return int(rows.value(f"SELECT count(*) AS n FROM outbox WHERE due_at < {sql.now}"))
 
 
 def has_skipped_hooks(db: Database, job_id: str) -> bool:
@@ -74,9 +77,10 @@ def has_skipped_hooks(db: Database, job_id: str) -> bool:
 
 def skip_hooks(db: Database, job_ids: Sequence[str]) -> None:
     """Leave out the hooks that leave files of these jobs, until somebody asks for them."""
+    sql = db.sql
     is_one, ids = among("job_id", job_ids)
     leave = f"""
-        UPDATE outbox SET skipped_at = now(), due_at = :never, tries = 0
+        UPDATE outbox SET skipped_at = {sql.now}, due_at = :never, tries = 0
         WHERE asked = 0 AND {is_one}"""
     with db.write() as rows:
         rows.run(leave, {"never": NEVER, **ids})
@@ -91,15 +95,16 @@ def request_hooks(db: Database, job_id: str) -> bool:
 
 def take_requested_hooks(db: Database, *, limit: int = 5) -> list[tuple[str, bool]]:
     """Take over the jobs that somebody has asked for: (job, whether only files are missing)."""
+    sql = db.sql
     query = "SELECT job_id, skipped_at FROM outbox WHERE asked = 1 LIMIT :limit"
     with db.read() as rows:  # most often there is none, and a read disturbs nobody
         if not rows.one(query, {"limit": 1}):
             return []
     with db.write() as rows:
-        found = rows.all(f"{query} FOR UPDATE SKIP LOCKED", {"limit": limit})
+        found = rows.all(f"{query} {sql.skip_locked}", {"limit": limit})
         is_one, ids = among("job_id", [row["job_id"] for row in found])
         begin = f"""
-            UPDATE outbox SET asked = 0, skipped_at = NULL, due_at = now() + :turn, tries = 1
+            UPDATE outbox SET asked = 0, skipped_at = NULL, due_at = {sql.now} + :turn, tries = 1
             WHERE {is_one}"""
         rows.run(begin, {"turn": TURN_SECONDS, **ids})
     return [(row["job_id"], row["skipped_at"] is not None) for row in found]

@@ -91,13 +91,13 @@ def listing(
     Without a Filter, its fields may be given as they are: `listing(db, statuses=["lost"])`. Raises
     UsageError for a name to sort by that is not known, or a metric that no job has.
     """
-    values = Values(db.is_sqlite)
+    values = Values(db.sql)
     page = f"""
         SELECT seq FROM job WHERE {(wanted or Filter(**words)).sql(values)}
         ORDER BY {", ".join(order(sort, values))}
         LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
-        metric_names.check(rows, db.is_sqlite, [sort.lstrip("-")])
+        metric_names.check(rows, [sort.lstrip("-")])
         # Numbers first: whole rows are large, and an index often holds what is asked for.
         return jobs_of(rows, [row["seq"] for row in rows.all(page, values.named)])
 
@@ -114,7 +114,7 @@ def jobs_of(rows: Transaction, numbers: Sequence[int]) -> list[Job]:
 
 def count(db: Database, wanted: Filter, *, most: int = 100_000) -> int:
     """How many jobs are meant; those above `most` are not counted."""
-    values = Values(db.is_sqlite)
+    values = Values(db.sql)
     some = f"SELECT 1 FROM job WHERE {wanted.sql(values)} LIMIT {values.add(most)}"
     with db.read() as rows:
         return int(rows.value(f"SELECT count(*) AS n FROM ({some}) AS counted", values.named))
@@ -148,11 +148,12 @@ def counts(db: Database) -> dict[str, int]:
 
 def waiting(db: Database) -> list[Waiting]:
     """The queued jobs that are due and wait for nothing but a worker: by pool, model, dataset."""
+    sql = db.sql
     # Since a job was submitted, or put back and its back-off is over.
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     query = f"""
-        SELECT pool, model, dataset, count(*) AS jobs, now() - min({since}) AS seconds FROM job
-        WHERE {MAY_RUN} AND not_before <= now()
+        SELECT pool, model, dataset, count(*) AS jobs, {sql.now} - min({since}) AS seconds FROM job
+        WHERE {MAY_RUN} AND not_before <= {sql.now}
             AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
         GROUP BY pool, model, dataset ORDER BY pool, model, dataset"""
     with db.read() as rows:
@@ -161,9 +162,10 @@ def waiting(db: Database) -> list[Waiting]:
 
 def first_waiting(db: Database) -> list[Job]:
     """The oldest job of each pool, model and dataset that waits for nothing but a worker."""
+    sql = db.sql
     query = f"""
         SELECT min(seq) AS seq FROM job
-        WHERE {MAY_RUN} AND not_before <= now()
+        WHERE {MAY_RUN} AND not_before <= {sql.now}
             AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
         GROUP BY pool, model, dataset ORDER BY min(seq)"""
     with db.read() as rows:
@@ -180,10 +182,11 @@ def retries(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
 
 def list_silent(db: Database) -> list[Job]:
     """The running jobs whose worker is silent, as `Job.silent_for` says, the longest first."""
+    sql = db.sql
     heard = "coalesce(beat_at, lease_until)"
     query = f"""
         SELECT seq FROM job
-        WHERE status = 'running' AND now() - {heard} > (lease_until - {heard}) / 2
+        WHERE status = 'running' AND {sql.now} - {heard} > (lease_until - {heard}) / 2
         ORDER BY {heard} LIMIT 1000"""
     with db.read() as rows:
         return jobs_of(rows, [row["seq"] for row in rows.all(query)])
@@ -289,13 +292,14 @@ def steps(db: Database, job_id: str) -> list[dict[str, Any]]:
 def check_metrics(db: Database, names: Iterable[str]) -> None:
     """Raise UsageError, with those there are, for a `metrics.NAME` that no job has."""
     with db.read() as rows:
-        metric_names.check(rows, db.is_sqlite, names)
+        metric_names.check(rows, names)
 
 
 def clock(db: Database) -> float:
     """The time on the database's clock."""
+    sql = db.sql
     with db.read() as rows:
-        return float(rows.value("SELECT now() AS at"))
+        return float(rows.value(f"SELECT {sql.now} AS at"))
 
 
 def get_many(db: Database, job_ids: Sequence[str]) -> list[Job]:

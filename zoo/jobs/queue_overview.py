@@ -38,10 +38,11 @@ def overview(
     db: Database, wanted: Filter = ALL_JOBS, *, most: int = 50, ended: int = 8
 ) -> Overview:
     """Look at the jobs that are meant: at most so many running ones, and so many that ended."""
-    values = Values(db.is_sqlite)
+    sql = db.sql
+    values = Values(db.sql)
     meant, limits = wanted.sql(values), (values.add(most), values.add(ended))
     with db.read() as rows:
-        at = float(rows.value("SELECT now() AS at"))
+        at = float(rows.value(f"SELECT {sql.now} AS at"))
         counts = rows.all(
             f"SELECT status, count(*) AS n FROM job WHERE {meant} GROUP BY status", values.named
         )

@@ -121,8 +121,9 @@ def collect_stats(db: Database, settled: Baseline, *, beat: float) -> tuple[Queu
     `beat` is the time between two beats of a worker that does not say it, in seconds. The first
     look, with an empty `Baseline`, reads every job.
     """
+    sql = db.sql
     with db.read() as rows:
-        at = float(rows.value("SELECT now() AS at"))
+        at = float(rows.value(f"SELECT {sql.now} AS at"))
         until = max(at - SETTLING_SECONDS, settled.until)
         settled = Baseline(until, settled.ended + _ended(rows, settled.until, until))
         # They may be joined by others that bear an earlier time: counted anew at each look.
@@ -213,15 +214,16 @@ def _spreads(found: Iterable[Row], name: str) -> dict[PoolModel, Histogram]:
 
 def _queued(rows: Transaction) -> list[QueuedJobs]:
     # As in `reads.waiting`, which counts those that wait for a worker alone.
+    sql = rows.sql
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     counted = f"""
-        SELECT pool, model, waits_for, count(*) AS jobs, now() - min(since) AS seconds FROM (
+        SELECT pool, model, waits_for, count(*) AS jobs, {sql.now} - min(since) AS seconds FROM (
             SELECT pool, model, {since} AS since, CASE
                 WHEN held > 0 THEN 'hold'
                 WHEN blockers > 0 THEN 'job'
                 WHEN parked > 0 THEN 'turn'
                 WHEN pool IN (SELECT name FROM pool WHERE paused_at > 0) THEN 'pool'
-                WHEN not_before > now() THEN 'time'
+                WHEN not_before > {sql.now} THEN 'time'
                 ELSE 'worker' END AS waits_for
             FROM job WHERE status = 'queued') AS queued
         GROUP BY pool, model, waits_for ORDER BY pool, model, waits_for"""
@@ -237,11 +239,12 @@ def _running(rows: Transaction) -> dict[PoolModel, int]:
 
 def _worker_slots(rows: Transaction, beat: float) -> list[WorkerSlots]:
     """The workers that are there, and those that fell silent of late."""
+    sql = rows.sql
     alive = ", ".join(f"'{state}'" for state in ALIVE)
     found = f"""
         SELECT name AS worker, pool, slots, busy,
-            CASE WHEN {alive_condition(beat=":beat")} THEN state ELSE 'silent' END AS state
-        FROM worker WHERE state IN ({alive}) AND beat_at > now() - :forgotten
+            CASE WHEN {alive_condition(sql, beat=":beat")} THEN state ELSE 'silent' END AS state
+        FROM worker WHERE state IN ({alive}) AND beat_at > {sql.now} - :forgotten
         ORDER BY started_at"""
     values = {"beat": beat, "late": LATE_SECONDS, "forgotten": FORGOTTEN_SECONDS}
     return [WorkerSlots(**row) for row in rows.all(found, values)]

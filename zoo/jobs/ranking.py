@@ -21,10 +21,11 @@ MEMBER = """group_id = job_group.id
 
 def rank_group(rows: Transaction, group_id: str) -> None:
     """Give a cross-validation or group of seeds its mean accuracy, if all its jobs have theirs."""
+    sql = rows.sql
     values = {"id": group_id}
     is_part = "id = :id AND kind IN ('cv', 'seeds')"
     # Of the last two to end, at the same time, each would miss the other: one waits here.
-    if not rows.one(f"SELECT id FROM job_group WHERE {is_part} FOR UPDATE", values):
+    if not rows.one(f"SELECT id FROM job_group WHERE {is_part} {sql.for_update}", values):
         return
     sets = (f"{to} = (SELECT {what} FROM job WHERE {MEMBER})" for to, what in GROUP.items())
     rows.run(
@@ -83,13 +84,13 @@ def best(db: Database, wanted: Filter = ALL_JOBS, *, by: Sequence[str] = ()) -> 
             kept[place] = result
 
     with db.read() as rows:
-        metric_names.check(rows, db.is_sqlite, by)
+        metric_names.check(rows, by)
         seen = _contents_seen(rows)
-        for job in _top_jobs(rows, db.is_sqlite, wanted, by):
+        for job in _top_jobs(rows, wanted, by):
             offer("test", job)
-        for group in _top_groups(rows, db.is_sqlite, wanted, by):
+        for group in _top_groups(rows, wanted, by):
             offer("cv" if group.kind == "cv" else "test", group)
-        for group in _trials(rows, db.is_sqlite, wanted):
+        for group in _trials(rows, wanted):
             offer("cv" if group.kind == "cv" else "test", group)
     newest = {dataset: key for (dataset, key), _ in sorted(seen.items(), key=lambda s: s[1])}
     return [_best(key, kept, seen, newest) for key, kept in sorted(found.items(), key=str)]
@@ -137,8 +138,8 @@ def _value(values: Any, name: str) -> Any:
     return values if isinstance(values, str | int | float | bool) else canonical(values)
 
 
-def _top_jobs(rows: Transaction, is_sqlite: bool, wanted: Filter, by: Sequence[str]) -> list[Job]:
-    values = Values(is_sqlite)
+def _top_jobs(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Job]:
+    values = Values(rows.sql)
     apart = [key for name in by for key in keys(name, values)]
     condition = f"ranked = 1 AND accuracy IS NOT NULL AND {wanted.sql(values)}"
     parts = ["dataset", "contents", "model", *apart]
@@ -146,10 +147,8 @@ def _top_jobs(rows: Transaction, is_sqlite: bool, wanted: Filter, by: Sequence[s
     return jobs_of(rows, sorted(row["found"] for row in rows.all(tops, values.named)))
 
 
-def _top_groups(
-    rows: Transaction, is_sqlite: bool, wanted: Filter, by: Sequence[str]
-) -> list[Group]:
-    values = Values(is_sqlite)
+def _top_groups(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Group]:
+    values = Values(rows.sql)
     first = f"(SELECT {{}} FROM job WHERE {MEMBER} ORDER BY seq LIMIT 1)"
     apart = [first.format(key) for name in by for key in keys(name, values)]
     condition = "accuracy IS NOT NULL"
@@ -165,7 +164,7 @@ def _top_groups(
     return [group_of(rows, str(job.group)) for job in firsts]
 
 
-def _trials(rows: Transaction, is_sqlite: bool, wanted: Filter) -> list[Group]:
+def _trials(rows: Transaction, wanted: Filter) -> list[Group]:
     """The trials of several jobs each that sweeps have: a group for each, if all its jobs match.
 
     There are few such sweeps, and their trials are told apart by all their params: read whole.
@@ -174,7 +173,7 @@ def _trials(rows: Transaction, is_sqlite: bool, wanted: Filter) -> list[Group]:
     swept = rows.all(f"SELECT id FROM job_group WHERE kind = 'sweep' AND EXISTS ({some})")
     found = []
     for row in swept:
-        values = Values(is_sqlite)
+        values = Values(rows.sql)
         meant = f"group_id = {values.add(row['id'])} AND {wanted.sql(values)}"
         fits = {each["id"] for each in rows.all(f"SELECT id FROM job WHERE {meant}", values.named)}
         for trial in group_of(rows, row["id"]).trials():

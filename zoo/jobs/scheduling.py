@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from zoo.errors import UsageError
 from zoo.job_spec import SPEC_VERSION
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
+from zoo.jobs.dialects import Dialect
 from zoo.jobs.statuses import MAY_RUN
 
 CLAIMABLE = {
@@ -23,7 +24,7 @@ CLAIMABLE = {
     "has its group's turn": "parked = 0",
     "of this pool": "pool = :pool",
     "the pool is open": "NOT EXISTS (SELECT 1 FROM pool WHERE name = :pool AND paused_at > 0)",
-    "due": "not_before <= now()",
+    "due": "not_before <= {now}",
     "its spec is known": f"spec_version <= {SPEC_VERSION}",
     "wanted": "cancel_requested = 0",
     "has attempts left": "attempt < max_attempts",
@@ -31,7 +32,14 @@ CLAIMABLE = {
 """What a job must be so that a worker may take it, whatever its model and dataset. The first four
 stand word for word in the index `job_claim`: what waits for something else is not in it. A constant
 is no value: PostgreSQL guesses that a third of the rows have less than a value, and may then plan
-each claim anew."""
+each claim anew. `{now}` is `Dialect.now`."""
+
+
+def claimable(sql: Dialect) -> str:
+    """Return the condition that a job of the pool `:pool` may be claimed."""
+    return " AND ".join(CLAIMABLE.values()).format(now=sql.now)
+
+
 IN_GROUP = "status IN ('queued', 'running') AND group_id = :group AND held = 0 AND blockers = 0"
 IN_LINE = """parked = CASE WHEN EXISTS (
     SELECT 1 FROM job_group WHERE job_group.id = group_id AND max_parallel > 0) THEN 1 ELSE 0 END"""
@@ -90,6 +98,7 @@ def copy_dependencies(rows: Transaction, job_ids: Sequence[str]) -> None:
     What was retried too, however often, counts as its last retry. Raises UsageError if that has
     ended without the success that a job needs.
     """
+    sql = rows.sql
     for some in slices(job_ids):
         is_one, ids = among("id", some)
         waits_for = f"""
@@ -104,7 +113,7 @@ def copy_dependencies(rows: Transaction, job_ids: Sequence[str]) -> None:
             INSERT INTO dependency (job_id, needs_id, any_end)
             SELECT wait.job_id, needed.id, wait.any_end
             FROM wait JOIN job AS needed ON needed.id = wait.needs_id
-            WHERE needed.finished_at IS NULL ORDER BY needed.seq FOR UPDATE""",
+            WHERE needed.finished_at IS NULL ORDER BY needed.seq {sql.for_update}""",
             ids,
         )
         # After the insertion, which has locked what was still open: none of that can end now.
@@ -162,16 +171,17 @@ def _waited_for(rows: Transaction, ends: Sequence[Row]) -> list[Row]:
 
 def _end_waits(rows: Transaction, end: Row) -> tuple[list[Row], set[str | None]]:
     """Let those go on that waited for this end; gives the ends that follow, and groups."""
+    sql = rows.sql
     waiting = "SELECT job_id FROM dependency WHERE needs_id = :id"
     queued = f"status = 'queued' AND id IN ({waiting}"
-    if not rows.all(f"SELECT id FROM job WHERE {queued}) ORDER BY seq FOR UPDATE", end):
+    if not rows.all(f"SELECT id FROM job WHERE {queued}) ORDER BY seq {sql.for_update}", end):
         return [], set()
     cancelled: list[Row] = []
     if end["status"] != "succeeded":
         why = f"The job {end['id'][:8]}, which had to succeed first, is {end['status']}."
         cancelled = rows.all(
             f"""
-            UPDATE job SET status = 'cancelled', finished_at = now(),
+            UPDATE job SET status = 'cancelled', finished_at = {sql.now},
                 error_code = 'dependency', error = :why
             WHERE {queued} AND any_end = 0) RETURNING id, status, group_id""",
             end | {"why": why},
@@ -184,23 +194,31 @@ def _end_waits(rows: Transaction, end: Row) -> tuple[list[Row], set[str | None]]
 
 def assign_turns(rows: Transaction, groups: Iterable[str | None]) -> None:
     """In a group with `max_parallel`, let so many of its jobs run or be next, the most urgent."""
+    sql = rows.sql
     for group in sorted(each for each in groups if each):
         # Two who deal at once would both count the same free turns.
         limit = "SELECT max_parallel FROM job_group WHERE id = :group AND max_parallel > 0"
-        most = rows.value(f"{limit} FOR UPDATE", {"group": group})
+        most = rows.value(f"{limit} {sql.for_update}", {"group": group})
         if most is not None:
             _deal(rows, group, most)
 
 
 def _deal(rows: Transaction, group: str, most: int) -> None:
+    sql = rows.sql
     values = {"group": group, "most": most}
     taken = rows.value(f"SELECT count(*) AS n FROM job WHERE {IN_GROUP} AND parked = 0", values)
     # A row that somebody holds just now keeps what it has; that one deals again afterwards.
-    best = f"""
-        SELECT seq, priority, parked FROM job WHERE {IN_GROUP} AND status = 'queued'
-            AND parked = {{}} ORDER BY priority DESC, seq LIMIT :most FOR UPDATE SKIP LOCKED"""
-    having = rows.all(best.format(0), values)
-    wanting = rows.all(best.format(1), values)
+    # The value stands in the statement, where the planner sees that the partial index fits.
+    having, wanting = (
+        rows.all(
+            f"""
+            SELECT seq, priority, parked FROM job
+            WHERE {IN_GROUP} AND status = 'queued' AND parked = {parked}
+            ORDER BY priority DESC, seq LIMIT :most {sql.skip_locked}""",
+            values,
+        )
+        for parked in (0, 1)
+    )
     free = max(most - taken + len(having), 0)
     chosen = sorted([*having, *wanting], key=lambda row: (-row["priority"], row["seq"]))[:free]
     lost = [row["seq"] for row in having if row not in chosen]
@@ -246,24 +264,27 @@ def _change(
 
 
 def _locked(rows: Transaction, job_ids: Sequence[str]) -> list[Row]:
+    sql = rows.sql
     is_one, ids = among("id", job_ids)
-    query = f"SELECT id, status, finished_at FROM job WHERE {is_one} ORDER BY seq FOR UPDATE"
+    query = f"SELECT id, status, finished_at FROM job WHERE {is_one} ORDER BY seq {sql.for_update}"
     return rows.all(query, ids)
 
 
 def pause(db: Database, pool: str) -> None:
     """Let no job of the pool be claimed until it is resumed; running ones go on."""
+    sql = db.sql
     with db.write() as rows:
         rows.run(
-            """
-            INSERT INTO pool (name, paused_at) VALUES (:pool, now())
-            ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(pool.paused_at, now())""",
+            f"""
+            INSERT INTO pool (name, paused_at) VALUES (:pool, {sql.now})
+            ON CONFLICT (name) DO UPDATE SET paused_at = coalesce(pool.paused_at, {sql.now})""",
             {"pool": pool},
         )
 
 
 def resume(db: Database, pool: str) -> bool:
     """Let the pool's jobs be claimed again; False if it was not paused."""
+    sql = db.sql
     with db.write() as rows:
         is_paused = "name = :pool AND paused_at > 0"
         resumed = f"UPDATE pool SET paused_at = NULL WHERE {is_paused} RETURNING name"
@@ -272,6 +293,6 @@ def resume(db: Database, pool: str) -> bool:
         # The most urgent get a hint at once; each slot that one wakes goes on by itself.
         first = f"""
             SELECT seq FROM job WHERE {MAY_RUN} AND pool = :pool
-            ORDER BY priority DESC, seq LIMIT 200 FOR UPDATE SKIP LOCKED"""
+            ORDER BY priority DESC, seq LIMIT 200 {sql.skip_locked}"""
         rows.run(f"UPDATE job SET dispatched_at = 0 WHERE seq IN ({first})", {"pool": pool})
     return True

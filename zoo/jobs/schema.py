@@ -50,9 +50,8 @@ def _refuse_newer(database: Database, found: int) -> None:
 
 def schema_version(database: Database) -> int:
     """The number of the last migration that was applied; 0 for an empty database."""
-    known = "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
     with database.read() as rows:
-        if not rows.value(known if database.is_sqlite else "SELECT to_regclass('alembic_version')"):
+        if not rows.value(rows.sql.has_migrations):
             return 0
         return int(rows.value("SELECT version_num FROM alembic_version") or 0)
 
@@ -84,10 +83,9 @@ def locked(database: Database) -> Iterator[Config]:
         poolclass=NullPool,
         creator=database.driver.open_plainly,
     )
-    lock = "BEGIN IMMEDIATE" if database.is_sqlite else "SELECT pg_advisory_xact_lock(2607)"
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql(lock)
+            connection.exec_driver_sql(database.sql.lock_schema)
             config.attributes["connection"] = connection
             yield config
             connection.commit()

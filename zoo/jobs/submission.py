@@ -57,13 +57,14 @@ def add(
     wait until those of `after`, by id, have succeeded, or for True ended in any way. With an
     `idem_key` that was used before, nothing is added and the earlier job is given.
     """
+    sql = db.sql
     group = uuid.uuid4().hex if group_kind else None
     shared = _shared(pool, priority, tags, max_attempts)
     shared |= {"retry_of": retry_of, "idem_key": idem_key, "group_id": group}
     rows = [shared | own for own in _own(specs, group_kind)]
     try:
         with db.write() as table:
-            at = table.value("SELECT now() AS at")
+            at = table.value(f"SELECT {sql.now} AS at")
             if group:
                 facts = {"id": group, "kind": group_kind, "at": at, "most": max_parallel}
                 table.run(INSERT_GROUP, facts | {"about": canonical(dict(about or {}))})
@@ -128,14 +129,15 @@ def extend(
 
     None, and nothing is added, if it has another number by now: somebody else goes on with it.
     """
+    sql = db.sql
     shared = _shared(pool, priority, tags, max_attempts) | {"group_id": group}
     values = {"group": group}
     with db.write() as table:
-        table.one("SELECT id FROM job_group WHERE id = :group FOR UPDATE", values)
+        table.one(f"SELECT id FROM job_group WHERE id = :group {sql.for_update}", values)
         found = table.value("SELECT count(*) AS n FROM job WHERE group_id = :group", values)
         if found != known:
             return None
-        at = table.value("SELECT now() AS at")
+        at = table.value(f"SELECT {sql.now} AS at")
         stamps = {"created_at": at, "dispatched_at": at, "blockers": 0, "parked": 0}
         rows = [shared | own | stamps for own in _own(specs, "sweep")]
         table.many(INSERT, rows)
@@ -152,9 +154,10 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
     that has not ended, has succeeded, or was retried before is left out. Raises UsageError, and
     retries none, if one was to run after the success of a job that has ended without it.
     """
+    sql = db.sql
     rows: list[dict[str, Any]] = []
     with db.write() as table:
-        at = table.value("SELECT now() AS at")
+        at = table.value(f"SELECT {sql.now} AS at")
         for some in slices(list(job_ids)):
             is_one, ids = among("id", some)
             found = f"""
@@ -165,7 +168,7 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
             fresh = {"status": "queued", "max_attempts": max_attempts, "idem_key": None}
             fresh |= {"created_at": at, "dispatched_at": at, "blockers": 0, "parked": 0}
             # So that of two who retry the same jobs at once, one finds them taken.
-            table.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", ids)
+            table.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq {sql.for_update}", ids)
             for row in table.all(found, ids):
                 kept = {name: row[name] for name in COLUMNS}
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
@@ -182,7 +185,8 @@ def take_stale_hints(db: Database, *, after: float, limit: int = 200) -> list[Hi
     Those that have waited longest for one come first: else the head of a long queue that nobody
     serves would take every hint, and a job behind it that somebody could run would get none.
     """
-    return _take_hints(db, "dispatched_at < now() - :after", {"after": after, "limit": limit})
+    sql = db.sql
+    return _take_hints(db, f"dispatched_at < {sql.now} - :after", {"after": after, "limit": limit})
 
 
 def take_due_hints(db: Database, *, limit: int = 200) -> list[Hint]:
@@ -194,16 +198,18 @@ def take_due_hints(db: Database, *, limit: int = 200) -> list[Hint]:
 
 
 def _take_hints(db: Database, when: str, values: Mapping[str, Any]) -> list[Hint]:
+    sql = db.sql
     due = f"""
-        SELECT seq FROM job INDEXED BY job_hint
-        WHERE {MAY_RUN} AND not_before <= now() AND {when}
+        SELECT seq FROM job {sql.by_hint_index}
+        WHERE {MAY_RUN} AND not_before <= {sql.now} AND {when}
             AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
-        ORDER BY dispatched_at, priority DESC, seq LIMIT :limit FOR UPDATE SKIP LOCKED"""
+        ORDER BY dispatched_at, priority DESC, seq LIMIT :limit"""
     mark = f"""
-        UPDATE job SET dispatched_at = now() WHERE status = 'queued' AND seq IN ({due})
+        UPDATE job SET dispatched_at = {sql.now}
+        WHERE status = 'queued' AND seq IN ({due} {sql.skip_locked})
         RETURNING id, pool, model"""
     # Most often there is none, and a read disturbs nobody.
-    if not db.alone(due.replace("FOR UPDATE SKIP LOCKED", ""), {**values, "limit": 1}):
+    if not db.alone(due, {**values, "limit": 1}):
         return []
     with db.write() as rows:
         return [Hint(row["id"], row["pool"], row["model"]) for row in rows.all(mark, values)]

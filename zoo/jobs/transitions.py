@@ -10,10 +10,11 @@ from zoo.job_spec import canonical
 from zoo.jobs import backoff as backing_off
 from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
+from zoo.jobs.dialects import Dialect
 from zoo.jobs.outbox import enqueue_hooks
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
-from zoo.jobs.scheduling import CLAIMABLE, unblock_dependents
+from zoo.jobs.scheduling import CLAIMABLE, claimable, unblock_dependents
 
 MAX_ERROR = 8 * 1024
 """Characters kept of an error."""
@@ -28,18 +29,29 @@ FENCING_TOKEN = {
     "owner": "owner = :owner",
 }
 """The fence: what every word about an attempt must match, or it is not committed."""
-END = """
-    UPDATE job SET status = :outcome, finished_at = now(), owner = NULL, lease_until = NULL,
-        progress = coalesce(:progress, progress), metrics = :metrics, accuracy = :accuracy,
-        fit_started_at = coalesce(:fit_started_at, fit_started_at), artifact = :artifact,
-        artifact_sha256 = :artifact_sha256, error_code = :error_code, error = :error,
-        fingerprint = :fingerprint, contents = :contents"""
-END_ATTEMPT = """
-    UPDATE attempt SET ended_at = now(), outcome = :outcome, error_code = :code, error = :error,
-        environment = :told, counts = :counts
-    WHERE job_id = :job AND n = :attempt AND ended_at IS NULL"""
 CANCELLED = "cancel_requested = 1"
-EXPIRED = "lease_until < now()"
+
+
+def expired(sql: Dialect) -> str:
+    """Return the condition that the lease of a running job has passed."""
+    return f"lease_until < {sql.now}"
+
+
+def _end_job(sql: Dialect) -> str:
+    return f"""
+        UPDATE job SET status = :outcome, finished_at = {sql.now}, owner = NULL,
+            lease_until = NULL, progress = coalesce(:progress, progress), metrics = :metrics,
+            accuracy = :accuracy, fit_started_at = coalesce(:fit_started_at, fit_started_at),
+            artifact = :artifact, artifact_sha256 = :artifact_sha256, error_code = :error_code,
+            error = :error, fingerprint = :fingerprint, contents = :contents
+        WHERE {fencing_condition()} RETURNING id, status, group_id"""
+
+
+def _end_attempt(sql: Dialect) -> str:
+    return f"""
+        UPDATE attempt SET ended_at = {sql.now}, outcome = :outcome, error_code = :code,
+            error = :error, environment = :environment, counts = :counts
+        WHERE job_id = :job AND n = :attempt AND ended_at IS NULL"""
 
 
 def claim(
@@ -58,19 +70,20 @@ def claim(
     `datasets`, or files that every worker reads (`idx:...`, `npz:...`). The same statement
     sets the lease, in seconds. Jobs to `avoid`, by id, are left to other workers.
     """
+    sql = db.sql
     has_model, names = among("model", list(models))
     has_dataset, known = among("dataset", datasets)
     is_avoided, avoided = among("id", avoid)
     take = f"""
         UPDATE job SET status = 'running', attempt = attempt + 1, owner = :owner, worker = :worker,
-            lease_until = now() + :lease, beat_at = now(), started_at = now(),
+            lease_until = {sql.now} + :lease, beat_at = {sql.now}, started_at = {sql.now},
             fit_started_at = NULL, progress = NULL
         WHERE {CLAIMABLE["queued"]} AND seq = (
             SELECT seq FROM job
-            WHERE {" AND ".join(CLAIMABLE.values())} AND {has_model}
+            WHERE {claimable(sql)} AND {has_model}
                 AND ({has_dataset} OR dataset LIKE '%:%')
                 {f"AND NOT {is_avoided}" if avoid else ""}
-            ORDER BY priority DESC, seq LIMIT 1 FOR UPDATE SKIP LOCKED)
+            ORDER BY priority DESC, seq LIMIT 1 {sql.skip_locked})
         RETURNING *"""
     owner = uuid.uuid4().hex
     values = {"owner": owner, "worker": worker, "lease": lease, "pool": pool}
@@ -113,9 +126,10 @@ def beat(
 
     None: the claim is lost. The runner must be killed and nothing more be written.
     """
+    sql = db.sql
     told = _values_of(update)
     hold = f"""
-        UPDATE job SET lease_until = now() + :lease, beat_at = now(){_sets(told)}
+        UPDATE job SET lease_until = {sql.now} + :lease, beat_at = {sql.now}{_sets(told)}
         WHERE {fencing_condition()}"""
     with db.write() as rows:
         values = vars(held) | told | {"lease": lease}
@@ -168,16 +182,16 @@ def finish(db: Database, held: Claim, outcome: Outcome, update: ProgressUpdate =
 @again_after_deadlock
 def finish_all(db: Database, ends: Sequence[AttemptEnd]) -> list[bool]:
     """Commit together how attempts of several jobs ended; for each, whether it was committed."""
+    sql = db.sql
     is_one, ids = among("id", [end.claim.job for end in ends])
     with db.write() as rows:
         if len(ends) > 1:
-            rows.run(f"SELECT seq FROM job WHERE {is_one} ORDER BY seq FOR UPDATE", ids)
-        end_it = f"{END} WHERE {fencing_condition()} RETURNING id, status, group_id"
-        ended = rows.each(end_it, [_ended(end) for end in ends])
+            rows.run(f"SELECT seq FROM job WHERE {is_one} ORDER BY seq {sql.for_update}", ids)
+        ended = rows.each(_end_job(sql), [_ended(end) for end in ends])
         committed = [end for end, row in zip(ends, ended, strict=True) if row]
         for end in committed:
             _keep(rows, end.claim, end.update)
-        rows.many(END_ATTEMPT, [_attempt_ended(end) for end in committed])
+        rows.many(_end_attempt(sql), [_attempt_ended(end) for end in committed])
         over = unblock_dependents(rows, [row for row in ended if row])
         won = (row["group_id"] for row in ended if row and row["status"] == "succeeded")
         for group in sorted({each for each in won if each}):
@@ -239,7 +253,7 @@ def end_attempt(
 ) -> None:
     """Write down how an attempt ended, unless that is done."""
     ended = _attempt(held, outcome, code, error, environment)
-    rows.run(END_ATTEMPT, ended | {"counts": int(counts)})
+    rows.run(_end_attempt(rows.sql), ended | {"counts": int(counts)})
 
 
 def _attempt(
@@ -249,8 +263,14 @@ def _attempt(
     error: str | None,
     environment: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    told = canonical(dict(environment)) if environment else None
-    values = {"outcome": outcome, "code": code, "error": error, "told": told, "counts": 1}
+    measured = canonical(dict(environment)) if environment else None
+    values = {
+        "outcome": outcome,
+        "code": code,
+        "error": error,
+        "environment": measured,
+        "counts": 1,
+    }
     return vars(held) | values
 
 
@@ -273,11 +293,12 @@ def release(
     Unless the attempt `counts` it is given back: `attempt` never falls, so `max_attempts` grows.
     A job whose cancel was requested meanwhile is cancelled instead.
     """
+    sql = db.sql
     told = _values_of(update)
     put_back = f"""
         UPDATE job SET status = CASE WHEN {CANCELLED} THEN 'cancelled' ELSE 'queued' END,
-            finished_at = CASE WHEN {CANCELLED} THEN now() END,
-            owner = NULL, lease_until = NULL, dispatched_at = 0, not_before = now() + :delay,
+            finished_at = CASE WHEN {CANCELLED} THEN {sql.now} END,
+            owner = NULL, lease_until = NULL, dispatched_at = 0, not_before = {sql.now} + :delay,
             max_attempts = max_attempts + :given_back{_sets(told)}
         WHERE {fencing_condition()} RETURNING id, status, group_id"""
     values = vars(held) | told | {"delay": delay, "given_back": 0 if counts else 1}
@@ -311,22 +332,23 @@ def reap(db: Database, *, backoff: float, with_hooks: bool = False) -> list[tupl
     Any worker may do this at any time: a job already taken back does not match again. One that
     has hooks owes them for those that end so.
     """
-    expired = f"SELECT * FROM job WHERE status = 'running' AND {EXPIRED} LIMIT 100"
+    sql = db.sql
+    lost = f"SELECT * FROM job WHERE status = 'running' AND {expired(sql)} LIMIT 100"
     with db.read() as rows:  # most often there is none, and a read disturbs nobody
-        if not rows.one(expired):
+        if not rows.one(lost):
             return []
     moved, ends = [], []
     with db.write() as rows:
         # A row that somebody holds just now is looked at the next time.
-        for row in rows.all(f"{expired} FOR UPDATE SKIP LOCKED"):
+        for row in rows.all(f"{lost} {sql.skip_locked}"):
             status, values = _after_loss(row, backing_off.after(rows, row["id"], backoff))
             held = Claim(row["id"], row["attempt"], row["owner"])
             # A beat may have come in between: on PostgreSQL the lease is looked at again.
             move = f"""
                 UPDATE job SET status = :new, owner = NULL, lease_until = NULL, dispatched_at = 0,
-                    error_code = :code, error = :error, not_before = now() + :wait,
-                    finished_at = CASE WHEN :new = 'queued' THEN NULL ELSE now() END
-                WHERE {fencing_condition()} AND {EXPIRED} RETURNING id"""
+                    error_code = :code, error = :error, not_before = {sql.now} + :wait,
+                    finished_at = CASE WHEN :new = 'queued' THEN NULL ELSE {sql.now} END
+                WHERE {fencing_condition()} AND {expired(sql)} RETURNING id"""
             if rows.one(move, vars(held) | values | {"new": status}):
                 end_attempt(rows, held, "lost", "lost", "its worker fell silent")
                 moved.append((held.job, status))

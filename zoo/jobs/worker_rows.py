@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.jobs.database import Database
+from zoo.jobs.dialects import Dialect
 from zoo.jobs.records import ALIVE, Worker
 
 SILENT_AFTER = 3
@@ -20,14 +21,14 @@ FORGOTTEN_SECONDS = 7 * 86_400.0
 """After its last beat, a worker is forgotten once another one like it has come."""
 
 
-def alive_condition(table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
+def alive_condition(sql: Dialect, table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
     """The condition that a worker is there: judged by how often it beats, whoever looks.
 
     `beat` stands for those that do not say it; the value `:late` is `LATE_SECONDS`.
     """
     states = ", ".join(f"'{state}'" for state in ALIVE)
     patience = f"{SILENT_AFTER} * coalesce({table}beat_seconds, {beat}) + :late"
-    return f"({table}state IN ({states}) AND {table}beat_at >= now() - ({patience}))"
+    return f"({table}state IN ({states}) AND {table}beat_at >= {sql.now} - ({patience}))"
 
 
 def register_worker(
@@ -49,29 +50,30 @@ def register_worker(
     `beat` is the time between two of its beats, in seconds. Where another worker that is alive has
     the name (containers are all pid 1), a part of the id is added to it.
     """
+    sql = db.sql
     row = {"id": id, "name": name, "host": host, "pid": pid, "pool": pool, "slots": slots}
     row["beat"] = beat
     published = json.dumps(list(models))
     with db.write() as rows:
         rows.run(
-            """
+            f"""
             DELETE FROM worker
-            WHERE beat_at < now() - :seconds AND pool = :pool AND models = :models""",
+            WHERE beat_at < {sql.now} - :seconds AND pool = :pool AND models = :models""",
             {"seconds": FORGOTTEN_SECONDS, "pool": pool, "models": published},
         )
         rows.run(
-            """
+            f"""
             INSERT INTO worker (id, name, host, pid, pool, slots, state, version, models,
                 started_at, beat_at, beat_seconds)
             VALUES (:id, :name, :host, :pid, :pool, :slots, 'online', :version, :models,
-                now(), now(), CAST(:beat AS DOUBLE PRECISION))""",
+                {sql.now}, {sql.now}, CAST(:beat AS DOUBLE PRECISION))""",
             row | {"version": version, "models": published},
         )
     # In a transaction of its own: of two that start at once, each sees the other.
     rename = f"""
         UPDATE worker SET name = :other WHERE id = :id AND EXISTS (
             SELECT 1 FROM worker AS w
-            WHERE w.name = :name AND w.id <> :id AND {alive_condition("w.")})"""
+            WHERE w.name = :name AND w.id <> :id AND {alive_condition(db.sql, "w.")})"""
     with db.write() as rows:
         values = {"id": id, "name": name, "other": f"{name}-{id[:6]}"}
         rows.run(rename, values | {"late": LATE_SECONDS})
@@ -85,8 +87,9 @@ def record_heartbeat(
 
     `trouble` is why it takes no job. None if the rows do not know this worker.
     """
-    told = """
-        UPDATE worker SET busy = :busy, beat_at = now(), trouble = :trouble,
+    sql = db.sql
+    told = f"""
+        UPDATE worker SET busy = :busy, beat_at = {sql.now}, trouble = :trouble,
             state = CASE WHEN state = 'draining' AND :state <> 'stopped'
                 THEN state ELSE :state END
         WHERE id = :id RETURNING state"""
@@ -110,7 +113,7 @@ def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
 
     `beat` is the time between two signs of life, in seconds, of those that do not say it.
     """
-    is_alive = alive_condition(beat=":beat")
+    is_alive = alive_condition(db.sql, beat=":beat")
     # What the others published, one row for each start of a worker, is a lot to read.
     query = f"""
         SELECT worker.*, {is_alive} AS heard FROM worker

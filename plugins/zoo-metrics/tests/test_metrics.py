@@ -100,7 +100,8 @@ def test_a_queued_job_is_counted_by_what_it_waits_for(db: Database) -> None:
     jobs.pause(db, "gpu")
     jobs.add(db, [a_spec()])
     with db.write() as rows:
-        rows.run("UPDATE job SET not_before = now() + 60 WHERE seq = (SELECT max(seq) FROM job)")
+        last = "seq = (SELECT max(seq) FROM job)"
+        rows.run(f"UPDATE job SET not_before = {rows.sql.now} + 60 WHERE {last}")
         rows.run("UPDATE job SET created_at = created_at - 100")
     found = look(db)
     waits = {"worker": 2, "turn": 2, "job": 1, "hold": 1, "time": 1}
