@@ -47,7 +47,7 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
         for ask in (
             lambda name=name: job_filters.read(db, where=f"accuracy > 0 and not {name} > 1"),
             lambda name=name: jobs.listing(db, sort=f"-{name}"),
-            lambda name=name: bulk_actions.ids(db, Filter(), sort=name),
+            lambda name=name: bulk_actions.list_ids(db, Filter(), sort=name),
             lambda name=name: jobs.best(db, by=[name]),
         ):
             with pytest.raises(UsageError) as refused:

@@ -39,7 +39,7 @@ from zoo import jobs, settings
 from zoo.cli.main import app
 from zoo.data import datasets
 from zoo.errors import ZooError
-from zoo.jobs import Database, Job, ProgressUpdate, Outcome
+from zoo.jobs import Database, Job, Outcome, ProgressUpdate
 from zoo.param_values import as_options, read_pairs
 from zoo.queue import submit
 from zoo.storage.output_file import write_output
