@@ -123,7 +123,7 @@ class Param(NamedTuple):
 
 def commands() -> dict[str, list[Param]]:
     """Every command with its params, those of the plugins too."""
-    lazy_group.enter_all(main.app)
+    lazy_group.load_all(main.app)
     group = lazy_group.root(main.app)
     found = {}
     with group.make_context("zoo", ["jobs"], resilient_parsing=True) as context:

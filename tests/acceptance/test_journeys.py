@@ -320,7 +320,7 @@ def test_a_wrong_command_ends_with_a_sentence(
     [
         (["train", "logistik"], "Did you mean 'logistic'?"),
         (["dance"], "No such command"),
-        (["jobs", "--model", b"\xff"], "is not text in UTF-8"),
+        (["jobs", "--model", b"\xff"], "is not UTF-8 text"),
     ],
     ids=["refused by Zoo", "refused by its parser", "no text"],
 )

@@ -38,7 +38,7 @@ READ = {"sweep --trials-from"}
 
 def _options() -> Iterator[str]:
     """Options of all commands that name a file or a folder."""
-    lazy_group.enter_all(app)
+    lazy_group.load_all(app)
     group = lazy_group.root(app)
     with group.make_context("zoo", ["jobs"], resilient_parsing=True) as context:
         for name in group.list_commands(context):
@@ -83,7 +83,7 @@ def command(
 
 def write(command: list[str], path: Path) -> str:
     """Run it in this process; gives what went wrong."""
-    lazy_group.enter_all(app)
+    lazy_group.load_all(app)
     done = CliRunner().invoke(app, [*command, str(path)])
     if done.exception is None:
         return ""
@@ -143,7 +143,7 @@ def test_stdout_gets_the_file_alone(
     write(command, tmp_path / "plain.out")
     content = (tmp_path / "plain.out").read_bytes()
     capfdbinary.readouterr()
-    lazy_group.enter_all(app)
+    lazy_group.load_all(app)
     done = CliRunner().invoke(app, [*command, name])
     assert done.exit_code == 0, done.exception
     found = done.stdout_bytes + capfdbinary.readouterr().out

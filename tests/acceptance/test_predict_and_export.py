@@ -94,7 +94,7 @@ def test_images_of_a_dataset_are_shown_with_their_label(warm_zoo: Zoo, trained: 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "Give a picture, or --index."),
+        ([], "No picture and no --index is given."),
         (["--index", "360"], "There is no image 360: the last one is 359."),
         (["--index", "5-3"], "'5-3' is no place of an image."),
         (["--index", "-1"], "'-1' is no place of an image."),
@@ -202,7 +202,7 @@ def test_a_model_is_exported_into_a_folder_with_its_card(
 def test_an_export_without_a_format_or_in_a_wrong_one_is_answered_in_a_sentence(
     warm_zoo: Zoo, trained: str, tmp_path: Path
 ) -> None:
-    assert "Give --format" in warm_zoo.run("export", trained, code=2).stderr
+    assert "Neither --format nor" in warm_zoo.run("export", trained, code=2).stderr
     said = warm_zoo.run("export", trained, "-o", str(tmp_path / "model.keras"), code=2).stderr
     assert "'logistic' cannot be exported as keras" in said
     assert "skops, onnx, npz" in said

@@ -82,7 +82,7 @@ def test_filter_words_say_which_jobs_to_hold_release_or_prefer(paused: Zoo) -> N
     for each, tag in zip(ids, ("night", "night", "day"), strict=True):
         jobs.tag(db, [each], [tag], [])
     nobody = paused.run("hold", "--tag", "night", code=2).stderr
-    assert "would hold 2 jobs" in nobody and "--yes" in nobody
+    assert "Refusing to hold 2 jobs" in nobody and "--yes" in nobody
     assert paused.run("hold", "--tag", "night", "--dry-run").stdout.split() == ids[:2]
     assert not any(jobs.get(db, each).held for each in ids)
     assert "2 jobs are held" in paused.run("hold", "--tag", "night", "-y").stderr
@@ -91,8 +91,8 @@ def test_filter_words_say_which_jobs_to_hold_release_or_prefer(paused: Zoo) -> N
     assert told == "3 jobs have priority -7 now.\n"
     assert {jobs.get(db, each).priority for each in ids} == {-7}
     assert "2 jobs are released" in paused.run("release", "--model", "teller", "--yes").stderr
-    assert "0 jobs are released" in paused.run("release", "--model", "teller", "--yes").stderr
-    assert "Say which jobs" in paused.run("priority", "3", code=2).stderr
+    assert "0 jobs released" in paused.run("release", "--model", "teller", "--yes").stderr
+    assert "No jobs are given" in paused.run("priority", "3", code=2).stderr
     odd = paused.run("priority", "--tag", "day", "--dry_run", "5", code=2).stderr
     assert "no option --dry_run" in odd
     jobs.cancel_many(db, ids)
@@ -157,12 +157,14 @@ def test_what_is_held_or_paused_says_so_and_what_it_is_already_is_not_counted(
     pool = ("--where", "pool = 'nobody'")
     try:
         assert "3 jobs are held;" in warm_zoo.run("hold", "--tag", "h", "-y").stderr
-        assert warm_zoo.run("hold", "--tag", "h").stderr == "3 jobs are held already.\n"
+        assert (
+            warm_zoo.run("hold", "--tag", "h").stderr == "All 3 matching jobs are already held.\n"
+        )
         assert warm_zoo.run("hold", "--tag", "h", "--dry-run").stdout == ""
         # Of four that match, one would change: nobody has to be asked.
         assert warm_zoo.run("hold", *pool, "--dry-run").stdout.split() == [queued]
         again = warm_zoo.run("hold", held[0], queued).stderr.splitlines()
-        assert again[1] == f"{held[0][:8]} is held already."
+        assert again[1] == f"{held[0][:8]} is already held."
         jobs.unhold(db, [queued])
         assert warm_zoo.run("release", *pool, "--dry-run").stdout.split() == held
         rows = warm_zoo.run("jobs", "--status", "queued").stdout.splitlines()
@@ -176,7 +178,7 @@ def test_what_is_held_or_paused_says_so_and_what_it_is_already_is_not_counted(
         assert (pools["closed"]["queued"], pools["closed"]["held"]) == (1, 0)
         jobs.unhold(db, held)
         told = warm_zoo.run("release", *pool, "--yes").stderr
-        assert told == "0 jobs are released: none of the 4 that match is held.\n"
+        assert told == "0 jobs released: none of the 4 matching jobs is held.\n"
     finally:
         jobs.cancel_many(db, [queued, *held, elsewhere])
         jobs.resume(db, "closed")

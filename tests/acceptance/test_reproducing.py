@@ -67,7 +67,7 @@ def test_a_rerun_says_what_differs_now_and_goes_with_the_same_params(
     warm_zoo: Zoo, job: str
 ) -> None:
     again = warm_zoo.run("rerun", job[:8], "-d")
-    assert "Nothing that Zoo knows of differs now." in again.stderr
+    assert "No difference of data, code or environment is known." in again.stderr
     earlier = jobs.get(warm_zoo.database(), job).to_json()
     told = [warm_zoo.json("wait", again.stdout.strip())[0], earlier]
     for name in ("params", "seed", "dataset", "model", "split"):
@@ -85,7 +85,7 @@ def test_an_earlier_result_is_taken_only_if_it_is_asked_for(warm_zoo: Zoo, job: 
     piped = warm_zoo.run("train", "logistic", *DIGITS, "-d")
     assert "--reuse" not in piped.stderr
     seen = run_in_a_terminal(warm_zoo, "train", "logistic", *DIGITS, "-d")
-    assert "has this result already: --reuse takes it" in seen
+    assert "has this result already: --reuse returns it" in seen
 
 
 def test_two_results_are_compared_and_their_images_drawn_without_colour_in_a_pipe(

@@ -373,7 +373,10 @@ def test_files_that_plugins_are_about_to_leave_are_waited_for(zoo: Zoo, tmp_path
     db = zoo.database()
     job = succeed(db, [a_spec()], artifacts_url=zoo.settings.artifacts, with_hooks=True)
     listed = zoo.run("files", job)
-    assert "More may come" in listed.stderr and "predictions.npz" in listed.stdout
+    assert (
+        "Incomplete: plugins are still making" in listed.stderr
+        and "predictions.npz" in listed.stdout
+    )
     waiting = zoo.start("files", job, "extra/report")
     assert waiting.stderr is not None and "Waiting: plugins" in waiting.stderr.readline()
     (tmp_path / "report").mkdir()
@@ -381,7 +384,7 @@ def test_files_that_plugins_are_about_to_leave_are_waited_for(zoo: Zoo, tmp_path
     job_files.keep(zoo.settings, job, tmp_path / "report")
     assert waiting.communicate(timeout=60)[0].split() == ["bytes", "name", "3", *CURVES]
     jobs.complete_hooks(db, [job])
-    assert "More may come" not in zoo.run("files", job).stderr
+    assert "Incomplete: plugins are still making" not in zoo.run("files", job).stderr
     assert "extra/none" in zoo.run("files", job, "extra/none", code=2).stderr
 
 

@@ -286,7 +286,7 @@ def test_down_names_the_jobs_that_it_interrupts_and_who_waits_hears_of_it(
     until(lambda: jobs.get(db, job.id).progress.get("step"))
     said = zoo.run("down").stderr
     assert f"{job.id[:8]}  trickster on digits: " in said and " %" in said
-    assert f"Back in the queue: {job.id[:8]}" in said
+    assert f"Requeued: {job.id[:8]}" in said
     assert local_services.local_worker(zoo.settings) is None
     until(lambda: "`zoo up` starts one." in attached.text)
 

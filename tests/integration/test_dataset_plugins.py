@@ -270,7 +270,7 @@ def test_a_trained_model_answers_for_contents_whose_file_is_gone(
     file.write_bytes(before)
     again = refusing.run("rerun", job, "-d")
     assert "data: not read yet, may differ" in again.stderr
-    assert "Nothing that Zoo knows of differs now" not in again.stderr
+    assert "No difference of data, code or environment is known" not in again.stderr
 
 
 def test_so_it_does_for_a_dataset_of_a_file_and_else_names_the_file(

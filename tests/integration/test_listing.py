@@ -79,7 +79,7 @@ def test_jobs_are_filtered_sorted_paged_and_shown_as_one_likes(zoo: Zoo) -> None
                    "params.rate,accuracy")  # fmt: skip
     assert best.stdout.split() == ["params.rate", "accuracy", "0.2", "0.9000", "0.3", "0.8000"]
     assert "2 of 4 shown" in best.stderr
-    _, *words = shlex.split(best.stderr.split("The next: ")[1])
+    _, *words = shlex.split(best.stderr.split("Next page: ")[1])
     following = zoo.run(*words)
     assert following.stdout.split()[2:] == ["0.1", "0.7000", "0.4"]
     table = list(csv.DictReader(io.StringIO(zoo.run("jobs", "--csv", "--status", "failed").stdout)))
@@ -96,7 +96,7 @@ def test_a_filter_acts_on_many_only_when_it_is_meant(zoo: Zoo) -> None:
     db = zoo.database()
     every, _ = jobs.add(db, [spec() for _ in range(14)])
     asked = zoo.run("cancel", "--status", "queued", code=2)
-    assert "would cancel 14 jobs" in asked.stderr and jobs.counts(db) == {"queued": 14}
+    assert "Refusing to cancel 14 jobs" in asked.stderr and jobs.counts(db) == {"queued": 14}
     seen = zoo.run("cancel", "--model", "logistic", "--dry-run")
     assert seen.stdout.split() == every and jobs.counts(db) == {"queued": 14}
     zoo.run("tag", every[0], every[1], "+good", "+draft", "-draft")
@@ -110,7 +110,7 @@ def test_a_filter_acts_on_many_only_when_it_is_meant(zoo: Zoo) -> None:
     assert len(zoo.json("retry", "--status", "cancelled", "--dry-run")) == 12
     assert zoo.json("retry", "--status", "lost") == []
     assert "must be queued or running" in zoo.run("cancel", "--status", "lost", code=2).stderr
-    assert "Say which jobs" in zoo.run("cancel", code=2).stderr
+    assert "No jobs are given" in zoo.run("cancel", code=2).stderr
     assert "not both" in zoo.run("cancel", every[0], "--status", "queued", code=2).stderr
 
 
@@ -120,7 +120,7 @@ def test_the_same_words_retry_and_wait(zoo: Zoo) -> None:
     every, _ = jobs.add(db, [spec() for _ in range(3)])
     end(db, [None, None, 0.5])
     asked = zoo.run("retry", "--model", "log*", code=2)
-    assert "would retry 2 jobs" in asked.stderr
+    assert "Refusing to retry 2 jobs" in asked.stderr
     again = zoo.run("retry", "--model", "log*", "--yes", "--quiet").stdout.split()
     assert [jobs.get(db, each).retry_of for each in again] == every[:2]
     late = zoo.run("wait", "--where", "age < 1h", "--timeout", "0", code=1).stderr

@@ -7,13 +7,15 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 from runpy import run_path
+from typing import Any
 
 import pytest
 import typer.main
 from typer.testing import CliRunner
 
 from zoo import settings
-from zoo.cli.lazy_group import enter_all
+from zoo.cli import lazy_group
+from zoo.cli.lazy_group import load_all
 from zoo.cli.main import app
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +87,7 @@ def test_the_import_contract_is_one_of_packages() -> None:
 
 
 def commands() -> set[str]:
-    enter_all(app)
+    load_all(app)
     root = typer.main.get_command(app)
     found = set(root.commands)  # type: ignore[attr-defined]
     for name, command in root.commands.items():  # type: ignore[attr-defined]
@@ -134,5 +136,46 @@ def test_no_help_of_a_command_is_cut_off_at_80_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     told = CliRunner().invoke(app, [*name.split(), "--help"])
-    listed = told.stdout.partition("\nCommands:\n")[2]
-    assert not [line for line in listed.splitlines() if line.endswith("...")]
+    commands_of = getattr(typer.main.get_command(app), "commands", {})
+    listed = [line.strip() for line in told.stdout.splitlines() if line.startswith("  ")]
+    rows = [line for line in listed if line.split(" ")[0] in commands_of and "  " in line]
+    assert not [line for line in rows if line.endswith("...")]
+
+
+def every_command() -> list[tuple[str, Any]]:
+    """Every command with its name, also those of groups."""
+    load_all(app)
+    found: list[tuple[str, Any]] = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        found.append((name, command))
+        found += [(f"{name} {sub}", each) for sub, each in getattr(command, "commands", {}).items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), every_command(), ids=lambda each: str(each)[:30])
+def test_every_option_has_a_metavar_and_a_help_text(name: str, command: Any) -> None:
+    for param in command.params:
+        if getattr(param, "hidden", False) or param.name == "help":
+            continue
+        assert getattr(param, "help", None), f"zoo {name}: {param.name}"
+        is_flag = getattr(param, "is_flag", False)
+        assert is_flag or param.metavar, f"zoo {name}: {param.name}"
+
+
+def test_help_lists_every_command_of_ours_under_a_panel() -> None:
+    load_all(app)
+    group = lazy_group.root(app)
+    shown = group.get_help(group.context_class(group, info_name="zoo"))
+    titles = re.findall(r"^([A-Z].*):$", shown, flags=re.M)
+    assert titles == ["Options", *lazy_group.PANELS]
+    listed = re.findall(r"^  ([a-z]+)  ", shown.partition(titles[1])[2], flags=re.M)
+    assert sorted(listed) == sorted(name for name in commands() if " " not in name)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, _ in every_command()))
+def test_no_help_shows_a_type_of_python(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        lazy_group.root(app)([*name.split(), "--help"], prog_name="zoo")
+    shown = capsys.readouterr().out
+    assert "Usage: zoo" in shown
+    assert not re.findall(r"<(?:str|int|float|bool|list\[.*?)[ >]", shown)

@@ -24,7 +24,7 @@ from zoo_metrics import exporter
 from zoo_workers.worker import THREADS
 
 from zoo import jobs, settings
-from zoo.cli.lazy_group import enter_all
+from zoo.cli.lazy_group import load_all
 from zoo.cli.main import app
 from zoo.settings import Settings
 
@@ -123,7 +123,7 @@ def test_every_setting_exists_and_every_command_too(name: str, pod: Thing) -> No
     files = [value for n, value in given.items() if n.endswith("_FILE")]
     assert files and {str(Path(file).parent) for file in files} <= mounts
     settings.load({n: v for n, v in given.items() if not n.endswith("_FILE")})
-    enter_all(app)
+    load_all(app)
     words = [w for w in only["command"][1:] if not re.fullmatch(r"-.*|\d.*|default|gpu", w)]
     told = CliRunner().invoke(app, [*words, "--help"]).stdout
     assert f"zoo {' '.join(words)} [OPTIONS]" in told

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from zoo.cli.lazy_group import PACKAGES, enter_all, problems, root
+from zoo.cli.lazy_group import PACKAGES, load_all, problems, root
 from zoo.errors import UsageError
 from zoo.plugins import entry_points
 from zoo.plugins.entry_points import Entry
@@ -100,7 +100,7 @@ def ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_help_is_typers_own_and_the_second_time_imports_no_plugin(bird: Path) -> None:
     whole = an_app()
-    enter_all(whole)
+    load_all(whole)
     expected = typer.main.get_command(whole).get_help(typer.Context(typer.main.get_command(whole)))
     first = run(an_app(), "--help")
     assert "sing" in expected and "nest" in expected
@@ -155,7 +155,7 @@ def test_a_plugin_adds_commands_and_replaces_none(bird: Path, greed: str) -> Non
         assert run(an_app(), "eggs", "count") == "3\n"
         assert run(an_app(), "sing") == "la \n"
         assert "Walk. It takes a while." in run(an_app(), "walk", "--help")
-    assert "it may not replace what there is: " in problems["bird"]
+    assert "it replaces existing commands, which is not allowed: " in problems["bird"]
 
 
 def test_of_two_plugins_with_one_command_the_first_keeps_it(
@@ -198,7 +198,7 @@ def test_what_is_remembered_wrongly_is_an_unknown_command(bird: Path) -> None:
     run(an_app(), "--help")
     file = bird.parent / "commands.json"
     known = json.loads(file.read_text())
-    known["bird"]["faces"].append([False, "swim", "Swim.", None, False])
+    known["bird"]["summaries"].append([False, "swim", "Swim.", None, False])
     file.write_text(json.dumps(known))
     assert "No such command 'swim'" in run(an_app(), "swim")
 

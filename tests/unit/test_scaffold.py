@@ -93,4 +93,4 @@ def test_the_commands_print_the_place_and_what_to_type_next(zoo: Zoo, tmp_path: 
     for command in (f"pip install -e {place}", "zoo train my-knn", "zoo plugins check my-knn"):
         assert f"  {command} " in done.stderr
     told = zoo.run("plugins", "new", "my-knn", "--single-file", "-o", str(place), code=2)
-    assert "does not go with --single-file" in told.stderr
+    assert "cannot be combined with -o" in told.stderr

@@ -193,7 +193,7 @@ def test_a_log_ends_with_it_printed_nothing_only_if_nothing_was_shown(
     out, err = shown(command("logs", held.job, *["-f"] * follow))
     assert ("a line" in out) == printed
     assert follow or "save" not in err
-    assert ("printed nothing" in err) == (not printed and not steps)
+    assert ("has no output" in err) == (not printed and not steps)
     assert ("epoch 2/2 loss 0.5000" in err) == (bool(steps) and (follow or not printed))
 
 

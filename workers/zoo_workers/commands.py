@@ -17,17 +17,24 @@ worker = typer.Typer(no_args_is_help=True, help="Start, list and drain workers."
 
 @zoo.hookimpl
 def register_commands(app: typer.Typer) -> None:
-    app.add_typer(worker, name="worker", rich_help_panel=None)
+    app.add_typer(worker, name="worker", rich_help_panel="Machinery")
 
 
 @worker.command()
 def start(
-    slots: Annotated[int, typer.Option(min=0, max=256, help="Jobs at once; 0: one per core.")] = 0,
-    pool: Annotated[str, typer.Option(help="The pool whose jobs it takes.")] = "default",
-    models: Annotated[str, typer.Option(help="Only models that match: a,b*.")] = "*",
+    slots: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, max=256, help="Run N jobs at a time; 0: one per core."),
+    ] = 0,
+    pool: Annotated[
+        str, typer.Option(metavar="NAME", help="Run the jobs of this pool.")
+    ] = "default",
+    models: Annotated[
+        str, typer.Option(metavar="PATTERNS", help="Run only matching models: a,b*.")
+    ] = "*",
     local: Annotated[bool, typer.Option("--local", hidden=True)] = False,
 ) -> None:
-    """Run a worker here, until Ctrl-C or SIGTERM."""
+    """Run a worker on this machine until Ctrl-C or SIGTERM."""
     from zoo import settings
     from zoo.queue import local_services
     from zoo_workers.worker import Plan, run
@@ -49,10 +56,10 @@ def start(
 
 @worker.command("list")
 def list_workers(
-    gone: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    gone: Annotated[bool, typer.Option("--all", help="Also list workers that have ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Show the workers: slots, load, models, last beat."""
+    """List the workers: slots, load, models, last heartbeat."""
     from zoo import jobs, settings
     from zoo.cli.render import console
 
@@ -99,17 +106,19 @@ def drain(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAMES]...",
-            help="The workers' names, as `zoo worker list` shows them.",
+            metavar="NAME",
+            help="Names of workers, as listed by `zoo worker list`.",
             autocompletion=completion.workers,
         ),
     ] = None,
     pool: Annotated[
         str | None,
-        typer.Option(help="Every worker of this pool.", autocompletion=completion.pools),
+        typer.Option(
+            metavar="NAME", help="All workers of this pool.", autocompletion=completion.pools
+        ),
     ] = None,
 ) -> None:
-    """Let workers end their running jobs, and then end themselves. They take no further one."""
+    """Drain workers: they finish running jobs, take no further one and exit."""
     from zoo import jobs, settings
     from zoo.errors import UsageError, unknown
 

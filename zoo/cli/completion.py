@@ -1,7 +1,7 @@
-"""What the shell offers when a word is completed: models, datasets, params, jobs, tags, statuses.
+"""Shell completion of models, datasets, params, jobs, tags, statuses and columns.
 
-A key was pressed, so nothing here may take long or fail: the names of models and datasets are
-remembered until a plugin comes or goes, and whatever goes wrong, nothing is offered.
+Completion must be fast and must not print errors: the names of models and datasets are cached
+until a plugin is added or removed, and on any error there are no suggestions.
 """
 
 from __future__ import annotations
@@ -20,61 +20,61 @@ from zoo import param_values
 if TYPE_CHECKING:
     from zoo.jobs import Database
 
-Offers = list[tuple[str, str]]
-"""Each word, and what stands beside it."""
+Suggestions = list[tuple[str, str]]
+"""Values, each with its description."""
 
-WIDEST = 60
-STEERING = "\\`$;|&<>"
-"""Letters that mean something to a shell, even in the middle of a word."""
+MAX_DESCRIPTION = 60
+SPECIAL = "\\`$;|&<>"
+"""Characters that are special to a shell even inside a word."""
 NAMES_FILE = "names.json"
 NAMES_SECONDS = 3600.0
-"""An installed plugin that is edited in place changes no folder: it is asked again after this."""
+"""Lifetime of the cache: an installed plugin edited in place changes no folder."""
 
 
-def _gently(offer: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Offers]:
-    """Offer nothing rather than show an error in the middle of somebody's line."""
+def _safely(suggest: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Suggestions]:
+    """Return no suggestions on any error, and none that a shell could evaluate."""
 
-    @functools.wraps(offer)
-    def offered(*args: Any, **named: Any) -> Offers:
+    @functools.wraps(suggest)
+    def suggested(*args: Any, **named: Any) -> Suggestions:
         with contextlib.suppress(Exception):
-            # On one line, whatever the terminal's width.
+            # The description is cut to stay on one line of any terminal.
             return [
-                (word, "".join(filter(_is_harmless, beside))[:WIDEST])
-                for word, beside in offer(*args, **named)
-                if all(map(_is_harmless, word))
+                (value, "".join(filter(_is_harmless, description))[:MAX_DESCRIPTION])
+                for value, description in suggest(*args, **named)
+                if all(map(_is_harmless, value))
             ]
         return []
 
-    return offered
+    return suggested
 
 
-def _is_harmless(letter: str) -> bool:
-    """Whether a shell can be given it: zsh evaluates what it is offered, and others wrote tags.
+def _is_harmless(character: str) -> bool:
+    """Whether a suggestion may contain it: zsh evaluates suggestions, which may be user input.
 
-    What Typer does against that, a backslash undoes.
+    Typer escapes some characters, but a backslash defeats that.
     """
-    return letter.isprintable() and letter not in STEERING
+    return character.isprintable() and character not in SPECIAL
 
 
-@_gently
+@_safely
 def models(incomplete: str) -> Iterator[tuple[str, str]]:
     for name, about in _names()["models"].items():
         if name.startswith(incomplete):
             yield name, about["summary"]
 
 
-@_gently
+@_safely
 def datasets(incomplete: str) -> Iterator[tuple[str, str]]:
     for name, summary in _datasets().items():
         if name.startswith(incomplete):
             yield name, summary
 
 
-@_gently
+@_safely
 def params(incomplete: str) -> Iterator[tuple[str, str]]:
-    """NAME= of each param of the model; after the sign, the values that it can have."""
+    """NAME= of each param of the model; after the sign, its possible values."""
     known = _names()["models"]
-    schema = next(known[word]["schema"] for word in _line() if word in known)
+    schema = next(known[word]["schema"] for word in _typed_line() if word in known)
     name, sign, _ = incomplete.partition("=")
     defs = schema.get("$defs", {})
     for each, about in param_values.nested(schema, defs):
@@ -84,9 +84,9 @@ def params(incomplete: str) -> Iterator[tuple[str, str]]:
             yield f"{each}=", about.get("description", "")
 
 
-@_gently
+@_safely
 def references(incomplete: str) -> Iterator[tuple[str, str]]:
-    """The newest jobs and groups, and with an @ the words for some of them."""
+    """The newest jobs and groups; after an @ the symbolic references."""
     if incomplete.startswith("@"):
         yield "@last", "the newest job, or its group"
         yield "@last-failed", "the newest job that failed, timed out or was lost"
@@ -102,14 +102,14 @@ def references(incomplete: str) -> Iterator[tuple[str, str]]:
         yield from references.recent(db, incomplete)
 
 
-def references_of(*statuses: str, have_weights: bool = False) -> Callable[[str], Offers]:
-    """Offer references, and of the newest jobs only those with one of these statuses.
+def references_of(*statuses: str, have_weights: bool = False) -> Callable[[str], Suggestions]:
+    """Suggest references, and only jobs with one of these statuses.
 
-    With `have_weights` only those that have left a trained model.
+    With `have_weights` only jobs with a stored model.
     """
 
-    @_gently
-    def offered(incomplete: str) -> Iterator[tuple[str, str]]:
+    @_safely
+    def suggested(incomplete: str) -> Iterator[tuple[str, str]]:
         if incomplete.startswith("@"):
             yield from references(incomplete)
             return
@@ -118,17 +118,17 @@ def references_of(*statuses: str, have_weights: bool = False) -> Callable[[str],
         if db := _database():
             yield from rows.recent(db, incomplete, statuses=statuses, have_weights=have_weights)
 
-    return offered
+    return suggested
 
 
-def one_of(*words: str) -> Callable[[str], Offers]:
-    """Offer these words."""
-    return _gently(lambda incomplete: ((w, "") for w in words if w.startswith(incomplete)))
+def one_of(*values: str) -> Callable[[str], Suggestions]:
+    """Suggest these values."""
+    return _safely(lambda incomplete: ((v, "") for v in values if v.startswith(incomplete)))
 
 
-@_gently
+@_safely
 def pools(incomplete: str) -> Iterator[tuple[str, str]]:
-    """The pools of the workers that are known."""
+    """The pools of the registered workers."""
     from zoo import jobs, settings
 
     db = _database()
@@ -138,7 +138,7 @@ def pools(incomplete: str) -> Iterator[tuple[str, str]]:
             yield name, ""
 
 
-@_gently
+@_safely
 def workers(incomplete: str) -> Iterator[tuple[str, str]]:
     from zoo import jobs, settings
 
@@ -148,9 +148,9 @@ def workers(incomplete: str) -> Iterator[tuple[str, str]]:
             yield worker.name, f"{worker.state}, pool {worker.pool}"
 
 
-@_gently
+@_safely
 def columns(incomplete: str) -> Iterator[tuple[str, str]]:
-    """Names with commas between them: the last one is completed."""
+    """Comma-separated column names; the last one is completed."""
     from zoo.jobs import FIELD_NAMES
 
     before, comma, last = incomplete.rpartition(",")
@@ -159,17 +159,17 @@ def columns(incomplete: str) -> Iterator[tuple[str, str]]:
             yield f"{before}{comma}{name}", ""
 
 
-@_gently
+@_safely
 def sorts(incomplete: str) -> Iterator[tuple[str, str]]:
     from zoo.jobs import FIELD_NAMES
 
     sign = "-" if incomplete.startswith("-") else ""
     for name in FIELD_NAMES:
         if "*" not in name and name.startswith(incomplete[len(sign) :]):
-            yield f"{sign}{name}", "the largest first" if sign else ""
+            yield f"{sign}{name}", "largest first" if sign else ""
 
 
-@_gently
+@_safely
 def tags(incomplete: str) -> Iterator[tuple[str, str]]:
     from zoo.jobs import references
 
@@ -177,21 +177,21 @@ def tags(incomplete: str) -> Iterator[tuple[str, str]]:
         yield from ((tag, "") for tag in references.recent_tags(db) if tag.startswith(incomplete))
 
 
-@_gently
+@_safely
 def statuses(incomplete: str) -> Iterator[tuple[str, str]]:
     from zoo.jobs import STATUSES
 
     yield from ((each, "") for each in STATUSES if each.startswith(incomplete))
 
 
-def _line() -> list[str]:
-    """The words of the line: the parser has none where an option still lacks its value."""
+def _typed_line() -> list[str]:
+    """The command line as typed: the parser has no arguments while an option lacks its value."""
     found = (os.environ.get(name) for name in ("_TYPER_COMPLETE_ARGS", "COMP_WORDS"))
     return next(filter(None, found), "").split()
 
 
 def _values(about: Mapping[str, Any], defs: Mapping[str, Any]) -> list[str]:
-    """The values of a param that can be listed, by its JSON schema; else its default."""
+    """The choices of a param according to its JSON schema, else its default."""
     listed = [
         each for side in param_values.sides(about, defs) for each in param_values.choices(side)
     ]
@@ -201,7 +201,7 @@ def _values(about: Mapping[str, Any], defs: Mapping[str, Any]) -> list[str]:
 
 
 def _database() -> Database | None:
-    """The database, if there is one: to press a key makes none."""
+    """The database if it exists: completion does not create one."""
     from zoo import jobs, settings
 
     chosen = settings.load()
@@ -211,7 +211,7 @@ def _database() -> Database | None:
 
 
 def _trained() -> dict[str, list[str]]:
-    """What `@best:` can name: the datasets that a training has succeeded on, and its models."""
+    """The datasets with a succeeded training, and their models: the values of `@best:`."""
     from zoo.jobs import best, references
 
     found: dict[str, list[str]] = {}
@@ -223,18 +223,18 @@ def _trained() -> dict[str, list[str]]:
 
 
 def _datasets() -> dict[str, str]:
-    """The datasets that have a name, and those in files that a training has succeeded on."""
+    """The named datasets, and files that a training has succeeded on."""
     from zoo.jobs import references
 
     db = _database()
     trained = references.recent_datasets(db) if db else []
     found: dict[str, str] = dict(_names()["datasets"])
     files = [name for name in trained if name.startswith(("npz:", "idx:"))]
-    return found | dict.fromkeys(files, "of an earlier training")
+    return found | dict.fromkeys(files, "used by an earlier training")
 
 
 def _names() -> dict[str, Any]:
-    """{"models": {name: {"summary", "schema"}}, "datasets": {name: summary}}, as remembered."""
+    """{"models": {name: {"summary", "schema"}}, "datasets": {name: summary}}, cached."""
     from zoo import settings
 
     chosen = settings.load()
@@ -244,8 +244,8 @@ def _names() -> dict[str, Any]:
         known: dict[str, Any] = json.loads(file.read_text())
         if known["key"] == key and 0 <= time.time() - known["at"] < NAMES_SECONDS:
             return known
-    found = _ask() | {"key": key, "at": time.time()}
-    with contextlib.suppress(OSError):  # a home that is not there yet stays so
+    found = _load_names() | {"key": key, "at": time.time()}
+    with contextlib.suppress(OSError):  # a missing home is not created
         fresh = file.with_name(f"{file.name}.{os.getpid()}")
         fresh.write_text(json.dumps(found))
         fresh.replace(file)
@@ -253,19 +253,19 @@ def _names() -> dict[str, Any]:
 
 
 def _key(folder: Path) -> list[Any]:
-    """Changes when a plugin is installed or removed, or a one-file plugin is edited."""
+    """A key that changes when a plugin is installed or removed, or a one-file plugin edited."""
     from zoo.plugins import entry_points
 
     files = sorted(folder.glob("*.py")) if folder.is_dir() else []
     stamps = [[str(file), file.stat().st_mtime_ns] for file in files]
-    # As JSON gives it back.
+    # As it is read back from JSON.
     key: list[Any] = json.loads(
         json.dumps([entry_points.key(), stamps, os.environ.get("ZOO_PLUGINS")])
     )
     return key
 
 
-def _ask() -> dict[str, Any]:
+def _load_names() -> dict[str, Any]:
     from zoo.data.datasets import MNIST
     from zoo.plugins import registry
 

@@ -1,4 +1,4 @@
-"""The filter words, the same for every command that lists jobs or acts on them."""
+"""Filter options, the same for every command that lists jobs or acts on them."""
 
 from __future__ import annotations
 
@@ -22,39 +22,56 @@ class FilterWords:
 
     status: Annotated[
         Words,
-        typer.Option(help="Only these (repeatable).", autocompletion=completion.statuses),
+        typer.Option(
+            metavar="STATUS",
+            help="Only jobs with this status (repeatable).",
+            autocompletion=completion.statuses,
+        ),
     ] = None
     model: Annotated[
         Words,
         typer.Option(
-            help="Only these, or 'dense-*' (repeatable).", autocompletion=completion.models
+            metavar="PATTERN",
+            help="Only these models: a name or 'dense-*' (repeatable).",
+            autocompletion=completion.models,
         ),
     ] = None
     dataset: Annotated[
         Words,
         typer.Option(
-            help="Only these, or a pattern (repeatable).", autocompletion=completion.datasets
+            metavar="PATTERN",
+            help="Only these datasets: a name or pattern (repeatable).",
+            autocompletion=completion.datasets,
         ),
     ] = None
     tag: Annotated[
         Words,
-        typer.Option(help="Only with all of these, or patterns.", autocompletion=completion.tags),
+        typer.Option(
+            metavar="PATTERN",
+            help="Only jobs with all of these tags or patterns (repeatable).",
+            autocompletion=completion.tags,
+        ),
     ] = None
     group: Annotated[
         Words,
         typer.Option(
-            help="Only of these groups: ids, or @last.", autocompletion=completion.references
+            metavar="REF",
+            help="Only jobs of these groups: ids, or @last (repeatable).",
+            autocompletion=completion.references,
         ),
     ] = None
     since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Submitted since: 2h, 3d, or a date.")
+        str | None, typer.Option(metavar="TIME", help="Submitted since TIME: 2h, 3d, or a date.")
     ] = None
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Submitted before: 2h, 3d, or a date.")
+        str | None, typer.Option(metavar="TIME", help="Submitted before TIME: 2h, 3d, or a date.")
     ] = None
     where: Annotated[
         str | None,
-        typer.Option(metavar="CONDITION", help="'accuracy > 0.9 and params.epochs <= 5'."),
+        typer.Option(
+            metavar="CONDITION",
+            help="Only where this holds: 'accuracy > 0.9 and params.epochs <= 5'.",
+        ),
     ] = None
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""`zoo train --in-process`: here and now, without queue or record."""
+"""`zoo train --in-process`: run in this process; record nothing."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
 
 
 def run_here(specs: list[JobSpec], as_json: bool) -> None:
-    """Run the jobs in this process, and print what each reached."""
+    """Run the jobs in this process and print the accuracy of each."""
     import tempfile
 
     from zoo.cli.render import console
     from zoo.training.run import run_job
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        said = " ".join(f"{name} {console.number(value)}" for name, value in metrics.items())
-        if said:
-            console.note(f"{unit} {step}/{total} {said}")
+        values = " ".join(f"{name} {console.number(value)}" for name, value in metrics.items())
+        if values:
+            console.note(f"{unit} {step}/{total} {values}")
 
     def phase(name: str) -> None:
         console.note(f"{name} ...")
 
     results = []
     for spec in specs:
-        # What the model itself prints is its own, as in any script.
+        # The model prints directly to the terminal, as in any script.
         with tempfile.TemporaryDirectory(prefix="zoo-") as folder, console.unguarded():
             results.append(run_job(spec, Path(folder), report, phase=phase))
     if as_json:

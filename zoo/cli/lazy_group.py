@@ -1,7 +1,7 @@
-"""The root of the commands: each is built when it is called, and a plugin imported for its own.
+"""The root command group: commands are built, and plugins imported, only when called.
 
-To build all of them takes 25 ms, and the plugins' commands as long again: `zoo --help` needs only
-their names and first sentences, which of plugins are remembered until their module changes.
+Building all commands takes 25 ms, and the plugins' commands as long again. `zoo --help` needs
+only names and summaries; those of plugins are cached until their module changes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from weakref import WeakKeyDictionary
 import pluggy
 import typer
 import typer.main
-from typer.core import TyperCommand, TyperGroup
-from typer.models import CommandInfo, TyperInfo
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.models import CommandInfo, DefaultPlaceholder, TyperInfo
 
 from zoo import hookspecs
 from zoo.errors import UsageError
@@ -35,110 +35,145 @@ PACKAGES = {
     "ui": "zoo-web",
     "worker": "mnist-zoo-workers",
 }
-"""Commands that come with packages of their own, which need not be installed."""
+"""Commands of optional packages, by name."""
+
+PANELS = (
+    "Train",
+    "Look at jobs",
+    "Act on jobs",
+    "Results",
+    "The zoo: models, data, plugins",
+    "Machinery",
+)
+"""Sections of `zoo --help`, in their order: the `rich_help_panel` of a command."""
+OTHERS = "Other commands"
+"""The section of commands without a panel, as plugins may add them."""
 
 problems: dict[str, str] = {}
-"""What is wrong with the commands of the plugins that have entered, by the plugin's name."""
+"""Errors of loaded plugins' commands, by the plugin's name."""
 
 
-class Face(NamedTuple):
-    """What `zoo --help` shows of a command, or of a group of commands."""
+class Summary(NamedTuple):
+    """The part of a command or command group that `zoo --help` shows."""
 
     is_group: bool
     name: str
     help: str | None
     short_help: str | None
     hidden: bool
+    panel: str | None = None
 
 
 class Commands(TyperGroup):
-    """The root; `commands` holds faces, which have no params."""
+    """The root group; its `commands` are summaries without params."""
 
     app: typer.Typer
-    absent: dict[str, Entry]
+    not_loaded: dict[str, Entry]
     """Commands of plugins that are not imported yet."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        # A plugin may have got a command in a module that was not looked at.
+        # The cache misses a command that a plugin defines in a module other than its first.
         if args[0] not in self.commands:
-            enter_all(self.app)
-            self.show(_faces(self.app))
+            load_all(self.app)
+            self.set_summaries(_summaries(self.app))
             if args[0] in PACKAGES and args[0] not in self.commands:
                 raise UsageError(
-                    f"The command '{args[0]}' is of a package that is not installed here.",
+                    f"The command '{args[0]}' needs a package that is not installed.",
                     f"Install it: pip install {PACKAGES[args[0]]}.",
                 )
-        elif entry := self.absent.get(args[0]):
-            _enter(self.app, entry)
-            whole = _built(self.app, args[0])
-            if whole is None:  # it is broken by now
+        elif entry := self.not_loaded.get(args[0]):
+            _load(self.app, entry)
+            if _build(self.app, args[0]) is None:  # broken since it was cached
                 del self.commands[args[0]]
-        name, face, rest = super().resolve_command(ctx, args)
-        return name, _built(self.app, args[0]) if face else None, rest
+        name, summary, rest = super().resolve_command(ctx, args)
+        return name, _build(self.app, args[0]) if summary else None, rest
 
-    def show(self, faces: list[Face]) -> None:
-        """Have these commands; the groups stand last, as Typer has them."""
+    def set_summaries(self, summaries: list[Summary]) -> None:
+        """Set the commands; groups come last, as in Typer."""
         self.commands = {
-            face.name: TyperCommand(
-                face.name, help=face.help, short_help=face.short_help, hidden=face.hidden
+            each.name: TyperCommand(
+                each.name,
+                help=each.help,
+                short_help=each.short_help,
+                hidden=each.hidden,
+                rich_help_panel=each.panel,
             )
-            for face in sorted(faces, key=lambda face: face.is_group)
+            for each in sorted(summaries, key=lambda each: each.is_group)
         }
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands by panel; without any panel as Typer does."""
+        shown = {name: each for name, each in self.commands.items() if not each.hidden}
+        panels = {getattr(each, "rich_help_panel", None) or OTHERS for each in shown.values()}
+        if panels <= {OTHERS}:
+            super().format_commands(ctx, formatter)
+            return
+        width = max(map(len, shown))
+        for title in (*PANELS, *sorted(panels - {*PANELS, OTHERS}), OTHERS):
+            rows = [
+                (name.ljust(width), each.get_short_help_str(formatter.width - 6 - width))
+                for name, each in shown.items()
+                if (getattr(each, "rich_help_panel", None) or OTHERS) == title
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
 
 def root(app: typer.Typer) -> Commands:
-    """The group of all commands, of which none is built."""
+    """Return the group of all commands, none of which is built yet."""
     bare = copy.copy(app)
     bare.registered_commands, bare.registered_groups = [], []
     bare.info = copy.copy(app.info)
     bare.info.cls = Commands
     group: Any = typer.main.get_command(bare)
-    group.app, group.absent = app, {}
-    remembered = list(_remembered(app))
-    # Those that had to enter stand in the app by now; a command that is there stays what it is.
-    shown = {face.name: face for face in _faces(app)}
-    for entry, faces in remembered:
-        for face in faces:
-            if shown.setdefault(face.name, face) is face:
-                group.absent[face.name] = entry
-    group.show(list(shown.values()))
+    group.app, group.not_loaded = app, {}
+    cached = list(_cached(app))
+    # Plugins that had to be loaded are in the app now; existing commands take precedence.
+    shown = {each.name: each for each in _summaries(app)}
+    for entry, summaries in cached:
+        for each in summaries:
+            if shown.setdefault(each.name, each) is each:
+                group.not_loaded[each.name] = entry
+    group.set_summaries(list(shown.values()))
     return group  # type: ignore[no-any-return]
 
 
 def _plugins() -> list[Entry]:
-    """Those with commands, in the order in which pluggy would call them all: the last one first."""
+    """Plugins with commands in the order in which pluggy calls them: last registered first."""
     return entry_points.of("zoo.commands")[::-1]
 
 
-def enter_all(app: typer.Typer) -> None:
-    """Let every plugin with commands add them."""
+def load_all(app: typer.Typer) -> None:
+    """Load the commands of all plugins."""
     for entry in _plugins():
-        _enter(app, entry)
+        _load(app, entry)
 
 
-_entered: WeakKeyDictionary[typer.Typer, set[str]] = WeakKeyDictionary()
+_loaded: WeakKeyDictionary[typer.Typer, set[str]] = WeakKeyDictionary()
 
 
-def _enter(app: typer.Typer, entry: Entry, taken: Iterable[str] = ()) -> None:
-    """Let a plugin add its commands, once; those `taken` are of plugins that have not entered."""
-    entered = _entered.setdefault(app, set())
-    if entry.name in entered:
+def _load(app: typer.Typer, entry: Entry, taken: Iterable[str] = ()) -> None:
+    """Load a plugin's commands, once; the names `taken` belong to plugins not loaded yet."""
+    loaded = _loaded.setdefault(app, set())
+    if entry.name in loaded:
         return
-    entered.add(entry.name)
+    loaded.add(entry.name)
     manager = pluggy.PluginManager("zoo")
     manager.add_hookspecs(hookspecs)
-    before = [_Kept(each) for each in _apps(app)]
+    before = [_Snapshot(each) for each in _apps(app)]
     before[0].names.update(taken)
-    # A broken one must not take the terminal with it.
+    # A broken plugin must not break the other commands.
     try:
         with import_guard.importing(entry.name):
             manager.register(entry.load(), entry.name)
             manager.hook.register_commands(app=app)
     except (Exception, SystemExit, import_guard.TooSlow, import_guard.EndsProcess) as error:
         problems[entry.name] = error_report.reason(error, entry.value.partition(":")[0])
-    wrong = [name for kept in before for name in kept.restore()]
+    wrong = [name for snapshot in before for name in snapshot.restore()]
     if wrong:
-        problems[entry.name] = f"it may not replace what there is: {', '.join(sorted(wrong))}"
+        names = ", ".join(sorted(wrong))
+        problems[entry.name] = f"it replaces existing commands, which is not allowed: {names}"
 
 
 def _apps(app: typer.Typer) -> Iterator[typer.Typer]:
@@ -148,8 +183,8 @@ def _apps(app: typer.Typer) -> Iterator[typer.Typer]:
             yield from _apps(group.typer_instance)
 
 
-class _Kept:
-    """An app and its commands before a plugin was let near: it may add, and replace none."""
+class _Snapshot:
+    """An app's commands before a plugin is loaded: a plugin may add commands, not replace any."""
 
     def __init__(self, app: typer.Typer) -> None:
         self.app = app
@@ -159,7 +194,7 @@ class _Kept:
         self.names = {*map(_name, app.registered_commands), *map(_group, app.registered_groups)}
 
     def restore(self) -> list[str]:
-        """Undo what is more than an addition, and give its names."""
+        """Undo all changes except additions; returns the names of the undone ones."""
         app, old = self.app, [info for info, _ in self.commands]
         old_groups = [info for info, _ in self.groups]
         added = [info for info in app.registered_commands if info not in old]
@@ -194,41 +229,60 @@ def _group(info: TyperInfo) -> str:
     return typer.main.solve_typer_info_defaults(info).name or ""
 
 
-def _faces(app: typer.Typer) -> list[Face]:
+def _summaries(app: typer.Typer) -> list[Summary]:
     found = []
     for info in app.registered_commands:
         name = _name(info)
-        told = inspect.getdoc(info.callback) if info.help is None else inspect.cleandoc(info.help)
-        found.append(Face(False, name, told, info.short_help, info.hidden))
+        text = inspect.getdoc(info.callback) if info.help is None else inspect.cleandoc(info.help)
+        panel = _panel(info.rich_help_panel)
+        found.append(Summary(False, name, text, info.short_help, info.hidden, panel))
     for group in app.registered_groups:
         solved = typer.main.solve_typer_info_defaults(group)
         named = (solved.name or "", solved.help, solved.short_help, solved.hidden)
-        found.append(Face(True, *named))
+        found.append(Summary(True, *named, _panel(solved.rich_help_panel)))
     return found
 
 
-def _built(app: typer.Typer, name: str) -> Any:
-    """The command itself, with its params; None if there is none of that name."""
+def _panel(value: Any) -> str | None:
+    """The panel itself: Typer keeps a default as a placeholder."""
+    return value.value if isinstance(value, DefaultPlaceholder) else value
+
+
+def _build(app: typer.Typer, name: str) -> Any:
+    """Build the command with its params; None if there is no such command."""
     for group in reversed(app.registered_groups):
         if typer.main.solve_typer_info_defaults(group).name == name:
-            return typer.main.get_group_from_info(
-                group,
-                pretty_exceptions_short=app.pretty_exceptions_short,
-                suggest_commands=app.suggest_commands,
-                rich_markup_mode=app.rich_markup_mode,
+            return _without_types(
+                typer.main.get_group_from_info(
+                    group,
+                    pretty_exceptions_short=app.pretty_exceptions_short,
+                    suggest_commands=app.suggest_commands,
+                    rich_markup_mode=app.rich_markup_mode,
+                )
             )
     for info in reversed(app.registered_commands):
         if name == _name(info):
-            return typer.main.get_command_from_info(
-                info,
-                pretty_exceptions_short=app.pretty_exceptions_short,
-                rich_markup_mode=app.rich_markup_mode,
+            return _without_types(
+                typer.main.get_command_from_info(
+                    info,
+                    pretty_exceptions_short=app.pretty_exceptions_short,
+                    rich_markup_mode=app.rich_markup_mode,
+                )
             )
     return None
 
 
-def _remembered(app: typer.Typer) -> Iterator[tuple[Entry, list[Face]]]:
-    """The plugins whose commands are known from before; the others enter the app."""
+def _without_types(command: Any) -> Any:
+    """Leave the Python type (`<list[str]>`) out of the help of arguments with a metavar."""
+    for each in (command, *getattr(command, "commands", {}).values()):
+        for param in each.params:
+            if isinstance(param, TyperArgument) and param.metavar:
+                setattr(param, "display_type_rich", lambda ctx: None)  # noqa: B010  (a method)
+    return command
+
+
+def _cached(app: typer.Typer) -> Iterator[tuple[Entry, list[Summary]]]:
+    """Yield the plugins whose summaries are cached; load the others into the app."""
     file = entry_points.remembered("commands.json")
     known: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
@@ -237,32 +291,32 @@ def _remembered(app: typer.Typer) -> Iterator[tuple[Entry, list[Face]]]:
     taken: list[str] = []
     for entry in _plugins():
         kept = known.get(entry.value)
-        if kept and kept["module"] == _stamp(kept["module"][0]):
-            faces = [Face(*face) for face in kept["faces"]]
-            taken += [face.name for face in faces]
-            yield entry, faces
+        if kept and "summaries" in kept and kept["module"] == _stamp(kept["module"][0]):
+            summaries = [Summary(*each) for each in kept["summaries"]]
+            taken += [each.name for each in summaries]
+            yield entry, summaries
         else:
-            kept = _learn(app, entry, taken)
+            kept = _summarize(app, entry, taken)
         fresh[entry.value] = kept
     if file and fresh != known:
         entry_points.keep(file, json.dumps(fresh))
 
 
-def _learn(app: typer.Typer, entry: Entry, taken: Iterable[str]) -> dict[str, Any] | None:
-    """Import a plugin for its faces; None if it changes what others have added, or is broken."""
-    before, inner = _faces(app), _inner(app)
-    _enter(app, entry, taken)
-    after = _faces(app)
-    faces = [face for face in after if face not in before]
+def _summarize(app: typer.Typer, entry: Entry, taken: Iterable[str]) -> dict[str, Any] | None:
+    """Import a plugin for its summaries; None if it is broken or changes existing commands."""
+    before, sizes = _summaries(app), _group_sizes(app)
+    _load(app, entry, taken)
+    after = _summaries(app)
+    added = [each for each in after if each not in before]
     module = getattr(sys.modules.get(entry.value.partition(":")[0]), "__file__", None)
-    changes = _inner(app)[: len(inner)] != inner or len(after) != len(before) + len(faces)
-    if not faces or not module or changes:
+    changes = _group_sizes(app)[: len(sizes)] != sizes or len(after) != len(before) + len(added)
+    if not added or not module or changes:
         return None
-    return {"module": _stamp(module), "faces": faces}
+    return {"module": _stamp(module), "summaries": added}
 
 
-def _inner(app: typer.Typer) -> list[int]:
-    """How many commands each group has."""
+def _group_sizes(app: typer.Typer) -> list[int]:
+    """The number of commands of each group."""
     groups = (group.typer_instance for group in app.registered_groups)
     return [len(each.registered_commands) for each in groups if each]
 

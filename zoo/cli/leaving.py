@@ -1,4 +1,4 @@
-"""What Ctrl-C leaves behind while a command submits: nothing yet, or jobs that go on."""
+"""Ctrl-C while a command submits or follows jobs: exit code 130, submitted jobs continue."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 @contextlib.contextmanager
 def submitting() -> Iterator[None]:
-    """Say after Ctrl-C whether anything was submitted, and end with exit code 130."""
+    """On Ctrl-C print whether anything was submitted, and exit with code 130."""
     from zoo.cli.render import console
     from zoo.queue.submit import Left
 
@@ -26,7 +26,7 @@ def submitting() -> Iterator[None]:
 
 @contextlib.contextmanager
 def going_on(ref: str) -> Iterator[None]:
-    """From the moment it is submitted, Ctrl-C leaves a job or group alone: exit code 130."""
+    """On Ctrl-C leave the submitted job or group running, and exit with code 130."""
     try:
         yield
     except KeyboardInterrupt:
@@ -35,9 +35,9 @@ def going_on(ref: str) -> Iterator[None]:
 
 
 def detached(ref: str) -> None:
-    """Say how to come back to a job or group that goes on, and how to end it."""
+    """Print how to follow the job or group again, and how to cancel it."""
     from zoo.cli.render import console
 
     short = ref[:8]
-    console.note(f"\nDetached; {short} goes on. `zoo wait {short}` comes back to it,")
-    console.note(f"`zoo cancel {short}` ends it.")
+    console.note(f"\nDetached; {short} continues. `zoo wait {short}` follows it again,")
+    console.note(f"`zoo cancel {short}` cancels it.")

@@ -1,4 +1,4 @@
-"""The local worker, as commands wait for it."""
+"""Wait for the local worker to start."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LOOK_SECONDS = 0.1
 
 
 def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> None:
-    """Wait until the local worker that was just started is at work.
+    """Wait until the local worker that was just started is registered.
 
-    Raises ZooError if it ends instead.
+    Raises ZooError if it exits instead.
     """
     from zoo.queue.local_worker import worker_failed
 

@@ -1,4 +1,4 @@
-"""The Typer app: every noun adds its commands, then every plugin; and what an error prints."""
+"""The Typer app with the built-in commands, the entry point and the printing of errors."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ EXTRAS = {
     "scipy": "Install it: pip install 'mnist-zoo[data]'.",
     "sklearn": "Install it: pip install mnist-zoo-workers.",
 }
-"""What a terminal does without as long as it only submits and looks."""
+"""How to install packages that submitting and listing jobs do not need."""
 
 app = typer.Typer(
     name="zoo",
-    help="Train, judge and compare many small models.",
+    help="Train, evaluate and compare many small models.",
     epilog=(
-        "A job or group is named by the beginning of its id, @last, @last-failed, @best:DATASET "
+        "REF names a job or group: the beginning of its id, @last, @last-failed, @best:DATASET "
         "or @best:DATASET/MODEL.\n\n"
-        "Exit codes: 0 well; 1 the job or the operation failed; 2 the command was wrong; "
-        "130 left by Ctrl-C, the job goes on."
+        "Exit codes: 0 success; 1 the job or the operation failed; 2 wrong usage; "
+        "130 interrupted by Ctrl-C (submitted jobs continue)."
     ),
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -72,79 +72,77 @@ def _root(
     pass
 
 
-LOOKING = (jobs, show, files, watch)
-ZOO = (models, plugins, data)
-for room in (
-    *(
-        train,
-        sweep,
-        rerun,
-        reproduce,
-        *LOOKING,
-        job_actions,
-        queue,
-        leaderboard,
-        compare,
-        predict,
-        export,
-    ),
-    *(*ZOO, local),
-):
-    room.add_to(app)
+MODULES = (
+    (train, sweep, rerun, reproduce),
+    (jobs, show, files, watch),
+    (job_actions, queue),
+    (leaderboard, compare, predict, export),
+    (models, plugins, data),
+    (local,),
+)
+"""The modules with commands, by the panel of `zoo --help` that lists them."""
+for panel, modules in zip(lazy_group.PANELS, MODULES, strict=True):
+    panel_app = typer.Typer()
+    for module in modules:
+        module.add_to(panel_app)
+    for info in (*panel_app.registered_commands, *panel_app.registered_groups):
+        info.rich_help_panel = panel
+    app.registered_commands += panel_app.registered_commands
+    app.registered_groups += panel_app.registered_groups
 
 
-def _refuse_half_letters(words: Sequence[str]) -> None:
-    """Bytes of the command line that are no text can neither be stored nor shown."""
-    for word in words:
+def _check_encoding(arguments: Sequence[str]) -> None:
+    """Raise UsageError for an argument that is not UTF-8: it can be neither stored nor printed."""
+    for argument in arguments:
         try:
-            word.encode()
+            argument.encode()
         except UnicodeEncodeError:
-            raise UsageError(f"The word {word!a} is not text in UTF-8.") from None
+            raise UsageError(f"The argument {argument!a} is not UTF-8 text.") from None
 
 
 def main() -> None:
-    """Run the command line; an error is one sentence and what to do next, never a traceback."""
+    """Run the command line. An error prints one sentence and a hint, never a traceback."""
     from zoo.cli.render import console
 
     streams.prepare()
     console.guard()
-    # What libraries warn of is for those who write plugins: `-W default` shows it.
+    # Warnings of libraries are for authors of plugins: `python -W default -m zoo` shows them.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     sys.exit(run(sys.argv[1:]))
 
 
-def run(words: Sequence[str]) -> Any:
-    """Run one command with these words of the command line, and give its exit code."""
+def run(arguments: Sequence[str]) -> Any:
+    """Run one command with these command-line arguments; returns its exit code."""
     code: Any = 0
     try:
-        _refuse_half_letters(words)
+        _check_encoding(arguments)
         try:
             group = lazy_group.root(app)
-            if "_ZOO_COMPLETE" in os.environ or (words and "-completion" in words[0]):
+            if "_ZOO_COMPLETE" in os.environ or (arguments and "-completion" in arguments[0]):
                 from zoo.cli import shells
 
                 shells.register()  # after Typer's own, which the group's params bring
-                if words and shells.tell(words):
+                if arguments and shells.print_or_install(arguments):
                     streams.finish()
                     return code
-            group(words, prog_name="zoo")
-        except SystemExit as leaving:
-            code = leaving.code
+            group(arguments, prog_name="zoo")
+        except SystemExit as stop:
+            code = stop.code
         streams.finish()
     except ZooError as error:
-        code = _told(error)
-    except KeyboardInterrupt:  # before the command has begun, or while it leaves
+        code = _print_error(error)
+    except KeyboardInterrupt:  # before the command starts, or while it ends
         code = 130
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        missing = f"This command needs {error.name}, which is not here."
-        code = _told(ZooError(missing, EXTRAS[error.name]))
+        missing = f"This command needs {error.name}, which is not installed."
+        code = _print_error(ZooError(missing, EXTRAS[error.name]))
     return code
 
 
-def _told(error: ZooError) -> int:
+def _print_error(error: ZooError) -> int:
     from zoo.cli.render import console
 
     console.error(error.message, error.hint)

@@ -1,4 +1,4 @@
-"""Options that belong together: said once, given to many commands, taken as one argument."""
+"""Options declared once as a dataclass, added to many commands and passed as one argument."""
 
 from __future__ import annotations
 

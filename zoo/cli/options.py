@@ -1,4 +1,4 @@
-"""Options that several commands share, each said once."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -15,46 +15,115 @@ if TYPE_CHECKING:
 Ref = Annotated[
     str,
     typer.Argument(
-        help="A job or group: the beginning of its id, or @last.",
+        metavar="REF",
+        help="Job or group: the beginning of its id, or @last.",
         autocompletion=completion.references,
     ),
 ]
 Trained = Annotated[
     str,
     typer.Argument(
-        help="A job or group: the beginning of its id, or @last.",
+        metavar="REF",
+        help="Job or group: the beginning of its id, or @last.",
         autocompletion=completion.references_of(have_weights=True),
     ),
 ]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Print the id and return at once.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the id alone.")]
-AsJson = Annotated[bool, typer.Option("--json", help="The finished job or group on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the id.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the finished job or group as JSON on stdout.")
+]
 Pool = Annotated[
-    str, typer.Option(help="The pool of workers to run it.", autocompletion=completion.pools)
+    str,
+    typer.Option(
+        metavar="NAME", help="Pool of workers that runs it.", autocompletion=completion.pools
+    ),
 ]
 Tags = Annotated[
     list[str] | None,
     typer.Option(
-        "--tag", help="A word to find it by (repeatable).", autocompletion=completion.tags
+        "--tag",
+        metavar="TAG",
+        help="Tag to find it by (repeatable).",
+        autocompletion=completion.tags,
     ),
 ]
-Memory = Annotated[int | None, typer.Option("--memory", min=1, help="End it above this, in MB.")]
-Seconds = Annotated[float | None, typer.Option("--timeout", min=0.001, help="End it after this.")]
-
-Preprocess = Annotated[str, typer.Option(help="none, or deskew: upright digits.")]
+Memory = Annotated[
+    int | None, typer.Option("--memory", metavar="MB", min=1, help="Memory limit in MB.")
+]
+Seconds = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", min=0.001, help="Stop the job after SECONDS."),
+]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Random seed.")]
+KeepWeights = Annotated[
+    bool | None,
+    typer.Option(help="Keep the trained models. Default: yes; no for cross-validation folds."),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="NAME=VALUE",
+        help="Set a parameter of the model (repeatable).",
+        autocompletion=completion.params,
+    ),
+]
+ModelName = typer.Argument(
+    metavar="MODEL", help="Model; `zoo models` lists them.", autocompletion=completion.models
+)
+DatasetName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="Dataset; `zoo data` lists them.", autocompletion=completion.datasets
+    ),
+]
+Split = Annotated[
+    str,
+    typer.Option(
+        metavar="SPLIT",
+        help="train or test.",
+        autocompletion=completion.one_of("train", "test"),
+    ),
+]
+Preprocess = Annotated[
+    str,
+    typer.Option(
+        metavar="STEP",
+        help="none, or deskew (straighten slanted digits).",
+        autocompletion=completion.one_of("none", "deskew"),
+    ),
+]
 
 MOST_URGENT = 1_000_000
 Priority = Annotated[
-    int, typer.Option("--priority", min=-MOST_URGENT, max=MOST_URGENT, help="Higher runs first.")
+    int,
+    typer.Option(
+        "--priority",
+        metavar="N",
+        min=-MOST_URGENT,
+        max=MOST_URGENT,
+        help="Higher runs first.",
+    ),
 ]
 After = Annotated[
-    list[str] | None, typer.Option("--after", help="Run once this has succeeded (repeatable).")
+    list[str] | None,
+    typer.Option(
+        "--after", metavar="REF", help="Run once this job or group has succeeded (repeatable)."
+    ),
 ]
 AfterAny = Annotated[
-    list[str] | None, typer.Option("--after-any", help="Run once this has ended (repeatable).")
+    list[str] | None,
+    typer.Option(
+        "--after-any", metavar="REF", help="Run once this job or group has ended (repeatable)."
+    ),
 ]
 MaxParallel = Annotated[
-    int | None, typer.Option("--max-parallel", min=1, help="So many jobs of the group at once.")
+    int | None,
+    typer.Option(
+        "--max-parallel", metavar="N", min=1, help="Run at most N jobs of the group at a time."
+    ),
 ]
 
 

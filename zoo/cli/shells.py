@@ -1,7 +1,8 @@
-"""How bash, zsh and fish ask for completions, where Typer's own way falls short.
+"""Completion scripts for bash, zsh and fish, where Typer's own are not sufficient.
 
-bash cuts words at COMP_WORDBREAKS, so at the @, : and = of `@best:digits` and `loss=hinge`, and
-replaces only what stands after the last of them: it is given the line as typed, and gets the rest.
+bash splits words at COMP_WORDBREAKS, so at the @, : and = of `@best:digits` and `loss=hinge`, and
+replaces only the part after the last of them. The script passes the whole line, and gets only
+that part back.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ OPTIONS = ("--show-completion", "--install-completion")
 
 
 class _Bash(BashComplete):
-    """Completes the word that was typed, and gives what bash does not have of it yet."""
+    """Completes the whole word and returns the part after the last word break of bash."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         if LINE not in os.environ:  # a script that was installed by an older version
@@ -42,7 +43,7 @@ class _Bash(BashComplete):
 
     def complete(self) -> str:
         args, incomplete = self.get_completion_args()
-        # Of --dataset=di the items are values alone; the break at the = is bash's too.
+        # For --dataset=di the items are only values; bash itself splits at the =.
         typed = incomplete.partition("=")[2] if incomplete.startswith("--") else incomplete
         breaks = os.environ.get(BREAKS, "")
         kept = max((typed.rfind(each) for each in breaks), default=-1) + 1
@@ -52,14 +53,14 @@ class _Bash(BashComplete):
 
 
 class _Zsh(ZshComplete):
-    """Gives `--dataset=digits` for `--dataset=di`, which zsh takes for one word."""
+    """Returns `--dataset=digits` for `--dataset=di`, which is one word in zsh."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
         return _whole(super().get_completions(args, incomplete), incomplete)
 
 
 class _Fish(FishComplete):
-    """As for zsh."""
+    """Returns `--dataset=digits` for `--dataset=di`, as for zsh."""
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
         return _whole(super().get_completions(args, incomplete), incomplete)
@@ -73,19 +74,19 @@ def _whole(found: list[CompletionItem], incomplete: str) -> list[CompletionItem]
 
 
 def register() -> None:
-    """Have Typer answer the shells with these classes, and print and install this script."""
+    """Register these classes and the bash script with Typer."""
     add_completion_class(_Bash, "bash")
     add_completion_class(_Zsh, "zsh")
     add_completion_class(_Fish, "fish")
     _completion_shared._completion_scripts["bash"] = BASH
 
 
-def tell(words: Sequence[str]) -> bool:
-    """Show or install the script of the shell that is named; False if none is named there."""
-    option, sign, shell = words[0].partition("=")
-    if option not in OPTIONS or not (sign or len(words) == 2):
+def print_or_install(arguments: Sequence[str]) -> bool:
+    """Print or install the script of the named shell; False if no shell is named."""
+    option, sign, shell = arguments[0].partition("=")
+    if option not in OPTIONS or not (sign or len(arguments) == 2):
         return False
-    shell = shell if sign else words[1]
+    shell = shell if sign else arguments[1]
     if shell not in SHELLS:
         raise unknown("shell", shell, SHELLS)
     register()

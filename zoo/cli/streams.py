@@ -16,11 +16,11 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class OutputError(ZooError):
-    """What was to be printed cannot be written: a full disk, or stdout is closed."""
+    """Stdout cannot be written: the disk is full, or stdout is closed."""
 
 
 class _Stdout(io.FileIO):
-    """Stdout that bears a reader who has seen enough, as `head` does."""
+    """Stdout that tolerates a closed pipe, as with `head`."""
 
     is_unread = False
 
@@ -28,18 +28,18 @@ class _Stdout(io.FileIO):
         try:
             return super().write(data) or 0
         except BrokenPipeError:
-            # The command goes on to its own end and its own exit code.
+            # The command runs to its end and keeps its own exit code.
             self.is_unread = True
             _discard(STDOUT)
             return memoryview(data).nbytes
         except OSError as error:
-            # What is still buffered must not fail once more when the interpreter ends.
+            # Buffered data must not fail again when the interpreter exits.
             _discard(STDOUT)
             raise OutputError(f"The output cannot be written: {reason(error)}.") from None
 
 
 class _Stderr(io.FileIO):
-    """Stderr that nothing depends on: if it cannot be written, the command goes on."""
+    """Stderr whose write errors are ignored."""
 
     def write(self, data: Buffer) -> int:
         try:
@@ -49,15 +49,15 @@ class _Stderr(io.FileIO):
 
 
 def prepare() -> None:
-    """Open what is closed, and let errors of writing end in a sentence, not in a traceback.
+    """Reopen closed standard streams and wrap stdout and stderr to handle write errors.
 
-    A closed descriptor would be the next file's that is opened: a database, for one.
+    The next opened file, such as the database, would otherwise get a closed descriptor's number.
     """
     for number, flags in ((STDIN, os.O_RDONLY), (STDOUT, os.O_RDONLY), (STDERR, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
-            # A closed stdout stays one that cannot be written, as it is for other tools.
+            # A closed stdout stays unwritable (opened read-only), as for other tools.
             os.dup2(os.open(os.devnull, flags), number)
     if sys.stdin is None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(STDIN, closefd=False)))
@@ -66,19 +66,19 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Write what is still buffered; raises OutputError if that is not possible."""
+    """Flush stdout and stderr; raises OutputError if stdout cannot be written."""
     sys.stdout.flush()
     sys.stderr.flush()
 
 
 def is_unread() -> bool:
-    """Whether stdout is a pipe whose reader has gone: who writes without end may stop."""
+    """Whether stdout is a pipe whose reader has gone: an endless writer may then stop."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     return isinstance(raw, _Stdout) and raw.is_unread
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
-    """A text stream; a terminal that is not UTF-8 shows ? for a letter that it has not."""
+    """A text stream that prints ? for characters that the encoding of the terminal lacks."""
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=getattr(before, "encoding", None) or "utf-8",
@@ -88,5 +88,5 @@ def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
 
 
 def _discard(number: int) -> None:
-    """Let everything that is still written there go nowhere."""
+    """Redirect the descriptor to /dev/null."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)

@@ -1,4 +1,4 @@
-"""Submit what was asked for, and follow it to its end unless it is to be left alone."""
+"""Submit jobs, and follow them to their end unless detached."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def submit_and_follow(
     kind: str | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Submit jobs, and unless detached follow them to their end; exit code 1 if one fails.
+    """Submit jobs and, unless detached, follow them to their end; exit code 1 if one fails.
 
-    With a `kind` they are a group; `about` is a sweep's sampler and space.
+    With a `kind` they are a group; `about` has the sampler and search space of a sweep.
     """
     from zoo import jobs, settings
     from zoo.cli.render import console
@@ -42,7 +42,7 @@ def submit_and_follow(
             source = specs[0].source
             fetch(specs[0].dataset, jobs.get(db, source.job).contents if source else None)
         if specs[0].kind == "train":
-            tell_notes(specs[0].dataset)
+            print_notes(specs[0].dataset)
         done = submit.submit(db, chosen, specs, group_kind=kind, about=about, **queued.given(db))
     with going_on(done.ref):
         if done.note:
@@ -50,7 +50,7 @@ def submit_and_follow(
         if quiet and not as_json:
             console.line(done.ref)
         if quiet:
-            # What follows is for eyes; an error still shows, for it comes after.
+            # Progress is not printed; errors are, as they are raised after this block.
             with console.silence():
                 _quietly(db, chosen, done, detach, as_json)
         elif detach:
@@ -60,7 +60,7 @@ def submit_and_follow(
 
 
 def fetch(dataset: str, contents: str | None = None) -> None:
-    """Have the data here before the job is there: a download shows its progress, or its failure.
+    """Download a dataset before its job is submitted, so that progress and errors are printed.
 
     `contents` as for `datasets.raw`.
     """
@@ -74,8 +74,8 @@ def fetch(dataset: str, contents: str | None = None) -> None:
             datasets.raw(dataset, tell)
 
 
-def tell_notes(dataset: str) -> None:
-    """Say what is odd about a dataset that this machine has, such as a class without images."""
+def print_notes(dataset: str) -> None:
+    """Print warnings about a local dataset, such as a class without images."""
     from zoo.cli.render import console
     from zoo.data import datasets
 
@@ -103,12 +103,12 @@ def _detached(db: Database, done: Submitted, as_json: bool) -> None:
         return
     console.line(done.ref)
     short = done.ref[:8]
-    console.note(f"  zoo wait {short}      until it has ended, with its progress")
+    console.note(f"  zoo wait {short}      wait until it has ended, with its progress")
     if not done.group:
-        console.note(f"  zoo logs -f {short}   what it prints")
+        console.note(f"  zoo logs -f {short}   print its output")
     else:
-        console.note(f"  zoo show {short}      its jobs and their results so far")
-    console.note(f"  zoo cancel {short}    end it")
+        console.note(f"  zoo show {short}      show its jobs and their results so far")
+    console.note(f"  zoo cancel {short}    cancel it")
 
 
 def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) -> None:
@@ -137,4 +137,4 @@ def _next_step(ref: str, ended: list[Job]) -> None:
     from zoo.cli.render import console
 
     if all(job.status == "succeeded" for job in ended):
-        console.note(f"`zoo show {ref[:8]}` tells more; `zoo leaderboard` compares.")
+        console.note(f"Details: `zoo show {ref[:8]}`; all models: `zoo leaderboard`.")

@@ -12,17 +12,18 @@ import zoo
 @zoo.hookimpl
 def register_commands(app: typer.Typer) -> None:
     """Add `zoo metrics`."""
-    app.command()(metrics)
+    app.command(rich_help_panel="Machinery")(metrics)
 
 
 def metrics(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Where to listen; 0: any that is free.")
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0: any free port.")
     ] = 9464,
     address: Annotated[
-        str, typer.Option(help="On which address; there is no password and no TLS.")
+        str,
+        typer.Option(metavar="ADDRESS", help="Address to listen on; no password, no TLS."),
     ] = "127.0.0.1",
-    once: Annotated[bool, typer.Option("--once", help="Print the page and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print the metrics and exit.")] = False,
 ) -> None:
     """Serve Prometheus metrics of queue and workers."""
     import signal

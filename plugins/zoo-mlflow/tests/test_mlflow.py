@@ -288,7 +288,7 @@ def test_models_learn_no_password_of_the_server(
 
 def test_no_ordinary_command_waits_for_mlflow() -> None:
     code = "import sys; from zoo.cli import main, lazy_group; from zoo.plugins import registry;"
-    code += "registry.catalogue(); lazy_group.enter_all(main.app);"
+    code += "registry.catalogue(); lazy_group.load_all(main.app);"
     code += "assert 'zoo_mlflow.commands' in sys.modules;"
     code += "print('mlflow' in sys.modules, 'job_finished' in str(registry.catalogue().plugins))"
     env = os.environ | {"ZOO_MLFLOW": "http://127.0.0.1:1"}

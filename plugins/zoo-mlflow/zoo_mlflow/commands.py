@@ -15,7 +15,7 @@ mlflow = typer.Typer(help="Finished jobs in an MLflow tracking server.", no_args
 @zoo.hookimpl
 def register_commands(app: typer.Typer) -> None:
     """Add `zoo mlflow`."""
-    app.add_typer(mlflow, name="mlflow")
+    app.add_typer(mlflow, name="mlflow", rich_help_panel="Results")
 
 
 @mlflow.callback()
@@ -28,11 +28,13 @@ def about() -> None:
 def sync(
     words: FilterWords,
     again: Annotated[
-        bool, typer.Option("--again", help="Those that are there too: their tags may have changed.")
+        bool, typer.Option("--again", help="Update jobs already there: tags may have changed.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="How many, as JSON on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the counts as JSON on stdout.")
+    ] = False,
 ) -> None:
-    """Write the finished jobs that the server has not got yet."""
+    """Write the finished jobs that are missing on the server."""
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.errors import UsageError

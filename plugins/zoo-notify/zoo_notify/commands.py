@@ -12,13 +12,15 @@ import zoo
 @zoo.hookimpl
 def register_commands(app: typer.Typer) -> None:
     """Add `zoo notify`."""
-    app.command()(notify)
+    app.command(rich_help_panel="Machinery")(notify)
 
 
 def notify(
-    ref: Annotated[str, typer.Argument(help="A job: the beginning of its id, or @last.")] = "@last",
+    ref: Annotated[
+        str, typer.Argument(metavar="REF", help="Job or group: the beginning of its id, or @last.")
+    ] = "@last",
 ) -> None:
-    """Send the word about a job now, to try ZOO_NOTIFY."""
+    """Send the notification of a job now, to test ZOO_NOTIFY."""
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.errors import UsageError

@@ -18,21 +18,27 @@ if TYPE_CHECKING:
 Refs = Annotated[
     list[str] | None,
     typer.Argument(
+        metavar="REF",
         help="Jobs or groups: the beginning of an id, @last, @best:mnist. [default: @last]",
         autocompletion=completion.references,
     ),
 ]
-All = Annotated[bool, typer.Option("--all", help="All jobs, or all that a filter means.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The file; - is stdout.")]
+All = Annotated[bool, typer.Option("--all", help="All jobs, or all that match the filter.")]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="HTML file; - is stdout.")
+]
 Limit = Annotated[
-    int, typer.Option("--limit", "-n", min=1, max=1000, help="At most so many jobs, the newest.")
+    int,
+    typer.Option(
+        "--limit", "-n", metavar="N", min=1, max=1000, help="Show at most the N newest jobs."
+    ),
 ]
 
 
 @zoo.hookimpl
 def register_commands(app: typer.Typer) -> None:
     """Add `zoo report`."""
-    app.command()(report)
+    app.command(rich_help_panel="Results")(report)
 
 
 @filtered
@@ -43,7 +49,7 @@ def report(
     path: Output = Path("report.html"),
     limit: Limit = 100,
 ) -> None:
-    """Make a page of jobs, in one file. Leaderboard, curves, confusion matrices, mistakes."""
+    """Write an HTML report of jobs. Leaderboard, curves, confusion matrices, mistakes."""
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.storage.output_file import is_stdout, write_output

@@ -17,14 +17,16 @@ import zoo
 @zoo.hookimpl
 def register_commands(app: typer.Typer) -> None:
     """Add `zoo ui`."""
-    app.command()(ui)
+    app.command(rich_help_panel="Look at jobs")(ui)
 
 
 def ui(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0: any free port.")
+    ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
-    """Show jobs and a canvas for digits in the browser. On this machine alone."""
+    """Show jobs and a canvas for digits in the browser. Only for this machine."""
     from zoo import settings
     from zoo.cli.render import console
     from zoo_web.server import serve

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Refs = Annotated[
     list[str],
     typer.Argument(
+        metavar="REF",
         help="Two or more jobs or groups: the beginning of an id, @last, @best:mnist.",
         autocompletion=completion.references,
     ),
@@ -30,34 +31,36 @@ def add_to(app: typer.Typer) -> None:
 def compare(
     refs: Refs,
     show: Annotated[
-        bool, typer.Option("--show", help="Draw the images about which they disagree.")
+        bool, typer.Option("--show", help="Draw images on which the predictions differ.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Compare results: what differs, and where they disagree. With metrics and a paired test."""
+    """Compare results: settings, metrics, predictions. With a paired significance test."""
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.errors import UsageError
     from zoo.results import comparison
 
     if len(refs) < 2:
-        raise UsageError("Give two jobs or more.", "For example: zoo compare @best:mnist @last.")
+        raise UsageError(
+            "At least two jobs are needed.", "For example: zoo compare @best:mnist @last."
+        )
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     sides = [comparison.side(db, jobs.find_reference(db, ref)) for ref in refs]
     differs, measured = comparison.differing(sides), comparison.metrics(sides)
     meetings = [comparison.meet(chosen, sides[0], other) for other in sides[1:]]
     if as_json:
-        told = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in sides]
-        found = {"sides": told, "differs": differs, "metrics": measured}
+        shown = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in sides]
+        found = {"sides": shown, "differs": differs, "metrics": measured}
         console.json_out(found | {"against_first": [each.to_json() for each in meetings]})
         return
     for note in dict.fromkeys(each.note for each in sides if each.note):
         console.note(note)
     heads = [f"{letter} {each.id[:8]}" for letter, each in zip(_letters(), sides, strict=False)]
-    _table("what differs", _as_typed(sides, differs), heads)
+    _table("difference", _as_typed(sides, differs), heads)
     if not differs:
-        console.out.print("Nothing that Zoo knows of differs.")
+        console.out.print("No difference of model, params, data or environment is known.")
     console.out.print()
     _table("metric", measured, heads)
     for letter, other, meeting in zip(_letters()[1:], sides[1:], meetings, strict=False):
@@ -72,7 +75,7 @@ def _letters() -> str:
 
 
 def _as_typed(sides: Sequence[Side], differs: dict[str, list[Any]]) -> dict[str, list[str]]:
-    """What differs as one types it; of unlike models only what both have, and changed params."""
+    """Format differences as command-line values; for different models only shared settings."""
     from zoo.cli.render import console
 
     def typed(value: Any) -> str:
@@ -96,7 +99,7 @@ def _cell(value: Any) -> str:
     from zoo.cli.render import console
     from zoo.jobs.records import LARGE
 
-    # Equal in each job, such as the number of parameters; or there is one job.
+    # Equal in all jobs, such as the number of parameters, or a single job.
     if isinstance(value, dict) and "std" not in value:
         return json.dumps(value)
     if isinstance(value, dict) and not value["std"]:
@@ -130,7 +133,7 @@ def _print_meeting(letter: str, meeting: Meeting) -> None:
 
 
 def _draw(a: Side, b: Side, meeting: Meeting) -> None:
-    """Draw the first images about which two models disagree: label, what A says, what B says."""
+    """Draw the first images with different predictions: label, prediction of A and of B."""
     from zoo.cli.render import console
     from zoo.data import datasets
     from zoo.images import render
@@ -142,7 +145,7 @@ def _draw(a: Side, b: Side, meeting: Meeting) -> None:
     with console.progress() as tell:
         raw = datasets.raw(job.dataset, tell, contents=job.contents)
     if job.contents and raw.fingerprint != job.contents:
-        console.note(f"Its images cannot be drawn: {job.dataset} has other contents here by now.")
+        console.note(f"Images cannot be drawn: {job.dataset} has other contents on this machine.")
         return
     images = raw.splits[split].images
     drawn = images[[each.row for each in shown]]

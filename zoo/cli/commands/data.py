@@ -1,4 +1,4 @@
-"""`zoo data`: list the datasets, prepare one, look at one."""
+"""`zoo data`: list the datasets, prepare one, show one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli import completion
-from zoo.cli.options import Preprocess
+from zoo.cli.options import Preprocess, Split
 
 if TYPE_CHECKING:
     from zoo.data.datasets import Listed
@@ -17,14 +17,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Name = Annotated[
     str,
     typer.Argument(
-        help="A dataset, or idx:FOLDER, or npz:FILE.", autocompletion=completion.datasets
+        metavar="NAME",
+        help="Dataset: a name, idx:FOLDER or npz:FILE.",
+        autocompletion=completion.datasets,
     ),
 ]
 
 FIRST = 10
 
 data = typer.Typer(
-    invoke_without_command=True, rich_markup_mode=None, help="List, prepare and look at the data."
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="List the datasets, prepare one, or show one.",
 )
 
 
@@ -45,13 +49,13 @@ def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         console.json_out([dataclasses.asdict(each) for each in found])
         return
-    columns = ["dataset", "what it is", "MB", "where"]
+    columns = ["dataset", "summary", "MB", "where"]
     rows = [[d.name, d.summary, f"{d.size / 1e6:.1f}" if d.size else "", d.where] for d in found]
     console.table(columns, rows, right=["MB"])
 
 
 def _elsewhere() -> list[Listed]:
-    """The datasets that only workers have; none where their cards cannot be read."""
+    """Datasets that only workers have; none if the database cannot be read."""
     from zoo.cli.render import console
     from zoo.data.datasets import Listed
     from zoo.errors import StoreError
@@ -60,7 +64,7 @@ def _elsewhere() -> list[Listed]:
     try:
         known = catalogue.elsewhere()
     except StoreError as error:
-        console.note(f"Only the datasets of this machine: {error.message}")
+        console.note(f"Only the datasets of this machine are listed: {error.message}")
         return []
     return [Listed(name, text, False, "a worker", 0) for name, text in known.items()]
 
@@ -71,7 +75,7 @@ def prepare(
     preprocess: Preprocess = "none",
     as_json: AsJson = False,
 ) -> None:
-    """Fetch, check and prepare a dataset ahead of its first job."""
+    """Download, check and prepare a dataset before its first job."""
     from zoo.cli.render import console
     from zoo.data import datasets, preprocessing
     from zoo.queue import catalogue
@@ -96,14 +100,16 @@ def prepare(
 @data.command()
 def show(
     name: Name = "mnist",
-    split: Annotated[str, typer.Option(help="train or test.")] = "train",
+    split: Split = "train",
     picture: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Save the images as a PNG file; - is stdout."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Save the images as a PNG file; - is stdout."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the first ten images, and how many each class has."""
+    """Show the first ten images and the number of images per class."""
     from zoo.cli.render import console
     from zoo.data import datasets
     from zoo.errors import UsageError, unknown
@@ -112,7 +118,7 @@ def show(
     from zoo.storage.output_file import is_stdout
 
     if as_json and picture and is_stdout(picture):
-        raise UsageError("A picture and JSON cannot both go to stdout.", "Name a file with -o.")
+        raise UsageError("A picture and JSON cannot both go to stdout.", "Give a file with -o.")
     catalogue.see_here(name)
     if split not in datasets.SPLITS:
         raise unknown("split", split, datasets.SPLITS)

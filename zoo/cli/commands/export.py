@@ -21,7 +21,8 @@ def export(
         str | None,
         typer.Option(
             "--format",
-            help="keras, skops, onnx or npz; by default as -o ends.",
+            metavar="FORMAT",
+            help="keras, skops, onnx or npz. [default: by the suffix of -o]",
             autocompletion=completion.one_of("keras", "skops", "onnx", "npz"),
         ),
     ] = None,
@@ -30,20 +31,23 @@ def export(
         typer.Option(
             "--output",
             "-o",
-            help="The file; or a folder, for the file and a model card; - is stdout.",
+            metavar="PATH",
+            help="File; or a folder, for the file and a model card; - is stdout.",
         ),
     ] = None,
     card: Annotated[
-        Path | None, typer.Option("--card", help="Write a model card (Markdown) there.")
+        Path | None,
+        typer.Option("--card", metavar="FILE", help="Write a model card (Markdown) to FILE."),
     ] = None,
     license: Annotated[
-        str, typer.Option(help="Of the model, in the card: a word of the hub.")
+        str,
+        typer.Option(metavar="ID", help="License in the model card: an identifier of the hub."),
     ] = "apache-2.0",
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Write a trained model for other tools. It is kept if, read back, it predicts the same.
+    """Export a trained model for other tools. The file is read back and its predictions checked.
 
-    An npz file holds the arrays of the weights, and how the model came to be, as JSON.
+    An npz file holds the arrays of the weights, and the provenance of the model as JSON.
     """
     from zoo import jobs, settings
     from zoo.cli.render import console
@@ -70,26 +74,29 @@ def export(
     if as_json:
         console.json_out(done.to_json() | {"job": job.id, "card": str(card) if card else None})
         return
-    tell = console.note if to_stdout else console.line
+    write = console.note if to_stdout else console.line
     off = done.difference
-    told = f", probabilities differ by at most {off:.2g}" if off is not None else ""
-    tell(f"{path}  {done.size / 1e6:.2f} MB, {as_format}")
-    tell(f"  read back: the same labels for {done.images} test images{told}")
+    detail = f", probabilities differ by at most {off:.2g}" if off is not None else ""
+    write(f"{path}  {done.size / 1e6:.2f} MB, {as_format}")
+    write(f"  checked: the same labels for {done.images} test images{detail}")
     if card:
-        tell(f"{card}  the model card")
+        write(f"{card}  the model card")
 
 
 def _target(model: str, format: str | None, target: Path | None) -> tuple[str, Path]:
-    """The format and the file, from what was typed of either."""
+    """Derive format and path from the options, of which one may be missing."""
     from zoo.errors import UsageError
 
     is_named = target is not None and bool(target.suffix) and not target.is_dir()
-    # What is there and no folder, such as a device, is the file.
+    # An existing path that is not a folder, such as a device, is the file itself.
     is_folder = not (is_named or target is None or str(target) == "-") and (
         target.is_dir() or not target.exists()
     )
     if format is None and not is_named:
-        raise UsageError("Give --format, or a file with -o.", "For example: -o model.onnx.")
+        raise UsageError(
+            "Neither --format nor a file name with a suffix is given.",
+            "For example: -o model.onnx.",
+        )
     chosen = format or str(target).rpartition(".")[2]
     if target is None:
         return chosen, Path(f"{model}.{chosen}")

@@ -1,4 +1,4 @@
-"""`zoo files`: list what a job has left, and copy it out."""
+"""`zoo files`: list the files of a job and copy them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from zoo.jobs import Database, Job
     from zoo.settings import Settings
     from zoo.storage.job_files import File, Listing
+
 PLUGIN_SECONDS = 60.0
-"""As long as the plugins' files of a job that has just ended are waited for."""
+"""Longest wait for the files that plugins make of a job that has just ended."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -25,14 +26,18 @@ def add_to(app: typer.Typer) -> None:
 def files(
     ref: Ref = "@last",
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Files or folders; else all.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Files or folders. [default: all]"),
     ] = None,
     to: Annotated[
-        str | None, typer.Option("--output", "-o", help="Copy to a folder, a file; - is stdout.")
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Copy to a folder or file; - is stdout."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """List what a job has left, or copy it out."""
+    """List the files of a job, or copy them."""
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.storage import job_files
@@ -55,48 +60,48 @@ def files(
     short = job.id[:8]
     if jobs.has_skipped_hooks(db, job.id):
         console.note(
-            f"Plugins have left no files of the job {short}, as too many jobs ended at once: "
-            f"`zoo files {short} extra` has them made, `zoo report {short}` draws its own."
+            f"Plugins made no files of the job {short} because too many jobs ended at once: "
+            f"`zoo files {short} extra` makes them, `zoo report {short}` draws a report."
         )
     elif not names and jobs.has_pending_hooks(db, job.id):
-        console.note(f"More may come: plugins are still to leave files of the job {job.id[:8]}.")
+        console.note(f"Incomplete: plugins are still making files of the job {job.id[:8]}.")
     elif not (every or problems):
-        console.note(f"The job {job.id[:8]} is {job.status}; it has left no files.")
+        console.note(f"The job {job.id[:8]} is {job.status}; it has no files.")
     if problems and not names:
         for each in problems:
-            console.note(f"Left out: {each}")
+            console.note(f"Not listed: {each}")
         raise typer.Exit(1)
 
 
 def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> Listing:
-    """Every file of the job, once there are those that a plugin is about to leave."""
+    """Return all files of the job, waiting for named ones that a plugin is still making."""
     from zoo import jobs
     from zoo.cli.render import console
     from zoo.errors import UsageError
     from zoo.storage import job_files
 
-    deadline, told = time.monotonic() + PLUGIN_SECONDS, False
+    deadline, is_waiting = time.monotonic() + PLUGIN_SECONDS, False
     while True:
         is_owed = jobs.has_pending_hooks(
             db, job.id
-        )  # asked first: what was left before is then seen
+        )  # first, so that files stored before it are listed
         every = job_files.listing(chosen, job)
         try:
             job_files.named(every.files, names)
         except UsageError as error:
-            # What was left out is made once it is asked for; what waits, before that of others.
-            is_owed = is_owed if told else jobs.request_hooks(db, job.id)
+            # Request skipped files; move pending ones ahead of those of other jobs.
+            is_owed = is_owed if is_waiting else jobs.request_hooks(db, job.id)
             if not is_owed:
                 # It may be in a folder that cannot be read.
                 raise next(iter(every.problems), error) from None
             if time.monotonic() > deadline:
-                wait = f"Plugins have not left their files of the job {job.id[:8]} yet; try later."
+                wait = f"Plugins have not made their files of the job {job.id[:8]} yet; try later."
                 raise UsageError(error.message, wait) from None
         else:
             return every
-        if not told:
-            console.note(f"Waiting: plugins are still to leave files of the job {job.id[:8]} ...")
-            told = True
+        if not is_waiting:
+            console.note(f"Waiting: plugins are making files of the job {job.id[:8]} ...")
+            is_waiting = True
         time.sleep(0.2)
 
 
@@ -126,7 +131,7 @@ def _copy(settings: Settings, wanted: dict[str, File], to: str) -> None:
         return
     place = Path(to)
     (first, *others), in_folder = wanted, place.is_dir() or to.endswith("/")
-    # As with `cp`: what is no folder yet is what the only file is to be called.
+    # As with `cp`: a path that is not a folder yet is the new name of a single file.
     if others or in_folder or "/" in first:
         for name, file in wanted.items():
             job_files.copy(settings, file, place / name)

@@ -1,4 +1,4 @@
-"""`zoo cancel`, `retry` and `tag`: act on jobs that are named, or on all that a filter means."""
+"""`zoo cancel`, `retry` and `tag`: act on named jobs, or on all that match a filter."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from zoo.cli import completion
 from zoo.cli.filter_options import FilterWords, filtered
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo.jobs import Database
 
 Refs = Annotated[
     list[str] | None,
     typer.Argument(
+        metavar="REF",
         help="Jobs or groups: the beginning of an id, or @last.",
         autocompletion=completion.references,
     ),
@@ -23,6 +26,7 @@ Refs = Annotated[
 NotEnded = Annotated[
     list[str] | None,
     typer.Argument(
+        metavar="REF",
         help="Jobs or groups: the beginning of an id, or @last.",
         autocompletion=completion.references_of("queued", "running"),
     ),
@@ -30,6 +34,7 @@ NotEnded = Annotated[
 Queued = Annotated[
     list[str] | None,
     typer.Argument(
+        metavar="REF",
         help="Jobs or groups: the beginning of an id, or @last.",
         autocompletion=completion.references_of("queued"),
     ),
@@ -37,12 +42,13 @@ Queued = Annotated[
 NotSucceeded = Annotated[
     list[str] | None,
     typer.Argument(
+        metavar="REF",
         help="Jobs or groups: the beginning of an id, or @last.",
         autocompletion=completion.references_of("failed", "timed_out", "lost", "cancelled"),
     ),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, however many a filter means.")]
-Dry = Annotated[bool, typer.Option("--dry-run", help="Only list the jobs that would be hit.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Dry = Annotated[bool, typer.Option("--dry-run", help="List the affected jobs; change nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 SHOWN = 10
 
@@ -50,14 +56,14 @@ SHOWN = 10
 def add_to(app: typer.Typer) -> None:
     for command in (cancel, retry):
         app.command()(command)
-    # A word may begin with a minus: it is removed.
+    # -TAG is not an option: it removes a tag.
     app.command(context_settings={"ignore_unknown_options": True})(tag)
 
 
 @filtered
 def cancel(refs: NotEnded = None, words: FilterWords = FilterWords(), yes: Yes = False,
            dry_run: Dry = False) -> None:  # fmt: skip
-    """Cancel jobs. A queued one ends at once, a running one within a second or so."""
+    """Cancel jobs. A queued job ends at once, a running one within about a second."""
     from zoo import jobs
     from zoo.cli.render import console
 
@@ -73,7 +79,7 @@ def cancel(refs: NotEnded = None, words: FilterWords = FilterWords(), yes: Yes =
     asked = sum(status == "running" for status in statuses.values())
     console.note(f"{len(statuses) - asked:,} cancelled, {asked:,} asked to stop.")
     if len(statuses) < len(found):
-        console.note(f"{len(found) - len(statuses):,} had ended already.")
+        console.note(f"{len(found) - len(statuses):,} had already ended.")
 
 
 def _cancelled(db: Database, job: str, status: str | None) -> str:
@@ -81,9 +87,9 @@ def _cancelled(db: Database, job: str, status: str | None) -> str:
 
     short = job[:8]
     if status is None:
-        return f"{short} has ended already: {jobs.get(db, job).status}."
+        return f"{short} has already ended: {jobs.get(db, job).status}."
     if status == "running":
-        return f"{short} is asked to stop. `zoo wait {short}` sees it end."
+        return f"{short} is asked to stop. `zoo wait {short}` waits for its end."
     return f"{short} is cancelled."
 
 
@@ -91,13 +97,15 @@ def _cancelled(db: Database, job: str, status: str | None) -> str:
 def retry(
     refs: NotSucceeded = None,
     words: FilterWords = FilterWords(),
-    failed: Annotated[bool, typer.Option("--failed", help="All that failed or were lost.")] = False,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="All jobs that failed, timed out or were lost.")
+    ] = False,
     yes: Yes = False,
     dry_run: Dry = False,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="The new ids only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the new ids.")] = False,
 ) -> None:
-    """Submit jobs that did not succeed once more. As they were; the old rows stay."""
+    """Submit jobs that did not succeed again, unchanged. The old rows stay."""
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.queue import submit
@@ -109,7 +117,7 @@ def retry(
     if as_json and (dry_run or not found):
         console.json_out(found)
         return
-    # --failed alone is what it says; there is nothing to be surprised by.
+    # --failed names its jobs explicitly: no confirmation.
     if not found or not agreed(db, found, "retry", yes or failed or not words, dry_run):
         return
     done = submit.retry(db, setup, found)
@@ -121,8 +129,8 @@ def retry(
     if done.note:
         console.note(done.note)
     if not quiet:
-        one = f"Submitted again. `zoo wait {done.ids[0][:8]}` follows it to its end."
-        many = f"{len(done.ids):,} submitted again. `zoo jobs` shows them."
+        one = f"Submitted again. `zoo wait {done.ids[0][:8]}` waits for its end."
+        many = f"{len(done.ids):,} submitted again. `zoo jobs` lists them."
         console.note(one if len(done.ids) == 1 else many)
 
 
@@ -130,25 +138,25 @@ def retry(
 def tag(
     refs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[JOBS]... +WORD... -WORD...", help="Jobs or groups; the tags."),
+        typer.Argument(metavar="REF|+TAG|-TAG", help="Jobs or groups; tags to add or remove."),
     ] = None,
     words: FilterWords = FilterWords(),
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     dry_run: Dry = False,
 ) -> None:
-    """Add tags to jobs (+word) and take them off (-word)."""
+    """Add tags to jobs (+TAG) and remove tags (-TAG)."""
     from zoo import jobs
     from zoo.cli.render import console
     from zoo.errors import UsageError
 
     given = refs or []
-    # Else an option that was mistyped would be taken for a tag to remove.
+    # Otherwise a mistyped option would count as a tag to remove.
     if odd := [each for each in given if each.startswith("--")]:
         raise UsageError(f"There is no option {odd[0]}.", "`zoo tag --help` lists them.")
     add = [each[1:] for each in given if each.startswith("+")]
     remove = [each.lstrip("-") for each in given if each.startswith("-")]
     if not [*add, *remove] or not all([*add, *remove]):
-        raise UsageError("Say which tags: +WORD adds one, -WORD takes it off.", EXAMPLE)
+        raise UsageError("No tag is given: +TAG adds one, -TAG removes it.", EXAMPLE)
     db = jobs.connect()
     found = chosen(db, [each for each in given if not each.startswith(("+", "-"))], words)
     if found and agreed(db, found, "tag", yes or not words, dry_run):
@@ -169,11 +177,11 @@ def chosen(
     not_retried: bool = False,
     held: bool | None = None,
 ) -> list[str]:
-    """The ids of the jobs that are named, or that the filter means: of these statuses only.
+    """Return the ids of the named jobs, or of those that match the filter and a status in `of`.
 
-    Of those that a filter means, only the `held` ones, or only the others, if that is given.
+    With a filter, `held` selects only held jobs (True) or only others (False).
 
-    Raises UsageError if the command says neither or both.
+    Raises UsageError if neither or both of names and filter are given.
     """
     from dataclasses import replace
 
@@ -183,18 +191,16 @@ def chosen(
 
     by_filter = bool(words) or all_of_them
     if bool(refs) == by_filter:
-        said = (
-            "Name jobs, or filter them, not both." if refs else "Say which jobs: ids or a filter."
-        )
-        raise UsageError(said, "For example @last, or --status queued --model 'dense-*'.")
+        problem = "Give either jobs or a filter, not both." if refs else "No jobs are given."
+        raise UsageError(problem, "For example @last, or --status queued --model 'dense-*'.")
     if refs:
         return [job.id for job in jobs.find_jobs(db, refs)]
     wanted = words.filter(db)
     statuses = [each for each in wanted.statuses or of if each in of or not of]
     if wanted.statuses and not statuses:
         raise UsageError(
-            f"Of jobs that are {' or '.join(wanted.statuses)} there is none to act on.",
-            f"They must be {' or '.join(of)}.",
+            f"This command does not apply to jobs with status {_quoted(wanted.statuses)}.",
+            f"The status must be {_quoted(of)}.",
         )
     wanted = replace(wanted, statuses=statuses, not_retried=not_retried)
     found = jobs.list_ids(db, replace(wanted, held=held))
@@ -204,19 +210,23 @@ def chosen(
     return found
 
 
+def _quoted(statuses: Sequence[str]) -> str:
+    return " or ".join(f"'{status}'" for status in statuses)
+
+
 def _unchanged(number: int, *, held: bool) -> str:
-    """Say of jobs that match why none of them is held or released."""
+    """Explain why no matching job was held or released."""
     if number == 1:
-        return "The job that matches is held already." if held else "The job is not held."
+        return "The matching job is already held." if held else "The matching job is not held."
     if held:
-        return f"{number:,} jobs are held already."
-    return f"0 jobs are released: none of the {number:,} that match is held."
+        return f"All {number:,} matching jobs are already held."
+    return f"0 jobs released: none of the {number:,} matching jobs is held."
 
 
 def agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) -> bool:
-    """Show what would be hit, or ask where a filter means several.
+    """List the jobs for a dry run, or ask for confirmation if there are several.
 
-    Raises UsageError where there is nobody to ask.
+    Returns whether to proceed. Raises UsageError if stdin is not a terminal.
     """
     from zoo.cli.render import console
     from zoo.errors import UsageError
@@ -224,13 +234,13 @@ def agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) 
     if dry_run:
         for each in found:
             console.line(each)
-        console.note(f"{len(found):,} jobs; nothing was done.")
+        console.note(f"{len(found):,} jobs; nothing was changed.")
         return False
     if sure or len(found) == 1:
         return True
     if not (sys.stdin and sys.stdin.isatty()):
         raise UsageError(
-            f"This would {act} {len(found):,} jobs, and nobody can be asked.",
-            "Add --yes to do it, or --dry-run to see which.",
+            f"Refusing to {act} {len(found):,} jobs without confirmation: stdin is not a terminal.",
+            "Pass --yes to proceed, or --dry-run to list them.",
         )
     return typer.confirm(f"{act.capitalize()} {len(found):,} jobs?", err=True)

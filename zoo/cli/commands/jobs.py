@@ -1,4 +1,4 @@
-"""`zoo jobs`: filter, sort and page through them; columns to choose, for people and for scripts."""
+"""`zoo jobs`: filter, sort and page through jobs, as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from zoo.cli.render.job_columns import Line
     from zoo.jobs import Database, Filter, Job
 
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10**6, help="At most so many.")]
+Limit = Annotated[
+    int, typer.Option("--limit", "-n", metavar="N", min=1, max=10**6, help="List at most N jobs.")
+]
 MOST_COUNTED = 10_000
 MOST_SKIPPED = 10**9
-"""More than there will be; times the largest --limit it is still a number of the database."""
+"""Times the largest --limit it still fits an integer column of the database."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,30 +33,31 @@ def jobs(
         str,
         typer.Option(
             metavar="NAME",
-            help="accuracy, took, params.x; -NAME: largest first.",
+            help="Sort by a field: accuracy, took, params.x; -NAME: largest first.",
             autocompletion=completion.sorts,
         ),
     ] = "-created_at",
     limit: Limit = 20,
     offset: Annotated[
-        int, typer.Option(min=0, max=MOST_SKIPPED, help="Leave out so many first.")
+        int, typer.Option(metavar="N", min=0, max=MOST_SKIPPED, help="Skip the first N jobs.")
     ] = 0,
     page: Annotated[
-        int, typer.Option(min=1, max=MOST_SKIPPED, help="The page of --limit jobs.")
+        int,
+        typer.Option(metavar="N", min=1, max=MOST_SKIPPED, help="Page N, of --limit jobs each."),
     ] = 1,
     columns: Annotated[
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="id,model,accuracy,params.epochs,...",
+            help="Columns to show: id,model,accuracy,params.epochs,...",
             autocompletion=completion.columns,
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Whole ids only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only full ids.")] = False,
 ) -> None:
-    """List jobs, the newest first."""
+    """List jobs, newest first."""
     from zoo import jobs as rows
     from zoo.cli.render import console
 
@@ -75,7 +78,7 @@ def jobs(
         _print_csv(lines, names)
     else:
         _print_table(lines, names)
-        _tell_rest(db, wanted, len(found), skipped, limit)
+        _print_next_page(db, wanted, len(found), skipped, limit)
 
 
 def _names(columns: str | None) -> list[str] | None:
@@ -103,8 +106,8 @@ def _record(line: Line, names: list[str] | None) -> dict[str, Any]:
 
     if names is not None:
         return {name: raw(line, name) for name in names}
-    told = line.outlook.to_json() if line.outlook else None
-    return line.job.to_json() | {"outlook": told}
+    outlook = line.outlook.to_json() if line.outlook else None
+    return line.job.to_json() | {"outlook": outlook}
 
 
 def _print_csv(lines: list[Line], names: list[str] | None) -> None:
@@ -131,25 +134,25 @@ def _print_table(lines: list[Line], names: list[str] | None) -> None:
     )
 
 
-def _tell_rest(db: Database, wanted: Filter, shown: int, skipped: int, limit: int) -> None:
-    """How many there are besides, and the command that shows the next."""
+def _print_next_page(db: Database, wanted: Filter, shown: int, skipped: int, limit: int) -> None:
+    """Print how many jobs match and the command for the next page."""
     from zoo import jobs as rows
     from zoo.cli.render import console
 
     if not shown and (wanted or skipped):
-        console.note("No job matches. `zoo jobs` lists the newest of all.")
+        console.note("No job matches. `zoo jobs` lists the newest jobs.")
     elif not shown:
-        console.note("No job yet. `zoo train logistic --dataset digits` is a first one.")
+        console.note("No job yet. For a first one: `zoo train logistic --dataset digits`.")
     if shown < limit:
         return
     every = rows.count(db, wanted, most=MOST_COUNTED + 1)
     if every > skipped + shown:
         how_many = f"{every:,}" if every <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
-        console.note(f"{shown:,} of {how_many} shown. The next: {_next(skipped + shown, limit)}")
+        console.note(f"{shown:,} of {how_many} shown. Next page: {_next(skipped + shown, limit)}")
 
 
 def _next(skip: int, limit: int) -> str:
-    """This command, for the jobs that come next."""
+    """The command for the next page of jobs."""
     import shlex
 
     kept = sys.argv[1:]

@@ -9,7 +9,7 @@ import typer
 from zoo.cli.filter_options import FilterWords, filtered
 
 _SHORT = {"test accuracy": "test", "cross-validation": "cv"}
-"""Columns of a narrow terminal with means alone."""
+"""Column names on a narrow terminal: means without deviations."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -21,13 +21,15 @@ def leaderboard(
     words: FilterWords,
     group_by: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A row for each value of params.x, seed... too."),
+        typer.Option(
+            metavar="NAME", help="Also a row for each value of params.x, seed... (repeatable)."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Compare the models by test accuracy and cross-validation. The best of each, per dataset.
+    """Rank models by test accuracy and cross-validation. Best result of each, per dataset.
 
-    Results on other contents that a dataset's name had before are ranked apart.
+    Results on earlier contents of a dataset are ranked separately.
     """
     from zoo import jobs
     from zoo.cli.render import console
@@ -43,11 +45,11 @@ def leaderboard(
     numbers = ["test accuracy", "error %", *published, "cross-validation", "fit s", "parameters"]
     contents = ["contents"] if any(leaderboard.mark(row) for row in rows) else []
     columns = ["dataset", *contents, "model", *names, *numbers, "job", "params"]
-    # Never the job: its id is what the next command needs.
+    # The column "job" stays: the next command needs the id.
     optional = ["parameters", "fit s", "params", "error %", *published, "cross-validation"]
     shown = [_cells(row, names) for row in rows]
     cells = [[row[column] for column in columns] for row in shown]
-    # A row that has only been cross-validated would show no result at all.
+    # Otherwise a row with only a cross-validation would show no result.
     has_lone_cv = not all(row["test"] for row in rows)
     if has_lone_cv and optional[-1] in console.left_out(columns, cells, numbers, optional):
         columns, numbers = (
@@ -55,12 +57,12 @@ def leaderboard(
         )
         cells = [[row[column] for column in columns] for row in shown]
         optional = optional[:-1]
-        console.note("Deviations are left out for width; --json shows them.")
+        console.note("The terminal is too narrow for deviations; --json shows them.")
     console.table(columns, cells, right=numbers, optional=optional)
     if not rows and words:
         console.note("No result matches. `zoo leaderboard` without a filter shows all.")
     elif not rows:
-        console.note("No finished job yet. `zoo train logistic --dataset digits` is a first one.")
+        console.note("No finished job yet. For a first one: `zoo train logistic --dataset digits`.")
 
 
 def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`zoo up`, `down`, `doctor` and `db upgrade`: the machinery."""
+"""`zoo up`, `down`, `doctor` and `db upgrade`: services of this machine and the database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from zoo.settings import Settings
 
-database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rows' database.")
+database = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Manage the database.")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up() -> None:
-    """Start this machine's own broker and worker. They stay until `zoo down`."""
+    """Start the local broker and worker. They run until `zoo down`."""
     from zoo import settings
     from zoo.cli.local_worker import await_worker
     from zoo.cli.render import console
@@ -29,30 +29,30 @@ def up() -> None:
     chosen = settings.load()
     if not chosen.is_embedded:
         raise UsageError(
-            "ZOO_BROKER_URL is set: the broker is not this machine's own.",
+            "ZOO_BROKER_URL is set: this machine runs no broker of its own.",
             "Start a worker: `zoo worker start`.",
         )
     started = local_services.ensure(chosen, keep=True)
     await_worker(chosen, started)
-    console.note(f"The broker and a worker are up, for {chosen.home}. `zoo down` ends them.")
+    console.note(f"The broker and a worker are running for {chosen.home}. `zoo down` stops them.")
 
 
 def down() -> None:
-    """End this machine's own worker and broker. Unfinished jobs stay queued."""
+    """Stop the local worker and broker. Unfinished jobs stay queued."""
     from zoo import settings
     from zoo.cli.render import console
     from zoo.queue import local_services
 
     chosen = settings.load()
-    interrupted = _tell_interrupted(chosen)
-    with console.err.status("Ending the worker; a running job may finish ..."):
+    interrupted = _print_running(chosen)
+    with console.err.status("Stopping the worker; a running job may finish ..."):
         ended = local_services.down(chosen, chosen.drain_seconds + 10)
-    console.note(f"Ended: {', '.join(ended)}." if ended else "Nothing was running.")
-    _tell_unfinished(chosen, interrupted)
+    console.note(f"Stopped: {', '.join(ended)}." if ended else "Nothing was running.")
+    _print_requeued(chosen, interrupted)
 
 
-def _tell_interrupted(chosen: Settings) -> list[str]:
-    """Say which jobs the local worker runs, and how far they are; gives their ids."""
+def _print_running(chosen: Settings) -> list[str]:
+    """Print the running jobs of the local worker and their progress; returns their ids."""
     from zoo import jobs
     from zoo.cli.render import console, job_columns
     from zoo.errors import StoreError
@@ -66,7 +66,7 @@ def _tell_interrupted(chosen: Settings) -> list[str]:
         names = {w.name for w in jobs.workers(db, beat=chosen.beat_seconds) if w.pid == local.pid}
         running = [job for job in jobs.listing(db, statuses=["running"]) if job.worker in names]
         known = jobs.estimate_running(db, running, jobs.clock(db))
-    except StoreError as error:  # the servers are to end all the same
+    except StoreError as error:  # the services stop nevertheless
         console.note(error.message)
         return []
     for job in running:
@@ -75,13 +75,13 @@ def _tell_interrupted(chosen: Settings) -> list[str]:
     if running:
         these = "This job runs" if len(running) == 1 else f"These {len(running)} jobs run"
         console.note(
-            f"{these} now. What has not ended after {chosen.drain_seconds:g} s goes back into the "
-            "queue and begins anew later."
+            f"{these} now. A job that has not ended after {chosen.drain_seconds:g} s returns to "
+            "the queue and starts again later."
         )
     return [job.id for job in running]
 
 
-def _tell_unfinished(chosen: Settings, ids: list[str]) -> None:
+def _print_requeued(chosen: Settings, ids: list[str]) -> None:
     from zoo import jobs
     from zoo.cli.render import console
 
@@ -91,13 +91,13 @@ def _tell_unfinished(chosen: Settings, ids: list[str]) -> None:
     left = [job for job in ids if jobs.get(db, job).status == "queued"]
     if left:
         names = ", ".join(job[:8] for job in left)
-        console.note(f"Back in the queue: {names}. The next training or `zoo up` runs them.")
+        console.note(f"Requeued: {names}. The next training or `zoo up` runs them.")
 
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Look at every part, and say what to do about each fault. Exit code 1 if there is one."""
+    """Check every part and print how to fix each problem. Exit code 1 if there is one."""
     import dataclasses
 
     from rich.text import Text
@@ -122,7 +122,7 @@ def doctor(
 
 @database.command()
 def upgrade() -> None:
-    """Bring the database to this program's schema."""
+    """Migrate the database to the schema of this version."""
     from zoo import jobs, settings
     from zoo.cli.render import console
 

@@ -1,4 +1,4 @@
-"""`zoo models`: what there is."""
+"""`zoo models`: list the models, show one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from zoo.param_values import typed
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 RESULT = (*("dataset", "contents", "accuracy", "parameters", "bytes", "fit s", "µs/image"),)
-"""Columns of a result; `contents` has something in it for what is not the newest."""
+"""Columns of a result; `contents` marks results on earlier contents of a dataset."""
 OPTIONAL = ("bytes", "µs/image", "plugin", "fit s", "family", "workers", "parameters")
-"""Columns that a narrow terminal does without, the first of them first."""
+"""Columns dropped on a narrow terminal, in this order."""
 
 
 class _ListedByDefault(TyperGroup):
-    """A group that takes anything but the name of a command for the arguments of `list`."""
+    """A group that passes its arguments to `list` unless the first is a command."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args[:1] != ["--help"] and not set(args[:1]) & set(self.commands):
@@ -35,7 +35,7 @@ class _ListedByDefault(TyperGroup):
 models = typer.Typer(
     cls=_ListedByDefault,
     rich_markup_mode=None,
-    help="List the models (`list` may be left out), or show one.",
+    help="List the models (`list` is the default), or show one.",
 )
 
 
@@ -46,23 +46,29 @@ def add_to(app: typer.Typer) -> None:
 @models.command("list")
 def list_models(
     patterns: Annotated[
-        list[str] | None, typer.Argument(help="Only models that match one: dense*, *net?.")
+        list[str] | None,
+        typer.Argument(metavar="PATTERN", help="Only models that match one: dense*, *net?."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(help="None that match this (repeatable).")
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Leave out models that match (repeatable)."),
     ] = None,
     dataset: Annotated[
-        list[str] | None, typer.Option(help="Only results on these (repeatable).")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Only results on these datasets (repeatable)."),
     ] = None,
     where: Annotated[
-        str | None, typer.Option(help="Only where this holds: 'parameters < 1e5 and workers > 0'.")
+        str | None,
+        typer.Option(
+            metavar="CONDITION", help="Only where this holds: 'parameters < 1e5 and workers > 0'."
+        ),
     ] = None,
     sort: Annotated[
-        str, typer.Option(help="Order by a fact; with - before it, the largest first: -accuracy.")
+        str, typer.Option(metavar="NAME", help="Sort by a column; -NAME: largest first.")
     ] = "model",
     as_json: AsJson = False,
 ) -> None:
-    """List the models of this machine and of the workers. With their best test results."""
+    """List the models of this machine and of the workers, with their best test results."""
     from zoo.cli.render import console
     from zoo.results import model_summaries
 
@@ -84,7 +90,7 @@ def list_models(
 
 
 def _offers() -> dict[str, Offer]:
-    """Every model; where the workers' cards cannot be read, those of this machine and a note."""
+    """All models; if the database cannot be read, those of this machine and a note."""
     from zoo.cli.render import console
     from zoo.errors import StoreError
     from zoo.queue import catalogue
@@ -105,16 +111,16 @@ def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
     try:
         with catalogue.database() as db:
             return leaderboard.rows(db, jobs.Filter(datasets=datasets)) if db else []
-    except StoreError:  # `_offers` has said so
+    except StoreError:  # `_offers` has printed it
         return []
 
 
 def _table(found: list[Row]) -> None:
     from zoo.cli.render import console
 
-    columns = ["model", "family", *RESULT, "workers", "plugin", "what it is"]
+    columns = ["model", "family", *RESULT, "workers", "plugin", "summary"]
     lines = [_line(row) for row in found]
-    # Before the first job there is nothing in most of them.
+    # Before the first job most columns are empty.
     last = len(columns) - 1
     used = [i for i, _ in enumerate(columns) if i in (0, last) or any(line[i] for line in lines)]
     console.table(
@@ -148,7 +154,10 @@ def _line(row: Row) -> list[str]:
 
 @models.command("show")
 def show_model(
-    name: Annotated[str, typer.Argument(help="A model.", autocompletion=completion.models)],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Name of a model.", autocompletion=completion.models),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show a model: its plugin, workers, params and best results."""
@@ -178,7 +187,7 @@ def show_model(
         for param, about in card["schema"].get("properties", {}).items()
     ]
     console.out.print()
-    console.definitions(["param", "type", "default", "what it does"], rows)
+    console.definitions(["param", "type", "default", "description"], rows)
     _best([row for row in found if row.result])
     console.note(f"\nFor example: zoo train {name}" + _example(rows))
 
@@ -219,9 +228,9 @@ def _example(rows: list[list[str]]) -> str:
 
 
 def _type(about: dict[str, Any], defs: dict[str, Any]) -> str:
-    """A JSON schema's type in a few words; `defs` are the types that it names."""
+    """A short text for a type of a JSON schema; `defs` are the types that it refers to."""
     if "$ref" in about:
-        # Without those named in it: a type may hold itself.
+        # Drop the type from the definitions, as it may refer to itself.
         name = about["$ref"].rpartition("/")[2]
         return _type(defs.get(name, {}), {k: v for k, v in defs.items() if k != name})
     if "anyOf" in about:

@@ -1,4 +1,4 @@
-"""`zoo plugins`: list them, write a new one, check one."""
+"""`zoo plugins`: list plugins, create one, check one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zoo.testing.checks import Result
 
 SLOW_SECONDS = 1.0
-"""An import that takes longer is told: every command waits for it."""
+"""A slower import is reported, because many commands wait for it."""
 COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -22,7 +22,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 plugins = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="List the plugins, write a new one, or check one.",
+    help="List the plugins, create one, or check one.",
 )
 
 
@@ -39,10 +39,10 @@ def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
     from zoo.plugins import isolated_listing
 
     found = isolated_listing.listing()
-    # Their import is told by now; whether their commands have room, only this command line knows.
+    # The listing has import errors; conflicts of commands are known only to this process.
     commands = context.find_root().command
     if isinstance(commands, lazy_group.Commands):
-        lazy_group.enter_all(commands.app)
+        lazy_group.load_all(commands.app)
     for plugin in found:
         if "register_commands" in plugin.hooks:
             plugin.error = plugin.error or lazy_group.problems.get(plugin.name, "")
@@ -69,15 +69,19 @@ def _row(plugin: Plugin) -> list[str]:
 
 @plugins.command("new")
 def new(
-    name: Annotated[str, typer.Argument(help="What the plugin and its model are to be called.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin and its model.")],
     single_file: Annotated[
-        bool, typer.Option("--single-file", help="One file in the plugins folder, not a package.")
+        bool,
+        typer.Option("--single-file", help="Create one file in the plugins folder, no package."),
     ] = False,
     folder: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write the package here; else in ./NAME.")
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Folder of the package. [default: ./NAME]"
+        ),
     ] = None,
 ) -> None:
-    """Write a new plugin with a small model that works. A package with a test, or one file."""
+    """Create a plugin with a small working model: a package with a test, or one file."""
     from zoo.cli.render import console
     from zoo.errors import UsageError
     from zoo.plugins import scaffold
@@ -85,8 +89,8 @@ def new(
 
     if single_file and folder:
         raise UsageError(
-            "A single file goes into the plugins folder, so -o does not go with --single-file.",
-            "ZOO_PLUGINS_DIR names another plugins folder.",
+            "--single-file writes to the plugins folder; it cannot be combined with -o.",
+            "Set ZOO_PLUGINS_DIR to use another plugins folder.",
         )
     if folder:
         check_folder(folder)
@@ -105,24 +109,34 @@ def new(
 
 @plugins.command("check")
 def check(
-    name: Annotated[str, typer.Argument(help="A plugin or a model.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin or a model.")],
     param: Annotated[
-        list[str] | None, typer.Option("-p", "--param", help="NAME=VALUE, where a default is slow.")
+        list[str] | None,
+        typer.Option(
+            "-p",
+            "--param",
+            metavar="NAME=VALUE",
+            help="Set a parameter of the model, if the default is slow (repeatable).",
+        ),
     ] = None,
-    dataset: Annotated[str, typer.Option("--dataset", help="What to try it on.")] = "digits",
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one check may take.")] = 60,
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="NAME", help="Dataset used by the checks.")
+    ] = "digits",
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Time limit of each check.")
+    ] = 60,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Show what the model prints.")
+        bool, typer.Option("-v", "--verbose", help="Show the output of the model.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that a plugin's models keep the contract. Exit code 1 if one does not."""
+    """Check that the models of a plugin keep the contract. Exit code 1 if one does not."""
     from zoo.cli.render import console
     from zoo.param_values import read_pairs
     from zoo.testing import isolation
 
     params = read_pairs(param or [])
-    if ":" in dataset:  # a path, which is this folder's; the checks run in another
+    if ":" in dataset:  # a path, to be resolved here: the checks run in another folder
         from zoo.data import datasets
 
         dataset = datasets.resolve(dataset)
@@ -147,9 +161,9 @@ def check(
 
 
 def _models_of(name: str) -> tuple[Plugin, list[str]]:
-    """The plugin of that name, or that has the model of that name; and its models to check.
+    """Find a plugin by its name or by that of a model; returns it and the models to check.
 
-    Raises UsageError for a name that is neither, PluginError for a plugin without a model.
+    Raises UsageError for an unknown name, PluginError for a broken plugin or one without a model.
     """
     from zoo.errors import PluginError, unknown
     from zoo.plugins import isolated_listing
@@ -160,7 +174,9 @@ def _models_of(name: str) -> tuple[Plugin, list[str]]:
             return plugin, [name]
     for plugin in (each for each in found if each.name == name):
         if plugin.error:
-            raise PluginError(f"The plugin {name} is broken: {plugin.error}.", "Mend that first.")
+            raise PluginError(
+                f"The plugin {name} cannot be imported: {plugin.error}.", "Fix that first."
+            )
         if not plugin.models:
             raise PluginError(f"The plugin {name} has no model to check.")
         return plugin, plugin.models

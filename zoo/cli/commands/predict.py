@@ -1,4 +1,4 @@
-"""`zoo predict`: ask a trained model about pictures."""
+"""`zoo predict`: classify pictures with a trained model."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
-from zoo.cli.options import Trained
+from zoo.cli.options import Split, Trained
 
 if TYPE_CHECKING:
     from zoo.images.prediction_inputs import Subject
     from zoo.inference.predictor import Answer
 
 BAR = 40
-"""Columns of a probability of 1."""
+"""Width of the bar of a probability of 1."""
 BESIDE = len(" 100.00 % ") + BAR
-"""Columns that stand beside a class's name."""
+"""Width needed beside the name of a class."""
 SHOWN = 0.005
-"""A less probable class is not drawn, beside the first three."""
+"""Classes below this probability are not drawn, except the first three."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,24 +34,29 @@ def predict(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="Of the images of --index; by default the job's.",
+            metavar="NAME",
+            help="Dataset of --index. [default: that of the job]",
             autocompletion=completion.datasets,
         ),
     ] = None,
     index: Annotated[
         list[str] | None,
-        typer.Option(metavar="N|N-M", help="An image of the dataset, or several (repeatable)."),
+        typer.Option(
+            metavar="N|N-M", help="Predict these images of the dataset, from 0 (repeatable)."
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    split: Split = "test",
     folder: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Save what the model is shown there, as PNG files."),
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", help="Save the prepared images there as PNG files."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Say what pictures show. Drawn or photographed; prepared as MNIST was, shown before and after.
+    """Classify pictures of digits. Drawings or photos, prepared as MNIST was.
 
-    A picture that is refused does not stop the others; the exit code is then 1.
+    An unreadable picture does not stop the others; the exit code is then 1.
     """
     from zoo import jobs, settings
     from zoo.cli.render import console
@@ -62,7 +67,7 @@ def predict(
 
     if not files and not index:
         raise UsageError(
-            "Give a picture, or --index.",
+            "No picture and no --index is given.",
             f"For example: zoo predict {ref} digit.png, or zoo predict {ref} --index 17.",
         )
     if folder:
@@ -94,7 +99,7 @@ def predict(
 
 
 def _read(files: list[str]) -> tuple[list[Subject], list[dict[str, Any]]]:
-    """Prepare the pictures; those that are refused are told on stderr, and given as JSON."""
+    """Prepare the pictures; errors are printed on stderr and returned as JSON."""
     import sys
 
     from zoo.cli.render import console
@@ -113,7 +118,7 @@ def _read(files: list[str]) -> tuple[list[Subject], list[dict[str, Any]]]:
 
 
 def _show(answer: Answer) -> None:
-    """Draw a picture as it came and as the model was shown it, and what the model says."""
+    """Draw a picture before and after preparation, and the predicted probabilities."""
     import numpy as np
 
     from zoo.cli.render import console
@@ -137,4 +142,4 @@ def _verdict(answer: Answer) -> str:
     if answer.label is None:
         return answer.predicted
     is_right = answer.predicted == answer.label
-    return f"{answer.predicted}, {'right' if is_right else f'but it is {answer.label}'}"
+    return f"{answer.predicted}, {'correct' if is_right else f'wrong: the label is {answer.label}'}"

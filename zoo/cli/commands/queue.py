@@ -1,4 +1,4 @@
-"""`zoo priority`, `hold`, `release` and `zoo pool`: steer what runs next."""
+"""`zoo priority`, `hold`, `release` and `pool`: control the order of the queue."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 PoolName = Annotated[
     str,
     typer.Argument(
-        help="The pool's name; `zoo pool list` shows them.", autocompletion=completion.pools
+        metavar="NAME",
+        help="Name of a pool; `zoo pool list` shows them.",
+        autocompletion=completion.pools,
     ),
 ]
 
-pools = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Pause and resume pools.")
+pools = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, pause and resume pools."
+)
 
 
 def add_to(app: typer.Typer) -> None:
-    # Without this, -1 would be read as an option.
+    # Otherwise -1 would be parsed as an option.
     app.command(context_settings={"ignore_unknown_options": True})(priority)
     app.command()(hold)
     app.command()(release)
@@ -40,14 +44,17 @@ def priority(
     number: Annotated[
         int,
         typer.Argument(
-            min=-MOST_URGENT, max=MOST_URGENT, help="More urgent is higher; 0 is the default."
+            metavar="NUMBER",
+            min=-MOST_URGENT,
+            max=MOST_URGENT,
+            help="Priority; higher runs first, jobs start with 0.",
         ),
     ],
     words: FilterWords = FilterWords(),
     yes: Yes = False,
     dry_run: Dry = False,
 ) -> None:
-    """Change how urgent queued jobs are. The highest runs first, of equals the oldest."""
+    """Set the priority of queued jobs. The highest runs first; among equals the oldest."""
     from zoo import jobs as rows
     from zoo.errors import UsageError
 
@@ -57,28 +64,28 @@ def priority(
     found = chosen(db, refs, words, of=("queued",))
     if found and agreed(db, found, f"give priority {number} to", yes or not words, dry_run):
         changed = rows.set_priority(db, found, number)
-        _tell(db, refs and found, changed, f"have priority {number} now", "is not queued")
+        _report(db, refs and found, changed, f"have priority {number} now", "is not queued")
 
 
 @filtered
 def hold(
     refs: Queued = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
 ) -> None:
-    """Keep queued jobs from running until released. Running ones go on."""
+    """Hold queued jobs: they do not start until released. Running jobs continue."""
     from zoo import jobs as rows
 
     db = rows.connect()
     found = chosen(db, refs, words, of=("queued",), held=False)
     if found and agreed(db, found, "hold", yes or not words, dry_run):
         held = rows.hold(db, found)
-        _tell(db, refs and found, held, "are held; `zoo release` lets them run", "cannot be held")
+        _report(db, refs and found, held, "are held; `zoo release` lets them run", "cannot be held")
 
 
 @filtered
 def release(
     refs: Queued = None, words: FilterWords = FilterWords(), yes: Yes = False, dry_run: Dry = False
 ) -> None:
-    """Let held jobs run."""
+    """Release held jobs, so that they can run."""
     from zoo import jobs as rows
 
     db = rows.connect()
@@ -86,7 +93,7 @@ def release(
     if found and agreed(db, found, "release", yes or not words, dry_run):
         freed = rows.unhold(db, found)
         _wake(db)
-        _tell(db, refs and found, freed, "are released", "is not held")
+        _report(db, refs and found, freed, "are released", "is not held")
 
 
 def _wake(db: Database) -> None:
@@ -99,16 +106,16 @@ def _wake(db: Database) -> None:
         console.note(note)
 
 
-def _tell(
+def _report(
     db: Database, named: list[str] | None, changed: list[str], what: str, why_not: str
 ) -> None:
-    """Say what was done; of jobs that were named, also to which not: exit code 1 if to none."""
+    """Print the changed jobs and the named ones left unchanged; exit code 1 if none changed."""
     from zoo import jobs as rows
     from zoo.cli.render import console
 
     if len(changed) == 1:
-        said = what.replace("have", "has").replace("are", "is").replace("them", "it")
-        console.note(f"{changed[0][:8]} {said}.")
+        singular = what.replace("have", "has").replace("are", "is").replace("them", "it")
+        console.note(f"{changed[0][:8]} {singular}.")
     elif changed or not named:
         console.note(f"{len(changed):,} jobs {what}.")
     left = [each for each in named or [] if each not in set(changed)]
@@ -116,7 +123,7 @@ def _tell(
         job = rows.get(db, each)
         is_held = job.held and why_not == "cannot be held"
         console.note(
-            f"{each[:8]} {'is held already' if is_held else f'{why_not}: it is {job.status}'}."
+            f"{each[:8]} {'is already held' if is_held else f'{why_not}: it is {job.status}'}."
         )
     if len(left) > 5:
         console.note(f"And {len(left) - 5} more.")
@@ -149,7 +156,7 @@ def list_pools(as_json: AsJson = False) -> None:
     ]
     console.table(columns, lines, right=columns[2:])
     if not found:
-        console.note("No pool has a job or a worker. `zoo worker start --pool NAME` makes one.")
+        console.note("No pool has a job or a worker. `zoo worker start --pool NAME` adds one.")
 
 
 def _pools(db: Database, beat: float) -> list[dict[str, Any]]:
@@ -177,7 +184,7 @@ def _pools(db: Database, beat: float) -> list[dict[str, Any]]:
 
 @pools.command()
 def pause(name: PoolName) -> None:
-    """Let no further job of a pool begin; running ones go on."""
+    """Pause a pool: no further job starts. Running jobs continue."""
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli.render import console
@@ -187,7 +194,7 @@ def pause(name: PoolName) -> None:
     known = {pool["name"]: pool for pool in _pools(db, chosen.beat_seconds)}
     rows.pause(db, name)
     running = known[name]["running"] if name in known else 0
-    console.note(f"The pool {name} is paused; {running} of its jobs go on.")
+    console.note(f"The pool {name} is paused; {running} running jobs continue.")
     if name not in known:
         console.note("No worker and no job is in a pool of that name now.")
     console.note(f"`zoo pool resume {name}` opens it again.")
@@ -195,7 +202,7 @@ def pause(name: PoolName) -> None:
 
 @pools.command()
 def resume(name: PoolName) -> None:
-    """Let a paused pool's jobs run again."""
+    """Resume a paused pool, so that its jobs start again."""
     from zoo import jobs as rows
     from zoo.cli.render import console
     from zoo.errors import ZooError

@@ -1,4 +1,4 @@
-"""`zoo reproduce`: submit a published table as jobs, with what each will cost first."""
+"""`zoo reproduce`: estimate the cost of a published table and submit its rows as jobs."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ def add_to(app: typer.Typer) -> None:
 def reproduce(
     queued: GroupWords,
     table: Annotated[
-        str, typer.Argument(help="A table that Zoo brings, or the path of a TOML file.")
+        str,
+        typer.Argument(metavar="TABLE", help="Name of a built-in table, or path of a TOML file."),
     ] = "mnist-classics",
     only: Annotated[
-        list[str] | None, typer.Option(help="The rows whose names match (repeatable): 'lenet-*'.")
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Only rows with a matching name: 'lenet-*' (repeatable)."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the rows, submit none.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the rows; submit none.")] = False,
     keep_weights: Annotated[bool, typer.Option(help="Keep the trained models.")] = False,
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a published table's models, and compare test errors. One job per row."""
+    """Train the models of a published table. Compares test errors; one job per row."""
     from zoo import jobs
     from zoo.cli.render import console
     from zoo.results import published_tables
@@ -67,9 +71,9 @@ def _show(
 
     total = sum(cost.seconds or 0.0 for cost in costs)
     if to_stderr:
-        said = {"guessed": "guessed", "unknown": "of unknown cost"}
-        counts = {kind: sum(cost.source == kind for cost in costs) for kind in said}
-        notes = [f"{n} of them {said[kind]}" for kind, n in counts.items() if n]
+        labels = {"guessed": "guessed", "unknown": "of unknown cost"}
+        counts = {kind: sum(cost.source == kind for cost in costs) for kind in labels}
+        notes = [f"{n} of them {labels[kind]}" for kind, n in counts.items() if n]
         about = ", ".join([f"about {console.ago(total)} of one slot", *notes])
         console.note(f"{len(rows)} jobs, {about}.")
         return
@@ -79,7 +83,7 @@ def _show(
     ]
     columns = ["row", "model", "preprocess", "published %", "cost", "params"]
     console.table(columns, cells, right=["published %", "cost"], optional=["params"])
-    console.note(f"In all about {console.ago(total)} of one slot.")
+    console.note(f"Total: about {console.ago(total)} of one slot.")
 
 
 def _params(spec: JobSpec) -> str:

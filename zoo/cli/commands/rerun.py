@@ -1,4 +1,4 @@
-"""`zoo rerun` and `zoo verify`: do a job again; and the offer of a result that is there already."""
+"""`zoo rerun` and `zoo verify`: repeat a job; and the reuse of an earlier equal result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJson = False) -> None:
-    """Submit a job or group again, as it was. Says what differs now."""
+    """Submit a job or group again, unchanged. Reports differences of the environment."""
     from zoo import jobs
     from zoo.cli.render import console
     from zoo.results import reproducibility
@@ -38,7 +38,7 @@ def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJso
     for each in found.unknown if not quiet else ():
         console.note(each)
     if not (found.differences or found.unknown or quiet):
-        console.note("Nothing that Zoo knows of differs now.")
+        console.note("No difference of data, code or environment is known.")
     queued = QueueWords(pool=found.pool, tag=found.tags)
     kind, about = found.group_kind, found.about
     submit_and_follow(found.specs, queued, detach, as_json, quiet, kind, about)
@@ -46,11 +46,13 @@ def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJso
 
 def verify(
     ref: Ref,
-    as_json: Annotated[bool, typer.Option("--json", help="The verdict on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the verdict as JSON on stdout.")
+    ] = False,
 ) -> None:
-    """Run a job or group again, and compare the results.
+    """Run a job or group again and compare the results.
 
-    Weights, predictions and metrics; exit code 1 if they differ.
+    Compares weights, predictions and metrics. Exit code 1 if they differ.
     """
     from zoo import jobs, settings
     from zoo.cli.render import console
@@ -65,8 +67,8 @@ def verify(
     now = _run_again(db, chosen, found)
     verdicts = [reproducibility.compare(db, chosen, a, b) for a, b in zip(then, now, strict=True)]
     if as_json:
-        told = [each.to_json() for each in verdicts]
-        console.json_out(told if len(told) > 1 else told[0])
+        found_json = [each.to_json() for each in verdicts]
+        console.json_out(found_json if len(found_json) > 1 else found_json[0])
     else:
         _print(verdicts)
     if any(each.verdict == "differs" for each in verdicts):
@@ -103,7 +105,7 @@ def _run_again(db: Database, chosen: Settings, found: Job | Group) -> list[Job]:
     for job in now:
         if job.status != "succeeded":
             raise ZooError(
-                f"It ran again as {job.id[:8]}, which is {job.status}: {job.error}",
+                f"The repeated job {job.id[:8]} is {job.status}: {job.error}",
                 f"`zoo logs {job.id[:8]}` shows what it printed.",
             )
     return now
@@ -121,7 +123,7 @@ def _print(verdicts: Sequence[Verdict]) -> None:
             found = f"  {name}  {_short(before)} then, {_short(after)} now"
             console.out.print(console.safe(found))
     for why in dict.fromkeys(line for each in verdicts for line in each.environment):
-        console.note(f"not the same where they ran: {why}")
+        console.note(f"the environments differ: {why}")
 
 
 def _short(value: Any) -> str:
@@ -132,9 +134,9 @@ def _short(value: Any) -> str:
 def takes_earlier(
     specs: Sequence[JobSpec], kind: str | None, reuse: bool, as_json: bool, quiet: bool
 ) -> bool:
-    """Whether an earlier result takes the place of the training, which is then printed.
+    """Print an equal earlier result instead of training; returns whether it did.
 
-    Unless that is asked for, a person at a terminal is told that there is one.
+    Without `reuse`, only note on a terminal that such a result exists.
     """
     if not (reuse or sys.stderr.isatty()):
         return False
@@ -148,7 +150,7 @@ def takes_earlier(
         return False
     what = "group" if kind else "job"
     if not reuse:
-        console.note(f"The {what} {found.id[:8]} has this result already: --reuse takes it.")
+        console.note(f"The {what} {found.id[:8]} has this result already: --reuse returns it.")
         return False
     if as_json:
         console.json_out(found.to_json())

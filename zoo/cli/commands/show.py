@@ -1,4 +1,4 @@
-"""`zoo show`, `logs`, `wait`: look at jobs, one by one."""
+"""`zoo show`, `logs` and `wait`: inspect single jobs and groups."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
         extra: dict[str, object] = {"waits": why or None}
         if isinstance(found, Job):
             tried, steps = rows.attempts(db, found.id), rows.steps(db, found.id)
-            told = outlook.to_json() if outlook else None
-            extra |= {"attempts": tried, "steps": steps, "outlook": told}
+            extra |= {"attempts": tried, "steps": steps}
+            extra["outlook"] = outlook.to_json() if outlook else None
         console.json_out(found.to_json() | extra)
     elif isinstance(found, Job):
         show_job(db, found, why, outlook)
@@ -58,9 +58,11 @@ def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
 
 def logs(
     ref: Ref = "@last",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new lines until the job ends.")
+    ] = False,
 ) -> None:
-    """Print what a job printed, from any machine and while it runs."""
+    """Print the output of a job. From any machine, and while it runs."""
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli.render import console
@@ -73,13 +75,13 @@ def logs(
     for job in rows.members(found):
         printed, now = _print_log(db, job, vigil), rows.get(db, job.id)
         if now.status == "queued":
-            console.note(f"The job {job.id[:8]} is still queued; it has printed nothing.")
+            console.note(f"The job {job.id[:8]} is queued and has no output yet.")
         elif now.is_terminal and not printed:
-            console.note(f"The job {job.id[:8]} is {now.status}; it printed nothing.")
+            console.note(f"The job {job.id[:8]} is {now.status}; it has no output.")
 
 
 def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
-    """Print its lines and, with a `vigil` or without lines, its steps; whether there were any."""
+    """Print the log lines and, when following or without lines, the steps; False if none."""
     from zoo import jobs as rows
     from zoo.cli import streams
     from zoo.cli.render.log import LogPrinter
@@ -87,7 +89,7 @@ def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
     printer = LogPrinter(is_live=vigil is not None)
     while True:
         with vigil.bearing() if vigil else contextlib.nullcontext():
-            # Asked before the lines are read: what was written before the end is then read too.
+            # Read the status before the lines, so that no line written before the end is missed.
             now = rows.get(db, job.id)
             ended = vigil is None or now.is_terminal
             if vigil:
@@ -108,10 +110,13 @@ def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
 def wait(
     refs: Refs = None,
     words: FilterWords = FilterWords(),
-    timeout: Annotated[float | None, typer.Option(min=0, help="Give up after seconds.")] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", min=0, help="Stop waiting after SECONDS."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Wait until jobs have ended. Exit code 1 if one did not succeed."""
+    """Wait until jobs have ended. Exit code 1 unless all succeeded."""
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli.render import console

@@ -1,4 +1,4 @@
-"""`zoo sweep`: one job for each combination of params, or for those that a sampler picks."""
+"""`zoo sweep`: one job for each combination of params, or for those picked by a sampler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ import typer
 from zoo.cli import completion
 from zoo.cli.leaving import submitting
 from zoo.cli.option_groups import takes
-from zoo.cli.options import AsJson, Detach, GroupWords, Memory, Preprocess, Seconds
+from zoo.cli.options import (
+    AsJson,
+    DatasetName,
+    Detach,
+    GroupWords,
+    KeepWeights,
+    Memory,
+    ModelName,
+    Preprocess,
+    Seconds,
+    Seed,
+)
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group
@@ -27,62 +38,65 @@ def add_to(app: typer.Typer) -> None:
 @takes(GroupWords, "queued")
 def sweep(
     queued: GroupWords,
-    model: Annotated[
-        str | None,
-        typer.Argument(help="A model; `zoo models` lists them.", autocompletion=completion.models),
-    ] = None,
+    model: Annotated[str | None, ModelName] = None,
     param: Annotated[
         list[str] | None,
         typer.Option(
             "--param",
             "-p",
-            help="NAME=V1,V2, NAME=1..10, NAME=1e-4..1e-1:log, @FILE.",
+            metavar="NAME=VALUES",
+            help="Values to try: NAME=V1,V2, NAME=1..10, NAME=1e-4..1e-1:log, @FILE (repeatable).",
             autocompletion=completion.params,
         ),
     ] = None,
-    dataset: Annotated[
-        str,
-        typer.Option(help="A dataset; `zoo data` lists them.", autocompletion=completion.datasets),
-    ] = "mnist",
+    dataset: DatasetName = "mnist",
     preprocess: Preprocess = "none",
     sampler: Annotated[
         str,
         typer.Option(
+            metavar="NAME",
             help="grid, random or tpe.",
             autocompletion=completion.one_of("grid", "random", "tpe"),
         ),
     ] = "grid",
     trials: Annotated[
-        int | None, typer.Option(min=1, max=100_000, help="Of random and tpe; 20 by default.")
+        int | None,
+        typer.Option(
+            metavar="N", min=1, max=100_000, help="Trials of random and tpe. [default: 20]"
+        ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=2, max=1000, help="Train each trial with N seeds.")
+        int | None,
+        typer.Option(metavar="N", min=2, max=1000, help="Train each trial with N seeds."),
     ] = None,
     cv: Annotated[
-        int | None, typer.Option(min=2, max=100, help="Cross-validate each trial, K folds.")
+        int | None,
+        typer.Option(metavar="K", min=2, max=100, help="Cross-validate each trial with K folds."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 42,
+    seed: Seed = 42,
     trials_from: Annotated[
-        Path | None, typer.Option(help="A CSV file: a header of params, a line for each trial.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Read the trials from a CSV file: a column for each param."
+        ),
     ] = None,
-    save_trials: Annotated[Path | None, typer.Option(help="Write the trials to such a file.")] = (
-        None
-    ),
+    save_trials: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the trials to a CSV file.")
+    ] = None,
     resume: Annotated[
-        str | None, typer.Option(help="Go on with this sweep; what has finished is kept.")
+        str | None,
+        typer.Option(metavar="REF", help="Resume this sweep; finished trials are kept."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Count the jobs and estimate the time, no more.")
+        bool, typer.Option("--dry-run", help="Count the jobs and estimate the time; submit none.")
     ] = False,
-    keep_weights: Annotated[
-        bool | None, typer.Option(help="Keep the trained models; folds do not by default.")
-    ] = None,
+    keep_weights: KeepWeights = None,
     timeout: Seconds = None,
     memory: Memory = None,
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try many params of a model, and rank the trials by accuracy."""
+    """Train a model with many params and rank the trials."""
     from zoo.sweeps.plan import Wanted
 
     if resume is not None:
@@ -103,7 +117,7 @@ def sweep(
     plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
     if save_trials:
         _save(save_trials, plan)
-    if _tell(plan, queued.pool, queued.max_parallel, dry_run, as_json):
+    if _print_estimate(plan, queued.pool, queued.max_parallel, dry_run, as_json):
         _start(plan, queued, detach, as_json)
 
 
@@ -112,7 +126,8 @@ def _refuse_more(model: str | None, param: list[str] | None, dry_run: bool) -> N
 
     if model or param or dry_run:
         raise UsageError(
-            "A sweep that goes on has its model and params already.", "zoo sweep --resume GROUP"
+            "--resume takes no model, params or --dry-run: the sweep has its own.",
+            "zoo sweep --resume GROUP",
         )
 
 
@@ -120,7 +135,7 @@ def _named(model: str | None) -> str:
     from zoo.errors import UsageError
 
     if model is None:
-        raise UsageError("Which model?", "For example: zoo sweep logistic -p epochs=5,10.")
+        raise UsageError("No model is given.", "For example: zoo sweep logistic -p epochs=5,10.")
     return model
 
 
@@ -133,8 +148,8 @@ def _plan(wanted: Wanted, texts: list[str], detach: bool, waits: bool) -> Plan:
         raise unknown("sampler", wanted.sampler, SAMPLERS)
     if wanted.sampler == "tpe" and (detach or waits):
         raise UsageError(
-            "The tpe sampler picks each trial once others have ended, from this command.",
-            "Leave out -d and --after, or take --sampler random.",
+            "The tpe sampler picks each trial after earlier ones have ended, in this process.",
+            "Leave out -d and --after, or use --sampler random.",
         )
     return plan.make(wanted, search_space.read(texts))
 
@@ -145,15 +160,17 @@ def _save(file: Path, plan: Plan) -> None:
     from zoo.sweeps import trials
 
     if not plan.trials:
-        raise UsageError("The tpe sampler does not know its trials before they have ended.")
+        raise UsageError(
+            "--save-trials does not work with the tpe sampler: it picks its trials one by one."
+        )
     trials.write(file, plan.trials)
-    console.note(f"{len(plan.trials)} trials are in {file}; `--trials-from {file}` reads them.")
+    console.note(f"Saved {len(plan.trials)} trials to {file}; `--trials-from {file}` reads them.")
 
 
-def _tell(
+def _print_estimate(
     plan: Plan, pool: str, max_parallel: int | None, dry_run: bool, as_json: bool
 ) -> Estimate | None:
-    """Say how many jobs it will be and how long they may take; None if that was all."""
+    """Print the number of jobs and the estimated time; returns None for a dry run."""
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.sweeps import driver
@@ -161,8 +178,8 @@ def _tell(
     chosen = settings.load()
     found = driver.estimate(jobs.connect(chosen.database), chosen, plan, pool, max_parallel)
     if as_json and dry_run:
-        told = {"trials": plan.total, "jobs": found.jobs, "slots": found.slots}
-        console.json_out(told | {"seconds_each": found.each, "seconds": found.seconds})
+        counts = {"trials": plan.total, "jobs": found.jobs, "slots": found.slots}
+        console.json_out(counts | {"seconds_each": found.each, "seconds": found.seconds})
         return None
     console.note(f"{plan.total} trials, {found.jobs} jobs{_span(found)}.")
     if dry_run:
@@ -178,7 +195,7 @@ def _span(found: Estimate) -> str:
 
     slots = "1 slot" if found.slots == 1 else f"{found.slots} slots"
     if found.seconds is None or found.each is None:
-        return f" on {slots}; no earlier one tells how long they take"
+        return f" on {slots}; no earlier job to estimate the time from"
     return f", about {console.ago(found.seconds)} on {slots} ({found.each:.1f} s each)"
 
 
@@ -196,7 +213,7 @@ def _start(plan: Plan, queued: GroupWords, detach: bool, as_json: bool) -> None:
         done = driver.start(db, chosen, plan, **queued.given(db))
     if done.note:
         console.note(done.note)
-    _go_on(db, chosen, done, detach, as_json)
+    _follow_to_end(db, chosen, done, detach, as_json)
 
 
 def _resume(ref: str, detach: bool, as_json: bool) -> None:
@@ -209,14 +226,16 @@ def _resume(ref: str, detach: bool, as_json: bool) -> None:
     db = jobs.connect(chosen.database)
     found = jobs.find_reference(db, ref)
     if not isinstance(found, Group):
-        raise UsageError(f"The job {found.id[:8]} is no sweep.", "`zoo jobs` lists the groups.")
+        raise UsageError(f"The job {found.id[:8]} is not a sweep.", "`zoo jobs` lists the groups.")
     done = driver.resume(db, chosen, found)
     if detach and driver.driver_of(db, chosen, jobs.get_group(db, found.id)):
-        raise UsageError("The tpe sampler picks its trials from this command.", "Leave out -d.")
-    _go_on(db, chosen, done, detach, as_json)
+        raise UsageError("The tpe sampler picks its trials in this process.", "Leave out -d.")
+    _follow_to_end(db, chosen, done, detach, as_json)
 
 
-def _go_on(db: Database, chosen: Settings, done: Submitted, detach: bool, as_json: bool) -> None:
+def _follow_to_end(
+    db: Database, chosen: Settings, done: Submitted, detach: bool, as_json: bool
+) -> None:
     from zoo import jobs
     from zoo.cli.render import console
 
@@ -227,10 +246,10 @@ def _go_on(db: Database, chosen: Settings, done: Submitted, detach: bool, as_jso
     try:
         _follow(db, chosen, done, ref)
     except KeyboardInterrupt:
-        console.note(f"\nDetached; what was submitted of {ref[:8]} goes on.")
-        console.note(f"  zoo sweep --resume {ref[:8]}   comes back, and goes on with what is left")
-        console.note(f"  zoo show {ref[:8]}             its trials so far")
-        console.note(f"  zoo cancel {ref[:8]}           ends it")
+        console.note(f"\nDetached; the submitted jobs of {ref[:8]} continue.")
+        console.note(f"  zoo sweep --resume {ref[:8]}   follow it again and run the other trials")
+        console.note(f"  zoo show {ref[:8]}             show its trials so far")
+        console.note(f"  zoo cancel {ref[:8]}           cancel it")
         raise typer.Exit(130) from None
     from zoo.cli.render.trials_table import show_sweep
 
@@ -251,9 +270,9 @@ def _detached(db: Database, ref: str, as_json: bool) -> None:
         console.json_out(sweep_json(jobs.get_group(db, ref)))
         return
     console.out.print(ref)
-    console.note(f"  zoo wait {ref[:8]}     until it has ended, with its progress")
-    console.note(f"  zoo show {ref[:8]}     its trials so far, the best first")
-    console.note(f"  zoo cancel {ref[:8]}   ends it")
+    console.note(f"  zoo wait {ref[:8]}     wait until it has ended, with its progress")
+    console.note(f"  zoo show {ref[:8]}     show its trials so far, best first")
+    console.note(f"  zoo cancel {ref[:8]}   cancel it")
 
 
 def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
@@ -268,11 +287,11 @@ def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
     total = sweep_driver.total * sweep_driver.wanted.parts
     group_progress.follow(db, chosen, done.ids, done.worker, step=sweep_driver.step, total=total)
     if sweep_driver.total * sweep_driver.wanted.parts < total:
-        console.note(f"There is nothing else to try: {sweep_driver.total} trials are all.")
+        console.note(f"The search space is exhausted after {sweep_driver.total} trials.")
 
 
 def sweep_json(group: Group) -> dict[str, Any]:
-    """A sweep as scripts see it: the group, and its trials, the best first."""
+    """A sweep as JSON: the group and its trials, best first."""
     from zoo.sweeps import trials
 
     names = trials.varying(group)

@@ -1,4 +1,4 @@
-"""`zoo train` and `zoo evaluate`: submit, and follow unless detached."""
+"""`zoo train` and `zoo evaluate`: submit jobs and follow them unless detached."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from zoo.cli import completion
 from zoo.cli.option_groups import takes
 from zoo.cli.options import (
     AsJson,
+    DatasetName,
     Detach,
     GroupWords,
+    KeepWeights,
     Memory,
+    ModelName,
+    Params,
     Preprocess,
     QueueWords,
     Quiet,
     Seconds,
+    Seed,
+    Split,
 )
 from zoo.cli.submission import fetch, submit_and_follow
 
@@ -29,42 +35,33 @@ def add_to(app: typer.Typer) -> None:
 @takes(GroupWords, "queued")
 def train(
     queued: GroupWords,
-    model: Annotated[
-        str,
-        typer.Argument(help="A model; `zoo models` lists them.", autocompletion=completion.models),
-    ],
-    param: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--param", "-p", help="NAME=VALUE (repeatable).", autocompletion=completion.params
-        ),
-    ] = None,
-    dataset: Annotated[
-        str,
-        typer.Option(help="A dataset; `zoo data` lists them.", autocompletion=completion.datasets),
-    ] = "mnist",
+    model: Annotated[str, ModelName],
+    param: Params = None,
+    dataset: DatasetName = "mnist",
     preprocess: Preprocess = "none",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 42,
-    cv: Annotated[int | None, typer.Option(min=2, max=100, help="Cross-validate, K folds.")] = None,
+    seed: Seed = 42,
+    cv: Annotated[
+        int | None,
+        typer.Option(metavar="K", min=2, max=100, help="Cross-validate with K folds."),
+    ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=2, max=1000, help="Train with N seeds, from --seed on.")
+        int | None,
+        typer.Option(metavar="N", min=2, max=1000, help="Train with N seeds, starting at --seed."),
     ] = None,
-    keep_weights: Annotated[
-        bool | None, typer.Option(help="Keep the trained model; folds do not by default.")
-    ] = None,
+    keep_weights: KeepWeights = None,
     timeout: Seconds = None,
     memory: Memory = None,
     detach: Detach = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
     reuse: Annotated[
-        bool, typer.Option("--reuse", help="If an equal job has succeeded, take its result.")
+        bool, typer.Option("--reuse", help="Reuse the result of an equal job that succeeded.")
     ] = False,
     in_process: Annotated[
-        bool, typer.Option("--in-process", help="Here and now, without queue or record.")
+        bool, typer.Option("--in-process", help="Run in this process; record nothing.")
     ] = False,
 ) -> None:
-    """Train a model and judge it on the test images."""
+    """Train a model and evaluate it on the test images."""
     from zoo.param_values import read_pairs
     from zoo.queue import catalogue, submit
 
@@ -104,21 +101,26 @@ def evaluate(
     job: Annotated[
         str,
         typer.Argument(
-            help="The training job, or @last, @best:DATASET.",
+            metavar="REF",
+            help="Training job: the beginning of its id, @last or @best:DATASET.",
             autocompletion=completion.references_of(have_weights=True),
         ),
     ],
     dataset: Annotated[
         str | None,
-        typer.Option(help="By default the job's own.", autocompletion=completion.datasets),
+        typer.Option(
+            metavar="NAME",
+            help="Dataset. [default: that of the job]",
+            autocompletion=completion.datasets,
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train or test.")] = "test",
+    split: Split = "test",
     timeout: Seconds = None,
     detach: Detach = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a trained model on any dataset or split, as a job."""
+    """Evaluate a trained model on any dataset or split, as a job."""
     from zoo import jobs
     from zoo.cli.render import console
     from zoo.errors import unknown

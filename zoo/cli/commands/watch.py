@@ -1,4 +1,4 @@
-"""`zoo watch`: what goes on just now, on one screen."""
+"""`zoo watch`: a live dashboard of jobs and workers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from zoo.settings import Settings
 
 SOONEST, LATEST = 0.5, 5.0
-"""Seconds between two looks: soon while something changes, seldom while nothing does."""
+"""Seconds between two updates: the shorter while something changes, else up to the longer."""
 SHARE = 20
-"""To look takes at most one part in so many of the time."""
+"""Queries take at most 1/SHARE of the time."""
 RESIZE_SECONDS = 0.1
 LEAVE = "qQ\x04"
 """q, or Ctrl-D."""
 PLAIN_SECONDS = 10.0
-"""Between two lines where there is no terminal."""
+"""Seconds between two lines when stdout is not a terminal."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,28 +32,28 @@ def add_to(app: typer.Typer) -> None:
 @filtered
 def watch(
     words: FilterWords,
-    once: Annotated[bool, typer.Option("--once", help="Print one frame and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one frame and exit.")] = False,
 ) -> None:
-    """Show jobs, workers and the newest log line, live. q or Ctrl-C leaves, the jobs go on."""
+    """Show jobs, workers and the newest log line, live. q or Ctrl-C exits; jobs continue."""
     from zoo import jobs, settings
     from zoo.cli.render import console
 
     setup = settings.load()
     db = jobs.connect(setup.database)
-    eye = _Eye(db, setup, words.filter(db))
+    poller = _Poller(db, setup, words.filter(db))
     try:
         if once:
-            _print_once(eye)
+            _print_once(poller)
         elif console.out.is_terminal:
-            _live(eye)
+            _live(poller)
         else:
-            _plain(eye)
+            _plain(poller)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
 
-class _Eye:
-    """Looks, and decides when to look again."""
+class _Poller:
+    """Queries the database, and decides when to query again."""
 
     def __init__(self, db: Database, settings: Settings, wanted: Filter) -> None:
         self.db = db
@@ -63,7 +63,7 @@ class _Eye:
         self.seen: Look | None = None
 
     def look(self) -> Look:
-        """Look now. Raises StoreError if the first look fails; a later one shows it."""
+        """Query now. Raises StoreError if the first query fails; later failures are shown."""
         from zoo import jobs
         from zoo.cli.render.dashboard import Look
         from zoo.errors import StoreError
@@ -86,7 +86,7 @@ class _Eye:
         return new
 
     def _newest_line(self, found: Overview) -> tuple[str, str] | None:
-        """Of the running jobs' last lines that which has changed; else the one shown before."""
+        """The last log line of a running job that has changed, else the line shown before."""
         logs = found.logs
         before = self.seen.overview.logs if self.seen else {}
         changed = [job for job in logs if logs[job] != before.get(job)]
@@ -95,55 +95,55 @@ class _Eye:
 
 
 def _moving(look: Look) -> object:
-    """What must change for something to be going on."""
+    """The values whose change counts as activity."""
     seen = look.overview
     return seen.counts, [job.progress for job in seen.running], seen.logs, len(look.workers)
 
 
-def _print_once(eye: _Eye) -> None:
+def _print_once(poller: _Poller) -> None:
     from zoo.cli.render import console, dashboard
 
-    for line in dashboard.lines(eye.look(), console.width()):
+    for line in dashboard.lines(poller.look(), console.width()):
         line.rstrip()
         console.out.print(line, soft_wrap=True)
 
 
-def _plain(eye: _Eye) -> None:
+def _plain(poller: _Poller) -> None:
     from zoo.cli import streams
     from zoo.cli.render import console, dashboard
 
-    said, at = "", 0.0
+    printed, at = "", 0.0
     while not streams.is_unread():
-        line = dashboard.plain(eye.look())
-        if line[8:] != said and time.monotonic() - at > PLAIN_SECONDS:
+        line = dashboard.plain(poller.look())
+        if line[8:] != printed and time.monotonic() - at > PLAIN_SECONDS:
             console.line(line)
             console.out.file.flush()
-            said, at = line[8:], time.monotonic()
-        time.sleep(eye.pause)
+            printed, at = line[8:], time.monotonic()
+        time.sleep(poller.pause)
 
 
-def _live(eye: _Eye) -> None:
+def _live(poller: _Poller) -> None:
     from rich.console import Group
     from rich.control import Control
     from rich.live import Live
 
     from zoo.cli.render import console, dashboard, keyboard
 
-    look, screen = eye.look(), console.out
+    look, screen = poller.look(), console.out
     with (
         keyboard.pressed() as pressed,
         Live(console=screen, screen=True, auto_refresh=False) as live,
     ):
         try:
             while True:
-                size, due = screen.size, time.monotonic() + eye.pause
+                size, due = screen.size, time.monotonic() + poller.pause
                 live.update(Group(*dashboard.lines(look, size.width, size.height)), refresh=True)
                 while time.monotonic() < due and screen.size == size:
                     key = pressed.wait(min(RESIZE_SECONDS, max(due - time.monotonic(), 0)))
                     if {*key} & {*LEAVE}:
                         return
                 if screen.size == size:
-                    look = eye.look()
+                    look = poller.look()
         finally:
-            # tmux would leave some of our lines on the screen before, if it was resized meanwhile.
+            # After a resize tmux leaves some of these lines on the normal screen.
             screen.control(Control.home(), Control.clear())
