@@ -91,7 +91,7 @@ def test_a_plugin_that_comes_is_offered_at_once(
     registry.catalogue.cache_clear()
     assert [name for name, _ in completion.models("mine")] == ["mine"]
     # And from then on it is remembered: no plugin is asked.
-    monkeypatch.setattr(completion, "_ask", None)
+    monkeypatch.setattr(registry, "cards", None)
     assert [name for name, _ in completion.models("mine")] == ["mine"]
 
 
@@ -117,7 +117,7 @@ def test_what_others_wrote_is_offered_only_if_no_shell_can_take_it_for_a_command
     evil = ["\\$(touch x)", "$(touch x)", "a`touch x`", "a;b", "\x1b[2J", "a\nb"]
     jobs.add(db, [a_spec()], tags=["good", "한글", *evil])
     assert {word for word, _ in completion.tags("")} == {"good", "한글"}
-    asked = completion._safely(lambda _: [("a", "says \\$(touch x) \x1b[2J")])
+    asked = completion.safely(lambda _: [("a", "says \\$(touch x) \x1b[2J")])
     assert asked("") == [("a", "says (touch x) [2J")]
 
 

@@ -31,7 +31,7 @@ NAMES_SECONDS = 3600.0
 """Lifetime of the cache: an installed plugin edited in place changes no folder."""
 
 
-def _safely(suggest: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Suggestions]:
+def safely(suggest: Callable[..., Iterable[tuple[str, str]]]) -> Callable[..., Suggestions]:
     """Return no suggestions on any error, and none that a shell could evaluate."""
 
     @functools.wraps(suggest)
@@ -56,21 +56,21 @@ def _is_harmless(character: str) -> bool:
     return character.isprintable() and character not in SPECIAL
 
 
-@_safely
+@safely
 def models(incomplete: str) -> Iterator[tuple[str, str]]:
     for name, about in _names()["models"].items():
         if name.startswith(incomplete):
             yield name, about["summary"]
 
 
-@_safely
+@safely
 def datasets(incomplete: str) -> Iterator[tuple[str, str]]:
     for name, summary in _datasets().items():
         if name.startswith(incomplete):
             yield name, summary
 
 
-@_safely
+@safely
 def params(incomplete: str) -> Iterator[tuple[str, str]]:
     """NAME= of each param of the model; after the sign, its possible values."""
     known = _names()["models"]
@@ -84,7 +84,7 @@ def params(incomplete: str) -> Iterator[tuple[str, str]]:
             yield f"{each}=", about.get("description", "")
 
 
-@_safely
+@safely
 def references(incomplete: str) -> Iterator[tuple[str, str]]:
     """The newest jobs and groups; after an @ the symbolic references."""
     if incomplete.startswith("@"):
@@ -108,7 +108,7 @@ def references_of(*statuses: str, have_weights: bool = False) -> Callable[[str],
     With `have_weights` only jobs with a stored model.
     """
 
-    @_safely
+    @safely
     def suggested(incomplete: str) -> Iterator[tuple[str, str]]:
         if incomplete.startswith("@"):
             yield from references(incomplete)
@@ -123,10 +123,10 @@ def references_of(*statuses: str, have_weights: bool = False) -> Callable[[str],
 
 def one_of(*values: str) -> Callable[[str], Suggestions]:
     """Suggest these values."""
-    return _safely(lambda incomplete: ((v, "") for v in values if v.startswith(incomplete)))
+    return safely(lambda incomplete: ((v, "") for v in values if v.startswith(incomplete)))
 
 
-@_safely
+@safely
 def pools(incomplete: str) -> Iterator[tuple[str, str]]:
     """The pools of the registered workers."""
     from zoo import jobs, settings
@@ -138,7 +138,7 @@ def pools(incomplete: str) -> Iterator[tuple[str, str]]:
             yield name, ""
 
 
-@_safely
+@safely
 def workers(incomplete: str) -> Iterator[tuple[str, str]]:
     from zoo import jobs, settings
 
@@ -148,7 +148,7 @@ def workers(incomplete: str) -> Iterator[tuple[str, str]]:
             yield worker.name, f"{worker.state}, pool {worker.pool}"
 
 
-@_safely
+@safely
 def columns(incomplete: str) -> Iterator[tuple[str, str]]:
     """Comma-separated column names; the last one is completed."""
     from zoo.jobs import FIELD_NAMES
@@ -159,7 +159,7 @@ def columns(incomplete: str) -> Iterator[tuple[str, str]]:
             yield f"{before}{comma}{name}", ""
 
 
-@_safely
+@safely
 def sorts(incomplete: str) -> Iterator[tuple[str, str]]:
     from zoo.jobs import FIELD_NAMES
 
@@ -169,7 +169,7 @@ def sorts(incomplete: str) -> Iterator[tuple[str, str]]:
             yield f"{sign}{name}", "largest first" if sign else ""
 
 
-@_safely
+@safely
 def tags(incomplete: str) -> Iterator[tuple[str, str]]:
     from zoo.jobs import references
 
@@ -177,7 +177,7 @@ def tags(incomplete: str) -> Iterator[tuple[str, str]]:
         yield from ((tag, "") for tag in references.recent_tags(db) if tag.startswith(incomplete))
 
 
-@_safely
+@safely
 def statuses(incomplete: str) -> Iterator[tuple[str, str]]:
     from zoo.jobs import STATUSES
 
