@@ -245,7 +245,8 @@ def _summaries(app: typer.Typer) -> list[Summary]:
 
 def _panel(value: Any) -> str | None:
     """The panel itself: Typer keeps a default as a placeholder."""
-    return value.value if isinstance(value, DefaultPlaceholder) else value
+    found: str | None = value.value if isinstance(value, DefaultPlaceholder) else value
+    return found
 
 
 def _build(app: typer.Typer, name: str) -> Any:

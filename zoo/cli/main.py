@@ -85,8 +85,10 @@ for panel, modules in zip(lazy_group.PANELS, MODULES, strict=True):
     panel_app = typer.Typer()
     for module in modules:
         module.add_to(panel_app)
-    for info in (*panel_app.registered_commands, *panel_app.registered_groups):
-        info.rich_help_panel = panel
+    for command in panel_app.registered_commands:
+        command.rich_help_panel = panel
+    for group in panel_app.registered_groups:
+        group.rich_help_panel = panel
     app.registered_commands += panel_app.registered_commands
     app.registered_groups += panel_app.registered_groups
 
@@ -118,7 +120,7 @@ def run(arguments: Sequence[str]) -> Any:
     try:
         _check_encoding(arguments)
         try:
-            group = lazy_group.root(app)
+            root = lazy_group.root(app)
             if "_ZOO_COMPLETE" in os.environ or (arguments and "-completion" in arguments[0]):
                 from zoo.cli import shells
 
@@ -126,7 +128,7 @@ def run(arguments: Sequence[str]) -> Any:
                 if arguments and shells.print_or_install(arguments):
                     streams.finish()
                     return code
-            group(arguments, prog_name="zoo")
+            root(arguments, prog_name="zoo")
         except SystemExit as stop:
             code = stop.code
         streams.finish()
