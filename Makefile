@@ -4,6 +4,10 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PROJECTS = . workers $(sort $(wildcard plugins/*))
 
+# What the prose linter reads; records of the past keep the words of their time.
+PROSE = $(shell find zoo workers plugins benchmarks docs README.md CONTRIBUTING.md SECURITY.md CODE_OF_CONDUCT.md \
+  \( -name '*.py' -o -name '*.md' \) -not -path '*/tests/*' -not -path '*/.venv/*' -not -name decisions.md)
+
 .PHONY: install demo test bench captures chaos lint format lock clean
 
 install: $(VENV)/installed
@@ -43,6 +47,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m codespell_lib
+	$(BIN)/python -m proselint check --config .proselintrc.json $(PROSE)
+	$(BIN)/python docs/prose.py
 
 format: install
 	$(BIN)/ruff check --fix .

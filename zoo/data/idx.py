@@ -71,7 +71,7 @@ def find(folder: Path) -> dict[str, Path]:
 
 
 def is_file(path: Path) -> bool:
-    """True for a plain file: opening a pipe would wait for ever."""
+    """True for a plain file: opening a pipe would wait forever."""
     try:
         return path.is_file()
     except OSError:

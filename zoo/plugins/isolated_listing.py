@@ -24,7 +24,7 @@ def listing() -> list[Plugin]:
         found, victim = _look(dead)
         if victim is None:
             return found
-        # Each look finds another one that is broken; else it would go on for ever.
+        # Each look finds another one that is broken; else it would go on forever.
         if not victim.source or victim.source in dead:
             raise PluginError(
                 f"The process that lists the plugins cannot do so: {victim.error}.",

@@ -110,7 +110,7 @@ class Driver:
             except UsageError:  # the model takes each of them, but not together
                 tried.append((params, "failed"))
                 continue
-            # The same to the model, though not to the sampler, which would say it for ever.
+            # The same to the model, though not to the sampler, which would say it forever.
             seen = {canonical(trial.params) for trial in known}
             return None if canonical(specs[0].params) in seen else specs
         return None
