@@ -38,10 +38,10 @@ _ROOMS = {
     "hookimpl": "zoo.hookspecs",
     "ZooError": "zoo.errors",
     "DatasetError": "zoo.errors",
-    **dict.fromkeys(("job", "load", "models", "train"), "zoo.notebook"),
+    **dict.fromkeys(("job", "load", "models", "train"), "zoo.notebook.functions"),
 }
 # `zoo.jobs` is the package with the rows, which know of no notebook; `zoo.jobs()` lists them.
-_MODULES = dict.fromkeys(("jobs", "leaderboard"), "zoo.notebook")
+_MODULES = dict.fromkeys(("jobs", "leaderboard"), "zoo.notebook.functions")
 __all__ = ["__version__", *sorted([*_ROOMS, *_MODULES])]
 
 

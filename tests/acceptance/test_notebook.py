@@ -22,8 +22,8 @@ import zoo
 from zoo import jobs
 from zoo.errors import UsageError, ZooError
 from zoo.images import arrays
-from zoo.jobs import Database, Outcome, ProgressUpdate
-from zoo.notebook import waiting, wishes
+from zoo.jobs import Database, ProgressUpdate, Outcome
+from zoo.notebook import arguments, waiting
 
 pd = pytest.importorskip("pandas")
 TRICKS = Path(__file__).parents[1] / "plugins"
@@ -129,7 +129,7 @@ def test_an_interrupt_between_the_submission_and_the_waiting_leaves_a_job_too(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zoo.notebook.handle", interrupted)
+    monkeypatch.setattr("zoo.notebook.functions.handle", interrupted)
     with pytest.raises(KeyboardInterrupt):
         zoo.train("trickster", dataset="digits")
     (job,) = jobs.listing(tricks.database(), limit=1)
@@ -248,16 +248,16 @@ def test_a_cancel_ends_what_waits(here: Database) -> None:
 
 def test_params_may_be_numbers_of_numpy_and_nothing_that_json_has_no_word_for() -> None:
     given = {"a": np.int64(3), "b": (1, 2), "c": np.float32(0.5), "d": [np.int8(1)]}
-    plain = wishes.params(given, {"e": "x"})
+    plain = arguments.params(given, {"e": "x"})
     assert plain == {"a": 3, "b": [1, 2], "c": 0.5, "d": [1], "e": "x"}
     assert [type(plain[name]) for name in "abc"] == [int, list, float]
     with pytest.raises(UsageError, match="given twice"):
-        wishes.params({"a": 1}, {"a": 1})
+        arguments.params({"a": 1}, {"a": 1})
     with pytest.raises(UsageError, match="is a object"):
-        wishes.params({"a": object()}, {})
+        arguments.params({"a": object()}, {})
     # What is no JSON but what params are declared as comes as JSON has it.
     given = {"a": {1}, "b": Path("c"), "c": datetime(2026, 1, 2).date(), "d": {"e": (1,)}}
-    assert wishes.params(given, {}) == {"a": [1], "b": "c", "c": "2026-01-02", "d": {"e": [1]}}
+    assert arguments.params(given, {}) == {"a": [1], "b": "c", "c": "2026-01-02", "d": {"e": [1]}}
 
 
 class Flat(zoo.Model):

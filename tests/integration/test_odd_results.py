@@ -24,7 +24,7 @@ from zoo.inference import model_card
 from zoo.inference.export import Exported
 from zoo.inference.predictor import Trained
 from zoo.jobs import Database, Group, Job
-from zoo.notebook import frames, pages, waiting
+from zoo.notebook import frames, html, waiting
 from zoo.results import comparison, reproducibility
 from zoo.results.comparison import Side
 from zoo.training import provenance
@@ -134,8 +134,8 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
     row_shapes.clear(here)
     found = every(here, row_shapes.store(here, scene))
     for each in found:
-        assert pages.line(each).startswith("<")
-        pages.html(each)
+        assert html.line(each).startswith("<")
+        html.html(each)
         shown(command("show", each.id))
         out, _ = shown(command("show", each.id, "--json"), is_terminal=False)
         json.loads(out)
@@ -147,7 +147,7 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
     singles = [each for each in found if isinstance(each, Job)]
     for job in singles:
         outlook = jobs.estimate_job(here, job)
-        pages.html(job, outlook)
+        html.html(job, outlook)
         waiting.one(job, outlook)
         a_card(job, provenance.environment_of(here, job))
         frames.of_steps(jobs.steps(here, job.id))

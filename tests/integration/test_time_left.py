@@ -14,7 +14,7 @@ from helpers.terminals import command, shown
 
 from zoo import jobs
 from zoo.jobs import Database, Job, ProgressUpdate
-from zoo.notebook import pages, waiting
+from zoo.notebook import html, waiting
 
 # They share the database of one server.
 pytestmark = pytest.mark.xdist_group("test_time_left")
@@ -94,7 +94,7 @@ WAYS: dict[str, Callable[[web.Page, Database, Job], str]] = {
     "live jobs": live("/live/"),
     "live job": live("/live/jobs/{job}"),
     "notebook's line": lambda site, db, job: waiting.one(job, jobs.estimate_job(db, job)),
-    "notebook's table": lambda site, db, job: pages.html(job, jobs.estimate_job(db, job)),
+    "notebook's table": lambda site, db, job: html.html(job, jobs.estimate_job(db, job)),
 }
 
 

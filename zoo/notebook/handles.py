@@ -6,11 +6,11 @@ import subprocess
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import zoo.notebook.frames as frames
-import zoo.notebook.pages as pages
-import zoo.notebook.trained as trained
+import zoo.notebook.html as html
+import zoo.notebook.trained_model as trained_model
 from zoo import jobs as rows
 from zoo.errors import ZooError
-from zoo.notebook.store import opened
+from zoo.notebook.connection import opened
 from zoo.notebook.waiting import follow, leaving
 from zoo.terminal_text import JobLogReader
 
@@ -66,15 +66,15 @@ class Handle:
             rows.cancel_many(db, [job.id for job in rows.members(rows.find_reference(db, self.id))])
         return self
 
-    def load(self) -> trained.Trained:
+    def load(self) -> trained_model.Trained:
         """The trained model; of a group, that of its best job. Raises as `zoo.load` does."""
-        return trained.load(self.id)
+        return trained_model.load(self.id)
 
     def __repr__(self) -> str:
-        return pages.line(self.row)
+        return html.line(self.row)
 
     def _repr_html_(self) -> str:
-        return pages.html(self.row)
+        return html.html(self.row)
 
 
 class Job(Handle):
@@ -83,7 +83,7 @@ class Job(Handle):
     def _repr_html_(self) -> str:
         with opened() as (db, _):
             row = rows.get(db, self.id)
-            return pages.html(row, rows.estimate_job(db, row))
+            return html.html(row, rows.estimate_job(db, row))
 
     @property
     def row(self) -> rows.Job:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import zoo.notebook.pages as pages
+import zoo.notebook.html as html
 from zoo.errors import UsageError
 from zoo.images import arrays
 from zoo.inference import predictor
-from zoo.notebook.store import opened
+from zoo.notebook.connection import opened
 from zoo.notebook.waiting import tell
 from zoo.training import evaluation
 
@@ -52,10 +52,10 @@ class Trained:
         return evaluation.predict(self.model, x)
 
     def __repr__(self) -> str:
-        return f"<trained {pages.line(self._job)[1:]}"
+        return f"<trained {html.line(self._job)[1:]}"
 
     def _repr_html_(self) -> str:
-        return pages.html(self._job)
+        return html.html(self._job)
 
 
 def load(ref: str) -> Trained:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import jobs as rows
 from zoo.data import datasets
-from zoo.notebook import frames, trained, wishes
+from zoo.notebook import arguments, frames, trained_model
 from zoo.notebook.handles import Group, Job, handle
-from zoo.notebook.store import opened
-from zoo.notebook.trained import Trained
+from zoo.notebook.connection import opened
+from zoo.notebook.trained_model import Trained
 from zoo.notebook.waiting import leaving, tell
 from zoo.queue import catalogue, job_filters, submit
 from zoo.results import leaderboard as ranking
@@ -57,7 +57,7 @@ def train(
     """
     specs = submit.training(
         model,
-        wishes.params(params or {}, more_params),
+        arguments.params(params or {}, more_params),
         dataset,
         seed=int(seed),
         cv=cv,
@@ -71,7 +71,7 @@ def train(
     with opened() as (db, chosen):
         if chosen.is_embedded and catalogue.is_to_fetch(specs[0].dataset):
             datasets.raw(specs[0].dataset)
-        queued: dict[str, Any] = {"pool": pool, "priority": priority, "tags": wishes.words(tags)}
+        queued: dict[str, Any] = {"pool": pool, "priority": priority, "tags": arguments.words(tags)}
         try:
             done = submit.submit(db, chosen, specs, group_kind=kind, **queued)
         except submit.Left as left:
@@ -102,13 +102,13 @@ def job(ref: str = "@last") -> Job | Group:
 
 def jobs(
     *,
-    status: wishes.Words = None,
-    model: wishes.Words = None,
-    dataset: wishes.Words = None,
-    tag: wishes.Words = None,
-    group: wishes.Words = None,
-    since: wishes.Time = None,
-    until: wishes.Time = None,
+    status: arguments.Words = None,
+    model: arguments.Words = None,
+    dataset: arguments.Words = None,
+    tag: arguments.Words = None,
+    group: arguments.Words = None,
+    since: arguments.Time = None,
+    until: arguments.Time = None,
     where: str | None = None,
     sort: str = "-created_at",
     limit: int | None = None,
@@ -118,7 +118,7 @@ def jobs(
     Times are datetimes (UTC), `took` is a timedelta; each number of the metrics is a column, each
     param a column `params.NAME`. Raises UsageError for a filter that is wrong.
     """
-    words = wishes.filter_words(status, model, dataset, tag, group, since, until, where)
+    words = arguments.filter_words(status, model, dataset, tag, group, since, until, where)
     with opened() as (db, _):
         most = MOST_JOBS if limit is None else limit
         return frames.of_jobs(
@@ -128,24 +128,24 @@ def jobs(
 
 def leaderboard(
     *,
-    status: wishes.Words = None,
-    model: wishes.Words = None,
-    dataset: wishes.Words = None,
-    tag: wishes.Words = None,
-    group: wishes.Words = None,
-    since: wishes.Time = None,
-    until: wishes.Time = None,
+    status: arguments.Words = None,
+    model: arguments.Words = None,
+    dataset: arguments.Words = None,
+    tag: arguments.Words = None,
+    group: arguments.Words = None,
+    since: arguments.Time = None,
+    until: arguments.Time = None,
     where: str | None = None,
-    by: wishes.Words = None,
+    by: arguments.Words = None,
 ) -> DataFrame:
     """The best result of each model on each dataset, as `zoo leaderboard` ranks them.
 
     With names in `by`, such as `params.epochs`, of each value of them. Raises UsageError for a
     filter or a name that is wrong.
     """
-    words = wishes.filter_words(status, model, dataset, tag, group, since, until, where)
+    words = arguments.filter_words(status, model, dataset, tag, group, since, until, where)
     with opened() as (db, _):
-        found = ranking.rows(db, job_filters.read(db, **words), by=wishes.words(by))
+        found = ranking.rows(db, job_filters.read(db, **words), by=arguments.words(by))
     return frames.of_ranks(found)
 
 
@@ -160,4 +160,4 @@ def load(ref: str | Job | Group = "@last") -> Trained:
     Raises UsageError if there is none or its plugin is not installed here, ArtifactError if its
     files are gone or damaged.
     """
-    return trained.load(ref if isinstance(ref, str) else ref.id)
+    return trained_model.load(ref if isinstance(ref, str) else ref.id)
