@@ -1,20 +1,18 @@
-"""Zoo: train, judge and compare many small models from a terminal.
+"""Zoo: train, evaluate and compare many small models from a terminal.
 
-What a plugin needs is here: `zoo.Model`, `zoo.Params`, `zoo.param`, `zoo.Dataset`, `zoo.hookimpl`.
-What a notebook needs, too: `zoo.train`, `zoo.job`, `zoo.jobs`, `zoo.leaderboard`, `zoo.models`,
-`zoo.load`.
+For plugins: `zoo.Model`, `zoo.Params`, `zoo.param`, `zoo.Dataset`, `zoo.hookimpl`.
+For notebooks: `zoo.train`, `zoo.get_job`, `zoo.list_jobs`, `zoo.get_leaderboard`,
+`zoo.list_models`, `zoo.load_model`.
 """
 
 from __future__ import annotations
 
-# Nothing is imported here: `python -m zoo` comes by before it has left the working directory
-# out of sys.path, and before `zoo.__main__` has seen to Ctrl-C. Type checkers take this name for
-# true.
+# Nothing is imported here: `python -m zoo` runs this file before it has removed the working
+# directory from sys.path and before `zoo.__main__` handles Ctrl-C. Type checkers take this name
+# for true.
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from zoo.errors import DatasetError as DatasetError
     from zoo.errors import ZooError as ZooError
     from zoo.hookspecs import hookimpl as hookimpl
@@ -24,41 +22,64 @@ if TYPE_CHECKING:
     from zoo.model import Params as Params
     from zoo.model import Report as Report
     from zoo.model import param as param
+    from zoo.notebook.functions import get_job as get_job
+    from zoo.notebook.functions import get_leaderboard as get_leaderboard
+    from zoo.notebook.functions import list_jobs as list_jobs
+    from zoo.notebook.functions import list_models as list_models
+    from zoo.notebook.functions import load_model as load_model
+    from zoo.notebook.functions import train as train
+    from zoo.notebook.handles import GroupHandle as GroupHandle
+    from zoo.notebook.handles import JobHandle as JobHandle
+    from zoo.notebook.trained_model import TrainedModel as TrainedModel
 
 __version__ = "0.1.0"
 
-# Loaded on first use, so that `zoo --help` does not wait for pydantic.
-_ROOMS = {
+# Loaded on first use, so that `zoo --help` does not wait for pydantic. A name here must not be
+# that of a module in this package: whichever was imported first would win.
+_HOMES = {
+    "DatasetError": "zoo.errors",
+    "ZooError": "zoo.errors",
+    "hookimpl": "zoo.hookspecs",
     "Dataset": "zoo.model",
     "Images": "zoo.model",
     "Model": "zoo.model",
     "Params": "zoo.model",
     "Report": "zoo.model",
     "param": "zoo.model",
-    "hookimpl": "zoo.hookspecs",
-    "ZooError": "zoo.errors",
-    "DatasetError": "zoo.errors",
-    **dict.fromkeys(("job", "load", "models", "train"), "zoo.notebook.functions"),
+    "get_job": "zoo.notebook.functions",
+    "get_leaderboard": "zoo.notebook.functions",
+    "list_jobs": "zoo.notebook.functions",
+    "list_models": "zoo.notebook.functions",
+    "load_model": "zoo.notebook.functions",
+    "train": "zoo.notebook.functions",
+    "GroupHandle": "zoo.notebook.handles",
+    "JobHandle": "zoo.notebook.handles",
+    "TrainedModel": "zoo.notebook.trained_model",
 }
-# `zoo.jobs` is the package with the rows, which know of no notebook; `zoo.jobs()` lists them.
-_MODULES = dict.fromkeys(("jobs", "leaderboard"), "zoo.notebook.functions")
-__all__ = ["__version__", *sorted([*_ROOMS, *_MODULES])]
+_RENAMED = {
+    "job": "get_job",
+    "jobs": "list_jobs",
+    "leaderboard": "get_leaderboard",
+    "load": "load_model",
+    "models": "list_models",
+}
+__all__ = ["__version__", *sorted(_HOMES)]
 
 
 def __dir__() -> list[str]:
-    """Return what the module offers, so that a shell or notebook completes it."""
+    """Return the public names, so that a shell or notebook completes them."""
     return __all__
 
 
-def __getattr__(name: str) -> Any:
+def _load(name: str) -> object:
     from importlib import import_module
 
-    if name in _MODULES:
-        from zoo.shorthand import make_callable
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    hint = f"; the function is zoo.{_RENAMED[name]}()" if name in _RENAMED else ""
+    raise AttributeError(f"module 'zoo' has no attribute '{name}'{hint}")
 
-        module = import_module(f"zoo.{name}")
-        make_callable(module, _MODULES[name])
-        return module
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'zoo' has no attribute '{name}'")
-    return getattr(import_module(_ROOMS[name]), name)
+
+# Hidden from type checkers, so that they know each name's type and report names that are missing.
+if not TYPE_CHECKING:
+    __getattr__ = _load

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import signal
 import subprocess
@@ -55,9 +54,9 @@ from zoo.data import datasets
 job = zoo.train("logistic", dataset="digits", max_iter=2, alpha=0.001, tags=["mine"])
 group = zoo.train("logistic", {"max_iter": 2}, dataset="digits", seeds=2, wait=False)
 test = datasets.raw("digits").splits["test"]
-model = zoo.load(job.id[:8])
+model = zoo.load_model(job.id[:8])
 said = model.predict(test.images)
-listed = zoo.jobs(tag="mine", where="params.max_iter == 2")
+listed = zoo.list_jobs(tag="mine", where="params.max_iter == 2")
 json.dump({
     "job": job.to_dict(),
     "steps": job.history["train_accuracy"].tolist(),
@@ -66,8 +65,8 @@ json.dump({
     "ids": listed["id"].tolist(),
     "took": listed["took"].dt.total_seconds().tolist(),
     "group": [group.wait().status, group.metrics["accuracy"]["mean"], len(group.frame)],
-    "best": zoo.leaderboard(dataset="digits")["accuracy"].tolist(),
-    "models": zoo.models()["name"].tolist(),
+    "best": zoo.get_leaderboard(dataset="digits")["accuracy"].tolist(),
+    "models": zoo.list_models()["name"].tolist(),
     "texts": [repr(job), repr(group), repr(model)],
 }, sys.stdout)
 """
@@ -109,11 +108,11 @@ def test_an_interrupt_leaves_the_job_running_and_says_how_to_return(
     script.send_signal(signal.SIGINT)
     said = script.communicate(timeout=120)[1]
     assert script.returncode != 0 and "KeyboardInterrupt" in said
-    assert f'zoo.job("{job.id[:8]}").wait() comes back to it' in said
+    assert f'zoo.get_job("{job.id[:8]}").wait() waits again' in said
     assert jobs.get(db, job.id).status == "running"
     end.touch()
     # Back in another notebook.
-    code = f"import zoo; print(zoo.job('{job.id[:8]}').wait().status, zoo.job().id)"
+    code = f"import zoo; print(zoo.get_job('{job.id[:8]}').wait().status, zoo.get_job().id)"
     back = subprocess.run(
         [sys.executable, "-c", code], env=tricks.env, capture_output=True, text=True, timeout=120
     )
@@ -129,40 +128,18 @@ def test_an_interrupt_between_the_submission_and_the_waiting_leaves_a_job_too(
     def interrupted(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zoo.notebook.functions.handle", interrupted)
+    monkeypatch.setattr("zoo.notebook.functions.make_handle", interrupted)
     with pytest.raises(KeyboardInterrupt):
         zoo.train("trickster", dataset="digits")
     (job,) = jobs.listing(tricks.database(), limit=1)
-    assert f'zoo.job("{job.id[:8]}").wait() comes back to it' in capsys.readouterr().err
-
-
-def test_zoo_jobs_is_a_module_and_can_be_called(here: Database) -> None:
-    assert isinstance(zoo.jobs, ModuleType) and zoo.jobs is jobs
-    assert zoo.jobs.connect is jobs.connect and zoo.leaderboard.rows
-    assert set(inspect.signature(zoo.jobs).parameters) >= {"status", "where", "limit"}
-    assert "by" in inspect.signature(zoo.leaderboard).parameters
-    assert len(zoo.jobs()) == 0 and len(zoo.leaderboard()) == 0
-    assert not hasattr(zoo, "no_such_name")
-
-
-@pytest.mark.parametrize("before", ["", "from zoo.jobs import Database; zoo.models(); "])
-def test_rows_can_be_called_however_they_were_imported(before: str, home: Path) -> None:
-    code = f"import zoo; {before}print(len(zoo.jobs()), len(zoo.leaderboard()), len(zoo.jobs()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.split() == ["0", "0", "0"], done.stderr
-
-
-def test_to_import_zoo_loads_none_of_it() -> None:
-    code = "import sys, zoo; from zoo import jobs; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"pandas", "numpy", "zoo.notebook", "sqlalchemy"} & set(done.stdout.split())
+    assert f'zoo.get_job("{job.id[:8]}").wait() waits again' in capsys.readouterr().err
 
 
 def test_columns_have_types_also_where_there_is_nothing(here: Database) -> None:
-    empty = zoo.jobs().dtypes
+    empty = zoo.list_jobs().dtypes
     succeed(here, [a_spec(seed=3)], accuracies=[0.5], metrics={"n_images": 7, "loss": None})
     jobs.add(here, [a_spec()])
-    frame = zoo.jobs(sort="created_at")
+    frame = zoo.list_jobs(sort="created_at")
     assert frame.dtypes[empty.index].to_dict() == empty.to_dict()
     assert str(frame["created_at"].dtype) == "datetime64[us, UTC]"
     done, queued = frame.iloc[0], frame.iloc[1]
@@ -178,17 +155,17 @@ def test_the_filters_are_those_of_the_command(here: Database) -> None:
     high = succeed(here, [a_spec()], accuracies=[0.8])
     waits = jobs.add(here, [a_spec()])[0][0]
     jobs.tag(here, [low], ["x"])
-    ranks = zoo.leaderboard(by=["params.a", "params.none"])
+    ranks = zoo.get_leaderboard(by=["params.a", "params.none"])
     assert ranks["accuracy"].tolist() == [0.8] and ranks["params.a"].tolist() == [1]
     assert ranks["params.none"].isna().all()
-    assert zoo.jobs(status="queued")["id"].tolist() == [waits]
-    assert zoo.jobs(status=["succeeded", "queued"], limit=2)["id"].tolist() == [waits, high]
-    assert zoo.jobs(where="accuracy > 0.5")["id"].tolist() == [high]
-    assert zoo.jobs(tag="x", dataset="dig*", model="m")["id"].tolist() == [low]
-    assert zoo.jobs(sort="-accuracy", status="succeeded")["id"].tolist() == [high, low]
-    assert len(zoo.jobs(since=datetime.now())) == 0 and len(zoo.jobs(since="1h")) == 3
+    assert zoo.list_jobs(status="queued")["id"].tolist() == [waits]
+    assert zoo.list_jobs(status=["succeeded", "queued"], limit=2)["id"].tolist() == [waits, high]
+    assert zoo.list_jobs(where="accuracy > 0.5")["id"].tolist() == [high]
+    assert zoo.list_jobs(tag="x", dataset="dig*", model="m")["id"].tolist() == [low]
+    assert zoo.list_jobs(sort="-accuracy", status="succeeded")["id"].tolist() == [high, low]
+    assert len(zoo.list_jobs(since=datetime.now())) == 0 and len(zoo.list_jobs(since="1h")) == 3
     with pytest.raises(UsageError, match="No status is called 'done'"):
-        zoo.jobs(status="done")
+        zoo.list_jobs(status="done")
 
 
 def test_a_log_is_given_as_a_terminal_would_show_it(here: Database) -> None:
@@ -196,14 +173,14 @@ def test_a_log_is_given_as_a_terminal_would_show_it(here: Database) -> None:
     held = claim(here)
     pieces = [(0, " 1 %\r5"), (7, "0 %\x1b[K\r100 %\n\x1b[3"), (18, "2mgood\x1b[0m\u202e\nand on")]
     jobs.beat(here, held, lease=60, update=ProgressUpdate(lines=pieces))
-    assert zoo.job(job).logs() == "100 %\ngood\nand on"
+    assert zoo.get_job(job).logs() == "100 %\ngood\nand on"
 
 
 def test_what_did_not_succeed_is_raised_and_its_handle_still_tells(here: Database) -> None:
     _, group = jobs.add(here, folds(2), group_kind="cv")
     jobs.finish(here, claim(here), Outcome("succeeded", {"accuracy": 0.5}, "a", "0" * 64))
     jobs.finish(here, claim(here), Outcome("failed", error="it broke", error_code="exception"))
-    found = zoo.job(str(group))
+    found = zoo.get_job(str(group))
     with pytest.raises(ZooError, match="1 of 2 jobs did not succeed"):
         found.wait()
     assert found.status == "failed" and found.metrics["accuracy"]["values"] == [0.5]
@@ -211,7 +188,7 @@ def test_what_did_not_succeed_is_raised_and_its_handle_still_tells(here: Databas
     assert failed.error == "it broke" and failed.logs() == ""
     assert len(failed.history) == 0
     with pytest.raises(ZooError, match="no model"):
-        failed.load()
+        failed.load_model()
 
 
 def test_a_page_shows_text_as_text(here: Database) -> None:
@@ -219,11 +196,11 @@ def test_a_page_shows_text_as_text(here: Database) -> None:
     _, group = jobs.add(here, folds(2, params={"a": nasty}, changed=["a"]), group_kind="cv")
     held = claim(here)
     jobs.finish(here, held, Outcome("failed", error=nasty, error_code="exception"))
-    for handle in (zoo.job(held.job), zoo.job(str(group))):
+    for handle in (zoo.get_job(held.job), zoo.get_job(str(group))):
         page = handle._repr_html_()
         assert "<script" not in page and page.startswith("<table")
-    assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)" in zoo.job(held.job)._repr_html_()
-    assert "<script" not in zoo.jobs()._repr_html_()
+    assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)" in zoo.get_job(held.job)._repr_html_()
+    assert "<script" not in zoo.list_jobs()._repr_html_()
 
 
 def test_the_line_that_tells_how_far_jobs_are_is_written_when_it_changes(
@@ -240,7 +217,7 @@ def test_the_line_that_tells_how_far_jobs_are_is_written_when_it_changes(
 
 
 def test_a_cancel_ends_what_waits(here: Database) -> None:
-    found = zoo.job(jobs.add(here, [a_spec()])[0][0])
+    found = zoo.get_job(jobs.add(here, [a_spec()])[0][0])
     assert found.cancel().status == "cancelled"
     with pytest.raises(ZooError, match="is cancelled"):
         found.wait()
@@ -248,16 +225,21 @@ def test_a_cancel_ends_what_waits(here: Database) -> None:
 
 def test_params_may_be_numbers_of_numpy_and_nothing_that_json_has_no_word_for() -> None:
     given = {"a": np.int64(3), "b": (1, 2), "c": np.float32(0.5), "d": [np.int8(1)]}
-    plain = arguments.params(given, {"e": "x"})
+    plain = arguments.merge_params(given, {"e": "x"})
     assert plain == {"a": 3, "b": [1, 2], "c": 0.5, "d": [1], "e": "x"}
     assert [type(plain[name]) for name in "abc"] == [int, list, float]
     with pytest.raises(UsageError, match="given twice"):
-        arguments.params({"a": 1}, {"a": 1})
+        arguments.merge_params({"a": 1}, {"a": 1})
     with pytest.raises(UsageError, match="is a object"):
-        arguments.params({"a": object()}, {})
+        arguments.merge_params({"a": object()}, {})
     # What is no JSON but what params are declared as comes as JSON has it.
     given = {"a": {1}, "b": Path("c"), "c": datetime(2026, 1, 2).date(), "d": {"e": (1,)}}
-    assert arguments.params(given, {}) == {"a": [1], "b": "c", "c": "2026-01-02", "d": {"e": [1]}}
+    assert arguments.merge_params(given, {}) == {
+        "a": [1],
+        "b": "c",
+        "c": "2026-01-02",
+        "d": {"e": [1]},
+    }
 
 
 class Flat(zoo.Model):
@@ -301,4 +283,4 @@ def test_without_pandas_a_sentence_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ZooError, match=r"need pandas.*mnist-zoo\[notebook\]"):
-        zoo.jobs()
+        zoo.list_jobs()

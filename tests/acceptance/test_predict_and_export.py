@@ -32,7 +32,7 @@ def trained(warm_zoo: Zoo) -> str:
     return job
 
 
-def loaded(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, ref: str) -> predictor.Trained:
+def loaded(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, ref: str) -> predictor.LoadedModel:
     monkeypatch.setenv("ZOO_HOME", str(zoo.home))
     with contextlib.closing(zoo.database()) as db:
         return predictor.load(db, settings.load(), ref)

@@ -187,7 +187,7 @@ def test_every_command_that_waits_says_why_and_says_it_again_when_that_changes(t
     (first,), many = jobs.add(db, [a_spec()], pool="gpu")[0], 13
     others, _ = jobs.add(db, [a_spec()] * many, pool="gpu", group_kind="seeds")
     group = jobs.get(db, others[0]).group
-    script = f"import zoo; zoo.job({first!r}).wait()"
+    script = f"import zoo; zoo.get_job({first!r}).wait()"
     train = ("train", "logistic", "--dataset", "digits", "--pool", "gpu")
     sweep = ("sweep", *train[1:], "-p", "alpha=0.1,0.2")
     waiting = [
@@ -231,7 +231,7 @@ def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
     waiting += [
         zoo.start("wait", job),
         zoo.start("logs", "-f", job),
-        zoo.start_script(f"import zoo; zoo.job({job!r}).wait()"),
+        zoo.start_script(f"import zoo; zoo.get_job({job!r}).wait()"),
     ]
     team.started += waiting
     heard = [Heard(command) for command in waiting]

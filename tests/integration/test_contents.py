@@ -125,9 +125,9 @@ def test_the_page_marks_older_contents(tmp_path: Path, empty_file: Path) -> None
 
 def test_a_notebook_sees_both(today: tuple[Database, str, str]) -> None:
     pytest.importorskip("pandas")
-    from zoo import notebook
+    from zoo.notebook import functions
 
-    found = notebook.leaderboard()
+    found = functions.get_leaderboard()
     assert list(found["is_newest"]) == [True, False] and list(found["contents"]) == [NEW, OLD]
 
 

@@ -24,7 +24,7 @@ from zoo_sklearn.logistic import Logistic
 from zoo.data import datasets, preprocessing
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.inference import export, model_card
-from zoo.inference.predictor import Trained
+from zoo.inference.predictor import LoadedModel
 from zoo.jobs import Job
 from zoo.param_values import read_pairs
 from zoo.plugins import registry
@@ -62,7 +62,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @cache
-def trained(name: str, params: str = "{}") -> Trained:
+def trained(name: str, params: str = "{}") -> LoadedModel:
     """A model trained on digits, restored from its weights as `prediction.load` does."""
     kind = registry.model(name)
     data = preprocessing.prepare("digits", "train", kind.layout, kind.dtype)
@@ -78,7 +78,7 @@ def trained(name: str, params: str = "{}") -> Trained:
         fingerprint=data.fingerprint,
         versions={},
     )
-    return Trained(SimpleNamespace(), model, recipe)  # type: ignore[arg-type]
+    return LoadedModel(SimpleNamespace(), model, recipe)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "params", "formats"), EVERY)
@@ -123,7 +123,7 @@ def test_what_predicts_something_else_is_not_kept(tmp_path: Path) -> None:
     model.classifier = good.model.classifier  # type: ignore[attr-defined]
     for format in ("onnx", "skops"):
         with pytest.raises(PluginError, match=r"not the same: \d+ of 360 labels differ"):
-            export.write(Trained(good.job, model, good.recipe), format, tmp_path / "m")
+            export.write(LoadedModel(good.job, model, good.recipe), format, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -142,7 +142,7 @@ def test_what_is_no_number_is_not_the_same(tmp_path: Path) -> None:
     model = Vague(good.model.params, good.recipe.class_names, 42)
     model.classifier = good.model.classifier  # type: ignore[attr-defined]
     with pytest.raises(PluginError, match="0 of 360 labels differ; a probability differs by nan"):
-        export.write(Trained(good.job, model, good.recipe), "skops", tmp_path / "m")
+        export.write(LoadedModel(good.job, model, good.recipe), "skops", tmp_path / "m")
 
 
 def test_a_library_that_is_missing_is_named(
@@ -198,7 +198,7 @@ AROUND = {
 }
 
 
-def a_job(model: Trained, **more: Any) -> Any:
+def a_job(model: LoadedModel, **more: Any) -> Any:
     """The job of a model, as far as its card speaks of it."""
     classes = {name: dict.fromkeys(("precision", "recall", "f1"), 0.5) for name in "0123456789"}
     spec = {"seed": 7, "split": "test", "params": model.recipe.params, "preprocess": "deskew"}
@@ -218,9 +218,9 @@ def a_job(model: Trained, **more: Any) -> Any:
     return Job(**(none | known))  # type: ignore[arg-type]
 
 
-def a_card(model: Trained, done: export.Exported, **changed: Any) -> str:
+def a_card(model: LoadedModel, done: export.Exported, **changed: Any) -> str:
     job = a_job(model, **changed)
-    return model_card.text(Trained(job, model.model, model.recipe), done, AROUND, "apache-2.0")
+    return model_card.text(LoadedModel(job, model.model, model.recipe), done, AROUND, "apache-2.0")
 
 
 def test_the_card_begins_with_the_metadata_that_the_hub_reads(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_the_card_does_not_tell_where_a_dataset_lies_on_somebodys_disk(tmp_path:
     model = trained("logistic")
     done = export.write(model, "npz", tmp_path / "m.npz")
     job = dataclasses.replace(a_job(model), dataset="npz:/home/me/secret/own.npz")
-    card = model_card.text(Trained(job, model.model, model.recipe), done, AROUND, "mit")
+    card = model_card.text(LoadedModel(job, model.model, model.recipe), done, AROUND, "mit")
     assert "secret" not in card
     assert "npz:own.npz" in card
     assert 'license: "mit"' in card
@@ -305,10 +305,10 @@ def test_labels_that_do_not_begin_with_0_are_exported_by_their_names(
     assert metrics["classes"] == names and list(metrics["per_class"]) == names
     assert all(each["support"] for each in metrics["per_class"].values())
     recipe = run.read_recipe(tmp_path / "job")
-    model = Trained(SimpleNamespace(), run.restore(tmp_path / "job"), recipe)  # type: ignore[arg-type]
+    model = LoadedModel(SimpleNamespace(), run.restore(tmp_path / "job"), recipe)  # type: ignore[arg-type]
     assert model.class_names == names
     done = export.write(model, "onnx", tmp_path / "model.onnx")
     assert done.images == 360
     job = dataclasses.replace(a_job(model), metrics=metrics)
-    text = model_card.text(Trained(job, model.model, recipe), done, AROUND, "apache-2.0")
+    text = model_card.text(LoadedModel(job, model.model, recipe), done, AROUND, "apache-2.0")
     assert json.dumps(names) in text and "| 10 | " in text and "| 0 | " not in text

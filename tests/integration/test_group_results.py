@@ -29,8 +29,8 @@ from zoo.cli.render.progress import summary
 from zoo.errors import UsageError
 from zoo.inference import predictor
 from zoo.job_spec import Fold, JobSpec
-from zoo.jobs import Database, Group, Outcome, ProgressUpdate
-from zoo.results import comparison
+from zoo.jobs import Database, Group, ProgressUpdate, Outcome
+from zoo.results import comparison, leaderboard
 
 pytestmark = pytest.mark.xdist_group("test_group_results")
 Trial = Sequence[tuple[float | None, str]]
@@ -114,7 +114,7 @@ def every_way(
     site: web.Page, rows: Database, group: Group, capsys: pytest.CaptureFixture[str]
 ) -> dict[str, str]:
     """What each surface says of a group."""
-    handle = zoo.job(group.id)
+    handle = zoo.get_job(group.id)
     said = {"notebook": repr(handle), "table": plain(handle._repr_html_())}
     for name, show in (("show", show_group), ("wait", summary)):
         show(group)
@@ -147,7 +147,7 @@ def test_a_sweep_is_its_best_trial_wherever_it_is_shown(
     monkeypatch.setenv("ZOO_HOME", str(site.zoo.home))
     kind, found = sweep
     group, best = stored(rows, kind, found), best_of(found)
-    handle = zoo.job(group.id)
+    handle = zoo.get_job(group.id)
     assert handle.metrics == group.to_json()["metrics"] == {}
     said = every_way(site, rows, group, capsys)
     if best is None:
@@ -223,7 +223,7 @@ def test_of_equal_results_that_submitted_first_is_the_best_everywhere(
         several = [stored(rows, kind, [[(each, "a")] * 2], kind) for each in found]
         members = [job for each in several for job in each.jobs]
         expected = several[found.index(max(found))].id
-    (row,) = zoo.leaderboard.rows(rows)
+    (row,) = leaderboard.rows(rows)
     told = row["cv" if kind == "cv" else "test"]
     assert (told.get("job") or told["group"]) == expected
     listed = members[::-1] if is_newest_first else members

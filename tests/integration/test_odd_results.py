@@ -22,7 +22,7 @@ from zoo.cli.render import progress
 from zoo.errors import UsageError
 from zoo.inference import model_card
 from zoo.inference.export import Exported
-from zoo.inference.predictor import Trained
+from zoo.inference.predictor import LoadedModel
 from zoo.jobs import Database, Group, Job
 from zoo.notebook import frames, html, waiting
 from zoo.results import comparison, reproducibility
@@ -123,7 +123,7 @@ def a_card(job: Job, around: dict[str, Any]) -> str:
         versions={},
     )
     done = Exported(Path("m.npz"), "npz", 1, "0" * 64, 1, None)
-    return model_card.text(Trained(job, model, recipe), done, around, "mit")
+    return model_card.text(LoadedModel(job, model, recipe), done, around, "mit")
 
 
 @generated
@@ -134,8 +134,8 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
     row_shapes.clear(here)
     found = every(here, row_shapes.store(here, scene))
     for each in found:
-        assert html.line(each).startswith("<")
-        html.html(each)
+        assert html.summary(each).startswith("<")
+        html.table(each)
         shown(command("show", each.id))
         out, _ = shown(command("show", each.id, "--json"), is_terminal=False)
         json.loads(out)
@@ -147,12 +147,12 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
     singles = [each for each in found if isinstance(each, Job)]
     for job in singles:
         outlook = jobs.estimate_job(here, job)
-        html.html(job, outlook)
+        html.table(job, outlook)
         waiting.one(job, outlook)
         a_card(job, provenance.environment_of(here, job))
-        frames.of_steps(jobs.steps(here, job.id))
+        frames.steps_frame(jobs.steps(here, job.id))
     known = {job.id: each for job in singles if (each := jobs.estimate_job(here, job))}
     for job in singles:
         progress.fitting_fields([job], known, 80)
-    assert len(frames.of_jobs(singles)) == len(singles)
+    assert len(frames.jobs_frame(singles)) == len(singles)
     capsys.readouterr()

@@ -94,7 +94,7 @@ WAYS: dict[str, Callable[[web.Page, Database, Job], str]] = {
     "live jobs": live("/live/"),
     "live job": live("/live/jobs/{job}"),
     "notebook's line": lambda site, db, job: waiting.one(job, jobs.estimate_job(db, job)),
-    "notebook's table": lambda site, db, job: html.html(job, jobs.estimate_job(db, job)),
+    "notebook's table": lambda site, db, job: html.table(job, jobs.estimate_job(db, job)),
 }
 
 

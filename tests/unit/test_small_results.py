@@ -47,7 +47,7 @@ def clear(db: Database) -> None:
 
 def test_a_shell_is_offered_all_that_zoo_has_and_nothing_else() -> None:
     assert sorted(dir(zoo)) == sorted(zoo.__all__)
-    assert {"train", "job", "jobs", "load", "Model"} <= {*dir(zoo)}
+    assert {"train", "get_job", "list_jobs", "load_model", "Model"} <= {*dir(zoo)}
     assert all(getattr(zoo, name) is not None for name in dir(zoo))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import weights
 from zoo.data import datasets
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
-from zoo.inference.predictor import Trained
+from zoo.inference.predictor import LoadedModel
 from zoo.plugins import registry
 from zoo.regular_file import open_regular_file
 from zoo.storage.output_file import write_output
@@ -57,12 +57,12 @@ class Exported:
         }
 
 
-def formats(trained: Trained) -> list[str]:
+def formats(trained: LoadedModel) -> list[str]:
     """The formats in which a model can be written; npz where its weights are one file of arrays."""
     return [*trained.model.formats, NPZ]
 
 
-def write(trained: Trained, format: str, path: Path) -> Exported:
+def write(trained: LoadedModel, format: str, path: Path) -> Exported:
     """Write the model, read it back, let both predict the first 1,000 test images, compare.
 
     Raises UsageError for a format that the model has not, ZooError if a library is missing or the
@@ -88,7 +88,7 @@ def write(trained: Trained, format: str, path: Path) -> Exported:
     return Exported(path, format, len(content), digest, len(x), difference)
 
 
-def _images(trained: Trained) -> Array:
+def _images(trained: LoadedModel) -> Array:
     """The first test images of the dataset that the model was trained on."""
     recipe = trained.recipe
     raw = datasets.raw(recipe.dataset, contents=recipe.fingerprint)
@@ -96,7 +96,7 @@ def _images(trained: Trained) -> Array:
 
 
 @contextmanager
-def _libraries(trained: Trained) -> Iterator[None]:
+def _libraries(trained: LoadedModel) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
@@ -117,7 +117,9 @@ def _libraries(trained: Trained) -> Iterator[None]:
         ) from error
 
 
-def _read_back(trained: Trained, format: str, path: Path, x: Array) -> tuple[Array, Array | None]:
+def _read_back(
+    trained: LoadedModel, format: str, path: Path, x: Array
+) -> tuple[Array, Array | None]:
     if format == ONNX:
         return _run_onnx(path, x)
     if format == NPZ:
@@ -135,7 +137,7 @@ def _run_onnx(path: Path, x: Array) -> tuple[Array, Array | None]:
     return found["label"], found.get("probabilities")
 
 
-def _check(trained: Trained, x: Array, exported: tuple[Array, Array | None]) -> float | None:
+def _check(trained: LoadedModel, x: Array, exported: tuple[Array, Array | None]) -> float | None:
     """Compare with the model's own answers; gives the largest difference of a probability."""
     import numpy as np
 
@@ -154,7 +156,7 @@ def _check(trained: Trained, x: Array, exported: tuple[Array, Array | None]) -> 
     return off
 
 
-def _write_npz(trained: Trained, path: Path) -> None:
+def _write_npz(trained: LoadedModel, path: Path) -> None:
     import numpy as np
 
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:

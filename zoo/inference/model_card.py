@@ -14,7 +14,7 @@ from typing import Any
 
 from zoo.canonical_json import object_in, read_json
 from zoo.inference.export import Exported
-from zoo.inference.predictor import Trained
+from zoo.inference.predictor import LoadedModel
 from zoo.jobs import Job
 from zoo.jobs.records import number_text
 from zoo.param_values import as_options
@@ -54,7 +54,7 @@ forms."""
 
 
 def write(
-    settings: Settings, trained: Trained, exported: Exported, path: Path, license: str
+    settings: Settings, trained: LoadedModel, exported: Exported, path: Path, license: str
 ) -> None:
     """Write the card; raises ArtifactError without the job's files, ZooError without a place."""
     job = trained.job
@@ -63,7 +63,7 @@ def write(
     write_output(path, text(trained, exported, around, license).encode())
 
 
-def text(trained: Trained, exported: Exported, around: Mapping[str, Any], license: str) -> str:
+def text(trained: LoadedModel, exported: Exported, around: Mapping[str, Any], license: str) -> str:
     """The card as Markdown; `around` is the job's environment."""
     job = trained.job
     parts = [
@@ -133,7 +133,7 @@ def _yaml(value: Any, indent: str = "") -> Iterator[str]:
             yield f"{head} {json.dumps(each)}"
 
 
-def _usage(trained: Trained, exported: Exported) -> str:
+def _usage(trained: LoadedModel, exported: Exported) -> str:
     model = trained.model
     shape = "1, 784" if model.layout == "flat" else "1, 28, 28"
     lines = [
@@ -171,7 +171,7 @@ def _results(job: Job) -> str:
     return f"{head}\n\n{_table(['class', 'precision', 'recall', 'f1', 'images'], rows)}"
 
 
-def _training(trained: Trained, exported: Exported, around: Mapping[str, Any]) -> str:
+def _training(trained: LoadedModel, exported: Exported, around: Mapping[str, Any]) -> str:
     job = trained.job
     machine, code, versions = (object_in(around, name) for name in ("machine", "code", "versions"))
     params = job.spec["params"].items()

@@ -47,7 +47,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Trained:
+class LoadedModel:
     """A trained model, and how images are to be prepared for it."""
 
     job: Job
@@ -80,7 +80,7 @@ class Trained:
         return self.predict(images).probabilities
 
 
-def load(db: Database, settings: Settings, job: Job | Group | str) -> Trained:
+def load(db: Database, settings: Settings, job: Job | Group | str) -> LoadedModel:
     """Load the model that a training left, its artifact checked first.
 
     A str is resolved by `jobs.find_reference`; an evaluation stands for the training that it
@@ -93,7 +93,7 @@ def load(db: Database, settings: Settings, job: Job | Group | str) -> Trained:
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         fetch(settings, trained, Path(folder))
         recipe = run.read_recipe(Path(folder))
-        return Trained(
+        return LoadedModel(
             trained, run.restore(Path(folder)), recipe, provenance.other_loader(db, trained)
         )
 
@@ -104,7 +104,7 @@ def fetch(settings: Settings, trained: Job, into: Path) -> None:
     artifacts.get(settings.artifacts, where, sha256, into)
 
 
-def answer(trained: Trained, subjects: Sequence[Subject]) -> list[Answer]:
+def answer(trained: LoadedModel, subjects: Sequence[Subject]) -> list[Answer]:
     """Ask the model about images; raises PluginError for answers that break the contract."""
     import numpy as np
 
@@ -123,7 +123,7 @@ def answer(trained: Trained, subjects: Sequence[Subject]) -> list[Answer]:
     ]
 
 
-def _true_class(trained: Trained, subject: Subject) -> str | None:
+def _true_class(trained: LoadedModel, subject: Subject) -> str | None:
     """What the model should say; of a class that it does not know, its name."""
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Rows as DataFrames: numbers as numbers, times as times, nothing as nothing."""
+"""Records as DataFrames with typed columns; missing values are missing, not text."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TEXTS = ("id", "kind", "model", "dataset", "status", "group", "pool", "worker", 
 TIMES = ("created_at", "started_at", "finished_at")
 WHOLE = ("seed", "fold", "attempt", "priority")
 COUNTS = ("n_images", "parameters", "weights_bytes")
-"""Metrics that are whole numbers."""
+"""Metrics that are integers."""
 COLUMNS = (
     *("id", "kind", "model", "dataset", "split", "preprocess", "status", "accuracy", "loss"),
     *("seed", "fold", "group", "tags", "created_at", "started_at", "finished_at", "took"),
     *("attempt", "pool", "priority", "worker", "plugin", "fingerprint", "error"),
 )
-"""Of every DataFrame of jobs, in this order; other metrics and the params follow."""
+"""The first columns of every DataFrame of jobs; other metrics and the params follow."""
 
 
-def of_jobs(found: Sequence[Job]) -> DataFrame:
-    """A row for each job, with the columns COLUMNS, other metrics, and `params.NAME`."""
+def jobs_frame(found: Sequence[Job]) -> DataFrame:
+    """Return one row per job: COLUMNS, other metrics, and `params.NAME`."""
     pd = _pandas()
     records = [_record(job) for job in found]
     names = list(COLUMNS)
@@ -36,41 +36,41 @@ def of_jobs(found: Sequence[Job]) -> DataFrame:
         names += [name for name in dict.fromkeys(several) if name not in COLUMNS]
     frame = pd.DataFrame.from_records(records, columns=names)
     for name in TIMES:
-        # A clock that was set wrong tells times that no calendar has: they are nothing.
+        # A wrong clock may give times outside the calendar: they become missing values.
         at = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True, errors="coerce")
         frame[name] = at.dt.as_unit("us")
     frame["took"] = frame["finished_at"] - frame["started_at"]
     for name in (*WHOLE, *(n for n in COUNTS if n in frame)):
         frame[name] = frame[name].astype("Int64")
-    words = ("split", "preprocess", "plugin", "fingerprint")
-    # Also where there is no job, or nothing in a column, it is of its type.
-    fixed = dict.fromkeys((*TEXTS, *words), "str") | dict.fromkeys(("accuracy", "loss"), "float64")
+    texts = ("split", "preprocess", "plugin", "fingerprint")
+    # Fixed types, also for an empty frame or column.
+    fixed = dict.fromkeys((*TEXTS, *texts), "str") | dict.fromkeys(("accuracy", "loss"), "float64")
     return frame.astype(fixed)
 
 
 def _record(job: Job) -> dict[str, Any]:
     spec = job.spec
-    told: dict[str, Any] = {name: getattr(job, name) for name in (*TEXTS, *TIMES)}
-    told |= {name: getattr(job, name) for name in ("tags", "attempt", "priority", "fingerprint")}
-    told |= {name: spec.get(name) for name in ("split", "preprocess", "seed", "plugin")}
-    told["fold"] = (spec.get("fold") or {}).get("index")
+    record: dict[str, Any] = {name: getattr(job, name) for name in (*TEXTS, *TIMES)}
+    record |= {name: getattr(job, name) for name in ("tags", "attempt", "priority", "fingerprint")}
+    record |= {name: spec.get(name) for name in ("split", "preprocess", "seed", "plugin")}
+    record["fold"] = (spec.get("fold") or {}).get("index")
     for name, value in job.metrics.items():
-        # The lists and tables among them are in `zoo.job(...).metrics`.
+        # Lists and tables are left to `zoo.get_job(...).metrics`.
         is_whole = isinstance(value, int) and abs(value) < 2**63
         if finite(value) is not None and (is_whole or name not in COUNTS):
-            told[f"metrics.{name}" if name in told else name] = value
-    return told | {f"params.{name}": value for name, value in spec["params"].items()}
+            record[f"metrics.{name}" if name in record else name] = value
+    return record | {f"params.{name}": value for name, value in spec["params"].items()}
 
 
-def of_steps(steps: Sequence[Mapping[str, Any]]) -> DataFrame:
-    """A row for each step, which is the index; a column for each metric."""
+def steps_frame(steps: Sequence[Mapping[str, Any]]) -> DataFrame:
+    """Return one row per step, which is the index, and one column per metric."""
     pd = _pandas()
     return pd.DataFrame.from_records(list(steps), columns=None if steps else ["step"]).set_index(
         "step"
     )
 
 
-def of_ranks(ranks: Sequence[Mapping[str, Any]]) -> DataFrame:
+def leaderboard_frame(ranks: Sequence[Mapping[str, Any]]) -> DataFrame:
     """A row for each row of the leaderboard, the best first; test and cross-validation apart.
 
     `contents` is the fingerprint of what it was judged on, `is_newest` whether the dataset's name
@@ -107,8 +107,8 @@ def _rank(rank: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def of_models(offers: Mapping[str, Offer]) -> DataFrame:
-    """A row for each model, by name; `params` are its defaults."""
+def models_frame(offers: Mapping[str, Offer]) -> DataFrame:
+    """Return one row per model, by name; `params` are its defaults."""
     rows = [
         {
             **{name: o.card[name] for name in ("name", "plugin", "family", "summary", "paper")},

@@ -1,6 +1,6 @@
-"""Zoo in a notebook: `import zoo`, then `zoo.train(...)`, `zoo.jobs()`, `zoo.load("3f2a")`.
+"""The functions of the notebook API: what the commands do, with DataFrames and handles.
 
-What the commands do, as functions: they return DataFrames and objects that a notebook shows well.
+`import zoo` offers each of them: `zoo.train(...)`, `zoo.list_jobs()`, `zoo.load_model("3f2a")`.
 """
 
 from __future__ import annotations
@@ -8,27 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo import jobs as rows
+from zoo import jobs
 from zoo.data import datasets
 from zoo.notebook import arguments, frames, trained_model
-from zoo.notebook.handles import Group, Job, handle
-from zoo.notebook.connection import opened
-from zoo.notebook.trained_model import Trained
-from zoo.notebook.waiting import leaving, tell
+from zoo.notebook.connection import connect
+from zoo.notebook.handles import GroupHandle, JobHandle, make_handle
+from zoo.notebook.trained_model import TrainedModel
+from zoo.notebook.waiting import hint_on_interrupt, print_note
 from zoo.queue import catalogue, job_filters, submit
-from zoo.results import leaderboard as ranking
-from zoo.shorthand import make_callable
+from zoo.results import leaderboard
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-__all__ = ["Group", "Job", "Trained", "job", "jobs", "leaderboard", "load", "models", "train"]
-
-# However they came to be imported.
-for _module in (rows, ranking):
-    make_callable(_module, __name__)
-
-MOST_JOBS = 10**9
+ALL_JOBS = 10**9
+"""Limit of a list that nobody has limited."""
 
 
 def train(
@@ -48,16 +42,27 @@ def train(
     tags: Sequence[str] = (),
     wait: bool = True,
     **more_params: Any,
-) -> Job | Group:
-    """Train a model as `zoo train` does, and give its job, or with `cv` or `seeds` its group.
+) -> JobHandle | GroupHandle:
+    """Train a model as `zoo train` does.
 
-    Params are given by name, or in `params` where a param is called like an argument. With `wait`
-    it returns once all has succeeded. Raises UsageError for what is wrong in the request, ZooError
-    like `Job.wait`; after an interrupt, the jobs go on.
+    An interrupt ends the waiting, not the jobs.
+
+    Args:
+        model: Name of the model.
+        params: Params whose names collide with an argument of this function.
+        wait: Whether to return once every job has succeeded, instead of at once.
+        more_params: All other params, by name.
+
+    Returns:
+        The job; with `cv` or `seeds`, the group of jobs.
+
+    Raises:
+        UsageError: For an invalid request.
+        ZooError: As `JobHandle.wait` does.
     """
     specs = submit.training(
         model,
-        arguments.params(params or {}, more_params),
+        arguments.merge_params(params or {}, more_params),
         dataset,
         seed=int(seed),
         cv=cv,
@@ -68,96 +73,117 @@ def train(
         preprocess=preprocess,
     )
     kind = "cv" if cv else "seeds" if seeds else None
-    with opened() as (db, chosen):
+    with connect() as (db, chosen):
         if chosen.is_embedded and catalogue.is_to_fetch(specs[0].dataset):
             datasets.raw(specs[0].dataset)
-        queued: dict[str, Any] = {"pool": pool, "priority": priority, "tags": arguments.words(tags)}
+        queued: dict[str, Any] = {
+            "pool": pool,
+            "priority": priority,
+            "tags": arguments.as_list(tags),
+        }
         try:
             done = submit.submit(db, chosen, specs, group_kind=kind, **queued)
         except submit.Left as left:
-            with leaving(left.args[0]):
+            with hint_on_interrupt(left.args[0]):
                 raise KeyboardInterrupt from None
-        # At once: an interrupt that comes before the waiting leaves a job, too.
-        with leaving(done.ref):
-            return _begun(done, wait)
+        # The job exists from here on, also if an interrupt comes before the waiting.
+        with hint_on_interrupt(done.ref):
+            return _handle_of(done, wait)
 
 
-def _begun(done: submit.Submitted, wait: bool) -> Job | Group:
+def _handle_of(done: submit.Submitted, wait: bool) -> JobHandle | GroupHandle:
     if done.note:
-        tell(done.note)
-    found: Job | Group = handle(done.group, group=True) if done.group else handle(done.ids[0])
-    found.worker = done.worker
-    return found.await_end() if wait else found
+        print_note(done.note)
+    handle = make_handle(done.group or done.ids[0], is_group=bool(done.group))
+    handle.worker = done.worker
+    return handle.wait_without_hint() if wait else handle
 
 
-def job(ref: str = "@last") -> Job | Group:
-    """The job or group that `ref` names: the beginning of an id, @last, @best:DATASET.
+def get_job(ref: str = "@last") -> JobHandle | GroupHandle:
+    """Find a job or group by reference.
 
-    Raises UsageError if there is none, or more than one.
+    Args:
+        ref: The beginning of an id, `@last` or `@best:DATASET`.
+
+    Raises:
+        UsageError: If no job or group matches, or more than one.
     """
-    with opened() as (db, _):
-        found = rows.find_reference(db, ref)
-    return handle(found.id, group=isinstance(found, rows.Group))
+    with connect() as (db, _):
+        found = jobs.find_reference(db, ref)
+    return make_handle(found.id, is_group=isinstance(found, jobs.Group))
 
 
-def jobs(
+def list_jobs(
     *,
-    status: arguments.Words = None,
-    model: arguments.Words = None,
-    dataset: arguments.Words = None,
-    tag: arguments.Words = None,
-    group: arguments.Words = None,
+    status: arguments.Strings = None,
+    model: arguments.Strings = None,
+    dataset: arguments.Strings = None,
+    tag: arguments.Strings = None,
+    group: arguments.Strings = None,
     since: arguments.Time = None,
     until: arguments.Time = None,
     where: str | None = None,
     sort: str = "-created_at",
     limit: int | None = None,
 ) -> DataFrame:
-    """The jobs as a DataFrame, a row for each, the newest first; filtered as `zoo jobs` filters.
+    """List the jobs, filtered as `zoo jobs` filters them.
 
-    Times are datetimes (UTC), `took` is a timedelta; each number of the metrics is a column, each
-    param a column `params.NAME`. Raises UsageError for a filter that is wrong.
+    Returns:
+        One row per job, the newest first. Times are datetimes (UTC), `took` is a timedelta. Each
+        number of the metrics is a column, each param a column `params.NAME`.
+
+    Raises:
+        UsageError: For an invalid filter.
     """
     words = arguments.filter_words(status, model, dataset, tag, group, since, until, where)
-    with opened() as (db, _):
-        most = MOST_JOBS if limit is None else limit
-        return frames.of_jobs(
-            rows.listing(db, job_filters.read(db, **words), sort=sort, limit=most)
-        )
+    with connect() as (db, _):
+        wanted = job_filters.read(db, **words)
+        found = jobs.listing(db, wanted, sort=sort, limit=ALL_JOBS if limit is None else limit)
+    return frames.jobs_frame(found)
 
 
-def leaderboard(
+def get_leaderboard(
     *,
-    status: arguments.Words = None,
-    model: arguments.Words = None,
-    dataset: arguments.Words = None,
-    tag: arguments.Words = None,
-    group: arguments.Words = None,
+    status: arguments.Strings = None,
+    model: arguments.Strings = None,
+    dataset: arguments.Strings = None,
+    tag: arguments.Strings = None,
+    group: arguments.Strings = None,
     since: arguments.Time = None,
     until: arguments.Time = None,
     where: str | None = None,
-    by: arguments.Words = None,
+    by: arguments.Strings = None,
 ) -> DataFrame:
-    """The best result of each model on each dataset, as `zoo leaderboard` ranks them.
+    """Rank the best result of each model on each dataset, as `zoo leaderboard` does.
 
-    With names in `by`, such as `params.epochs`, of each value of them. Raises UsageError for a
-    filter or a name that is wrong.
+    Args:
+        by: Names such as `params.epochs`: each of their values is ranked separately.
+
+    Returns:
+        One row per model, dataset and value of `by`, the most accurate first.
+
+    Raises:
+        UsageError: For an invalid filter or an unknown name in `by`.
     """
     words = arguments.filter_words(status, model, dataset, tag, group, since, until, where)
-    with opened() as (db, _):
-        found = ranking.rows(db, job_filters.read(db, **words), by=arguments.words(by))
-    return frames.of_ranks(found)
+    with connect() as (db, _):
+        wanted = job_filters.read(db, **words)
+        found = leaderboard.rows(db, wanted, by=arguments.as_list(by))
+    return frames.leaderboard_frame(found)
 
 
-def models() -> DataFrame:
-    """The models that can be submitted: of this machine's plugins and of the workers."""
-    return frames.of_models(catalogue.models())
+def list_models() -> DataFrame:
+    """List the models that can be trained: those installed here and those of the workers."""
+    return frames.models_frame(catalogue.models())
 
 
-def load(ref: str | Job | Group = "@last") -> Trained:
-    """The trained model of a job, its files checked; of a group, that of its best job.
+def load_model(ref: str | JobHandle | GroupHandle = "@last") -> TrainedModel:
+    """Load the trained model of a job; of a group, that of its best job.
 
-    Raises UsageError if there is none or its plugin is not installed here, ArtifactError if its
-    files are gone or damaged.
+    The hashes of its files are verified.
+
+    Raises:
+        UsageError: If there is no trained model, or its plugin is not installed here.
+        ArtifactError: If its files are missing or damaged.
     """
     return trained_model.load(ref if isinstance(ref, str) else ref.id)

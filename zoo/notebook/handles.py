@@ -1,17 +1,17 @@
-"""A job or a group in a notebook: what it is now, and what can be done with it."""
+"""Handles of a job or group in a notebook: read its state, wait for it, cancel it."""
 
 from __future__ import annotations
 
 import subprocess
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Self
 
 import zoo.notebook.frames as frames
 import zoo.notebook.html as html
 import zoo.notebook.trained_model as trained_model
 from zoo import jobs as rows
 from zoo.errors import ZooError
-from zoo.notebook.connection import opened
-from zoo.notebook.waiting import follow, leaving
+from zoo.notebook.connection import connect
+from zoo.notebook.waiting import follow, hint_on_interrupt
 from zoo.terminal_text import JobLogReader
 
 if TYPE_CHECKING:
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class Handle:
-    """What a job and a group have in common; each attribute is read anew from its row."""
+    """What a job and a group share; every attribute is read again from the database."""
 
     def __init__(self, id: str) -> None:
         self.id = id
         self.worker: subprocess.Popen[bytes] | None = None
-        """The local worker, if it was started for this."""
+        """The local worker, if this submission started it."""
 
     @property
     def row(self) -> rows.Job | rows.Group:
-        """The whole record."""
-        with opened() as (db, _):
+        """The database record."""
+        with connect() as (db, _):
             return rows.find_reference(db, self.id)
 
     @property
@@ -37,21 +37,30 @@ class Handle:
         return self.row.status
 
     def to_dict(self) -> dict[str, Any]:
-        """What `zoo show --json` prints of it."""
+        """Return what `zoo show --json` prints."""
         return self.row.to_json()
 
     def wait(self, timeout: float | None = None) -> Self:
-        """Wait until all has ended, and give this back.
+        """Wait until every job has ended.
 
-        Raises ZooError if a job did not succeed, the local worker does not come to work, or
-        `timeout` seconds have passed; after an interrupt the jobs go on.
+        An interrupt ends the waiting, not the jobs.
+
+        Args:
+            timeout: Seconds after which to stop waiting; by default there is no limit.
+
+        Returns:
+            This handle.
+
+        Raises:
+            ZooError: If a job did not succeed, the local worker does not start, or the timeout
+                has passed.
         """
-        with leaving(self.id):
-            return self.await_end(timeout)
+        with hint_on_interrupt(self.id):
+            return self.wait_without_hint(timeout)
 
-    def await_end(self, timeout: float | None = None) -> Self:
-        """Wait as `wait` does, where somebody else says after an interrupt how to come back."""
-        with opened() as (db, chosen):
+    def wait_without_hint(self, timeout: float | None = None) -> Self:
+        """Wait as `wait` does; the caller prints how to return after an interrupt."""
+        with connect() as (db, chosen):
             ids = [job.id for job in rows.members(rows.find_reference(db, self.id))]
             follow(db, chosen, ids, self.worker, timeout)
             ended = rows.get_many(db, ids)
@@ -61,33 +70,33 @@ class Handle:
         return self
 
     def cancel(self) -> Self:
-        """End what has not ended: queued jobs at once, running ones as soon as they notice."""
-        with opened() as (db, _):
+        """Cancel queued jobs at once, running ones at their next heartbeat; return this handle."""
+        with connect() as (db, _):
             rows.cancel_many(db, [job.id for job in rows.members(rows.find_reference(db, self.id))])
         return self
 
-    def load(self) -> trained_model.Trained:
-        """The trained model; of a group, that of its best job. Raises as `zoo.load` does."""
+    def load_model(self) -> trained_model.TrainedModel:
+        """Load the trained model as `zoo.load_model` does; of a group, that of its best job."""
         return trained_model.load(self.id)
 
     def __repr__(self) -> str:
-        return html.line(self.row)
+        return html.summary(self.row)
 
     def _repr_html_(self) -> str:
-        return html.html(self.row)
+        return html.table(self.row)
 
 
-class Job(Handle):
+class JobHandle(Handle):
     """One submitted training or evaluation."""
 
     def _repr_html_(self) -> str:
-        with opened() as (db, _):
+        with connect() as (db, _):
             row = rows.get(db, self.id)
-            return html.html(row, rows.estimate_job(db, row))
+            return html.table(row, rows.estimate_job(db, row))
 
     @property
     def row(self) -> rows.Job:
-        with opened() as (db, _):
+        with connect() as (db, _):
             return rows.get(db, self.id)
 
     @property
@@ -104,35 +113,35 @@ class Job(Handle):
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Everything that was measured; empty until the job has succeeded."""
+        """Every measurement; empty until the job has succeeded."""
         return self.row.metrics
 
     @property
     def error(self) -> str | None:
-        """Why it failed."""
+        """Why the job failed."""
         return self.row.error
 
     @property
     def history(self) -> DataFrame:
-        """What the last attempt reported: a row for each step, a column for each metric."""
-        with opened() as (db, _):
-            return frames.of_steps(rows.steps(db, self.id))
+        """The reports of the last attempt: a row for each step, a column for each metric."""
+        with connect() as (db, _):
+            return frames.steps_frame(rows.steps(db, self.id))
 
     def logs(self) -> str:
-        """What it has printed, in all its attempts, in lines as a terminal would show them."""
-        with opened() as (db, _):
+        """Return the output of all attempts, in lines as a terminal would show them."""
+        with connect() as (db, _):
             chunks = rows.log_after(db, self.id)
         reader = JobLogReader()
         lines = [line for each in chunks for _, line in reader.feed(each.attempt, each.text)]
         return "".join(f"{line}\n" for line in lines) + reader.rest
 
 
-class Group(Handle):
+class GroupHandle(Handle):
     """Jobs submitted together whose results are read together."""
 
     @property
     def row(self) -> rows.Group:
-        with opened() as (db, _):
+        with connect() as (db, _):
             return rows.get_group(db, self.id)
 
     @property
@@ -140,44 +149,38 @@ class Group(Handle):
         return self.row.kind
 
     @property
-    def jobs(self) -> list[Job]:
-        return [Job(each.id) for each in self.row.jobs]
+    def jobs(self) -> list[JobHandle]:
+        return [JobHandle(each.id) for each in self.row.jobs]
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Of each number {"mean", "std", "values"} over the jobs that have succeeded.
+        """Each number as {"mean", "std", "values"} over the jobs that have succeeded.
 
-        Empty of a sweep, whose trials have different params: see `best`.
+        Empty for a sweep, whose trials have different params: see `best`.
         """
         return self.row.metrics()
 
     @property
-    def best(self) -> Job | None:
-        """Of a sweep the job of its best trial, the first of several; None of other groups."""
+    def best(self) -> JobHandle | None:
+        """The first job of a sweep's best trial; None for other groups."""
         found = self.row.best()
-        return Job(found.jobs[0].id) if found else None
+        return JobHandle(found.jobs[0].id) if found else None
 
     @property
     def frame(self) -> DataFrame:
-        """Its jobs, as `zoo.jobs()` gives them, in the order of their submission."""
-        return frames.of_jobs(self.row.jobs)
+        """Its jobs as `zoo.list_jobs` returns them, in the order of their submission."""
+        return frames.jobs_frame(self.row.jobs)
 
 
-@overload
-def handle(id: str, *, group: Literal[True]) -> Group: ...
-@overload
-def handle(id: str, *, group: Literal[False] = ...) -> Job: ...
-@overload
-def handle(id: str, *, group: bool) -> Job | Group: ...
-def handle(id: str, *, group: bool = False) -> Job | Group:
-    """The handle of a job, or of a group, by its whole id."""
-    return Group(id) if group else Job(id)
+def make_handle(id: str, *, is_group: bool) -> JobHandle | GroupHandle:
+    """Return the handle of a job or group by its whole id."""
+    return GroupHandle(id) if is_group else JobHandle(id)
 
 
 def _failure(bad: list[rows.Job], every: int) -> ZooError:
     job = bad[0]
     why = f": {job.error}" if job.error else "."
-    logs = f'`zoo.job("{job.id[:8]}").logs()` is what it printed.'
+    logs = f'`zoo.get_job("{job.id[:8]}").logs()` returns its output.'
     if every == 1:
         return ZooError(f"The job {job.id[:8]} is {job.status}{why}", logs)
     return ZooError(

@@ -1,4 +1,4 @@
-"""How a notebook shows a job or a group: a line of text, or a small table of HTML."""
+"""Render a job or group for a notebook: a line of text or a small HTML table."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ COLOURS = {
     **dict.fromkeys(("failed", "timed_out", "lost"), "#cf222e"),
 }
 MOST_JOBS = 20
-"""Of a group that are shown one by one."""
+"""Jobs of a group that are listed one by one."""
 SHOWN = ("accuracy", "loss", "fit_seconds", "parameters")
 
 
-def line(found: Job | Group) -> str:
-    """In one line, as `repr` shows it."""
+def summary(found: Job | Group) -> str:
+    """Return the line that `repr` shows."""
     if isinstance(found, Group):
         about = f"{found.kind} of {len(found.jobs)}"
         about += f", {found.jobs[0].model} on {found.jobs[0].dataset}" if found.jobs else ""
@@ -33,9 +33,9 @@ def line(found: Job | Group) -> str:
     )
 
 
-def html(found: Job | Group, outlook: Estimate | None = None) -> str:
-    """As a table; every text in it is escaped. `outlook` is that of a running job."""
-    facts = _of_group(found) if isinstance(found, Group) else _of_job(found, outlook)
+def table(found: Job | Group, outlook: Estimate | None = None) -> str:
+    """Return an HTML table with every text escaped; `outlook` is that of a running job."""
+    facts = _group_facts(found) if isinstance(found, Group) else _job_facts(found, outlook)
     rows = "".join(f"<tr>{_head(name)}<td>{cell}</td></tr>" for name, cell in facts.items())
     return f'<table style="text-align: left">{rows}</table>'
 
@@ -49,7 +49,7 @@ def _head(name: str) -> str:
     return f'<th style="text-align: left">{markup.escape(name)}</th>'
 
 
-def _of_job(job: Job, outlook: Estimate | None) -> dict[str, str]:
+def _job_facts(job: Job, outlook: Estimate | None) -> dict[str, str]:
     facts = {
         job.kind: f"<code>{markup.escape(job.id[:8])}</code> {_text(job.model)} on "
         f"{_text(job.dataset)}",
@@ -59,8 +59,8 @@ def _of_job(job: Job, outlook: Estimate | None) -> dict[str, str]:
         "submitted": _time(job.created_at),
     }
     if outlook:
-        told = [outlook.steps or outlook.phase, outlook.rest()]
-        facts["progress"] = _text(", ".join(filter(None, told)))
+        parts = [outlook.steps or outlook.phase, outlook.rest()]
+        facts["progress"] = _text(", ".join(filter(None, parts)))
     measured = {name: n for name in SHOWN if (n := job.number(name)) is not None}
     facts |= {"metrics": _pairs(measured)} if measured else {}
     facts |= {"tags": _text(", ".join(job.tags))} if job.tags else {}
@@ -68,13 +68,13 @@ def _of_job(job: Job, outlook: Estimate | None) -> dict[str, str]:
     return facts
 
 
-def _of_group(group: Group) -> dict[str, str]:
+def _group_facts(group: Group) -> dict[str, str]:
     found = group.metrics()
     measured: dict[str, Any] = {
         name: spread(found[name]) for name in ("accuracy", "loss", "fit_seconds") if name in found
     }
     result = {"result": _text(accuracy_text(group) or "none yet")} if group.kind == "sweep" else {}
-    lines = [markup.escape(line(job)[5:-1]) for job in group.jobs[:MOST_JOBS]]
+    lines = [markup.escape(summary(job)[5:-1]) for job in group.jobs[:MOST_JOBS]]
     lines += [f"and {len(group.jobs) - MOST_JOBS} more"] if len(group.jobs) > MOST_JOBS else []
     return {
         "group": f"<code>{markup.escape(group.id[:8])}</code> {_text(group.kind)} of "

@@ -1,4 +1,4 @@
-"""A trained model in a notebook: it predicts what arrays of images show."""
+"""A trained model in a notebook: it predicts the classes of arrays of images."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import zoo.notebook.html as html
 from zoo.errors import UsageError
 from zoo.images import arrays
 from zoo.inference import predictor
-from zoo.notebook.connection import opened
-from zoo.notebook.waiting import tell
+from zoo.notebook.connection import connect
+from zoo.notebook.waiting import print_note
 from zoo.training import evaluation
 
 if TYPE_CHECKING:
     from zoo.model import Array, Model
 
 
-class Trained:
-    """The model that a training left, as `zoo.load` gives it."""
+class TrainedModel:
+    """The model of a finished training, as `zoo.load_model` returns it."""
 
-    def __init__(self, found: predictor.Trained) -> None:
+    def __init__(self, found: predictor.LoadedModel) -> None:
         self.job_id = found.job.id
         self.model: Model = found.model
         self.recipe = found.recipe
@@ -31,20 +31,28 @@ class Trained:
         return self.model.class_names
 
     def predict_proba(self, images: Any) -> Array:
-        """The probability of each class, (n, n_classes).
+        """Predict the probability of each class.
 
-        Images are (n, 28, 28) or (n, 784), or one of them; whole numbers from 0 to 255, or scaled
-        ones from 0 to 1. Raises UsageError for others, or if the model has no probabilities.
+        Args:
+            images: (n, 28, 28) or (n, 784), or a single image; integers from 0 to 255, or floats
+                from 0 to 1.
+
+        Returns:
+            Probabilities, (n, n_classes).
+
+        Raises:
+            UsageError: For other images, or if the model has no probabilities.
         """
         found = self._predictions(images).probabilities
         if found is None:
             raise UsageError(
-                f"The model '{self.model.name}' has no probabilities.", "Take predict(images)."
+                f"The model '{self.model.name}' has no probabilities.",
+                "Call predict(images) instead.",
             )
         return found
 
     def predict(self, images: Any) -> Array:
-        """The label of each image, int64 (n,); images as for `predict_proba`."""
+        """Predict the label of each image, int64 (n,); images as for `predict_proba`."""
         return self._predictions(images).labels
 
     def _predictions(self, images: Any) -> evaluation.Predictions:
@@ -52,16 +60,16 @@ class Trained:
         return evaluation.predict(self.model, x)
 
     def __repr__(self) -> str:
-        return f"<trained {html.line(self._job)[1:]}"
+        return f"<trained {html.summary(self._job)[1:]}"
 
     def _repr_html_(self) -> str:
-        return html.html(self._job)
+        return html.table(self._job)
 
 
-def load(ref: str) -> Trained:
-    """The trained model of the job or group that `ref` names; raises as `prediction.load`."""
-    with opened() as (db, chosen):
+def load(ref: str) -> TrainedModel:
+    """Load the trained model of the job or group `ref`; raises as `predictor.load` does."""
+    with connect() as (db, chosen):
         found = predictor.load(db, chosen, ref)
     if found.note:
-        tell(found.note)
-    return Trained(found)
+        print_note(found.note)
+    return TrainedModel(found)

@@ -1,4 +1,4 @@
-"""Wait for jobs in a notebook or a script, with a line that tells how far they are."""
+"""Wait for jobs in a notebook or script, with a progress line on stderr."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ SHARE = 20
 """To look takes at most one part in so many of the time."""
 
 
-def tell(text: str) -> None:
-    """Tell the person something, on stderr."""
+def print_note(text: str) -> None:
+    """Print a note to stderr."""
     sys.stderr.write(f"{text}\n")
 
 
 @contextlib.contextmanager
-def leaving(ref: str) -> Iterator[None]:
-    """Say after an interrupt how to come back to a job or group that goes on, and how to end it."""
+def hint_on_interrupt(ref: str) -> Iterator[None]:
+    """Print after an interrupt how to wait again for a job or group, and how to cancel it."""
     try:
         yield
     except KeyboardInterrupt:
-        short = f'zoo.job("{ref[:8]}")'
-        tell(f"{ref[:8]} goes on. {short}.wait() comes back to it, {short}.cancel() ends it.")
+        handle = f'zoo.get_job("{ref[:8]}")'
+        print_note(
+            f"{ref[:8]} keeps running. {handle}.wait() waits again, {handle}.cancel() stops it."
+        )
         raise
 
 
@@ -49,7 +51,7 @@ def follow(
     """Wait until every job has ended; raises ZooError as `Vigil.look` does."""
     line = Line()
     single = _One(db, ids[0]) if len(ids) == 1 else None
-    vigil = Vigil(db, settings, worker, timeout, tell)
+    vigil = Vigil(db, settings, worker, timeout, print_note)
     try:
         while True:
             start = time.monotonic()

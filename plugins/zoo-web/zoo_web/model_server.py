@@ -14,7 +14,7 @@ from zoo.errors import ZooError, reason
 from zoo.job_spec import read_json
 
 if TYPE_CHECKING:
-    from zoo.inference.predictor import Trained
+    from zoo.inference.predictor import LoadedModel
     from zoo.jobs import Database
     from zoo.settings import Settings
 
@@ -60,9 +60,9 @@ class Shelf:
 
         self._settings: Settings = settings.load()
         self._db: Database = jobs.connect(self._settings.database)
-        self._models: OrderedDict[str, Trained] = OrderedDict()
+        self._models: OrderedDict[str, LoadedModel] = OrderedDict()
 
-    def model(self, job_id: str) -> Trained:
+    def model(self, job_id: str) -> LoadedModel:
         """The model that a job has trained; raises ZooError if it cannot be loaded."""
         if job_id not in self._models:
             self._models[job_id] = self._load(job_id)
@@ -71,7 +71,7 @@ class Shelf:
             self._models.popitem(last=False)
         return self._models[job_id]
 
-    def _load(self, job_id: str) -> Trained:
+    def _load(self, job_id: str) -> LoadedModel:
         from zoo import jobs
         from zoo.inference import predictor
 
