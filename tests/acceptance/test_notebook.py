@@ -21,7 +21,7 @@ import zoo
 from zoo import jobs
 from zoo.errors import UsageError, ZooError
 from zoo.images import arrays
-from zoo.jobs import Database, ProgressUpdate, Outcome
+from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.notebook import arguments, waiting
 
 pd = pytest.importorskip("pandas")

@@ -24,7 +24,8 @@ from zoo.errors import UsageError
 from zoo.jobs import Database
 from zoo.jobs.records import sample_std
 from zoo.queue import catalogue
-from zoo.results import comparison, leaderboard, model_summaries
+from zoo.results import comparison, model_summaries
+from zoo.results.leaderboard import leaderboard_rows
 
 OLD, NEW = "a" * 64, "b" * 64
 SOME = settings(
@@ -55,12 +56,12 @@ def test_the_leaderboard_ranks_each_contents_apart_the_newest_first(
     today: tuple[Database, str, str],
 ) -> None:
     db, old, new = today
-    found = [(r["test"]["job"], r["contents"], r["is_newest"]) for r in leaderboard.rows(db)]
+    found = [(r.result.id, r.contents, r.is_newest) for r in leaderboard_rows(db)]
     assert found == [(new, NEW, True), (old, OLD, False)]
     unknown = ended(db, None, 0.9)
-    rows = leaderboard.rows(db)
-    assert [r["test"]["job"] for r in rows] == [unknown, new, old]
-    assert [leaderboard.mark(row) for row in rows] == ["", "older bbbbbbbb", "older aaaaaaaa"]
+    rows = leaderboard_rows(db)
+    assert [r.result.id for r in rows] == [unknown, new, old]
+    assert [row.contents_note for row in rows] == ["", "older bbbbbbbb", "older aaaaaaaa"]
 
 
 def test_best_is_of_the_newest_contents(today: tuple[Database, str, str]) -> None:
@@ -77,8 +78,8 @@ def test_best_is_of_the_newest_contents(today: tuple[Database, str, str]) -> Non
 def test_models_have_a_result_for_each_contents(today: tuple[Database, str, str]) -> None:
     db, *_ = today
     offer = catalogue.Offer({"name": "m", "schema": {}}, True)
-    found = model_summaries.rows({"m": offer}, leaderboard.rows(db))
-    told = [(row.result["accuracy"], leaderboard.mark(row.result)) for row in found if row.result]
+    found = model_summaries.summarize_models({"m": offer}, leaderboard_rows(db))
+    told = [(each.row.accuracy, each.row.contents_note) for each in found if each.row]
     assert told == [(0.7, ""), (0.99, "older aaaaaaaa")]
 
 
@@ -162,7 +163,7 @@ def test_a_group_whose_jobs_saw_different_contents_has_no_mean(
     ref = mixed(db, kind)
     found = jobs.get_group(db, ref)
     assert found.status == "succeeded" and found.is_mixed and found.metrics() == {}
-    assert not [row for row in leaderboard.rows(db) if row["cv"] or "group" in row["test"]]
+    assert not [row for row in leaderboard_rows(db) if row.cv or row.test.is_group]
     zoo = Zoo(home)
     assert "different contents of the dataset" in zoo.run("show", ref).stderr
     assert page.render(gathered(db, ref))
@@ -191,14 +192,14 @@ def test_every_result_is_ranked_among_those_on_its_contents_alone(
         best[key] = max(best.get(key, 0), accuracy)
         newest[dataset] = contents or number
     ranked = [
-        (r["dataset"], r["contents"], side, r[side]["mean" if side == "cv" else "accuracy"])
-        for r in leaderboard.rows(db)
+        (r.dataset, r.contents, side, getattr(r, side).accuracy)
+        for r in leaderboard_rows(db)
         for side in ("test", "cv")
-        if r[side]
+        if getattr(r, side)
     ]
     plain = [(d, c if isinstance(c, str) else None, s, a) for (d, c, s), a in best.items()]
     assert sorted(ranked, key=str) == sorted(plain, key=str)
-    marks = {(r["dataset"], r["contents"]) for r in leaderboard.rows(db) if r["is_newest"]}
+    marks = {(r.dataset, r.contents) for r in leaderboard_rows(db) if r.is_newest}
     told = {(d, c if isinstance(c, str) else None) for d, c in newest.items()}
     assert marks == told and jobs.newest_contents(db) == dict(told)
     db.close()
@@ -226,4 +227,4 @@ def test_one_value_has_no_deviation_wherever_it_is_shown(
     assert zoo.json("show", alone["seeds"])["metrics"]["accuracy"]["std"] is None
     assert "0.8000 (n = 1)" in zoo.run("leaderboard").stdout
     assert page.render(gathered(db, alone["seeds"]))
-    json.dumps(leaderboard.rows(db), allow_nan=False)
+    json.dumps([row.to_json() for row in leaderboard_rows(db)], allow_nan=False)

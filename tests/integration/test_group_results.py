@@ -29,8 +29,9 @@ from zoo.cli.render.progress import summary
 from zoo.errors import UsageError
 from zoo.inference import predictor
 from zoo.job_spec import Fold, JobSpec
-from zoo.jobs import Database, Group, ProgressUpdate, Outcome
-from zoo.results import comparison, leaderboard
+from zoo.jobs import Database, Group, Outcome, ProgressUpdate
+from zoo.results import comparison
+from zoo.results.leaderboard import leaderboard_rows
 
 pytestmark = pytest.mark.xdist_group("test_group_results")
 Trial = Sequence[tuple[float | None, str]]
@@ -223,9 +224,8 @@ def test_of_equal_results_that_submitted_first_is_the_best_everywhere(
         several = [stored(rows, kind, [[(each, "a")] * 2], kind) for each in found]
         members = [job for each in several for job in each.jobs]
         expected = several[found.index(max(found))].id
-    (row,) = leaderboard.rows(rows)
-    told = row["cv" if kind == "cv" else "test"]
-    assert (told.get("job") or told["group"]) == expected
+    (row,) = leaderboard_rows(rows)
+    assert row.result.id == expected and bool(row.cv) == (kind == "cv")
     listed = members[::-1] if is_newest_first else members
     (tile,) = tiles.of(contents.gather(rows, site.zoo.settings, Meant(listed, "A")))
     assert tile.anchor.endswith(expected)

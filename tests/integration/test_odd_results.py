@@ -143,7 +143,9 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
         try:
             comparison.side(here, each)
         except UsageError:
-            assert {job.status for job in jobs.members(each)} != {"succeeded"}
+            is_sweep = isinstance(each, Group) and each.kind == "sweep"
+            statuses = {job.status for job in jobs.members(each)}
+            assert statuses != {"succeeded"} or (is_sweep and each.best() is None)
     singles = [each for each in found if isinstance(each, Job)]
     for job in singles:
         outlook = jobs.estimate_job(here, job)

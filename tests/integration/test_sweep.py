@@ -21,7 +21,7 @@ from zoo import jobs, settings
 from zoo.errors import UsageError
 from zoo.job_spec import canonical
 from zoo.jobs import Database, Group, Outcome, ProgressUpdate
-from zoo.results import leaderboard
+from zoo.results.leaderboard import leaderboard_rows
 from zoo.sweeps import driver, plan, samplers, search_space, trials
 from zoo.sweeps.search_space import Space, Span
 
@@ -399,8 +399,8 @@ def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
         "values": [1.0, 0.9],
     }
     assert ranked[2].accuracy is None, "one of its seeds has not ended"
-    (row,) = leaderboard.rows(db)
-    assert row["test"]["accuracy"] == 0.95 and row["params"]["alpha"] == 0.3
+    (row,) = leaderboard_rows(db)
+    assert row.accuracy == 0.95 and row.params["alpha"] == 0.3
 
 
 # --- through real workers ---

@@ -15,7 +15,7 @@ from zoo.errors import UsageError
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Filter, Outcome, ProgressUpdate
 from zoo.query import parser
-from zoo.results import leaderboard
+from zoo.results.leaderboard import leaderboard_rows
 
 
 @pytest.fixture
@@ -48,44 +48,42 @@ def done(
 def test_seeds_count_by_their_mean_and_never_by_the_luckiest(db: Database) -> None:
     alone = done(db, 0.90)
     done(db, 0.80, 0.99, group="seeds", tries=1)
-    (row,) = leaderboard.rows(db)
-    assert row["test"]["job"] == alone
+    (row,) = leaderboard_rows(db)
+    assert row.test and row.test.id == alone and not row.test.is_group
     steady = done(db, 0.92, 0.94, group="seeds", tries=2)
-    (row,) = leaderboard.rows(db)
-    assert row["test"]["group"] == steady and row["changed"] == {"tries": 2}
-    assert row["test"]["accuracy"] == pytest.approx(0.93)
-    assert row["test"]["std"] == pytest.approx(0.01 * math.sqrt(2)) and row["test"]["values"] == [
-        0.92,
-        0.94,
-    ]
+    (row,) = leaderboard_rows(db)
+    assert row.test and row.test.id == steady and row.changed == {"tries": 2}
+    assert row.test.accuracy == pytest.approx(0.93)
+    assert row.test.std == pytest.approx(0.01 * math.sqrt(2))
+    assert row.test.is_group and row.test.values == [0.92, 0.94]
 
 
 def test_a_cross_validation_stands_beside_a_test_of_the_same_params_alone(db: Database) -> None:
     done(db, 0.9, epochs=5)
     done(db, 0.95, 0.97, group="cv", epochs=9)
-    apart = leaderboard.rows(db)
-    assert [(bool(row["test"]), bool(row["cv"])) for row in apart] == [(False, True), (True, False)]
+    apart = leaderboard_rows(db)
+    assert [(bool(row.test), bool(row.cv)) for row in apart] == [(False, True), (True, False)]
     done(db, 0.98, 0.98, group="cv", epochs=5)
-    (together,) = leaderboard.rows(db)
-    assert together["test"] and together["cv"]["mean"] == pytest.approx(0.98)
+    (together,) = leaderboard_rows(db)
+    assert together.test and together.cv and together.cv.accuracy == pytest.approx(0.98)
 
 
 def test_a_group_that_is_not_whole_is_not_ranked(db: Database) -> None:
     done(db, 0.9, group="seeds")
     spec = JobSpec(kind="train", model="m", params={}, dataset="digits")
     jobs.add(db, [spec], group_kind="seeds")
-    assert len(leaderboard.rows(db)) == 1
+    assert len(leaderboard_rows(db)) == 1
 
 
 def test_a_row_for_each_value_of_a_param_and_only_of_what_is_meant(db: Database) -> None:
     for epochs, accuracy in ((5, 0.9), (5, 0.92), (9, 0.95), (20, 0.5)):
         done(db, accuracy, epochs=epochs)
     wanted = Filter(where=parser.parse("accuracy > 0.8", jobs.FIELD_NAMES))
-    found = leaderboard.rows(db, wanted, by=["params.epochs"])
-    values = [(row["by"], row["test"]["accuracy"]) for row in found]
+    found = leaderboard_rows(db, wanted, by=["params.epochs"])
+    values = [(row.by, row.accuracy) for row in found]
     assert values == [({"params.epochs": 9}, 0.95), ({"params.epochs": 5}, 0.92)]
     with pytest.raises(UsageError, match="No name is called"):
-        leaderboard.rows(db, by=["no.such"])
+        leaderboard_rows(db, by=["no.such"])
 
 
 def test_what_a_job_reproduces_stands_beside_what_it_reached(db: Database) -> None:
@@ -94,8 +92,8 @@ def test_what_a_job_reproduces_stands_beside_what_it_reached(db: Database) -> No
         spec = json.loads(rows.value("SELECT spec FROM job WHERE id = :id", {"id": ref}))
         spec["published"] = {"table": "t", "row": "linear", "error": 12.0, "source": "1998"}
         rows.run("UPDATE job SET spec = :spec", {"spec": json.dumps(spec)})
-    (row,) = leaderboard.rows(db)
-    assert row["published"]["error"] == 12.0
+    (row,) = leaderboard_rows(db)
+    assert row.published and row.published["error"] == 12.0
 
 
 def test_only_results_on_test_images_have_a_test_error(db: Database) -> None:
@@ -104,8 +102,8 @@ def test_only_results_on_test_images_have_a_test_error(db: Database) -> None:
     done(db, 0.6, 0.8, group="seeds", way="seeds")
     done(db, 0.5, way="both")
     done(db, 0.6, 0.7, group="cv", way="both")
-    rows = {row["params"]["way"]: row for row in leaderboard.rows(db, by=["params.way"])}
-    found = {way: leaderboard.test_error(row) for way, row in rows.items()}
+    rows = {row.params["way"]: row for row in leaderboard_rows(db, by=["params.way"])}
+    found = {way: row.test_error for way, row in rows.items()}
     assert found.pop("folds") is None
     assert found == {
         way: pytest.approx(e) for way, e in (("one", 0.3), ("seeds", 0.3), ("both", 0.5))

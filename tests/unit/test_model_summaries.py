@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from zoo.errors import UsageError
 from zoo.queue import catalogue
-from zoo.results import model_summaries
+from zoo.results import leaderboard, model_summaries
+from zoo.results.leaderboard import LeaderboardRow
 
 OFFERS = catalogue.models([])
-NEWEST = {"contents": "d" * 64, "is_newest": True}
 
 
-def rank(model: str, dataset: str, accuracy: float, parameters: int | None) -> dict[str, Any]:
-    measured = {"accuracy": accuracy, "parameters": parameters, "job": "0" * 32}
-    return {"model": model, "dataset": dataset, **NEWEST, "test": measured, "cv": None}
+def ranked(model: str, dataset: str, accuracy: float, parameters: int | None) -> LeaderboardRow:
+    test = leaderboard.TestResult("0" * 32, accuracy, parameters=parameters)
+    return LeaderboardRow(
+        dataset=dataset,
+        contents="d" * 64,
+        is_newest=True,
+        model=model,
+        by={},
+        params={},
+        changed={},
+        classes=10,
+        published=None,
+        test=test,
+        cv=None,
+    )
 
 
-ROWS = model_summaries.rows(
+CROSS_VALIDATION = leaderboard.CrossValidation("1" * 32, 0.9, None, [0.9])
+SUMMARIES = model_summaries.summarize_models(
     OFFERS,
     [
-        rank("logistic", "mnist", 0.90, 7850),
-        rank("logistic", "digits", 0.95, 7850),
-        rank("dense-softmax", "mnist", 0.92, None),
-        rank("gone", "mnist", 0.99, 1),
-        {"model": "digit-detector", "dataset": "mnist", "test": None, "cv": {"mean": 0.9}},
+        ranked("logistic", "mnist", 0.90, 7850),
+        ranked("logistic", "digits", 0.95, 7850),
+        ranked("dense-softmax", "mnist", 0.92, None),
+        ranked("gone", "mnist", 0.99, 1),
+        replace(ranked("digit-detector", "mnist", 0, None), test=None, cv=CROSS_VALIDATION),
     ],
 )
 
 
-def named(rows: list[model_summaries.Row]) -> list[tuple[str, str | None]]:
-    return [(r.facts()["model"], r.facts()["dataset"]) for r in rows if r.result] + [
-        (r.facts()["model"], None) for r in rows if not r.result
-    ]
-
-
 def test_a_model_has_a_row_for_each_dataset_and_one_without_any() -> None:
-    found = set(named(ROWS))
+    found = {(each.name, each.values()["dataset"]) for each in SUMMARIES}
     assert {("logistic", "mnist"), ("logistic", "digits"), ("digit-detector", None)} <= found
     assert "gone" not in {name for name, _ in found}
 
@@ -55,21 +63,20 @@ def test_a_model_has_a_row_for_each_dataset_and_one_without_any() -> None:
     ],
 )
 def test_rows_are_chosen_by_name_and_condition(words: dict[str, Any], models: set[str]) -> None:
-    ours = [row for row in ROWS if row.offer.card["name"] in ("logistic", "dense-softmax")]
-    ours += [row for row in ROWS if row.offer.card["name"] == "digit-detector"]
-    assert {row.offer.card["name"] for row in model_summaries.choose(ours, **words)} == models
+    ours = [s for s in SUMMARIES if s.name in ("logistic", "dense-softmax", "digit-detector")]
+    assert {each.name for each in model_summaries.filter_summaries(ours, **words)} == models
 
 
 def test_the_largest_comes_first_and_what_is_missing_last() -> None:
-    by_size = model_summaries.ordered(ROWS, "-parameters")
-    assert [row.facts()["parameters"] for row in by_size][:3] == [7850, 7850, None]
-    best = model_summaries.ordered(ROWS, "-accuracy")
-    assert [row.facts()["accuracy"] for row in best][:4] == [0.95, 0.92, 0.90, None]
-    assert model_summaries.to_json(best)[0]["results"][0]["dataset"] == "digits"
+    by_size = model_summaries.sort_summaries(SUMMARIES, "-parameters")
+    assert [each.values()["parameters"] for each in by_size][:3] == [7850, 7850, None]
+    best = model_summaries.sort_summaries(SUMMARIES, "-accuracy")
+    assert [each.values()["accuracy"] for each in best][:4] == [0.95, 0.92, 0.90, None]
+    assert model_summaries.models_json(best)[0]["results"][0]["dataset"] == "digits"
 
 
 def test_a_name_that_no_model_has_is_refused() -> None:
     with pytest.raises(UsageError, match="accuracy"):
-        model_summaries.ordered(ROWS, "acuracy")
+        model_summaries.sort_summaries(SUMMARIES, "acuracy")
     with pytest.raises(UsageError, match="acuracy"):
-        model_summaries.choose(ROWS, condition="acuracy > 0.9")
+        model_summaries.filter_summaries(SUMMARIES, condition="acuracy > 0.9")

@@ -9,6 +9,7 @@ from zoo.errors import ZooError
 from zoo.jobs import Job
 from zoo.jobs.records import finite
 from zoo.queue.catalogue import Offer
+from zoo.results.leaderboard import LeaderboardRow
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -70,40 +71,46 @@ def steps_frame(steps: Sequence[Mapping[str, Any]]) -> DataFrame:
     )
 
 
-def leaderboard_frame(ranks: Sequence[Mapping[str, Any]]) -> DataFrame:
-    """A row for each row of the leaderboard, the best first; test and cross-validation apart.
+def leaderboard_frame(rows: Sequence[LeaderboardRow]) -> DataFrame:
+    """Return one row per row of the leaderboard; test and cross-validation in columns of their own.
 
-    `contents` is the fingerprint of what it was judged on, `is_newest` whether the dataset's name
+    `contents` is the fingerprint of the images and labels, `is_newest` whether the dataset's name
     still means them.
     """
-    by = list(dict.fromkeys(name for rank in ranks for name in rank["by"]))
+    by = list(dict.fromkeys(name for row in rows for name in row.by))
     columns = [
         *("dataset", "model", *by, "accuracy", "std", "cv_accuracy", "cv_std", "loss"),
         *("fit_seconds", "parameters", "classes", "published_error", "job", "group", "cv_group"),
         *("params", "contents", "is_newest"),
     ]
-    frame = _pandas().DataFrame.from_records([_rank(rank) for rank in ranks], columns=columns)
+    frame = _pandas().DataFrame.from_records([_flat(row) for row in rows], columns=columns)
     numbers = ("accuracy", "std", "cv_accuracy", "cv_std", "loss", "fit_seconds", "published_error")
     types = dict.fromkeys(numbers, "float64") | dict.fromkeys(("parameters", "classes"), "Int64")
     return frame.astype(types | {"is_newest": "bool"})
 
 
-def _rank(rank: Mapping[str, Any]) -> dict[str, Any]:
-    test, cv = rank["test"] or {}, rank["cv"] or {}
+def _flat(row: LeaderboardRow) -> dict[str, Any]:
+    test, cv = row.test, row.cv
     return {
-        # Where a job has no such thing, the leaderboard has JSON's word for it.
-        **{name: None if value == "null" else value for name, value in rank["by"].items()},
-        "dataset": rank["dataset"],
-        "model": rank["model"],
-        **{name: test.get(name) for name in ("accuracy", "std", "loss", "job", "group")},
-        "cv_accuracy": cv.get("mean"),
-        "cv_std": cv.get("std"),
-        "cv_group": cv.get("group"),
-        **{name: (test or cv).get(name) for name in ("fit_seconds", "parameters")},
-        "classes": rank["classes"],
-        "published_error": (rank["published"] or {}).get("error"),
-        "params": rank["params"],
-        **{name: rank[name] for name in ("contents", "is_newest")},
+        # A value that the job does not have is JSON's null.
+        **{name: None if value == "null" else value for name, value in row.by.items()},
+        "dataset": row.dataset,
+        "model": row.model,
+        "accuracy": test.accuracy if test else None,
+        "std": test.std if test else None,
+        "loss": test.loss if test else None,
+        "job": test.id if test and not test.is_group else None,
+        "group": test.id if test and test.is_group else None,
+        "cv_accuracy": cv.accuracy if cv else None,
+        "cv_std": cv.std if cv else None,
+        "cv_group": cv.id if cv else None,
+        "fit_seconds": row.result.fit_seconds,
+        "parameters": row.result.parameters,
+        "classes": row.classes,
+        "published_error": (row.published or {}).get("error"),
+        "params": row.params,
+        "contents": row.contents,
+        "is_newest": row.is_newest,
     }
 
 

@@ -16,7 +16,7 @@ from zoo.notebook.handles import GroupHandle, JobHandle, make_handle
 from zoo.notebook.trained_model import TrainedModel
 from zoo.notebook.waiting import hint_on_interrupt, print_note
 from zoo.queue import catalogue, job_filters, submit
-from zoo.results import leaderboard
+from zoo.results.leaderboard import leaderboard_rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -168,7 +168,7 @@ def get_leaderboard(
     words = arguments.filter_words(status, model, dataset, tag, group, since, until, where)
     with connect() as (db, _):
         wanted = job_filters.read(db, **words)
-        found = leaderboard.rows(db, wanted, by=arguments.as_list(by))
+        found = leaderboard_rows(db, wanted, by=arguments.as_list(by))
     return frames.leaderboard_frame(found)
 
 

@@ -84,7 +84,7 @@ def _side_of_sweep(db: Database, sweep: Group) -> Side:
     best = sweep.best()
     if best is None:
         raise UsageError(
-            f"No trial of the sweep {sweep.id[:8]} has succeeded: it has no result to compare."
+            f"No trial of the sweep {sweep.id[:8]} has an accuracy: it has no result to compare."
         )
     note = f"{sweep.id[:8]} is a sweep; its best trial stands for it: {accuracy_text(sweep)}."
     return replace(side(db, best.jobs[0] if len(best.jobs) == 1 else best), note=note)

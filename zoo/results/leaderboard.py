@@ -1,69 +1,168 @@
-"""The best result of each model: on test images, and in cross-validation, never in one column."""
+"""Rank the best test result and the best cross-validation of each model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from zoo import jobs
 from zoo.jobs import Best, Database, Filter, Group, Job
 
-SAME = ("n_images", "parameters", "weights_bytes")
-"""Numbers that are the same in each job of a group."""
-KEPT = ("accuracy", "loss", "fit_seconds", "predict_us_per_image", *SAME)
+CONSTANT_METRICS = ("n_images", "parameters", "weights_bytes")
+"""Metrics with the same value in each job of a group."""
+METRICS = ("accuracy", "loss", "fit_seconds", "predict_us_per_image", *CONSTANT_METRICS)
 
 
-def rows(
+@dataclass(frozen=True)
+class TestResult:
+    """The result of a job on test images, or the mean of the results of a group of seeds."""
+
+    id: str
+    """Of the job or group."""
+    accuracy: float
+    loss: float | None = None
+    fit_seconds: float | None = None
+    predict_us_per_image: float | None = None
+    n_images: float | None = None
+    parameters: float | None = None
+    weights_bytes: float | None = None
+    std: float | None = None
+    """Sample standard deviation (n - 1) of the accuracies; None for a job or a single seed."""
+    values: list[float] | None = None
+    """The accuracy of each seed; None for a job."""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether this is the mean of a group."""
+        return self.values is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as `zoo leaderboard --json` prints it."""
+        found: dict[str, Any] = {"group" if self.is_group else "job": self.id}
+        found |= {name: getattr(self, name) for name in METRICS}
+        return found | ({"std": self.std, "values": self.values} if self.is_group else {})
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The mean over the folds of one cross-validation."""
+
+    id: str
+    """Of the group."""
+    accuracy: float
+    """Mean over the folds."""
+    std: float | None
+    """Sample standard deviation (n - 1) of the accuracies; None for a single fold."""
+    values: list[float]
+    """The accuracy of each fold."""
+    fit_seconds: float | None = None
+    parameters: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as `zoo leaderboard --json` prints it."""
+        accuracy = {"mean": self.accuracy, "std": self.std, "values": self.values}
+        costs = {"fit_seconds": self.fit_seconds, "parameters": self.parameters}
+        return {"group": self.id} | accuracy | costs
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """The best results of a model on one dataset's contents; at least one of `test` and `cv`."""
+
+    dataset: str
+    contents: str | None
+    """Fingerprint of the images and labels; None if the result does not know it."""
+    is_newest: bool
+    """Whether the dataset's name still means these contents."""
+    model: str
+    by: dict[str, Any]
+    """Values of the names that were to be ranked separately."""
+    params: dict[str, Any]
+    changed: dict[str, Any]
+    """Params that are not the defaults."""
+    classes: int
+    published: Mapping[str, Any] | None
+    """The published result that the job reproduces: {"table", "row", "error", "source"}."""
+    test: TestResult | None
+    cv: CrossValidation | None
+    """Beside `test` only if both have the same params."""
+
+    @property
+    def result(self) -> TestResult | CrossValidation:
+        """The test result, or the cross-validation where there is none."""
+        found = self.test or self.cv
+        assert found is not None
+        return found
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy by which the row is ranked."""
+        return self.result.accuracy
+
+    @property
+    def test_error(self) -> float | None:
+        """The share of test images that are wrong; None for a cross-validation alone.
+
+        Folds are part of the training split, so their error is not a test error.
+        """
+        return None if self.test is None else float(1 - self.test.accuracy)
+
+    @property
+    def contents_note(self) -> str:
+        """A short note on a result for older contents; empty for the newest."""
+        return contents_note(self.contents, self.is_newest)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as `zoo leaderboard --json` prints it."""
+        return vars(self) | {
+            "test": self.test.to_json() if self.test else None,
+            "cv": self.cv.to_json() if self.cv else None,
+        }
+
+
+def leaderboard_rows(
     db: Database, wanted: Filter | None = None, *, by: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """The best test result and the best cross-validation of each model, the most accurate first.
+) -> list[LeaderboardRow]:
+    """Rank the best test result and the best cross-validation of each model.
 
-    {"dataset", "contents", "is_newest", "model", "by", "params", "changed", "classes",
-    "published", "test": {"job" or "group", "accuracy", ...} or None, "cv": {"group", "mean",
-    "std", "values", ...} or None}. With names in `by`, such as `params.epochs`, of each value of
-    them. Results on different contents of a dataset, told apart by the fingerprint `contents`,
-    are ranked apart: the newest first, older ones marked by `is_newest`; a result that does not
-    know its contents (None) stands by itself. A group of seeds counts by its mean, never by its
-    luckiest seed, and so does each trial of a sweep. Test and cross-validation stand in one row
-    only if they have the same params. `published` is what a job says that it reproduces. Models
-    of fewer classes, whose task is another, come last. Raises UsageError for a name in `by` that
-    is not known.
+    Results on different contents of a dataset are ranked separately, and a result that does not
+    know its contents stands alone. A group of seeds counts by its mean, never by its best seed; so
+    does each trial of a sweep.
+
+    Args:
+        wanted: The jobs that count; by default all.
+        by: Names such as `params.epochs`: each of their values is ranked separately.
+
+    Returns:
+        The rows by dataset, the newest contents first; within one contents, models with fewer
+        classes, whose task is different, come last, and the most accurate first.
+
+    Raises:
+        UsageError: For an unknown name in `by`.
     """
-    found: list[tuple[Best, dict[str, Any]]] = []
-    sides: list[tuple[Job | Group | None, Group | None]]
-    for each in jobs.best(db, wanted or Filter(), by=by):
-        test, cv = each.test, each.cv
-        known = dict(zip(by, each.by, strict=True))
-        sides = [(test, None), (None, cv)]
+    found: list[tuple[Best, LeaderboardRow]] = []
+    pairs: list[tuple[Job | Group | None, Group | None]]
+    for best in jobs.best(db, wanted or Filter(), by=by):
+        test, cv = best.test, best.cv
+        pairs = [(test, None), (None, cv)]
         if test and cv and _recipe(test) == _recipe(cv):
-            sides = [(test, cv)]
-        found += [(each, _row(*pair, known) | _contents(each)) for pair in sides if any(pair)]
+            pairs = [(test, cv)]
+        values = dict(zip(by, best.by, strict=True))
+        found += [(best, _row(best, *pair, values)) for pair in pairs if any(pair)]
     return [row for _, row in sorted(found, key=lambda pair: _order(*pair))]
 
 
-def _contents(best: Best) -> dict[str, Any]:
-    return {"contents": best.contents, "is_newest": best.is_newest}
-
-
-def test_error(row: Mapping[str, Any]) -> float | None:
-    """Return the share of test images that are wrong; None for a cross-validation alone.
-
-    Folds are rows of the training split, so their error stands in no column of test errors.
-    """
-    return None if row["test"] is None else float(1 - row["test"]["accuracy"])
-
-
-def mark(row: Mapping[str, Any]) -> str:
-    """Say in a word or two that a row is about older contents; nothing if they are the newest."""
-    if row["is_newest"]:
+def contents_note(contents: str | None, is_newest: bool) -> str:
+    """Return a short note on a result for older contents; empty for the newest."""
+    if is_newest:
         return ""
-    return f"older {row['contents'][:8]}" if row["contents"] else "unknown"
+    return f"older {contents[:8]}" if contents else "unknown"
 
 
-def mark_job(job: Job, newest: Mapping[str, str | None]) -> str:
-    """Mark a job as `mark` does; `newest` is what `jobs.newest_contents` gives."""
-    is_newest = job.contents == newest.get(job.dataset, job.contents)
-    return mark({"contents": job.contents, "is_newest": is_newest})
+def job_contents_note(job: Job, newest: Mapping[str, str | None]) -> str:
+    """Return `contents_note` for a job; `newest` is the result of `jobs.newest_contents`."""
+    return contents_note(job.contents, job.contents == newest.get(job.dataset, job.contents))
 
 
 def _first(result: Job | Group) -> Job:
@@ -75,42 +174,50 @@ def _recipe(result: Job | Group) -> tuple[Any, ...]:
     return spec["params"], spec.get("preprocess")
 
 
-def _row(test: Job | Group | None, cv: Job | Group | None, by: dict[str, Any]) -> dict[str, Any]:
+def _row(
+    best: Best, test: Job | Group | None, cv: Group | None, by: dict[str, Any]
+) -> LeaderboardRow:
     job = _first(test or cv)  # type: ignore[arg-type]
-    return {
-        "dataset": job.dataset,
-        "model": job.model,
-        "by": by,
-        "params": job.spec["params"],
-        "changed": job.changed,
-        "classes": len(job.per_class),
-        "published": job.spec.get("published"),
-        "test": _test(test) if test else None,
-        "cv": _validated(cv) if isinstance(cv, Group) else None,
-    }
+    return LeaderboardRow(
+        dataset=job.dataset,
+        contents=best.contents,
+        is_newest=best.is_newest,
+        model=job.model,
+        by=by,
+        params=job.spec["params"],
+        changed=job.changed,
+        classes=len(job.per_class),
+        published=job.spec.get("published"),
+        test=_test_result(test) if test else None,
+        cv=_cross_validation(cv) if cv else None,
+    )
 
 
-def _test(result: Job | Group) -> dict[str, Any]:
-    """A job's numbers, or the means of a group's with the spread of its accuracies."""
+def _test_result(result: Job | Group) -> TestResult:
     if isinstance(result, Job):
-        return {"job": result.id} | {name: result.number(name) for name in KEPT}
-    spread = {name: result.metrics()["accuracy"][name] for name in ("std", "values")}
-    return {"group": result.id} | _means(result) | spread
+        return TestResult(result.id, **{name: result.number(name) for name in METRICS})  # type: ignore[arg-type]
+    accuracy = result.metrics()["accuracy"]
+    return TestResult(result.id, **_means(result), std=accuracy["std"], values=accuracy["values"])
 
 
-def _validated(group: Group) -> dict[str, Any]:
-    accuracy: dict[str, Any] = group.metrics()["accuracy"]
-    means = {name: _means(group)[name] for name in ("fit_seconds", "parameters")}
-    return {"group": group.id} | accuracy | means
+def _cross_validation(group: Group) -> CrossValidation:
+    accuracy, means = group.metrics()["accuracy"], _means(group)
+    return CrossValidation(
+        group.id,
+        accuracy["mean"],
+        accuracy["std"],
+        accuracy["values"],
+        means["fit_seconds"],
+        means["parameters"],
+    )
 
 
 def _means(group: Group) -> dict[str, Any]:
     found = group.metrics()
-    means = {name: found[name]["mean"] if name in found else None for name in KEPT}
-    return means | {name: group.jobs[0].number(name) for name in SAME}
+    means = {name: found[name]["mean"] if name in found else None for name in METRICS}
+    return means | {name: group.jobs[0].number(name) for name in CONSTANT_METRICS}
 
 
-def _order(best: Best, row: dict[str, Any]) -> tuple[str, bool, float, int, float]:
-    """By dataset; of one, the newest contents first; then by classes and accuracy."""
-    accuracy = row["test"]["accuracy"] if row["test"] else row["cv"]["mean"]
-    return best.dataset, not best.is_newest, -best.since, -row["classes"], -accuracy
+def _order(best: Best, row: LeaderboardRow) -> tuple[str, bool, float, int, float]:
+    """By dataset; within one, the newest contents first; then by classes and accuracy."""
+    return best.dataset, not best.is_newest, -best.since, -row.classes, -row.accuracy

@@ -1,4 +1,4 @@
-"""What is known of each model: its card, and the best that stored jobs have measured."""
+"""Summaries of models: the card of each, and its best stored test results."""
 
 from __future__ import annotations
 
@@ -10,36 +10,47 @@ from typing import Any
 from zoo.errors import UsageError
 from zoo.query import parser
 from zoo.queue.catalogue import Offer
+from zoo.results.leaderboard import LeaderboardRow, TestResult
 
-MEASURED = (
+METRICS = (
     *("accuracy", "loss", "parameters", "weights_bytes", "fit_seconds", "predict_us_per_image"),
 )
 NAMES = (
     *("model", "plugin", "family", "paper", "layout", "dtype", "here", "workers", "dataset"),
-    *MEASURED,
+    *METRICS,
 )
-"""What a condition may ask and an order go by; a condition also `params.NAME`, the defaults."""
+"""Names for conditions and sorting; a condition may also name `params.NAME`, the defaults."""
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelSummary:
     """A model and its best test result on one dataset's contents, if it has any."""
 
     offer: Offer
-    result: Mapping[str, Any] | None
-    """{"dataset", "contents", "is_newest", "job" or "group", "accuracy", ...}."""
+    row: LeaderboardRow | None = None
+    """The leaderboard's row with the result; it has a test result."""
 
-    def facts(self) -> dict[str, Any]:
-        """Everything that a condition may ask."""
-        card, result = self.offer.card, self.result or {}
-        kept = {name: card.get(name) for name in ("plugin", "family", "paper", "layout", "dtype")}
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return str(self.offer.card["name"])
+
+    @property
+    def result(self) -> TestResult | None:
+        """The test result."""
+        return self.row.test if self.row else None
+
+    def values(self) -> dict[str, Any]:
+        """Return the value of each of NAMES, and `params`."""
+        card = self.offer.card
         return {
-            **kept,
-            "model": card["name"],
+            **{name: card.get(name) for name in ("plugin", "family", "paper", "layout", "dtype")},
+            "model": self.name,
             "here": self.offer.here,
             "workers": len(self.offer.workers),
             "params": self._defaults(),
-            **{name: result.get(name) for name in ("dataset", *MEASURED)},
+            "dataset": self.row.dataset if self.row else None,
+            **{name: getattr(self.result, name, None) for name in METRICS},
         }
 
     def _defaults(self) -> dict[str, Any]:
@@ -47,62 +58,63 @@ class Row:
         return {name: each.get("default") for name, each in about.items()}
 
 
-def rows(offers: Mapping[str, Offer], ranks: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """A row for each model and contents that it was tested on; one for a model without a test.
-
-    `ranks` are the rows of the leaderboard.
-    """
-    found: dict[str, list[Row]] = {name: [] for name in offers}
-    for rank in ranks:
-        if rank["test"] and rank["model"] in offers:
-            of = {name: rank[name] for name in ("dataset", "contents", "is_newest")}
-            result = of | rank["test"]
-            found[rank["model"]].append(Row(offers[rank["model"]], result))
-    return [row for name, own in found.items() for row in own or [Row(offers[name], None)]]
+def summarize_models(
+    offers: Mapping[str, Offer], rows: Iterable[LeaderboardRow]
+) -> list[ModelSummary]:
+    """Summarize each model once per contents that it was tested on, or once without a result."""
+    found: dict[str, list[ModelSummary]] = {name: [] for name in offers}
+    for row in rows:
+        if row.test and row.model in offers:
+            found[row.model].append(ModelSummary(offers[row.model], row))
+    return [each for name, own in found.items() for each in own or [ModelSummary(offers[name])]]
 
 
-def choose(
-    found: Sequence[Row],
+def filter_summaries(
+    summaries: Sequence[ModelSummary],
     patterns: Sequence[str] = (),
     exclude: Sequence[str] = (),
     condition: str | None = None,
-) -> list[Row]:
-    """The rows whose model matches a pattern and none of `exclude`, and the condition.
+) -> list[ModelSummary]:
+    """Keep the models that match a pattern, no pattern of `exclude`, and the condition.
 
-    Raises UsageError for a condition that cannot be read.
+    Raises:
+        UsageError: For an invalid condition.
     """
     names = [*NAMES, "params.*"]
     wanted = parser.parse(condition, names) if condition is not None else None
     return [
-        row
-        for row in found
-        if _matches(row, patterns or ["*"])
-        and not _matches(row, exclude)
-        and (wanted is None or wanted.matches(row.facts()))
+        each
+        for each in summaries
+        if _matches(each.name, patterns or ["*"])
+        and not _matches(each.name, exclude)
+        and (wanted is None or wanted.matches(each.values()))
     ]
 
 
-def _matches(row: Row, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(row.offer.card["name"], pattern) for pattern in patterns)
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def ordered(found: Sequence[Row], by: str) -> list[Row]:
-    """The rows in the order of a fact, with `-` before its name the largest first; missing last.
+def sort_summaries(summaries: Sequence[ModelSummary], by: str) -> list[ModelSummary]:
+    """Sort by one of NAMES, with `-` before it the largest first; missing values come last.
 
-    Raises UsageError for a name that is none.
+    Raises:
+        UsageError: For an unknown name.
     """
     name = by.removeprefix("-")
     if name not in NAMES:
         raise UsageError(f"Models have no '{name}' to sort by.", f"They have {', '.join(NAMES)}.")
-    known = [row for row in found if row.facts()[name] is not None]
-    missing = [row for row in found if row.facts()[name] is None]
-    return sorted(known, key=lambda row: row.facts()[name], reverse=by.startswith("-")) + missing
+    known = [each for each in summaries if each.values()[name] is not None]
+    missing = [each for each in summaries if each.values()[name] is None]
+    return sorted(known, key=lambda each: each.values()[name], reverse=by.startswith("-")) + missing
 
 
-def to_json(found: Sequence[Row]) -> list[dict[str, Any]]:
-    """Each model once, with those of its results that are among the rows, as scripts see it."""
+def models_json(summaries: Sequence[ModelSummary]) -> list[dict[str, Any]]:
+    """Return each model once, with its results among the summaries, as `--json` prints it."""
     shown: dict[str, dict[str, Any]] = {}
-    for row in found:
-        model = shown.setdefault(row.offer.card["name"], row.offer.to_json() | {"results": []})
-        model["results"] += [dict(row.result)] if row.result else []
+    for each in summaries:
+        model = shown.setdefault(each.name, each.offer.to_json() | {"results": []})
+        if each.row and each.result:
+            row = {name: getattr(each.row, name) for name in ("dataset", "contents", "is_newest")}
+            model["results"].append(row | each.result.to_json())
     return list(shown.values())

@@ -11,7 +11,7 @@ from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
 from zoo.jobs.records import accuracy_of
 from zoo.param_values import typed
-from zoo.results import leaderboard
+from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
 from zoo.settings import Settings
 from zoo.training.provenance import environment_of
 from zoo_report import command_line, mistakes
@@ -108,8 +108,8 @@ class Contents:
     compares: bool
     """Whether the leaderboard counts jobs beside those that are meant."""
     groups: list[GroupEntry] = field(default_factory=list)
-    board: list[dict[str, Any]] = field(default_factory=list)
-    """As `zoo leaderboard --json` has it."""
+    board: list[LeaderboardRow] = field(default_factory=list)
+    """The rows of the leaderboard."""
     newest: dict[str, str | None] = field(default_factory=dict)
     """The fingerprint of the newest contents of each dataset's name."""
     environments: list[dict[str, Any]] = field(default_factory=list)
@@ -155,11 +155,11 @@ def gather(db: Database, settings: Settings, meant: Meant) -> Contents:
     )
 
 
-def _board(db: Database, meant: Meant) -> list[dict[str, Any]]:
-    rows = leaderboard.rows(db, meant.wanted)
+def _board(db: Database, meant: Meant) -> list[LeaderboardRow]:
+    rows = leaderboard_rows(db, meant.wanted)
     if meant.wanted is not None:
         return rows
-    return [row for row in rows if row["dataset"] in {job.dataset for job in meant.jobs}]
+    return [row for row in rows if row.dataset in {job.dataset for job in meant.jobs}]
 
 
 def _place(environments: list[dict[str, Any]], told: dict[str, Any]) -> int | None:

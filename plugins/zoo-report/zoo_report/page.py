@@ -15,7 +15,6 @@ from markupsafe import Markup
 
 from zoo.jobs.records import number_text
 from zoo.param_values import typed
-from zoo.results import leaderboard
 from zoo_report import chart_data, tiles
 from zoo_report.contents import Contents, cut
 
@@ -33,8 +32,8 @@ def render(contents: Contents) -> str:
     return template.render(
         page=contents,
         data=chart_data.data(contents),
-        board=[_ranked(row) for row in contents.board],
-        has_older=any(leaderboard.mark(row) for row in contents.board),
+        board=contents.board,
+        has_older=any(row.contents_note for row in contents.board),
         tiles=tiles.of(contents),
         counts=_counts(contents),
         shown=_anchors(contents),
@@ -73,15 +72,6 @@ def _policy(style: str, script: str) -> str:
     allowed = [f"{kind}-src 'sha256-{text}'" for kind, text in zip(KINDS, hashes, strict=True)]
     closed = ["default-src 'none'", "base-uri 'none'", "form-action 'none'"]
     return "; ".join([*closed, "img-src data:", *allowed])
-
-
-def _ranked(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the leaderboard with the id that stands for it, and one side for what both have."""
-    test, cv = row["test"], row["cv"]
-    result = test or cv
-    own = {"id": result.get("job") or result["group"], "result": result}
-    own["error"] = leaderboard.test_error(row)
-    return {**row, **own, "mark": leaderboard.mark(row)}
 
 
 def _anchors(contents: Contents) -> dict[str, str]:

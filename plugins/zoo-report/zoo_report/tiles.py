@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from zoo.jobs import Group, Job, members
 from zoo.jobs.records import accuracy_of, rank
-from zoo.results.leaderboard import mark_job
+from zoo.results.leaderboard import job_contents_note
 from zoo_report.contents import Contents, Entry, GroupEntry
 
 MOST = 4
@@ -50,7 +50,7 @@ def of(contents: Contents) -> list[Tile]:
     seeds = [each for each in several if each not in folds]
     best = _best([*single, *map(_grouped, seeds)])
     shown = (_best(map(_grouped, folds)) | best).values()
-    marked = [tile._replace(mark=mark_job(tile.job, contents.newest)) for tile in shown]
+    marked = [tile._replace(mark=job_contents_note(tile.job, contents.newest)) for tile in shown]
     return sorted(marked, key=lambda tile: bool(tile.mark))[:MOST]
 
 

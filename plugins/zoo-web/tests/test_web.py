@@ -29,7 +29,7 @@ from zoo.errors import UsageError
 from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.jobs.records import is_whole, number_text
 from zoo.plugins import registry
-from zoo.results import leaderboard
+from zoo.results.leaderboard import leaderboard_rows
 
 # One process of the suite: they share a server.
 pytestmark = pytest.mark.xdist_group("test_web")
@@ -454,7 +454,7 @@ def test_command_report_and_page_agree_which_results_have_a_test_error(
     for model in ("m", "logistic"):
         asked = {"model": model, "params": {"error": 2}}
         succeed(rows, folds(2, **asked), kind="cv", accuracies=[0.11, 0.13])
-    known = [leaderboard.test_error(row) for row in leaderboard.rows(rows)]
+    known = [row.test_error for row in leaderboard_rows(rows)]
     assert None in known and any(known)
     words = ["" if error is None else f"{100 * error:.2f}" for error in known]
     html = page.get("/leaderboard").text

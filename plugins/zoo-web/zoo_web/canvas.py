@@ -15,7 +15,7 @@ from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Job
 from zoo.query import parser
-from zoo.results import leaderboard
+from zoo.results.leaderboard import job_contents_note, leaderboard_rows
 from zoo_web.context import Desk, desk, live_at
 from zoo_web.events import Look, Parts, stream
 
@@ -31,7 +31,7 @@ def page(request: Request) -> Response:
     chosen = _chosen(request, names)
     found = _trained(at, chosen)
     newest = jobs.newest_contents(at.db)
-    models = [(job, leaderboard.mark_job(job, newest)) for job in found]
+    models = [(job, job_contents_note(job, newest)) for job in found]
     values = live_at(request, _states(at, found))
     return at.page(request, "draw.html", datasets=names, chosen=chosen, models=models, **values)
 
@@ -45,7 +45,7 @@ def live_page(request: Request) -> Response:
 
 
 def _datasets(at: Desk) -> list[str]:
-    return sorted({row["dataset"] for row in leaderboard.rows(at.db)})
+    return sorted({row.dataset for row in leaderboard_rows(at.db)})
 
 
 def _chosen(request: Request, names: list[str]) -> str:
@@ -59,10 +59,10 @@ def _trained(at: Desk, dataset: str) -> list[Job]:
     Those of fewer classes, whose task is another, come last; after them those on older contents.
     """
     weighty = parser.parse(HAS_WEIGHTS, jobs.FIELD_NAMES)
-    rows = leaderboard.rows(at.db, jobs.Filter(datasets=(dataset,)))
+    rows = leaderboard_rows(at.db, jobs.Filter(datasets=(dataset,)))
     found = [
         job
-        for model in {row["model"] for row in rows}
+        for model in {row.model for row in rows}
         for job in jobs.listing(
             at.db,
             statuses=["succeeded"],
@@ -76,7 +76,7 @@ def _trained(at: Desk, dataset: str) -> list[Job]:
     newest = jobs.newest_contents(at.db)
 
     def order(job: Job) -> tuple[bool, int, float]:
-        is_older = bool(leaderboard.mark_job(job, newest))
+        is_older = bool(job_contents_note(job, newest))
         return is_older, -len(job.class_names), -(job.accuracy or 0)
 
     return sorted(found, key=order)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -15,7 +14,7 @@ from zoo.errors import UsageError, unknown
 from zoo.jobs import STATUSES, Filter
 from zoo.jobs.records import accuracy_of
 from zoo.query import parser
-from zoo.results import leaderboard
+from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
 from zoo_web.context import Desk, desk, live_at
 from zoo_web.events import Look, Parts, stream
 from zoo_web.formats import part
@@ -140,8 +139,8 @@ def ranks(request: Request) -> Response:
     """The page of the best results."""
     at = desk(request)
     name = request.query_params.get("dataset", "")
-    found = leaderboard.rows(at.db)
-    names = sorted({row["dataset"] for row in found})
+    found = leaderboard_rows(at.db)
+    names = sorted({row.dataset for row in found})
     values = live_at(request, _ranks(at, found, name))
     return at.page(request, "leaderboard.html", datasets=names, chosen=name, **values)
 
@@ -149,25 +148,21 @@ def ranks(request: Request) -> Response:
 def live_ranks(request: Request) -> Response:
     """The changes of that page."""
     at, name = desk(request), request.query_params.get("dataset", "")
-    return stream(lambda: Look(_ranks(at, leaderboard.rows(at.db), name)))
+    return stream(lambda: Look(_ranks(at, leaderboard_rows(at.db), name)))
 
 
-def _ranks(at: Desk, found: list[dict[str, Any]], name: str) -> Parts:
-    rows = [row for row in found if name in ("", row["dataset"])]
+def _ranks(at: Desk, found: list[LeaderboardRow], name: str) -> Parts:
+    rows = [row for row in found if name in ("", row.dataset)]
     # Bars tell the errors apart: of models that are nearly all right, accuracies look the same.
-    errors = [leaderboard.test_error(row) for row in rows]
-    worst = max((error for error in errors if error is not None), default=0.0)
+    worst = max((row.test_error for row in rows if row.test_error is not None), default=0.0)
     pieces = {
-        key: at.piece("rank", key=key, row=row, mark=mark, error=error, worst=worst)
-        for row, error in zip(rows, errors, strict=True)
-        for key, mark in [(_key(row), leaderboard.mark(row))]
+        key: at.piece("rank", key=key, row=row, worst=worst)
+        for key, row in ((_key(row), row) for row in rows)
     }
     return {"ranks": pieces or {"none": at.piece("no_ranks")}}
 
 
-def _key(row: Mapping[str, Any]) -> str:
-    side = "both" if row["test"] and row["cv"] else "test" if row["test"] else "cv"
+def _key(row: LeaderboardRow) -> str:
+    side = "both" if row.test and row.cv else "test" if row.test else "cv"
     # A result that does not know its contents stands by itself.
-    result = row["test"] or row["cv"]
-    contents = row["contents"] or result.get("job") or result["group"]
-    return f"{row['dataset']} {contents} {row['model']} {side}"
+    return f"{row.dataset} {row.contents or row.result.id} {row.model} {side}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli.filter_options import FilterWords, filtered
+
+if TYPE_CHECKING:
+    from zoo.results.leaderboard import CrossValidation, LeaderboardRow, TestResult
 
 _SHORT = {"test accuracy": "test", "cross-validation": "cv"}
 """Column names on a narrow terminal: means without deviations."""
@@ -33,24 +36,24 @@ def leaderboard(
     """
     from zoo import jobs
     from zoo.cli.render import console
-    from zoo.results import leaderboard
+    from zoo.results.leaderboard import leaderboard_rows
 
     db = jobs.connect()
     names = group_by or []
-    rows = leaderboard.rows(db, words.filter(db), by=names)
+    rows = leaderboard_rows(db, words.filter(db), by=names)
     if as_json:
-        console.json_out(rows)
+        console.json_out([row.to_json() for row in rows])
         return
-    published = ["published %"] if any(row["published"] for row in rows) else []
+    published = ["published %"] if any(row.published for row in rows) else []
     numbers = ["test accuracy", "error %", *published, "cross-validation", "fit s", "parameters"]
-    contents = ["contents"] if any(leaderboard.mark(row) for row in rows) else []
+    contents = ["contents"] if any(row.contents_note for row in rows) else []
     columns = ["dataset", *contents, "model", *names, *numbers, "job", "params"]
     # The column "job" stays: the next command needs the id.
     optional = ["parameters", "fit s", "params", "error %", *published, "cross-validation"]
     shown = [_cells(row, names) for row in rows]
     cells = [[row[column] for column in columns] for row in shown]
-    # Otherwise a row with only a cross-validation would show no result.
-    has_lone_cv = not all(row["test"] for row in rows)
+    # A row that has only been cross-validated would show no result at all.
+    has_lone_cv = not all(row.test for row in rows)
     if has_lone_cv and optional[-1] in console.left_out(columns, cells, numbers, optional):
         columns, numbers = (
             [_SHORT.get(name, name) for name in each] for each in (columns, numbers)
@@ -65,33 +68,30 @@ def leaderboard(
         console.note("No finished job yet. For a first one: `zoo train logistic --dataset digits`.")
 
 
-def _cells(row: dict[str, Any], names: list[str]) -> dict[str, str]:
+def _cells(row: LeaderboardRow, names: list[str]) -> dict[str, str]:
     from zoo.cli.render import console
-    from zoo.results import leaderboard
 
-    test, cv = row["test"] or {}, row["cv"]
-    accuracy, error = test.get("accuracy"), leaderboard.test_error(row)
-    is_group = "values" in test
-    tested = _spread(test | {"mean": accuracy}) if is_group else console.number(accuracy)
-    by = {name: console.params({"": row["by"][name]})[1:] for name in names}
+    test, cv, error = row.test, row.cv, row.test_error
+    tested = console.number(test.accuracy if test else None)
+    by = {name: console.params({"": row.by[name]})[1:] for name in names}
     return by | {
-        "dataset": row["dataset"],
-        "contents": leaderboard.mark(row) or "newest",
-        "model": row["model"],
-        "test accuracy": tested,
+        "dataset": row.dataset,
+        "contents": row.contents_note or "newest",
+        "model": row.model,
+        "test accuracy": _spread(test) if test and test.is_group else tested,
         "error %": "" if error is None else console.number(100 * error, 2),
-        "published %": console.number((row["published"] or {}).get("error"), 2),
+        "published %": console.number((row.published or {}).get("error"), 2),
         "cross-validation": _spread(cv) if cv else "",
-        "test": console.number(accuracy),
-        "cv": console.number(cv["mean"]) if cv else "",
-        "fit s": console.number((test or cv).get("fit_seconds"), 2),
-        "parameters": console.number((test or cv).get("parameters")),
-        "job": (test.get("job") or test.get("group") or cv["group"])[:8],
-        "params": console.params(row["changed"]),
+        "test": tested,
+        "cv": console.number(cv.accuracy) if cv else "",
+        "fit s": console.number(row.result.fit_seconds, 2),
+        "parameters": console.number(row.result.parameters),
+        "job": row.result.id[:8],
+        "params": console.params(row.changed),
     }
 
 
-def _spread(found: dict[str, Any]) -> str:
+def _spread(found: TestResult | CrossValidation) -> str:
     from zoo.jobs.records import spread
 
-    return f"{spread(found)} (n = {len(found['values'])})"
+    return f"{spread({'mean': found.accuracy, 'std': found.std})} (n = {len(found.values or ())})"

@@ -10,7 +10,8 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from zoo.queue.catalogue import Offer
-    from zoo.results.model_summaries import Row
+    from zoo.results.leaderboard import LeaderboardRow
+    from zoo.results.model_summaries import ModelSummary
 
 from zoo.cli import completion
 from zoo.param_values import typed
@@ -73,12 +74,11 @@ def list_models(
     from zoo.results import model_summaries
 
     offers = _offers()
-    found = model_summaries.rows(offers, _ranks(dataset or []))
-    found = model_summaries.ordered(
-        model_summaries.choose(found, patterns or [], exclude or [], where), sort
-    )
+    found = model_summaries.summarize_models(offers, _leaderboard(dataset or []))
+    found = model_summaries.filter_summaries(found, patterns or [], exclude or [], where)
+    found = model_summaries.sort_summaries(found, sort)
     if as_json:
-        console.json_out(model_summaries.to_json(found))
+        console.json_out(model_summaries.models_json(found))
         return
     _table(found)
     if not offers:
@@ -102,25 +102,25 @@ def _offers() -> dict[str, Offer]:
         return catalogue.models([])
 
 
-def _ranks(datasets: list[str]) -> list[dict[str, Any]]:
+def _leaderboard(datasets: list[str]) -> list[LeaderboardRow]:
     from zoo import jobs
     from zoo.errors import StoreError
     from zoo.queue import catalogue
-    from zoo.results import leaderboard
+    from zoo.results.leaderboard import leaderboard_rows
 
     try:
         with catalogue.database() as db:
-            return leaderboard.rows(db, jobs.Filter(datasets=datasets)) if db else []
-    except StoreError:  # `_offers` has printed it
+            return leaderboard_rows(db, jobs.Filter(datasets=datasets)) if db else []
+    except StoreError:  # `_offers` has said so
         return []
 
 
-def _table(found: list[Row]) -> None:
+def _table(found: list[ModelSummary]) -> None:
     from zoo.cli.render import console
 
-    columns = ["model", "family", *RESULT, "workers", "plugin", "summary"]
-    lines = [_line(row) for row in found]
-    # Before the first job most columns are empty.
+    columns = ["model", "family", *RESULT, "workers", "plugin", "what it is"]
+    lines = [_line(each) for each in found]
+    # Before the first job there is nothing in most of them.
     last = len(columns) - 1
     used = [i for i, _ in enumerate(columns) if i in (0, last) or any(line[i] for line in lines)]
     console.table(
@@ -131,24 +131,23 @@ def _table(found: list[Row]) -> None:
     )
 
 
-def _line(row: Row) -> list[str]:
+def _line(summary: ModelSummary) -> list[str]:
     from zoo.cli.render.console import number
-    from zoo.results import leaderboard
 
-    facts = row.facts()
+    facts = summary.values()
     return [
         facts["model"],
         facts["family"] or "",
         facts["dataset"] or "",
-        leaderboard.mark(row.result) if row.result else "",
+        summary.row.contents_note if summary.row else "",
         number(facts["accuracy"]),
         number(facts["parameters"]),
         number(facts["weights_bytes"]),
         number(facts["fit_seconds"], 2),
         number(facts["predict_us_per_image"], 1),
         str(facts["workers"]),
-        row.offer.plugin,
-        row.offer.card.get("summary", ""),
+        summary.offer.plugin,
+        summary.offer.card.get("summary", ""),
     ]
 
 
@@ -168,9 +167,9 @@ def show_model(
     offers = _offers()
     if name not in offers:
         raise unknown("model", name, offers, "zoo models")
-    found = model_summaries.rows({name: offers[name]}, _ranks([]))
+    found = model_summaries.summarize_models({name: offers[name]}, _leaderboard([]))
     if as_json:
-        console.json_out(model_summaries.to_json(found)[0])
+        console.json_out(model_summaries.models_json(found)[0])
         return
     card = offers[name].card
     console.out.print(f"{name}: {console.safe(card.get('about', ''))}", markup=False)
@@ -187,8 +186,8 @@ def show_model(
         for param, about in card["schema"].get("properties", {}).items()
     ]
     console.out.print()
-    console.definitions(["param", "type", "default", "description"], rows)
-    _best([row for row in found if row.result])
+    console.definitions(["param", "type", "default", "what it does"], rows)
+    _best([each for each in found if each.result])
     console.note(f"\nFor example: zoo train {name}" + _example(rows))
 
 
@@ -205,16 +204,15 @@ def _about(offer: Offer) -> Iterator[tuple[str, str]]:
         yield "worker", f"{worker['name']} of the pool {worker['pool']}{label}"
 
 
-def _best(found: list[Row]) -> None:
+def _best(found: list[ModelSummary]) -> None:
     from zoo.cli.render import console
 
     if not found:
         return
     rows = []
-    for row in found:
-        result = row.result or {}
-        cells = dict(zip(RESULT, _line(row)[2:], strict=False))
-        rows.append(cells | {"job": (result.get("job") or result.get("group") or "")[:8]})
+    for each in found:
+        cells = dict(zip(RESULT, _line(each)[2:], strict=False))
+        rows.append(cells | {"job": each.result.id[:8] if each.result else ""})
     columns = [
         name for name in (*RESULT, "job") if name != "contents" or any(r[name] for r in rows)
     ]
