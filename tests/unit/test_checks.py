@@ -306,36 +306,40 @@ class Nothing(Means):
 
 
 BREACHES = [
-    (BadName, "has a name and a sentence", "'Bad Name' is not lower case"),
-    (Mute, "has a name and a sentence", "no docstring"),
-    (Lax, "refuses bad params", "{'no_such_param': 1} are accepted, though that is a name"),
-    (Unbounded, "refuses bad params", "{'scale': nan} are accepted, though that is not a"),
-    (Unexplained, "has params that survive json", "The param scale has no help line"),
+    (BadName, "has name and docstring", "'Bad Name' is not lower case"),
+    (Mute, "has name and docstring", "no docstring"),
+    (
+        Lax,
+        "rejects invalid params",
+        "{'no_such_param': 1} are accepted, but that is an unknown name",
+    ),
+    (Unbounded, "rejects invalid params", "{'scale': nan} are accepted, but that is not a"),
+    (Unexplained, "params round trip json", "The param scale has no help text"),
     (WrongShape, "fits and predicts", "probabilities as float32 (500, 9), not float (500, 10)"),
     (NotANumber, "fits and predicts", "probabilities that are not finite"),
     (NoSum, "fits and predicts", "do not sum to 1"),
     (Turned, "fits and predicts", "weights as float32 (784, 10), not float (10, 784)"),
     (Raises, "fits and predicts", f"KeyError: 'bad day' ({__file__}:"),
     (Exits, "fits and predicts", "SystemExit: 3"),
-    (InPlace, "fits and predicts", "read-only: copy what you change"),
-    (Sly, "changes no input", "The images are changed in place"),
-    (SlyWithLabels, "changes no input", "The labels are changed in place"),
+    (InPlace, "fits and predicts", "read-only: copy them"),
+    (Sly, "leaves input unchanged", "The images are changed in place"),
+    (SlyWithLabels, "leaves input unchanged", "The labels are changed in place"),
     (Silent, "reports progress", "never calls report"),
     (Backwards, "reports progress", "they end with 2 of 2, 1 of 2"),
-    (Unstoppable, "ends when report raises", "swallows the exception"),
-    (Crowd, "predicts each image by itself", "An image alone gets another answer"),
-    (Dice, "repeats itself", "it says something else of"),
+    (Unstoppable, "stops when report raises", "swallows the exception"),
+    (Crowd, "predicts images independently", "The prediction of an image depends on"),
+    (Dice, "is reproducible", "the predictions of"),
     (Mirrored, "learns", "Are the columns in the order of the labels?"),
     (TenOnly, "works with 2 classes", "IndexError"),
-    (Standardised, "bears blank images", "not finite"),
-    (Careless, "bears a single class", "it gets 0% right. Refuse such data"),
-    (OfNothing, "bears a single class", "After images of one class alone: The model 'means'"),
-    (Wordless, "bears a single class", "ValueError without a word"),
-    (Forgetful, "loads what it saved", "images when saved and loaded"),
-    (Locked, "loads what it saved", "'lock' are Python objects, which only a pickle"),
+    (Standardised, "handles blank images", "not finite"),
+    (Careless, "handles single class", "the accuracy is 0%. Reject such data"),
+    (OfNothing, "handles single class", "After images of a single class: The model 'means'"),
+    (Wordless, "handles single class", "ValueError without a message"),
+    (Forgetful, "loads saved weights", "images differ when saved and loaded"),
+    (Locked, "loads saved weights", "'lock' are Python objects, which only a pickle"),
     (Pickles, "saves no pickle", "means.bin is a pickle"),
-    (Huge, "saves little", "The weights are 512 MB, most of it huge.bin"),
-    (Nothing, "saves little", "leaves no file"),
+    (Huge, "weights are small", "The weights are 512 MB, the largest file is huge.bin"),
+    (Nothing, "weights are small", "writes no file"),
 ]
 
 
@@ -385,7 +389,7 @@ def test_params_of_every_type_are_tried_past_their_bounds() -> None:
             model_config = zoo.Params.model_config | {"strict": False}
             number: int = zoo.param(1, ge=0, help="a number")
 
-    assert "'number': True" in result(Loose, "refuses bad params").detail
+    assert "'number': True" in result(Loose, "rejects invalid params").detail
 
 
 @suite.parametrize_with_checks([Means, (Means, {"scale": 2.0})])
@@ -439,9 +443,9 @@ def test_a_fit_that_ends_early_reports_well_and_one_that_counts_from_nought_does
 
 
 def test_rounding_at_a_threshold_is_no_dependence_on_other_images() -> None:
-    found = result(OnAThreshold, "predicts each image by itself")
+    found = result(OnAThreshold, "predicts images independently")
     assert found.status == "passed", found.detail
-    assert result(OfTheBatch, "predicts each image by itself").status == "failed"
+    assert result(OfTheBatch, "predicts images independently").status == "failed"
 
 
 LITERALS = st.lists(
@@ -466,7 +470,7 @@ def test_a_param_of_any_values_is_checked_without_cause_for_complaint(
 
         Params = type("Params", (zoo.Params,), body)  # type: ignore[assignment]
 
-    for check in (contract.refuses_bad_params, contract.has_params_that_survive_json):
+    for check in (contract.rejects_invalid_params, contract.params_round_trip_json):
         check(Bench(Listed))
 
 
@@ -496,8 +500,8 @@ def register_models(register):
 @pytest.mark.parametrize(
     ("what", "says"),
     [
-        ("memory", "It took over 300 MB, a job's share, and was ended"),
-        ("parent", "It ended the process it ran in: SIGKILL."),
+        ("memory", "Stopped above 300 MB, the share of a job"),
+        ("parent", "It ended its process: SIGKILL."),
         ("threads", "ValueError: 33"),
     ],
 )
@@ -535,20 +539,17 @@ def test_a_model_that_ends_the_process_fails_two_checks_and_the_rest_are_skipped
     (tmp_path / "deadly.py").write_text(DEADLY)
     results = {each.check: each for each in isolation.run("deadly", "digits")}
     assert len(results) == len(checks.ALL)
-    assert results["refuses bad params"].status == "passed"
-    assert results["fits and predicts"].detail == "It ended the process it ran in: exit code 7."
+    assert results["rejects invalid params"].status == "passed"
+    assert results["fits and predicts"].detail == "It ended its process: exit code 7."
     assert [r.status for r in results.values()].count("failed") == isolation.MOST_DEATHS
-    assert results["saves little"].status == "skipped"
+    assert results["weights are small"].status == "skipped"
 
 
 def test_a_check_that_hangs_is_ended_and_fails_in_a_sentence() -> None:
     hanging = Apart("code", is_quiet=True)  # waits for its stdin
     start = time.monotonic()
     (found,) = isolation._stretch(hanging, 0.1, [])
-    assert (
-        found.status == "failed"
-        and found.detail == "It took over 0.1 s and was ended: see -p and --timeout."
-    )
+    assert found.status == "failed" and found.detail == "Stopped after 0.1 s: see -p and --timeout."
     assert hanging._process.poll() == -9, time.monotonic() - start
 
 

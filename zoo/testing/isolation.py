@@ -1,4 +1,4 @@
-"""Run the checks of a model in a process of its own, which may hang, exit or crash."""
+"""Run the checks of a model in a separate process, which may hang, exit or crash."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from zoo.testing import checks
 from zoo.testing.checks import Result
 
 SECONDS = 60.0
-"""What one check may take."""
+"""Time limit of one check."""
 MOST_DEATHS = 2
-"""After so many checks that ended or hung their process, the others would do no better."""
+"""After this number of checks that ended or hung their process the others are skipped."""
 IMPORT = "can be loaded"
-"""What is checked before all: the process finds the model."""
+"""The check before all others: the process can load the model."""
 
 
 def run(
@@ -31,14 +31,14 @@ def run(
     seconds: float = SECONDS,
     is_quiet: bool = True,
 ) -> Generator[Result]:
-    """Check an installed model by its name; each result as it comes.
+    """Check an installed model by its name; yields each result when it is known.
 
-    One warm process runs them one after another: to import TensorFlow for each would take minutes.
-    It is replaced when a check kills it or takes longer than `seconds`. What the model prints is
-    dropped, or goes to stderr.
+    One warm process runs all checks, as importing TensorFlow for each would take minutes. It is
+    replaced when a check kills it or takes longer than `seconds`. The model's output is dropped
+    (`is_quiet`) or goes to stderr.
     """
     done: list[str] = []
-    # As much of the machine as a job has in a worker.
+    # The same share of the machine as a job in a worker.
     chosen = settings.load()
     slots = chosen.slots or settings.cores()
     memory = settings.share_the_memory(chosen, slots)
@@ -54,7 +54,7 @@ def run(
             return
     for check in map(checks.title, checks.ALL):
         if check not in done:
-            yield Result(check, "skipped", f"{MOST_DEATHS} checks before it ended their process")
+            yield Result(check, "skipped", f"{MOST_DEATHS} earlier checks ended their process")
 
 
 class _TooLarge(Exception):
@@ -64,7 +64,7 @@ class _TooLarge(Exception):
 def _stretch(
     other: Apart, seconds: float, done: list[str], memory_mb: float = math.inf
 ) -> Generator[Result, None, str | None]:
-    """Give the results of one process; return the check that ended it, if one did."""
+    """Yield the results of one process; return the check that ended it, if one did."""
     check, how = IMPORT, ""
 
     def look() -> None:
@@ -82,17 +82,17 @@ def _stretch(
             else:
                 return None
     except TimeoutError:
-        how = f"It took over {seconds:g} s and was ended: see -p and --timeout."
+        how = f"Stopped after {seconds:g} s: see -p and --timeout."
     except _TooLarge:
-        how = f"It took over {memory_mb:.0f} MB, a job's share, and was ended: ZOO_JOB_MEMORY_MB."
+        how = f"Stopped above {memory_mb:.0f} MB, the share of a job: see ZOO_JOB_MEMORY_MB."
     finally:
         ended = other.end()
-    yield Result(check, "failed", how or f"It ended the process it ran in: {ended}.", seconds)
+    yield Result(check, "failed", how or f"It ended its process: {ended}.", seconds)
     return check
 
 
 def main(model: str, dataset: str, params: str, done: list[str]) -> None:
-    """In the other process: run the checks that are not done, and tell of each."""
+    """In the separate process: run the checks that are not done, and report each."""
     with telling() as tell:
         try:
             from zoo.plugins import registry

@@ -3,7 +3,7 @@
     from zoo.testing import parametrize_with_checks
 
     @parametrize_with_checks([MyKnn])
-    def test_it_keeps_the_contract(check):
+    def test_contract(check):
         check()
 
 `zoo plugins check` runs the same checks on an installed plugin, without a test.
@@ -29,9 +29,18 @@ Subject = type[Model] | tuple[type[Model], Mapping[str, Any]]
 def check_model(
     model: type[Model], params: Mapping[str, Any] | None = None, dataset: str = DATASET
 ) -> list[Result]:
-    """Run every check on a model, in this process, and give their results.
+    """Run every check on a model in this process and return the results.
 
-    Raises Broken, with a line for each, if one failed or none passed.
+    Args:
+        model: The model class.
+        params: Params to check it with, by default its defaults.
+        dataset: Name of the dataset.
+
+    Returns:
+        A result for each check, in order.
+
+    Raises:
+        Broken: A check failed, or none passed; the message has a line for each failure.
     """
     bench = Bench(model, params, dataset)
     results = [checks.run(check, bench) for check in checks.ALL]
@@ -44,9 +53,10 @@ def check_model(
 def parametrize_with_checks(
     models: Iterable[Subject], dataset: str = DATASET
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Make of a test function that calls its argument `check` one test per model and check.
+    """Parametrize a test function with one test per model and check.
 
-    A model's checks share one training, so they should run in one process, in their order.
+    The function calls its argument `check`. The checks of a model share one training: they should
+    run in one process, in this order.
     """
     import pytest
 
@@ -54,9 +64,9 @@ def parametrize_with_checks(
     for subject in models:
         model, params = subject if isinstance(subject, tuple) else (subject, {})
         bench = Bench(model, params, dataset)
-        words = [model.__name__, *(f"{name}={value}" for name, value in params.items())]
+        parts = [model.__name__, *(f"{name}={value}" for name, value in params.items())]
         cases += [
-            pytest.param(_bound(check, bench), id="-".join([*words, check.__name__]))
+            pytest.param(_bound(check, bench), id="-".join([*parts, check.__name__]))
             for check in checks.ALL
         ]
     return pytest.mark.parametrize("check", cases)

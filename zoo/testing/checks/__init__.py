@@ -1,4 +1,4 @@
-"""The conformance checks: what a model must do to be worked with like every other."""
+"""The conformance checks: the requirements that every model must meet."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from zoo.testing.checks.fixtures import Bench, Broken
 Check = Callable[[Bench], None]
 
 ALL: tuple[Check, ...] = (
-    contract.has_a_name_and_a_sentence,
+    contract.has_name_and_docstring,
     contract.imports_no_framework,
-    contract.refuses_bad_params,
-    contract.has_params_that_survive_json,
+    contract.rejects_invalid_params,
+    contract.params_round_trip_json,
     behaviour.fits_and_predicts,
-    behaviour.changes_no_input,
+    behaviour.leaves_input_unchanged,
     behaviour.reports_progress,
-    behaviour.ends_when_report_raises,
-    behaviour.predicts_each_image_by_itself,
-    behaviour.repeats_itself,
+    behaviour.stops_when_report_raises,
+    behaviour.predicts_images_independently,
+    behaviour.is_reproducible,
     behaviour.learns,
     behaviour.works_with_2_classes,
     behaviour.works_with_10_classes,
-    behaviour.bears_blank_images,
-    behaviour.bears_a_single_class,
-    # Last: by now other models of the class were trained, and none may have left a trace.
-    persistence.loads_what_it_saved,
+    behaviour.handles_blank_images,
+    behaviour.handles_single_class,
+    # Last: models trained since by other checks must not have changed this one.
+    persistence.loads_saved_weights,
     persistence.saves_no_pickle,
-    persistence.saves_little,
+    persistence.weights_are_small,
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """How one check of one model ended."""
+    """The result of one check of one model."""
 
     check: str
     status: str
@@ -50,12 +50,12 @@ class Result:
 
 
 def title(check: Check) -> str:
-    """The name of a check as people read it."""
+    """Return the display name of a check."""
     return check.__name__.replace("_", " ")
 
 
 def run(check: Check, bench: Bench) -> Result:
-    """Run one check; whatever the model does is told in the result."""
+    """Run one check and return its result; any exception of the model is in the result."""
     start = time.perf_counter()
     status, detail = "passed", ""
     try:
@@ -64,7 +64,7 @@ def run(check: Check, bench: Bench) -> Result:
         raise
     except SkipTest as error:
         status, detail = "skipped", str(error)
-    except BaseException as error:  # also SystemExit: a model must not end the checks
+    except BaseException as error:  # also SystemExit, which would end all checks
         status, detail = "failed", _sentence(error, bench)
     return Result(title(check), status, detail, time.perf_counter() - start)
 
@@ -72,7 +72,7 @@ def run(check: Check, bench: Bench) -> Result:
 def _sentence(error: BaseException, bench: Bench) -> str:
     if isinstance(error, Broken | ZooError):
         return str(error)
-    said = error_report.reason(error, bench.source)
-    if "read-only" in said:
-        said += "; images are shared by all jobs and read-only: copy what you change"
-    return said + "."
+    text = error_report.reason(error, bench.source)
+    if "read-only" in text:
+        text += "; images are shared by all jobs and read-only: copy them before changing them"
+    return text + "."

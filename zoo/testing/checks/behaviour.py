@@ -1,4 +1,4 @@
-"""Checks that train the model and ask it."""
+"""Checks that train the model and compare its predictions."""
 
 from __future__ import annotations
 
@@ -17,37 +17,35 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 LONE_TOLERANCE = 1e-4
-"""Matrix products of another size round otherwise; more than that is no rounding."""
-LONE = "An image alone gets another answer than among others."
+"""Largest difference by rounding: matrix products of another size round differently."""
+LONE = "The prediction of an image depends on the other images in the batch."
 RARE = 0.25
-"""Of 20 images, those that may get another answer alone, by rounding at a threshold."""
+"""Share of 20 images whose prediction may differ alone, by rounding at a threshold."""
 WORSE = 0.8
-"""A model that learns little in few steps may be a little worse than the commonest class."""
+"""Required accuracy as a share of that of the most frequent class, as few steps train little."""
 ONE_CLASS, PER_CLASS = 3, 50
 
 
 def fits_and_predicts(bench: Bench) -> None:
-    """`fit` accepts images that cannot be written to; every image gets a class and probabilities.
+    """`fit` accepts read-only images; every image gets a class and probabilities.
 
     Probabilities are floats (n, n_classes), finite, not negative, with rows that sum to 1; the
-    classes are whole numbers (n,) from 0 to n_classes - 1. `weight_images`, if it gives any, are
-    finite floats (n_classes, 784).
+    classes are integers (n,) from 0 to n_classes - 1. `weight_images` returns finite floats
+    (n_classes, 784) or None.
     """
     evaluation.weight_images(bench.trained.model)
 
 
-def changes_no_input(bench: Bench) -> None:
-    """Images and labels are the same after `fit` and `predict`, though they could be changed."""
+def leaves_input_unchanged(bench: Bench) -> None:
+    """`fit` and `predict` leave writable images and labels unchanged."""
     x, y = bench.images.copy(), bench.labels.copy()
     before = _hash(x), _hash(y)
     model, _ = bench.fitted(x, y)
     evaluation.predict(model, x)
     if _hash(x) != before[0]:
-        raise Broken(
-            "The images are changed in place: other jobs share them. Copy what you change."
-        )
+        raise Broken("The images are changed in place, but other jobs share them: copy them first.")
     if _hash(y) != before[1]:
-        raise Broken("The labels are changed in place. Copy what you change.")
+        raise Broken("The labels are changed in place: copy them first.")
 
 
 def _hash(array: Array) -> str:
@@ -55,28 +53,28 @@ def _hash(array: Array) -> str:
 
 
 def reports_progress(bench: Bench) -> None:
-    """`fit` calls `report(step, total)`; the steps rise to the total, unless it ends early."""
+    """`fit` calls `report(step, total)`; the steps rise to the total, unless it stops early."""
     steps = bench.trained.reports.steps
     if not steps:
-        raise Broken("fit never calls report: at the least, end it with report(1, 1, 'fit').")
+        raise Broken("fit never calls report: call at least report(1, 1, 'fit') at its end.")
     parts = [step / total if total > 0 else math.nan for step, total, _ in steps]
     seen = ", ".join(f"{step} of {total}" for step, total, _ in steps[-3:])
     if not all(0 <= part <= 1 for part in parts) or parts != sorted(parts) or parts[-1] == 0:
         raise Broken(f"The steps that fit reports must rise to the total; they end with {seen}.")
-    # One that ends early may never reach the total, but has counted from 1.
+    # Early stopping may never reach the total, but steps must count from 1.
     if parts[0] == 0 and steps[-1][0] == steps[-1][1] - 1:
         raise Broken(f"The steps that fit reports count from 1 to the total; they end with {seen}.")
     for name, value in ((n, v) for _, _, metrics in steps for n, v in metrics.items()):
         if not isinstance(value, SupportsFloat):  # numpy's and TensorFlow's numbers, too
-            raise Broken(f"fit reports {name}={value!r}, which is no number.")
+            raise Broken(f"fit reports {name}={value!r}, which is not a number.")
 
 
 class _Cancelled(Exception):
     pass
 
 
-def ends_when_report_raises(bench: Bench) -> None:
-    """An exception raised by `report` passes through `fit`: so a job is stopped from outside."""
+def stops_when_report_raises(bench: Bench) -> None:
+    """`fit` lets exceptions of `report` pass: that is how a job is stopped."""
     calls = []
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
@@ -89,56 +87,56 @@ def ends_when_report_raises(bench: Bench) -> None:
         return
     if not calls:
         raise SkipTest("fit never calls report")
-    raise Broken("fit swallows the exception that report raised, and goes on.")
+    raise Broken("fit swallows the exception that report raised, and continues.")
 
 
-def predicts_each_image_by_itself(bench: Bench) -> None:
-    """What is said of an image depends on no other image that is asked about with it."""
+def predicts_images_independently(bench: Bench) -> None:
+    """The prediction of an image does not depend on the other images of the batch."""
     import numpy as np
 
     model, x, others = bench.trained.model, bench.images[:20], bench.images[20:40]
-    whole = _said(evaluation.predict(model, x))
-    # Among as many others, in the same place, not even rounding differs.
+    whole = _values(evaluation.predict(model, x))
+    # In a batch of the same size, at the same place, not even rounding differs.
     even = (np.arange(len(x)) % 2 == 0).reshape(-1, *[1] * (x.ndim - 1))
     for kept in (even, ~even):
-        mixed = _said(evaluation.predict(model, read_only(np.where(kept, x, others))))
+        mixed = _values(evaluation.predict(model, read_only(np.where(kept, x, others))))
         if _differ(whole, mixed)[kept.ravel()].any():
             raise Broken(LONE)
-    lone = np.concatenate([_said(evaluation.predict(model, x[i : i + 1])) for i in range(len(x))])
-    # Matrix products of another size round otherwise, and a tree behind one may take the other
-    # branch where an image lies on a threshold: that is rare, a dependence is not.
+    lone = np.concatenate([_values(evaluation.predict(model, x[i : i + 1])) for i in range(len(x))])
+    # Matrix products of another size round differently, and a tree may take another branch for an
+    # image on a threshold: that is rare, a real dependence is not.
     if _differ(whole, lone).mean() > RARE:
         raise Broken(LONE)
 
 
-def _said(found: evaluation.Predictions) -> Array:
+def _values(found: evaluation.Predictions) -> Array:
     """Probabilities, else labels, as rows of floats."""
     import numpy as np
 
-    said = found.labels if found.probabilities is None else found.probabilities
-    return np.asarray(said, dtype="float64").reshape(len(found.labels), -1)
+    values = found.labels if found.probabilities is None else found.probabilities
+    return np.asarray(values, dtype="float64").reshape(len(found.labels), -1)
 
 
 def _differ(first: Array, second: Array) -> Array:
-    """Which rows are not the same but for rounding."""
+    """Rows that differ by more than rounding."""
     import numpy as np
 
     found: Array = np.any(np.abs(first - second) > LONE_TOLERANCE, axis=1)
     return found
 
 
-def repeats_itself(bench: Bench) -> None:
-    """Trained twice with one seed, it says the same to the last bit."""
+def is_reproducible(bench: Bench) -> None:
+    """Two trainings with the same seed predict the same to the last bit."""
     again, _ = bench.fitted(bench.images, bench.labels)
-    same_answers(bench.trained.says, evaluation.predict(again, bench.images), "trained again")
+    check_same(bench.trained.predictions, evaluation.predict(again, bench.images), "trained again")
 
 
-def same_answers(before: evaluation.Predictions, after: evaluation.Predictions, when: str) -> None:
-    """Raise Broken where two answers differ in a single bit."""
+def check_same(before: evaluation.Predictions, after: evaluation.Predictions, when: str) -> None:
+    """Raise Broken if predictions differ in a single bit."""
     import numpy as np
 
     if (before.probabilities is None) != (after.probabilities is None):
-        raise Broken(f"With the seed {SEED} it has probabilities the one time only, when {when}.")
+        raise Broken(f"With the seed {SEED} it returns probabilities only once, when {when}.")
     pairs: list[tuple[Any, Any]] = [(before.labels, after.labels)]
     if before.probabilities is not None:
         pairs.append((before.probabilities, after.probabilities))
@@ -146,34 +144,34 @@ def same_answers(before: evaluation.Predictions, after: evaluation.Predictions, 
         if not np.array_equal(first, second):
             rows = (first != second).reshape(len(first), -1).any(axis=1).sum()
             raise Broken(
-                f"With the same seed and images, it says something else of {rows} of {len(first)} "
-                f"images when {when}."
+                f"With the same seed and images, the predictions of {rows} of {len(first)} images "
+                f"differ when {when}."
             )
 
 
 def learns(bench: Bench) -> None:
-    """On its training images it is not worse than always naming the commonest class."""
+    """The accuracy on the training images is not below that of the most frequent class."""
     import numpy as np
 
     trained = bench.trained
     labels = evaluation.targets(trained.model, bench.labels)
-    accuracy = float((trained.says.labels == labels).mean())
+    accuracy = float((trained.predictions.labels == labels).mean())
     commonest = float(np.bincount(labels).max() / len(labels))
     if accuracy < WORSE * commonest:
         raise Broken(
-            f"It gets {accuracy:.0%} of its own training images right; always naming the commonest "
-            f"class gets {commonest:.0%}. Are the columns in the order of the labels?"
+            f"The accuracy on the training images is {accuracy:.0%}; always predicting the most "
+            f"frequent class has {commonest:.0%}. Are the columns in the order of the labels?"
         )
 
 
 def works_with_2_classes(bench: Bench) -> None:
-    """It learns a dataset of two classes."""
+    """A dataset of two classes can be trained on."""
     chosen = bench.labels < 2
     _answers(bench, bench.images[chosen], bench.labels[chosen], bench.names[:2])
 
 
 def works_with_10_classes(bench: Bench) -> None:
-    """It learns a dataset of ten classes."""
+    """A dataset of ten classes can be trained on."""
     if len(bench.names) < 10:
         raise SkipTest(f"{bench.dataset} has {len(bench.names)} classes")
     if len(bench.names) == 10:
@@ -188,8 +186,8 @@ def _answers(bench: Bench, x: Array, y: Array, names: tuple[str, ...]) -> None:
     evaluation.predict(model, x)
 
 
-def bears_blank_images(bench: Bench) -> None:
-    """Images of one grey, to learn from or to judge, break nothing."""
+def handles_blank_images(bench: Bench) -> None:
+    """Images of a single grey level are handled in training and prediction."""
     import numpy as np
 
     blanks = np.repeat(np.array([0, 1, 0.5], dtype=bench.images.dtype), 10)
@@ -200,29 +198,31 @@ def bears_blank_images(bench: Bench) -> None:
     evaluation.predict(model, read_only(blank))
 
 
-def bears_a_single_class(bench: Bench) -> None:
-    """Images of one class alone are learned, or refused in a sentence; never learned wrong."""
+def handles_single_class(bench: Bench) -> None:
+    """Training images of a single class are learned, or rejected with a message."""
     chosen = bench.labels == ONE_CLASS
     x, y = bench.images[chosen][:PER_CLASS], bench.labels[chosen][:PER_CLASS]
-    model = _said_no(lambda: bench.fitted(read_only(x), y)[0])
+    model = _unless_rejected(lambda: bench.fitted(read_only(x), y)[0])
     if model is None:
         return
-    advice = "Refuse such data in a sentence (raise ValueError), or learn it."
+    advice = "Reject such data with a message (raise ValueError), or learn it."
     try:
-        says = evaluation.predict(model, x)
+        predictions = evaluation.predict(model, x)
     except ZooError as error:
-        raise Broken(f"After images of one class alone: {error.message} {advice}") from error
-    right = float((says.labels == evaluation.targets(model, y)).mean())
+        raise Broken(f"After images of a single class: {error.message} {advice}") from error
+    right = float((predictions.labels == evaluation.targets(model, y)).mean())
     if right < 0.5:
-        raise Broken(f"After images of one class alone, it gets {right:.0%} right. {advice}")
+        raise Broken(f"After images of a single class, the accuracy is {right:.0%}. {advice}")
 
 
-def _said_no(fit: Callable[[], Model]) -> Model | None:
+def _unless_rejected(fit: Callable[[], Model]) -> Model | None:
     try:
         return fit()
     except SkipTest:
         raise
     except (ZooError, ValueError) as error:
         if not str(error).strip():
-            raise Broken(f"A single class raises {type(error).__name__} without a word.") from error
+            raise Broken(
+                f"A single class raises {type(error).__name__} without a message."
+            ) from error
         return None

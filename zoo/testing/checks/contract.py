@@ -1,4 +1,4 @@
-"""Checks that need no training: the name, the params, what an import drags in."""
+"""Checks that need no training: the name, the params, the imports of the plugin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FRAMEWORKS = (
     *("tensorflow", "keras", "torch", "torchvision", "jax", "flax", "transformers"),
     *("xgboost", "lightgbm", "catboost"),
 )
-"""What a job may need, but neither `zoo models` nor a terminal that submits."""
+"""Packages that a job may need, but neither `zoo models` nor submitting."""
 IMPORTING = """
 import importlib, pathlib, sys
 from zoo.plugins import registry as plugins
@@ -38,8 +38,8 @@ print(*[each for each in frameworks if each in sys.modules and each not in befor
 OTHER_TYPES: tuple[Any, ...] = ("text", 1.5, True, [1], {"a": 1}, None)
 
 
-def has_a_name_and_a_sentence(bench: Bench) -> None:
-    """The name is lower case letters, digits and dashes; the docstring says what the model is."""
+def has_name_and_docstring(bench: Bench) -> None:
+    """The name is lower case letters, digits and dashes; the class has a docstring."""
     name = getattr(bench.model, "name", None)
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise Broken(f"The name {name!r} is not lower case letters, digits and dashes.")
@@ -48,9 +48,9 @@ def has_a_name_and_a_sentence(bench: Bench) -> None:
 
 
 def imports_no_framework(bench: Bench) -> None:
-    """The import of the plugin alone loads no framework, not even numpy."""
+    """Importing the plugin loads no framework, not even numpy."""
     if not _is_of_a_plugin(bench.model.__module__):
-        raise SkipTest(f"{bench.model.__module__} is of no plugin that is installed")
+        raise SkipTest(f"{bench.model.__module__} belongs to no installed plugin")
     done = subprocess.run(
         [sys.executable, "-P", "-c", IMPORTING, bench.model.__module__, bench.source, *FRAMEWORKS],
         capture_output=True,
@@ -59,7 +59,7 @@ def imports_no_framework(bench: Bench) -> None:
         env=environment_variables.for_models(os.environ),
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise Broken(f"The plugin cannot be imported in a fresh Python: {last}.")
     if found := done.stdout.splitlines()[-1].split():
         raise Broken(
@@ -72,22 +72,22 @@ def _is_of_a_plugin(module: str) -> bool:
     return module.startswith("zoo_plugin_") or module.partition(".")[0] in packages
 
 
-def refuses_bad_params(bench: Bench) -> None:
-    """Params with an unknown name, a wrong type, NaN, or past a bound are refused in a sentence."""
-    _refused(bench, {"no_such_param": 1}, "a name that is unknown")
+def rejects_invalid_params(bench: Bench) -> None:
+    """Params with an unknown name, a wrong type, NaN or out of bounds raise UsageError."""
+    _must_reject(bench, {"no_such_param": 1}, "an unknown name")
     for name, about in _properties(bench).items():
         for value, what in _bad_values(about):
-            _refused(bench, {name: value}, what)
+            _must_reject(bench, {name: value}, what)
 
 
-def _refused(bench: Bench, given: dict[str, Any], what: str) -> None:
+def _must_reject(bench: Bench, given: dict[str, Any], what: str) -> None:
     try:
         bench.model.Params.resolve(given)
     except UsageError:
         return
     except Exception as error:
-        raise Broken(f"{given} raises {type(error).__name__}, not a sentence.") from error
-    raise Broken(f"The params {given} are accepted, though that is {what}.")
+        raise Broken(f"{given} raises {type(error).__name__}, not UsageError.") from error
+    raise Broken(f"The params {given} are accepted, but that is {what}.")
 
 
 def _properties(bench: Bench) -> dict[str, Any]:
@@ -96,18 +96,18 @@ def _properties(bench: Bench) -> dict[str, Any]:
 
 
 def _bad_values(about: dict[str, Any]) -> list[tuple[Any, str]]:
-    """Values that the JSON schema of a param refuses, and why."""
+    """Values that violate the JSON schema of a param, each with the reason."""
     kinds = about.get("anyOf", [about])
     types = {kind.get("type") for kind in kinds}
     bad: list[tuple[Any, str]] = []
     if "number" in types:
-        bad += [(math.nan, "not a number"), (math.inf, "without end")]
+        bad += [(math.nan, "not a number"), (math.inf, "infinite")]
     for kind in kinds:
         bad += _past_the_bounds(kind)
     if len(types) == 1 and types <= set(_JSON):
         wrong = [v for v in OTHER_TYPES if not _JSON[next(iter(types))](v)]
         bad += [(value, "of another type") for value in wrong]
-    # Python takes True for 1, and 1.0 too: what equals one of the values is none of the others.
+    # In Python True == 1 == 1.0: a value equal to an allowed one is not invalid.
     listed = [value for kind in kinds for value in [*kind.get("enum", []), *_const(kind)]]
     return [(value, what) for value, what in bad if value not in listed]
 
@@ -120,12 +120,12 @@ def _past_the_bounds(kind: dict[str, Any]) -> list[tuple[Any, str]]:
     number = int if kind.get("type") == "integer" else float
     steps = {"minimum": -1, "maximum": 1, "exclusiveMinimum": 0, "exclusiveMaximum": 0}
     bad: list[tuple[Any, str]] = [
-        (number(kind[bound] + step), "past its bound")
+        (number(kind[bound] + step), "out of bounds")
         for bound, step in steps.items()
         if bound in kind
     ]
     if values := [*kind.get("enum", []), *_const(kind)]:
-        bad.append(("-".join(map(str, [*values, "no"])), "none of its values"))
+        bad.append(("-".join(map(str, [*values, "no"])), "not one of its values"))
     return bad
 
 
@@ -139,15 +139,15 @@ _JSON = {
 }
 
 
-def has_params_that_survive_json(bench: Bench) -> None:
-    """Schema and params come back from JSON as they were; each param has a line of help."""
+def params_round_trip_json(bench: Bench) -> None:
+    """Schema and params survive a round trip through JSON; each param has a help text."""
     params = bench.model.Params
     schema = params.model_json_schema()
     if json.loads(json.dumps(schema, allow_nan=False)) != schema:
-        raise Broken("The JSON schema of the params is another after a trip through JSON.")
+        raise Broken("The JSON schema of the params changes in a round trip through JSON.")
     for name, about in _properties(bench).items():
         if not about.get("description"):
-            raise Broken(f"The param {name} has no help line: zoo.param(..., help=...).")
+            raise Broken(f"The param {name} has no help text: zoo.param(..., help=...).")
     stored = json.loads(json.dumps(bench.params.model_dump(mode="json"), allow_nan=False))
     if params.resolve(stored) != bench.params:
-        raise Broken(f"The params come back from JSON as {params.resolve(stored)}.")
+        raise Broken(f"The params change in a round trip through JSON: {params.resolve(stored)}.")

@@ -1,4 +1,4 @@
-"""The bench: a model class, images to try it on, and what the checks share."""
+"""The model under test, the images to train it on, and the training shared by the checks."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 SEED = 42
 N_IMAGES = 500
-"""Images to train on: enough for each of ten classes, and a slow model is still done in seconds."""
+"""Training images: enough for ten classes, few enough for a slow model to train in seconds."""
 DATASET = "digits"
 
 
 class Broken(AssertionError):
-    """The model does not keep the contract; the message is a sentence."""
+    """The model breaks the contract; the message says how."""
 
 
 @dataclass
 class Reports:
-    """A `report` that keeps what it is told."""
+    """A `report` function that records its calls."""
 
     steps: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
 
@@ -40,15 +40,15 @@ class Reports:
 
 @dataclass
 class Trained:
-    """A model that was trained on the bench's images, and what it then said of them."""
+    """A trained model, its reports, and its predictions on the training images."""
 
     model: Model
     reports: Reports
-    says: evaluation.Predictions
+    predictions: evaluation.Predictions
 
 
 class Bench:
-    """One model with its params on one dataset; its first training is shared by all checks."""
+    """One model with params on one dataset; the first training is shared by all checks."""
 
     def __init__(
         self, model: type[Model], params: Mapping[str, Any] | None = None, dataset: str = DATASET
@@ -65,17 +65,17 @@ class Bench:
 
     @functools.cached_property
     def images(self) -> Array:
-        """Scaled images (n, ...), mapped read-only as every job gets them."""
+        """Scaled images (n, ...), memory-mapped read-only as in a job."""
         return self._data.x[:N_IMAGES]
 
     @functools.cached_property
     def labels(self) -> Array:
-        """The dataset's labels of these images, int64 (n,)."""
+        """Labels of the images as in the dataset, int64 (n,)."""
         return self._data.y[:N_IMAGES]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The dataset's class names."""
+        """Class names of the dataset."""
         return self._data.class_names
 
     @functools.cached_property
@@ -84,9 +84,9 @@ class Bench:
 
     @functools.cached_property
     def trained(self) -> Trained:
-        """The model, trained; whatever it raises, and after that SkipTest."""
+        """The shared training. Raises what the model raises, and SkipTest from then on."""
         if self._has_failed:
-            raise SkipTest("the model cannot be trained or asked; see the checks before")
+            raise SkipTest("training or prediction failed in an earlier check")
         self._has_failed = True
         model, reports = self.fitted(self.images, self.labels)
         found = Trained(model, reports, evaluation.predict(model, self.images))
@@ -94,19 +94,19 @@ class Bench:
         return found
 
     def fresh(self, names: Sequence[str] | None = None) -> Model:
-        """An untrained model for the dataset's classes, or for these.
+        """Return an untrained model for `names`, by default the classes of the dataset.
 
-        Raises SkipTest where the model itself refuses these classes.
+        Raises SkipTest if the model rejects these classes.
         """
         try:
             return self.model(self.params, names or self.names, SEED)
         except UsageError as error:
-            raise SkipTest(f"the model refuses these classes: {error.message}") from None
+            raise SkipTest(f"the model rejects these classes: {error.message}") from None
 
     def fitted(
         self, x: Array, y: Array, names: Sequence[str] | None = None, report: Report | None = None
     ) -> tuple[Model, Reports]:
-        """Train a fresh model as a job does: labels translated, the global generators seeded."""
+        """Train a fresh model as a job does: labels mapped, the global generators seeded."""
         import numpy as np
 
         reports = Reports()
@@ -119,6 +119,6 @@ class Bench:
 
 
 def read_only(array: Array) -> Array:
-    """The array, locked as a job's images are."""
+    """Make the array read-only, as the images of a job are."""
     array.flags.writeable = False
     return array
