@@ -22,15 +22,15 @@ def seconds(kind: str, *, first: bool) -> float:
     db = growth.place(kind, growth.MANY).db
     with db.write() as rows:
         rows.run(ATTEMPTS, {"told": ENVIRONMENT})
-    took, settled = _look(db, Baseline())
-    later = [_look(db, settled)[0] for _ in range(10)]
+    took, baseline = _look(db, Baseline())
+    later = [_look(db, baseline)[0] for _ in range(10)]
     return took if first else median(later)
 
 
-def _look(db: Database, settled: Baseline) -> tuple[float, Baseline]:
+def _look(db: Database, baseline: Baseline) -> tuple[float, Baseline]:
     start = time.perf_counter()
-    _, settled = jobs.collect_stats(db, settled, beat=10)
-    return time.perf_counter() - start, settled
+    _, baseline = jobs.collect_stats(db, baseline, beat=10)
+    return time.perf_counter() - start, baseline
 
 
 def _figures(kind: str) -> list[Figure]:

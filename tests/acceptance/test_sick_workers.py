@@ -309,7 +309,7 @@ def test_a_worker_is_judged_by_its_own_beat_whoever_looks(db: Database, readers:
     states = {w.name: w.state for w in jobs.workers(db, beat=readers, gone=True)}
     assert states == {"fast-1": "silent", "slow-1": "online"}
     found, _ = jobs.collect_stats(db, jobs.Baseline(), beat=readers)
-    assert {seat.worker: seat.state for seat in found.seats} == states
+    assert {seat.worker: seat.state for seat in found.workers} == states
 
 
 def test_a_sick_worker_is_there_takes_no_job_and_can_be_drained(db: Database) -> None:

@@ -144,7 +144,7 @@ def test_the_usual_timeouts_are_those_of_libpqs_options_and_the_url_may_say_othe
         assert usual.items() <= dialects.timeouts(waits).items()
     found = Database("postgresql://h/d?tcp_user_timeout=7", patience=3.0).driver
     assert isinstance(found, dialects.Postgresql)
-    assert (found.wanted["tcp_user_timeout"], found.wanted["keepalives_idle"]) == ("7", 1)
+    assert (found.options["tcp_user_timeout"], found.options["keepalives_idle"]) == ("7", 1)
 
 
 # --- a row that is gone, or another's, under a running job of a real worker ---

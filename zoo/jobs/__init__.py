@@ -1,7 +1,7 @@
-"""The rows: jobs, groups, attempts, logs, workers. The only room that speaks SQL.
+"""Rows of jobs, groups, attempts, logs and workers; the only package with SQL.
 
-`connect` opens the database; `submission` is the submitter's side, `moves` the
-worker's; `reads` and `presence` look.
+`connect` opens the database. `submission` has the submitter's changes, `transitions` the worker's;
+`queries` and `worker_rows` read.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""How long a job waits before its next attempt: one definition, for whoever puts it back."""
+"""The wait before the next attempt at a job: one definition for workers and the reaper."""
 
 from __future__ import annotations
 
 from zoo.jobs.database import Transaction
 
 LONGEST_SECONDS = 300.0
-"""However often a job was tried."""
+"""Upper limit of the wait, however many attempts have failed."""
 
 
 def seconds(base: float, tries: int) -> float:
-    """Return the wait after that many failed attempts: `base`, doubled each time, with a limit."""
-    # 2 ** 1024 is no float any more.
+    """Return the wait after `tries` failed attempts: `base`, doubled each time, with a limit."""
+    # 2.0 ** 1024 overflows.
     return min(base * 2.0 ** min(max(tries - 1, 0), 64), LONGEST_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""What is done to many jobs at once; each portion of them is one transaction."""
+"""Actions on many jobs; each part of them is one transaction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def list_ids(
     limit: int = 10**6,
     offset: int = 0,
 ) -> list[str]:
-    """The ids of the jobs that are meant, oldest first unless `sort` says otherwise."""
+    """List the ids of the jobs that match, oldest first unless `sort` says otherwise."""
     values = Values(db.sql)
     query = f"""
         SELECT id FROM job WHERE {wanted.sql(values)} ORDER BY {", ".join(order(sort, values))}
@@ -31,9 +31,9 @@ def list_ids(
 
 
 def cancel_many(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
-    """Cancel the queued ones, ask for the cancel of the running ones; gives id -> new status.
+    """Cancel queued jobs and request it of running ones; return the new status by id.
 
-    Those that have ended already are left out.
+    Jobs that have ended already are left out.
     """
     found: dict[str, str] = {}
     for some in slices(job_ids):
@@ -46,7 +46,7 @@ def _cancel(db: Database, some: Sequence[str]) -> dict[str, str]:
     sql = db.sql
     is_one, named = among("id", some)
     with db.write() as rows:
-        # In this order, so that two who cancel the same jobs do not wait for each other.
+        # Locked in this order, so that two such transactions do not wait for each other.
         rows.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq {sql.for_update}", named)
         moved = rows.all(
             f"""
@@ -57,18 +57,18 @@ def _cancel(db: Database, some: Sequence[str]) -> dict[str, str]:
             RETURNING id, status, group_id""",
             named,
         )
-        _see_to_others(rows, [row for row in moved if row["status"] == "cancelled"])
+        _update_others(rows, [row for row in moved if row["status"] == "cancelled"])
     return {row["id"]: row["status"] for row in moved}
 
 
-def _see_to_others(rows: Transaction, ends: Sequence[Row]) -> None:
-    """What waited for one of these, or for its turn in their groups."""
+def _update_others(rows: Transaction, ends: Sequence[Row]) -> None:
+    """Update the jobs that depend on cancelled ones, and the turns in their groups."""
     is_needed, named = among("needs_id", [end["id"] for end in ends])
     found = rows.all(f"SELECT DISTINCT needs_id FROM dependency WHERE {is_needed}", named)
     needed = {row["needs_id"] for row in found}
-    # One by one, and few are: to ask of each of ten thousand takes a minute.
+    # Usually few; to query for each of ten thousand jobs would take a minute.
     few = [end for end in ends if end["id"] in needed]
-    # All groups together, for their locks are taken in one order.
+    # All groups in one call, so that their locks are taken in one order.
     unblock_dependents(rows, few, {end["group_id"] for end in ends})
 
 
@@ -76,7 +76,7 @@ def _see_to_others(rows: Transaction, ends: Sequence[Row]) -> None:
 def tag(
     db: Database, job_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()
 ) -> list[str]:
-    """Add and remove tags; gives the ids of the jobs whose tags have changed."""
+    """Add and remove tags; return the ids of the jobs whose tags have changed."""
     sql = db.sql
     changed = []
     for some in slices(job_ids):

@@ -1,4 +1,4 @@
-"""What a worker holds of a job, and what it says about it: claim, news, outcome."""
+"""What a worker passes to `transitions`: the claim, progress updates and the outcome."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to run one attempt of a job; every later word about the attempt must carry it."""
+    """The right to run one attempt of a job; later updates of the attempt must present it."""
 
     job: str
     attempt: int
@@ -18,11 +18,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class ProgressUpdate:
-    """What an attempt has done since the last beat."""
+    """What an attempt has reported since the last heartbeat."""
 
     progress: Mapping[str, Any] | None = None
-    """{"phase", "since", "at", "step", "total", "unit", "metrics"}, as far as known: since when it
-    is in that phase, and when it came to the step, on the database's clock."""
+    """{"phase", "since", "at", "step", "total", "unit", "metrics"}, as far as known. `since` is the
+    start of the phase, `at` the time of the step, both on the database's clock."""
     fit_started_at: float | None = None
     """Seconds since 1970, on the database's clock."""
     steps: Sequence[tuple[int, Mapping[str, Any]]] = ()
@@ -30,7 +30,7 @@ class ProgressUpdate:
     lines: Sequence[tuple[int, str]] = ()
     """(offset in bytes, text) of the log."""
     environment: Mapping[str, Any] | None = None
-    """What `zoo.training.provenance.measure` told; known once the runner is done."""
+    """The result of `zoo.training.provenance.measure`; known once the runner is done."""
 
     def __bool__(self) -> bool:
         return bool(self.progress or self.lines)
@@ -38,22 +38,22 @@ class ProgressUpdate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended."""
+    """The result of an attempt."""
 
     status: str
     metrics: Mapping[str, Any] | None = None
     artifact: str | None = None
-    """Where its files are, below the artifacts URL; set if and only if it succeeded."""
+    """Path of its files below the artifacts URL; set if and only if it succeeded."""
     artifact_sha256: str | None = None
     error_code: str | None = None
     error: str | None = None
     with_hooks: bool = False
-    """Whether plugins wait to be told."""
+    """Whether to enqueue the plugins' `job_finished` hooks."""
 
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """How the attempt of a claim ended, with what it has done since the last beat."""
+    """The end of a claim's attempt, with its last progress update."""
 
     claim: Claim
     outcome: Outcome

@@ -19,17 +19,17 @@ from zoo.jobs.dialects import PATIENCE_SECONDS, SQLITE, Dialect, Postgresql, Sql
 
 MOST_DEADLOCKS = 5
 IDLE_CONNECTIONS = 8
-"""Kept open for the next transaction."""
+"""Maximum number of idle connections kept open."""
 
 Row = dict[str, Any]
 
 
 class RowRefused(Exception):
-    """The tables' own rules, their keys and CHECKs, refuse a row."""
+    """A row violates a key or a CHECK of the tables."""
 
 
 class Deadlock(StoreError):
-    """Two transactions waited for each other, and the database has rolled this one back."""
+    """The database rolled this transaction back to resolve a deadlock."""
 
 
 P = ParamSpec("P")
@@ -37,10 +37,10 @@ T = TypeVar("T")
 
 
 def again_after_deadlock(work: Callable[P, T]) -> Callable[P, T]:
-    """Have a function begin anew that locks several jobs, for the other one is through by then.
+    """Decorate a function to run again after a deadlock: the other transaction has ended by then.
 
-    Locks are taken in one order (`gates`) as far as the jobs are known before; what waits for what
-    is only found on the way.
+    Locks are taken in one order (see `scheduling`) as far as the jobs are known beforehand;
+    dependencies are only found on the way.
     """
 
     @functools.wraps(work)
@@ -54,7 +54,7 @@ def again_after_deadlock(work: Callable[P, T]) -> Callable[P, T]:
 
 
 class Transaction:
-    """Statements that take effect together; values stand in them as `:name`."""
+    """Statements of one transaction; their values are written as `:name`."""
 
     def __init__(self, connection: Any, sql: Dialect) -> None:
         self._connection = connection
@@ -63,7 +63,7 @@ class Transaction:
         self._is_sqlite = sql is SQLITE
 
     def run(self, statement: str, values: Mapping[str, Any] | None = None) -> None:
-        """Run a statement whose result nobody asks for; what is wrong with it may be said later."""
+        """Run a statement without a result; its error may be raised by a later statement."""
         self._execute(statement, values)
 
     def many(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -72,25 +72,25 @@ class Transaction:
             self._connection.cursor().executemany(self._prepared(statement), rows)
 
     def each(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> list[Row | None]:
-        """The one row, if any, that a statement gives for each row of values."""
+        """Run a statement once for each row of values; return the row, if any, of each."""
         if self._is_sqlite:
             return [self.one(statement, values) for values in rows]
         cursor = self._connection.cursor()
-        # All of them go out before the first answer is waited for.
+        # All are sent before the first result is awaited.
         cursor.executemany(self._prepared(statement), rows, returning=True)
         return [cursor.fetchone() for _ in cursor.results()]
 
     def all(self, statement: str, values: Mapping[str, Any] | None = None) -> list[Row]:
-        """Every row that a statement gives."""
+        """Return all rows of a statement."""
         return list(self._execute(statement, values).fetchall())
 
     def one(self, statement: str, values: Mapping[str, Any] | None = None) -> Row | None:
-        """The one row that a statement gives, if it gives any."""
+        """Return the first row of a statement, or None."""
         found = self.all(statement, values)
         return found[0] if found else None
 
     def value(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
-        """The first column of the one row."""
+        """Return the first column of the first row, or None."""
         found = self.one(statement, values)
         return next(iter(found.values())) if found else None
 
@@ -108,13 +108,13 @@ def _with_psycopg_values(statement: str) -> str:
 
 
 def among(column: str, values: Sequence[Any]) -> tuple[str, dict[str, Any]]:
-    """The condition that a column has one of the values, and these by name."""
+    """Return the condition that a column has one of the values, and the values by name."""
     named = {f"{column}_{i}": value for i, value in enumerate(values)}
     return f"{column} IN ({', '.join(f':{name}' for name in named)})" if named else "1 = 0", named
 
 
 def slices(values: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
-    """The values in parts: a statement takes a limited number of them."""
+    """Split values into parts: a statement takes a limited number of them."""
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
@@ -122,7 +122,7 @@ class Database:
     """An open database; safe to share between threads, not between processes."""
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
-        """`patience` is the time in seconds after which a silent server is given up."""
+        """Prepare connections to `url`; `patience` is the time limit for the server in seconds."""
         self.is_sqlite = re.match(r"sqlite(\+\w+)?:", url) is not None
         self.driver: Sqlite | Postgresql = (
             Sqlite(url) if self.is_sqlite else Postgresql(url, patience)
@@ -135,23 +135,23 @@ class Database:
 
     @property
     def name(self) -> str:
-        """Where it is, without a password: fit for a terminal or a log."""
+        """The URL without a password, for terminals and logs."""
         return self.driver.name
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
-        """One transaction that writes; it commits at the end of the block."""
-        # SQLite has who waits for its lock sleep for milliseconds between two looks at it.
+        """Open a transaction that writes; it commits at the end of the block."""
+        # Threads wait for each other here: SQLite polls for its lock, with sleeps in between.
         with self.driver.writing, self._transaction(self.sql.begin_write) as rows:
             yield rows
 
     def alone(self, statement: str, values: Mapping[str, Any] | None = None) -> list[Row]:
-        """Every row that a statement gives; it is a transaction by itself."""
+        """Run one statement as a transaction of its own and return its rows."""
         with self._connected() as connection:
             return Transaction(connection, self.sql).all(statement, values)
 
     def read(self) -> contextlib.AbstractContextManager[Transaction]:
-        """One consistent view; never waits for a writer."""
+        """Open a transaction that reads one consistent state; it never waits for a writer."""
         return self._transaction(self.sql.begin_read)
 
     @contextlib.contextmanager
@@ -163,7 +163,7 @@ class Database:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Any]:
-        with self._told():
+        with self._translated_errors():
             connection = self._take()
             try:
                 yield connection
@@ -173,9 +173,9 @@ class Database:
             self._give_back(connection)
 
     def _roll_back(self, connection: Any) -> None:
-        """End the transaction; a connection that cannot is closed, for nobody knows its state."""
+        """Roll back; a connection that cannot is closed, since its state is unknown."""
         try:
-            # A full disk, for one, has made SQLite roll back by itself.
+            # After some errors, such as a full disk, SQLite has rolled back by itself.
             if not self.is_sqlite or connection.in_transaction:
                 connection.execute("ROLLBACK")
         except self.driver.errors:
@@ -201,7 +201,7 @@ class Database:
         connection.close()
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except self.driver.refusals as error:

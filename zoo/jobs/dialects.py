@@ -70,14 +70,14 @@ POSTGRESQL = Dialect(
 
 BUSY_SECONDS = 30.0
 PATIENCE_SECONDS = 20.0
-"""How long a server that was cut off is waited for, unless the caller gives another limit."""
+"""Default time limit for a server that does not answer."""
 
 TRUSTED_SECONDS = 1.0
-"""An idle connection is asked whether it still lives if it was not used for this long."""
+"""A connection that was idle for longer is tested before it is used."""
 
 
 class _File(sqlite3.Connection):
-    """A connection that knows which file it has open."""
+    """A connection that knows the device and inode of its file."""
 
     place: tuple[int, int] | None = None
 
@@ -89,11 +89,11 @@ class Sqlite:
     errors = sqlite3.Error
     refusals = sqlite3.IntegrityError
     deadlocks: tuple[type[Exception], ...] = ()
-    """There are none: one writes at a time."""
+    """None, since there is one writer at a time."""
 
     def __init__(self, url: str) -> None:
         self.writing: contextlib.AbstractContextManager[Any] = threading.Lock()
-        """Held by the thread of this process that writes."""
+        """Held by the thread that writes."""
         self.path = Path(re.sub(r"^sqlite(\+\w+)?:///", "", url))
         self.name = f"sqlite:///{self.path}"
         try:
@@ -103,9 +103,9 @@ class Sqlite:
             raise StoreError(error.message, error.hint) from None
 
     def open(self) -> sqlite3.Connection:
-        with contextlib.suppress(OSError):  # SQLite says why it cannot be made
+        with contextlib.suppress(OSError):  # SQLite reports why it cannot be created
             private_folder.make_file(self.path)
-        # One thread at a time has it, not always the same.
+        # Used by one thread at a time, not always the same one.
         connection = sqlite3.connect(
             self.path,
             timeout=BUSY_SECONDS,
@@ -122,7 +122,7 @@ class Sqlite:
         return connection
 
     def open_plainly(self) -> sqlite3.Connection:
-        """As Alembic wants it; it begins and ends no transaction by itself."""
+        """Open a connection for Alembic; it begins and ends no transaction by itself."""
         return sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
@@ -135,7 +135,7 @@ class Sqlite:
                 connection.execute("PRAGMA journal_mode=WAL")
                 break
             except sqlite3.OperationalError as error:
-                # Two that make a new file at once: this statement alone does not wait its turn.
+                # The one statement that does not wait while another process creates the file.
                 if "locked" not in str(error) or time.monotonic() > ends:
                     raise
                 time.sleep(0.01)
@@ -143,7 +143,7 @@ class Sqlite:
             connection.execute(f"PRAGMA {pragma}")
 
     def batched(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
-        """No statement has far to go."""
+        """Do nothing: statements run in this process."""
         return contextlib.nullcontext()
 
     def _place(self) -> tuple[int, int] | None:
@@ -154,18 +154,17 @@ class Sqlite:
         return found.st_dev, found.st_ino
 
     def is_good(self, connection: Any, idle: float) -> bool:
-        """Whether its file is still there: one that was removed would go on in silence."""
+        """Return whether its file still exists: SQLite would not notice that it was removed."""
         return connection.place is not None and connection.place == self._place()
 
 
 class Postgresql:
-    """A team's server."""
+    """A PostgreSQL server."""
 
     sql = POSTGRESQL
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
-        """`patience` is the time, in seconds, after which a server that does not answer is given
-        up."""
+        """Parse the URL; `patience` is the time limit for the server in seconds."""
         kind = url.partition(":")[0].partition("+")[0]
         if kind not in ("postgresql", "postgres"):
             shown = kind if re.fullmatch(r"[a-z][a-z0-9]*", kind) else "this"
@@ -179,47 +178,49 @@ class Postgresql:
             raise StoreError(
                 "PostgreSQL needs its driver.", "Install it: pip install 'mnist-zoo[postgres]'."
             ) from None
-        # What it warns of at the end of a batch whose connection is lost is raised, too.
+        # Its warning about a pipeline whose connection is lost is raised as an error as well.
         logging.getLogger("psycopg").addHandler(logging.NullHandler())
         self.writing: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         self.errors = psycopg.Error
         self.refusals = psycopg.IntegrityError
         self.deadlocks: tuple[type[Exception], ...] = (psycopg.errors.DeadlockDetected,)
-        self.wanted: dict[str, Any] = timeouts(patience) | _read_url(url)
-        self._others = _defaults() | self.wanted
+        self.options: dict[str, Any] = timeouts(patience) | _read_url(url)
+        self._all_options = _defaults() | self.options
 
     @property
     def name(self) -> str:
-        """User, host, port and database: nothing else of the URL."""
-        wanted = self.wanted
+        """The URL with user, host, port and database only."""
+        options = self.options
         user = (
-            f"{wanted['user']}{':***' if 'password' in wanted else ''}@" if "user" in wanted else ""
+            f"{options['user']}{':***' if 'password' in options else ''}@"
+            if "user" in options
+            else ""
         )
-        port = f":{wanted['port']}" if "port" in wanted else ""
-        return f"postgresql://{user}{wanted.get('host', '')}{port}/{wanted.get('dbname', '')}"
+        port = f":{options['port']}" if "port" in options else ""
+        return f"postgresql://{user}{options.get('host', '')}{port}/{options.get('dbname', '')}"
 
     def open(self) -> Any:
         import psycopg
         from psycopg.rows import dict_row
 
-        connection = psycopg.connect(**self._others, autocommit=True, row_factory=dict_row)
-        # A machine that was cut off in a transaction keeps its rows locked until the server knows.
+        connection = psycopg.connect(**self._all_options, autocommit=True, row_factory=dict_row)
+        # A client that was cut off in a transaction holds its locks until the server notices.
         connection.execute("SET lock_timeout = '20s'")
         return connection
 
     def batched(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
-        """Send no statement before a result is asked for: one way to the server for several."""
+        """Send several statements in one round trip: psycopg's pipeline mode."""
         pipeline: contextlib.AbstractContextManager[Any] = connection.pipeline()
         return pipeline
 
     def open_plainly(self) -> Any:
-        """As Alembic wants it."""
+        """Open a connection for Alembic."""
         import psycopg
 
-        return psycopg.connect(**self._others)
+        return psycopg.connect(**self._all_options)
 
     def is_good(self, connection: Any, idle: float) -> bool:
-        """Whether it still lives; one that was used just now is not asked."""
+        """Return whether it still works; one that was used just now is not tested."""
         if idle < TRUSTED_SECONDS:
             return True
         try:
@@ -232,8 +233,8 @@ class Postgresql:
 def timeouts(patience: float) -> dict[str, int]:
     """Return libpq's options, in seconds and milliseconds, that limit the wait for a server.
 
-    Without them it is the TCP timeout of the operating system, 15 minutes. The URL may say
-    otherwise.
+    Without them the limit is the operating system's TCP timeout, 15 minutes. Options in the URL
+    take precedence.
     """
     return {
         "connect_timeout": max(2, int(patience / 2)),  # libpq takes 1 for 2
@@ -244,19 +245,19 @@ def timeouts(patience: float) -> dict[str, int]:
     }
 
 
-EMPTY = {
+EMPTY_BY_DEFAULT = {
     *("password", "passfile", "dbname", "host", "hostaddr", "application_name"),
     *("sslcert", "sslkey", "sslrootcert", "sslcrl", "sslcrldir", "requirepeer", "require_auth"),
 }
-"""Options of libpq whose default is nothing, and which may be given as such."""
+"""Options of libpq that are empty by default."""
 
 
 def _defaults() -> dict[str, Any]:
-    """Give libpq's own default of the options that a variable (PGHOST...) would change.
+    """Return libpq's defaults of the options that environment variables (PGHOST...) would change.
 
-    Commands and workers have no such variable; a notebook may have them for another database.
-    PGSERVICE itself cannot be turned off: what its service says is replaced, option by option, but
-    libpq fails where there is no such service.
+    Commands and workers have no such variables; a notebook may have them for another database.
+    PGSERVICE itself cannot be turned off: the options of its service are replaced one by one, but
+    libpq fails if there is no such service.
     """
     from psycopg.pq import Conninfo
 
@@ -266,7 +267,7 @@ def _defaults() -> dict[str, Any]:
         if each.envvar and (each.envvar.decode() in os.environ or "PGSERVICE" in os.environ):
             if name == "user":
                 found[name] = getpass.getuser()
-            elif each.compiled is not None or name in EMPTY:
+            elif each.compiled is not None or name in EMPTY_BY_DEFAULT:
                 found[name] = (each.compiled or b"").decode()
     return found
 

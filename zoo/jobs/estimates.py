@@ -1,4 +1,8 @@
-"""How far a running job is, and how long it will take: by its steps, else by its like."""
+"""Estimates of the time that a running job has left, and of the jobs ahead of a queued one.
+
+The time left follows from the steps that `fit` reported, else from the duration of equal jobs. All
+times are of the database's clock.
+"""
 
 from __future__ import annotations
 
@@ -15,50 +19,50 @@ from zoo.jobs.records import Job, finite, span_text
 from zoo.jobs.statuses import MAY_RUN
 
 LIKE = 50
-"""So many of the newest results of a model are looked through for equal jobs."""
+"""Number of the newest results of a model among which equal jobs are searched."""
 SHORTEST = 0.5
-"""Seconds: less is not told as a time left."""
+"""Seconds; less is not shown as a time left."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is known of a running job's way."""
+    """The progress of a running job, as far as it is known."""
 
     phase: str
     part: float | None = None
-    """Done, from 0 to 1."""
+    """The fraction that is done, from 0 to 1."""
     steps: str = ""
-    """As it says itself: `epoch 3/5`."""
+    """As reported: `epoch 3/5`."""
     left: float | None = None
-    """Seconds; None where neither its steps nor equal jobs tell, or its worker is silent."""
+    """Seconds left; None if neither steps nor equal jobs are known, or its worker is silent."""
     silent: float | None = None
-    """Seconds since its worker was last heard of, if that is too long for a living one."""
+    """Seconds since its worker's last heartbeat, if that is too long (see `Job.silent_for`)."""
 
     @property
     def remaining(self) -> float | None:
-        """`left` as people are told it: None where the estimate has run out.
+        """`left` as it is shown: None once the estimate has run out.
 
-        A job that takes longer than the others, or stands still, has none any more: `0 s left`
-        would be told for as long as it goes on.
+        A job that takes longer than estimated, or hangs, would otherwise show `0 s left` until it
+        ends.
         """
         return self.left if self.left is not None and self.left > SHORTEST else None
 
     def rest(self, span: Callable[[float], str] = span_text) -> str:
-        """Say how long it will take, or how long its worker has been silent; else nothing.
+        """Format the time left, or how long its worker has been silent; "" if neither is known.
 
-        `span` writes seconds as they are read where this is shown.
+        `span` formats a number of seconds.
         """
         if self.silent is not None:
             return f"silent for {span(self.silent)}"
         return "" if self.remaining is None else f"{span(self.remaining)} left"
 
     def to_json(self) -> dict[str, float | None]:
-        """The outlook as scripts see it."""
+        """Return the estimate in the JSON of commands."""
         return {"part": self.part, "seconds_left": self.left, "seconds_silent": self.silent}
 
 
 def estimate_running(db: Database, running: Iterable[Job], at: float) -> dict[str, Estimate]:
-    """The outlook of each running job, by its id; `at` is the time on the database's clock."""
+    """Estimate running jobs, by id; `at` is the time of the database's clock."""
     found: dict[str, Estimate] = {}
     usual: dict[tuple[Any, ...], float | None] = {}
     with db.read() as rows:
@@ -68,7 +72,7 @@ def estimate_running(db: Database, running: Iterable[Job], at: float) -> dict[st
                 kind = _kind(job.model, job.dataset, job.kind, job.spec)
                 if kind not in usual:
                     usual[kind] = _usual(rows, job, kind)
-                known = _by_its_like(known, job, usual[kind], at)
+                known = _by_equal_jobs(known, job, usual[kind], at)
             silent = job.silent_for(at)
             if silent is not None:
                 known = dataclasses.replace(known, left=None, silent=silent)
@@ -77,31 +81,31 @@ def estimate_running(db: Database, running: Iterable[Job], at: float) -> dict[st
 
 
 def estimate_job(db: Database, job: Job) -> Estimate | None:
-    """The outlook of one job now; None if it does not run."""
+    """Estimate one job now; return None if it is not running."""
     return estimate_running(db, [job], clock(db))[job.id] if job.status == "running" else None
 
 
 def _by_steps(job: Job, at: float) -> Estimate:
-    """From what `fit` has reported: the steps to come take as long as those before."""
-    told = job.progress
-    phase = str(told.get("phase", "starting"))
-    # A plugin reports what it likes: zero, negative and huge steps, too.
-    step, total, since = (finite(told.get(name)) for name in ("step", "total", "since"))
+    """Estimate from reported steps: those to come take as long as those before."""
+    progress = job.progress
+    phase = str(progress.get("phase", "starting"))
+    # A plugin may report anything, such as zero, negative and huge steps.
+    step, total, since = (finite(progress.get(name)) for name in ("step", "total", "since"))
     if phase != "fit" or step is None or not total:
         return Estimate(phase)
-    steps = f"{told.get('unit', 'step')} {step}/{total}"
+    steps = f"{progress.get('unit', 'step')} {step}/{total}"
     if step <= 0 or total < 0 or since is None:
         return Estimate(phase, 0.0, steps)
-    # From its report on the estimate only falls: nothing is known of the time since.
-    told_at = finite(told.get("at"))
-    heard = at if told_at is None else told_at
-    left = finite(max(heard - since, 0.0) / step * max(total - step, 0.0))
+    # After the last report the estimate only falls with the clock.
+    reported_at = finite(progress.get("at"))
+    known_at = at if reported_at is None else reported_at
+    left = finite(max(known_at - since, 0.0) / step * max(total - step, 0.0))
     if left is not None:
-        left = max(left - max(at - heard, 0.0), 0.0)
+        left = max(left - max(at - known_at, 0.0), 0.0)
     return Estimate(phase, min(step / total, 1.0), steps, left)
 
 
-def _by_its_like(known: Estimate, job: Job, usual: float | None, at: float) -> Estimate:
+def _by_equal_jobs(known: Estimate, job: Job, usual: float | None, at: float) -> Estimate:
     if not usual or job.started_at is None:
         return known
     spent = max(at - job.started_at, 0.0)
@@ -110,13 +114,13 @@ def _by_its_like(known: Estimate, job: Job, usual: float | None, at: float) -> E
 
 
 def _kind(model: str, dataset: str, kind: str, spec: dict[str, Any]) -> tuple[Any, ...]:
-    """What equal jobs have in common: all but the seed, and which of the folds it is."""
+    """Return a key that equal jobs share: everything but the seed and the number of the fold."""
     params = sorted((name, str(value)) for name, value in spec["params"].items())
     return model, dataset, kind, bool(spec["fold"]), tuple(params)
 
 
 def _usual(rows: Transaction, job: Job, kind: tuple[Any, ...]) -> float | None:
-    """The median time of the newest equal jobs, from claim to end; None if there was none."""
+    """Return the median duration of the newest equal jobs, claim to end; None without any."""
     query = """
         SELECT spec, finished_at - started_at AS seconds FROM job
         WHERE model = :model AND dataset = :dataset AND kind = :kind AND status = 'succeeded'
@@ -132,29 +136,29 @@ def _usual(rows: Transaction, job: Job, kind: tuple[Any, ...]) -> float | None:
 
 
 class JobAhead(NamedTuple):
-    """A job that takes its turn before another."""
+    """A job that a queued one waits for: claimed before it, or running now."""
 
     model: str
     dataset: str
     seconds: float
-    """How long it has been running; 0 while it is queued."""
+    """Seconds that it has been running; 0 while it is queued."""
     worker: str | None
 
 
 class ClaimConditions(NamedTuple):
-    """What keeps a queued job from being claimed, whoever is there."""
+    """Conditions that keep a queued job from being claimed by any worker."""
 
     held: bool
     blockers: int
-    """How many jobs it waits for."""
+    """Number of dependencies that have not ended."""
     waiting_for_turn: bool
-    """Its group runs as many at once as it may."""
+    """Whether its group runs as many jobs at once as it may."""
     pool_paused: bool
-    """Its pool is."""
+    """Whether its pool is paused."""
 
 
 def claim_conditions(db: Database, job_id: str) -> ClaimConditions:
-    """What keeps a job from being claimed."""
+    """Return the conditions that keep a job from being claimed."""
     query = """
         SELECT held, blockers, parked,
             EXISTS (SELECT 1 FROM pool WHERE name = job.pool AND paused_at > 0) AS paused
@@ -166,7 +170,7 @@ def claim_conditions(db: Database, job_id: str) -> ClaimConditions:
 
 
 def due_in(db: Database, job_id: str) -> float:
-    """Seconds until a queued job may be claimed; 0 or less if it may be now."""
+    """Return the seconds until a queued job is due; 0 or less if it is due now."""
     sql = db.sql
     with db.read() as rows:
         found = rows.value(
@@ -176,7 +180,7 @@ def due_in(db: Database, job_id: str) -> float:
 
 
 def jobs_ahead(db: Database, job_id: str, models: Collection[str]) -> list[JobAhead]:
-    """The queued jobs of these models and the job's pool that are claimed before it."""
+    """List the queued jobs of these models in the job's pool that are claimed before it."""
     sql = db.sql
     one_of, names = among("model", sorted(models))
     before = f"""
@@ -189,7 +193,7 @@ def jobs_ahead(db: Database, job_id: str, models: Collection[str]) -> list[JobAh
 
 
 def running_on(db: Database, workers: Collection[str]) -> list[JobAhead]:
-    """What these workers, by their names, run now."""
+    """List the jobs that these workers, by name, run now."""
     sql = db.sql
     theirs, names = among("worker", sorted(workers))
     query = f"""
@@ -200,7 +204,7 @@ def running_on(db: Database, workers: Collection[str]) -> list[JobAhead]:
 
 
 def usual_seconds(db: Database, model: str, dataset: str, last: int = 20) -> float | None:
-    """The median time from claim to end of the last trainings that succeeded; None without any."""
+    """Return the median duration of the last trainings that succeeded; None without any."""
     query = """
         SELECT finished_at - started_at AS seconds FROM job
         WHERE status = 'succeeded' AND kind = 'train' AND model = :model AND dataset = :dataset

@@ -1,6 +1,6 @@
-"""What may be asked of a job: every name, where the tables have it, and its value in a record.
+"""The fields of a job by name: where the tables have them, and their values in a record.
 
-`--where`, `--sort` and `--columns` know these names; `conditions` makes SQL of them.
+`--where`, `--sort` and `--columns` take these names; `filters` translates them to SQL.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ JSON_FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     **{name: ("metrics", (name,)) for name in ("loss", "train_accuracy", "fit_seconds")},
     "parameters": ("metrics", ("parameters",)),
 }
-"""What stands in the JSON of a column, and where there."""
+"""Fields within a column of JSON: (column, path)."""
 NESTED = ("params", "metrics")
 FIELD_NAMES = sorted(
     {*TEXT_FIELDS, *NUMBER_FIELDS, *JSON_FIELDS} - {*NESTED} | {f"{name}.*" for name in NESTED}
 )
-"""Every name, as `where.parse` takes them."""
+"""All names, as `zoo.query.parser.parse` takes them; `params.*` stands for any name below it."""
 
 
 def field_values(job: Job, at: float) -> dict[str, Any]:
-    """The value of every name; `at` is the time on the database's clock."""
+    """Return the value of every field; `at` is the time of the database's clock."""
     spec, metrics = job.spec, job.metrics
     known: dict[str, Any] = {name: getattr(job, name) for name in TEXT_FIELDS}
     known |= {name: getattr(job, name, None) for name in NUMBER_FIELDS}

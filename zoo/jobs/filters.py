@@ -1,7 +1,9 @@
-"""Which jobs are meant: the filter words that every command shares, and `--where`, as SQL.
+"""Filters, conditions of `--where` and orders as SQL.
 
-Conditions and orders are over the names of `fields`, with their values apart. The verdict is that
-of `Where.matches`: what is missing or of another type gives NULL.
+`Filter.sql` is the condition of a whole filter; `condition` translates a parsed `--where`
+(`zoo.query`), looking its names up in `fields`. A statement contains names of values only; the
+values are collected in `Values`. The result is that of `Where.matches`: a value that is missing or
+of another type gives NULL.
 """
 
 from __future__ import annotations
@@ -23,19 +25,19 @@ NEITHER = "NULL"
 READABLE = r"""
     (CASE WHEN strpos({0}, '\u0000') = 0 AND strpos({0}, '\ud') = 0 THEN {0} ELSE regexp_replace(
     {0}, '\\u0000|\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..', '\\ufffd', 'g') END)"""
-"""JSON that PostgreSQL takes: of NUL and halves of letters it refuses the text, and the query."""
+"""JSON without NUL and lone surrogates, for which PostgreSQL would refuse the query."""
 
 
 class Values:
-    """The values of a statement, each under a name of its own."""
+    """Collects the values of a statement, each under a name of its own."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.named: dict[str, Any] = {}
 
     def add(self, value: Any) -> str:
-        """Keep a value; gives how the statement says it."""
-        if isinstance(value, str):  # as READABLE has it
+        """Add a value and return its placeholder in the statement."""
+        if isinstance(value, str):  # replaced as in READABLE
             value = value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass")
             value = value.decode("utf-16", "replace")
         name = f"v{len(self.named)}"
@@ -43,23 +45,23 @@ class Values:
         return f":{name}"
 
     def among(self, column: str, values: Any) -> str:
-        """A column has one of these."""
+        """Return the condition that a column has one of these values."""
         return f"{column} IN ({', '.join(map(self.add, values))})"
 
     def like_one(self, column: str, patterns: Any) -> str:
-        """A column is one of these, or as one of them says with * and ?."""
+        """Return the condition that a column equals or matches one of these names or patterns."""
         plain = [each for each in patterns if not is_pattern(each)]
         parts = [self.like(column, each) for each in patterns if is_pattern(each)]
         parts += [self.among(column, plain)] if plain else []
         return f"({' OR '.join(parts)})"
 
     def like(self, text: str, pattern: str) -> str:
-        """A text is as a pattern with * and ? says."""
+        """Return the condition that a text matches a pattern with * and ?."""
         return f"{text} LIKE {self.add(_as_like(pattern))} ESCAPE '!'"
 
 
 def is_pattern(text: str) -> bool:
-    """Whether * or ? stand in it for other letters."""
+    """Return whether a text contains the wildcards * or ?."""
     return "*" in text or "?" in text
 
 
@@ -69,18 +71,18 @@ def _as_like(pattern: str) -> str:
 
 
 def condition(wanted: Condition, values: Values) -> str:
-    """A condition that was read from `--where`."""
+    """Translate a parsed condition of `--where`; its values are added to `values`."""
     if isinstance(wanted, Not):
         return f"NOT ({condition(wanted.of, values)})"
     if isinstance(wanted, Both):
         return f" {wanted.word.upper()} ".join(f"({condition(c, values)})" for c in wanted.of)
     name = ".".join(wanted.path)
     if name in TEXT_FIELDS or name in NUMBER_FIELDS:
-        return _plain(wanted, name, values)
-    return _inside(wanted, values)
+        return _compare_column(wanted, name, values)
+    return _compare_json(wanted, values)
 
 
-def _plain(wanted: Compare, name: str, values: Values) -> str:
+def _compare_column(wanted: Compare, name: str, values: Values) -> str:
     expression, kind = _expression(name, values), str if name in TEXT_FIELDS else float
     value, sign = wanted.value, wanted.sign
     if value is None:
@@ -98,8 +100,8 @@ def _expression(name: str, values: Values) -> str:
     return found.format(now=values.dialect.now)
 
 
-def _inside(wanted: Compare, values: Values) -> str:
-    found = _found(wanted.path, values)
+def _compare_json(wanted: Compare, values: Values) -> str:
+    found = _json_value(wanted.path, values)
     if wanted.value is None:
         return f"{'NOT ' if wanted.sign == '!=' else ''}{found.missing}"
     if wanted.sign == "has":
@@ -108,26 +110,26 @@ def _inside(wanted: Compare, values: Values) -> str:
 
 
 def tag(pattern: str, values: Values) -> str:
-    """One of the tags is this one, or as it says with * and ?."""
-    found = _found(("tags",), values)
+    """Return the condition that a job has a tag that equals or matches the pattern."""
+    found = _json_value(("tags",), values)
     return found.some("~" if is_pattern(pattern) else "==", pattern, values)
 
 
-def _found(path: tuple[str, ...], values: Values) -> JsonValue:
+def _json_value(path: tuple[str, ...], values: Values) -> JsonValue:
     name, *rest = path
     column, start = JSON_FIELDS[name]
     return JSON_VALUES[values.dialect.name].at(column, (*start, *rest), values)
 
 
 def measured(path: tuple[str, ...], values: Values) -> str:
-    """The job has a metric of that path, be it null."""
-    return f"{_found(path, values).kind} IS NOT NULL"
+    """Return the condition that a job has a metric at this path, be it null."""
+    return f"{_json_value(path, values).kind} IS NOT NULL"
 
 
 def order(sort: str, values: Values) -> list[str]:
-    """The terms of an order by a name; `-accuracy` has the largest first.
+    """Return the terms of ORDER BY for a field; `-accuracy` puts the largest first.
 
-    What has no such value comes last. Raises UsageError for a name that is not known.
+    Jobs without such a value come last. Raises UsageError for an unknown name.
     """
     name, direction = sort.lstrip("-"), "DESC" if sort.startswith("-") else "ASC"
     if name in ("", "created_at"):
@@ -137,21 +139,22 @@ def order(sort: str, values: Values) -> list[str]:
 
 
 def keys(name: str, values: Values) -> list[str]:
-    """What to order or group by for a name: a column, or a number and else a text in JSON.
+    """Return the expressions to order or group by for a field.
 
-    Raises UsageError for a name that is not known.
+    A column gives one; a value in JSON gives two, its number and else its text. Raises UsageError
+    for an unknown name.
     """
     first, dot, _ = name.partition(".")
     if name in TEXT_FIELDS or name in NUMBER_FIELDS:
         return [_expression(name, values)]
     if first not in JSON_FIELDS or (first in NESTED) != bool(dot):
         raise unknown("name", name, [n for n in FIELD_NAMES if "*" not in n])
-    found = _found(tuple(name.split(".")), values)
+    found = _json_value(tuple(name.split(".")), values)
     return [found.number, found.plain]
 
 
 class JsonValue:
-    """A value in a column of JSON; all of its fields are SQL, and NULL where there is none such."""
+    """SQL expressions for a value in a column of JSON; NULL if it is of another type."""
 
     def __init__(self, kind: str, value: str, numbers: str, text: str, number: str) -> None:
         is_other = f"{kind} NOT IN ({numbers}, 'null')"
@@ -171,21 +174,21 @@ class JsonValue:
         return f"{mine} {SIGNS[sign]} {values.add(self.bound(value))}"
 
     def some(self, sign: str, value: Value, values: Values) -> str:
-        """Whether it is a list, and one of its elements compares so."""
+        """Return the condition that it is a list with an element for which the comparison holds."""
         each, element = self.elements()
         one = element.compare(sign, value, values)
         return f"CASE WHEN {self.kind} = 'array' THEN EXISTS (SELECT 1 FROM {each} WHERE {one}) END"
 
     def truth_of(self, kind: str, value: str) -> str:
-        """1, 0 or NULL."""
+        """Return an expression for a boolean as 1 or 0."""
         raise NotImplementedError
 
     def bound(self, value: Any) -> Any:
-        """A value as the driver takes it."""
+        """Convert a value for the driver."""
         return value
 
     def elements(self) -> tuple[str, JsonValue]:
-        """The rows of a list's elements, and how to read one."""
+        """Return a FROM item with the elements of a list, and the expressions for one of them."""
         raise NotImplementedError
 
 
@@ -232,39 +235,39 @@ JSON_VALUES: dict[str, type[SqliteJson | PostgresqlJson]] = {
     SQLITE.name: SqliteJson,
     POSTGRESQL.name: PostgresqlJson,
 }
-"""How a value within a column of JSON is read, by the name of the dialect."""
+"""The expressions for a value in a column of JSON, by the name of the dialect."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A job is meant if it matches every field; of a field's values, one is enough (tags: all)."""
+    """Matches jobs that match every field; of a field's values, any one (of tags, all)."""
 
     statuses: Sequence[str] = ()
     models: Sequence[str] = ()
-    """Names, or patterns with * and ?; so `datasets` and `tags`."""
+    """Names or patterns with * and ?, as in `datasets` and `tags`."""
     datasets: Sequence[str] = ()
     tags: Sequence[str] = ()
     groups: Sequence[str] = ()
-    """Whole ids."""
+    """Full ids."""
     kind: str | None = None
     worker: str | None = None
     since: float | None = None
-    """Submitted then or later; seconds since 1970, the database's clock."""
+    """Submitted at this time or later, in seconds since 1970 of the database's clock."""
     until: float | None = None
     where: Where | None = None
     not_retried: bool = False
     held: bool | None = None
-    """Only those that are held by a person, or only those that are not."""
+    """Whether the jobs are held; None for both."""
 
     def __bool__(self) -> bool:
         return self != ALL_JOBS
 
     def sql(self, values: Values) -> str:
-        """The condition on a row of the job table; its values are added to `values`."""
+        """Return the condition on a row of the table `job`; its values are added to `values`."""
         parts = [values.among("status", self.statuses)] if self.statuses else []
         for column, names in (("model", self.models), ("dataset", self.datasets)):
             parts += [values.like_one(column, names)] if names else []
-        # The first part is for the index of those that have any tag.
+        # The first part selects the partial index of jobs that have tags.
         parts += [f"tags <> '[]' AND {tag(each, values)}" for each in self.tags]
         parts += [values.among("group_id", self.groups)] if self.groups else []
         for column, name in (("kind", self.kind), ("worker", self.worker)):
@@ -279,4 +282,4 @@ class Filter:
 
 
 ALL_JOBS = Filter()
-"""Every job."""
+"""Matches every job."""

@@ -1,4 +1,4 @@
-"""Names of metrics in orders and conditions: to name one that no job has is a mistake."""
+"""Checks the names of metrics in orders and conditions against those that jobs have."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from zoo.jobs.database import Transaction
 from zoo.jobs.filters import Values, measured
 
 RECENT = 200
-"""Jobs whose metrics are listed to who has named one that there is not."""
+"""Number of jobs whose metrics are listed in the error."""
 PREFIX = "metrics."
 
 
 def check(rows: Transaction, names: Iterable[str]) -> None:
-    """Raise UsageError for a `metrics.NAME` that no job has; before any job has metrics, accept."""
+    """Raise UsageError for a `metrics.NAME` that no job has; accept all if no job has metrics."""
     for name in dict.fromkeys(names):
         if not name.startswith(PREFIX) or _is_there(rows, name):
             continue

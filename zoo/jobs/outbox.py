@@ -1,7 +1,7 @@
-"""The hooks that are owed: a job that has ended stands here until `job_finished` was called for it.
+"""Outbox of hooks: a finished job has a row here until `job_finished` was called for it.
 
-The row is written by the transaction that ends the job, so a worker that dies in between forgets
-nothing: after a while any worker that has hooks takes it over.
+The transaction that ends the job writes the row, so nothing is lost if the worker dies before the
+call: once the row is overdue, any worker with hooks takes it over.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from zoo.jobs.database import Database, Transaction, among
 
 TURN_SECONDS = 120.0
-"""A worker's time to call the hooks for a job, before another one may."""
+"""Time that a worker has to call the hooks of a job before another worker may take over."""
 
 NEVER = 1e15
-"""When hooks that were left out are due."""
+"""`due_at` of skipped hooks."""
 IS_PENDING = "(skipped_at IS NULL OR asked = 1)"
 
 
 def enqueue_hooks(rows: Transaction, job_ids: Sequence[str]) -> None:
-    """Write down, in the transaction that ends jobs, that their hooks are to be called."""
+    """Enqueue the hooks of jobs, in the transaction that ends them."""
     enqueue = f"""
         INSERT INTO outbox (job_id, due_at)
         SELECT id, {rows.sql.now} + :turn FROM job WHERE id = :id AND finished_at IS NOT NULL
@@ -28,13 +28,13 @@ def enqueue_hooks(rows: Transaction, job_ids: Sequence[str]) -> None:
 
 
 def take_overdue_hooks(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
-    """Take over the hooks that are owed for too long: (job, which try this is), oldest first."""
+    """Take over hooks that are overdue: (job id, number of this try), oldest first."""
     sql = db.sql
     due = f"SELECT job_id FROM outbox WHERE due_at < {sql.now} ORDER BY due_at LIMIT :limit"
     take = f"""
         UPDATE outbox SET due_at = {sql.now} + :turn, tries = tries + 1
         WHERE job_id IN ({due} {sql.skip_locked}) RETURNING job_id, tries"""
-    with db.read() as rows:  # most often there is none, and a read disturbs nobody
+    with db.read() as rows:  # usually there is none, and a read takes no lock
         if not rows.one(due, {"limit": 1}):
             return []
     with db.write() as rows:
@@ -43,7 +43,7 @@ def take_overdue_hooks(db: Database, *, limit: int = 20) -> list[tuple[str, int]
 
 
 def begin_hooks(db: Database, job_ids: Sequence[str]) -> list[str]:
-    """Begin one's turn at jobs that ended a while ago; gives those that nobody else has taken."""
+    """Renew the time to call the hooks of jobs; return the ids that no other worker has taken."""
     sql = db.sql
     is_one, ids = among("job_id", job_ids)
     begin = f"""
@@ -55,28 +55,28 @@ def begin_hooks(db: Database, job_ids: Sequence[str]) -> list[str]:
 
 
 def has_pending_hooks(db: Database, job_id: str) -> bool:
-    """Whether the hooks of a job that has ended are still to be called, or under way."""
+    """Return whether the hooks of a finished job are still to be called, or being called."""
     query = f"SELECT 1 AS yes FROM outbox WHERE job_id = :id AND {IS_PENDING}"
     with db.read() as rows:
         return rows.one(query, {"id": job_id}) is not None
 
 
 def count_overdue_hooks(db: Database) -> int:
-    """How many jobs' hooks are owed for too long."""
+    """Return the number of jobs whose hooks are overdue."""
     sql = db.sql
     with db.read() as rows:
         return int(rows.value(f"SELECT count(*) AS n FROM outbox WHERE due_at < {sql.now}"))
 
 
 def has_skipped_hooks(db: Database, job_id: str) -> bool:
-    """Whether plugins were to leave files of the job, and that was left out."""
+    """Return whether hooks that would add files to the job were skipped."""
     query = "SELECT 1 AS yes FROM outbox WHERE job_id = :id AND skipped_at > 0 AND asked = 0"
     with db.read() as rows:
         return rows.one(query, {"id": job_id}) is not None
 
 
 def skip_hooks(db: Database, job_ids: Sequence[str]) -> None:
-    """Leave out the hooks that leave files of these jobs, until somebody asks for them."""
+    """Skip the hooks that add files to these jobs until they are requested."""
     sql = db.sql
     is_one, ids = among("job_id", job_ids)
     leave = f"""
@@ -87,17 +87,17 @@ def skip_hooks(db: Database, job_ids: Sequence[str]) -> None:
 
 
 def request_hooks(db: Database, job_id: str) -> bool:
-    """Have the hooks of this job called before those of others; False if none are to be called."""
+    """Request that the hooks of this job are called next; return False if it has none enqueued."""
     with db.write() as rows:
         wanted = "UPDATE outbox SET asked = 1 WHERE job_id = :id RETURNING job_id"
         return rows.one(wanted, {"id": job_id}) is not None
 
 
 def take_requested_hooks(db: Database, *, limit: int = 5) -> list[tuple[str, bool]]:
-    """Take over the jobs that somebody has asked for: (job, whether only files are missing)."""
+    """Take over jobs whose hooks were requested: (job id, whether only files are missing)."""
     sql = db.sql
     query = "SELECT job_id, skipped_at FROM outbox WHERE asked = 1 LIMIT :limit"
-    with db.read() as rows:  # most often there is none, and a read disturbs nobody
+    with db.read() as rows:  # usually there is none, and a read takes no lock
         if not rows.one(query, {"limit": 1}):
             return []
     with db.write() as rows:
@@ -111,7 +111,7 @@ def take_requested_hooks(db: Database, *, limit: int = 5) -> list[tuple[str, boo
 
 
 def complete_hooks(db: Database, job_ids: Sequence[str]) -> None:
-    """Strike out jobs whose hooks were called, or are given up."""
+    """Delete the rows of jobs whose hooks were called or given up."""
     is_one, ids = among("job_id", job_ids)
     with db.write() as rows:
         rows.run(f"DELETE FROM outbox WHERE {is_one}", ids)

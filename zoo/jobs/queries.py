@@ -1,4 +1,4 @@
-"""Look at jobs, groups, logs and history; nothing here changes a row."""
+"""Read jobs, groups, logs and history; nothing here changes a row."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from zoo.jobs.statuses import MAY_RUN
 
 
 class Chunk(NamedTuple):
-    """A piece of an attempt's log."""
+    """A part of an attempt's log."""
 
     attempt: int
     start: int
-    """Where it stands in the log, in bytes."""
+    """Its offset in the log, in bytes."""
     text: str
 
 
@@ -28,7 +28,7 @@ class JobNotFound(UsageError):
 
 
 def get(db: Database, job_id: str) -> Job:
-    """The job of that whole id.
+    """Return the job with this full id.
 
     Raises JobNotFound, a UsageError, if there is none.
     """
@@ -40,20 +40,20 @@ def get(db: Database, job_id: str) -> Job:
 
 
 def job_not_found(ref: str) -> JobNotFound:
-    """The refusal of an id that nothing has."""
+    """Return the error for an id that no job or group has."""
     return JobNotFound(
         f"No job or group has an id that begins with '{ref}'.", "`zoo jobs` lists them."
     )
 
 
 def get_group(db: Database, group_id: str) -> Group:
-    """The group of that whole id, with its jobs in the order of their submission."""
+    """Return the group with this full id, its jobs in the order of submission."""
     with db.read() as rows:
         return group_of(rows, group_id)
 
 
 def group_of(rows: Transaction, group_id: str) -> Group:
-    """The group of that whole id, read in a transaction that is open."""
+    """Return the group with this full id, read in an open transaction."""
     row = rows.one("SELECT * FROM job_group WHERE id = :id", {"id": group_id})
     if row is None:
         raise job_not_found(group_id)
@@ -67,7 +67,7 @@ def group_of(rows: Transaction, group_id: str) -> Group:
 
 
 def group_kinds(db: Database, found: Iterable[Job]) -> dict[str, str]:
-    """The kind of each group that these jobs are of, by its id."""
+    """Return the kinds of the groups of these jobs, by group id."""
     kinds: dict[str, str] = {}
     with db.read() as rows:
         for some in slices(sorted({job.group for job in found if job.group})):
@@ -84,26 +84,26 @@ def listing(
     sort: str = "-created_at",
     limit: int = 100,
     offset: int = 0,
-    **words: Any,
+    **fields: Any,
 ) -> list[Job]:
-    """The jobs that are meant, newest first, or in the order of a name of `facts`.
+    """List the jobs that match, newest first or sorted by a field of `FIELD_NAMES`.
 
-    Without a Filter, its fields may be given as they are: `listing(db, statuses=["lost"])`. Raises
-    UsageError for a name to sort by that is not known, or a metric that no job has.
+    Without a Filter, its fields may be passed directly: `listing(db, statuses=["lost"])`. Raises
+    UsageError for an unknown field to sort by, or a metric that no job has.
     """
     values = Values(db.sql)
     page = f"""
-        SELECT seq FROM job WHERE {(wanted or Filter(**words)).sql(values)}
+        SELECT seq FROM job WHERE {(wanted or Filter(**fields)).sql(values)}
         ORDER BY {", ".join(order(sort, values))}
         LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
         metric_names.check(rows, [sort.lstrip("-")])
-        # Numbers first: whole rows are large, and an index often holds what is asked for.
+        # `seq` first: whole rows are large, and an index often covers this query.
         return jobs_of(rows, [row["seq"] for row in rows.all(page, values.named)])
 
 
 def jobs_of(rows: Transaction, numbers: Sequence[int]) -> list[Job]:
-    """The jobs of these `seq`, in their order."""
+    """Return the jobs with these `seq`, in the given order."""
     jobs: dict[int, Job] = {}
     for some in slices(numbers):
         is_one, named = among("seq", some)
@@ -113,7 +113,7 @@ def jobs_of(rows: Transaction, numbers: Sequence[int]) -> list[Job]:
 
 
 def count(db: Database, wanted: Filter, *, most: int = 100_000) -> int:
-    """How many jobs are meant; those above `most` are not counted."""
+    """Count the jobs that match, up to `most`."""
     values = Values(db.sql)
     some = f"SELECT 1 FROM job WHERE {wanted.sql(values)} LIMIT {values.add(most)}"
     with db.read() as rows:
@@ -121,7 +121,7 @@ def count(db: Database, wanted: Filter, *, most: int = 100_000) -> int:
 
 
 def list_by_fingerprint(db: Database, fingerprint: str) -> list[Job]:
-    """The jobs that succeeded with this fingerprint, the newest first, a few at most."""
+    """List the newest jobs, at most 20, that succeeded with this fingerprint."""
     query = """
         SELECT * FROM job WHERE fingerprint = :fingerprint AND status = 'succeeded'
         ORDER BY seq DESC LIMIT 20"""
@@ -130,7 +130,7 @@ def list_by_fingerprint(db: Database, fingerprint: str) -> list[Job]:
 
 
 def ended_last(db: Database, job_id: str) -> bool:
-    """Whether the job's group has ended, and this job after all others of it."""
+    """Return whether all jobs of the job's group have ended, this one last."""
     query = """
         SELECT count(*) AS n FROM job AS other JOIN job AS this ON this.group_id = other.group_id
         WHERE this.id = :id AND (other.finished_at IS NULL OR other.finished_at > this.finished_at
@@ -140,14 +140,14 @@ def ended_last(db: Database, job_id: str) -> bool:
 
 
 def counts(db: Database) -> dict[str, int]:
-    """How many jobs there are of each status."""
+    """Count the jobs of each status."""
     with db.read() as rows:
         found = rows.all("SELECT status, count(*) AS n FROM job GROUP BY status")
     return {row["status"]: row["n"] for row in found}
 
 
 def waiting(db: Database) -> list[Waiting]:
-    """The queued jobs that are due and wait for nothing but a worker: by pool, model, dataset."""
+    """Count the jobs that wait for a worker only, by pool, model and dataset."""
     sql = db.sql
     # Since a job was submitted, or put back and its back-off is over.
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
@@ -161,7 +161,7 @@ def waiting(db: Database) -> list[Waiting]:
 
 
 def first_waiting(db: Database) -> list[Job]:
-    """The oldest job of each pool, model and dataset that waits for nothing but a worker."""
+    """List the oldest job of each pool, model and dataset that waits for a worker only."""
     sql = db.sql
     query = f"""
         SELECT min(seq) AS seq FROM job
@@ -181,19 +181,19 @@ def retries(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
 
 
 def list_silent(db: Database) -> list[Job]:
-    """The running jobs whose worker is silent, as `Job.silent_for` says, the longest first."""
+    """List the running jobs with a silent worker (see `Job.silent_for`), the longest first."""
     sql = db.sql
-    heard = "coalesce(beat_at, lease_until)"
+    last_beat = "coalesce(beat_at, lease_until)"
     query = f"""
         SELECT seq FROM job
-        WHERE status = 'running' AND {sql.now} - {heard} > (lease_until - {heard}) / 2
-        ORDER BY {heard} LIMIT 1000"""
+        WHERE status = 'running' AND {sql.now} - {last_beat} > (lease_until - {last_beat}) / 2
+        ORDER BY {last_beat} LIMIT 1000"""
     with db.read() as rows:
         return jobs_of(rows, [row["seq"] for row in rows.all(query)])
 
 
 def has_work(db: Database) -> bool:
-    """Whether a job is queued that a worker may take, now or after its back-off."""
+    """Return whether a queued job may be claimed, now or after its back-off."""
     query = f"""
         SELECT 1 AS yes FROM job
         WHERE {MAY_RUN} AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0) LIMIT 1"""
@@ -202,7 +202,7 @@ def has_work(db: Database) -> bool:
 
 
 def pools(db: Database) -> list[Pool]:
-    """Every pool that has unfinished jobs or was ever paused, by name."""
+    """List every pool that has unfinished jobs or was ever paused, by name."""
     query = """
         SELECT pool AS name, status, count(*) AS n, sum(held) AS held FROM job
         WHERE status IN ('queued', 'running') GROUP BY pool, status"""
@@ -224,13 +224,13 @@ def pools(db: Database) -> list[Pool]:
 
 
 def paused_pools(db: Database) -> set[str]:
-    """The names of the pools that are paused."""
+    """Return the names of the paused pools."""
     with db.read() as rows:
         return {row["name"] for row in rows.all("SELECT name FROM pool WHERE paused_at > 0")}
 
 
 def open_dependencies(db: Database, job_id: str) -> list[Job]:
-    """The jobs that a job was submitted to wait for and that have not ended."""
+    """List the jobs that a job depends on and that have not ended."""
     query = """
         SELECT job.* FROM dependency JOIN job ON job.id = needs_id
         WHERE job_id = :id AND finished_at IS NULL ORDER BY seq"""
@@ -239,14 +239,14 @@ def open_dependencies(db: Database, job_id: str) -> list[Job]:
 
 
 def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:
-    """Every attempt at the job, first to last."""
+    """List the attempts at a job, the first one first."""
     with db.read() as rows:
         found = rows.all("SELECT * FROM attempt WHERE job_id = :id ORDER BY n", {"id": job_id})
     return [row | {"environment": json.loads(row["environment"] or "null")} for row in found]
 
 
 def given_back_by(db: Database, job_id: str) -> set[str]:
-    """The names of the workers that gave the job back because they cannot run it."""
+    """Return the names of the workers that gave the job back because they cannot run it."""
     query = """
         SELECT DISTINCT worker FROM attempt
         WHERE job_id = :id AND counts = 0 AND error_code <> 'drained'"""
@@ -255,7 +255,7 @@ def given_back_by(db: Database, job_id: str) -> set[str]:
 
 
 def log_after(db: Database, job_id: str, seen: tuple[int, int] = (0, -1)) -> list[Chunk]:
-    """Chunks of the job's log after `seen`, (attempt, start)."""
+    """List the chunks of the job's log after `seen`, (attempt, start)."""
     query = """
         SELECT attempt, start, text FROM log
         WHERE job_id = :id AND (attempt > :n OR (attempt = :n AND start > :start))
@@ -268,7 +268,7 @@ def log_after(db: Database, job_id: str, seen: tuple[int, int] = (0, -1)) -> lis
 def steps_after(
     db: Database, job_id: str, seen: tuple[int, int] = (0, -1)
 ) -> list[tuple[int, int, dict[str, float]]]:
-    """What attempts reported at each step after `seen`: (attempt, step, metrics)."""
+    """List (attempt, step, metrics) of the steps reported after `seen`, (attempt, step)."""
     query = """
         SELECT attempt, step, metrics FROM history
         WHERE job_id = :id AND (attempt > :n OR (attempt = :n AND step > :step))
@@ -279,7 +279,7 @@ def steps_after(
 
 
 def steps(db: Database, job_id: str) -> list[dict[str, Any]]:
-    """What the last attempt reported at each step."""
+    """List the metrics that the last attempt reported at each step."""
     query = """
         SELECT step, metrics FROM history
         WHERE job_id = :id AND attempt = (SELECT max(attempt) FROM history WHERE job_id = :id)
@@ -290,20 +290,20 @@ def steps(db: Database, job_id: str) -> list[dict[str, Any]]:
 
 
 def check_metrics(db: Database, names: Iterable[str]) -> None:
-    """Raise UsageError, with those there are, for a `metrics.NAME` that no job has."""
+    """Raise UsageError, listing the known metrics, for a `metrics.NAME` that no job has."""
     with db.read() as rows:
         metric_names.check(rows, names)
 
 
 def clock(db: Database) -> float:
-    """The time on the database's clock."""
+    """Return the time of the database's clock, in seconds since 1970."""
     sql = db.sql
     with db.read() as rows:
         return float(rows.value(f"SELECT {sql.now} AS at"))
 
 
 def get_many(db: Database, job_ids: Sequence[str]) -> list[Job]:
-    """The jobs of those whole ids, oldest first; an id without a job gives none."""
+    """List the jobs with these full ids, oldest first; unknown ids are left out."""
     found = []
     with db.read() as rows:
         for some in slices(job_ids):
@@ -313,7 +313,7 @@ def get_many(db: Database, job_ids: Sequence[str]) -> list[Job]:
 
 
 def statuses_of(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
-    """The status of each of those jobs, by its id."""
+    """Return the statuses of these jobs, by id."""
     found = {}
     with db.read() as rows:
         for some in slices(job_ids):
@@ -324,7 +324,7 @@ def statuses_of(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
 
 
 def group_size(db: Database, group: str) -> int:
-    """How many jobs were ever submitted in a group, those that were retried among them."""
+    """Count all jobs ever submitted in a group, those that were retried included."""
     query = "SELECT count(*) AS n FROM job WHERE group_id = :group"
     with db.read() as rows:
         return int(rows.value(query, {"group": group}))

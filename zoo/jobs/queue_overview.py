@@ -1,4 +1,4 @@
-"""What goes on just now, in a few queries that an index answers: for a screen that looks often."""
+"""Overview of running and recently ended jobs, in a few queries on indexes, for `zoo watch`."""
 
 from __future__ import annotations
 
@@ -13,48 +13,47 @@ from zoo.jobs.records import Job
 
 MINUTE = 60
 Place = tuple[int, int]
-"""(attempt, offset in bytes) of a piece of a log."""
+"""(attempt, offset in bytes) of a chunk of a log."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """One look at the jobs that are meant."""
+    """The state of the jobs that match a filter."""
 
     at: float
     counts: Mapping[str, int]
     """Jobs of each status."""
     running: list[Job]
-    """The longest running first."""
+    """Longest running first."""
     estimates: Mapping[str, Estimate]
     ended: list[Job]
-    """The last that ended, newest first."""
+    """The jobs that ended last, newest first."""
     last_minute: int
-    """Jobs that ended within the last minute."""
+    """Number of jobs that ended within the last minute."""
     logs: Mapping[str, tuple[Place, str]] = field(default_factory=dict)
-    """The last line of each running job's log, and where it stands."""
+    """The last line of each running job's log, with its place."""
 
 
 def overview(
     db: Database, wanted: Filter = ALL_JOBS, *, most: int = 50, ended: int = 8
 ) -> Overview:
-    """Look at the jobs that are meant: at most so many running ones, and so many that ended."""
+    """Read the overview of jobs: at most `most` running ones and `ended` that have ended."""
     sql = db.sql
     values = Values(db.sql)
-    meant, limits = wanted.sql(values), (values.add(most), values.add(ended))
+    matching, limits = wanted.sql(values), (values.add(most), values.add(ended))
     with db.read() as rows:
         at = float(rows.value(f"SELECT {sql.now} AS at"))
         counts = rows.all(
-            f"SELECT status, count(*) AS n FROM job WHERE {meant} GROUP BY status", values.named
+            f"SELECT status, count(*) AS n FROM job WHERE {matching} GROUP BY status", values.named
         )
         running = _some(
-            rows, values, f"status = 'running' AND {meant} ORDER BY started_at LIMIT {limits[0]}"
+            rows, values, f"status = 'running' AND {matching} ORDER BY started_at LIMIT {limits[0]}"
         )
-        is_last = f"finished_at IS NOT NULL AND {meant} ORDER BY finished_at DESC LIMIT {limits[1]}"
-        last = _some(rows, values, is_last)
+        has_ended = f"finished_at IS NOT NULL AND {matching}"
+        last = _some(rows, values, f"{has_ended} ORDER BY finished_at DESC LIMIT {limits[1]}")
         since = values.add(at - MINUTE)
-        recent = rows.value(
-            f"SELECT count(*) AS n FROM job WHERE finished_at > {since} AND {meant}", values.named
-        )
+        recent = f"SELECT count(*) AS n FROM job WHERE finished_at > {since} AND {matching}"
+        last_minute = int(rows.value(recent, values.named))
         logs = {job.id: line for job in running if (line := _last_line(rows, job))}
     return Overview(
         at=at,
@@ -62,7 +61,7 @@ def overview(
         running=running,
         estimates=estimate_running(db, running, at),
         ended=last,
-        last_minute=int(recent),
+        last_minute=last_minute,
         logs=logs,
     )
 

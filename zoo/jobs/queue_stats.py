@@ -1,8 +1,8 @@
-"""Numbers of jobs, attempts, workers and hooks: for an exporter that looks every few seconds.
+"""Statistics of jobs, attempts, workers and hooks, for an exporter that reads every few seconds.
 
-What has ended is counted once: each look adds only what has ended since the one before, in a few
-queries over an index. Nothing ever removes a job or an attempt, so these numbers only grow, and
-whoever counts from the beginning comes to the same ones.
+Ended jobs are counted once: each call adds only those that have ended since the call before, in a
+few queries on an index. Jobs and attempts are never deleted, so these counts only grow, and a count
+from the beginning gives the same numbers.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from zoo.jobs.records import ALIVE
 from zoo.jobs.worker_rows import LATE_SECONDS, alive_condition
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
-"""Seconds: the upper bounds of a `Histogram`."""
-SETTLING_SECONDS = 120.0
-"""An end is entered into the rows at most so long after the time that it bears: what is older is
-counted for good. A transaction waits 20 or 30 s for a lock, and then gives up."""
-FORGOTTEN_SECONDS = 3600.0
-"""A worker that fell silent without a word is counted for this long."""
+"""Upper bounds of a `Histogram`, in seconds."""
+FINAL_AFTER_SECONDS = 120.0
+"""An end is committed at most this long after its `finished_at`, so older ends are final. (A
+transaction gives up after it has waited 20 or 30 s for a lock.)"""
+SILENT_SECONDS = 3600.0
+"""A silent worker is counted for this long."""
 WAITS_FOR = ("worker", "time", "pool", "turn", "job", "hold")
-"""What a queued job waits for: a free slot; its back-off; its pool, which is paused; its turn in
-its group; another job; a person."""
+"""What a queued job waits for: a free slot; its back-off; its paused pool; its turn in its group;
+another job; a person."""
 MICROS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many spans of time there were, how long altogether, and how many within each bound."""
+    """Durations: how many within each bound, their number and their sum."""
 
     within: tuple[int, ...] = (0,) * len(BOUNDS)
     count: int = 0
     micros: int = 0
-    """Whole numbers: a sum of floats would depend on the order, and seem to fall."""
+    """The sum, an integer: a sum of floats depends on the order and might fall."""
 
     def __add__(self, other: Histogram) -> Histogram:
         within = tuple(a + b for a, b in zip(self.within, other.within, strict=True))
@@ -50,16 +50,16 @@ PoolModel = tuple[str, str]
 
 @dataclass(frozen=True)
 class EndedCounts:
-    """What has ended in a span of time."""
+    """Counts of the jobs and attempts that ended in an interval."""
 
     jobs: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    """Of each (pool, model, status)."""
+    """By (pool, model, status)."""
     waits: dict[PoolModel, Histogram] = field(default_factory=dict)
-    """From submission to the claim of the last attempt; jobs that no worker ever took have none."""
+    """From submission to the claim of the last attempt; jobs never claimed are left out."""
     runs: dict[PoolModel, Histogram] = field(default_factory=dict)
-    """From that claim to the end, of jobs that came to an end of their own."""
+    """From that claim to the end, of jobs that succeeded, failed or timed out."""
     attempts: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
-    """Of each (pool, model, worker, outcome)."""
+    """By (pool, model, worker, outcome)."""
 
     def __add__(self, other: EndedCounts) -> EndedCounts:
         return EndedCounts(
@@ -71,21 +71,21 @@ class EndedCounts:
 
 
 class Baseline(NamedTuple):
-    """What has ended until a time, counted for good."""
+    """Final counts of everything that ended up to a time; handed from call to call."""
 
     until: float = 0.0
     ended: EndedCounts = EndedCounts()
 
 
 class QueuedJobs(NamedTuple):
-    """The queued jobs of a pool and model that wait for the same."""
+    """The queued jobs of a pool and model that wait for the same thing."""
 
     pool: str
     model: str
     waits_for: str
     jobs: int
     seconds: float
-    """How long the first has been waiting, since it was submitted or its back-off was over."""
+    """Seconds that the first has waited since its submission or the end of its back-off."""
 
 
 class WorkerSlots(NamedTuple):
@@ -101,43 +101,51 @@ class WorkerSlots(NamedTuple):
 
 @dataclass(frozen=True)
 class QueueStats:
-    """One look; everything in it is of the same moment."""
+    """Statistics at one moment."""
 
     queued: list[QueuedJobs]
     running: dict[PoolModel, int]
     ended: EndedCounts
-    seats: list[WorkerSlots]
+    workers: list[WorkerSlots]
     pools: dict[str, bool]
-    """Every pool that is known, and whether it is paused."""
-    owed: int
-    """Jobs whose hooks are still to be called."""
-    skipped: int = 0
-    """Jobs of which plugins have left no files, because too many had ended."""
+    """Every known pool, and whether it is paused."""
+    pending_hooks: int
+    """Number of jobs whose hooks are still to be called."""
+    skipped_hooks: int = 0
+    """Number of jobs whose hooks that add files were skipped, because too many jobs ended."""
 
 
-def collect_stats(db: Database, settled: Baseline, *, beat: float) -> tuple[QueueStats, Baseline]:
-    """Look at everything; gives the figures, and what to hand over at the next look.
+def collect_stats(db: Database, baseline: Baseline, *, beat: float) -> tuple[QueueStats, Baseline]:
+    """Read the statistics; return them with the baseline to pass to the next call.
 
-    `beat` is the time between two beats of a worker that does not say it, in seconds. The first
-    look, with an empty `Baseline`, reads every job.
+    `beat` is the heartbeat interval, in seconds, of workers that do not store one. The first call,
+    with an empty `Baseline`, reads every job.
     """
     sql = db.sql
     with db.read() as rows:
         at = float(rows.value(f"SELECT {sql.now} AS at"))
-        until = max(at - SETTLING_SECONDS, settled.until)
-        settled = Baseline(until, settled.ended + _ended(rows, settled.until, until))
-        # They may be joined by others that bear an earlier time: counted anew at each look.
+        until = max(at - FINAL_AFTER_SECONDS, baseline.until)
+        baseline = Baseline(until, baseline.ended + _ended(rows, baseline.until, until))
+        # More ends with an earlier `finished_at` may follow: these are counted anew by each call.
         fresh = _ended(rows, until, math.inf)
         fresh.attempts.update(_open_attempts(rows))
-        queued, running, seats = _queued(rows), _running(rows), _worker_slots(rows, beat)
+        queued, running, workers = _queued(rows), _running(rows), _worker_slots(rows, beat)
         paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
-        outbox = rows.all("SELECT skipped_at IS NULL AS owed, count(*) AS n FROM outbox GROUP BY 1")
+        hooks = "SELECT skipped_at IS NULL AS is_pending, count(*) AS n FROM outbox GROUP BY 1"
+        counted = {bool(row["is_pending"]): int(row["n"]) for row in rows.all(hooks)}
     names = {"default", *paused, *(q.pool for q in queued), *(pool for pool, _ in running)}
-    names |= {seat.pool for seat in seats}
-    counted = {bool(row["owed"]): int(row["n"]) for row in outbox}
-    owed, skipped = counted.get(True, 0), counted.get(False, 0)
+    names |= {worker.pool for worker in workers}
     pools = {name: paused.get(name) is not None for name in sorted(names)}
-    return QueueStats(queued, running, settled.ended + fresh, seats, pools, owed, skipped), settled
+    stats = QueueStats(
+        queued=queued,
+        running=running,
+        ended=baseline.ended + fresh,
+        workers=workers,
+        pools=pools,
+        pending_hooks=counted.get(True, 0),
+        skipped_hooks=counted.get(False, 0),
+    )
+    return stats, baseline
 
 
 def _joined(
@@ -173,7 +181,7 @@ def _ended(rows: Transaction, after: float, until: float) -> EndedCounts:
 
 
 def _open_attempts(rows: Transaction) -> Counter[tuple[str, str, str, str]]:
-    """Those that have ended of jobs that have not."""
+    """Count the ended attempts at jobs that have not ended."""
     tried = """
         SELECT pool, model, attempt.worker, outcome, count(*) AS n
         FROM job JOIN attempt ON job_id = id
@@ -188,7 +196,7 @@ def _attempts(found: Iterable[Row]) -> Counter[tuple[str, str, str, str]]:
 
 
 def _seconds(start: str, end: str) -> str:
-    """Null if it has not begun; a clock that was set back makes no negative time."""
+    """Return a duration: NULL without a start, and not negative if the clock was set back."""
     return f"CASE WHEN {end} < {start} THEN 0 ELSE {end} - {start} END"
 
 
@@ -213,7 +221,7 @@ def _spreads(found: Iterable[Row], name: str) -> dict[PoolModel, Histogram]:
 
 
 def _queued(rows: Transaction) -> list[QueuedJobs]:
-    # As in `reads.waiting`, which counts those that wait for a worker alone.
+    # As in `queries.waiting`, which counts jobs that wait for a worker only.
     sql = rows.sql
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     counted = f"""
@@ -238,7 +246,7 @@ def _running(rows: Transaction) -> dict[PoolModel, int]:
 
 
 def _worker_slots(rows: Transaction, beat: float) -> list[WorkerSlots]:
-    """The workers that are there, and those that fell silent of late."""
+    """List the workers that are alive, and those that became silent recently."""
     sql = rows.sql
     alive = ", ".join(f"'{state}'" for state in ALIVE)
     found = f"""
@@ -246,5 +254,5 @@ def _worker_slots(rows: Transaction, beat: float) -> list[WorkerSlots]:
             CASE WHEN {alive_condition(sql, beat=":beat")} THEN state ELSE 'silent' END AS state
         FROM worker WHERE state IN ({alive}) AND beat_at > {sql.now} - :forgotten
         ORDER BY started_at"""
-    values = {"beat": beat, "late": LATE_SECONDS, "forgotten": FORGOTTEN_SECONDS}
+    values = {"beat": beat, "late": LATE_SECONDS, "forgotten": SILENT_SECONDS}
     return [WorkerSlots(**row) for row in rows.all(found, values)]

@@ -1,4 +1,4 @@
-"""The best results, found by the database: one number per job, and per group once it is whole."""
+"""The best results, found by SQL: a job is ranked by one number, a group once it is complete."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from zoo.jobs.records import Group, Job, accuracy_of, members, rank
 
 MEMBER = """group_id = job_group.id
     AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)"""
-"""A job of a group that counts: a retry takes the place of the job that it repeats."""
+"""Condition on the jobs of a group that count: a retry replaces the job that it repeats."""
 
 
 def rank_group(rows: Transaction, group_id: str) -> None:
-    """Give a cross-validation or group of seeds its mean accuracy, if all its jobs have theirs."""
+    """Store the mean accuracy of a cross-validation or group of seeds once it is complete."""
     sql = rows.sql
     values = {"id": group_id}
     is_part = "id = :id AND kind IN ('cv', 'seeds')"
-    # Of the last two to end, at the same time, each would miss the other: one waits here.
+    # Two jobs that end at the same time would each miss the other: one transaction waits here.
     if not rows.one(f"SELECT id FROM job_group WHERE {is_part} {sql.for_update}", values):
         return
     sets = (f"{to} = (SELECT {what} FROM job WHERE {MEMBER})" for to, what in GROUP.items())
@@ -38,7 +38,7 @@ def rank_group(rows: Transaction, group_id: str) -> None:
 
 
 CONTENTS = "CASE WHEN contents = id THEN job_group.id ELSE contents END"
-"""Of a job of a group: jobs that do not know their contents count as of contents of the group's."""
+"""The contents of a job in a group; unknown contents of all its jobs count as the same."""
 GROUP = {
     "accuracy": "avg(accuracy)",
     "dataset": "min(dataset)",
@@ -53,25 +53,25 @@ class Best:
 
     dataset: str
     contents: str | None
-    """Their fingerprint; None for a result that does not know it: it stands by itself."""
+    """Their fingerprint; None if unknown: such a result competes with no other."""
     is_newest: bool
-    """Whether these are the newest contents that the dataset's name had."""
+    """Whether these are the newest contents of the dataset."""
     since: float
-    """When a result's last attempt at these contents began, on the database's clock."""
+    """Start of the newest attempt with a result on these contents, on the database's clock."""
     model: str
     by: tuple[Any, ...]
-    """The values of the names that `best` was asked to tell apart."""
+    """The values of the fields `by` which `best` groups."""
     test: Job | Group | None = None
-    """On test images: a job, or a group of seeds by its mean; of equals that submitted first."""
+    """The best on test images, a job or a group of seeds by its mean; of equals the first."""
     cv: Group | None = None
 
 
 def best(db: Database, wanted: Filter = ALL_JOBS, *, by: Sequence[str] = ()) -> list[Best]:
-    """The best test result and cross-validation of each contents, model and value of `by`.
+    """Find the best test result and cross-validation of each contents, model and value of `by`.
 
     Results on different contents of one dataset never compete. A group counts once all its jobs
-    have succeeded on the same contents, and, with a Filter, if all of them match it. Raises
-    UsageError for a name in `by` that is not known.
+    have succeeded on the same contents and, with a filter, if all of them match it. Raises
+    UsageError for an unknown field in `by`.
     """
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
@@ -105,7 +105,7 @@ def _best(
     dataset, _, model, *by = key
     found = members(kept.get("test") or kept["cv"])
     contents = found[0].contents
-    # Jobs that do not know their contents are told apart by their ids.
+    # The contents of jobs that do not know them are their ids.
     own = [contents] if contents else [job.id for job in found]
     since = max(seen[dataset, each] for each in own)
     return Best(dataset, contents, newest[dataset] in own, since, model, tuple(by), **kept)
@@ -125,7 +125,7 @@ def newest_contents(db: Database) -> dict[str, str | None]:
 
 
 def _contents_seen(rows: Transaction) -> dict[tuple[str, str], float]:
-    """When each contents of each dataset were last read for a result: (dataset, contents) -> at."""
+    """Return when a result was last started on contents, by (dataset, contents)."""
     query = """
         SELECT dataset, contents, max(started_at) AS at FROM job
         WHERE accuracy IS NOT NULL GROUP BY dataset, contents"""
@@ -156,7 +156,7 @@ def _top_groups(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Gr
         fits = f"({wanted.sql(values)}) IS TRUE"
         condition += f" AND NOT EXISTS (SELECT 1 FROM job WHERE {MEMBER} AND NOT {fits})"
     parts = ["kind", "dataset", "contents", "model", *apart]
-    # By its first job, of a retried one that before: ids say nothing of the order of submission.
+    # The number of the group's first job: ids say nothing of the order of submission.
     submitted = "(SELECT min(seq) FROM job WHERE group_id = job_group.id)"
     tops = _tops("job_group", submitted, condition, parts, not (wanted or by))
     numbers = [row["found"] for row in rows.all(tops, values.named)]
@@ -165,9 +165,9 @@ def _top_groups(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Gr
 
 
 def _trials(rows: Transaction, wanted: Filter) -> list[Group]:
-    """The trials of several jobs each that sweeps have: a group for each, if all its jobs match.
+    """Return the trials of sweeps that consist of several jobs, if all of these match.
 
-    There are few such sweeps, and their trials are told apart by all their params: read whole.
+    There are few such sweeps, and trials differ by all their params, so they are read whole.
     """
     some = "SELECT 1 FROM job WHERE group_id = job_group.id AND ranked = 0"
     swept = rows.all(f"SELECT id FROM job_group WHERE kind = 'sweep' AND EXISTS ({some})")
@@ -184,10 +184,10 @@ def _trials(rows: Transaction, wanted: Filter) -> list[Group]:
 
 
 def _tops(table: str, id: str, condition: str, apart: Sequence[str], is_plain: bool) -> str:
-    """The first row of the highest accuracy for each value of what is told apart."""
+    """Return a query for the first row with the highest accuracy of each combination of `keys`."""
     names = [f"key_{n}" for n in range(len(apart))]
     columns = ", ".join(f"{key} AS {name}" for key, name in zip(apart, names, strict=True))
-    # An index answers the plain question; what must be reckoned is reckoned once.
+    # Without a filter, indexes answer both uses of the CTE; else it is computed once.
     once = "NOT MATERIALIZED" if is_plain else "MATERIALIZED"
     listed = ", ".join(names)
     both = "(counted.{0} = top.{0} OR counted.{0} IS NULL AND top.{0} IS NULL)"

@@ -1,4 +1,4 @@
-"""What people type to name a job or a group: the beginning of an id, or a word with an @."""
+"""References to jobs and groups on the command line: a prefix of an id, or a name with @."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ NAMED_REFERENCES = ("@last", "@last-failed", "@best:DATASET", "@best:DATASET/MOD
 
 
 def find_reference(db: Database, ref: str) -> Job | Group:
-    """The job or group that `ref` names: a unique prefix of its id, or one of `NAMED_REFERENCES`.
+    """Return the job or group of a reference: a prefix of its id, or a name with @.
 
-    @last is the newest job, or its group; @last-failed the newest that failed, timed out or was
+    @last is the newest job or its group; @last-failed the newest job that failed, timed out or was
     lost; @best:DATASET the training with the best accuracy on the test images of the newest
-    contents that the dataset had. Raises UsageError if there is none, or more than one.
+    contents of the dataset. Raises UsageError if there is none, or more than one.
     """
     if ref.startswith("@"):
         return _find_named(db, ref)
     if not ref or not all(c in "0123456789abcdef" for c in ref):
         raise job_not_found(ref)
-    # A range uses the index, where LIKE might not.
+    # A range always uses the index, unlike LIKE.
     starting = "SELECT id FROM {} WHERE id >= :ref AND id < :end LIMIT 6"
     with db.read() as rows:
         ends = {"ref": ref, "end": ref + "g"}
@@ -66,10 +66,10 @@ def recent(
     statuses: Sequence[str] = (),
     have_weights: bool = False,
 ) -> list[tuple[str, str]]:
-    """The newest jobs and groups whose id begins so: as one types them, and what they are.
+    """List the newest jobs and groups whose ids have a prefix: short ids and descriptions.
 
-    With `statuses` only those of which a job has one of them; with `have_weights` only trainings
-    that have left a trained model, and groups with such a one.
+    With `statuses`, only jobs with one of them and their groups; with `have_weights`, only
+    trainings that kept their weights and groups with one.
     """
     if have_weights:
         statuses = ("succeeded",)
@@ -103,7 +103,7 @@ def _keeps(row: Mapping[str, Any]) -> bool:
 
 
 def recent_datasets(db: Database, limit: int = 1000) -> list[str]:
-    """The datasets of the newest trainings that have succeeded, newest first."""
+    """List the datasets of the newest trainings that have succeeded, newest first."""
     query = """
         SELECT dataset FROM job WHERE kind = 'train' AND status = 'succeeded'
         ORDER BY seq DESC LIMIT :limit"""
@@ -112,7 +112,7 @@ def recent_datasets(db: Database, limit: int = 1000) -> list[str]:
 
 
 def recent_tags(db: Database, limit: int = 1000) -> list[str]:
-    """The tags of the newest jobs that have any, newest first."""
+    """List the tags of the newest jobs that have any, newest first."""
     query = "SELECT tags FROM job WHERE tags <> '[]' ORDER BY seq DESC LIMIT :limit"
     with db.read() as rows:
         found = rows.all(query, {"limit": limit})
@@ -146,12 +146,12 @@ def _last_failed(db: Database) -> Job:
 
 
 def _best(db: Database, rest: str) -> Job:
-    """The best of the trainings that were judged on the test images, the first of equal ones."""
+    """Return the best training by its accuracy on test images; of equal ones the first."""
     readings = _readings(rest)
     for dataset, model in readings:
         if found := _best_of(db, dataset, model):
             return get(db, found)
-    # None fits: what is said names the reading that is nearest to it.
+    # No result: the error names the most likely reading.
     likely = readings[0] if ":" in rest else readings[-1]
     dataset, model = next((each for each in readings if _is_trained(db, each[0])), likely)
     what = f"of '{model}' on '{dataset}'" if model else f"on '{dataset}'"
@@ -168,7 +168,7 @@ def has_best(db: Database, dataset: str, model: str = "") -> bool:
 
 
 def _readings(rest: str) -> list[tuple[str, str]]:
-    """What DATASET or DATASET/MODEL may mean, (dataset, model) each: a path has slashes too."""
+    """Return the possible (dataset, model) of DATASET or DATASET/MODEL: a path has slashes, too."""
     dataset, _, model = rest.rpartition("/")
     whole = [(canonical(rest), "")]
     return [*whole, (canonical(dataset), model)] if dataset and model else whole
@@ -196,13 +196,13 @@ def _best_of(db: Database, dataset: str, model: str, *, any_contents: bool = Fal
 NEWEST = """
             AND contents = (SELECT contents FROM job WHERE dataset = :dataset
                 AND accuracy IS NOT NULL ORDER BY started_at DESC, seq DESC LIMIT 1)"""
-"""Judged on the newest contents that the dataset's name had."""
+"""Condition that the job was evaluated on the newest contents of the dataset."""
 
 
 def with_weights(trained: Job | Group) -> tuple[Job, JobSpec]:
-    """A training that has left a trained model, and its spec.
+    """Return a training that kept its weights, with its spec.
 
-    Raises UsageError if it has left none.
+    Raises UsageError if the job or group has no weights.
     """
     if isinstance(trained, Group):
         raise UsageError(

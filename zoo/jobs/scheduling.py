@@ -1,10 +1,10 @@
-"""What stands between a queued job and a claim: other jobs, a hold, its group's turn, a pause.
+"""Conditions under which a queued job may be claimed: dependencies, holds, turns, paused pools.
 
-Each move that ends a job or changes a gate keeps `blockers` and `parked` true in its own
-transaction, so that a claim reads three numbers of one row, however many jobs wait.
+Every transaction that ends a job or changes one of these conditions also updates `blockers` and
+`parked`, so that a claim reads three numbers of one row, however many jobs wait.
 
-Locks are taken in this order: jobs, the older first, then groups. Who holds a group's row waits
-for no job, so nobody waits in a circle.
+Lock order: jobs by age, then groups. A transaction that holds the lock of a group never waits for
+a job, so there is no cycle.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ CLAIMABLE = {
     "wanted": "cancel_requested = 0",
     "has attempts left": "attempt < max_attempts",
 }
-"""What a job must be so that a worker may take it, whatever its model and dataset. The first four
-stand word for word in the index `job_claim`: what waits for something else is not in it. A constant
-is no value: PostgreSQL guesses that a third of the rows have less than a value, and may then plan
-each claim anew. `{now}` is `Dialect.now`."""
+"""Conditions on a job that any worker may claim, apart from its model and dataset. The first four
+are the predicate of the partial index `job_claim`. Constants are written into the statement: for a
+bound value, PostgreSQL estimates that a third of the rows match, and may plan each claim anew.
+`{now}` is `Dialect.now`."""
 
 
 def claimable(sql: Dialect) -> str:
@@ -43,15 +43,16 @@ def claimable(sql: Dialect) -> str:
 IN_GROUP = "status IN ('queued', 'running') AND group_id = :group AND held = 0 AND blockers = 0"
 IN_LINE = """parked = CASE WHEN EXISTS (
     SELECT 1 FROM job_group WHERE job_group.id = group_id AND max_parallel > 0) THEN 1 ELSE 0 END"""
-"""For a job that comes to those who take turns, until turns are dealt."""
+"""Assignment for a job that joins the jobs of its group: it waits until turns are assigned."""
 MOST_WAITS = 100_000
-"""Pairs of jobs, one waiting for the other, that one submission may make."""
+"""Limit of the rows of `dependency` that one submission may add."""
 
 
 def count_blockers(rows: Transaction, jobs: int, after: Mapping[str, bool]) -> int:
-    """How many of the jobs that others are to wait for have not ended: id -> will any end do.
+    """Lock the jobs of `after` and return how many have not ended.
 
-    Raises UsageError if one has ended without success that had to succeed.
+    `after` maps job ids to whether any terminal status satisfies the dependency. Raises UsageError
+    if a job that had to succeed has ended without success.
     """
     if jobs * len(after) > MOST_WAITS:
         raise UsageError(
@@ -73,7 +74,7 @@ def count_blockers(rows: Transaction, jobs: int, after: Mapping[str, bool]) -> i
 
 
 def add_dependencies(rows: Transaction, job_ids: Sequence[str], after: Mapping[str, bool]) -> None:
-    """Write down which jobs wait for which."""
+    """Insert the dependencies of new jobs on those of `after`."""
     rows.many(
         "INSERT INTO dependency (job_id, needs_id, any_end) VALUES (:job, :needs, :any_end)",
         [
@@ -85,7 +86,7 @@ def add_dependencies(rows: Transaction, job_ids: Sequence[str], after: Mapping[s
 
 
 def join_turns(rows: Transaction, job_ids: Sequence[str], groups: Iterable[str | None]) -> None:
-    """Let jobs that were just added to groups take their turns with the others."""
+    """Let jobs that were just added take turns with the others of their groups."""
     for some in slices(job_ids):
         is_one, ids = among("id", some)
         rows.run(f"UPDATE job SET {IN_LINE} WHERE group_id IS NOT NULL AND {is_one}", ids)
@@ -93,10 +94,10 @@ def join_turns(rows: Transaction, job_ids: Sequence[str], groups: Iterable[str |
 
 
 def copy_dependencies(rows: Transaction, job_ids: Sequence[str]) -> None:
-    """Let retries wait for what the jobs before them waited for, where that has not ended.
+    """Copy to retries the dependencies of the jobs they repeat, as far as those have not ended.
 
-    What was retried too, however often, counts as its last retry. Raises UsageError if that has
-    ended without the success that a job needs.
+    A dependency that was retried itself is replaced by its last retry. Raises UsageError if one
+    that must succeed has ended without success.
     """
     sql = rows.sql
     for some in slices(job_ids):
@@ -116,7 +117,7 @@ def copy_dependencies(rows: Transaction, job_ids: Sequence[str]) -> None:
             WHERE needed.finished_at IS NULL ORDER BY needed.seq {sql.for_update}""",
             ids,
         )
-        # After the insertion, which has locked what was still open: none of that can end now.
+        # After the insertion, which has locked the open dependencies: none of them can end now.
         failed = rows.one(
             f"""{waits_for}
             SELECT mine.retry_of AS job, needed.id AS needs, needed.status
@@ -141,10 +142,11 @@ def copy_dependencies(rows: Transaction, job_ids: Sequence[str]) -> None:
 def unblock_dependents(
     rows: Transaction, ends: Iterable[Row], groups: Iterable[str | None] = ()
 ) -> list[str]:
-    """See to those that waited for jobs which have just ended, {id, status, group_id} each.
+    """Update the jobs that depend on jobs which have just ended, {id, status, group_id} each.
 
-    What needed the success of one without it is cancelled, and is an end itself; gives the ids of
-    all ends. In these `groups` too, turns are dealt again.
+    A job that needs the success of one that failed is cancelled, which may cancel others in turn.
+    Turns are assigned anew in the groups of all these jobs and in `groups`. Returns the ids of all
+    jobs that have ended, the given ones included.
     """
     left = list(ends)
     groups = {*groups, *(end["group_id"] for end in left)}
@@ -160,7 +162,7 @@ def unblock_dependents(
 
 
 def _waited_for(rows: Transaction, ends: Sequence[Row]) -> list[Row]:
-    """Those of the ends that a job has waited for, which is seldom: asked at once for all."""
+    """Return those of the ended jobs that others depend on (few), in one query for all."""
     found: set[str] = set()
     for some in slices([end["id"] for end in ends]):
         is_one, ids = among("needs_id", some)
@@ -170,7 +172,7 @@ def _waited_for(rows: Transaction, ends: Sequence[Row]) -> list[Row]:
 
 
 def _end_waits(rows: Transaction, end: Row) -> tuple[list[Row], set[str | None]]:
-    """Let those go on that waited for this end; gives the ends that follow, and groups."""
+    """Update the jobs that depend on an ended one; return those cancelled, and affected groups."""
     sql = rows.sql
     waiting = "SELECT job_id FROM dependency WHERE needs_id = :id"
     queued = f"status = 'queued' AND id IN ({waiting}"
@@ -193,21 +195,21 @@ def _end_waits(rows: Transaction, end: Row) -> tuple[list[Row], set[str | None]]
 
 
 def assign_turns(rows: Transaction, groups: Iterable[str | None]) -> None:
-    """In a group with `max_parallel`, let so many of its jobs run or be next, the most urgent."""
+    """Give the turns of each group with `max_parallel` to its most urgent jobs."""
     sql = rows.sql
     for group in sorted(each for each in groups if each):
-        # Two who deal at once would both count the same free turns.
+        # Two transactions without this lock would both count the same free turns.
         limit = "SELECT max_parallel FROM job_group WHERE id = :group AND max_parallel > 0"
         most = rows.value(f"{limit} {sql.for_update}", {"group": group})
         if most is not None:
-            _deal(rows, group, most)
+            _assign(rows, group, most)
 
 
-def _deal(rows: Transaction, group: str, most: int) -> None:
+def _assign(rows: Transaction, group: str, most: int) -> None:
     sql = rows.sql
     values = {"group": group, "most": most}
     taken = rows.value(f"SELECT count(*) AS n FROM job WHERE {IN_GROUP} AND parked = 0", values)
-    # A row that somebody holds just now keeps what it has; that one deals again afterwards.
+    # A row locked by another transaction is left alone; that one assigns turns afterwards.
     # The value stands in the statement, where the planner sees that the partial index fits.
     having, wanting = (
         rows.all(
@@ -231,17 +233,17 @@ def _deal(rows: Transaction, group: str, most: int) -> None:
 
 
 def hold(db: Database, job_ids: Sequence[str]) -> list[str]:
-    """Keep queued jobs from being claimed; gives those that were free until now."""
+    """Hold queued jobs so that no worker claims them; return the ids that were not held before."""
     return _change(db, job_ids, "held = 1", "held = 0")
 
 
 def unhold(db: Database, job_ids: Sequence[str]) -> list[str]:
-    """Let held jobs be claimed again; gives those that were held."""
+    """Release held jobs; return the ids that were held."""
     return _change(db, job_ids, f"held = 0, dispatched_at = 0, {IN_LINE}", "held = 1")
 
 
 def set_priority(db: Database, job_ids: Sequence[str], priority: int) -> list[str]:
-    """Change the priority of queued jobs; gives those that were still queued."""
+    """Change the priority of queued jobs; return the ids that were still queued."""
     return _change(db, job_ids, "priority = :priority", "1 = 1", priority=priority)
 
 
@@ -271,7 +273,7 @@ def _locked(rows: Transaction, job_ids: Sequence[str]) -> list[Row]:
 
 
 def pause(db: Database, pool: str) -> None:
-    """Let no job of the pool be claimed until it is resumed; running ones go on."""
+    """Pause a pool: none of its jobs is claimed until `resume`; running jobs continue."""
     sql = db.sql
     with db.write() as rows:
         rows.run(
@@ -283,14 +285,14 @@ def pause(db: Database, pool: str) -> None:
 
 
 def resume(db: Database, pool: str) -> bool:
-    """Let the pool's jobs be claimed again; False if it was not paused."""
+    """Resume a paused pool; return False if it was not paused."""
     sql = db.sql
     with db.write() as rows:
         is_paused = "name = :pool AND paused_at > 0"
         resumed = f"UPDATE pool SET paused_at = NULL WHERE {is_paused} RETURNING name"
         if not rows.one(resumed, {"pool": pool}):
             return False
-        # The most urgent get a hint at once; each slot that one wakes goes on by itself.
+        # The most urgent get a hint at once; a slot that was woken claims on until none is left.
         first = f"""
             SELECT seq FROM job WHERE {MAY_RUN} AND pool = :pool
             ORDER BY priority DESC, seq LIMIT 200 {sql.skip_locked}"""

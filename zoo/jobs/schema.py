@@ -1,4 +1,4 @@
-"""Open a database, and bring it to this program's schema: the migrations, by Alembic."""
+"""Open a database and migrate its schema, with Alembic."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ SCHEMA = 7
 
 
 def connect(url: str | None = None, *, patience: float = PATIENCE_SECONDS) -> Database:
-    """Open the database of the settings and see that its schema is this program's.
+    """Open the database and check that its schema is that of this program.
 
-    `patience` is the time in seconds after which a server that was cut off is given up.
-    The embedded SQLite is made or upgraded here. Raises StoreError where that is not possible,
-    where a team's database needs `zoo db upgrade`, or where a newer program has upgraded it.
+    An embedded SQLite database is created or upgraded. Raises StoreError if that fails, if a
+    server's database needs `zoo db upgrade`, or if a newer program has upgraded it.
+
+    Args:
+        url: The database; that of the settings by default.
+        patience: Seconds after which a server that does not answer is given up.
     """
     database = Database(url or settings.load().database, patience)
     found = schema_version(database)
@@ -49,7 +52,7 @@ def _refuse_newer(database: Database, found: int) -> None:
 
 
 def schema_version(database: Database) -> int:
-    """The number of the last migration that was applied; 0 for an empty database."""
+    """Return the number of the last migration that was applied; 0 for an empty database."""
     with database.read() as rows:
         if not rows.value(rows.sql.has_migrations):
             return 0
@@ -57,7 +60,7 @@ def schema_version(database: Database) -> int:
 
 
 def upgrade(database: Database) -> None:
-    """Apply every migration that is missing; a lock keeps two programs from doing so at once.
+    """Apply the missing migrations, under a lock against other programs.
 
     Raises StoreError if the database cannot be changed.
     """
@@ -70,7 +73,7 @@ def upgrade(database: Database) -> None:
 
 @contextlib.contextmanager
 def locked(database: Database) -> Iterator[Config]:
-    """What Alembic's commands need, while nobody else may change the database; then commit."""
+    """Yield Alembic's configuration while the database is locked, then commit."""
     # Imported here: they cost every other command a third of a second.
     from alembic.config import Config
     from sqlalchemy import create_engine, exc

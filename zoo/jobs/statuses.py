@@ -1,4 +1,4 @@
-"""The statuses of a job, and every move between two of them."""
+"""The statuses of a job and the transitions between them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ MOVES = frozenset(
     [("queued", "running"), ("queued", "cancelled"), ("queued", "lost"), ("running", "queued")]
     + [("running", status) for status in sorted(TERMINAL)]
 )
-"""Every pair of statuses that a job may pass through; terminal rows never change."""
+"""Every allowed (from, to) pair of statuses; a terminal row never changes."""
 
 MAY_RUN = "status = 'queued' AND held = 0 AND blockers = 0 AND parked = 0"
-"""Of a row that waits for nothing but a worker; word for word as in the indexes `job_claim` and
-`job_hint`, which hold no other rows."""
+"""Condition on a row that waits for a worker only. It is the predicate of the partial indexes
+`job_claim` and `job_hint`, character for character."""

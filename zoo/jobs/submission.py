@@ -1,4 +1,4 @@
-"""What a submitter does to jobs: add them, cancel them, and see that each has a hint under way."""
+"""Changes made by submitters: add, extend, retry and cancel jobs, and choose hints to send."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLUMNS = (
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
     *("blockers", "parked", "ranked"),
 )
-"""What is known of a job when it is added."""
+"""The columns that are set when a job is inserted."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
 INSERT_GROUP = """
     INSERT INTO job_group (id, kind, created_at, about, max_parallel)
@@ -28,7 +28,7 @@ INSERT_GROUP = """
 
 @dataclass(frozen=True)
 class Hint:
-    """Where to send the wake-up call for a queued job."""
+    """A queued job and the broker queue (pool, model) whose workers are to be woken."""
 
     job: str
     pool: str
@@ -51,11 +51,18 @@ def add(
     retry_of: str | None = None,
     idem_key: str | None = None,
 ) -> tuple[list[str], str | None]:
-    """Accept jobs, all or none, and give their ids and the group's: from here none can be lost.
+    """Insert jobs, all or none, and return their ids and that of the group.
 
-    Of a group, at most `max_parallel` run at once; `about` is what it says of itself. The jobs
-    wait until those of `after`, by id, have succeeded, or for True ended in any way. With an
-    `idem_key` that was used before, nothing is added and the earlier job is given.
+    Once the transaction has committed, no job can be lost.
+
+    Args:
+        group_kind: Put the jobs into one group of this kind.
+        about: The group's own data, as JSON (of a sweep, its space and sampler).
+        max_parallel: How many jobs of the group may run at once.
+        after: Ids of jobs to wait for, mapped to whether any terminal status satisfies the
+            dependency (else only success).
+        idem_key: If a job was added with this key before, nothing is inserted and the ids of that
+            job and its group are returned.
     """
     sql = db.sql
     group = uuid.uuid4().hex if group_kind else None
@@ -99,9 +106,9 @@ def _shared(pool: str, priority: int, tags: Sequence[str], max_attempts: int) ->
 
 
 def _own(specs: Sequence[JobSpec], group_kind: str | None) -> list[dict[str, Any]]:
-    """What each job has for itself.
+    """Return the columns that differ between jobs of one submission.
 
-    It is `ranked` if its accuracy is a result of its own: on test images, and no part of a mean.
+    A job is `ranked` if its accuracy is a result by itself: on test images and not part of a mean.
     """
     trials = Counter(trial_of(vars(spec)) for spec in specs) if group_kind == "sweep" else {}
     found = []
@@ -125,9 +132,10 @@ def extend(
     tags: Sequence[str] = (),
     max_attempts: int = 3,
 ) -> list[str] | None:
-    """Add jobs to a group that has `known` jobs, and give their ids.
+    """Add jobs to a group of `known` jobs and return their ids.
 
-    None, and nothing is added, if it has another number by now: somebody else goes on with it.
+    Returns None and adds nothing if the group has another number of jobs by now, because another
+    process has extended it.
     """
     sql = db.sql
     shared = _shared(pool, priority, tags, max_attempts) | {"group_id": group}
@@ -148,11 +156,11 @@ def extend(
 
 @again_after_deadlock
 def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> list[str]:
-    """Add each job that did not succeed once more, as it was; gives the new ids, in that order.
+    """Submit jobs that ended without success again, unchanged, and return the new ids in order.
 
-    A job of a group is retried in its group, where it takes the place of the earlier one. A job
-    that has not ended, has succeeded, or was retried before is left out. Raises UsageError, and
-    retries none, if one was to run after the success of a job that has ended without it.
+    The retry of a job in a group takes its place in the group. Jobs that have not ended, have
+    succeeded or were retried before are left out. Raises UsageError, and retries none, if one
+    depends on the success of a job that has ended without it.
     """
     sql = db.sql
     rows: list[dict[str, Any]] = []
@@ -167,7 +175,7 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
                 ORDER BY seq"""
             fresh = {"status": "queued", "max_attempts": max_attempts, "idem_key": None}
             fresh |= {"created_at": at, "dispatched_at": at, "blockers": 0, "parked": 0}
-            # So that of two who retry the same jobs at once, one finds them taken.
+            # Of two processes that retry the same jobs at once, the second finds them retried.
             table.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq {sql.for_update}", ids)
             for row in table.all(found, ids):
                 kept = {name: row[name] for name in COLUMNS}
@@ -180,19 +188,19 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
 
 
 def take_stale_hints(db: Database, *, after: float, limit: int = 200) -> list[Hint]:
-    """Mark queued jobs that got no hint for `after` seconds as hinted now, and give their hints.
+    """Mark queued jobs without a hint for `after` seconds as hinted now, and return their hints.
 
-    Those that have waited longest for one come first: else the head of a long queue that nobody
-    serves would take every hint, and a job behind it that somebody could run would get none.
+    Those that have waited longest for a hint come first: else the head of a long queue without
+    workers would take every hint, and a job behind it that a worker could run would get none.
     """
     sql = db.sql
     return _take_hints(db, f"dispatched_at < {sql.now} - :after", {"after": after, "limit": limit})
 
 
 def take_due_hints(db: Database, *, limit: int = 200) -> list[Hint]:
-    """Mark jobs that have just come to be claimable as hinted now, and give their hints.
+    """Mark jobs that have just become claimable as hinted now, and return their hints.
 
-    What they waited for has ended, their hold or their pool's pause, or it is their turn.
+    Their dependencies have ended, their hold or the pause of their pool, or it is their turn.
     """
     return _take_hints(db, "dispatched_at = 0", {"limit": limit})
 
@@ -208,7 +216,7 @@ def _take_hints(db: Database, when: str, values: Mapping[str, Any]) -> list[Hint
         UPDATE job SET dispatched_at = {sql.now}
         WHERE status = 'queued' AND seq IN ({due} {sql.skip_locked})
         RETURNING id, pool, model"""
-    # Most often there is none, and a read disturbs nobody.
+    # Usually there is none, and a read takes no lock.
     if not db.alone(due, {**values, "limit": 1}):
         return []
     with db.write() as rows:
@@ -216,5 +224,5 @@ def _take_hints(db: Database, when: str, values: Mapping[str, Any]) -> list[Hint
 
 
 def cancel(db: Database, job_id: str) -> str | None:
-    """Cancel a queued job, ask for the cancel of a running one; None if it has ended already."""
+    """Cancel a queued job or request it of a running one; None if the job has ended already."""
     return cancel_many(db, [job_id]).get(job_id)

@@ -1,4 +1,4 @@
-"""What a worker does to jobs: every move of a status is one statement with its guards."""
+"""Status changes made by workers; each is one statement that checks its own preconditions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from zoo.jobs.records import Job, to_job
 from zoo.jobs.scheduling import CLAIMABLE, claimable, unblock_dependents
 
 MAX_ERROR = 8 * 1024
-"""Characters kept of an error."""
-
-
+"""Maximum number of characters stored of an error."""
 NO_UPDATE = ProgressUpdate()
 
 FENCING_TOKEN = {
@@ -28,7 +26,7 @@ FENCING_TOKEN = {
     "attempt": "attempt = :attempt",
     "owner": "owner = :owner",
 }
-"""The fence: what every word about an attempt must match, or it is not committed."""
+"""Fencing token: an update whose attempt or owner does not match is ignored."""
 CANCELLED = "cancel_requested = 1"
 
 
@@ -66,9 +64,14 @@ def claim(
 ) -> tuple[Claim, Job] | None:
     """Take the most urgent job (priority, then age) of the pool that this worker can run.
 
-    It can if it has the model, of `models` (name to plugin label), and the dataset: one of
-    `datasets`, or files that every worker reads (`idx:...`, `npz:...`). The same statement
-    sets the lease, in seconds. Jobs to `avoid`, by id, are left to other workers.
+    The same statement starts the lease. Returns None if there is no such job.
+
+    Args:
+        models: The models that this worker has, mapped to the labels of their plugins.
+        datasets: The datasets that this worker has; files (`idx:...`, `npz:...`) are read by all.
+        worker: The name of this worker.
+        lease: Seconds until the claim expires unless `beat` extends it.
+        avoid: Ids of jobs to leave to other workers.
     """
     sql = db.sql
     has_model, names = among("model", list(models))
@@ -97,9 +100,9 @@ def claim(
 def _begin(
     db: Database, take: str, values: dict[str, Any], models: Mapping[str, str]
 ) -> Row | None:
-    """Take a job and write down its attempt."""
+    """Run the statement that takes a job, and insert its attempt in the same transaction."""
     note = "INSERT INTO attempt (job_id, n, worker, plugin, started_at)"
-    if not db.is_sqlite:  # all in one way to the server
+    if not db.is_sqlite:  # a single round trip
         found = db.alone(
             f"""
             WITH taken AS ({take}),
@@ -122,21 +125,21 @@ def _begin(
 def beat(
     db: Database, held: Claim, *, lease: float, update: ProgressUpdate = NO_UPDATE
 ) -> bool | None:
-    """Extend the lease, keep what is new, and say whether a cancel was requested.
+    """Extend the lease, store the progress update, and return whether a cancel was requested.
 
-    None: the claim is lost. The runner must be killed and nothing more be written.
+    Returns None if the claim is lost: the runner must be killed and nothing more be written.
     """
     sql = db.sql
-    told = _values_of(update)
+    columns = _values_of(update)
     hold = f"""
-        UPDATE job SET lease_until = {sql.now} + :lease, beat_at = {sql.now}{_sets(told)}
+        UPDATE job SET lease_until = {sql.now} + :lease, beat_at = {sql.now}{_sets(columns)}
         WHERE {fencing_condition()}"""
     with db.write() as rows:
-        values = vars(held) | told | {"lease": lease}
+        values = vars(held) | columns | {"lease": lease}
         row = rows.one(f"{hold} RETURNING cancel_requested", values)
         if row is None:
             return None
-        _keep(rows, held, update)
+        _insert_update(rows, held, update)
     return bool(row["cancel_requested"])
 
 
@@ -154,11 +157,12 @@ def _sets(values: Mapping[str, Any]) -> str:
 
 
 def fencing_condition() -> str:
+    """Return the condition that a claim still holds its job."""
     return " AND ".join(FENCING_TOKEN.values())
 
 
-def _keep(rows: Transaction, held: Claim, update: ProgressUpdate) -> None:
-    """Keep steps and log lines; one that is there already is left as it is."""
+def _insert_update(rows: Transaction, held: Claim, update: ProgressUpdate) -> None:
+    """Insert steps and log lines, except those that were inserted before."""
     base = {"job": held.job, "attempt": held.attempt}
     rows.many(
         """
@@ -175,13 +179,13 @@ def _keep(rows: Transaction, held: Claim, update: ProgressUpdate) -> None:
 
 
 def finish(db: Database, held: Claim, outcome: Outcome, update: ProgressUpdate = NO_UPDATE) -> bool:
-    """Commit how the attempt ended; False if the claim was lost, and then nothing is written."""
+    """Commit the outcome of an attempt; return False, writing nothing, if the claim was lost."""
     return finish_all(db, [AttemptEnd(held, outcome, update)])[0]
 
 
 @again_after_deadlock
 def finish_all(db: Database, ends: Sequence[AttemptEnd]) -> list[bool]:
-    """Commit together how attempts of several jobs ended; for each, whether it was committed."""
+    """Commit the outcomes of several attempts together; return for each whether it was written."""
     sql = db.sql
     is_one, ids = among("id", [end.claim.job for end in ends])
     with db.write() as rows:
@@ -190,7 +194,7 @@ def finish_all(db: Database, ends: Sequence[AttemptEnd]) -> list[bool]:
         ended = rows.each(_end_job(sql), [_ended(end) for end in ends])
         committed = [end for end, row in zip(ends, ended, strict=True) if row]
         for end in committed:
-            _keep(rows, end.claim, end.update)
+            _insert_update(rows, end.claim, end.update)
         rows.many(_end_attempt(sql), [_attempt_ended(end) for end in committed])
         over = unblock_dependents(rows, [row for row in ended if row])
         won = (row["group_id"] for row in ended if row and row["status"] == "succeeded")
@@ -212,7 +216,7 @@ def _ended(end: AttemptEnd) -> dict[str, Any]:
         "artifact_sha256": outcome.artifact_sha256,
         "error_code": outcome.error_code,
         "error": _storable(outcome.error),
-        # Of a result alone: who asks for an equal job wants its metrics.
+        # Only of a result: equal jobs are looked up for their metrics.
         "fingerprint": (update.environment or {}).get("fingerprint") if outcome.artifact else None,
         "contents": _contents(end) if outcome.artifact else None,
         "accuracy": _accuracy(outcome),
@@ -220,7 +224,7 @@ def _ended(end: AttemptEnd) -> dict[str, Any]:
 
 
 def _contents(end: AttemptEnd) -> str:
-    """The contents that the job was judged on; where they are unknown, contents of its own."""
+    """Return the fingerprint of the contents used for evaluation; if unknown, the job's own id."""
     return (end.update.environment or {}).get("data") or end.claim.job
 
 
@@ -236,7 +240,7 @@ def _accuracy(outcome: Outcome) -> float | None:
 
 
 def _storable(text: str | None) -> str | None:
-    """A model's words may hold what no database stores: halves of letters, and NUL."""
+    """Strip lone surrogates and NUL, which PostgreSQL rejects, and limit the length."""
     if not text:
         return None
     return text.encode("utf-8", "replace").decode().replace("\0", "")[:MAX_ERROR]
@@ -251,7 +255,7 @@ def end_attempt(
     environment: Mapping[str, Any] | None = None,
     counts: bool = True,
 ) -> None:
-    """Write down how an attempt ended, unless that is done."""
+    """Store the outcome of an attempt unless it has one."""
     ended = _attempt(held, outcome, code, error, environment)
     rows.run(_end_attempt(rows.sql), ended | {"counts": int(counts)})
 
@@ -287,28 +291,34 @@ def release(
     update: ProgressUpdate = NO_UPDATE,
     with_hooks: bool = False,
 ) -> bool:
-    """Put a running job back into the queue, due in `delay` seconds; False if the claim was lost.
+    """Put a running job back into the queue; return False if the claim was lost.
 
-    If the attempt counts, `backoff` is the base of a further wait, which grows with such attempts.
-    Unless the attempt `counts` it is given back: `attempt` never falls, so `max_attempts` grows.
     A job whose cancel was requested meanwhile is cancelled instead.
+
+    Args:
+        code: Error code of the attempt.
+        reason: Error message of the attempt.
+        counts: Whether the attempt counts towards `max_attempts`. If not, `max_attempts` grows by
+            one, since `attempt` never falls.
+        delay: Seconds until the job is due again.
+        backoff: Base, in seconds, of a further wait that grows with the attempts that counted.
     """
     sql = db.sql
-    told = _values_of(update)
+    columns = _values_of(update)
     put_back = f"""
         UPDATE job SET status = CASE WHEN {CANCELLED} THEN 'cancelled' ELSE 'queued' END,
             finished_at = CASE WHEN {CANCELLED} THEN {sql.now} END,
             owner = NULL, lease_until = NULL, dispatched_at = 0, not_before = {sql.now} + :delay,
-            max_attempts = max_attempts + :given_back{_sets(told)}
+            max_attempts = max_attempts + :given_back{_sets(columns)}
         WHERE {fencing_condition()} RETURNING id, status, group_id"""
-    values = vars(held) | told | {"delay": delay, "given_back": 0 if counts else 1}
+    values = vars(held) | columns | {"delay": delay, "given_back": 0 if counts else 1}
     with db.write() as rows:
         if counts and backoff:
             values["delay"] = delay + backing_off.after(rows, held.job, backoff)
         job = rows.one(put_back, values)
         if job is None:
             return False
-        _keep(rows, held, update)
+        _insert_update(rows, held, update)
         end_attempt(rows, held, job["status"], code, _storable(reason), update.environment, counts)
         if job["status"] == "cancelled":
             ended = unblock_dependents(rows, [job])
@@ -317,7 +327,7 @@ def release(
 
 
 def expire_leases(db: Database, worker: str) -> int:
-    """Let the leases of a worker end at once, for it is known to be dead; gives their number."""
+    """Expire the leases of a worker that is known to be dead; return the number of jobs."""
     end = """
         UPDATE job SET lease_until = 0 WHERE status = 'running' AND worker = :worker
         RETURNING id"""
@@ -327,29 +337,30 @@ def expire_leases(db: Database, worker: str) -> int:
 
 @again_after_deadlock
 def reap(db: Database, *, backoff: float, with_hooks: bool = False) -> list[tuple[str, str]]:
-    """Take back every running job whose lease has passed; gives (id, new status).
+    """Take back running jobs whose lease has expired; return (id, new status) of each.
 
-    Any worker may do this at any time: a job already taken back does not match again. One that
-    has hooks owes them for those that end so.
+    Any worker may do this at any time: a job that was taken back does not match again. Jobs become
+    queued, or lost after their last attempt, or cancelled if that was requested. With `with_hooks`
+    the hooks of those that end are enqueued.
     """
     sql = db.sql
     lost = f"SELECT * FROM job WHERE status = 'running' AND {expired(sql)} LIMIT 100"
-    with db.read() as rows:  # most often there is none, and a read disturbs nobody
+    with db.read() as rows:  # usually there is none, and a read takes no lock
         if not rows.one(lost):
             return []
     moved, ends = [], []
     with db.write() as rows:
-        # A row that somebody holds just now is looked at the next time.
+        # A row locked by another transaction is left to the next call.
         for row in rows.all(f"{lost} {sql.skip_locked}"):
             status, values = _after_loss(row, backing_off.after(rows, row["id"], backoff))
             held = Claim(row["id"], row["attempt"], row["owner"])
-            # A beat may have come in between: on PostgreSQL the lease is looked at again.
-            move = f"""
+            # A heartbeat may have come in between, so the lease is checked again (PostgreSQL).
+            take_back = f"""
                 UPDATE job SET status = :new, owner = NULL, lease_until = NULL, dispatched_at = 0,
                     error_code = :code, error = :error, not_before = {sql.now} + :wait,
                     finished_at = CASE WHEN :new = 'queued' THEN NULL ELSE {sql.now} END
                 WHERE {fencing_condition()} AND {expired(sql)} RETURNING id"""
-            if rows.one(move, vars(held) | values | {"new": status}):
+            if rows.one(take_back, vars(held) | values | {"new": status}):
                 end_attempt(rows, held, "lost", "lost", "its worker fell silent")
                 moved.append((held.job, status))
                 if status != "queued":

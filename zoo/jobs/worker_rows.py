@@ -1,4 +1,4 @@
-"""The workers' own rows: who is there, and which models each can run."""
+"""Rows of the workers: their heartbeats, states and the models that each can run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from zoo.jobs.dialects import Dialect
 from zoo.jobs.records import ALIVE, Worker
 
 SILENT_AFTER = 3
-"""Beats that a worker may miss before it counts as gone."""
+"""Heartbeats that a worker may miss before it counts as silent."""
 LATE_SECONDS = 1.0
-"""That a beat may be late."""
+"""Tolerated delay of a heartbeat."""
 USUAL_BEAT_SECONDS = 10.0
-"""Of a worker of an older version, which does not say how often it beats."""
+"""Assumed for a worker of an older version, which does not store its interval."""
 FORGOTTEN_SECONDS = 7 * 86_400.0
-"""After its last beat, a worker is forgotten once another one like it has come."""
+"""Time since the last heartbeat after which a worker's row is deleted, once another worker with the
+same pool and models has registered."""
 
 
 def alive_condition(sql: Dialect, table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
-    """The condition that a worker is there: judged by how often it beats, whoever looks.
+    """Return the condition that a worker is alive, judged by its own heartbeat interval.
 
-    `beat` stands for those that do not say it; the value `:late` is `LATE_SECONDS`.
+    `beat` is the interval of workers that do not store one; the statement needs the value `:late`,
+    `LATE_SECONDS`.
     """
     states = ", ".join(f"'{state}'" for state in ALIVE)
     patience = f"{SILENT_AFTER} * coalesce({table}beat_seconds, {beat}) + :late"
@@ -44,11 +46,12 @@ def register_worker(
     models: Sequence[Mapping[str, Any]],
     beat: float | None = None,
 ) -> str:
-    """Enter a worker that has started, and forget those like it that left long ago; gives its name.
+    """Insert the row of a worker that has started and return its name.
 
-    The last one of its kind stays: what it published can be submitted while no worker is there.
-    `beat` is the time between two of its beats, in seconds. Where another worker that is alive has
-    the name (containers are all pid 1), a part of the id is added to it.
+    Rows of workers with the same pool and models that left long ago are deleted; the newest stays,
+    so that its models can be submitted while no worker is online. `beat` is its heartbeat interval
+    in seconds. If a worker that is alive has the name already (in containers every pid is 1), a
+    part of the id is added.
     """
     sql = db.sql
     row = {"id": id, "name": name, "host": host, "pid": pid, "pool": pool, "slots": slots}
@@ -83,24 +86,24 @@ def register_worker(
 def record_heartbeat(
     db: Database, worker_id: str, *, busy: int, state: str = "online", trouble: str | None = None
 ) -> bool | None:
-    """Give a sign of life, and learn whether somebody has asked this worker to drain.
+    """Record a heartbeat; return whether draining was requested.
 
-    `trouble` is why it takes no job. None if the rows do not know this worker.
+    `trouble` says why the worker takes no job. Returns None if the worker has no row.
     """
     sql = db.sql
-    told = f"""
+    update = f"""
         UPDATE worker SET busy = :busy, beat_at = {sql.now}, trouble = :trouble,
             state = CASE WHEN state = 'draining' AND :state <> 'stopped'
                 THEN state ELSE :state END
         WHERE id = :id RETURNING state"""
     with db.write() as rows:
         values = {"id": worker_id, "busy": busy, "state": state, "trouble": trouble}
-        found = rows.value(told, values)
+        found = rows.value(update, values)
     return None if found is None else bool(found == "draining")
 
 
 def drain(db: Database, worker_id: str) -> None:
-    """Ask a worker to take no further job and to end when its running ones have."""
+    """Request that a worker takes no further job and exits once its running jobs have ended."""
     with db.write() as rows:
         rows.run(
             "UPDATE worker SET state = 'draining' WHERE id = :id AND state IN ('online', 'sick')",
@@ -109,19 +112,19 @@ def drain(db: Database, worker_id: str) -> None:
 
 
 def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
-    """The workers that are alive, oldest first; with `gone`, the stopped and silent ones too.
+    """List the workers that are alive, oldest first; with `gone` also stopped and silent ones.
 
-    `beat` is the time between two signs of life, in seconds, of those that do not say it.
+    `beat` is the heartbeat interval, in seconds, of workers that do not store one.
     """
     is_alive = alive_condition(db.sql, beat=":beat")
-    # What the others published, one row for each start of a worker, is a lot to read.
+    # Rows of workers that are gone, one for each start of a worker, may be many.
     query = f"""
-        SELECT worker.*, {is_alive} AS heard FROM worker
+        SELECT worker.*, {is_alive} AS is_heard FROM worker
         {"" if gone else f"WHERE {is_alive}"} ORDER BY started_at"""
     found = []
     for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS}):
-        heard_of = row.pop("heard")
+        is_heard = row.pop("is_heard")
         worker = Worker(**row | {"models": json.loads(row["models"])})
-        is_silent = worker.is_alive and not heard_of
+        is_silent = worker.is_alive and not is_heard
         found.append(dataclasses.replace(worker, state="silent") if is_silent else worker)
     return found

@@ -213,7 +213,7 @@ def test_an_exporter_that_watched_and_one_that_comes_later_count_alike_and_nothi
     for step in range(120):
         draw.choice(may_happen)(draw)
         # What has ended is soon counted for good here, and then again not for a while.
-        monkeypatch.setattr(queue_stats, "SETTLING_SECONDS", draw.choice([0.0, 120.0]))
+        monkeypatch.setattr(queue_stats, "FINAL_AFTER_SECONDS", draw.choice([0.0, 120.0]))
         if step % 4 == 0:
             found = page(watching)
             counted = {

@@ -26,7 +26,7 @@ class Rows(Collector):
         """`beat` is the time between two signs of life of a worker, in seconds."""
         self.db = db
         self.beat = beat
-        self._settled = Baseline()
+        self._baseline = Baseline()
         # Two scrapes at once would both count what has settled since the last one.
         self._lock = threading.Lock()
 
@@ -34,7 +34,7 @@ class Rows(Collector):
         """Every family; raises StoreError if the database is away."""
         start = time.perf_counter()
         with self._lock:
-            found, self._settled = jobs.collect_stats(self.db, self._settled, beat=self.beat)
+            found, self._baseline = jobs.collect_stats(self.db, self._baseline, beat=self.beat)
         yield from families.of(found)
         yield from families.health(is_up=True, seconds=time.perf_counter() - start)
 

@@ -30,13 +30,13 @@ def of(found: QueueStats) -> Iterator[Metric]:
     yield from _workers(found)
     yield from _pools(found)
     owed = GaugeMetricFamily("zoo_hooks_owed", "Ended jobs whose hooks are still to be called.")
-    owed.add_metric([], found.owed)
+    owed.add_metric([], found.pending_hooks)
     yield owed
     skipped = GaugeMetricFamily(
         "zoo_hooks_skipped",
         "Ended jobs of which plugins left no files, as too many were waiting; until asked for.",
     )
-    skipped.add_metric([], found.skipped)
+    skipped.add_metric([], found.skipped_hooks)
     yield skipped
 
 
@@ -121,7 +121,7 @@ def _workers(found: QueueStats) -> Iterator[Metric]:
         "Attempts of a worker that have ended, by outcome; only workers that are there.",
         labels=[*names, "outcome"],
     )
-    there = {seat.worker: seat for seat in found.seats}
+    there = {seat.worker: seat for seat in found.workers}
     for seat in there.values():
         slots.add_metric([seat.pool, seat.worker], seat.slots)
         busy.add_metric([seat.pool, seat.worker], seat.busy)
@@ -146,7 +146,7 @@ def _pools(found: QueueStats) -> Iterator[Metric]:
     )
     paused = GaugeMetricFamily("zoo_pool_paused", "Whether a pool is paused.", labels=["pool"])
     for pool, is_paused in found.pools.items():
-        seats = [seat for seat in found.seats if seat.pool == pool]
+        seats = [seat for seat in found.workers if seat.pool == pool]
         for state in STATES:
             workers.add_metric([pool, state], sum(seat.state == state for seat in seats))
         online = [seat for seat in seats if seat.state == "online"]
