@@ -286,7 +286,7 @@ def test_a_check_is_green_only_if_something_passed_and_nothing_failed(
     [
         ("god", "No plugin or model is called 'god'. Did you mean 'good'?"),
         ("slow", "The plugin slow has no model to check."),
-        ("bad", "The plugin bad is broken: SystemExit: no"),
+        ("bad", "The plugin bad cannot be imported: SystemExit: no"),
     ],
 )
 def test_what_cannot_be_checked_is_never_green(
