@@ -34,6 +34,7 @@ class Handle:
 
     @property
     def status(self) -> str:
+        """The status of the job; of a group, the common status of its jobs."""
         return self.row.status
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,19 +97,23 @@ class JobHandle(Handle):
 
     @property
     def row(self) -> rows.Job:
+        """The database record of the job."""
         with connect() as (db, _):
             return rows.get(db, self.id)
 
     @property
     def model(self) -> str:
+        """Name of the model."""
         return self.row.model
 
     @property
     def dataset(self) -> str:
+        """Name of the dataset."""
         return self.row.dataset
 
     @property
     def params(self) -> dict[str, Any]:
+        """All params, also those with default values."""
         return dict(self.row.spec["params"])
 
     @property
@@ -141,15 +146,18 @@ class GroupHandle(Handle):
 
     @property
     def row(self) -> rows.Group:
+        """The database record of the group, with its jobs."""
         with connect() as (db, _):
             return rows.get_group(db, self.id)
 
     @property
     def kind(self) -> str:
+        """The kind of the group: cv, seeds or sweep."""
         return self.row.kind
 
     @property
     def jobs(self) -> list[JobHandle]:
+        """A handle for each job, in the order of submission."""
         return [JobHandle(each.id) for each in self.row.jobs]
 
     @property

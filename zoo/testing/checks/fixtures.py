@@ -35,6 +35,7 @@ class Reports:
     steps: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
 
     def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        """Record one report."""
         self.steps.append((step, total, metrics))
 
 
