@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from zoo.errors import ArtifactError
-from zoo.storage import artifacts, disk
+from zoo.storage import artifacts
 
 WHERE = "0" * 32 + "/1"
 
@@ -62,11 +62,11 @@ def test_a_small_text_is_kept_in_the_manifest_and_read_as_a_file(
 def test_a_folder_that_was_half_stored_is_stored_like_any_other(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> list[str]:
+    def full(*_: Any) -> Path:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(ArtifactError):
-        patch.setattr(disk, "move", full)
+        patch.setattr(Path, "rename", full)
         put(folder, tmp_path / "store")
     sha256 = put(folder, tmp_path / "store")
     got = artifacts.get(str(tmp_path / "store"), WHERE, sha256, tmp_path / "copy")

@@ -394,7 +394,7 @@ except errors.DatasetError as error:
     assert f"{home}/cache/raw/" in done.stdout, done.stderr
     assert "cannot be made: File too large." in done.stdout
     assert files(home) == []
-    assert not list((home / "cache").rglob("tmp-*"))
+    assert not list((home / "cache").rglob("*.tmp"))
 
 
 def test_the_loser_of_a_race_takes_what_the_winner_made(tmp_path: Path) -> None:
@@ -409,7 +409,7 @@ def test_the_loser_of_a_race_takes_what_the_winner_made(tmp_path: Path) -> None:
         (folder / "by").write_text("winner")
 
     assert cache.get(folder, load, fill) == "winner"
-    assert not list(tmp_path.glob("tmp-*"))
+    assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_what_is_always_damaged_is_given_up(tmp_path: Path) -> None:

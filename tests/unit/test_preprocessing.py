@@ -205,7 +205,7 @@ def test_eight_processes_prepare_one_dataset_while_three_are_killed(
         each.result()
     expected = (IMAGES / 255.0).astype("float32").sum(dtype="float64")
     assert outputs == [f"{expected:.6f}\n"] * 5
-    assert [file.name for file in prepared_files(home) if "tmp-" not in str(file)] == [
+    assert [file.name for file in prepared_files(home) if ".tmp" not in str(file)] == [
         "test.npy",
         "train.npy",
     ]
@@ -214,7 +214,7 @@ def test_eight_processes_prepare_one_dataset_while_three_are_killed(
 def test_what_killed_processes_left_is_swept_after_an_hour(home: Path, name: str) -> None:
     prepare(name, "train", "flat", "float32")
     (folder,) = (p for p in (home / "cache" / "prepared").glob("*/*") if p.is_dir())
-    old, fresh = folder.with_name("tmp-old"), folder.with_name("tmp-fresh")
+    old, fresh = folder.with_name(".old.tmp"), folder.with_name(".fresh.tmp")
     for leftover in (old, fresh):
         leftover.mkdir()
         (leftover / "train.npy").write_bytes(b"half")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import param_values
+from zoo import atomic, param_values
 
 if TYPE_CHECKING:
     from zoo.jobs import Database
@@ -246,9 +246,7 @@ def _names() -> dict[str, Any]:
             return known
     found = _load_names() | {"key": key, "at": time.time()}
     with contextlib.suppress(OSError):  # a missing home is not created
-        fresh = file.with_name(f"{file.name}.{os.getpid()}")
-        fresh.write_text(json.dumps(found))
-        fresh.replace(file)
+        atomic.write(file, json.dumps(found))
     return found
 
 

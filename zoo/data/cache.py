@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from zoo import atomic
 from zoo.errors import DatasetError, reason
 
 if TYPE_CHECKING:
@@ -115,16 +114,15 @@ def _turn(folder: Path) -> Iterator[None]:
 
 
 def _publish(folder: Path, fill: Callable[[Path], None]) -> None:
-    temporary = _temporary(folder)
+    temporary = atomic.sibling(folder)
     temporary.mkdir()
     try:
         fill(temporary)
-        for path in (*temporary.iterdir(), temporary):
-            _sync(path)
+        atomic.flush([*temporary.iterdir(), temporary])
         temporary.replace(folder)
-        _sync(folder.parent)
+        atomic.flush([folder.parent])
     except OSError as error:
-        # Someone else was faster: theirs is as good.
+        # Another process was faster: its folder is as good.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
     finally:
@@ -133,7 +131,7 @@ def _publish(folder: Path, fill: Callable[[Path], None]) -> None:
 
 def _discard(folder: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        _remove(folder.replace(_temporary(folder)))
+        _remove(folder.replace(atomic.sibling(folder)))
 
 
 def _sweep(parent: Path, keep: str) -> None:
@@ -144,20 +142,8 @@ def _sweep(parent: Path, keep: str) -> None:
                 _remove(path)
 
 
-def _temporary(folder: Path) -> Path:
-    return folder.with_name(f"tmp-{uuid.uuid4().hex}")
-
-
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from zoo import private_folder, settings
+from zoo import atomic, private_folder, settings
 from zoo.errors import ZooError
 
 GROUPS = ("zoo", "zoo.commands")
@@ -64,9 +63,7 @@ def keep(file: Path, text: str) -> None:
     """Write such a file, if that is possible."""
     # A home that is not there yet stays so: a mere `--help` leaves nothing behind.
     with contextlib.suppress(OSError):
-        fresh = file.with_name(f"{file.name}.{os.getpid()}")
-        fresh.write_text(text)
-        fresh.replace(file)
+        atomic.write(file, text)
 
 
 def key() -> list[Any]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from zoo import child_process, environment_variables, private_folder
+from zoo import atomic, child_process, environment_variables, private_folder
 from zoo.errors import BrokerError, ZooError, reason
 from zoo.settings import Settings
 
@@ -169,10 +169,8 @@ def worker_log(settings: Settings) -> Path:
 
 
 def _enter(file: Path, pid: int) -> None:
-    """Name a process in a file, at one stroke: who reads half of it would take it for dead."""
-    fresh = file.with_name(f"{file.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"pid": pid, "identity": _identity(psutil.Process(pid))}))
-    fresh.replace(file)
+    """Name a process in a file, atomically: a reader of half of it would take it for dead."""
+    atomic.write(file, json.dumps({"pid": pid, "identity": _identity(psutil.Process(pid))}))
 
 
 def _identity(process: psutil.Process) -> int:

@@ -15,10 +15,10 @@ from typing import Any
 
 import fsspec
 
+from zoo import atomic
 from zoo.canonical_json import canonical, read_json
 from zoo.errors import ArtifactError, UsageError, ZooError, reason
 from zoo.regular_file import open_regular_file
-from zoo.storage import disk
 
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 64 * 2**20
@@ -74,9 +74,9 @@ def put(
     fs, root = _open(url)
     with _errors(f"The artifact cannot be stored in {root}/{where}", NO_PLACE):
         if "file" in fs.protocol:
-            moved = disk.move(folder, Path(root) / where, [*files, MANIFEST])
+            moved = _move(folder, Path(root) / where, [*files, MANIFEST])
             if unflushed is None:
-                disk.flush(moved)
+                atomic.flush(moved)
             else:
                 unflushed += moved
         else:
@@ -91,7 +91,7 @@ def flush(paths: Sequence[str]) -> None:
     Raises ArtifactError if the disk is full or broken.
     """
     with _errors("An artifact cannot be stored", NO_PLACE):
-        disk.flush(paths)
+        atomic.flush(paths)
 
 
 def get(url: str, where: str, sha256: str, into: Path) -> Path:
@@ -237,6 +237,25 @@ def check(url: str) -> str:
             raise ArtifactError(f"{root} does not give back what was written.")
         fs.rm_file(name)
     return root
+
+
+def _move(folder: Path, target: Path, names: Sequence[str]) -> list[str]:
+    """Move a folder that holds the files `names` on the local disk: it appears whole.
+
+    Returns the paths to flush; then it survives a power cut. Raises OSError.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # Another file system: copy beside the target first, so that it still appears at once.
+        copy = atomic.sibling(target, f".{target.name}-")
+        shutil.copytree(folder, copy)
+        copy.rename(target)
+    # Flushed after the move: nothing relies on it yet, and one flush covers all changes.
+    return [*(f"{target}/{name}" for name in names), str(target), str(target.parent)]
 
 
 def _open(url: str) -> tuple[Any, str]:

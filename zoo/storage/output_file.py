@@ -7,9 +7,9 @@ import errno
 import os
 import stat
 import sys
-import uuid
 from pathlib import Path
 
+from zoo import atomic
 from zoo.errors import UsageError, ZooError, reason
 from zoo.terminal_text import safe
 
@@ -41,7 +41,7 @@ def _write(path: Path, content: bytes, parents: bool) -> None:
         target = Path(os.path.realpath(path))
         if parents:
             target.parent.mkdir(parents=True, exist_ok=True)
-        _replace(target, content, None)
+        atomic.write(target, content)
         return
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
@@ -52,7 +52,8 @@ def _write(path: Path, content: bytes, parents: bool) -> None:
         # Of a file that the shell has opened: after what was written there, not in its place.
         _write_through(os.dup(stream), content)
     elif stat.S_ISREG(found.st_mode):
-        _replace(Path(os.path.realpath(path)), content, found)
+        target = Path(os.path.realpath(path))
+        atomic.write(target, content, mode=stat.S_IMODE(found.st_mode))
     else:
         _write_through(os.open(path, os.O_WRONLY | os.O_NOCTTY), content)
 
@@ -101,16 +102,3 @@ def _for_a_terminal(content: bytes) -> bytes:
     if "\0" in text:
         raise OSError(errno.EINVAL, "it is a terminal, and this is no text")
     return safe(text).encode(errors="replace")
-
-
-def _replace(target: Path, content: bytes, earlier: os.stat_result | None) -> None:
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        if earlier is not None:
-            temporary.chmod(stat.S_IMODE(earlier.st_mode))
-        temporary.replace(target)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
