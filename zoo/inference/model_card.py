@@ -150,7 +150,7 @@ def _usage(trained: LoadedModel, exported: Exported) -> str:
     if trained.recipe.preprocess != "none":
         told = (
             f"The images were prepared with `{trained.recipe.preprocess}` before training; "
-            "do the same to `image / 255` first (`zoo.data.deskew.deskew`).\n\n"
+            "do the same to `image / 255` first (`zoo.data.preprocessing.deskew`).\n\n"
         )
     classes = json.dumps(trained.class_names, ensure_ascii=False)
     order = f"The classes, in the order of the labels 0, 1, ...: {classes}"
