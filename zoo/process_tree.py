@@ -43,6 +43,20 @@ def adopt_orphans() -> None:
             ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def is_running(process: psutil.Process | int) -> bool:
+    """Return whether a process, or the one with this id, runs.
+
+    A zombie process (not yet reaped, as in a container without an init) counts as dead.
+    """
+    import psutil
+
+    try:
+        found = psutil.Process(process) if isinstance(process, int) else process
+        return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def end_descendants() -> list[str]:
     """End every process that this one has started and that still runs; return their names."""
     if not _has_children():

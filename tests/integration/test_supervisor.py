@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +20,7 @@ from zoo_workers import runner_pool as runners_room
 from zoo_workers.artifact_writer import Storer
 from zoo_workers.channel import Desk
 from zoo_workers.execution import Watch
-from zoo_workers.runner_pool import Runner, RunnerDied, Runners
+from zoo_workers.runner_pool import Runner, Runners
 from zoo_workers.slots import Supervisor
 from zoo_workers.workspace import Attempt
 
@@ -413,38 +412,6 @@ def test_a_runner_that_holds_too_much_is_replaced_and_looked_at_now_and_then(
         assert (pid_of_the_next() == first) is kept
     finally:
         found.stop()
-
-
-@pytest.fixture
-def alone() -> Iterator[Runner]:
-    """A process that waits for orders."""
-    found = Runner()
-    yield found
-    found.close()
-
-
-def test_an_order_that_a_frozen_process_does_not_take_ends_it(
-    alone: Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runners_room, "HAND_OVER_SECONDS", 1)
-    runners_room._limit_sending(alone._pipe)
-    os.kill(alone.pid, signal.SIGSTOP)
-    with pytest.raises(RunnerDied):
-        alone.order({"do": "store", "url": "", "artifacts": [], "much": "x" * 10**7})
-    assert not alone.is_alive()
-
-
-def test_who_waits_for_an_answer_hears_that_another_thread_has_ended_the_process(
-    alone: Runner,
-) -> None:
-    os.kill(alone.pid, signal.SIGSTOP)
-    alone.order({"do": "catalogue"})
-    with ThreadPoolExecutor(3) as pool:
-        waits = pool.submit(alone.answer, 600)
-        for each in [pool.submit(alone.kill) for _ in range(2)]:
-            each.result(60)
-        with pytest.raises(RunnerDied):
-            waits.result(60)
 
 
 # --- the desk ---

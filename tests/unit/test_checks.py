@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo import weights
-from zoo.child_process import Apart
+from zoo.child_process import ReportingChild
 from zoo.errors import UsageError
 from zoo.testing import checks, isolation, suite
 from zoo.testing.checks import Result, contract
@@ -546,7 +546,7 @@ def test_a_model_that_ends_the_process_fails_two_checks_and_the_rest_are_skipped
 
 
 def test_a_check_that_hangs_is_ended_and_fails_in_a_sentence() -> None:
-    hanging = Apart("code", is_quiet=True)  # waits for its stdin
+    hanging = ReportingChild("code", is_quiet=True)  # waits for its stdin
     start = time.monotonic()
     (found,) = isolation._stretch(hanging, 0.1, [])
     assert found.status == "failed" and found.detail == "Stopped after 0.1 s: see -p and --timeout."

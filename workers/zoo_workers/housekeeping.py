@@ -9,9 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-import psutil
-
-from zoo import jobs
+from zoo import jobs, process_tree
 from zoo.errors import BrokerError, ZooError
 from zoo.jobs import TERMINAL, Database
 from zoo.queue import broker, local_services
@@ -166,18 +164,10 @@ def take_over(db: Database) -> None:
         row = known.get(name)
         host, _, pid = name.rpartition("-")
         host, pid = (row.host, str(row.pid)) if row else (host, pid)
-        if host == socket.gethostname() and pid.isdigit() and not _lives(int(pid)):
+        if host == socket.gethostname() and pid.isdigit() and not process_tree.is_running(int(pid)):
             logger.warning(
                 "worker %s is dead: its %d jobs are free", name, jobs.expire_leases(db, name)
             )
-
-
-def _lives(pid: int) -> bool:
-    # One that nobody has buried yet, as in a container without an init, is dead, too.
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def wake_freed(db: Database, app: broker.App) -> None:

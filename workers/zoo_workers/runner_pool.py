@@ -1,41 +1,26 @@
-"""The worker's runner processes: warm, spawned, one job at a time, replaced when they die."""
+"""The worker's runner processes: spawned, kept warm, one job at a time, replaced when they die."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
-import selectors
-import socket
-import struct
 import threading
 import time
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from zoo import environment_variables
-from zoo.canonical_json import canonical, read_json
-from zoo.child_process import Child
+from zoo.child_process import Child, ChildDied
 from zoo_workers.channel import Desk
 
-HAND_OVER_SECONDS = 10
-"""What it may take to hand over an order to a process that waits for one."""
-DEATH_SECONDS = 1.0
-"""What a process that has closed its pipe may take to end by itself."""
 LOOK_AGAIN_SECONDS = 0.5
-"""Between two looks at how much memory a runner holds after its jobs."""
+"""Interval at which the memory of an idle runner is measured."""
 
-
-class RunnerDied(Exception):
-    """The runner process ended before it answered; `exit_code` is negative for a signal."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__(f"exit code {exit_code}")
-        self.exit_code = exit_code
+RunnerDied = ChildDied
 
 
 class Runner:
@@ -52,14 +37,7 @@ class Runner:
             # A worker that a hook's command has started is to outlive it.
             is_tree=env is None,
         )
-        self._pipe = self._process.pipe
-        _limit_sending(self._pipe)
-        self._heard = selectors.DefaultSelector()
-        for each in (self._pipe, self._process.ended):
-            if each is not None:
-                self._heard.register(each, selectors.EVENT_READ)
         self.is_idle = True
-        self._ending = threading.Lock()
         self._known: psutil.Process | None = None
         self.jobs = 0
         self.is_spoilt = False
@@ -74,46 +52,20 @@ class Runner:
         return self._process.pid
 
     def order(self, order: dict[str, Any]) -> None:
-        """Hand over one order; raises RunnerDied if nobody is there."""
+        """Send one order; raises RunnerDied if the process has ended."""
         self.is_idle = False
-        try:
-            self._pipe.send_bytes(canonical(order).encode())
-        except OSError:
-            raise self._death() from None
+        self._process.send(order)
 
     def answer(self, timeout: float) -> dict[str, Any] | None:
-        """Wait for the answer, at most `timeout` seconds; None if it takes longer.
-
-        Raises RunnerDied if the process has ended instead.
-        """
-        try:
-            ready = [key.fileobj for key, _ in self._heard.select(timeout)]
-            # Nobody of whom to hear is left where another thread has just ended it.
-            if not ready and not self._pipe.closed:
-                return None
-            content = self._pipe.recv_bytes() if self._pipe in ready else b""
-        except (EOFError, OSError, ValueError):  # it has ended, or another thread has ended it
-            content = b""
-        if not content:
-            raise self._death()
-        answer: dict[str, Any] = read_json(content)
-        self.is_idle = True
+        """Return the answer, or None after `timeout` seconds; raises RunnerDied."""
+        answer = self._process.receive(timeout)
+        if answer is not None:
+            self.is_idle = True
         return answer
 
-    def _death(self) -> RunnerDied:
-        # Its end of the pipe closes a moment before it is gone: how it ended is its own word.
-        with contextlib.suppress(OSError, ValueError):
-            self._process.wait(DEATH_SECONDS)
-        self.kill()
-        return RunnerDied(self._process.exit_code)
-
     def kill(self) -> None:
-        """End the process and all that it started, at once; a second time does nothing."""
-        with self._ending:
-            if self._pipe.closed:
-                return
-            self._process.kill()
-            self._heard.close()
+        """Kill the process and all that it started; a second call does nothing."""
+        self._process.kill()
 
     def close(self) -> None:
         """End it, and forget what it has written."""
@@ -133,13 +85,6 @@ class Runner:
 
     def is_alive(self) -> bool:
         return self._process.is_alive()
-
-
-def _limit_sending(pipe: Connection) -> None:
-    """Have an order that nobody takes raise OSError: one that is frozen reads nothing."""
-    with socket.socket(fileno=os.dup(pipe.fileno())) as own:
-        limit = struct.pack("ll", HAND_OVER_SECONDS, 0)
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 class Runners:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from zoo.child_process import Apart, telling
+from zoo.child_process import ReportingChild, reporting
 from zoo.errors import PluginError, ZooError
 from zoo.plugins import import_guard, registry
 from zoo.plugins.registry import Plugin
@@ -38,16 +38,16 @@ def _look(dead: dict[str, Plugin]) -> tuple[list[Plugin], Plugin | None]:
     """What another process finds; and the plugin that has ended it, if one has."""
     found: list[Plugin] = []
     entering = Plugin("zoo")
-    other = Apart("zoo.plugins.isolated_listing", *dead)
+    other = ReportingChild("zoo.plugins.isolated_listing", *dead)
     how = ""
     try:
-        while news := other.news(PATIENCE):
-            if "error" in news:  # it is the installation's, not a plugin's
-                raise PluginError(*news["error"])
-            plugin = Plugin(**news["plugin"])
-            if news["has"] == "begun":
+        while message := other.receive(PATIENCE):
+            if "error" in message:  # it is the installation's, not a plugin's
+                raise PluginError(*message["error"])
+            plugin = Plugin(**message["plugin"])
+            if message["has"] == "begun":
                 entering = plugin
-            elif news["has"] == "ended":
+            elif message["has"] == "ended":
                 return found, None
             else:
                 found.append(dead.get(plugin.source, plugin))
@@ -61,15 +61,15 @@ def _look(dead: dict[str, Plugin]) -> tuple[list[Plugin], Plugin | None]:
 
 def main(dead: list[str]) -> None:
     """In the other process: load every plugin but the dead ones, and tell of each."""
-    with telling() as tell:
+    with reporting() as send:
 
         def say(has: str, plugin: Plugin) -> None:
-            tell({"has": has, "plugin": dataclasses.asdict(plugin)})
+            send({"has": has, "plugin": dataclasses.asdict(plugin)})
 
         try:
             every = registry.candidates(), registry.command_candidates()
         except ZooError as error:
-            tell({"error": [error.message, error.hint]})
+            send({"error": [error.message, error.hint]})
             return
         for candidates in every:
             catalogue = registry.empty()

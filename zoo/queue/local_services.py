@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from zoo import atomic, child_process, environment_variables, private_folder
+from zoo import atomic, child_process, environment_variables, private_folder, process_tree
 from zoo.errors import BrokerError, ZooError, reason
 from zoo.settings import Settings
 
@@ -187,8 +187,8 @@ def _process(file: Path) -> psutil.Process | None:
     try:
         known = json.loads(file.read_text())
         process = psutil.Process(int(known["pid"]))
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        return process if alive and _identity(process) == known["identity"] else None
+        is_it = _identity(process) == known["identity"]
+        return process if is_it and process_tree.is_running(process) else None
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
 
@@ -290,8 +290,7 @@ def _end(process: psutil.Process, patience: float) -> None:
     deadline = time.monotonic() + patience
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
-        # A dead one that nobody has buried, as in a container without an init, has ended too.
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        while process_tree.is_running(process):
             if time.monotonic() > deadline:
                 process.kill()
                 return

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 from zoo import environment_variables, settings
-from zoo.child_process import Apart, telling
+from zoo.child_process import ReportingChild, reporting
 from zoo.errors import ZooError
 from zoo.testing import checks
 from zoo.testing.checks import Result
@@ -45,7 +45,7 @@ def run(
     env = environment_variables.for_models(os.environ) | settings.share_the_cores(slots)
     for _ in range(MOST_DEATHS):
         given = model, dataset, json.dumps(dict(params or {}))
-        other = Apart("zoo.testing.isolation", *given, *done, is_quiet=is_quiet, env=env)
+        other = ReportingChild("zoo.testing.isolation", *given, *done, is_quiet=is_quiet, env=env)
         victim = yield from _stretch(other, seconds, done, memory)
         if victim is None:
             return
@@ -62,21 +62,21 @@ class _TooLarge(Exception):
 
 
 def _stretch(
-    other: Apart, seconds: float, done: list[str], memory_mb: float = math.inf
+    other: ReportingChild, seconds: float, done: list[str], memory_mb: float = math.inf
 ) -> Generator[Result, None, str | None]:
     """Yield the results of one process; return the check that ended it, if one did."""
     check, how = IMPORT, ""
 
-    def look() -> None:
+    def check_memory() -> None:
         if other.memory_mb() > memory_mb:
             raise _TooLarge
 
     try:
-        while news := other.news(seconds, look):
-            if "begun" in news:
-                check = news["begun"]
-            elif "result" in news:
-                result = Result(**news["result"])
+        while message := other.receive(seconds, check_memory):
+            if "begun" in message:
+                check = message["begun"]
+            elif "result" in message:
+                result = Result(**message["result"])
                 done.append(result.check)
                 yield result
             else:
@@ -93,20 +93,20 @@ def _stretch(
 
 def main(model: str, dataset: str, params: str, done: list[str]) -> None:
     """In the separate process: run the checks that are not done, and report each."""
-    with telling() as tell:
+    with reporting() as send:
         try:
             from zoo.plugins import registry
             from zoo.testing.checks.fixtures import Bench
 
             bench = Bench(registry.model(model), json.loads(params), dataset)
         except ZooError as error:
-            tell({"result": dataclasses.asdict(Result(IMPORT, "failed", str(error)))})
+            send({"result": dataclasses.asdict(Result(IMPORT, "failed", str(error)))})
         else:
             for check in checks.ALL:
                 if checks.title(check) not in done:
-                    tell({"begun": checks.title(check)})
-                    tell({"result": dataclasses.asdict(checks.run(check, bench))})
-        tell({"end": True})
+                    send({"begun": checks.title(check)})
+                    send({"result": dataclasses.asdict(checks.run(check, bench))})
+        send({"end": True})
 
 
 if __name__ == "__main__":

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from zoo import environment_variables
-from zoo.child_process import Child
+from zoo.child_process import Child, ChildDied
 from zoo.errors import ZooError
-from zoo.job_spec import canonical, read_json
 
 PATIENCE = 180.0
 """Seconds that one answer may take: the first one imports TensorFlow, maybe on a busy machine."""
@@ -24,6 +23,8 @@ class Models:
     def __init__(self, log: Path) -> None:
         self._log = log
         self._process: Child | None = None
+        self._starting = threading.Lock()
+        self._is_closed = False
         # One thread: questions wait for each other here, and a page that left takes its away.
         self._line = ThreadPoolExecutor(1, "models")
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -47,33 +48,34 @@ class Models:
         return answer
 
     def _answer(self, order: dict[str, Any]) -> dict[str, Any]:
-        process = self._start()
         try:
-            process.pipe.send_bytes(canonical(order).encode())
-            heard: list[Any] = [process.pipe]
-            heard += [] if process.ended is None else [process.ended]
-            if ready := wait(heard, PATIENCE):
-                if process.pipe not in ready:
-                    raise EOFError
-                answer: dict[str, Any] = read_json(process.pipe.recv_bytes())
-                return answer
-        except (OSError, EOFError):
-            self._end()
+            process = self._start()
+            process.send(order)
+            answer = process.receive(PATIENCE)
+        except ChildDied:
             return {"error": f"The models' process has died. Its log is {self._log}."}
-        self._end()
-        return {"error": f"The models' process gave no answer within {PATIENCE:.0f} s."}
+        if answer is None:
+            process.kill()
+            return {"error": f"The models' process gave no answer within {PATIENCE:.0f} s."}
+        return answer
 
     def _start(self) -> Child:
-        if self._process is not None and self._process.is_alive():
+        """Return the process, started anew if it has ended; raises ChildDied after `close`."""
+        with self._starting:
+            if self._is_closed:
+                raise ChildDied(0)
+            if self._process is None or not self._process.is_alive():
+                if self._process is not None:
+                    self._process.kill()  # also what it has started
+                # The models that the previous process had loaded are gone.
+                self.states = {job: s for job, s in self.states.items() if s != "ready"}
+                # Never forked: a server with threads does not survive it.
+                self._process = Child(
+                    "zoo_web.model_server",
+                    str(self._log),
+                    env=environment_variables.for_child(os.environ),
+                )
             return self._process
-        self._end()
-        # What the one before had loaded is gone.
-        self.states = {job: state for job, state in self.states.items() if state != "ready"}
-        # Never forked: a server with threads does not survive it.
-        self._process = Child(
-            "zoo_web.model_server", str(self._log), env=environment_variables.for_child(os.environ)
-        )
-        return self._process
 
     def load(self, jobs: list[str]) -> None:
         """Have these jobs' models loaded before anybody asks, if nobody has tried yet."""
@@ -82,12 +84,10 @@ class Models:
                 self.states[job] = "waiting"
                 self._line.submit(self._ask, {"do": "load", "job": job})
 
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process, whatever it does, and start no other."""
         self._line.shutdown(wait=False, cancel_futures=True)
-        self._end()
+        with self._starting:
+            self._is_closed = True
+            if self._process is not None:
+                self._process.kill()
