@@ -83,6 +83,11 @@ class Settings:
         return self.database_url or f"sqlite:///{self.home / 'zoo.db'}"
 
     @property
+    def has_database(self) -> bool:
+        """Whether there is a database; connecting to one in the home would create it."""
+        return bool(self.database_url) or (self.home / "zoo.db").exists()
+
+    @property
     def artifacts(self) -> str:
         """The URL under which artifacts are stored."""
         return self.artifacts_url or str(self.home / "artifacts")

@@ -201,13 +201,11 @@ def _values(about: Mapping[str, Any], defs: Mapping[str, Any]) -> list[str]:
 
 
 def _database() -> Database | None:
-    """The database if it exists: completion does not create one."""
+    """Connect to the database if there is one: completion creates none."""
     from zoo import jobs, settings
 
     chosen = settings.load()
-    if not chosen.database_url and not (chosen.home / "zoo.db").exists():
-        return None
-    return jobs.connect(chosen.database)
+    return jobs.connect(chosen.database) if chosen.has_database else None
 
 
 def _trained() -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from zoo.job_spec import Preprocess
 from zoo.plugins import registry
 
 if TYPE_CHECKING:
-    from zoo.model import Array
+    from zoo.model import Array, Model
 
 Layout = Literal["flat", "image"]
 Dtype = Literal["float32", "float64"]
@@ -96,15 +96,10 @@ def prepare_splits(
     return [_prepared(raw, split, images[split], layout) for split in splits]
 
 
-def flat(x: Array) -> Array:
-    """Give each image as one row, (n, pixels), also where there is none."""
-    return x.reshape(len(x), math.prod(x.shape[1:]))
-
-
 def _prepared(raw: Raw, split: str, x: Array, layout: Layout) -> Prepared:
-    if layout == "flat":
-        x = flat(x)
-    return Prepared(x, raw.splits[split].labels, raw.class_names, raw.fingerprint, raw.notes)
+    return Prepared(
+        _laid_out(x, layout), raw.splits[split].labels, raw.class_names, raw.fingerprint, raw.notes
+    )
 
 
 def prepare_all(
@@ -161,6 +156,16 @@ def deskew(images: Array) -> Array:
         matrix = np.array([[1.0, 0.0], [shear, 1.0]])
         affine_transform(image, matrix, centre - matrix @ middle, output=target, order=1)
     return upright.clip(0, 1, out=upright)
+
+
+def model_input(images: Array, model: Model, preprocess: str) -> Array:
+    """Prepare raw images, (n, 28, 28) from 0 to 255, in the layout and dtype of a model."""
+    return _laid_out(scale(images, model.dtype, preprocess), model.layout)
+
+
+def _laid_out(x: Array, layout: Layout) -> Array:
+    # Not reshape(len(x), -1), which fails without images.
+    return x.reshape(len(x), math.prod(x.shape[1:])) if layout == "flat" else x
 
 
 def check(preprocess: str) -> None:

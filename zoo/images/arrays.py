@@ -21,8 +21,7 @@ def prepare(given: Any, model: Model, preprocess: str) -> Array:
     Their shape is (n, 28, 28), (n, 784), or of one image (28, 28) or (784,). Scaled images that
     were raw ones give what those give, bit for bit. Raises UsageError for anything else.
     """
-    scaled = preprocessing.scale(_greys(_shaped(given)), model.dtype, preprocess)
-    return preprocessing.flat(scaled) if model.layout == "flat" else scaled
+    return preprocessing.model_input(_greys(_shaped(given)), model, preprocess)
 
 
 def _shaped(given: Any) -> Array:

@@ -64,8 +64,7 @@ class LoadedModel:
 
     def prepare(self, images: Array) -> Array:
         """Prepare raw images, uint8 (n, 28, 28), as those were that it was trained on."""
-        scaled = preprocessing.scale(images, self.model.dtype, self.recipe.preprocess)
-        return preprocessing.flat(scaled) if self.model.layout == "flat" else scaled
+        return preprocessing.model_input(images, self.model, self.recipe.preprocess)
 
     def predict(self, images: Array) -> evaluation.Predictions:
         """Say what raw images, uint8 (n, 28, 28), show; raises PluginError as `judge.predict`."""

@@ -112,12 +112,12 @@ def elsewhere() -> dict[str, str]:
 
 @contextlib.contextmanager
 def database() -> Iterator[Database | None]:
-    """The rows, to look at; None where there are none yet: to look makes no home.
+    """Connect to the database, or yield None where there is none yet: reading creates no home.
 
     Raises StoreError like `jobs.connect`.
     """
     chosen = settings.load()
-    if not chosen.database_url and not (chosen.home / "zoo.db").exists():
+    if not chosen.has_database:
         yield None
         return
     with contextlib.closing(jobs.connect(chosen.database)) as db:

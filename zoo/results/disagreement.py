@@ -1,46 +1,33 @@
-"""Where two models say something else about the same images, from the predictions they left."""
+"""Find the images for which two models predict different classes."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import ArtifactError, reason
+from zoo.errors import ArtifactError
 from zoo.jobs import Job
+from zoo.results.predictions import load_predictions
 from zoo.settings import Settings
-from zoo.storage import artifacts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo.model import Array
-
-FILE = "predictions.npz"
 FIRST = 10
 
 
-class Predictions(NamedTuple):
-    """What a model said about n images, int64 (n,) each."""
-
-    rows: Array
-    """Where the images stand in the split."""
-    label: Array
-    predicted: Array
-
-
 class Image(NamedTuple):
-    """An image about which two models say something else."""
+    """An image for which two models predict different classes."""
 
     row: int
-    """Where it stands in the split."""
+    """Position in the split."""
     label: str
     predicted: tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """How the predictions of two models, A and B, meet."""
+    """How often two models, A and B, agree."""
 
     images: int
     both_right: int
@@ -49,7 +36,7 @@ class Disagreement:
     only_b: int
     both_wrong: int
     different: int
-    """Images about which they say something else, right or wrong."""
+    """Images for which they predict different classes, right or wrong."""
     first: list[Image]
     """The first ten of those."""
 
@@ -63,18 +50,22 @@ class Disagreement:
 
 
 def between(settings: Settings, a: Sequence[Job], b: Sequence[Job]) -> Disagreement:
-    """Compare what the jobs `a` and `b` predicted, one of each together, such as equal folds.
+    """Compare the predictions of the jobs `a` and `b` in pairs, such as equal folds.
 
     Raises ArtifactError if predictions are gone or damaged, or are not of the same images.
     """
     import numpy as np
 
-    pairs = [(_read(settings, x), _read(settings, y)) for x, y in zip(a, b, strict=True)]
-    for (first, second), job in zip(pairs, a, strict=True):
-        if not all(np.array_equal(*each) for each in zip(first[:2], second[:2], strict=True)):
+    firsts = [load_predictions(settings, job) for job in a]
+    seconds = [load_predictions(settings, job) for job in b]
+    for first, second, job in zip(firsts, seconds, a, strict=True):
+        same = np.array_equal(first.index, second.index)
+        if not same or not np.array_equal(first.labels, second.labels):
             raise ArtifactError(f"The predictions of {job.id[:8]} are not about the same images.")
-    rows, label, one = (np.concatenate([p[0][i] for p in pairs]) for i in range(3))
-    two = np.concatenate([p[1].predicted for p in pairs])
+    rows = np.concatenate([each.index for each in firsts])
+    label = np.concatenate([each.labels for each in firsts])
+    one = np.concatenate([each.predicted for each in firsts])
+    two = np.concatenate([each.predicted for each in seconds])
     right = one == label, two == label
     apart = np.flatnonzero(one != two)
     names = a[0].class_names
@@ -91,25 +82,3 @@ def between(settings: Settings, a: Sequence[Job], b: Sequence[Job]) -> Disagreem
         len(apart),
         shown,
     )
-
-
-def _read(settings: Settings, job: Job) -> Predictions:
-    import numpy as np
-
-    where, sha256 = str(job.artifact), str(job.artifact_sha256)
-    content = artifacts.read(settings.artifacts, where, sha256, FILE)
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            stored = (file[name] for name in ("index", "label", "predicted"))
-            found = Predictions(*(each.astype("int64") for each in stored))
-        known = len(job.class_names)
-        if not all(each.shape == found.label.shape for each in found) or not all(
-            each.size and 0 <= each.min() <= each.max() < known for each in found[1:]
-        ):
-            raise ValueError("they are not of the shape or the classes that were stored")
-    # A damaged file raises almost anything: BadZipFile, EOFError, ValueError, MemoryError...
-    except Exception as error:
-        raise ArtifactError(
-            f"The predictions of {job.id[:8]} cannot be read: {reason(error)}."
-        ) from None
-    return found

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 from zoo_report import pictures, plots, predictions
-from zoo_report.predictions import Predictions
 
 from zoo.cli.main import app
 from zoo.cli.render import console, text_charts
 from zoo.data.preprocessing import prepare
 from zoo.job_spec import JobSpec, read_json
+from zoo.results.predictions import Predictions, read_predictions
 from zoo.training.run import PREDICTIONS, run_job
 
 pytestmark = pytest.mark.xdist_group("test_pictures_of_jobs")  # they share a worker
@@ -103,7 +103,7 @@ def test_the_mistakes_are_those_that_it_is_surest_of_drawn_pixel_by_pixel(
     trained: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     job, files = trained
-    said = predictions.read(files / PREDICTIONS)
+    said = read_predictions(files / PREDICTIONS)
     rows = predictions.mistakes(said, 20)
     wrong = np.flatnonzero(said.labels != said.predicted)
     sure = said.probabilities[np.arange(len(said.labels)), said.predicted]  # type: ignore[index]
@@ -144,7 +144,7 @@ def test_images_are_those_that_were_judged_of_a_fold_another_split_or_preprocess
     places = [tmp_path / "fold", tmp_path / "deskewed", tmp_path / "evaluation", trained[1]]
     for job, files, expected in zip(jobs, places, split, strict=True):
         said, data = (
-            predictions.read(files / PREDICTIONS),
+            read_predictions(files / PREDICTIONS),
             read_json((files / "environment.json").read_bytes()),
         )
         given = prepare("digits", expected, "image", "float64", preprocess=job["preprocess"])

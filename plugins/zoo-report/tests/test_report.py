@@ -236,8 +236,9 @@ def test_other_images_than_those_that_were_judged_are_not_shown(db: Database) ->
     ],
 )
 def test_predictions_that_are_none_are_refused_in_a_sentence(db: Database, files: Any) -> None:
-    found, note = mistakes.of(settings.load(), job_of(db, trained(db, [], files=files)))
-    assert found == [] and note.startswith("Its predictions cannot be read: ")
+    job = job_of(db, trained(db, [], files=files))
+    found, note = mistakes.of(settings.load(), job)
+    assert found == [] and note.startswith(f"The predictions of {job.id[:8]} cannot be read: ")
 
 
 # The page

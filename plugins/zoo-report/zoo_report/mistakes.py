@@ -7,13 +7,11 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from zoo.data import datasets
-from zoo.errors import ArtifactError, ZooError, reason
+from zoo.errors import ArtifactError, ZooError
 from zoo.jobs import Job
+from zoo.results.predictions import Predictions, load_predictions
 from zoo.settings import Settings
-from zoo.storage import artifacts
-from zoo.training.run import PREDICTIONS
 from zoo_report import predictions
-from zoo_report.predictions import Predictions
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -42,7 +40,7 @@ def of(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
     if not job.artifact or not job.class_names:
         return [], "It left no predictions."
     try:
-        return _mistakes(_read(settings, job)), ""
+        return _mistakes(load_predictions(settings, job)), ""
     except ArtifactError as error:
         return [], error.message
 
@@ -115,27 +113,3 @@ def _mistakes(said: Predictions) -> list[Mistake]:
     if sure is not None:
         columns += [sure[wrong, predicted], sure[wrong, label]]
     return [Mistake(*each) for each in zip(*(each.tolist() for each in columns), strict=True)]
-
-
-def _read(settings: Settings, job: Job) -> Predictions:
-    where, sha256 = str(job.artifact), str(job.artifact_sha256)
-    content = artifacts.read(settings.artifacts, where, sha256, PREDICTIONS)
-    try:
-        said = predictions.read(io.BytesIO(content))
-        _check(said, len(job.class_names))
-    # A damaged file raises almost anything: BadZipFile, EOFError, ValueError, MemoryError...
-    except Exception as error:
-        raise ArtifactError(f"Its predictions cannot be read: {reason(error)}.") from None
-    return said
-
-
-def _check(said: Predictions, known: int) -> None:
-    rows, label, predicted = said.index, said.labels, said.predicted
-    probabilities = said.probabilities
-    same = label.ndim == 1 and rows.shape == predicted.shape == label.shape and len(label) > 0
-    if not same or rows.min() < 0:
-        raise ValueError("they are not of the shape that was stored")
-    if any(each.min() < 0 or each.max() >= known for each in (label, predicted)):
-        raise ValueError("they are not of the classes that were stored")
-    if probabilities is not None and probabilities.shape != (len(label), known):
-        raise ValueError("their probabilities are not of the shape that was stored")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import zoo_report.predictions as predictions
 from zoo.canonical_json import object_in, read_json
 from zoo.errors import reason
+from zoo.results.predictions import read_predictions
 from zoo.training.provenance import FILE as ENVIRONMENT
 from zoo.training.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
 from zoo_report import plots as figures
@@ -114,7 +115,7 @@ def confusion_matrix(job: dict[str, Any], files: Path) -> Picture | None:
 
 def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
     """The images that it was surest of, and wrong; without probabilities, the first ones."""
-    said = predictions.read(files / PREDICTIONS)
+    said = read_predictions(files / PREDICTIONS)
     rows = predictions.mistakes(said, MISTAKES)
     data = read_json((files / ENVIRONMENT).read_bytes())["data"]
     images = predictions.images(job, said.index[rows], data) if len(rows) else None
@@ -136,7 +137,7 @@ def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
 
 def calibration(job: dict[str, Any], files: Path) -> Picture | None:
     """Whether it is right as often as it says."""
-    found = predictions.calibration(predictions.read(files / PREDICTIONS))
+    found = predictions.calibration(read_predictions(files / PREDICTIONS))
     if found is None:
         return None
     alt = (

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.data.preprocessing import prepare
 from zoo.plugins import registry
+from zoo.results.predictions import Predictions
 
 if TYPE_CHECKING:
     from zoo.model import Array
 
 BINS = 15
 """Of the confidence, equally wide: as many as in the paper."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a model said of n images; `labels` are the true classes, as the model names them."""
-
-    index: Array
-    """Where in the split each image stands, int64 (n,)."""
-    labels: Array
-    predicted: Array
-    probabilities: Array | None
-    """float32 (n, n_classes), if the model has any."""
-
-    @property
-    def confidence(self) -> Array | None:
-        """The probability of the predicted class, (n,)."""
-        import numpy as np
-
-        if self.probabilities is None:
-            return None
-        sure: Array = self.probabilities[np.arange(len(self.predicted)), self.predicted]
-        return sure
 
 
 class Calibration(NamedTuple):
@@ -49,16 +26,6 @@ class Calibration(NamedTuple):
     """Which part of them is right; NaN in an empty bin."""
     error: float
     """The expected calibration error."""
-
-
-def read(file: Path | IO[bytes]) -> Predictions:
-    """The predictions of a job, from its file of that name; raises whatever a damaged one makes."""
-    import numpy as np
-
-    with np.load(file, allow_pickle=False) as found:
-        names = ("index", "label", "predicted")
-        index, labels, predicted = (found[name].astype("int64") for name in names)
-        return Predictions(index, labels, predicted, found.get("probabilities"))
 
 
 def mistakes(said: Predictions, most: int | None = None) -> Array:
