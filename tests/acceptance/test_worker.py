@@ -23,7 +23,7 @@ from zoo import jobs
 from zoo.errors import BrokerError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Hint
-from zoo.queue import broker, local_services, local_worker
+from zoo.queue import broker, local_services, waiting
 from zoo.queue import submit as submission
 
 TRICKS = Path(__file__).parents[1] / "plugins"
@@ -460,7 +460,7 @@ def test_up_keeps_the_servers_and_down_ends_them_and_nobody_misses_them(solo: Zo
     assert not local_services.answers(solo.settings)
     assert solo.json("worker", "list") == []
     assert not local_services.worker_died(solo.settings)
-    assert local_worker.living(solo.database(), solo.settings, None, print) is None
+    assert waiting.living(solo.database(), solo.settings, None, print) is None
     assert local_services.local_worker(solo.settings) is None
 
 

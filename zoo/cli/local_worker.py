@@ -17,7 +17,7 @@ def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> 
 
     Raises ZooError if it exits instead.
     """
-    from zoo.queue.local_worker import worker_failed
+    from zoo.queue.waiting import worker_failed
 
     db = jobs.connect(settings.database)
     with console.err.status("Starting the worker ..."):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from zoo import jobs
 from zoo.jobs import TERMINAL, Database, Estimate, Job
 from zoo.jobs.records import number_text
-from zoo.queue.local_worker import Vigil
+from zoo.queue.waiting import Vigil
 from zoo.settings import Settings
 
 LOOK_SECONDS = 0.1

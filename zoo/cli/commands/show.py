@@ -14,7 +14,7 @@ from zoo.cli.options import Ref
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
-    from zoo.queue.local_worker import Vigil
+    from zoo.queue.waiting import Vigil
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -66,7 +66,7 @@ def logs(
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli.render import console
-    from zoo.queue.local_worker import Vigil
+    from zoo.queue.waiting import Vigil
 
     chosen = settings.load()
     db = rows.connect(chosen.database)

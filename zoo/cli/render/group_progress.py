@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from zoo import jobs
 from zoo.cli.render import console, progress_bars
 from zoo.jobs import TERMINAL, Database, Estimate, Job
-from zoo.queue.local_worker import Vigil
+from zoo.queue.waiting import Vigil
 from zoo.settings import Settings
 
 MANY = 12

@@ -16,7 +16,7 @@ from zoo.cli.render.fitting import columns_of
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import Database, Estimate, Group, Job
 from zoo.jobs.records import accuracy_text, finite
-from zoo.queue.local_worker import Vigil
+from zoo.queue.waiting import Vigil
 from zoo.settings import Settings
 
 LOOK_SECONDS = 0.1
