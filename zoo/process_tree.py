@@ -52,7 +52,7 @@ def is_running(process: psutil.Process | int) -> bool:
 
     try:
         found = psutil.Process(process) if isinstance(process, int) else process
-        return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
+        return bool(found.is_running() and found.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

@@ -460,7 +460,7 @@ def test_up_keeps_the_servers_and_down_ends_them_and_nobody_misses_them(solo: Zo
     assert not local_services.answers(solo.settings)
     assert solo.json("worker", "list") == []
     assert not local_services.worker_died(solo.settings)
-    assert waiting.living(solo.database(), solo.settings, None, print) is None
+    assert waiting.replace_dead_worker(solo.database(), solo.settings, None, print) is None
     assert local_services.local_worker(solo.settings) is None
 
 

@@ -13,14 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from zoo import jobs
 from zoo.jobs import TERMINAL, Database, Estimate, Job
 from zoo.jobs.records import number_text
-from zoo.queue.waiting import Vigil
+from zoo.queue.waiting import JobWait
 from zoo.settings import Settings
 
-LOOK_SECONDS = 0.1
 OUTLOOK_SECONDS = 1.0
-"""Between two looks at how long a job will take."""
-SHARE = 20
-"""To look takes at most one part in so many of the time."""
+"""Interval at which the time left is estimated."""
 
 
 def print_note(text: str) -> None:
@@ -48,27 +45,18 @@ def follow(
     worker: subprocess.Popen[bytes] | None = None,
     timeout: float | None = None,
 ) -> None:
-    """Wait until every job has ended; raises ZooError as `Vigil.look` does."""
+    """Wait until every job has ended, with a line of progress; raises as `JobWait.poll`."""
     line = Line()
-    single = _One(db, ids[0]) if len(ids) == 1 else None
-    vigil = Vigil(db, settings, worker, timeout, print_note)
+    progress = _Progress(db, ids, line.is_live)
     try:
-        while True:
-            start = time.monotonic()
-            with vigil.bearing():
-                statuses = jobs.statuses_of(db, ids)
-                if all(status in TERMINAL for status in statuses.values()):
-                    return
-                if line.is_live:
-                    line.show(single.text() if single else _several(statuses))
-                vigil.look(statuses)
-            time.sleep(max(LOOK_SECONDS, SHARE * (time.monotonic() - start)))
+        for _ in JobWait(db, settings, print_note, worker, timeout).poll(ids, progress.read):
+            line.show(progress.text)
     finally:
         line.clear()
 
 
 class Line:
-    """One line on stderr, written over again and again; none where nobody looks."""
+    """A line on stderr that is overwritten; nothing where stderr is not shown."""
 
     def __init__(self) -> None:
         # A notebook's stderr is no terminal, but knows what a carriage return means.
@@ -76,37 +64,44 @@ class Line:
         self._shown = ""
 
     def show(self, text: str) -> None:
-        """Show the text in place of what was there."""
+        """Replace the text of the line."""
         if text != self._shown:  # a notebook keeps all that was ever written
             sys.stderr.write(f"\r{text:<{len(self._shown)}}")
             sys.stderr.flush()
             self._shown = text
 
     def clear(self) -> None:
-        """Leave nothing of the line."""
+        """Remove the line."""
         if self._shown:
             self.show("")
             sys.stderr.write("\r")
 
 
-class _One:
-    """The line about a single job."""
+class _Progress:
+    """What is read of the jobs at each poll, and the line that shows it."""
 
-    def __init__(self, db: Database, id: str) -> None:
-        self._db, self._id = db, id
-        self._known: Estimate | None = None
-        self._looked = -math.inf
+    def __init__(self, db: Database, ids: Sequence[str], is_live: bool) -> None:
+        self._db, self._ids, self._is_live = db, ids, is_live
+        self._outlook: Estimate | None = None
+        self._estimated_at = -math.inf
+        self.text = ""
 
-    def text(self) -> str:
-        job = jobs.get(self._db, self._id)
-        if time.monotonic() - self._looked > OUTLOOK_SECONDS:
-            self._looked = time.monotonic()
-            self._known = jobs.estimate_job(self._db, job)
-        return one(job, self._known)
+    def read(self) -> Mapping[str, str]:
+        statuses = jobs.statuses_of(self._db, self._ids)
+        if self._is_live and not all(status in TERMINAL for status in statuses.values()):
+            self.text = self._one() if len(self._ids) == 1 else _several(statuses)
+        return statuses
+
+    def _one(self) -> str:
+        job = jobs.get(self._db, self._ids[0])
+        if time.monotonic() - self._estimated_at > OUTLOOK_SECONDS:
+            self._estimated_at = time.monotonic()
+            self._outlook = jobs.estimate_job(self._db, job)
+        return one(job, self._outlook)
 
 
 def one(job: Job, known: Estimate | None) -> str:
-    """Say in a line how far a job is."""
+    """Return the progress of a job as one line."""
     parts = [f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}"]
     if job.status == "running" and known:
         parts.append(known.steps)

@@ -1,4 +1,4 @@
-"""For whoever waits for jobs: why they do not go on, and whether the local worker is at work."""
+"""Wait until jobs have ended: poll them, say why they do not start, and replace a dead worker."""
 
 from __future__ import annotations
 
@@ -6,107 +6,129 @@ import contextlib
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from zoo import jobs
 from zoo.errors import StoreError, ZooError
-from zoo.jobs import Database
+from zoo.jobs import TERMINAL, Database
 from zoo.queue import pending_reason
 from zoo.settings import Settings
 from zoo.storage import health
 
+POLL_SECONDS = 0.1
 WORKER_SECONDS = 1.0
-"""Between two looks at whether the local worker is still there."""
-
+"""Interval at which the local worker is checked."""
 SILENT_SECONDS = 3.0
-"""Who waits longer is told why."""
+"""Time after which the reason for waiting is reported."""
 REASON_SECONDS = 2.0
-"""Between two looks for the reason."""
+"""Interval at which the reason is looked up."""
 SHARE = 20
-"""To look takes at most one part in so many of the time."""
+"""Reading takes at most one part in this many of the time."""
 OUTAGE_SECONDS = 600.0
-"""How long the database of a team may be away before a command that waits gives up."""
+"""Longest outage of a team's database that a waiting command tolerates."""
 RETRY_SECONDS = 1.0
-"""Between two attempts to reach it."""
+"""Interval of attempts to reach the database."""
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 """Shows a sentence to the person who waits."""
 
 
-class Vigil:
-    """What goes on beside the waiting: a local worker that dies is replaced, and patience ends."""
+class JobWait:
+    """Waits for jobs; reports why they do not start, and restarts a local worker that died."""
 
     def __init__(
         self,
         db: Database,
         settings: Settings,
-        worker: subprocess.Popen[bytes] | None,
-        timeout: float | None,
-        tell: Tell,
+        notify: Notify,
+        worker: subprocess.Popen[bytes] | None = None,
+        timeout: float | None = None,
     ) -> None:
+        """`worker` is a local worker that was just started; `timeout` is in seconds."""
         self.db = db
         self.settings = settings
         self.worker = worker
         self.timeout = timeout
-        self.tell = tell
-        self.began = self.looked = time.monotonic()
+        self.notify = notify
+        self.began = self.checked = time.monotonic()
         self._due = self.began + SILENT_SECONDS
-        self._told = ""
+        self._notified = ""
         self._answered: float | None = None
 
-    @contextlib.contextmanager
-    def bearing(self) -> Iterator[None]:
-        """Tolerate that the database of a team is away: restarts do not end who waits.
+    def poll(
+        self,
+        ids: Sequence[str],
+        read: Callable[[], Mapping[str, str]],
+        *,
+        seconds: float = POLL_SECONDS,
+        share: int = SHARE,
+    ) -> Iterator[Mapping[str, str]]:
+        """Yield what `read` returns, until all jobs have ended.
 
-        Around the whole of one look, which is then done again. Raises StoreError if the database
-        has not answered yet, is a file of this machine, or is away for too long.
+        A team's database may be restarted meanwhile: `read` is then called again.
+
+        Args:
+            ids: The jobs; the caller may append to them between two polls.
+            read: Reads from the database what is to be shown; returns the status of each job.
+            seconds: Shortest interval between two polls.
+            share: Reading and showing take at most one part in `share` of the time; 0: any.
+
+        Raises:
+            StoreError: The database has not answered yet, is a local file, or is away too long.
+            ZooError: The local worker does not start, or the time limit has passed.
         """
+        while True:
+            start = time.monotonic()
+            statuses: Mapping[str, str] | None = None
+            with self._tolerate_outages():
+                statuses = read()
+            if statuses is not None:
+                yield statuses
+                if all(statuses.get(each) in TERMINAL for each in ids):
+                    return
+                with self._tolerate_outages():
+                    self._check(statuses)
+            time.sleep(max(seconds, share * (time.monotonic() - start)))
+
+    @contextlib.contextmanager
+    def _tolerate_outages(self) -> Iterator[None]:
         try:
             yield
         except StoreError as error:
-            self._bear(error)
+            if self._answered is None or self.db.is_sqlite:
+                raise
+            if time.monotonic() - self._answered > OUTAGE_SECONDS:
+                raise
+            self._notify_once(f"{error.message} Trying again; accepted jobs are kept.")
+            self._check_time_limit()
+            time.sleep(RETRY_SECONDS)
         else:
             self._answered = time.monotonic()
 
-    def _bear(self, error: StoreError) -> None:
-        if self._answered is None or self.db.is_sqlite:
-            raise error
-        if time.monotonic() - self._answered > OUTAGE_SECONDS:
-            raise error
-        self._tell_once(f"{error.message} Trying again; accepted jobs are kept.")
-        self._end_patience()
-        time.sleep(RETRY_SECONDS)
-
-    def look(self, statuses: Mapping[str, str]) -> None:
-        """Tell why the jobs, by id, do not go on: after a few seconds, and when that changes.
-
-        Raises ZooError if the local worker does not come to work, or after `timeout` seconds.
-        """
+    def _check(self, statuses: Mapping[str, str]) -> None:
+        """Report why the jobs wait, after a few seconds and when it changes; check the worker."""
         now = time.monotonic()
         if now >= self._due:
-            self._tell_reason(statuses)
+            self._notify_once(self._reason(statuses))
             self._due = max(REASON_SECONDS, SHARE * (time.monotonic() - now)) + time.monotonic()
-        if self.settings.is_embedded and now - self.looked > WORKER_SECONDS:
-            self.looked = now
-            self.worker = living(self.db, self.settings, self.worker, self.tell)
-        self._end_patience()
+        if self.settings.is_embedded and now - self.checked > WORKER_SECONDS:
+            self.checked = now
+            self.worker = replace_dead_worker(self.db, self.settings, self.worker, self.notify)
+        self._check_time_limit()
 
-    def _end_patience(self) -> None:
+    def _check_time_limit(self) -> None:
         if self.timeout is not None and time.monotonic() - self.began > self.timeout:
             raise ZooError(f"Not finished after {self.timeout:g} s.", "The jobs go on.")
 
-    def _tell_reason(self, statuses: Mapping[str, str]) -> None:
-        self._tell_once(self._reason(statuses))
-
-    def _tell_once(self, said: str) -> None:
-        # Of the same reason, a number of seconds or jobs is no news.
-        kind = re.sub(r"\d+", "", said)
-        if said and kind != self._told:
-            self.tell(said)
-        self._told = kind
+    def _notify_once(self, text: str) -> None:
+        # The same reason with another number of seconds or jobs is not repeated.
+        kind = re.sub(r"\d+", "", text)
+        if text and kind != self._notified:
+            self.notify(text)
+        self._notified = kind
 
     def _reason(self, statuses: Mapping[str, str]) -> str:
-        """Why nothing goes on; empty if a job runs, or is about to."""
+        """Return why no job runs; empty if one does, or is about to."""
         queued = [job for job, status in statuses.items() if status == "queued"]
         running = {job for job, status in statuses.items() if status == "running"}
         if not (queued or running):
@@ -117,14 +139,14 @@ class Vigil:
         if running and not silent:
             return ""
         job = silent[0] if silent else jobs.get(self.db, queued[0])
-        said = pending_reason.sentence(self.db, self.settings, job)
-        return f"{job.id[:8]}: {said}" if said else ""
+        reason = pending_reason.sentence(self.db, self.settings, job)
+        return f"{job.id[:8]}: {reason}" if reason else ""
 
 
-def living(
-    db: Database, settings: Settings, worker: subprocess.Popen[bytes] | None, tell: Tell
+def replace_dead_worker(
+    db: Database, settings: Settings, worker: subprocess.Popen[bytes] | None, notify: Notify
 ) -> subprocess.Popen[bytes] | None:
-    """The local worker, or another in its place if it has died; one that was ended is not."""
+    """Return the local worker, or a new one if it has died; one that was stopped stays so."""
     from zoo.queue import local_services
 
     ended_badly = worker is not None and bool(worker.poll())
@@ -133,12 +155,12 @@ def living(
     known = jobs.workers(db, beat=settings.beat_seconds, gone=True)
     if worker is not None and all(each.pid != worker.pid for each in known):
         raise worker_failed(settings)
-    tell("The local worker has died; another one takes over.")
+    notify("The local worker has died; another one takes over.")
     return local_services.ensure(settings)
 
 
 def worker_failed(settings: Settings) -> ZooError:
-    """What to say of a local worker that ended before it was at work."""
+    """Return the error for a local worker that ended before it was ready."""
     from zoo.queue import local_services
 
     log = local_services.worker_log(settings)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +12,10 @@ from zoo.cli.options import Ref
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
-    from zoo.queue.waiting import Vigil
+    from zoo.queue.waiting import JobWait
+
+LOG_SECONDS = 0.2
+"""Interval at which a log that is followed is read."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
@@ -66,44 +67,38 @@ def logs(
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli.render import console
-    from zoo.queue.waiting import Vigil
+    from zoo.queue.waiting import JobWait
 
     chosen = settings.load()
     db = rows.connect(chosen.database)
     found = rows.find_reference(db, ref)
-    vigil = Vigil(db, chosen, None, None, console.note) if follow else None
+    waiting = JobWait(db, chosen, console.note) if follow else None
     for job in rows.members(found):
-        printed, now = _print_log(db, job, vigil), rows.get(db, job.id)
+        printed, now = _print_log(db, job, waiting), rows.get(db, job.id)
         if now.status == "queued":
             console.note(f"The job {job.id[:8]} is queued and has no output yet.")
         elif now.is_terminal and not printed:
             console.note(f"The job {job.id[:8]} is {now.status}; it has no output.")
 
 
-def _print_log(db: Database, job: Job, vigil: Vigil | None) -> bool:
-    """Print the log lines and, when following or without lines, the steps; False if none."""
-    from zoo import jobs as rows
-    from zoo.cli import streams
-    from zoo.cli.render.log import LogPrinter
+def _print_log(db: Database, job: Job, waiting: JobWait | None) -> bool:
+    """Print the lines of a job and, if it is followed or has none, its steps.
 
-    printer = LogPrinter(is_live=vigil is not None)
-    while True:
-        with vigil.bearing() if vigil else contextlib.nullcontext():
-            # Read the status before the lines, so that no line written before the end is missed.
-            now = rows.get(db, job.id)
-            ended = vigil is None or now.is_terminal
-            if vigil:
-                printer.report(rows.steps_after(db, job.id, printer.last_step), now.progress)
-            printer.print(rows.log_after(db, job.id, printer.last_chunk))
-            if ended or streams.is_unread():
-                printer.end()
-                steps = [] if vigil or printer.last_chunk[0] else rows.steps_after(db, job.id)
-                if steps:
-                    printer.report(steps, now.progress)
-                return printer.last_chunk[0] > 0 or printer.has_reported
-            if vigil:
-                vigil.look({job.id: now.status})
-        time.sleep(0.2)
+    Returns whether there were any.
+    """
+    from zoo.cli import streams
+    from zoo.cli.render.log import JobLog
+
+    log = JobLog(db, job.id, is_live=waiting is not None)
+    if waiting is None:
+        log.read()
+        log.show()
+    else:
+        for _ in waiting.poll([job.id], log.read, seconds=LOG_SECONDS, share=0):
+            log.show()
+            if streams.is_unread():
+                break
+    return log.end()
 
 
 @filtered

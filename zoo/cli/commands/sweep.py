@@ -277,15 +277,16 @@ def _detached(db: Database, ref: str, as_json: bool) -> None:
 
 def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
     from zoo import jobs
-    from zoo.cli.render import console, group_progress
+    from zoo.cli.render import console
+    from zoo.cli.render.progress import follow_together
     from zoo.sweeps import driver
 
     sweep_driver = driver.driver_of(db, chosen, jobs.get_group(db, ref))
     if sweep_driver is None:
-        group_progress.follow(db, chosen, done.ids, done.worker)
+        follow_together(db, chosen, done.ids, done.worker)
         return
     total = sweep_driver.total * sweep_driver.wanted.parts
-    group_progress.follow(db, chosen, done.ids, done.worker, step=sweep_driver.step, total=total)
+    follow_together(db, chosen, done.ids, done.worker, submit=sweep_driver.step, total=total)
     if sweep_driver.total * sweep_driver.wanted.parts < total:
         console.note(f"The search space is exhausted after {sweep_driver.total} trials.")
 

@@ -7,12 +7,53 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoo import jobs
 from zoo.cli.render import console
+from zoo.jobs import Database, Job
 from zoo.jobs.queries import Chunk
 from zoo.terminal_text import LogReader
 
 PROGRESS_SECONDS = 1.0
 """Between two lines about progress that has no metrics."""
+
+
+class JobLog:
+    """The log of one job: its lines and, if it is live or has no lines, its steps."""
+
+    def __init__(self, db: Database, job: str, *, is_live: bool) -> None:
+        self._db, self._job, self._is_live = db, job, is_live
+        self._printer = LogPrinter(is_live=is_live)
+        self._now: Job | None = None
+        self._steps: list[tuple[int, int, dict[str, float]]] = []
+        self._chunks: list[Chunk] = []
+
+    def read(self) -> Mapping[str, str]:
+        """Read what is new; returns the status of the job by its id."""
+        # Before the lines: those that were written before the end are then read, too.
+        self._now = jobs.get(self._db, self._job)
+        if self._is_live:
+            self._steps = jobs.steps_after(self._db, self._job, self._printer.last_step)
+        self._chunks = jobs.log_after(self._db, self._job, self._printer.last_chunk)
+        return {self._job: self._now.status}
+
+    def show(self) -> None:
+        """Print what was read."""
+        if self._is_live and self._now:
+            self._printer.report(self._steps, self._now.progress)
+        self._printer.print(self._chunks)
+
+    def end(self) -> bool:
+        """Print an unfinished line, and the steps of a job without lines.
+
+        Returns whether anything was printed.
+        """
+        self._printer.end()
+        has_lines = self._printer.last_chunk[0] > 0
+        if not self._is_live and not has_lines:
+            steps = jobs.steps_after(self._db, self._job)
+            if steps and self._now:
+                self._printer.report(steps, self._now.progress)
+        return self._printer.last_chunk[0] > 0 or self._printer.has_reported
 
 
 class LogPrinter:

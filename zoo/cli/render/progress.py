@@ -1,29 +1,38 @@
-"""Follow jobs to their end: a bar for each with its ETA, and plain lines where nobody looks."""
+"""Show the progress of jobs until they end: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import math
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.progress import TaskID
 
 from zoo import jobs
-from zoo.cli.render import console, group_progress, job_columns, progress_bars, published_table
+from zoo.cli.render import console, job_columns, progress_bars, published_table
 from zoo.cli.render.fitting import columns_of
 from zoo.cli.render.trials_table import show_sweep
-from zoo.jobs import Database, Estimate, Group, Job
+from zoo.jobs import TERMINAL, Database, Estimate, Group, Job
 from zoo.jobs.records import accuracy_text, finite
-from zoo.queue.waiting import Vigil
+from zoo.queue.waiting import JobWait
 from zoo.settings import Settings
 
-LOOK_SECONDS = 0.1
 OUTLOOK_SECONDS = 1.0
-"""Between two looks at how long the jobs will take."""
+"""Interval at which the time left is estimated."""
 QUIET_AFTER = 0.5
-"""Jobs that end sooner show no bar."""
+"""Jobs that end within this many seconds show no bar."""
+MANY = 12
+"""Above this number of jobs one bar shows all of them."""
+MANY_SECONDS = 0.2
+"""Interval at which many jobs are polled."""
+LINES = 10
+"""Number of lines for many jobs without a terminal."""
+
+Submit = Callable[[], Sequence[str]]
+"""Submits further jobs if there is room for them; returns their ids."""
 
 
 def follow(
@@ -33,68 +42,94 @@ def follow(
     worker: subprocess.Popen[bytes] | None = None,
     timeout: float | None = None,
 ) -> list[Job]:
-    """Wait until every job has ended, and show how far each is.
+    """Show the progress of jobs until all have ended: a bar for each, or one for many.
 
-    On a machine that brings its own worker, one that dies meanwhile is replaced. Raises ZooError if
-    the local `worker`, just started, does not come to work, or after `timeout` seconds;
-    KeyboardInterrupt leaves the jobs alone.
+    A local worker that dies meanwhile is replaced. Raises ZooError if the local `worker`, just
+    started, ends before it is ready, or after `timeout` seconds; KeyboardInterrupt leaves the jobs
+    alone.
     """
-    if len(ids) > group_progress.MANY:
-        return group_progress.follow(db, settings, ids, worker, timeout)
-    vigil = Vigil(db, settings, worker, timeout, console.note)
-    with _Screen(db) as screen:
-        while True:
-            with vigil.bearing():
-                found = [jobs.get(db, each) for each in ids]
-                screen.show(found)
-                if all(job.is_terminal for job in found):
-                    return found
-                vigil.look({job.id: job.status for job in found})
-            time.sleep(LOOK_SECONDS)
+    if len(ids) > MANY:
+        return follow_together(db, settings, ids, worker, timeout)
+    waiting = JobWait(db, settings, console.note, worker, timeout)
+    with _Bars(db, ids) as bars:
+        for _ in waiting.poll(ids, bars.read, share=0):
+            bars.show()
+        return bars.jobs
 
 
-class _Screen:
-    """Bars on a terminal; one line per change of status elsewhere."""
+def follow_together(
+    db: Database,
+    settings: Settings,
+    ids: Sequence[str],
+    worker: subprocess.Popen[bytes] | None = None,
+    timeout: float | None = None,
+    submit: Submit = lambda: (),
+    total: int = 0,
+) -> list[Job]:
+    """Show the progress of jobs until all have ended, with one bar for all of them.
 
-    def __init__(self, db: Database) -> None:
+    `submit` is called at each poll, and may submit more jobs, up to `total` in all. Otherwise as
+    `follow`.
+    """
+    waiting = JobWait(db, settings, console.note, worker, timeout)
+    known = [*ids, *submit()]
+    with _SharedBar(db, known) as bar:
+        for _ in waiting.poll(known, bar.read, seconds=MANY_SECONDS):
+            bar.show(max(total, len(known)))
+            known += submit()
+    return jobs.get_many(db, known)
+
+
+class _Bars:
+    """A bar for each job on a terminal; a line for each change of status elsewhere."""
+
+    def __init__(self, db: Database, ids: Sequence[str]) -> None:
         self.db = db
-        self.known: dict[str, Estimate] = {}
-        self.looked = -math.inf
+        self.ids = ids
+        self.jobs: list[Job] = []
+        self.outlooks: dict[str, Estimate] = {}
+        self.estimated_at = -math.inf
         self.bars = progress_bars.progress(console.err)
         self.tasks: dict[str, TaskID] = {}
-        self.said: dict[str, str] = {}
+        self.noted: dict[str, str] = {}
         self.began = time.monotonic()
-        self.shows = False
+        self.is_shown = False
 
-    def __enter__(self) -> _Screen:
+    def __enter__(self) -> _Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.shows:
+        if self.is_shown:
             self.bars.stop()
 
-    def show(self, found: Sequence[Job]) -> None:
+    def read(self) -> Mapping[str, str]:
+        self.jobs = [jobs.get(self.db, each) for each in self.ids]
+        running = [job for job in self.jobs if job.status == "running"]
+        is_due = time.monotonic() - self.estimated_at > OUTLOOK_SECONDS
+        if running and is_due and self._needs_bars():
+            self.estimated_at = time.monotonic()
+            self.outlooks = jobs.estimate_running(self.db, running, jobs.clock(self.db))
+        return {job.id: job.status for job in self.jobs}
+
+    def _needs_bars(self) -> bool:
+        is_slow = time.monotonic() - self.began > QUIET_AFTER
+        return console.err.is_terminal and (self.is_shown or is_slow)
+
+    def show(self) -> None:
         if not console.err.is_terminal:
-            for job in found:
-                self._say(job)
-        elif self.shows or time.monotonic() - self.began > QUIET_AFTER:
-            if not self.shows:
+            for job in self.jobs:
+                self._note(job)
+        elif self._needs_bars():
+            if not self.is_shown:
                 self.bars.start()
-                self.shows = True
-            self._look(found)
-            fields = fitting_fields(found, self.known, console.err.width)
-            for job, each in zip(found, fields, strict=True):
+                self.is_shown = True
+            fields = fitting_fields(self.jobs, self.outlooks, console.err.width)
+            for job, each in zip(self.jobs, fields, strict=True):
                 self._draw(job, each)
 
-    def _look(self, found: Sequence[Job]) -> None:
-        running = [job for job in found if job.status == "running"]
-        if running and time.monotonic() - self.looked > OUTLOOK_SECONDS:
-            self.looked = time.monotonic()
-            self.known = jobs.estimate_running(self.db, running, jobs.clock(self.db))
-
-    def _say(self, job: Job) -> None:
-        if self.said.get(job.id) != job.status:
-            self.said[job.id] = job.status
+    def _note(self, job: Job) -> None:
+        if self.noted.get(job.id) != job.status:
+            self.noted[job.id] = job.status
             console.note(f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}")
 
     def _draw(self, job: Job, fields: dict[str, Any]) -> None:
@@ -104,6 +139,83 @@ class _Screen:
         self.bars.update(task, **fields)
         if job.status == "running":
             self.bars.start_task(task)
+
+
+class _SharedBar:
+    """One bar for many jobs on a terminal; a few plain lines elsewhere."""
+
+    def __init__(self, db: Database, ids: Sequence[str]) -> None:
+        self.db = db
+        self.ids = ids
+        self.statuses: Mapping[str, str] = {}
+        self.bar = progress_bars.progress(console.err)
+        self.task = self.bar.add_task("", count="", left="")
+        self.succeeded: set[str] = set()
+        self.best: float | None = None
+        self.at_first: int | None = None
+        self.ended = 0
+        self.began = self.ended_at = time.monotonic()
+        self.noted = -1
+
+    def __enter__(self) -> _SharedBar:
+        if console.err.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if console.err.is_terminal:
+            self.bar.stop()
+
+    def read(self) -> Mapping[str, str]:
+        self.statuses = jobs.statuses_of(self.db, self.ids)
+        succeeded = {job for job, status in self.statuses.items() if status == "succeeded"}
+        for job in jobs.get_many(self.db, sorted(succeeded - self.succeeded)):
+            accuracy = job.metrics.get("accuracy")
+            if accuracy is not None and (self.best is None or accuracy > self.best):
+                self.best = accuracy
+        self.succeeded |= succeeded
+        return self.statuses
+
+    def show(self, total: int) -> None:
+        counts = Counter(self.statuses.values())
+        ended = sum(n for status, n in counts.items() if status in TERMINAL)
+        if self.at_first is None:
+            self.at_first = ended
+        parts = ", ".join(self._parts(counts))
+        if console.err.is_terminal:
+            description = f"{ended}/{total} jobs"
+            _, room = progress_bars.room(console.err.width, len(description), 0)
+            together = progress_bars.TOGETHER
+            self.bar.update(
+                self.task,
+                description=description,
+                completed=ended,
+                total=total,
+                count=console.fitted(
+                    parts.replace(" ", together).replace(f",{together}", ", "), room
+                ),
+                left=self._left(ended, total),
+            )
+        elif ended * LINES // total > self.noted:
+            self.noted = ended * LINES // total
+            console.note(f"{ended} of {total} jobs have ended{f': {parts}' if parts else ''}")
+
+    def _parts(self, counts: Mapping[str, int]) -> list[str]:
+        others = ("running", "failed", "timed_out", "lost", "cancelled")
+        found = [f"{counts[status]} {status}" for status in others if counts.get(status)]
+        return found if self.best is None else [*found, f"best job {self.best:.4f}"]
+
+    def _left(self, ended: int, total: int) -> str:
+        """Return the time left if the other jobs end at the rate since the bar was opened."""
+        now = time.monotonic()
+        if ended != self.ended:
+            self.ended, self.ended_at = ended, now
+        done = ended - (self.at_first or 0)
+        if done <= 0 or ended >= total:
+            return ""
+        # Between two ends it only falls: where no job ends any more, it must not grow.
+        left = (self.ended_at - self.began) / done * (total - ended) - (now - self.ended_at)
+        return Estimate("running", left=left).rest()
 
 
 def fitting_fields(
