@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from zoo.query.expression import Both, Condition, Not
+from zoo.query.expression import Condition, Joined, Not
 
 
 def conditions(leaf: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
@@ -13,6 +13,6 @@ def conditions(leaf: st.SearchStrategy[Condition]) -> st.SearchStrategy[Conditio
 
     def deeper(part: st.SearchStrategy[Condition]) -> st.SearchStrategy[Condition]:
         some = st.lists(part, min_size=2, max_size=4).map(tuple)
-        return st.builds(Not, part) | st.builds(Both, words, some)
+        return st.builds(Not, part) | st.builds(Joined, words, some)
 
     return st.recursive(leaf, deeper, max_leaves=8)

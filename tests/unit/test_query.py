@@ -81,23 +81,23 @@ def test_null_asks_whether_there_is_a_value() -> None:
 @pytest.mark.parametrize(
     ("text", "why", "at"),
     [
-        ("", "here a name or a value should be", 0),
-        ("accuracy", "here a comparison should be", 8),
-        ("accuracy > ", "here a name or a value should be", 10),
-        ("accuracy > loss", "a name is compared with a value", 9),
-        ("(accuracy > 1", "here a ) is missing", 13),
-        ("accuracy > 1 2", "here `and`, `or` or the end should be", 13),
+        ("", "expected a name or a value", 0),
+        ("accuracy", "expected an operator", 8),
+        ("accuracy > ", "expected a name or a value", 10),
+        ("accuracy > loss", "compare a name with a value", 9),
+        ("(accuracy > 1", "expected )", 13),
+        ("accuracy > 1 2", "expected `and`, `or` or the end", 13),
         ("accuracy > 1e999", "too large", 11),
-        ("accuracy > 0.9; drop", "this is no number, name, text or sign", 14),
-        ("accuracy > 3x", "this is no number, name, text or sign", 11),
+        ("accuracy > 0.9; drop", "expected a number, name, text or operator", 14),
+        ("accuracy > 3x", "expected a number, name, text or operator", 11),
         ("model > 'a'", "> is for numbers", 6),
         ("model ~ 3", "~ takes a text", 6),
-        ("'a*' ~ model", "the name comes first", 5),
+        ("'a*' ~ model", "write the name before ~", 5),
         ("model in 'a'", "`in` takes values in brackets", 6),
-        ("accurcy > 1", "no name is called accurcy; perhaps accuracy or metrics.accurcy", 0),
-        ("rate > 1", "no name is called rate; perhaps metrics.rate or params.rate", 0),
-        ("model.name == 'x'", "no name is called model.name", 0),
-        ("not " * 40 + "accuracy > 1", "at most 30 deep", 120),
+        ("accurcy > 1", "unknown name accurcy (did you mean accuracy or metrics.accurcy", 0),
+        ("rate > 1", "unknown name rate (did you mean metrics.rate or params.rate?)", 0),
+        ("model.name == 'x'", "unknown name model.name", 0),
+        ("not " * 40 + "accuracy > 1", "more than 30 deep", 120),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
@@ -110,7 +110,7 @@ def test_what_cannot_be_read_is_refused_with_its_place(text: str, why: str, at: 
 
 
 def test_a_condition_without_end_is_refused() -> None:
-    with pytest.raises(UsageError, match="at most 2000 letters"):
+    with pytest.raises(UsageError, match="at most 2000 characters"):
         parser.parse("a > 1 or " * 300)
 
 

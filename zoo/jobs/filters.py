@@ -17,11 +17,11 @@ from typing import Any
 from zoo.errors import unknown
 from zoo.jobs.dialects import POSTGRESQL, SQLITE, Dialect
 from zoo.jobs.fields import FIELD_NAMES, JSON_FIELDS, NESTED, NUMBER_FIELDS, TEXT_FIELDS
-from zoo.query.expression import Both, Compare, Condition, Not, Value
+from zoo.query.expression import Compare, Condition, Joined, Not, Value
 from zoo.query.parser import Where
 
-SIGNS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "=", "!=": "<>"}
-NEITHER = "NULL"
+SQL_OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "==": "=", "!=": "<>"}
+UNKNOWN = "NULL"
 READABLE = r"""
     (CASE WHEN strpos({0}, '\u0000') = 0 AND strpos({0}, '\ud') = 0 THEN {0} ELSE regexp_replace(
     {0}, '\\u0000|\\ud[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..)\\ud[c-f]..', '\\ufffd', 'g') END)"""
@@ -73,9 +73,10 @@ def _as_like(pattern: str) -> str:
 def condition(wanted: Condition, values: Values) -> str:
     """Translate a parsed condition of `--where`; its values are added to `values`."""
     if isinstance(wanted, Not):
-        return f"NOT ({condition(wanted.of, values)})"
-    if isinstance(wanted, Both):
-        return f" {wanted.word.upper()} ".join(f"({condition(c, values)})" for c in wanted.of)
+        return f"NOT ({condition(wanted.part, values)})"
+    if isinstance(wanted, Joined):
+        parts = (f"({condition(part, values)})" for part in wanted.parts)
+        return f" {wanted.operator.upper()} ".join(parts)
     name = ".".join(wanted.path)
     if name in TEXT_FIELDS or name in NUMBER_FIELDS:
         return _compare_column(wanted, name, values)
@@ -84,15 +85,17 @@ def condition(wanted: Condition, values: Values) -> str:
 
 def _compare_column(wanted: Compare, name: str, values: Values) -> str:
     expression, kind = _expression(name, values), str if name in TEXT_FIELDS else float
-    value, sign = wanted.value, wanted.sign
+    value, operator = wanted.value, wanted.operator
     if value is None:
-        return f"{expression} IS {'NOT ' if sign == '!=' else ''}NULL"
+        return f"{expression} IS {'NOT ' if operator == '!=' else ''}NULL"
     is_text, is_number = isinstance(value, str), not isinstance(value, str | bool)
-    if sign == "has" or (kind is str and not is_text) or (kind is float and not is_number):
-        return NEITHER
-    if sign == "~":
+    if operator == "has" or (kind is str and not is_text) or (kind is float and not is_number):
+        return UNKNOWN
+    if operator == "~":
         return values.like(expression, str(value))
-    return f"{expression} {SIGNS[sign]} {values.add(value if is_text else float(value))}"
+    return (
+        f"{expression} {SQL_OPERATORS[operator]} {values.add(value if is_text else float(value))}"
+    )
 
 
 def _expression(name: str, values: Values) -> str:
@@ -103,10 +106,10 @@ def _expression(name: str, values: Values) -> str:
 def _compare_json(wanted: Compare, values: Values) -> str:
     found = _json_value(wanted.path, values)
     if wanted.value is None:
-        return f"{'NOT ' if wanted.sign == '!=' else ''}{found.missing}"
-    if wanted.sign == "has":
+        return f"{'NOT ' if wanted.operator == '!=' else ''}{found.missing}"
+    if wanted.operator == "has":
         return found.some("==", wanted.value, values)
-    return found.compare(wanted.sign, wanted.value, values)
+    return found.compare(wanted.operator, wanted.value, values)
 
 
 def tag(pattern: str, values: Values) -> str:
@@ -165,18 +168,18 @@ class JsonValue:
         self.plain = f"CASE WHEN {is_other} THEN {text} END"
         self.missing = f"coalesce({kind}, 'null') = 'null'"
 
-    def compare(self, sign: str, value: Value, values: Values) -> str:
+    def compare(self, operator: str, value: Value, values: Values) -> str:
         if isinstance(value, bool):
-            return f"{self.truth} {SIGNS[sign]} {int(value)}"
-        if sign == "~":
+            return f"{self.truth} {SQL_OPERATORS[operator]} {int(value)}"
+        if operator == "~":
             return values.like(self.text, str(value))
         mine = self.text if isinstance(value, str) else self.number
-        return f"{mine} {SIGNS[sign]} {values.add(self.bound(value))}"
+        return f"{mine} {SQL_OPERATORS[operator]} {values.add(self.bound(value))}"
 
-    def some(self, sign: str, value: Value, values: Values) -> str:
+    def some(self, operator: str, value: Value, values: Values) -> str:
         """Return the condition that it is a list with an element for which the comparison holds."""
         each, element = self.elements()
-        one = element.compare(sign, value, values)
+        one = element.compare(operator, value, values)
         return f"CASE WHEN {self.kind} = 'array' THEN EXISTS (SELECT 1 FROM {each} WHERE {one}) END"
 
     def truth_of(self, kind: str, value: str) -> str:

@@ -1,4 +1,4 @@
-"""A condition over facts, as `zoo/query/parser.py` reads it, and the three values it may have."""
+"""The syntax tree of a condition, and its evaluation in three-valued logic."""
 
 from __future__ import annotations
 
@@ -14,111 +14,113 @@ Value = float | int | str | bool | None
 
 @dataclass(frozen=True)
 class Compare:
-    """A name's value against one that was written down."""
+    """A comparison of the value of a name with a constant."""
 
     path: tuple[str, ...]
     """`params.learning_rate` is ("params", "learning_rate")."""
-    sign: str
-    """< <= > >= == !=, ~ (a text is as * for any letters and ? for one say), or `has` of a list."""
+    operator: str
+    """< <= > >= == !=, ~ (match a pattern with * and ?), or `has` (a list contains the value)."""
     value: Value
 
     def __str__(self) -> str:
-        name, value = ".".join(self.path), _written(self.value)
-        return f"{value} in {name}" if self.sign == "has" else f"{name} {self.sign} {value}"
+        name, value = ".".join(self.path), _literal(self.value)
+        return f"{value} in {name}" if self.operator == "has" else f"{name} {self.operator} {value}"
 
 
 @dataclass(frozen=True)
 class Not:
-    """The opposite; of neither yes nor no, the same."""
+    """The negation of a condition; the negation of unknown is unknown."""
 
-    of: Condition
+    part: Condition
 
     def __str__(self) -> str:
-        return f"not ({self.of})"
+        return f"not ({self.part})"
 
 
 @dataclass(frozen=True)
-class Both:
-    """Every one of them (`and`), or at least one (`or`)."""
+class Joined:
+    """Conditions joined by `and` or `or`."""
 
-    word: str
-    of: tuple[Condition, ...]
+    operator: str
+    """`and` or `or`."""
+    parts: tuple[Condition, ...]
 
     def __str__(self) -> str:
-        return f" {self.word} ".join(f"({each})" for each in self.of)
+        return f" {self.operator} ".join(f"({part})" for part in self.parts)
 
 
-Condition = Compare | Not | Both
+Condition = Compare | Not | Joined
 
 
-def names(condition: Condition) -> list[str]:
-    """The names whose value a condition needs: not those that are only asked for null."""
+def compared_names(condition: Condition) -> list[str]:
+    """List the names that a condition compares with a value other than null."""
     if isinstance(condition, Compare):
         return [] if condition.value is None else [".".join(condition.path)]
     if isinstance(condition, Not):
-        return names(condition.of)
-    return [name for each in condition.of for name in names(each)]
+        return compared_names(condition.part)
+    return [name for part in condition.parts for name in compared_names(part)]
 
 
-def _written(value: Value) -> str:
+def _literal(value: Value) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     return json.dumps(value)
 
 
-def judge(condition: Condition, facts: Mapping[str, Any]) -> bool | None:
-    """Yes, no, or None for neither: the three values of SQL."""
+def evaluate(condition: Condition, values: Mapping[str, Any]) -> bool | None:
+    """Evaluate a condition over the values of names; None is SQL's unknown."""
     if isinstance(condition, Compare):
-        return _compare(_fact(facts, condition.path), condition.sign, condition.value)
+        found = _value_at(values, condition.path)
+        return _compare(found, condition.operator, condition.value)
     if isinstance(condition, Not):
-        found = judge(condition.of, facts)
-        return None if found is None else not found
-    decides = condition.word == "or"
-    found_each = [judge(each, facts) for each in condition.of]
-    if decides in found_each:
-        return decides
-    return None if None in found_each else not decides
+        result = evaluate(condition.part, values)
+        return None if result is None else not result
+    deciding = condition.operator == "or"
+    results = [evaluate(part, values) for part in condition.parts]
+    if deciding in results:
+        return deciding
+    return None if None in results else not deciding
 
 
-def _fact(facts: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    found: Any = facts
+def _value_at(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    found: Any = values
     for name in path:
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
 
 
-def _compare(found: Any, sign: str, value: Value) -> bool | None:
+def _compare(found: Any, operator: str, value: Value) -> bool | None:
     if value is None:
-        return (found is None) == (sign == "==")
-    if sign == "has":
+        return (found is None) == (operator == "==")
+    if operator == "has":
         if not isinstance(found, list | tuple):
             return None
         return any(_kind(each) == _kind(value) and each == value for each in found)
     if _kind(found) != _kind(value):
         return None
-    return SIGNS[sign](found, value)
+    return OPERATORS[operator](found, value)
 
 
-def _is_like(found: str, pattern: str) -> bool:
+def _matches(found: str, pattern: str) -> bool:
     some = {"*": ".*", "?": "."}
     regex = "".join(some.get(letter) or re.escape(letter) for letter in pattern)
     return re.fullmatch(regex, found, re.S) is not None
 
 
-SIGNS: dict[str, Callable[[Any, Any], bool]] = {
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
     "==": operator.eq,
     "!=": operator.ne,
-    "~": _is_like,
+    "~": _matches,
 }
 
 
 def _kind(value: Any) -> str:
-    """What may be compared with what: true is not the number 1."""
+    """Return the type for comparisons: a boolean is no number."""
     if isinstance(value, bool):
         return "bool"
     return "number" if isinstance(value, int | float) else type(value).__name__

@@ -1,12 +1,12 @@
-"""The conditions of `--where`: a small language, read here, judged here or in SQL (zoo/jobs).
+"""The parser of `--where`; `expression` evaluates a condition, `zoo/jobs/filters.py` makes SQL.
 
     accuracy > 0.92 and params.learning_rate < 0.01
     status in ("failed", "lost") or (model ~ "dense-*" and not "nightly" in tags)
     0.9 <= metrics.per_class.3.f1 < 0.95 and took > 10min and params.momentum != null
 
-A name is compared with a value, never with another name. As in SQL, a name that is missing, or
-whose value is of another type, gives neither yes nor no: such a job does not match, and `not`
-does not make it match. Only `== null` and `!= null` ask whether there is a value at all.
+A name is compared with a value, never with another name. As in SQL, a comparison with a value that
+is missing or of another type is unknown: such a job does not match, and `not` does not make it
+match. Only `== null` and `!= null` test whether there is a value at all.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from zoo.errors import UsageError
-from zoo.query.expression import Both, Compare, Condition, Not, Value, judge
+from zoo.query.expression import Compare, Condition, Joined, Not, Value, evaluate
 
 MAX_LENGTH = 2000
 MAX_DEPTH = 30
@@ -44,27 +44,29 @@ TOKEN = re.compile(
 
 @dataclass(frozen=True)
 class Where:
-    """A condition that was read."""
+    """A parsed condition."""
 
     condition: Condition
 
-    def matches(self, facts: Mapping[str, Any]) -> bool:
-        """Whether it holds for these facts: a mapping that may hold mappings."""
-        return judge(self.condition, facts) is True
+    def matches(self, values: Mapping[str, Any]) -> bool:
+        """Return whether it is true for the values of names, a mapping that may be nested."""
+        return evaluate(self.condition, values) is True
 
     def __str__(self) -> str:
         return str(self.condition)
 
 
 def parse(text: str, names: Collection[str] | None = None) -> Where:
-    """Read a condition.
+    """Parse a condition.
 
-    With `names`, the only ones that it may use: `accuracy`, or `params.*` for all that begin so.
-    Raises UsageError, which shows the place, for anything that is not a condition.
+    `names` are the names that it may use (`accuracy`; `params.*` for all with this prefix); any by
+    default. Raises UsageError, which shows the place, if the text is not a condition.
     """
     if len(text) > MAX_LENGTH:
-        raise UsageError(f"A condition has at most {MAX_LENGTH} letters; this has {len(text)}.")
-    return Where(_Reader(text, names).whole())
+        raise UsageError(
+            f"A condition has at most {MAX_LENGTH} characters; this one has {len(text)}."
+        )
+    return Where(_Parser(text, names).parse())
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class _Token:
     value: Value = None
 
 
-class _Reader:
-    """Recursive descent: either -> every -> one -> comparison."""
+class _Parser:
+    """Recursive descent: disjunction -> conjunction -> negation -> comparison."""
 
     def __init__(self, text: str, names: Collection[str] | None) -> None:
         self.text = text
@@ -91,7 +93,7 @@ class _Reader:
             match = TOKEN.match(self.text, at)
             if match is None:
                 at += len(self.text[at:]) - len(self.text[at:].lstrip())
-                raise self._refuse("this is no number, name, text or sign", at)
+                raise self._refuse("expected a number, name, text or operator", at)
             found.append(self._token(match))
             at = match.end()
         return found
@@ -115,10 +117,10 @@ class _Reader:
         seconds = number * UNITS[unit] if unit else number
         return seconds if abs(seconds) < 2**53 else float(seconds)
 
-    def whole(self) -> Condition:
-        found = self.either()
+    def parse(self) -> Condition:
+        found = self.disjunction()
         if self.next.kind != "end":
-            raise self._refuse("here `and`, `or` or the end should be", self.next.at)
+            raise self._refuse("expected `and`, `or` or the end", self.next.at)
         return found
 
     @property
@@ -126,30 +128,35 @@ class _Reader:
         return self.tokens[0]
 
     def take(self, *texts: str) -> _Token | None:
-        """The next token if it is one of these signs or words."""
+        """Consume and return the next token if it is one of these operators or words."""
         fits = self.next.kind in ("sign", "word") and self.next.text in texts
         return self.tokens.pop(0) if fits else None
 
-    def either(self) -> Condition:
-        return self._joined("or", lambda: self._joined("and", self.one))
+    def disjunction(self) -> Condition:
+        return self._joined("or", self.conjunction)
 
-    def _joined(self, word: str, part: Any) -> Condition:
-        found = [part()]
-        while self.take(word):
-            found.append(part())
-        return Both(word, tuple(found)) if len(found) > 1 else found[0]
+    def conjunction(self) -> Condition:
+        return self._joined("and", self.negation)
 
-    def one(self) -> Condition:
+    def _joined(self, operator: str, parse_part: Callable[[], Condition]) -> Condition:
+        parts = [parse_part()]
+        while self.take(operator):
+            parts.append(parse_part())
+        return Joined(operator, tuple(parts)) if len(parts) > 1 else parts[0]
+
+    def negation(self) -> Condition:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise self._refuse(f"brackets and `not` go at most {MAX_DEPTH} deep", self.next.at)
+            raise self._refuse(
+                f"brackets and `not` are nested more than {MAX_DEPTH} deep", self.next.at
+            )
         found: Condition
         if self.take("not"):
-            found = Not(self.one())
+            found = Not(self.negation())
         elif self.take("("):
-            found = self.either()
+            found = self.disjunction()
             if not self.take(")"):
-                raise self._refuse("here a ) is missing", self.next.at)
+                raise self._refuse("expected )", self.next.at)
         else:
             found = self.comparison()
         self.depth -= 1
@@ -163,7 +170,7 @@ class _Reader:
             is_not = self.take("not") is not None
             sign = self.take("in") if is_not else self.take(*FLIPPED, "~", "!~", "in")
             if sign is None:
-                raise self._refuse("here a comparison should be: < <= > >= == != ~ in", at)
+                raise self._refuse("expected an operator: < <= > >= == != ~ in", at)
             right: _Token | list[_Token]
             if sign.text == "in" and self.next.text in ("(", "["):
                 right = self.values()
@@ -174,12 +181,12 @@ class _Reader:
             if isinstance(right, list):
                 break
             left = right
-        return found[0] if len(found) == 1 else Both("and", tuple(found))
+        return found[0] if len(found) == 1 else Joined("and", tuple(found))
 
     def operand(self) -> _Token:
         token = self.next
         if token.kind not in ("number", "text", "constant", "name"):
-            raise self._refuse("here a name or a value should be", token.at)
+            raise self._refuse("expected a name or a value", token.at)
         if token.kind == "name":
             self._known(token)
         return self.tokens.pop(0)
@@ -190,24 +197,27 @@ class _Reader:
         while self.take(","):
             found.append(self.operand())
         if not self.take(end):
-            raise self._refuse(f"here a {end} is missing", self.next.at)
+            raise self._refuse(f"expected {end}", self.next.at)
         return found
 
     def _compare(self, left: _Token, sign: _Token, right: _Token | list[_Token]) -> Condition:
         if isinstance(right, list):
             equal = _Token("sign", "==", sign.at)
             each = tuple(self._compare(left, equal, one) for one in right)
-            return Both("or", each) if len(each) > 1 else each[0]
+            return Joined("or", each) if len(each) > 1 else each[0]
         if (left.kind == "name") == (right.kind == "name"):
-            raise self._refuse("a name is compared with a value", sign.at)
+            raise self._refuse("compare a name with a value", sign.at)
         text = sign.text.lstrip("!") if sign.text == "!~" else sign.text
         if left.kind != "name":
             if text == "~":
-                raise self._refuse("the name comes first, then ~ and its pattern", sign.at)
+                raise self._refuse("write the name before ~ and the pattern after it", sign.at)
             left, right = right, left
             text = "has" if text == "in" else FLIPPED[text]
         elif text == "in":
-            raise self._refuse('`in` takes values in brackets, or a list: "word" in tags', sign.at)
+            raise self._refuse(
+                '`in` takes values in brackets, or a field that is a list: "nightly" in tags',
+                sign.at,
+            )
         self._fits(text, right, sign.at)
         return Compare(tuple(left.text.split(".")), text, right.value)
 
@@ -217,7 +227,7 @@ class _Reader:
         if sign == "~" and value.kind != "text":
             raise self._refuse('~ takes a text: model ~ "dense-*"', at)
         if sign == "has" and value.value is None:
-            raise self._refuse("a list has no null", at)
+            raise self._refuse("null is not allowed here", at)
 
     def _known(self, token: _Token) -> None:
         names, (first, dot, _) = self.names, token.text.partition(".")
@@ -227,12 +237,12 @@ class _Reader:
         nested = [n.replace("*", first) for n in sorted(names) if "*" in n and not dot]
         meant = " or ".join([*near, *nested])
         raise self._refuse(
-            f"no name is called {token.text}" + (f"; perhaps {meant}" if meant else ""), token.at
+            f"unknown name {token.text}" + (f" (did you mean {meant}?)" if meant else ""), token.at
         )
 
     def _refuse(self, why: str, at: int) -> UsageError:
         line = re.sub(r"\s", " ", self.text)
-        return UsageError(f"The condition cannot be read: {why}.", f"{line}\n{' ' * at}^")
+        return UsageError(f"Invalid condition: {why}.", f"{line}\n{' ' * at}^")
 
 
 def _unescaped(match: re.Match[str]) -> str:

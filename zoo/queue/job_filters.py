@@ -11,7 +11,7 @@ from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Filter
 from zoo.query import parser
-from zoo.query.expression import names
+from zoo.query.expression import compared_names
 
 Words = Sequence[str] | None
 
@@ -52,7 +52,7 @@ def read(
 
 def _condition(db: Database, text: str) -> parser.Where:
     found = parser.parse(text, jobs.FIELD_NAMES)
-    jobs.check_metrics(db, names(found.condition))
+    jobs.check_metrics(db, compared_names(found.condition))
     return found
 
 
