@@ -219,8 +219,8 @@ def test_a_warm_worker_has_the_plugins_that_are_there_now(zoo: Zoo, tmp_path: Pa
         zoo.run("evaluate", changed["id"]),
         zoo.run("export", changed["id"], "--format", "npz", "-o", str(tmp_path / "m.npz"), code=2),
     ):
-        assert "answers may differ" in done.stderr, done
+        assert "predictions may differ" in done.stderr, done
     evaluated = zoo.json("jobs", "--where", "kind == 'evaluate'")[0]["id"]
-    assert "answers may differ" in zoo.run("logs", evaluated).stdout
+    assert "predictions may differ" in zoo.run("logs", evaluated).stdout
     assert json.loads(zoo.run("leaderboard", "--json").stdout)[0]["model"] == "constant"
     assert workers()

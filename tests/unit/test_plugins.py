@@ -125,7 +125,7 @@ def test_plugins_can_be_narrowed(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     registry.catalogue.cache_clear()
     monkeypatch.setenv("ZOO_PLUGINS", "extra,extr")
     assert [bool(p.error) for p in registry.catalogue().plugins] == [False, True]
-    assert find("extr").error == "ZOO_PLUGINS names it, but there is no such plugin."
+    assert find("extr").error == "It is named by ZOO_PLUGINS, but there is no such plugin."
 
 
 def test_an_unknown_model_is_refused_with_the_nearest() -> None:

@@ -374,7 +374,7 @@ def test_an_evaluation_of_a_job_without_weights_is_refused(tmp_path: Path) -> No
 def test_a_damaged_recipe_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "model.json").write_text(content)
-    with pytest.raises(ArtifactError, match=r"model\.json is no recipe: .+\.$"):
+    with pytest.raises(ArtifactError, match=r"model\.json is not a valid recipe: .+\.$"):
         restore(tmp_path)
 
 
@@ -415,7 +415,7 @@ def test_a_metric_that_is_not_finite_is_null_and_logged(
         ("narrow", r"as float32 \(360, 9\), not float \(360, 10\)"),
         ("short", r"as float32 \(359, 10\), not float \(360, 10\)"),
         ("range", r"predicted 9\.\.18, but has 10 classes"),
-        ("float", "predicted float64 .* not one whole number for each image"),
+        ("float", "predicted float64 .* not one integer for each image"),
     ],
 )
 def test_an_answer_that_breaks_the_contract_is_refused(

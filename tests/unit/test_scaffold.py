@@ -41,19 +41,19 @@ def test_a_file_goes_into_the_plugins_folder_and_is_a_model_at_once(home: Path) 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("", "will not do"),
-        ("My-Knn", "will not do"),
-        ("2nd", "will not do"),
-        ("my_knn", "will not do"),
-        ("../knn", "will not do"),
-        ("a" * 41, "will not do"),
-        ("import", "is a module of Python's"),
-        ("json", "is a module of Python's"),
-        ("numpy", "an installed package's"),
-        ("zoo", "an installed package's"),
-        ("tests", "an installed package's"),
-        ("logistic", "a model or a plugin called 'logistic'"),
-        ("sklearn", "an installed package's"),
+        ("", "is invalid"),
+        ("My-Knn", "is invalid"),
+        ("2nd", "is invalid"),
+        ("my_knn", "is invalid"),
+        ("../knn", "is invalid"),
+        ("a" * 41, "is invalid"),
+        ("import", "is already a module of Python"),
+        ("json", "is already a module of Python"),
+        ("numpy", "an installed package"),
+        ("zoo", "an installed package"),
+        ("tests", "an installed package"),
+        ("logistic", "A model or plugin named 'logistic'"),
+        ("sklearn", "an installed package"),
         ("keras", "already"),
     ],
     ids=lambda value: value[:20],
@@ -71,7 +71,7 @@ def test_a_name_that_would_not_work_is_refused_and_nothing_written(
 def test_nothing_is_overwritten(home: Path, tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="full exists already"):
+    with pytest.raises(UsageError, match="full already exists"):
         scaffold.new_package("my-knn", tmp_path / "full")
     scaffold.new_package("my-knn", tmp_path / "empty")
     file = scaffold.new_file("my-knn")

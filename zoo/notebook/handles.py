@@ -34,7 +34,7 @@ class Handle:
 
     @property
     def status(self) -> str:
-        """The status of the job; of a group, the common status of its jobs."""
+        """The status of the job, or of the group as a whole."""
         return self.row.status
 
     def to_dict(self) -> dict[str, Any]:

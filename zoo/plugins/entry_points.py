@@ -1,6 +1,6 @@
-"""What installed distributions offer under a group's name, remembered until one comes or goes.
+"""Entry points of the installed distributions, cached until one is installed or removed.
 
-To ask takes 40 ms, most of it the import of importlib.metadata: every command would wait for it.
+Reading them takes 40 ms, most of it the import of importlib.metadata, in every command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ GROUPS = ("zoo", "zoo.commands")
 
 
 class Entry(NamedTuple):
-    """An entry point, and the distribution that has it."""
+    """An entry point and its distribution."""
 
     name: str
     value: str
@@ -29,13 +29,13 @@ class Entry(NamedTuple):
     version: str
 
     def load(self) -> Any:
-        """Import what it names."""
+        """Import the object that the entry point names."""
         module, _, attributes = self.value.partition(":")
         return reduce(getattr, filter(None, attributes.split(".")), import_module(module))
 
 
 def of(group: str) -> list[Entry]:
-    """The entry points of a group, in the order of their names."""
+    """Return the entry points of a group, sorted by name."""
     now = key()
     file = remembered("entry-points.json")
     if file is not None:
@@ -50,24 +50,24 @@ def of(group: str) -> list[Entry]:
 
 
 def remembered(name: str) -> Path | None:
-    """The file in the home where something is remembered; None if it is not known where that is."""
+    """Return the path of a cache file in the home; None if the home is unknown or not private."""
     try:
         home = settings.load().home
-    except ZooError:  # the command itself will say so
+    except ZooError:  # the command itself reports it
         return None
-    # What others may have written there is not believed.
+    # A file that others may have written is not trusted.
     return None if private_folder.complaint_of(home) else home / name
 
 
 def keep(file: Path, text: str) -> None:
-    """Write such a file, if that is possible."""
-    # A home that is not there yet stays so: a mere `--help` leaves nothing behind.
+    """Write a cache file; errors are ignored."""
+    # A missing home is not created: `--help` leaves no files behind.
     with contextlib.suppress(OSError):
         atomic.write(file, text)
 
 
 def key() -> list[Any]:
-    """Changes when a distribution is installed or removed: its folder in one of these is."""
+    """Return a key that changes when a distribution is installed or removed."""
     seen: list[Any] = [sys.version]
     for folder in sys.path:
         with contextlib.suppress(OSError):

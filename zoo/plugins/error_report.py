@@ -1,4 +1,4 @@
-"""Say why a plugin is broken, and in which of its own lines."""
+"""Describe the error of a plugin, with the line in its own source."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from zoo.errors import ZooError
 from zoo.plugins.import_guard import EndsProcess, TooSlow
 
 LONGEST = 200
-"""Characters kept of what a library says, which may run over many lines."""
+"""Longest message, in characters; libraries may raise messages of many lines."""
 
 
 def reason(error: BaseException, source: str) -> str:
-    """Say in a line what went wrong; `source` is the plugin's module or file."""
-    said = " ".join(_text(error).split())
-    if len(said) > LONGEST:
-        said = said[: LONGEST - 3] + "..."
+    """Return one line for an error; `source` is the module or file of the plugin."""
+    text = " ".join(_text(error).split())
+    if len(text) > LONGEST:
+        text = text[: LONGEST - 3] + "..."
     if not isinstance(error, ZooError | TooSlow | EndsProcess):
-        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     where = line(error, source)
-    return f"{said} ({where})" if where else said
+    return f"{text} ({where})" if where else text
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # an exception of the plugin's own, which cannot even say what it is
+    except Exception:  # an exception class of the plugin whose __str__ fails
         return ""
 
 
 def line(error: BaseException, source: str) -> str:
-    """Where it happened, as `file:line`: the innermost line that is the plugin's own, if any."""
+    """Return `file:line` of the innermost frame within the plugin, or an empty string."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     home = _home(source)
@@ -45,7 +45,7 @@ def line(error: BaseException, source: str) -> str:
 
 
 def _home(source: str) -> Path | None:
-    """The file of a plugin, or the folder of its package."""
+    """The file of a one-file plugin, or the folder of a package."""
     if source.endswith(".py"):
         return Path(source)
     with contextlib.suppress(ImportError, ValueError, AttributeError):

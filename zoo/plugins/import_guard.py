@@ -1,4 +1,4 @@
-"""Run the code of plugins: it cannot print to stdout, nor end the process that it runs in."""
+"""Import third-party plugins with a time limit, stdout redirected and process exits refused."""
 
 from __future__ import annotations
 
@@ -14,33 +14,36 @@ from typing import Any
 from zoo.plugins import process_state
 
 IMPORT_SECONDS = 20.0
-"""What one plugin may take to be imported; a framework belongs inside the methods."""
+"""Time limit of the import of one plugin; frameworks belong inside the methods."""
 RINGS, RING_SECONDS = 3, 1.0
-"""So often, and so far apart, a plugin is told to stop before the process gives up."""
+"""Number and interval of the exceptions raised in a hanging import before the process exits."""
 
 
 class TooSlow(BaseException):
-    """Importing took too long. No Exception: the code that hangs must not catch it."""
+    """Importing took too long. A BaseException, so that the hanging code does not catch it."""
 
 
 class EndsProcess(BaseException):
-    """The plugin asked to end the process that imports it, or another one."""
+    """The plugin tried to end the importing process, or another one."""
 
 
 ENDINGS = (
     *((os, name) for name in ("_exit", "abort", "kill", "killpg", "execv", "execve")),
     *((signal, name) for name in ("raise_signal", "pthread_kill")),
 )
-"""Functions that end this process, or the one that waits for it, without an exception."""
+"""Functions that end this process or its parent without an exception."""
 
 
 @contextlib.contextmanager
 def importing(name: str) -> Iterator[None]:
-    """Import the plugin of that name within this block, under a time limit.
+    """Import the named plugin within this block, under a time limit.
 
-    What is printed meanwhile goes to stderr, also what is written past Python; what it changes of
-    the terminal's process (working directory, umask, signals...) is put back. Raises TooSlow, and
-    EndsProcess where the plugin calls one of ENDINGS. A crash in native code says where it was.
+    Output goes to stderr, also that of native code. Changes of the process (working directory,
+    umask, signals...) are undone. A crash in native code prints a traceback.
+
+    Raises:
+        TooSlow: The time limit has passed.
+        EndsProcess: The plugin called one of ENDINGS.
     """
     with _contained("at import"), _limited(name):
         yield
@@ -48,10 +51,10 @@ def importing(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """Call the `load` of a plugin's dataset within this block, for as long as it takes.
+    """Call `load` of a plugin's dataset within this block, without a time limit.
 
-    Otherwise as `importing`. A KeyboardInterrupt that is no Ctrl-C becomes EndsProcess; a process
-    that `load` has forked, and that returns from it as well, ends here.
+    Otherwise as `importing`. A KeyboardInterrupt without a Ctrl-C becomes EndsProcess; a process
+    forked by `load` that returns from it as well exits here.
     """
     own = os.getpid()
     with _contained("in load"), _interrupts() as has_come:
@@ -73,7 +76,7 @@ def _contained(when: str) -> Iterator[None]:
         process_state.put_back_after_import(),
         contextlib.redirect_stdout(sys.stderr),
         _stdout_to_stderr(),
-        _crashes_told(),
+        _crash_tracebacks(),
         _endings_refused(when),
         _threads_end(),
     ):
@@ -82,7 +85,7 @@ def _contained(when: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Give what says whether a SIGINT has come since; Python hands it to the main thread alone."""
+    """Yield a function that returns whether a SIGINT has arrived; only in the main thread."""
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield lambda: False
@@ -107,12 +110,12 @@ def _endings_refused(when: str) -> Iterator[None]:
     is_over = False
 
     def refusing(real: Callable[..., Any], label: str) -> Callable[..., Any]:
-        def instead(*args: Any, **words: Any) -> Any:
-            # Other threads end this process rightly, and a process that was forked ends itself so;
-            # and a plugin may keep the function for later.
+        def instead(*args: Any, **options: Any) -> Any:
+            # Other threads and forked processes may call it, and a plugin may keep the function
+            # for later use.
             is_mine = (os.getpid(), threading.get_ident()) == mine
             if is_over or not is_mine or not _is_for_us(label, args):
-                return real(*args, **words)
+                return real(*args, **options)
             shown = ", ".join(map(repr, args[:2]))
             raise EndsProcess(f"it calls {label}({shown}) {when}")
 
@@ -131,7 +134,7 @@ def _endings_refused(when: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _threads_end() -> Iterator[None]:
-    """Have no command wait for a thread that the plugin starts: it ends with the command."""
+    """Make threads started by the plugin daemons, so that no command waits for them."""
     mine, real = threading.get_ident(), threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
@@ -147,7 +150,7 @@ def _threads_end() -> Iterator[None]:
 
 
 def _is_for_us(label: str, args: tuple[Any, ...]) -> bool:
-    """Whether a signal is for this process or its parents; one may end what one has started."""
+    """Whether a signal is for this process or its parent; a plugin may end its own children."""
     if label not in ("os.kill", "os.killpg") or len(args) != 2:
         return True
     ours = {os.getpid(), os.getppid(), os.getpgrp()}
@@ -157,13 +160,13 @@ def _is_for_us(label: str, args: tuple[Any, ...]) -> bool:
 
 
 @contextlib.contextmanager
-def _crashes_told() -> Iterator[None]:
+def _crash_tracebacks() -> Iterator[None]:
     if faulthandler.is_enabled():
         yield
         return
     try:
         faulthandler.enable(2)
-    except (OSError, ValueError):  # stderr is closed: there is nobody to tell
+    except (OSError, ValueError):  # stderr is closed
         yield
         return
     try:
@@ -176,7 +179,7 @@ def _crashes_told() -> Iterator[None]:
 def _stdout_to_stderr() -> Iterator[None]:
     try:
         kept = os.dup(1)
-    except OSError:  # closed, as by `>&-`: there is nothing to keep clean
+    except OSError:  # stdout is closed, as by `>&-`
         yield
         return
     try:
@@ -191,8 +194,8 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Write out the buffers of Python and of C: they are of whoever has filled them."""
-    with contextlib.suppress(Exception):  # closed, or a full disk: whoever writes next meets it
+    """Flush the buffers of Python and of C, so that buffered output goes to the right stream."""
+    with contextlib.suppress(Exception):  # closed, or a full disk: the next write raises
         sys.__stdout__.flush()  # type: ignore[union-attr]
     if ctypes := sys.modules.get("ctypes"):
         with contextlib.suppress(Exception):
@@ -201,7 +204,7 @@ def _flush() -> None:
 
 @contextlib.contextmanager
 def _limited(name: str) -> Iterator[None]:
-    # A signal reaches the main thread alone. Elsewhere nobody sits before a terminal and waits.
+    # Signals reach only the main thread; imports in other threads have no terminal user.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -216,7 +219,7 @@ def _limited(name: str) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, ring)
     try:
-        # More than once: a bare `except:` in a loop swallows the first one.
+        # Repeated, because a bare `except:` in a loop swallows the first exception.
         signal.setitimer(signal.ITIMER_REAL, IMPORT_SECONDS, RING_SECONDS)
         yield
     finally:
@@ -225,13 +228,13 @@ def _limited(name: str) -> Iterator[None]:
 
 
 EXIT = os._exit
-"""As it is while a plugin is imported, too."""
+"""The real function, which is replaced while a plugin is imported."""
 
 
 def _give_up(name: str) -> None:
-    said = (
+    message = (
         f"error: The plugin {name} hangs at import and cannot be stopped.\n"
-        "       `zoo plugins` tells where it is; ZOO_PLUGINS=a,b loads only those.\n"
+        "       `zoo plugins` shows its source; ZOO_PLUGINS=a,b loads only the named plugins.\n"
     )
-    os.write(2, said.encode())
+    os.write(2, message.encode())
     EXIT(1)

@@ -1,4 +1,4 @@
-"""List the plugins as another process finds them: whatever they do there, the list is whole."""
+"""List the plugins in a separate process, so that a plugin that ends it does not hide others."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from zoo.plugins import import_guard, registry
 from zoo.plugins.registry import Plugin
 
 PATIENCE = import_guard.IMPORT_SECONDS + import_guard.RINGS * import_guard.RING_SECONDS + 5
-"""Seconds without news until a plugin is taken to hang in native code, where no signal arrives."""
+"""Seconds without a message after which a plugin counts as hanging in native code."""
 
 
 def listing() -> list[Plugin]:
-    """Every plugin of this machine, also those that add commands, and what is wrong with it.
+    """Return all plugins of this machine, also those with commands, with their errors.
 
-    Raises PluginError if the other process cannot list them at all.
+    Raises PluginError if the separate process cannot list them at all.
     """
     dead: dict[str, Plugin] = {}
     while True:
         found, victim = _look(dead)
         if victim is None:
             return found
-        # Each look finds another one that is broken; else it would go on forever.
+        # Each round must find another broken plugin; otherwise the loop would not end.
         if not victim.source or victim.source in dead:
             raise PluginError(
-                f"The process that lists the plugins cannot do so: {victim.error}.",
-                "What it said stands above; ZOO_PLUGINS=a,b loads only those.",
+                f"The process that lists the plugins failed: {victim.error}.",
+                "Its output is above; ZOO_PLUGINS=a,b loads only the named plugins.",
             )
-        # The plugins after it are not yet known: look again, past this and the other broken ones.
+        # The plugins after it are unknown yet: list again without the broken ones.
         dead |= {plugin.source: plugin for plugin in [*found, victim] if plugin.error}
 
 
 def _look(dead: dict[str, Plugin]) -> tuple[list[Plugin], Plugin | None]:
-    """What another process finds; and the plugin that has ended it, if one has."""
+    """The plugins found by a separate process; and the plugin that ended it, if one did."""
     found: list[Plugin] = []
     entering = Plugin("zoo")
     other = ReportingChild("zoo.plugins.isolated_listing", *dead)

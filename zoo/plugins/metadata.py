@@ -1,4 +1,4 @@
-"""A model's card: what workers publish of it, and its params rebuilt from the card's schema."""
+"""Model cards: the metadata that workers publish, and params rebuilt from their schema."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORMATS: dict[str, Any] = {
     "regex": re.Pattern[str],
     "uuid": UUID,
 }
-"""What a text stands for, by its `format` in a JSON schema."""
+"""Python types of strings, by their `format` in a JSON schema."""
 BOUNDS = {
     "minimum": "ge",
     "exclusiveMinimum": "gt",
@@ -44,11 +44,11 @@ BOUNDS = {
     "maxItems": "max_length",
     "pattern": "pattern",
 }
-"""JSON schema's words, and pydantic's."""
+"""Keywords of JSON schema and the corresponding ones of pydantic."""
 
 
 def of(model: type[Model], plugin: str) -> Card:
-    """The card of a model, as JSON; `plugin` is the label of the plugin that brings it."""
+    """Return the card of a model as JSON; `plugin` is the label of its plugin."""
     text = inspect.cleandoc(model.__doc__ or "")
     return {
         "name": model.name,
@@ -64,36 +64,37 @@ def of(model: type[Model], plugin: str) -> Card:
 
 
 def _schema(params: type[Params]) -> dict[str, Any]:
-    """The JSON schema, with the default of each param, also of one that a factory makes."""
+    """The JSON schema with the default of each param, also of those with a factory."""
     schema = params.model_json_schema()
     defaults = to_json(params.resolve({}))
     for name, about in schema.get("properties", {}).items():
         about.setdefault("default", defaults.get(name))
         if about.get("uniqueItems"):
-            about["default"] = defaults.get(name)  # a set's, in the one order
+            about["default"] = defaults.get(name)  # the default of a set, in a fixed order
     return schema
 
 
 def params(card: Card) -> type[Params]:
     """Rebuild a model's params from its card: strict types, bounds, choices, defaults, help.
 
-    They refuse what the model's own refuse, in the same words, but for its validators: those only
-    a worker has, and what the schema does not tell (the keys of a table) is the worker's to check
-    too. Raises PluginError for what is no schema of params.
+    They reject the same values with the same messages as the model's own params, except for
+    validators and rules that the schema does not contain: a worker checks those.
+
+    Raises PluginError for an invalid schema.
     """
     schema: Schema = card["schema"]
     try:
         return _object(schema, schema.get("$defs", {}), Params)
-    # Not ours: made on another machine, by any version of Zoo and pydantic.
+    # The schema is from another machine, with any version of Zoo and pydantic.
     except Exception as error:
         raise PluginError(
-            f"The params that workers publish of the model '{card['name']}' cannot be read.",
-            f"Install its plugin here: {card['plugin']}.",
+            f"The params published by workers for the model '{card['name']}' cannot be read.",
+            f"Install its plugin on this machine: {card['plugin']}.",
         ) from error
 
 
 class _Loose(Params):
-    """A model within the params may let more pass than Zoo's params do."""
+    """A model within the params, which may ignore unknown names."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -109,7 +110,7 @@ def _object(schema: Schema, defs: Schema, base: type[Params]) -> type[Params]:
 
 
 def _default(kind: Any, value: Any) -> Any:
-    """The default in its own type, which JSON has not for a date or a tuple."""
+    """The default in its own type, as JSON has no dates or tuples."""
     if not isinstance(value, str | list | dict):
         return value
     return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
@@ -147,7 +148,7 @@ def _kind(about: Schema, defs: Schema) -> Any:
 def _array(about: Schema, defs: Schema) -> Any:
     if "prefixItems" in about:
         each = tuple(_annotation(item, defs) for item in about["prefixItems"])
-        # Of a named tuple with defaults, fewer are enough: the schema does not say which.
+        # A named tuple with defaults accepts fewer items; the schema does not say which.
         return tuple[each] if about.get("minItems") == len(each) else Any  # type: ignore[valid-type]
     kind: Any = set if about.get("uniqueItems") else list
     return kind[_annotation(about.get("items", {}), defs)]

@@ -1,4 +1,4 @@
-"""Put back what a stranger's code has changed of the process that it ran in."""
+"""Restore the state of the process after third-party code has run in it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 JOIN_SECONDS = 0.1
-"""Given to each thread that is left: most are about to end."""
+"""Time to wait for each remaining thread: most are about to end."""
 MONITOR_SECONDS = 2.0
-"""Given to the monitor of tqdm, which ends as soon as it is asked to."""
+"""Time to wait for the monitor of tqdm, which ends as soon as it is asked to."""
 FILES = 64
-"""A library keeps a few files open from its first use on; more than these are a leak."""
+"""Libraries keep a few files open after their first use; more than this count as a leak."""
 SIGNALS = tuple(map(int, signal.valid_signals()))
 TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 LIMITS = tuple(
@@ -32,7 +32,7 @@ LIMITS = tuple(
 
 
 class Part(NamedTuple):
-    """A part of the state of a process; `write` raises, or does nothing, where it cannot."""
+    """A part of the state of a process; `write` raises or does nothing if it cannot restore it."""
 
     name: str
     read: Callable[[], Any]
@@ -161,7 +161,7 @@ def _root() -> tuple[int, int]:
 
 
 def _leave(_: Any) -> None:
-    """Nothing can be done about it."""
+    """Do nothing: this part cannot be restored."""
 
 
 PARTS = (
@@ -201,30 +201,30 @@ PARTS = (
     ),
     Part("root folder", _root, _leave),
 )
-"""What a job may change and the next one would meet; the order is that of putting it back."""
+"""State that a job may change and that would affect the next one, in the order of restoring."""
 AT_IMPORT = frozenset(
     (
         *("tracing", "built-in functions", "timers", "signal handlers", "blocked signals"),
         *("standard streams", "hooks of the interpreter", "umask", "locale", "sys.argv"),
     )
 )
-"""The parts that no plugin changes by being imported. Others it may: a variable that its framework
-reads, a filter of warnings, a folder in `sys.path`."""
+"""Parts restored after an import. A plugin may change the others when imported: an environment
+variable of its framework, a filter of warnings, a folder in `sys.path`."""
 
 
 @contextlib.contextmanager
 def put_back_after_import() -> Iterator[None]:
-    """Put back the parts in AT_IMPORT, and the working directory, after this block."""
+    """Restore the parts in AT_IMPORT and the working directory after this block."""
     with put_back(AT_IMPORT), working_directory():
         yield
 
 
 @contextlib.contextmanager
 def put_back(names: Collection[str] | None = None) -> Iterator[list[str]]:
-    """Put back the state of the process after this block, or the parts of these names.
+    """Restore the state of the process after this block, or only the named parts.
 
-    The list gets what cannot be put back: then the process is for nobody else. A thread that a job
-    has left works on, and may change anything again.
+    The yielded list gets the names of parts that cannot be restored: then the process must not be
+    used again. A thread left by a job still runs, and may change anything again.
     """
     before = [(each, each.read()) for each in PARTS if names is None or each.name in names]
     threads, n_files = {*threading.enumerate()}, _open_files()
@@ -234,7 +234,7 @@ def put_back(names: Collection[str] | None = None) -> Iterator[list[str]]:
             yield lasting
     finally:
         for part, value in before:
-            try:  # read again once written: some changes are refused in silence
+            try:  # read back after writing: some changes fail silently
                 is_as_before = part.read() == value
                 if not is_as_before:
                     part.write(value)
@@ -251,8 +251,8 @@ def put_back(names: Collection[str] | None = None) -> Iterator[list[str]]:
 
 @contextlib.contextmanager
 def working_directory(folder: os.PathLike[str] | str = ".") -> Iterator[None]:
-    """Have relative paths lead into the folder within this block, and where they did after it."""
-    # Linux opens for a path alone what may be entered and not be listed.
+    """Change the working directory to the folder within this block."""
+    # O_PATH opens a directory that may be entered but not listed (Linux).
     before = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
     try:
         os.chdir(folder)
@@ -264,9 +264,9 @@ def working_directory(folder: os.PathLike[str] | str = ".") -> Iterator[None]:
 
 @contextlib.contextmanager
 def _filters_put_back() -> Iterator[None]:
-    """Put back how warnings are shown, but for filters of one message, module or library's class.
+    """Restore the filters of warnings, except those for a message, module or library's class.
 
-    Those are of libraries, which set them when they are imported: once in a process.
+    Libraries set those when they are imported, once per process.
     """
     before = [*warnings.filters]
     added: list[Any] = []
@@ -290,7 +290,7 @@ def _left_threads(before: set[threading.Thread]) -> list[str]:
     left = [each for each in threading.enumerate() if each not in before]
     for each in left:
         if type(each).__module__ == "tqdm._monitor":
-            # Every progress bar of tqdm starts it, once in a process; the next bar does so again.
+            # The monitor thread of tqdm's progress bars; the next bar starts it again.
             each.was_killed.set()  # type: ignore[attr-defined]
             each.join(MONITOR_SECONDS)
         each.join(JOIN_SECONDS)
@@ -300,5 +300,5 @@ def _left_threads(before: set[threading.Thread]) -> list[str]:
 def _open_files() -> int:
     try:
         return sum(1 for _ in Path("/proc/self/fd").iterdir())
-    except OSError:  # not Linux, or none is free
+    except OSError:  # not Linux, or no free descriptor
         return 0

@@ -1,4 +1,4 @@
-"""Find plugins, ask them for models and datasets, and keep a broken one from doing harm."""
+"""Find plugins, register their models and datasets, and isolate broken ones."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from zoo.plugins.metadata import Card, of
 from zoo.regular_file import read_regular_file
 
 MAX_BYTES = 16 * 2**20
-"""Of a one-file plugin."""
+"""Largest size of a one-file plugin."""
 
 
 @dataclass
 class Plugin:
-    """One plugin as it was found, loaded or not."""
+    """One plugin, loaded or not."""
 
     name: str
     distribution: str = ""
@@ -41,13 +41,13 @@ class Plugin:
     models: list[str] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    """What it took to import."""
+    """Time of the import."""
     code: str = ""
-    """The sha256 of its source as it was when it was imported."""
+    """The sha256 of its source at the time of the import."""
     imports: list[str] = field(default_factory=list)
-    """Of a one-file plugin: the packages that it imports, also within functions."""
+    """For a one-file plugin: the packages that it imports, also within functions."""
     error: str = ""
-    """Why it is broken, in a line, and in which of its lines; empty if it is well."""
+    """The error that broke it and its place in the source; empty if there is none."""
 
     @property
     def label(self) -> str:
@@ -56,12 +56,12 @@ class Plugin:
 
 
 Candidate = tuple[Plugin, Callable[[], ModuleType]]
-"""A plugin, and what imports it."""
+"""A plugin and the function that imports it."""
 
 
 @dataclass
 class Catalogue:
-    """Everything the plugins of this machine offer."""
+    """All models and datasets of the plugins of this machine."""
 
     manager: pluggy.PluginManager
     plugins: list[Plugin]
@@ -75,7 +75,7 @@ class Catalogue:
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """Load every plugin once per process; what a plugin prints goes to stderr."""
+    """Load all plugins, once per process; their output goes to stderr."""
     found = empty()
     for plugin, load in candidates():
         enter(found, plugin, load)
@@ -83,7 +83,7 @@ def catalogue() -> Catalogue:
 
 
 def empty() -> Catalogue:
-    """A catalogue that no plugin has entered yet."""
+    """Return a catalogue without plugins."""
     manager = pluggy.PluginManager("zoo")
     manager.add_hookspecs(hookspecs)
     if settings.is_traced():
@@ -92,14 +92,14 @@ def empty() -> Catalogue:
 
 
 def model(name: str) -> type[Model]:
-    """The model of that name.
+    """Return the model of that name.
 
     Raises UsageError, with the nearest name, if there is none.
     """
     models = catalogue().models
     if name not in models:
         error = unknown("model", name, models, "zoo models")
-        # It may be the model of one of these: the worker's plugins need not be the terminal's.
+        # It may belong to a broken plugin.
         for plugin in broken():
             error.hint += f" The plugin {plugin.name} is broken: {plugin.error}."
         raise error
@@ -107,38 +107,38 @@ def model(name: str) -> type[Model]:
 
 
 def broken() -> list[Plugin]:
-    """The plugins that could not be loaded, or not wholly."""
+    """Return the plugins that could not be loaded completely."""
     return [plugin for plugin in catalogue().plugins if plugin.error]
 
 
 def cards() -> list[Card]:
-    """What a worker publishes of each model it can load, as JSON."""
+    """Return the cards of all models that this machine can load, as JSON."""
     return [card(name) for name in sorted(catalogue().models)]
 
 
 def card(name: str) -> Card:
-    """The card of one model of this machine; raises UsageError like `model`."""
+    """Return the card of one model of this machine; raises UsageError like `model`."""
     owner = catalogue().owners
     return of(model(name), owner[name].label) | {"code": owner[name].code}
 
 
 def dataset_version(name: str) -> str:
-    """The version of a plugin's dataset: what it says, else the hash of its plugin's code."""
+    """Return the version of a plugin's dataset, by default the hash of the plugin's code."""
     found = catalogue()
     return found.datasets[name].version or found.dataset_owners[name].code[:12]
 
 
 def listeners() -> dict[str, str]:
-    """The plugins that are called when a job has ended, each with its label and code."""
+    """Return the plugins with a `job_finished` hook, each with its label and code hash."""
     found = [p for p in catalogue().plugins if "job_finished" in p.hooks and not p.error]
     return {plugin.name: f"{plugin.label} {plugin.code[:12]}" for plugin in found}
 
 
 def candidates() -> list[Candidate]:
-    """Every plugin that is to be loaded, and how."""
+    """Return every plugin to load, with the function that imports it."""
     chosen = settings.load()
     folder = chosen.plugins_folder
-    # Whoever can write there has this user's rights; in the home, too, where names are kept.
+    # Write access to these folders is code execution as this user: the home has cached names.
     for each in (chosen.home, folder):
         private_folder.check(each)
     files = sorted(folder.glob("*.py")) if folder.is_dir() else []
@@ -153,12 +153,12 @@ def candidates() -> list[Candidate]:
 
 
 def command_candidates() -> list[Candidate]:
-    """The plugins that add commands: they enter elsewhere, before any other."""
+    """Return the plugins that add commands; `zoo.cli.lazy_group` loads them."""
     return [(_installed(entry), entry.load) for entry in entry_points.of("zoo.commands")]
 
 
 def _refuse_absent() -> ModuleType:
-    raise PluginError("ZOO_PLUGINS names it, but there is no such plugin.")
+    raise PluginError("It is named by ZOO_PLUGINS, but there is no such plugin.")
 
 
 def _installed(entry: entry_points.Entry) -> Plugin:
@@ -167,7 +167,7 @@ def _installed(entry: entry_points.Entry) -> Plugin:
 
 
 def _one_file(file: Path) -> Plugin:
-    # A changed file is another version: a warm worker that has the old one is then replaced.
+    # A changed file is a new version: a warm runner with the old one is then replaced.
     try:
         version = _version(read_regular_file(file, MAX_BYTES))
     except OSError:
@@ -180,10 +180,10 @@ def _version(content: bytes) -> str:
 
 
 class _Fresh(SourceFileLoader):
-    """Compiles a file as it is: what Python keeps compiled may be older by less than a second."""
+    """Compiles the current source: a cached .pyc may miss an edit within the same second."""
 
     content = b""
-    """What was compiled."""
+    """The compiled source."""
 
     def get_code(self, fullname: str) -> CodeType:
         self.content = read_regular_file(self.path, MAX_BYTES)
@@ -197,18 +197,18 @@ def load_file(file: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise PluginError(f"{file} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
-    # Classes look their own module up there (dataclasses, pydantic).
+    # dataclasses and pydantic look up the module of a class there.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except BaseException:
-        del sys.modules[name]  # as an import does: half a module is none
+        del sys.modules[name]  # as `import` does for a partially initialized module
         raise
     return module
 
 
 def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> None:
-    """Load a plugin into the catalogue and ask it for what it brings; never fails."""
+    """Load a plugin and register its models and datasets; errors are recorded, not raised."""
     found.plugins.append(plugin)
     start = time.perf_counter()
     # BaseException: a plugin that calls sys.exit at import must not end `zoo`.
@@ -227,7 +227,7 @@ def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> N
 
 
 def _remember(plugin: Plugin, module: ModuleType) -> None:
-    """Write down which code was imported: its files may change while this process lives."""
+    """Record the imported code: its files may change while this process runs."""
     loader = getattr(module, "__loader__", None)
     if isinstance(loader, _Fresh):
         plugin.version = _version(loader.content)
@@ -246,9 +246,9 @@ def _ask(found: Catalogue, plugin: Plugin) -> None:
         if hook not in known:
             raise unknown("hook", hook, known)
     module = manager.get_plugin(plugin.name)
-    # A plugin may choose to have no hook, as zoo-notify without its setting; but not by mistake.
+    # A plugin may have no hook on purpose, as zoo-notify without its setting.
     if not callers and any(callable(getattr(module, name, None)) for name in known):
-        raise PluginError("It implements no hook: does @zoo.hookimpl stand above its functions?")
+        raise PluginError("It implements no hook: is @zoo.hookimpl missing above its functions?")
     for caller in callers:
         _check_arguments(caller, plugin.name)
     others = [p for p in manager.get_plugins() if manager.get_name(p) != plugin.name]
@@ -257,12 +257,14 @@ def _ask(found: Catalogue, plugin: Plugin) -> None:
 
 
 def _check_arguments(caller: pluggy.HookCaller, name: str) -> None:
-    """Refuse a hook that does not take what it would have to use: its result is not asked for."""
+    """Raise PluginError for a hook without the argument that it must call (`register`, `app`)."""
     known = caller.spec.argnames if caller.spec else ()
     for impl in caller.get_hookimpls():
         missing = {"register", "app"}.intersection(known).difference(impl.argnames)
         if impl.plugin_name == name and missing:
-            raise PluginError(f"{caller.name} takes no argument `{missing.pop()}` and uses none.")
+            raise PluginError(
+                f"{caller.name} has no argument `{missing.pop()}`, which it must call."
+            )
 
 
 def _add_model(found: Catalogue, plugin: Plugin, model: type[Model]) -> None:
@@ -273,7 +275,7 @@ def _add_model(found: Catalogue, plugin: Plugin, model: type[Model]) -> None:
         raise PluginError(f"{model.__name__}.Params is not a subclass of zoo.Params.")
     if model.layout not in ("flat", "image") or model.dtype not in ("float32", "float64"):
         raise PluginError(f"{model.__name__} asks for a layout or dtype that Zoo does not prepare.")
-    # A default that the bounds refuse, or JSON cannot hold, is found here, not at the first job.
+    # Detect invalid defaults (out of bounds, not JSON) here, not in the first job.
     resolved(model.Params, {})
     found.models[model.name] = model
     found.owners[model.name] = plugin

@@ -1,4 +1,4 @@
-"""Write a new plugin: a package, or one file, with a small model that works."""
+"""Create a new plugin, a package or one file, with a small working model."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ FILES = {
     "{package}/__init__.py": MODEL,
     "tests/test_{package}.py": "plugin/test_model.py.txt",
 }
-"""Each file of a package, and the template that it is made of."""
+"""The files of a package and their templates."""
 
 
 def new_package(name: str, folder: Path | None = None) -> Path:
-    """Write an installable plugin into the folder, by default one of its name; give the folder.
+    """Create an installable plugin in the folder, by default ./NAME; returns the folder.
 
-    Raises UsageError for a name that will not do or a folder that has something in it.
+    Raises UsageError for an invalid name or a folder that is not empty.
     """
     words = _words(name)
     folder = folder or Path(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists already.", "Choose another name, or -o FOLDER.")
+        raise UsageError(f"{folder} already exists.", "Choose another name, or -o FOLDER.")
     for file, template in FILES.items():
         _write(folder / file.format(**words), template, words)
     return folder
 
 
 def new_file(name: str) -> Path:
-    """Write a one-file plugin into the plugins folder; give the file.
+    """Create a one-file plugin in the plugins folder; returns the file.
 
-    Raises UsageError for a name that will not do or a file that is there.
+    Raises UsageError for an invalid name or an existing file.
     """
     file = settings.load().plugins_folder / f"{name}.py"
     if file.exists():
-        raise UsageError(f"{file} exists already.", "Choose another name.")
+        raise UsageError(f"{file} already exists.", "Choose another name.")
     words = _words(name)
     private_folder.make(file.parent)
     _write(file, MODEL, words)
@@ -56,18 +56,18 @@ def new_file(name: str) -> Path:
 
 
 def _words(name: str) -> dict[str, str]:
-    """What stands for what in the templates."""
+    """The variables of the templates."""
     package = name.replace("-", "_")
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise UsageError(
-            f"The name '{name}' will not do.",
-            f"Take up to {LONGEST} lower case letters, digits and dashes, a letter first: my-knn.",
+            f"The name '{name}' is invalid.",
+            f"Use up to {LONGEST} lower case letters, digits and dashes, a letter first: my-knn.",
         )
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or _is_there(package):
-        raise UsageError(f"'{package}' is a module of Python's or an installed package's already.")
+        raise UsageError(f"'{package}' is already a module of Python or an installed package.")
     found = registry.catalogue()
     if name in found.models or name in {plugin.name for plugin in found.plugins}:
-        raise UsageError(f"There is a model or a plugin called '{name}' already.")
+        raise UsageError(f"A model or plugin named '{name}' already exists.")
     class_name = "".join(word.capitalize() for word in name.split("-"))
     return {"name": name, "package": package, "class_name": class_name}
 

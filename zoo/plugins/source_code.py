@@ -1,4 +1,4 @@
-"""The source of a plugin: the hash of its files, and which modules a file imports."""
+"""The source of a plugin: the hash of its files, and the modules that a file imports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 
 
 def sha256(source: str, content: bytes | None = None) -> str:
-    """The sha256 of every Python file of a plugin, with its name; empty if it has none.
+    """Return the sha256 of the names and contents of a plugin's Python files; empty if none.
 
-    `source` is the file of a one-file plugin or an imported module, whose top package counts
-    whole; `content` are the bytes of the one file as they were imported.
+    Args:
+        source: The file of a one-file plugin, or an imported module, of whose top package all
+            files count.
+        content: The bytes of the one file as they were imported.
     """
     file = place(source)
     if file is None:
@@ -31,7 +33,7 @@ def sha256(source: str, content: bytes | None = None) -> str:
 
 
 def place(source: str) -> Path | None:
-    """The file of a one-file plugin, or of the top package of an imported module."""
+    """Return the file of a one-file plugin, or of the top package of an imported module."""
     if source.endswith(".py"):
         return Path(source)
     module = sys.modules.get(source.partition(".")[0])
@@ -40,7 +42,7 @@ def place(source: str) -> Path | None:
 
 
 def imports(content: bytes) -> list[str]:
-    """The top packages that a file imports anywhere, also within functions."""
+    """Return the top-level packages that a file imports, also within functions."""
     found: set[str] = set()
     with contextlib.suppress(SyntaxError, ValueError):
         for node in ast.walk(ast.parse(content)):

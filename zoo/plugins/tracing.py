@@ -1,4 +1,4 @@
-"""Show on stderr which hooks are called, for ZOO_TRACE_PLUGINS=1."""
+"""Print hook calls to stderr, for ZOO_TRACE_PLUGINS=1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pluggy
 
 
 def show(manager: pluggy.PluginManager) -> None:
-    """Have pluggy tell of every hook call: which, of whom, how long, how it ended."""
+    """Print every hook call of the manager: hook, plugins, duration and outcome."""
     started: list[float] = []
 
     def before(hook: str, impls: Sequence[pluggy.HookImpl], kwargs: Mapping[str, Any]) -> None:
@@ -23,7 +23,7 @@ def show(manager: pluggy.PluginManager) -> None:
         impls: Sequence[pluggy.HookImpl],
         kwargs: Mapping[str, Any],
     ) -> None:
-        # A hook may call a hook: the last one that began is the first to end.
+        # Hooks may be nested: the last one started ends first.
         ms = (time.perf_counter() - started.pop()) * 1000
         if not impls:
             return

@@ -1,4 +1,4 @@
-"""Judge a trained model: its answers checked, then measured."""
+"""Evaluate a trained model: check its predictions, then measure them."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 SUM_TOLERANCE = 1e-3
-"""Probabilities of one image may miss 1 by this much: float32 over many classes."""
+"""Largest deviation of the sum of probabilities from 1: float32 over many classes."""
 
 PIXELS = 28 * 28
 
 
 class Predictions(NamedTuple):
-    """What a model says about n images."""
+    """The predictions of a model for n images."""
 
     labels: Array
     """The predicted class, int64 (n,)."""
     probabilities: Array | None
-    """The probability of each class, (n, n_classes), if the model has any."""
+    """The probability of each class, (n, n_classes); None if the model returns none."""
     seconds: float
-    """The time that it took to predict the labels."""
+    """Time to predict the labels."""
 
 
 def renamed(labels: Array, names: Sequence[str], known: Sequence[str]) -> Array:
-    """Turn labels, indices into the class names `names`, into indices into `known`.
+    """Map labels from indices into `names` to indices into `known`.
 
-    Raises UsageError if a class is not among those that are known.
+    Raises UsageError if a class of `names` is not in `known`.
     """
     import numpy as np
 
@@ -42,24 +42,24 @@ def renamed(labels: Array, names: Sequence[str], known: Sequence[str]) -> Array:
         raise UsageError(
             f"The model was trained on the classes {', '.join(known)}, which have no "
             f"{', '.join(strange)}.",
-            "Judge it on images of those classes.",
+            "Evaluate it on images of those classes.",
         )
     found: Array = np.array([list(known).index(name) for name in names])[labels]
     return found
 
 
 def targets(model: Model, y: Array) -> Array:
-    """Turn the dataset's labels into the model's own.
+    """Map the labels of the dataset to those of the model.
 
-    Raises PluginError if the model gives something else than a class for each image.
+    Raises PluginError if the model does not return one class for each image.
     """
     return _checked_labels(model, model.labels(y), len(y), "turned the dataset's labels into")
 
 
 def predict(model: Model, x: Array) -> Predictions:
-    """Ask the model about every image.
+    """Predict a class and, if the model has them, probabilities for every image.
 
-    Raises PluginError for an answer that breaks the contract.
+    Raises PluginError for predictions that break the contract.
     """
     if len(x) == 0:
         return _of_nothing(model, x)
@@ -67,7 +67,7 @@ def predict(model: Model, x: Array) -> Predictions:
     given = model.predict_proba(x)
     probabilities = None if given is None else _checked_probabilities(model, given, len(x))
     if probabilities is not None and type(model).predict is Model.predict:
-        # That is what it does, and the work is done.
+        # The default `predict` is the argmax of these probabilities.
         labels = probabilities.argmax(axis=1)
     else:
         start = time.perf_counter()
@@ -78,7 +78,7 @@ def predict(model: Model, x: Array) -> Predictions:
 
 
 def _of_nothing(model: Model, x: Array) -> Predictions:
-    """Predictions of no image, which most libraries refuse: those of a blank one, left out."""
+    """Predictions for zero images, which most libraries reject: predict a blank image, drop it."""
     import numpy as np
 
     one = predict(model, np.zeros((1, *x.shape[1:]), x.dtype))
@@ -87,7 +87,7 @@ def _of_nothing(model: Model, x: Array) -> Predictions:
 
 
 def weight_images(model: Model) -> Array | None:
-    """The trained model's weights as images, float32 (n_classes, 784), if it has any.
+    """Return the model's weights as images, float32 (n_classes, 784), or None.
 
     Raises PluginError for weights of another shape, or that are not finite.
     """
@@ -99,17 +99,17 @@ def weight_images(model: Model) -> Array | None:
     images = np.asarray(given)
     if images.shape != (model.n_classes, PIXELS) or images.dtype.kind != "f":
         what = f"{images.dtype} {images.shape}, not float ({model.n_classes}, {PIXELS})"
-        raise _broken(model, f"gave its weights as {what}")
+        raise _broken(model, f"returned its weights as {what}")
     if not np.isfinite(images).all():
-        raise _broken(model, "gave weights that are not finite")
+        raise _broken(model, "returned weights that are not finite")
     return images.astype("float32")
 
 
 def measure(labels: Array, predictions: Predictions, class_names: Sequence[str]) -> dict[str, Any]:
-    """Compare the predictions with the true labels: accuracy, loss, and the same for each class.
+    """Compare predictions with the true labels: accuracy, loss, and metrics for each class.
 
-    Precision, recall and f1 (0 where nothing was predicted or there is nothing) are read off the
-    confusion matrix as scikit-learn's `precision_recall_fscore_support` does, which counts again.
+    Precision, recall and f1 are computed from the confusion matrix and equal those of
+    scikit-learn's `precision_recall_fscore_support`; they are 0 where the denominator is 0.
     """
     import numpy as np
 
@@ -127,7 +127,7 @@ def measure(labels: Array, predictions: Predictions, class_names: Sequence[str])
     return {
         "accuracy": float(hits.sum() / len(labels)),
         "loss": _loss(labels, predictions.probabilities),
-        # In the order of the labels, which JSON objects do not keep.
+        # A list keeps the order of the labels; JSON objects do not.
         "classes": list(class_names),
         "per_class": {
             name: dict(zip(columns, row, strict=True))
@@ -147,19 +147,19 @@ def _shares(parts: Array, wholes: Array) -> list[float]:
 
 
 def _loss(labels: Array, probabilities: Array | None) -> float | None:
-    """The log loss, bit for bit as scikit-learn's `log_loss` has it, which takes 3 ms to begin.
+    """The log loss, bit for bit equal to scikit-learn's `log_loss`, which takes 3 ms to start.
 
-    Each row there is multiplied with zeros and a single one, and added up; here that one is picked.
+    Instead of multiplying by one-hot labels, the probability of the true class is selected.
     """
     if probabilities is None:
         return None
     import numpy as np
 
-    told = probabilities[np.arange(len(labels)), labels]
-    if told.dtype.itemsize > np.dtype("float64").itemsize:
-        told = told.astype("float64")
-    eps = np.finfo(told.dtype).eps
-    return float(np.mean(-np.log(np.clip(told, eps, 1 - eps))))
+    chosen = probabilities[np.arange(len(labels)), labels]
+    if chosen.dtype.itemsize > np.dtype("float64").itemsize:
+        chosen = chosen.astype("float64")
+    eps = np.finfo(chosen.dtype).eps
+    return float(np.mean(-np.log(np.clip(chosen, eps, 1 - eps))))
 
 
 def _checked_labels(model: Model, given: Any, n_images: int, verb: str) -> Array:
@@ -167,7 +167,7 @@ def _checked_labels(model: Model, given: Any, n_images: int, verb: str) -> Array
 
     labels = np.asarray(given)
     if labels.shape != (n_images,) or labels.dtype.kind not in "iu":
-        what = f"{verb} {labels.dtype} {labels.shape}, not one whole number for each image"
+        what = f"{verb} {labels.dtype} {labels.shape}, not one integer for each image"
         raise _broken(model, what)
     if labels.size and not 0 <= labels.min() <= labels.max() < model.n_classes:
         raise _broken(
@@ -183,20 +183,22 @@ def _checked_probabilities(model: Model, given: Any, n_images: int) -> Array:
     shape = (n_images, model.n_classes)
     if probabilities.shape != shape or probabilities.dtype.kind != "f":
         what = f"{probabilities.dtype} {probabilities.shape}, not float {shape}"
-        raise _broken(model, f"gave probabilities as {what}")
+        raise _broken(model, f"returned probabilities as {what}")
     if not np.isfinite(probabilities).all():
         raise _broken(
             model,
-            "gave probabilities that are not finite",
+            "returned probabilities that are not finite",
             "Its training may have diverged: try a lower learning_rate.",
         )
     sums = probabilities.sum(axis=1)
     if probabilities.min() < 0 or abs(sums - 1).max() > SUM_TOLERANCE:
-        raise _broken(model, "gave probabilities that are negative or do not sum to 1")
-    # A sum of 1.001 is let pass, a single probability of 1.001 is not one.
+        raise _broken(model, "returned probabilities that are negative or do not sum to 1")
+    # A sum of 1.001 is accepted; a single probability must not exceed 1.
     checked: Array = np.minimum(probabilities, 1)
     return checked
 
 
-def _broken(model: Model, what: str, hint: str = "Tell the plugin's author.") -> PluginError:
+def _broken(
+    model: Model, what: str, hint: str = "Report it to the author of the plugin."
+) -> PluginError:
     return PluginError(f"The model '{model.name}' {what}.", hint)

@@ -1,6 +1,6 @@
-"""What a result came from: code, versions, data, machine; and the fingerprint of all that counts.
+"""The provenance of a result: code, versions, data and machine, and a fingerprint of them.
 
-Everything but the job's own facts is measured once per process.
+Everything that does not depend on the job is measured once per process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zoo.plugins.registry import Plugin
 
 FILE = "environment.json"
 GIT_SECONDS = 5.0
-"""What git may take; a file system that hangs must not hold a job up."""
+"""Time limit of git: a hanging file system must not delay a job."""
 FRAMEWORKS = {
     "numpy": "numpy",
     "scipy": "scipy",
@@ -39,24 +39,25 @@ FRAMEWORKS = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
 }
-"""Distributions, and their packages, which tell their own versions once they are imported."""
+"""Distributions and their packages, which have a `__version__` once they are imported."""
 UNDECIDING = {
     *("v", "changed", "dataset", "keep_weights", "timeout", "memory_mb", "plugin", "source"),
     "published",
 }
-"""What a spec says that does not decide the result, or is told more exactly beside it."""
+"""Fields of a spec that do not affect the result, or are recorded more exactly beside it."""
 ALWAYS = ("mnist-zoo", "numpy", "scikit-learn")
 
 
 def keep(
     write: Callable[[str, str], None], spec: JobSpec, data: str, *, again: bool = False
 ) -> None:
-    """Have what `measure` tells written, as the file FILE.
+    """Write the result of `measure` as the file FILE.
 
-    `again` is for the job's end: by then every framework is imported, and tells its own version.
+    `again` is for the end of the job, when every framework has been imported and its version is
+    known.
     """
     now = tuple(sorted(package for package in FRAMEWORKS.values() if package in sys.modules))
-    # In a warm runner nothing has come since the beginning, and to measure costs more than to look.
+    # In a warm runner no framework is new, and measuring costs more than this comparison.
     if again and _seen == [now]:
         return
     _seen[:] = [now]
@@ -68,10 +69,11 @@ _seen: list[tuple[str, ...]] = []
 
 
 def measure(spec: JobSpec, data: str) -> dict[str, Any]:
-    """Tell where and of what the job is run here, as JSON; `data` is the dataset's fingerprint.
+    """Return the environment of a job run in this process; `data` is the dataset's fingerprint.
 
-    {"fingerprint", "data", "plugin", "code": {"sha256", "commit", "dirty"}, "versions": {name:
-    version}, "machine": {"host", "cpu", "cores", "threads", "system"}}.
+    Returns:
+        {"fingerprint", "data", "plugin", "code": {"sha256", "commit", "dirty"}, "versions": {name:
+        version}, "machine": {"host", "cpu", "cores", "threads", "system"}}.
     """
     plugin = registry.catalogue().owners[spec.model]
     found = code(plugin)
@@ -86,7 +88,7 @@ def measure(spec: JobSpec, data: str) -> dict[str, Any]:
 
 
 def fingerprint(spec: JobSpec, data: str, plugin: Plugin) -> str:
-    """The sha256 of everything that decides what a job's result is, as far as Zoo can know."""
+    """Return the sha256 of everything known to affect the result of a job."""
     facts = spec.model_dump(exclude=UNDECIDING) | {
         "data": data,
         "source": spec.source.sha256 if spec.source else None,
@@ -97,10 +99,10 @@ def fingerprint(spec: JobSpec, data: str, plugin: Plugin) -> str:
 
 
 def versions(plugin: Plugin) -> dict[str, str]:
-    """Versions of Python, Zoo, the plugin and what it requires; of nothing else in this process.
+    """Return the versions of Python, Zoo, the plugin and its requirements.
 
-    What is imported tells its own version: a distribution may have been replaced meanwhile. A
-    one-file plugin does not say what it requires: the frameworks that it imports count.
+    For imported packages that is `__version__`, as the distribution may have been replaced since.
+    A one-file plugin has no requirements: the frameworks that it imports count.
     """
     found = {"python": platform.python_version(), plugin.distribution: plugin.version}
     uses = [name for name, package in FRAMEWORKS.items() if package in plugin.imports]
@@ -129,13 +131,13 @@ def _required(distribution: str) -> list[str]:
     except metadata.PackageNotFoundError:  # a one-file plugin
         return []
     own = [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
-    # A plugin may be built on another, which then says what it requires.
+    # A plugin may depend on another plugin: include its requirements.
     others = [each for each in own if each.startswith("zoo-") and each != distribution]
     return list(dict.fromkeys([*own, *(more for each in others for more in _required(each))]))
 
 
 def code(plugin: Plugin) -> Mapping[str, Any]:
-    """The plugin's source: its sha256, and where it lies in a git checkout its commit.
+    """Return the sha256 of the plugin's source and, in a git checkout, its commit.
 
     {"sha256", "commit", "dirty"}; `commit` and `dirty` are None outside a checkout.
     """
@@ -144,49 +146,50 @@ def code(plugin: Plugin) -> Mapping[str, Any]:
 
 
 def _code_of(plugin: Plugin) -> str:
-    """The hash of the code that runs: as it was imported, or of a plugin that was not, as it is."""
+    """The hash of the imported code, or of the files of a plugin that is not imported."""
     return plugin.code or code_sha256(plugin.source, plugin.version)
 
 
 @functools.cache
 def code_sha256(source: str, version: str) -> str:
-    """The hash of the source of a plugin as it lies on the disk, see `source_code.sha256`.
+    """Return the hash of the source files of a plugin, see `source_code.sha256`.
 
-    An editable install keeps its version when a file is edited; this tells the two apart.
+    It detects edits of an editable install, whose version does not change.
     """
-    del version  # a part of the key: a one-file plugin that changes has another
+    del version  # part of the cache key: a changed one-file plugin has another version
     return source_code.sha256(source)
 
 
-def loaded_by(told: Mapping[str, Any], plugin: Plugin) -> str:
-    """Say, in a sentence, that a trained model is loaded by something else than trained it.
+def loaded_by(trained_in: Mapping[str, Any], plugin: Plugin) -> str:
+    """Return a warning if a model is loaded by another plugin version or code than trained it.
 
-    `told` is the environment of the training; nothing if that is the same, or did not say so.
+    `trained_in` is the environment of the training. Returns an empty string if both are the same
+    or unknown.
     """
     now = code(plugin)
-    then = object_in(told, "code")
-    if told.get("plugin") and told["plugin"] != plugin.label:
+    then = object_in(trained_in, "code")
+    if trained_in.get("plugin") and trained_in["plugin"] != plugin.label:
         return (
-            f"The model was trained by {told['plugin']} and is loaded by {plugin.label}: "
-            "its answers may differ."
+            f"The model was trained by {trained_in['plugin']} and is loaded by {plugin.label}: "
+            "its predictions may differ."
         )
     if then.get("sha256") and now["sha256"] and then["sha256"] != now["sha256"]:
         return (
             f"The model was trained by other code of {plugin.label} (sha256 "
             f"{str(then['sha256'])[:12]}) than it is loaded by ({now['sha256'][:12]}): "
-            "its answers may differ."
+            "its predictions may differ."
         )
     return ""
 
 
 def environment_of(db: Database, job: Job) -> dict[str, Any]:
-    """Where and of what the job's last attempt was run; empty if it did not tell."""
-    told = [each["environment"] for each in jobs.attempts(db, job.id) if each["environment"]]
-    return told[-1] if told else {}
+    """Return the environment of the job's last attempt; empty if unknown."""
+    known = [each["environment"] for each in jobs.attempts(db, job.id) if each["environment"]]
+    return known[-1] if known else {}
 
 
 def other_loader(db: Database, trained: Job) -> str:
-    """Say that this machine loads the model by something else than trained it; nothing if not."""
+    """Return a warning if this machine loads the model with other code than trained it."""
     owner = registry.catalogue().owners.get(trained.model)
     return loaded_by(environment_of(db, trained), owner) if owner else ""
 
@@ -197,7 +200,7 @@ def _commit(source: str, version: str) -> tuple[str | None, bool | None]:
     file = source_code.place(source)
     if file is None:
         return None, None
-    # A virtual environment often lies inside a checkout, which says nothing about what is in it.
+    # A virtual environment is often inside a checkout that does not contain the plugin.
     if _git(file.parent, "ls-files", "--error-unmatch", "--", file.name) is None:
         return None, None
     lines = (_git(file.parent, "status", "--porcelain=v2", "--branch", "--", ".") or "").split("\n")
@@ -206,13 +209,13 @@ def _commit(source: str, version: str) -> tuple[str | None, bool | None]:
     return (commits[0], bool(changes)) if commits else (None, None)
 
 
-def _git(folder: Path, *words: str) -> str | None:
-    """What git says, or None if it fails, is missing or takes too long."""
+def _git(folder: Path, *arguments: str) -> str | None:
+    """The output of git, or None if it fails, is missing or takes too long."""
     import subprocess
 
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(
-            ["git", "-C", str(folder), *words],
+            ["git", "-C", str(folder), *arguments],
             env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -231,14 +234,14 @@ def _machine() -> Mapping[str, Any]:
         "host": socket.gethostname(),
         "cpu": _cpu(),
         "cores": cores,
-        # What a worker grants each of its runners.
+        # The share that a worker gives each of its runners.
         "threads": int(threads) if threads.isdigit() else cores,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
 
 
 def _cpu() -> str:
-    """The processor's model, as Linux names it; elsewhere what Python knows."""
+    """The model of the processor from /proc/cpuinfo, else from `platform`."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition(":")

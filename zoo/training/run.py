@@ -1,4 +1,4 @@
-"""The story: run one job, from its spec to its metrics and files, in this process."""
+"""Run one job in this process, from its spec to its metrics and files."""
 
 from __future__ import annotations
 
@@ -36,43 +36,43 @@ RECIPE, METRICS, HISTORY, PREDICTIONS, WEIGHTS, FIT = (
     "weights",
     "fit",
 )
-"""The files of a job, in its folder; `weights` and `fit` are folders of the plugin's own files."""
+"""The files of a job in its folder; `weights` and `fit` are folders for files of the plugin."""
 WEIGHT_IMAGES = "weight_images.npy"
-"""Beside the weights of a linear model: to look at without the plugin's framework."""
+"""The weights of a linear model as images, readable without the framework of the plugin."""
 
 Phase = Callable[[str], None]
-"""Is told what begins now: "prepare", "fit", "judge", "save"."""
+"""Called with the phase that starts: "prepare", "fit", "judge" or "save"."""
 Write = Callable[[str, str], None]
-"""Takes the name of one of the job's small files, and its text."""
+"""Called with name and text of a small file of the job."""
 
 
 class Recipe(BaseModel):
-    """How a trained model came to be: enough to build it again and load its weights."""
+    """The provenance of a trained model: all that is needed to build it and load its weights."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
     params: dict[str, Any]
     class_names: list[str]
-    """The dataset's."""
+    """Class names of the dataset."""
     seed: int
     dataset: str
     fingerprint: str
-    """Of the dataset's contents."""
+    """Fingerprint of the contents of the dataset."""
     preprocess: Preprocess = "none"
     fold: Fold | None = None
     versions: dict[str, str]
-    """Of Python, and of the distributions that the model is made of."""
+    """Versions of Python and of the distributions that the model needs."""
 
 
 class Part(NamedTuple):
-    """Images to train or to judge on, and where in the split they stand."""
+    """Images for training or evaluation, and their rows in the split."""
 
     x: Array
     y: Array
     rows: Array
     fingerprint: str
-    """Of the dataset's contents."""
+    """Fingerprint of the contents of the dataset."""
 
 
 def run_job(
@@ -83,15 +83,26 @@ def run_job(
     phase: Phase = lambda _: None,
     write: Write | None = None,
 ) -> dict[str, Any]:
-    """Train or evaluate as the spec says, write the artifacts into the folder, return the metrics.
+    """Train or evaluate according to the spec, write the artifacts and return the metrics.
 
-    `source` is the verified folder of the training that an evaluation judges; `write` gets the
-    files of text, else they are in the folder too. Raises ZooError for what Zoo itself refuses,
-    and whatever the model raises.
+    Args:
+        spec: The job.
+        folder: Folder for the artifacts.
+        report: Called with the progress of the training.
+        source: Verified folder of the training, for an evaluation.
+        phase: Called with the name of each phase when it starts.
+        write: Called with the text files; by default they are written into the folder.
+
+    Returns:
+        The metrics, as JSON.
+
+    Raises:
+        ZooError: The job is invalid or its data or artifact cannot be read.
+        Exception: Any exception of the model.
     """
     write = write or functools.partial(_write, folder)
     phase("prepare")
-    _seed(spec.seed)  # also of a model that draws when it is made, or when it predicts
+    _seed(spec.seed)  # also for models that draw random numbers in __init__ or predict
     if spec.kind == "train":
         model, held_out, measured = _train(spec, folder, report, phase, write)
     else:
@@ -112,9 +123,9 @@ def run_job(
 
 
 def restore(folder: Path) -> Model:
-    """Build the trained model that a training job left in the folder.
+    """Load the trained model from the folder of a training job.
 
-    Raises ArtifactError if the job kept no weights, or they are not those of the recipe.
+    Raises ArtifactError if the job kept no weights, or they do not match the recipe.
     """
     recipe = read_recipe(folder)
     model_class = registry.model(recipe.model)
@@ -127,14 +138,14 @@ def restore(folder: Path) -> Model:
 
 
 def read_recipe(folder: Path) -> Recipe:
-    """Read the recipe that a training job left in the folder.
+    """Read the recipe from the folder of a training job.
 
     Raises ArtifactError if it is missing or damaged.
     """
     try:
         return Recipe.model_validate(read_json((folder / RECIPE).read_bytes()))
     except (OSError, UsageError, ValidationError) as error:
-        raise ArtifactError(f"{folder / RECIPE} is no recipe: {reason(error)}.") from None
+        raise ArtifactError(f"{folder / RECIPE} is not a valid recipe: {reason(error)}.") from None
 
 
 def _train(
@@ -172,25 +183,25 @@ def _restore_for(
         raise UsageError("An evaluation needs the folder of a trained model.")
     recipe = read_recipe(source)
     asked = (spec.model, spec.preprocess, _resolved(spec.model, spec.params))
-    # A plugin may have got a param since the training: both sides have its default.
+    # A param added to the plugin since the training has its default on both sides.
     if (recipe.model, recipe.preprocess, _resolved(recipe.model, recipe.params)) != asked:
         raise ArtifactError(
-            f"The artifact holds '{recipe.model}' with other params than the evaluation's spec.",
+            f"The artifact contains '{recipe.model}' with other params than the evaluation's spec.",
             "Submit the evaluation again.",
         )
     model_class = registry.model(spec.model)
     (data,) = _prepare(spec, model_class, [spec.split], contents=recipe.fingerprint)
     provenance.keep(write, spec, data.fingerprint)
-    # By their names: the images may lack some of the classes, and artifacts of before have more.
-    told = _environment(source)
-    if note := provenance.loaded_by(told, registry.catalogue().owners[spec.model]):
+    trained_in = _environment(source)
+    if note := provenance.loaded_by(trained_in, registry.catalogue().owners[spec.model]):
         log.warning("%s", note)
+    # Classes are matched by name: the dataset may have fewer or other classes than the model.
     y = evaluation.renamed(data.y, data.class_names, recipe.class_names)
     return restore(source), _whole(data._replace(y=y)), {}
 
 
 def _environment(folder: Path) -> dict[str, Any]:
-    """Where and of what a training was run that left its files in the folder; empty if unknown."""
+    """The environment of the training whose files are in the folder; empty if unknown."""
     with contextlib.suppress(OSError, UsageError):
         found = read_json((folder / provenance.FILE).read_bytes())
         return found if isinstance(found, dict) else {}
@@ -208,13 +219,13 @@ def _prepare(
     report: Report | None = None,
     contents: str | None = None,
 ) -> list[Prepared]:
-    def tell(what: str, done: int, total: int) -> None:
-        # To scale the images is done before anybody has looked.
+    def on_progress(what: str, done: int, total: int) -> None:
+        # Scaling alone takes too little time to report.
         if report and spec.preprocess != "none":
             report(done, total, "image")
 
     wanted = (spec.dataset, splits, model_class.layout, model_class.dtype)
-    return prepare_splits(*wanted, tell, preprocess=spec.preprocess, contents=contents)
+    return prepare_splits(*wanted, on_progress, preprocess=spec.preprocess, contents=contents)
 
 
 def _whole(data: Prepared) -> Part:
@@ -227,7 +238,7 @@ def _fold(spec: JobSpec, data: Prepared, fold: Fold) -> tuple[Part, Part]:
     from sklearn.model_selection import StratifiedKFold
 
     try:
-        # Not shuffled, as in scikit-learn's cross_validate: the same folds, so the same accuracies.
+        # Not shuffled, so that folds and accuracies equal those of scikit-learn's cross_validate.
         sides = list(StratifiedKFold(fold.k).split(data.y, data.y))[fold.index]
     except ValueError as error:
         raise UsageError(
@@ -253,7 +264,7 @@ def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
 
 
 def _seed(seed: int) -> None:
-    # A model that draws from the global generators repeats too, in a process that ran other jobs.
+    # Models that use the global generators are reproducible too, also in a warm process.
     import numpy as np
 
     random.seed(seed)
@@ -292,7 +303,7 @@ def _write(folder: Path, name: str, text: str) -> None:
 
 
 class _History:
-    """Passes on what a model reports, and keeps the steps that carry metrics."""
+    """Passes reports of a model on, and keeps the steps with metrics."""
 
     def __init__(self, report: Report) -> None:
         self.steps: list[dict[str, Any]] = []
@@ -309,6 +320,6 @@ class _History:
         self._report(step, total, unit, **finite)
 
     def last(self) -> dict[str, Any]:
-        """The metrics of the last step that had any."""
+        """Return the metrics of the last step with metrics."""
         last = self.steps[-1] if self.steps else {}
         return {name: last[name] for name in last.keys() - {"step", "total", "unit"}}
