@@ -195,7 +195,7 @@ def _looks(kind: str) -> dict[str, float]:
     for _ in range(RUNNING):
         growth.place(kind, growth.MANY).claim()
     facts: dict[str, Any] = {"id": "w", "name": "w", "host": "h", "pid": 1, "pool": "default"}
-    jobs.register_worker(db, **facts, slots=1, version="1", models=[])
+    jobs.register_worker(db, jobs.NewWorker(**facts, slots=1, version="1", models=[]))
     return {
         "reap": _milliseconds(lambda: jobs.reap(db, backoff=1)),
         "stale": _milliseconds(lambda: jobs.take_stale_hints(db, after=1e9)),

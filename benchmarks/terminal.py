@@ -69,11 +69,12 @@ def rq_info(file: Path) -> float:
 def zoo_jobs(file: Path) -> float:
     from zoo import jobs
     from zoo.queue import submit
+    from zoo.queue.options import TrainingOptions
 
     _nothing(file)
     with team() as env:
         db = jobs.connect(f"sqlite:///{env['ZOO_HOME']}/zoo.db")
-        jobs.add(db, submit.training("logistic", {}, "digits") * 100)
+        jobs.add(db, submit.training("logistic", {}, TrainingOptions("digits")) * 100)
         return seconds_of([HERE / "zoo", "jobs", "-n", "100"], env)
 
 

@@ -11,10 +11,10 @@ from zoo.canonical_json import canonical as canonical
 from zoo.canonical_json import read_json as read_json
 from zoo.dataset_names import NAME
 from zoo.errors import UsageError
+from zoo.param_values import MAX_SEED
 
 SPEC_VERSION = 1
 MAX_SPEC_BYTES = 64 * 1024
-MAX_SEED = 2**32 - 1
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

@@ -10,6 +10,8 @@ from typing import Any
 from zoo.canonical_json import read_json
 from zoo.errors import UsageError
 
+MAX_SEED = 2**32 - 1
+"""The largest seed that NumPy takes."""
 CONSTANTS: dict[str, Any] = {"True": True, "False": False, "None": None}
 """Python's words, which JSON writes in lower case."""
 

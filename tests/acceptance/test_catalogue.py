@@ -127,9 +127,11 @@ def test_a_worker_with_another_version_of_the_plugin_is_told(terminal: Terminal)
     db = terminal.team.database()
     jobs.register_worker(
         db,
-        **{"id": "old", "name": "old-1", "host": "h", "pid": 1, "pool": "old", "slots": 1},
-        version="0.0.9",
-        models=[card],
+        jobs.NewWorker(
+            **{"id": "old", "name": "old-1", "host": "h", "pid": 1, "pool": "old", "slots": 1},
+            version="0.0.9",
+            models=[card],
+        ),
     )
     words = ("train", "logistic", "--dataset", "digits", "--pool", "old", "-d")
     done = terminal.team.run(*words)

@@ -13,7 +13,7 @@ from helpers.finished_jobs import a_spec, claim, folds, succeed
 
 from zoo import jobs
 from zoo.cli import completion
-from zoo.jobs import Outcome
+from zoo.jobs import Outcome, QueueOptions
 
 WATCH = """
 import json, sys
@@ -70,7 +70,7 @@ def test_params_come_with_their_sign_and_then_with_their_values(
 
 
 def test_jobs_and_datasets_are_offered_live(home: Path) -> None:
-    (job,), _ = jobs.add(jobs.connect(), [a_spec()], tags=["nightly"])
+    (job,), _ = jobs.add(jobs.connect(), [a_spec()], QueueOptions(tags=["nightly"]))
     assert complete(home, f"zoo show {job[:3]}") == ([job[:8]], [])
     assert list(dict(completion.datasets(""))) == ["mnist", "digits"]
     assert dict(completion.tags("n")) == {"nightly": ""} and completion.tags("x") == []
@@ -115,7 +115,7 @@ def test_what_others_wrote_is_offered_only_if_no_shell_can_take_it_for_a_command
 ) -> None:
     db = jobs.connect()
     evil = ["\\$(touch x)", "$(touch x)", "a`touch x`", "a;b", "\x1b[2J", "a\nb"]
-    jobs.add(db, [a_spec()], tags=["good", "한글", *evil])
+    jobs.add(db, [a_spec()], QueueOptions(tags=["good", "한글", *evil]))
     assert {word for word, _ in completion.tags("")} == {"good", "한글"}
     asked = completion.safely(lambda _: [("a", "says \\$(touch x) \x1b[2J")])
     assert asked("") == [("a", "says (touch x) [2J")]

@@ -18,7 +18,9 @@ from helpers.command_line import Zoo, until
 
 from zoo import jobs, settings
 from zoo.cli import leaving, main
+from zoo.jobs import QueueOptions
 from zoo.queue import submit
+from zoo.queue.options import TrainingOptions
 from zoo.queue.submit import Left
 from zoo.storage import artifacts
 
@@ -65,8 +67,8 @@ def trained(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in zoo.env.items():
             patch.setenv(name, value)
-        specs = submit.training(model, params or {}, "digits", cv=cv)
-        ids = submit.submit(db, zoo.settings, specs, group_kind=kind, tags=tags).ids
+        specs = submit.training(model, params or {}, TrainingOptions("digits", cv=cv))
+        ids = submit.submit(db, zoo.settings, specs, QueueOptions(tags=tags), group_kind=kind).ids
     until(lambda: all(jobs.get(db, each).is_terminal for each in ids))
     return jobs.get(db, ids[0]).to_json()
 
@@ -260,7 +262,7 @@ def test_ctrl_c_while_the_hints_go_out_names_the_job_that_is_there(
     db = zoo.database()
     setup = dataclasses.replace(settings.load(), broker_url="redis://127.0.0.1:1/0")
     with pytest.raises(Left) as left:
-        submit.submit(db, setup, submit.training("logistic", {}, "digits"))
+        submit.submit(db, setup, submit.training("logistic", {}, TrainingOptions("digits")))
     assert left.value.args[0] == jobs.find_reference(db, "@last").id
 
 

@@ -23,6 +23,7 @@ from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.model import resolved, to_json
 from zoo.plugins import metadata
+from zoo.queue.options import TrainingOptions
 from zoo.sweeps import plan, samplers, search_space
 from zoo.sweeps.plan import Recipe, Wanted
 
@@ -31,6 +32,7 @@ Typed: type[zoo.Model] = runpy.run_path(str(PLUGINS / "typed.py"))["Typed"]
 CARD = json.loads(json.dumps(metadata.of(Typed, "typed 1")))
 REBUILT = metadata.params(CARD)
 NAMES = [*Typed.Params.model_fields]
+OPTIONS = TrainingOptions("digits", seed=1)
 LEAVES = [name for name in param_values.names(to_json(Typed.Params.resolve({}))) if "." in name]
 
 JSON = st.recursive(
@@ -174,7 +176,7 @@ def typed_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("typed_here")
 @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
 def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
-    wanted = Wanted("typed", "digits", sampler, None if sampler == "grid" else 3, {"seed": 1})
+    wanted = Wanted("typed", OPTIONS, sampler, None if sampler == "grid" else 3)
     texts = ["optim.lr=1,2,3", "optim.momentum=0.5", "flag=True,False"]
     planned = plan.make(wanted, search_space.read(texts))
     found = [spec.params for spec in planned.specs]
@@ -190,7 +192,7 @@ def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
 
 @pytest.mark.usefixtures("typed_here")
 def test_a_sweep_knows_that_a_nested_param_is_a_real_number(home: Path) -> None:
-    recipe = Recipe(Wanted("typed", "digits", "random", 3, {"seed": 1}))
+    recipe = Recipe(Wanted("typed", OPTIONS, "random", 3))
     settled = recipe.settle(search_space.read(["optim.lr=1..3"]))
     assert not settled.varied["optim.lr"].is_whole  # type: ignore[union-attr]
     with pytest.raises(UsageError, match=r"No param is called 'optimm\.lr'"):

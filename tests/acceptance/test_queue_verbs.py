@@ -11,7 +11,7 @@ from helpers.command_line import Zoo, share, until
 
 from zoo import jobs
 from zoo.job_spec import JobSpec
-from zoo.jobs import Hint
+from zoo.jobs import Hint, QueueOptions
 from zoo.queue import broker
 
 DIGITS = ("--dataset", "digits")
@@ -129,8 +129,8 @@ def test_the_worker_that_ends_a_job_sends_hints_for_those_that_waited(
         first = jobs.connect(zoo.settings.database)
         jobs.pause(first, "default")  # else it may have ended before another one waits for it
         before = zoo.run("train", "teller", *DIGITS, "-d").stdout.strip()
-        (after,), _ = jobs.add(first, [JobSpec.parse_object(jobs.get(first, before).spec)],
-                               after={before: True})  # fmt: skip
+        spec = JobSpec.parse_object(jobs.get(first, before).spec)
+        (after,), _ = jobs.add(first, [spec], QueueOptions(after_any=[before]))
         jobs.resume(first, "default")
         broker.send(
             broker.make_app(zoo.settings, patient=True), [Hint(before, "default", "teller")]
@@ -148,9 +148,9 @@ def test_what_is_held_or_paused_says_so_and_what_it_is_already_is_not_counted(
 ) -> None:
     db = warm_zoo.database()
     spec = JobSpec(kind="train", model="teller", params={}, dataset="digits")
-    (queued,) = jobs.add(db, [spec], pool="nobody")[0]
-    held = jobs.add(db, [spec] * 3, pool="nobody")[0]
-    (elsewhere,) = jobs.add(db, [spec], pool="closed")[0]
+    (queued,) = jobs.add(db, [spec], QueueOptions(pool="nobody"))[0]
+    held = jobs.add(db, [spec] * 3, QueueOptions(pool="nobody"))[0]
+    (elsewhere,) = jobs.add(db, [spec], QueueOptions(pool="closed"))[0]
     jobs.pause(db, "closed")
     for job in held:
         jobs.tag(db, [job], ["h"])

@@ -287,7 +287,7 @@ def test_back_off_grows_with_counted_attempts_alone_and_has_a_limit(db: Database
 
 def announced(db: Database, ref: str, name: str = "vm-1", **facts: Any) -> str:
     place = {"host": "vm", "pid": 1, "pool": "default", "slots": 1, "version": "1", "models": []}
-    return jobs.register_worker(db, id=ref * 32, name=name, **(place | facts))
+    return jobs.register_worker(db, jobs.NewWorker(id=ref * 32, name=name, **place | facts))
 
 
 def test_two_workers_that_are_there_have_two_names(db: Database) -> None:
@@ -326,7 +326,9 @@ def test_a_sick_worker_is_there_takes_no_job_and_can_be_drained(db: Database) ->
 def test_several_workers_or_a_pool_of_them_are_drained_at_once(team: Team) -> None:
     def enter(name: str, pool: str) -> None:
         facts = {"host": "h", "pid": 1, "slots": 1, "version": "1", "models": []}
-        jobs.register_worker(team.db, id=uuid.uuid4().hex, name=name, pool=pool, beat=600, **facts)
+        jobs.register_worker(
+            team.db, jobs.NewWorker(id=uuid.uuid4().hex, name=name, pool=pool, beat=600, **facts)
+        )
 
     for name, pool in (("a", "one"), ("b", "one"), ("c", "one"), ("d", "two")):
         enter(name, pool)

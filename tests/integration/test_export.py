@@ -29,6 +29,7 @@ from zoo.jobs import Job
 from zoo.param_values import read_pairs
 from zoo.plugins import registry
 from zoo.queue import submit
+from zoo.queue.options import TrainingOptions
 from zoo.training import run
 from zoo.training.run import Recipe
 
@@ -298,7 +299,7 @@ def test_labels_that_do_not_begin_with_0_are_exported_by_their_names(
         for axis, part in zip("xy", raw.splits[split], strict=True)
     }
     np.savez(tmp_path / "shifted.npz", **arrays)
-    spec = submit.training(name, {}, f"npz:{tmp_path / 'shifted.npz'}")[0]
+    spec = submit.training(name, {}, TrainingOptions(f"npz:{tmp_path / 'shifted.npz'}"))[0]
     (tmp_path / "job").mkdir()
     metrics = run.run_job(spec, tmp_path / "job", lambda *_, **__: None)
     names = [str(n) for n in range(1, 11)]

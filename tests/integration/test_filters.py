@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import Database, Filter, Outcome, bulk_actions
+from zoo.jobs import Database, Filter, Outcome, QueueOptions, bulk_actions
 from zoo.query import parser
 from zoo.query.expression import Compare, Condition
-from zoo.queue import job_filters
+from zoo.queue.job_filters import FilterWords
 
 SOME = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -39,13 +39,13 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
     jobs.finish(db, taken[0], Outcome("succeeded", metrics, "a/1", "0" * 64))
     for name in NAMED:
         assert (
-            jobs.listing(db, job_filters.read(db, where=f"{name} > 5 or {name} != 5"), sort=name)
+            jobs.listing(db, FilterWords(where=f"{name} > 5 or {name} != 5").filter(db), sort=name)
             or 1
         )
         jobs.best(db, by=[name])
     for name in MISSING:
         for ask in (
-            lambda name=name: job_filters.read(db, where=f"accuracy > 0 and not {name} > 1"),
+            lambda name=name: FilterWords(where=f"accuracy > 0 and not {name} > 1").filter(db),
             lambda name=name: jobs.listing(db, sort=f"-{name}"),
             lambda name=name: bulk_actions.list_ids(db, Filter(), sort=name),
             lambda name=name: jobs.best(db, by=[name]),
@@ -54,7 +54,7 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
                 ask()
             assert f"No job has {name}" in str(refused.value)
             assert "metrics.a-b, metrics.accuracy, metrics.loss" in str(refused.value)
-        assert job_filters.read(db, where=f"{name} == null")  # that is asked, not assumed
+        assert FilterWords(where=f"{name} == null").filter(db)  # that is asked, not assumed
 
 
 def found(db: Database, text: str, **words: Any) -> list[str]:
@@ -93,7 +93,9 @@ def varied(db: Database) -> Database:
     for number, value in enumerate(LEAVES):
         tags = TEXTS[: number % 4]
         model = "logistic" if number % 2 else "dense-softmax"
-        jobs.add(db, [spec(params={"a": value}, model=model, seed=number % 3)], tags=tags)
+        jobs.add(
+            db, [spec(params={"a": value}, model=model, seed=number % 3)], QueueOptions(tags=tags)
+        )
     jobs.add(db, [spec()])
     end(db, [0.5, 1, None, 0.001, 0, None])
     return db

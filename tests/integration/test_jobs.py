@@ -8,14 +8,16 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from helpers import job_rows
 from helpers.command_line import until
 
 from zoo import jobs
 from zoo.errors import StoreError, UsageError
 from zoo.job_spec import JobSpec
-from zoo.jobs import Claim, Database, Job, Outcome, ProgressUpdate, RowRefused, schema
+from zoo.jobs import Claim, Database, Job, Outcome, ProgressUpdate, QueueOptions, RowRefused, schema
 from zoo.jobs.dialects import TRUSTED_SECONDS
 
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
@@ -27,8 +29,8 @@ def spec(model: str = "logistic", **changes: object) -> JobSpec:
     )
 
 
-def add(db: Database, *models: str, **options: object) -> list[str]:
-    return jobs.add(db, [spec(model) for model in models or ["logistic"]], **options)[0]
+def add(db: Database, *models: str, **options: Any) -> list[str]:
+    return job_rows.add(db, [spec(model) for model in models or ["logistic"]], **options)[0]
 
 
 def claim(
@@ -49,7 +51,7 @@ def nothing_to_claim(db: Database, *models: str) -> bool:
 
 
 def test_a_job_that_was_added_is_queued_with_its_whole_spec(db: Database) -> None:
-    (job_id,) = jobs.add(db, [spec(seed=7)], tags=["a b"], priority=3)[0]
+    (job_id,) = jobs.add(db, [spec(seed=7)], QueueOptions(tags=["a b"], priority=3))[0]
     found = jobs.get(db, job_id)
     assert (found.status, found.attempt, found.priority, found.tags) == ("queued", 0, 3, ["a b"])
     assert JobSpec.parse_object(found.spec) == spec(seed=7)
@@ -113,7 +115,7 @@ def test_a_finished_job_keeps_metrics_and_artifact_and_never_changes_again(db: D
 
 def test_ends_of_several_jobs_are_committed_together_each_by_its_own_fence(db: Database) -> None:
     first, second, third = add(db, *["logistic"] * 3)
-    (waits,) = jobs.add(db, [spec()], after={first: False, third: True})[0]
+    (waits,) = jobs.add(db, [spec()], QueueOptions(after=[first], after_any=[third]))[0]
     a, b, c = (claim(db)[0] for _ in range(3))
     lost = Claim(b.job, b.attempt, "somebody")
     news = ProgressUpdate({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")], {"x": 1})
@@ -385,7 +387,7 @@ def test_a_group_gives_mean_and_deviation_of_what_all_its_jobs_measured(db: Data
 def test_a_worker_is_listed_until_it_stops_or_falls_silent(db: Database) -> None:
     card = {"name": "logistic", "plugin": "p 1"}
     shared = {"host": "h", "pid": 1, "pool": "default", "slots": 2, "version": "1"}
-    jobs.register_worker(db, id="a", name="a", models=[card], **shared)  # type: ignore[arg-type]
+    jobs.register_worker(db, jobs.NewWorker(id="a", name="a", models=[card], **shared))  # type: ignore[arg-type]
     (found,) = jobs.workers(db, beat=1000)
     assert (found.state, found.models) == ("online", [card])
     assert jobs.workers(db, beat=-10) == []
@@ -400,7 +402,7 @@ def test_a_worker_is_listed_until_it_stops_or_falls_silent(db: Database) -> None
 def test_a_worker_that_left_long_ago_is_forgotten_once_one_like_it_has_come(db: Database) -> None:
     def announce(name: str, model: str, pool: str = "default") -> None:
         facts = {"host": "h", "pid": 1, "slots": 1, "version": "1", "models": [{"name": model}]}
-        jobs.register_worker(db, id=name, name=name, pool=pool, **facts)  # type: ignore[arg-type]
+        jobs.register_worker(db, jobs.NewWorker(id=name, name=name, pool=pool, **facts))  # type: ignore[arg-type]
 
     def known() -> list[str]:
         return sorted(worker.name for worker in jobs.workers(db, beat=10, gone=True))
@@ -509,7 +511,7 @@ def test_connections_that_the_server_has_closed_are_replaced(postgresql: str) ->
 
 
 def test_a_job_behind_many_that_nobody_serves_gets_its_hint_too(db: Database) -> None:
-    jobs.add(db, [spec()] * 30, pool="nobody's", priority=9)
+    jobs.add(db, [spec()] * 30, QueueOptions(pool="nobody's", priority=9))
     (mine,) = add(db)
     seen: set[str] = set()
     for _ in range(4):
@@ -535,7 +537,7 @@ def test_the_end_of_a_job_is_written_whatever_its_model_said(db: Database, said:
 def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'home' / 'zoo.db'}"
     db = jobs.connect(url)
-    jobs.register_worker(db, **WORKER)  # type: ignore[arg-type]
+    jobs.register_worker(db, jobs.NewWorker(**WORKER))  # type: ignore[arg-type]
     assert jobs.record_heartbeat(db, "a", busy=0) is False
     shutil.rmtree(tmp_path / "home")
     add(jobs.connect(url))
@@ -544,7 +546,7 @@ def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_is_asked_to_drain_does_not_unask_itself(db: Database) -> None:
-    jobs.register_worker(db, **WORKER)  # type: ignore[arg-type]
+    jobs.register_worker(db, jobs.NewWorker(**WORKER))  # type: ignore[arg-type]
     jobs.drain(db, "a")
     assert [jobs.record_heartbeat(db, "a", busy=1) for _ in range(2)] == [True, True]
     assert jobs.record_heartbeat(db, "a", busy=0, state="stopped") is False
@@ -630,7 +632,7 @@ def test_an_upgrade_refuses_a_newer_schema_in_a_line(db: Database) -> None:
 
 
 def test_tags_are_whole_words_and_know_their_case(db: Database) -> None:
-    jobs.add(db, [spec()], tags=["Nightly", "b"])
+    jobs.add(db, [spec()], QueueOptions(tags=["Nightly", "b"]))
     for tag, n in (("Nightly", 1), ("nightly", 0), (",", 0), ("%", 0), ("b", 1)):
         assert len(jobs.listing(db, tags=[tag])) == n
 

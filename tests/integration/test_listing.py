@@ -13,7 +13,7 @@ from helpers.job_rows import end, spec
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import Database, Filter
+from zoo.jobs import Database, Filter, QueueOptions
 from zoo.queue.job_filters import read_time
 
 
@@ -34,7 +34,7 @@ def test_a_thousand_jobs_are_cancelled_and_what_has_ended_stays(db: Database) ->
 
 
 def test_tags_are_added_and_taken_off_once(db: Database) -> None:
-    every, _ = jobs.add(db, [spec() for _ in range(600)], tags=["old"])
+    every, _ = jobs.add(db, [spec() for _ in range(600)], QueueOptions(tags=["old"]))
     assert jobs.tag(db, every, ["new", "new"], ["old"]) == every
     assert jobs.tag(db, every[:2], ["new"]) == []
     assert jobs.get(db, every[599]).tags == ["new"]
@@ -70,7 +70,11 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 def test_jobs_are_filtered_sorted_paged_and_shown_as_one_likes(zoo: Zoo) -> None:
     db = zoo.database()
     rates = [0.1, 0.2, 0.3, 0.4]
-    jobs.add(db, [spec(params={"rate": rate}, changed=["rate"]) for rate in rates], tags=["t1"])
+    jobs.add(
+        db,
+        [spec(params={"rate": rate}, changed=["rate"]) for rate in rates],
+        QueueOptions(tags=["t1"]),
+    )
     end(db, [0.7, 0.9, 0.8, None])
     (last,), _ = jobs.add(db, [spec(model="dense-softmax", dataset="mnist")])
     shown = zoo.json("jobs", "--where", "accuracy > 0.75 and params.rate < 0.3")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from helpers.finished_jobs import a_spec, claim, folds, succeed
 
 from zoo import jobs
-from zoo.jobs import Database, Outcome
+from zoo.jobs import Database, Outcome, QueueOptions
 
 
 def owed(db: Database) -> list[str]:
@@ -76,7 +76,7 @@ def test_of_a_group_one_job_alone_ended_last(db: Database) -> None:
 
 def test_what_is_cancelled_because_a_job_failed_owes_its_hooks_too(db: Database) -> None:
     (first,), _ = jobs.add(db, [a_spec()])
-    (second,), _ = jobs.add(db, [a_spec()], after={first: False})
-    (third,), _ = jobs.add(db, [a_spec()], after={second: False})
+    (second,), _ = jobs.add(db, [a_spec()], QueueOptions(after=[first]))
+    (third,), _ = jobs.add(db, [a_spec()], QueueOptions(after=[second]))
     assert jobs.finish(db, claim(db), Outcome("failed", error="x", with_hooks=True))
     assert set(owed(db)) == {first, second, third}

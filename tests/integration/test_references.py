@@ -10,8 +10,8 @@ from helpers.finished_jobs import a_spec, claim, folds, succeed
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import Database, Outcome, references
-from zoo.queue import job_filters
+from zoo.jobs import Database, Outcome, QueueOptions, references
+from zoo.queue.job_filters import FilterWords
 
 
 def fail(db: Database) -> str:
@@ -61,7 +61,7 @@ def test_a_word_that_names_nothing_is_refused_with_what_to_do(
 
 def test_a_shell_is_offered_newest_jobs_their_groups_and_tags(db: Database) -> None:
     group = succeed(db, folds(2), kind="cv", accuracies=[0.9, 0.9])
-    (tagged,), _ = jobs.add(db, [a_spec()], tags=["mine", "nightly"])
+    (tagged,), _ = jobs.add(db, [a_spec()], QueueOptions(tags=["mine", "nightly"]))
     offered = dict(references.recent(db, ""))
     assert next(iter(offered)) == tagged[:8] and "queued" in offered[tagged[:8]]
     assert offered[group[:8]] == "group of m on digits"
@@ -86,10 +86,10 @@ def test_the_best_on_any_dataset_is_named_alone_and_with_its_model(
         assert jobs.find_reference(db, f"@best:{spelt}/m").id == best
         with pytest.raises(UsageError, match=f"of 'none-such' on '{re.escape(dataset)}'"):
             jobs.find_reference(db, f"@best:{spelt}/none-such")
-        found = jobs.listing(db, job_filters.read(db, dataset=[spelt]))
+        found = jobs.listing(db, FilterWords(dataset=[spelt]).filter(db))
         assert {job.id for job in found} == {worse, best}
     if ":" in dataset:
-        found = jobs.listing(db, job_filters.read(db, dataset=[f"{dataset[:4]}*"]))
+        found = jobs.listing(db, FilterWords(dataset=[f"{dataset[:4]}*"]).filter(db))
         assert {job.id for job in found} >= {worse, best}
         with pytest.raises(UsageError, match=re.escape(f"on '{dataset}x'")):
             jobs.find_reference(db, f"@best:{relative}x")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
 import pytest
+from helpers import job_rows
 from helpers.command_line import until
 
 from zoo import jobs
@@ -19,8 +21,8 @@ DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
 FAILED = Outcome("failed", error_code="exception", error="no")
 
 
-def add(db: Database, n: int = 1, **options: object) -> list[str]:
-    return jobs.add(db, [SPEC] * n, **options)[0]  # type: ignore[arg-type]
+def add(db: Database, n: int = 1, **options: Any) -> list[str]:
+    return job_rows.add(db, [SPEC] * n, **options)[0]
 
 
 def claim(db: Database, lease: float = 60) -> tuple[Claim, Job] | None:

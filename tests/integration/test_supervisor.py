@@ -27,7 +27,7 @@ from zoo_workers.workspace import Attempt
 from zoo import jobs, settings
 from zoo.errors import ArtifactError, StoreError
 from zoo.job_spec import JobSpec
-from zoo.jobs import AttemptEnd, Database, Job, RowRefused
+from zoo.jobs import AttemptEnd, Database, Job, QueueOptions, RowRefused
 from zoo.storage import artifacts
 
 TESTS = Path(__file__).parents[1]
@@ -78,7 +78,7 @@ def test_the_next_job_runs_while_the_last_one_is_stored(
 
 def test_a_slot_takes_the_job_that_its_last_one_sets_free(db: Database, slot: Supervisor) -> None:
     first = jobs.add(db, [trick()])[0][0]
-    second = jobs.add(db, [trick()], after={first: False})[0][0]
+    second = jobs.add(db, [trick()], QueueOptions(after=[first]))[0][0]
     slot.work_on()
     assert jobs.get(db, second).status == "succeeded"
 

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from zoo import jobs, settings
 from zoo.errors import UsageError
 from zoo.job_spec import canonical
-from zoo.jobs import Database, Group, Outcome, ProgressUpdate
+from zoo.jobs import Database, Group, Outcome, ProgressUpdate, QueueOptions
+from zoo.queue.options import TrainingOptions
 from zoo.results.leaderboard import leaderboard_rows
 from zoo.sweeps import driver, plan, samplers, search_space, trials
 from zoo.sweeps.search_space import Space, Span
@@ -158,7 +159,7 @@ def db(empty_file: Path, tmp_path: Path) -> Database:
 
 
 def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) -> plan.Wanted:
-    return plan.Wanted("logistic", "digits", sampler, trials, {"seed": 42} | training)
+    return plan.Wanted("logistic", TrainingOptions("digits", **training), sampler, trials)
 
 
 def test_a_plan_has_a_job_for_each_trial_and_seed() -> None:
@@ -253,7 +254,9 @@ def test_a_file_of_trials_is_a_plan_with_the_fixed_params_beside_it(tmp_path: Pa
 def begin(db: Database, found: plan.Plan, most: int | None = None) -> str:
     about = found.about | {"queued": {"pool": "default", "priority": 0, "tags": []}}
     specs = found.specs
-    return str(jobs.add(db, specs, group_kind="sweep", about=about, max_parallel=most)[1])
+    return str(
+        jobs.add(db, specs, QueueOptions(max_parallel=most), group_kind="sweep", about=about)[1]
+    )
 
 
 def run_one(db: Database, contents: str | None = None, best: float = 0.3) -> bool:

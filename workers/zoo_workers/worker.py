@@ -321,8 +321,7 @@ def _add_task(app: broker.App, supervisor: Supervisor) -> None:
 def _announce(
     db: Database, supervisor: Supervisor, worker_id: str, plan: Plan, cards: list[dict[str, Any]]
 ) -> str:
-    return jobs.register_worker(
-        db,
+    me = jobs.NewWorker(
         id=worker_id,
         name=supervisor.name,
         host=socket.gethostname(),
@@ -333,3 +332,4 @@ def _announce(
         models=cards,
         beat=supervisor.settings.beat_seconds,
     )
+    return jobs.register_worker(db, me)

@@ -11,16 +11,15 @@ from zoo.cli.leaving import going_on, submitting
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zoo.cli.options import QueueWords
     from zoo.job_spec import JobSpec
-    from zoo.jobs import Database, Job
+    from zoo.jobs import Database, Job, QueueOptions
     from zoo.queue.submit import Submitted
     from zoo.settings import Settings
 
 
 def submit_and_follow(
     specs: list[JobSpec],
-    queued: QueueWords,
+    queued: QueueOptions,
     detach: bool,
     as_json: bool,
     quiet: bool = False,
@@ -43,7 +42,7 @@ def submit_and_follow(
             fetch(specs[0].dataset, jobs.get(db, source.job).contents if source else None)
         if specs[0].kind == "train":
             print_notes(specs[0].dataset)
-        done = submit.submit(db, chosen, specs, group_kind=kind, about=about, **queued.given(db))
+        done = submit.submit(db, chosen, specs, queued, group_kind=kind, about=about)
     with going_on(done.ref):
         if done.note:
             console.note(done.note)

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from zoo.jobs.queries import steps as steps
     from zoo.jobs.queries import steps_after as steps_after
     from zoo.jobs.queries import waiting as waiting
+    from zoo.jobs.queue_options import QueueOptions as QueueOptions
     from zoo.jobs.queue_overview import Overview as Overview
     from zoo.jobs.queue_overview import overview as overview
     from zoo.jobs.queue_stats import Baseline as Baseline
@@ -106,6 +107,7 @@ if TYPE_CHECKING:
     from zoo.jobs.transitions import finish_all as finish_all
     from zoo.jobs.transitions import reap as reap
     from zoo.jobs.transitions import release as release
+    from zoo.jobs.worker_rows import NewWorker as NewWorker
     from zoo.jobs.worker_rows import drain as drain
     from zoo.jobs.worker_rows import record_heartbeat as record_heartbeat
     from zoo.jobs.worker_rows import register_worker as register_worker
@@ -128,6 +130,7 @@ _EXPORTS = {
         "list_silent listing log_after open_dependencies paused_pools pools retries statuses_of "
         "steps steps_after waiting"
     ),
+    "queue_options": "QueueOptions",
     "queue_overview": "Overview overview",
     "queue_stats": "Baseline collect_stats Histogram QueueStats",
     "ranking": "Best best newest_contents",
@@ -138,7 +141,7 @@ _EXPORTS = {
     "statuses": "MOVES STATUSES TERMINAL",
     "submission": "add cancel extend Hint retry take_due_hints take_stale_hints",
     "transitions": "beat claim expire_leases finish finish_all reap release",
-    "worker_rows": "drain record_heartbeat register_worker workers",
+    "worker_rows": "drain NewWorker record_heartbeat register_worker workers",
 }
 """The public names of each module, loaded on first use so that a command that only reads does not
 import what writes."""

@@ -11,6 +11,8 @@ from typing import Any
 from zoo.job_spec import SPEC_VERSION, JobSpec, canonical, trial_of
 from zoo.jobs.bulk_actions import cancel_many
 from zoo.jobs.database import Database, RowRefused, again_after_deadlock, among, slices
+from zoo.jobs.queue_options import QueueOptions
+from zoo.jobs.references import find_jobs
 from zoo.jobs.scheduling import add_dependencies, copy_dependencies, count_blockers, join_turns
 from zoo.jobs.statuses import MAY_RUN
 
@@ -39,16 +41,11 @@ class Hint:
 def add(
     db: Database,
     specs: Sequence[JobSpec],
+    options: QueueOptions | None = None,
     *,
     group_kind: str | None = None,
     about: Mapping[str, Any] | None = None,
-    max_parallel: int | None = None,
-    after: Mapping[str, bool] | None = None,
-    pool: str = "default",
-    priority: int = 0,
-    tags: Sequence[str] = (),
     max_attempts: int = 3,
-    retry_of: str | None = None,
     idem_key: str | None = None,
 ) -> tuple[list[str], str | None]:
     """Insert jobs, all or none, and return their ids and that of the group.
@@ -56,32 +53,37 @@ def add(
     Once the transaction has committed, no job can be lost.
 
     Args:
+        options: When and where the jobs run.
         group_kind: Put the jobs into one group of this kind.
         about: The group's own data, as JSON (of a sweep, its space and sampler).
-        max_parallel: How many jobs of the group may run at once.
-        after: Ids of jobs to wait for, mapped to whether any terminal status satisfies the
-            dependency (else only success).
         idem_key: If a job was added with this key before, nothing is inserted and the ids of that
             job and its group are returned.
+
+    Raises:
+        UsageError: For a reference in `options` that names no job.
     """
     sql = db.sql
+    options = options or QueueOptions()
+    # id -> whether any terminal status satisfies the dependency.
+    after = {job.id: True for job in find_jobs(db, options.after_any)}
+    after |= {job.id: False for job in find_jobs(db, options.after)}
     group = uuid.uuid4().hex if group_kind else None
-    shared = _shared(pool, priority, tags, max_attempts)
-    shared |= {"retry_of": retry_of, "idem_key": idem_key, "group_id": group}
+    shared = _shared(options, max_attempts) | {"idem_key": idem_key, "group_id": group}
     rows = [shared | own for own in _own(specs, group_kind)]
     try:
         with db.write() as table:
             at = table.value(f"SELECT {sql.now} AS at")
             if group:
-                facts = {"id": group, "kind": group_kind, "at": at, "most": max_parallel}
+                facts = {"id": group, "kind": group_kind, "at": at, "most": options.max_parallel}
                 table.run(INSERT_GROUP, facts | {"about": canonical(dict(about or {}))})
             blockers = count_blockers(table, len(rows), after) if after else 0
             stamps = {"created_at": at, "dispatched_at": at, "blockers": blockers}
-            turns = len(rows) if max_parallel is None else 0 if blockers else max_parallel
+            most = options.max_parallel
+            turns = len(rows) if most is None else 0 if blockers else most
             parked = ({"parked": int(number >= turns)} for number in range(len(rows)))
             added = [row | stamps | turn for row, turn in zip(rows, parked, strict=True)]
             table.many(INSERT, added)
-            add_dependencies(table, [row["id"] for row in rows], after or {})
+            add_dependencies(table, [row["id"] for row in rows], after)
     except RowRefused:
         same = "SELECT id, group_id FROM job WHERE idem_key = :idem_key"
         with db.read() as rows_now:
@@ -92,11 +94,11 @@ def add(
     return [row["id"] for row in rows], group
 
 
-def _shared(pool: str, priority: int, tags: Sequence[str], max_attempts: int) -> dict[str, Any]:
+def _shared(options: QueueOptions, max_attempts: int) -> dict[str, Any]:
     return {
-        "pool": pool,
-        "priority": priority,
-        "tags": canonical(list(tags)),
+        "pool": options.pool,
+        "priority": options.priority,
+        "tags": canonical(list(options.tags)),
         "max_attempts": max_attempts,
         "retry_of": None,
         "idem_key": None,
@@ -125,11 +127,9 @@ def extend(
     db: Database,
     group: str,
     specs: Sequence[JobSpec],
+    options: QueueOptions | None = None,
     *,
     known: int,
-    pool: str = "default",
-    priority: int = 0,
-    tags: Sequence[str] = (),
     max_attempts: int = 3,
 ) -> list[str] | None:
     """Add jobs to a group of `known` jobs and return their ids.
@@ -138,7 +138,7 @@ def extend(
     process has extended it.
     """
     sql = db.sql
-    shared = _shared(pool, priority, tags, max_attempts) | {"group_id": group}
+    shared = _shared(options or QueueOptions(), max_attempts) | {"group_id": group}
     values = {"group": group}
     with db.write() as table:
         table.one(f"SELECT id FROM job_group WHERE id = :group {sql.for_update}", values)

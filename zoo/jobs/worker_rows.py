@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from zoo.jobs.database import Database
@@ -33,36 +34,39 @@ def alive_condition(sql: Dialect, table: str = "", beat: str = f"{USUAL_BEAT_SEC
     return f"({table}state IN ({states}) AND {table}beat_at >= {sql.now} - ({patience}))"
 
 
-def register_worker(
-    db: Database,
-    *,
-    id: str,
-    name: str,
-    host: str,
-    pid: int,
-    pool: str,
-    slots: int,
-    version: str,
-    models: Sequence[Mapping[str, Any]],
-    beat: float | None = None,
-) -> str:
+@dataclass(frozen=True)
+class NewWorker:
+    """A worker as it registers itself."""
+
+    id: str
+    name: str
+    host: str
+    pid: int
+    pool: str
+    slots: int
+    version: str
+    models: Sequence[Mapping[str, Any]]
+    """The cards of the models that it can run."""
+    beat: float | None = None
+    """Heartbeat interval in seconds."""
+
+
+def register_worker(db: Database, worker: NewWorker) -> str:
     """Insert the row of a worker that has started and return its name.
 
     Rows of workers with the same pool and models that left long ago are deleted; the newest stays,
-    so that its models can be submitted while no worker is online. `beat` is its heartbeat interval
-    in seconds. If a worker that is alive has the name already (in containers every pid is 1), a
-    part of the id is added.
+    so that its models can be submitted while no worker is online. If a worker that is alive has the
+    name already (in containers every pid is 1), a part of the id is added.
     """
     sql = db.sql
-    row = {"id": id, "name": name, "host": host, "pid": pid, "pool": pool, "slots": slots}
-    row["beat"] = beat
-    published = json.dumps(list(models))
+    published = json.dumps(list(worker.models))
+    row = vars(worker) | {"models": published}
     with db.write() as rows:
         rows.run(
             f"""
             DELETE FROM worker
             WHERE beat_at < {sql.now} - :seconds AND pool = :pool AND models = :models""",
-            {"seconds": FORGOTTEN_SECONDS, "pool": pool, "models": published},
+            {"seconds": FORGOTTEN_SECONDS, "pool": worker.pool, "models": published},
         )
         rows.run(
             f"""
@@ -70,7 +74,7 @@ def register_worker(
                 started_at, beat_at, beat_seconds)
             VALUES (:id, :name, :host, :pid, :pool, :slots, 'online', :version, :models,
                 {sql.now}, {sql.now}, CAST(:beat AS DOUBLE PRECISION))""",
-            row | {"version": version, "models": published},
+            row,
         )
     # In a transaction of its own: of two that start at once, each sees the other.
     rename = f"""
@@ -78,9 +82,10 @@ def register_worker(
             SELECT 1 FROM worker AS w
             WHERE w.name = :name AND w.id <> :id AND {alive_condition(db.sql, "w.")})"""
     with db.write() as rows:
-        values = {"id": id, "name": name, "other": f"{name}-{id[:6]}"}
+        other = f"{worker.name}-{worker.id[:6]}"
+        values = {"id": worker.id, "name": worker.name, "other": other}
         rows.run(rename, values | {"late": LATE_SECONDS})
-        return str(rows.value("SELECT name FROM worker WHERE id = :id", {"id": id}))
+        return str(rows.value("SELECT name FROM worker WHERE id = :id", {"id": worker.id}))
 
 
 def record_heartbeat(

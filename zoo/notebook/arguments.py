@@ -5,12 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from zoo.errors import UsageError
+from zoo.queue.job_filters import FilterWords
 
 Strings = str | Sequence[str] | None
 Time = str | datetime | None
+SEVERAL = ("status", "model", "dataset", "tag", "group")
+"""Filter arguments that take one string or several."""
+
+
+class FilterKeywords(TypedDict, total=False):
+    """The filter arguments of notebook functions: the fields of `FilterWords`."""
+
+    status: Strings
+    model: Strings
+    dataset: Strings
+    tag: Strings
+    group: Strings
+    since: Time
+    until: Time
+    where: str | None
 
 
 def as_list(given: Strings) -> list[str]:
@@ -18,24 +34,15 @@ def as_list(given: Strings) -> list[str]:
     return [given] if isinstance(given, str) else list(given or ())
 
 
-def filter_words(
-    status: Strings,
-    model: Strings,
-    dataset: Strings,
-    tag: Strings,
-    group: Strings,
-    since: Time,
-    until: Time,
-    where: str | None,
-) -> dict[str, Any]:
-    """Return the filter arguments as `job_filters.read` takes them."""
-    several = {"status": status, "model": model, "dataset": dataset, "tag": tag, "group": group}
-    times = {"since": since, "until": until}
-    return (
-        {name: None if given is None else as_list(given) for name, given in several.items()}
-        | {name: at.isoformat() if isinstance(at, datetime) else at for name, at in times.items()}
-        | {"where": where}
-    )
+def filter_words(given: FilterKeywords) -> FilterWords:
+    """Convert the filter arguments: one string to a list, a datetime to its text."""
+    options: dict[str, Any] = dict(given)
+    for name, value in options.items():
+        if isinstance(value, datetime):
+            options[name] = value.isoformat()
+        elif isinstance(value, str) and name in SEVERAL:
+            options[name] = [value]
+    return FilterWords(**options)
 
 
 def merge_params(given: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from zoo import jobs
 from zoo.data import datasets
+from zoo.jobs.queue_options import QueueOptions
 from zoo.notebook import arguments, frames, trained_model
 from zoo.notebook.connection import connect
 from zoo.notebook.handles import GroupHandle, JobHandle, make_handle
 from zoo.notebook.trained_model import TrainedModel
 from zoo.notebook.waiting import hint_on_interrupt, print_note
-from zoo.queue import catalogue, job_filters, submit
+from zoo.queue import catalogue, submit
+from zoo.queue.options import TrainingOptions
 from zoo.results.leaderboard import leaderboard_rows
 
 if TYPE_CHECKING:
@@ -29,16 +31,16 @@ def train(
     model: str,
     params: Mapping[str, Any] | None = None,
     *,
-    dataset: str = "mnist",
-    preprocess: str = "none",
-    seed: int = 42,
+    dataset: str = TrainingOptions.dataset,
+    preprocess: str = TrainingOptions.preprocess,
+    seed: int = TrainingOptions.seed,
     cv: int | None = None,
     seeds: int | None = None,
     keep_weights: bool | None = None,
     timeout: float | None = None,
     memory_mb: int | None = None,
-    pool: str = "default",
-    priority: int = 0,
+    pool: str = QueueOptions.pool,
+    priority: int = QueueOptions.priority,
     tags: Sequence[str] = (),
     wait: bool = True,
     **more_params: Any,
@@ -60,29 +62,24 @@ def train(
         UsageError: For an invalid request.
         ZooError: As `JobHandle.wait` does.
     """
-    specs = submit.training(
-        model,
-        arguments.merge_params(params or {}, more_params),
-        dataset,
+    training = TrainingOptions(
+        dataset=dataset,
+        preprocess=preprocess,
         seed=int(seed),
         cv=cv,
         seeds=seeds,
-        keep_weights=cv is None if keep_weights is None else keep_weights,
+        keep_weights=keep_weights,
         timeout=timeout,
         memory_mb=memory_mb,
-        preprocess=preprocess,
     )
-    kind = "cv" if cv else "seeds" if seeds else None
+    queue = QueueOptions(pool=pool, priority=priority, tags=arguments.as_list(tags))
+    given = arguments.merge_params(params or {}, more_params)
+    specs = submit.training(model, given, training)
     with connect() as (db, chosen):
         if chosen.is_embedded and catalogue.is_to_fetch(specs[0].dataset):
             datasets.raw(specs[0].dataset)
-        queued: dict[str, Any] = {
-            "pool": pool,
-            "priority": priority,
-            "tags": arguments.as_list(tags),
-        }
         try:
-            done = submit.submit(db, chosen, specs, group_kind=kind, **queued)
+            done = submit.submit(db, chosen, specs, queue, group_kind=training.group_kind)
         except submit.Left as left:
             with hint_on_interrupt(left.args[0]):
                 raise KeyboardInterrupt from None
@@ -115,18 +112,17 @@ def get_job(ref: str = "@last") -> JobHandle | GroupHandle:
 
 def list_jobs(
     *,
-    status: arguments.Strings = None,
-    model: arguments.Strings = None,
-    dataset: arguments.Strings = None,
-    tag: arguments.Strings = None,
-    group: arguments.Strings = None,
-    since: arguments.Time = None,
-    until: arguments.Time = None,
-    where: str | None = None,
     sort: str = "-created_at",
     limit: int | None = None,
+    **filters: Unpack[arguments.FilterKeywords],
 ) -> DataFrame:
     """List the jobs, filtered as `zoo jobs` filters them.
+
+    Args:
+        sort: Name of a field; `-NAME` for descending order.
+        limit: Maximum number of jobs.
+        filters: The filter options of `zoo jobs`: status, model, dataset, tag, group (one string
+            or several), since, until and where.
 
     Returns:
         One row per job, the newest first. Times are datetimes (UTC), `took` is a timedelta. Each
@@ -135,29 +131,23 @@ def list_jobs(
     Raises:
         UsageError: For an invalid filter.
     """
-    words = arguments.filter_words(status, model, dataset, tag, group, since, until, where)
+    words = arguments.filter_words(filters)
     with connect() as (db, _):
-        wanted = job_filters.read(db, **words)
+        wanted = words.filter(db)
         found = jobs.listing(db, wanted, sort=sort, limit=ALL_JOBS if limit is None else limit)
     return frames.jobs_frame(found)
 
 
 def get_leaderboard(
     *,
-    status: arguments.Strings = None,
-    model: arguments.Strings = None,
-    dataset: arguments.Strings = None,
-    tag: arguments.Strings = None,
-    group: arguments.Strings = None,
-    since: arguments.Time = None,
-    until: arguments.Time = None,
-    where: str | None = None,
     by: arguments.Strings = None,
+    **filters: Unpack[arguments.FilterKeywords],
 ) -> DataFrame:
     """Rank the best result of each model on each dataset, as `zoo leaderboard` does.
 
     Args:
         by: Names such as `params.epochs`: each of their values is ranked separately.
+        filters: As for `list_jobs`.
 
     Returns:
         One row per model, dataset and value of `by`, the most accurate first.
@@ -165,9 +155,9 @@ def get_leaderboard(
     Raises:
         UsageError: For an invalid filter or an unknown name in `by`.
     """
-    words = arguments.filter_words(status, model, dataset, tag, group, since, until, where)
+    words = arguments.filter_words(filters)
     with connect() as (db, _):
-        wanted = job_filters.read(db, **words)
+        wanted = words.filter(db)
         found = leaderboard_rows(db, wanted, by=arguments.as_list(by))
     return frames.leaderboard_frame(found)
 

@@ -1,56 +1,75 @@
-"""Which jobs somebody means, from the filter words as they were typed."""
+"""The filter of jobs that commands, notebook, page and report share."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from zoo import jobs
 from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
-from zoo.jobs import Database, Filter
-from zoo.query import parser
-from zoo.query.expression import compared_names
 
-Words = Sequence[str] | None
+if TYPE_CHECKING:
+    from zoo.jobs import Database, Filter
+    from zoo.query import parser
+
+SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
 
 
-def read(
-    db: Database,
-    *,
-    status: Words = None,
-    model: Words = None,
-    dataset: Words = None,
-    tag: Words = None,
-    group: Words = None,
-    since: str | None = None,
-    until: str | None = None,
-    where: str | None = None,
-) -> Filter:
-    """The filter that the words mean.
+@dataclass(frozen=True)
+class FilterWords:
+    """The options that select jobs, as typed; None leaves an option out."""
 
-    Raises UsageError for an unknown status or group, a time or condition that is none, or a metric
-    that no job has.
-    """
-    for each in status or []:
-        if each not in jobs.STATUSES:
-            raise unknown("status", each, jobs.STATUSES)
-    at = jobs.clock(db) if since or until else 0.0
-    return Filter(
-        statuses=tuple(status or ()),
-        models=tuple(model or ()),
-        # A pattern stays one: npz:* is any such file, and npz:here/* those of a folder.
-        datasets=tuple({name: None for each in dataset or () for name in (each, canonical(each))}),
-        tags=tuple(tag or ()),
-        groups=tuple(_group(db, each) for each in group or ()),
-        since=read_time(since, at) if since else None,
-        until=read_time(until, at) if until else None,
-        where=_condition(db, where) if where is not None else None,
-    )
+    status: Sequence[str] | None = None
+    """Any of these."""
+    model: Sequence[str] | None = None
+    """Any of these names or patterns."""
+    dataset: Sequence[str] | None = None
+    """Any of these names or patterns."""
+    tag: Sequence[str] | None = None
+    """All of these tags or patterns."""
+    group: Sequence[str] | None = None
+    """Any of these groups: ids, or references such as @last."""
+    since: str | None = None
+    """Submitted since this time."""
+    until: str | None = None
+    """Submitted before this time."""
+    where: str | None = None
+    """A condition in the language of `zoo.query`."""
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, each.name) is not None for each in fields(self))
+
+    def filter(self, db: Database) -> Filter:
+        """Return the filter.
+
+        Raises UsageError for an unknown status, group or metric, an invalid time or condition.
+        """
+        for each in self.status or ():
+            if each not in jobs.STATUSES:
+                raise unknown("status", each, jobs.STATUSES)
+        at = jobs.clock(db) if self.since or self.until else 0.0
+        # A pattern stays as it is: npz:* is any such file, npz:here/* those of a folder.
+        datasets = (name for each in self.dataset or () for name in (each, canonical(each)))
+        return jobs.Filter(
+            statuses=tuple(self.status or ()),
+            models=tuple(self.model or ()),
+            datasets=tuple(dict.fromkeys(datasets)),
+            tags=tuple(self.tag or ()),
+            groups=tuple(_group(db, each) for each in self.group or ()),
+            since=read_time(self.since, at) if self.since else None,
+            until=read_time(self.until, at) if self.until else None,
+            where=_condition(db, self.where) if self.where is not None else None,
+        )
 
 
 def _condition(db: Database, text: str) -> parser.Where:
+    from zoo.query import parser
+    from zoo.query.expression import compared_names
+
     found = parser.parse(text, jobs.FIELD_NAMES)
     jobs.check_metrics(db, compared_names(found.condition))
     return found
@@ -65,16 +84,15 @@ def _group(db: Database, ref: str) -> str:
     raise UsageError(f"The job {found.id[:8]} is in no group.", "`zoo jobs` has groups' ids.")
 
 
-SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
-
-
 def read_time(text: str, at: float) -> float:
-    """A time in seconds since 1970: `2h` is two hours before `at`, else a date, local.
+    """Read a time in seconds since 1970: `2h` is two hours before `at`, else a local date.
 
     Raises UsageError for anything else.
     """
+    from zoo.query.parser import UNITS
+
     if span := SPAN.fullmatch(text.strip()):
-        return at - float(span[1]) * parser.UNITS[span[2]]
+        return at - float(span[1]) * UNITS[span[2]]
     today = datetime.fromtimestamp(at).replace(hour=0, minute=0, second=0, microsecond=0)
     days = {"today": today, "yesterday": today - timedelta(days=1)}
     try:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
-from zoo.data import preprocessing
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
-from zoo.job_spec import MAX_SEED, Fold, JobSpec, Source
-from zoo.jobs import Database, Group, Hint, Job, references
+from zoo.job_spec import Fold, JobSpec, Source
+from zoo.jobs import Database, Group, Hint, Job, QueueOptions, references
 from zoo.model import resolved
 from zoo.queue import catalogue, pending_reason
+from zoo.queue.options import TrainingOptions
 from zoo.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,27 +54,13 @@ class Submitted:
 
 
 def training(
-    model: str,
-    params: Mapping[str, Any],
-    dataset: str,
-    *,
-    seed: int = 42,
-    cv: int | None = None,
-    seeds: int | None = None,
-    keep_weights: bool = True,
-    timeout: float | None = None,
-    memory_mb: int | None = None,
-    preprocess: str = "none",
+    model: str, params: Mapping[str, Any], options: TrainingOptions | None = None
 ) -> list[JobSpec]:
-    """The specs of a training: one, or one per fold or seed; every default is filled in.
+    """Return the specs of a training, defaults filled in: one, or one per fold or seed.
 
     Raises UsageError for an unknown model, dataset or param, or a value out of bounds.
     """
-    if cv and seeds:
-        raise UsageError("A group has folds or seeds, not both.", "Take --cv or --seeds.")
-    if seed + (seeds or 1) > MAX_SEED + 1:
-        raise UsageError(f"The seeds would go past {MAX_SEED}.", "Begin with a smaller --seed.")
-    preprocessing.check(preprocess)
+    options = options or TrainingOptions()
     offer = catalogue.model(model)
     values, changed = resolved(offer.params, params)
     asked = {
@@ -82,18 +68,18 @@ def training(
         "model": model,
         "params": values,
         "changed": changed,
-        "dataset": catalogue.dataset(dataset),
-        "preprocess": preprocess,
-        "seed": seed,
-        "timeout": timeout,
-        "memory_mb": memory_mb,
-        "keep_weights": keep_weights,
+        "dataset": catalogue.dataset(options.dataset),
+        "preprocess": options.preprocess,
+        "seed": options.seed,
+        "timeout": options.timeout,
+        "memory_mb": options.memory_mb,
+        "keep_weights": options.keeps_weights,
         "plugin": offer.plugin,
     }
     spec = JobSpec.parse_object(asked)
-    if cv:
-        return [spec.model_copy(update={"fold": Fold(k=cv, index=i)}) for i in range(cv)]
-    return [spec.model_copy(update={"seed": seed + i}) for i in range(seeds or 1)]
+    if k := options.cv:
+        return [spec.model_copy(update={"fold": Fold(k=k, index=i)}) for i in range(k)]
+    return [spec.model_copy(update={"seed": spec.seed + i}) for i in range(options.parts)]
 
 
 def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec:
@@ -118,16 +104,16 @@ def submit(
     db: Database,
     settings: Settings,
     specs: Sequence[JobSpec],
+    options: QueueOptions | None = None,
     *,
     group_kind: str | None = None,
     about: Mapping[str, Any] | None = None,
-    max_parallel: int | None = None,
-    after: Mapping[str, bool] | None = None,
-    pool: str = "default",
-    priority: int = 0,
-    tags: Sequence[str] = (),
 ) -> Submitted:
-    """Commit the jobs, then wake a worker; a broker that is away costs time, not the jobs."""
+    """Commit the jobs, then wake a worker; an unreachable broker costs time, not the jobs.
+
+    With a `group_kind` they form a group, and `about` is stored with it.
+    """
+    options = options or QueueOptions()
     # Imported before the row is there, so that the hint follows it at once.
     from zoo.queue import broker
 
@@ -140,19 +126,15 @@ def submit(
     ids, group = jobs.add(
         db,
         specs,
+        options,
         group_kind=group_kind,
         about=about,
-        max_parallel=max_parallel,
-        after=after,
-        pool=pool,
-        priority=priority,
-        tags=tags,
         max_attempts=settings.max_attempts,
     )
     done = Submitted(ids, group, worker=renewed)
     # The others of the group get theirs when it is their turn.
-    first = ids[:max_parallel]
-    hints = [Hint(job, pool, spec.model) for job, spec in zip(first, specs, strict=False)]
+    first = ids[: options.max_parallel]
+    hints = [Hint(job, options.pool, spec.model) for job, spec in zip(first, specs, strict=False)]
     try:
         _wake(db, app, settings, hints, done)
     except KeyboardInterrupt:

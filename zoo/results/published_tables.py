@@ -14,9 +14,11 @@ from pydantic import Field
 
 from zoo import jobs
 from zoo.errors import UsageError, reason, unknown
-from zoo.job_spec import MAX_SEED, JobSpec, Name, Preprocess, Published, Record, canonical
+from zoo.job_spec import JobSpec, Name, Preprocess, Published, Record, canonical
 from zoo.jobs import Database, Job
+from zoo.param_values import MAX_SEED
 from zoo.queue import submit
+from zoo.queue.options import TrainingOptions
 from zoo.regular_file import read_text_file
 
 MAX_BYTES = 2**20
@@ -137,14 +139,10 @@ def _text(table: str) -> str:
 
 def _spec(name: str, table: Table, row: Row, keep_weights: bool) -> JobSpec:
     try:
-        (spec,) = submit.training(
-            row.model,
-            row.params,
-            table.dataset,
-            seed=row.seed,
-            preprocess=row.preprocess,
-            keep_weights=keep_weights,
+        options = TrainingOptions(
+            table.dataset, row.preprocess, row.seed, keep_weights=keep_weights
         )
+        (spec,) = submit.training(row.model, row.params, options)
     except UsageError as error:
         raise UsageError(f"The row {row.name}: {error.message}", error.hint) from None
     published = Published(table=name, row=row.title, error=row.published, source=row.source)

@@ -11,8 +11,9 @@ from typing import Any
 from zoo import jobs
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.job_spec import JobSpec, canonical
-from zoo.jobs import Database, Group, Hint
+from zoo.jobs import Database, Group, Hint, QueueOptions
 from zoo.queue import submit
+from zoo.queue.options import TrainingOptions
 from zoo.queue.submit import Submitted
 from zoo.settings import Settings, cores
 from zoo.sweeps import samplers, trials
@@ -40,7 +41,7 @@ def estimate(
 ) -> Estimate:
     """What the history of equal jobs and the slots at hand say of a plan."""
     slots = slots_at_hand(db, settings, plan.wanted.model, pool)
-    each = jobs.usual_seconds(db, plan.wanted.model, plan.wanted.dataset)
+    each = jobs.usual_seconds(db, plan.wanted.model, plan.wanted.training.dataset)
     return Estimate(plan.jobs, min(slots, max_parallel or slots), each)
 
 
@@ -65,7 +66,7 @@ class Driver:
         self.space = Space.from_json(about["fixed"], about["space"])
         self.recipe = Recipe(self.wanted)
         self.total: int = about["trials"]
-        self.queued: dict[str, Any] = about["queued"]
+        self.queue = QueueOptions(**about["queued"])
         self.is_done = False
 
     def step(self) -> list[str]:
@@ -78,7 +79,14 @@ class Driver:
             if specs is None:
                 self.total = len(known)
                 break
-            ids = jobs.extend(self.db, self.group_id, specs, known=total, **self._how())
+            ids = jobs.extend(
+                self.db,
+                self.group_id,
+                specs,
+                self.queue,
+                known=total,
+                max_attempts=self.settings.max_attempts,
+            )
             if ids is not None:
                 self._hint(ids)
                 added += ids
@@ -92,17 +100,17 @@ class Driver:
         return jobs.group_size(self.db, self.group_id), jobs.get_group(self.db, self.group_id)
 
     def _has_room(self, group: Group, known: Sequence[trials.Trial]) -> bool:
-        slots = slots_at_hand(self.db, self.settings, self.wanted.model, self.queued["pool"])
+        slots = slots_at_hand(self.db, self.settings, self.wanted.model, self.queue.pool)
         at_once = min(slots, group.max_parallel or slots)
         running = sum(not trial.group.is_terminal for trial in known)
-        return len(known) < self.total and running < max(1, at_once // self.wanted.parts)
+        return len(known) < self.total and running < max(1, at_once // self.wanted.training.parts)
 
     def _next(self, known: Sequence[trials.Trial]) -> list[JobSpec] | None:
         names = [*self.space.fixed, *self.space.varied]
-        newest = jobs.newest_contents(self.db).get(self.wanted.dataset)
+        newest = jobs.newest_contents(self.db).get(self.wanted.training.dataset)
         tried = [({name: t.value(name) for name in names}, _result(t, newest)) for t in known]
         for _ in range(samplers.TRIES):
-            params = samplers.promising(self.space, tried, self.wanted.training["seed"])
+            params = samplers.promising(self.space, tried, self.wanted.training.seed)
             if params is None:
                 return None
             try:
@@ -115,14 +123,11 @@ class Driver:
             return None if canonical(specs[0].params) in seen else specs
         return None
 
-    def _how(self) -> dict[str, Any]:
-        return self.queued | {"max_attempts": self.settings.max_attempts}
-
     def _hint(self, ids: Sequence[str]) -> None:
         from zoo.queue import broker
 
         app = broker.make_app(self.settings, patient=False)
-        hints = [Hint(each, self.queued["pool"], self.wanted.model) for each in ids]
+        hints = [Hint(each, self.queue.pool, self.wanted.model) for each in ids]
         with contextlib.suppress(BrokerError):  # then a worker finds the rows later
             broker.send(app, hints)
 
@@ -138,33 +143,21 @@ def _result(trial: trials.Trial, newest: str | None) -> float | str:
 
 
 def _wanted(about: Mapping[str, Any]) -> Wanted:
-    same = ("model", "dataset", "sampler", "trials", "training")
-    return Wanted(**{name: about[name] for name in same})
+    training = TrainingOptions.from_json(about["dataset"], about["training"])
+    return Wanted(about["model"], training, about["sampler"], about["trials"])
 
 
 def start(
     db: Database,
     settings: Settings,
     plan: Plan,
-    *,
-    max_parallel: int | None = None,
-    after: Mapping[str, bool] | None = None,
-    pool: str = "default",
-    priority: int = 0,
-    tags: Sequence[str] = (),
+    options: QueueOptions,
 ) -> Submitted:
     """Submit a plan as one group: all of its trials, or of `tpe` the first."""
-    queued = {"pool": pool, "priority": priority, "tags": list(tags)}
-    return submit.submit(
-        db,
-        settings,
-        plan.specs,
-        group_kind="sweep",
-        about=plan.about | {"queued": queued},
-        max_parallel=max_parallel,
-        after=after,
-        **queued,  # type: ignore[arg-type]
-    )
+    # Later trials of the group are queued in the same way.
+    queued = {"pool": options.pool, "priority": options.priority, "tags": list(options.tags)}
+    about = plan.about | {"queued": queued}
+    return submit.submit(db, settings, plan.specs, options, group_kind="sweep", about=about)
 
 
 def resume(db: Database, settings: Settings, group: Group) -> Submitted:

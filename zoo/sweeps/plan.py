@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from zoo.errors import UsageError, unknown
@@ -11,6 +11,7 @@ from zoo.job_spec import JobSpec, canonical
 from zoo.model import Params, resolved, to_json
 from zoo.param_values import lookup
 from zoo.queue import catalogue, submit
+from zoo.queue.options import TrainingOptions
 from zoo.sweeps import samplers, trials
 from zoo.sweeps.search_space import Space
 
@@ -19,20 +20,13 @@ MOST_JOBS = 100_000
 
 @dataclass(frozen=True)
 class Wanted:
-    """What every job of a sweep has in common, as `submit.training` takes it, and its trials."""
+    """The request for a sweep: model and options of every job, and how trials are chosen."""
 
     model: str
-    dataset: str
+    training: TrainingOptions
     sampler: str = "grid"
     trials: int | None = None
-    """How many, where the sampler does not know it."""
-    training: dict[str, Any] = field(default_factory=dict)
-    """seed, seeds or cv, keep_weights, timeout, memory_mb, preprocess."""
-
-    @property
-    def parts(self) -> int:
-        """Jobs of one trial."""
-        return self.training.get("cv") or self.training.get("seeds") or 1
+    """Number of trials, where the sampler does not determine it."""
 
 
 class Recipe:
@@ -41,7 +35,7 @@ class Recipe:
     def __init__(self, wanted: Wanted) -> None:
         self.params: type[Params] = catalogue.model(wanted.model).params
         self.defaults = to_json(self.params.resolve({}))
-        self.base = submit.training(wanted.model, {}, wanted.dataset, **wanted.training)
+        self.base = submit.training(wanted.model, {}, wanted.training)
 
     def specs(self, given: Mapping[str, Any]) -> list[JobSpec]:
         """The jobs of a trial; raises UsageError if the model refuses the params."""
@@ -88,7 +82,7 @@ class Plan:
 
     @property
     def jobs(self) -> int:
-        return self.total * self.wanted.parts
+        return self.total * self.wanted.training.parts
 
     @property
     def about(self) -> dict[str, Any]:
@@ -98,11 +92,11 @@ class Plan:
             "sampler": wanted.sampler,
             "objective": "accuracy",
             "model": wanted.model,
-            "dataset": wanted.dataset,
+            "dataset": wanted.training.dataset,
             "fixed": self.space.fixed,
             "space": self.space.to_json(),
             "trials": self.total,
-            "training": wanted.training,
+            "training": wanted.training.to_json(),
         }
 
 
@@ -126,10 +120,10 @@ def make(wanted: Wanted, space: Space) -> Plan:
             raise UsageError("A grid has every combination, not --trials N.", "--sampler random?")
         found = samplers.grid(space)
     elif wanted.sampler == "random":
-        found = samplers.random(space, number, wanted.training["seed"])
+        found = samplers.random(space, number, wanted.training.seed)
     else:
         # The first one tells whether the model takes such params; the driver asks for the others.
-        first = samplers.promising(space, [], wanted.training["seed"])
+        first = samplers.promising(space, [], wanted.training.seed)
         return Plan(wanted, space, [], recipe.specs(first or {}), number)
     specs = [spec for params in found for spec in recipe.specs(params)]
     return _checked(Plan(wanted, space, found, specs, len(found)))
@@ -159,7 +153,7 @@ def _from_file(wanted: Wanted, space: Space, recipe: Recipe) -> Plan:
         specs += mine
     # Of these the group keeps the names alone: the values are the trials.
     varied: dict[str, Any] = {name: [] for row in found for name in row if name not in space.fixed}
-    wanted = Wanted(wanted.model, wanted.dataset, "file", None, wanted.training)
+    wanted = Wanted(wanted.model, wanted.training, "file")
     return _checked(Plan(wanted, Space(space.fixed, varied), found, specs, len(found)))
 
 

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from zoo_metrics import exporter
 
 from zoo import jobs
-from zoo.jobs import Claim, Database, Outcome, queue_stats
+from zoo.jobs import Claim, Database, Outcome, QueueOptions, queue_stats
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "zoo.json").read_text())
@@ -86,17 +86,17 @@ def announce(
     db: Database, name: str, *, slots: int = 2, busy: int = 0, pool: str = "default"
 ) -> str:
     facts: dict[str, Any] = {"id": name, "name": name, "host": "h", "pid": 1, "pool": pool}
-    jobs.register_worker(db, **facts, slots=slots, version="1", models=[])
+    jobs.register_worker(db, jobs.NewWorker(**facts, slots=slots, version="1", models=[]))
     jobs.record_heartbeat(db, name, busy=busy)
     return name
 
 
 def test_a_queued_job_is_counted_by_what_it_waits_for(db: Database) -> None:
-    jobs.add(db, [a_spec()] * 3, group_kind="sweep", max_parallel=1)
+    jobs.add(db, [a_spec()] * 3, QueueOptions(max_parallel=1), group_kind="sweep")
     (first,), _ = jobs.add(db, [a_spec()])
-    jobs.add(db, [a_spec()], after={first: True})
+    jobs.add(db, [a_spec()], QueueOptions(after_any=[first]))
     jobs.hold(db, jobs.add(db, [a_spec()])[0])
-    jobs.add(db, [a_spec()] * 4, pool="gpu")
+    jobs.add(db, [a_spec()] * 4, QueueOptions(pool="gpu"))
     jobs.pause(db, "gpu")
     jobs.add(db, [a_spec()])
     with db.write() as rows:
@@ -273,7 +273,7 @@ def test_an_empty_zoo_shows_noughts_that_an_alert_can_see(db: Database) -> None:
 def test_an_odd_name_of_a_pool_stays_one_label(tmp_path: Path) -> None:
     db = jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
     odd = 'a"b\\c\nzoo_fake 1\n'
-    jobs.add(db, [a_spec()], pool=odd)
+    jobs.add(db, [a_spec()], QueueOptions(pool=odd))
     found = look(db)
     assert value(found, "zoo_jobs_queued", pool=odd, model="m", waits_for="worker") == 1
     assert value(found, "zoo_fake") is None

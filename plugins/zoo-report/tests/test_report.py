@@ -39,9 +39,10 @@ from zoo import jobs, settings
 from zoo.cli.main import app
 from zoo.data import datasets
 from zoo.errors import ZooError
-from zoo.jobs import Database, Job, Outcome, ProgressUpdate
+from zoo.jobs import Database, Job, Outcome, ProgressUpdate, QueueOptions
 from zoo.param_values import as_options, read_pairs
 from zoo.queue import submit
+from zoo.queue.options import TrainingOptions
 from zoo.storage.output_file import write_output
 
 
@@ -58,7 +59,7 @@ def asked(line: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     seen: dict[str, Any] = {}
 
     def kept(specs: Any, queued: Any, *_: Any, **__: Any) -> None:
-        seen.update(specs=specs, pool=queued.pool, tags=queued.tag or [])
+        seen.update(specs=specs, pool=queued.pool, tags=list(queued.tags))
 
     monkeypatch.setattr(zoo.cli.commands.train, "submit_and_follow", kept)
     words = shlex.split(line)
@@ -102,8 +103,10 @@ def test_the_line_of_a_training_makes_the_same_training(
     **given: Any,
 ) -> None:
     words = given | {"cv": cv, "keep_weights": keep, "memory_mb": memory}
-    specs = submit.training("logistic", params, "digits", **words)
-    ids, _ = jobs.add(db, specs, group_kind="cv" if cv else None, tags=tags, pool="gpu")
+    specs = submit.training("logistic", params, TrainingOptions("digits", **words))
+    ids, _ = jobs.add(
+        db, specs, QueueOptions(tags=tags, pool="gpu"), group_kind="cv" if cv else None
+    )
     found = asked(command_line.line(jobs.get(db, ids[-1])), monkeypatch)
     assert found == {"specs": specs, "pool": "gpu", "tags": jobs.get(db, ids[0]).tags}
 
@@ -138,7 +141,7 @@ def test_the_line_of_an_evaluation_names_its_training_and_what_it_is_judged_on(
 def test_the_line_of_seeds_counts_them_and_a_sweep_is_rerun(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    specs = submit.training("logistic", {}, "digits", seed=7, seeds=3)
+    specs = submit.training("logistic", {}, TrainingOptions("digits", seed=7, seeds=3))
     _, seeds = jobs.add(db, specs, group_kind="seeds")
     assert (
         asked(command_line.group_line(jobs.get_group(db, str(seeds))), monkeypatch)["specs"]

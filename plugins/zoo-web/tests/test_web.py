@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from zoo_web import actions, charts, events, formats, param_form
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import Database, Outcome, ProgressUpdate
+from zoo.jobs import Database, Outcome, ProgressUpdate, QueueOptions
 from zoo.jobs.records import is_whole, number_text
 from zoo.plugins import registry
 from zoo.results.leaderboard import leaderboard_rows
@@ -34,7 +35,7 @@ from zoo.results.leaderboard import leaderboard_rows
 # One process of the suite: they share a server.
 pytestmark = pytest.mark.xdist_group("test_web")
 EVIL = "<script>alert(1)</script>"
-NOWHERE = {"pool": "nowhere"}
+NOWHERE = QueueOptions(pool="nowhere")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def rows(page: web.Page) -> Iterator[Database]:
 
 
 def queued(rows: Database, **more: list[str]) -> str:
-    return jobs.add(rows, [a_spec()], **NOWHERE | more)[0][0]
+    return jobs.add(rows, [a_spec()], replace(NOWHERE, **more))[0][0]
 
 
 def test_without_the_token_nothing_is_shown(page: web.Page) -> None:
@@ -230,7 +231,7 @@ def test_files_are_served_by_the_names_in_the_manifest_alone(
 def test_script_in_tags_params_errors_and_logs_stays_text(page: web.Page, rows: Database) -> None:
     jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
     spec = a_spec(params={EVIL: EVIL, "b": f'"><img src=x onerror={EVIL}'})
-    job = jobs.add(rows, [spec], tags=[EVIL, "javascript:alert(1)"])[0][0]
+    job = jobs.add(rows, [spec], QueueOptions(tags=[EVIL, "javascript:alert(1)"]))[0][0]
     held = claim(rows)
     news = ProgressUpdate(lines=[(0, f"{EVIL}\n")], progress={"phase": EVIL, "since": 0})
     jobs.beat(rows, held, lease=60, update=news)
@@ -306,7 +307,7 @@ def test_only_what_has_changed_is_sent(page: web.Page, rows: Database) -> None:
 
 
 def test_many_jobs_are_shown_in_pages(page: web.Page, rows: Database) -> None:
-    jobs.add(rows, [a_spec(dataset="many", seed=n) for n in range(120)], **NOWHERE)
+    jobs.add(rows, [a_spec(dataset="many", seed=n) for n in range(120)], NOWHERE)
     shown = [
         page.get(f"/?dataset=many&page={n}").text.count('data-key="job-') for n in (1, 2, 3, 4)
     ]
@@ -342,7 +343,7 @@ def test_what_is_refused_is_said_in_a_sentence_and_the_form_is_kept(page: web.Pa
         ({"seed": "1_0"}, "The seed is &#39;1_0&#39;"),
         ({"dataset": "minst"}, "Did you mean &#39;mnist&#39;?"),
         ({"model": "logistik"}, "Did you mean &#39;logistic&#39;?"),
-        ({"several": "cv", "number": "1"}, "whole number from 2 to 1,000"),
+        ({"several": "cv", "number": "1"}, "whole number from 2 to 100"),
         ({"preprocess": "x"}, "No preprocessing is called"),
     ):
         answer = page.post("/submit", filled | {"param.max_iter": ""} | wrong)
@@ -498,7 +499,7 @@ def test_a_job_is_labelled_by_what_tells_the_parts_of_its_group_apart(
     page: web.Page, rows: Database, kind: str | None
 ) -> None:
     specs = folds(2) if kind == "cv" else [a_spec(seed=n) for n in ((7, 8) if kind else (7,))]
-    ids, group = jobs.add(rows, specs, group_kind=kind, **NOWHERE)
+    ids, group = jobs.add(rows, specs, NOWHERE, group_kind=kind)
     labels = {"cv": ["fold 2/2", "fold 1/2"], "seeds": ["seed 8", "seed 7"], "sweep": ["trial"] * 2}
     html = page.get(f"/?group={group}" if group else "/").text
     mine = [
@@ -554,7 +555,7 @@ def test_the_form_begins_with_the_dataset_that_was_used_last(
 
     for name in ("digits", "npz:/there/own.npz", "mnist", "digits"):
         queued_on = a_spec(dataset=name)
-        jobs.add(rows, [queued_on], **NOWHERE)
+        jobs.add(rows, [queued_on], NOWHERE)
         assert preset() == [name]
         assert preset("/submit?model=logistic") == [name]
     assert preset("/submit?dataset=mnist") == ["mnist"]

@@ -12,15 +12,16 @@ from zoo import jobs
 from zoo.data import datasets
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import Preprocess
+from zoo.jobs.queue_options import QueueOptions, limits
 from zoo.param_values import read_pairs
 from zoo.queue import catalogue, submit
+from zoo.queue.options import TrainingOptions
 from zoo_web import param_form
 from zoo_web.context import Desk, desk
 
 FIRST = "logistic"
 """The model that an empty form begins with, where there is one of that name."""
 SEVERAL = {"one": "one training", "cv": "cross-validation", "seeds": "several seeds"}
-MOST_URGENT = 10**6
 
 
 def form(request: Request) -> Response:
@@ -47,31 +48,28 @@ def _submit(at: Desk, filled: Mapping[str, str]) -> submit.Submitted:
     several = filled.get("several", "one")
     if several not in SEVERAL:
         raise UsageError(f"'{several}' is not one of {', '.join(SEVERAL)}.")
-    number = _whole(filled, "number", 5, 2, 1000) if several != "one" else None
+    number = None
+    if several != "one":
+        number = _whole(filled, "number", 5, *limits(TrainingOptions, several)[1:])
     schema = catalogue.model(filled.get("model", "")).card["schema"]
     params = read_pairs(param_form.given(filled, [*schema.get("properties", {})]))
-    specs = submit.training(
-        filled["model"],
-        params,
-        filled.get("dataset", ""),
-        seed=_whole(filled, "seed", 42, 0, 2**32 - 1),
+    training = TrainingOptions(
+        dataset=filled.get("dataset", ""),
+        preprocess=filled.get("preprocess", TrainingOptions.preprocess),
+        seed=_whole(filled, "seed", *limits(TrainingOptions, "seed")),
         cv=number if several == "cv" else None,
         seeds=number if several == "seeds" else None,
-        keep_weights=several != "cv",
-        preprocess=filled.get("preprocess", "none"),
     )
-    return submit.submit(
-        at.db,
-        at.settings,
-        specs,
-        group_kind=None if several == "one" else several,
-        pool=filled.get("pool", "").strip() or "default",
-        priority=_whole(filled, "priority", 0, -MOST_URGENT, MOST_URGENT),
+    queue = QueueOptions(
+        pool=filled.get("pool", "").strip() or QueueOptions.pool,
+        priority=_whole(filled, "priority", *limits(QueueOptions, "priority")),
         tags=filled.get("tags", "").split(),
     )
+    specs = submit.training(filled["model"], params, training)
+    return submit.submit(at.db, at.settings, specs, queue, group_kind=training.group_kind)
 
 
-def _whole(filled: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+def _whole(filled: Mapping[str, str], name: str, default: Any, least: Any, most: Any) -> int:
     text = filled.get(name, "").strip() or str(default)
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     is_whole = digits.isascii() and digits.isdecimal() and len(digits) < 12

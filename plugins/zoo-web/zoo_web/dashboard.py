@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from zoo import jobs
-from zoo.errors import UsageError, unknown
+from zoo.errors import UsageError
 from zoo.jobs import STATUSES, Filter
 from zoo.jobs.records import accuracy_of
-from zoo.query import parser
+from zoo.queue.job_filters import FilterWords
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
 from zoo_web.context import Desk, desk, live_at
 from zoo_web.events import Look, Parts, stream
@@ -21,8 +22,9 @@ from zoo_web.formats import part
 
 PAGE = 50
 """Jobs on one page."""
-WORDS = ("status", "model", "dataset", "tag", "where", "group")
-"""What the address of the jobs may ask for, as `zoo jobs` does."""
+SEVERAL = ("status", "model", "dataset", "tag", "group")
+WORDS = (*SEVERAL, "where")
+"""The options of `zoo jobs` that the address of the jobs may have."""
 
 
 @dataclass(frozen=True)
@@ -43,36 +45,26 @@ class Asked:
         return f"/?{urlencode({**self.words, 'status': status})}"
 
 
-def asked(request: Request) -> Asked:
+def asked(at: Desk, request: Request) -> Asked:
     """Read the address.
 
-    Raises UsageError for an unknown status, a condition or a page that is none.
+    Raises UsageError for an invalid filter or page.
     """
     words = {name: text for name in WORDS if (text := request.query_params.get(name, "").strip())}
-    if "status" in words and words["status"] not in STATUSES:
-        raise unknown("status", words["status"], STATUSES)
     number = request.query_params.get("page", "1")
     if not number.isdecimal() or not 0 < int(number[:9]) < 10**6:
         raise UsageError(f"There is no page '{number}'.")
-    several = {name: (words[name],) if name in words else () for name in WORDS}
-    wanted = Filter(
-        statuses=several["status"],
-        models=several["model"],
-        datasets=several["dataset"],
-        tags=several["tag"],
-        groups=several["group"],
-        where=parser.parse(words["where"], jobs.FIELD_NAMES) if "where" in words else None,
-        # Of a group the newest job of each part, as `zoo show GROUP` has it.
-        not_retried="group" in words,
-    )
-    return Asked(wanted, words, int(number))
+    options: dict[str, Any] = {name: [words[name]] for name in SEVERAL if name in words}
+    wanted = FilterWords(**options, where=words.get("where")).filter(at.db)
+    # Of a group the newest job of each part, as `zoo show GROUP` has it.
+    return Asked(replace(wanted, not_retried="group" in words), words, int(number))
 
 
 def board(request: Request) -> Response:
     """The page of jobs and workers."""
     at = desk(request)
     try:
-        want = asked(request)
+        want = asked(at, request)
         parts = jobs_parts(at, want, request.state.csrf)
     except UsageError as error:
         return at.refusal(request, error, 400)
@@ -82,7 +74,8 @@ def board(request: Request) -> Response:
 
 def live_board(request: Request) -> Response:
     """The changes of that page."""
-    at, want, csrf = desk(request), asked(request), request.state.csrf
+    at, csrf = desk(request), request.state.csrf
+    want = asked(at, request)
     return stream(lambda: Look(jobs_parts(at, want, csrf)))
 
 

@@ -9,7 +9,7 @@ import typer
 from zoo.cli import completion
 from zoo.cli.commands.job_actions import Dry, Queued, Yes, agreed, chosen
 from zoo.cli.filter_options import FilterWords, filtered
-from zoo.cli.options import MOST_URGENT
+from zoo.jobs.queue_options import MOST_URGENT
 
 if TYPE_CHECKING:
     from zoo.jobs import Database

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.option_groups import takes
-from zoo.cli.options import AsJson, Detach, GroupWords
+from zoo.cli.options import GROUP, AsJson, Detach
 from zoo.cli.submission import submit_and_follow
+from zoo.jobs.queue_options import QueueOptions
 
 if TYPE_CHECKING:
     from zoo.job_spec import JobSpec
@@ -20,9 +21,9 @@ def add_to(app: typer.Typer) -> None:
     app.command()(reproduce)
 
 
-@takes(GroupWords, "queued")
+@takes(QueueOptions, GROUP, "queued")
 def reproduce(
-    queued: GroupWords,
+    queued: QueueOptions,
     table: Annotated[
         str,
         typer.Argument(metavar="TABLE", help="Name of a built-in table, or path of a TOML file."),

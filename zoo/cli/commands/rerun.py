@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.leaving import going_on, submitting
-from zoo.cli.options import AsJson, Detach, QueueWords, Quiet, Ref
+from zoo.cli.options import AsJson, Detach, Quiet, Ref
 from zoo.cli.submission import submit_and_follow
+from zoo.jobs.queue_options import QueueOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJso
         console.note(each)
     if not (found.differences or found.unknown or quiet):
         console.note("No difference of data, code or environment is known.")
-    queued = QueueWords(pool=found.pool, tag=found.tags)
+    queued = QueueOptions(pool=found.pool, tags=found.tags)
     kind, about = found.group_kind, found.about
     submit_and_follow(found.specs, queued, detach, as_json, quiet, kind, about)
 
@@ -93,9 +94,9 @@ def _run_again(db: Database, chosen: Settings, found: Job | Group) -> list[Job]:
     from zoo.results import reproducibility
 
     again = reproducibility.plan(db, found)
-    queued = {"group_kind": again.group_kind, "pool": again.pool, "tags": [*again.tags, "verify"]}
+    queued = QueueOptions(pool=again.pool, tags=[*again.tags, "verify"])
     with submitting():
-        done = submit.submit(db, chosen, again.specs, **queued)  # type: ignore[arg-type]
+        done = submit.submit(db, chosen, again.specs, queued, group_kind=again.group_kind)
     with going_on(done.ref):
         from zoo.cli.render.progress import follow
 

@@ -9,19 +9,10 @@ import typer
 
 from zoo.cli import completion
 from zoo.cli.leaving import submitting
-from zoo.cli.option_groups import takes
-from zoo.cli.options import (
-    AsJson,
-    DatasetName,
-    Detach,
-    GroupWords,
-    KeepWeights,
-    Memory,
-    ModelName,
-    Preprocess,
-    Seconds,
-    Seed,
-)
+from zoo.cli.option_groups import option, takes
+from zoo.cli.options import GROUP, TRAINING, AsJson, Detach, ModelName
+from zoo.jobs.queue_options import QueueOptions
+from zoo.queue.options import TrainingOptions
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group
@@ -35,9 +26,18 @@ def add_to(app: typer.Typer) -> None:
     app.command()(sweep)
 
 
-@takes(GroupWords, "queued")
+TRIAL = TRAINING | {
+    "seeds": option(metavar="N", help="Train each trial with N seeds."),
+    "cv": option(metavar="K", help="Cross-validate each trial with K folds."),
+}
+"""How the fields of `TrainingOptions` are typed for a sweep."""
+
+
+@takes(QueueOptions, GROUP, "queued")
+@takes(TrainingOptions, TRIAL, "training", after="param")
 def sweep(
-    queued: GroupWords,
+    training: TrainingOptions,
+    queued: QueueOptions,
     model: Annotated[str | None, ModelName] = None,
     param: Annotated[
         list[str] | None,
@@ -49,8 +49,6 @@ def sweep(
             autocompletion=completion.params,
         ),
     ] = None,
-    dataset: DatasetName = "mnist",
-    preprocess: Preprocess = "none",
     sampler: Annotated[
         str,
         typer.Option(
@@ -65,15 +63,6 @@ def sweep(
             metavar="N", min=1, max=100_000, help="Trials of random and tpe. [default: 20]"
         ),
     ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=2, max=1000, help="Train each trial with N seeds."),
-    ] = None,
-    cv: Annotated[
-        int | None,
-        typer.Option(metavar="K", min=2, max=100, help="Cross-validate each trial with K folds."),
-    ] = None,
-    seed: Seed = 42,
     trials_from: Annotated[
         Path | None,
         typer.Option(
@@ -90,9 +79,6 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the jobs and estimate the time; submit none.")
     ] = False,
-    keep_weights: KeepWeights = None,
-    timeout: Seconds = None,
-    memory: Memory = None,
     detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
@@ -103,17 +89,8 @@ def sweep(
         _refuse_more(model, param, dry_run)
         _resume(resume, detach, as_json)
         return
-    training = {
-        "seed": seed,
-        "cv": cv,
-        "seeds": seeds,
-        "keep_weights": cv is None if keep_weights is None else keep_weights,
-        "timeout": timeout,
-        "memory_mb": memory,
-        "preprocess": preprocess,
-    }
     texts = [*(param or []), *([f"@{trials_from}"] if trials_from else [])]
-    wanted = Wanted(_named(model), dataset, sampler, trials, training)
+    wanted = Wanted(_named(model), training, sampler, trials)
     plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
     if save_trials:
         _save(save_trials, plan)
@@ -199,7 +176,7 @@ def _span(found: Estimate) -> str:
     return f", about {console.ago(found.seconds)} on {slots} ({found.each:.1f} s each)"
 
 
-def _start(plan: Plan, queued: GroupWords, detach: bool, as_json: bool) -> None:
+def _start(plan: Plan, queued: QueueOptions, detach: bool, as_json: bool) -> None:
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.cli.submission import fetch
@@ -210,7 +187,7 @@ def _start(plan: Plan, queued: GroupWords, detach: bool, as_json: bool) -> None:
     with submitting():
         if chosen.is_embedded:
             fetch(plan.specs[0].dataset)
-        done = driver.start(db, chosen, plan, **queued.given(db))
+        done = driver.start(db, chosen, plan, queued)
     if done.note:
         console.note(done.note)
     _follow_to_end(db, chosen, done, detach, as_json)
@@ -285,9 +262,9 @@ def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
     if sweep_driver is None:
         follow_together(db, chosen, done.ids, done.worker)
         return
-    total = sweep_driver.total * sweep_driver.wanted.parts
+    total = sweep_driver.total * sweep_driver.wanted.training.parts
     follow_together(db, chosen, done.ids, done.worker, submit=sweep_driver.step, total=total)
-    if sweep_driver.total * sweep_driver.wanted.parts < total:
+    if sweep_driver.total * sweep_driver.wanted.training.parts < total:
         console.note(f"The search space is exhausted after {sweep_driver.total} trials.")
 
 

@@ -9,22 +9,19 @@ import typer
 from zoo.cli import completion
 from zoo.cli.option_groups import takes
 from zoo.cli.options import (
+    GROUP,
+    QUEUE,
+    TRAINING,
     AsJson,
-    DatasetName,
     Detach,
-    GroupWords,
-    KeepWeights,
-    Memory,
     ModelName,
     Params,
-    Preprocess,
-    QueueWords,
     Quiet,
-    Seconds,
-    Seed,
     Split,
 )
 from zoo.cli.submission import fetch, submit_and_follow
+from zoo.jobs.queue_options import QueueOptions
+from zoo.queue.options import TrainingOptions
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,25 +29,13 @@ def add_to(app: typer.Typer) -> None:
     app.command()(evaluate)
 
 
-@takes(GroupWords, "queued")
+@takes(QueueOptions, GROUP, "queued")
+@takes(TrainingOptions, TRAINING, "training", after="param")
 def train(
-    queued: GroupWords,
+    training: TrainingOptions,
+    queued: QueueOptions,
     model: Annotated[str, ModelName],
     param: Params = None,
-    dataset: DatasetName = "mnist",
-    preprocess: Preprocess = "none",
-    seed: Seed = 42,
-    cv: Annotated[
-        int | None,
-        typer.Option(metavar="K", min=2, max=100, help="Cross-validate with K folds."),
-    ] = None,
-    seeds: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=2, max=1000, help="Train with N seeds, starting at --seed."),
-    ] = None,
-    keep_weights: KeepWeights = None,
-    timeout: Seconds = None,
-    memory: Memory = None,
     detach: Detach = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -67,20 +52,7 @@ def train(
 
     if in_process:
         catalogue.in_process(model)
-    params = read_pairs(param or [])
-    keep = cv is None if keep_weights is None else keep_weights
-    specs = submit.training(
-        model,
-        params,
-        dataset,
-        seed=seed,
-        cv=cv,
-        seeds=seeds,
-        keep_weights=keep,
-        timeout=timeout,
-        memory_mb=memory,
-        preprocess=preprocess,
-    )
+    specs = submit.training(model, read_pairs(param or []), training)
     if in_process:
         from zoo.cli.in_process import run_here
 
@@ -88,16 +60,18 @@ def train(
         return
     from zoo.cli.commands.rerun import takes_earlier
 
-    kind = "cv" if cv else "seeds" if seeds else None
+    kind = training.group_kind
     if reuse:
         fetch(specs[0].dataset)
     if not takes_earlier(specs, kind, reuse, as_json, quiet):
         submit_and_follow(specs, queued, detach, as_json, quiet, kind)
 
 
-@takes(QueueWords, "queued")
+@takes(QueueOptions, QUEUE, "queued")
+@takes(TrainingOptions, {"timeout": TRAINING["timeout"]}, "limits", after="split")
 def evaluate(
-    queued: QueueWords,
+    limits: TrainingOptions,
+    queued: QueueOptions,
     job: Annotated[
         str,
         typer.Argument(
@@ -115,7 +89,6 @@ def evaluate(
         ),
     ] = None,
     split: Split = "test",
-    timeout: Seconds = None,
     detach: Detach = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -134,9 +107,8 @@ def evaluate(
     found = jobs.find_reference(db, job)
     if isinstance(found, Job) and found.kind == "evaluate":
         found = jobs.get(db, found.spec["source"]["job"])
-    with_timeout = {"timeout": timeout}
     spec = submit.evaluation(found, dataset, split)
-    specs = [spec.model_copy(update=with_timeout)]
+    specs = [spec.model_copy(update={"timeout": limits.timeout})]
     if spec.source and (note := provenance.other_loader(db, jobs.get(db, spec.source.job))):
         console.note(note)
     submit_and_follow(specs, queued, detach, as_json, quiet)

@@ -1,0 +1,69 @@
+"""The options of a training: one record for every entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from zoo.errors import UsageError
+from zoo.jobs.queue_options import bounded, check_bounds
+from zoo.param_values import MAX_SEED
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a model is trained, the same for command line, notebook, page and sweeps.
+
+    Raises UsageError for a value out of bounds, an unknown preprocessing, or both `cv` and
+    `seeds`.
+    """
+
+    dataset: str = "mnist"
+    preprocess: str = "none"
+    seed: int = bounded(42, 0, MAX_SEED)
+    cv: int | None = bounded(None, 2, 100)
+    """Folds of a cross-validation."""
+    seeds: int | None = bounded(None, 2, 1000)
+    """Trainings with successive seeds, from `seed` on."""
+    keep_weights: bool | None = None
+    """None: unless it is a cross-validation."""
+    timeout: float | None = bounded(None, 0.001)
+    """Seconds of one attempt."""
+    memory_mb: int | None = bounded(None, 1)
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if self.cv and self.seeds:
+            raise UsageError("A group has folds or seeds, not both.", "Take --cv or --seeds.")
+        if self.seed + (self.seeds or 1) > MAX_SEED + 1:
+            raise UsageError(f"The seeds would go past {MAX_SEED}.", "Begin with a smaller --seed.")
+        if self.preprocess != "none":
+            from zoo.data import preprocessing
+
+            preprocessing.check(self.preprocess)
+
+    @property
+    def group_kind(self) -> str | None:
+        """The kind of the group that the jobs form; None for a single job."""
+        return "cv" if self.cv else "seeds" if self.seeds else None
+
+    @property
+    def keeps_weights(self) -> bool:
+        return not self.cv if self.keep_weights is None else self.keep_weights
+
+    @property
+    def parts(self) -> int:
+        """The number of jobs."""
+        return self.cv or self.seeds or 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options, except the dataset, as a sweep's group stores them."""
+        found = asdict(self) | {"keep_weights": self.keeps_weights}
+        del found["dataset"]
+        return found
+
+    @classmethod
+    def from_json(cls, dataset: str, stored: Mapping[str, Any]) -> Self:
+        """Read back what `to_json` returned."""
+        return cls(dataset, **stored)
