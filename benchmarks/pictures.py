@@ -54,7 +54,7 @@ def main() -> None:
         "photographed": np.stack([normalize.prepare(photographed(p, random)) for p in pictures]),
     }
     for ref in asked.jobs:
-        trained = predictor.load(db, chosen, ref)
+        trained = predictor.load_trained(db, chosen, ref)
         for name, prepared in sets.items():
             accuracy = float((trained.labels(prepared) == labels).mean())
             sys.stdout.write(f"{trained.job.model:16}{name:14}{accuracy:.3f}\n")

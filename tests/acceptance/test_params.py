@@ -178,7 +178,7 @@ def typed_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
     wanted = Wanted("typed", OPTIONS, sampler, None if sampler == "grid" else 3)
     texts = ["optim.lr=1,2,3", "optim.momentum=0.5", "flag=True,False"]
-    planned = plan.make(wanted, search_space.read(texts))
+    planned = plan.make(wanted, search_space.parse_search_space(texts))
     found = [spec.params for spec in planned.specs]
     assert all(each["optim"]["momentum"] == 0.5 for each in found)
     assert {each["optim"]["lr"] for each in found} <= {1.0, 2.0, 3.0}
@@ -193,10 +193,10 @@ def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
 @pytest.mark.usefixtures("typed_here")
 def test_a_sweep_knows_that_a_nested_param_is_a_real_number(home: Path) -> None:
     recipe = Recipe(Wanted("typed", OPTIONS, "random", 3))
-    settled = recipe.settle(search_space.read(["optim.lr=1..3"]))
+    settled = recipe.settle(search_space.parse_search_space(["optim.lr=1..3"]))
     assert not settled.varied["optim.lr"].is_whole  # type: ignore[union-attr]
     with pytest.raises(UsageError, match=r"No param is called 'optimm\.lr'"):
-        recipe.settle(search_space.read(["optimm.lr=1..3"]))
+        recipe.settle(search_space.parse_search_space(["optimm.lr=1..3"]))
 
 
 def test_params_of_every_type_run_in_a_real_worker(zoo: Zoo, cache: Path) -> None:

@@ -35,7 +35,7 @@ def trained(warm_zoo: Zoo) -> str:
 def loaded(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, ref: str) -> predictor.LoadedModel:
     monkeypatch.setenv("ZOO_HOME", str(zoo.home))
     with contextlib.closing(zoo.database()) as db:
-        return predictor.load(db, settings.load(), ref)
+        return predictor.load_trained(db, settings.load(), ref)
 
 
 def test_pictures_are_predicted_and_those_that_are_refused_stop_no_other(
@@ -168,7 +168,7 @@ def test_what_has_no_trained_model_here_is_refused_in_a_sentence(
         ids["is queued: it has no model"] = queued[0]
         for sentence, job in ids.items():
             with pytest.raises(UsageError, match=sentence):
-                predictor.load(db, chosen, job)
+                predictor.load_trained(db, chosen, job)
 
 
 def test_a_damaged_artifact_is_refused(

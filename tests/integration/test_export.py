@@ -87,9 +87,9 @@ def test_every_format_of_every_model_predicts_the_same(
     name: str, params: dict[str, Any], formats: list[str], tmp_path: Path
 ) -> None:
     model = trained(name, json.dumps(params))
-    assert export.formats(model) == formats
+    assert export.export_formats(model) == formats
     for format in formats:
-        done = export.write(model, format, tmp_path / "made" / f"m.{format}")
+        done = export.export_model(model, format, tmp_path / "made" / f"m.{format}")
         assert done.images == 360
         assert (done.difference or 0) < 1e-5
         assert done.size == done.path.stat().st_size > 1000
@@ -97,12 +97,12 @@ def test_every_format_of_every_model_predicts_the_same(
 
 def test_a_format_that_a_model_lacks_is_refused_with_those_it_has(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'rbf-network' cannot .* as onnx. It can as npz"):
-        export.write(trained("rbf-network", '{"centres": 50}'), "onnx", tmp_path / "m.onnx")
+        export.export_model(trained("rbf-network", '{"centres": 50}'), "onnx", tmp_path / "m.onnx")
     with pytest.raises(UsageError, match=r"It can as skops, onnx, npz"):
-        export.write(trained("logistic"), "h5", tmp_path / "m.h5")
+        export.export_model(trained("logistic"), "h5", tmp_path / "m.h5")
     huber = trained("logistic", '{"loss": "modified_huber"}')
     with pytest.raises(UsageError, match="there is no ONNX"):
-        export.write(huber, "onnx", tmp_path / "m.onnx")
+        export.export_model(huber, "onnx", tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,7 +124,7 @@ def test_what_predicts_something_else_is_not_kept(tmp_path: Path) -> None:
     model.classifier = good.model.classifier  # type: ignore[attr-defined]
     for format in ("onnx", "skops"):
         with pytest.raises(PluginError, match=r"not the same: \d+ of 360 labels differ"):
-            export.write(LoadedModel(good.job, model, good.recipe), format, tmp_path / "m")
+            export.export_model(LoadedModel(good.job, model, good.recipe), format, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,7 +143,7 @@ def test_what_is_no_number_is_not_the_same(tmp_path: Path) -> None:
     model = Vague(good.model.params, good.recipe.class_names, 42)
     model.classifier = good.model.classifier  # type: ignore[attr-defined]
     with pytest.raises(PluginError, match="0 of 360 labels differ; a probability differs by nan"):
-        export.write(LoadedModel(good.job, model, good.recipe), "skops", tmp_path / "m")
+        export.export_model(LoadedModel(good.job, model, good.recipe), "skops", tmp_path / "m")
 
 
 def test_a_library_that_is_missing_is_named(
@@ -151,7 +151,7 @@ def test_a_library_that_is_missing_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ZooError, match=r"needs onnx.* pip install 'zoo-keras\[export\]'"):
-        export.write(
+        export.export_model(
             trained("digit-detector", '{"digit": 3, "epochs": 1}'), "onnx", tmp_path / "m.onnx"
         )
 
@@ -170,12 +170,12 @@ def test_a_layer_or_activation_that_is_not_known_is_named() -> None:
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ZooError, match="cannot be written"):
-        export.write(trained("logistic"), "npz", tmp_path / "file" / "m.npz")
+        export.export_model(trained("logistic"), "npz", tmp_path / "file" / "m.npz")
 
 
 def test_an_npz_file_is_a_model_again_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
     good, path = trained("logistic"), tmp_path / "m.npz"
-    export.write(good, "npz", path)
+    export.export_model(good, "npz", path)
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     assert json.loads(str(arrays["recipe"]))["dataset"] == "digits"
@@ -221,11 +221,13 @@ def a_job(model: LoadedModel, **more: Any) -> Any:
 
 def a_card(model: LoadedModel, done: export.Exported, **changed: Any) -> str:
     job = a_job(model, **changed)
-    return model_card.text(LoadedModel(job, model.model, model.recipe), done, AROUND, "apache-2.0")
+    return model_card.card_text(
+        LoadedModel(job, model.model, model.recipe), done, AROUND, "apache-2.0"
+    )
 
 
 def test_the_card_begins_with_the_metadata_that_the_hub_reads(tmp_path: Path) -> None:
-    done = export.write(trained("logistic"), "skops", tmp_path / "logistic.skops")
+    done = export.export_model(trained("logistic"), "skops", tmp_path / "logistic.skops")
     _, front, body = a_card(trained("logistic"), done).split("---\n", 2)
     told = yaml.safe_load(front)
     assert told["license"] == "apache-2.0"
@@ -243,7 +245,7 @@ def test_the_card_begins_with_the_metadata_that_the_hub_reads(tmp_path: Path) ->
 
 def test_the_command_of_the_card_trains_the_same_again(tmp_path: Path) -> None:
     changed = {"alpha": 0.01, "penalty": "l1", "tol": None, "fit_intercept": False}
-    words = shlex.split(model_card.command(a_job(trained("logistic"), **changed)))
+    words = shlex.split(model_card.training_command(a_job(trained("logistic"), **changed)))
     assert words[:5] == ["zoo", "train", "logistic", "--dataset", "mnist"]
     assert words[5:9] == ["--seed", "7", "--preprocess", "deskew"]
     assert read_pairs(words[10::2]) == changed
@@ -268,7 +270,7 @@ def test_the_code_of_the_card_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = trained(name, json.dumps(params))
-    done = export.write(model, format, tmp_path / f"m.{format}")
+    done = export.export_model(model, format, tmp_path / f"m.{format}")
     Image.new("L", (28, 28)).save(tmp_path / "digit.png")
     code = re.search(r"```python\n(.*?)```", a_card(model, done), re.DOTALL)
     assert code is not None
@@ -279,9 +281,9 @@ def test_the_code_of_the_card_runs(
 
 def test_the_card_does_not_tell_where_a_dataset_lies_on_somebodys_disk(tmp_path: Path) -> None:
     model = trained("logistic")
-    done = export.write(model, "npz", tmp_path / "m.npz")
+    done = export.export_model(model, "npz", tmp_path / "m.npz")
     job = dataclasses.replace(a_job(model), dataset="npz:/home/me/secret/own.npz")
-    card = model_card.text(LoadedModel(job, model.model, model.recipe), done, AROUND, "mit")
+    card = model_card.card_text(LoadedModel(job, model.model, model.recipe), done, AROUND, "mit")
     assert "secret" not in card
     assert "npz:own.npz" in card
     assert 'license: "mit"' in card
@@ -308,8 +310,8 @@ def test_labels_that_do_not_begin_with_0_are_exported_by_their_names(
     recipe = run.read_recipe(tmp_path / "job")
     model = LoadedModel(SimpleNamespace(), run.restore(tmp_path / "job"), recipe)  # type: ignore[arg-type]
     assert model.class_names == names
-    done = export.write(model, "onnx", tmp_path / "model.onnx")
+    done = export.export_model(model, "onnx", tmp_path / "model.onnx")
     assert done.images == 360
     job = dataclasses.replace(a_job(model), metrics=metrics)
-    text = model_card.text(LoadedModel(job, model.model, recipe), done, AROUND, "apache-2.0")
+    text = model_card.card_text(LoadedModel(job, model.model, recipe), done, AROUND, "apache-2.0")
     assert json.dumps(names) in text and "| 10 | " in text and "| 0 | " not in text

@@ -163,7 +163,7 @@ def test_a_sweep_is_its_best_trial_wherever_it_is_shown(
     assert handle.best and handle.best.id == group.to_json()["best"]["job"] == first.id
     assert group.to_json()["best"]["accuracy"]["values"] == accuracies
     assert mapping.group_metrics(group.to_json()) == {"best_accuracy": fmean(accuracies)}
-    trained = predictor.training(rows, group)
+    trained = predictor.find_training(rows, group)
     assert kind != "job" or trained.id == first.id
     mean = f"{fmean(accuracies):.4f}"
     for surface, text in said.items():

@@ -99,7 +99,7 @@ def test_an_artifact_with_any_kind_of_file_is_read_as_damaged(
 
         def read() -> None:
             for work in (
-                lambda: reproducibility.check_files(kept.zoo.settings, kept.job),
+                lambda: reproducibility.verify_files(kept.zoo.settings, kept.job),
                 lambda: artifacts.get(
                     kept.zoo.settings.artifacts,
                     str(kept.job.artifact),

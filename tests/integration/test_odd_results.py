@@ -123,7 +123,7 @@ def a_card(job: Job, around: dict[str, Any]) -> str:
         versions={},
     )
     done = Exported(Path("m.npz"), "npz", 1, "0" * 64, 1, None)
-    return model_card.text(LoadedModel(job, model, recipe), done, around, "mit")
+    return model_card.card_text(LoadedModel(job, model, recipe), done, around, "mit")
 
 
 @generated

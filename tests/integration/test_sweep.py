@@ -41,13 +41,13 @@ VALUES = st.recursive(
 @given(st.lists(VALUES, min_size=2, max_size=5, unique_by=canonical))
 def test_values_written_as_json_are_read_as_they_were(values: list[Any]) -> None:
     text = ",".join(json.dumps(value) for value in values)
-    assert search_space.read([f"p={text}"]) == Space(varied={"p": values})
+    assert search_space.parse_search_space([f"p={text}"]) == Space(varied={"p": values})
 
 
 @given(st.text())
 def test_whatever_is_typed_is_a_space_or_a_sentence(text: str) -> None:
     try:
-        found = search_space.read([f"p={text}"])
+        found = search_space.parse_search_space([f"p={text}"])
     except UsageError as error:
         assert error.message
     else:
@@ -68,12 +68,12 @@ def test_whatever_is_typed_is_a_space_or_a_sentence(text: str) -> None:
     ],
 )
 def test_lists_and_ranges_are_told_apart(text: str, meant: Any) -> None:
-    assert search_space.read([f"p={text}"]).varied == {"p": meant}
+    assert search_space.parse_search_space([f"p={text}"]).varied == {"p": meant}
 
 
 @pytest.mark.parametrize("text", ["0.5", "[1,2]", '"1..2"', "../file", "a"])
 def test_one_value_is_the_same_for_every_trial(text: str) -> None:
-    assert list(search_space.read([f"p={text}"]).fixed) == ["p"]
+    assert list(search_space.parse_search_space([f"p={text}"]).fixed) == ["p"]
 
 
 @pytest.mark.parametrize(
@@ -83,17 +83,17 @@ def test_one_value_is_the_same_for_every_trial(text: str) -> None:
         (["p=1,2", "p=3"], "twice"),
         (["p=1,2,1"], "value 1 twice"),
         (["p=1,,2"], "empty value"),
-        (["p=5..1"], "smaller number to a larger"),
-        (["p=0..1:log"], "begins above 0"),
-        (["p=1..2:exp"], "ends in :log"),
+        (["p=5..1"], "the smaller number to the larger"),
+        (["p=0..1:log"], "starts above 0"),
+        (["p=1..2:exp"], "only suffix of a range is :log"),
         (["p=1..x"], "not a range"),
         (["p=1,2..5"], "mixes single values"),
-        (["@a.csv", "@b.csv"], "one too many"),
+        (["@a.csv", "@b.csv"], "Only one file of trials"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(texts: list[str], why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        search_space.read(texts)
+        search_space.parse_search_space(texts)
 
 
 # --- samplers ---
@@ -102,17 +102,21 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(texts: list[str], why: str
 def test_a_grid_is_scikit_learns_in_its_order() -> None:
     from sklearn.model_selection import ParameterGrid
 
-    found = search_space.read(["z=1..3", "b=x,y", "a=0.5,[1]", "fixed=7"])
+    found = search_space.parse_search_space(["z=1..3", "b=x,y", "a=0.5,[1]", "fixed=7"])
     values = {"z": [1, 2, 3], "b": ["x", "y"], "a": [0.5, [1]]}
-    assert samplers.grid(found) == [{"fixed": 7} | each for each in ParameterGrid(values)]
+    assert samplers.sample_grid(found) == [{"fixed": 7} | each for each in ParameterGrid(values)]
 
 
 def test_random_trials_are_in_their_bounds_never_twice_and_the_same_for_a_seed() -> None:
-    found = search_space.read(
+    found = search_space.parse_search_space(
         ["n=1..3", "m=1..1000:log", "rate=1e-4..1e-1:log", "x=-1.0..1", "k=a,b"]
     )
-    first = samplers.random(found, 200, seed=7)
-    assert first == samplers.random(found, 200, seed=7) != samplers.random(found, 200, seed=8)
+    first = samplers.sample_random(found, 200, seed=7)
+    assert (
+        first
+        == samplers.sample_random(found, 200, seed=7)
+        != samplers.sample_random(found, 200, seed=8)
+    )
     assert len({canonical(each) for each in first}) == 200
     for each in first:
         assert each["n"] in (1, 2, 3) and each["k"] in ("a", "b") and type(each["m"]) is int
@@ -121,7 +125,7 @@ def test_random_trials_are_in_their_bounds_never_twice_and_the_same_for_a_seed()
 
 
 def test_a_small_space_has_no_more_random_trials_than_combinations() -> None:
-    found = samplers.random(search_space.read(["n=1..3", "k=a,b"]), 50, seed=1)
+    found = samplers.sample_random(search_space.parse_search_space(["n=1..3", "k=a,b"]), 50, seed=1)
     assert sorted(canonical(each) for each in found) == sorted(
         canonical({"n": n, "k": k}) for n in (1, 2, 3) for k in "ab"
     )
@@ -132,10 +136,10 @@ def hill(params: dict[str, Any]) -> float:
 
 
 def test_tpe_finds_the_hill_where_random_trials_only_come_near() -> None:
-    found = search_space.read(["x=-10.0..10", "kind=[1,2],[3]"])
+    found = search_space.parse_search_space(["x=-10.0..10", "kind=[1,2],[3]"])
     tried: list[tuple[dict[str, Any], float | str]] = []
     for _ in range(40):
-        params = samplers.promising(found, tried, 1)
+        params = samplers.suggest_tpe(found, tried, 1)
         assert params is not None
         tried.append((params, hill(params)))
     results = [float(result) for _, result in tried]
@@ -144,8 +148,8 @@ def test_tpe_finds_the_hill_where_random_trials_only_come_near() -> None:
 
 
 def test_tpe_ends_where_every_combination_was_tried() -> None:
-    found, tried = search_space.read(["n=1..3", "k=a,b"]), []
-    while params := samplers.promising(found, tried, 1):  # type: ignore[arg-type]
+    found, tried = search_space.parse_search_space(["n=1..3", "k=a,b"]), []
+    while params := samplers.suggest_tpe(found, tried, 1):  # type: ignore[arg-type]
         tried.append((params, "failed" if params["n"] == 2 else 0.5))
     assert len({canonical(params) for params, _ in tried}) == len(tried) == 6
 
@@ -164,7 +168,7 @@ def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) ->
 
 def test_a_plan_has_a_job_for_each_trial_and_seed() -> None:
     found = plan.make(
-        wanted(seeds=3), search_space.read(["alpha=2,1", "max_iter=1..2", "tol=null"])
+        wanted(seeds=3), search_space.parse_search_space(["alpha=2,1", "max_iter=1..2", "tol=null"])
     )
     assert (found.total, found.jobs, len(found.specs)) == (4, 12, 12)
     assert [spec.seed for spec in found.specs[:3]] == [42, 43, 44]
@@ -189,7 +193,7 @@ def test_a_plan_that_cannot_be_is_refused(
     texts: list[str], sampler: str, trials: int | None, why: str
 ) -> None:
     with pytest.raises(UsageError, match=why):
-        plan.make(wanted(sampler, trials), search_space.read(texts))
+        plan.make(wanted(sampler, trials), search_space.parse_search_space(texts))
 
 
 # --- trials in a file ---
@@ -204,14 +208,14 @@ def test_trials_that_were_written_are_read_as_they_were(data: Any, names: list[s
     found = data.draw(st.lists(row, min_size=1, max_size=3))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trials.csv"
-        trials.write(file, found)
-        assert [params for _, params in trials.read(file)] == found
+        trials.write_trials(file, found)
+        assert [params for _, params in trials.read_trials(file)] == found
 
 
 def test_a_carriage_return_in_a_value_ends_no_line(tmp_path: Path) -> None:
     found = [{"a": "0\r0", "b": "1\r\n"}]
-    trials.write(tmp_path / "trials.csv", found)
-    assert [params for _, params in trials.read(tmp_path / "trials.csv")] == found
+    trials.write_trials(tmp_path / "trials.csv", found)
+    assert [params for _, params in trials.read_trials(tmp_path / "trials.csv")] == found
 
 
 @pytest.mark.parametrize(
@@ -231,21 +235,21 @@ def test_a_file_of_trials_is_refused_with_its_line(tmp_path: Path, text: str, wh
     file = tmp_path / "trials.csv"
     file.write_text(text)
     with pytest.raises(UsageError, match=why):
-        plan.make(wanted(), search_space.read([f"@{file}"]))
+        plan.make(wanted(), search_space.parse_search_space([f"@{file}"]))
 
 
 def test_a_file_of_trials_is_a_plan_with_the_fixed_params_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "trials.csv"
     file.write_text("\ufeffalpha,penalty\r\n0.1,l1\r\n,\r\n0.1,\r\n")
-    found = plan.make(wanted(), search_space.read([f"@{file}", "max_iter=3"]))
+    found = plan.make(wanted(), search_space.parse_search_space([f"@{file}", "max_iter=3"]))
     assert [spec.changed for spec in found.specs] == [
         ["penalty", "alpha", "max_iter"],
         ["alpha", "max_iter"],
     ]
     with pytest.raises(UsageError, match="max_iter cannot vary"):
-        plan.make(wanted(), search_space.read([f"@{file}", "max_iter=3,4"]))
+        plan.make(wanted(), search_space.parse_search_space([f"@{file}", "max_iter=3,4"]))
     with pytest.raises(UsageError, match="alpha is in"):
-        plan.make(wanted(), search_space.read([f"@{file}", "alpha=3"]))
+        plan.make(wanted(), search_space.parse_search_space([f"@{file}", "alpha=3"]))
 
 
 # --- a sweep that asks as it goes ---
@@ -292,13 +296,13 @@ def drive(db: Database, chosen: settings.Settings, ref: str, most: int = 99) -> 
 
 
 def asked(db: Database, ref: str) -> list[Any]:
-    return [trial.params["alpha"] for trial in trials.of(group_of(db, ref))]
+    return [trial.params["alpha"] for trial in trials.list_trials(group_of(db, ref))]
 
 
 def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
     db: Database, chosen: settings.Settings
 ) -> None:
-    planned = plan.make(wanted("tpe", 14), search_space.read(["alpha=0.0..1"]))
+    planned = plan.make(wanted("tpe", 14), search_space.parse_search_space(["alpha=0.0..1"]))
     whole = begin(db, planned)
     drive(db, chosen, whole)
     killed = begin(db, planned)
@@ -313,7 +317,7 @@ def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
 def test_a_tpe_sweep_learns_from_trials_on_the_newest_contents_alone(
     db: Database, chosen: settings.Settings
 ) -> None:
-    planned = plan.make(wanted("tpe", 24), search_space.read(["alpha=0.0..1"]))
+    planned = plan.make(wanted("tpe", 24), search_space.parse_search_space(["alpha=0.0..1"]))
     ref = begin(db, planned)
     # Of the first contents the best alpha is 1; of the second 0: then the dataset was changed.
     sweep_driver = driver.driver_of(db, chosen, group_of(db, ref))
@@ -325,10 +329,10 @@ def test_a_tpe_sweep_learns_from_trials_on_the_newest_contents_alone(
     asked_of: list[Any] = []
     run_one(db, "b" * 64, 0.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(samplers, "promising", lambda _, tried, seed: asked_of.extend(tried))
+        patch.setattr(samplers, "suggest_tpe", lambda _, tried, seed: asked_of.extend(tried))
         sweep_driver.step()
     told = [result for _, result in asked_of if isinstance(result, float)]
-    known = [trial for trial in trials.of(group_of(db, ref)) if trial.contents == "b" * 64]
+    known = [trial for trial in trials.list_trials(group_of(db, ref)) if trial.contents == "b" * 64]
     assert told == [trial.result for trial in known] and len(told) == 2
     # The params of all are known as tried.
     assert [tried["alpha"] for tried, _ in asked_of] == asked(db, ref)
@@ -338,7 +342,9 @@ def test_a_tpe_sweep_learns_from_trials_on_the_newest_contents_alone(
 def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
     db: Database, chosen: settings.Settings
 ) -> None:
-    ref = begin(db, plan.make(wanted("tpe", 6, seeds=2), search_space.read(["alpha=0.0..1"])))
+    ref = begin(
+        db, plan.make(wanted("tpe", 6, seeds=2), search_space.parse_search_space(["alpha=0.0..1"]))
+    )
     drivers = [driver.driver_of(db, chosen, group_of(db, ref)) for _ in range(2)]
     while not all(sweep_driver and sweep_driver.is_done for sweep_driver in drivers):
         for sweep_driver in drivers:
@@ -352,7 +358,7 @@ def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
 def test_a_driver_that_another_one_has_overtaken_while_it_chose_adds_no_trial(
     db: Database, chosen: settings.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ref = begin(db, plan.make(wanted("tpe", 2), search_space.read(["alpha=0.0..1"])))
+    ref = begin(db, plan.make(wanted("tpe", 2), search_space.parse_search_space(["alpha=0.0..1"])))
     run_one(db)
     slow, fast = (driver.Driver(db, chosen, group_of(db, ref)) for _ in range(2))
     choose = slow._next
@@ -370,7 +376,9 @@ def test_a_driver_that_another_one_has_overtaken_while_it_chose_adds_no_trial(
 def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
     db: Database, chosen: settings.Settings
 ) -> None:
-    ref = begin(db, plan.make(wanted(), search_space.read(["alpha=0.1,0.2,0.3,0.4"])), most=1)
+    ref = begin(
+        db, plan.make(wanted(), search_space.parse_search_space(["alpha=0.1,0.2,0.3,0.4"])), most=1
+    )
     run_one(db)
     for job in group_of(db, ref).jobs[1:3]:
         jobs.cancel(db, job.id)
@@ -391,10 +399,12 @@ def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
 def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
     db: Database,
 ) -> None:
-    ref = begin(db, plan.make(wanted(seeds=2), search_space.read(["alpha=0.1,0.3,0.9"])))
+    ref = begin(
+        db, plan.make(wanted(seeds=2), search_space.parse_search_space(["alpha=0.1,0.3,0.9"]))
+    )
     for _ in range(5):
         run_one(db)
-    ranked = trials.best_first(trials.of(group_of(db, ref)))
+    ranked = trials.sort_trials(trials.list_trials(group_of(db, ref)))
     assert [trial.params["alpha"] for trial in ranked] == [0.3, 0.1, 0.9]
     assert ranked[0].accuracy == {
         "mean": 0.95,

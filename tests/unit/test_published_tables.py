@@ -46,10 +46,10 @@ def written(folder: Path, text: str = TABLE) -> str:
     return str(file)
 
 
-@pytest.mark.parametrize("name", published_tables.names())
+@pytest.mark.parametrize("name", published_tables.table_names())
 def test_every_row_of_a_table_that_zoo_brings_can_be_submitted(name: str) -> None:
-    table = published_tables.load(name)
-    specs = published_tables.specs(name, table, table.rows)
+    table = published_tables.load_table(name)
+    specs = published_tables.table_specs(name, table, table.rows)
     assert all(spec == JobSpec.parse(spec.dump()) for spec in specs)
     for row, spec in zip(table.rows, specs, strict=True):
         assert spec.params.items() >= row.params.items()
@@ -59,17 +59,17 @@ def test_every_row_of_a_table_that_zoo_brings_can_be_submitted(name: str) -> Non
 
 
 def test_the_classics_have_the_rows_and_the_numbers_of_the_page() -> None:
-    rows = published_tables.load("mnist-classics").rows
+    rows = published_tables.load_table("mnist-classics").rows
     published = [12.0, 8.4, 7.6, 5.0, 2.4, 3.3, 3.6, 1.4, 1.1, 7.7, 4.7, 1.6, 3.05, 1.53]
     assert [row.published for row in rows] == [*published, 1.7, 1.1, 0.95, 0.8]
 
 
 def test_globs_choose_rows_and_one_that_matches_none_is_refused() -> None:
-    table = published_tables.load("mnist-classics")
-    names = [row.name for row in published_tables.chosen(table, ["lenet-?", "knn"])]
+    table = published_tables.load_table("mnist-classics")
+    names = [row.name for row in published_tables.select_rows(table, ["lenet-?", "knn"])]
     assert names == ["knn", "lenet-1", "lenet-4", "lenet-5"]
     with pytest.raises(UsageError, match="No row is called 'lenet-6'"):
-        published_tables.chosen(table, ["knn", "lenet-6"])
+        published_tables.select_rows(table, ["knn", "lenet-6"])
 
 
 @pytest.mark.parametrize(
@@ -93,39 +93,39 @@ def test_a_table_with_an_error_is_refused_in_a_sentence(
 ) -> None:
     file = written(tmp_path, TABLE.replace(before, after))
     with pytest.raises(UsageError, match=sentence):
-        published_tables.specs(file, table := published_tables.load(file), table.rows)
+        published_tables.table_specs(file, table := published_tables.load_table(file), table.rows)
 
 
 def test_a_table_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="cannot be read: No such file"):
-        published_tables.load("nowhere.toml")
+        published_tables.load_table("nowhere.toml")
     with pytest.raises(UsageError, match="No table is called 'mnist-clasics'"):
-        published_tables.load("mnist-clasics")
+        published_tables.load_table("mnist-clasics")
 
 
 def test_rows_of_the_same_params_are_results_of_their_own(db: Database) -> None:
-    table = published_tables.load("mnist-classics")
-    specs = published_tables.specs(
-        "mnist-classics", table, published_tables.chosen(table, ["knn*", "linear*"])
+    table = published_tables.load_table("mnist-classics")
+    specs = published_tables.table_specs(
+        "mnist-classics", table, published_tables.select_rows(table, ["knn*", "linear*"])
     )
     _, group = jobs.add(db, specs, group_kind="sweep")
     assert group
-    found = trials.of(jobs.get_group(db, group))
+    found = trials.list_trials(jobs.get_group(db, group))
     assert [len(trial.group.jobs) for trial in found] == [1, 1, 1, 1]
 
 
 def test_the_table_on_the_page_can_be_submitted(tmp_path: Path) -> None:
     (block,) = re.findall(r"```toml\n(.*?)```", PAGE, flags=re.S)
     file = written(tmp_path, block)
-    table = published_tables.load(file)
-    assert [spec.model for spec in published_tables.specs(file, table, table.rows)] == [
+    table = published_tables.load_table(file)
+    assert [spec.model for spec in published_tables.table_specs(file, table, table.rows)] == [
         "knn",
         "logistic",
     ]
 
 
 def test_the_page_has_each_row_of_the_classics_with_its_recipe() -> None:
-    for row in published_tables.load("mnist-classics").rows:
+    for row in published_tables.load_table("mnist-classics").rows:
         params = [
             f"{name}={value if isinstance(value, str) else json.dumps(value)}"
             for name, value in row.params.items()

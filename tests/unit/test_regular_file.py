@@ -80,8 +80,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a gzipped idx dataset": ("train-images-idx3-ubyte.gz", _idx),
     "an exported model": ("odd.npz", export.read_npz),
     "a secret": ("odd", lambda path: settings.load({"ZOO_DATABASE_URL_FILE": str(path)})),
-    "a table of recipes": ("odd.toml", lambda path: published_tables.load(str(path))),
-    "the trials of a sweep": ("odd.csv", trials.read),
+    "a table of recipes": ("odd.toml", lambda path: published_tables.load_table(str(path))),
+    "the trials of a sweep": ("odd.csv", trials.read_trials),
     "a plugin": ("odd.py", _plugin),
 }
 """Whatever reads a file that a person names: what the file is called, and the reader."""

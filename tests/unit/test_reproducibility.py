@@ -63,7 +63,7 @@ def now(data: str = "d" * 64) -> dict[str, Any]:
 def test_a_job_is_planned_again_as_it_was_and_nothing_differs(db: Database, plugin: Path) -> None:
     spec = a_spec(seed=7, params={"a": 3}, changed=["a"], plugin="mine 0")
     ref = succeed(db, [spec], environment=now())
-    found = reproducibility.plan(db, jobs.find_reference(db, ref))
+    found = reproducibility.plan_rerun(db, jobs.find_reference(db, ref))
     label = registry.catalogue().owners["m"].label
     assert found.specs == [spec.model_copy(update={"plugin": label})]
     assert (found.group_kind, found.differences) == (None, [])
@@ -73,7 +73,7 @@ def test_what_differs_now_is_told_plugin_code_data_and_params(db: Database, plug
     datasets.raw("digits")
     ref = succeed(db, [a_spec()], environment=now(data="0" * 64))
     write(plugin, default=5, more='b: str = zoo.param("new", help="another")')
-    told = reproducibility.plan(db, jobs.find_reference(db, ref)).differences
+    told = reproducibility.plan_rerun(db, jobs.find_reference(db, ref)).differences
     starts = ("plugin: mine ", "code of the plugin: sha256", "data: contents 000000000000", "param")
     assert all(any(line.startswith(start) for line in told) for start in starts)
     assert "param b: not there then, now 'new' (its default)" in told
@@ -83,12 +83,12 @@ def test_what_differs_now_is_told_plugin_code_data_and_params(db: Database, plug
 def test_a_param_that_is_gone_is_named(db: Database, plugin: Path) -> None:
     ref = succeed(db, [a_spec(params={"a": 1, "old": 2})], environment=now())
     with pytest.raises(UsageError, match="cannot be run again as it was: No param is called 'old'"):
-        reproducibility.plan(db, jobs.find_reference(db, ref))
+        reproducibility.plan_rerun(db, jobs.find_reference(db, ref))
 
 
 def test_a_group_is_planned_whole(db: Database, plugin: Path) -> None:
     ref = succeed(db, folds(3), kind="cv", accuracies=[0.9] * 3)
-    found = reproducibility.plan(db, jobs.find_reference(db, ref))
+    found = reproducibility.plan_rerun(db, jobs.find_reference(db, ref))
     assert found.group_kind == "cv" and [spec.fold.index for spec in found.specs] == [0, 1, 2]  # type: ignore[union-attr]
 
 
@@ -99,7 +99,7 @@ def test_a_sweep_is_planned_again_with_its_sampler_and_no_more_trials(
     about = {"sampler": sampler, "trials": 9, "space": {"a": [1, 2]}, "fixed": {}}
     specs = [a_spec(params={"a": n}) for n in (1, 2)]
     _, ref = jobs.add(db, specs, group_kind="sweep", about=about)
-    found = reproducibility.plan(db, jobs.get_group(db, str(ref)))
+    found = reproducibility.plan_rerun(db, jobs.get_group(db, str(ref)))
     assert found.group_kind == "sweep" and found.about == about | {"trials": 2}
 
 
@@ -115,7 +115,7 @@ def pair(db: Database, **second: Any) -> reproducibility.Verdict:
     }
     one = succeed(db, [a_spec()], **shared)
     two = succeed(db, [a_spec()], **shared | second)
-    return reproducibility.compare(db, chosen, job_of(db, one), job_of(db, two))
+    return reproducibility.compare_results(db, chosen, job_of(db, one), job_of(db, two))
 
 
 def test_equal_bits_are_identical_however_long_each_took(db: Database) -> None:
@@ -138,7 +138,7 @@ def test_an_artifact_that_is_gone_cannot_be_identical(db: Database) -> None:
     chosen = settings.load()
     one = succeed(db, [a_spec()], artifacts_url=chosen.artifacts)
     two = succeed(db, [a_spec()])
-    found = reproducibility.compare(db, chosen, job_of(db, one), job_of(db, two))
+    found = reproducibility.compare_results(db, chosen, job_of(db, one), job_of(db, two))
     assert found.verdict == "same metrics" and found.differs["artifact"] == [None, "gone"]
 
 
@@ -166,29 +166,34 @@ def stored(specs: list[JobSpec]) -> dict[str, Any]:
 def test_an_equal_job_is_found_and_one_with_another_seed_is_not(known: Database) -> None:
     spec = a_spec()
     ref = succeed(known, [spec], **stored([spec]))
-    found = reproducibility.earlier(
+    found = reproducibility.find_reusable_result(
         known, settings.load(), [spec.model_copy(update={"timeout": 9.0})], None
     )
     assert found and found.id == ref
-    assert reproducibility.earlier(known, settings.load(), [a_spec(seed=1)], None) is None
+    assert (
+        reproducibility.find_reusable_result(known, settings.load(), [a_spec(seed=1)], None) is None
+    )
 
 
 def test_a_job_without_weights_does_not_stand_in_for_one_with(known: Database) -> None:
     spec = a_spec(keep_weights=False)
     succeed(known, [spec], **stored([spec]))
-    assert reproducibility.earlier(known, settings.load(), [spec], None)
+    assert reproducibility.find_reusable_result(known, settings.load(), [spec], None)
     assert (
-        reproducibility.earlier(known, settings.load(), [a_spec(keep_weights=True)], None) is None
+        reproducibility.find_reusable_result(
+            known, settings.load(), [a_spec(keep_weights=True)], None
+        )
+        is None
     )
 
 
 def test_a_group_is_found_only_whole_and_of_the_same_kind(known: Database) -> None:
     specs = folds(3)
     ref = succeed(known, specs, kind="cv", accuracies=[0.9] * 3, **stored(specs))
-    found = reproducibility.earlier(known, settings.load(), specs, "cv")
+    found = reproducibility.find_reusable_result(known, settings.load(), specs, "cv")
     assert found and found.id == ref
-    assert reproducibility.earlier(known, settings.load(), specs[:2], "cv") is None
-    assert reproducibility.earlier(known, settings.load(), specs, "seeds") is None
+    assert reproducibility.find_reusable_result(known, settings.load(), specs[:2], "cv") is None
+    assert reproducibility.find_reusable_result(known, settings.load(), specs, "seeds") is None
 
 
 @pytest.mark.parametrize("gone", ["all", "manifest.json", "predictions.npz", "cut"])
@@ -199,7 +204,7 @@ def test_a_result_whose_files_are_gone_is_not_reused(
     specs = folds(2) if kind else [a_spec()]
     older = succeed(known, specs, kind=kind, accuracies=[0.9] * len(specs), **stored(specs))
     ref = succeed(known, specs, kind=kind, accuracies=[0.9] * len(specs), **stored(specs))
-    found = reproducibility.earlier(known, settings.load(), specs, kind)
+    found = reproducibility.find_reusable_result(known, settings.load(), specs, kind)
     assert found and found.id == ref
     place = Path(settings.load().artifacts) / str(jobs.members(found)[-1].artifact)
     if gone == "all":
@@ -208,7 +213,7 @@ def test_a_result_whose_files_are_gone_is_not_reused(
         (place / "predictions.npz").write_bytes(b"")
     else:
         (place / gone).unlink()
-    found = reproducibility.earlier(known, settings.load(), specs, kind)
+    found = reproducibility.find_reusable_result(known, settings.load(), specs, kind)
     assert found and found.id == older
 
 
@@ -216,7 +221,7 @@ def test_code_that_was_edited_has_no_earlier_result(known: Database, plugin: Pat
     spec = a_spec()
     succeed(known, [spec], **stored([spec]))
     write(plugin, default=1, more="# edited")
-    assert reproducibility.earlier(known, settings.load(), [spec], None) is None
+    assert reproducibility.find_reusable_result(known, settings.load(), [spec], None) is None
 
 
 def test_equal_jobs_are_looked_up_by_an_index(db: Database) -> None:

@@ -18,7 +18,7 @@ pairs = st.lists(st.tuples(scores, scores), min_size=2, max_size=12)
 @given(pairs)
 def test_over_seeds_the_test_is_scipys_paired_t_test(found: list[tuple[float, float]]) -> None:
     a, b = zip(*found, strict=True)
-    test = significance.over_seeds(a, b)
+    test = significance.paired_t_test(a, b)
     assert test.difference == pytest.approx(sum(a) / len(a) - sum(b) / len(b), abs=1e-9)
     spread = max(x - y for x, y in found) - min(x - y for x, y in found)
     if spread > 1e-6:
@@ -31,21 +31,21 @@ def test_over_folds_the_variance_is_corrected_as_nadeau_and_bengio_have_it() -> 
     mean = sum(d) / 5
     variance = sum((each - mean) ** 2 for each in d) / 4
     t = mean / math.sqrt((1 / 5 + 0.2 / 0.8) * variance)
-    test = significance.over_folds(a, b)
+    test = significance.corrected_t_test(a, b)
     assert test.p == pytest.approx(2 * stats.t.sf(abs(t), 4))
-    plain = significance.over_seeds(a, b)
+    plain = significance.paired_t_test(a, b)
     assert test.p is not None and plain.p is not None and test.p > plain.p
 
 
 def test_differences_that_are_all_the_same_are_not_taken_for_certain() -> None:
-    assert significance.over_seeds([0.9, 0.9], [0.9, 0.9]).p == 1.0
-    assert significance.over_folds([0.9, 0.8, 0.7], [0.8, 0.7, 0.6]).p is None
-    assert significance.over_seeds([0.9], [0.8]).p is None
+    assert significance.paired_t_test([0.9, 0.9], [0.9, 0.9]).p == 1.0
+    assert significance.corrected_t_test([0.9, 0.8, 0.7], [0.8, 0.7, 0.6]).p is None
+    assert significance.paired_t_test([0.9], [0.8]).p is None
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
 def test_mcnemars_test_is_exact(only_a: int, only_b: int) -> None:
-    test = significance.over_images(only_a, only_b, 1000)
+    test = significance.mcnemar_test(only_a, only_b, 1000)
     n = only_a + only_b
     # Twice the lighter tail of a fair coin, by counting.
     tail = sum(math.comb(n, k) for k in range(min(only_a, only_b) + 1)) / 2**n

@@ -1,4 +1,4 @@
-"""Write a trained model in a format that other tools read, and see that it predicts the same."""
+"""Export a trained model to a format of other tools, and verify its predictions."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 NPZ, ONNX = "npz", "onnx"
 IMAGES = 1000
-"""Test images on which the exported model must predict the same."""
+"""Test images for which the exported model must predict the same."""
 TOLERANCE = 1e-4
-"""By which a probability may differ: other tools add up in another order, and in float32."""
+"""Allowed difference of a probability: other tools sum in another order and in float32."""
 RECIPE = "recipe"
-"""The name in an npz file of what the arrays are not: model, params, classes, as JSON."""
+"""The name in an npz file of the JSON with model, params and classes."""
 LIBRARIES = ("onnx", "onnxruntime", "skl2onnx", "skops")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A model that was written, and how it did when it was read back."""
+    """An exported model and the result of its verification."""
 
     path: Path
     format: str
@@ -43,9 +43,9 @@ class Exported:
     """Bytes."""
     sha256: str
     images: int
-    """Test images on which both gave the same labels."""
+    """Test images for which both predicted the same labels."""
     difference: float | None
-    """The largest difference of a probability; None if one of both has none."""
+    """Largest difference of a probability; None if one of the two has no probabilities."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -57,18 +57,19 @@ class Exported:
         }
 
 
-def formats(trained: LoadedModel) -> list[str]:
-    """The formats in which a model can be written; npz where its weights are one file of arrays."""
+def export_formats(trained: LoadedModel) -> list[str]:
+    """Return the formats of a model; npz works only if its weights are one file of arrays."""
     return [*trained.model.formats, NPZ]
 
 
-def write(trained: LoadedModel, format: str, path: Path) -> Exported:
-    """Write the model, read it back, let both predict the first 1,000 test images, compare.
+def export_model(trained: LoadedModel, format: str, path: Path) -> Exported:
+    """Export a model, read it back and compare both on the first 1,000 test images.
 
-    Raises UsageError for a format that the model has not, ZooError if a library is missing or the
-    exported model predicts something else; then there is no file.
+    Raises:
+        UsageError: If the model does not support the format.
+        ZooError: If a library is missing, or the predictions differ; no file is written.
     """
-    known = formats(trained)
+    known = export_formats(trained)
     if format not in known:
         raise UsageError(
             f"The model '{trained.recipe.model}' cannot be exported as {format}.",
@@ -89,7 +90,7 @@ def write(trained: LoadedModel, format: str, path: Path) -> Exported:
 
 
 def _images(trained: LoadedModel) -> Array:
-    """The first test images of the dataset that the model was trained on."""
+    """Return the first test images of the dataset that the model was trained on."""
     recipe = trained.recipe
     raw = datasets.raw(recipe.dataset, contents=recipe.fingerprint)
     return raw.splits["test"].images[:IMAGES]
@@ -109,7 +110,7 @@ def _libraries(trained: LoadedModel) -> Iterator[None]:
         ) from None
     except ZooError:
         raise
-    # A converter meets what its author did not think of in as many ways as there are.
+    # A converter may raise anything for a model that its author did not expect.
     except Exception as error:
         raise PluginError(
             f"The model cannot be exported so: {type(error).__name__}: {reason(error)}.",
@@ -138,7 +139,7 @@ def _run_onnx(path: Path, x: Array) -> tuple[Array, Array | None]:
 
 
 def _check(trained: LoadedModel, x: Array, exported: tuple[Array, Array | None]) -> float | None:
-    """Compare with the model's own answers; gives the largest difference of a probability."""
+    """Compare with the model's own predictions; return the largest difference."""
     import numpy as np
 
     own, (labels, probabilities) = evaluation.predict(trained.model, x), exported
@@ -172,9 +173,10 @@ def _write_npz(trained: LoadedModel, path: Path) -> None:
 
 
 def read_npz(path: Path) -> Any:
-    """The trained model in an npz file that `write` made, its weights checked as ever.
+    """Load the trained model from an npz file that `export_model` wrote.
 
-    Raises ArtifactError if it is no such file.
+    Raises:
+        ArtifactError: For any other file.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""The model card: what an exported model is, for people and for the hub that lists it.
+"""The model card of an exported model, for people and for the Hugging Face hub.
 
 Markdown that begins with metadata, as Hugging Face's hub reads it
 (https://huggingface.co/docs/hub/model-cards).
@@ -24,9 +24,9 @@ from zoo.storage.output_file import write_output
 from zoo.training import provenance
 
 FILE = "README.md"
-"""What the hub takes for the card."""
+"""The hub's file name for the card."""
 LIBRARIES = {"keras": "keras", "skops": "sklearn", "onnx": "onnx", "npz": "mnist-zoo"}
-"""The hub's word for what reads a format."""
+"""The hub's name of the library that reads a format."""
 HUB_NAMES = {"mnist": "ylecun/mnist"}
 """Datasets that the hub has."""
 IMPORTS = {
@@ -45,7 +45,7 @@ print(model(x))""",
     "npz": """model = export.read_npz("{file}")
 print(model.predict(x), model.predict_proba(x))""",
 }
-"""How each format is read."""
+"""Example code that reads each format."""
 USE = """It says which class an image of {classes} shows, one image of 28 x 28 grey pixels
 each, ink bright on a background of 0, centred by mass, the longest side of the ink 20 pixels.
 `zoo predict` prepares any picture so. It is a small model for learning, comparing and teaching: it
@@ -53,18 +53,20 @@ knows no other classes, always answers with one of these, and was not made to re
 forms."""
 
 
-def write(
+def write_card(
     settings: Settings, trained: LoadedModel, exported: Exported, path: Path, license: str
 ) -> None:
-    """Write the card; raises ArtifactError without the job's files, ZooError without a place."""
+    """Write the card; raises ArtifactError if the job's files are missing, ZooError if it fails."""
     job = trained.job
     where, sha256 = str(job.artifact), str(job.artifact_sha256)
-    around = read_json(artifacts.read(settings.artifacts, where, sha256, provenance.FILE))
-    write_output(path, text(trained, exported, around, license).encode())
+    environment = read_json(artifacts.read(settings.artifacts, where, sha256, provenance.FILE))
+    write_output(path, card_text(trained, exported, environment, license).encode())
 
 
-def text(trained: LoadedModel, exported: Exported, around: Mapping[str, Any], license: str) -> str:
-    """The card as Markdown; `around` is the job's environment."""
+def card_text(
+    trained: LoadedModel, exported: Exported, environment: Mapping[str, Any], license: str
+) -> str:
+    """Return the card as Markdown; `environment` is that of the job."""
     job = trained.job
     parts = [
         "\n".join(["---", *_yaml(_metadata(job, exported, license)), "---"]),
@@ -77,13 +79,13 @@ def text(trained: LoadedModel, exported: Exported, around: Mapping[str, Any], li
         "## Results",
         _results(job),
         "## Training",
-        _training(trained, exported, around),
+        _training(trained, exported, environment),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def command(job: Job) -> str:
-    """The command that trains the model again."""
+def training_command(job: Job) -> str:
+    """Return the command that trains the model again."""
     words = ["zoo", "train", job.model, "--dataset", _short(job.dataset)]
     words += ["--seed", str(job.spec["seed"])]
     if job.spec.get("preprocess", "none") != "none":
@@ -96,7 +98,7 @@ def _title(job: Job) -> str:
 
 
 def _short(dataset: str) -> str:
-    """A dataset without the path of somebody's disk."""
+    """Return a dataset's name without folders of this machine."""
     form, colon, path = dataset.partition(":")
     return f"{form}:{Path(path).name}" if colon else dataset
 
@@ -122,7 +124,7 @@ def _metadata(job: Job, exported: Exported, license: str) -> dict[str, Any]:
 
 
 def _yaml(value: Any, indent: str = "") -> Iterator[str]:
-    """Lines of YAML: objects and lists in blocks, all else as JSON, which YAML reads."""
+    """Yield lines of YAML: objects and lists as blocks, scalars as JSON, which is valid YAML."""
     pairs = value.items() if isinstance(value, Mapping) else (("", each) for each in value)
     for key, each in pairs:
         head = f"{indent}{key}:" if isinstance(value, Mapping) else f"{indent}-"
@@ -146,15 +148,15 @@ def _usage(trained: LoadedModel, exported: Exported) -> str:
         CODE[exported.format].format(file=exported.path.name),
     ]
     code = "\n".join(lines)
-    told = ""
+    note = ""
     if trained.recipe.preprocess != "none":
-        told = (
+        note = (
             f"The images were prepared with `{trained.recipe.preprocess}` before training; "
             "do the same to `image / 255` first (`zoo.data.preprocessing.deskew`).\n\n"
         )
     classes = json.dumps(trained.class_names, ensure_ascii=False)
     order = f"The classes, in the order of the labels 0, 1, ...: {classes}"
-    return f"{told}```python\n{code}\n```\n\n{order}"
+    return f"{note}```python\n{code}\n```\n\n{order}"
 
 
 def _results(job: Job) -> str:
@@ -164,27 +166,29 @@ def _results(job: Job) -> str:
         [name, *(_number(each.get(column)) for column in columns)]
         for name, each in job.per_class.items()
     ]
-    told = f", loss {_number(loss)}" if loss is not None else ""
+    loss_text = f", loss {_number(loss)}" if loss is not None else ""
     of = f"{images} images of " if images is not None else ""
     accuracy = _number(job.number("accuracy"))
-    head = f"Accuracy {accuracy}{told} on {of}{_short(job.dataset)} ({split})."
+    head = f"Accuracy {accuracy}{loss_text} on {of}{_short(job.dataset)} ({split})."
     return f"{head}\n\n{_table(['class', 'precision', 'recall', 'f1', 'images'], rows)}"
 
 
-def _training(trained: LoadedModel, exported: Exported, around: Mapping[str, Any]) -> str:
+def _training(trained: LoadedModel, exported: Exported, environment: Mapping[str, Any]) -> str:
     job = trained.job
-    machine, code, versions = (object_in(around, name) for name in ("machine", "code", "versions"))
+    machine, code, versions = (
+        object_in(environment, name) for name in ("machine", "code", "versions")
+    )
     params = job.spec["params"].items()
     facts = [
         ["job", job.id],
-        ["data", f"{_short(job.dataset)}, sha256 {_told(around, 'data')}"],
-        ["fingerprint of all that decides the result", _told(around, "fingerprint")],
-        ["plugin", _told(around, "plugin")],
-        ["code", f"sha256 {_told(code, 'sha256')}"],
+        ["data", f"{_short(job.dataset)}, sha256 {_value(environment, 'data')}"],
+        ["fingerprint of all that decides the result", _value(environment, "fingerprint")],
+        ["plugin", _value(environment, "plugin")],
+        ["code", f"sha256 {_value(code, 'sha256')}"],
         [
             "ran on",
-            f"{_told(machine, 'cpu')}, threads: {_told(machine, 'threads')}, "
-            f"{_told(machine, 'system')}",
+            f"{_value(machine, 'cpu')}, threads: {_value(machine, 'threads')}, "
+            f"{_value(machine, 'system')}",
         ],
         ["versions", ", ".join(f"{n} {v}" for n, v in sorted(versions.items())) or "unknown"],
         ["file", f"{exported.path.name}, {exported.size} bytes, sha256 {exported.sha256}"],
@@ -193,7 +197,7 @@ def _training(trained: LoadedModel, exported: Exported, around: Mapping[str, Any
     values = [[f"`{name}`", f"`{json.dumps(value)}`"] for name, value in params]
     return "\n\n".join(
         [
-            f"```\n{command(job)}\n```",
+            f"```\n{training_command(job)}\n```",
             _table(["param", "value"], values),
             _table(["fact", "value"], facts),
         ]
@@ -201,19 +205,19 @@ def _training(trained: LoadedModel, exported: Exported, around: Mapping[str, Any
 
 
 def _number(value: float | None) -> str:
-    # A count as it is, without a comma between its thousands.
+    # A count without thousands separators.
     return str(value) if isinstance(value, int) else number_text(value, 4, missing="unknown")
 
 
-def _told(about: Mapping[str, Any], name: str) -> str:
+def _value(about: Mapping[str, Any], name: str) -> str:
     found = about.get(name)
     return "unknown" if found is None else str(found)
 
 
 def _check(exported: Exported) -> str:
     off = exported.difference
-    told = f"; probabilities differ by at most {off:.2g}" if off is not None else ""
-    return f"read back, the file gave the same labels for {exported.images} test images{told}"
+    note = f"; probabilities differ by at most {off:.2g}" if off is not None else ""
+    return f"read back, the file gave the same labels for {exported.images} test images{note}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""Ask a trained model about other images: fetch it, restore it, prepare what it is shown."""
+"""Load a trained model and predict the classes of images."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a model says about an image."""
+class Prediction:
+    """The prediction for one image."""
 
     subject: Subject
     predicted: str
-    """The name of the class."""
+    """Name of the predicted class."""
     label: str | None
-    """The true class, where it is known."""
+    """Name of the true class, if known."""
     probabilities: dict[str, float] | None
-    """By the name of the class; None if the model has none."""
+    """By class name; None if the model has no probabilities."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -48,38 +48,41 @@ class Answer:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A trained model, and how images are to be prepared for it."""
+    """A trained model with the recipe by which images are prepared for it."""
 
     job: Job
-    """The training that left it."""
+    """The job that trained it."""
     model: Model
     recipe: Recipe
     note: str = ""
-    """Set if another plugin, version or code has loaded it than trained it: what to say of that."""
+    """A warning if it was loaded by another plugin, version or code than trained it."""
 
     @property
     def class_names(self) -> list[str]:
-        """The classes that it tells apart, in the order of its labels 0, 1, ..."""
+        """The classes in the order of the labels 0, 1, ..."""
         return self.model.class_names
 
     def prepare(self, images: Array) -> Array:
-        """Prepare raw images, uint8 (n, 28, 28), as those were that it was trained on."""
+        """Prepare raw images, uint8 (n, 28, 28), as the training images were prepared."""
         return preprocessing.model_input(images, self.model, self.recipe.preprocess)
 
     def predict(self, images: Array) -> evaluation.Predictions:
-        """Say what raw images, uint8 (n, 28, 28), show; raises PluginError as `judge.predict`."""
+        """Predict labels and probabilities of raw images, uint8 (n, 28, 28).
+
+        Raises PluginError as `evaluation.predict` does.
+        """
         return evaluation.predict(self.model, self.prepare(images))
 
     def labels(self, images: Array) -> Array:
-        """The predicted label of each raw image, int64 (n,)."""
+        """Predict the label of each raw image, int64 (n,)."""
         return self.predict(images).labels
 
     def probabilities(self, images: Array) -> Array | None:
-        """The probability of each class, (n, n_classes); None if the model has none."""
+        """Predict class probabilities, (n, n_classes); None if the model has none."""
         return self.predict(images).probabilities
 
 
-def load(db: Database, settings: Settings, job: Job | Group | str) -> LoadedModel:
+def load_trained(db: Database, settings: Settings, job: Job | Group | str) -> LoadedModel:
     """Load the model that a training left, its artifact checked first.
 
     A str is resolved by `jobs.find_reference`; an evaluation stands for the training that it
@@ -87,24 +90,24 @@ def load(db: Database, settings: Settings, job: Job | Group | str) -> LoadedMode
     trained model or its plugin is not installed here, ArtifactError if the artifact is gone or
     damaged.
     """
-    trained = training(db, job)
-    _see_plugin(trained)
+    trained = find_training(db, job)
+    _check_plugin(trained)
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
-        fetch(settings, trained, Path(folder))
+        fetch_artifact(settings, trained, Path(folder))
         recipe = run.read_recipe(Path(folder))
         return LoadedModel(
             trained, run.restore(Path(folder)), recipe, provenance.other_loader(db, trained)
         )
 
 
-def fetch(settings: Settings, trained: Job, into: Path) -> None:
-    """Copy the artifact of a training into a folder, checked; raises ArtifactError."""
+def fetch_artifact(settings: Settings, trained: Job, into: Path) -> None:
+    """Copy a training's artifact into a folder and verify it; raises ArtifactError."""
     where, sha256 = str(trained.artifact), str(trained.artifact_sha256)
     artifacts.get(settings.artifacts, where, sha256, into)
 
 
-def answer(trained: LoadedModel, subjects: Sequence[Subject]) -> list[Answer]:
-    """Ask the model about images; raises PluginError for answers that break the contract."""
+def predict_subjects(trained: LoadedModel, subjects: Sequence[Subject]) -> list[Prediction]:
+    """Predict the classes of images; raises PluginError if the model breaks its contract."""
     import numpy as np
 
     names = trained.class_names
@@ -112,7 +115,7 @@ def answer(trained: LoadedModel, subjects: Sequence[Subject]) -> list[Answer]:
     given = found.probabilities
     rows = given.tolist() if given is not None else [None] * len(subjects)
     return [
-        Answer(
+        Prediction(
             subject,
             names[label],
             _true_class(trained, subject),
@@ -123,7 +126,7 @@ def answer(trained: LoadedModel, subjects: Sequence[Subject]) -> list[Answer]:
 
 
 def _true_class(trained: LoadedModel, subject: Subject) -> str | None:
-    """What the model should say; of a class that it does not know, its name."""
+    """Return the class that the model should predict; of an unknown class its name."""
     import numpy as np
 
     if subject.label is None:
@@ -135,8 +138,8 @@ def _true_class(trained: LoadedModel, subject: Subject) -> str | None:
     return trained.class_names[int(label)]
 
 
-def training(db: Database, asked: Job | Group | str) -> Job:
-    """The training whose model `load` loads; raises UsageError if there is no trained model."""
+def find_training(db: Database, asked: Job | Group | str) -> Job:
+    """Return the job whose model `load_trained` loads; raises UsageError without one."""
     if isinstance(asked, str):
         asked = jobs.find_reference(db, asked)
     if isinstance(asked, Group):
@@ -151,10 +154,10 @@ def _has_weights(job: Job) -> bool:
     return job.kind == "train" and bool(job.artifact and job.spec.get("keep_weights", True))
 
 
-def _see_plugin(trained: Job) -> None:
+def _check_plugin(trained: Job) -> None:
     if trained.model in registry.catalogue().models:
         return
-    plugin = str(trained.spec.get("plugin") or "the plugin that brings it")
-    hint = f"Install {plugin}, by which it was trained."
+    plugin = str(trained.spec.get("plugin") or "the plugin with this model")
+    hint = f"Install {plugin}, which trained it."
     hint += "".join(f" The plugin {p.name} is broken: {p.error}." for p in registry.broken())
     raise UsageError(f"The model '{trained.model}' is not installed here.", hint)

@@ -67,9 +67,9 @@ class TrainedModel:
 
 
 def load(ref: str) -> TrainedModel:
-    """Load the trained model of the job or group `ref`; raises as `predictor.load` does."""
+    """Load the trained model of the job or group `ref`; raises as `predictor.load_trained` does."""
     with connect() as (db, chosen):
-        found = predictor.load(db, chosen, ref)
+        found = predictor.load_trained(db, chosen, ref)
     if found.note:
         print_note(found.note)
     return TrainedModel(found)

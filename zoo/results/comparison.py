@@ -12,7 +12,7 @@ from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.records import accuracy_text
 from zoo.results import significance
 from zoo.results.disagreement import Disagreement, between
-from zoo.results.significance import Test
+from zoo.results.significance import SignificanceTest
 from zoo.settings import Settings
 from zoo.training.provenance import environment_of
 
@@ -45,7 +45,7 @@ class Meeting:
 
     a: str
     b: str
-    test: Test | None = None
+    test: SignificanceTest | None = None
     disagreement: Disagreement | None = None
     notes: list[str] = field(default_factory=list)
     """Why something is missing, a sentence each."""
@@ -151,7 +151,7 @@ def meet(settings: Settings, a: Side, b: Side) -> Meeting:
     pairs = _paired(a, b)
     notes = []
     found: Disagreement | None = None
-    test: Test | None = None
+    test: SignificanceTest | None = None
     # One image is judged once in each fold, but once for each seed: there one seed is shown.
     shown = pairs[:1] if a.kind == "seeds" else pairs
     if len(shown) < len(pairs):
@@ -168,12 +168,14 @@ def meet(settings: Settings, a: Side, b: Side) -> Meeting:
     return Meeting(a.id, b.id, test, found, notes)
 
 
-def _test(kind: str, pairs: Sequence[tuple[Job, Job]], found: Disagreement | None) -> Test | None:
+def _test(
+    kind: str, pairs: Sequence[tuple[Job, Job]], found: Disagreement | None
+) -> SignificanceTest | None:
     if kind == "job":
         counts = (found.only_a, found.only_b, found.images) if found else None
-        return significance.over_images(*counts) if counts else None
+        return significance.mcnemar_test(*counts) if counts else None
     one, two = ([float(job.accuracy or 0.0) for job in side] for side in zip(*pairs, strict=True))
-    return (significance.over_folds if kind == "cv" else significance.over_seeds)(one, two)
+    return (significance.corrected_t_test if kind == "cv" else significance.paired_t_test)(one, two)
 
 
 def _refused(a: Side, b: Side) -> str:

@@ -1,4 +1,4 @@
-"""Recipes: tables of published test errors as data, and the jobs that reproduce them."""
+"""Tables of published test errors, and the jobs that reproduce them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from zoo.queue.options import TrainingOptions
 from zoo.regular_file import read_text_file
 
 MAX_BYTES = 2**20
-"""Of a table."""
-LOOK_BACK = 1000
-"""The newest jobs of a model among which one like it is looked for."""
+"""Size limit of a table."""
+MAX_HISTORY = 1000
+"""Newest jobs of a model from which costs are estimated."""
 
 
 class Row(Record):
-    """One row: what was published, and the recipe that is to reach it."""
+    """One row: a published result, and the recipe to reproduce it."""
 
     name: Name
-    """What `--only` matches."""
+    """The name that `--only` matches."""
     title: Annotated[str, Field(min_length=1, max_length=200)]
-    """How the table calls it."""
+    """The name in the published table."""
     published: Annotated[float, Field(ge=0, le=100)]
     """Test error in percent."""
     source: str
@@ -42,7 +42,7 @@ class Row(Record):
     preprocess: Preprocess = "none"
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
     seconds: Annotated[float, Field(gt=0)] | None = None
-    """A guess of what the job takes, until one like it was measured."""
+    """A guess of the job's duration, used until a similar job was measured."""
 
 
 class Table(Record):
@@ -55,27 +55,28 @@ class Table(Record):
 
 
 class Cost(NamedTuple):
-    """What a job will take, in seconds."""
+    """The estimated duration of a job in seconds."""
 
     seconds: float | None
     source: Literal["measured", "guessed", "unknown"]
-    """`measured`: the median of the jobs like it that succeeded here."""
+    """`measured`: the median of similar jobs that succeeded here."""
 
 
-def names() -> list[str]:
-    """The tables that Zoo brings."""
+def table_names() -> list[str]:
+    """Return the names of the tables that Zoo includes."""
     return sorted(Path(each.name).stem for each in _folder().iterdir())
 
 
-def load(table: str) -> Table:
-    """Read a table that Zoo brings, by its name, or anybody's: the path of a TOML file.
+def load_table(table: str) -> Table:
+    """Load an included table by its name, or a TOML file by its path.
 
-    Raises UsageError if there is none, or something in it is wrong.
+    Raises:
+        UsageError: If there is no such table, or it is invalid.
     """
     text = _text(table)
     try:
         read = tomllib.loads(text)
-    # Python refuses a number of thousands of digits, and lists in lists without end, by itself.
+    # Python itself refuses very long numbers and very deep nesting.
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{table} is not TOML: {reason(error)}.") from None
     found = Table.read(read, table)
@@ -86,10 +87,11 @@ def load(table: str) -> Table:
     return found
 
 
-def chosen(table: Table, globs: Sequence[str]) -> list[Row]:
-    """The rows whose names match a glob; all without one.
+def select_rows(table: Table, globs: Sequence[str]) -> list[Row]:
+    """Return the rows whose names match a glob, or all rows if there is no glob.
 
-    Raises UsageError for a glob that matches none.
+    Raises:
+        UsageError: For a glob that matches no row.
     """
     for glob in globs:
         if not any(fnmatch.fnmatchcase(row.name, glob) for row in table.rows):
@@ -99,24 +101,25 @@ def chosen(table: Table, globs: Sequence[str]) -> list[Row]:
     return [r for r in table.rows if any(fnmatch.fnmatchcase(r.name, glob) for glob in globs)]
 
 
-def specs(
+def table_specs(
     name: str, table: Table, rows: Sequence[Row], *, keep_weights: bool = False
 ) -> list[JobSpec]:
-    """One training per row, which knows what it is to reproduce.
+    """Return one training per row, with the published result in its spec.
 
-    Raises UsageError, with the row's name, as `submit.training` does.
+    Raises:
+        UsageError: As `submit.training` does, with the row's name.
     """
     return [_spec(name, table, row, keep_weights) for row in rows]
 
 
-def costs(db: Database, wanted: Sequence[JobSpec], rows: Sequence[Row]) -> list[Cost]:
-    """What each job will take: from the history of jobs like it, else the row's guess."""
+def estimate_costs(db: Database, wanted: Sequence[JobSpec], rows: Sequence[Row]) -> list[Cost]:
+    """Estimate the duration of each job from similar jobs, else from the row's guess."""
     models = sorted({spec.model for spec in wanted})
     done = [
         job
         for model in models
         for job in jobs.listing(
-            db, statuses=["succeeded"], models=[model], kind="train", limit=LOOK_BACK
+            db, statuses=["succeeded"], models=[model], kind="train", limit=MAX_HISTORY
         )
     ]
     return [_cost(spec, row, done) for spec, row in zip(wanted, rows, strict=True)]
@@ -128,8 +131,8 @@ def _folder() -> Any:
 
 def _text(table: str) -> str:
     if not table.endswith(".toml"):
-        if table not in names():
-            raise unknown("table", table, names())
+        if table not in table_names():
+            raise unknown("table", table, table_names())
         return str((_folder() / f"{table}.toml").read_text(encoding="utf-8"))
     try:
         return read_text_file(table, MAX_BYTES)
@@ -150,18 +153,18 @@ def _spec(name: str, table: Table, row: Row, keep_weights: bool) -> JobSpec:
 
 
 def _cost(spec: JobSpec, row: Row, done: Sequence[Job]) -> Cost:
-    same = _likeness(spec.model_dump())
+    same = _cost_key(spec.model_dump())
     took = [
         job.finished_at - job.started_at
         for job in done
-        if job.started_at and job.finished_at and _likeness(job.spec) == same
+        if job.started_at and job.finished_at and _cost_key(job.spec) == same
     ]
     if took:
         return Cost(statistics.median(took), "measured")
     return Cost(row.seconds, "guessed" if row.seconds else "unknown")
 
 
-def _likeness(spec: dict[str, Any]) -> str:
-    """What two jobs share that cost alike: all but the seed and what is kept."""
+def _cost_key(spec: dict[str, Any]) -> str:
+    """Return a key that is equal for jobs of similar cost: the spec without its seed."""
     parts = ("kind", "model", "params", "dataset", "split", "fold")
     return canonical([spec.get("preprocess", "none"), *(spec.get(part) for part in parts)])

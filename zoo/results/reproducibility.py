@@ -1,4 +1,4 @@
-"""Do a job again: as it was, with what differs now; and find out whether the result is the same."""
+"""Run a job again, report what differs from then, and compare the results."""
 
 from __future__ import annotations
 
@@ -22,55 +22,56 @@ TIMES = ("fit_seconds", "predict_us_per_image")
 
 
 @dataclass(frozen=True)
-class Repetition:
-    """A job or group as it would be submitted again."""
+class Rerun:
+    """A job or group to be submitted again."""
 
     specs: list[JobSpec]
     group_kind: str | None
     pool: str
     tags: list[str]
     differences: list[str]
-    """What is not as it was, a sentence each."""
+    """Known differences from then, a sentence each."""
     unknown: list[str]
-    """What may not be as it was, a sentence each."""
+    """Possible differences from then, a sentence each."""
     about: dict[str, Any]
-    """Of a sweep: its sampler and space."""
+    """A sweep's sampler and search space."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the result of a job compares with that of its repetition."""
+    """The comparison of a job's result with that of its rerun."""
 
     job: str
     repeated_by: str
     verdict: str
-    """`identical`: every bit of weights and predictions; `same metrics`; or `differs`."""
+    """`identical` (bit for bit in weights and predictions), `same metrics` or `differs`."""
     differs: dict[str, list[Any]]
-    """[then, now] of each metric, and of the sha256 of weights and predictions, that differs."""
+    """[then, now] of each differing metric, and of the sha256 of differing files."""
     environment: list[str]
-    """What was not the same where the two ran, a sentence each."""
+    """Differences between the two environments, a sentence each."""
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
 
 
-def plan(db: Database, done: Job | Group) -> Repetition:
-    """What it takes to submit the job or group once more, as it was.
+def plan_rerun(db: Database, done: Job | Group) -> Rerun:
+    """Plan to submit a job or group again with the same specs.
 
-    Raises UsageError if the model or one of its params is gone.
+    Raises:
+        UsageError: If the model or one of its params no longer exists.
     """
     repeated = done.jobs if isinstance(done, Group) else [done]
     specs = [_spec(job) for job in repeated]
     first = repeated[0]
-    told = list(_differences(db, first, specs[0]))
+    differences = list(_differences(db, first, specs[0]))
     is_read = datasets.fingerprint(specs[0].dataset) is not None
     unknown = [] if is_read else ["data: not read yet, may differ"]
     kind = done.kind if isinstance(done, Group) else None
     about: dict[str, Any] = {}
     if isinstance(done, Group) and done.about:
-        # Of the tpe sampler only the trials that there are: another driver would ask for more.
+        # Only the existing trials: a driver of the tpe sampler would otherwise add more.
         about = done.about | {"trials": len(done.trials())}
-    return Repetition(specs, kind, first.pool, first.tags, told, unknown, about)
+    return Rerun(specs, kind, first.pool, first.tags, differences, unknown, about)
 
 
 def _spec(job: Job) -> JobSpec:
@@ -111,7 +112,7 @@ def _params_differences(job: Job, spec: JobSpec) -> Iterator[str]:
 
 
 def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is not the same in two environments, as far as both tell of it."""
+    """Describe the differences of two environments in what both record."""
     if then.get("plugin") and now.get("plugin") not in (None, then["plugin"]):
         yield f"plugin: {then['plugin']} then, {now['plugin']} now"
     before, after = object_in(then, "code"), object_in(now, "code")
@@ -119,7 +120,7 @@ def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> 
         yield f"code of the plugin: {code_name(before)} then, {code_name(after)} now"
     if then.get("data") and now.get("data") not in (None, then["data"]):
         yield f"data: contents {str(then['data'])[:12]} then, {str(now['data'])[:12]} now"
-    # Records of before list whatever the process had imported: only what both tell counts.
+    # Older records list every imported package: only those in both records are compared.
     was, is_now = object_in(then, "versions"), object_in(now, "versions")
     both = was.keys() & is_now.keys()
     yield from _pairs({n: was[n] for n in both}, {n: is_now[n] for n in both})
@@ -128,7 +129,7 @@ def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 
 def code_name(code: Mapping[str, Any]) -> str:
-    """A plugin's code in a word: its commit if it is all in git, else its hash."""
+    """Return the name of a plugin's code: its commit if there are no changes, else its hash."""
     commit = str(code.get("commit") or "")[:12]
     if commit and not code.get("dirty"):
         return f"commit {commit}"
@@ -143,40 +144,43 @@ def _pairs(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {before} then, {after} now"
 
 
-def compare(db: Database, settings: Settings, then: Job, now: Job) -> Verdict:
-    """Compare the results of a job and of its repetition, weights and predictions by their sha256.
+def compare_results(db: Database, settings: Settings, then: Job, now: Job) -> Verdict:
+    """Compare the results of a job and its rerun: metrics, and the sha256 of the files.
 
-    Raises UsageError if one of the two has no result, ArtifactError if a file of one is damaged.
+    Raises:
+        UsageError: If one of the two has no result.
+        ArtifactError: If a file is damaged.
     """
     for job in (then, now):
         if job.status != "succeeded":
             raise UsageError(f"The job {job.id[:8]} is {job.status}: it has no result to compare.")
-    metrics = _differing(_lasting(then.metrics), _lasting(now.metrics))
+    metrics = _differing(_reproducible(then.metrics), _reproducible(now.metrics))
     files = _differing(_hashes(settings, then), _hashes(settings, now))
-    word = "differs" if metrics else "same metrics" if files else "identical"
-    told = (provenance.environment_of(db, job) for job in (then, now))
-    why = list(environment_differences(*told))
-    return Verdict(then.id, now.id, word, files | metrics, why)
+    verdict = "differs" if metrics else "same metrics" if files else "identical"
+    environments = (provenance.environment_of(db, job) for job in (then, now))
+    why = list(environment_differences(*environments))
+    return Verdict(then.id, now.id, verdict, files | metrics, why)
 
 
-def _lasting(metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _reproducible(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name not in TIMES}
 
 
-def check_files(settings: Settings, job: Job) -> None:
-    """Check weights and predictions of a job against its manifest; nothing if that is gone.
+def verify_files(settings: Settings, job: Job) -> None:
+    """Verify weights and predictions of a job against its manifest, if there is one.
 
-    Raises ArtifactError if one of them is missing or was changed.
+    Raises:
+        ArtifactError: If a file is missing or was changed.
     """
     _hashes(settings, job)
 
 
 def _hashes(settings: Settings, job: Job) -> dict[str, Any]:
-    """The sha256 of weights and predictions as they are stored now; `gone` without a manifest.
+    """Return the sha256 of the stored weights and predictions; `gone` without a manifest.
 
-    Raises ArtifactError if one of them is not what the manifest says.
+    Raises ArtifactError if a file does not match the manifest.
     """
-    # Its library takes 60 ms to import, which who only asks for an equal job would wait for.
+    # fsspec takes 60 ms to import, which a search for an equal job does not need.
     from zoo.storage import artifacts
 
     where, sha256 = str(job.artifact), str(job.artifact_sha256)
@@ -193,13 +197,13 @@ def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, lis
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def earlier(
+def find_reusable_result(
     db: Database, settings: Settings, specs: Sequence[JobSpec], group_kind: str | None
 ) -> Job | Group | None:
-    """The job or group that already has the result which these specs ask for, the newest.
+    """Find the newest job or group with the result of these specs and its artifact.
 
-    Its artifact must still be there. None also if this machine cannot know: it has not the data,
-    or not the model's plugin.
+    Returns:
+        None if there is none, or if the data or the model's plugin is not on this machine.
     """
     owner = registry.catalogue().owners.get(specs[0].model)
     data = datasets.fingerprint(specs[0].dataset)

@@ -1,4 +1,4 @@
-"""Whether two models differ by more than chance: paired tests over equal folds, seeds or images."""
+"""Paired significance tests over folds, seeds or images."""
 
 from __future__ import annotations
 
@@ -11,74 +11,80 @@ from zoo.errors import ZooError
 
 
 @dataclass(frozen=True)
-class Test:
-    """A paired test between two models, of which the first is called A."""
+class SignificanceTest:
+    """The result of a paired test between two models, A and B."""
 
     name: str
     n: int
-    """Pairs: of folds, seeds, or images that one of the two alone got right."""
+    """Number of pairs: folds, seeds, or images that exactly one model got right."""
     difference: float
-    """Mean of A's accuracy less B's."""
+    """Mean accuracy of A minus that of B."""
     p: float | None
-    """The probability of such a difference, or a larger one, if there were none; two-sided.
-    None if the pairs allow no test."""
+    """Two-sided p-value; None if the pairs allow no test."""
     about: str
-    """What it takes for chance, and where it is from."""
+    """What the test takes as random, and its source."""
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
 
 
-def over_folds(a: Sequence[float], b: Sequence[float]) -> Test:
-    """The corrected resampled t-test over the folds of one cross-validation.
+def corrected_t_test(a: Sequence[float], b: Sequence[float]) -> SignificanceTest:
+    """Run the corrected resampled t-test over the accuracies of equal folds.
 
-    The trainings of two folds share images, so plain variance is too small: it is multiplied by
+    The training sets of two folds overlap, so the plain variance is too small: it is multiplied by
     1/k + n_test/n_train instead of 1/k. C. Nadeau and Y. Bengio, Inference for the Generalization
-    Error, Machine Learning 52 (2003), 239-281. Raises ZooError if scipy is missing.
+    Error, Machine Learning 52 (2003), 239-281.
+
+    Raises:
+        ZooError: If scipy is not installed.
     """
     k = len(a)
-    # Of k equal folds one is for the test, k - 1 for the training.
+    # One of k equal folds is the test set, k - 1 are the training set.
     mean, p = _t_test(a, b, 1 / k + 1 / (k - 1))
     about = "folds share training images, for which it is corrected (Nadeau and Bengio, 2003)"
-    return Test("corrected resampled t-test", k, mean, p, about)
+    return SignificanceTest("corrected resampled t-test", k, mean, p, about)
 
 
-def over_seeds(a: Sequence[float], b: Sequence[float]) -> Test:
-    """The paired t-test over trainings with equal seeds, judged on the same images.
+def paired_t_test(a: Sequence[float], b: Sequence[float]) -> SignificanceTest:
+    """Run the paired t-test over the accuracies of equal seeds on the same images.
 
-    Raises ZooError if scipy is missing.
+    Raises:
+        ZooError: If scipy is not installed.
     """
     mean, p = _t_test(a, b, 1 / len(a))
     about = "chance is the seed alone: other images may say something else"
-    return Test("paired t-test", len(a), mean, p, about)
+    return SignificanceTest("paired t-test", len(a), mean, p, about)
 
 
 def _t_test(a: Sequence[float], b: Sequence[float], share: float) -> tuple[float, float | None]:
-    """The mean difference and its p; the variance of the mean is `share` of that of one pair."""
+    """Return mean difference and p; the variance of the mean is `share` of that of one pair."""
     differences = [x - y for x, y in zip(a, b, strict=True)]
     n = len(differences)
     mean = math.fsum(differences) / n
     if n < 2:
         return mean, None
     variance = math.fsum((d - mean) ** 2 for d in differences) / (n - 1)
-    # Differences that are all the same, up to rounding, tell nothing of how far they scatter.
+    # Differences that are equal up to rounding say nothing about their variance.
     if variance <= (1e-12 * max(1.0, abs(mean))) ** 2:
         return mean, 1.0 if mean == 0 else None
     t = mean / math.sqrt(share * variance)
     return mean, float(2 * _scipy_stats().t.sf(abs(t), n - 1))
 
 
-def over_images(only_a: int, only_b: int, n_images: int) -> Test:
-    """McNemar's exact test over the images that one of two models alone got right.
+def mcnemar_test(only_a: int, only_b: int, n_images: int) -> SignificanceTest:
+    """Run McNemar's exact test over the images that exactly one of two models got right.
 
-    If both were equally good, either would be that one half of the times. Q. McNemar, Note on the
-    sampling error of the difference between correlated proportions, Psychometrika 12 (1947),
-    153-157. Raises ZooError if scipy is missing.
+    Under the null hypothesis each model is the right one with probability 1/2. Q. McNemar, Note on
+    the sampling error of the difference between correlated proportions, Psychometrika 12 (1947),
+    153-157.
+
+    Raises:
+        ZooError: If scipy is not installed.
     """
     n = only_a + only_b
     p = float(_scipy_stats().binomtest(only_a, n, 0.5).pvalue) if n else 1.0
     about = "chance is the images alone: other seeds may say something else (McNemar, 1947)"
-    return Test("McNemar's exact test", n, (only_a - only_b) / n_images, p, about)
+    return SignificanceTest("McNemar's exact test", n, (only_a - only_b) / n_images, p, about)
 
 
 def _scipy_stats() -> Any:

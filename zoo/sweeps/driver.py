@@ -72,7 +72,7 @@ class Driver:
     def step(self) -> list[str]:
         """Submit as many trials as there is room for; gives the ids of their jobs."""
         total, group = self._look()
-        known = trials.of(group)
+        known = trials.list_trials(group)
         added: list[str] = []
         while self._has_room(group, known):
             specs = self._next(known)
@@ -91,7 +91,7 @@ class Driver:
                 self._hint(ids)
                 added += ids
             total, group = self._look()
-            known = trials.of(group)
+            known = trials.list_trials(group)
         self.is_done = len(known) >= self.total
         return added
 
@@ -109,8 +109,8 @@ class Driver:
         names = [*self.space.fixed, *self.space.varied]
         newest = jobs.newest_contents(self.db).get(self.wanted.training.dataset)
         tried = [({name: t.value(name) for name in names}, _result(t, newest)) for t in known]
-        for _ in range(samplers.TRIES):
-            params = samplers.promising(self.space, tried, self.wanted.training.seed)
+        for _ in range(samplers.MAX_ATTEMPTS):
+            params = samplers.suggest_tpe(self.space, tried, self.wanted.training.seed)
             if params is None:
                 return None
             try:
@@ -180,7 +180,10 @@ def resume(db: Database, settings: Settings, group: Group) -> Submitted:
 
 def driver_of(db: Database, settings: Settings, group: Group) -> Driver | None:
     """Who asks for the next trials of a sweep; None if all have been submitted."""
-    if group.about.get("sampler") != "tpe" or len(trials.of(group)) >= group.about["trials"]:
+    if (
+        group.about.get("sampler") != "tpe"
+        or len(trials.list_trials(group)) >= group.about["trials"]
+    ):
         return None
     try:
         return Driver(db, settings, group)

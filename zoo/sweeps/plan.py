@@ -118,12 +118,12 @@ def make(wanted: Wanted, space: Space) -> Plan:
     if wanted.sampler == "grid":
         if wanted.trials:
             raise UsageError("A grid has every combination, not --trials N.", "--sampler random?")
-        found = samplers.grid(space)
+        found = samplers.sample_grid(space)
     elif wanted.sampler == "random":
-        found = samplers.random(space, number, wanted.training.seed)
+        found = samplers.sample_random(space, number, wanted.training.seed)
     else:
         # The first one tells whether the model takes such params; the driver asks for the others.
-        first = samplers.promising(space, [], wanted.training.seed)
+        first = samplers.suggest_tpe(space, [], wanted.training.seed)
         return Plan(wanted, space, [], recipe.specs(first or {}), number)
     specs = [spec for params in found for spec in recipe.specs(params)]
     return _checked(Plan(wanted, space, found, specs, len(found)))
@@ -138,7 +138,7 @@ def _from_file(wanted: Wanted, space: Space, recipe: Recipe) -> Plan:
     found: list[dict[str, Any]] = []
     specs: list[JobSpec] = []
     lines: dict[str, int] = {}
-    for line, row in trials.read(space.file):  # type: ignore[arg-type]
+    for line, row in trials.read_trials(space.file):  # type: ignore[arg-type]
         twice = row.keys() & space.fixed.keys()
         if twice:
             raise UsageError(f"The param {twice.pop()} is in {space.file} and in -p.")

@@ -1,4 +1,4 @@
-"""The space of a sweep: which values each param may take, as they are typed."""
+"""The search space of a sweep: the values that each param may take."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ RANGE = re.compile(r"(-?[\d.][^,:]*?)\.\.(-?[^,:]*)(?::(.*))?")
 
 @dataclass(frozen=True)
 class Span:
-    """Every number from `low` to `high`, both included: whole ones if both ends are whole."""
+    """A range of numbers, both ends included: of integers if both ends are integers."""
 
     low: float
     high: float
     log: bool = False
-    """Each order of magnitude is as likely as any other."""
+    """Whether to sample on a logarithmic scale."""
 
     @property
     def is_whole(self) -> bool:
@@ -37,17 +37,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Space:
-    """What a sweep was asked to try."""
+    """The search space of a sweep."""
 
     fixed: dict[str, Any] = field(default_factory=dict)
-    """Params of every trial."""
+    """Params with the same value in every trial."""
     varied: dict[str, list[Any] | Span] = field(default_factory=dict)
-    """Params with several values, or with a range of them."""
+    """Params with several values, or a range."""
     file: Path | None = None
-    """Where the trials stand, if they do."""
+    """CSV file that lists the trials, if there is one."""
 
     def for_model(self, defaults: Mapping[str, Any]) -> Space:
-        """The space with real numbers where the params are such, though typed as 0..1."""
+        """Return the space with float ranges for float params, even if typed as 0..1."""
         varied = {
             name: Span(float(values.low), float(values.high), values.log)
             if isinstance(values, Span) and isinstance(lookup(defaults, name), float)
@@ -57,7 +57,7 @@ class Space:
         return Space(self.fixed, varied, self.file)
 
     def to_json(self) -> dict[str, Any]:
-        """The varied params, as a group keeps them."""
+        """Return the varied params as a group stores them."""
         return {
             name: {"low": values.low, "high": values.high, "log": values.log}
             if isinstance(values, Span)
@@ -67,7 +67,7 @@ class Space:
 
     @classmethod
     def from_json(cls, fixed: dict[str, Any], space: Mapping[str, Any]) -> Space:
-        """Read back what `to_json` gave."""
+        """Read the output of `to_json`."""
         varied = {
             name: found["values"] if "values" in found else Span(**found)
             for name, found in space.items()
@@ -75,16 +75,19 @@ class Space:
         return cls(dict(fixed), varied)
 
 
-def read(texts: Sequence[str]) -> Space:
-    """Read NAME=VALUES texts: one value, several with commas, or a range; and @FILE for a CSV file.
+def parse_search_space(texts: Sequence[str]) -> Space:
+    """Parse NAME=VALUES: one value, several separated by commas, or a range; or @FILE (CSV).
 
-    `param_values.read` says what a value is. Raises UsageError.
+    A value has the syntax of `param_values.read`.
+
+    Raises:
+        UsageError: For anything else, or a param or file that is given twice.
     """
     space = Space()
     for text in texts:
         if text.startswith("@"):
             if space.file:
-                raise UsageError("Two files of trials are one too many.")
+                raise UsageError("Only one file of trials is allowed.")
             space = Space(space.fixed, space.varied, Path(expanded(text[1:])))
             continue
         name, value = param_values.split_pair(text, "NAME=VALUES", "-p epochs=5,10")
@@ -120,11 +123,13 @@ def _read_span(name: str, text: str, first: str, last: str, suffix: str | None) 
     if any(isinstance(end, bool) or not isinstance(end, int | float) for end in (low, high)):
         raise UsageError(f"{name}={text} is not a range of numbers.", example)
     if suffix not in (None, "log"):
-        raise UsageError(f"{name}={text}: a range ends in :log or in nothing.", example)
+        raise UsageError(f"{name}={text}: the only suffix of a range is :log.", example)
     if low >= high:
-        raise UsageError(f"{name}={text}: a range goes from a smaller number to a larger.", example)
+        raise UsageError(
+            f"{name}={text}: a range goes from the smaller number to the larger.", example
+        )
     if suffix and low <= 0:
-        raise UsageError(f"{name}={text}: a range with :log begins above 0.", example)
+        raise UsageError(f"{name}={text}: a range with :log starts above 0.", example)
     if not (isinstance(low, int) and isinstance(high, int)):
         low, high = float(low), float(high)
     return Span(low, high, suffix == "log")
@@ -132,7 +137,7 @@ def _read_span(name: str, text: str, first: str, last: str, suffix: str | None) 
 
 def _read_one(name: str, piece: str) -> Any:
     if not piece:
-        raise UsageError(f"{name} has an empty value.", 'An empty text is written as "".')
+        raise UsageError(f"{name} has an empty value.", 'Write an empty string as "".')
     if RANGE.fullmatch(piece):
         raise UsageError(
             f"{name} mixes single values with the range {piece}.", "Give values, or one range."
@@ -141,7 +146,7 @@ def _read_one(name: str, piece: str) -> Any:
 
 
 def _pieces(text: str) -> list[str]:
-    """The text cut at its commas, but for those inside of JSON lists, objects and strings."""
+    """Split at commas, except those inside JSON lists, objects and strings."""
     pieces, start = [], 0
     decoder = json.JSONDecoder()
     while True:

@@ -1,4 +1,4 @@
-"""The trials of a sweep: read off its rows, from a CSV file, and to one."""
+"""The trials of a sweep: from its jobs, and as a CSV file."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 from zoo import param_values
 from zoo.errors import UsageError, reason
 from zoo.job_spec import canonical
-from zoo.jobs import Group, Job, records
+from zoo.jobs import Group, records
 from zoo.regular_file import read_regular_file
 from zoo.storage.output_file import write_output
 
 MAX_BYTES = 16 * 2**20
-"""Of a CSV file of trials."""
+"""Size limit of a CSV file of trials."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One combination of params: one job, or one for each seed or fold."""
+    """One combination of params: one job, or one job per seed or fold."""
 
     group: Group
     """Its jobs, as a group of their own."""
@@ -45,22 +45,22 @@ class Trial:
 
     @property
     def contents(self) -> str | None:
-        """The fingerprint of the contents that it was judged on."""
+        """Fingerprint of the contents that it was evaluated on."""
         return self.group.jobs[0].contents
 
     @property
     def result(self) -> float | str:
-        """Its mean accuracy; else `running` while it may still have one, or `failed`."""
+        """The mean accuracy, or `running` while it may still get one, or `failed`."""
         if self.accuracy:
             return float(self.accuracy["mean"])
         return "failed" if self.group.is_terminal else "running"
 
     def value(self, name: str) -> Any:
-        """The value of a param, or of a nested one by its dotted name."""
+        """Return the value of a param, or of a nested one by its dotted name."""
         return param_values.lookup(self.params, name)
 
     def to_json(self, names: Iterable[str]) -> dict[str, Any]:
-        """The trial as scripts see it, with these params."""
+        """Return the trial with these params as `--json` prints it."""
         return {
             "params": {name: self.value(name) for name in names},
             "status": self.status,
@@ -70,27 +70,21 @@ class Trial:
         }
 
 
-def of(group: Group) -> list[Trial]:
-    """The trials of a sweep, in the order of their submission."""
+def list_trials(group: Group) -> list[Trial]:
+    """Return the trials of a sweep in the order of submission."""
     return [Trial(each) for each in group.trials()]
 
 
-def best_first(found: Sequence[Trial]) -> list[Trial]:
-    """The trials by accuracy; those that have none yet after them, as they were submitted.
+def sort_trials(found: Sequence[Trial]) -> list[Trial]:
+    """Sort trials by accuracy, then those without one in the order of submission.
 
-    Those on the newest contents of the dataset come before those on older ones, whatever they have.
+    All trials on the newest contents of the dataset come before those on older contents.
     """
     return [Trial(each) for each in records.best_first(trial.group for trial in found)]
 
 
-def results(group: Group) -> list[Job | Group]:
-    """What each trial of a sweep counts as, once it has succeeded: a job, or a group of its own."""
-    done = [trial.group for trial in of(group) if trial.accuracy]
-    return [each.jobs[0] if len(each.jobs) == 1 else each for each in done]
-
-
-def varying(group: Group) -> list[str]:
-    """The names of the params in which the trials differ."""
+def varied_params(group: Group) -> list[str]:
+    """Return the names of the params in which the trials differ."""
     space = group.about.get("space")
     if isinstance(space, dict) and space:
         return list(space)
@@ -101,11 +95,16 @@ def varying(group: Group) -> list[str]:
     return [name for name, found in values.items() if len(found) > 1]
 
 
-def read(file: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read a CSV file, a header of params and a line for each trial: (line number, params) each.
+def read_trials(file: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read a CSV file with a header of params and one line per trial.
 
-    An empty cell leaves the param at its default. Raises UsageError, with the line, for what is no
-    such file.
+    An empty cell leaves the param at its default.
+
+    Returns:
+        The line number and the params of each trial.
+
+    Raises:
+        UsageError: For an invalid file; the message names the line.
     """
     try:
         text = read_regular_file(file, MAX_BYTES).decode("utf-8-sig")
@@ -115,12 +114,12 @@ def read(file: Path) -> list[tuple[int, dict[str, Any]]]:
         raise UsageError(f"The file {file} cannot be read: {reason(error)}.") from None
     if len(found) < 2:
         raise UsageError(
-            f"The file {file} has no trials.", "A header of params, then a line for each trial."
+            f"The file {file} has no trials.", "Write a header of params, then one line per trial."
         )
     (_, header), *rows = found
     names = [name.strip() for name in header]
     if not all(names) or len(set(names)) < len(names):
-        raise UsageError(f"{file} line 1: a param's name is missing, or is there twice.")
+        raise UsageError(f"{file} line 1: a param's name is missing or repeated.")
     return [(line, _cells(file, line, names, row)) for line, row in rows]
 
 
@@ -134,8 +133,8 @@ def _cells(file: Path, line: int, names: Sequence[str], row: Sequence[str]) -> d
     }
 
 
-def write(file: Path, found: Sequence[dict[str, Any]]) -> None:
-    """Write trials so that `read` gives them back; raises ZooError where that is not possible."""
+def write_trials(file: Path, found: Sequence[dict[str, Any]]) -> None:
+    """Write trials as `read_trials` reads them; raises ZooError if the file cannot be written."""
     names = list(dict.fromkeys(name for params in found for name in params))
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
@@ -146,7 +145,7 @@ def write(file: Path, found: Sequence[dict[str, Any]]) -> None:
 
 
 def _cell(value: Any) -> str:
-    """The value as `read` takes it."""
-    # The csv module quotes no carriage return, and reads one as the end of a line.
+    """Return the value as `read_trials` reads it."""
+    # The csv module does not quote a carriage return, and reads one as the end of a line.
     has_return = isinstance(value, str) and "\r" in value
     return json.dumps(value) if has_return else param_values.typed(value)

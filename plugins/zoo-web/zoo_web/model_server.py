@@ -75,7 +75,7 @@ class Shelf:
         from zoo import jobs
         from zoo.inference import predictor
 
-        return predictor.load(self._db, self._settings, jobs.get(self._db, job_id))
+        return predictor.load_trained(self._db, self._settings, jobs.get(self._db, job_id))
 
 
 def _prepare(_: Shelf, order: dict[str, Any]) -> dict[str, Any]:

@@ -61,16 +61,16 @@ def export(
         raise UsageError("Only one of the file, the card and JSON can go to stdout.")
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    job = predictor.training(db, ref)
+    job = predictor.find_training(db, ref)
     as_format, path = _target(job.model, format, target)
-    trained = predictor.load(db, chosen, job)
+    trained = predictor.load_trained(db, chosen, job)
     if trained.note:
         console.note(trained.note)
-    done = exporting.write(trained, as_format, path)
+    done = exporting.export_model(trained, as_format, path)
     if card is None and path.parent == target:
         card = path.with_name(model_card.FILE)
     if card:
-        model_card.write(chosen, trained, done, card, license)
+        model_card.write_card(chosen, trained, done, card, license)
     if as_json:
         console.json_out(done.to_json() | {"job": job.id, "card": str(card) if card else None})
         return

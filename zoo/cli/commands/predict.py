@@ -12,7 +12,7 @@ from zoo.cli.options import Split, Trained
 
 if TYPE_CHECKING:
     from zoo.images.prediction_inputs import Subject
-    from zoo.inference.predictor import Answer
+    from zoo.inference.predictor import Prediction
 
 BAR = 40
 """Width of the bar of a probability of 1."""
@@ -74,7 +74,7 @@ def predict(
         check_folder(folder)
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    trained = predictor.training(db, ref)
+    trained = predictor.find_training(db, ref)
     found, refused = _read(files or [])
     if index:
         with console.progress() as tell:
@@ -85,10 +85,10 @@ def predict(
             console.note(f"Saved {path}.")
     answers = []
     if found:
-        loaded = predictor.load(db, chosen, trained)
+        loaded = predictor.load_trained(db, chosen, trained)
         if loaded.note:
             console.note(loaded.note)
-        answers = predictor.answer(loaded, found)
+        answers = predictor.predict_subjects(loaded, found)
     if as_json:
         console.json_out([each.to_json() for each in answers] + refused)
     else:
@@ -117,7 +117,7 @@ def _read(files: list[str]) -> tuple[list[Subject], list[dict[str, Any]]]:
     return found, refused
 
 
-def _show(answer: Answer) -> None:
+def _show(answer: Prediction) -> None:
     """Draw a picture before and after preparation, and the predicted probabilities."""
     import numpy as np
 
@@ -138,7 +138,7 @@ def _show(answer: Answer) -> None:
     console.out.print()
 
 
-def _verdict(answer: Answer) -> str:
+def _verdict(answer: Prediction) -> str:
     if answer.label is None:
         return answer.predicted
     is_right = answer.predicted == answer.label

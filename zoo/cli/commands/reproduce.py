@@ -44,10 +44,10 @@ def reproduce(
     from zoo.cli.render import console
     from zoo.results import published_tables
 
-    found = published_tables.load(table)
-    rows = published_tables.chosen(found, only or [])
-    specs = published_tables.specs(table, found, rows, keep_weights=keep_weights)
-    costs = published_tables.costs(jobs.connect(), specs, rows)
+    found = published_tables.load_table(table)
+    rows = published_tables.select_rows(found, only or [])
+    specs = published_tables.table_specs(table, found, rows, keep_weights=keep_weights)
+    costs = published_tables.estimate_costs(jobs.connect(), specs, rows)
     if dry_run and as_json:
         console.json_out([_facts(*each) for each in zip(rows, specs, costs, strict=True)])
         return

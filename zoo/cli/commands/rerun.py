@@ -33,7 +33,7 @@ def rerun(ref: Ref, detach: Detach = False, quiet: Quiet = False, as_json: AsJso
     from zoo.results import reproducibility
 
     db = jobs.connect()
-    found = reproducibility.plan(db, jobs.find_reference(db, ref))
+    found = reproducibility.plan_rerun(db, jobs.find_reference(db, ref))
     for each in found.differences:
         console.note(f"differs now: {each}")
     for each in found.unknown if not quiet else ():
@@ -64,9 +64,11 @@ def verify(
     found = jobs.find_reference(db, ref)
     then = _with_result(found)
     for job in then:
-        reproducibility.check_files(chosen, job)
+        reproducibility.verify_files(chosen, job)
     now = _run_again(db, chosen, found)
-    verdicts = [reproducibility.compare(db, chosen, a, b) for a, b in zip(then, now, strict=True)]
+    verdicts = [
+        reproducibility.compare_results(db, chosen, a, b) for a, b in zip(then, now, strict=True)
+    ]
     if as_json:
         found_json = [each.to_json() for each in verdicts]
         console.json_out(found_json if len(found_json) > 1 else found_json[0])
@@ -93,7 +95,7 @@ def _run_again(db: Database, chosen: Settings, found: Job | Group) -> list[Job]:
     from zoo.queue import submit
     from zoo.results import reproducibility
 
-    again = reproducibility.plan(db, found)
+    again = reproducibility.plan_rerun(db, found)
     queued = QueueOptions(pool=again.pool, tags=[*again.tags, "verify"])
     with submitting():
         done = submit.submit(db, chosen, again.specs, queued, group_kind=again.group_kind)
@@ -146,7 +148,7 @@ def takes_earlier(
     from zoo.results import reproducibility
 
     chosen = settings.load()
-    found = reproducibility.earlier(jobs.connect(chosen.database), chosen, specs, kind)
+    found = reproducibility.find_reusable_result(jobs.connect(chosen.database), chosen, specs, kind)
     if found is None:
         return False
     what = "group" if kind else "job"

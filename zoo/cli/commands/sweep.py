@@ -128,7 +128,7 @@ def _plan(wanted: Wanted, texts: list[str], detach: bool, waits: bool) -> Plan:
             "The tpe sampler picks each trial after earlier ones have ended, in this process.",
             "Leave out -d and --after, or use --sampler random.",
         )
-    return plan.make(wanted, search_space.read(texts))
+    return plan.make(wanted, search_space.parse_search_space(texts))
 
 
 def _save(file: Path, plan: Plan) -> None:
@@ -140,7 +140,7 @@ def _save(file: Path, plan: Plan) -> None:
         raise UsageError(
             "--save-trials does not work with the tpe sampler: it picks its trials one by one."
         )
-    trials.write(file, plan.trials)
+    trials.write_trials(file, plan.trials)
     console.note(f"Saved {len(plan.trials)} trials to {file}; `--trials-from {file}` reads them.")
 
 
@@ -272,6 +272,6 @@ def sweep_json(group: Group) -> dict[str, Any]:
     """A sweep as JSON: the group and its trials, best first."""
     from zoo.sweeps import trials
 
-    names = trials.varying(group)
-    ranked = trials.best_first(trials.of(group))
+    names = trials.varied_params(group)
+    ranked = trials.sort_trials(trials.list_trials(group))
     return group.to_json() | {"trials": [trial.to_json(names) for trial in ranked]}

@@ -15,8 +15,8 @@ from zoo.sweeps.trials import Trial
 
 def show_sweep(group: Group, most: int | None = None) -> None:
     """The trials of a sweep, at most so many of them."""
-    found = trials.best_first(trials.of(group))
-    names = trials.varying(group)
+    found = trials.sort_trials(trials.list_trials(group))
+    names = trials.varied_params(group)
     console.out.print(console.safe(_head(group, found)))
     if group.is_mixed:
         console.note(
