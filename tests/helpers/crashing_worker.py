@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from zoo_workers import finalizer
-from zoo_workers.artifact_writer import Storer
-from zoo_workers.execution import Watch
+from zoo_workers.execution import Execution
+from zoo_workers.finalizer import ArtifactWriter
 from zoo_workers.runner_pool import Runner
 
 from zoo import jobs
@@ -23,16 +23,16 @@ from zoo.storage import artifacts
 EXIT_CODE = 137
 
 
-def waits_for_the_process_that_stores() -> None:
-    """Have it do its work from the first jobs on."""
-    ready = Storer._ready
+def wait_for_the_writer() -> None:
+    """Let the process that writes artifacts do its work from the first jobs on."""
+    ready = ArtifactWriter.ready
 
-    def patient(self: Storer) -> Any:
+    def patient(self: ArtifactWriter) -> Any:
         while (found := ready(self)) is None:
             time.sleep(0.01)
         return found
 
-    Storer._ready = patient  # type: ignore[method-assign]
+    ArtifactWriter.ready = patient  # type: ignore[method-assign]
 
 
 def dies_after(owner: Any, name: str, when: Callable[..., bool]) -> None:
@@ -50,8 +50,8 @@ def dies_after(owner: Any, name: str, when: Callable[..., bool]) -> None:
 
 POINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "after_claim": (jobs, "claim", lambda claimed, *_: claimed is not None),
-    "after_order": (Runner, "order", lambda _, __, order: order["do"] == "run"),
-    "after_fit": (Runner, "answer", lambda answer, *_: bool(answer and "status" in answer)),
+    "after_request": (Runner, "send", lambda _, __, request: request["action"] == "run"),
+    "after_fit": (Runner, "receive", lambda reply, *_: bool(reply and "status" in reply)),
     "after_manifest": (artifacts, "put", lambda *_: True),
     "after_flush": (artifacts, "flush", lambda *_: True),
     # The last statement of the transaction is done, its COMMIT is not.
@@ -61,20 +61,20 @@ POINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
 """The points in the order in which a job passes them."""
 FLUSHES = itertools.count(1)
 TOGETHER: dict[str, tuple[Any, str, Callable[..., bool]]] = {
-    "several_stored": (Watch, "flush", lambda *_: next(FLUSHES) > 1),
-    "several_stored_beside": (Storer, "store", lambda *_: True),
+    "several_stored": (Execution, "flush", lambda *_: next(FLUSHES) > 1),
+    "several_stored_by_the_writer": (ArtifactWriter, "store", lambda *_: True),
     "several_ended": (transitions, "unblock_dependents", lambda _, __, ended: len(ended) > 1),
     "several_committed": (jobs, "finish_all", lambda _, __, ended: len(ended) > 1),
 }
-"""The same, of jobs of a moment that are ended together."""
+"""The same, for short jobs that are committed together."""
 
 
 if __name__ == "__main__":
-    if sys.argv[1] in TOGETHER:  # however slow this machine is just now
-        Watch.is_brief = True  # type: ignore[assignment, method-assign]
-        finalizer.STREAM_SECONDS, finalizer.GATHER_SECONDS = math.inf, 1.0
-        if "beside" in sys.argv[1]:
-            waits_for_the_process_that_stores()
+    if sys.argv[1] in TOGETHER:  # also on a slow machine
+        Execution.is_short = True  # type: ignore[assignment, method-assign]
+        finalizer.BURST_SECONDS, finalizer.GATHER_SECONDS = math.inf, 1.0
+        if "writer" in sys.argv[1]:
+            wait_for_the_writer()
     dies_after(*(POINTS | TOGETHER)[sys.argv[1]])
     sys.argv = ["zoo", "worker", "start", "--slots", "1"]
     main()

@@ -399,7 +399,7 @@ def test_a_worker_outlives_every_fault_of_its_broker_and_goes_on_from_the_rows(
         assert not found["ok"] and words in found["detail"], found
     finally:
         undo(scene)
-    until(lambda: scene.lives() and "gives hints again" in "".join(scene.said(before)))
+    until(lambda: scene.lives() and "delivers hints again" in "".join(scene.said(before)))
     scene.hears()
     assert doctors_word(scene)["ok"]
     told = [each for each in scene.said(before) if " begins" not in each and " is " not in each]
@@ -441,7 +441,7 @@ sys.exit(main())
     command = scene.zoo.start_script(script)
     _, said = command.communicate(timeout=60)
     assert command.returncode == 1, said
-    assert "The worker has ended, though nobody has told it to." in said
+    assert "The worker has ended without a request to stop." in said
     assert "Traceback" not in said
 
 

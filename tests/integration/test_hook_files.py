@@ -55,7 +55,7 @@ def ended(db: Database, caller: Hooks) -> str:
 
 
 def called(db: Database, caller: Hooks, job: str) -> str:
-    caller.tell(job)
+    caller.add(job)
     until(lambda: not owed(db))
     return job
 
@@ -127,11 +127,11 @@ def test_what_is_not_to_be_kept_harms_neither_the_job_nor_what_another_plugin_le
     plugin("well", "(extra / 'well').touch()")
     plugin("zz_dies", "(extra / 'x').touch(); os._exit(3)")
     job = succeed(db, [a_spec()], artifacts_url=settings.load().artifacts, with_hooks=True)
-    caller.tell(job)
+    caller.add(job)
     until(lambda: contents(db, job))
     assert contents(db, job) == {"extra/well/well": b""}
     for name in ("links", "many", "large", "odd", "listed", "folder"):
-        assert f"what {name} left is not kept" in caplog.text
+        assert f"files of {name} are not kept" in caplog.text
     assert job_of(db, job).status == "succeeded" and Path("/etc/passwd").exists()
 
 
@@ -142,17 +142,17 @@ def test_hooks_wait_for_files_that_cannot_be_had_but_not_for_ever(
     job = ended(db, caller)
     place = Path(settings.load().artifacts)
     (place / str(job_of(db, job).artifact) / "predictions.npz").write_bytes(b"damaged")
-    assert not caller._call(job, is_last=False)
+    assert not caller.call(job, is_last=False)
     assert contents(db, job)["extra/sees/seen"] != b"None"
-    assert caller._call(job, is_last=True)
+    assert caller.call(job, is_last=True)
     assert contents(db, job) == {"extra/sees/seen": b"None"}
 
 
 def test_nothing_is_fetched_or_made_where_no_plugin_takes_it(db: Database, home: Path) -> None:
     found = job_of(db, succeed(db, [a_spec()]))  # its artifact is nowhere
-    with hook_files.prepared(settings.load(), found, ["job"], insist=True) as handed:
-        assert handed.order() == {"folder": None, "files": None}
-        assert list(handed.keep()) == []
+    with hook_files.prepared(settings.load(), found, ["job"], insist=True) as folder:
+        assert folder.request() == {"folder": None, "files": None}
+        assert list(folder.keep()) == []
     assert not (home / "work").exists()
     with (
         pytest.raises(ArtifactError),

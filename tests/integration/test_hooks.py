@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,7 @@ def owed(db: Database) -> int:
 
 def end(db: Database, hooks: Hooks) -> str:
     job = succeed(db, [a_spec()], with_hooks=True)
-    hooks.tell(job)
+    hooks.add(job)
     return job
 
 
@@ -143,13 +142,14 @@ def _let_time_pass(db: Database) -> bool:
     return True
 
 
-def test_what_a_dead_worker_left_undone_is_done_by_another(told: Told, db: Database) -> None:
+def test_what_a_dead_worker_left_undone_is_done_by_another(
+    told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "OVERDUE_SECONDS", 0.05)
     told.plugin("listens")
     job = succeed(db, [a_spec()], with_hooks=True)
     _let_time_pass(db)
     heir = Hooks(db, settings.load(), {})
-    heir._looked = time.monotonic() - hooks.OVERDUE_SECONDS
-    heir.tell("")
     heir.start()
     until(lambda: owed(db) == 0)
     assert [each["id"] for each in told.by("listens")] == [job]
@@ -165,7 +165,7 @@ def test_with_the_last_job_of_a_group_comes_the_groups_result(
         artifact = "a" if status == "succeeded" else None
         held = claim(db)
         jobs.finish(db, held, Outcome(status, {"accuracy": 0.5}, artifact, with_hooks=True))
-        caller.tell(held.job)
+        caller.add(held.job)
     until(lambda: owed(db) == 0)
     results = [each["group"] for each in told.by("listens")]
     assert results[0] is None or results[1] is None
@@ -232,10 +232,10 @@ class Door(threading.Event):
 def test_hooks_that_may_wait_leave_the_cores_to_the_jobs_but_not_for_ever(
     patience: float, told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(hooks, "MAX_DELAY_SECONDS", patience)
     told.plugin("listens")
     room = Door()
-    caller = Hooks(db, settings.load(), {}, room=room)
+    caller = Hooks(db, settings.load(), {}, has_free_slot=room)
     caller.start()
     ids = [end(db, caller) for _ in range(2)]
     until(lambda: room.asked)
@@ -261,14 +261,14 @@ def test_files_are_made_for_the_newest_and_for_who_asks_and_everybody_is_told_of
     told: Told, db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     logging.getLogger("zoo.worker").propagate = True
-    monkeypatch.setattr(hooks, "MOST_WAITING", 3)
-    monkeypatch.setattr(hooks, "ASKED_SECONDS", 0.05)
-    monkeypatch.setattr(hooks, "PATIENCE_SECONDS", 600)
+    monkeypatch.setattr(hooks, "MAX_WAITING", 3)
+    monkeypatch.setattr(hooks, "REQUEST_SECONDS", 0.05)
+    monkeypatch.setattr(hooks, "MAX_DELAY_SECONDS", 600)
     told.plugin("listens")
     made = told.folder / "made"
     (told.folder / "maker.py").write_text(MAKER.format(made=str(made)))
     room = Door()
-    caller = Hooks(db, settings.load(), {}, ["job", "extra"], room=room)
+    caller = Hooks(db, settings.load(), {}, ["job", "extra"], has_free_slot=room)
     caller.start()
     ids = [end(db, caller) for _ in range(10)]
     until(lambda: room.asked)
@@ -289,7 +289,7 @@ def test_files_are_made_for_the_newest_and_for_who_asks_and_everybody_is_told_of
 def test_what_dead_workers_left_undone_is_bounded_too(
     told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "MOST_WAITING", 3)
+    monkeypatch.setattr(hooks, "MAX_WAITING", 3)
     monkeypatch.setattr(hooks, "OVERDUE_SECONDS", 0.05)
     made = told.folder / "made"
     (told.folder / "maker.py").write_text(MAKER.format(made=str(made)))
@@ -297,7 +297,7 @@ def test_what_dead_workers_left_undone_is_bounded_too(
     with db.write() as rows:
         for n, job in enumerate(ids):
             rows.run("UPDATE outbox SET due_at = :n WHERE job_id = :id", {"n": n, "id": job})
-    caller = Hooks(db, settings.load(), {}, ["job", "extra"], others=False)
+    caller = Hooks(db, settings.load(), {}, ["job", "extra"], has_notifiers=False)
     caller.start()
     until(lambda: not any(jobs.has_pending_hooks(db, job) for job in ids))
     assert sorted(made.read_text().split()) == sorted(ids[6:])
@@ -308,40 +308,41 @@ def test_what_dead_workers_left_undone_is_bounded_too(
 def test_a_worker_that_stops_waits_for_no_slot(
     told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hooks, "PATIENCE_SECONDS", 600)
-    monkeypatch.setattr(hooks, "FAREWELL_SECONDS", 600)
+    monkeypatch.setattr(hooks, "MAX_DELAY_SECONDS", 600)
+    monkeypatch.setattr(hooks, "STOP_SECONDS", 600)
     told.plugin("listens")
-    caller = Hooks(db, settings.load(), {}, room=Door())
+    caller = Hooks(db, settings.load(), {}, has_free_slot=Door())
     caller.start()
     job = end(db, caller)
     caller.end()
     assert [each["id"] for each in told.by("listens")] == [job] and owed(db) == 0
 
 
-def test_there_is_room_while_a_slot_finds_no_job(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slot_that_finds_no_job_is_free(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Supervisor(db, settings.load(), None, "w", "default", slots=2)  # type: ignore[arg-type]
+    found.models = {"logistic": "p 1"}
     seen = []
 
-    def claim() -> None:
-        seen.append(found.room.is_set())
+    def claim(*_: Any, **__: Any) -> None:
+        seen.append(found.has_free_slot.is_set())
         if len(seen) == 1:
-            found.work_on()
+            found.run_jobs()
 
-    monkeypatch.setattr(found, "_claim", claim)
-    found.work_on()
-    assert seen == [True, False] and found.room.is_set()
+    monkeypatch.setattr(jobs, "claim", claim)
+    found.run_jobs()
+    assert seen == [True, False] and found.has_free_slot.is_set()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "prompt"), [("job", True), ("job, files", False), ("extra", False), ("", True)]
+    ("arguments", "is_urgent"), [("job", True), ("job, files", False), ("extra", False), ("", True)]
 )
-def test_who_takes_the_job_alone_is_told_at_once(arguments: str, prompt: bool, told: Told) -> None:
+def test_who_takes_the_job_alone_is_told_at_once(
+    arguments: str, is_urgent: bool, told: Told
+) -> None:
     hook = f"import zoo\n@zoo.hookimpl\ndef job_finished({arguments}): pass\n"
     (told.folder / "listens.py").write_text(hook)
     registry.catalogue.cache_clear()
     try:
-        assert runner_main.ANSWERS["catalogue"]({})["prompt"] == prompt
+        assert runner_main.HANDLERS["catalogue"]({})["is_urgent"] == is_urgent
     finally:
         registry.catalogue.cache_clear()

@@ -110,7 +110,7 @@ def test_a_worker_is_not_kept_by_a_plugin_that_never_ends_its_import(
         (folder / f"{name}.py").write_text(HOSTILE[name])
     runner = Runner()
     try:
-        answer = worker._ask(runner)
+        answer = worker.ask_catalogue(runner)
     finally:
         runner.kill()
     assert answer["broken"].keys() == {"b_loop"} and "was stopped" in answer["broken"]["b_loop"]

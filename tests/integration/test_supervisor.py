@@ -1,4 +1,4 @@
-"""A slot's jobs one after the other, and what passes between a runner and its supervisor."""
+"""The jobs of a slot one after the other, and what passes between a runner and its worker."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from helpers.command_line import share, until
-from zoo_workers import finalizer, runner_main
-from zoo_workers import runner_pool as runners_room
-from zoo_workers.artifact_writer import Storer
-from zoo_workers.channel import Desk
-from zoo_workers.execution import Watch
-from zoo_workers.runner_pool import Runner, Runners
+from zoo_workers import finalizer, runner_main, runner_pool
+from zoo_workers.execution import Execution
+from zoo_workers.finalizer import ArtifactWriter, Finalizer
+from zoo_workers.runner_pool import Runner, RunnerOutput, RunnerPool
 from zoo_workers.slots import Supervisor
-from zoo_workers.workspace import Attempt
+from zoo_workers.workspace import Workspace
 
 from zoo import jobs, settings
 from zoo.errors import ArtifactError, StoreError
 from zoo.job_spec import JobSpec
-from zoo.jobs import AttemptEnd, Database, Job, QueueOptions, RowRefused
+from zoo.jobs import AttemptEnd, Claim, Database, Job, QueueOptions, RowRefused
 from zoo.storage import artifacts
 
 TESTS = Path(__file__).parents[1]
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+OnReply = Callable[[Change], None]
 
 
 def trick(**params: Any) -> JobSpec:
@@ -38,24 +40,24 @@ def trick(**params: Any) -> JobSpec:
 
 
 @pytest.fixture
-def runners(cache: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runners]:
+def runners(cache: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunnerPool]:
     share(cache, home)
     monkeypatch.setenv("ZOO_PLUGINS_DIR", str(TESTS / "plugins"))
     monkeypatch.setenv("ZOO_PLUGINS", "trickster,sklearn")
     (home / "work").mkdir()
-    found = Runners(home / "work", jobs_per_runner=100, memory_mb=2000)
+    found = RunnerPool(home / "work", jobs_per_runner=100, memory_mb=2000)
     yield found
     found.stop()
 
 
 @pytest.fixture
-def slot(db: Database, runners: Runners) -> Iterator[Supervisor]:
-    """A worker's only slot."""
+def slot(db: Database, runners: RunnerPool) -> Iterator[Supervisor]:
+    """The supervisor of a worker with one slot."""
     own = dataclasses.replace(settings.load(), job_memory_mb=4000)
     found = Supervisor(db, own, runners, "w", "default", 1)
     found.models, found.datasets = {"trickster": "trickster 1"}, ["digits"]
     yield found
-    found.end()
+    found.close()
 
 
 def test_the_next_job_runs_while_the_last_one_is_stored(
@@ -69,7 +71,7 @@ def test_the_next_job_runs_while_the_last_one_is_stored(
         return put(*args)
 
     monkeypatch.setattr(artifacts, "put", slow)
-    slot.work_on()
+    slot.run_jobs()
     found = [jobs.get(db, each) for each in (first, second)]
     assert [job.status for job in found] == ["succeeded", "succeeded"], found[0].error
     assert (found[1].started_at or 0) < (found[0].finished_at or 0)
@@ -79,7 +81,7 @@ def test_the_next_job_runs_while_the_last_one_is_stored(
 def test_a_slot_takes_the_job_that_its_last_one_sets_free(db: Database, slot: Supervisor) -> None:
     first = jobs.add(db, [trick()])[0][0]
     second = jobs.add(db, [trick()], QueueOptions(after=[first]))[0][0]
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.get(db, second).status == "succeeded"
 
 
@@ -88,43 +90,53 @@ def test_a_fault_of_the_worker_itself_costs_the_slot_one_job(
     db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     jobs.add(db, [trick(), trick()])
-    owner, name = (Watch, "_store") if where == "end" else (Watch, "_have_it_run")
+    step = "store" if where == "end" else "create"
     with monkeypatch.context() as patch:
-        patch.setattr(owner, name, lambda *_: 1 / 0)
-        slot.work_on()
+        patch.setattr(Workspace, step, lambda _: 1 / 0)
+        slot.run_jobs()
     assert slot.busy == 0 and jobs.counts(db) == {"running": 2}
     jobs.expire_leases(db, "w")
     jobs.reap(db, backoff=0)
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 2}
 
 
-# --- ends together ---
+# --- attempts committed together ---
 
 
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch, slot: Supervisor) -> list[int]:
-    """Attempts that end wait until they are three; how many were committed together."""
+    """Attempts are committed once three have ended; the numbers of those committed together."""
     found = []
-    finish_all = jobs.finish_all
+    finish_all, add = jobs.finish_all, Finalizer.add
+    added = threading.Semaphore(0)
 
-    def counted(db: Database, said: list[AttemptEnd]) -> list[bool]:
-        found.append(len(said))
-        return finish_all(db, said)
+    def counted(db: Database, ends: list[AttemptEnd]) -> list[bool]:
+        found.append(len(ends))
+        return finish_all(db, ends)
 
-    three = lambda _: until(lambda: len(slot._ends._waiting) == 3)  # noqa: E731
-    monkeypatch.setattr(finalizer, "time", SimpleNamespace(sleep=three, monotonic=lambda: 0.0))
+    def counting(self: Finalizer, execution: Execution) -> Future[None]:
+        done = add(self, execution)
+        added.release()
+        return done
+
+    def wait_for_three(_: float) -> None:
+        assert all(added.acquire(timeout=60) for _ in range(3))
+
+    clock = SimpleNamespace(sleep=wait_for_three, monotonic=lambda: 0.0)
+    monkeypatch.setattr(finalizer, "time", clock)
+    monkeypatch.setattr(Finalizer, "add", counting)
     monkeypatch.setattr(jobs, "finish_all", counted)
-    # However slow this machine is just now.
-    monkeypatch.setattr(Watch, "is_brief", True)
+    # Also on a slow machine.
+    monkeypatch.setattr(Execution, "is_short", True)
     return found
 
 
-def test_jobs_of_a_moment_are_stored_and_committed_together(
+def test_short_jobs_are_stored_and_committed_together(
     db: Database, slot: Supervisor, together: list[int]
 ) -> None:
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 3} and together == [3]
     for job in (jobs.get(db, ref) for ref in refs):
         files = artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
@@ -132,23 +144,23 @@ def test_jobs_of_a_moment_are_stored_and_committed_together(
     assert not list((slot.settings.home / "work").iterdir()) and slot.busy == 0
 
 
-def test_who_is_alone_waits_for_nobody(
+def test_a_single_attempt_does_not_wait_for_others(
     db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Watch, "is_brief", True)
+    monkeypatch.setattr(Execution, "is_short", True)
     naps: list[float] = []
     monkeypatch.setattr(
         finalizer, "time", SimpleNamespace(sleep=naps.append, monotonic=lambda: 0.0)
     )
     for _ in range(2):
         jobs.add(db, [trick()])
-        slot.work_on()
+        slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 2}
-    assert naps == [0.0, finalizer.GATHER_SECONDS]  # the second came in the same moment
+    assert naps == [0.0, finalizer.GATHER_SECONDS]  # the second one ended in the same moment
 
 
 @pytest.mark.parametrize("fails", ["put", "flush"])
-def test_one_that_cannot_be_stored_does_not_stand_in_the_way_of_the_others(
+def test_an_artifact_that_cannot_be_stored_does_not_block_the_others(
     db: Database,
     slot: Supervisor,
     together: list[int],
@@ -161,45 +173,45 @@ def test_one_that_cannot_be_stored_does_not_stand_in_the_way_of_the_others(
     def full(first: Any, *args: Any) -> Any:
         paths = first if fails == "flush" else [str(first)]
         if any(refs[1] in path for path in paths) and not failed:
-            failed.append(True)  # asked once more, a disk may say that all is well
+            failed.append(True)  # a second fsync may report success
             raise ArtifactError("The disk is full.")
         return once(first, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr(artifacts, fails, full)
-        slot.work_on()
+        slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 2, "queued": 1}
     assert together == [2]
     (tried,) = jobs.attempts(db, refs[1])
     assert (tried["outcome"], tried["error_code"]) == ("queued", "artifact")
 
 
-def test_one_that_another_worker_has_taken_over_is_not_among_those_committed(
+def test_a_job_that_another_worker_has_claimed_is_not_committed_with_the_others(
     db: Database, slot: Supervisor, together: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
     finish_all = jobs.finish_all
 
-    def late(db: Database, said: list[AttemptEnd]) -> list[bool]:
+    def late(db: Database, ends: list[AttemptEnd]) -> list[bool]:
         with db.write() as rows:
             rows.run("UPDATE job SET lease_until = 0 WHERE id = :id", {"id": refs[1]})
         assert jobs.reap(db, backoff=0) == [(refs[1], "queued")]
         known = {"models": slot.models, "datasets": slot.datasets}
         assert jobs.claim(db, pool="default", worker="other", lease=60, **known)
-        return finish_all(db, said)
+        return finish_all(db, ends)
 
     monkeypatch.setattr(jobs, "finish_all", late)
-    slot.work_on()
+    slot.run_jobs()
     found = [jobs.get(db, ref) for ref in refs]
     assert [job.status for job in found] == ["succeeded", "running", "succeeded"]
     assert (found[1].worker, found[1].attempt) == ("other", 2)
-    # What it had stored is gone, what the others have is there.
+    # Its artifact is deleted, those of the others are kept.
     stored = [slot.settings.home / "artifacts" / ref / "1" for ref in refs]
     assert [folder.exists() for folder in stored] == [True, False, True]
 
 
 @pytest.mark.parametrize("error", [StoreError("The connection is lost."), RowRefused("no")])
-def test_what_cannot_be_committed_together_is_committed_one_by_one(
+def test_attempts_that_cannot_be_committed_together_are_committed_one_by_one(
     db: Database,
     slot: Supervisor,
     together: list[int],
@@ -209,85 +221,93 @@ def test_what_cannot_be_committed_together_is_committed_one_by_one(
     jobs.add(db, [trick() for _ in range(3)])
     finish_all = jobs.finish_all
 
-    def refused(db: Database, said: list[AttemptEnd]) -> list[bool]:
-        if isinstance(error, StoreError):  # it is committed, but nobody hears of it
-            finish_all(db, said)
+    def refused(db: Database, ends: list[AttemptEnd]) -> list[bool]:
+        if isinstance(error, StoreError):  # committed, but the reply is lost
+            finish_all(db, ends)
         raise error
 
     monkeypatch.setattr(jobs, "finish_all", refused)
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 3}
-    # Also of those that were found to be done already, what was stored is kept.
+    # The artifacts of those that were found to be committed are kept, too.
     for job in jobs.listing(db):
         files = artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
         assert "metrics.json" in files
 
 
-# --- the process that stores ---
+# --- the process that writes artifacts ---
 
 
 @pytest.fixture
-def beside(slot: Supervisor) -> Storer:
-    """The process that stores, once it is there."""
-    until(slot.storer._ready)
-    return slot.storer
+def writer(slot: Supervisor) -> ArtifactWriter:
+    """The process that writes artifacts, once it is ready."""
+    until(slot.finalizer.writer.ready)
+    return slot.finalizer.writer
+
+
+@pytest.fixture
+def on_reply(writer: ArtifactWriter, monkeypatch: pytest.MonkeyPatch) -> OnReply:
+    """Passes each reply of the process through a function first."""
+    receive = Runner.receive
+
+    def use(change: Change) -> None:
+        def changed(self: Runner, timeout: float) -> dict[str, Any] | None:
+            reply = receive(self, timeout)
+            return change(reply) if reply and "stored" in reply else reply
+
+        monkeypatch.setattr(Runner, "receive", changed)
+
+    return use
 
 
 def stored(slot: Supervisor, job: Job) -> dict[str, Any]:
     return artifacts.files(slot.settings.artifacts, str(job.artifact), job.artifact_sha256)
 
 
-def test_what_jobs_of_a_moment_leave_is_stored_by_a_process_of_its_own(
+def test_artifacts_of_short_jobs_are_stored_by_a_separate_process(
     db: Database,
     slot: Supervisor,
     together: list[int],
-    beside: Storer,
+    writer: ArtifactWriter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("put", "flush"):
         monkeypatch.setattr(artifacts, name, lambda first, *_: 1 / 0 if first else None)
     jobs.add(db, [trick(lines=2) for _ in range(3)])
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 3} and together == [3]
     for job in jobs.listing(db):
         assert {"metrics.json", "log.txt", "predictions.npz"} <= stored(slot, job).keys()
     assert not list((slot.settings.home / "work").iterdir())
 
 
-def test_one_that_it_cannot_store_goes_back_into_the_queue_by_itself(
-    db: Database, slot: Supervisor, together: list[int], beside: Storer
+def test_a_job_whose_artifact_it_cannot_store_is_requeued_by_itself(
+    db: Database, slot: Supervisor, together: list[int], writer: ArtifactWriter
 ) -> None:
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
     place = slot.settings.home / "artifacts"
     place.mkdir()
     (place / refs[1]).write_text("in the way")
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 2, "queued": 1} and together == [2]
     (tried,) = jobs.attempts(db, refs[1])
     assert (tried["outcome"], tried["error_code"]) == ("queued", "artifact")
 
 
-def test_what_it_could_not_store_the_worker_stores_once_it_can(
-    db: Database,
-    slot: Supervisor,
-    together: list[int],
-    beside: Storer,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+def test_an_artifact_that_it_could_not_store_the_worker_stores_once_that_is_possible(
+    db: Database, slot: Supervisor, together: list[int], on_reply: OnReply, tmp_path: Path
 ) -> None:
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
     (slot.settings.home / "artifacts").mkdir()
     in_the_way = slot.settings.home / "artifacts" / refs[1]
     in_the_way.touch()
-    ask = beside._ask
 
-    def asked(process: Runner, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        told = ask(process, orders)
+    def unblock(reply: dict[str, Any]) -> dict[str, Any]:
         in_the_way.unlink()
-        return told
+        return reply
 
-    monkeypatch.setattr(beside, "_ask", asked)
-    slot.work_on()
+    on_reply(unblock)
+    slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 3} and together == [3]
     for job in jobs.listing(db):
         into = tmp_path / job.id
@@ -295,60 +315,49 @@ def test_what_it_could_not_store_the_worker_stores_once_it_can(
         assert "predictions.npz" in {each.name for each in into.iterdir()}
 
 
-def test_a_fault_that_it_tells_of_is_what_the_attempt_says(
-    db: Database,
-    slot: Supervisor,
-    together: list[int],
-    beside: Storer,
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_error_that_it_replies_with_is_the_error_of_the_attempt(
+    db: Database, slot: Supervisor, together: list[int], on_reply: OnReply
 ) -> None:
-    ask = beside._ask
-
-    def full(process: Runner, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{"fault": "The disk is full."} for _ in ask(process, orders)]
-
-    monkeypatch.setattr(beside, "_ask", full)
+    on_reply(lambda reply: {"stored": [{"error": "The disk is full."} for _ in reply["stored"]]})
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"queued": 3} and not together
     assert {jobs.attempts(db, ref)[0]["error"] for ref in refs} == {"The disk is full."}
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_whose_process_that_stores_is_lost_does_without(
-    db: Database, slot: Supervisor, together: list[int], beside: Storer, sign: int
+def test_a_worker_stores_artifacts_itself_if_that_process_is_lost(
+    db: Database, slot: Supervisor, together: list[int], writer: ArtifactWriter, sign: int
 ) -> None:
-    beside._patience, process = 0.2, beside._ready()
+    writer.timeout, process = 0.2, writer.ready()
     assert process is not None
     os.kill(process.pid, sign)
     jobs.add(db, [trick() for _ in range(3)])
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 3} and together == [3]
     assert all(stored(slot, job) for job in jobs.listing(db))
-    assert beside._ready() is None and not process.is_alive()
+    assert writer.ready() is None and not process.is_alive()
 
 
-def test_a_job_of_which_nobody_can_tell_whether_it_was_stored_is_tried_again(
-    db: Database,
-    slot: Supervisor,
-    together: list[int],
-    beside: Storer,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_job_is_tried_again_if_nobody_can_tell_whether_it_was_stored(
+    db: Database, slot: Supervisor, together: list[int], on_reply: OnReply
 ) -> None:
-    ask = beside._ask
+    replies = []
 
-    def lost(process: Runner, orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        assert all(each["sha256"] for each in ask(process, orders))
-        raise OSError("the answer is lost")
+    def lose(reply: dict[str, Any]) -> dict[str, Any]:
+        replies.append(reply)
+        if len(replies) > 1:
+            return reply
+        assert all(each["sha256"] for each in reply["stored"])
+        raise OSError("the reply is lost")
 
+    on_reply(lose)
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
-    with monkeypatch.context() as patch:
-        patch.setattr(beside, "_ask", lost)
-        slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"queued": 3} and not together
     with db.write() as rows:
         rows.run("UPDATE job SET not_before = 0")
-    slot.work_on()
+    slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 3}
     for ref in refs:
         assert [each["error_code"] for each in jobs.attempts(db, ref)] == ["artifact", None]
@@ -356,7 +365,7 @@ def test_a_job_of_which_nobody_can_tell_whether_it_was_stored_is_tried_again(
         assert [each.name for each in folder.iterdir()] == ["2"]
 
 
-def test_what_is_stored_together_answers_each_for_itself(
+def test_artifacts_stored_together_have_an_error_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flush = artifacts.flush
@@ -367,116 +376,122 @@ def test_what_is_stored_together_answers_each_for_itself(
         flush(paths)
 
     monkeypatch.setattr(artifacts, "flush", full)
-    orders = []
+    requests = []
     for name in "abc":
         if name != "a":
             (tmp_path / name).mkdir()
         folder = str(tmp_path / name)
-        orders.append({"folder": folder, "where": f"{name}/1", "facts": {}, "texts": {"x": "1"}})
+        requests.append({"folder": folder, "where": f"{name}/1", "facts": {}, "texts": {"x": "1"}})
     url = str(tmp_path / "artifacts")
-    a, b, c = runner_main.ANSWERS["store"]({"url": url, "artifacts": orders})["told"]
-    assert a == {} and b == {"fault": "The disk is full."}
+    a, b, c = runner_main.HANDLERS["store"]({"url": url, "artifacts": requests})["stored"]
+    assert a == {} and b == {"error": "The disk is full."}
     assert artifacts.files(url, "c/1", c["sha256"]).keys() == {"x"}
 
 
-def test_it_ends_with_its_worker(slot: Supervisor, beside: Storer) -> None:
-    process = beside._ready()
+def test_it_ends_with_its_worker(slot: Supervisor, writer: ArtifactWriter) -> None:
+    process = writer.ready()
     assert process is not None and process.is_alive()
-    slot.end()
-    assert not process.is_alive() and beside._ready() is None
+    slot.close()
+    assert not process.is_alive() and writer.ready() is None
 
 
 # --- runners ---
 
 
 @pytest.mark.parametrize(("memory_mb", "kept"), [(1.0, False), (4000.0, True)])
-def test_a_runner_that_holds_too_much_is_replaced_and_looked_at_now_and_then(
+def test_a_runner_that_holds_too_much_memory_is_replaced_and_checked_at_intervals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_mb: float, kept: bool
 ) -> None:
     clock = SimpleNamespace(now=100.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr(runners_room, "time", clock)
-    found = Runners(tmp_path, jobs_per_runner=100, memory_mb=4000.0)
+    monkeypatch.setattr(runner_pool, "time", clock)
+    found = RunnerPool(tmp_path, jobs_per_runner=100, memory_mb=4000.0)
 
     def pid_of_the_next() -> int:
         with found.borrow("a") as runner:
-            runner.order({"do": "catalogue"})
-            until(lambda: runner.answer(1.0))
+            runner.send({"action": "catalogue"})
+            until(lambda: runner.receive(1.0))
             return int(runner.pid)
 
     try:
         first = pid_of_the_next()
-        found._memory_mb = memory_mb
-        assert pid_of_the_next() == first  # it was looked at in the same moment
+        found.memory_mb = memory_mb
+        assert pid_of_the_next() == first  # it was checked in the same moment
         clock.now += 1.0
-        assert pid_of_the_next() == first  # and now again, after its job
+        assert pid_of_the_next() == first  # it is checked again, after its job
         assert (pid_of_the_next() == first) is kept
     finally:
         found.stop()
 
 
-# --- the desk ---
+# --- the output of a runner ---
 
 
-def tell(desk: Desk, *facts: dict[str, Any], end: str = "\n") -> None:
-    text = "\n".join(json.dumps(fact) for fact in facts) + end
-    os.write(desk.progress.number, text.encode())
+def workspace(home: Path, job: str = "job") -> Workspace:
+    return Workspace(
+        settings.load({"ZOO_HOME": str(home), "ZOO_LOG_KB": "8"}), Claim(job, 1, "owner")
+    )
 
 
-WRITE_THERE = """
+def report(output: RunnerOutput, *messages: dict[str, Any], end: str = "\n") -> None:
+    text = "\n".join(json.dumps(message) for message in messages) + end
+    os.write(output.progress.number, text.encode())
+
+
+WRITE_AND_DIE = """
 import os, sys
 log, progress = map(int, sys.argv[1:])
-os.write(log, b"from there\\n")
+os.write(log, b"printed\\n")
 os.write(progress, b'{"phase": "fit", "at": 1.5}\\n')
 os.kill(os.getpid(), 9)
 """
 
 
-def test_what_a_process_wrote_before_it_was_killed_is_read(tmp_path: Path) -> None:
-    desk, mine = Desk(tmp_path), Attempt(tmp_path / "job-1", 8)
-    with mine.at(desk):
-        handed = (desk.log.number, desk.progress.number)
-        command = [sys.executable, "-c", WRITE_THERE, *map(str, handed)]
-        assert subprocess.run(command, pass_fds=handed, timeout=60).returncode == -9
-    news = mine.news()
-    assert news.lines == ((0, "from there\n"),) and news.fit_started_at == 1.5
-    assert not list(tmp_path.iterdir())  # the two files have no name that somebody must remove
+def test_the_output_of_a_killed_process_is_read(tmp_path: Path) -> None:
+    output, mine = RunnerOutput(tmp_path), workspace(tmp_path)
+    with mine.reading(output):
+        inherited = (output.log.number, output.progress.number)
+        command = [sys.executable, "-c", WRITE_AND_DIE, *map(str, inherited)]
+        assert subprocess.run(command, pass_fds=inherited, timeout=60).returncode == -9
+    update = mine.pending_update()
+    assert update.lines == ((0, "printed\n"),) and update.fit_started_at == 1.5
+    assert not list(tmp_path.iterdir())  # the two files have no name that must be removed
 
 
-def test_a_job_finds_log_and_progress_of_the_last_one_gone(tmp_path: Path) -> None:
-    desk, before, mine = Desk(tmp_path), Attempt(tmp_path / "a-1", 8), Attempt(tmp_path / "b-1", 8)
-    with before.at(desk):
-        os.write(desk.log.number, b"old words, and more of them\n")
-        tell(desk, {"phase": "fit", "at": 1}, {"file": "metrics.json", "text": "{}"})
-    with mine.at(desk):
-        assert not mine.news()
-        os.write(desk.log.number, b"new\n")
-        tell(desk, {"phase": "save", "at": 2})
-    assert mine.news().lines == ((0, "new\n"),) and not mine.texts
-    assert before.news().progress == {"phase": "fit", "since": 1}
+def test_a_job_does_not_see_log_and_progress_of_the_job_before(tmp_path: Path) -> None:
+    output, before, mine = RunnerOutput(tmp_path), workspace(tmp_path, "a"), workspace(tmp_path)
+    with before.reading(output):
+        os.write(output.log.number, b"old lines, and more of them\n")
+        report(output, {"phase": "fit", "at": 1}, {"file": "metrics.json", "text": "{}"})
+    with mine.reading(output):
+        assert not mine.pending_update()
+        os.write(output.log.number, b"new\n")
+        report(output, {"phase": "save", "at": 2})
+    assert mine.pending_update().lines == ((0, "new\n"),) and not mine.texts
+    assert before.pending_update().progress == {"phase": "fit", "since": 1}
     assert before.texts == {"metrics.json": "{}"}
 
 
-def test_a_line_is_heard_once_it_is_whole(tmp_path: Path) -> None:
-    desk, mine = Desk(tmp_path), Attempt(tmp_path / "job-1", 8)
+def test_a_line_is_read_once_it_is_complete(tmp_path: Path) -> None:
+    output, mine = RunnerOutput(tmp_path), workspace(tmp_path)
     step = {"step": 1, "total": 2, "unit": "epoch", "metrics": {"loss": 0.5}}
-    with mine.at(desk):
-        tell(desk, step, end="")
-        assert not mine.news()
-        os.write(desk.progress.number, b"\n")
-        assert mine.news().steps == ((1, {"loss": 0.5}),)
+    with mine.reading(output):
+        report(output, step, end="")
+        assert not mine.pending_update()
+        os.write(output.progress.number, b"\n")
+        assert mine.pending_update().steps == ((1, {"loss": 0.5}),)
 
 
-def test_small_files_go_by_way_of_the_progress_and_large_ones_do_not(
+def test_small_files_are_sent_with_the_progress_and_large_ones_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner_main, "MAX_TEXT", 600)
-    desk, mine = Desk(tmp_path), Attempt(tmp_path / "job-1", 8)
-    mine.make()
+    output, mine = RunnerOutput(tmp_path), workspace(tmp_path)
+    mine.create()
     spec = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
-    with mine.at(desk):
-        order = {"files": str(mine.files), "source": "", "spec": spec.model_dump()}
-        answer = runner_main._run(order, desk.log.number, desk.progress.number)
-    assert answer["status"] == "succeeded"
-    assert json.loads((mine.files / "metrics.json").read_text()) == answer["metrics"]
+    with mine.reading(output):
+        request = {"files": str(mine.files), "source": "", "spec": spec.model_dump()}
+        reply = runner_main.run(request, output.log.number, output.progress.number)
+    assert reply["status"] == "succeeded"
+    assert json.loads((mine.files / "metrics.json").read_text()) == reply["metrics"]
     assert json.loads(mine.texts["history.json"])[0]["step"] == 1
     assert "metrics.json" not in mine.texts and not (mine.files / "history.json").exists()

@@ -82,7 +82,7 @@ def test_what_others_may_change_is_refused_and_no_code_in_it_runs(
     (folder / "evil.py").write_text(PLUGIN.format(str(home / "ran")))
     _spoil(home / place, how)
     here = settings.load()
-    uses = [registry.catalogue, isolated_listing.listing, lambda: worker._work_folder(here)]
+    uses = [registry.catalogue, isolated_listing.listing, lambda: worker.make_work_folder(here)]
     if not place:
         uses += [jobs.connect, lambda: local_services.ensure(here)]
     for use in uses:

@@ -49,7 +49,7 @@ def start(
     if chosen.is_embedded:
         local_services.ensure(chosen, worker=False)
     place = local_services.Place(chosen) if local else None
-    # One that leaves has it a moment longer than `embedded` knows of it.
+    # A stopping worker holds the lock a moment longer than `local_services` knows of it.
     if place is None or place.take(local_services.START_SECONDS):
         run(chosen, plan, place)
 
@@ -94,7 +94,7 @@ def list_workers(
 
 
 def _models(worker: Worker) -> str:
-    """The models that it can run, by plugin and its version."""
+    """Return the models that the worker can run, by plugin and version."""
     by_plugin: dict[str, list[str]] = {}
     for card in worker.models:
         by_plugin.setdefault(card["plugin"], []).append(card["name"])
@@ -130,7 +130,7 @@ def drain(
             "For example: zoo worker drain NAME, or zoo worker drain --pool gpu.",
         )
     found = {w.name: w for w in jobs.workers(db, beat=chosen.beat_seconds)}
-    # All names are looked at before the first worker is asked.
+    # Check all names before the first worker is drained.
     for name in names or []:
         if name not in found:
             raise unknown("worker", name, found, "zoo worker list")
@@ -140,10 +140,10 @@ def drain(
     for name in wanted:
         jobs.drain(db, found[name].id)
     for name in wanted:
-        _tell_drained(db, name, chosen.drain_seconds)
+        _report_drained(db, name, chosen.drain_seconds)
 
 
-def _tell_drained(db: Database, name: str, seconds: float) -> None:
+def _report_drained(db: Database, name: str, seconds: float) -> None:
     from zoo import jobs
     from zoo.cli.render import console
 

@@ -1,8 +1,8 @@
-"""How a worker listens to the broker: it takes nothing on trust, and outlives every fault of it.
+"""The broker consumer of a worker: it validates every message and survives every broker error.
 
-Celery's worker stops for good at a message of another shape, and at many an answer of a server
-that fails over. Here a message that is no hint is dropped, and whatever goes wrong with the broker
-has the worker connect again, for ever; meanwhile its slots take their jobs from the rows.
+Celery's worker stops at a malformed message, and at some replies of a server that fails over. This
+one drops a message that is not a hint, and reconnects after any error, without a limit; meanwhile
+its slots claim jobs from the database.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ from zoo.queue import broker
 logger = logging.getLogger("zoo.worker")
 
 POLL_SECONDS = 10
-"""How long the broker keeps one request for hints open: it answers at once when there is one."""
-MOST_BYTES = 65_536
-"""A hint has about 700."""
+"""Time for which the broker keeps one request for hints open; a hint is returned at once."""
+MAX_BYTES = 65_536
+"""Longest message that is parsed; a hint has about 700 bytes."""
 SHOWN_CHARACTERS = 120
-"""Of a message that is no hint, in the log."""
-MOST_LINES = 20
-"""Of dropped messages that get a line each; those that follow are counted."""
+"""Characters of a dropped message that are logged."""
+MAX_LINES = 20
+"""Number of dropped messages that are logged singly; further ones are counted."""
 QUIET_SECONDS = 60.0
-"""Without a dropped message, and the next one gets a line again."""
+"""Time without a dropped message after which the next one is logged singly again."""
 PROVE_SECONDS = 5.0
-"""What an answer may take of a broker that has been away."""
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds between two attempts to connect: twice as long each time."""
+"""Time limit for a reply of a broker after an outage."""
+PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 30.0
+"""First pause between two attempts to connect, which doubles each time, and its limit."""
 STEADY_SECONDS = 60.0
-"""A connection that has lasted this long ends an outage: the next one begins with short pauses."""
-LOOK_SECONDS = 5.0
-"""Between two looks at the rows, while no hints come."""
+"""Length of a connection after which the next outage starts with short pauses."""
+CHECK_SECONDS = 5.0
+"""Longest interval at which slots check the database for jobs while the broker is unavailable."""
 JOB = re.compile(r"[0-9a-f]{32}")
 
 
 def make_app(app: broker.App, queues: Sequence[str]) -> None:
-    """Have the Celery app of a worker listen to these queues, and to nothing but hints."""
+    """Configure the Celery app of a worker for hints from these queues only."""
     app.amqp.Connection = _Connection
-    # A queue of Redis is there by itself: nothing is declared, and no table of theirs is read.
+    # A queue of Redis exists by itself: declare none, and read no table of them.
     app.conf.task_queues = [kombu.Queue(n, routing_key=n, no_declare=True) for n in queues]
     app.finalize()
     for name in list(app.tasks):  # Celery's own: celery.map, celery.chord_unlock, ...
@@ -65,11 +65,8 @@ def make_app(app: broker.App, queues: Sequence[str]) -> None:
 
 
 def read_hint(message: bytes, queue_name: str) -> tuple[str, str]:
-    """The job and the model that a message of this queue names.
-
-    Raises ValueError, in words, for one that is no hint.
-    """
-    if len(message) > MOST_BYTES:
+    """Return the job and the model of a hint; raise ValueError, with the reason, if it is none."""
+    if len(message) > MAX_BYTES:
         raise ValueError("it is too long")
     try:
         outer = json.loads(message)
@@ -79,18 +76,18 @@ def read_hint(message: bytes, queue_name: str) -> tuple[str, str]:
         kwargs = json.loads(body)[1]
         job, model = kwargs["job"], kwargs["model"]
     except (KeyError, IndexError, TypeError, binascii.Error):
-        raise ValueError("it is no hint") from None
+        raise ValueError("it is not a hint") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         raise ValueError("it is not JSON") from None
     if not (isinstance(job, str) and isinstance(model, str)):
-        raise ValueError("it is no hint")
+        raise ValueError("it is not a hint")
     if not JOB.fullmatch(job) or not queue_name.endswith(f".{model}"):
         raise ValueError("it names no job of this queue")
     return job, model
 
 
 def _message(job: str, model: str, queue_name: str) -> bytes:
-    """A hint as Celery has it: whatever else a message holds (callbacks, chains, times) is gone."""
+    """Build a hint for Celery, without callbacks, chains and times that the original may hold."""
     task = uuid.uuid4().hex
     embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
     body = json.dumps([[], {"v": 1, "job": job, "model": model}, embed])
@@ -111,59 +108,59 @@ def _message(job: str, model: str, queue_name: str) -> bytes:
 
 
 class _Client(redis.Redis):
-    """Gives kombu hints alone: it takes the shape of whatever it is given for granted."""
+    """Passes only valid hints on to kombu, which does not validate messages."""
 
     def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:
-        answer = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
-        if command_name != "BRPOP" or not answer:
-            return answer
-        key, message = answer
+        reply = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
+        if command_name != "BRPOP" or not reply:
+            return reply
+        key, message = reply
         name = key.decode(errors="replace")
-        if name.startswith(broker.PROBE):  # no hint, and nothing that kombu is given
-            return answer
+        if name.startswith(broker.PROBE):  # a test of the broker; kombu never gets its reply
+            return reply
         try:
             return key, _message(*read_hint(message, name), name)
         except ValueError as error:
             shown = ascii(message[:SHOWN_CHARACTERS])
-            told = "dropped a message of %d bytes from the queue %s, for %s: %s"
-            _dropped.tell(told % (len(message), ascii(name)[1:-1], error, shown))
+            line = "dropped a message of %d bytes from the queue %s, because %s: %s"
+            _dropped.log(line % (len(message), ascii(name)[1:-1], error, shown))
             return None
 
 
 class _Dropped:
-    """The lines of the log about messages that were dropped: a flood of them fills no disk."""
+    """Log lines about dropped messages: a flood of messages must not fill the disk."""
 
     def __init__(self) -> None:
         self._last = float("-inf")
         self._count = 0
 
-    def tell(self, line: str) -> None:
-        """Log the first ones each; then their number, whenever it has grown tenfold."""
+    def log(self, line: str) -> None:
+        """Log the first ones singly; then their number at each power of ten."""
         now = time.monotonic()
         if now - self._last > QUIET_SECONDS:
             self._count = 0
         self._last = now
         self._count += 1
-        if self._count <= MOST_LINES:
+        if self._count <= MAX_LINES:
             logger.warning("%s", line)
-        if self._count == MOST_LINES:
-            logger.warning("further messages that are dropped are only counted")
-        elif self._count > MOST_LINES and re.fullmatch("10+", str(self._count)):
-            logger.warning("dropped %d messages in a row that are no hints", self._count)
+        if self._count == MAX_LINES:
+            logger.warning("further dropped messages are only counted")
+        elif self._count > MAX_LINES and re.fullmatch("10+", str(self._count)):
+            logger.warning("dropped %d messages in a row that are not hints", self._count)
 
 
 _dropped = _Dropped()
 
 
 class _Channel(transport.Channel):  # type: ignore[misc]
-    do_restore = False  # what a stopping worker has not begun is sent again, if it still waits
+    do_restore = False  # housekeeping sends a hint again if the job waits
 
     def _get_client(self) -> Any:
-        super()._get_client()  # it checks the version of the library
+        super()._get_client()  # checks the version of the library
         return _Client
 
     def close(self) -> None:
-        # kombu would wait until the broker answers the open request for hints.
+        # kombu would wait until the broker replies to the open request for hints.
         client = self.__dict__.get("client")
         if client is not None and client.connection is not None:
             client.connection.disconnect()
@@ -180,20 +177,20 @@ class _Connection(kombu.Connection):  # type: ignore[misc]
         return _Transport
 
 
-class Slots(thread.TaskPool):  # type: ignore[misc]
-    """Celery's threads; a worker whose slots were all busy listens again as soon as one is free.
+class SlotPool(thread.TaskPool):  # type: ignore[misc]
+    """Celery's threads, whose worker listens again as soon as a busy slot is free.
 
-    By itself Celery would look once a second whether one is.
+    Celery's own pool would check that once a second.
     """
 
     _hub: Any = None
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Learn what waits for messages; called by Celery at each connection."""
+        """Store the event loop; called by Celery at each connection."""
         self._hub = hub
 
     def on_apply(self, *args: Any, **named: Any) -> Any:
-        """Have a slot execute a task."""
+        """Execute a task in a slot."""
         result = super().on_apply(*args, **named)
         result.f.add_done_callback(self._wake)
         return result
@@ -204,27 +201,27 @@ class Slots(thread.TaskPool):  # type: ignore[misc]
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
-    """Connects again whatever goes wrong; only a worker that is told to stop stops."""
+    """Reconnects after any error, until the worker is asked to stop."""
 
     def __init__(
-        self, *args: Any, look: Callable[[], None], look_seconds: float, **named: Any
+        self, *args: Any, check_for_jobs: Callable[[], None], check_seconds: float, **named: Any
     ) -> None:
-        """`look` has the slots look at the rows; it is called while no hints come."""
+        """`check_for_jobs` is called every `check_seconds` while the broker is unavailable."""
         super().__init__(*args, **named)
-        # What Celery connects again after: by itself some answers of the server end the worker.
+        # Celery reconnects after these; by default some replies of the server end the worker.
         self.connection_errors = (Exception,)
         self._queues = [each.name for each in self.app.amqp.queues.consume_from.values()]
-        self._look = look
-        self._look_seconds = min(look_seconds, LOOK_SECONDS)
-        self._looked = float("-inf")
+        self._check_for_jobs = check_for_jobs
+        self._check_seconds = min(check_seconds, CHECK_SECONDS)
+        self._checked = float("-inf")
         self._outage = _Outage()
         self._has_connected = False
         self.connection: Any = None
         self._hang_up = signal.getsignal(signal.SIGHUP)
 
     def start(self) -> None:
-        """Listen until the worker is told to stop."""
-        # Celery would start the program anew, without the secrets that it has been relieved of.
+        """Listen until the worker is asked to stop."""
+        # Celery would restart the program, without the secrets that the worker has removed.
         if self._hang_up is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         else:
@@ -232,31 +229,31 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         super().start()
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect once, to a broker that takes hints and gives them back."""
+        """Connect once, after a test that the broker stores and returns hints."""
         broker.prove(self.app, self._queues, seconds=PROVE_SECONDS)
         conn.connect()
         if self._outage.end() or not self._has_connected:
-            # The hints of the time before may be gone, or be with a worker that has just ended.
-            self._look()
+            # Earlier hints may be lost, or held by a worker that has just ended.
+            self._check_for_jobs()
         self._has_connected = True
         return conn
 
     def create_task_handler(self, *args: Any, **named: Any) -> Callable[[Any], None]:
-        """What takes a hint: the first one says that this connection is a good one."""
+        """Return the function that takes hints; the first one proves that the connection works."""
         handle = super().create_task_handler(*args, **named)
 
         def take(message: Any) -> None:
-            self._outage.forget()
+            self._outage.reset()
             handle(message)
 
         return take
 
     def on_connection_error_before_connected(self, exc: BaseException) -> None:
-        """Wait, then Celery connects once more."""
+        """Pause; then Celery connects again."""
         self._pause(exc)
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
-        """Leave the connection, wait, then Celery connects once more."""
+        """Close the connection and pause; then Celery connects again."""
         connection, self.connection = self.connection, None
         try:
             connection.close()
@@ -271,45 +268,45 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         ends = time.monotonic() + seconds
         while (now := time.monotonic()) < ends:
             maybe_shutdown()
-            if now > self._looked + self._look_seconds:
-                self._looked = now
-                self._look()
+            if now > self._checked + self._check_seconds:
+                self._checked = now
+                self._check_for_jobs()
             time.sleep(min(0.2, ends - now))
 
 
 class _Outage:
-    """From the first error until hints come again: its pauses and its lines in the log."""
+    """A broker outage, from the first error until hints arrive again: its pauses and log lines."""
 
     def __init__(self) -> None:
         self._since: float | None = None
         self._ended = time.monotonic()
         self._pauses = 0
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def begin(self, error: ZooError) -> float:
-        """Say what is wrong, once; gives the seconds to wait before the next attempt."""
+        """Log the error once; return the seconds to wait before the next attempt."""
         now = time.monotonic()
         if self._since is None:
             if now - self._ended > STEADY_SECONDS:
-                self.forget()
+                self.reset()
             self._since = now
-        if str(error) not in self._told:
-            self._told.add(str(error))
-            logger.warning("%s Jobs are taken from the rows meanwhile.", error)
-        longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._pauses)
+        if str(error) not in self._logged:
+            self._logged.add(str(error))
+            logger.warning("%s Meanwhile jobs are claimed from the database.", error)
+        longest: float = min(MAX_PAUSE_SECONDS, PAUSE_SECONDS * 2**self._pauses)
         self._pauses = min(self._pauses + 1, 10)
-        return longest * random.uniform(0.5, 1.0)  # not all workers at the same moment
+        return longest * random.uniform(0.5, 1.0)  # so that workers do not connect all at once
 
-    def forget(self) -> None:
-        """Have the next outage begin with short pauses, and say what it is about."""
+    def reset(self) -> None:
+        """Start the next outage with short pauses, and log its errors again."""
         self._pauses = 0
-        self._told.clear()
+        self._logged.clear()
 
     def end(self) -> bool:
-        """Whether there was one; it is over."""
+        """End the outage; return whether there was one."""
         if self._since is None:
             return False
         self._ended = time.monotonic()
-        logger.info("the broker gives hints again, after %.0f s", self._ended - self._since)
+        logger.info("the broker delivers hints again, after %.0f s", self._ended - self._since)
         self._since = None
         return True

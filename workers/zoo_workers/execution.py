@@ -1,4 +1,7 @@
-"""The watch over one attempt: from its claim to the commit of how it ended."""
+"""The execution of one attempt: run it in a runner, decide how it ended, write that down.
+
+`slots.py` claims the job and calls `run`; `finalizer.py` then calls `store`, `flush` and `finish`.
+"""
 
 from __future__ import annotations
 
@@ -9,33 +12,33 @@ from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
 from zoo import jobs
+from zoo.child_process import ChildDied
 from zoo.errors import ArtifactError, StoreError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import AttemptEnd, Claim, Database, Job, JobNotFound, Outcome, ProgressUpdate
 from zoo.settings import Settings
 from zoo.storage import artifacts, saved_files
-from zoo_workers.artifact import Artifact
-from zoo_workers.health import ANY, Health
-from zoo_workers.heartbeat import LOOK_SECONDS, Pulse
-from zoo_workers.runner_pool import Runner, RunnerDied, Runners
-from zoo_workers.workspace import Attempt
+from zoo_workers.health import ALL_MODELS, Health
+from zoo_workers.heartbeat import POLL_SECONDS, Heartbeat
+from zoo_workers.runner_pool import Runner, RunnerPool
+from zoo_workers.workspace import Workspace
 
-WEIGH_SECONDS = 1.0
-"""Between two looks at the memory of a runner's children and the size of the job's files."""
+SIZE_CHECK_SECONDS = 1.0
+"""Interval between two checks of the memory of a runner's children and of the job's files."""
 SHORT_LEASE_SECONDS = 5.0
-"""A lease below this leaves no time to begin late with keeping it."""
+"""With a shorter lease the heartbeat starts before the job does."""
 P = ParamSpec("P")
 TAKEN = "was taken from this worker"
-GONE = "is no longer in the database: given up here"
-GIVEN_UP = "was given up after %.0f s without a beat: another worker may have it soon"
+DELETED = "is no longer in the database: given up here"
+GIVEN_UP = "was given up after %.0f s without a heartbeat: another worker may have it soon"
 
 
 class ClaimLost(Exception):
     """Another worker may have the job by now: nothing more may be written about this attempt."""
 
 
-class GivenBack(Exception):
-    """The job goes back into the queue, with code and reason; `counts` if an attempt is used up."""
+class Requeue(Exception):
+    """The job goes back into the queue; `counts` says whether an attempt is used up."""
 
     def __init__(self, code: str, reason: str, *, counts: bool) -> None:
         super().__init__(reason)
@@ -43,317 +46,345 @@ class GivenBack(Exception):
         self.counts = counts
 
 
-class Watch:
-    """Has a runner run one attempt, and ends it if it must not go on."""
+class Execution:
+    """One attempt of a job, from its claim to the commit of its outcome."""
 
     def __init__(
         self,
         db: Database,
         settings: Settings,
-        runners: Runners,
+        runners: RunnerPool,
+        health: Health,
         claim: Claim,
         job: Job,
+        *,
+        claimed_at: float,
         must_stop: Callable[[], bool],
-        asked: float,
-        health: Health,
-        with_hooks: bool = False,
+        has_hooks: bool = False,
     ) -> None:
+        """Prepare the attempt of a claimed job.
+
+        Args:
+            db: Database with the job's row.
+            settings: The worker's settings.
+            runners: Processes that run jobs.
+            health: The worker's health, which outcomes change.
+            claim: The claim of this attempt.
+            job: The job.
+            claimed_at: `time.monotonic` before the claim: the start of the lease.
+            must_stop: Returns whether running jobs go back into the queue now.
+            has_hooks: Whether plugins are called once the job has ended.
+        """
         self.db = db
         self.settings = settings
         self.runners = runners
+        self.health = health
         self.claim = claim
         self.job = job
         self.must_stop = must_stop
-        self.began = self.weighed = time.monotonic()
-        self.health = health
-        self.with_hooks = with_hooks
+        self.has_hooks = has_hooks
         self.committed = False
-        self._ended: Outcome | ClaimLost | GivenBack = ClaimLost()
-        # With the owner: after the restore of a backup an attempt can have its number once more.
-        name = f"{claim.job}-{claim.attempt}-{claim.owner[:8]}"
-        folder = settings.home / "work" / name
-        self.attempt = Attempt(folder, settings.log_kb, self._database_time)
-        self.artifact = Artifact(settings, claim, self.attempt)
-        self.pulse = Pulse(db, settings, claim, self.attempt, asked)
+        """Whether the job's row has the outcome of this attempt."""
+        self._began = self._checked = time.monotonic()
+        self._result: Outcome | ClaimLost | Requeue = ClaimLost()
+        self.workspace = Workspace(settings, claim, self._database_time)
+        self.heartbeat = Heartbeat(db, settings, claim, self.workspace, claimed_at)
 
     def _database_time(self, at: float) -> float:
-        """The time on the database's clock: the claim has told it."""
-        return (self.job.started_at or 0.0) + at - self.began
+        """Convert a `time.monotonic` to the database's clock, which gave the time of the claim."""
+        return (self.job.started_at or 0.0) + at - self._began
+
+    # --- run ---
 
     def run(self) -> None:
-        """Have the attempt run, until it must be ended."""
+        """Run the attempt until it has ended or must stop; nothing is written down yet."""
         if self.settings.lease_seconds < SHORT_LEASE_SECONDS:
-            self.pulse.ensure()
+            self.heartbeat.ensure()
         try:
-            self._ended = self._guarded(self._run)
-        except (ClaimLost, GivenBack) as stop:
-            self._ended = stop
+            self._result = self._outcome_of(self._run)
+        except (ClaimLost, Requeue) as stop:
+            self._result = stop
 
-    @property
-    def is_brief(self) -> bool:
-        """Whether it was over in a moment, and what it has left stays on this machine."""
-        return not (self.pulse.has_begun or self.settings.artifacts_url)
-
-    @property
-    def has_result(self) -> bool:
-        """Whether what it has left is to be stored."""
-        return isinstance(self._ended, Outcome) and self._ended.status == "succeeded"
-
-    def store(self) -> None:
-        """Store what it has left, unless that is done."""
-        self._take_further(self._store)
-
-    def flush(self) -> None:
-        """Have what was stored stay, unless that is done."""
-        self._take_further(self._flush)
-
-    def _take_further(self, step: Callable[[Outcome], Outcome]) -> None:
-        """Do what follows an outcome; what goes wrong with it is how the attempt ended then."""
-        if isinstance(self._ended, Outcome):
-            try:
-                self._ended = self._guarded(step, self._ended)
-            except GivenBack as back:
-                self._ended = back
-
-    def word(self) -> AttemptEnd | None:
-        """How it ended, to be committed together with others; None if it must `end` by itself."""
-        return self._word(self._ended) if isinstance(self._ended, Outcome) else None
-
-    def end(self, *, committed: bool = False) -> str:
-        """Store what it has left and write how it ended, unless it is `committed` already.
-
-        Gives that in words.
-        """
+    def _outcome_of(self, step: Callable[P, Outcome], *args: P.args, **named: P.kwargs) -> Outcome:
+        """Return the outcome of a step; an error of it is an outcome, too."""
         try:
-            self.store()
-            self.flush()
-            if not isinstance(self._ended, Outcome):
-                raise self._ended
-            outcome = self._ended
-            self.committed = committed or self._commit(outcome)
-            self.artifact.named = self.committed and outcome.artifact is not None
-            if self.committed and outcome.status == "succeeded":
-                self.health.praise(self.job.model)
-            return outcome.status if self.committed else self._loss()
-        except ClaimLost:
-            return self._loss()
-        except GivenBack as back:
-            return self._give_back(back)
-        finally:
-            self.pulse.end()
-            self.attempt.remove()
-            self.artifact.tidy(self.db)
-
-    def _guarded(self, work: Callable[P, Outcome], *args: P.args, **named: P.kwargs) -> Outcome:
-        """What the work comes to; a fault of it is an outcome too."""
-        try:
-            return work(*args, **named)
+            return step(*args, **named)
         except ZooError as error:
             return Outcome("failed", error_code=type(error).__name__, error=str(error))
         except OSError as error:  # a full or read-only disk
-            told = f"{error.strerror or error}: {error.filename or self.attempt.files}."
-            return self._judged(Outcome("failed", error_code="disk", error=told), ANY)
+            text = f"{error.strerror or error}: {error.filename or self.workspace.files}."
+            outcome = Outcome("failed", error_code="disk", error=text)
+            return self._unless_machine_fault(outcome, ALL_MODELS)
 
     def _run(self) -> Outcome:
-        self.attempt.make()
+        self.workspace.create()
         spec = JobSpec.parse_object(self.job.spec)
         if spec.source:
-            self.pulse.ensure()
-            self.attempt.source.mkdir()
+            self.heartbeat.ensure()
+            self.workspace.source.mkdir()
             where, sha256 = spec.source.artifact, spec.source.sha256
             try:
-                artifacts.get(self.settings.artifacts, where, sha256, self.attempt.source)
+                artifacts.get(self.settings.artifacts, where, sha256, self.workspace.source)
             except ArtifactError as error:
-                self._give_back_if_sick(str(error), "artifact", store=True)
+                self._requeue_if_unhealthy(str(error), "artifact", store=True)
                 raise
-        return self._have_it_run(spec)
+        return self._run_in_runner(spec)
 
-    def _have_it_run(self, spec: JobSpec) -> Outcome:
-        files, source = str(self.attempt.files), str(self.attempt.source)
-        order = {"do": "run", "files": files, "source": source, "spec": self.job.spec}
-        with self.runners.borrow(spec.model) as runner, self.attempt.at(runner.desk):
+    def _run_in_runner(self, spec: JobSpec) -> Outcome:
+        request = {
+            "action": "run",
+            "files": str(self.workspace.files),
+            "source": str(self.workspace.source),
+            "spec": self.job.spec,
+        }
+        with (
+            self.runners.borrow(spec.model) as runner,
+            self.workspace.reading(runner.output),
+        ):
             try:
-                runner.order(order)
+                runner.send(request)
                 while True:
-                    answer = runner.answer(LOOK_SECONDS)
-                    if answer:
-                        runner.is_spoilt = answer.pop("is_spoilt")
-                        return self._answered(answer)
-                    ended = self._must_end(spec, runner)
-                    if ended is not None:
-                        return ended
-            except RunnerDied as death:
-                return self._after_death(death)
+                    reply = runner.receive(POLL_SECONDS)
+                    if reply:
+                        runner.must_replace = reply.pop("must_replace")
+                        return self._outcome_from(reply)
+                    stopped = self._check_limits(spec, runner)
+                    if stopped is not None:
+                        return stopped
+            except ChildDied as death:
+                return self._outcome_of_death(death)
             finally:
-                # Whatever way the loop was left, a runner that still works must not go on.
+                # However the loop was left, a runner that still works must not go on.
                 if not runner.is_idle:
                     runner.kill()
 
-    def _must_end(self, spec: JobSpec, runner: Runner) -> Outcome | None:
-        """Why the job must not go on; None if it may. Asked when it has run for LOOK_SECONDS."""
-        self.pulse.ensure()
-        if self.pulse.is_lost():
+    def _check_limits(self, spec: JobSpec, runner: Runner) -> Outcome | None:
+        """Return the outcome of a job that must stop, else None; called every POLL_SECONDS.
+
+        Raises ClaimLost or Requeue if the attempt ends without an outcome.
+        """
+        self.heartbeat.ensure()
+        if self.heartbeat.is_lost():
             raise ClaimLost
-        if self.pulse.cancelled:
+        if self.heartbeat.cancelled:
             return Outcome("cancelled", error_code="cancelled", error="Cancelled while it ran.")
-        if spec.timeout and time.monotonic() > self.began + spec.timeout:
-            told = f"It ran for longer than its limit, {spec.timeout:g} s."
-            return Outcome("timed_out", error_code="timed_out", error=told)
+        if spec.timeout and time.monotonic() > self._began + spec.timeout:
+            text = f"It ran for longer than its limit, {spec.timeout:g} s."
+            return Outcome("timed_out", error_code="timed_out", error=text)
         limit = spec.memory_mb or self.settings.job_memory_mb
-        # That of its children, and the size of its files, are looked at once a second.
-        is_thorough = time.monotonic() >= self.weighed + WEIGH_SECONDS
-        if is_thorough:
-            self.weighed = time.monotonic()
-            saved_files.check_size(self.attempt.files, self.settings.artifact_mb)
-        if runner.memory_mb(is_thorough) > limit:
-            told = f"It took more memory than its limit, {limit} MB."
-            return Outcome("failed", error_code="out_of_memory", error=told)
+        is_full_check = time.monotonic() >= self._checked + SIZE_CHECK_SECONDS
+        if is_full_check:
+            self._checked = time.monotonic()
+            saved_files.check_size(self.workspace.files, self.settings.artifact_mb)
+        if runner.memory_mb(with_children=is_full_check) > limit:
+            text = f"It took more memory than its limit, {limit} MB."
+            return Outcome("failed", error_code="out_of_memory", error=text)
         if self.must_stop():
-            raise GivenBack("drained", "its worker was stopped", counts=False)
+            raise Requeue("drained", "its worker was stopped", counts=False)
         return None
 
-    def _answered(self, answer: dict[str, Any]) -> Outcome:
-        """How the runner says that it ended, unless that is the fault of this machine."""
-        kind = answer.pop("fault", None)
-        outcome = Outcome(**answer)
+    def _outcome_from(self, reply: dict[str, Any]) -> Outcome:
+        """Return the outcome in a runner's reply; requeue if it is the fault of this machine."""
+        fault = reply.pop("fault", None)
+        outcome = Outcome(**reply)
         if outcome.status != "failed":
             return outcome
-        blamed = {"machine": ANY, "model": self.job.model}.get(kind or "")
-        return self._judged(outcome, blamed)
+        blamed = {"machine": ALL_MODELS, "model": self.job.model}.get(fault or "")
+        return self._unless_machine_fault(outcome, blamed)
 
-    def _judged(self, outcome: Outcome, blamed: str | None) -> Outcome:
-        """The outcome, unless it is the fault of this machine: then the job is given back.
-
-        It is if the machine's own check fails. Where it is not known (`blamed`: a model that cannot
-        be imported here, or ANY for a full disk that has room again) another worker tries, if there
-        is one that has not; else the outcome stands.
-        """
-        why = outcome.error or ""
-        self._give_back_if_sick(why, str(outcome.error_code))
-        if blamed is not None and self._is_anybody_else_able():
-            self.health.blame(blamed, self.job.id, why)
-            raise GivenBack(str(outcome.error_code), f"{why} Another worker tries.", counts=False)
+    def _outcome_of_death(self, death: ChildDied) -> Outcome:
+        code = death.exit_code
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        text = f"The runner process {how}{' (out of memory?)' if code == -9 else ''}."
+        outcome = Outcome("failed", error_code="killed", error=text)
+        # A process that dies before it starts the job is the fault of this machine: its Python, or
+        # a plugin that ends the process at import.
+        blamed = None if self.workspace.has_output else self.job.model
+        self._unless_machine_fault(outcome, blamed)
+        self._requeue_if_attempts_left("killed", text)
         return outcome
 
-    def _give_back_if_sick(self, why: str, code: str, *, store: bool = False) -> None:
-        """Raise GivenBack if this machine can run no job."""
-        # What this attempt itself has written may be what fills the disk.
-        self.attempt.remove()
-        if found := self.health.look(store=store):
-            told = why if found in why else f"{why} {found}".strip()
-            raise GivenBack(code, told, counts=False)
+    # --- whose fault it is ---
 
-    def _is_anybody_else_able(self) -> bool:
-        """Whether there is a worker that can run the job and has not given it back, too."""
+    def _unless_machine_fault(self, outcome: Outcome, blamed: str | None) -> Outcome:
+        """Return a failed outcome; raise Requeue if it is the fault of this machine.
+
+        It is if the machine's own check fails. In doubt (`blamed` is a model that cannot be
+        imported here, or ALL_MODELS for a full disk that has space again) another worker tries the
+        job, if there is one that has not; else the outcome stands.
+        """
+        error = outcome.error or ""
+        self._requeue_if_unhealthy(error, str(outcome.error_code))
+        if blamed is not None and self._can_another_worker_try():
+            self.health.record_fault(blamed, self.job.id, error)
+            raise Requeue(str(outcome.error_code), f"{error} Another worker tries.", counts=False)
+        return outcome
+
+    def _requeue_if_unhealthy(self, error: str, code: str, *, store: bool = False) -> None:
+        """Raise Requeue if this machine can run no job."""
+        # The files of this attempt may be what fills the disk.
+        self.workspace.remove()
+        if fault := self.health.check(store=store):
+            text = error if fault in error else f"{error} {fault}".strip()
+            raise Requeue(code, text, counts=False)
+
+    def _requeue_if_attempts_left(self, code: str, error: str) -> None:
+        if self.job.attempt < self.job.max_attempts:
+            raise Requeue(code, error, counts=True)
+
+    def _can_another_worker_try(self) -> bool:
+        """Return whether a worker can run the job that has not given it back before."""
         try:
             tried = jobs.given_back_by(self.db, self.job.id)
             found = jobs.workers(self.db, beat=self.settings.beat_seconds)
         except StoreError:
             return False
-        own, job = {self.job.worker, *tried}, self.job
+        excluded, job = {self.job.worker, *tried}, self.job
         able = [w for w in found if w.can_run(job.pool, job.model, job.dataset)]
-        return any(worker.name not in own for worker in able)
+        return any(worker.name not in excluded for worker in able)
 
-    def _after_death(self, death: RunnerDied) -> Outcome:
-        code = death.exit_code
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        told = f"The runner process {how}{' (out of memory?)' if code == -9 else ''}."
-        outcome = Outcome("failed", error_code="killed", error=told)
-        # One that has not even begun is this machine's: its Python, or a plugin that ends it.
-        self._judged(outcome, None if self.attempt.has_begun else self.job.model)
-        self._again_or("killed", told)
-        return outcome
+    # --- store ---
 
-    def _again_or(self, code: str, told: str) -> None:
-        """Raise GivenBack while there are attempts left."""
-        if self.job.attempt < self.job.max_attempts:
-            raise GivenBack(code, told, counts=True)
+    @property
+    def is_short(self) -> bool:
+        """Whether it ended before the first heartbeat, and its artifact stays on this machine."""
+        return not (self.heartbeat.has_begun or self.settings.artifacts_url)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether it succeeded, so that its artifact is to be stored."""
+        return isinstance(self._result, Outcome) and self._result.status == "succeeded"
+
+    def store(self) -> None:
+        """Store the artifact, unless that is done; an error of it is the attempt's outcome."""
+        self._continue(self._store)
+
+    def flush(self) -> None:
+        """Flush the artifact, unless that is done; an error of it is the attempt's outcome."""
+        self._continue(self._flush)
+
+    def _continue(self, step: Callable[[Outcome], Outcome]) -> None:
+        if isinstance(self._result, Outcome):
+            try:
+                self._result = self._outcome_of(step, self._result)
+            except Requeue as stop:
+                self._result = stop
 
     def _store(self, outcome: Outcome) -> Outcome:
-        if not self.has_result:
+        if outcome.status != "succeeded":
             return outcome
-        # What a job of a moment has made is moved within this machine in another one.
+        # Within this machine storing is a rename, and the lease needs no heartbeat for that.
         if self.settings.artifacts_url:
-            self.pulse.ensure()
-        with self._not_the_models_fault():
-            self.artifact.put()
-        stored = self.artifact
+            self.heartbeat.ensure()
+        with self._retried_on_store_error():
+            self.workspace.store()
+        stored = self.workspace
         return Outcome("succeeded", outcome.metrics, stored.where, stored.sha256)
 
     def _flush(self, outcome: Outcome) -> Outcome:
-        with self._not_the_models_fault():
-            self.artifact.flush()
+        with self._retried_on_store_error():
+            self.workspace.flush()
         return outcome
 
     @contextlib.contextmanager
-    def _not_the_models_fault(self) -> Iterator[None]:
-        """Have the job tried again while it may be: the store is away, or the disk full."""
+    def _retried_on_store_error(self) -> Iterator[None]:
+        """Requeue the job while attempts are left: the store is unavailable, or the disk full."""
         try:
             yield
         except ArtifactError as error:
-            self._give_back_if_sick(str(error), "artifact", store=True)
-            self._again_or("artifact", str(error))
+            self._requeue_if_unhealthy(str(error), "artifact", store=True)
+            self._requeue_if_attempts_left("artifact", str(error))
             raise
 
+    # --- commit ---
+
+    def completion(self) -> AttemptEnd | None:
+        """Return the outcome for a commit with others; None if `finish` must do without."""
+        return self._completion(self._result) if isinstance(self._result, Outcome) else None
+
+    def _completion(self, outcome: Outcome) -> AttemptEnd:
+        outcome = dataclasses.replace(outcome, with_hooks=self.has_hooks)
+        return AttemptEnd(self.claim, outcome, self._last_update())
+
+    def _last_update(self) -> ProgressUpdate:
+        update = self.workspace.pending_update()
+        return dataclasses.replace(update, environment=self.workspace.environment())
+
+    def finish(self, *, committed: bool = False) -> str:
+        """Store the artifact, commit the outcome, and clean up; return the result for the log.
+
+        Steps that were taken before, and the commit if it is `committed`, are skipped.
+        """
+        try:
+            self.store()
+            self.flush()
+            if not isinstance(self._result, Outcome):
+                raise self._result
+            outcome = self._result
+            self.committed = committed or self._commit(outcome)
+            self.workspace.is_referenced = self.committed and outcome.artifact is not None
+            if self.committed and outcome.status == "succeeded":
+                self.health.record_success(self.job.model)
+            return outcome.status if self.committed else self._why_lost()
+        except ClaimLost:
+            return self._why_lost()
+        except Requeue as stop:
+            return self._release(stop)
+        finally:
+            self.heartbeat.end()
+            self.workspace.remove()
+            self.workspace.delete_unreferenced(self.db)
+
     def _commit(self, outcome: Outcome) -> bool:
-        self._end_pulse()
-        word = self._word(outcome)
-        done = self._insist(lambda: jobs.finish(self.db, word.claim, word.outcome, word.update))
-        return done or self._was_heard(outcome)
+        self.heartbeat.end()
+        if self.heartbeat.lost:
+            raise ClaimLost
+        last = self._completion(outcome)
+        done = self._retry(lambda: jobs.finish(self.db, last.claim, last.outcome, last.update))
+        return done or self._is_recorded(outcome)
 
-    def _word(self, outcome: Outcome) -> AttemptEnd:
-        outcome = dataclasses.replace(outcome, with_hooks=self.with_hooks)
-        return AttemptEnd(self.claim, outcome, self._last_news())
-
-    def _was_heard(self, outcome: Outcome) -> bool:
-        """Whether the row has this end: a commit may be done though its answer was lost."""
+    def _is_recorded(self, outcome: Outcome) -> bool:
+        """Return whether the row has the outcome: a commit may succeed and its reply be lost."""
         with contextlib.suppress(StoreError, JobNotFound):
             found = jobs.get(self.db, self.claim.job)
             return (found.attempt, found.status) == (self.claim.attempt, outcome.status)
         return False
 
-    def _loss(self) -> str:
-        """Return, for the log, how this worker has lost the job."""
-        if self.pulse.is_lost() and not self.pulse.refused:
-            return GIVEN_UP % self.pulse.silent_for()
-        try:
-            jobs.get(self.db, self.claim.job)
-        except JobNotFound:
-            return GONE
-        except StoreError:  # it has gone away since
-            pass
-        return TAKEN
-
-    def _give_back(self, back: GivenBack) -> str:
-        self.pulse.end()
-        news = self._last_news()
+    def _release(self, stop: Requeue) -> str:
+        self.heartbeat.end()
+        update = self._last_update()
 
         def release() -> bool:
-            told: dict[str, Any] = {
-                "code": back.code,
-                "reason": str(back),
-                "counts": back.counts,
-                "backoff": self.settings.backoff_seconds,
-            }
-            told |= {"update": news, "with_hooks": self.with_hooks}
-            return jobs.release(self.db, self.claim, **told)
+            return jobs.release(
+                self.db,
+                self.claim,
+                code=stop.code,
+                reason=str(stop),
+                counts=stop.counts,
+                backoff=self.settings.backoff_seconds,
+                update=update,
+                with_hooks=self.has_hooks,
+            )
 
-        return f"goes back into the queue: {back}" if self._insist(release) else self._loss()
+        return f"goes back into the queue: {stop}" if self._retry(release) else self._why_lost()
 
-    def _last_news(self) -> ProgressUpdate:
-        return dataclasses.replace(self.attempt.news(), environment=self.attempt.environment())
-
-    def _end_pulse(self) -> None:
-        self.pulse.end()
-        if self.pulse.lost:
-            raise ClaimLost
-
-    def _insist(self, write: Callable[[], bool]) -> bool:
-        """Write the attempt's end, again if the database is away; the fence makes that safe."""
+    def _retry(self, write: Callable[[], bool]) -> bool:
+        """Write, again after an error of the database; the fencing token makes that safe."""
         while True:
             try:
                 return write()
             except StoreError:
-                if self.pulse.is_over():
+                if self.heartbeat.is_lease_over():
                     return False
                 time.sleep(min(1.0, self.settings.beat_seconds))
+
+    def _why_lost(self) -> str:
+        if self.heartbeat.is_lost() and not self.heartbeat.refused:
+            return GIVEN_UP % self.heartbeat.silent_for()
+        try:
+            jobs.get(self.db, self.claim.job)
+        except JobNotFound:
+            return DELETED
+        except StoreError:  # an outage since then
+            pass
+        return TAKEN

@@ -1,4 +1,4 @@
-"""The pulse of one attempt: keeps its lease and passes on its news, whatever else is going on."""
+"""The heartbeat of one attempt: extends its lease and reports its progress."""
 
 from __future__ import annotations
 
@@ -11,119 +11,129 @@ from zoo.errors import ZooError
 from zoo.jobs import Claim, Database
 from zoo.settings import Settings
 from zoo_workers import repeated_lines
-from zoo_workers.workspace import Attempt
+from zoo_workers.workspace import Workspace
 
 logger = logging.getLogger("zoo.worker")
 
-LOOK_SECONDS = 0.1
-"""Between two looks at what the runner has written."""
-TELL_SECONDS = 0.5
-"""Between two beats that carry news; without news there is one every `beat_seconds`."""
-ASK_SECONDS = 1.0
-"""Between two looks at whether the job is to be cancelled."""
+POLL_SECONDS = 0.1
+"""Interval at which the runner's output is read."""
+UPDATE_SECONDS = 0.5
+"""Interval of heartbeats that carry progress; without progress it is `beat_seconds`."""
+CANCEL_CHECK_SECONDS = 1.0
+"""Interval at which the job's row is checked for a request to cancel."""
 
 
-class Pulse(threading.Thread):
-    """Beats until `end`; `lost` and `cancelled` are for the watch to act on."""
+class Heartbeat(threading.Thread):
+    """Sends heartbeats until `end`; the execution acts on `lost` and `cancelled`."""
 
     def __init__(
-        self, db: Database, settings: Settings, claim: Claim, attempt: Attempt, asked: float
+        self,
+        db: Database,
+        settings: Settings,
+        claim: Claim,
+        workspace: Workspace,
+        claimed_at: float,
     ) -> None:
-        """`asked` is when the claim was, by `time.monotonic`: from then on the lease counts."""
-        super().__init__(daemon=True, name=f"pulse-{claim.job[:8]}")
+        """`claimed_at` is the `time.monotonic` before the claim: the start of the lease."""
+        super().__init__(daemon=True, name=f"heartbeat-{claim.job[:8]}")
         self.db = db
         self.settings = settings
         self.claim = claim
-        self.attempt = attempt
+        self.workspace = workspace
         self.lost = False
+        """Whether the attempt must not go on: the lease is nearly over, or the claim refused."""
         self.refused = False
-        """Whether the database has answered that the job is not this attempt's any more."""
+        """Whether the database has replied that the job no longer belongs to this attempt."""
         self.cancelled = False
-        self.beaten = self.asked = asked
+        """Whether somebody has asked to cancel the job."""
+        self._confirmed = self._checked = claimed_at
         self._ended = threading.Event()
-        self._failure = ""
+        self._error = ""
 
     def run(self) -> None:
         try:
-            while not (self.lost or self._ended.wait(LOOK_SECONDS)):
+            while not (self.lost or self._ended.wait(POLL_SECONDS)):
                 try:
-                    self._look()
+                    self._poll()
                 except jobs.JobNotFound:
                     self._refuse()
                 except Exception as error:
-                    # Of any kind: without beats the job would be lost to an error of a moment.
+                    # Of any type: a transient error must not cost the job its lease.
                     self._tolerate(error)
         finally:
             self.lost = self.lost or not self._ended.is_set()
 
     @property
     def has_begun(self) -> bool:
-        """Whether it beats, or has done so."""
+        """Whether the thread was started."""
         return self.ident is not None
 
     def ensure(self) -> None:
-        """Begin to beat, unless that is done: a thread costs more than the job of a moment."""
+        """Start the thread unless it runs: starting one costs more than a short job."""
         if not self.has_begun:
             self.start()
 
     def end(self) -> None:
-        """Stop beating; afterwards the attempt's news are the caller's.
+        """Stop the heartbeats; afterwards only the caller reports the attempt's progress.
 
-        A beat that waits for an answer is waited for, but not longer than the claim is worth it.
+        A heartbeat under way is waited for, but not beyond the validity of the lease.
         """
         self._ended.set()
         while self.is_alive() and not self.is_lost():
-            self.join(LOOK_SECONDS)
+            self.join(POLL_SECONDS)
 
     def is_lost(self) -> bool:
-        """Whether somebody else has the job or will soon, also while a beat waits for an answer."""
+        """Return whether another worker has the job or will soon have it.
+
+        Also correct while a heartbeat waits for the database.
+        """
         limit = self.settings.lease_seconds - 2 * self.settings.beat_seconds
         return self.lost or self.silent_for() > limit
 
     def silent_for(self) -> float:
-        """Return the seconds since the last beat that the database has confirmed was sent."""
-        return time.monotonic() - self.beaten
+        """Return the seconds since the last confirmed heartbeat was sent."""
+        return time.monotonic() - self._confirmed
 
-    def is_over(self) -> bool:
-        """Whether the lease may have passed: then nothing may be written without asking."""
-        return time.monotonic() > self.beaten + self.settings.lease_seconds
+    def is_lease_over(self) -> bool:
+        """Return whether the lease may have ended: then retrying a write is of no use."""
+        return self.silent_for() > self.settings.lease_seconds
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         now = time.monotonic()
-        if now - self.beaten >= min(TELL_SECONDS, self.settings.beat_seconds):
-            news = self.attempt.news()
-            if news or now - self.beaten >= self.settings.beat_seconds:
-                self._beat()
-        if now - self.asked >= ASK_SECONDS:
-            self.asked = now
+        if now - self._confirmed >= min(UPDATE_SECONDS, self.settings.beat_seconds):
+            update = self.workspace.pending_update()
+            if update or now - self._confirmed >= self.settings.beat_seconds:
+                self._send()
+        if now - self._checked >= CANCEL_CHECK_SECONDS:
+            self._checked = now
             self.cancelled = self.cancelled or jobs.get(self.db, self.claim.job).cancel_requested
 
-    def _beat(self) -> None:
-        news = self.attempt.news()
-        lease, at = self.settings.lease_seconds, time.monotonic()
-        answer = jobs.beat(self.db, self.claim, lease=lease, update=news)
+    def _send(self) -> None:
+        update = self.workspace.pending_update()
+        lease, sent_at = self.settings.lease_seconds, time.monotonic()
+        cancel_requested = jobs.beat(self.db, self.claim, lease=lease, update=update)
         repeated_lines.DATABASE.end()
-        if answer is None:
+        if cancel_requested is None:
             self._refuse()
             return
-        self.attempt.told(news)
-        self.cancelled = self.cancelled or answer
-        if self._failure:
-            logger.info("job %s: beats again", self.claim.job[:8])
-            self._failure = ""
-        # Not now: the database may have counted since the question was sent.
-        self.beaten = self.asked = at
+        self.workspace.confirm(update)
+        self.cancelled = self.cancelled or cancel_requested
+        if self._error:
+            logger.info("job %s: heartbeats succeed again", self.claim.job[:8])
+            self._error = ""
+        # Not the present time: the database's lease may have started when this was sent.
+        self._confirmed = self._checked = sent_at
 
     def _refuse(self) -> None:
         self.refused = self.lost = True
 
     def _tolerate(self, error: Exception) -> None:
-        """Tolerate errors, as of a database that is away, while the lease is valid."""
+        """Tolerate errors, such as a database outage, while the lease is valid."""
         is_known = isinstance(error, ZooError)
         text = str(error) if is_known else f"{type(error).__name__}: {error}"
-        if text != self._failure:
-            self._failure = text
+        if text != self._error:
+            self._error = text
             args = self.claim.job[:8], self.silent_for(), error if is_known else text
-            logger.warning("job %s: no beat for %.0f s: %s", *args, exc_info=not is_known)
+            logger.warning("job %s: no heartbeat for %.0f s: %s", *args, exc_info=not is_known)
         self._ended.wait(min(1.0, self.settings.beat_seconds))
         self.lost = self.is_lost()

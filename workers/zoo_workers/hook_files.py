@@ -1,4 +1,4 @@
-"""What the hooks of a job are handed, and what they leave: their process cannot reach the store."""
+"""The files that hooks read and make; their process cannot reach the artifact store."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from zoo.settings import Settings
 from zoo.storage import artifacts, job_files
 from zoo_workers.runner_main import DONE, FILES
 
-BEFORE = "hooks."
-"""With this the names of the folders begin, beside those of attempts."""
+PREFIX = "hooks."
+"""Prefix of the folders' names, which lie beside those of attempts."""
 OLD_SECONDS = 3600.0
-"""A folder that no worker can still be at; the calls for a job take a minute."""
+"""Age after which no worker can still use a folder; the hooks of a job take a minute."""
 
 
-class Handed:
-    """One job's folder, which the process of the hooks reads and writes; none if none is wanted."""
+class HookFolder:
+    """The folder of one job's hooks, if any hook takes files."""
 
     def __init__(self, settings: Settings, job: str, folder: Path | None, has_files: bool) -> None:
         self._settings = settings
@@ -31,15 +31,15 @@ class Handed:
         self._folder = folder
         self._has_files = has_files
 
-    def order(self) -> dict[str, str | None]:
-        """What the process of the hooks is told of it."""
+    def request(self) -> dict[str, str | None]:
+        """Return the paths, as part of the request to the process of the hooks."""
         path = str(self._folder) if self._folder else None
         return {"folder": path, "files": f"{path}/{FILES}" if self._has_files else None}
 
     def keep(self) -> Iterator[tuple[str, str]]:
-        """Store what each plugin has left; gives those whose files are not to be kept, and why.
+        """Store the files of each plugin; yield (plugin, error) for those that cannot be kept.
 
-        Raises ArtifactError if the store is away.
+        Raises ArtifactError if the store is unavailable.
         """
         done = self._folder and self._folder / DONE
         for left in sorted(done.iterdir()) if done and done.is_dir() else []:
@@ -54,20 +54,24 @@ class Handed:
 @contextlib.contextmanager
 def prepared(
     settings: Settings, job: Job, takes: Collection[str], *, insist: bool
-) -> Iterator[Handed]:
-    """Fetch the job's files if a plugin takes them, and make room for what the plugins leave.
+) -> Iterator[HookFolder]:
+    """Fetch the job's files if a hook takes them, and make a folder for the files of the hooks.
 
-    Raises ArtifactError if they cannot be had; unless it is to `insist`, the hooks do without.
+    Args:
+        settings: The worker's settings.
+        job: The job that has ended.
+        takes: Arguments of `job_finished` that some plugin takes.
+        insist: Raise ArtifactError if the files cannot be fetched, instead of going on without.
     """
     if not {"files", "extra"} & set(takes):
-        yield Handed(settings, job.id, None, False)
+        yield HookFolder(settings, job.id, None, False)
         return
     work = private_folder.make(settings.home / "work")
-    _sweep(work)
-    with tempfile.TemporaryDirectory(prefix=BEFORE, dir=work, ignore_cleanup_errors=True) as made:
+    _remove_old_folders(work)
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=work, ignore_cleanup_errors=True) as made:
         folder = Path(made)
         has_files = "files" in takes and _fetch(settings, job, folder / FILES, insist)
-        yield Handed(settings, job.id, folder, has_files)
+        yield HookFolder(settings, job.id, folder, has_files)
 
 
 def _fetch(settings: Settings, job: Job, into: Path, insist: bool) -> bool:
@@ -83,9 +87,9 @@ def _fetch(settings: Settings, job: Job, into: Path, insist: bool) -> bool:
     return True
 
 
-def _sweep(work: Path) -> None:
-    """Remove what workers that were killed have left."""
-    for folder in work.glob(f"{BEFORE}*"):
+def _remove_old_folders(work: Path) -> None:
+    """Remove the folders of killed workers."""
+    for folder in work.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if time.time() - folder.stat().st_mtime > OLD_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)

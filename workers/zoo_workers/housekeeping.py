@@ -1,4 +1,4 @@
-"""The worker's housekeeping: signs of life, lost jobs, missing hints, and when to leave."""
+"""The worker's housekeeping: its heartbeat, lost jobs, missing hints, and when to exit."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from zoo.settings import Settings
 from zoo_workers import repeated_lines
 from zoo_workers.consumer import PROVE_SECONDS
 from zoo_workers.slots import Supervisor
-from zoo_workers.workspace import sweep
+from zoo_workers.workspace import remove_old_folders
 
 logger = logging.getLogger("zoo.worker")
 
 
 class Housekeeper(threading.Thread):
-    """Looks after the rows while the slots work; any number of workers may do so at once."""
+    """Maintains the rows while the slots run jobs; any number of workers may do so at a time."""
 
     def __init__(
         self, app: broker.App, supervisor: Supervisor, worker_id: str, stop: Callable[[], None]
@@ -36,17 +36,17 @@ class Housekeeper(threading.Thread):
         self.settings: Settings = supervisor.settings
         self.worker_id = worker_id
         self.stop_worker = stop
-        self.leaves_when_idle = False
+        self.exits_when_idle = False
         self.announce: Callable[[], None] = lambda: None
-        """Enters this worker into the rows anew, which do not know it after a restore."""
+        """Adds this worker to the database again, which has lost it after a restore."""
         self._is_over = False
         self._wake = threading.Event()
         self._reaped = 0.0
         self._was_sick = False
-        self._trouble = ""
-        self._failure = ""
+        self._broker_error = ""
+        self._error = ""
         self.health = supervisor.health
-        self.health.changed = self._wake.set
+        self.health.on_change = self._wake.set
 
     def run(self) -> None:
         every = min(self.settings.beat_seconds, self.settings.reap_seconds)
@@ -56,57 +56,57 @@ class Housekeeper(threading.Thread):
             if self._is_over:
                 return
             try:
-                self.pass_once()
+                self.run_once()
                 repeated_lines.DATABASE.end()
-                self._note(None)
+                self._log_change(None)
             except Exception as error:
-                # The database or the broker is away, for example: the next pass tries again.
-                self._note(error)
+                # For example an outage of the database or the broker: the next pass tries again.
+                self._log_change(error)
 
-    def _note(self, error: Exception | None) -> None:
-        """Log what keeps this thread from its work when that changes, not at each pass."""
+    def _log_change(self, error: Exception | None) -> None:
+        """Log an error of a pass when it appears, changes or ends, not at each pass."""
         why = repr(error) if error else ""
-        if isinstance(error, ZooError) and why != self._failure:
+        if isinstance(error, ZooError) and why != self._error:
             logger.warning("%s", error)
-        elif error and why != self._failure:
+        elif error and why != self._error:
             logger.error("housekeeping failed", exc_info=error)
-        elif self._failure and not error:
+        elif self._error and not error:
             logger.info("housekeeping goes on")
-        self._failure = why
+        self._error = why
 
     def end(self) -> None:
-        """Stop after the pass under way."""
+        """Stop after the current pass."""
         self._is_over = True
         self._wake.set()
         self.join(10)
 
-    def pass_once(self) -> None:
-        """One round."""
+    def run_once(self) -> None:
+        """Run one pass."""
         if self._is_homeless():
             self.stop_worker()
             return
-        self.health.look()
-        asked = self._sign()
-        if asked:
-            logger.info("this worker was asked to drain")
+        self.health.check()
+        drain_requested = self._beat()
+        if drain_requested:
+            logger.info("this worker was requested to drain")
             self.stop_worker()
-        if asked is None and self.leaves_when_idle:  # a new home stands where the old one was
+        if drain_requested is None and self.exits_when_idle:  # the home was replaced
             self.stop_worker()
-        elif asked is None:
-            logger.warning("the database does not know this worker: it is entered anew")
+        elif drain_requested is None:
+            logger.warning("the database does not know this worker: it is announced again")
             self.announce()
         if time.monotonic() - self._reaped >= self.settings.reap_seconds:
             self._reaped = time.monotonic()
             self._reap()
-        if self.leaves_when_idle and self._is_idle() and self._leave():
+        if self.exits_when_idle and self._is_idle() and self._exit():
             self.stop_worker()
 
-    def _sign(self) -> bool | None:
+    def _beat(self) -> bool | None:
         busy = min(self.supervisor.busy, self.supervisor.slots)
         is_sick, trouble = self.health.is_sick, self.health.trouble or None
         if self._was_sick and not is_sick:
-            # The hints that came meanwhile were sent to others.
-            self.supervisor.look()
+            # Hints received meanwhile were passed on to other workers.
+            self.supervisor.check_for_jobs()
         self._was_sick = is_sick
         state = "sick" if is_sick else "online"
         return jobs.record_heartbeat(
@@ -114,8 +114,8 @@ class Housekeeper(threading.Thread):
         )
 
     def _is_homeless(self) -> bool:
-        """Whether somebody has removed the home of the local worker, and all its rows with it."""
-        return self.leaves_when_idle and not self.settings.home.exists()
+        """Return whether the home of the local worker was removed, and its database with it."""
+        return self.exits_when_idle and not self.settings.home.exists()
 
     def _reap(self) -> None:
         hooks = self.supervisor.hooks
@@ -124,28 +124,28 @@ class Housekeeper(threading.Thread):
         for job_id, status in moved:
             logger.warning("job %s lost its worker and is %s", job_id[:8], status)
             if hooks and status in TERMINAL:
-                hooks.tell(job_id)
+                hooks.add(job_id)
         self._resend()
-        if moved or self._trouble:  # a free slot here need not wait for the hint
-            self.supervisor.look()
-        sweep(self.db, self.settings.home / "work")
+        if moved or self._broker_error:  # a free slot here need not wait for the hint
+            self.supervisor.check_for_jobs()
+        remove_old_folders(self.db, self.settings.home / "work")
 
     def _resend(self) -> None:
-        """Hint again at jobs that wait without a hint; a broker that takes none is a trouble."""
+        """Send hints again for jobs that wait without one; log an error of the broker once."""
         try:
-            # A broker that is silent shall not have this worker be taken for dead.
+            # With a time limit: a silent broker must not delay the heartbeat of this worker.
             if resend(self.db, self.app, self.settings, seconds=PROVE_SECONDS):
-                self._trouble = ""
+                self._broker_error = ""
         except BrokerError as error:
-            if self._trouble != str(error):
+            if self._broker_error != str(error):
                 logger.warning("%s", error)
-            self._trouble = str(error)
+            self._broker_error = str(error)
 
     def _is_idle(self) -> bool:
         idle = time.monotonic() - self.supervisor.last_job
         return self.supervisor.busy == 0 and idle >= self.settings.idle_seconds
 
-    def _leave(self) -> bool:
+    def _exit(self) -> bool:
         others = [
             worker
             for worker in jobs.workers(self.db, beat=self.settings.beat_seconds)
@@ -158,7 +158,7 @@ class Housekeeper(threading.Thread):
 
 
 def take_over(db: Database) -> None:
-    """Do not wait for the leases of dead workers of this machine: nobody will extend them."""
+    """Release the jobs of dead workers of this machine, without waiting for their leases."""
     known = {each.name: each for each in jobs.workers(db, beat=0, gone=True)}
     for name in {str(job.worker) for job in jobs.listing(db, statuses=["running"], limit=10_000)}:
         row = known.get(name)
@@ -166,12 +166,12 @@ def take_over(db: Database) -> None:
         host, pid = (row.host, str(row.pid)) if row else (host, pid)
         if host == socket.gethostname() and pid.isdigit() and not process_tree.is_running(int(pid)):
             logger.warning(
-                "worker %s is dead: its %d jobs are free", name, jobs.expire_leases(db, name)
+                "worker %s is dead: its %d jobs are released", name, jobs.expire_leases(db, name)
             )
 
 
-def wake_freed(db: Database, app: broker.App) -> None:
-    """Send hints for jobs that have just come to be claimable; without a broker they wait."""
+def announce_freed(db: Database, app: broker.App) -> None:
+    """Send hints for jobs that became claimable; without a broker they wait for a check."""
     hints = jobs.take_due_hints(db)
     if hints:
         with contextlib.suppress(BrokerError):

@@ -1,4 +1,4 @@
-"""The worker's log lines about a database that is away: its sentence once per outage."""
+"""Log lines about a database outage: the database's error is written once per outage."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import threading
 
 from zoo.errors import StoreError
 
-AGAIN = "the database is still away"
-MOST_LINES = 1000
-"""Remembered of one outage."""
+STILL = "the database is still unavailable"
+MAX_LINES = 1000
+"""Number of lines remembered per outage."""
 
 
 class OncePerOutage(logging.Filter):
-    """Shorten the sentence of the database where it was logged before, and drop equal lines."""
+    """Shorten the database's error where it was logged before, and drop equal lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class OncePerOutage(logging.Filter):
         self._logged: set[str] = set()
 
     def end(self) -> None:
-        """Note that the database answers: the next error begins another outage."""
+        """End the outage: the database replies, and the next error begins another one."""
         self._logged.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -30,21 +30,21 @@ class OncePerOutage(logging.Filter):
         errors = [each for each in args if isinstance(each, StoreError)]
         if not errors:
             return True
-        # Drivers put the same reason differently: "connection failed: ...: No route to host".
+        # Drivers word the same reason differently: "connection failed: ...: No route to host".
         reasons = {each.message.rpartition(": ")[2].rstrip(".") for each in errors}
         with self._lock:
-            if not self._logged or len(self._logged) > MOST_LINES:
+            if not self._logged or len(self._logged) > MAX_LINES:
                 self._logged = reasons
                 return True
             new = ", ".join(sorted(reasons - self._logged))
             self._logged |= reasons
-            short = f"{AGAIN}: {new}" if new else AGAIN
+            short = f"{STILL}: {new}" if new else STILL
             record.args = tuple(short if isinstance(each, StoreError) else each for each in args)
             line = record.getMessage()
-            is_new = line != AGAIN and line not in self._logged
+            is_new = line != STILL and line not in self._logged
             self._logged.add(line)
         return is_new
 
 
 DATABASE = OncePerOutage()
-"""Of this worker's database."""
+"""The filter for this worker's database."""

@@ -1,4 +1,4 @@
-"""Inside a runner process: take an order, run the job, answer with its outcome; again and again."""
+"""The main function of a runner process: take a request, run the job, reply with its outcome."""
 
 from __future__ import annotations
 
@@ -22,40 +22,37 @@ from zoo.job_spec import JobSpec, read_json
 from zoo.plugins import process_state
 
 FILES = "files"
-"""In the folder of a job's hooks: the job's files."""
+"""Subfolder of a hook call's folder: the job's files."""
 BEGUN, DONE = "begun", "done"
-"""In the folder of a job's hooks: what plugins are leaving, and what they have left."""
-
+"""Subfolders of a hook call's folder: files of plugins that are running, and of those done."""
 
 MACHINE_ERRORS = frozenset(
     getattr(errno, name)
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ENFILE", "EMFILE", "ESTALE")
 )
-"""What the operating system says of a disk that is full or broken, or of too many open files."""
+"""Errors of a disk that is full or broken, or of too many open files."""
 MAX_TEXT = 16 * 1024
-"""Characters of a file that goes to the supervisor by way of the progress, not of the disk."""
+"""Longest text file, in characters, that is sent with the progress instead of written to disk."""
 
 
 def main() -> None:
-    """Serve orders from the pipe until it closes: JSON each way, so that nothing is unpickled.
+    """Serve requests from the pipe until it closes: JSON both ways, so that nothing is unpickled.
 
-    The two files that it was handed are the desk's.
+    The two inherited files are those of `runner_pool.RunnerOutput`.
     """
     pipe, (log, progress), _ = child_process.serve(n_files=2)
     while True:
         try:
-            order = read_json(pipe.recv_bytes())
+            request = read_json(pipe.recv_bytes())
         except (EOFError, OSError):
             return
-        is_job = order["do"] == "run"
-        # In a context of its own: numpy and decimal keep how they round and what they raise there.
-        answer = (
-            contextvars.copy_context().run(_run_alone, order, log, progress)
-            if is_job
-            else ANSWERS[order["do"]](order)
-        )
+        if request["action"] == "run":
+            # In a context of its own: numpy and decimal keep rounding and error handling there.
+            reply = contextvars.copy_context().run(_run_isolated, request, log, progress)
+        else:
+            reply = HANDLERS[request["action"]](request)
         # Not sorted: a schema lists the params in the order of their author.
-        pipe.send_bytes(json.dumps(answer, allow_nan=False).encode())
+        pipe.send_bytes(json.dumps(reply, allow_nan=False).encode())
 
 
 def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
@@ -74,20 +71,20 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
             "listeners": registry.listeners(),
             "broken": broken,
             "hooks": hooks,
-            "takes": sorted({name for each in listeners for name in each.argnames}),
-            # Who takes the job alone tells somebody of it; who takes its files makes more of them.
-            "prompt": any({*each.argnames} <= {"job"} for each in listeners),
-            # Who leaves no files cannot be asked later.
-            "others": any("extra" not in each.argnames for each in listeners),
+            "hook_arguments": sorted({name for each in listeners for name in each.argnames}),
+            # A hook that takes the job alone notifies somebody, so it must not wait.
+            "is_urgent": any({*each.argnames} <= {"job"} for each in listeners),
+            # A hook that makes no files cannot be called later, on demand.
+            "has_notifiers": any("extra" not in each.argnames for each in listeners),
         }
 
 
-def _hooks(order: dict[str, Any]) -> dict[str, Any]:
-    """Call each plugin's `job_finished`; gives what they raised."""
+def _hooks(request: dict[str, Any]) -> dict[str, Any]:
+    """Call each plugin's `job_finished`; return the errors by plugin."""
     from zoo.plugins import registry
 
-    os.environ.update(order["environ"])
-    files, folder = (order[name] and Path(order[name]) for name in ("files", "folder"))
+    os.environ.update(request["environ"])
+    files, folder = (request[name] and Path(request[name]) for name in ("files", "folder"))
     raised = {}
     with contextlib.redirect_stdout(sys.stderr):
         found = registry.catalogue()
@@ -96,28 +93,28 @@ def _hooks(order: dict[str, Any]) -> dict[str, Any]:
         for plugin in found.plugins:
             if "job_finished" not in plugin.hooks:
                 continue
-            which = "makers" if plugin.name in makers else "others"
-            if order.get("which", which) != which:
+            which = "makers" if plugin.name in makers else "notifiers"
+            if request.get("which", which) != which:
                 continue
             own = found.manager.get_plugin(plugin.name)
             others = [each for each in found.manager.get_plugins() if each is not own]
             call = found.manager.subset_hook_caller("job_finished", others)
-            # One by one: pluggy asks no further once one has raised.
+            # One by one: pluggy stops at the first error.
             try:
                 with (
                     process_state.put_back(),
                     process_state.working_directory(),
                     _extra(folder, plugin.name) as extra,
                 ):
-                    call(job=order["job"], files=files, extra=extra)
-            except BaseException as error:  # also SystemExit: the others are still to be called
+                    call(job=request["job"], files=files, extra=extra)
+            except BaseException as error:  # also SystemExit: the other plugins follow
                 raised[plugin.name] = f"{type(error).__name__}: {reason(error)}"
     return raised
 
 
 @contextlib.contextmanager
 def _extra(folder: Path | None, plugin: str) -> Iterator[Path | None]:
-    """The empty folder of a plugin; among those that are stored once the call has returned."""
+    """Make an empty folder for a plugin; its files are stored once the call has returned."""
     if folder is None:
         yield None
         return
@@ -128,71 +125,77 @@ def _extra(folder: Path | None, plugin: str) -> Iterator[Path | None]:
     begun.rename(done)
 
 
-def _store(order: dict[str, Any]) -> dict[str, Any]:
-    """Store artifacts on this machine, then flush them; tells of each its sha256 or its fault.
+def _store(request: dict[str, Any]) -> dict[str, Any]:
+    """Store artifacts on this machine and flush them; reply with the sha256 or the error of each.
 
-    Nothing is told of one that could not be stored: who has asked does it then, and sees why.
+    The reply of an artifact that could not be stored is empty: the worker tries it again itself.
     """
     from zoo.storage import artifacts
 
-    told: list[dict[str, str]] = []
+    stored: list[dict[str, str]] = []
     moved: list[list[str]] = []
-    for each in order["artifacts"]:
+    for each in request["artifacts"]:
         moved.append([])
-        names = (each["where"], each["facts"], each["texts"], moved[-1])
+        arguments = (each["where"], each["facts"], each["texts"], moved[-1])
         try:
-            told.append({"sha256": artifacts.put(Path(each["folder"]), order["url"], *names)})
+            sha256 = artifacts.put(Path(each["folder"]), request["url"], *arguments)
+            stored.append({"sha256": sha256})
         except Exception:
-            told.append({})
-    # The first flush has the journal take in all that was moved; each answers for its own.
+            stored.append({})
+    # The first flush makes the journal commit all that was moved; each flush still reports the
+    # errors of its own files.
     for i, paths in enumerate(moved):
         try:
             artifacts.flush(paths)
         except Exception as error:
-            told[i] = {"fault": str(error) or type(error).__name__}
-    return {"told": told}
+            stored[i] = {"error": str(error) or type(error).__name__}
+    return {"stored": stored}
 
 
-def _run_alone(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
-    """Run the job, end the processes it has left, and put back what it has changed of this one."""
+def _run_isolated(request: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
+    """Run the job, kill the processes it has left, and restore the state of this process."""
     process_tree.adopt_orphans()
     with process_state.put_back() as lasting:
-        answer = _run(order, log, progress)
+        reply = run(request, log, progress)
     notes = []
     if left := ", ".join(process_tree.end_descendants()):
         notes.append(f"The job has left processes, which were ended: {left}.\n")
     if lasting:
         what = ", ".join(lasting)
         notes.append(f"The job has left changed, and its process is replaced: {what}.\n")
-    with contextlib.suppress(OSError):  # on a full disk the log takes nothing
+    with contextlib.suppress(OSError):  # a full disk takes no log
         os.write(log, "".join(notes).encode(errors="replace"))
-    return answer | {"is_spoilt": bool(lasting)}
+    return reply | {"must_replace": bool(lasting)}
 
 
 @cores.held()
-def _run(order: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
+def run(request: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
+    """Run the job; return its status with the metrics or the error.
+
+    `log` and `progress` are the numbers of open files that the worker reads.
+    """
     own = os.getpid()
-    # A thread that a model has left finds its own job's file closed.
+    # A thread that an earlier model has left finds the file of its own job closed.
     with _output_to(log), _lines(progress) as lines:
         try:
-            with process_state.working_directory(Path(order["files"]).parent):
-                return {"status": "succeeded", "metrics": _story(order, lines, own)}
+            with process_state.working_directory(Path(request["files"]).parent):
+                return {"status": "succeeded", "metrics": _run_spec(request, lines, own)}
         except BaseException as error:  # also SystemExit: a model must not end the runner quietly
             _end_if_forked(own)
             if not isinstance(error, ZooError):
                 _write_traceback(log)
-            return _failed(error, order["files"])
+            return failure(error, request["files"])
 
 
 def _end_if_forked(own: int) -> None:
-    """End a process that a model has forked and that goes on with the job: one is enough."""
+    """End a process that a model has forked and that would continue the job a second time."""
     if os.getpid() != own:
         os._exit(1)
 
 
 def _write_traceback(log: int) -> None:
-    # Not by way of sys.stderr, which the model may have replaced or closed. On a full disk the log
-    # takes nothing: what went wrong is answered all the same.
+    # Not through sys.stderr, which the model may have replaced or closed. A full disk takes no log;
+    # the error is in the reply all the same.
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
@@ -200,60 +203,63 @@ def _write_traceback(log: int) -> None:
         traceback.print_exc(file=file)
 
 
-def _failed(error: BaseException, files: str) -> dict[str, Any]:
-    """The answer to an order that has failed; `fault` says whose it may be."""
+def failure(error: BaseException, files: str) -> dict[str, Any]:
+    """Return the reply for a job that raised; `fault` is `machine`, `model` or None.
+
+    It names what may be at fault beside the job: this machine, or the model's installation here.
+    """
     fault = None if isinstance(error, MemoryError) else _fault(error)
     if isinstance(error, ZooError):
-        said = str(error)
-        code = "PluginError" if isinstance(error, _NotHere) else type(error).__name__
+        text = str(error)
+        code = "PluginError" if isinstance(error, _ModelMissing) else type(error).__name__
     elif isinstance(error, MemoryError):
-        said, code = "The job needs more memory than there is.", "out_of_memory"
+        text, code = "The job needs more memory than there is.", "out_of_memory"
     elif isinstance(error, OSError):
-        said, code = f"{error.strerror or error}: {error.filename or files}.", "os_error"
+        text, code = f"{error.strerror or error}: {error.filename or files}.", "os_error"
     else:
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        said, code = f"{as_sentence(said)} The traceback is in its log.", "exception"
-    return {"status": "failed", "error_code": code, "error": said, "fault": fault}
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text, code = f"{as_sentence(text)} The traceback is in its log.", "exception"
+    return {"status": "failed", "error_code": code, "error": text, "fault": fault}
 
 
 def _fault(error: BaseException) -> str | None:
-    """`machine` or `model` if that may be the fault of this machine, or of the model on it."""
+    """Search the chain of causes for an error of this machine or of the model's installation."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in MACHINE_ERRORS:
             return "machine"
-        if isinstance(seen, ImportError | _NotHere):
+        if isinstance(seen, ImportError | _ModelMissing):
             return "model"
         seen = seen.__cause__ or seen.__context__
     return None
 
 
-class _NotHere(ZooError):
-    """The worker has said that it has the model, and the runner cannot load it."""
+class _ModelMissing(ZooError):
+    """The worker has announced the model, and the runner cannot load it."""
 
 
 @contextlib.contextmanager
 def _lines(progress: int) -> Iterator[Any]:
-    """The progress, to be written line by line."""
+    """Open the progress file for writing line by line."""
     lines = os.fdopen(os.dup(progress), "a", buffering=1)
     try:
         yield lines
     finally:
-        with contextlib.suppress(OSError):  # what a full disk has not taken is tried once more
+        with contextlib.suppress(OSError):  # closing retries what a full disk has refused
             lines.close()
 
 
-def _story(order: dict[str, Any], progress: Any, own: int) -> dict[str, Any]:
+def _run_spec(request: dict[str, Any], progress: Any, own: int) -> dict[str, Any]:
     from zoo.training.run import run_job
 
-    folder = Path(order["files"])
+    folder = Path(request["files"])
 
-    def tell(**fact: Any) -> None:
+    def send(**message: Any) -> None:
         _end_if_forked(own)
-        progress.write(json.dumps(fact) + "\n")
+        progress.write(json.dumps(message) + "\n")
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        tell(
+        send(
             step=int(step),
             total=int(total),
             unit=unit,
@@ -264,52 +270,52 @@ def _story(order: dict[str, Any], progress: Any, own: int) -> dict[str, Any]:
     def phase(name: str) -> None:
         if name == "fit":
             set_imports_aside(len(sys.modules))
-        tell(phase=name, at=time.monotonic())  # the same for all processes of a machine
+        send(phase=name, at=time.monotonic())  # the same for all processes of a machine
 
     def write(name: str, text: str) -> None:
         if len(text) <= MAX_TEXT:
-            tell(file=name, text=text)
+            send(file=name, text=text)
         else:
             (folder / name).write_text(text, encoding="utf-8")
 
-    spec = JobSpec.parse_object(order["spec"])
-    _see_loaded(spec.model)
-    source = Path(order["source"]) if spec.source else None
+    spec = JobSpec.parse_object(request["spec"])
+    _check_model(spec.model)
+    source = Path(request["source"]) if spec.source else None
     return run_job(spec, folder, report, source=source, phase=phase, write=write)
 
 
-def _see_loaded(model: str) -> None:
+def _check_model(model: str) -> None:
     from zoo.plugins import registry
 
     try:
         registry.model(model)
     except ZooError as error:
-        raise _NotHere(error.message, error.hint) from None
+        raise _ModelMissing(error.message, error.hint) from None
 
 
-@functools.cache  # once for each number: no new module, nothing new to set aside
+@functools.cache  # once per number of modules: without a new one there is nothing to exclude
 def set_imports_aside(n_modules: int) -> None:
-    """Spare later collections of garbage what imports have made: it lives as long as the process.
+    """Exclude the objects of imports, which live as long as the process, from garbage collection.
 
-    To look at all that TensorFlow makes takes 0.2 s, and Keras has it done before each fit.
+    A collection over all objects of TensorFlow takes 0.2 s, and Keras runs one before each fit.
     """
     gc.collect()
     gc.freeze()
 
 
 def _finite(metrics: dict[str, float]) -> dict[str, float]:
-    """Plain floats; a NaN of a diverged model has no place in JSON and is left out."""
+    """Return plain floats, without NaN and infinity of a diverged model, which JSON cannot hold."""
     plain = {name: float(value) for name, value in metrics.items()}
     return {name: value for name, value in plain.items() if abs(value) < float("inf")}
 
 
-ANSWERS = {"catalogue": _catalogue, "hooks": _hooks, "store": _store}
-"""What each order asks for; to run a job is the fourth."""
+HANDLERS = {"catalogue": _catalogue, "hooks": _hooks, "store": _store}
+"""Functions by action; the action `run` is the fourth."""
 
 
 @contextlib.contextmanager
 def _output_to(log: int) -> Iterator[None]:
-    """Send what the process prints into the log, also what a library writes past Python."""
+    """Redirect stdout and stderr to the log, also for libraries that write past Python."""
     kept = os.dup(1), os.dup(2)
     own = sys.stdout, sys.stderr
     try:
@@ -319,7 +325,7 @@ def _output_to(log: int) -> Iterator[None]:
         yield
     finally:
         for stream in (*own, sys.stdout, sys.stderr):
-            # A model may have closed them, or put anything in their place.
+            # A model may have closed or replaced them.
             with contextlib.suppress(Exception):
                 stream.flush()
         for number, saved in zip((1, 2), kept, strict=True):

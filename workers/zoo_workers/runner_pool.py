@@ -1,85 +1,141 @@
-"""The worker's runner processes: spawned, kept warm, one job at a time, replaced when they die."""
+"""The worker's runner processes: spawned, warm, one job at a time, replaced when they die."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from zoo import environment_variables
-from zoo.child_process import Child, ChildDied
-from zoo_workers.channel import Desk
+from zoo.child_process import Child
 
-LOOK_AGAIN_SECONDS = 0.5
-"""Interval at which the memory of an idle runner is measured."""
+MEMORY_CHECK_SECONDS = 0.5
+"""Interval between two checks of a runner's memory after its jobs."""
 
-RunnerDied = ChildDied
+
+class OutputFile:
+    """An open file without a name, which a child process inherits by its number."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.file: Any = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
+        # Appending, so that a writer starts at the beginning after the file was emptied.
+        fcntl.fcntl(self.number, fcntl.F_SETFL, os.O_APPEND)
+
+    @property
+    def number(self) -> int:
+        return int(self.file.fileno())
+
+    def read(self, start: int, size: int) -> bytes:
+        """Read at most `size` bytes; the position of the writers does not change."""
+        return os.pread(self.number, size, start)
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self.number, size)
+
+    def size(self) -> int:
+        """Return the size in bytes."""
+        return os.fstat(self.number).st_size
+
+
+class RunnerOutput:
+    """Anonymous temporary files shared by runner and worker: log and progress.
+
+    They belong to the runner and are emptied for each job: creating and removing two files per job
+    costs more than a short job. Once both processes have ended the kernel removes them.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is on a disk with room for them; by default the system's temporary folder."""
+        self.log = OutputFile(folder)
+        self.progress = OutputFile(folder)
+
+    def clear(self) -> None:
+        for each in (self.log, self.progress):
+            each.truncate(0)
+
+    def close(self) -> None:
+        for each in (self.log, self.progress):
+            each.file.close()
 
 
 class Runner:
-    """One runner process and the pipe to it. Starting it is quick; it imports what a job needs."""
+    """A runner process and the pipe to it: one request, one reply, both JSON.
+
+    Starting it is quick: it imports what a job needs when the job comes.
+    """
 
     def __init__(self, folder: Path | None = None, env: Mapping[str, str] | None = None) -> None:
-        """`folder` is where what it writes has room; without `env` it is given what models are."""
-        self.desk = Desk(folder)
-        # Never forked: a framework that has started threads does not survive it.
+        """Start the process.
+
+        Args:
+            folder: Folder on a disk with room for its output.
+            env: Environment of the process; by default the one that models may see.
+        """
+        self.output = RunnerOutput(folder)
+        # Spawned, not forked: a framework that has started threads does not survive a fork.
         self._process = Child(
             "zoo_workers.runner_main",
-            files=(self.desk.log.number, self.desk.progress.number),
+            files=(self.output.log.number, self.output.progress.number),
             env=environment_variables.for_models(os.environ) if env is None else env,
-            # A worker that a hook's command has started is to outlive it.
+            # A worker that a hook's command has started outlives the hook.
             is_tree=env is None,
         )
         self.is_idle = True
-        self._known: psutil.Process | None = None
+        self._psutil: psutil.Process | None = None
         self.jobs = 0
-        self.is_spoilt = False
-        """Whether a job has left it changed for those that follow."""
-        self.looked = -math.inf
-        """When it was last seen to be alive, and not too large, by `time.monotonic`."""
+        """Number of jobs it was borrowed for."""
+        self.must_replace = False
+        """Whether a job has left the process changed for those that follow."""
+        self.checked = -math.inf
+        """`time.monotonic` of the last check that it lives and is not too large."""
         self.models: set[str] = set()
-        """What it has run before: its imports are done."""
+        """Models it has run, whose imports are done."""
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def order(self, order: dict[str, Any]) -> None:
-        """Send one order; raises RunnerDied if the process has ended."""
+    def send(self, request: dict[str, Any]) -> None:
+        """Send one request; raise ChildDied if the process has ended."""
         self.is_idle = False
-        self._process.send(order)
+        self._process.send(request)
 
-    def answer(self, timeout: float) -> dict[str, Any] | None:
-        """Return the answer, or None after `timeout` seconds; raises RunnerDied."""
-        answer = self._process.receive(timeout)
-        if answer is not None:
+    def receive(self, timeout: float) -> dict[str, Any] | None:
+        """Wait up to `timeout` seconds for the reply; return None if there is none yet.
+
+        Raises ChildDied if the process has ended instead.
+        """
+        reply = self._process.receive(timeout)
+        if reply is not None:
             self.is_idle = True
-        return answer
+        return reply
 
     def kill(self) -> None:
         """Kill the process and all that it started; a second call does nothing."""
         self._process.kill()
 
     def close(self) -> None:
-        """End it, and forget what it has written."""
+        """Kill the process and discard its output."""
         self.kill()
-        self.desk.close()
+        self.output.close()
 
-    def memory_mb(self, family: bool = False) -> float:
-        """Resident memory, with the `family` of all that it started; 0 if it is gone."""
+    def memory_mb(self, with_children: bool = False) -> float:
+        """Return the resident memory in MB; 0 if the process is gone."""
         try:
-            own = self._known or psutil.Process(self.pid)
-            self._known = own
-            # To find children every process of the machine is looked at: 5 ms among 200.
-            all_of_it = [own, *(own.children(recursive=True) if family else [])]
-            return sum(float(each.memory_info().rss) for each in all_of_it) / 2**20
+            own = self._psutil or psutil.Process(self.pid)
+            self._psutil = own
+            # Finding the children means reading every process of the machine: 5 ms among 200.
+            processes = [own, *(own.children(recursive=True) if with_children else [])]
+            return sum(float(each.memory_info().rss) for each in processes) / 2**20
         except psutil.Error:
             return 0.0
 
@@ -87,27 +143,28 @@ class Runner:
         return self._process.is_alive()
 
 
-class Runners:
-    """The runners of a worker, one per slot, made when first needed."""
+class RunnerPool:
+    """The runners of a worker, one per slot, started when first needed."""
 
     def __init__(self, folder: Path, *, jobs_per_runner: int, memory_mb: float) -> None:
+        """Runners are replaced after `jobs_per_runner` jobs, or when they hold `memory_mb`."""
+        self.memory_mb = memory_mb
         self._folder = folder
         self._jobs_per_runner = jobs_per_runner
-        self._memory_mb = memory_mb
         self._lock = threading.Lock()
         self._idle: list[Runner] = []
         self._busy: set[Runner] = set()
 
     @contextlib.contextmanager
-    def borrow(self, model: str) -> Any:
-        """An idle runner, warm for the model if there is one; afterwards it is kept or replaced."""
+    def borrow(self, model: str) -> Iterator[Runner]:
+        """Lend an idle runner, one that has run the model if possible; then keep or replace it."""
         runner = self._take(model)
         try:
             yield runner
         finally:
             with self._lock:
                 self._busy.discard(runner)
-                keep = self._is_fit(runner)
+                keep = self._is_reusable(runner)
                 if keep:
                     self._idle.append(runner)
             if not keep:
@@ -123,17 +180,17 @@ class Runners:
         runner.jobs += 1
         return runner
 
-    def _is_fit(self, runner: Runner) -> bool:
-        if runner.is_spoilt or not runner.is_idle or runner.jobs >= self._jobs_per_runner:
+    def _is_reusable(self, runner: Runner) -> bool:
+        if runner.must_replace or not runner.is_idle or runner.jobs >= self._jobs_per_runner:
             return False
-        # To look costs as much as a tenth of a job of a moment, of which each adds little.
-        if time.monotonic() < runner.looked + LOOK_AGAIN_SECONDS:
+        # A check costs as much as a tenth of a short job, and each short job adds little memory.
+        if time.monotonic() < runner.checked + MEMORY_CHECK_SECONDS:
             return True
-        runner.looked = time.monotonic()
-        return runner.is_alive() and runner.memory_mb() < self._memory_mb
+        runner.checked = time.monotonic()
+        return runner.is_alive() and runner.memory_mb() < self.memory_mb
 
     def stop(self) -> None:
-        """End every runner, whatever it does."""
+        """Kill every runner, whatever it does."""
         with self._lock:
             for runner in [*self._idle, *self._busy]:
                 runner.kill()

@@ -1,4 +1,10 @@
-"""The supervisor: take the most urgent job for a free slot, and see it through to its end."""
+"""The slots of a worker: claim the most urgent job, run it, and hand it to the finalizer.
+
+Four modules handle one attempt, from claim to commit: this one; `execution`, which runs it and
+decides how it ended; `workspace`, its folder, output and artifact; `finalizer`, which has short
+attempts stored and committed together. `heartbeat` keeps the lease meanwhile, and the job itself
+runs in a process of `runner_pool`, whose main function is in `runner_main`.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +20,27 @@ from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.settings import Settings
-from zoo_workers.artifact_writer import Storer
-from zoo_workers.execution import Watch
-from zoo_workers.finalizer import MOST_ENDS, Ends
+from zoo_workers.execution import Execution
+from zoo_workers.finalizer import MAX_PER_SLOT, Finalizer
 from zoo_workers.health import Health
-from zoo_workers.heartbeat import LOOK_SECONDS
+from zoo_workers.heartbeat import POLL_SECONDS
 from zoo_workers.hooks import Hooks
-from zoo_workers.runner_pool import Runners
+from zoo_workers.runner_pool import RunnerPool
 
 logger = logging.getLogger("zoo.worker")
 
 
 class Supervisor:
-    """Runs jobs for one worker; a slot is a thread that is in `work_on`."""
+    """Runs jobs for one worker; a slot is a thread inside `run_jobs`."""
 
     def __init__(
-        self, db: Database, settings: Settings, runners: Runners, name: str, pool: str, slots: int
+        self,
+        db: Database,
+        settings: Settings,
+        runners: RunnerPool,
+        name: str,
+        pool: str,
+        slots: int,
     ) -> None:
         self.db = db
         self.settings = settings
@@ -38,92 +49,94 @@ class Supervisor:
         self.pool = pool
         self.slots = slots
         self.models: dict[str, str] = {}
-        """Every model that this worker can load, with its plugin's label."""
+        """Models that this worker can load, with the labels of their plugins."""
         self.datasets: list[str] = []
+        """Datasets that this worker can load."""
         self.hooks: Hooks | None = None
-        """Set if a plugin of this machine wants to know of jobs that have ended."""
+        """Set if a plugin of this machine implements `job_finished`."""
         self.drain_by: float | None = None
-        """Set once the worker is to end: running jobs are given back at that time."""
+        """Set while the worker drains: running jobs go back into the queue at that time."""
         self.after_job: Callable[[], None] = lambda: None
-        """What follows the end of a job: others are woken for those that have waited for it."""
+        """Called after jobs have ended: sends hints for jobs that waited for them."""
         self.last_job = time.monotonic()
+        """Time of the last start or end of a job."""
         self.health = Health(settings)
-        self.room = threading.Event()
-        """Set while a slot has no job: what need not be at once is done then."""
-        self.room.set()
-        self._taken = 0
-        self.storer = Storer(settings.artifacts, settings.lease_seconds / 2)
-        self._ends = Ends(db, slots, self.storer, self._ended, lambda: self.after_job())
+        self.has_free_slot = threading.Event()
+        """Set while a slot is idle; background work runs then."""
+        self.has_free_slot.set()
+        self.finalizer = Finalizer(
+            db, settings, slots, self._finished, after_batch=lambda: self.after_job()
+        )
         self._free = threading.BoundedSemaphore(slots)
+        self._occupied = 0
         self._busy = 0
         self._lock = threading.Lock()
 
     @property
     def busy(self) -> int:
-        """How many jobs are running, or at their end."""
+        """Number of jobs that run or are being committed."""
         return self._busy
 
     def drain(self, seconds: float) -> None:
-        """Take no further job; give the running ones back after `seconds`."""
+        """Claim no further job; requeue the running ones after `seconds`."""
         by = time.monotonic() + seconds
         self.drain_by = by if self.drain_by is None else min(by, self.drain_by)
 
     def await_idle(self, seconds: float) -> None:
-        """Wait until no job is running, at most so long."""
+        """Wait until no job is running, at most `seconds`."""
         ends = time.monotonic() + seconds
         while self.busy and time.monotonic() < ends:
             time.sleep(0.05)
 
-    def end(self) -> None:
-        """End the processes beside the runners."""
+    def close(self) -> None:
+        """End the processes of the hooks and of the artifacts."""
         if self.hooks:
             self.hooks.end()
-        self.storer.end()
+        self.finalizer.close()
 
     def must_stop(self) -> bool:
-        """Whether running jobs are to be given back now."""
+        """Return whether running jobs go back into the queue now."""
         return self.drain_by is not None and time.monotonic() > self.drain_by
 
-    def look(self) -> None:
-        """Have the free slots take jobs without a hint: one more looks for each that is found."""
-        work = functools.partial(self.work_on, wait=False, found=self.look)
-        threading.Thread(target=work, daemon=True, name="slot").start()
+    def check_for_jobs(self) -> None:
+        """Let a free slot claim jobs without a hint; each job found wakes one more slot."""
+        run = functools.partial(self.run_jobs, wait=False, on_claim=self.check_for_jobs)
+        threading.Thread(target=run, daemon=True, name="slot").start()
 
-    def work_on(self, *, wait: bool = True, found: Callable[[], None] = lambda: None) -> None:
-        """Run one job after the other in a slot, until there is none to claim.
+    def run_jobs(self, *, wait: bool = True, on_claim: Callable[[], None] = lambda: None) -> None:
+        """Run jobs in one slot until there is none to claim.
 
-        Unless it is to `wait` for a slot, nothing happens if none is free. `found` is called for
-        each job.
+        Args:
+            wait: Wait for a free slot; otherwise return if there is none.
+            on_claim: Called for each job.
         """
         if not self._free.acquire(blocking=wait):
             return
-        self._take(1)
-        endings: set[Future[None]] = set()
+        self._count_occupied(1)
+        finishing: set[Future[None]] = set()
         try:
-            # Celery would give a slot a hint a second at best.
-            while (watch := self._claim()) or endings:
-                if watch:
-                    found()
-                    self._run(watch)
-                # Without a job, the next end may be what sets one free.
-                endings = self._await_room(endings, watch)
-                # To store and to commit is to wait for disks: the slot's runner need not.
-                if watch:
-                    endings.add(self._ends.add(watch))
-        except ZooError as error:  # the database is away; the job's hint is sent again
+            # A loop, because Celery would pass a hint to a slot once a second at most.
+            while (execution := self._claim()) or finishing:
+                if execution:
+                    on_claim()
+                    self._run(execution)
+                # Without a job, an attempt that ends may be what another job waits for.
+                finishing = self._await_finalizer(finishing, execution)
+                if execution:
+                    finishing.add(self.finalizer.add(execution))
+        except ZooError as error:  # a database outage; the hint is sent again later
             logger.warning("%s", error)
-        except Exception:  # the slot is free again, and its next look tries once more
-            logger.exception("a slot could not take a job")
+        except Exception:  # the slot is free again and will be retried
+            logger.exception("a slot could not claim a job")
         finally:
-            self._take(-1)
+            self._count_occupied(-1)
             self._free.release()
 
-    def _claim(self) -> Watch | None:
-        """Claim the most urgent job."""
-        models = self.health.fit_for(self.models)
+    def _claim(self) -> Execution | None:
+        models = self.health.usable_models(self.models)
         if self.drain_by is not None or not models:
             return None
-        asked = time.monotonic()
+        claimed_at = time.monotonic()
         claimed = jobs.claim(
             self.db,
             pool=self.pool,
@@ -131,43 +144,54 @@ class Supervisor:
             datasets=self.datasets,
             worker=self.name,
             lease=self.settings.lease_seconds,
-            avoid=self.health.avoided(),
+            avoid=self.health.avoided_jobs(),
         )
         if claimed is None:
             return None
         claim, job = claimed
-        self._count(1)
+        self._count_busy(1)
         logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
-        stop, owes = self.must_stop, self.hooks is not None
-        shared = (self.db, self.settings, self.runners)
-        return Watch(*shared, claim, job, stop, asked, self.health, owes)
+        return Execution(
+            self.db,
+            self.settings,
+            self.runners,
+            self.health,
+            claim,
+            job,
+            claimed_at=claimed_at,
+            must_stop=self.must_stop,
+            has_hooks=self.hooks is not None,
+        )
 
-    def _run(self, watch: Watch) -> None:
+    def _run(self, execution: Execution) -> None:
         try:
-            watch.run()
-        except Exception:  # nobody beats for it any more: the job goes on elsewhere
-            logger.exception("job %s could not be run", watch.job.id[:8])
+            execution.run()
+        except Exception:  # its heartbeat ends, so the job runs elsewhere once its lease is over
+            logger.exception("job %s could not be run", execution.job.id[:8])
 
-    def _await_room(self, endings: set[Future[None]], watch: Watch | None) -> set[Future[None]]:
-        """Wait until one more may be at its end; those that still are."""
-        most = MOST_ENDS - 1 if watch else max(len(endings) - 1, 0)
-        while len(endings) > most:
-            done, endings = wait_for(endings, LOOK_SECONDS, FIRST_COMPLETED)
-            if watch and not done:
-                watch.pulse.ensure()
-        return endings
+    def _await_finalizer(
+        self, finishing: set[Future[None]], execution: Execution | None
+    ) -> set[Future[None]]:
+        """Wait until the finalizer can take one more; return the attempts it still works on."""
+        limit = MAX_PER_SLOT - 1 if execution else max(len(finishing) - 1, 0)
+        while len(finishing) > limit:
+            done, finishing = wait_for(finishing, POLL_SECONDS, FIRST_COMPLETED)
+            if execution and not done:
+                execution.heartbeat.ensure()
+        return finishing
 
-    def _ended(self, watch: Watch) -> None:
-        if watch.committed and self.hooks:
-            self.hooks.tell(watch.job.id)
-        self._count(-1)
+    def _finished(self, execution: Execution) -> None:
+        if execution.committed and self.hooks:
+            self.hooks.add(execution.job.id)
+        self._count_busy(-1)
 
-    def _take(self, change: int) -> None:
+    def _count_occupied(self, change: int) -> None:
         with self._lock:
-            self._taken += change
-            (self.room.set if self._taken < self.slots else self.room.clear)()
+            self._occupied += change
+            is_free = self._occupied < self.slots
+            (self.has_free_slot.set if is_free else self.has_free_slot.clear)()
 
-    def _count(self, change: int) -> None:
+    def _count_busy(self, change: int) -> None:
         with self._lock:
             self._busy += change
             self.last_job = time.monotonic()

@@ -25,6 +25,7 @@ from celery.apps import worker as celery_worker
 
 import zoo
 from zoo import jobs, private_folder
+from zoo.child_process import ChildDied
 from zoo.cores import lend
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
@@ -35,182 +36,189 @@ from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_me
 from zoo.storage import artifacts
 from zoo_workers import consumer, repeated_lines
 from zoo_workers.hooks import Hooks
-from zoo_workers.housekeeping import Housekeeper, take_over, wake_freed
-from zoo_workers.runner_pool import Runner, RunnerDied, Runners
+from zoo_workers.housekeeping import Housekeeper, announce_freed, take_over
+from zoo_workers.runner_pool import Runner, RunnerPool
 from zoo_workers.slots import Supervisor
 
 logger = logging.getLogger("zoo.worker")
 
 SECRETS = ("ZOO_DATABASE_URL", "ZOO_BROKER_URL", "ZOO_ARTIFACTS_URL")
-"""Variables that runners do without."""
-HOOKS_ALONE = ("notify", "mlflow")
-"""Settings whose value the process of the hooks is told; runners learn that there is one."""
-HOOKS_SERVERS = "MLFLOW_TRACKING_"
-"""So begin variables with passwords of the servers that hooks write to; runners have none."""
+"""Variables that runners do not inherit."""
+HOOK_SETTINGS = ("notify", "mlflow")
+"""Settings whose values only the process of the hooks gets; runners see that they are set."""
+HOOK_PREFIX = "MLFLOW_TRACKING_"
+"""Prefix of variables with passwords of the servers that hooks write to; runners get none."""
 PASS_ON_SECONDS = 1.0
-"""Before a worker that does not take a job sends the job's hint to the others."""
-GIVE_BACK_SECONDS = 5.0
-"""What it may take to end the runners of a stopping worker and give their jobs back."""
+"""Delay before a worker that does not claim a job passes its hint on to the others."""
+RELEASE_SECONDS = 5.0
+"""Time limit for a stopping worker to kill its runners and requeue their jobs."""
 CATALOGUE_SECONDS = 60.0
-"""What the plugins may take, all together, to be imported."""
+"""Time limit for importing all plugins."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a worker is to be started."""
+    """The options of a worker."""
 
     pool: str = "default"
     slots: int = 1
     models: Sequence[str] = ("*",)
-    """Patterns; the worker takes jobs of the models that match one and that it can load."""
+    """Patterns; the worker runs jobs of the models that match one and that it can load."""
 
 
 def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
-    """Run a worker in this process until it is told to stop.
+    """Run a worker in this process until it is asked to stop.
 
-    With the `place` of the local worker it also ends when it is idle. Raises UsageError if there
-    is no model that it could run.
+    Args:
+        settings: The worker's settings.
+        plan: The worker's options.
+        place: Lock of the local worker, which also exits when it is idle.
+
+    Raises:
+        UsageError: There is no model that the worker can run.
     """
-    _set_up_the_log()
+    _set_up_log()
     db = jobs.connect(settings.database, patience=patience(settings))
-    told = _leave_no_secret(settings)
-    # By this `zoo doctor` knows a runner of this home that has outlived its worker.
+    hook_env = take_secrets(settings)
+    # `zoo doctor` recognizes by it a runner of this home that has outlived its worker.
     os.environ["ZOO_RUNNER_HOME"] = str(settings.home)
-    # So that slots do not fight for the cores, and a job that takes much memory harms only itself.
+    # Slots share the cores, and the memory limit confines a job that takes too much.
     os.environ.update(share_the_cores(plan.slots))
     memory = share_the_memory(settings, plan.slots)
     settings = dataclasses.replace(settings, job_memory_mb=memory)
-    runners = Runners(
-        _work_folder(settings),
+    runners = RunnerPool(
+        make_work_folder(settings),
         jobs_per_runner=settings.jobs_per_runner,
         memory_mb=settings.runner_memory_mb,
     )
     name = f"{socket.gethostname()}-{os.getpid()}"
     supervisor = Supervisor(db, settings, runners, name, plan.pool, plan.slots)
     try:
-        with _lend_the_cores(plan.slots):
-            _work(supervisor, plan, told, place)
+        with _lend_cores(plan.slots):
+            _start(supervisor, plan, hook_env, place)
     finally:
         if place is not None:
             place.give_up()
-        supervisor.end()
+        supervisor.close()
         runners.stop()
         db.close()
 
 
-def _work(supervisor: Supervisor, plan: Plan, told: dict[str, str], place: Place | None) -> None:
+def _start(
+    supervisor: Supervisor, plan: Plan, hook_env: dict[str, str], place: Place | None
+) -> None:
     with supervisor.runners.borrow("") as runner:
-        answer = _ask(runner)
-    cards = _cards(answer, plan.models)
-    supervisor.datasets = list(answer["datasets"])
+        found = ask_catalogue(runner)
+    cards = _cards(found, plan.models)
+    supervisor.datasets = list(found["datasets"])
     supervisor.models = {card["name"]: card["plugin"] for card in cards}
-    if "job_finished" in answer["hooks"]:
-        room = None if answer["prompt"] else supervisor.room
+    if "job_finished" in found["hooks"]:
         supervisor.hooks = Hooks(
             supervisor.db,
             supervisor.settings,
-            told,
-            answer["takes"],
-            room,
-            others=answer["others"],
+            hook_env,
+            found["hook_arguments"],
+            None if found["is_urgent"] else supervisor.has_free_slot,
+            has_notifiers=found["has_notifiers"],
         )
         supervisor.hooks.start()
-    if place is not None and supervisor.db.is_sqlite:  # whose workers are all on this machine
+    if place is not None and supervisor.db.is_sqlite:  # all workers are on this machine
         take_over(supervisor.db)
     _serve(supervisor, plan, cards, place)
 
 
 def patience(settings: Settings) -> float:
-    """Return how long a beat may wait for a database that was cut off, in seconds.
+    """Return how many seconds a heartbeat may wait for a database that was cut off.
 
-    The last beat that succeeded was up to `beat_seconds` before it, and a lease less two beats
-    after that one the job is given up.
+    The last successful heartbeat was up to `beat_seconds` earlier, and the job is given up once
+    the lease less two `beat_seconds` has passed since then.
     """
     return min(PATIENCE_SECONDS, settings.lease_seconds - 3 * settings.beat_seconds)
 
 
-def _work_folder(settings: Settings) -> Path:
+def make_work_folder(settings: Settings) -> Path:
+    """Check that other users cannot write to the folders of code; make the folder of attempts."""
     private_folder.check(settings.plugins_folder)
     private_folder.make(settings.home)
     return private_folder.make(settings.home / "work")
 
 
-def _set_up_the_log() -> None:
+def _set_up_log() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.addFilter(repeated_lines.DATABASE)
     logger.setLevel(logging.INFO)
-    # Celery sets up the root logger later; each line is to appear once.
+    # Celery sets up the root logger later, which would repeat each line.
     logger.propagate = False
-    # Of a connection that is lost it says no more than what it raises.
+    # Its lines about a lost connection repeat the error that it raises.
     logging.getLogger("psycopg").propagate = False
-    # It warns of pickle under root; here nothing but JSON is accepted.
+    # Celery warns of pickle under root; Zoo accepts only JSON.
     warnings.filterwarnings("ignore", message=".*superuser privileges")
 
 
-def _leave_no_secret(settings: Settings) -> dict[str, str]:
-    """Runners inherit the environment, and models need no password: take it in, then forget it.
-
-    Gives what the hooks alone are to know.
-    """
+def take_secrets(settings: Settings) -> dict[str, str]:
+    """Remove secrets from the environment, which runners inherit; return those of the hooks."""
     artifacts.prepare(settings.artifacts)
-    told = {variable(name): str(getattr(settings, name)) for name in HOOKS_ALONE}
-    told = {name: value for name, value in told.items() if value}
+    hook_env = {variable(name): str(getattr(settings, name)) for name in HOOK_SETTINGS}
+    hook_env = {name: value for name, value in hook_env.items() if value}
     for name in list(os.environ):
         if name.startswith("AWS_") or name.removesuffix("_FILE") in SECRETS:
             del os.environ[name]
-        elif name.startswith(HOOKS_SERVERS):
-            told[name] = os.environ.pop(name)
-    for name in map(variable, HOOKS_ALONE):
+        elif name.startswith(HOOK_PREFIX):
+            hook_env[name] = os.environ.pop(name)
+    for name in map(variable, HOOK_SETTINGS):
         os.environ.pop(f"{name}_FILE", None)
-        if os.environ.pop(name, None) or name in told:
+        if os.environ.pop(name, None) or name in hook_env:
             os.environ[name] = "hidden"
-    return told
+    return hook_env
 
 
-def _lend_the_cores(slots: int) -> contextlib.AbstractContextManager[None]:
-    """Let runners borrow the cores of idle slots meanwhile."""
-    # Who sets the share knows better what there is: a container sees all cores of its machine.
+def _lend_cores(slots: int) -> contextlib.AbstractContextManager[None]:
+    """Let runners borrow the cores of idle slots."""
+    # A share set by the user is right: a container sees all cores of its machine.
     share = os.environ[THREADS[0]]
-    if not share.isdigit():  # OpenMP also takes a list
+    if not share.isdigit():  # OpenMP also accepts a list
         return contextlib.nullcontext()
     return lend(int(share), min(cores(), slots * int(share)))
 
 
-def _cards(answer: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, Any]]:
-    for name, error in answer["broken"].items():
+def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, Any]]:
+    for name, error in found["broken"].items():
         logger.warning("the plugin %s is broken: %s", name, error)
-    cards = [c for c in answer["models"] if any(fnmatch.fnmatch(c["name"], p) for p in patterns)]
+    cards = [c for c in found["models"] if any(fnmatch.fnmatch(c["name"], p) for p in patterns)]
     if not cards:
-        known = ", ".join(card["name"] for card in answer["models"]) or "none"
+        known = ", ".join(card["name"] for card in found["models"]) or "none"
         raise UsageError(
             "There is no model for this worker to run.",
             f"Models here: {known}. Install a plugin: pip install zoo-sklearn zoo-keras.",
         )
-    # Files (idx:PATH, npz:PATH) are no worker's own.
-    named = {name: text for name, text in answer["datasets"].items() if ":" not in name}
-    about = {"datasets": named, "versions": answer["versions"], "listeners": answer["listeners"]}
+    # Files (idx:PATH, npz:PATH) belong to no worker.
+    named = {name: text for name, text in found["datasets"].items() if ":" not in name}
+    about = {"datasets": named, "versions": found["versions"], "listeners": found["listeners"]}
     return [card | about for card in cards]
 
 
-def _ask(runner: Runner) -> dict[str, Any]:
-    """Have a runner say which models and datasets there are: this process imports no plugin."""
+def ask_catalogue(runner: Runner) -> dict[str, Any]:
+    """Return the models, datasets and hooks that a runner finds: this process imports no plugin.
+
+    Raises ZooError if a plugin ends the runner, UsageError if the imports take too long.
+    """
     try:
-        runner.order({"do": "catalogue"})
-        answer = runner.answer(CATALOGUE_SECONDS)
-    except RunnerDied as death:
+        runner.send({"action": "catalogue"})
+        found = runner.receive(CATALOGUE_SECONDS)
+    except ChildDied as death:
         raise ZooError(
             f"The process that imports the plugins ended ({death}).",
-            "`zoo plugins` tells which does that; ZOO_PLUGINS=a,b loads only those.",
+            "`zoo plugins` shows which one; ZOO_PLUGINS=a,b loads only those.",
         ) from None
-    if answer is None:
+    if found is None:
         runner.kill()
         raise UsageError(
             f"The plugins took over {CATALOGUE_SECONDS:.0f} s to import.",
-            "`zoo plugins` tells which; ZOO_PLUGINS=a,b loads only those.",
+            "`zoo plugins` shows which one; ZOO_PLUGINS=a,b loads only those.",
         )
-    return answer
+    return found
 
 
 def _serve(
@@ -220,12 +228,12 @@ def _serve(
     queues = [broker.queue_name(plan.pool, name) for name in supervisor.models]
     app = broker.make_app(settings, patient=True)
     if not settings.is_embedded:
-        _refuse_a_cluster(app)
+        _refuse_cluster(app)
     _add_task(app, supervisor)
     consumer.make_app(app, queues)
-    supervisor.after_job = functools.partial(wake_freed, db, app)
+    supervisor.after_job = functools.partial(announce_freed, db, app)
     worker = _celery_worker(app, supervisor, queues)
-    celery_worker.safe_say = _say
+    celery_worker.safe_say = _log_in_handler
 
     def stop() -> None:
         # Celery's own warm shutdown, as after SIGTERM.
@@ -239,7 +247,7 @@ def _serve(
     signals.worker_shutting_down.connect(on_stop, weak=False)
     worker_id = uuid.uuid4().hex
     keeper = Housekeeper(app, supervisor, worker_id, stop)
-    keeper.leaves_when_idle = place is not None
+    keeper.exits_when_idle = place is not None
 
     def announce() -> None:
         supervisor.name = _announce(db, supervisor, worker_id, plan, cards)
@@ -253,39 +261,41 @@ def _serve(
     try:
         worker.start()
         if supervisor.drain_by is None:
-            raise ZooError("The worker has ended, though nobody has told it to.", "See above.")
+            raise ZooError("The worker has ended without a request to stop.", "See above.")
     finally:
-        # Also after a hard stop the running jobs are given back, not killed as if by accident.
+        # Also after a hard stop running jobs are requeued, instead of being lost to a dead worker.
         supervisor.drain(0)
-        supervisor.await_idle(GIVE_BACK_SECONDS)
+        supervisor.await_idle(RELEASE_SECONDS)
         keeper.end()
         jobs.record_heartbeat(db, worker_id, busy=0, state="stopped")
         logger.info("worker %s has stopped", supervisor.name)
 
 
-def _say(message: str, *_: Any) -> None:
-    """Write what Celery says in a signal handler as a line of this log, in the same safe way."""
+def _log_in_handler(message: str, *_: Any) -> None:
+    """Write a message of Celery's signal handlers as a log line, without taking a lock."""
     if "Warm shutdown" in message:
-        message = "this worker takes no further job and ends"
+        message = "this worker takes no further job and stops"
     at = time.time()
     line = f"{time.strftime('%F %T', time.localtime(at))},{at % 1 * 1000:03.0f} INFO {message}\n"
     with contextlib.suppress(OSError):
-        os.write(2, line.encode())  # Celery has put something else in the place of sys.stderr
+        os.write(2, line.encode())  # Celery has replaced sys.stderr
 
 
-def _refuse_a_cluster(app: broker.App) -> None:
-    # A broker that is away is waited for, with a word about it.
+def _refuse_cluster(app: broker.App) -> None:
+    # If the broker is unavailable, the consumer logs it and waits.
     with contextlib.suppress(BrokerError):
         broker.prove(app, seconds=consumer.PROVE_SECONDS)
 
 
 def _celery_worker(app: broker.App, supervisor: Supervisor, queues: list[str]) -> Any:
-    look_seconds = supervisor.settings.reap_seconds
+    check_seconds = supervisor.settings.reap_seconds
     return app.Worker(
         consumer_cls=functools.partial(
-            consumer.Consumer, look=supervisor.look, look_seconds=look_seconds
+            consumer.Consumer,
+            check_for_jobs=supervisor.check_for_jobs,
+            check_seconds=check_seconds,
         ),
-        pool=consumer.Slots,
+        pool=consumer.SlotPool,
         concurrency=supervisor.slots,
         queues=queues,
         hostname=f"{supervisor.name}@zoo",
@@ -300,22 +310,22 @@ def _celery_worker(app: broker.App, supervisor: Supervisor, queues: list[str]) -
 def _add_task(app: broker.App, supervisor: Supervisor) -> None:
     @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
-        supervisor.work_on()
+        supervisor.run_jobs()
         health = supervisor.health
         if health.is_sick and supervisor.drain_by is None:
-            # Where no other worker listens, the hint comes back at once.
-            health.well.wait(PASS_ON_SECONDS)
-            supervisor.work_on()
+            # If no other worker listens, the hint returns at once.
+            health.healthy.wait(PASS_ON_SECONDS)
+            supervisor.run_jobs()
         if supervisor.drain_by is not None or health.is_sick:
             pass_on(job, model)
-        elif health.leaves(job, model):
+        elif health.avoids(job, model):
             later = threading.Timer(PASS_ON_SECONDS, pass_on, (job, model))
             later.daemon = True
             later.start()
 
     def pass_on(job: str, model: str) -> None:
         with contextlib.suppress(BrokerError):
-            broker.send(app, [Hint(job, supervisor.pool, model)])  # another worker's, then
+            broker.send(app, [Hint(job, supervisor.pool, model)])  # for another worker
 
 
 def _announce(

@@ -1,4 +1,4 @@
-"""One attempt: its folder, and what its runner writes meanwhile: progress, steps, log lines."""
+"""The workspace of one attempt: its folder, the output of its runner, and its artifact."""
 
 from __future__ import annotations
 
@@ -7,63 +7,71 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo import jobs
 from zoo.canonical_json import read_json
-from zoo.jobs import Database, ProgressUpdate
-from zoo_workers.channel import Desk, Handle
+from zoo.errors import ArtifactError, StoreError
+from zoo.jobs import Claim, Database, JobNotFound, ProgressUpdate
+from zoo.settings import Settings
+from zoo.storage import artifacts
+from zoo_workers.runner_pool import OutputFile, RunnerOutput
 
 LOG = "log.txt"
-"""The log's name among the files."""
+"""Name of the log in the artifact."""
 ENVIRONMENT = "environment.json"
-"""Among the files; as in `zoo.training.provenance`, which this process does not import."""
+"""In the artifact; as in `zoo.training.provenance`, which this process does not import."""
 
 
-class Attempt:
-    """The folder of one attempt, and what its runner writes at its desk."""
+class Workspace:
+    """What one attempt has on this machine, from its empty folder to the stored artifact."""
 
     def __init__(
-        self, folder: Path, log_kb: int, clock: Callable[[float], float] = lambda at: at
+        self, settings: Settings, claim: Claim, clock: Callable[[float], float] = lambda at: at
     ) -> None:
-        """`clock` gives the database's time of a `time.monotonic` of this machine."""
+        """`clock` converts a `time.monotonic` of this machine to the database's time."""
+        self._url = settings.artifacts
+        self._claim = claim
         self._clock = clock
-        self.folder = folder
-        """Where the job runs: what it writes to a relative path is removed with it."""
-        self.files = folder / "files"
-        """What becomes the artifact."""
-        self.source = folder / "source"
-        """Where the trained model that an evaluation judges is put."""
+        # With the owner: after the restore of a backup an attempt number may occur again.
+        name = f"{claim.job}-{claim.attempt}-{claim.owner[:8]}"
+        self.folder = settings.home / "work" / name
+        """Working directory of the job; files that it writes to relative paths go with it."""
+        self.files = self.folder / "files"
+        """Files of the job, which become the artifact."""
+        self.source = self.folder / "source"
+        """Files of the trained model that an evaluation starts from."""
         self.texts: dict[str, str] = {}
-        """The small files of the artifact, which are not in the folder."""
-        self._desk: Desk | None = None
+        """Small files of the artifact, which the runner sends with its progress."""
+
+        self._output: RunnerOutput | None = None
         self._lock = threading.Lock()
-        self._log_limit = log_kb * 1024
+        self._log_limit = settings.log_kb * 1024
         self._log = bytearray()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._progress_at = 0
+        self._progress_offset = 0
         self._progress: dict[str, Any] = {}
-        self._is_new = False
+        self._has_new_progress = False
         self._fit_started_at: float | None = None
         self._steps: list[tuple[int, dict[str, Any]]] = []
         self._lines: list[tuple[int, str]] = []
 
-    def environment(self) -> dict[str, Any] | None:
-        """What the runner has told about where and of what the job is run, if it came so far."""
-        text = self.texts.get(ENVIRONMENT)
-        return read_json(text) if text else None
+        self.where = f"{claim.job}/{claim.attempt}"
+        """Path of the artifact below the URL of artifacts."""
+        self.sha256: str | None = None
+        """Hash of the artifact's manifest, once it is stored."""
+        self.is_referenced = False
+        """Whether the job's row names the artifact."""
+        self._store_began = False
+        self._store_error = ""
+        self._unflushed: list[str] = []
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether the runner has told of anything: it had taken up the job."""
-        with self._lock:
-            self._read()
-        return bool(self._progress or self.texts)
+    # --- the folder ---
 
-    def make(self) -> None:
-        """Make the folder with an empty one for the files."""
+    def create(self) -> None:
+        """Create the folder, with an empty one for the files."""
         try:
             self.folder.mkdir(parents=True)
         except FileExistsError:
@@ -71,102 +79,183 @@ class Attempt:
             self.folder.mkdir()
         self.files.mkdir()
 
-    @contextlib.contextmanager
-    def at(self, desk: Desk) -> Iterator[None]:
-        """Read what is written at the desk, from now on and to the end."""
-        desk.clear()
-        self._desk = desk
-        try:
-            yield
-        finally:
-            # Somebody else's job may write there next.
-            with self._lock:
-                self._read()
-                self._desk = None
-
-    def news(self) -> ProgressUpdate:
-        """What the runner has written and `told` has not yet confirmed."""
-        with self._lock:
-            self._read()
-        progress = dict(self._progress) if self._is_new else None
-        return ProgressUpdate(
-            progress, self._fit_started_at, tuple(self._steps), tuple(self._lines)
-        )
-
-    def told(self, news: ProgressUpdate) -> None:
-        """Forget what the database now has."""
-        del self._steps[: len(news.steps)], self._lines[: len(news.lines)]
-        self._is_new = False
-        self._fit_started_at = None
-
-    def _read(self) -> None:
-        if self._desk is None:
-            return
-        for fact in self._read_progress(self._desk.progress):
-            self._hear(fact)
-        self._lines += self._read_log(self._desk.log)
-
-    def _hear(self, fact: dict[str, Any]) -> None:
-        if "text" in fact:
-            self.texts[fact["file"]] = fact["text"]
-            return
-        if "phase" in fact:
-            since = self._clock(fact["at"])
-            self._progress = {"phase": fact["phase"], "since": since}
-            if fact["phase"] == "fit":
-                self._fit_started_at = since
-        else:
-            self._progress |= fact
-            if "at" in fact:
-                self._progress["at"] = self._clock(fact["at"])
-            # Progress within an epoch has no metrics: it is shown, not kept.
-            if fact["metrics"]:
-                self._steps.append((fact["step"], fact["metrics"]))
-        self._is_new = True
-
-    def _read_progress(self, file: Handle) -> list[dict[str, Any]]:
-        content = file.read(self._progress_at, file.size() - self._progress_at)
-        # A line without its end is still being written.
-        whole = content[: content.rfind(b"\n") + 1]
-        self._progress_at += len(whole)
-        facts: list[dict[str, Any]] = json.loads(b"[%b]" % b",".join(whole.splitlines()))
-        return facts
-
-    def _read_log(self, file: Handle) -> list[tuple[int, str]]:
-        start = len(self._log)
-        left = self._log_limit - start
-        if left <= 0:
-            # The runner appends, so a job that prints without end fills no disk.
-            if file.size() > 2 * self._log_limit:
-                file.cut(self._log_limit)
-            return []
-        content = file.read(start, left)
-        self._log += content
-        # A letter whose bytes are only half written is kept for the next look.
-        text = self._decoder.decode(content).replace("\0", "")
-        if len(content) == left:
-            text += f"\n[the log is cut here, at {self._log_limit // 1024} kB]\n"
-        return [(start, text)] if text else []
-
-    def keep_log(self) -> None:
-        """Put the log among the files, cut to its limit; none if nothing was printed."""
-        if self._log:
-            (self.files / LOG).write_bytes(self._log)
-
     def remove(self) -> None:
+        """Remove the folder."""
         try:
-            self.folder.rmdir()  # most often all of it has become the artifact
+            self.folder.rmdir()  # usually empty: its files have become the artifact
         except FileNotFoundError:
             pass
         except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    # --- the output of the runner ---
 
-def sweep(db: Database, work: Path) -> None:
-    """Remove the folders of attempts that are over: a worker that was killed left them."""
+    @contextlib.contextmanager
+    def reading(self, output: RunnerOutput) -> Iterator[None]:
+        """Empty the runner's output, and read it until the end of the block."""
+        output.clear()
+        self._output = output
+        try:
+            yield
+        finally:
+            # The runner's next job writes to the same files.
+            with self._lock:
+                self._read()
+                self._output = None
+
+    @property
+    def has_output(self) -> bool:
+        """Whether the runner has written anything, so that it had started the job."""
+        with self._lock:
+            self._read()
+        return bool(self._progress or self.texts)
+
+    def pending_update(self) -> ProgressUpdate:
+        """Return what the runner has written and `confirm` has not yet dropped."""
+        with self._lock:
+            self._read()
+        progress = dict(self._progress) if self._has_new_progress else None
+        return ProgressUpdate(
+            progress, self._fit_started_at, tuple(self._steps), tuple(self._lines)
+        )
+
+    def confirm(self, update: ProgressUpdate) -> None:
+        """Drop an update that the database has."""
+        del self._steps[: len(update.steps)], self._lines[: len(update.lines)]
+        self._has_new_progress = False
+        self._fit_started_at = None
+
+    def environment(self) -> dict[str, Any] | None:
+        """Return the runner's description of its environment; None before it has written it."""
+        text = self.texts.get(ENVIRONMENT)
+        return read_json(text) if text else None
+
+    def _read(self) -> None:
+        if self._output is None:
+            return
+        for message in self._read_progress(self._output.progress):
+            self._apply(message)
+        self._lines += self._read_log(self._output.log)
+
+    def _apply(self, message: dict[str, Any]) -> None:
+        if "text" in message:
+            self.texts[message["file"]] = message["text"]
+            return
+        if "phase" in message:
+            since = self._clock(message["at"])
+            self._progress = {"phase": message["phase"], "since": since}
+            if message["phase"] == "fit":
+                self._fit_started_at = since
+        else:
+            self._progress |= message
+            if "at" in message:
+                self._progress["at"] = self._clock(message["at"])
+            # Progress within an epoch has no metrics: it is shown, but not recorded as a step.
+            if message["metrics"]:
+                self._steps.append((message["step"], message["metrics"]))
+        self._has_new_progress = True
+
+    def _read_progress(self, file: OutputFile) -> list[dict[str, Any]]:
+        content = file.read(self._progress_offset, file.size() - self._progress_offset)
+        # A line without a newline is still being written.
+        complete = content[: content.rfind(b"\n") + 1]
+        self._progress_offset += len(complete)
+        messages: list[dict[str, Any]] = json.loads(b"[%b]" % b",".join(complete.splitlines()))
+        return messages
+
+    def _read_log(self, file: OutputFile) -> list[tuple[int, str]]:
+        start = len(self._log)
+        left = self._log_limit - start
+        if left <= 0:
+            # The runner appends, so a job that prints without end does not fill the disk.
+            if file.size() > 2 * self._log_limit:
+                file.truncate(self._log_limit)
+            return []
+        content = file.read(start, left)
+        self._log += content
+        # The decoder keeps an incomplete UTF-8 sequence for the next read.
+        text = self._decoder.decode(content).replace("\0", "")
+        if len(content) == left:
+            text += f"\n[the log is cut here, at {self._log_limit // 1024} kB]\n"
+        return [(start, text)] if text else []
+
+    # --- the artifact ---
+
+    def store_request(self) -> dict[str, Any]:
+        """Return the arguments of storing the artifact, as JSON for another process.
+
+        Raises OSError if the log cannot be written.
+        """
+        self._store_began = True
+        if self._log:
+            (self.files / LOG).write_bytes(self._log)
+        return {
+            "folder": str(self.files),
+            "where": self.where,
+            "facts": {"job": self._claim.job, "attempt": self._claim.attempt},
+            "texts": self.texts,
+        }
+
+    def apply_store_reply(self, reply: Mapping[str, Any]) -> None:
+        """Record the reply of the process that stored the artifact; empty if it could not."""
+        self.sha256 = reply.get("sha256")
+        self._store_error = reply.get("error", "")
+        # The process may have failed at the flush, and a second fsync of the same file succeeds
+        # even if the first one has lost data.
+        if not (self.sha256 or self._store_error or self.files.exists()):
+            self._store_error = f"It is unknown whether {self.where} was stored."
+
+    def store(self) -> None:
+        """Move the files to the artifact store, unless that is done; `flush` must follow.
+
+        Raises ArtifactError if the store cannot be written to, OSError if the disk is full.
+        """
+        if self.sha256 is None and not self._store_error:
+            request = self.store_request()
+            self.sha256 = artifacts.put(
+                self.files,
+                self._url,
+                request["where"],
+                request["facts"],
+                request["texts"],
+                self._unflushed,
+            )
+
+    def flush(self) -> None:
+        """Make the artifact survive a power failure; the process that stored it flushes it once.
+
+        Raises ArtifactError if that has failed.
+        """
+        if self._store_error:
+            raise ArtifactError(self._store_error)
+        paths, self._unflushed = self._unflushed, []
+        artifacts.flush(paths)
+
+    def delete_unreferenced(self, db: Database) -> None:
+        """Delete the artifacts of this job's attempts, up to this one, that its row does not name.
+
+        Errors are ignored: the only cost is space on a disk.
+        """
+        if self._claim.attempt == 1 and self.is_referenced == self._store_began:
+            return
+        with contextlib.suppress(StoreError, ArtifactError):
+            try:
+                found = jobs.get(db, self._claim.job)
+            except JobNotFound:  # as after the restore of an older backup
+                artifacts.remove(self._url, self.where)
+                return
+            is_over = found.is_terminal or found.attempt > self._claim.attempt
+            for n in range(1, self._claim.attempt + is_over):
+                where = f"{self._claim.job}/{n}"
+                if where != found.artifact:
+                    artifacts.remove(self._url, where)
+
+
+def remove_old_folders(db: Database, work: Path) -> None:
+    """Remove the folders of finished attempts, which killed workers have left in `work`."""
     for folder in work.glob("*-*"):
         job, n = folder.name.split("-")[:2]
         over = [str(each["n"]) for each in jobs.attempts(db, job) if each["ended_at"] is not None]
-        # An attempt that the rows do not know may be that of another database's worker.
+        # An attempt without a row may belong to a worker of another database.
         if n in over:
             shutil.rmtree(folder, ignore_errors=True)

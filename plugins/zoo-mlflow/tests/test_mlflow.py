@@ -280,7 +280,7 @@ def test_models_learn_no_password_of_the_server(
 ) -> None:
     monkeypatch.setenv("ZOO_MLFLOW", "http://me:SECRET@host")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "SECRET")
-    told = worker._leave_no_secret(settings.load())
+    told = worker.take_secrets(settings.load())
     assert told["ZOO_MLFLOW"] == "http://me:SECRET@host"
     assert told["MLFLOW_TRACKING_TOKEN"] == "SECRET"
     assert os.environ["ZOO_MLFLOW"] == "hidden" and "SECRET" not in os.environ.values()
