@@ -559,7 +559,7 @@ def test_doctor_names_a_worker_that_hears_no_hint(team: Team) -> None:
 
 def test_doctor_names_a_runner_that_has_outlived_its_worker(zoo: Zoo, tmp_path: Path) -> None:
     marker = tmp_path / "pid"
-    sleeper = "# zoo_workers.runner\\nimport time; time.sleep(600)"
+    sleeper = "# zoo_workers.runner_main\\nimport time; time.sleep(600)"
     code = (
         "import subprocess, sys;"
         f"p = subprocess.Popen([sys.executable, '-c', '{sleeper}'], start_new_session=True);"
