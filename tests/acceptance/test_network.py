@@ -196,7 +196,7 @@ def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: 
         (site.folder / "two" / name).touch()
     until(lambda: both("succeeded", 2))
     for ref in refs:
-        assert [a["outcome"] for a in jobs.attempts(db, ref)] == ["lost", "succeeded"]
+        assert [a.outcome for a in jobs.attempts(db, ref)] == ["lost", "succeeded"]
         assert jobs.get(db, ref).artifact == f"{ref}/2"
     _see_whole_artifacts(site, refs)
     # What the cut-off machine may have stored after all is gone.

@@ -150,13 +150,13 @@ def test_a_machine_that_falls_sick_under_a_job_is_not_charged_to_the_job(
     sick = team.hire(machine)
     end = tmp_path / "end"
     (ref,) = team.submit(until=str(end))
-    until(lambda: jobs.get(team.db, ref).progress.get("step"))
+    until(lambda: jobs.get(team.db, ref).progress.step)
     illness.begin()
     end.touch()
     until(lambda: jobs.get(team.db, ref).status == "queued")
     (tried,) = jobs.attempts(team.db, ref)
-    assert (tried["worker"], tried["outcome"], tried["counts"]) == (sick.name, "queued", 0)
-    assert tried["error_code"] in ("os_error", "disk") and str(machine.home) in tried["error"]
+    assert (tried.worker, tried.outcome, tried.counts) == (sick.name, "queued", 0)
+    assert tried.error_code in ("os_error", "disk") and str(machine.home) in tried.error
     until(lambda: team.state(sick)[0] == "sick")
     healthy = team.hire(team.machine("healthy"))
     until(lambda: jobs.get(team.db, ref).status == "succeeded")

@@ -407,8 +407,9 @@ def test_a_bar_fits_with_whole_numbers(bar_job: jobs.Job, found: Any, width: int
     told = {"phase": "fit", "since": 0, "total": 1500, "unit": "epoch"}
     shown = []
     for model, step, loss in found:
-        step_now = told | {"step": step, "metrics": {"loss": loss, "accuracy": 0.9123}}
-        shown.append(dataclasses.replace(bar_job, model=model, progress=step_now))
+        metrics = {"loss": loss, "accuracy": 0.9123}
+        step_now = told | {"step": step, "metrics": metrics}
+        shown.append(dataclasses.replace(bar_job, model=model, stored_progress=step_now))
     screen = Screen(file=Terminal(True), force_terminal=True, color_system=None, width=width)
     drawn = progress_bars.progress(screen)
     assert isinstance(drawn.columns[0], SpinnerColumn)

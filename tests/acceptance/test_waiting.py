@@ -80,7 +80,8 @@ def test_the_time_left_only_falls_until_the_next_report(
     step: int, total: int, spent: float, silence: list[float]
 ) -> None:
     progress = {"phase": "fit", "since": 5.0, "at": 5.0 + spent}
-    job = a_job(progress=progress | {"step": min(step, total), "total": total, "unit": "step"})
+    progress |= {"step": min(step, total), "total": total, "unit": "step"}
+    job = a_job(stored_progress=progress)
     found = [outlook(job, 5.0 + spent + later).left for later in sorted(silence)]
     known = [left for left in found if left is not None]
     assert known == sorted(known, reverse=True) and all(left >= 0 for left in known)
@@ -288,8 +289,8 @@ def test_down_names_the_jobs_that_it_interrupts_and_who_waits_hears_of_it(
     train = ("train", "trickster", "--dataset", "digits", "-p", f"until={tmp_path / 'never'}")
     attached = Heard(zoo.start(*train))
     db = zoo.database()
-    (job,) = until(lambda: [j for j in jobs.listing(db, statuses=["running"]) if j.progress])
-    until(lambda: jobs.get(db, job.id).progress.get("step"))
+    (job,) = until(lambda: [j for j in jobs.listing(db, statuses=["running"]) if j.progress.phase])
+    until(lambda: jobs.get(db, job.id).progress.step)
     said = zoo.run("down").stderr
     assert f"{job.id[:8]}  trickster on digits: " in said and " %" in said
     assert f"Requeued: {job.id[:8]}" in said

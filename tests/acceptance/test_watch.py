@@ -58,7 +58,8 @@ def test_a_look_sees_counts_progress_ends_and_the_last_log_line(busy: Database) 
     assert (known.part, known.steps) == (0.3, "epoch 3/10")
     assert known.left and known.left >= 14
     assert (
-        jobs.estimate_running(busy, seen.running, told["since"] + 6)[seen.running[0].id].left == 14
+        jobs.estimate_running(busy, seen.running, (told.since or 0) + 6)[seen.running[0].id].left
+        == 14
     )
     assert [job.status for job in seen.ended] == ["failed", "succeeded"]
     assert seen.last_minute == 2

@@ -122,7 +122,7 @@ def job(zoo: Zoo, ref: str) -> dict[str, Any]:
     """The job as `zoo show --json` prints it, without the time that a command takes to start."""
     db = zoo.database()
     found = jobs.find_reference(db, ref)
-    return found.to_json() | {"attempts": jobs.attempts(db, found.id)}
+    return found.to_json() | {"attempts": [each.to_json() for each in jobs.attempts(db, found.id)]}
 
 
 def bury(zoo: Zoo, worker: subprocess.Popen[str]) -> None:

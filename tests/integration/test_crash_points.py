@@ -99,7 +99,7 @@ def test_a_job_whose_worker_dies_at_this_point_converges(point: str, scene: Scen
     until(lambda: jobs.get(db, ref).is_terminal)
     print(f"{point}: {time.monotonic() - died:.2f} s")
     until(lambda: jobs.get(db, other).is_terminal and not list((team.home / "work").iterdir()))
-    *before, last = [each["outcome"] for each in jobs.attempts(db, ref)]
+    *before, last = [each.outcome for each in jobs.attempts(db, ref)]
     # On a busy machine the short lease may pass once more before its worker comes to the point.
     assert last == "succeeded" and set(before) <= {"lost"}
     assert before or point == "after_commit"
@@ -131,7 +131,7 @@ def test_jobs_whose_worker_dies_while_it_ends_them_together_converge(
     end.touch()
     until(lambda: all(jobs.get(db, ref).is_terminal for ref in [other, *refs]))
     until(lambda: not list((team.home / "work").iterdir()))
-    tries = {ref: [each["outcome"] for each in jobs.attempts(db, ref)] for ref in refs}
+    tries = {ref: [each.outcome for each in jobs.attempts(db, ref)] for ref in refs}
     assert all(last == "succeeded" and set(first) <= {"lost"} for *first, last in tries.values())
     assert any(len(each) > 1 for each in tries.values()) or point == "several_committed"
     for ref, attempts in tries.items():

@@ -215,7 +215,7 @@ class Hired:
         params = {"until": str(self.end)}
         spec = JobSpec(kind="train", model="trickster", params=params, dataset="digits")
         refs = submit.submit(self.db, self.zoo.settings, [spec] * number).ids
-        until(lambda: all(jobs.get(self.db, ref).progress.get("step") for ref in refs))
+        until(lambda: all(jobs.get(self.db, ref).progress.step for ref in refs))
         return refs
 
     def lines(self, ref: str) -> list[str]:
@@ -254,7 +254,7 @@ def test_a_job_whose_row_is_gone_or_anothers_is_given_up_in_one_line(
     until(lambda: not any(p.is_running() and p.status() != "zombie" for p in working))
     # What was restored runs anew, though the folder of the attempt before had the same number.
     again = refs[1]
-    until(lambda: jobs.get(db, again).progress.get("step"))
+    until(lambda: jobs.get(db, again).progress.step)
     # The worker itself is entered anew.
     until(lambda: [w.pid for w in jobs.workers(db, beat=10)] == [hired.process.pid])
     _replace_the_database(db, empty_file)

@@ -67,7 +67,7 @@ def test_a_claim_sets_owner_lease_attempt_and_the_attempts_row_at_once(db: Datab
     add(db)
     held, job = claim(db, lease=60)
     assert (job.status, job.attempt, job.owner, job.worker) == ("running", 1, held.owner, "w1")
-    assert [a["plugin"] for a in jobs.attempts(db, job.id)] == ["plugin 1"]
+    assert [a.plugin for a in jobs.attempts(db, job.id)] == ["plugin 1"]
 
 
 def test_the_most_urgent_job_comes_first_and_of_equals_the_oldest(db: Database) -> None:
@@ -127,11 +127,11 @@ def test_ends_of_several_jobs_are_committed_together_each_by_its_own_fence(db: D
     assert jobs.finish_all(db, ends) == [True, False, True]
     found = [jobs.get(db, each) for each in (first, second, third)]
     assert [job.status for job in found] == ["succeeded", "running", "failed"]
-    assert (found[0].metrics, found[0].progress) == ({"accuracy": 0.5}, {"phase": "fit"})
+    assert (found[0].metrics, found[0].stored_progress) == ({"accuracy": 0.5}, {"phase": "fit"})
     assert (found[2].metrics, found[2].error, found[2].fit_started_at) == ({}, "a bad day", None)
     ended = [jobs.attempts(db, each)[0] for each in (first, second, third)]
-    assert [each["outcome"] for each in ended] == ["succeeded", None, "failed"]
-    assert [each["environment"] for each in ended] == [{"x": 1}, None, None]
+    assert [each.outcome for each in ended] == ["succeeded", None, "failed"]
+    assert [each.environment for each in ended] == [{"x": 1}, None, None]
     assert [jobs.log_after(db, each) != [] for each in (first, third)] == [True, False]
     assert claim(db)[1].id == waits  # both that it waited for have ended in one transaction
     assert jobs.finish_all(db, ends) == [False] * 3
@@ -143,7 +143,7 @@ def test_an_end_without_news_keeps_what_the_last_beat_told(db: Database) -> None
     jobs.beat(db, held, lease=60, update=ProgressUpdate({"phase": "judge"}, 12.5))
     assert jobs.finish(db, held, DONE)
     found = jobs.get(db, job.id)
-    assert (found.progress, found.fit_started_at) == ({"phase": "judge"}, 12.5)
+    assert (found.stored_progress, found.fit_started_at) == ({"phase": "judge"}, 12.5)
 
 
 def test_one_end_that_the_rows_refuse_leaves_none_of_those_committed_with_it(db: Database) -> None:
@@ -174,7 +174,7 @@ def test_a_beat_keeps_progress_steps_and_log_once(db: Database) -> None:
     assert jobs.beat(db, held, lease=60, update=news) is False
     assert jobs.beat(db, held, lease=60, update=news) is False
     found = jobs.get(db, job.id)
-    assert (found.progress, found.fit_started_at) == ({"phase": "fit"}, 12.5)
+    assert (found.stored_progress, found.fit_started_at) == ({"phase": "fit"}, 12.5)
     assert jobs.steps(db, job.id) == [{"step": 1, "loss": 0.5}]
     assert [chunk.text for chunk in jobs.log_after(db, job.id)] == ["hello\n"]
 
@@ -186,7 +186,7 @@ def test_an_expired_lease_puts_the_job_back_and_a_second_reaper_finds_nothing(db
     assert jobs.reap(db, backoff=0) == []
     assert jobs.beat(db, held, lease=60) is None
     assert claim(db)[1].attempt == 2
-    assert [a["outcome"] for a in jobs.attempts(db, job_id)] == ["lost", None]
+    assert [a.outcome for a in jobs.attempts(db, job_id)] == ["lost", None]
 
 
 def test_the_leases_of_a_worker_that_is_known_to_be_dead_end_at_once(db: Database) -> None:
@@ -237,7 +237,7 @@ def test_a_job_that_is_given_back_after_its_cancel_was_requested_is_cancelled(db
     jobs.cancel(db, job_id)
     assert jobs.release(db, held, code="drained", reason="drain")
     assert jobs.get(db, job_id).status == "cancelled"
-    assert [each["outcome"] for each in jobs.attempts(db, job_id)] == ["cancelled"]
+    assert [each.outcome for each in jobs.attempts(db, job_id)] == ["cancelled"]
 
 
 def test_a_retry_is_a_new_job_with_the_same_spec_made_once(db: Database) -> None:
@@ -443,7 +443,7 @@ def test_a_database_of_the_first_migration_is_upgraded_with_its_rows(db: Databas
     jobs.upgrade(db)
     assert jobs.schema_version(db) == jobs.SCHEMA
     assert jobs.finish(db, held, DONE)
-    assert [a["outcome"] for a in jobs.attempts(db, job_id)] == ["succeeded"]
+    assert [a.outcome for a in jobs.attempts(db, job_id)] == ["succeeded"]
 
 
 def test_a_migration_that_fails_changes_nothing(db: Database) -> None:

@@ -183,7 +183,7 @@ def test_an_artifact_that_cannot_be_stored_does_not_block_the_others(
     assert jobs.counts(db) == {"succeeded": 2, "queued": 1}
     assert together == [2]
     (tried,) = jobs.attempts(db, refs[1])
-    assert (tried["outcome"], tried["error_code"]) == ("queued", "artifact")
+    assert (tried.outcome, tried.error_code) == ("queued", "artifact")
 
 
 def test_a_job_that_another_worker_has_claimed_is_not_committed_with_the_others(
@@ -291,7 +291,7 @@ def test_a_job_whose_artifact_it_cannot_store_is_requeued_by_itself(
     slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 2, "queued": 1} and together == [2]
     (tried,) = jobs.attempts(db, refs[1])
-    assert (tried["outcome"], tried["error_code"]) == ("queued", "artifact")
+    assert (tried.outcome, tried.error_code) == ("queued", "artifact")
 
 
 def test_an_artifact_that_it_could_not_store_the_worker_stores_once_that_is_possible(
@@ -322,7 +322,7 @@ def test_an_error_that_it_replies_with_is_the_error_of_the_attempt(
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
     slot.run_jobs()
     assert jobs.counts(db) == {"queued": 3} and not together
-    assert {jobs.attempts(db, ref)[0]["error"] for ref in refs} == {"The disk is full."}
+    assert {jobs.attempts(db, ref)[0].error for ref in refs} == {"The disk is full."}
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
@@ -360,7 +360,7 @@ def test_a_job_is_tried_again_if_nobody_can_tell_whether_it_was_stored(
     slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 3}
     for ref in refs:
-        assert [each["error_code"] for each in jobs.attempts(db, ref)] == ["artifact", None]
+        assert [each.error_code for each in jobs.attempts(db, ref)] == ["artifact", None]
         folder = slot.settings.home / "artifacts" / ref
         assert [each.name for each in folder.iterdir()] == ["2"]
 

@@ -255,7 +255,7 @@ def remove_old_folders(db: Database, work: Path) -> None:
     """Remove the folders of finished attempts, which killed workers have left in `work`."""
     for folder in work.glob("*-*"):
         job, n = folder.name.split("-")[:2]
-        over = [str(each["n"]) for each in jobs.attempts(db, job) if each["ended_at"] is not None]
+        over = [str(each.n) for each in jobs.attempts(db, job) if each.ended_at is not None]
         # An attempt without a row may belong to a worker of another database.
         if n in over:
             shutil.rmtree(folder, ignore_errors=True)

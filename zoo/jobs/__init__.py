@@ -73,9 +73,11 @@ if TYPE_CHECKING:
     from zoo.jobs.ranking import Best as Best
     from zoo.jobs.ranking import best as best
     from zoo.jobs.ranking import newest_contents as newest_contents
+    from zoo.jobs.records import AttemptRecord as AttemptRecord
     from zoo.jobs.records import Group as Group
     from zoo.jobs.records import Job as Job
     from zoo.jobs.records import Pool as Pool
+    from zoo.jobs.records import Progress as Progress
     from zoo.jobs.records import Waiting as Waiting
     from zoo.jobs.records import Worker as Worker
     from zoo.jobs.records import members as members
@@ -134,7 +136,7 @@ _EXPORTS = {
     "queue_overview": "Overview overview",
     "queue_stats": "Baseline collect_stats Histogram QueueStats",
     "ranking": "Best best newest_contents",
-    "records": "Group Job members Pool Waiting Worker",
+    "records": "AttemptRecord Group Job members Pool Progress Waiting Worker",
     "references": "find_jobs find_reference",
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",

@@ -88,17 +88,16 @@ def estimate_job(db: Database, job: Job) -> Estimate | None:
 def _by_steps(job: Job, at: float) -> Estimate:
     """Estimate from reported steps: those to come take as long as those before."""
     progress = job.progress
-    phase = str(progress.get("phase", "starting"))
+    phase = progress.phase or "starting"
     # A plugin may report anything, such as zero, negative and huge steps.
-    step, total, since = (finite(progress.get(name)) for name in ("step", "total", "since"))
+    step, total, since = progress.step, progress.total, progress.since
     if phase != "fit" or step is None or not total:
         return Estimate(phase)
-    steps = f"{progress.get('unit', 'step')} {step}/{total}"
+    steps = f"{progress.unit or 'step'} {step}/{total}"
     if step <= 0 or total < 0 or since is None:
         return Estimate(phase, 0.0, steps)
     # After the last report the estimate only falls with the clock.
-    reported_at = finite(progress.get("at"))
-    known_at = at if reported_at is None else reported_at
+    known_at = at if progress.at is None else progress.at
     left = finite(max(known_at - since, 0.0) / step * max(total - step, 0.0))
     if left is not None:
         left = max(left - max(at - known_at, 0.0), 0.0)

@@ -10,7 +10,7 @@ from zoo.errors import UsageError
 from zoo.jobs import metric_names
 from zoo.jobs.database import Database, Transaction, among, slices
 from zoo.jobs.filters import Filter, Values, order
-from zoo.jobs.records import Group, Job, Pool, Waiting, to_job
+from zoo.jobs.records import AttemptRecord, Group, Job, Pool, Waiting, to_job
 from zoo.jobs.statuses import MAY_RUN
 
 
@@ -238,11 +238,14 @@ def open_dependencies(db: Database, job_id: str) -> list[Job]:
         return [to_job(row) for row in rows.all(query, {"id": job_id})]
 
 
-def attempts(db: Database, job_id: str) -> list[dict[str, Any]]:
+def attempts(db: Database, job_id: str) -> list[AttemptRecord]:
     """List the attempts at a job, the first one first."""
     with db.read() as rows:
         found = rows.all("SELECT * FROM attempt WHERE job_id = :id ORDER BY n", {"id": job_id})
-    return [row | {"environment": json.loads(row["environment"] or "null")} for row in found]
+    return [
+        AttemptRecord(**row | {"environment": json.loads(row["environment"] or "null")})
+        for row in found
+    ]
 
 
 def given_back_by(db: Database, job_id: str) -> set[str]:

@@ -16,6 +16,64 @@ from zoo.param_values import changed
 
 
 @dataclass(frozen=True)
+class Progress:
+    """The last progress report of a job; a field that is missing or of another type is None."""
+
+    phase: str | None = None
+    """`data`, `fit`, `evaluate` ...; None until the runner has reported."""
+    since: float | None = None
+    """Start of the phase, in seconds since 1970 of the database's clock."""
+    at: float | None = None
+    """Time of the step, on the same clock."""
+    step: float | int | None = None
+    total: float | int | None = None
+    """The number of steps."""
+    unit: str | None = None
+    """The name of a step, such as `epoch`."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Progress:
+        """Read a report, which a plugin or a worker of another version may have made."""
+        phase, unit, metrics = (stored.get(name) for name in ("phase", "unit", "metrics"))
+        return cls(
+            phase=None if phase is None else str(phase),
+            since=finite(stored.get("since")),
+            at=finite(stored.get("at")),
+            step=finite(stored.get("step")),
+            total=finite(stored.get("total")),
+            unit=None if unit is None else str(unit),
+            metrics=metrics if isinstance(metrics, dict) else {},
+        )
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """One attempt at a job; times are seconds since 1970 of the database's clock."""
+
+    job_id: str
+    n: int
+    """The first one is 1."""
+    worker: str
+    plugin: str | None
+    """The label of the plugin that the worker had for the model."""
+    started_at: float
+    ended_at: float | None
+    outcome: str | None
+    """The status with which it ended; None while it runs."""
+    error: str | None
+    error_code: str | None
+    environment: Mapping[str, Any] | None
+    """The result of `zoo.training.provenance.measure`."""
+    counts: int
+    """0 if it does not count towards the job's `max_attempts`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attempt in the JSON of commands."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True)
 class Job:
     """One submitted training or evaluation; times are seconds since 1970, the database's clock."""
 
@@ -37,8 +95,8 @@ class Job:
     worker: str | None
     """The name of the worker of the last attempt."""
     cancel_requested: bool
-    progress: dict[str, Any]
-    """{"phase", "step", "total", "unit", ...} as last heard of."""
+    stored_progress: dict[str, Any]
+    """As stored, and in the JSON of commands; `progress` reads it."""
     metrics: dict[str, Any]
     artifact: str | None
     """Where the files are, below the artifacts URL."""
@@ -69,6 +127,11 @@ class Job:
     @property
     def is_terminal(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def progress(self) -> Progress:
+        """The last progress report."""
+        return Progress.read(self.stored_progress)
 
     def silent_for(self, at: float) -> float | None:
         """Seconds since its worker was last heard of, if that is too long for a living one.
@@ -129,7 +192,7 @@ class Job:
         """The job as scripts see it."""
         spec = self.spec
         shown = {
-            name: getattr(self, name)
+            name.removeprefix("stored_"): getattr(self, name)
             for name in self.__dataclass_fields__
             if name not in (*_UNTOLD, "spec", "error_code")
         }
@@ -473,7 +536,7 @@ def to_job(row: Mapping[str, Any]) -> Job:
         contents=row["contents"] if row["contents"] != row["id"] else None,
         tags=json.loads(row["tags"]),
         spec=SPEC_DEFAULTS | json.loads(row["spec"]),
-        progress=json.loads(row["progress"] or "{}"),
+        stored_progress=json.loads(row["progress"] or "{}"),
         metrics=json.loads(row["metrics"] or "{}"),
         **flags,
         **{name: row[name] for name in _PLAIN},
@@ -486,5 +549,5 @@ _FLAGS = ("cancel_requested", "held", "parked")
 _PLAIN = [
     name
     for name in Job.__dataclass_fields__
-    if name not in ("group", "tags", "spec", "progress", "metrics", "contents", *_FLAGS)
+    if name not in ("group", "tags", "spec", "stored_progress", "metrics", "contents", *_FLAGS)
 ]

@@ -105,9 +105,7 @@ def one(job: Job, known: Estimate | None) -> str:
     parts = [f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}"]
     if job.status == "running" and known:
         parts.append(known.steps)
-        measured = job.progress.get("metrics")
-        if isinstance(measured, dict):
-            parts += [f"{name} {number_text(n)}" for name, n in measured.items()]
+        parts += [f"{name} {number_text(n)}" for name, n in job.progress.metrics.items()]
         parts.append(known.rest())
     return ", ".join(filter(None, parts))
 

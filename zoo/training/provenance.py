@@ -184,8 +184,8 @@ def loaded_by(trained_in: Mapping[str, Any], plugin: Plugin) -> str:
 
 def environment_of(db: Database, job: Job) -> dict[str, Any]:
     """Return the environment of the job's last attempt; empty if unknown."""
-    known = [each["environment"] for each in jobs.attempts(db, job.id) if each["environment"]]
-    return known[-1] if known else {}
+    known = [each.environment for each in jobs.attempts(db, job.id) if each.environment]
+    return dict(known[-1]) if known else {}
 
 
 def other_loader(db: Database, trained: Job) -> str:

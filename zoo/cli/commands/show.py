@@ -48,7 +48,7 @@ def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
         extra: dict[str, object] = {"waits": why or None}
         if isinstance(found, Job):
             tried, steps = rows.attempts(db, found.id), rows.steps(db, found.id)
-            extra |= {"attempts": tried, "steps": steps}
+            extra |= {"attempts": [each.to_json() for each in tried], "steps": steps}
             extra["outlook"] = outlook.to_json() if outlook else None
         console.json_out(found.to_json() | extra)
     elif isinstance(found, Job):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -11,7 +11,7 @@ from zoo import jobs
 from zoo.canonical_json import object_in
 from zoo.cli.render import console, job_columns, published_table, text_charts
 from zoo.cli.render.trials_table import show_sweep
-from zoo.jobs import Database, Estimate, Group, Job
+from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job
 from zoo.jobs.records import accuracy_text, spread
 
 FEW_STEPS = 10
@@ -26,7 +26,7 @@ def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None =
     for name, value in [*_facts(job, waits, outlook, tried), *_environment(tried)]:
         console.field(f"{name:>12}  ", value if isinstance(value, Text) else str(value))
     if len(tried) > 1:
-        rows = [[a["n"], a["worker"], a["outcome"] or "running", a["error"] or ""] for a in tried]
+        rows = [[a.n, a.worker, a.outcome or "running", a.error or ""] for a in tried]
         console.out.print()
         console.table(["attempt", "worker", "outcome", "why"], rows)
     _show_steps(jobs.steps(db, job.id))
@@ -36,7 +36,7 @@ def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None =
 
 
 def _facts(
-    job: Job, waits: str, outlook: Estimate | None, tried: list[dict[str, Any]]
+    job: Job, waits: str, outlook: Estimate | None, tried: Sequence[AttemptRecord]
 ) -> Iterator[tuple[str, Any]]:
     spec = job.spec
     yield "job", job.id
@@ -84,9 +84,9 @@ def _facts(
         yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
 
 
-def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+def _environment(tried: Sequence[AttemptRecord]) -> Iterator[tuple[str, Any]]:
     """Where and of what the last attempt was run, if it told."""
-    told = tried[-1]["environment"] if tried else None
+    told = tried[-1].environment if tried else None
     if not told:
         return
     machine, code, versions = (object_in(told, name) for name in ("machine", "code", "versions"))
@@ -101,9 +101,9 @@ def _environment(tried: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     yield "versions", ", ".join(f"{name} {versions[name]}" for name in versions)
 
 
-def _plugin(submitted: str, tried: list[dict[str, Any]]) -> str:
+def _plugin(submitted: str, tried: Sequence[AttemptRecord]) -> str:
     """Where the job was submitted; and where it ran, if that was another."""
-    ran = tried[-1]["plugin"] if tried else None
+    ran = tried[-1].plugin if tried else None
     if not ran or ran == submitted:
         return submitted
     return f"{ran} on the worker; {submitted or 'unknown'} where it was submitted"

@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo import jobs
 from zoo.cli.render import console
-from zoo.jobs import Database, Job
+from zoo.jobs import Database, Job, Progress
 from zoo.jobs.queries import Chunk
 from zoo.terminal_text import LogReader
 
@@ -88,11 +88,11 @@ class LogPrinter:
             sys.stdout.flush()
 
     def report(
-        self, steps: Sequence[tuple[int, int, Mapping[str, float]]], progress: Mapping[str, Any]
+        self, steps: Sequence[tuple[int, int, Mapping[str, float]]], progress: Progress
     ) -> None:
         """Tell on stderr of each step, and now and then of progress without metrics."""
-        if "unit" in progress and "total" in progress:
-            self._unit = progress["unit"], progress["total"]
+        if progress.unit is not None and progress.total is not None:
+            self._unit = progress.unit, progress.total
         for attempt, step, metrics in steps:
             self._begin(attempt)
             told = " ".join(f"{name} {console.number(value)}" for name, value in metrics.items())
@@ -100,7 +100,7 @@ class LogPrinter:
             console.note(f"{self._place(step)} {told}")
             self.last_step = (attempt, step)
             self.has_reported = True
-        where = (progress.get("phase"), progress.get("step"))
+        where = (progress.phase, progress.step)
         is_due = time.monotonic() - self._told_at > PROGRESS_SECONDS or not where[1]
         if not steps and where[0] and where != self._told and is_due:
             self._erase()
@@ -126,7 +126,7 @@ class LogPrinter:
             console.note(f"--- attempt {attempt}")
             self._attempt = attempt
 
-    def _place(self, step: int) -> str:
+    def _place(self, step: float) -> str:
         return f"{self._unit[0]} {step}/{self._unit[1]}" if self._unit else f"step {step}"
 
     def _line(self, text: str) -> None:

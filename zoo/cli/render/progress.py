@@ -16,7 +16,7 @@ from zoo.cli.render import console, job_columns, progress_bars, published_table
 from zoo.cli.render.fitting import columns_of
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import TERMINAL, Database, Estimate, Group, Job
-from zoo.jobs.records import accuracy_text, finite
+from zoo.jobs.records import accuracy_text
 from zoo.queue.waiting import JobWait
 from zoo.settings import Settings
 
@@ -245,16 +245,14 @@ def drawn(job: Job, known: Estimate | None = None) -> dict[str, Any]:
         return shown | {"description": f"{name} {job.status}", "total": 1, "completed": 1}
     if job.status == "queued":
         return shown | {"description": f"{name} queued", "total": None}
-    phase = progress.get("phase", "starting")
+    phase = progress.phase or "starting"
     left = job_columns.left(known)
-    # Reports are a plugin's, or another version's: any of these may be missing or odd.
-    step, total = finite(progress.get("step")), finite(progress.get("total"))
+    step, total = progress.step, progress.total
     if step is None or total is None:
         return shown | {"description": f"{name} {phase}", "total": None, "left": left}
-    measured = progress.get("metrics")
-    pairs = measured.items() if isinstance(measured, dict) else ()
+    pairs = progress.metrics.items()
     metrics = " ".join(f"{k}{progress_bars.TOGETHER}{console.number(v)}" for k, v in pairs)
-    unit = progress.get("unit", "step")
+    unit = progress.unit or "step"
     return {
         "description": f"{name} {phase}",
         "total": total,
