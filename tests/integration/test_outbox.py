@@ -58,7 +58,7 @@ def test_what_is_taken_back_or_given_back_owes_its_hooks_only_if_that_is_its_end
     back, cancelled, lost = (claim(db) for _ in ids)
     jobs.cancel(db, cancelled.job)
     for held in (back, cancelled):
-        jobs.release(db, held, code="drained", reason="x", delay=60, with_hooks=True)
+        jobs.release(db, held, code="drained", reason="x", with_hooks=True)
     jobs.expire_leases(db, jobs.get(db, lost.job).worker or "")
     assert jobs.reap(db, backoff=1, with_hooks=True) == [(lost.job, "lost")]
     assert set(owed(db)) == {cancelled.job, lost.job}

@@ -130,7 +130,7 @@ def test_a_held_job_and_a_paused_pool_say_how_to_go_on(db: Database, chosen: Set
 def test_a_back_off_is_told_with_its_reason(db: Database, chosen: Settings) -> None:
     announce(db)
     (job,) = add(db)
-    jobs.release(db, claim(db), code="killed", reason="it was killed", counts=True, delay=60)
+    jobs.release(db, claim(db), code="killed", reason="it was killed", counts=True, backoff=60)
     assert "before attempt 2 of at most 3" in why(db, chosen, job)
 
 

@@ -271,7 +271,7 @@ def test_a_turn_that_is_not_used_goes_to_the_next(db: Database, by: str) -> None
 
 def test_a_job_put_back_keeps_its_groups_bound(db: Database) -> None:
     first, _ = group(db, 2, 1)
-    jobs.release(db, take(db), code="killed", reason="x", counts=True, delay=60)
+    jobs.release(db, take(db), code="killed", reason="x", counts=True, backoff=60)
     assert claim(db) is None, "its back-off runs, and the turn is still its own"
     assert status(db, first) == "queued"
 

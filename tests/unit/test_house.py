@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from dataclasses import fields
@@ -59,6 +60,28 @@ def test_no_source_has_a_way_to_load_code_or_to_delay_a_hint(word: str) -> None:
 def test_no_import_package_is_called_plugins_or_workers() -> None:
     assert not (ROOT / "plugins" / "__init__.py").exists()
     assert not (ROOT / "workers" / "__init__.py").exists()
+
+
+MOST_ARGUMENTS = 8
+COMMANDS = ROOT / "zoo" / "cli" / "commands"
+"""Typer makes the options of a command from its parameters: a command has as many as it needs."""
+MANY_ARGUMENTS = {"zoo/notebook/functions.py:train"}
+"""A notebook completes the names of its arguments, and params of the model come beside them."""
+
+
+def test_no_public_function_has_more_than_eight_arguments() -> None:
+    found = set()
+    for path in (ROOT / "zoo").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            own = node.args
+            arguments = [*own.posonlyargs, *own.args, *own.kwonlyargs, own.vararg, own.kwarg]
+            names = [each.arg for each in arguments if each and each.arg not in ("self", "cls")]
+            is_public = not node.name.startswith("_") and path.parent != COMMANDS
+            if is_public and len(names) > MOST_ARGUMENTS:
+                found.add(f"{path.relative_to(ROOT).as_posix()}:{node.name}")
+    assert found == MANY_ARGUMENTS
 
 
 def test_the_drawing_of_the_house_is_that_of_its_imports() -> None:

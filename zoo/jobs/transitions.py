@@ -286,7 +286,6 @@ def release(
     code: str,
     reason: str,
     counts: bool = False,
-    delay: float = 0,
     backoff: float = 0,
     update: ProgressUpdate = NO_UPDATE,
     with_hooks: bool = False,
@@ -300,8 +299,8 @@ def release(
         reason: Error message of the attempt.
         counts: Whether the attempt counts towards `max_attempts`. If not, `max_attempts` grows by
             one, since `attempt` never falls.
-        delay: Seconds until the job is due again.
-        backoff: Base, in seconds, of a further wait that grows with the attempts that counted.
+        backoff: Base, in seconds, of a wait that grows with the attempts that counted; without it,
+            or unless the attempt counts, the job is due at once.
     """
     sql = db.sql
     columns = _values_of(update)
@@ -311,10 +310,10 @@ def release(
             owner = NULL, lease_until = NULL, dispatched_at = 0, not_before = {sql.now} + :delay,
             max_attempts = max_attempts + :given_back{_sets(columns)}
         WHERE {fencing_condition()} RETURNING id, status, group_id"""
-    values = vars(held) | columns | {"delay": delay, "given_back": 0 if counts else 1}
+    values = vars(held) | columns | {"delay": 0.0, "given_back": 0 if counts else 1}
     with db.write() as rows:
         if counts and backoff:
-            values["delay"] = delay + backing_off.after(rows, held.job, backoff)
+            values["delay"] = backing_off.after(rows, held.job, backoff)
         job = rows.one(put_back, values)
         if job is None:
             return False
