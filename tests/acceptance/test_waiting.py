@@ -35,6 +35,7 @@ MACHINES_CLOCK = {
     "zoo/queue/submit.py": "the age of a process here",
     "zoo/cli/completion.py": "the age of a file here",
     "workers/zoo_workers/hook_files.py": "the age of folders here",
+    "workers/zoo_workers/worker.py": "the time of a line in its log",
 }
 """Who may ask for the time of this machine, and what for."""
 

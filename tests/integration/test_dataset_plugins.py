@@ -74,7 +74,7 @@ def load_file():
         pair = zoo.Images(found["x"], found["y"])
     return {"train": pair, "test": pair}
 
-FILE = Path(__file__).parents[2] / "shapes.npz"
+FILE = Path(__file__).parents[1] / "shapes.npz"
 
 @zoo.hookimpl
 def register_models(register):

@@ -39,6 +39,14 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide threads that other tests of this process have left: a fit asks whether it is alone."""
+    left = {each for each in threading.enumerate() if each is not threading.current_thread()}
+    every = threading.enumerate
+    monkeypatch.setattr(threading, "enumerate", lambda: [t for t in every() if t not in left])
+
+
 @pytest.fixture(scope="module")
 def digits() -> dict[str, Images]:
     return DIGITS.load()
