@@ -8,7 +8,10 @@ PROJECTS = . workers $(sort $(wildcard plugins/*))
 PROSE = $(shell find zoo workers plugins benchmarks docs README.md CONTRIBUTING.md SECURITY.md CODE_OF_CONDUCT.md \
   \( -name '*.py' -o -name '*.md' \) -not -path '*/tests/*' -not -path '*/.venv/*' -not -name decisions.md)
 
-.PHONY: install demo test bench captures chaos lint format lock clean
+# Else each process of a suite compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: install demo test test-quick bench captures chaos lint format lock clean
 
 install: $(VENV)/installed
 
@@ -26,6 +29,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 4 --dist loadgroup
+
+# The unit tests: no server, no worker, no TensorFlow; half a minute.
+test-quick: install
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not tensorflow and not slow and not mnist" tests/unit
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -18,7 +18,8 @@ from zoo.model import Model
 from zoo.training import evaluation
 
 pytestmark = [
-    pytest.mark.xdist_group("test_keras_models"),  # one process imports TensorFlow
+    pytest.mark.tensorflow,
+    pytest.mark.xdist_group("tensorflow, two"),
     pytest.mark.mnist,
     pytest.mark.skipif(
         not os.environ.get("ZOO_DATA_DIR"), reason="ZOO_DATA_DIR names no MNIST files"

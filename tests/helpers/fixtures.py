@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from zoo_keras.network import load_keras
 
 from helpers import servers
 from helpers.command_line import Zoo
@@ -40,8 +43,20 @@ hypothesis.settings.load_profile("suite")
 
 SHARED = {"warm_zoo", "refusing", "tricks", "terminal", "scene"}
 """Fixtures of a whole file that take seconds to make."""
-TOGETHER = {"test_keras_models"}
-"""Files whose every test needs what takes seconds to import."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Search for no garbage in what is imported and collected: it stays.
+
+    That is a fifth of the time of the collection, which each process of the suite has to do.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -50,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function):
             name = item.module.__name__.rpartition(".")[2]
-            if name in TOGETHER or SHARED & set(item.fixturenames):
+            if SHARED & set(item.fixturenames):
                 item.add_marker(pytest.mark.xdist_group(name))
     # The short ones fill the gaps at the end: no process waits long for another.
     items.sort(key=_is_short)
@@ -58,6 +73,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_short(item: pytest.Item) -> bool:
     return not any(item.get_closest_marker(each) for each in ("slow", "xdist_group", "mnist"))
+
+
+_declared: list[str] = []
+"""The tests of this process that may import TensorFlow."""
+
+
+@pytest.fixture(autouse=True)
+def _only_marked_tests_import_tensorflow(request: pytest.FixtureRequest) -> Iterator[None]:
+    """`make test-quick` leaves out the tests with the marker: no other one may take 4 s more."""
+    if request.node.get_closest_marker("tensorflow"):
+        if not _declared:
+            load_keras()
+            gc.collect()
+            gc.freeze()
+        _declared.append(request.node.name)
+    yield
+    assert _declared or "tensorflow" not in sys.modules, "mark the test: pytest.mark.tensorflow"
 
 
 @pytest.fixture(autouse=True)

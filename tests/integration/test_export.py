@@ -33,7 +33,7 @@ from zoo.queue.options import TrainingOptions
 from zoo.training import run
 from zoo.training.run import Recipe
 
-pytestmark = pytest.mark.xdist_group("test_keras_models")  # one process imports TensorFlow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow, two")]
 
 FEW = 400
 """Images to train on: how good a model is does not matter here."""
