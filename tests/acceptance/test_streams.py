@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import command_server
 from helpers.command_line import Zoo
 from helpers.finished_jobs import a_spec, succeed
 from hypothesis import given, settings
@@ -66,25 +69,63 @@ def shell(home: Zoo, line: str, *words: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, env=home.env, text=True, capture_output=True, timeout=60)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def fork(home: Zoo, *words: str, **streams: int | None) -> subprocess.CompletedProcess[str]:
+    """Run a command with these streams, in a fork of a process that has imported it."""
+    return command_server.run(words, home.env, 60, **streams)
+
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+
+
+@needs_full
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_output_that_cannot_be_written_ends_in_a_sentence(home: Zoo, words: list[str]) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        for streams, reason in (
+            ({"stdout": full.fileno()}, "No space left on device"),
+            ({"stdout": None}, "Bad file descriptor"),
+            ({"stdout": full.fileno(), "stdin": None}, "No space left on device"),
+        ):
+            refuses(fork(home, *words, **streams), reason)
+
+
+@needs_full
+@pytest.mark.parametrize("words", [["jobs"], ["--help"]], ids=" ".join)
+def test_streams_that_are_full_or_closed_before_python_starts_end_in_a_sentence(
+    home: Zoo, words: list[str]
+) -> None:
     for line, reason in (
         ('"$@" > /dev/full', "No space left on device"),
         ('"$@" >&-', "Bad file descriptor"),
         ('"$@" > /dev/full <&-', "No space left on device"),
     ):
-        done = shell(home, line, *words)
-        assert done.stderr.splitlines()[-1] == f"error: The output cannot be written: {reason}."
-        assert "Traceback" not in done.stderr and done.returncode == 1
+        refuses(shell(home, line, *words), reason)
+
+
+def refuses(done: subprocess.CompletedProcess[str], reason: str) -> None:
+    """See that the command has failed with a sentence."""
+    assert done.stderr.splitlines()[-1] == f"error: The output cannot be written: {reason}."
+    assert "Traceback" not in done.stderr and done.returncode == 1
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_reader_that_has_seen_enough_breaks_no_pipe(home: Zoo, words: list[str]) -> None:
-    # `true` reads nothing, and has mostly gone before anything is written.
-    for reader in ("head -n 1", "true"):
-        done = shell(home, f'"$@" | {reader}', *words)
-        assert (done.returncode, done.stderr) == (0, "")
+    for reads in (True, False):
+        reader, writer = os.pipe()
+        with open(reader, "rb", buffering=0) as pipe, ThreadPoolExecutor(1) as pool:  # noqa: PTH123
+            if not reads:  # gone before anything is written
+                pipe.close()
+            done = pool.submit(fork, home, *words, stdout=writer)
+            assert not reads or pipe.read(1)
+            pipe.close()
+            assert (done.result().returncode, done.result().stderr) == (0, "")
+            os.close(writer)
+
+
+@pytest.mark.parametrize("reader", ["head -n 1", "true"])
+def test_a_shells_reader_that_has_seen_enough_breaks_no_pipe(home: Zoo, reader: str) -> None:
+    done = shell(home, f'"$@" | {reader}', "jobs")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_command_that_fails_fails_also_without_a_reader(home: Zoo) -> None:

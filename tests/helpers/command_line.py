@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import command_server
+from helpers.command_server import Command
 from zoo import jobs, settings
 from zoo.jobs import Database
 from zoo.queue import local_services
@@ -38,25 +39,17 @@ class Zoo:
         self.home = home
         self.env = os.environ | FAST | {"ZOO_HOME": str(home), "COLUMNS": "200"} | env
         self.settings = settings.load(self.env)
-        self.started: list[subprocess.Popen[str]] = []
+        self.started: list[Command] = []
 
-    def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
+    def start(self, *args: str) -> Command:
         """Start a command and leave it running."""
-        return self._start([sys.executable, "-m", "zoo", *args], **options)
+        self.started.append(command_server.start(args, self.env))
+        return self.started[-1]
 
-    def start_script(self, text: str, **options: Any) -> subprocess.Popen[str]:
+    def start_script(self, text: str) -> Command:
         """Start a script of Python and leave it running."""
-        return self._start([sys.executable, "-c", text], **options)
-
-    def _start(self, words: list[str], **options: Any) -> subprocess.Popen[str]:
-        command = subprocess.Popen(
-            words,
-            env=self.env,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
-        )
+        words, pipe = [sys.executable, "-c", text], subprocess.PIPE
+        command = subprocess.Popen(words, env=self.env, text=True, stdout=pipe, stderr=pipe)
         self.started.append(command)
         return command
 

@@ -2,7 +2,7 @@
 
 Each command is a process of its own with its own environment, folder and streams, as if it had been
 started as `python -m zoo`; only its imports are in memory already. A test about the start of a
-process uses `subprocess` or `Zoo.start`.
+process uses `subprocess`.
 """
 
 from __future__ import annotations
@@ -22,86 +22,218 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-MAY_DIFFER = ("ZOO_", "PYTEST_", "COLUMNS", "KMP_", "OMP_", "TF_", "KERAS_")
-"""How the names of the variables begin that neither Python reads when it starts nor an import here:
-those of numpy, scikit-learn and TensorFlow are for the libraries that no fork begins with."""
+MAY_DIFFER = ("ZOO_", "PYTEST_", "COLUMNS")
+"""Prefixes of the variables that neither Python nor an import here reads when it starts."""
+OF_LIBRARIES = ("KMP_", "OMP_", "TF_", "KERAS_")
+"""Prefixes of the variables that numpy, scikit-learn and TensorFlow read when they are imported."""
+
+IMPORTS: dict[str, tuple[str, ...]] = {
+    "commands": (),
+    "models": ("numpy", "PIL.Image", "sklearn.linear_model", "zoo_sklearn.logistic"),
+    "workers": ("zoo_workers", "celery.bin.worker", "celery.concurrency.thread"),
+}
+"""What a server of each kind has imported, beside all of `zoo`."""
+
+
+def kind_for(words: Sequence[str | bytes]) -> str:
+    """Return the kind of server whose imports a command needs."""
+    if words[:1] in (["predict"], ["export"], ("predict",), ("export",)):
+        return "models"
+    if "--in-process" in words:
+        return "models"
+    return "workers" if list(words[:2]) == ["worker", "start"] else "commands"
 
 
 def run(
-    words: Sequence[str | bytes], env: Mapping[str, str], timeout: float
+    words: Sequence[str | bytes], env: Mapping[str, str], timeout: float, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run `zoo` with these words; return its exit code and its output.
 
+    Args:
+        words: The words of the command line.
+        env: All environment variables.
+        timeout: Seconds.
+        options: As for `start`.
+
     Raises subprocess.TimeoutExpired.
     """
+    command = start(words, env, **options)
+    with command:
+        try:
+            output = command.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            raise
+    return subprocess.CompletedProcess(["zoo", *words], command.returncode, *output)
+
+
+def start(
+    words: Sequence[str | bytes],
+    env: Mapping[str, str],
+    script: Path | None = None,
+    kind: str | None = None,
+    **streams: int | None,
+) -> Command:
+    """Start `zoo` and leave it running.
+
+    Args:
+        words: The words of the command line.
+        env: All environment variables.
+        script: A script to run instead of `zoo`.
+        kind: The kind of server, if not that whose imports the command needs.
+        streams: `stdin`, `stdout` or `stderr`: a file descriptor, or None for a closed one. Else
+            stdin is empty and the others are pipes.
+    """
+    kind = kind or kind_for(words)
     if sys.platform == "linux":  # other systems' libraries may not be used in a fork
-        server = _server(os.getpid())
-        if server.env == _lasting(env):
-            return server.run(words, env, timeout)
-    command = [sys.executable, "-m", "zoo", *words]
-    return subprocess.run(command, env=env, text=True, capture_output=True, timeout=timeout)
+        server = _server(os.getpid(), kind)
+        if server.env == _lasting(env, kind):
+            return server.start(words, env, script, streams)
+    assert None not in streams.values(), "a closed stream is given to forks alone"
+    command = [str(script)] if script else ["-m", "zoo"]
+    given: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    return subprocess.Popen(
+        [sys.executable, *command, *words], env=env, text=True, **(given | streams)
+    )
 
 
-def _lasting(env: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in env.items() if not name.startswith(MAY_DIFFER)}
+def _lasting(env: Mapping[str, str], kind: str) -> dict[str, str]:
+    prefixes = MAY_DIFFER if kind == "models" else MAY_DIFFER + OF_LIBRARIES
+    return {name: value for name, value in env.items() if not name.startswith(prefixes)}
+
+
+class Fork:
+    """A command in a fork, with the face of a subprocess.Popen."""
+
+    def __init__(
+        self, words: Sequence[str | bytes], channel: socket.socket, files: Sequence[TextIO | None]
+    ) -> None:
+        self.args = ["zoo", *words]
+        self.stdout, self.stderr = files
+        self.returncode: int | None = None
+        self._channel = channel
+        self.pid = int(channel.recv(20))
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self.wait(0)
+        return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code once it has ended; raises subprocess.TimeoutExpired."""
+        if self.returncode is None:
+            self._channel.settimeout(timeout)
+            try:
+                self.returncode = int(self._channel.recv(20))
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
+            self._channel.close()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Return all of stdout and stderr; raises subprocess.TimeoutExpired."""
+        outputs, files = ["", ""], (self.stdout, self.stderr)
+        threads = [
+            threading.Thread(target=_read, args=(file, outputs, n), daemon=True)
+            for n, file in enumerate(files)
+            if file is not None and not file.closed
+        ]
+        for thread in threads:
+            thread.start()
+        self.wait(timeout)
+        for thread in threads:
+            thread.join(timeout)
+        if any(thread.is_alive() for thread in threads):
+            raise subprocess.TimeoutExpired(self.args, timeout or 0, *outputs)
+        return outputs[0], outputs[1]
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Fork:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in (self.stdout, self.stderr):
+            if file is not None and not file.closed and self.returncode is not None:
+                file.close()
+
+
+Command = Fork | subprocess.Popen[str]
 
 
 class Server:
     """The process that forks; it ends with the process of the tests."""
 
-    def __init__(self) -> None:
-        self.env = _lasting(os.environ)
+    def __init__(self, kind: str) -> None:
+        self.env = _lasting(os.environ, kind)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, __file__, str(theirs.fileno()), *IMPORTS[kind]],
+                env=self.env,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
             )
+        self.pid = self._process.pid
         atexit.register(self.close)
 
-    def run(
-        self, words: Sequence[str | bytes], env: Mapping[str, str], timeout: float
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a fork."""
+    def start(
+        self,
+        words: Sequence[str | bytes],
+        env: Mapping[str, str],
+        script: Path | None,
+        streams: Mapping[str, int | None],
+    ) -> Fork:
+        """Start a command in a fork; `streams` as for `start`."""
         channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        pipes = [os.pipe(), os.pipe()]
-        readers = [open(reader) for reader, _ in pipes]  # noqa: PTH123, SIM115
-        with tempfile.TemporaryFile("w+") as order, theirs:
-            json.dump([list(map(os.fsdecode, words)), dict(env), str(Path.cwd())], order)
+        closed = [n for n, name in enumerate(STREAMS) if streams.get(name, n) is None]
+        with (
+            contextlib.ExitStack() as opened,
+            tempfile.TemporaryFile("w+") as order,
+            theirs,
+            open(os.devnull) as nothing,  # noqa: PTH123
+        ):
+            given = {"stdin": nothing.fileno()} | streams
+            fds, files = [], []
+            for name in STREAMS:
+                if name in given:
+                    fds.append(nothing.fileno() if given[name] is None else given[name])
+                    files.append(None)
+                else:
+                    reader, writer = os.pipe()
+                    opened.callback(os.close, writer)
+                    fds.append(writer)
+                    files.append(open(reader))  # noqa: PTH123, SIM115
+            target = str(script) if script else "zoo"
+            json.dump(
+                [target, list(map(os.fsdecode, words)), dict(env), str(Path.cwd()), closed], order
+            )
             order.flush()
-            fds = [theirs.fileno(), order.fileno(), 0, *(writer for _, writer in pipes)]
-            socket.send_fds(self._socket, [b"run"], fds)
-            for _, writer in pipes:
-                os.close(writer)
-        outputs = ["", ""]
-        threads = [
-            threading.Thread(target=_read, args=(reader, outputs, n), daemon=True)
-            for n, reader in enumerate(readers)
-        ]
-        for thread in threads:
-            thread.start()
-        with channel:
-            pid = int(channel.recv(20))
-            ends = time.monotonic() + timeout
-            for thread in threads:
-                thread.join(max(0, ends - time.monotonic()))
-            channel.settimeout(max(0.001, ends - time.monotonic()))
-            try:
-                code = int(channel.recv(20))
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(list(words), timeout, *outputs) from None
-        if any(thread.is_alive() for thread in threads):
-            raise subprocess.TimeoutExpired(list(words), timeout, *outputs)
-        return subprocess.CompletedProcess(["zoo", *words], code, *outputs)
+            socket.send_fds(self._socket, [b"run"], [theirs.fileno(), order.fileno(), *fds])
+        return Fork(words, channel, files[1:])
 
     def close(self) -> None:
         """End it."""
@@ -110,26 +242,28 @@ class Server:
         self._process.wait()
 
 
+STREAMS = ("stdin", "stdout", "stderr")
+
+
 def _read(reader: TextIO, outputs: list[str], n: int) -> None:
     with reader:
         outputs[n] = reader.read()
 
 
 @functools.cache
-def _server(pid: int) -> Server:
-    """The server of the process with this id."""
-    return Server()
+def _server(pid: int, kind: str) -> Server:
+    """The server of this kind of the process with this id."""
+    return Server(kind)
 
 
-def _is_command(listener: socket.socket) -> bool:
-    """Fork for each order; return True in the fork, False when there are no more orders."""
+def _next_command(listener: socket.socket) -> str:
+    """Fork for each order; return its script or `zoo` in the fork, "" when there are no more."""
     while True:
         message, fds, _, _ = socket.recv_fds(listener, 10, 5)
         if not message:
-            return False
+            return ""
         if os.fork() == 0:
-            _become(fds)
-            return True
+            return _become(fds)
         for fd in fds:
             os.close(fd)
         with contextlib.suppress(ChildProcessError):
@@ -137,39 +271,49 @@ def _is_command(listener: socket.socket) -> bool:
                 pass
 
 
-def _become(fds: list[int]) -> None:
-    """Become the command in a fork, whose end the parent reports."""
+def _become(fds: list[int]) -> str:
+    """Become the command in a fork, whose end the parent reports; return what is to be run."""
     channel, order, *streams = fds
     pid = os.fork()
     if pid:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for fd in streams:
             os.close(fd)
-        with socket.socket(fileno=channel) as teller, contextlib.suppress(OSError):
-            teller.send(b"%d" % pid)
-            teller.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        with socket.socket(fileno=channel) as reporter, contextlib.suppress(OSError):
+            reporter.send(b"%d" % pid)
+            reporter.send(b"%d" % os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
         os._exit(0)
     os.close(channel)
     with open(order) as file:  # noqa: PTH123
         file.seek(0)
-        words, env, folder = json.load(file)
+        target, words, env, folder, closed = json.load(file)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
+    for number in closed:  # as Python does where it finds a stream closed
+        os.close(number)
+        setattr(sys, STREAMS[number], None)
+        setattr(sys, f"__{STREAMS[number]}__", None)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(folder)
-    sys.path.insert(0, folder)
-    sys.argv = ["zoo", *words]
+    sys.path.insert(0, folder if target == "zoo" else str(Path(target).parent))
+    sys.argv = [target, *words]
+    return str(target)
 
 
-def _import_zoo() -> None:
-    """Import all modules of Zoo, which import numpy only once they are used; no plugin."""
+def _import_zoo(others: Sequence[str]) -> None:
+    """Import all modules of Zoo, which import numpy only once they are used, and these others."""
     import zoo
 
     for module in pkgutil.walk_packages(zoo.__path__, "zoo."):
         if "__main__" not in module.name and "migrations" not in module.name:
             importlib.import_module(module.name)
+    for name in others:
+        found = importlib.import_module(name)
+        if name == "zoo_workers":
+            for module in pkgutil.iter_modules(found.__path__, f"{name}."):
+                importlib.import_module(module.name)
     assert threading.active_count() == 1
     gc.collect()
     gc.freeze()
@@ -179,10 +323,17 @@ def main() -> None:
     """Serve at the socket with this number, and then be the command itself."""
     del sys.path[0]
     listener = socket.socket(fileno=int(sys.argv[1]))
-    _import_zoo()
-    if _is_command(listener):
+    _import_zoo(sys.argv[2:])
+    with warnings.catch_warnings():
+        # Threads of numpy's OpenBLAS, which prepares itself for forks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        target = _next_command(listener)
+    if target:
         listener.close()
+    if target == "zoo":
         runpy.run_module("zoo", run_name="__main__", alter_sys=True)
+    elif target:
+        runpy.run_path(target, run_name="__main__")
 
 
 if __name__ == "__main__":

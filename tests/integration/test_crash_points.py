@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers import servers
+from helpers import command_server, servers
 from helpers.command_line import Zoo, share, until
+from helpers.command_server import Command
 from helpers.crashing_worker import EXIT_CODE, POINTS, TOGETHER
 from helpers.processes import Broker
 from helpers.promise_check import Verdict, judge, watch_commits
@@ -21,6 +23,7 @@ from zoo.jobs import Database
 from zoo.queue import submit
 
 TESTS = Path(__file__).parents[1]
+CRASHING = TESTS / "helpers" / "crashing_worker.py"
 QUICK = {
     "ZOO_BEAT_SECONDS": "0.1",
     "ZOO_REAP_SECONDS": "0.05",
@@ -42,14 +45,17 @@ class Scene:
         self.zoo = Zoo(home, **QUICK, ZOO_BROKER_URL=self.broker.url, ZOO_DATABASE_URL=url)
         self.db = Database(url)
         watch_commits(self.db)
-        self.started: list[subprocess.Popen[bytes]] = []
-        self.hire("-m", "zoo", "worker", "start", "--slots", "1", **LONG)
-
-    def hire(self, *command: str, **env: str) -> subprocess.Popen[bytes]:
+        self.started: list[subprocess.Popen[bytes] | Command] = []
+        command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "1"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        command = (sys.executable, *command)
-        self.started.append(subprocess.Popen(command, env=self.zoo.env | env, **quiet))
-        return self.started[-1]
+        self.started.append(subprocess.Popen(command, env=self.zoo.env | LONG, **quiet))
+
+    def hire_one_that_dies(self, point: str, env: dict[str, str]) -> Command:
+        with open(os.devnull, "w") as nothing:  # noqa: PTH123
+            quiet = {"stdout": nothing.fileno(), "stderr": nothing.fileno()}
+            worker = command_server.start([point], self.zoo.env | env, CRASHING, "workers", **quiet)
+        self.started.append(worker)
+        return worker
 
     def end(self) -> Verdict:
         """Let the survivor leave; what the workers have left behind."""
@@ -90,7 +96,7 @@ def test_a_job_whose_worker_dies_at_this_point_converges(point: str, scene: Scen
     (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
     until(lambda: jobs.get(db, other).status == "running")
     # The survivor is busy, so the worker that dies gets the job.
-    dies = scene.hire(str(TESTS / "helpers" / "crashing_worker.py"), point, **SHORT)
+    dies = scene.hire_one_that_dies(point, SHORT)
     until(lambda: dies.pid in {w.pid for w in jobs.workers(db, beat=60)})
     (ref,) = submit.submit(db, team.settings, [job()]).ids
     assert dies.wait(120) == EXIT_CODE
@@ -123,7 +129,7 @@ def test_jobs_whose_worker_dies_while_it_ends_them_together_converge(
     (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
     until(lambda: jobs.get(db, other).status == "running")
     # With an everyday lease: else each job would beat, and be ended by itself.
-    dies = scene.hire(str(TESTS / "helpers" / "crashing_worker.py"), point, **LONG)
+    dies = scene.hire_one_that_dies(point, LONG)
     name = until(lambda: {w.pid: w.name for w in jobs.workers(db, beat=60)}.get(dies.pid))
     refs = submit.submit(db, team.settings, [job() for _ in range(6)]).ids
     assert dies.wait(120) == EXIT_CODE
