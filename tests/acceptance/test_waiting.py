@@ -230,21 +230,25 @@ def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
     db, done = zoo.database(), tmp_path / "done"
     team.started.append(worker := zoo.start("worker", "start", "--slots", "1"))
     log = Heard(worker)
-    train = ("train", "trickster", "--dataset", "digits", "-p", f"until={done}")
+    train = ("train", "trickster", "--dataset", "digits", "-p", f"until={done}", "-p", "lines=1")
     waiting = [zoo.start(*train)]
     team.started.append(waiting[0])
     until(lambda: [job.status for job in jobs.listing(db)] == ["running"])
     (job,) = [job.id for job in jobs.listing(db)]
-    before = _sessions(server)
+    # Each says something as soon as it waits: before that, it would end where the database is away.
+    script = (
+        f"import sys, zoo; job = zoo.get_job({job!r}); print('found', file=sys.stderr, flush=True)"
+    )
     waiting += [
         zoo.start("wait", job),
         zoo.start("logs", "-f", job),
-        zoo.start_script(f"import zoo; zoo.get_job({job!r}).wait()"),
+        zoo.start_script(f"{script}; job.wait()"),
     ]
-    team.started += waiting
+    team.started += waiting[1:]
     heard = [Heard(command) for command in waiting]
+    assert waiting[2].stdout.readline() == "line 0\n"
     until(lambda: sum("running" in each.text for each in heard) == 2)
-    until(lambda: _sessions(server) >= before + len(waiting) - 1)
+    until(lambda: "found" in heard[3].text)
     server.execute("ALTER DATABASE away ALLOW_CONNECTIONS false")
     server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'away'")
     until(lambda: all("Trying again" in each.text for each in heard))
@@ -259,11 +263,6 @@ def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
     assert jobs.get(db, job).attempt == 1
     assert log.text.count("cannot be used") <= 4, log.text
     assert "psycopg" not in log.text
-
-
-def _sessions(server: psycopg.Connection) -> int:
-    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'away'"
-    return server.execute(query).fetchone()[0]  # type: ignore[index, no-any-return]
 
 
 class Heard:

@@ -114,15 +114,37 @@ class Promises(RuleBasedStateMachine):
 
     @rule(target=ids, job_id=ids)
     def retry(self, job_id: str) -> Any:
-        new = jobs.retry(self.db, [job_id], max_attempts=3)
+        needs = {
+            each: any_end
+            for name, any_end in self.needs.get(job_id, {}).items()
+            for each in self.with_retries(name)
+        }
+        retried = {row["retry_of"] for row in self.before.values()}
+        failed = [
+            name
+            for name, any_end in needs.items()
+            if not any_end and name not in retried and self.has_failed(name)
+        ]
+        try:
+            new = jobs.retry(self.db, [job_id], max_attempts=3)
+        except UsageError:
+            assert failed
+            return multiple()
+        assert not (new and failed)
         for each in new:  # what has ended is not waited for again
-            old = self.needs.get(job_id, {})
-            retried = {j["retry_of"]: i for i, j in self.before.items() if j["retry_of"]}
-            still = {
-                name if self.is_open(name) else retried.get(name): a for name, a in old.items()
-            }
-            self.needs[each] = {name: a for name, a in still.items() if name and self.is_open(name)}
+            self.needs[each] = {name: a for name, a in needs.items() if self.is_open(name)}
         return multiple(*new)
+
+    def with_retries(self, name: str) -> set[str]:
+        """The job, what it was retried as, and what that was retried as."""
+        found, new = set[str](), {name}
+        while new:
+            found |= new
+            new = {i for i, row in self.before.items() if row["retry_of"] in new}
+        return found
+
+    def has_failed(self, job_id: str) -> bool:
+        return self.before[job_id]["status"] in TERMINAL - {"succeeded"}
 
     def is_open(self, job_id: str) -> bool:
         return self.before[job_id]["status"] not in TERMINAL
