@@ -1,4 +1,4 @@
-"""The hooks a plugin can implement: the whole list."""
+"""All hooks that a plugin can implement."""
 
 from __future__ import annotations
 
@@ -27,23 +27,27 @@ def register_datasets(register: Callable[[Dataset], None]) -> None:
 
 @hookspec
 def register_commands(app: Any) -> None:
-    """Add commands to the Typer app; only for entry points of the group `zoo.commands`."""
+    """Add commands to the Typer app; only for entry points of the group `zoo.commands`.
+
+    `rich_help_panel` names the section of `zoo --help`, such as "Results".
+    """
 
 
 @hookspec
 def job_finished(job: dict[str, Any], files: Path | None, extra: Path) -> None:
-    """A job of this worker has ended; `job` is what `zoo jobs --json` prints of it.
+    """Handle the end of a job of this worker.
 
-    Called in a process of its own, at least once. `job["group_result"]` is the group's result if
-    this was the last of its jobs to end, else None. An implementation names the arguments that it
-    wants, and pays for no other.
+    Called in a separate process, at least once per job. An implementation declares only the
+    arguments that it needs; the others are not prepared.
 
-    `files` is a folder with the files of the job's artifact, checked: `model.json`,
-    `metrics.json`, `history.json`, `predictions.npz`, `weights/`...; to be read only. None if the
-    job has none, as one that failed, or they cannot be had.
-
-    `extra` is an empty folder of the plugin's own. What is in it when the call returns is stored
-    beside the artifact, at `<job>/extra/<plugin>/` below the artifacts URL, with the sha256 of
-    each file, in place of what an earlier call for the job left; `zoo files` lists it. Nothing is
-    kept of a call that raises, of over 200 files or 20 MB, or if there are links among them.
+    Args:
+        job: The job as printed by `zoo jobs --json`. `job["group_result"]` is the result of the
+            group if this was the last of its jobs to end, else None.
+        files: A read-only folder with the verified files of the artifact: `model.json`,
+            `metrics.json`, `history.json`, `predictions.npz`, `weights/`... None if the job has no
+            artifact, for example because it failed, or it cannot be read.
+        extra: An empty folder for files of the plugin. When the call returns they are stored at
+            `<job>/extra/<plugin>/` below the artifacts URL, with the sha256 of each, and replace
+            those of an earlier call; `zoo files` lists them. Nothing is stored if the call raises,
+            for more than 200 files or 20 MB, or if there are links.
     """

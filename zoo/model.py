@@ -1,4 +1,4 @@
-"""The contract: what a model, its params and a dataset are to the rest of Zoo."""
+"""The contract of plugins: models, params and datasets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def param(default: Any, *, help: str, **bounds: Any) -> Any:
-    """Declare a param: default, help line and pydantic's bounds (`ge`, `gt`, `le`, `lt`...)."""
+    """Declare a param: default, help text and pydantic's bounds (`ge`, `gt`, `le`, `lt`...)."""
     return Field(default, description=help, **bounds)
 
 
@@ -54,11 +54,12 @@ class Params(BaseModel):
 
     @classmethod
     def resolve(cls, given: Mapping[str, Any]) -> Params:
-        """Check the given params and fill in every default.
+        """Validate the given params and fill in every default.
 
-        They are read as JSON has them, here as in a worker: an Enum or a date by its text, a tuple
-        or a set by a list. `optim.lr` is the value `lr` inside of the param `optim`. Raises
-        UsageError, in a sentence, for the first thing that is wrong.
+        Values are read as in JSON, here as in a worker: an Enum or a date from its text, a tuple
+        or a set from a list. `optim.lr` is the value `lr` within the param `optim`.
+
+        Raises UsageError for the first invalid param.
         """
         try:
             # Defaults are Python's; among JSON pydantic would take them for JSON too.
@@ -74,37 +75,36 @@ class Params(BaseModel):
 
 @functools.cache
 def _extra(params: type[Params]) -> Literal["forbid"] | None:
-    """Refuse unknown names inside of params, too, unless one of the types asks for them."""
+    """Reject unknown names within params, too, unless their type allows them."""
     try:
         schema = params.model_json_schema()
-    except PydanticUserError:  # a type that JSON has no word for; it is refused elsewhere
+    except PydanticUserError:  # a type without JSON schema; it is rejected elsewhere
         return "forbid"
     types = (schema, *schema.get("$defs", {}).values())
     return None if any(each.get("additionalProperties") is True for each in types) else "forbid"
 
 
 def to_json(params: BaseModel) -> dict[str, Any]:
-    """Give the params as JSON keeps them, the same in every process.
+    """Return the params as JSON, the same in every process.
 
-    Raises UsageError where JSON cannot hold one.
+    Raises UsageError for a value that JSON cannot represent.
     """
     try:
         dumped: dict[str, Any] = _in_order(params, params.model_dump(mode="json"))
     except PydanticSerializationError as error:
-        raise UsageError(f"The params hold what JSON cannot: {error}.") from None
+        raise UsageError(f"The params cannot be written as JSON: {error}.") from None
     for name, value in dumped.items():
         try:
             canonical(value)
         except ValueError:
-            raise UsageError(f"The param {name} holds a number that is not finite.") from None
+            raise UsageError(f"The param {name} contains a number that is not finite.") from None
     return dumped
 
 
 def resolved(params: type[Params], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Resolve params to what a spec keeps: every value as JSON, and the names of those changed.
+    """Resolve params for a spec: every value as JSON, and the names that differ from the defaults.
 
-    Changed are those that are not the model's defaults. Raises UsageError like `resolve`, and for
-    a value that would not come back from JSON as it is.
+    Raises UsageError like `resolve`, and for a value that changes in a round trip through JSON.
     """
     found = params.resolve(given)
     values, defaults = to_json(found), to_json(params.resolve({}))
@@ -115,8 +115,8 @@ def resolved(params: type[Params], given: Mapping[str, Any]) -> tuple[dict[str, 
     if again != found:
         lost = [name for name in values if getattr(again, name, None) != getattr(found, name)]
         raise UsageError(
-            f"The param {', '.join(lost)} does not come back from JSON as it was given.",
-            "A job is kept as JSON: the plugin has to declare another type for it.",
+            f"The param {', '.join(lost)} changes in a round trip through JSON.",
+            "Jobs are stored as JSON: the plugin has to declare another type for it.",
         )
     return values, [name for name, value in values.items() if value != defaults[name]]
 
@@ -126,12 +126,12 @@ def _as_json(given: Mapping[str, Any]) -> str:
         try:
             json.dumps(to_jsonable_python(value))
         except (TypeError, ValueError, RecursionError) as error:
-            raise UsageError(f"The param {name} is nothing that JSON can hold: {error}.") from None
+            raise UsageError(f"The param {name} cannot be written as JSON: {error}.") from None
     return json.dumps(to_jsonable_python(dict(given)))
 
 
 def _in_order(value: Any, dumped: Any) -> Any:
-    """What was dumped, the elements of a set in one order: that of a set differs by process."""
+    """The dumped value, with the elements of sets sorted: their order differs by process."""
     if isinstance(value, BaseModel) and isinstance(dumped, dict):
         return {name: _in_order(getattr(value, name, None), each) for name, each in dumped.items()}
     if isinstance(value, set | frozenset) and isinstance(dumped, list):
@@ -146,7 +146,7 @@ def _in_order(value: Any, dumped: Any) -> Any:
 
 def _sentence(params: type[Params], error: Any) -> UsageError:
     if error["type"] == "value_error" and not error["loc"]:
-        # A check of several params together; its author wrote the sentence.
+        # A validator of several params together, with a message of its author.
         return UsageError(str(error["ctx"]["error"]))
     if error["type"] == "json_invalid":
         return UsageError(f"The params are refused: {error['msg']}.")
@@ -187,20 +187,20 @@ def _short(value: Any) -> str:
 
 
 class Report(Protocol):
-    """How a model tells how far its `fit` is; the same call keeps what it measured."""
+    """Reports the progress of `fit`, and records metrics."""
 
     def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        """Say that `step` of `total` units are done, with metrics measured at that step."""
+        """Report that `step` of `total` units are done, with metrics measured at that step."""
 
 
 class Model:
-    """A recipe in the zoo: subclass it, and register the class with the hook `register_models`.
+    """Base class of all models; register subclasses with the hook `register_models`.
 
-    A framework is imported inside the methods, never at the top of the plugin's file.
+    Import frameworks within the methods, never at the top of the plugin's file.
     """
 
     name: ClassVar[str]
-    """What people type: lower case letters, digits, dashes."""
+    """The name used in commands: lower case letters, digits, dashes."""
 
     layout: ClassVar[Literal["flat", "image"]] = "flat"
     """Images come as (n, 784) for "flat", as (n, 28, 28) for "image"."""
@@ -209,10 +209,10 @@ class Model:
     """The type of the pixels, which are scaled to [0, 1]."""
 
     family: ClassVar[str] = ""
-    """What kind of model it is, in a word or two: `linear`, `neural network`."""
+    """The kind of the model: `linear`, `neural network`."""
 
     paper: ClassVar[str] = ""
-    """Where the model is described: authors, year, title, and a DOI or URL if it has one."""
+    """Reference of the model: authors, year, title, and a DOI or URL if there is one."""
 
     formats: ClassVar[tuple[str, ...]] = ()
     """The formats that `export` can write: onnx, or one of the framework's own. npz needs none."""
@@ -234,26 +234,26 @@ class Model:
         self.n_classes = len(self.class_names)
 
     def classes(self, class_names: Sequence[str]) -> list[str]:
-        """Name the classes that this model predicts, given the dataset's; by default the same."""
+        """Return the classes that this model predicts, given the dataset's; by default the same."""
         return list(class_names)
 
     def labels(self, y: Array) -> Array:
-        """Turn the dataset's labels (n,) into those that this model is to predict, int64 (n,)."""
+        """Map the dataset's labels (n,) to those that this model predicts, int64 (n,)."""
         return y
 
     def fit(self, x: Array, y: Array, report: Report) -> None:
-        """Learn from images `x`, scaled and read-only, and labels `y`, int64 (n,)."""
+        """Train on images `x`, scaled and read-only, and labels `y`, int64 (n,)."""
         raise NotImplementedError
 
     def predict_proba(self, x: Array) -> Array | None:
-        """Give the probability of each class: (n, n_classes), rows sum to 1.
+        """Return the probability of each class: (n, n_classes), rows sum to 1.
 
-        None if the trained model has no probabilities; then `predict` must be overridden.
+        None if the model has no probabilities; then override `predict`.
         """
         raise NotImplementedError
 
     def predict(self, x: Array) -> Array:
-        """Give the most probable class of each image, int64 (n,)."""
+        """Return the most probable class of each image, int64 (n,)."""
         probabilities = self.predict_proba(x)
         if probabilities is None:
             raise NotImplementedError(f"{type(self).__name__} must define predict")
@@ -267,33 +267,33 @@ class Model:
         raise NotImplementedError
 
     def load(self, folder: Path) -> None:
-        """Read back what `save` wrote; the model then predicts as it did, bit for bit."""
+        """Load the weights written by `save`; predictions are then the same to the last bit."""
         raise NotImplementedError
 
     def export(self, format: str, path: Path) -> None:
-        """Write the trained model into a file, in one of `formats`.
+        """Write the trained model to a file in one of `formats`.
 
-        An ONNX model takes `x` as this one does, and gives `label`, int64 (n,), and
-        `probabilities`, (n, n_classes), if there are any.
+        An ONNX model takes `x` as this one does, and returns `label`, int64 (n,), and
+        `probabilities`, (n, n_classes), if the model has any.
         """
         raise NotImplementedError
 
     def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array | None]:
-        """Read back what `export` wrote and let that predict: labels, and probabilities if any.
+        """Predict with a file written by `export`: labels, and probabilities if any.
 
-        Zoo compares them with this model's own. ONNX it runs itself.
+        Zoo compares them with the predictions of this model. It runs ONNX files itself.
         """
         raise NotImplementedError
 
     def parameters(self) -> int | None:
-        """Count the trained numbers (coefficients, weights); None where that says nothing."""
+        """Return the number of trained parameters; None if it is not meaningful."""
         return None
 
     def weight_images(self) -> Array | None:
-        """Give the trained weights of each class and pixel, (n_classes, 784); None if not linear.
+        """Return the weights of each class and pixel, (n_classes, 784); None if not linear.
 
-        For a model whose score of a class is a weighted sum of the pixels: they are drawn as
-        images, which show what speaks for the class and what against it.
+        For models whose score of a class is a weighted sum of the pixels. They are drawn as
+        images: positive weights speak for the class, negative ones against it.
         """
         return None
 
@@ -310,7 +310,7 @@ class Dataset:
     """Named images and labels, in the two splits `train` and `test`."""
 
     name: str
-    """What people type."""
+    """The name used in commands."""
     summary: str
     """One line for `zoo data`."""
     load: Callable[[], dict[str, Images]]
@@ -329,8 +329,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if not callable(self.load):
             kind = type(self.load).__name__
-            raise PluginError(f"load of the dataset {self.name!r} is no function, but {kind}.")
-        # Frozen for everybody else.
+            raise PluginError(f"load of the dataset {self.name!r} is not a function, but {kind}.")
+        # The dataclass is frozen: set the normalized value directly.
         object.__setattr__(self, "class_names", _class_names(self.name, self.class_names))
         object.__setattr__(self, "files", _files(self.name, self.files))
 

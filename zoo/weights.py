@@ -1,4 +1,4 @@
-"""Weights on disk: named arrays in one npz file, read without pickle, checked before use."""
+"""Save and load weights: named arrays in one npz file, without pickle, validated when loaded."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Expected = Mapping[str, tuple[str, tuple[int | None, ...]]]
 def save(folder: Path, arrays: Mapping[str, Array]) -> None:
     """Write the arrays into `weights.npz` of the folder.
 
-    Raises PluginError for an array of Python objects, which only a pickle could hold.
+    Raises PluginError for an array of Python objects, which would need a pickle.
     """
     import numpy as np
 
     for name, array in arrays.items():
         if np.asanyarray(array).dtype.hasobject:
             raise PluginError(
-                f"The weights '{name}' are Python objects, which only a pickle could hold.",
+                f"The weights '{name}' are Python objects, which would need a pickle.",
                 "Save numbers or text: arrays here, the rest as JSON in a file of its own.",
             )
     np.savez(folder / FILE, allow_pickle=False, **arrays)
 
 
 def load(folder: Path, expected: Expected) -> dict[str, Array]:
-    """Read back what `save` wrote: these arrays and no other.
+    """Read the arrays that `save` has written: exactly the expected ones.
 
-    Raises ArtifactError if the file is damaged, or an array is not what is expected.
+    Raises ArtifactError if the file is damaged, or an array has another dtype or shape.
     """
     arrays = _read(folder / FILE)
     if set(arrays) != set(expected):
@@ -54,7 +54,7 @@ def _read(path: Path) -> dict[str, Array]:
 
     try:
         with np.load(path, allow_pickle=False) as file:
-            # A member that is no array comes as bytes.
+            # A member that is not an array is read as bytes.
             return {name: np.asanyarray(file[name]) for name in file.files}
     # A damaged file raises almost anything: BadZipFile, EOFError, ValueError, MemoryError...
     except Exception as error:

@@ -96,8 +96,8 @@ def test_images_of_a_dataset_are_shown_with_their_label(warm_zoo: Zoo, trained: 
     [
         ([], "No picture and no --index is given."),
         (["--index", "360"], "There is no image 360: the last one is 359."),
-        (["--index", "5-3"], "'5-3' is no place of an image."),
-        (["--index", "-1"], "'-1' is no place of an image."),
+        (["--index", "5-3"], "'5-3' is not the index of an image."),
+        (["--index", "-1"], "'-1' is not the index of an image."),
         (["--index", "1", "--split", "all"], "No split is called 'all'."),
         (["--index", "1", "--dataset", "mnits"], "No dataset is called 'mnits'."),
     ],

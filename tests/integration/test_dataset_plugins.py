@@ -266,7 +266,7 @@ def test_a_trained_model_answers_for_contents_whose_file_is_gone(
     assert refusing.json("evaluate", job)["metrics"]["accuracy"] == 1.0
     # A training is of what the dataset is now.
     again = refusing.run("rerun", job, code=1)
-    assert f"{file} cannot be read" in again.stderr and "put it back" in again.stderr
+    assert f"{file} cannot be read" in again.stderr and "restore it" in again.stderr
     file.write_bytes(before)
     again = refusing.run("rerun", job, "-d")
     assert "data: not read yet, may differ" in again.stderr
@@ -301,7 +301,7 @@ def test_class_names_in_the_cache_stand_in_a_line_and_cannot_steer_a_terminal(
     assert "\x1b" not in shown and "b x" in shown and "\nx" not in shown
     job = refusing.json("train", "listing", "--dataset", "forks-well")["id"]
     said = refusing.run("predict", job, "--index", "1").stdout
-    assert said.startswith("forks-well test 1: b x, right\n") and "\x1b" not in said
+    assert said.startswith("forks-well test 1: b x, correct\n") and "\x1b" not in said
 
 
 def test_a_param_of_several_values_is_refused_with_how_it_is_typed(refusing: Zoo) -> None:
@@ -353,7 +353,7 @@ ODD: dict[str, tuple[dict[str, Any], str]] = {
         "Two classes of the dataset 'd' are",
     ),
     "equal texts": ({"class_names": (1, "1")}, "called '1'"),
-    "load": ({"load": {}}, "load of the dataset 'd' is no function, but dict"),
+    "load": ({"load": {}}, "load of the dataset 'd' is not a function, but dict"),
     "relative": ({"files": ("x.npz",)}, "the relative path 'x.npz'"),
     "one relative": ({"files": "x.npz"}, "the relative path 'x.npz'"),
     "nobody's home": ({"files": "~no-such-user/x"}, "the relative path"),

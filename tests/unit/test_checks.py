@@ -336,7 +336,7 @@ BREACHES = [
     (OfNothing, "handles single class", "After images of a single class: The model 'means'"),
     (Wordless, "handles single class", "ValueError without a message"),
     (Forgetful, "loads saved weights", "images differ when saved and loaded"),
-    (Locked, "loads saved weights", "'lock' are Python objects, which only a pickle"),
+    (Locked, "loads saved weights", "'lock' are Python objects, which would need a pickle"),
     (Pickles, "saves no pickle", "means.bin is a pickle"),
     (Huge, "weights are small", "The weights are 512 MB, the largest file is huge.bin"),
     (Nothing, "weights are small", "writes no file"),

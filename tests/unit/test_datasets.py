@@ -366,7 +366,7 @@ def test_what_a_plugin_returns_is_checked(
 def test_a_cache_that_cannot_be_written_is_named(home: Path, tmp_path: Path) -> None:
     home.mkdir()
     (home / "cache").write_text("a file where a folder should be")
-    with pytest.raises(DatasetError, match=f"{home}/cache/raw/.* cannot be made: ") as caught:
+    with pytest.raises(DatasetError, match=f"{home}/cache/raw/.* cannot be written: ") as caught:
         datasets.raw(f"idx:{write_idx(tmp_path / 'mine')}")
     assert "ZOO_HOME" in caught.value.hint
 
@@ -392,7 +392,7 @@ except errors.DatasetError as error:
         preexec_fn=little_room,
     )
     assert f"{home}/cache/raw/" in done.stdout, done.stderr
-    assert "cannot be made: File too large." in done.stdout
+    assert "cannot be written: File too large." in done.stdout
     assert files(home) == []
     assert not list((home / "cache").rglob("*.tmp"))
 
@@ -413,7 +413,7 @@ def test_the_loser_of_a_race_takes_what_the_winner_made(tmp_path: Path) -> None:
 
 
 def test_what_is_always_damaged_is_given_up(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="damaged again"):
+    with pytest.raises(DatasetError, match="is damaged each time"):
         cache.get(tmp_path / "made", lambda _: None, lambda _: None)
 
 

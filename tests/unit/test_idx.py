@@ -47,7 +47,7 @@ def test_arbitrary_bytes_are_read_or_refused_and_nothing_else(noise: bytes, star
         try:
             found = idx.unpack(start + noise, ndim, "it")
         except DatasetError as error:
-            assert str(error).startswith("it is not a sound IDX file: ")
+            assert str(error).startswith("it is not a valid IDX file: ")
         else:
             assert found.dtype == np.uint8
             assert found.ndim == ndim
@@ -81,7 +81,7 @@ def bomb() -> bytes:
         (b"hello, world", "does not begin as one"),
         (SOUND[:7], "ends within its header"),
         (SOUND[:-1], "ends after 1567 of 1568 bytes"),
-        (SOUND + b"x", "goes on after the 1568 bytes"),
+        (SOUND + b"x", "has more than the 1568 bytes"),
         (b"\0\0\x0d\x03" + SOUND[4:], "not unsigned bytes"),
         (b"\0\0\x08\x01" + SOUND[4:], "1 dimensions instead of 3"),
         # The product is 0 in 32 and in 64 bits.
@@ -93,7 +93,7 @@ def bomb() -> bytes:
         (gzip.compress(SOUND, mtime=0) + b"rubbish", "Not a gzipped file"),
         (gzip.compress(SOUND[:-1], mtime=0), "ends after 1567 of 1568 bytes"),
         (gzip.compress(idx.header((2**20, 28, 28)), mtime=0), "more than it can hold"),
-        (bomb(), "goes on after the 784 bytes"),
+        (bomb(), "has more than the 784 bytes"),
     ],
     # By default the content is the name: of the bomb 65 kB.
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} bytes",

@@ -183,7 +183,7 @@ BLANK: dict[str, Image.Image] = {
 
 @pytest.mark.parametrize("case", BLANK)
 def test_a_blank_picture_is_refused(case: str) -> None:
-    with pytest.raises(PictureError, match="nothing that stands out of its background"):
+    with pytest.raises(PictureError, match="nothing that differs from its background"):
         normalize.prepare(BLANK[case])
 
 

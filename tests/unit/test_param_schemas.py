@@ -147,7 +147,7 @@ def test_what_a_schema_cannot_say_is_left_to_the_worker() -> None:
     ],
 )
 def test_a_schema_that_is_none_is_refused_in_a_sentence(schema: dict[str, Any]) -> None:
-    with pytest.raises(PluginError, match="of the model 'bad' cannot be read"):
+    with pytest.raises(PluginError, match="for the model 'bad' cannot be read"):
         metadata.params({"name": "bad", "plugin": "p 1", "schema": schema})
 
 

@@ -1,4 +1,4 @@
-"""Folders that can be made again at any time: they appear complete or not at all."""
+"""Cache folders: they can be rebuilt at any time and appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, and how many of how many bytes or images are done (0: unknown)."""
+"""Called with the activity, and the bytes or images done and in total (0: unknown)."""
 
 STALE = 3600.0
-"""Seconds after which what a killed process left behind is removed."""
+"""Age in seconds at which leftovers of killed processes are removed."""
 
 PATIENCE = 300.0
-"""Seconds to wait for another process that makes the same folder."""
+"""Seconds to wait for another process that builds the same folder."""
 
 TRIES = 3
 
@@ -33,10 +33,10 @@ TRIES = 3
 def get(
     folder: Path, load: Callable[[Path], T | None], fill: Callable[[Path], None], keep: str = ""
 ) -> T:
-    """Load what `folder` holds; where it is missing or odd (`load` gives None), fill it first.
+    """Load a cache folder; build it first if it is missing or damaged (`load` returns None).
 
-    `keep` begins the names of the neighbours that stay; by default other folders beside this
-    one count as superseded. Raises DatasetError when the disk is full or cannot be written.
+    Sibling folders count as superseded and are removed, except those whose names start with
+    `keep`. Raises DatasetError if the disk is full or cannot be written.
     """
     for _ in range(TRIES):
         if (found := load(folder)) is not None:
@@ -47,11 +47,11 @@ def get(
             _discard(folder)
             _publish(folder, fill)
             _sweep(folder.parent, keep or folder.name)
-    raise DatasetError(f"{folder} is damaged again each time it is made.", "Check the disk.")
+    raise DatasetError(f"{folder} is damaged each time it is written.", "Check the disk.")
 
 
 def save(file: Path, shape: tuple[int, ...], dtype: str, parts: Iterable[Array]) -> None:
-    """Write the parts of an array of that shape, one after another, as one .npy file."""
+    """Write the parts of an array of the given shape, in order, as one .npy file."""
     import numpy as np
 
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
@@ -59,14 +59,14 @@ def save(file: Path, shape: tuple[int, ...], dtype: str, parts: Iterable[Array])
     with file.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
         for part in parts:
-            # Not tofile: on a full disk its error does not say that the disk is full.
+            # Not tofile, whose error does not mention a full disk.
             stream.write(np.ascontiguousarray(part, dtype).data)
 
 
 def mapped(file: Path, shape: tuple[int, ...], dtype: str) -> Array:
     """Map a .npy file read-only.
 
-    Raises OSError or ValueError if it is missing, cut short or not what it should be.
+    Raises OSError or ValueError if it is missing, truncated, or of another dtype or shape.
     """
     import numpy as np
 
@@ -77,7 +77,7 @@ def mapped(file: Path, shape: tuple[int, ...], dtype: str) -> Array:
 
 
 def size(folder: Path) -> int:
-    """Bytes on disk under the folder; 0 if there is none."""
+    """Return the bytes on disk under the folder; 0 if it does not exist."""
     total = 0
     for path in folder.rglob("*"):
         # Another process may just have renamed or removed it.
@@ -92,14 +92,14 @@ def _refusals(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DatasetError(
-            f"{folder} cannot be made: {reason(error)}.",
-            "Free some space or mend the rights there, or set ZOO_HOME to another folder.",
+            f"{folder} cannot be written: {reason(error)}.",
+            "Free some space or correct its permissions, or set ZOO_HOME to another folder.",
         ) from None
 
 
 @contextlib.contextmanager
 def _turn(folder: Path) -> Iterator[None]:
-    """Wait while another process makes the folder: it saves work, and nothing relies on it."""
+    """Wait while another process builds the folder, to save work; nothing relies on it."""
     from filelock import FileLock, Timeout
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def _publish(folder: Path, fill: Callable[[Path], None]) -> None:
         temporary.replace(folder)
         atomic.flush([folder.parent])
     except OSError as error:
-        # Another process was faster: its folder is as good.
+        # Another process was faster: its folder has the same contents.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
     finally:

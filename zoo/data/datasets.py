@@ -1,4 +1,4 @@
-"""Datasets by name: MNIST, those of plugins, IDX and npz files; checked once, then cached."""
+"""Datasets by name: MNIST, plugin datasets, IDX and npz files; validated once, then cached."""
 
 from __future__ import annotations
 
@@ -34,47 +34,47 @@ MNIST = Dataset(
     version="1",
 )
 FILES = {"idx": "a folder with the four IDX files", "npz": f"a file with {', '.join(npz.KEYS)}"}
-"""What stands behind `idx:PATH` and `npz:PATH`."""
+"""Descriptions of the paths in `idx:PATH` and `npz:PATH`."""
 
 SPLITS = ("train", "test")
 RETURNS = 'load must return {"train": Images, "test": Images}'
 SIDE = 28
 MAX_CLASSES = 256
 WAYS_OUT = {
-    f"not uint8 (n, {SIDE}, {SIDE})": "Save them grey, as whole numbers from 0 to 255: scaled ones "
-    "times 255, one of three channels, then .reshape(-1, 28, 28).astype('uint8').",
-    "not whole numbers (n,)": "Save one whole number for each image: of one-hot rows "
-    ".argmax(axis=1), of a column .ravel(), of names their numbers; then .astype('uint8').",
-    "are not all from 0": "Number the classes from 0 on.",
-    "images and": "Each split needs images, and a label for each; are two files mixed up?",
-    "of one class": "Training needs two classes at least.",
+    f"not uint8 (n, {SIDE}, {SIDE})": "Save them in grey, as integers from 0 to 255: multiply "
+    "scaled ones by 255, take one of three channels, then .reshape(-1, 28, 28).astype('uint8').",
+    "not integers (n,)": "Save one integer per image: .argmax(axis=1) of one-hot rows, .ravel() "
+    "of a column, the index of a name; then .astype('uint8').",
+    "are not all from 0": "Number the classes from 0.",
+    "images and": "Each split needs images and a label for each; are two files mixed up?",
+    "of one class": "Training needs at least two classes.",
 }
-"""By words of what is wrong."""
+"""Hints, by a part of the error message."""
 MOST_NAMED = 10
-"""Classes that one note names."""
+"""Number of classes that one note names."""
 FORMAT = "classes that occur"
-"""How datasets are kept; what was kept otherwise before is made again."""
+"""Version of the cache format; datasets cached in another format are read again."""
 META_FILE = "meta.json"
 RAW_FILES = (META_FILE, *(f"{split}-{part}.npy" for split in SPLITS for part in Images._fields))
-"""What a dataset is in the cache."""
+"""The files of a cached dataset."""
 
 
 @dataclass(frozen=True)
 class Raw:
-    """A dataset as it is in the cache, mapped read-only."""
+    """A cached dataset, memory-mapped read-only."""
 
     name: str
     splits: Mapping[str, Images]
     class_names: tuple[str, ...]
-    """The names of the labels 0, 1, ..., each of which occurs in a split."""
+    """The names of the labels 0, 1, ...; each occurs in some split."""
     fingerprint: str
     """The sha256 of the contents, see `contents_sha256`."""
     notes: tuple[str, ...] = ()
-    """What to say of it before a training, a sentence each."""
+    """Warnings to print before a training, a sentence each."""
 
 
 class Meta(BaseModel):
-    """What `meta.json` says of a dataset in the cache; it is written last."""
+    """The contents of `meta.json` of a cached dataset; it is written last."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -88,22 +88,22 @@ class Meta(BaseModel):
 
 @dataclass(frozen=True)
 class Listed:
-    """A dataset as `zoo data` lists it."""
+    """A row of `zoo data`."""
 
     name: str
     summary: str
     cached: bool
-    """True if it can be used without reading or fetching anything else."""
+    """True if it can be used without reading or downloading anything else."""
     where: str
     """Where it is, or where it would come from."""
     size: int
-    """Bytes in the cache, raw and prepared."""
+    """Size in the cache in bytes, raw and prepared."""
 
 
 def resolve(name: str) -> str:
-    """Give the canonical name: as registered, or `idx:` or `npz:` with an absolute path.
+    """Return the canonical name: as registered, or `idx:` or `npz:` with an absolute path.
 
-    Raises UsageError for an unknown name or a path where there is nothing.
+    Raises UsageError for an unknown name or a path that does not exist.
     """
     form, colon, path = name.partition(":")
     if colon and form in FILES:
@@ -114,16 +114,22 @@ def resolve(name: str) -> str:
 
 
 def names() -> list[str]:
-    """The registered datasets of this machine: MNIST, and those of plugins."""
+    """Return the names of the registered datasets: MNIST, and those of plugins."""
     return [MNIST.name, *sorted(registry.catalogue().datasets)]
 
 
 def raw(name: str, progress: Progress | None = None, *, contents: str | None = None) -> Raw:
-    """Open a dataset: from the cache, or read (for mnist, fetch) and checked first.
+    """Open a dataset from the cache; read (mnist: download) and validate it first if needed.
 
-    `contents` is a fingerprint: where the dataset cannot be read any more, the cache may still have
-    these contents of it. Raises UsageError as `resolve` does, DatasetError if it is missing or
-    damaged.
+    Args:
+        name: Name of the dataset.
+        progress: Called with the progress of a download.
+        contents: Fingerprint of contents that are used if the source cannot be read any more, but
+            the cache still has them.
+
+    Raises:
+        UsageError: As `resolve` does.
+        DatasetError: The dataset is missing or damaged.
     """
     try:
         return _raw(name, progress)
@@ -131,7 +137,7 @@ def raw(name: str, progress: Progress | None = None, *, contents: str | None = N
         if kept := _kept(name, contents):
             return kept
         if contents is not None and not error.hint:
-            error.hint = "Restore it: the cache here does not have the contents of the job either."
+            error.hint = "Restore it: the contents used by the job are not in the cache either."
         raise
 
 
@@ -149,7 +155,7 @@ def _raw(name: str, progress: Progress | None) -> Raw:
 
 
 def _kept(name: str, contents: str | None) -> Raw | None:
-    """The contents of that fingerprint, if the cache has them, whatever the dataset is by now."""
+    """The cached contents with that fingerprint, if any, also if the dataset has changed since."""
     name = dataset_names.canonical(name)
     if contents is None or not (":" in name or dataset_names.NAME.fullmatch(name)):
         return None
@@ -160,15 +166,15 @@ def _kept(name: str, contents: str | None) -> Raw | None:
 
 
 def listing() -> list[Listed]:
-    """List the datasets: MNIST, those of plugins, and the files that were used before.
+    """List the datasets: MNIST, those of plugins, and files used before.
 
-    Never downloads or reads a dataset.
+    It does not download or read any dataset.
     """
     return [_listed(name) for name in names() + sorted(set(_files_in_cache()))]
 
 
 def is_cached(name: str, *, contents: str | None = None) -> bool:
-    """Whether this machine has the dataset, checked, in its cache; raises as `raw` does."""
+    """Return whether the cache of this machine has the dataset; raises as `raw` does."""
     try:
         return (_folder(resolve(name)) / META_FILE).is_file()
     except ZooError:
@@ -178,13 +184,13 @@ def is_cached(name: str, *, contents: str | None = None) -> bool:
 
 
 def fingerprint(name: str) -> str | None:
-    """The fingerprint of a dataset in this machine's cache; None if it is not there."""
+    """Return the fingerprint of a dataset in the cache of this machine; None if it is not there."""
     meta = _meta(name)
     return meta.fingerprint if meta else None
 
 
 def notes(name: str) -> tuple[str, ...]:
-    """What to say of a dataset in this machine's cache before a training, a sentence each."""
+    """Return the warnings about a cached dataset to print before a training."""
     meta = _meta(name)
     return meta.notes if meta else ()
 
@@ -197,7 +203,7 @@ def _meta(name: str) -> Meta | None:
 
 
 def key(name: str) -> str:
-    """What a dataset is called in the cache: a canonical name without its path."""
+    """The name of a dataset in the cache: the canonical name without its path."""
     form, colon, path = name.partition(":")
     return f"{form}-{_short_hash(path)}" if colon else name
 
@@ -212,19 +218,19 @@ def _existing(form: str, path: str) -> Path:
 
 
 def _folder(name: str) -> Path:
-    """The folder in the cache of the dataset as it now is: other files, another folder."""
+    """The cache folder for the current files of the dataset: changed files, another folder."""
     form, colon, path = name.partition(":")
     if colon:
         files = [Path(path)] if form == "npz" else list(idx.find(Path(path)).values())
         state = [FORMAT, *(_stamp(file) for file in files)]
     else:
-        # MNIST's is as it ever was: it may have come from a network that is gone.
+        # MNIST does not change, and the network it was downloaded from may be gone.
         state = [MNIST.version] if name == MNIST.name else [FORMAT, *_version(name)]
     return settings.cache() / "raw" / key(name) / _short_hash(json.dumps(state))
 
 
 def _version(name: str) -> Iterator[str]:
-    """What a plugin's dataset is known by: its version, and the state of the files it names."""
+    """The cache key of a plugin's dataset: its version, and the state of the files it names."""
     yield registry.dataset_version(name)
     for file in registry.catalogue().datasets[name].files:
         yield _stamp(Path(file))
@@ -235,9 +241,9 @@ def _stamp(file: Path) -> str:
         now = file.stat()
     except OSError as error:
         raise DatasetError(
-            f"{file} cannot be read: {reason(error)}.", "The dataset is in it: put it back."
+            f"{file} cannot be read: {reason(error)}.", "The dataset needs it: restore it."
         ) from None
-    # ctime too: a copy that keeps its time would pass for the old file
+    # ctime too: a copy that preserves mtime would look like the old file
     return f"{file.name} {now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}"
 
 
@@ -248,8 +254,8 @@ def _short_hash(text: str) -> str:
 def _read(
     name: str, progress: Progress | None
 ) -> tuple[Mapping[str, Images], tuple[str, ...] | None]:
-    """Read a dataset from its source; class names are None where labels are all there is."""
-    # Before a download, and before a reader takes what is missing for a damaged file.
+    """Read a dataset from its source; class names are None if the source has only labels."""
+    # Before a download, and before a reader reports a missing package as a damaged file.
     import numpy  # noqa: F401
 
     form, colon, path = name.partition(":")
@@ -259,26 +265,26 @@ def _read(
         return mnist.load(progress), MNIST.class_names
     found = registry.catalogue()
     try:
-        # In this process: to hand arrays over from another one costs every plugin a second start
-        # of its libraries, and what remains is a crash in native code, which says where it was.
+        # In this process: a separate one would have to start the plugin's libraries again, and
+        # protects only against crashes in native code, which print a traceback.
         with import_guard.loading():
             splits = _arrays(found.datasets[name].load())
     except KeyboardInterrupt:
         raise
     except _WrongResult as error:
         raise DatasetError(f"The dataset '{name}' cannot be used: {error}.") from None
-    except BaseException as error:  # also SystemExit: `load` does not end the command
+    except BaseException as error:  # also SystemExit: `load` must not end the command
         detail = error_report.reason(error, found.dataset_owners[name].source).rstrip(".")
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
     return splits, found.datasets[name].class_names
 
 
 class _WrongResult(Exception):
-    """`load` has returned something else than two splits of images and labels."""
+    """`load` has not returned two splits of images and labels."""
 
 
 def _arrays(given: Any) -> dict[str, Images]:
-    """The splits that a `load` has returned, as arrays; raises _WrongResult, and as they do."""
+    """The splits returned by `load` as arrays; raises _WrongResult, and what iterating raises."""
     import numpy as np
 
     if not isinstance(given, Mapping):
@@ -293,7 +299,7 @@ def _arrays(given: Any) -> dict[str, Images]:
             raise _WrongResult(f"{RETURNS}, but '{split}' is {_kind(pair)}")
         try:
             found[split] = Images(*(np.asarray(each) for each in pair))
-        except (ValueError, TypeError) as error:  # rows of different lengths, for one
+        except (ValueError, TypeError) as error:  # for example rows of different lengths
             raise _WrongResult(
                 f"{RETURNS}, but '{split}' holds no array: {reason(error)}"
             ) from None
@@ -301,7 +307,7 @@ def _arrays(given: Any) -> dict[str, Images]:
 
 
 def _kind(given: Any) -> str:
-    """Say what somebody's value is, in a few words."""
+    """Describe the type of a value in a few words."""
     name = type(given).__name__
     if given is None:
         return name
@@ -316,7 +322,7 @@ def _kind(given: Any) -> str:
 def _checked(
     name: str, splits: Mapping[str, Images], class_names: tuple[str, ...] | None
 ) -> tuple[dict[str, Images], tuple[str, ...]]:
-    """Check shapes, types and labels; labels become int64, indices into the names of the classes.
+    """Check shapes, types and labels; labels become int64 indices into the class names.
 
     The classes are the labels that occur in any split, in numerical order.
     """
@@ -334,7 +340,7 @@ def _checked(
                 f"a label is {present[-1]}, but there are {len(class_names)} class names"
             )
         if len(np.unique(found["train"].labels)) < 2:
-            raise ValueError("all images for training are of one class")
+            raise ValueError("all training images are of one class")
     except (ValueError, TypeError) as error:
         raise DatasetError(
             f"The dataset '{name}' cannot be used: {reason(error)}.", _way_out(str(error))
@@ -348,10 +354,10 @@ def _checked(
 
 
 def contents_sha256(splits: Mapping[str, Images], class_names: Sequence[str]) -> str:
-    """The fingerprint of contents.
+    """Return the fingerprint of contents.
 
-    Of classes named 0, 1, ..., n-1 it is the sha256 of the four IDX files that would hold them, one
-    after another; of others that hash and the names of the classes.
+    For classes named 0, 1, ..., n-1 it is the sha256 of the four IDX files that would hold them,
+    concatenated; for others the hash of that and the class names.
     """
     digest = idx.sha256(*(array for split in SPLITS for array in splits[split]))
     if tuple(class_names) == tuple(str(label) for label in range(len(class_names))):
@@ -360,22 +366,22 @@ def contents_sha256(splits: Mapping[str, Images], class_names: Sequence[str]) ->
 
 
 def _rare(labels: Array, class_names: Sequence[str]) -> Iterator[str]:
-    """Say which classes have no training image, or one."""
+    """Yield warnings about classes without training images, or with a single one."""
     import numpy as np
 
     counts = np.bincount(labels, minlength=len(class_names))
     for count, what in ((0, "no training image"), (1, "a single training image")):
         names = [f"'{class_names[label]}'" for label in np.flatnonzero(counts == count).tolist()]
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        told = ", ".join(names[:MOST_NAMED]) + more
+        names_shown = ", ".join(names[:MOST_NAMED]) + more
         if len(names) == 1:
-            yield f"The class {told} has {what}: is it meant?"
+            yield f"The class {names_shown} has {what}: is it meant?"
         elif names:
-            yield f"{len(names)} classes have {what} each: {told}."
+            yield f"{len(names)} classes have {what} each: {names_shown}."
 
 
 def _way_out(wrong: str) -> str:
-    """What to do about what is wrong with a dataset, if its owner can do something."""
+    """The hint for an error message of a dataset, if there is one."""
     return next((hint for words, hint in WAYS_OUT.items() if words in wrong), "")
 
 
@@ -385,7 +391,7 @@ def _check_split(split: str, images: Array, labels: Array) -> None:
         raise ValueError(f"its {split} images are {found}, not uint8 (n, {SIDE}, {SIDE})")
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
         found = f"{labels.dtype} {labels.shape}"
-        raise ValueError(f"its {split} labels are {found}, not whole numbers (n,)")
+        raise ValueError(f"its {split} labels are {found}, not integers (n,)")
     if not len(images) == len(labels) > 0:
         raise ValueError(f"it has {len(images)} {split} images and {len(labels)} labels")
     if labels.min() < 0 or labels.max() >= MAX_CLASSES:
@@ -409,7 +415,7 @@ def _write(
 
 
 def _open(folder: Path, name: str) -> Raw | None:
-    """Map what is in the folder; None if a file is missing or is not as it was written."""
+    """Map the files of the folder; None if one is missing or damaged."""
     try:
         raw = _mapped(str(folder), tuple(_stamp(folder / file) for file in RAW_FILES))
     except (OSError, ValueError, KeyError, DatasetError):
@@ -419,8 +425,8 @@ def _open(folder: Path, name: str) -> Raw | None:
 
 @functools.lru_cache(maxsize=4)
 def _mapped(folder: str, stamps: tuple[str, ...]) -> Raw:
-    """What a warm runner's jobs share, as long as the files are the same."""
-    del stamps  # a part of the key
+    """The mapped arrays, shared by the jobs of a warm runner while the files are the same."""
+    del stamps  # part of the cache key
     meta = Meta.model_validate_json(Path(folder, META_FILE).read_bytes())
     splits = {split: _map(Path(folder), split, meta.counts[split]) for split in SPLITS}
     return Raw(meta.name, splits, meta.class_names, meta.fingerprint, meta.notes)
@@ -432,7 +438,7 @@ def _map(folder: Path, split: str, count: int) -> Images:
 
 
 def _files_in_cache() -> Iterator[str]:
-    """The `idx:` and `npz:` names in the cache whose files are still there."""
+    """The `idx:` and `npz:` names in the cache whose files still exist."""
     for file in (settings.cache() / "raw").glob(f"*-*/*/{META_FILE}"):
         with contextlib.suppress(OSError, ValueError, UsageError):
             name = Meta.model_validate_json(file.read_bytes()).name

@@ -1,4 +1,4 @@
-"""IDX, the file format of MNIST: arrays of bytes, plain or gzipped, read without trust.
+"""IDX, the file format of MNIST: arrays of bytes, plain or gzipped, fully validated.
 
 The format: two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of
 dimensions, each dimension as a big-endian 32-bit number, then the values.
@@ -44,12 +44,12 @@ PARTS = {
 
 
 def header(shape: tuple[int, ...]) -> bytes:
-    """The bytes before the values of an array of that shape."""
+    """Return the header of an array of that shape."""
     return struct.pack(f">BBBB{len(shape)}I", 0, 0, UNSIGNED_BYTE, len(shape), *shape)
 
 
 def sha256(*arrays: Array) -> str:
-    """The hash of the IDX files, one after another, that hold these arrays."""
+    """Return the hash of the concatenated IDX files that hold these arrays."""
     import numpy as np
 
     digest = hashlib.sha256()
@@ -60,7 +60,7 @@ def sha256(*arrays: Array) -> str:
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Find those of the four files that are in the folder, under any of their usual names."""
+    """Find which of the four files are in the folder, under any of their usual names."""
     found = {}
     for part, ndim in PARTS.items():
         names = [f"{part}{dot}idx{ndim}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
@@ -71,7 +71,7 @@ def find(folder: Path) -> dict[str, Path]:
 
 
 def is_file(path: Path) -> bool:
-    """True for a plain file: opening a pipe would wait forever."""
+    """True for a regular file: opening a pipe would wait forever."""
     try:
         return path.is_file()
     except OSError:
@@ -88,7 +88,7 @@ def load(folder: Path) -> dict[str, Images]:
         if part not in found:
             raise DatasetError(
                 f"{folder} has no {part}-idx{ndim}-ubyte (or .gz).",
-                "A dataset in IDX files has four of them, named as MNIST's.",
+                "A dataset in IDX format has four files, named as those of MNIST.",
             )
     return splits(*(_read_file(found[part], ndim) for part, ndim in PARTS.items()))
 
@@ -103,7 +103,7 @@ def splits(
 def read(stream: io.BufferedIOBase, ndim: int, name: str) -> Array:
     """Read one array, uint8 of `ndim` dimensions, from a seekable stream, gzipped or not.
 
-    Raises DatasetError, which calls the stream `name`, for anything but one sound IDX file.
+    Raises DatasetError, with `name` for the stream, for anything but one valid IDX file.
     """
     try:
         size = stream.seek(0, os.SEEK_END)
@@ -116,8 +116,8 @@ def read(stream: io.BufferedIOBase, ndim: int, name: str) -> Array:
             return _parse(unpacked, ndim, size * MAX_RATIO)
     except (OSError, EOFError, ValueError, zlib.error, MemoryError) as error:
         raise DatasetError(
-            f"{name} is not a sound IDX file: {reason(error)}.",
-            "Fetch or write it again, as MNIST's: unsigned bytes, plain or gzipped.",
+            f"{name} is not a valid IDX file: {reason(error)}.",
+            "Download or write it again, as those of MNIST: unsigned bytes, plain or gzipped.",
         ) from None
 
 
@@ -146,9 +146,9 @@ def _parse(stream: io.BufferedIOBase, ndim: int, limit: int) -> Array:
         if not count:
             raise EOFError(f"it ends after {done} of {total} bytes")
         done += count
-    # Reading on to the end also checks gzip's checksum.
+    # Reading to the end also verifies the checksum of gzip.
     if stream.read(1):
-        raise ValueError(f"it goes on after the {total} bytes that its header promises")
+        raise ValueError(f"it has more than the {total} bytes that its header promises")
     return array.reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""MNIST, the handwritten digits of LeCun, Cortes and Burges: found on this machine or fetched."""
+"""MNIST, the handwritten digits of LeCun, Cortes and Burges: found locally or downloaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""The known sha256 of the MNIST files, of the IDX bytes: gzip's wrapping differs by mirror."""
+"""The sha256 of the uncompressed MNIST files: the gzip files differ between mirrors."""
 
 MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -29,10 +29,10 @@ MIRRORS = (
 )
 
 TIMEOUT = 20.0
-"""Seconds that a mirror may be silent."""
+"""Seconds without data after which a mirror has failed."""
 
 DEADLINE = 300.0
-"""Seconds that one file may take; a mirror that trickles is as good as silent."""
+"""Time limit of one file in seconds, for mirrors that send data too slowly."""
 
 MAX_DOWNLOAD = 64 * 2**20
 
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def places() -> list[Path]:
-    """Where MNIST seems to be on this machine: folders of IDX files, or npz files."""
+    """Return where MNIST may be on this machine: folders with IDX files, or npz files."""
     found = []
     for folder in settings.load().data_folders:
         if idx.find(folder):
@@ -54,9 +54,9 @@ def places() -> list[Path]:
 
 
 def load(progress: Progress | None = None) -> dict[str, Images]:
-    """Read MNIST from this machine, or download it where it is nowhere.
+    """Read MNIST from this machine, or download it.
 
-    Raises DatasetError, which names every way to get it.
+    Raises DatasetError, with the ways to provide it.
     """
     refused = []
     for place in places():
@@ -72,7 +72,7 @@ def load(progress: Progress | None = None) -> dict[str, Images]:
     except DatasetError as error:
         raise DatasetError(
             " ".join([*refused, error.message]),
-            "Name a folder with its four files in ZOO_DATA_DIR, or put mnist.npz into "
+            "Set ZOO_DATA_DIR to a folder with its four files, put mnist.npz into "
             "~/.keras/datasets, or connect to a network; the dataset 'digits' needs none of these.",
         ) from None
 
@@ -94,9 +94,9 @@ def download(
     expected: Mapping[str, str] = SHA256,
     timeout: float = TIMEOUT,
 ) -> dict[str, Images]:
-    """Fetch the four files; what one mirror does not give, soundly and in time, the next must.
+    """Download the four files, each from the first mirror that has it valid and in time.
 
-    Raises DatasetError, with each mirror's failure.
+    Raises DatasetError, with the failure of each mirror.
     """
     from http.client import HTTPException
     from urllib.parse import urlsplit
@@ -114,7 +114,7 @@ def download(
                     arrays[file] = array
             return idx.splits(*arrays.values())
         except (OSError, HTTPException, ValueError, DatasetError) as error:
-            # urllib wraps what the operating system said.
+            # urllib wraps the error of the operating system.
             inner = getattr(error, "reason", None)
             why = reason(inner if isinstance(inner, OSError) else error)
             failures.append(f"{urlsplit(mirror).netloc}: {why}")
@@ -129,7 +129,7 @@ def _fetch(url: str, file: str, timeout: float, progress: Progress | None) -> by
     content = bytearray()
     with urllib.request.urlopen(url, timeout=timeout) as response:
         total = int(response.headers.get("Content-Length") or 0)
-        # read1 returns what has come, so that the deadline is seen
+        # read1 returns available data, so that the deadline is checked
         while chunk := response.read1(2**16):
             content += chunk
             if len(content) > MAX_DOWNLOAD:

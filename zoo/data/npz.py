@@ -1,4 +1,4 @@
-"""Datasets in one npz file, with the keys of Keras's mnist.npz, read without trust."""
+"""Datasets in one npz file, with the keys of Keras's mnist.npz, fully validated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 def load(path: Path) -> dict[str, Images]:
     """Read images and labels of both splits.
 
-    Raises DatasetError for anything but a sound npz file that holds the four arrays.
+    Raises DatasetError for anything but a valid npz file with the four arrays.
     """
     try:
         with open_regular_file(path) as file, zipfile.ZipFile(file) as archive:
@@ -33,13 +33,13 @@ def load(path: Path) -> dict[str, Images]:
     # zipfile, zlib and numpy raise a dozen kinds of errors over foreign bytes.
     except Exception as error:
         raise DatasetError(
-            f"{path} is not a sound npz file: {reason(error)}.",
-            f"It must hold the arrays {', '.join(KEYS)}.",
+            f"{path} is not a valid npz file: {reason(error)}.",
+            f"It must contain the arrays {', '.join(KEYS)}.",
         ) from None
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """Read the directory of the archive, before any of its contents."""
+    """Validate the directory of the archive before reading its contents."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         key = info.filename.removesuffix(".npy")
@@ -61,7 +61,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
 
 def _check_member(info: zipfile.ZipInfo) -> None:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{info.filename} is packed in a way that npz files are not")
+        raise ValueError(f"{info.filename} has a compression that npz files do not have")
     if info.file_size > max(info.compress_size, 1) * idx.MAX_RATIO:
         raise ValueError(f"{info.filename} promises more than it can hold")
 
@@ -81,16 +81,16 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
 
 
 def _promised(stream: IO[bytes]) -> int:
-    """The length of a whole .npy file, by its header."""
+    """The length of a whole .npy file according to its header."""
     import numpy as np
 
     form = np.lib.format
-    # Of the stream no more: a header may say that it is four gigabytes long.
+    # Read no more of the stream: a header may claim a length of four gigabytes.
     head = io.BytesIO(stream.read(MAX_HEADER))
     version = form.read_magic(head)
     readers = {(1, 0): form.read_array_header_1_0, (2, 0): form.read_array_header_2_0}
     if version not in readers:
-        raise ValueError(f"its .npy version {version} is not known")
+        raise ValueError(f"its .npy version {version} is unknown")
     shape, _, dtype = readers[version](head)
     if dtype.hasobject:
         raise ValueError("it holds Python objects, not numbers")

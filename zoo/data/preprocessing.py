@@ -1,4 +1,4 @@
-"""From raw images to what models are given: scaled, deskewed if asked, made once per machine."""
+"""Prepare raw images for models: scaled, deskewed on request, once per machine."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Prepared(NamedTuple):
     fingerprint: str
     """Of the raw contents."""
     notes: tuple[str, ...] = ()
-    """What to say of them before a training."""
+    """Warnings to print before a training."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def prepare(
     *,
     preprocess: str = "none",
 ) -> Prepared:
-    """Map one split of a dataset, prepared; made first where that was not yet done.
+    """Map one prepared split of a dataset; prepare it first if necessary.
 
-    Raises UsageError for an unknown dataset, split or preprocessing, DatasetError if it cannot be
-    had.
+    Raises UsageError for an unknown dataset, split or preprocessing, DatasetError if the dataset
+    is missing or damaged.
     """
     return prepare_splits(name, [split], layout, dtype, progress, preprocess=preprocess)[0]
 
@@ -84,7 +84,7 @@ def prepare_splits(
     preprocess: str = "none",
     contents: str | None = None,
 ) -> list[Prepared]:
-    """Map several splits of the same contents, also where files are replaced meanwhile.
+    """Map several splits of the same contents, even if files are replaced meanwhile.
 
     `contents` as for `datasets.raw`. Raises as `prepare` does.
     """
@@ -109,7 +109,7 @@ def prepare_all(
     *,
     preprocess: str = "none",
 ) -> list[Made]:
-    """Prepare a dataset ahead of its first job, by default as the models of this machine want it.
+    """Prepare a dataset before its first job, by default for all models of this machine.
 
     Raises as `prepare` does.
     """
@@ -124,8 +124,8 @@ def prepare_all(
 
 
 def scale(images: Array, dtype: Dtype, preprocess: str = "none") -> Array:
-    """Prepare raw images, uint8 (n, 28, 28): from 0 to 1, deskewed if asked."""
-    # Divided in float64 and only then rounded, as Keras rounds what it is given as x / 255.0.
+    """Prepare raw images, uint8 (n, 28, 28): from 0 to 1, deskewed on request."""
+    # Divided in float64 and then rounded, as Keras does with x / 255.0.
     scaled = images / WHITE
     if preprocess == "deskew":
         scaled = deskew(scaled)
@@ -133,7 +133,7 @@ def scale(images: Array, dtype: Dtype, preprocess: str = "none") -> Array:
 
 
 def deskew(images: Array) -> Array:
-    """Deskew images (n, height, width) from 0 to 1; gives the same, float64.
+    """Deskew images (n, height, width) from 0 to 1; returns the same shape, float64.
 
     Lines are shifted so that the principal axis closest to the vertical becomes vertical (LeCun et
     al. 1998, Gradient-based learning applied to document recognition, section III-A). The shear is
@@ -147,7 +147,7 @@ def deskew(images: Array) -> Array:
     try:
         from scipy.ndimage import affine_transform
     except ModuleNotFoundError:
-        raise ZooError("To deskew images needs scipy.", "pip install scikit-learn") from None
+        raise ZooError("Deskewing needs scipy.", "pip install scikit-learn") from None
     middle = (np.array(images.shape[1:]) - 1) / 2
     upright = np.empty(images.shape)
     centres, shears = _moments(images)
@@ -169,7 +169,7 @@ def _laid_out(x: Array, layout: Layout) -> Array:
 
 
 def check(preprocess: str) -> None:
-    """Raise UsageError if no preprocessing is called so."""
+    """Raise UsageError for an unknown preprocessing."""
     if preprocess not in get_args(Preprocess):
         raise unknown("preprocessing", preprocess, get_args(Preprocess))
 
@@ -179,7 +179,7 @@ def _variant(
 ) -> dict[str, Array]:
     """Both splits, (n, 28, 28)."""
     folder = _folder(raw, dtype, preprocess)
-    # A folder's name holds the fingerprint of its contents: what was mapped once stays true.
+    # The name of a folder has the fingerprint of its contents: a mapping stays valid.
     if folder not in _mapped:
         while len(_mapped) >= MAPPED:
             del _mapped[next(iter(_mapped))]

@@ -1,1 +1,1 @@
-"""Outside pictures become inputs; arrays become pictures."""
+"""Convert pictures to model inputs, and arrays to pictures."""

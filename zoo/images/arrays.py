@@ -1,4 +1,4 @@
-"""Images as somebody has them in an array, brought to what a trained model was trained on."""
+"""Convert arrays of images to the inputs of a trained model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture from elsewhere, drawn or photographed, brought to what MNIST's images look like."""
+"""Normalize a drawn or photographed picture in the way the images of MNIST were made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMATS = (
 )
 """Pillow's readers of plain pixels. EPS would run Ghostscript; an icon holds another file."""
 LEAST_LINE = 2.0
-"""Pixels that a line is wide at least; of MNIST's digits nine in ten have wider ones."""
+"""Minimum width of a line in pixels; nine in ten digits of MNIST have wider lines."""
 OTHERS = {
     b"<svg": "an SVG drawing",
     b"<?xml": "an SVG drawing",
@@ -36,12 +36,12 @@ OTHERS = {
     b"ftyphei": "a HEIC photograph",
     b"ftypmif1": "a HEIC photograph",
 }
-"""What people take for a picture that can be read here, by how the file begins."""
+"""Unsupported formats that are reported by name, by the start of the file."""
 
 MAX_PIXELS = 24_000_000
-"""Of a picture that is decoded whole: it takes up to 0.3 GB and a second."""
+"""Largest picture that is decoded as a whole: it takes up to 0.3 GB and a second."""
 MAX_PIXELS_JPEG = 50_000_000
-"""Of a camera's picture, which its reader makes smaller while it decodes."""
+"""Largest JPEG, which its reader scales down while it decodes."""
 MAX_PIXELS_SLOW = 2_000_000
 """Of a picture whose reader is written in Python: QOI, plain PPM, run-length BMP."""
 MAX_SCANS = 100
@@ -50,15 +50,15 @@ START_OF_SCAN = b"\xff\xda"
 MAX_BYTES = 100_000_000
 
 WORK_SIDE = 384
-"""Pixels of the longest side on which the ink is looked for: fewer are enough, and quick."""
+"""Longest side in pixels on which ink is searched: small pictures are sufficient and fast."""
 ROWS = 256
 """Rows of a picture of wide numbers that are converted at a time."""
 
 
 def open(source: Path | bytes) -> Image:
-    """Read a picture, turned as its camera was held and made as small as `prepare` needs it.
+    """Read a picture, rotated by its EXIF orientation and scaled down to the size for `prepare`.
 
-    Of several frames or pages the first is read. Raises PictureError if it is no picture of a
+    Of several frames or pages the first is read. Raises PictureError if it is not a picture of a
     format in FORMATS, is damaged, or has more than 24 million pixels (a JPEG: 50 million).
     """
     from PIL import Image, UnidentifiedImageError
@@ -68,11 +68,11 @@ def open(source: Path | bytes) -> Image:
         raise PictureError("The file is empty.")
     try:
         with warnings.catch_warnings():
-            # Of large pictures, and of odd metadata; what is too large is refused here.
+            # Pillow warns about large pictures and odd metadata; limits are checked here.
             warnings.simplefilter("ignore")
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
             _check_cost(picture, content)
-            # Only a JPEG's reader can; it decodes as few pixels as that takes.
+            # Only the JPEG reader can scale down while decoding.
             picture.draft(picture.mode, (2 * WORK_SIDE, 2 * WORK_SIDE))
             picture.load()
             return _upright(picture)
@@ -88,14 +88,14 @@ def open(source: Path | bytes) -> Image:
 
 
 def prepare(picture: Image) -> Array:
-    """Prepare a picture as MNIST was: uint8 (28, 28), ink bright on 0.
+    """Normalize a picture as MNIST: uint8 (28, 28), bright ink on 0.
 
     The ink's longest side becomes 20 pixels, smoothed, and its centre of mass comes to the centre
     of the 28 x 28 (LeCun, Cortes & Burges, The MNIST database of handwritten digits,
-    http://yann.lecun.com/exdb/mnist). What is ink is told by how far a pixel is from the
-    background, a smooth surface that is fitted beginning with the border: so it may be dark on
-    light or light on dark, coloured, or unevenly lit. A line that would be thinner than 2 pixels,
-    as a pen's in a large picture, is thickened. Raises PictureError if there is no ink.
+    http://yann.lecun.com/exdb/mnist). Ink is found by the distance of a pixel from the
+    background, a smooth surface that is fitted starting at the border: it may be dark on light or
+    light on dark, coloured, or unevenly lit. A line that would be thinner than 2 pixels, as of a
+    pen in a large picture, is thickened. Raises PictureError if there is no ink.
     """
     return _centred(
         _sized(segmentation.at_least(segmentation.find(_pixels(picture)), LEAST_LINE / INK_SIDE))
@@ -103,7 +103,7 @@ def prepare(picture: Image) -> Array:
 
 
 def thumbnail(picture: Image) -> Array:
-    """A picture as it came, for people: grey, whole, in uint8 (28, 28)."""
+    """Return the whole picture in grey for display, uint8 (28, 28)."""
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -117,12 +117,12 @@ def _content(source: Path | bytes) -> bytes:
             return read_at_most(io.BytesIO(source), MAX_BYTES, "")
         return read_regular_file(source, MAX_BYTES)
     except OSError as error:
-        hint = "Give - to have a picture read from a pipe." if error.errno == errno.EINVAL else ""
+        hint = "Use - to read a picture from a pipe." if error.errno == errno.EINVAL else ""
         raise PictureError(f"The file cannot be read: {reason(error)}.", hint) from None
 
 
 def _check_cost(picture: ImageFile, content: bytes) -> None:
-    """Refuse, before a pixel is read, what would take long or much memory to decode."""
+    """Reject pictures that take too long or too much memory to decode, before decoding."""
     from PIL import Image
 
     width, height = picture.size
@@ -133,7 +133,7 @@ def _check_cost(picture: ImageFile, content: bytes) -> None:
     if width * height > most:
         raise _too_large(f"{width} x {height}: ", most)
     if is_jpeg and content.count(START_OF_SCAN) > MAX_SCANS:
-        raise PictureError("The picture is damaged: it has more scans than any camera's.")
+        raise PictureError("The picture is damaged: it has more scans than any camera makes.")
 
 
 def _too_large(size: str = "", most: int = MAX_PIXELS) -> PictureError:
@@ -147,12 +147,12 @@ def _no_picture(content: bytes) -> PictureError:
     begin = content[:200].lstrip().lower()
     for mark, what in OTHERS.items():
         if mark.lower() in begin:
-            return PictureError(f"It is {what}, which is not read.", "Save it as PNG or JPEG.")
-    return PictureError("It is not a picture.", "PNG, JPEG, WebP, TIFF and others are read.")
+            return PictureError(f"It is {what}, which is not supported.", "Save it as PNG or JPEG.")
+    return PictureError("It is not a picture.", "PNG, JPEG, WebP, TIFF and others are supported.")
 
 
 def _upright(picture: Image) -> Image:
-    """The picture made small and then turned, which needs no second large one."""
+    """The picture scaled down and then rotated, which needs no second large picture."""
     from PIL import ImageOps
     from PIL.ExifTags import Base
 
@@ -189,7 +189,7 @@ def _pixels(picture: Image) -> Array:
 
 
 def _stretched(picture: Image) -> Array:
-    """Values of any range, as of 16 bits, brought to 0 to 255; float32."""
+    """Scale values of any range, as of 16 bits, to 0 to 255; float32."""
     import numpy as np
 
     values = np.asarray(picture)
@@ -211,10 +211,10 @@ def _finite(values: Array) -> Array:
 
 
 def _on_paper(pixels: Array) -> Array:
-    """Lay a transparent picture on what its ink stands out of.
+    """Put a background behind a transparent picture.
 
-    Mostly transparent, it is ink: on white, or on black where it is light. Else what is
-    transparent, such as round corners, gets the colour of most of the rest.
+    A mostly transparent picture is ink: on white, or on black if it is light. Otherwise the
+    transparent part, such as round corners, gets the most frequent colour of the rest.
     """
     import numpy as np
 
@@ -229,7 +229,7 @@ def _on_paper(pixels: Array) -> Array:
 
 
 def _sized(found: Array) -> Array:
-    """Crop to the ink and bring its longest side to 20 pixels."""
+    """Crop to the ink and scale its longest side to 20 pixels."""
     import numpy as np
     from PIL import Image
 
@@ -244,7 +244,7 @@ def _sized(found: Array) -> Array:
 
 
 def _centred(digit: Array) -> Array:
-    """Put the ink's centre of mass on the pixel (14, 14) of 28 x 28, as it is in MNIST."""
+    """Move the centre of mass of the ink to the pixel (14, 14) of 28 x 28, as in MNIST."""
     import numpy as np
 
     image = np.zeros((SIDE, SIDE), dtype="uint8")

@@ -1,4 +1,4 @@
-"""What a model is asked about: pictures from elsewhere, prepared, and images of a dataset."""
+"""Inputs of a prediction: normalized pictures, and images of a dataset."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """An image that a model is asked about."""
+    """An input image of a prediction."""
 
     name: str
-    """The file, `-`, or the dataset with the split and the place."""
+    """The file, `-`, or dataset, split and row."""
     image: Array
-    """As MNIST's are: uint8 (28, 28)."""
+    """Normalized as in MNIST: uint8 (28, 28)."""
     before: Array | None = None
-    """The picture as it came, small and grey: uint8 (28, 28)."""
+    """The original picture, small and grey: uint8 (28, 28)."""
     label: int | None = None
     """The dataset's, if it is an image of one."""
     class_names: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class Subject:
 
 
 def of_picture(name: str, source: Path | bytes) -> Subject:
-    """Read and prepare a picture; raises PictureError if it is refused."""
+    """Read and normalize a picture; raises PictureError if it cannot be used."""
     picture = normalize.open(source)
     return Subject(name, normalize.prepare(picture), before=normalize.thumbnail(picture))
 
@@ -49,10 +49,10 @@ def of_dataset(
     *,
     contents: str | None = None,
 ) -> list[Subject]:
-    """Images of a dataset by their places in a split, such as "17" or "10-19".
+    """Return images of a dataset by their rows in a split, such as "17" or "10-19".
 
-    `contents` as for `datasets.raw`. Raises UsageError for a split or place that there is not, and
-    what `datasets.raw` raises.
+    `contents` as for `datasets.raw`. Raises UsageError for an unknown split or row, and what
+    `datasets.raw` raises.
     """
     import numpy as np
 
@@ -73,7 +73,7 @@ def of_dataset(
 
 
 def save(subjects: Sequence[Subject], folder: Path) -> list[Path]:
-    """Save what a model is shown as PNG files, and say where; raises PictureError if impossible."""
+    """Save inputs as PNG files; returns their paths. Raises PictureError if that fails."""
     from PIL import Image
 
     saved: list[Path] = []
@@ -94,14 +94,14 @@ def _rows(place: str, known: int) -> range:
     first, _, last = place.partition("-")
     # Not int(): it takes other alphabets' digits, blanks and underscores.
     if not re.fullmatch(r"[0-9]{1,9}(-[0-9]{1,9})?", place) or int(first) > int(last or first):
-        raise UsageError(f"'{place}' is no place of an image.", "Give --index 17, or 10-19.")
+        raise UsageError(f"'{place}' is not the index of an image.", "Give --index 17, or 10-19.")
     if int(last or first) >= known:
         raise UsageError(f"There is no image {last or first}: the last one is {known - 1}.")
     return range(int(first), int(last or first) + 1)
 
 
 def _free(folder: Path, name: str, taken: Sequence[Path]) -> Path:
-    """A file name for an image that no other of the same command has."""
+    """A file name for an image, unique within the command."""
     stem = re.sub(r"[^\w.-]+", "-", Path(name).stem if name != "-" else "stdin")
     paths = (folder / f"{stem}{more}.png" for more in ("", *(f"-{n}" for n in range(2, 10**6))))
     return next(path for path in paths if path not in taken)

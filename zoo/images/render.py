@@ -1,4 +1,4 @@
-"""Images for people: as characters in a terminal, as a png file; and how many there are of each."""
+"""Draw images as characters in a terminal or into a PNG file, and count them per class."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 FIRST = 10
-"""Images that are shown."""
+"""Number of images that are drawn."""
 
 WIDTH = 14
 """Columns of one image in a terminal: half of its pixels."""
 
 GAP = 1
 BLOCKS = " ▄▀█"
-"""By which halves are ink: none, the lower, the upper, both."""
+"""Characters by the halves that are ink: none, the lower, the upper, both."""
 
 PNG_SCALE = 4
 PNG_GAP = 8
@@ -50,7 +50,7 @@ def side_by_side(images: Array, color: bool, captions: Sequence[str]) -> str:
 
 
 def bar(part: float, width: int) -> str:
-    """A bar of `part` of so many columns, to an eighth of one."""
+    """Return a bar that fills `part` of `columns`, to an eighth of a column."""
     whole, eighths = divmod(round(part * width * 8), 8)
     return "█" * whole + " ▏▎▍▌▋▊▉"[eighths].strip()
 

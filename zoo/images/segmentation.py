@@ -1,4 +1,4 @@
-"""Tell the ink of a drawn or photographed digit from its background."""
+"""Separate the ink of a drawn or photographed digit from its background."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 HALF = 0.4
 """From this part of the ink's contrast on a pixel is ink: a pencil's line is not even."""
 NOISE = 4.0
-"""The ink must stand out of the background by so many standard deviations of it."""
+"""Minimum contrast of the ink in standard deviations of the background."""
 LEAST_CONTRAST = 10.0
 """Of 255; below it a picture is blank."""
 SPECK = 0.05
@@ -20,7 +20,7 @@ SPECK = 0.05
 
 
 def find(pixels: Array) -> Array:
-    """How much of the digit's ink is at each pixel: (height, width), 0 to 1.
+    """Return the amount of ink at each pixel: (height, width), 0 to 1.
 
     `pixels` is (height, width, channels), 0 to 255. Raises PictureError if there is no ink.
     """
@@ -33,7 +33,7 @@ def find(pixels: Array) -> Array:
     others = np.abs(contrast[contrast < full * HALF])
     noise = 1.4826 * float(np.median(others)) if others.size else 0.0
     if full < max(LEAST_CONTRAST, NOISE * noise):
-        raise PictureError("The picture shows nothing that stands out of its background.")
+        raise PictureError("The picture shows nothing that differs from its background.")
     if inner := _inside_a_frame(contrast >= full * HALF):
         return find(pixels[inner])
     spots, count = ndimage.label(contrast >= full * HALF, np.ones((3, 3)))
@@ -68,9 +68,9 @@ def _inside_a_frame(ink: Array) -> tuple[slice, slice] | None:
 
 
 def at_least(ink: Array, part: float) -> Array:
-    """Thicken lines that are thinner than this part of the ink's longest side.
+    """Thicken lines that are thinner than this part of the longest side of the ink.
 
-    How wide they are is told by the mean distance of ink from its edge, a quarter of it.
+    The width of a line is four times the mean distance of its ink from the edge.
     """
     import numpy as np
     from scipy import ndimage
@@ -90,9 +90,9 @@ def at_least(ink: Array, part: float) -> Array:
 
 
 def _background(pixels: Array) -> Array:
-    """The background's colour at each pixel: a quadratic surface, as light falls on paper.
+    """The background colour at each pixel: a quadratic surface, as of unevenly lit paper.
 
-    It is fitted to the border first, then to all that is close to it; what is far is ink.
+    It is fitted to the border first, then to all pixels close to it; pixels far from it are ink.
     """
     import numpy as np
 
