@@ -27,10 +27,16 @@ PLACES = (
     "zoo/plugins/process_state.py",
     "zoo/plugins/registry.py",
     "zoo/plugins/scaffold.py",
+    "zoo/cores.py",
+    "zoo/data",
+    "zoo/hookspecs.py",
+    "zoo/images",
+    "zoo/model.py",
     "zoo/query",
     "zoo/testing/checks",
     "zoo/testing/suite.py",
     "zoo/training",
+    "zoo/weights.py",
     "CONTRIBUTING.md",
 )
 LEFT_OUT = {"docs/decisions.md", "docs/prose.py"}

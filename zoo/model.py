@@ -153,8 +153,8 @@ def _sentence(params: type[Params], error: Any) -> UsageError:
     where = ".".join(str(part) for part in error["loc"]) or "params"
     if error["type"] == "extra_forbidden":
         return unknown("param", where, param_values.names(to_json(params.resolve({}))))
-    told, hint = _short(error["input"]), _hint(params, error)
-    return UsageError(f"The param {where}={told} is refused: {error['msg']}.", hint)
+    shown, hint = _short(error["input"]), _hint(params, error)
+    return UsageError(f"The param {where}={shown} is refused: {error['msg']}.", hint)
 
 
 def _hint(params: type[Params], error: Any) -> str:

@@ -164,7 +164,7 @@ def test_the_command_and_the_page_show_the_rest_and_say_what_is_left_out(
     odd_files.KINDS["pipe"](odd / artifacts.MANIFEST)
     done = kept.zoo.run("files", kept.job.id, code=1, timeout=30)
     assert GOOD in done.stdout and "weights/w" in done.stdout
-    assert "Left out: The manifest of" in done.stderr and "a pipe" in done.stderr
+    assert "Not listed: The manifest of" in done.stderr and "a pipe" in done.stderr
     assert kept.zoo.run("files", kept.job.id, GOOD, "-o", "-").stdout == "good"
     assert "Traceback" not in kept.zoo.run("files", kept.job.id, "extra/odd", code=1).stderr
     page = web.page(kept.zoo)
