@@ -38,9 +38,9 @@ def forget_the_working_directory() -> None:
 
 
 def main() -> None:
-    """Run the command line; before it has begun and after its end Ctrl-C has nothing to say."""
+    """Run the command line; Ctrl-C before its start and after its end prints no traceback."""
     forget_the_working_directory()
-    # Whoever could write to a file of Zoo's would decide what code runs and what rows say.
+    # Write access to a file of Zoo would allow running code and changing rows.
     os.umask(os.umask(0o022) | 0o022)
     from zoo import environment_variables
 

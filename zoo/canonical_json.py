@@ -29,12 +29,12 @@ def read_json(text: str | bytes) -> Any:
         raise UsageError(f"This is not JSON: {error}.") from None
 
 
-def object_in(told: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return an object of what was told; empty if it is missing, or something else.
+def object_in(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the object at `name`; empty if it is missing or not an object.
 
-    Another version, or another program, may have told less.
+    Records of another version, or of another program, may lack it.
     """
-    found = told.get(name)
+    found = value.get(name)
     return found if isinstance(found, dict) else {}
 
 

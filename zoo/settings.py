@@ -17,9 +17,9 @@ from zoo.errors import UsageError, reason
 from zoo.regular_file import read_text_file
 
 MAX_SECRET = 2**16
-"""Bytes of a file with a secret."""
+"""Largest size of a file with a secret, in bytes."""
 BEATS_PER_LEASE = 4
-"""A lease spans at least so many beats: its holder gives up two beats before it ends."""
+"""Minimum number of heartbeats per lease: its holder gives up two beats before it ends."""
 
 
 def _setting(default: Any, help: str, *, secret: bool = False, least: int = 0) -> Any:
@@ -46,7 +46,7 @@ class Settings:
     lease_seconds: float = _setting(
         60.0, "a running job is lost when its worker is silent this long"
     )
-    beat_seconds: float = _setting(10.0, "time between two signs of life of a running job")
+    beat_seconds: float = _setting(10.0, "time between two heartbeats of a running job")
     reap_seconds: float = _setting(10.0, "time between two searches for lost jobs")
     resend_seconds: float = _setting(30.0, "a job still queued after this gets a new hint")
     backoff_seconds: float = _setting(2.0, "wait before the second attempt; doubles each time")
@@ -150,17 +150,17 @@ def _has_servers(folder: Path) -> bool:
 
 
 def cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """The cores that this process may use: it is bound to so many, or its container has the time.
+    """Return the number of cores available to this process: its affinity or its container's quota.
 
-    A container sees all cores of its machine, and is stopped once it has used its quota of a period
-    (Linux: `cpu.max` of cgroup v2, `cpu.cfs_quota_us` and `cpu.cfs_period_us` of v1).
+    A container sees all cores of the machine, but is throttled once it has used its quota of a
+    period (Linux: `cpu.max` of cgroup v2, `cpu.cfs_quota_us` and `cpu.cfs_period_us` of v1).
     """
     seen = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         seen = len(os.sched_getaffinity(0))
     v1 = [cgroup / "cpu" / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
     for files in ([cgroup / "cpu.max"], v1):
-        # No limit is `max` in v2, -1 in v1.
+        # "No limit" is `max` in v2 and -1 in v1.
         with contextlib.suppress(OSError, ValueError):
             quota, period = map(int, " ".join(file.read_text() for file in files).split())
             if quota > 0:
@@ -174,11 +174,11 @@ THREADS = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
-"""Variables that say how many threads a library may use: where models run, a share of the cores."""
+"""Variables that limit the threads of libraries, set to a share of the cores for models."""
 
 
 def share_the_cores(slots: int) -> dict[str, str]:
-    """Give the variables of a process that is one of so many slots."""
+    """Return the environment variables of a process that has one of the slots."""
     share = str(max(1, cores() // slots))
     return {name: os.environ.get(name, share) for name in THREADS}
 

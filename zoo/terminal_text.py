@@ -97,7 +97,7 @@ class LogReader:
     def rest(self) -> str:
         """The line that has not ended, as it looks now."""
         shown = safe("".join(self._line))
-        # Whoever writes over a longer line pads with blanks.
+        # A program that overwrites a longer line pads it with blanks.
         return shown.rstrip(" ") if self._is_overwritten else shown
 
     def _write(self, text: str) -> None:

@@ -193,10 +193,10 @@ def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
 @pytest.mark.usefixtures("typed_here")
 def test_a_sweep_knows_that_a_nested_param_is_a_real_number(home: Path) -> None:
     recipe = Recipe(Wanted("typed", OPTIONS, "random", 3))
-    settled = recipe.settle(search_space.parse_search_space(["optim.lr=1..3"]))
-    assert not settled.varied["optim.lr"].is_whole  # type: ignore[union-attr]
+    normalized = recipe.normalize(search_space.parse_search_space(["optim.lr=1..3"]))
+    assert not normalized.varied["optim.lr"].is_whole  # type: ignore[union-attr]
     with pytest.raises(UsageError, match=r"No param is called 'optimm\.lr'"):
-        recipe.settle(search_space.parse_search_space(["optimm.lr=1..3"]))
+        recipe.normalize(search_space.parse_search_space(["optimm.lr=1..3"]))
 
 
 def test_params_of_every_type_run_in_a_real_worker(zoo: Zoo, cache: Path) -> None:

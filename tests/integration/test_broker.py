@@ -245,7 +245,7 @@ def test_a_key_of_the_wrong_type_is_set_aside(scene: Scene, kind: str, key: str)
     client.lpush(OTHER if key == QUEUE else QUEUE, "the request for hints ends")
     until(lambda: scene.lives() and client.exists(f"zoo.refused.{key}"))
     assert client.type(f"zoo.refused.{key}").decode() == kind
-    told = [each for each in scene.said(before) if "was no queue" in each]
+    told = [each for each in scene.said(before) if "not a queue" in each]
     assert len(told) == 1 and kind in told[0]
     scene.hears()
     client.flushall()

@@ -34,7 +34,7 @@ OPTIONS = ("--show-completion", "--install-completion")
 
 
 class _Bash(BashComplete):
-    """Completes the whole word and returns the part after the last word break of bash."""
+    """Completes the whole word and returns the part after bash's last break character."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         if LINE not in os.environ:  # a script that was installed by an older version

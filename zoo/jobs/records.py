@@ -113,7 +113,7 @@ class Job:
     fit_started_at: float | None
     finished_at: float | None
     beat_at: float | None = None
-    """When its worker was last heard of, on the database's clock."""
+    """When its worker was last last_beat of, on the database's clock."""
     lease_until: float | None = None
     held: bool = False
     """By a person: it stays queued until it is released."""
@@ -134,15 +134,15 @@ class Job:
         return Progress.read(self.stored_progress)
 
     def silent_for(self, at: float) -> float | None:
-        """Seconds since its worker was last heard of, if that is too long for a living one.
+        """Seconds since its worker was last last_beat of, if that is too long for a living one.
 
         A lease spans at least four beats, so half a lease without one is two beats missed. `at`
         is the time on the database's clock.
         """
         if self.status != "running" or self.lease_until is None:
             return None
-        heard = self.lease_until if self.beat_at is None else self.beat_at
-        return at - heard if at - heard > (self.lease_until - heard) / 2 else None
+        last_beat = self.lease_until if self.beat_at is None else self.beat_at
+        return at - last_beat if at - last_beat > (self.lease_until - last_beat) / 2 else None
 
     @property
     def accuracy(self) -> float | None:
@@ -220,7 +220,7 @@ class Group:
     about: dict[str, Any] = field(default_factory=dict)
     """Of a sweep: its sampler, space and objective, as JSON."""
     max_parallel: int | None = None
-    """So many of its jobs run at once, at most."""
+    """Largest number of its jobs that run at a time."""
 
     @property
     def status(self) -> str:

@@ -124,12 +124,12 @@ def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
     is_alive = alive_condition(db.sql, beat=":beat")
     # Rows of workers that are gone, one for each start of a worker, may be many.
     query = f"""
-        SELECT worker.*, {is_alive} AS is_heard FROM worker
+        SELECT worker.*, {is_alive} AS has_beat FROM worker
         {"" if gone else f"WHERE {is_alive}"} ORDER BY started_at"""
     found = []
     for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS}):
-        is_heard = row.pop("is_heard")
+        has_beat = row.pop("has_beat")
         worker = Worker(**row | {"models": json.loads(row["models"])})
-        is_silent = worker.is_alive and not is_heard
+        is_silent = worker.is_alive and not has_beat
         found.append(dataclasses.replace(worker, state="silent") if is_silent else worker)
     return found

@@ -132,9 +132,9 @@ def send(
 ) -> None:
     """Send a hint for each job, in one connection.
 
-    With `unless`, none to a queue where so many wait already; `seconds` is what an answer may
-    take. Raises BrokerError if the broker does not take them at once: the rows wait, a worker
-    sends again.
+    With `unless`, none to a queue that has that many already; `seconds` is the time limit of an
+    answer. Raises BrokerError if the broker does not accept them at once: the rows stay queued,
+    and a worker sends the hints again.
     """
     hints = list(hints)
     names = sorted({queue_name(hint.pool, hint.model) for hint in hints})
@@ -169,11 +169,11 @@ def _client(connection: Any) -> Any:
 
 
 def broker_error(app: App, error: BaseException) -> BrokerError:
-    """What an error of the broker means: a sentence, and what to do."""
+    """Return the error for an exception of the broker, with a hint."""
     shown, code = _shown(app.broker), error_code(error)
     if code in REFUSALS:
-        told, hint = REFUSALS[code]
-        return BrokerError(f"The broker {shown} {told} ({code}).", hint)
+        problem, hint = REFUSALS[code]
+        return BrokerError(f"The broker {shown} {problem} ({code}).", hint)
     return BrokerError(f"The broker {shown} does not answer: {reason(error)}.")
 
 
@@ -188,13 +188,13 @@ def error_code(error: BaseException | None) -> str:
 
 
 def _set_aside(client: Any, names: Sequence[str]) -> None:
-    """Rename keys that stand where a queue should be: as no list, they let no hint through."""
+    """Rename keys that have the name of a queue but are no lists, as they block all hints."""
     for name in names:
         kind = client.type(name).decode()
         if kind not in ("list", "none"):
             client.rename(name, REFUSED + name)
-            told = "the broker's key %s was no queue but a %s: it is %s now"
-            logger.warning(told, name, kind, REFUSED + name)
+            message = "the key %s of the broker was a %s, not a queue: renamed to %s"
+            logger.warning(message, name, kind, REFUSED + name)
 
 
 def _send(app: App, producer: Any, hint: Hint) -> None:

@@ -63,7 +63,7 @@ def _disk(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _folders(settings: Settings, part: str) -> Iterator[Finding]:
-    """Whoever can write to one of these decides what code runs and what rows say."""
+    """Check that no other user can write to these files, which would allow running code."""
     places = {settings.home, settings.plugins_folder, settings.home / "zoo.db"}
     for path in sorted(places):
         if complaint := private_folder.complaint_of(path):
@@ -136,7 +136,7 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
     db = jobs.connect(settings.database)
     workers = jobs.workers(db, beat=settings.beat_seconds)
     for job in jobs.list_silent(db):
-        detail = f"{job.id[:8]} ({job.model} on {job.dataset}) runs, but nobody is heard of"
+        detail = f"{job.id[:8]} ({job.model} on {job.dataset}) is running, but its worker is silent"
         yield Finding(part, False, detail, pending_reason.sentence(db, settings, job))
     unserved: dict[tuple[str, str, str], str] = {}
     for job in jobs.first_waiting(db):

@@ -174,7 +174,7 @@ def _enter(file: Path, pid: int) -> None:
 
 
 def _identity(process: psutil.Process) -> int:
-    """What tells a process from a later one with its pid, the same whoever asks.
+    """Identify a process, so that a later one with the same pid is another.
 
     The hash of psutil is that of pid and start since boot. `create_time` will not do: it moves
     with the machine's clock, and a living worker would count as dead once the clock is set.

@@ -50,20 +50,19 @@ def sentence(db: Database, settings: Settings, job: Job) -> str:
 
 
 def _silence(db: Database, settings: Settings, job: Job) -> str:
-    """Say of a running job that its worker is silent, and what becomes of the job."""
+    """Describe a running job whose worker is silent, and what happens to the job."""
     at = jobs.clock(db)
     silent = job.silent_for(at)
     if silent is None:
         return ""
-    told = f"Its worker {job.worker} has been silent for {silent:.0f} s."
+    silence = f"Its worker {job.worker} has been silent for {silent:.0f} s."
     others = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.name != job.worker]
     if not others:
-        return (
-            f"{told} No other worker is online to take the job over. {_start(settings, job.pool)}"
-        )
+        start = _start(settings, job.pool)
+        return f"{silence} No other worker is online to take the job over. {start}"
     left = (job.lease_until or at) - at
     when = f"In {left:.0f} s" if left > 0 else "Any moment"
-    return f"{told} {when} it goes back into the queue."
+    return f"{silence} {when} it goes back into the queue."
 
 
 def for_a_worker(scene: Scene) -> str:

@@ -143,7 +143,7 @@ def submit(
 
 
 def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted:
-    """Submit jobs that did not succeed once more, as they were.
+    """Submit jobs that did not succeed again, unchanged.
 
     Raises UsageError if there is none among them.
     """
@@ -165,16 +165,16 @@ def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted
 
 
 def _left_alone(db: Database, job_ids: Sequence[str]) -> str:
-    """Say of each job why it is not retried."""
+    """Explain for each job why it is not retried."""
     again = jobs.retries(db, job_ids[:MOST_NAMED])
-    told = [
+    reasons = [
         f"{job.id[:8]} was submitted again as {again[job.id][:8]}"
         if job.id in again
         else f"{job.id[:8]} {'has succeeded' if job.status == 'succeeded' else f'is {job.status}'}"
         for job in jobs.get_many(db, job_ids[:MOST_NAMED])
     ]
-    more = len(job_ids) - len(told)
-    return ", ".join(told) + (f" and {more:,} more" if more else "")
+    more = len(job_ids) - len(reasons)
+    return ", ".join(reasons) + (f" and {more:,} more" if more else "")
 
 
 def _wake(
@@ -184,7 +184,7 @@ def _wake(
     from zoo.queue import broker
 
     try:
-        # First the worker: should the hint be lost, its own look at the rows finds the job.
+        # Start the worker first: it finds the job in the rows even if the hint is lost.
         if settings.is_embedded:
             from zoo.queue import local_services
 
@@ -196,7 +196,7 @@ def _wake(
     except BrokerError as error:
         then = pending_reason.without_broker(settings)
         done.note = f"queued; broker unreachable ({error.message}) {then}"
-    # The rows are committed: an error here would have them submitted once more.
+    # The rows are committed: an error here would make the user submit them again.
     except StoreError as error:
         done.note = f"queued; then the database went away ({error.message})"
     except (ZooError, OSError) as error:

@@ -93,7 +93,7 @@ def _side_of_sweep(db: Database, sweep: Group) -> Side:
 def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
     """What is known of the first job, as of all; but data is what each of them was judged on."""
     job = jobs[0]
-    spec, told = job.spec, environment_of(db, job)
+    spec, environment = job.spec, environment_of(db, job)
     facts: dict[str, Any] = {
         "kind": job.kind if kind == "job" else f"{kind} of {len(jobs)}",
         "model": job.model,
@@ -103,10 +103,10 @@ def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
         "seed": ", ".join(str(each) for each in sorted({j.spec["seed"] for j in jobs})),
     }
     facts |= {f"params.{name}": value for name, value in spec["params"].items()}
-    facts["plugin"] = told.get("plugin") or spec["plugin"]
-    if told:
+    facts["plugin"] = environment.get("plugin") or spec["plugin"]
+    if environment:
         code, versions, machine = (
-            object_in(told, name) for name in ("code", "versions", "machine")
+            object_in(environment, name) for name in ("code", "versions", "machine")
         )
         facts |= {"code": str(code.get("sha256"))[:12], "commit": _commit(code)}
         facts |= versions | machine

@@ -1,4 +1,4 @@
-"""Put, get and list the files that an attempt leaves, under one URL and with a manifest."""
+"""Store, read and list the files of attempts under one URL, each with a manifest."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ NO_FILE = "It was removed; train the model again."
 
 
 def prepare(url: str) -> None:
-    """Open the place and take in its credentials: from here on the environment need not have them.
+    """Open the store and read its credentials, which may then be removed from the environment.
 
-    Raises ArtifactError if a library is missing, or what is set for such a place is wrong.
+    Raises ArtifactError if a library is missing, or the configuration of the store is invalid.
     """
     fs, root = _open(url)
     with _errors(f"Artifacts cannot be stored in {root}", NO_PLACE):
@@ -57,18 +57,18 @@ def put(
     texts: Mapping[str, str] = NONE,
     unflushed: list[str] | None = None,
 ) -> str:
-    """Store the folder's files as `where` below `url`, and give the sha256 of their manifest.
+    """Store the files of the folder as `where` below `url`; returns the sha256 of their manifest.
 
-    The manifest, every file's sha256, is written last, so that a half-stored artifact has none.
-    `texts` are small files that are kept in it: to make a file can cost more than a short job.
-    On a local disk the folder itself is moved: it appears whole or not at all. What is to be
-    flushed there then can be left to the caller, in `unflushed`, for several artifacts at once.
-    Raises ArtifactError if the place cannot be written to.
+    The manifest has the sha256 of every file and is written last, so that an incomplete artifact
+    has none. `texts` are small files that are stored within it, as creating a file can take longer
+    than a short job. On a local disk the folder itself is moved: it appears as a whole or not at
+    all. The paths to flush can be left to the caller, in `unflushed`, for several artifacts at
+    once. Raises ArtifactError if the store cannot be written.
     """
-    # A manifest that is there is half a try's: somebody was to store the folder before.
+    # An existing manifest is from an earlier, incomplete call.
     names = sorted({*_names(str(folder))} - {MANIFEST})
     files = {name: _entry(f"{folder}/{name}") for name in names}
-    inside = {name: _told(text) for name, text in texts.items()}
+    inside = {name: _text_entry(text) for name, text in texts.items()}
     manifest = canonical({"v": 2, "files": files | inside, **facts}).encode()
     (folder / MANIFEST).write_bytes(manifest)
     fs, root = _open(url)
@@ -86,7 +86,7 @@ def put(
 
 
 def flush(paths: Sequence[str]) -> None:
-    """Have what `put` has left unflushed survive a power cut.
+    """Flush the paths that `put` has left to the caller, so that they survive a power cut.
 
     Raises ArtifactError if the disk is full or broken.
     """
@@ -95,10 +95,10 @@ def flush(paths: Sequence[str]) -> None:
 
 
 def get(url: str, where: str, sha256: str, into: Path) -> Path:
-    """Copy an artifact into the folder `into` and check every byte of it.
+    """Copy an artifact into the folder `into` and verify all hashes.
 
-    Raises ArtifactError if a file is missing or not what the manifest says, or the manifest not
-    what the row says.
+    Raises ArtifactError if a file is missing or differs from the manifest, or the manifest from
+    the hash in the row.
     """
     manifest = _manifest(url, where, sha256)
     fs, root = _open(url)
@@ -133,7 +133,7 @@ def read(url: str, where: str, sha256: str, name: str) -> bytes:
 
 
 def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
-    """The files of an artifact: {name: {"sha256", "bytes"}}.
+    """Return the files of an artifact: {name: {"sha256", "bytes"}}.
 
     Raises ArtifactError if the manifest is gone or damaged, or a name leads out of the artifact.
     """
@@ -142,9 +142,9 @@ def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
 
 
 def check_files(url: str, where: str, sha256: str, names: Iterable[str]) -> None:
-    """Read these files of an artifact, and check each against the manifest.
+    """Read files of an artifact and verify each against the manifest.
 
-    Raises ArtifactError if one is missing or not what the manifest says.
+    Raises ArtifactError if one is missing or differs from the manifest.
     """
     entries = _manifest(url, where, sha256)["files"]
     fs, root = _open(url)
@@ -275,8 +275,8 @@ def _open(url: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def _errors(told: str, if_missing: str) -> Iterator[None]:
-    """Turn whatever the place raises into `told`, the reason, and what to do next."""
+def _errors(message: str, if_missing: str) -> Iterator[None]:
+    """Convert any exception of the store to an ArtifactError with message, reason and hint."""
     try:
         yield
     except ZooError:
@@ -284,7 +284,7 @@ def _errors(told: str, if_missing: str) -> Iterator[None]:
     except Exception as error:  # each kind of place has a client with errors of its own
         advice = ADVICE | {"FileNotFoundError": if_missing}
         hint = advice.get(type(error).__name__, "")
-        raise ArtifactError(f"{told}: {_why(error)}.", hint) from error
+        raise ArtifactError(f"{message}: {_why(error)}.", hint) from error
 
 
 def _why(error: Exception) -> str:
@@ -310,12 +310,12 @@ def _manifest(url: str, where: str, sha256: str) -> dict[str, Any]:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Whether a manifest tells of a file as `put` does."""
+    """Whether an entry of a manifest has the form written by `put`."""
     if not isinstance(entry, dict):
         return False
     size, sha256, text = entry.get("bytes"), entry.get("sha256"), entry.get("text", "")
-    is_told = isinstance(sha256, str) and bool(SHA256.fullmatch(sha256)) and type(size) is int
-    return is_told and size >= 0 and isinstance(text, str) and _is_storable(text)  # type: ignore[operator]
+    is_valid = isinstance(sha256, str) and bool(SHA256.fullmatch(sha256)) and type(size) is int
+    return is_valid and size >= 0 and isinstance(text, str) and _is_storable(text)  # type: ignore[operator]
 
 
 def _is_storable(text: str) -> bool:
@@ -402,7 +402,7 @@ def _entry(path: str) -> dict[str, Any]:
         return {"sha256": digest.hexdigest(), "bytes": os.fstat(file.fileno()).st_size}
 
 
-def _told(text: str) -> dict[str, Any]:
+def _text_entry(text: str) -> dict[str, Any]:
     content = text.encode()
     return {
         "sha256": hashlib.sha256(content).hexdigest(),

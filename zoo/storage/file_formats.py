@@ -26,8 +26,8 @@ MAX_OPCODES = 100_000
 SOME_OPCODES = 1_000
 """The same, of a file that begins with a pickle's mark."""
 FEW_OPCODES = 4
-"""What begins with a pickle's mark and goes on with so many opcodes is one: joblib puts the bytes
-of arrays between them, which are none."""
+"""A file that begins with the mark of a pickle and this number of opcodes is one: joblib puts the
+bytes of arrays, which are no opcodes, between them."""
 MAX_STRING = 2**20
 """Bytes of one string in a pickle that are read; a longer one is no coincidence."""
 
@@ -103,7 +103,7 @@ def _find_in_archive(file: IO[bytes], name: str, depth: int) -> str:
                         found = find_in_file(inside, f"{name}/{member.filename}", depth + 1)
                     if found:
                         return found
-    # A damaged archive raises almost anything; whoever loads it will say so.
+    # A damaged archive raises almost anything; loading it will report the error.
     except (
         zipfile.BadZipFile,
         zlib.error,

@@ -58,7 +58,7 @@ def check_loadable(folder: Path) -> None:
     if found and not settings.load().allow_pickle:
         raise ArtifactError(
             f"The weights are not loaded: {found}, and to load one can run code.",
-            "Set ZOO_ALLOW_PICKLE=on if you trust whoever made it.",
+            "Set ZOO_ALLOW_PICKLE=on if you trust its author.",
         )
     if found:
         log.warning("Loading weights that can run code: %s.", found)

@@ -44,8 +44,8 @@ class Recipe:
             spec.model_copy(update={"params": values, "changed": changed}) for spec in self.base
         ]
 
-    def settle(self, space: Space) -> Space:
-        """The space with every value as the model understands it: 1 is 1.0 for a real number.
+    def normalize(self, space: Space) -> Space:
+        """Return the space with every value in the type of its param: 1 is 1.0 for a float.
 
         Raises UsageError for a param that the model does not have.
         """
@@ -108,7 +108,7 @@ def make(wanted: Wanted, space: Space) -> Plan:
     recipe = Recipe(wanted)
     if space.file:
         return _from_file(wanted, space, recipe)
-    space = recipe.settle(space)
+    space = recipe.normalize(space)
     if not space.varied:
         raise UsageError(
             "A sweep needs a param with several values.",

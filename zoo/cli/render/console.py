@@ -79,7 +79,7 @@ class Guarded:
 
 
 def guard() -> None:
-    """Make stdout and stderr safe, whoever writes: Typer, a plugin's command, a traceback."""
+    """Remove control sequences from all output, also of Typer, plugins and tracebacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Guarded):

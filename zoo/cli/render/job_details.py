@@ -85,19 +85,19 @@ def _facts(
 
 
 def _environment(tried: Sequence[AttemptRecord]) -> Iterator[tuple[str, Any]]:
-    """Where and of what the last attempt was run, if it told."""
-    told = tried[-1].environment if tried else None
-    if not told:
+    """The environment of the last attempt, if known."""
+    known = tried[-1].environment if tried else None
+    if not known:
         return
-    machine, code, versions = (object_in(told, name) for name in ("machine", "code", "versions"))
+    machine, code, versions = (object_in(known, name) for name in ("machine", "code", "versions"))
     where = [machine.get(name) for name in ("host", "cpu", "threads", "system")]
     if where[2] is not None:
         where[2] = f"{where[2]} thread{'' if where[2] == 1 else 's'}"
     yield "ran on", ", ".join(str(each) for each in where if each is not None)
-    dirty = " and changes that are in none" if code.get("dirty") else ""
+    dirty = " with uncommitted changes" if code.get("dirty") else ""
     commit = f"commit {str(code['commit'])[:12]}{dirty}, " if code.get("commit") else ""
     yield "code", f"{commit}sha256 {str(code.get('sha256', 'unknown'))[:12]}"
-    yield "data", f"sha256 {str(told.get('data', 'unknown'))[:12]}"
+    yield "data", f"sha256 {str(known.get('data', 'unknown'))[:12]}"
     yield "versions", ", ".join(f"{name} {versions[name]}" for name in versions)
 
 

@@ -70,9 +70,9 @@ class LogPrinter:
         self._shown = ""
         self._unit: tuple[Any, Any] | None = None
         self.has_reported = False
-        """Whether a step was told of."""
-        self._told: Any = None
-        self._told_at = 0.0
+        """Whether a step was printed."""
+        self._reported: Any = None
+        self._reported_at = 0.0
 
     def print(self, chunks: Sequence[Chunk]) -> None:
         """Print the lines that these pieces complete."""
@@ -95,22 +95,22 @@ class LogPrinter:
             self._unit = progress.unit, progress.total
         for attempt, step, metrics in steps:
             self._begin(attempt)
-            told = " ".join(f"{name} {console.number(value)}" for name, value in metrics.items())
+            values = " ".join(f"{name} {console.number(value)}" for name, value in metrics.items())
             self._erase()
-            console.note(f"{self._place(step)} {told}")
+            console.note(f"{self._place(step)} {values}")
             self.last_step = (attempt, step)
             self.has_reported = True
         where = (progress.phase, progress.step)
-        is_due = time.monotonic() - self._told_at > PROGRESS_SECONDS or not where[1]
-        if not steps and where[0] and where != self._told and is_due:
+        is_due = time.monotonic() - self._reported_at > PROGRESS_SECONDS or not where[1]
+        if not steps and where[0] and where != self._reported and is_due:
             self._erase()
             console.note(self._place(where[1]) if where[1] else f"{where[0]} ...")
             self.has_reported |= bool(where[1])
-            self._told_at = time.monotonic()
+            self._reported_at = time.monotonic()
         if steps or is_due:
-            self._told = where
+            self._reported = where
         if steps:
-            self._told_at = time.monotonic()
+            self._reported_at = time.monotonic()
 
     def end(self) -> None:
         """Print the line that was never ended."""

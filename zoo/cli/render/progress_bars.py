@@ -36,7 +36,7 @@ def progress(screen: Console) -> Progress:
 
 
 def room(width: int, described: int, counted: int) -> tuple[int, int]:
-    """Columns for the description and for the count, of which the longest have so many."""
+    """Return the columns for the description and the count, whose longest texts are given."""
     size = _bar(width)
     left = width - BESIDE - (size + 1 if size else 0)
     description = max(min(described, left - min(counted, COUNT) - 1), 8)

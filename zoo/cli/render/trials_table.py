@@ -14,7 +14,7 @@ from zoo.sweeps.trials import Trial
 
 
 def show_sweep(group: Group, most: int | None = None) -> None:
-    """The trials of a sweep, at most so many of them."""
+    """Print the trials of a sweep, at most `most` of them."""
     found = trials.sort_trials(trials.list_trials(group))
     names = trials.varied_params(group)
     console.out.print(console.safe(_head(group, found)))

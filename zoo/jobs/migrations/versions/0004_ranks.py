@@ -53,7 +53,7 @@ SQLITE = [
     WHERE json_extract(spec, '$.split') = 'test'
         AND coalesce(json_type(spec, '$.fold'), 'null') = 'null' AND NOT {PART}""",
 ]
-# Of NUL and halves of letters, in no text that is read here, it would refuse the whole column.
+# NUL and lone surrogates, which no text read here has, would make it refuse the column.
 READABLE = r"CAST(regexp_replace({0}, '\\u(0000|d[89a-f]..)', '\\ufffd', 'g') AS json)"
 ACCURACY, SPEC = f"({READABLE.format('metrics')} -> 'accuracy')", READABLE.format("spec")
 POSTGRESQL = [
