@@ -96,7 +96,7 @@ def test_the_commands_say_which_result_is_of_older_contents(
     assert {row["is_newest"] for row in zoo.json("leaderboard")} == {True, False}
     assert "older aaaaaaaa" in zoo.run("models", "logistic").stdout
     assert "older aaaaaaaa" in zoo.run("models", "show", "logistic").stdout
-    assert "not judged on the same images" in zoo.run("compare", old, new).stderr
+    assert "not evaluated on the same images" in zoo.run("compare", old, new).stderr
 
 
 def test_the_report_marks_older_contents(today: tuple[Database, str, str]) -> None:
@@ -138,13 +138,13 @@ def test_what_was_judged_on_other_contents_is_not_compared(
     db, old, new = today
 
     def met(a: str, b: str) -> list[str]:
-        one, two = (comparison.side(db, jobs.find_reference(db, ref)) for ref in (a, b))
-        return comparison.meet(chosen.load(), one, two).notes
+        one, two = (comparison.load_result(db, jobs.find_reference(db, ref)) for ref in (a, b))
+        return comparison.compare_pair(chosen.load(), one, two).notes
 
-    assert "not judged on the same images (data" in met(old, new)[0]
+    assert "not evaluated on the same images (data" in met(old, new)[0]
     unknown = [ended(db, None, 0.5) for _ in range(2)]
-    assert "not known whether" in met(*unknown)[0]
-    assert "not judged on the same images (data" in met(old, unknown[0])[0]
+    assert "Neither records which images" in met(*unknown)[0]
+    assert "not evaluated on the same images (data" in met(old, unknown[0])[0]
     pair = [mixed(db) for _ in range(2)]
     assert "different contents" in met(*pair)[0]
 

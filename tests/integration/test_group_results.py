@@ -155,7 +155,7 @@ def test_a_sweep_is_its_best_trial_wherever_it_is_shown(
         assert handle.best is None and group.to_json()["best"] is None
         assert not any("best" in text or "±" in text for text in said.values()), said
         with pytest.raises(UsageError, match="No trial of the sweep"):
-            comparison.side(rows, group)
+            comparison.load_result(rows, group)
         return
     size = len(found[0])
     first = group.jobs[best * size]
@@ -171,7 +171,7 @@ def test_a_sweep_is_its_best_trial_wherever_it_is_shown(
         assert re.search(rf"best {shown}.*job {first.id[:8]}", text), (surface, text)
         # No deviation over trials: of one job for each there is none at all.
         assert size > 1 or "±" not in text, (surface, text)
-    side = comparison.side(rows, group)
+    side = comparison.load_result(rows, group)
     assert [job.id for job in side.jobs] == [j.id for j in group.jobs[best * size :][:size]]
     assert f"best accuracy {mean}" in side.note and f"job {first.id[:8]}" in side.note
 

@@ -26,7 +26,7 @@ from zoo.inference.predictor import LoadedModel
 from zoo.jobs import Database, Group, Job
 from zoo.notebook import frames, html, waiting
 from zoo.results import comparison, reproducibility
-from zoo.results.comparison import Side
+from zoo.results.comparison import ComparedResult
 from zoo.training import provenance
 from zoo.training.run import Recipe
 
@@ -86,7 +86,7 @@ def test_any_two_results_are_compared_or_refused_in_a_sentence(
             sets = "UPDATE job SET artifact = :where, artifact_sha256 = :sha256 WHERE id = :id"
             table.run(sets, {"where": where, "sha256": sha256, "id": id})
     refs = stored.groups or stored.jobs
-    one, two = (comparison.side(here, jobs.find_reference(here, ref)) for ref in refs)
+    one, two = (comparison.load_result(here, jobs.find_reference(here, ref)) for ref in refs)
     for pair in ((one, two), (one, one)):
         see_a_meeting(chosen, *pair)
     shown(command("compare", *refs))
@@ -100,11 +100,13 @@ def test_any_two_results_are_compared_or_refused_in_a_sentence(
         assert each
 
 
-def see_a_meeting(chosen: chosen_settings.Settings, one: Side, two: Side) -> None:
-    found = comparison.meet(chosen, one, two)
+def see_a_meeting(
+    chosen: chosen_settings.Settings, one: ComparedResult, two: ComparedResult
+) -> None:
+    found = comparison.compare_pair(chosen, one, two)
     assert found.test or found.notes
-    comparison.metrics([one, two])
-    comparison.differing([one, two])
+    comparison.compared_metrics([one, two])
+    comparison.differences([one, two])
     json.dumps(found.to_json())
 
 
@@ -141,7 +143,7 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
         json.loads(out)
         progress.summary(each)
         try:
-            comparison.side(here, each)
+            comparison.load_result(here, each)
         except UsageError:
             is_sweep = isinstance(each, Group) and each.kind == "sweep"
             statuses = {job.status for job in jobs.members(each)}

@@ -24,18 +24,22 @@ def db(empty_file: Path, home: Path) -> Database:
     return jobs.connect()
 
 
-def side(db: Database, *specs: Any, **made: Any) -> comparison.Side:
+def side(db: Database, *specs: Any, **made: Any) -> comparison.ComparedResult:
     """A job or group that has succeeded, with predictions."""
     made = {"artifacts_url": settings.load().artifacts} | made
-    return comparison.side(db, jobs.find_reference(db, succeed(db, specs or [a_spec()], **made)))
+    return comparison.load_result(
+        db, jobs.find_reference(db, succeed(db, specs or [a_spec()], **made))
+    )
 
 
-def trained(db: Database, predicted: list[int], *specs: Any, **made: Any) -> comparison.Side:
+def trained(
+    db: Database, predicted: list[int], *specs: Any, **made: Any
+) -> comparison.ComparedResult:
     return side(db, *specs, labels=LABELS, predicted=predicted, **made)
 
 
-def meet(a: comparison.Side, b: comparison.Side) -> comparison.Meeting:
-    return comparison.meet(settings.load(), a, b)
+def meet(a: comparison.ComparedResult, b: comparison.ComparedResult) -> comparison.PairComparison:
+    return comparison.compare_pair(settings.load(), a, b)
 
 
 def test_two_jobs_meet_image_by_image(db: Database) -> None:
@@ -86,7 +90,7 @@ def test_folds_are_paired_by_their_number_and_seeds_by_theirs(db: Database) -> N
     [
         ({"specs": [a_spec(split="train")]}, "same images (judged on"),
         ({"environment": {"data": "e" * 64}}, "same images (data"),
-        ({"metrics": {"classes": ["odd", "even"]}}, "different questions"),
+        ({"metrics": {"classes": ["odd", "even"]}}, "classes differ"),
     ],
 )
 def test_results_on_other_images_are_not_tested(
@@ -100,7 +104,7 @@ def test_results_on_other_images_are_not_tested(
 
 def test_a_cross_validation_is_not_tested_against_a_job(db: Database) -> None:
     group = side(db, *folds(2), kind="cv", accuracies=[1, 1])
-    assert "not of the same kind" in meet(trained(db, LABELS), group).notes[0]
+    assert "results cannot be compared" in meet(trained(db, LABELS), group).notes[0]
 
 
 def test_predictions_that_are_gone_or_damaged_are_told_and_the_rest_stands(db: Database) -> None:
@@ -108,7 +112,7 @@ def test_predictions_that_are_gone_or_damaged_are_told_and_the_rest_stands(db: D
     gone = side(db, artifacts_url="")
     found = meet(a, gone)
     assert found.test is None and found.notes
-    assert comparison.metrics([a, gone])["accuracy"] == [0.9, 0.9]
+    assert comparison.compared_metrics([a, gone])["accuracy"] == [0.9, 0.9]
 
 
 def test_only_what_differs_is_listed_and_params_that_one_lacks_too(db: Database) -> None:
@@ -119,7 +123,7 @@ def test_only_what_differs_is_listed_and_params_that_one_lacks_too(db: Database)
         a_spec(params={"a": 2, "b": 3}, seed=7),
         environment={"versions": {"python": "3.12.1", "numpy": "2.4.6"}},
     )
-    assert comparison.differing([a, b]) == {
+    assert comparison.differences([a, b]) == {
         "seed": ["42", "7"],
         "params.a": [1, 2],
         "params.b": [None, 3],
@@ -133,12 +137,12 @@ def test_two_commits_with_the_same_code_do_not_differ(db: Database) -> None:
     b = trained(db, LABELS, environment={"code": code | {"commit": "2" * 40}})
     edited = {"sha256": "e" * 64, "commit": "2" * 40, "dirty": True}
     c = trained(db, LABELS, environment={"code": edited})
-    assert comparison.differing([a, b]) == {}
-    found = comparison.differing([a, c])
+    assert comparison.differences([a, b]) == {}
+    found = comparison.differences([a, c])
     assert found["commit"] == ["1" * 12, "2" * 12 + " and changes"] and "code" in found
 
 
 def test_a_job_without_a_result_is_refused(db: Database) -> None:
     (waiting,), _ = jobs.add(db, [a_spec()])
     with pytest.raises(UsageError, match="is queued: it has no result"):
-        comparison.side(db, job_of(db, waiting))
+        comparison.load_result(db, job_of(db, waiting))

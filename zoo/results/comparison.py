@@ -1,17 +1,17 @@
-"""Results side by side: what differs, the metrics, a paired test, and where predictions differ."""
+"""Compare results: their differences, metrics, a paired test, and where predictions disagree."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from zoo.canonical_json import object_in
 from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.records import accuracy_text
 from zoo.results import significance
-from zoo.results.disagreement import Disagreement, between
+from zoo.results.predictions import load_predictions
 from zoo.results.significance import SignificanceTest
 from zoo.settings import Settings
 from zoo.training.provenance import environment_of
@@ -20,35 +20,70 @@ METRICS = (
     *("accuracy", "loss", "train_accuracy", "train_loss", "fit_seconds"),
     *("predict_us_per_image", "parameters", "weights_bytes", "n_images"),
 )
-"""What is shown, in this order."""
+"""The compared metrics, in the order of display."""
+FIRST_IMAGES = 10
+"""Images on which two models disagree that are listed one by one."""
 
 
 @dataclass(frozen=True)
-class Side:
-    """One of the results that are compared."""
+class ComparedResult:
+    """A job or group whose result is compared."""
 
     id: str
     jobs: list[Job]
     facts: dict[str, Any]
-    """Everything that may differ: {"model", "params.x", "numpy", "code", "data", ...}."""
+    """Everything that may differ, by name: `model`, `params.x`, `numpy`, `code`, `data`..."""
     metrics: dict[str, Any]
-    """A number, or for a group {"mean", "std", "values"}."""
+    """By name: a number, or for a group {"mean", "std", "values"}."""
     kind: str
-    """`job`, or the group's."""
+    """`job`, or the kind of the group."""
     note: str = ""
-    """Set of a sweep: which of its trials stands for it."""
+    """For a sweep: which trial represents it."""
+
+
+class DisputedImage(NamedTuple):
+    """An image for which two models predict different classes."""
+
+    row: int
+    """Position in the split."""
+    label: str
+    predicted: tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """The first result against another one."""
+class Disagreement:
+    """How often two models, A and B, agree."""
+
+    images: int
+    both_right: int
+    only_a: int
+    """Images that A alone got right."""
+    only_b: int
+    both_wrong: int
+    different: int
+    """Images for which they predict different classes, right or wrong."""
+    first: list[DisputedImage]
+    """The first of those."""
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self) | {
+            "first": [
+                {"index": each.row, "label": each.label, "predicted": list(each.predicted)}
+                for each in self.first
+            ]
+        }
+
+
+@dataclass(frozen=True)
+class PairComparison:
+    """The comparison of two results, A and B, by pairs of jobs."""
 
     a: str
     b: str
     test: SignificanceTest | None = None
     disagreement: Disagreement | None = None
     notes: list[str] = field(default_factory=list)
-    """Why something is missing, a sentence each."""
+    """Why the test or the images are missing, a sentence each."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -59,39 +94,40 @@ class Meeting:
         }
 
 
-def side(db: Database, found: Job | Group) -> Side:
-    """Gather what is known of a job or group; the best trial of a sweep stands for it.
+def load_result(db: Database, found: Job | Group) -> ComparedResult:
+    """Load the result of a job or group for a comparison; the best trial represents a sweep.
 
-    Raises UsageError if it has no result yet, or none any more.
+    Raises:
+        UsageError: If there is no result.
     """
     if isinstance(found, Group) and found.kind == "sweep" and found.jobs:
-        return _side_of_sweep(db, found)
+        return _sweep_result(db, found)
     jobs = members(found)
     if not jobs:
-        raise UsageError(f"The group {found.id[:8]} has no jobs any more: nothing can be compared.")
+        raise UsageError(f"The group {found.id[:8]} has no jobs left to compare.")
     if odd := [job for job in jobs if job.status != "succeeded"]:
         raise UsageError(
             f"The job {odd[0].id[:8]} is {odd[0].status}: it has no result to compare.",
-            "`zoo jobs --status succeeded` lists those that have.",
+            "`zoo jobs --status succeeded` lists jobs with a result.",
         )
     kind = found.kind if isinstance(found, Group) else "job"
     of_job = {name: jobs[0].number(name) for name in METRICS}
     measured = found.metrics() if isinstance(found, Group) else of_job
-    return Side(found.id, jobs, _facts(db, jobs, kind), measured, kind)
+    return ComparedResult(found.id, jobs, _facts(db, jobs, kind), measured, kind)
 
 
-def _side_of_sweep(db: Database, sweep: Group) -> Side:
+def _sweep_result(db: Database, sweep: Group) -> ComparedResult:
     best = sweep.best()
     if best is None:
         raise UsageError(
             f"No trial of the sweep {sweep.id[:8]} has an accuracy: it has no result to compare."
         )
-    note = f"{sweep.id[:8]} is a sweep; its best trial stands for it: {accuracy_text(sweep)}."
-    return replace(side(db, best.jobs[0] if len(best.jobs) == 1 else best), note=note)
+    note = f"{sweep.id[:8]} is a sweep, represented by its best trial: {accuracy_text(sweep)}."
+    return replace(load_result(db, best.jobs[0] if len(best.jobs) == 1 else best), note=note)
 
 
 def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
-    """What is known of the first job, as of all; but data is what each of them was judged on."""
+    """Return the facts of the first job; `data` lists the contents of all jobs."""
     job = jobs[0]
     spec, environment = job.spec, environment_of(db, job)
     facts: dict[str, Any] = {
@@ -99,7 +135,7 @@ def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
         "model": job.model,
         "dataset": job.dataset,
         "preprocess": spec.get("preprocess", "none"),
-        "judged on": _judged(job, kind),
+        "judged on": _evaluated_on(job, kind),
         "seed": ", ".join(str(each) for each in sorted({j.spec["seed"] for j in jobs})),
     }
     facts |= {f"params.{name}": value for name, value in spec["params"].items()}
@@ -120,52 +156,88 @@ def _commit(code: Mapping[str, Any]) -> str | None:
     return f"{str(code['commit'])[:12]}{' and changes' if code.get('dirty') else ''}"
 
 
-def _judged(job: Job, kind: str) -> str:
+def _evaluated_on(job: Job, kind: str) -> str:
     fold = job.spec["fold"]
     if not fold:
         return str(job.spec["split"])
     return f"{fold['k']} folds" if kind == "cv" else f"fold {fold['index'] + 1} of {fold['k']}"
 
 
-def differing(sides: Sequence[Side]) -> dict[str, list[Any]]:
-    """The facts that are not the same on all sides; None where a side has no such fact."""
-    names = dict.fromkeys(name for each in sides for name in each.facts)
-    rows = {name: [each.facts.get(name) for each in sides] for name in names}
+def differences(results: Sequence[ComparedResult]) -> dict[str, list[Any]]:
+    """Return the facts that differ, with the value of each result; None if it has none."""
+    names = dict.fromkeys(name for each in results for name in each.facts)
+    rows = {name: [each.facts.get(name) for each in results] for name in names}
     found = {name: row for name, row in rows.items() if any(v != row[0] for v in row[1:])}
-    if "code" not in found:  # two commits that both have this code
+    if "code" not in found:  # two commits with the same code
         found.pop("commit", None)
     return found
 
 
-def metrics(sides: Sequence[Side]) -> dict[str, list[Any]]:
-    """The metrics that a side has, in the order of `METRICS`."""
-    rows = {name: [each.metrics.get(name) for each in sides] for name in METRICS}
+def compared_metrics(results: Sequence[ComparedResult]) -> dict[str, list[Any]]:
+    """Return the metrics that any result has, with the value of each, in the order of METRICS."""
+    rows = {name: [each.metrics.get(name) for each in results] for name in METRICS}
     return {name: row for name, row in rows.items() if any(v is not None for v in row)}
 
 
-def meet(settings: Settings, a: Side, b: Side) -> Meeting:
-    """Test whether two results differ by more than chance, and find where they disagree."""
-    refused = _refused(a, b)
+def compare_pair(settings: Settings, a: ComparedResult, b: ComparedResult) -> PairComparison:
+    """Test whether two results differ significantly, and find the images they disagree on."""
+    refused = _why_not_comparable(a, b)
     if refused:
-        return Meeting(a.id, b.id, notes=[refused])
+        return PairComparison(a.id, b.id, notes=[refused])
     pairs = _paired(a, b)
     notes = []
     found: Disagreement | None = None
     test: SignificanceTest | None = None
-    # One image is judged once in each fold, but once for each seed: there one seed is shown.
+    # Folds see each image once, but every seed sees all images: only one seed is shown.
     shown = pairs[:1] if a.kind == "seeds" else pairs
     if len(shown) < len(pairs):
         seed, n = shown[0][0].spec["seed"], len(pairs)
         notes.append(f"The counts and images are those of seed {seed} alone, one of {n} seeds.")
     try:
-        found = between(settings, [x for x, _ in shown], [y for _, y in shown])
+        found = compare_predictions(settings, [x for x, _ in shown], [y for _, y in shown])
     except ArtifactError as error:
         notes.append(str(error))
     try:
         test = _test(a.kind, pairs, found)
     except ZooError as error:
         notes.append(str(error))
-    return Meeting(a.id, b.id, test, found, notes)
+    return PairComparison(a.id, b.id, test, found, notes)
+
+
+def compare_predictions(settings: Settings, a: Sequence[Job], b: Sequence[Job]) -> Disagreement:
+    """Compare the predictions of the jobs `a` and `b` in pairs, such as equal folds.
+
+    Raises:
+        ArtifactError: If predictions are missing, damaged, or not of the same images.
+    """
+    import numpy as np
+
+    firsts = [load_predictions(settings, job) for job in a]
+    seconds = [load_predictions(settings, job) for job in b]
+    for first, second, job in zip(firsts, seconds, a, strict=True):
+        same = np.array_equal(first.index, second.index)
+        if not same or not np.array_equal(first.labels, second.labels):
+            raise ArtifactError(f"The predictions of {job.id[:8]} are not about the same images.")
+    rows = np.concatenate([each.index for each in firsts])
+    label = np.concatenate([each.labels for each in firsts])
+    one = np.concatenate([each.predicted for each in firsts])
+    two = np.concatenate([each.predicted for each in seconds])
+    right = one == label, two == label
+    different = np.flatnonzero(one != two)
+    names = a[0].class_names
+    shown = [
+        DisputedImage(int(rows[i]), names[label[i]], (names[one[i]], names[two[i]]))
+        for i in different[np.argsort(rows[different], kind="stable")][:FIRST_IMAGES]
+    ]
+    return Disagreement(
+        len(label),
+        int((right[0] & right[1]).sum()),
+        int((right[0] & ~right[1]).sum()),
+        int((~right[0] & right[1]).sum()),
+        int((~right[0] & ~right[1]).sum()),
+        len(different),
+        shown,
+    )
 
 
 def _test(
@@ -178,35 +250,35 @@ def _test(
     return (significance.corrected_t_test if kind == "cv" else significance.paired_t_test)(one, two)
 
 
-def _refused(a: Side, b: Side) -> str:
-    """Why two results cannot be compared by pairs; nothing if they can."""
+def _why_not_comparable(a: ComparedResult, b: ComparedResult) -> str:
+    """Return why two results cannot be compared by pairs; empty if they can."""
     if a.kind != b.kind:
-        return f"One is a {a.kind}, the other a {b.kind}: their numbers are not of the same kind."
+        return f"One is a {a.kind}, the other a {b.kind}: their results cannot be compared."
     for name in ("dataset", "data", "judged on"):
         one, two = a.facts.get(name), b.facts.get(name)
         if one != two:
-            return f"They are not judged on the same images ({name}: {one} and {two})."
+            return f"They were not evaluated on the same images ({name}: {one} and {two})."
     for each in (a, b):
         if each.kind != "job" and len({job.contents for job in each.jobs}) > 1:
-            return f"The jobs of {each.id[:8]} were judged on different contents of the dataset."
+            return f"The jobs of {each.id[:8]} were evaluated on different contents of the dataset."
     if a.id != b.id and a.jobs[0].contents is None:
-        return "It is not known whether they were judged on the same images: neither says on which."
-    if not all(_is_judged(job) for each in (a, b) for job in each.jobs):
-        return "One of them does not say its accuracy or classes."
+        return "Neither records which images it was evaluated on."
+    if not all(_is_measured(job) for each in (a, b) for job in each.jobs):
+        return "One of them has no accuracy or no classes."
     if a.jobs[0].class_names != b.jobs[0].class_names:
-        return "They answer different questions: their classes are not the same."
+        return "Their classes differ."
     if a.kind != "job" and len(_paired(a, b)) != max(len(a.jobs), len(b.jobs)):
-        return "Their jobs are no pairs: they differ in seeds or folds."
+        return "Their jobs have different seeds or folds."
     return ""
 
 
-def _is_judged(job: Job) -> bool:
-    """Whether its metrics are those of `zoo.training.evaluation`; others may write less."""
+def _is_measured(job: Job) -> bool:
+    """Whether the job has the metrics of `zoo.training.evaluation`; others may write fewer."""
     return job.accuracy is not None and 0 <= job.accuracy <= 1 and bool(job.class_names)
 
 
-def _paired(a: Side, b: Side) -> list[tuple[Job, Job]]:
-    """The jobs of both that have the same seed or fold; two single jobs are a pair."""
+def _paired(a: ComparedResult, b: ComparedResult) -> list[tuple[Job, Job]]:
+    """Pair the jobs with the same seed or fold; two single jobs are a pair."""
     if a.kind == "job":
         return [(a.jobs[0], b.jobs[0])]
     others = {_part(a.kind, job): job for job in b.jobs}

@@ -12,7 +12,7 @@ from zoo.cli import completion
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo.results.comparison import Meeting, Side
+    from zoo.results.comparison import ComparedResult, PairComparison
 
 Refs = Annotated[
     list[str],
@@ -47,34 +47,36 @@ def compare(
         )
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    sides = [comparison.side(db, jobs.find_reference(db, ref)) for ref in refs]
-    differs, measured = comparison.differing(sides), comparison.metrics(sides)
-    meetings = [comparison.meet(chosen, sides[0], other) for other in sides[1:]]
+    results = [comparison.load_result(db, jobs.find_reference(db, ref)) for ref in refs]
+    differs, measured = comparison.differences(results), comparison.compared_metrics(results)
+    pairs = [comparison.compare_pair(chosen, results[0], other) for other in results[1:]]
     if as_json:
-        shown = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in sides]
+        shown = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in results]
         found = {"sides": shown, "differs": differs, "metrics": measured}
-        console.json_out(found | {"against_first": [each.to_json() for each in meetings]})
+        console.json_out(found | {"against_first": [each.to_json() for each in pairs]})
         return
-    for note in dict.fromkeys(each.note for each in sides if each.note):
+    for note in dict.fromkeys(each.note for each in results if each.note):
         console.note(note)
-    heads = [f"{letter} {each.id[:8]}" for letter, each in zip(_letters(), sides, strict=False)]
-    _table("difference", _as_typed(sides, differs), heads)
+    heads = [f"{letter} {each.id[:8]}" for letter, each in zip(_letters(), results, strict=False)]
+    _table("difference", _as_typed(results, differs), heads)
     if not differs:
         console.out.print("No difference of model, params, data or environment is known.")
     console.out.print()
     _table("metric", measured, heads)
-    for letter, other, meeting in zip(_letters()[1:], sides[1:], meetings, strict=False):
+    for letter, other, pair in zip(_letters()[1:], results[1:], pairs, strict=False):
         console.out.print()
-        _print_meeting(letter, meeting)
+        _print_pair(letter, pair)
         if show:
-            _draw(sides[0], other, meeting)
+            _draw(results[0], other, pair)
 
 
 def _letters() -> str:
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def _as_typed(sides: Sequence[Side], differs: dict[str, list[Any]]) -> dict[str, list[str]]:
+def _as_typed(
+    results: Sequence[ComparedResult], differs: dict[str, list[Any]]
+) -> dict[str, list[str]]:
     """Format differences as command-line values; for different models only shared settings."""
     from zoo.cli.render import console
 
@@ -85,7 +87,7 @@ def _as_typed(sides: Sequence[Side], differs: dict[str, list[Any]]) -> dict[str,
         return {name: [typed(value) for value in row] for name, row in differs.items()}
     both = {name: row for name, row in differs.items() if None not in row}
     rows = {name: [typed(value) for value in row] for name, row in both.items()}
-    changed = [console.params(each.jobs[0].changed) or "the defaults" for each in sides]
+    changed = [console.params(each.jobs[0].changed) or "the defaults" for each in results]
     return rows | {"params": changed}
 
 
@@ -110,10 +112,10 @@ def _cell(value: Any) -> str:
     return "-" if value is None else console.number(value)
 
 
-def _print_meeting(letter: str, meeting: Meeting) -> None:
+def _print_pair(letter: str, pair: PairComparison) -> None:
     from zoo.cli.render import console
 
-    test, found = meeting.test, meeting.disagreement
+    test, found = pair.test, pair.disagreement
     if test:
         p = "no p: every pair differs by the same" if test.p is None else f"p = {test.p:.3g}"
         more = f"accuracy A - {letter} = {test.difference:+.4f}"
@@ -128,19 +130,19 @@ def _print_meeting(letter: str, meeting: Meeting) -> None:
         rows = [[each.row, each.label, *each.predicted] for each in found.first]
         if rows:
             console.table(["image", "label", "A says", f"{letter} says"], rows)
-    for note in meeting.notes:
+    for note in pair.notes:
         console.note(note)
 
 
-def _draw(a: Side, b: Side, meeting: Meeting) -> None:
+def _draw(a: ComparedResult, b: ComparedResult, pair: PairComparison) -> None:
     """Draw the first images with different predictions: label, prediction of A and of B."""
     from zoo.cli.render import console
     from zoo.data import datasets
     from zoo.images import render
 
-    if not meeting.disagreement or not meeting.disagreement.first:
+    if not pair.disagreement or not pair.disagreement.first:
         return
-    job, shown = a.jobs[0], meeting.disagreement.first
+    job, shown = a.jobs[0], pair.disagreement.first
     split = "train" if job.spec["fold"] else job.spec["split"]
     with console.progress() as tell:
         raw = datasets.raw(job.dataset, tell, contents=job.contents)
