@@ -93,7 +93,7 @@ def test_jobs_are_filtered_sorted_paged_and_shown_as_one_likes(zoo: Zoo) -> None
     assert zoo.run("jobs", "--quiet", "--model", "dense-*").stdout == f"{last}\n"
     assert "No job matches" in zoo.run("jobs", "--until", "1h").stderr
     refused = zoo.run("jobs", "--where", "accurcy > 1", code=2).stderr
-    assert "perhaps accuracy" in refused and "\n       ^" in refused
+    assert "did you mean accuracy" in refused and "\n       ^" in refused
 
 
 def test_a_filter_acts_on_many_only_when_it_is_meant(zoo: Zoo) -> None:
