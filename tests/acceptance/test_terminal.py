@@ -274,7 +274,7 @@ def test_a_file_for_a_terminal_is_safe_text_or_refused(home: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "stdout", out)
             if seen is None:
-                with pytest.raises(UsageError, match="is no text for a terminal"):
+                with pytest.raises(UsageError, match="is not a text file"):
                     console.data_out(content, "weights.npz")
             else:
                 console.data_out(content, "weights.npz")

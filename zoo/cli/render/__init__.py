@@ -1,1 +1,1 @@
-"""Everything that is drawn on a terminal."""
+"""Output for the terminal: tables, progress, charts and the dashboard."""

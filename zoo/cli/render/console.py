@@ -1,4 +1,4 @@
-"""What the terminal shows: data on stdout, everything else on stderr."""
+"""Output of commands: data on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     out: Console
     err: Console
 
-# In a pipe a line is as long as it is; rich would cut it at 80.
-# Names and words from elsewhere may hold what rich takes for its markup: it has none here.
+# No wrapping in a pipe, where rich would wrap at 80 columns, and no markup: names and texts may
+# contain what rich would take for markup.
 PLAINLY: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""A cell that begins so is a formula for a spreadsheet."""
+"""Spreadsheets take a cell with such a beginning for a formula."""
 
 HUGE = 1e15
-"""From here on a number is shown by its power of ten: a loss may run away to 1e308."""
+"""Larger numbers are printed with an exponent: a diverging loss may reach 1e308."""
 
 STYLES = {
     "succeeded": "green",
@@ -43,7 +43,7 @@ STYLES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The consoles `out` and `err`, made when something is drawn: rich takes 20 ms to import."""
+    """Return the consoles `out` and `err`, created on first use: rich takes 20 ms to import."""
     if name not in ("out", "err"):
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     from zoo.cli.render.screen import Screen
@@ -58,12 +58,12 @@ def __getattr__(name: str) -> Any:
 
 
 class Guarded:
-    """A text stream that hands on only what cannot steer a terminal."""
+    """A text stream without control sequences."""
 
     def __init__(self, stream: TextIO) -> None:
         self.unguarded = stream
-        """For what Zoo itself draws in colour, and for bytes that are copied."""
-        # Where rich writes: what it draws is made safe piece by piece, and its colours must pass.
+        """The original stream, for colours drawn by Zoo and for bytes that are copied."""
+        # rich writes here: its texts are made safe piece by piece, its colours must pass.
         self.rich_proxied_file = stream
 
     def write(self, text: str) -> int:
@@ -88,7 +88,7 @@ def guard() -> None:
 
 @contextlib.contextmanager
 def unguarded() -> Iterator[None]:
-    """Let everything pass meanwhile: a model that runs in this process draws its own bars."""
+    """Restore the original streams within this block, for models with progress bars."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (getattr(each, "unguarded", each) for each in before)
     try:
@@ -106,14 +106,14 @@ def _err() -> Console:
 
 
 def json_out(value: Any) -> None:
-    r"""Print JSON for scripts: never wrapped or coloured; what could steer a terminal as \uXXXX."""
+    r"""Print JSON for scripts: not wrapped, not coloured, control characters as \uXXXX."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    # Bytes of the command line that were no text are half characters, which cannot be printed.
+    # Lone surrogates, from bytes of the command line that are not UTF-8, cannot be printed.
     sys.stdout.write(escaped(text.encode(errors="replace").decode()) + "\n")
 
 
 def csv_out(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print CSV for scripts and spreadsheets; a text that would be a formula begins with a '."""
+    """Print CSV for scripts and spreadsheets; a text that looks like a formula gets a leading '."""
     import csv
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -122,7 +122,7 @@ def csv_out(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _csv_cell(value: Any) -> Any:
-    """A value as a table of numbers holds it: lists and params as JSON, nothing as nothing."""
+    """The value for a CSV cell: lists and params as JSON, None as an empty cell."""
     if isinstance(value, list | dict):
         value = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, str):
@@ -140,9 +140,9 @@ def _is_number(text: str) -> bool:
 
 
 def data_out(content: bytes, name: str) -> None:
-    """Copy a file to stdout: as it is, or what is safe of a text on a terminal.
+    """Copy a file to stdout; on a terminal without control sequences.
 
-    Raises UsageError for one that is no text and would go to a terminal.
+    Raises UsageError for a binary file if stdout is a terminal.
     """
     if not sys.stdout.isatty():
         sys.stdout.buffer.write(content)
@@ -155,19 +155,19 @@ def data_out(content: bytes, name: str) -> None:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise UsageError(f"{name} is no text for a terminal.", "Copy it to a file: -o FILE.")
+        raise UsageError(f"{name} is not a text file.", "Copy it to a file: -o FILE.")
     sys.stdout.write(safe(text))
 
 
 def drawn(text: str) -> None:
-    """Print a picture that Zoo has made of characters and colours."""
+    """Print a picture made of characters and colours."""
     stream = getattr(sys.stdout, "unguarded", sys.stdout)
     stream.write(text + "\n")
     stream.flush()
 
 
 def live_line(text: str) -> str:
-    """Show a line on a terminal that the next one takes the place of; gives what is shown."""
+    """Print a line that the next one replaces, on a terminal; returns the printed text."""
     stream = getattr(sys.stdout, "unguarded", sys.stdout)
     shown = fitting.shorten(one_line(text), width() - 1, mark())
     stream.write(f"\r\x1b[K{shown}")
@@ -176,15 +176,15 @@ def live_line(text: str) -> str:
 
 
 def line(text: str) -> None:
-    """Print a line for scripts: an id, for one."""
+    """Print a line for scripts, such as an id."""
     sys.stdout.write(safe(text) + "\n")
 
 
 def note(text: str) -> None:
-    """Tell the person something, on stderr; after what was printed before."""
-    with contextlib.suppress(OSError, ValueError):  # who reads it has gone: told at the end
+    """Print a message for the user on stderr, after the output so far."""
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe: reported at the end
         sys.stdout.flush()
-    if "rich.console" not in sys.modules:  # nothing is drawn that it would have to stand above
+    if "rich.console" not in sys.modules:  # no live display that the message must not disturb
         sys.stderr.write(safe(text) + "\n")
         return
     from rich.text import Text
@@ -193,7 +193,7 @@ def note(text: str) -> None:
 
 
 def error(message: str, hint: str = "") -> None:
-    """One sentence and what to do next."""
+    """Print an error and its hint on stderr."""
     from rich.text import Text
 
     line = Text("error: ", style="bold red")
@@ -205,7 +205,7 @@ def error(message: str, hint: str = "") -> None:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Show nothing on stderr meanwhile; data on stdout still comes."""
+    """Print nothing on stderr within this block; stdout is not affected."""
     _err().quiet = True
     try:
         yield
@@ -220,10 +220,10 @@ def table(
     optional: Sequence[str] = (),
     more: str = "a wider terminal or --json shows",
 ) -> None:
-    """A plain table; a cell may be a rich Text. In a pipe it is as wide as it needs to be.
+    """Print a plain table; a cell may be a rich Text. In a pipe it has its natural width.
 
-    A terminal that is too narrow gets it without the `optional` columns, dropped in that order, and
-    with shortened texts: no row wraps, and no number is cut. `more` says how to see the rest.
+    On a narrow terminal the `optional` columns are dropped, in that order, and texts are
+    shortened: no row wraps, and no number is cut. `more` says how to see the rest.
     """
     from rich.text import Text
 
@@ -265,9 +265,9 @@ def _fit(
 
 
 def definitions(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of a name, short facts and a text; too wide for a terminal, each row as a paragraph.
+    """Print rows of a name, short values and a text; too wide for a terminal, as paragraphs.
 
-    Nothing is cut. The facts keep their column's name only if they are not the first.
+    Nothing is cut. In paragraphs all values but the first have the name of their column.
     """
     from rich.text import Text
 
@@ -288,7 +288,7 @@ def definitions(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def one_line(text: str) -> str:
-    """Text from elsewhere as one line."""
+    """Return a text as one line without control characters."""
     return " ".join(safe(text).split("\n")).replace("\t", " ")
 
 
@@ -297,7 +297,7 @@ def fitted(cell: str, size: int) -> str: ...
 @overload
 def fitted(cell: Text, size: int) -> Text: ...
 def fitted(cell: str | Text, size: int) -> str | Text:
-    """A cell that is at most so wide."""
+    """Return the cell, shortened to `size` columns."""
     text = str(cell)
     if columns_of(text) <= size:
         return cell
@@ -310,7 +310,7 @@ def fitted(cell: str | Text, size: int) -> str | Text:
 
 
 def aligned(names: Sequence[str], beside: int) -> list[str]:
-    """Names of one width, to the right; shortened where `beside` columns must stand beside them."""
+    """Right-align names; shorten them so that `beside` more columns fit the terminal."""
     names = [one_line(each) for each in names]
     if _out().is_terminal:
         most = max(_out().width - beside, fitting.LEAST)
@@ -320,12 +320,12 @@ def aligned(names: Sequence[str], beside: int) -> list[str]:
 
 
 def mark() -> str:
-    """What stands where something is missing."""
+    """Return the mark of shortened texts."""
     return "…" if in_unicode() else "..."
 
 
 def _print_row(cells: Sequence[tuple[str | Text, int, bool]]) -> None:
-    """Print cells, each with its width and whether it stands on the right."""
+    """Print cells, each with its width and whether it is right-aligned."""
     padded = [_padding(fitted(each, size), size, right) for each, size, right in cells]
     if not _out().is_terminal:
         line = (" " * GAP).join(f"{left}{cell}{after}" for left, cell, after in padded)
@@ -348,7 +348,7 @@ def _padding(cell: str | Text, size: int, right: bool) -> tuple[str, str | Text,
 
 
 def field(label: str | Text, value: str | Text) -> None:
-    """Print a value with its label; what does not fit in a line goes on below the value."""
+    """Print a value with its label; further lines are indented below the value."""
     from rich.text import Text
 
     head = label if isinstance(label, Text) else Text(label, style="dim")
@@ -362,23 +362,23 @@ def field(label: str | Text, value: str | Text) -> None:
 
 
 def width() -> int:
-    """Columns to draw in: the terminal's, or 80."""
+    """Return the width of the terminal in columns, or 80."""
     return _out().width if _out().is_terminal else 80
 
 
 def in_colour() -> bool:
-    """Whether stdout takes colours: a terminal, and NO_COLOR is not set."""
+    """Return whether stdout has colours: it is a terminal, and NO_COLOR is not set."""
     return _out().is_terminal and not _out().no_color
 
 
 def in_unicode() -> bool:
-    """Whether stdout has a letter for everything."""
+    """Return whether the encoding of stdout is a Unicode encoding."""
     return _out().encoding.startswith("utf")
 
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr for each (what, done, total) that is told."""
+    """Yield a function that shows a progress bar on stderr for each activity."""
     from rich.progress import Progress
 
     tasks: dict[str, Any] = {}
@@ -399,14 +399,14 @@ def status(name: str) -> Text:
 
 
 def ago(seconds: float) -> str:
-    """A span of time, short: 4 s, 12 min, 3 h, 5 d."""
+    """Return a duration as a short text: 4 s, 12 min, 3 h, 5 d."""
     from zoo.jobs.records import span_text
 
     return span_text(seconds)
 
 
 def clock(seconds: float) -> str:
-    """A time as people read it here; one that no calendar has, as its number."""
+    """Return a time in the local time zone; one out of range as a number."""
     from datetime import datetime
 
     try:
@@ -416,7 +416,7 @@ def clock(seconds: float) -> str:
 
 
 def number(value: Any, digits: int | None = None) -> str:
-    """A metric as people read it: `digits` decimals, or four, and none where it is whole."""
+    """Return a metric as text: `digits` decimals, by default four, or none if it is an integer."""
     from zoo.jobs.records import is_whole
 
     if not isinstance(value, float):
@@ -427,7 +427,7 @@ def number(value: Any, digits: int | None = None) -> str:
 
 
 def params(values: Mapping[str, Any]) -> str:
-    """Params as they are typed."""
+    """Return params in the form NAME=VALUE."""
     from zoo.param_values import typed_all
 
     return typed_all(values)

@@ -21,23 +21,23 @@ _PART_OF_NUMBER = "0123456789.,-+±"
 
 
 class Column(NamedTuple):
-    """What the width of a column is chosen by, in columns of the terminal."""
+    """Widths of a table column, in columns of the terminal."""
 
     natural: int
-    """So that nothing is shortened."""
+    """Width at which nothing is shortened."""
     least: int
-    """So that no number and no id is cut."""
+    """Width at which no number and no id is cut."""
 
 
 class Fit(NamedTuple):
-    """The columns that are kept, by their index, with the width of each; and those left out."""
+    """The widths of the shown columns, by index; and the columns that are left out."""
 
     widths: dict[int, int]
     left_out: list[int]
 
 
 def columns_of(text: str) -> int:
-    """How many columns of a terminal it takes: a letter of Hangul, for one, takes two."""
+    """Return the width of a text in columns of a terminal: a letter of Hangul has two."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len
@@ -46,7 +46,7 @@ def columns_of(text: str) -> int:
 
 
 def column(name: str, cells: Sequence[str], *, is_whole: bool = False) -> Column:
-    """Measure a column by its name and its cells; in a whole one no cell is ever shortened."""
+    """Measure a column by its name and cells; with `is_whole` no cell may be shortened."""
     head = columns_of(name)
     sizes = [columns_of(each) for each in cells]
     least = max(
@@ -60,7 +60,7 @@ def column(name: str, cells: Sequence[str], *, is_whole: bool = False) -> Column
 
 
 def _is_atom(cell: str) -> bool:
-    """Whether it is a number or an id, which must not be cut."""
+    """Whether the cell is a number or an id, which must not be cut."""
     if _ID.fullmatch(cell):
         return True
     try:
@@ -71,7 +71,7 @@ def _is_atom(cell: str) -> bool:
 
 
 def fit(columns: Sequence[Column], width: int, optional: Sequence[int] = ()) -> Fit:
-    """Choose the columns that a terminal of this width shows.
+    """Choose the columns shown on a terminal of this width.
 
     The `optional` ones are left out first, in their order, then the last ones; the first stays.
     """
@@ -89,12 +89,12 @@ def fit(columns: Sequence[Column], width: int, optional: Sequence[int] = ()) -> 
     while needed(good) > width and len(gone) < len(optional) and len(kept) > 1:
         gone.append(optional[len(gone)])
         kept.remove(gone[-1])
-    for i in reversed(gone):  # a narrow one that was left out for a wide one may still fit
+    for i in reversed(gone):  # a narrow column that was left out before a wide one may still fit
         kept = sorted([*kept, i])
         if needed(good) > width:
             kept.remove(i)
     while needed(least) > width and len(kept) > 1:
-        # A number of hundreds of digits goes before what stands behind it.
+        # A column of numbers with hundreds of digits is dropped before the last columns.
         kept.remove(max(kept[1:], key=lambda i: (least[i] > NAME, i)))
     widths = {i: least[i] for i in kept}
     for target in (good, [each.natural for each in columns]):
@@ -105,7 +105,7 @@ def fit(columns: Sequence[Column], width: int, optional: Sequence[int] = ()) -> 
 
 
 def _grow(widths: dict[int, int], target: Sequence[int], spare: int) -> None:
-    """Share the spare columns out, the narrowest first, none wider than its target."""
+    """Distribute spare columns, the narrowest column first, none wider than its target."""
     for _ in range(spare):
         short = [i for i in widths if widths[i] < target[i]]
         if not short:
@@ -114,10 +114,10 @@ def _grow(widths: dict[int, int], target: Sequence[int], spare: int) -> None:
 
 
 def shorten(text: str, width: int, mark: str = "…") -> str:
-    """Shorten a text to this width, with a mark where something is missing.
+    """Shorten a text to this width, with a mark at the omission.
 
-    Of several words the last ones are left out; a path or a long word is cut in the middle, beside
-    its numbers.
+    Of several words the last ones are omitted; a path or a long word is cut in the middle, not
+    within its numbers.
     """
     if columns_of(text) <= width:
         return text
@@ -161,9 +161,9 @@ def _end(text: str, width: int) -> str:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Break lines between words, each piece indented as its line is.
+    """Break lines between words; continuation lines keep the indentation.
 
-    A word that is too long stays whole: the terminal breaks it, and copies it as one.
+    A word that is too long is not broken: the terminal wraps it, and copies it as one word.
     """
     lines: list[str] = []
     for line in text.expandtabs(4).split("\n"):

@@ -1,4 +1,4 @@
-"""The columns of `zoo jobs`: any name that `--where` knows, and a few that only people read."""
+"""The columns of `zoo jobs`: all fields of `--where`, and a few only for display."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from zoo.jobs.estimates import Estimate
 USUAL = ["id", "kind", "model", "dataset", "status", "accuracy", "age", "took", "params"]
 IN_CSV = ["id", "kind", "model", "dataset", "status", "accuracy", "created_at", "took", "params"]
 OPTIONAL = ["params", "took", "kind", "dataset"]
-"""Left out where the terminal is too narrow, in that order."""
+"""Columns left out on a narrow terminal, in that order."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A job with what is needed to show it."""
+    """A job with the data needed to show it."""
 
     job: Job
     at: float
@@ -40,9 +40,9 @@ ONLY_SHOWN = {"progress", "params"}
 
 
 def check(names: Sequence[str]) -> list[str]:
-    """The columns that were asked for.
+    """Return the names as a list.
 
-    Raises UsageError for one that there is not.
+    Raises UsageError for an unknown column.
     """
     known = {name for name in FIELD_NAMES if "*" not in name} | ONLY_SHOWN
     for name in names:
@@ -52,7 +52,7 @@ def check(names: Sequence[str]) -> list[str]:
 
 
 def raw(line: Line, name: str) -> Any:
-    """The value as it is: for JSON and CSV."""
+    """Return the raw value, for JSON and CSV."""
     if name == "progress":
         return line.outlook.part if line.outlook else None
     if name == "params":
@@ -64,7 +64,7 @@ def raw(line: Line, name: str) -> Any:
 
 
 def cell(line: Line, name: str) -> str | Text:
-    """The value as people read it."""
+    """Return the value for display."""
     if special := SPECIAL.get(name):
         return special(line)
     value = raw(line, name)
@@ -84,7 +84,7 @@ def cell(line: Line, name: str) -> str | Text:
 
 
 def is_number(lines: Sequence[Line], name: str) -> bool:
-    """Whether the column stands on the right."""
+    """Return whether the column has numbers, which are right-aligned."""
     found = [raw(line, name) for line in lines]
     return any(isinstance(each, int | float) for each in found) and name not in TIMES
 
@@ -95,7 +95,7 @@ def _kind(line: Line) -> str:
 
 
 def _status(line: Line) -> Text:
-    """The status; of a queued job that a person keeps from running, that."""
+    """The status; `held` or `paused` for queued jobs that are."""
     status = line.job.status
     if status == "queued" and line.job.held:
         return console.status("held")
@@ -103,7 +103,7 @@ def _status(line: Line) -> Text:
 
 
 def progress(line: Line) -> str:
-    """How far a running job is: `60 %, 12 s left`."""
+    """Return the progress of a running job: `60 %, 12 s left`."""
     return far(line.outlook) if line.outlook else ""
 
 

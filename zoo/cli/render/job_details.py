@@ -1,4 +1,4 @@
-"""How `zoo show` lays out a job or a group."""
+"""The output of `zoo show` for a job or a group."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job
 from zoo.jobs.records import accuracy_text, spread
 
 FEW_STEPS = 10
-"""As many are shown one by one."""
+"""Up to this number, steps are shown one by one."""
 BESIDE = 38
-"""Columns that a metric's name, its first and its last value take."""
+"""Width of a metric's name, its first and its last value."""
 
 
 def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None = None) -> None:
-    """One job: what was asked, why it waits if it does, how far it is, what came out."""
+    """Print one job: its spec, why it waits, its progress and its results."""
     tried = jobs.attempts(db, job.id)
     for name, value in [*_facts(job, waits, outlook, tried), *_environment(tried)]:
         console.field(f"{name:>12}  ", value if isinstance(value, Text) else str(value))
@@ -102,7 +102,7 @@ def _environment(tried: Sequence[AttemptRecord]) -> Iterator[tuple[str, Any]]:
 
 
 def _plugin(submitted: str, tried: Sequence[AttemptRecord]) -> str:
-    """Where the job was submitted; and where it ran, if that was another."""
+    """The plugin version at submission; and that of the worker, if it differs."""
     ran = tried[-1].plugin if tried else None
     if not ran or ran == submitted:
         return submitted
@@ -121,7 +121,7 @@ def _times(job: Job) -> Iterator[tuple[str, Any]]:
 
 
 def _show_steps(steps: list[dict[str, Any]]) -> None:
-    """What `fit` reported: each step and below it the course; of many steps the course alone."""
+    """Print the steps reported by `fit` and a sparkline; of many steps only the sparkline."""
     if not steps:
         return
     console.out.print()
@@ -140,7 +140,7 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
 
 
 def _course(values: list[Any], room: int) -> str:
-    """A metric's values as a line of blocks; nothing for a single one."""
+    """A sparkline of the values of a metric; empty for a single value."""
     n_known = sum(value is not None for value in values)
     return text_charts.sparkline(values, room) if n_known > 1 else ""
 
@@ -169,7 +169,7 @@ def _show_confusion(metrics: dict[str, Any]) -> None:
 
 
 def show_group(group: Group, waits: str = "") -> None:
-    """A group: its jobs, why the first queued one waits, mean and deviation; a sweep's trials."""
+    """Print a group: its jobs, why the first queued one waits, mean and deviation; or trials."""
     if group.kind == "sweep" and not published_table.is_table(group):
         show_sweep(group)
         return
@@ -187,7 +187,7 @@ def show_group(group: Group, waits: str = "") -> None:
         rows.append([job.id[:8], what, console.status(job.status), accuracy, job.error or ""])
     console.table(["job", "part", "status", "accuracy", "error"], rows, right=["accuracy"])
     if group.is_mixed:
-        console.note("Its jobs were judged on different contents of the dataset: there is no mean.")
+        console.note("The jobs were evaluated on different contents of the dataset: no mean.")
     if text := accuracy_text(group):
         console.out.print(console.safe(text))
     if loss := group.metrics().get("loss"):

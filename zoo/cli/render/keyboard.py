@@ -1,4 +1,4 @@
-"""Keys as they are pressed, and a terminal that is as it was when we leave."""
+"""Read single keys, and restore the terminal afterwards."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def pressed() -> Iterator[Keys]:
-    """Take keys without Enter and without showing them, until the end of the block.
+    """Read keys without Enter and without echo within this block.
 
-    A signal that would end the program ends the block instead, so that the terminal is put back.
+    A signal that would end the program ends the block first, so that the terminal is restored.
     """
     before = {each: signal.signal(each, _leave) for each in ENDINGS}
     try:
@@ -33,7 +33,7 @@ def pressed() -> Iterator[Keys]:
         try:
             tty.setcbreak(place)
             quiet = termios.tcgetattr(place)
-            # Ctrl-Z would leave the shell in our mode and on our screen.
+            # Ctrl-Z would return to the shell without restoring the terminal.
             quiet[6][termios.VSUSP] = b"\0"
             termios.tcsetattr(place, termios.TCSADRAIN, quiet)
             yield Keys(place)
@@ -49,13 +49,13 @@ def _leave(number: int, _: FrameType | None) -> None:
 
 
 class Keys:
-    """The keyboard, if there is one."""
+    """The keyboard, if stdin is a terminal."""
 
     def __init__(self, place: int | None) -> None:
         self._place = place
 
     def wait(self, seconds: float) -> str:
-        """The key that is pressed within that time; "" if none is."""
+        """Return the key pressed within `seconds`, else an empty string."""
         if self._place is None:
             time.sleep(seconds)
             return ""

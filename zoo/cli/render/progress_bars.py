@@ -1,4 +1,4 @@
-"""Progress bars that fit the terminal: no number is cut, and the time left is always there."""
+"""Progress bars that fit the terminal: numbers and the remaining time are always complete."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def _bar(width: int) -> int:
 
 
 def progress(screen: Console) -> Progress:
-    """Bars with a description, a bar, a field `count`, the time passed, and a field `left`."""
+    """Return bars with a description, a bar, `count`, the elapsed time, and `left`."""
     size = _bar(screen.width)
     return Progress(
         SpinnerColumn(),
-        # Names from elsewhere may hold what rich takes for its markup.
+        # Names may contain what rich would take for markup.
         TextColumn("{task.description}", markup=False),
         *([BarColumn(bar_width=size)] if size else []),
         TextColumn("{task.fields[count]}", markup=False),

@@ -1,4 +1,4 @@
-"""How a group is shown that reproduces a published table: published beside measured errors."""
+"""The table of a group that reproduces a published table: published and measured errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ COLUMNS = ("job", "row", "published %", "measured %", "seconds", "recipe")
 
 
 def is_table(group: Group) -> bool:
-    """Whether every job of the group stands for a row of a published table."""
+    """Return whether every job of the group reproduces a row of a published table."""
     return all(job.spec.get("published") for job in group.jobs)
 
 
 def show(group: Group) -> None:
-    """One line per row, with its recipe; then how many are at or under the published error."""
+    """Print one line per row, then the number of rows at or under the published error."""
     rows = [_cells(job) for job in group.jobs]
     right = ["published %", "measured %", "seconds"]
     console.table(COLUMNS, rows, right=right, optional=["recipe", "job"])
@@ -46,11 +46,11 @@ def _cells(job: Job) -> list[str | Text]:
 
 
 def error(job: Job) -> float | None:
-    """The measured test error in percent, to the hundredth, as the tables print it."""
+    """Return the measured test error in percent, rounded to hundredths as in the tables."""
     return None if job.accuracy is None else round(100 * (1 - job.accuracy), 2)
 
 
 def is_reached(job: Job) -> bool:
-    """Whether the measured error is at or under the published one."""
+    """Return whether the measured error is at or under the published one."""
     found = error(job)
     return found is not None and found <= float(job.spec["published"]["error"])

@@ -1,4 +1,4 @@
-"""The console of rich that everything is drawn on: safe text, and lines broken between words."""
+"""A rich console without control sequences in texts, which breaks lines between words."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from zoo.terminal_text import safe
 
 
 class Screen(Console):
-    """A console on which no text from elsewhere can steer the terminal."""
+    """A console that removes control sequences from all texts."""
 
     @property
     def file(self) -> IO[str]:
-        """Where rich writes: past the guard of stderr, also where a live display stands before it.
+        """The stream that rich writes to: the original one behind guard and live display.
 
-        rich looks behind one stream that stands for another, and a live display puts its own
-        there: what moves the cursor would be removed, and each frame stand beside the last one.
+        rich itself unwraps only one proxy, and a live display adds its own: the guard would then
+        remove cursor movements, and each frame would be printed beside the last one.
         """
         file = super().file
         while (behind := getattr(file, "rich_proxied_file", None)) is not None:
@@ -34,7 +34,7 @@ class Screen(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
-        """Render as rich does; of the text, only what is safe. rich's own control codes pass."""
+        """Render as rich does, with safe texts; control codes of rich itself pass."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -42,7 +42,7 @@ class Screen(Console):
                 yield Segment(safe(segment.text), segment.style)
 
     def print(self, *objects: Any, **how: Any) -> None:
-        """Print; a terminal gets plain text broken between words, not within one."""
+        """Print; on a terminal plain text is wrapped between words."""
         is_plain = how.keys() <= {"markup"} and all(isinstance(each, str) for each in objects)
         if self.is_terminal and is_plain and objects:
             text = safe(" ".join(objects))

@@ -1,4 +1,4 @@
-"""Pictures of numbers in a terminal: a line of blocks, a shaded matrix."""
+"""Charts for the terminal: sparklines and confusion matrices."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from zoo.cli.render import console
 LEVELS, PLAIN_LEVELS = "▁▂▃▄▅▆▇█", "_.-:=+*#"
 SHADES, PLAIN_SHADES = " ░▒▓█", " .:*#"
 BOUNDS = (0.01, 0.1, 0.5)
-"""Parts of a true class between which the shades change."""
+"""Shares of the true class at which the shades change."""
 LONGEST = 40
-"""Columns of a line of blocks."""
+"""Largest width of a sparkline."""
 LABEL = 12
-"""Letters of a class name that stand before its row."""
+"""Largest width of a class name before its row."""
 FEW, MANY = (105, 100, 95), (190, 30, 20)
-"""Colours of a cell with 1 and with 10 % of its class, on which white is read."""
+"""Background colours of cells with 1 % and with 10 % of their class, readable with white."""
 
 
 def sparkline(values: Sequence[float | None], columns: int = LONGEST) -> str:
-    """A line of blocks as high as the values; of more values than columns, the last of each part.
+    """Return a sparkline; if there are more values than columns, the last value of each part.
 
-    A value that is missing leaves a gap.
+    A missing value leaves a gap.
     """
     levels = LEVELS if console.in_unicode() else PLAIN_LEVELS
     if len(values) > columns:
         values = [values[(i + 1) * len(values) // columns - 1] for i in range(columns)]
     values = [value if _is_number(value) else None for value in values]
-    # Halves, so that no difference is too large for a float.
+    # Halved, so that no difference overflows a float.
     halves = [value and value / 2 for value in values]
     known = [half for half in halves if half is not None]
     low = min(known, default=0.0)
     span = max(known, default=0.0) - low
-    # One value for all is drawn in the middle: it neither rises nor falls.
+    # Equal values are drawn in the middle.
     return "".join(
         " " if half is None else levels[round((half - low) / span * 7) if span else 3]
         for half in halves
@@ -49,7 +49,7 @@ def _is_number(value: Any) -> bool:
 
 
 def is_matrix(matrix: Any, names: Any) -> bool:
-    """Whether it has a row and a column of counts for each of these names."""
+    """Return whether the matrix has a row and a column of counts for each name."""
     return (
         isinstance(names, list)
         and isinstance(matrix, list)
@@ -61,9 +61,9 @@ def is_matrix(matrix: Any, names: Any) -> bool:
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Iterator[Text]:
-    """Lines that show (true class, predicted class): numbers, or shades where those do not fit.
+    """Yield lines of a confusion matrix: numbers, or shades if numbers do not fit.
 
-    In colour, mistakes that are 1 % of their true class or more are shaded.
+    In colour, mistakes of at least 1 % of their true class are shaded.
     """
     labels = [(chop_cells(console.safe(name), LABEL) or [""])[0] for name in names]
     side = max(map(cell_len, labels))
@@ -77,7 +77,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Iterator
         yield from _shaded(matrix, labels, side)
     else:
         needed = side + 1 + 2 * len(labels)
-        yield Text(f"It needs {needed} columns; `zoo show --json` has it.")
+        yield Text(f"The matrix needs {needed} columns; `zoo show --json` prints it.")
 
 
 def _rows(
@@ -97,7 +97,7 @@ def _right(text: str, columns: int) -> str:
 
 
 def _shade(part: float, is_right: bool) -> Style:
-    """Of a cell that is not empty: mistakes stand out, on a dark terminal and on a light one."""
+    """The style of a cell that is not empty: mistakes are visible on dark and light terminals."""
     if is_right:
         return Style(bold=True, color="green")
     if part < BOUNDS[0]:

@@ -1,4 +1,4 @@
-"""How a sweep is laid out: its trials, the best first, with the params in which they differ."""
+"""The table of a sweep: its trials, best first, with the params that vary."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def show_sweep(group: Group, most: int | None = None) -> None:
     console.out.print(console.safe(_head(group, found)))
     if group.is_mixed:
         console.note(
-            "Its trials were judged on different contents of the dataset: those on the newest "
-            "come first, and their accuracies say nothing about the others."
+            "The trials were evaluated on different contents of the dataset: those on the newest "
+            "come first; accuracies on different contents are not comparable."
         )
     right = ["accuracy", *(name for name in names if _are_numbers(found, name))]
     columns = ["trial", "accuracy", *names, "status", "job"]
@@ -68,7 +68,7 @@ def _value(value: Any) -> str:
 
 
 def _progress(trial: Trial) -> Any:
-    """The status; of several jobs, how many have ended until all have."""
+    """The status; of several jobs the number that have ended, until all have."""
     ended = sum(job.is_terminal for job in trial.group.jobs)
     if trial.group.is_terminal or not ended:
         return console.status(trial.status)
