@@ -25,7 +25,7 @@ from zoo.model import resolved, to_json
 from zoo.plugins import metadata
 from zoo.queue.options import TrainingOptions
 from zoo.sweeps import plan, samplers, search_space
-from zoo.sweeps.plan import Recipe, Wanted
+from zoo.sweeps.plan import SweepRequest, TrialBuilder
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 Typed: type[zoo.Model] = runpy.run_path(str(PLUGINS / "typed.py"))["Typed"]
@@ -176,9 +176,9 @@ def typed_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("typed_here")
 @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
 def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
-    wanted = Wanted("typed", OPTIONS, sampler, None if sampler == "grid" else 3)
+    wanted = SweepRequest("typed", OPTIONS, sampler, None if sampler == "grid" else 3)
     texts = ["optim.lr=1,2,3", "optim.momentum=0.5", "flag=True,False"]
-    planned = plan.make(wanted, search_space.parse_search_space(texts))
+    planned = plan.plan_sweep(wanted, search_space.parse_search_space(texts))
     found = [spec.params for spec in planned.specs]
     assert all(each["optim"]["momentum"] == 0.5 for each in found)
     assert {each["optim"]["lr"] for each in found} <= {1.0, 2.0, 3.0}
@@ -192,11 +192,11 @@ def test_a_sweep_reaches_nested_params(sampler: str, home: Path) -> None:
 
 @pytest.mark.usefixtures("typed_here")
 def test_a_sweep_knows_that_a_nested_param_is_a_real_number(home: Path) -> None:
-    recipe = Recipe(Wanted("typed", OPTIONS, "random", 3))
-    normalized = recipe.normalize(search_space.parse_search_space(["optim.lr=1..3"]))
+    builder = TrialBuilder(SweepRequest("typed", OPTIONS, "random", 3))
+    normalized = builder.normalize(search_space.parse_search_space(["optim.lr=1..3"]))
     assert not normalized.varied["optim.lr"].is_whole  # type: ignore[union-attr]
     with pytest.raises(UsageError, match=r"No param is called 'optimm\.lr'"):
-        recipe.normalize(search_space.parse_search_space(["optimm.lr=1..3"]))
+        builder.normalize(search_space.parse_search_space(["optimm.lr=1..3"]))
 
 
 def test_params_of_every_type_run_in_a_real_worker(zoo: Zoo, cache: Path) -> None:

@@ -162,12 +162,12 @@ def db(empty_file: Path, tmp_path: Path) -> Database:
     return Database(f"sqlite:///{shutil.copy(empty_file, tmp_path)}")
 
 
-def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) -> plan.Wanted:
-    return plan.Wanted("logistic", TrainingOptions("digits", **training), sampler, trials)
+def wanted(sampler: str = "grid", trials: int | None = None, **training: Any) -> plan.SweepRequest:
+    return plan.SweepRequest("logistic", TrainingOptions("digits", **training), sampler, trials)
 
 
 def test_a_plan_has_a_job_for_each_trial_and_seed() -> None:
-    found = plan.make(
+    found = plan.plan_sweep(
         wanted(seeds=3), search_space.parse_search_space(["alpha=2,1", "max_iter=1..2", "tol=null"])
     )
     assert (found.total, found.jobs, len(found.specs)) == (4, 12, 12)
@@ -193,7 +193,7 @@ def test_a_plan_that_cannot_be_is_refused(
     texts: list[str], sampler: str, trials: int | None, why: str
 ) -> None:
     with pytest.raises(UsageError, match=why):
-        plan.make(wanted(sampler, trials), search_space.parse_search_space(texts))
+        plan.plan_sweep(wanted(sampler, trials), search_space.parse_search_space(texts))
 
 
 # --- trials in a file ---
@@ -235,21 +235,21 @@ def test_a_file_of_trials_is_refused_with_its_line(tmp_path: Path, text: str, wh
     file = tmp_path / "trials.csv"
     file.write_text(text)
     with pytest.raises(UsageError, match=why):
-        plan.make(wanted(), search_space.parse_search_space([f"@{file}"]))
+        plan.plan_sweep(wanted(), search_space.parse_search_space([f"@{file}"]))
 
 
 def test_a_file_of_trials_is_a_plan_with_the_fixed_params_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "trials.csv"
     file.write_text("\ufeffalpha,penalty\r\n0.1,l1\r\n,\r\n0.1,\r\n")
-    found = plan.make(wanted(), search_space.parse_search_space([f"@{file}", "max_iter=3"]))
+    found = plan.plan_sweep(wanted(), search_space.parse_search_space([f"@{file}", "max_iter=3"]))
     assert [spec.changed for spec in found.specs] == [
         ["penalty", "alpha", "max_iter"],
         ["alpha", "max_iter"],
     ]
     with pytest.raises(UsageError, match="max_iter cannot vary"):
-        plan.make(wanted(), search_space.parse_search_space([f"@{file}", "max_iter=3,4"]))
+        plan.plan_sweep(wanted(), search_space.parse_search_space([f"@{file}", "max_iter=3,4"]))
     with pytest.raises(UsageError, match="alpha is in"):
-        plan.make(wanted(), search_space.parse_search_space([f"@{file}", "alpha=3"]))
+        plan.plan_sweep(wanted(), search_space.parse_search_space([f"@{file}", "alpha=3"]))
 
 
 # --- a sweep that asks as it goes ---
@@ -289,7 +289,7 @@ def group_of(db: Database, ref: str) -> Group:
 
 def drive(db: Database, chosen: settings.Settings, ref: str, most: int = 99) -> None:
     """Ask and run until the sweep is done, or for so many rounds: then the driver is killed."""
-    sweep_driver = driver.driver_of(db, chosen, group_of(db, ref))
+    sweep_driver = driver.make_driver(db, chosen, group_of(db, ref))
     for _ in range(most):
         if sweep_driver is None or (not sweep_driver.step() and not run_one(db)):
             return
@@ -302,7 +302,7 @@ def asked(db: Database, ref: str) -> list[Any]:
 def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
     db: Database, chosen: settings.Settings
 ) -> None:
-    planned = plan.make(wanted("tpe", 14), search_space.parse_search_space(["alpha=0.0..1"]))
+    planned = plan.plan_sweep(wanted("tpe", 14), search_space.parse_search_space(["alpha=0.0..1"]))
     whole = begin(db, planned)
     drive(db, chosen, whole)
     killed = begin(db, planned)
@@ -311,16 +311,16 @@ def test_a_tpe_sweep_that_was_killed_goes_on_as_if_it_had_not_been(
     assert asked(db, killed) == asked(db, whole)
     assert len(set(asked(db, whole))) == 14
     assert {job.attempt for job in group_of(db, killed).jobs} == {1}
-    assert driver.driver_of(db, chosen, group_of(db, killed)) is None
+    assert driver.make_driver(db, chosen, group_of(db, killed)) is None
 
 
 def test_a_tpe_sweep_learns_from_trials_on_the_newest_contents_alone(
     db: Database, chosen: settings.Settings
 ) -> None:
-    planned = plan.make(wanted("tpe", 24), search_space.parse_search_space(["alpha=0.0..1"]))
+    planned = plan.plan_sweep(wanted("tpe", 24), search_space.parse_search_space(["alpha=0.0..1"]))
     ref = begin(db, planned)
     # Of the first contents the best alpha is 1; of the second 0: then the dataset was changed.
-    sweep_driver = driver.driver_of(db, chosen, group_of(db, ref))
+    sweep_driver = driver.make_driver(db, chosen, group_of(db, ref))
     assert sweep_driver
     for contents, best, rounds in (("a" * 64, 1.0, 12), ("b" * 64, 0.0, 1)):
         for _ in range(rounds):
@@ -343,9 +343,12 @@ def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
     db: Database, chosen: settings.Settings
 ) -> None:
     ref = begin(
-        db, plan.make(wanted("tpe", 6, seeds=2), search_space.parse_search_space(["alpha=0.0..1"]))
+        db,
+        plan.plan_sweep(
+            wanted("tpe", 6, seeds=2), search_space.parse_search_space(["alpha=0.0..1"])
+        ),
     )
-    drivers = [driver.driver_of(db, chosen, group_of(db, ref)) for _ in range(2)]
+    drivers = [driver.make_driver(db, chosen, group_of(db, ref)) for _ in range(2)]
     while not all(sweep_driver and sweep_driver.is_done for sweep_driver in drivers):
         for sweep_driver in drivers:
             assert sweep_driver is not None
@@ -358,7 +361,9 @@ def test_two_drivers_of_one_sweep_submit_no_trial_twice_and_none_too_many(
 def test_a_driver_that_another_one_has_overtaken_while_it_chose_adds_no_trial(
     db: Database, chosen: settings.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ref = begin(db, plan.make(wanted("tpe", 2), search_space.parse_search_space(["alpha=0.0..1"])))
+    ref = begin(
+        db, plan.plan_sweep(wanted("tpe", 2), search_space.parse_search_space(["alpha=0.0..1"]))
+    )
     run_one(db)
     slow, fast = (driver.Driver(db, chosen, group_of(db, ref)) for _ in range(2))
     choose = slow._next
@@ -377,13 +382,15 @@ def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
     db: Database, chosen: settings.Settings
 ) -> None:
     ref = begin(
-        db, plan.make(wanted(), search_space.parse_search_space(["alpha=0.1,0.2,0.3,0.4"])), most=1
+        db,
+        plan.plan_sweep(wanted(), search_space.parse_search_space(["alpha=0.1,0.2,0.3,0.4"])),
+        most=1,
     )
     run_one(db)
     for job in group_of(db, ref).jobs[1:3]:
         jobs.cancel(db, job.id)
     before = {job.id for job in group_of(db, ref).jobs if job.status == "succeeded"}
-    done = driver.resume(db, chosen, group_of(db, ref))
+    done = driver.resume_sweep(db, chosen, group_of(db, ref))
     assert "broker" in done.note and done.ref == ref
     while run_one(db):
         pass
@@ -392,15 +399,15 @@ def test_a_sweep_that_was_cancelled_goes_on_with_what_had_not_finished(
         job.id for job in found
     }
     assert before < {job.id for job in found}
-    with pytest.raises(UsageError, match="no sweep"):
-        driver.resume(db, chosen, Group("0" * 32, "cv", 0.0))
+    with pytest.raises(UsageError, match="not a sweep"):
+        driver.resume_sweep(db, chosen, Group("0" * 32, "cv", 0.0))
 
 
 def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
     db: Database,
 ) -> None:
     ref = begin(
-        db, plan.make(wanted(seeds=2), search_space.parse_search_space(["alpha=0.1,0.3,0.9"]))
+        db, plan.plan_sweep(wanted(seeds=2), search_space.parse_search_space(["alpha=0.1,0.3,0.9"]))
     )
     for _ in range(5):
         run_one(db)

@@ -1,4 +1,4 @@
-"""Sweeps: say how long one may take, submit it as a group, and go on with it."""
+"""Estimate, submit, drive and resume sweeps."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from zoo.queue.options import TrainingOptions
 from zoo.queue.submit import Submitted
 from zoo.settings import Settings, cores
 from zoo.sweeps import samplers, trials
-from zoo.sweeps.plan import Plan, Recipe, Wanted
+from zoo.sweeps.plan import Plan, SweepRequest, TrialBuilder
 from zoo.sweeps.search_space import Space
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """How long jobs may take."""
+class SweepEstimate:
+    """Estimated duration of a sweep."""
 
     jobs: int
     slots: int
-    """That may work at them at once."""
+    """Slots that can run its jobs at the same time."""
     each: float | None
-    """The median of earlier trainings of that model on that dataset, in seconds."""
+    """Median duration of earlier trainings of the model on the dataset, in seconds."""
 
     @property
     def seconds(self) -> float | None:
         return None if self.each is None else math.ceil(self.jobs / self.slots) * self.each
 
 
-def estimate(
+def estimate_sweep(
     db: Database, settings: Settings, plan: Plan, pool: str, max_parallel: int | None
-) -> Estimate:
-    """What the history of equal jobs and the slots at hand say of a plan."""
-    slots = slots_at_hand(db, settings, plan.wanted.model, pool)
+) -> SweepEstimate:
+    """Estimate the duration of a plan from similar jobs and the available slots."""
+    slots = available_slots(db, settings, plan.wanted.model, pool)
     each = jobs.usual_seconds(db, plan.wanted.model, plan.wanted.training.dataset)
-    return Estimate(plan.jobs, min(slots, max_parallel or slots), each)
+    return SweepEstimate(plan.jobs, min(slots, max_parallel or slots), each)
 
 
-def slots_at_hand(db: Database, settings: Settings, model: str, pool: str) -> int:
-    """Slots online that take such jobs; without any, those that a local worker would have."""
+def available_slots(db: Database, settings: Settings, model: str, pool: str) -> int:
+    """Count online slots for such jobs; without any, those of a local worker."""
     workers = jobs.workers(db, beat=settings.beat_seconds)
     online = sum(worker.slots for worker in workers if worker.can_run(pool, model))
     return online or settings.slots or cores()
 
 
 class Driver:
-    """Asks for the next trials of a `tpe` sweep whenever one has ended.
+    """Submits the next trials of a `tpe` sweep whenever one has ended.
 
-    It keeps nothing: what the rows of the group say is all it knows. So it may stop at any time,
-    and another one goes on; should two run at once, only one of them adds a trial.
+    It keeps no state but the database's. It may stop at any time, and another driver continues;
+    if two run at once, only one of them adds a trial.
     """
 
     def __init__(self, db: Database, settings: Settings, group: Group) -> None:
@@ -64,14 +64,14 @@ class Driver:
         self.db, self.settings, self.group_id = db, settings, group.id
         self.wanted = _wanted(about)
         self.space = Space.from_json(about["fixed"], about["space"])
-        self.recipe = Recipe(self.wanted)
+        self.builder = TrialBuilder(self.wanted)
         self.total: int = about["trials"]
         self.queue = QueueOptions(**about["queued"])
         self.is_done = False
 
     def step(self) -> list[str]:
-        """Submit as many trials as there is room for; gives the ids of their jobs."""
-        total, group = self._look()
+        """Submit as many trials as there is room for; return the ids of their jobs."""
+        total, group = self._read()
         known = trials.list_trials(group)
         added: list[str] = []
         while self._has_room(group, known):
@@ -90,17 +90,17 @@ class Driver:
             if ids is not None:
                 self._hint(ids)
                 added += ids
-            total, group = self._look()
+            total, group = self._read()
             known = trials.list_trials(group)
         self.is_done = len(known) >= self.total
         return added
 
-    def _look(self) -> tuple[int, Group]:
-        # Counted before it is read: what another driver adds from here on, `extend` notices.
+    def _read(self) -> tuple[int, Group]:
+        # Counted before it is read, so that `extend` notices trials that another driver adds.
         return jobs.group_size(self.db, self.group_id), jobs.get_group(self.db, self.group_id)
 
     def _has_room(self, group: Group, known: Sequence[trials.Trial]) -> bool:
-        slots = slots_at_hand(self.db, self.settings, self.wanted.model, self.queue.pool)
+        slots = available_slots(self.db, self.settings, self.wanted.model, self.queue.pool)
         at_once = min(slots, group.max_parallel or slots)
         running = sum(not trial.group.is_terminal for trial in known)
         return len(known) < self.total and running < max(1, at_once // self.wanted.training.parts)
@@ -114,11 +114,11 @@ class Driver:
             if params is None:
                 return None
             try:
-                specs = self.recipe.specs(params)
-            except UsageError:  # the model takes each of them, but not together
+                specs = self.builder.specs(params)
+            except UsageError:  # valid one by one, but not together
                 tried.append((params, "failed"))
                 continue
-            # The same to the model, though not to the sampler, which would say it forever.
+            # Equal for the model, though not for the sampler, which would repeat it forever.
             seen = {canonical(trial.params) for trial in known}
             return None if canonical(specs[0].params) in seen else specs
         return None
@@ -128,45 +128,41 @@ class Driver:
 
         app = broker.make_app(self.settings, patient=False)
         hints = [Hint(each, self.queue.pool, self.wanted.model) for each in ids]
-        with contextlib.suppress(BrokerError):  # then a worker finds the rows later
+        with contextlib.suppress(BrokerError):  # a worker finds the jobs later
             broker.send(app, hints)
 
 
 def _result(trial: trials.Trial, newest: str | None) -> float | str:
-    """What a trial says to the sampler: that it failed, if it was judged on older contents.
+    """Return a trial's result for the sampler; on older contents it counts as failed.
 
-    So its accuracy counts for nothing, and its params are not asked for again.
+    Its accuracy is then ignored, and its params are not suggested again.
     """
     if isinstance(trial.result, float) and trial.contents != newest:
         return "failed"
     return trial.result
 
 
-def _wanted(about: Mapping[str, Any]) -> Wanted:
+def _wanted(about: Mapping[str, Any]) -> SweepRequest:
     training = TrainingOptions.from_json(about["dataset"], about["training"])
-    return Wanted(about["model"], training, about["sampler"], about["trials"])
+    return SweepRequest(about["model"], training, about["sampler"], about["trials"])
 
 
-def start(
-    db: Database,
-    settings: Settings,
-    plan: Plan,
-    options: QueueOptions,
-) -> Submitted:
-    """Submit a plan as one group: all of its trials, or of `tpe` the first."""
+def submit_sweep(db: Database, settings: Settings, plan: Plan, options: QueueOptions) -> Submitted:
+    """Submit a plan as one group: all of its trials, or the first one for `tpe`."""
     # Later trials of the group are queued in the same way.
     queued = {"pool": options.pool, "priority": options.priority, "tags": list(options.tags)}
     about = plan.about | {"queued": queued}
     return submit.submit(db, settings, plan.specs, options, group_kind="sweep", about=about)
 
 
-def resume(db: Database, settings: Settings, group: Group) -> Submitted:
-    """Go on with a sweep: what was cancelled or lost is submitted again, what has ended is not.
+def resume_sweep(db: Database, settings: Settings, group: Group) -> Submitted:
+    """Resume a sweep: submit again what was cancelled or lost; keep what has finished.
 
-    Raises UsageError if the group is no sweep.
+    Raises:
+        UsageError: If the group is not a sweep.
     """
     if group.kind != "sweep":
-        raise UsageError(f"The group {group.id[:8]} is no sweep.", "`zoo wait` follows it.")
+        raise UsageError(f"The group {group.id[:8]} is not a sweep.", "`zoo wait` follows it.")
     broken = [job.id for job in group.jobs if job.status in ("cancelled", "lost")]
     note = ""
     if broken:
@@ -178,8 +174,8 @@ def resume(db: Database, settings: Settings, group: Group) -> Submitted:
     return done
 
 
-def driver_of(db: Database, settings: Settings, group: Group) -> Driver | None:
-    """Who asks for the next trials of a sweep; None if all have been submitted."""
+def make_driver(db: Database, settings: Settings, group: Group) -> Driver | None:
+    """Return the driver of a sweep; None if all of its trials have been submitted."""
     if (
         group.about.get("sampler") != "tpe"
         or len(trials.list_trials(group)) >= group.about["trials"]
@@ -188,4 +184,4 @@ def driver_of(db: Database, settings: Settings, group: Group) -> Driver | None:
     try:
         return Driver(db, settings, group)
     except KeyError as error:
-        raise ZooError(f"The group {group.id[:8]} does not say its {error}.") from None
+        raise ZooError(f"The group {group.id[:8]} has no {error}.") from None

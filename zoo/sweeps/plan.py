@@ -15,11 +15,11 @@ from zoo.queue.options import TrainingOptions
 from zoo.sweeps import samplers, trials
 from zoo.sweeps.search_space import Space
 
-MOST_JOBS = 100_000
+MAX_JOBS = 100_000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SweepRequest:
     """The request for a sweep: model and options of every job, and how trials are chosen."""
 
     model: str
@@ -29,16 +29,16 @@ class Wanted:
     """Number of trials, where the sampler does not determine it."""
 
 
-class Recipe:
-    """Turns the params of a trial into the specs of its jobs."""
+class TrialBuilder:
+    """Builds the job specs of a trial from its params."""
 
-    def __init__(self, wanted: Wanted) -> None:
+    def __init__(self, wanted: SweepRequest) -> None:
         self.params: type[Params] = catalogue.model(wanted.model).params
         self.defaults = to_json(self.params.resolve({}))
         self.base = submit.training(wanted.model, {}, wanted.training)
 
     def specs(self, given: Mapping[str, Any]) -> list[JobSpec]:
-        """The jobs of a trial; raises UsageError if the model refuses the params."""
+        """Return the job specs of a trial; raises UsageError if the model refuses the params."""
         values, changed = resolved(self.params, given)
         return [
             spec.model_copy(update={"params": values, "changed": changed}) for spec in self.base
@@ -53,18 +53,18 @@ class Recipe:
             if name.partition(".")[0] not in self.defaults:
                 raise unknown("param", name, self.defaults)
         varied = {
-            name: [self._meant(name, value) for value in values]
+            name: [self._typed(name, value) for value in values]
             if isinstance(values, list)
             else values
             for name, values in space.varied.items()
         }
-        fixed = {name: self._meant(name, value) for name, value in space.fixed.items()}
+        fixed = {name: self._typed(name, value) for name, value in space.fixed.items()}
         return Space(fixed, varied, space.file).for_model(self.defaults)
 
-    def _meant(self, name: str, value: Any) -> Any:
+    def _typed(self, name: str, value: Any) -> Any:
         try:
             return lookup(to_json(self.params.resolve({name: value})), name, value)
-        except UsageError:  # it may be fine together with others; if not, the trial is refused
+        except UsageError:  # may be valid with other params; else the trial is refused
             return value
 
 
@@ -72,13 +72,13 @@ class Recipe:
 class Plan:
     """A sweep that is ready to be submitted."""
 
-    wanted: Wanted
+    wanted: SweepRequest
     space: Space
     trials: list[dict[str, Any]]
-    """The params of each, as far as they are known before the first has ended."""
+    """The params of each trial that is known before the first one has ended."""
     specs: list[JobSpec]
     total: int
-    """Trials that there will be."""
+    """Number of trials in the end."""
 
     @property
     def jobs(self) -> int:
@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the group says of itself: enough to go on with it."""
+        """What the group stores, from which the sweep can be resumed."""
         wanted = self.wanted
         return {
             "sampler": wanted.sampler,
@@ -100,15 +100,16 @@ class Plan:
         }
 
 
-def make(wanted: Wanted, space: Space) -> Plan:
-    """The trials of a sweep, every param checked.
+def plan_sweep(wanted: SweepRequest, space: Space) -> Plan:
+    """Plan the trials of a sweep and validate every param.
 
-    Raises UsageError for what the model, the sampler or the file of trials refuses.
+    Raises:
+        UsageError: If the model, the sampler or the file of trials refuses something.
     """
-    recipe = Recipe(wanted)
+    builder = TrialBuilder(wanted)
     if space.file:
-        return _from_file(wanted, space, recipe)
-    space = recipe.normalize(space)
+        return _from_file(wanted, space, builder)
+    space = builder.normalize(space)
     if not space.varied:
         raise UsageError(
             "A sweep needs a param with several values.",
@@ -117,22 +118,25 @@ def make(wanted: Wanted, space: Space) -> Plan:
     number = wanted.trials or 20
     if wanted.sampler == "grid":
         if wanted.trials:
-            raise UsageError("A grid has every combination, not --trials N.", "--sampler random?")
+            raise UsageError(
+                "--trials does not apply to a grid, which has every combination.",
+                "Use --sampler random.",
+            )
         found = samplers.sample_grid(space)
     elif wanted.sampler == "random":
         found = samplers.sample_random(space, number, wanted.training.seed)
     else:
-        # The first one tells whether the model takes such params; the driver asks for the others.
+        # The first trial validates the params; the driver samples the others.
         first = samplers.suggest_tpe(space, [], wanted.training.seed)
-        return Plan(wanted, space, [], recipe.specs(first or {}), number)
-    specs = [spec for params in found for spec in recipe.specs(params)]
+        return Plan(wanted, space, [], builder.specs(first or {}), number)
+    specs = [spec for params in found for spec in builder.specs(params)]
     return _checked(Plan(wanted, space, found, specs, len(found)))
 
 
-def _from_file(wanted: Wanted, space: Space, recipe: Recipe) -> Plan:
+def _from_file(wanted: SweepRequest, space: Space, builder: TrialBuilder) -> Plan:
     if space.varied:
         raise UsageError(
-            f"The trials stand in {space.file}: {next(iter(space.varied))} cannot vary besides.",
+            f"The trials are in {space.file}: {next(iter(space.varied))} cannot vary as well.",
             "Give it one value, or leave the file out.",
         )
     found: list[dict[str, Any]] = []
@@ -143,7 +147,7 @@ def _from_file(wanted: Wanted, space: Space, recipe: Recipe) -> Plan:
         if twice:
             raise UsageError(f"The param {twice.pop()} is in {space.file} and in -p.")
         try:
-            mine = recipe.specs(space.fixed | row)
+            mine = builder.specs(space.fixed | row)
         except UsageError as error:
             raise UsageError(f"{space.file} line {line}: {error.message}", error.hint) from None
         earlier = lines.setdefault(canonical(mine[0].params), line)
@@ -151,19 +155,19 @@ def _from_file(wanted: Wanted, space: Space, recipe: Recipe) -> Plan:
             raise UsageError(f"{space.file} line {line}: the same trial as line {earlier}.")
         found.append(space.fixed | row)
         specs += mine
-    # Of these the group keeps the names alone: the values are the trials.
+    # The group stores only the names; the values are those of the trials.
     varied: dict[str, Any] = {name: [] for row in found for name in row if name not in space.fixed}
-    wanted = Wanted(wanted.model, wanted.training, "file")
+    wanted = SweepRequest(wanted.model, wanted.training, "file")
     return _checked(Plan(wanted, Space(space.fixed, varied), found, specs, len(found)))
 
 
 def _checked(found: Plan) -> Plan:
-    if found.jobs > MOST_JOBS:
-        raise UsageError(f"That would be {found.jobs} jobs; {MOST_JOBS} are the most.")
+    if found.jobs > MAX_JOBS:
+        raise UsageError(f"That would be {found.jobs} jobs; the limit is {MAX_JOBS}.")
     keys = {canonical(spec.params) for spec in found.specs}
     if len(keys) < found.total:
         raise UsageError(
             f"{found.total - len(keys)} of the {found.total} trials have the same params.",
-            "Leave out values that mean the same.",
+            "Leave out values that are equal for the model.",
         )
     return found

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from zoo.jobs import Database, Group
     from zoo.queue.submit import Submitted
     from zoo.settings import Settings
-    from zoo.sweeps.driver import Estimate
-    from zoo.sweeps.plan import Plan, Wanted
+    from zoo.sweeps.driver import SweepEstimate
+    from zoo.sweeps.plan import Plan, SweepRequest
 
 
 def add_to(app: typer.Typer) -> None:
@@ -83,14 +83,14 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Train a model with many params and rank the trials."""
-    from zoo.sweeps.plan import Wanted
+    from zoo.sweeps.plan import SweepRequest
 
     if resume is not None:
         _refuse_more(model, param, dry_run)
         _resume(resume, detach, as_json)
         return
     texts = [*(param or []), *([f"@{trials_from}"] if trials_from else [])]
-    wanted = Wanted(_named(model), training, sampler, trials)
+    wanted = SweepRequest(_named(model), training, sampler, trials)
     plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
     if save_trials:
         _save(save_trials, plan)
@@ -116,7 +116,7 @@ def _named(model: str | None) -> str:
     return model
 
 
-def _plan(wanted: Wanted, texts: list[str], detach: bool, waits: bool) -> Plan:
+def _plan(wanted: SweepRequest, texts: list[str], detach: bool, waits: bool) -> Plan:
     from zoo.errors import UsageError, unknown
     from zoo.sweeps import plan, search_space
     from zoo.sweeps.samplers import SAMPLERS
@@ -128,7 +128,7 @@ def _plan(wanted: Wanted, texts: list[str], detach: bool, waits: bool) -> Plan:
             "The tpe sampler picks each trial after earlier ones have ended, in this process.",
             "Leave out -d and --after, or use --sampler random.",
         )
-    return plan.make(wanted, search_space.parse_search_space(texts))
+    return plan.plan_sweep(wanted, search_space.parse_search_space(texts))
 
 
 def _save(file: Path, plan: Plan) -> None:
@@ -146,14 +146,14 @@ def _save(file: Path, plan: Plan) -> None:
 
 def _print_estimate(
     plan: Plan, pool: str, max_parallel: int | None, dry_run: bool, as_json: bool
-) -> Estimate | None:
+) -> SweepEstimate | None:
     """Print the number of jobs and the estimated time; returns None for a dry run."""
     from zoo import jobs, settings
     from zoo.cli.render import console
     from zoo.sweeps import driver
 
     chosen = settings.load()
-    found = driver.estimate(jobs.connect(chosen.database), chosen, plan, pool, max_parallel)
+    found = driver.estimate_sweep(jobs.connect(chosen.database), chosen, plan, pool, max_parallel)
     if as_json and dry_run:
         counts = {"trials": plan.total, "jobs": found.jobs, "slots": found.slots}
         console.json_out(counts | {"seconds_each": found.each, "seconds": found.seconds})
@@ -167,7 +167,7 @@ def _print_estimate(
     return None if dry_run else found
 
 
-def _span(found: Estimate) -> str:
+def _span(found: SweepEstimate) -> str:
     from zoo.cli.render import console
 
     slots = "1 slot" if found.slots == 1 else f"{found.slots} slots"
@@ -187,7 +187,7 @@ def _start(plan: Plan, queued: QueueOptions, detach: bool, as_json: bool) -> Non
     with submitting():
         if chosen.is_embedded:
             fetch(plan.specs[0].dataset)
-        done = driver.start(db, chosen, plan, queued)
+        done = driver.submit_sweep(db, chosen, plan, queued)
     if done.note:
         console.note(done.note)
     _follow_to_end(db, chosen, done, detach, as_json)
@@ -204,8 +204,8 @@ def _resume(ref: str, detach: bool, as_json: bool) -> None:
     found = jobs.find_reference(db, ref)
     if not isinstance(found, Group):
         raise UsageError(f"The job {found.id[:8]} is not a sweep.", "`zoo jobs` lists the groups.")
-    done = driver.resume(db, chosen, found)
-    if detach and driver.driver_of(db, chosen, jobs.get_group(db, found.id)):
+    done = driver.resume_sweep(db, chosen, found)
+    if detach and driver.make_driver(db, chosen, jobs.get_group(db, found.id)):
         raise UsageError("The tpe sampler picks its trials in this process.", "Leave out -d.")
     _follow_to_end(db, chosen, done, detach, as_json)
 
@@ -258,7 +258,7 @@ def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
     from zoo.cli.render.progress import follow_together
     from zoo.sweeps import driver
 
-    sweep_driver = driver.driver_of(db, chosen, jobs.get_group(db, ref))
+    sweep_driver = driver.make_driver(db, chosen, jobs.get_group(db, ref))
     if sweep_driver is None:
         follow_together(db, chosen, done.ids, done.worker)
         return
