@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from zoo.canonical_json import canonical
 from zoo.jobs import metric_names
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
-from zoo.jobs.filters import Filter, Values, order
+from zoo.jobs.filters import Filter, Values, order_terms
 from zoo.jobs.scheduling import unblock_dependents
 
 
@@ -23,7 +23,8 @@ def list_ids(
     """List the ids of the jobs that match, oldest first unless `sort` says otherwise."""
     values = Values(db.sql)
     query = f"""
-        SELECT id FROM job WHERE {wanted.sql(values)} ORDER BY {", ".join(order(sort, values))}
+        SELECT id FROM job WHERE {wanted.sql(values)}
+        ORDER BY {", ".join(order_terms(sort, values))}
         LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
         metric_names.check(rows, [sort.lstrip("-")])

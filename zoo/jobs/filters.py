@@ -1,9 +1,19 @@
 """Filters, conditions of `--where` and orders as SQL.
 
-`Filter.sql` is the condition of a whole filter; `condition` translates a parsed `--where`
-(`zoo.query`), looking its names up in `fields`. A statement contains names of values only; the
-values are collected in `Values`. The result is that of `Where.matches`: a value that is missing or
-of another type gives NULL.
+`Filter.sql` is the condition of a whole filter. For `where`, a condition that `zoo.query` has
+parsed, it calls `where_condition`, which looks names up in `fields`: a column, or a path in a
+column of JSON, which `JsonValue` reads. Values are collected in `Values`, never written into the
+statement. On SQLite,
+
+    accuracy > 0.92 and params.l2 < 0.01
+
+becomes
+
+    (accuracy > :v0) AND (CASE WHEN json_type(spec, :v1) IN ('integer', 'real')
+        THEN json_extract(spec, :v1) END < :v2)
+
+with v1 = '$."params"."l2"'. The result is that of `Where.matches`: a value that is missing or of
+another type gives NULL.
 """
 
 from __future__ import annotations
@@ -48,7 +58,7 @@ class Values:
         """Return the condition that a column has one of these values."""
         return f"{column} IN ({', '.join(map(self.add, values))})"
 
-    def like_one(self, column: str, patterns: Any) -> str:
+    def like_any(self, column: str, patterns: Any) -> str:
         """Return the condition that a column equals or matches one of these names or patterns."""
         plain = [each for each in patterns if not is_pattern(each)]
         parts = [self.like(column, each) for each in patterns if is_pattern(each)]
@@ -70,12 +80,59 @@ def _as_like(pattern: str) -> str:
     return plain.replace("*", "%").replace("?", "_")
 
 
-def condition(wanted: Condition, values: Values) -> str:
+@dataclass(frozen=True)
+class Filter:
+    """Matches jobs that match every field; of a field's values, any one (of tags, all)."""
+
+    statuses: Sequence[str] = ()
+    models: Sequence[str] = ()
+    """Names or patterns with * and ?, as in `datasets` and `tags`."""
+    datasets: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    """Full ids."""
+    kind: str | None = None
+    worker: str | None = None
+    since: float | None = None
+    """Submitted at this time or later, in seconds since 1970 of the database's clock."""
+    until: float | None = None
+    where: Where | None = None
+    not_retried: bool = False
+    held: bool | None = None
+    """Whether the jobs are held; None for both."""
+
+    def __bool__(self) -> bool:
+        return self != ALL_JOBS
+
+    def sql(self, values: Values) -> str:
+        """Return the condition on a row of the table `job`; its values are added to `values`."""
+        parts = [values.among("status", self.statuses)] if self.statuses else []
+        for column, names in (("model", self.models), ("dataset", self.datasets)):
+            parts += [values.like_any(column, names)] if names else []
+        # The first part selects the partial index of jobs that have tags.
+        parts += [f"tags <> '[]' AND {tag_condition(each, values)}" for each in self.tags]
+        parts += [values.among("group_id", self.groups)] if self.groups else []
+        for column, name in (("kind", self.kind), ("worker", self.worker)):
+            parts += [f"{column} = {values.add(name)}"] if name is not None else []
+        parts += [f"created_at >= {values.add(self.since)}"] if self.since is not None else []
+        parts += [f"created_at < {values.add(self.until)}"] if self.until is not None else []
+        if self.not_retried:
+            parts.append("NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)")
+        parts += [f"held = {int(self.held)}"] if self.held is not None else []
+        parts += [f"({where_condition(self.where.condition, values)})"] if self.where else []
+        return " AND ".join(parts) or "1 = 1"
+
+
+ALL_JOBS = Filter()
+"""Matches every job."""
+
+
+def where_condition(wanted: Condition, values: Values) -> str:
     """Translate a parsed condition of `--where`; its values are added to `values`."""
     if isinstance(wanted, Not):
-        return f"NOT ({condition(wanted.part, values)})"
+        return f"NOT ({where_condition(wanted.part, values)})"
     if isinstance(wanted, Joined):
-        parts = (f"({condition(part, values)})" for part in wanted.parts)
+        parts = (f"({where_condition(part, values)})" for part in wanted.parts)
         return f" {wanted.operator.upper()} ".join(parts)
     name = ".".join(wanted.path)
     if name in TEXT_FIELDS or name in NUMBER_FIELDS:
@@ -93,9 +150,8 @@ def _compare_column(wanted: Compare, name: str, values: Values) -> str:
         return UNKNOWN
     if operator == "~":
         return values.like(expression, str(value))
-    return (
-        f"{expression} {SQL_OPERATORS[operator]} {values.add(value if is_text else float(value))}"
-    )
+    placeholder = values.add(value if is_text else float(value))
+    return f"{expression} {SQL_OPERATORS[operator]} {placeholder}"
 
 
 def _expression(name: str, values: Values) -> str:
@@ -108,14 +164,14 @@ def _compare_json(wanted: Compare, values: Values) -> str:
     if wanted.value is None:
         return f"{'NOT ' if wanted.operator == '!=' else ''}{found.missing}"
     if wanted.operator == "has":
-        return found.some("==", wanted.value, values)
+        return found.any_element("==", wanted.value, values)
     return found.compare(wanted.operator, wanted.value, values)
 
 
-def tag(pattern: str, values: Values) -> str:
+def tag_condition(pattern: str, values: Values) -> str:
     """Return the condition that a job has a tag that equals or matches the pattern."""
     found = _json_value(("tags",), values)
-    return found.some("~" if is_pattern(pattern) else "==", pattern, values)
+    return found.any_element("~" if is_pattern(pattern) else "==", pattern, values)
 
 
 def _json_value(path: tuple[str, ...], values: Values) -> JsonValue:
@@ -124,12 +180,12 @@ def _json_value(path: tuple[str, ...], values: Values) -> JsonValue:
     return JSON_VALUES[values.dialect.name].at(column, (*start, *rest), values)
 
 
-def measured(path: tuple[str, ...], values: Values) -> str:
+def has_metric(path: tuple[str, ...], values: Values) -> str:
     """Return the condition that a job has a metric at this path, be it null."""
     return f"{_json_value(path, values).kind} IS NOT NULL"
 
 
-def order(sort: str, values: Values) -> list[str]:
+def order_terms(sort: str, values: Values) -> list[str]:
     """Return the terms of ORDER BY for a field; `-accuracy` puts the largest first.
 
     Jobs without such a value come last. Raises UsageError for an unknown name.
@@ -137,11 +193,11 @@ def order(sort: str, values: Values) -> list[str]:
     name, direction = sort.lstrip("-"), "DESC" if sort.startswith("-") else "ASC"
     if name in ("", "created_at"):
         return [f"seq {direction}"]
-    terms = [f"{term} {direction} NULLS LAST" for term in keys(name, values)]
+    terms = [f"{term} {direction} NULLS LAST" for term in sort_expressions(name, values)]
     return [*terms, f"seq {direction}"]
 
 
-def keys(name: str, values: Values) -> list[str]:
+def sort_expressions(name: str, values: Values) -> list[str]:
     """Return the expressions to order or group by for a field.
 
     A column gives one; a value in JSON gives two, its number and else its text. Raises UsageError
@@ -153,7 +209,7 @@ def keys(name: str, values: Values) -> list[str]:
     if first not in JSON_FIELDS or (first in NESTED) != bool(dot):
         raise unknown("name", name, [n for n in FIELD_NAMES if "*" not in n])
     found = _json_value(tuple(name.split(".")), values)
-    return [found.number, found.plain]
+    return [found.number, found.other_text]
 
 
 class JsonValue:
@@ -162,10 +218,12 @@ class JsonValue:
     def __init__(self, kind: str, value: str, numbers: str, text: str, number: str) -> None:
         is_other = f"{kind} NOT IN ({numbers}, 'null')"
         self.kind = kind
+        """The type of the value, as the database names it."""
         self.number = f"CASE WHEN {kind} IN ({numbers}) THEN {number} END"
         self.text = f"CASE WHEN {kind} IN ('text', 'string') THEN {text} END"
         self.truth = self.truth_of(kind, value)
-        self.plain = f"CASE WHEN {is_other} THEN {text} END"
+        # Of a value that is no number: for orders and groups.
+        self.other_text = f"CASE WHEN {is_other} THEN {text} END"
         self.missing = f"coalesce({kind}, 'null') = 'null'"
 
     def compare(self, operator: str, value: Value, values: Values) -> str:
@@ -176,7 +234,7 @@ class JsonValue:
         mine = self.text if isinstance(value, str) else self.number
         return f"{mine} {SQL_OPERATORS[operator]} {values.add(self.bound(value))}"
 
-    def some(self, operator: str, value: Value, values: Values) -> str:
+    def any_element(self, operator: str, value: Value, values: Values) -> str:
         """Return the condition that it is a list with an element for which the comparison holds."""
         each, element = self.elements()
         one = element.compare(operator, value, values)
@@ -239,50 +297,3 @@ JSON_VALUES: dict[str, type[SqliteJson | PostgresqlJson]] = {
     POSTGRESQL.name: PostgresqlJson,
 }
 """The expressions for a value in a column of JSON, by the name of the dialect."""
-
-
-@dataclass(frozen=True)
-class Filter:
-    """Matches jobs that match every field; of a field's values, any one (of tags, all)."""
-
-    statuses: Sequence[str] = ()
-    models: Sequence[str] = ()
-    """Names or patterns with * and ?, as in `datasets` and `tags`."""
-    datasets: Sequence[str] = ()
-    tags: Sequence[str] = ()
-    groups: Sequence[str] = ()
-    """Full ids."""
-    kind: str | None = None
-    worker: str | None = None
-    since: float | None = None
-    """Submitted at this time or later, in seconds since 1970 of the database's clock."""
-    until: float | None = None
-    where: Where | None = None
-    not_retried: bool = False
-    held: bool | None = None
-    """Whether the jobs are held; None for both."""
-
-    def __bool__(self) -> bool:
-        return self != ALL_JOBS
-
-    def sql(self, values: Values) -> str:
-        """Return the condition on a row of the table `job`; its values are added to `values`."""
-        parts = [values.among("status", self.statuses)] if self.statuses else []
-        for column, names in (("model", self.models), ("dataset", self.datasets)):
-            parts += [values.like_one(column, names)] if names else []
-        # The first part selects the partial index of jobs that have tags.
-        parts += [f"tags <> '[]' AND {tag(each, values)}" for each in self.tags]
-        parts += [values.among("group_id", self.groups)] if self.groups else []
-        for column, name in (("kind", self.kind), ("worker", self.worker)):
-            parts += [f"{column} = {values.add(name)}"] if name is not None else []
-        parts += [f"created_at >= {values.add(self.since)}"] if self.since is not None else []
-        parts += [f"created_at < {values.add(self.until)}"] if self.until is not None else []
-        if self.not_retried:
-            parts.append("NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)")
-        parts += [f"held = {int(self.held)}"] if self.held is not None else []
-        parts += [f"({condition(self.where.condition, values)})"] if self.where else []
-        return " AND ".join(parts) or "1 = 1"
-
-
-ALL_JOBS = Filter()
-"""Matches every job."""

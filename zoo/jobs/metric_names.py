@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from zoo.errors import UsageError
 from zoo.jobs.database import Transaction
-from zoo.jobs.filters import Values, measured
+from zoo.jobs.filters import Values, has_metric
 
 RECENT = 200
 """Number of jobs whose metrics are listed in the error."""
@@ -27,7 +27,7 @@ def check(rows: Transaction, names: Iterable[str]) -> None:
 
 def _is_there(rows: Transaction, name: str) -> bool:
     values = Values(rows.sql)
-    has_it = measured(tuple(name.split(".")), values)
+    has_it = has_metric(tuple(name.split(".")), values)
     query = f"SELECT 1 AS yes FROM job WHERE metrics IS NOT NULL AND {has_it} LIMIT 1"
     return rows.one(query, values.named) is not None
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from zoo.errors import UsageError
 from zoo.jobs import metric_names
 from zoo.jobs.database import Database, Transaction, among, slices
-from zoo.jobs.filters import Filter, Values, order
+from zoo.jobs.filters import Filter, Values, order_terms
 from zoo.jobs.records import AttemptRecord, Group, Job, Pool, Waiting, to_job
 from zoo.jobs.statuses import MAY_RUN
 
@@ -94,7 +94,7 @@ def listing(
     values = Values(db.sql)
     page = f"""
         SELECT seq FROM job WHERE {(wanted or Filter(**fields)).sql(values)}
-        ORDER BY {", ".join(order(sort, values))}
+        ORDER BY {", ".join(order_terms(sort, values))}
         LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
         metric_names.check(rows, [sort.lstrip("-")])

@@ -10,7 +10,7 @@ from zoo.job_spec import canonical
 from zoo.jobs import metric_names
 from zoo.jobs.database import Database, Transaction, among
 from zoo.jobs.fields import field_values
-from zoo.jobs.filters import ALL_JOBS, Filter, Values, keys
+from zoo.jobs.filters import ALL_JOBS, Filter, Values, sort_expressions
 from zoo.jobs.queries import group_of, jobs_of
 from zoo.jobs.records import Group, Job, accuracy_of, members, rank
 
@@ -140,7 +140,7 @@ def _value(values: Any, name: str) -> Any:
 
 def _top_jobs(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Job]:
     values = Values(rows.sql)
-    apart = [key for name in by for key in keys(name, values)]
+    apart = [key for name in by for key in sort_expressions(name, values)]
     condition = f"ranked = 1 AND accuracy IS NOT NULL AND {wanted.sql(values)}"
     parts = ["dataset", "contents", "model", *apart]
     tops = _tops("job", "seq", condition, parts, not (wanted or by))
@@ -150,7 +150,7 @@ def _top_jobs(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Job]
 def _top_groups(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Group]:
     values = Values(rows.sql)
     first = f"(SELECT {{}} FROM job WHERE {MEMBER} ORDER BY seq LIMIT 1)"
-    apart = [first.format(key) for name in by for key in keys(name, values)]
+    apart = [first.format(key) for name in by for key in sort_expressions(name, values)]
     condition = "accuracy IS NOT NULL"
     if wanted:
         fits = f"({wanted.sql(values)}) IS TRUE"
