@@ -225,7 +225,7 @@ def test_the_form_of_the_page_offers_what_is_accepted() -> None:
     for field in found:
         for text in (field.default, *field.choices):
             filled = {field.field: text}
-            given = param_values.read_pairs(param_form.given(filled, [field.name]))
+            given = param_values.read_pairs(param_form.filled_params(filled, [field.name]))
             assert (field.name in given) == (text != "")
             resolved(Typed.Params, given)
 

@@ -399,10 +399,10 @@ def test_curves_span_the_picture_and_keep_to_it() -> None:
 
 @given(st.one_of(st.text(), st.from_regex(r"-?[0-9٣]{1,30}:?[0-9]{0,30}", fullmatch=True)))
 def test_what_a_stranger_sends_as_a_number_is_one_within_bounds_or_refused(text: str) -> None:
-    attempt, start = events.place(text)
+    attempt, start = events.log_position(text)
     assert 0 <= attempt < 10**18 and -1 <= start < 10**18
     try:
-        assert -5 <= actions._whole({"seed": text}, "seed", 0, -5, 10**6) <= 10**6
+        assert -5 <= actions.read_whole_number({"seed": text}, "seed", 0, -5, 10**6) <= 10**6
     except UsageError as error:
         assert error.message.startswith("The seed is '")
 

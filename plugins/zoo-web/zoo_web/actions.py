@@ -1,4 +1,4 @@
-"""What changes something: submit, cancel, retry. Each is a POST that has come through the door."""
+"""Actions: submit, cancel, retry. Each is an authenticated POST."""
 
 from __future__ import annotations
 
@@ -17,59 +17,61 @@ from zoo.param_values import read_pairs
 from zoo.queue import catalogue, submit
 from zoo.queue.options import TrainingOptions
 from zoo_web import param_form
-from zoo_web.context import Desk, desk
+from zoo_web.context import PageContext, get_context
 
 FIRST = "logistic"
-"""The model that an empty form begins with, where there is one of that name."""
+"""The model of an empty form, if it is installed."""
 SEVERAL = {"one": "one training", "cv": "cross-validation", "seeds": "several seeds"}
 
 
-def form(request: Request) -> Response:
-    """The form of the model that the address names."""
-    at = desk(request)
+def submit_page(request: Request) -> Response:
+    """Show the form for the model in the address."""
+    context = get_context(request)
     try:
-        return _form(at, request, dict(request.query_params))
+        return _form(context, request, dict(request.query_params))
     except ZooError as error:
-        return at.refusal(request, error, 400)
+        return context.error_page(request, error, 400)
 
 
-def submitted(request: Request) -> Response:
-    """Submit a training; what is refused comes back with the form as it was filled in."""
-    at, filled = desk(request), request.state.form
+def submit_training(request: Request) -> Response:
+    """Submit a training; after an error, show the form as it was filled in."""
+    context, filled = get_context(request), request.state.form
     try:
-        done = _submit(at, filled)
+        done = _submit(context, filled)
     except ZooError as error:
-        return _form(at, request, filled, error)
+        return _form(context, request, filled, error)
     place = f"/?group={done.group}" if done.group else f"/jobs/{done.ids[0]}"
     return RedirectResponse(place, 303)
 
 
-def _submit(at: Desk, filled: Mapping[str, str]) -> submit.Submitted:
+def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted:
     several = filled.get("several", "one")
     if several not in SEVERAL:
         raise UsageError(f"'{several}' is not one of {', '.join(SEVERAL)}.")
     number = None
     if several != "one":
-        number = _whole(filled, "number", 5, *limits(TrainingOptions, several)[1:])
+        number = read_whole_number(filled, "number", 5, *limits(TrainingOptions, several)[1:])
     schema = catalogue.model(filled.get("model", "")).card["schema"]
-    params = read_pairs(param_form.given(filled, [*schema.get("properties", {})]))
+    params = read_pairs(param_form.filled_params(filled, [*schema.get("properties", {})]))
     training = TrainingOptions(
         dataset=filled.get("dataset", ""),
         preprocess=filled.get("preprocess", TrainingOptions.preprocess),
-        seed=_whole(filled, "seed", *limits(TrainingOptions, "seed")),
+        seed=read_whole_number(filled, "seed", *limits(TrainingOptions, "seed")),
         cv=number if several == "cv" else None,
         seeds=number if several == "seeds" else None,
     )
     queue = QueueOptions(
         pool=filled.get("pool", "").strip() or QueueOptions.pool,
-        priority=_whole(filled, "priority", *limits(QueueOptions, "priority")),
+        priority=read_whole_number(filled, "priority", *limits(QueueOptions, "priority")),
         tags=filled.get("tags", "").split(),
     )
     specs = submit.training(filled["model"], params, training)
-    return submit.submit(at.db, at.settings, specs, queue, group_kind=training.group_kind)
+    return submit.submit(context.db, context.settings, specs, queue, group_kind=training.group_kind)
 
 
-def _whole(filled: Mapping[str, str], name: str, default: Any, least: Any, most: Any) -> int:
+def read_whole_number(
+    filled: Mapping[str, str], name: str, default: Any, least: Any, most: Any
+) -> int:
     text = filled.get(name, "").strip() or str(default)
     sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
     is_whole = digits.isascii() and digits.isdecimal() and len(digits) < 12
@@ -82,7 +84,7 @@ def _whole(filled: Mapping[str, str], name: str, default: Any, least: Any, most:
 
 
 def _form(
-    at: Desk, request: Request, filled: Mapping[str, str], error: ZooError | None = None
+    context: PageContext, request: Request, filled: Mapping[str, str], error: ZooError | None = None
 ) -> Response:
     offers = catalogue.models()
     first = FIRST if FIRST in offers else next(iter(offers), "")
@@ -91,8 +93,8 @@ def _form(
         chosen = first
     offer = catalogue.model(chosen) if chosen else None
     known = [*datasets.names(), *catalogue.elsewhere()]
-    last = _last_dataset(at)
-    # A file's name is known to who has used it alone.
+    last = _last_dataset(context)
+    # The name of a file is only known from the jobs that used it.
     known += [last] if ":" in last and last not in known else []
     values: dict[str, Any] = {
         "offers": offers,
@@ -105,32 +107,32 @@ def _form(
         "filled": filled,
         "error": error,
     }
-    return at.page(request, "submit.html", status=400 if error else 200, **values)
+    return context.page(request, "submit.html", status=400 if error else 200, **values)
 
 
-def _last_dataset(at: Desk) -> str:
-    """The dataset of the newest training; nothing where there is none."""
-    found = jobs.listing(at.db, kind="train", limit=1)
+def _last_dataset(context: PageContext) -> str:
+    """Return the dataset of the newest training, or an empty string."""
+    found = jobs.listing(context.db, kind="train", limit=1)
     return found[0].dataset if found else ""
 
 
 def cancel(request: Request) -> Response:
     """Cancel a job: a queued one ends at once, a running one within a second or so."""
-    at = desk(request)
+    context = get_context(request)
     try:
-        job = jobs.get(at.db, request.path_params["job"])
+        job = jobs.get(context.db, request.path_params["job"])
     except UsageError as error:
-        return at.refusal(request, error, 404)
-    jobs.cancel_many(at.db, [job.id])
+        return context.error_page(request, error, 404)
+    jobs.cancel_many(context.db, [job.id])
     return RedirectResponse(f"/jobs/{job.id}", 303)
 
 
 def retry(request: Request) -> Response:
-    """Submit a job that did not succeed once more."""
-    at = desk(request)
+    """Resubmit a job that did not succeed."""
+    context = get_context(request)
     try:
-        job = jobs.get(at.db, request.path_params["job"])
-        done = submit.retry(at.db, at.settings, [job.id])
+        job = jobs.get(context.db, request.path_params["job"])
+        done = submit.retry(context.db, context.settings, [job.id])
     except UsageError as error:
-        return at.refusal(request, error, 409)
+        return context.error_page(request, error, 409)
     return RedirectResponse(f"/jobs/{done.ids[0]}", 303)

@@ -1,4 +1,4 @@
-"""The pages by their addresses."""
+"""The application: pages and actions by their addresses."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from starlette.staticfiles import StaticFiles
 
 from zoo.errors import ZooError
 from zoo_web import actions, canvas, dashboard, job_page
-from zoo_web.context import Desk, desk
+from zoo_web.context import PageContext, get_context
 
 JOB = "/jobs/{job:str}"
 ROUTES = [
-    Route("/", dashboard.board),
-    Route("/live/", dashboard.live_board),
-    Route("/leaderboard", dashboard.ranks),
-    Route("/live/leaderboard", dashboard.live_ranks),
+    Route("/", dashboard.jobs_page),
+    Route("/live/", dashboard.live_jobs),
+    Route("/leaderboard", dashboard.leaderboard_page),
+    Route("/live/leaderboard", dashboard.live_leaderboard),
     Route(JOB, job_page.job_page),
     Route(f"/live{JOB}", job_page.live_job),
-    Route(JOB + "/files/{name:path}", job_page.file),
+    Route(JOB + "/files/{name:path}", job_page.job_file),
     Route(f"{JOB}/cancel", actions.cancel, methods=["POST"]),
     Route(f"{JOB}/retry", actions.retry, methods=["POST"]),
-    Route("/submit", actions.form),
-    Route("/submit", actions.submitted, methods=["POST"]),
+    Route("/submit", actions.submit_page),
+    Route("/submit", actions.submit_training, methods=["POST"]),
     Route("/draw", canvas.page),
     Route("/live/draw", canvas.live_page),
     Route("/draw/predictions", canvas.predictions, methods=["POST"]),
@@ -35,28 +35,28 @@ ROUTES = [
 ]
 
 
-def make_app(at: Desk) -> Starlette:
-    """The app; whoever serves it puts the door before it."""
+def make_app(context: PageContext) -> Starlette:
+    """Make the app, without authentication: the server wraps it in `AuthMiddleware`."""
     errors = {404: _no_page, 405: _no_page, ZooError: _failed, Exception: _broken}
     app = Starlette(routes=ROUTES, exception_handlers=errors)
-    app.state.desk = at
+    app.state.context = context
     return app
 
 
 def _no_page(request: Request, error: Exception) -> Response:
-    refusal = ZooError("There is no such page.", "Choose a page above.")
-    return desk(request).refusal(request, refusal, getattr(error, "status_code", 404))
+    shown = ZooError("There is no such page.", "Choose a page above.")
+    return get_context(request).error_page(request, shown, getattr(error, "status_code", 404))
 
 
 def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, ZooError)
-    return desk(request).refusal(request, error, 400 if error.exit_code == 2 else 500)
+    return get_context(request).error_page(request, error, 400 if error.exit_code == 2 else 500)
 
 
 def _broken(request: Request, error: Exception) -> Response:
-    # Who serves the page sees where; who looks at it need not.
+    # The traceback is for whoever runs the server, not for the browser.
     logging.getLogger(__name__).error("%s", request.url.path, exc_info=error)
-    refusal = ZooError(
-        "There is a mistake in this page itself.", "The terminal of `zoo ui` says where."
+    shown = ZooError(
+        "This page has an internal error.", "The terminal of `zoo ui` shows the traceback."
     )
-    return desk(request).refusal(request, refusal, 500)
+    return get_context(request).error_page(request, shown, 500)

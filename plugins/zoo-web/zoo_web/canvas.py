@@ -1,4 +1,4 @@
-"""The page on which a person draws a digit, and what every trained model makes of it."""
+"""The page for drawing a digit, with the predictions of all trained models."""
 
 from __future__ import annotations
 
@@ -16,36 +16,38 @@ from zoo.errors import ZooError
 from zoo.jobs import Job
 from zoo.query import parser
 from zoo.results.leaderboard import job_contents_note, leaderboard_rows
-from zoo_web.context import Desk, desk, live_at
-from zoo_web.events import Look, Parts, stream
+from zoo_web.context import PageContext, get_context, live_values
+from zoo_web.events import Parts, Snapshot, stream
 
 FIRST = ("mnist", "digits")
-"""The dataset whose models are asked, unless the address names one: the first that has any."""
+"""Datasets to choose by default: the first that has trained models."""
 HAS_WEIGHTS = "metrics.weights_bytes > 0"
 
 
 def page(request: Request) -> Response:
-    """The canvas and the trained models of one dataset."""
-    at = desk(request)
-    names = _datasets(at)
+    """Show the canvas and the trained models of one dataset."""
+    context = get_context(request)
+    names = _datasets(context)
     chosen = _chosen(request, names)
-    found = _trained(at, chosen)
-    newest = jobs.newest_contents(at.db)
+    found = _trained(context, chosen)
+    newest = jobs.newest_contents(context.db)
     models = [(job, job_contents_note(job, newest)) for job in found]
-    values = live_at(request, _states(at, found))
-    return at.page(request, "draw.html", datasets=names, chosen=chosen, models=models, **values)
+    values = live_values(request, _states(context, found))
+    return context.page(
+        request, "draw.html", datasets=names, chosen=chosen, models=models, **values
+    )
 
 
 def live_page(request: Request) -> Response:
-    """Have the models loaded, and tell how far that is."""
-    at = desk(request)
-    found = _trained(at, _chosen(request, _datasets(at)))
-    at.models.load([job.id for job in found])
-    return stream(lambda: Look(_states(at, found), is_last=_all_known(at, found)))
+    """Load the models, and stream their states."""
+    context = get_context(request)
+    found = _trained(context, _chosen(request, _datasets(context)))
+    context.models.load([job.id for job in found])
+    return stream(lambda: Snapshot(_states(context, found), is_last=_all_known(context, found)))
 
 
-def _datasets(at: Desk) -> list[str]:
-    return sorted({row.dataset for row in leaderboard_rows(at.db)})
+def _datasets(context: PageContext) -> list[str]:
+    return sorted({row.dataset for row in leaderboard_rows(context.db)})
 
 
 def _chosen(request: Request, names: list[str]) -> str:
@@ -53,27 +55,27 @@ def _chosen(request: Request, names: list[str]) -> str:
     return asked or next((name for name in (*FIRST, *names) if name in names), "")
 
 
-def _trained(at: Desk, dataset: str) -> list[Job]:
-    """The newest training of each model that has left weights, the most accurate first.
+def _trained(context: PageContext, dataset: str) -> list[Job]:
+    """Return the newest training with weights of each model, the most accurate first.
 
     Those of fewer classes, whose task is another, come last; after them those on older contents.
     """
-    weighty = parser.parse(HAS_WEIGHTS, jobs.FIELD_NAMES)
-    rows = leaderboard_rows(at.db, jobs.Filter(datasets=(dataset,)))
+    with_weights = parser.parse(HAS_WEIGHTS, jobs.FIELD_NAMES)
+    rows = leaderboard_rows(context.db, jobs.Filter(datasets=(dataset,)))
     found = [
         job
         for model in {row.model for row in rows}
         for job in jobs.listing(
-            at.db,
+            context.db,
             statuses=["succeeded"],
             models=[model],
             datasets=[dataset],
             kind="train",
-            where=weighty,
+            where=with_weights,
             limit=1,
         )
     ]
-    newest = jobs.newest_contents(at.db)
+    newest = jobs.newest_contents(context.db)
 
     def order(job: Job) -> tuple[bool, int, float]:
         is_older = bool(job_contents_note(job, newest))
@@ -82,46 +84,46 @@ def _trained(at: Desk, dataset: str) -> list[Job]:
     return sorted(found, key=order)
 
 
-def _states(at: Desk, found: list[Job]) -> Parts:
-    states = at.models.states
+def _states(context: PageContext, found: list[Job]) -> Parts:
+    states = context.models.states
     return {
-        f"state-{job.id}": {"state": at.piece("state", state=states.get(job.id, "waiting"))}
+        f"state-{job.id}": {"state": context.fragment("state", state=states.get(job.id, "waiting"))}
         for job in found
     }
 
 
-def _all_known(at: Desk, found: list[Job]) -> bool:
-    return not any(at.models.states.get(job.id) in ("waiting", "loading") for job in found)
+def _all_known(context: PageContext, found: list[Job]) -> bool:
+    return not any(context.models.states.get(job.id) in ("waiting", "loading") for job in found)
 
 
 async def predictions(request: Request) -> Response:
-    """Ask every trained model of a dataset about a drawing, a PNG.
+    """Predict a drawing, a PNG, with every trained model of a dataset.
 
-    Lines of JSON as they come: {"pixels": 784 bytes in base64}, then of each model {"job", "label",
-    "probabilities", "classes"}, or {"job", "error"}; or one {"error"} if it is no drawing.
+    Streams lines of JSON: {"pixels": 784 bytes in base64}, then for each model {"job", "label",
+    "probabilities", "classes"} or {"job", "error"}; or {"error"} alone if it is not a picture.
     """
-    at = desk(request)
-    names = await run_in_threadpool(_datasets, at)
-    found = await run_in_threadpool(_trained, at, _chosen(request, names))
+    context = get_context(request)
+    names = await run_in_threadpool(_datasets, context)
+    found = await run_in_threadpool(_trained, context, _chosen(request, names))
     drawing = base64.b64encode(await request.body()).decode()
-    answers = _answers(at, drawing, [job.id for job in found])
+    answers = _answers(context, drawing, [job.id for job in found])
     return StreamingResponse(answers, media_type="application/x-ndjson")
 
 
-async def _answers(at: Desk, drawing: str, found: list[str]) -> AsyncIterator[str]:
-    def line(**told: Any) -> str:
-        return json.dumps(told) + "\n"
+async def _answers(context: PageContext, drawing: str, found: list[str]) -> AsyncIterator[str]:
+    def line(**values: Any) -> str:
+        return json.dumps(values) + "\n"
 
     try:
-        seen = await at.models.ask({"do": "prepare", "png": drawing})
+        prepared = await context.models.request({"do": "prepare", "png": drawing})
     except ZooError as error:
         yield line(error=str(error))
         return
-    yield line(**seen)
-    # Those that are there answer first: another one may be importing TensorFlow.
-    for job in sorted(found, key=lambda job: at.models.states.get(job) != "ready"):
+    yield line(**prepared)
+    # Loaded models first: another one may be importing TensorFlow.
+    for job in sorted(found, key=lambda job: context.models.states.get(job) != "ready"):
         try:
-            answer = await at.models.ask({"do": "predict", "job": job, **seen})
+            answer = await context.models.request({"do": "predict", "job": job, **prepared})
         except ZooError as error:
             answer = {"error": str(error)}
         yield line(job=job, **answer)

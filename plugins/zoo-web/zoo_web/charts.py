@@ -1,4 +1,4 @@
-"""Learning curves as SVG's numbers."""
+"""Learning curves as coordinates for SVG."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from zoo.jobs.records import finite
 
 WIDTH, HEIGHT = 320, 120
-"""Units of the drawing area; the picture is as wide as its place."""
+"""Size of the drawing area in units; the picture scales to its place."""
 MOST = 200
-"""Points of a line: more than that no screen shows."""
+"""Maximum number of points of a line; no screen shows more."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """Metrics of one kind in one picture: those of accuracy, or those of loss."""
+    """Metrics of one kind in one picture, such as accuracies or losses."""
 
     title: str
     lines: Sequence[Line]
@@ -49,9 +49,9 @@ class Chart:
 
 
 def charts(steps: Sequence[Mapping[str, Any]]) -> list[Chart]:
-    """The curves of a job, from what `jobs.steps` gives: a picture for each last word of a name.
+    """Return the curves of a job: a chart for each last part of a metric's name.
 
-    A metric that was reported once is no curve: `single_values` has it.
+    `steps` is as returned by `jobs.steps`. A metric that was reported once is in `single_values`.
     """
     kinds: dict[str, dict[str, Values]] = {}
     for name, values in _reported(steps).items():
@@ -62,13 +62,13 @@ def charts(steps: Sequence[Mapping[str, Any]]) -> list[Chart]:
 
 
 def single_values(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The metrics that were reported at a single step."""
+    """Return the metrics that were reported at a single step."""
     return {name: line[0][1] for name, line in _reported(steps).items() if len(line) == 1}
 
 
 NO_CURVE = ("step", "total", "unit", "seconds")
 Values = list[tuple[int, float]]
-"""The finite values of a metric, each with its step."""
+"""Finite values of a metric, each with its step."""
 
 
 def _reported(steps: Sequence[Mapping[str, Any]]) -> dict[str, Values]:
@@ -102,6 +102,6 @@ def _values(name: str, steps: Sequence[Mapping[str, Any]]) -> Values:
 
 
 def _scaled(value: float, low: float, high: float) -> float:
-    # Halves: the span of two huge numbers would be infinite.
+    # Halved, so that the span of two huge numbers is not infinite.
     span = high / 2 - low / 2
     return (value / 2 - low / 2) / span if span > 0 else 0.5

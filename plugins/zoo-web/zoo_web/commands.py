@@ -1,4 +1,4 @@
-"""`zoo ui`: a page of this machine's own, in the browser."""
+"""`zoo ui`: a local web page."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def ui(
         redirects = after.enter_context(closing(Redirect(settings.load().home)))
         is_first = True
 
-        def invite(address: str) -> None:
+        def show_address(address: str) -> None:
             nonlocal is_first
             was_first, is_first = is_first, False
             redirects.remove()
-            # The terminal may be gone; the page goes on for who is in.
+            # The terminal may be closed; open pages continue.
             with contextlib.suppress(OSError, ValueError):
                 if not was_first:
                     console.note("The page is open. Another browser needs another address:")
@@ -49,27 +49,27 @@ def ui(
                     console.note(
                         "Only this machine can open it. Ctrl-C ends the page; the jobs go on."
                     )
-            if was_first and browser and _has_screen():
+            if was_first and browser and _has_display():
                 redirects.open(address)
 
         try:
-            serve(port, invite)
+            serve(port, show_address)
         except KeyboardInterrupt:
             console.note("\nThe page is closed; the jobs go on.")
             raise typer.Exit(130) from None
 
 
 class Redirect:
-    """A file of this user alone that leads a browser to an address.
+    """A private file that redirects a browser to an address.
 
-    The process list shows command lines to all users, so the browser gets the name of the file.
+    The process list shows command lines to all users, so the browser gets the file's name instead.
     """
 
     def __init__(self, home: Path) -> None:
         self._file = home / f"ui-{os.getpid()}.html"
 
     def open(self, address: str) -> None:
-        """Open the address in the browser of this desktop."""
+        """Open the address in the default browser."""
         import html
         import webbrowser
 
@@ -83,13 +83,13 @@ class Redirect:
         webbrowser.open(self._file.as_uri())
 
     def remove(self) -> None:
-        """Remove the file: its address has been used, or will not be."""
+        """Remove the file; its address is used or expired."""
         with contextlib.suppress(OSError):
             self._file.unlink()
 
     close = remove
 
 
-def _has_screen() -> bool:
-    """Else the browser that is found may be one of the terminal, which it would take over."""
+def _has_display() -> bool:
+    """Return whether there is a display: a text browser would take over the terminal."""
     return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

@@ -1,4 +1,4 @@
-"""What every page needs: the rows, the settings, the templates, the models' process."""
+"""What every page needs: database, settings, templates and the client of the model server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.queue import local_services
 from zoo.settings import Settings
 from zoo_web import formats
 from zoo_web.events import Parts
-from zoo_web.model_client import Models
+from zoo_web.model_client import ModelClient
 
 
 def _templates() -> jinja2.Environment:
@@ -31,43 +31,43 @@ def _templates() -> jinja2.Environment:
 
 
 @dataclass
-class Desk:
-    """What every page needs."""
+class PageContext:
+    """Database, settings and templates of the app."""
 
     db: Database
     settings: Settings
-    models: Models
+    models: ModelClient
     _templates: jinja2.Environment = field(default_factory=_templates)
 
     def is_worker_starting(self) -> bool:
-        """Whether, where no worker is online yet, the local one is under way."""
+        """Return whether the local worker runs; it may not be online yet."""
         return self.settings.is_embedded and local_services.local_worker(self.settings) is not None
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any
     ) -> HTMLResponse:
-        """A whole page."""
+        """Render a whole page."""
         known = {"csrf": request.state.csrf, "path": request.url.path, "live": "", "parts": {}}
         text = self._templates.get_template(template).render(known | values)
         return HTMLResponse(text, status)
 
-    def piece(self, name: str, **values: Any) -> str:
-        """A piece of a page: what the macro of that name gives, with these values escaped."""
-        piece: str = getattr(self._templates.get_template("parts.html").module, name)(**values)
-        return piece
+    def fragment(self, name: str, **values: Any) -> str:
+        """Render the macro `name` of parts.html, with these values escaped."""
+        html: str = getattr(self._templates.get_template("parts.html").module, name)(**values)
+        return html
 
-    def refusal(self, request: Request, error: ZooError, status: int) -> HTMLResponse:
-        """The page that says what was wrong, and what to do next."""
+    def error_page(self, request: Request, error: ZooError, status: int) -> HTMLResponse:
+        """Render the page of an error: its message and what to do next."""
         return self.page(request, "error.html", status=status, error=error)
 
 
-def desk(request: Request) -> Desk:
-    """The desk of the app that was asked."""
-    found: Desk = request.app.state.desk
+def get_context(request: Request) -> PageContext:
+    """Return the context of the app that serves the request."""
+    found: PageContext = request.app.state.context
     return found
 
 
-def live_at(request: Request, parts: Parts) -> dict[str, Any]:
-    """What a template needs to show these parts and to go on: where their changes are told."""
+def live_values(request: Request, parts: Parts) -> dict[str, Any]:
+    """Return the template values of a live page: its parts, and the address of their changes."""
     query = f"?{request.url.query}" if request.url.query else ""
     return {"parts": parts, "live": f"/live{request.url.path}{query}"}

@@ -1,4 +1,4 @@
-"""What a page shows, while somebody looks at it: rows are read twice a second, changes are sent."""
+"""Server-sent events of a live page: rows are read twice a second, changes are sent."""
 
 from __future__ import annotations
 
@@ -15,95 +15,96 @@ from starlette.responses import Response
 
 from zoo.errors import StoreError
 
-SOONEST, LATEST = 0.5, 5.0
-"""Seconds between two looks: now, and while the rows cannot be read."""
+POLL_SECONDS = 0.5
+RETRY_SECONDS = 5.0
+"""Interval while the database cannot be read."""
 SHARE = 10
-"""To look takes at most one part in so many of the time."""
+"""Reading takes at most one part in this many of the time."""
 
 Parts = Mapping[str, Mapping[str, str]]
-"""The places of a page, and what stands in each: pieces of HTML by their keys, in order.
+"""The parts of a page: for each, fragments of HTML by their keys, in order.
 
-They come from `Desk.piece`, and are safe to put into a page as they are."""
+They come from `PageContext.fragment`, which escapes values."""
 
 
 @dataclass
-class LogNews:
-    """What has been printed since the last look."""
+class LogUpdate:
+    """The output since the last snapshot."""
 
     lines: Sequence[tuple[int, str]]
-    """The lines that have ended, each with its attempt."""
+    """Complete lines, each with its attempt."""
     rest: tuple[int, str]
-    """The line that has not ended, which takes the place of the one that was sent before."""
+    """The incomplete line, with its attempt; it replaces the one that was sent before."""
     seen: tuple[int, int]
-    """(attempt, start) of the last piece that was read."""
+    """(attempt, start) of the last chunk that was read."""
 
 
 @dataclass
-class Look:
-    """What was seen at one look."""
+class Snapshot:
+    """What a live page shows at one time."""
 
     parts: Parts
-    log: LogNews | None = None
+    log: LogUpdate | None = None
     is_last: bool = False
-    """Nothing will change any more."""
+    """Whether nothing will change any more."""
 
 
 @dataclass
-class Sent:
-    """What the page has been told already."""
+class SentParts:
+    """The parts that a page has already received."""
 
-    pieces: dict[str, dict[str, str]] = field(default_factory=dict)
+    fragments: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def news(self, parts: Parts) -> dict[str, list[tuple[str, str | None]]]:
-        """What has changed: of each such place all keys in order, None where a piece has not."""
+    def changes(self, parts: Parts) -> dict[str, list[tuple[str, str | None]]]:
+        """Return the changed parts: all keys in order, None for a fragment that is the same."""
         found = {}
-        for place, pieces in parts.items():
-            known = self.pieces.get(place)
-            if known is None or [*known.items()] != [*pieces.items()]:
+        for name, fragments in parts.items():
+            known = self.fragments.get(name)
+            if known is None or [*known.items()] != [*fragments.items()]:
                 known = known or {}
-                found[place] = [
-                    (key, None if known.get(key) == piece else piece)
-                    for key, piece in pieces.items()
+                found[name] = [
+                    (key, None if known.get(key) == fragment else fragment)
+                    for key, fragment in fragments.items()
                 ]
-                self.pieces[place] = dict(pieces)
+                self.fragments[name] = dict(fragments)
         return found
 
 
-def stream(look: Callable[[], Look]) -> Response:
-    """Answer with events for as long as somebody listens; `look` may block."""
-    answer: Response = EventSourceResponse(_events(look))
+def stream(read: Callable[[], Snapshot]) -> Response:
+    """Respond with events while the client is connected; `read` may block."""
+    answer: Response = EventSourceResponse(_events(read))
     return answer
 
 
-async def _events(look: Callable[[], Look]) -> AsyncIterator[dict[str, Any]]:
-    sent = Sent()
+async def _events(read: Callable[[], Snapshot]) -> AsyncIterator[dict[str, Any]]:
+    sent = SentParts()
     while True:
         start = time.monotonic()
         try:
-            seen = await run_in_threadpool(look)
+            snapshot = await run_in_threadpool(read)
         except StoreError as error:
             yield _event("trouble", str(error))
-            await asyncio.sleep(LATEST)
+            await asyncio.sleep(RETRY_SECONDS)
             continue
-        news = sent.news(seen.parts)
-        if news:
-            yield _event("parts", news)
-        if seen.log:
-            attempt, place_in_log = seen.log.seen
-            lines = {"lines": seen.log.lines, "rest": seen.log.rest}
-            yield _event("log", lines) | {"id": f"{attempt}:{place_in_log}"}
-        if seen.is_last:
+        changes = sent.changes(snapshot.parts)
+        if changes:
+            yield _event("parts", changes)
+        if snapshot.log:
+            attempt, start_in_log = snapshot.log.seen
+            lines = {"lines": snapshot.log.lines, "rest": snapshot.log.rest}
+            yield _event("log", lines) | {"id": f"{attempt}:{start_in_log}"}
+        if snapshot.is_last:
             yield _event("end", "")
             return
-        await asyncio.sleep(max(SOONEST, SHARE * (time.monotonic() - start)))
+        await asyncio.sleep(max(POLL_SECONDS, SHARE * (time.monotonic() - start)))
 
 
 def _event(name: str, data: Any) -> dict[str, Any]:
     return {"event": name, "data": json.dumps(data, ensure_ascii=False), "retry": 1000}
 
 
-def place(last_event_id: str | None) -> tuple[int, int]:
-    """Where in the log a page is that comes back: what `jobs.log_after` takes as seen."""
+def log_position(last_event_id: str | None) -> tuple[int, int]:
+    """Return the log position of a page that reconnects, as `jobs.log_after` takes it."""
     attempt, _, start = (last_event_id or "").partition(":")
     if attempt.isdecimal() and start.isdecimal() and len(attempt + start) < 18:
         return int(attempt), int(start)

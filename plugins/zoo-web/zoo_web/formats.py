@@ -1,4 +1,4 @@
-"""Numbers, times and params as people read them on a page."""
+"""Format numbers, times and params for the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zoo.param_values import typed_all
 
 
 def _span(seconds: Any) -> str:
-    """A span of time, short: 4.2 s, 12 min, 3 h."""
+    """Format a time span: 4.2 s, 12 min, 3 h."""
     seconds = finite(seconds)
     if seconds is None:
         return ""
@@ -28,7 +28,7 @@ def _span(seconds: Any) -> str:
 
 
 def _clock(at: float | None) -> str:
-    """A time of today, else with its date; local."""
+    """Format a local time, with its date unless it is today."""
     if at is None:
         return ""
     try:
@@ -40,7 +40,7 @@ def _clock(at: float | None) -> str:
 
 
 def _spread(found: Mapping[str, Any]) -> str:
-    """Mean and standard deviation; the mean alone where there is no deviation."""
+    """Format mean and standard deviation, or the mean alone."""
     mean, std = number_text(found["mean"]), number_text(found["std"])
     return f"{mean} ± {std}" if std else mean
 
@@ -53,14 +53,14 @@ def _bytes(size: int) -> str:
 
 
 def _commands(text: str) -> Markup:
-    """Escape a sentence; what stands between backticks, as in a terminal, is code."""
+    """Escape a sentence; text between backticks becomes code."""
     return Markup(re.sub("`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def part(spec: Mapping[str, Any], kind: str | None) -> str:
-    """Which part of its group a job is; `kind` is the group's, None where there is none.
+def group_part(spec: Mapping[str, Any], kind: str | None) -> str:
+    """Return which part of its group a job is; `kind` is the group's, or None without a group.
 
-    The trials of a sweep differ in their params, which stand beside it, and not in their seed.
+    The trials of a sweep differ in their params, which are shown beside it, not in their seed.
     """
     fold = spec.get("fold")
     if fold:
@@ -72,11 +72,11 @@ def part(spec: Mapping[str, Any], kind: str | None) -> str:
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number_text,
     "span": _span,
-    "rest": lambda way: way.rest(_span),
+    "rest": lambda estimate: estimate.rest(_span),
     "clock": _clock,
     "bytes": _bytes,
     "typed": typed_all,
     "commands": _commands,
     "spread": _spread,
 }
-"""What templates call them."""
+"""Filters of the templates, by name."""

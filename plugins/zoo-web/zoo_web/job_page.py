@@ -1,4 +1,4 @@
-"""One job: what was asked, how it goes, its curves, log and files."""
+"""The page of one job: spec, progress, curves, log and files."""
 
 from __future__ import annotations
 
@@ -16,135 +16,143 @@ from zoo.queue import pending_reason
 from zoo.storage import job_files
 from zoo.terminal_text import JobLogReader
 from zoo_web.charts import charts, single_values
-from zoo_web.context import Desk, desk, live_at
-from zoo_web.events import LogNews, Look, Parts, place, stream
-from zoo_web.formats import part
+from zoo_web.context import PageContext, get_context, live_values
+from zoo_web.events import LogUpdate, Parts, Snapshot, log_position, stream
+from zoo_web.formats import group_part
 
 NOTHING = (0, -1)
-"""(attempt, start) of a page that has no line of the log yet."""
+"""Log position (attempt, start) of a page without any line."""
 MOST_LOG = 200_000
-"""Letters of a log that a page begins with: the last ones."""
+"""Characters of the end of a log that a new page shows."""
 MOST_FILE = 128 * 2**20
-"""Bytes of an artifact's file, which is read whole to be checked."""
-WHY_SECONDS = 3.0
-"""Between two times that somebody is asked why a job waits: the broker is asked too."""
+"""Largest file to serve, in bytes: it is read whole to be checked."""
+REASON_SECONDS = 3.0
+"""Interval at which the reason why a job waits is looked up, also at the broker."""
 
 
 def job_page(request: Request) -> Response:
-    """The page of a job."""
-    at = desk(request)
+    """Show a job."""
+    context = get_context(request)
     try:
-        job = jobs.get(at.db, request.path_params["job"])
-        parts = _Eye(at, job.id, request.state.csrf).look().parts
+        job = jobs.get(context.db, request.path_params["job"])
+        parts = _JobView(context, job.id, request.state.csrf).read().parts
     except UsageError as error:
-        return at.refusal(request, error, 404)
-    return at.page(request, "job.html", job=job, **live_at(request, parts))
+        return context.error_page(request, error, 404)
+    return context.page(request, "job.html", job=job, **live_values(request, parts))
 
 
 def live_job(request: Request) -> Response:
-    """The changes of that page, and the log as it grows."""
-    at, seen = desk(request), place(request.headers.get("last-event-id"))
-    eye = _Eye(at, jobs.get(at.db, request.path_params["job"]).id, request.state.csrf, seen)
-    return stream(eye.look)
+    """Stream the changes of that page, and new lines of the log."""
+    context, seen = get_context(request), log_position(request.headers.get("last-event-id"))
+    view = _JobView(
+        context, jobs.get(context.db, request.path_params["job"]).id, request.state.csrf, seen
+    )
+    return stream(view.read)
 
 
-class _Eye:
-    """Looks at a job again and again."""
+class _JobView:
+    """Reads a job at each poll, and the lines of its log since the last one."""
 
-    def __init__(self, at: Desk, job: str, csrf: str, seen: tuple[int, int] = NOTHING) -> None:
-        self._at = at
+    def __init__(
+        self, context: PageContext, job: str, csrf: str, seen: tuple[int, int] = NOTHING
+    ) -> None:
+        self._context = context
         self._job = job
         self._csrf = csrf
         self._seen = seen
         self._log: JobLogReader | None = None
-        self._why, self._asked = "", float("-inf")
+        self._reason, self._reason_at = "", float("-inf")
 
-    def look(self) -> Look:
-        """Look now."""
-        # The row before the log: what was written before the end is then read too.
-        job = jobs.get(self._at.db, self._job)
+    def read(self) -> Snapshot:
+        """Read the row and the new lines of the log."""
+        # The row before the log, so that no line written before the end is missed.
+        job = jobs.get(self._context.db, self._job)
         log = self._new_log()
-        return Look(self._parts(job), log, job.is_terminal)
+        return Snapshot(self._parts(job), log, job.is_terminal)
 
-    def _new_log(self) -> LogNews | None:
-        told = self._seen
-        # A page that comes back has lines already, but a line that had not ended is read anew.
-        log = jobs.log_after(self._at.db, self._job, told if self._log else NOTHING)
+    def _new_log(self) -> LogUpdate | None:
+        seen = self._seen
+        # A page that reconnects has lines already; an incomplete line is read again.
+        log = jobs.log_after(self._context.db, self._job, seen if self._log else NOTHING)
         if not self._log:
-            self._log, log = JobLogReader(), _last_of(log)
+            self._log, log = JobLogReader(), _last_chunks(log)
         lines = []
         for chunk in log:
             found = list(self._log.feed(chunk.attempt, chunk.text))
-            if (chunk.attempt, chunk.start) > told:
+            if (chunk.attempt, chunk.start) > seen:
                 lines += found
                 self._seen = chunk.attempt, chunk.start
-        if self._seen == told:
+        if self._seen == seen:
             return None
-        return LogNews(lines, (self._log.attempt, self._log.rest), self._seen)
+        return LogUpdate(lines, (self._log.attempt, self._log.rest), self._seen)
 
     def _parts(self, job: Job) -> Parts:
-        at = self._at
-        way = jobs.estimate_job(at.db, job)
-        head = at.piece("job_head", job=job, way=way, why=self._reason(job), csrf=self._csrf)
-        steps = jobs.steps(at.db, job.id)
-        curves = {each.title: at.piece("curve", chart=each) for each in charts(steps)}
+        context = self._context
+        estimate = jobs.estimate_job(context.db, job)
+        head = context.fragment(
+            "job_head", job=job, estimate=estimate, why=self._waits_for(job), csrf=self._csrf
+        )
+        steps = jobs.steps(context.db, job.id)
+        curves = {each.title: context.fragment("curve", chart=each) for each in charts(steps)}
         facts = {
-            "part": part(job.spec, jobs.group_kinds(at.db, [job]).get(job.group or "")),
-            "tried": jobs.attempts(at.db, job.id),
+            "part": group_part(job.spec, jobs.group_kinds(context.db, [job]).get(job.group or "")),
+            "attempts": jobs.attempts(context.db, job.id),
         }
         return {
             "head": {"head": head},
-            "facts": {"facts": at.piece("facts", job=job, **facts)},
-            "numbers": {"numbers": at.piece("numbers", job=job, reported=single_values(steps))},
+            "facts": {"facts": context.fragment("facts", job=job, **facts)},
+            "numbers": {
+                "numbers": context.fragment("numbers", job=job, reported=single_values(steps))
+            },
             "curves": curves,
             "silence": self._silence(job, bool(curves)),
-            "classes": _classes(at, job),
-            "files": _shown(at, job),
+            "classes": _classes(context, job),
+            "files": _files_part(context, job),
         }
 
     def _silence(self, job: Job, has_curves: bool) -> dict[str, str]:
-        """What stands in the place of a log without a line."""
+        """Render the note for a log without lines."""
         if self._seen != NOTHING:
             return {}
-        piece = self._at.piece("silence", has_ended=job.is_terminal, has_curves=has_curves)
+        piece = self._context.fragment("silence", has_ended=job.is_terminal, has_curves=has_curves)
         return {"silence": piece}
 
-    def _reason(self, job: Job) -> str:
+    def _waits_for(self, job: Job) -> str:
         if job.is_terminal:
             return ""
-        if time.monotonic() - self._asked > WHY_SECONDS:
-            self._why = self._sentence(job)
-            self._asked = time.monotonic()
-        return self._why
+        if time.monotonic() - self._reason_at > REASON_SECONDS:
+            self._reason = self._sentence(job)
+            self._reason_at = time.monotonic()
+        return self._reason
 
     def _sentence(self, job: Job) -> str:
-        return pending_reason.sentence(self._at.db, self._at.settings, job)
+        return pending_reason.sentence(self._context.db, self._context.settings, job)
 
 
-def _classes(at: Desk, job: Job) -> dict[str, str]:
-    """The confusion matrix and the numbers of each class, where there are few enough to show."""
+def _classes(context: PageContext, job: Job) -> dict[str, str]:
+    """Render confusion matrix and per-class metrics, unless there are too many classes."""
     names, matrix = job.class_names, job.confusion_matrix
     if not matrix or len(names) > 20:
         return {}
     return {
-        "confusion": at.piece("confusion", matrix=matrix, names=names),
-        "classes": at.piece("classes", each=job.per_class, names=names),
+        "confusion": context.fragment("confusion", matrix=matrix, names=names),
+        "classes": context.fragment("classes", each=job.per_class, names=names),
     }
 
 
-def _shown(at: Desk, job: Job) -> dict[str, str]:
-    """The files with their addresses; pictures first, shown."""
-    found = _files(at, job)
+def _files_part(context: PageContext, job: Job) -> dict[str, str]:
+    """Render the files with their addresses, pictures first."""
+    found = _files(context, job)
     names = {each.name: each for each in found.files}
     if not (names or found.problems):
         return {}
     addresses = {name: f"/jobs/{job.id}/files/{quote(name)}" for name in names}
     problems = [str(each) for each in found.problems]
-    piece = at.piece("files", names=names, addresses=addresses, problems=problems)
+    piece = context.fragment("files", names=names, addresses=addresses, problems=problems)
     return {"files": piece}
 
 
-def _last_of(log: list[Chunk]) -> list[Chunk]:
+def _last_chunks(log: list[Chunk]) -> list[Chunk]:
     size, kept = 0, len(log)
     while kept and size < MOST_LOG:
         kept -= 1
@@ -152,25 +160,27 @@ def _last_of(log: list[Chunk]) -> list[Chunk]:
     return log[kept:]
 
 
-def _files(at: Desk, job: Job) -> job_files.Listing:
-    """The files of the job, also those that plugins have left; none until it has ended."""
-    return job_files.listing(at.settings, job) if job.is_terminal else job_files.Listing([], [])
+def _files(context: PageContext, job: Job) -> job_files.Listing:
+    """List the files of the job and of plugins; none until the job has ended."""
+    return (
+        job_files.listing(context.settings, job) if job.is_terminal else job_files.Listing([], [])
+    )
 
 
-def file(request: Request) -> Response:
-    """One file of a job, checked; only what a manifest names can be asked for."""
-    at, name = desk(request), request.path_params["name"]
+def job_file(request: Request) -> Response:
+    """Serve one file of a job, checked; only files that a manifest names."""
+    context, name = get_context(request), request.path_params["name"]
     try:
-        job = jobs.get(at.db, request.path_params["job"])
-        known = next((each for each in _files(at, job).files if each.name == name), None)
+        job = jobs.get(context.db, request.path_params["job"])
+        known = next((each for each in _files(context, job).files if each.name == name), None)
         if known is None:
             raise UsageError(f"The job {job.id[:8]} has no file of that name.")
         if known.size > MOST_FILE:
             raise UsageError(f"The file is larger than {MOST_FILE // 2**20} MB.")
-        content = job_files.read(at.settings, known)
+        content = job_files.read(context.settings, known)
     except ZooError as error:
-        return at.refusal(request, error, 404)
-    # Shown are pictures alone: of anything else a browser might make a page of its own.
+        return context.error_page(request, error, 404)
+    # Only pictures are shown inline: a browser could render anything else as a page.
     is_picture = name.endswith(".png")
     how = "inline" if is_picture else "attachment"
     last = quote(name.rpartition("/")[2], safe="")

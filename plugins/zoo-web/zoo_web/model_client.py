@@ -1,4 +1,4 @@
-"""The one process that holds trained models, so that no import of a framework stops the page."""
+"""Client of the model server: a process that holds trained models, apart from the page."""
 
 from __future__ import annotations
 
@@ -13,50 +13,52 @@ from zoo import environment_variables
 from zoo.child_process import Child, ChildDied
 from zoo.errors import ZooError
 
-PATIENCE = 180.0
-"""Seconds that one answer may take: the first one imports TensorFlow, maybe on a busy machine."""
+ANSWER_SECONDS = 180.0
+"""Time limit of one answer: the first one imports TensorFlow, maybe on a busy machine."""
 
 
-class Models:
-    """Loads trained models in a process of their own and asks them, one question after another."""
+class ModelClient:
+    """Loads trained models in another process and queries them, one request after another."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._process: Child | None = None
         self._starting = threading.Lock()
         self._is_closed = False
-        # One thread: questions wait for each other here, and a page that left takes its away.
-        self._line = ThreadPoolExecutor(1, "models")
+        # One thread: requests queue here, and those of a closed page are cancelled.
+        self._executor = ThreadPoolExecutor(1, "models")
         self._tasks: set[asyncio.Task[Any]] = set()
         self.states: dict[str, str] = {}
-        """By job: "loading", "ready", or why it cannot be loaded."""
+        """State of each job's model: "waiting", "loading", "ready", or why it cannot be loaded."""
 
-    async def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """The answer; raises ZooError if there will be none."""
-        answer = await asyncio.get_running_loop().run_in_executor(self._line, self._ask, order)
+    async def request(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer of the model server; raises ZooError."""
+        answer = await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._request, message
+        )
         if "error" in answer:
             raise ZooError(answer["error"])
         return answer
 
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        job = order.get("job")
+    def _request(self, message: dict[str, Any]) -> dict[str, Any]:
+        job = message.get("job")
         if job and self.states.get(job) != "ready":
             self.states[job] = "loading"
-        answer = self._answer(order)
+        answer = self._answer(message)
         if job:
             self.states[job] = answer.get("error", "ready")
         return answer
 
-    def _answer(self, order: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         try:
             process = self._start()
-            process.send(order)
-            answer = process.receive(PATIENCE)
+            process.send(message)
+            answer = process.receive(ANSWER_SECONDS)
         except ChildDied:
             return {"error": f"The models' process has died. Its log is {self._log}."}
         if answer is None:
             process.kill()
-            return {"error": f"The models' process gave no answer within {PATIENCE:.0f} s."}
+            return {"error": f"The models' process gave no answer within {ANSWER_SECONDS:.0f} s."}
         return answer
 
     def _start(self) -> Child:
@@ -78,15 +80,15 @@ class Models:
             return self._process
 
     def load(self, jobs: list[str]) -> None:
-        """Have these jobs' models loaded before anybody asks, if nobody has tried yet."""
+        """Load the models of these jobs in advance; each is tried once."""
         for job in jobs:
             if job not in self.states:
                 self.states[job] = "waiting"
-                self._line.submit(self._ask, {"do": "load", "job": job})
+                self._executor.submit(self._request, {"do": "load", "job": job})
 
     def close(self) -> None:
         """Kill the process, whatever it does, and start no other."""
-        self._line.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False, cancel_futures=True)
         with self._starting:
             self._is_closed = True
             if self._process is not None:

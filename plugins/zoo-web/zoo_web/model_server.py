@@ -1,4 +1,4 @@
-"""Inside the models' process: prepare a drawing, load a trained model, ask it for probabilities."""
+"""The model server: prepare a drawing, load a trained model, predict."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from zoo.jobs import Database
     from zoo.settings import Settings
 
-KEPT = 24
-"""Trained models in memory; the one that was asked the longest ago makes room."""
+MAX_MODELS = 24
+"""Trained models in memory; the least recently used one is dropped."""
 
 
 def main() -> None:
-    """Answer orders from the pipe until it closes: JSON each way, so that nothing is unpickled."""
-    # In a session of its own: Ctrl-C in the terminal is for the server, which then ends this one.
+    """Answer JSON messages from the pipe until it closes; nothing is unpickled."""
+    # In a session of its own: Ctrl-C in the terminal ends the web server, which then kills this.
     pipe, _, (log,) = child_process.serve()
     _print_into(log)
-    shelf = Shelf()
+    models = ModelCache()
     while True:
         try:
-            order = read_json(pipe.recv_bytes())
+            message = read_json(pipe.recv_bytes())
         except (EOFError, OSError):
             return
-        pipe.send_bytes(json.dumps(_answer(shelf, order), allow_nan=False).encode())
+        pipe.send_bytes(json.dumps(_answer(models, message), allow_nan=False).encode())
 
 
 def _print_into(log: str) -> None:
@@ -43,17 +43,17 @@ def _print_into(log: str) -> None:
     os.close(handle)
 
 
-def _answer(shelf: Shelf, order: dict[str, Any]) -> dict[str, Any]:
+def _answer(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
     try:
-        return ORDERS[order["do"]](shelf, order)
+        return HANDLERS[message["do"]](models, message)
     except ZooError as error:
         return {"error": str(error)}
-    except BaseException as error:  # a model's own, also SystemExit: the next one may be well
+    except BaseException as error:  # of a model, also SystemExit: the next one may work
         return {"error": f"{type(error).__name__}: {reason(error)}."}
 
 
-class Shelf:
-    """The trained models that were asked last."""
+class ModelCache:
+    """The most recently used trained models."""
 
     def __init__(self) -> None:
         from zoo import jobs, settings
@@ -63,11 +63,11 @@ class Shelf:
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
 
     def model(self, job_id: str) -> LoadedModel:
-        """The model that a job has trained; raises ZooError if it cannot be loaded."""
+        """Return the trained model of a job; raises ZooError if it cannot be loaded."""
         if job_id not in self._models:
             self._models[job_id] = self._load(job_id)
         self._models.move_to_end(job_id)
-        while len(self._models) > KEPT:
+        while len(self._models) > MAX_MODELS:
             self._models.popitem(last=False)
         return self._models[job_id]
 
@@ -78,36 +78,37 @@ class Shelf:
         return predictor.load_trained(self._db, self._settings, jobs.get(self._db, job_id))
 
 
-def _prepare(_: Shelf, order: dict[str, Any]) -> dict[str, Any]:
-    """Make of a picture what models see: 784 bytes."""
+def _prepare(_: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
+    """Normalize a picture to the 784 bytes that models see."""
     from zoo.images import normalize
 
-    pixels = normalize.prepare(normalize.open(base64.b64decode(order["png"])))
+    pixels = normalize.prepare(normalize.open(base64.b64decode(message["png"])))
     return {"pixels": base64.b64encode(pixels.tobytes()).decode()}
 
 
-def _load(shelf: Shelf, order: dict[str, Any]) -> dict[str, Any]:
-    shelf.model(order["job"])
+def _load(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
+    models.model(message["job"])
     return {}
 
 
-def _predict(shelf: Shelf, order: dict[str, Any]) -> dict[str, Any]:
+def _predict(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
-    trained = shelf.model(order["job"])
-    pixels = np.frombuffer(base64.b64decode(order["pixels"]), dtype="uint8").reshape(1, 28, 28)
-    said = trained.predict(pixels)
-    given = None if said.probabilities is None else said.probabilities[0].astype("float64").tolist()
+    trained = models.model(message["job"])
+    pixels = np.frombuffer(base64.b64decode(message["pixels"]), dtype="uint8").reshape(1, 28, 28)
+    found = trained.predict(pixels)
+    given = found.probabilities
+    probabilities = None if given is None else given[0].astype("float64").tolist()
     names = [str(name) for name in trained.class_names]
-    return {"label": int(said.labels[0]), "probabilities": given, "classes": names}
+    return {"label": int(found.labels[0]), "probabilities": probabilities, "classes": names}
 
 
-ORDERS: dict[str, Callable[[Shelf, dict[str, Any]], dict[str, Any]]] = {
+HANDLERS: dict[str, Callable[[ModelCache, dict[str, Any]], dict[str, Any]]] = {
     "prepare": _prepare,
     "load": _load,
     "predict": _predict,
 }
-"""What each order asks for."""
+"""The function for each value of `do`."""
 
 
 if __name__ == "__main__":

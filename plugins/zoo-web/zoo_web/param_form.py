@@ -1,4 +1,4 @@
-"""A form for the params of a model, made from the JSON schema on its card."""
+"""A form for the params of a model, from the JSON schema on its card."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ BOUNDS = {
     "exclusiveMaximum": "below {}",
 }
 PREFIX = "param."
-"""What the name of a field begins with."""
+"""Prefix of the names of fields."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One param, as a form asks for it."""
+    """The field for one param."""
 
     name: str
     help: str
     kind: str
-    """As a person reads it: `whole number, at least 1, at most 100`."""
+    """Description of valid values: `whole number, at least 1, at most 100`."""
     default: str
-    """As it is typed."""
+    """Default as text."""
     choices: tuple[str, ...] = ()
     is_number: bool = False
 
@@ -38,7 +38,7 @@ class Field:
 
 
 def fields(card: Mapping[str, Any]) -> list[Field]:
-    """The params of a card, in the order of their author."""
+    """Return the fields for the params of a card, in their declared order."""
     schema = card["schema"]
     return [
         _field(name, about, schema.get("$defs", {}))
@@ -72,8 +72,8 @@ def _bound(value: float) -> str:
     return f"{int(value) if value == int(value) else value:,}"
 
 
-def given(form: Mapping[str, str], names: list[str]) -> list[str]:
-    """The params that a form gives, as NAME=VALUE; what is left empty stays the default."""
+def filled_params(form: Mapping[str, str], names: list[str]) -> list[str]:
+    """Return the params of a form as NAME=VALUE, without those left empty."""
     return [
         f"{name}={form[PREFIX + name].strip()}"
         for name in names

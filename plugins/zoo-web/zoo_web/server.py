@@ -1,4 +1,4 @@
-"""Serve the page to this machine alone, until Ctrl-C."""
+"""Serve the page on the loopback address until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,29 +11,37 @@ import uvicorn
 from zoo import jobs, private_folder, settings
 from zoo.errors import ZooError, reason
 from zoo_web.app import make_app
-from zoo_web.auth import Door
-from zoo_web.context import Desk
-from zoo_web.model_client import Models
+from zoo_web.auth import AuthMiddleware
+from zoo_web.context import PageContext
+from zoo_web.model_client import ModelClient
 
 HOST = "127.0.0.1"
 LEAVE_SECONDS = 1
-"""What open connections get at the end: a live page never closes its own."""
+"""Time for open connections at shutdown: a live page never closes its own."""
 
 
-def serve(port: int, invite: Callable[[str], None]) -> None:
-    """Serve until somebody ends it.
+def serve(port: int, on_address: Callable[[str], None]) -> None:
+    """Serve until the process is interrupted.
 
-    `invite` is called with a one-time address, and with the next one as soon as it is used.
-    Raises ZooError if the port is taken.
+    Args:
+        port: 0 for a free one.
+        on_address: Called with a one-time address, and with the next one once it is used.
+
+    Raises:
+        ZooError: The port cannot be used.
     """
     chosen = settings.load()
-    # A team's rows are elsewhere; the log of the models' process is here.
+    # A team's database is elsewhere; the log of the model server is here.
     private_folder.make(chosen.home)
     with closing(jobs.connect(chosen.database)) as db, closing(_listen(port)) as listener:
-        desk = Desk(db, chosen, Models(chosen.home / "ui.log"))
-        at = listener.getsockname()[1]
+        context = PageContext(db, chosen, ModelClient(chosen.home / "ui.log"))
+        bound = listener.getsockname()[1]
         config = uvicorn.Config(
-            Door(make_app(desk), at, lambda token: invite(f"http://{HOST}:{at}/?token={token}")),
+            AuthMiddleware(
+                make_app(context),
+                bound,
+                lambda token: on_address(f"http://{HOST}:{bound}/?token={token}"),
+            ),
             # An address in a log would keep its token.
             access_log=False,
             log_level="critical",
@@ -46,12 +54,12 @@ def serve(port: int, invite: Callable[[str], None]) -> None:
         try:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
-            desk.models.close()
+            context.models.close()
 
 
 def _listen(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET)
-    # The port of a page that has just ended is free again at once.
+    # Allow the port of a page that has just ended.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((HOST, port))
