@@ -128,7 +128,7 @@ def every_way(
     assert row
     said["report"] = plain(row[0])
     told = group.jobs[-1].to_json() | {"group_result": group.to_json()}
-    said["notification"] = senders.sentence(told)
+    said["notification"] = senders.summary_line(told)
     return said
 
 

@@ -42,13 +42,13 @@ def read(text: str) -> Page:
     return found
 
 
-def page(rows: exporter.Rows) -> Page:
+def page(rows: exporter.QueueCollector) -> Page:
     return read(generate_latest(exporter.registry(rows)).decode())
 
 
 def look(db: Database) -> Page:
     """The page of an exporter that has just been started."""
-    rows = exporter.Rows(db, beat=10)
+    rows = exporter.QueueCollector(db, beat=10)
     # What Prometheus asks for first, and whose rules are stricter.
     text = openmetrics.generate_latest(exporter.registry(rows)).decode()
     assert list(openmetrics_parser.text_string_to_metric_families(text))
@@ -206,7 +206,7 @@ def acts(db: Database) -> list[Callable[[random.Random], object]]:
 def test_an_exporter_that_watched_and_one_that_comes_later_count_alike_and_nothing_falls(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw, watching = random.Random(5), exporter.Rows(db, beat=10)
+    draw, watching = random.Random(5), exporter.QueueCollector(db, beat=10)
     announce(db, "a")
     may_happen = acts(db)
     before: Page = {}
@@ -231,7 +231,7 @@ def test_an_exporter_that_watched_and_one_that_comes_later_count_alike_and_nothi
 
 
 def test_an_end_that_commits_late_is_still_counted(db: Database) -> None:
-    watching = exporter.Rows(db, beat=10)
+    watching = exporter.QueueCollector(db, beat=10)
     jobs.add(db, [a_spec()] * 2)
     succeed(db, claim(db))
     assert total(page(watching), "zoo_jobs_finished_total") == 1
@@ -303,7 +303,7 @@ def test_the_page_is_served_on_loopback_and_says_when_the_database_is_away(
     jobs.add(db, [a_spec()])
     assert value(get(served), "zoo_jobs_queued", pool="default", model="m", waits_for="worker") == 1
     taken = zoo.run("metrics", "--port", served.split(":")[-1].split("/")[0], code=1)
-    assert "cannot be listened on" in taken.stderr and "Traceback" not in taken.stderr
+    assert "is not available" in taken.stderr and "Traceback" not in taken.stderr
     with db.write() as rows:
         rows.run("ALTER TABLE job RENAME TO away")
     away = get(served)

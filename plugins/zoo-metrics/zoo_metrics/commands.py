@@ -37,15 +37,15 @@ def metrics(
     from zoo_metrics import exporter
 
     chosen = settings.load()
-    rows = exporter.Rows(jobs.connect(chosen.database), beat=chosen.beat_seconds)
+    collector = exporter.QueueCollector(jobs.connect(chosen.database), beat=chosen.beat_seconds)
     if once:
-        sys.stdout.write(generate_latest(exporter.registry(rows)).decode())
+        sys.stdout.write(generate_latest(exporter.registry(collector)).decode())
         return
-    url = exporter.serve(rows, address, port)
-    console.note(f"{rows.db.name} is shown at {url}")
+    url = exporter.serve(collector, address, port)
+    console.note(f"Serving metrics of {collector.db.name} at {url}")
     ended = threading.Event()
-    # As the first process of a container it would else not hear SIGTERM at all.
+    # PID 1 of a container ignores SIGTERM unless it has a handler.
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: ended.set())
     ended.wait()
-    rows.db.close()
+    collector.db.close()

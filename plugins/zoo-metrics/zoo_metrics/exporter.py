@@ -1,4 +1,4 @@
-"""The page that Prometheus scrapes: read from the rows at each scrape, served over HTTP."""
+"""The HTTP endpoint for Prometheus: each scrape reads the database."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from zoo_metrics import families
 logger = logging.getLogger("zoo.metrics")
 
 
-class Rows(Collector):
-    """Looks at the rows when it is asked; remembers what it has counted for good."""
+class QueueCollector(Collector):
+    """Reads the statistics of the queue at each scrape; keeps the totals of ended jobs."""
 
     def __init__(self, db: Database, *, beat: float) -> None:
-        """`beat` is the time between two signs of life of a worker, in seconds."""
+        """`beat` is the interval of a worker's heartbeats, in seconds."""
         self.db = db
         self.beat = beat
         self._baseline = Baseline()
@@ -31,51 +31,53 @@ class Rows(Collector):
         self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Metric]:
-        """Every family; raises StoreError if the database is away."""
+        """Yield every metric family; raises StoreError if the database is unreachable."""
         start = time.perf_counter()
         with self._lock:
             found, self._baseline = jobs.collect_stats(self.db, self._baseline, beat=self.beat)
-        yield from families.of(found)
-        yield from families.health(is_up=True, seconds=time.perf_counter() - start)
+        yield from families.queue_metrics(found)
+        yield from families.exporter_metrics(is_up=True, seconds=time.perf_counter() - start)
 
 
-class Patient(Collector):
-    """As `Rows`, but where the database is away it says so, and nothing else."""
+class TolerantCollector(Collector):
+    """Like `QueueCollector`; reports only that the database is unreachable when it is."""
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
+    def __init__(self, collector: QueueCollector) -> None:
+        self.collector = collector
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, or those of a database that does not answer."""
+        """Yield every metric family, or those of an unreachable database."""
         start = time.perf_counter()
         try:
-            found = list(self.rows.collect())
+            found = list(self.collector.collect())
         except StoreError as error:
             logger.warning("%s", error)
-            found = list(families.health(is_up=False, seconds=time.perf_counter() - start))
+            found = list(
+                families.exporter_metrics(is_up=False, seconds=time.perf_counter() - start)
+            )
         yield from found
 
 
 def registry(collector: Collector) -> CollectorRegistry:
-    """One page of this collector alone: nothing about this process, and nothing is read yet."""
+    """Return a registry of this collector alone, without metrics of the process."""
     found = CollectorRegistry(auto_describe=False)
     found.register(collector)
     return found
 
 
-def serve(rows: Rows, address: str, port: int) -> str:
-    """Serve the page in threads of this process, and give its URL.
+def serve(collector: QueueCollector, address: str, port: int) -> str:
+    """Serve the metrics in threads of this process; returns the URL.
 
     Raises ZooError if the address cannot be listened on.
     """
-    # The first look reads every job: no scrape is to wait for it.
-    list(rows.collect())
+    # The first read takes in every job: no scrape should wait for it.
+    list(collector.collect())
     try:
-        server, _ = start_http_server(port, address, registry(Patient(rows)))
+        server, _ = start_http_server(port, address, registry(TolerantCollector(collector)))
     except (OSError, OverflowError) as error:
         raise ZooError(
-            f"{address}:{port} cannot be listened on: {reason(error)}.",
-            "Take another --port, or an --address of this machine.",
+            f"{address}:{port} is not available: {reason(error)}.",
+            "Use another --port, or an --address of this machine.",
         ) from None
     host = f"[{address}]" if ":" in address else address
     return f"http://{host}:{server.server_port}/metrics"

@@ -1,4 +1,4 @@
-"""The metrics by name: what each means, and how it is made of the figures of the rows."""
+"""The metric families: name, help and value of each, from the statistics of the queue."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ STATES = ("online", "sick", "draining", "silent")
 KIND = ("pool", "model")
 
 
-def of(found: QueueStats) -> Iterator[Metric]:
-    """Every family that the rows give.
+def queue_metrics(found: QueueStats) -> Iterator[Metric]:
+    """Yield the metric families of queue, jobs and workers.
 
-    What may be missing when all is well, as a worker or an end, stands there as 0: an alert can
-    tell it from a page that was not read.
+    Values that may be missing in normal operation are exported as 0, so that an alert can tell them
+    from a failed scrape.
     """
     yield from _queue(found)
     yield from _ends(found)
@@ -40,8 +40,8 @@ def of(found: QueueStats) -> Iterator[Metric]:
     yield skipped
 
 
-def health(*, is_up: bool, seconds: float) -> Iterator[Metric]:
-    """Of the exporter itself."""
+def exporter_metrics(*, is_up: bool, seconds: float) -> Iterator[Metric]:
+    """Yield the metric families of the exporter itself."""
     up = GaugeMetricFamily("zoo_database_up", "Whether the database answered this scrape.")
     up.add_metric([], int(is_up))
     took = GaugeMetricFamily("zoo_scrape_seconds", "What it took to read the rows for this scrape.")

@@ -105,7 +105,7 @@ def two_folds(db: Database, tmp_path: Path) -> tuple[list[str], str]:
 
 
 def by_job(to: client.Tracking) -> dict[str, Any]:
-    return {run.data.tags.get(mapping.JOB, "group"): run for run in to.search("")}
+    return {run.data.tags.get(mapping.JOB_TAG, "group"): run for run in to.search("")}
 
 
 def everything(to: client.Tracking) -> Any:
@@ -122,7 +122,7 @@ def everything(to: client.Tracking) -> Any:
 
 
 def test_a_group_is_a_run_with_a_run_for_each_job_and_nothing_is_written_twice(
-    here: Database, to: client.Tracking, tmp_path: Path
+    here: Database, to: client.TrackingServer, tmp_path: Path
 ) -> None:
     ids, group = two_folds(here, tmp_path)
     done = sync.sync(here, settings.load(), Filter())
@@ -153,7 +153,7 @@ def test_a_group_is_a_run_with_a_run_for_each_job_and_nothing_is_written_twice(
 
 
 def test_the_steps_of_a_training_are_metrics_and_its_files_artifacts(
-    here: Database, to: client.Tracking, tmp_path: Path
+    here: Database, to: client.TrackingServer, tmp_path: Path
 ) -> None:
     files = tmp_path / "files"
     (files / "fit" / "tensorboard").mkdir(parents=True)
@@ -174,13 +174,13 @@ def test_the_steps_of_a_training_are_metrics_and_its_files_artifacts(
 
 
 def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
-    here: Database, to: client.Tracking, tables: str, tmp_path: Path
+    here: Database, to: client.TrackingServer, tables: str, tmp_path: Path
 ) -> None:
     jobs.add(here, [a_spec()])
     job_id = run_next(here, tmp_path)
     sync.sync(here, settings.load(), Filter())
     (model,) = to.client.search_logged_models([to.experiment])
-    assert model.status == "READY" and model.tags[mapping.JOB] == job_id
+    assert model.status == "READY" and model.tags[mapping.JOB_TAG] == job_id
     assert {"key": "accuracy"}.items() <= {"key": model.metrics[0].key}.items()
     mlflow.set_tracking_uri(tables)
     mlflow.set_registry_uri(tables)
@@ -197,7 +197,7 @@ def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
 
 
 def test_a_run_that_was_left_half_written_is_finished(
-    here: Database, to: client.Tracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Database, to: client.TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs.add(here, [a_spec()])
     job_id = run_next(here, tmp_path)
@@ -217,7 +217,7 @@ def test_a_run_that_was_left_half_written_is_finished(
 
 
 def test_two_workers_that_made_the_group_at_once_end_with_one(
-    here: Database, to: client.Tracking, tmp_path: Path
+    here: Database, to: client.TrackingServer, tmp_path: Path
 ) -> None:
     ids, group = two_folds(here, tmp_path)
     told = [jobs.get(here, each).to_json() for each in ids]
@@ -226,13 +226,13 @@ def test_two_workers_that_made_the_group_at_once_end_with_one(
     other = to.client.create_run(to.experiment, 1, twin)
     child = to.client.create_run(to.experiment, 1, {runs.PARENT: other.info.run_id})
     runs.record(to, told[1] | {"group_result": None}, None)
-    (parent,) = to.search(f"tags.`{mapping.GROUP}` = '{group}' and tags.`zoo.is_group` = 'yes'")
+    (parent,) = to.search(f"tags.`{mapping.GROUP_TAG}` = '{group}' and tags.`zoo.is_group` = 'yes'")
     parents = {run.data.tags[runs.PARENT] for run in to.search("") if runs.PARENT in run.data.tags}
     assert parents == {parent.info.run_id} and child.info.run_id in everything(to)
 
 
 def test_a_job_that_failed_is_a_failed_run_with_its_error(
-    here: Database, to: client.Tracking
+    here: Database, to: client.TrackingServer
 ) -> None:
     jobs.add(here, [a_spec(model="m")])
     held = claim(here)
@@ -260,17 +260,17 @@ def test_a_server_that_is_away_is_said_in_a_sentence_without_the_password() -> N
         taken.bind(("127.0.0.1", 0))  # nobody listens
         uri = f"http://me:SECRET@127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ZooError, match=r"127\.0\.0\.1:\d+ .*cannot be reached") as raised:  # noqa: SIM117
-            with client.errors(uri):
+            with client.translate_errors(uri):
                 client.connect(uri)
     assert "SECRET" not in str(raised.value) and "zoo mlflow sync" in str(raised.value)
-    with pytest.raises(ZooError) as raised, client.errors(uri):
+    with pytest.raises(ZooError) as raised, client.translate_errors(uri):
         raise ValueError(f"no such place: {uri}?password=SECRET")
     assert "SECRET" not in str(raised.value)
 
 
 @pytest.mark.parametrize("uri", ["SECRET", "http://", "http://me:SECRET@host:SECRET/"])
 def test_what_is_no_address_is_refused_without_repeating_it(uri: str) -> None:
-    with pytest.raises(UsageError) as raised, client.errors(uri):
+    with pytest.raises(UsageError) as raised, client.translate_errors(uri):
         client.connect(uri)
     assert "SECRET" not in str(raised.value)
 
@@ -358,15 +358,17 @@ def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
         with server(tables, tmp_path, port):
             group = home.json(*training, "--cv", "2", "--keep-weights")
             found = until(lambda: ended(3), 90)
-            children = [run for run in found if mapping.JOB in run.data.tags]
-            (parent,) = [run for run in found if mapping.JOB not in run.data.tags]
-            assert {c.data.tags[mapping.JOB] for c in children} == {j["id"] for j in group["jobs"]}
+            children = [run for run in found if mapping.JOB_TAG in run.data.tags]
+            (parent,) = [run for run in found if mapping.JOB_TAG not in run.data.tags]
+            assert {c.data.tags[mapping.JOB_TAG] for c in children} == {
+                j["id"] for j in group["jobs"]
+            }
             assert {c.data.tags[runs.PARENT] for c in children} == {parent.info.run_id}
             assert parent.data.metrics["accuracy"] == group["metrics"]["accuracy"]["mean"]
             loaded = mlflow.pyfunc.load_model(f"runs:/{children[0].info.run_id}/logistic")
             assert loaded.predict(np.zeros((1, 784))).shape == (1,)
             done = home.json("mlflow", "sync", "--model", "logistic")
             assert (done["written"], done["there"]) == (1, 2)
-            assert missed in {run.data.tags.get(mapping.JOB) for run in ended(4)}
+            assert missed in {run.data.tags.get(mapping.JOB_TAG) for run in ended(4)}
     finally:
         home.close()

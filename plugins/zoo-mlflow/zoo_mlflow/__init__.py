@@ -1,4 +1,4 @@
-"""Write the finished jobs of mnist-zoo into the MLflow tracking server that ZOO_MLFLOW names."""
+"""Write finished jobs of mnist-zoo to the MLflow tracking server in ZOO_MLFLOW."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ if settings.load().mlflow:
         from zoo_mlflow import client, runs
 
         uri = settings.load().mlflow
-        with client.errors(uri):
+        with client.translate_errors(uri):
             runs.record(client.connect(uri), job, files)

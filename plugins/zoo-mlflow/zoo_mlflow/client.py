@@ -1,4 +1,4 @@
-"""The tracking server: reached with few retries, its errors said in a sentence without secrets."""
+"""Client of the tracking server: few retries, and errors without secrets."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from zoo.errors import UsageError, ZooError, reason
 EXPERIMENT = "zoo"
 """The experiment of all runs, unless MLFLOW_EXPERIMENT_NAME says otherwise."""
 DEFAULTS = {
-    # MLflow's own seven retries, each after twice the wait, would outlast the time of a hook.
+    # MLflow's seven retries with doubling waits would exceed the time limit of a hook.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    # What Zoo writes goes to the server that was named and nowhere else.
+    # Send nothing anywhere but to the given server.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # stdout is for data.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""Settings of MLflow's client that are other than its own, where they are not set."""
-WAYS = "For example http://127.0.0.1:5000, or sqlite:////path/to/mlflow.db."
+"""Defaults for settings of MLflow's client that the environment does not set."""
+HINT = "For example http://127.0.0.1:5000, or sqlite:////path/to/mlflow.db."
 LONGEST = 300
 
 
 @dataclass(frozen=True)
-class Tracking:
-    """The client of a tracking server, and the experiment that the runs are in."""
+class TrackingServer:
+    """The client of a tracking server, and the experiment of the runs."""
 
     client: Any
     """An MlflowClient."""
@@ -41,7 +41,7 @@ class Tracking:
     """Its id."""
 
     def search(self, condition: str) -> list[Any]:
-        """The runs that match, the oldest first."""
+        """Return the matching runs, the oldest first."""
         found: list[Any] = []
         token = None
         while True:
@@ -58,10 +58,10 @@ class Tracking:
 
 
 @functools.cache
-def connect(uri: str) -> Tracking:
-    """Open the tracking server, and make its experiment if there is none.
+def connect(uri: str) -> TrackingServer:
+    """Connect to the tracking server, and create its experiment if it is missing.
 
-    Raises UsageError for what is no address.
+    Raises UsageError for an invalid address.
     """
     plain = _without_secret(uri)
     for name, value in DEFAULTS.items():
@@ -70,12 +70,12 @@ def connect(uri: str) -> Tracking:
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     client = MlflowClient(tracking_uri=plain, registry_uri=plain)
-    return Tracking(client, _experiment(client, plain))
+    return TrackingServer(client, _experiment(client, plain))
 
 
 @contextlib.contextmanager
-def errors(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow raises into a ZooError that repeats no secret of the address."""
+def translate_errors(uri: str) -> Iterator[None]:
+    """Turn exceptions of MLflow into a ZooError without the secrets of the address."""
     try:
         yield
     except ZooError:
@@ -88,12 +88,12 @@ def errors(uri: str) -> Iterator[None]:
 
 
 def _without_secret(uri: str) -> str:
-    """The address without user and password, which MLflow's client takes from the environment."""
+    """Move user and password from the address into the environment, for MLflow's client."""
     url = _split(uri)
     if url.scheme not in ("http", "https"):
         return uri
     if not url.hostname:
-        raise UsageError("ZOO_MLFLOW is no address of a server.", WAYS)
+        raise UsageError("ZOO_MLFLOW is not the address of a server.", HINT)
     if url.username:
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(url.username)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(url.password or "")
@@ -105,9 +105,9 @@ def _split(uri: str) -> SplitResult:
         url = urlsplit(uri)
         _ = url.port
     except ValueError:
-        raise UsageError("ZOO_MLFLOW is no address of a server.", WAYS) from None
+        raise UsageError("ZOO_MLFLOW is not the address of a server.", HINT) from None
     if not url.scheme:
-        raise UsageError("ZOO_MLFLOW has no scheme, such as http or sqlite.", WAYS)
+        raise UsageError("ZOO_MLFLOW has no scheme, such as http or sqlite.", HINT)
     return url
 
 
@@ -115,19 +115,21 @@ def _experiment(client: Any, uri: str) -> str:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
     found = client.get_experiment_by_name(name)
     if found is None:
-        with contextlib.suppress(Exception):  # another worker was first, or what follows says why
+        with contextlib.suppress(
+            Exception
+        ):  # another worker was faster, or the next call raises the reason
             return str(client.create_experiment(name, artifact_location=_artifacts(uri)))
         found = client.get_experiment_by_name(name)
     if found is None:
-        raise ZooError(f"MLflow has no experiment '{name}', and none can be made.")
+        raise ZooError(f"MLflow has no experiment '{name}', and it cannot be created.")
     return str(found.experiment_id)
 
 
 def _artifacts(uri: str) -> str | None:
-    """Where files go: for a bare SQLite file beside it, else where the server puts them."""
+    """Return the folder for files beside a SQLite file; None leaves the choice to the server."""
     if not uri.startswith("sqlite:///"):
         return None
-    # MLflow's own choice is a folder wherever the process happens to be.
+    # MLflow's default is a folder in the working directory.
     return str(Path(uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts")
 
 

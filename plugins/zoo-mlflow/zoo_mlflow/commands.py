@@ -42,10 +42,10 @@ def sync(
 
     chosen = settings.load()
     if not chosen.mlflow:
-        raise UsageError("ZOO_MLFLOW is not set: there is no server to write to.", client.WAYS)
+        raise UsageError("ZOO_MLFLOW is not set: there is no server to write to.", client.HINT)
     db = jobs.connect(chosen.database)
-    with console.progress() as tell:
-        done = sync.sync(db, chosen, words.filter(db), tell, again=again)
+    with console.progress() as report:
+        done = sync.sync(db, chosen, words.filter(db), report, again=again)
     for job, why in done.without_files.items():
         console.note(f"{job[:8]} was written without its files: {why}")
     if as_json:

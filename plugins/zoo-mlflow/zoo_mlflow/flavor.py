@@ -1,4 +1,4 @@
-"""A trained model in MLflow: a `pyfunc` whose loader builds it again from recipe and weights.
+"""Trained models in MLflow: a `pyfunc` whose loader restores it from recipe and weights.
 
 Neither side pickles: the model's files are those of the job, `model.json` and `weights/`, and
 MLmodel names this module as the one that loads them.
@@ -18,7 +18,7 @@ from zoo.training.run import RECIPE, WEIGHTS
 if TYPE_CHECKING:
     from zoo.model import Array
     from zoo.training.evaluation import Predictions
-    from zoo_mlflow.client import Tracking
+    from zoo_mlflow.client import TrackingServer
 
 DATA = "zoo"
 """The folder of the recipe and the weights in that of the model."""
@@ -26,7 +26,7 @@ NOT_A_NAME = str.maketrans(dict.fromkeys("/:.%\"'", "-"))
 
 
 class Predictor:
-    """What MLflow's `pyfunc` calls: the label of each image, or with params the probabilities."""
+    """The model that MLflow's `pyfunc` calls."""
 
     def __init__(self, folder: Path) -> None:
         from zoo.training import run
@@ -35,22 +35,22 @@ class Predictor:
         self._preprocess = run.read_recipe(folder).preprocess
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Array:
-        """The label of each image, int64 (n,).
+        """Return the label of each image, int64 (n,).
 
         Images are (n, 784) or (n, 28, 28), whole numbers 0 to 255 or scaled from 0 to 1; an array,
         a list or a DataFrame of pixels. Raises UsageError for others.
         """
-        return self._said(model_input).labels
+        return self._predict(model_input).labels
 
     def predict_proba(self, model_input: Any) -> Array | None:
-        """The probability of each class, (n, n_classes); None if the model has none."""
-        return self._said(model_input).probabilities
+        """Return the probability of each class, (n, n_classes); None if the model has none."""
+        return self._predict(model_input).probabilities
 
     def get_raw_model(self) -> Predictor:
-        """This, for who asks MLflow's wrapper for what it wraps: it has the probabilities."""
+        """Return this object, which has `predict_proba`; called by MLflow's wrapper."""
         return self
 
-    def _said(self, given: Any) -> Predictions:
+    def _predict(self, given: Any) -> Predictions:
         from zoo.images import arrays
         from zoo.training import evaluation
 
@@ -59,41 +59,41 @@ class Predictor:
 
 
 def _load_pyfunc(path: str) -> Predictor:
-    """What MLflow calls to load the model."""
+    """Load the model; called by MLflow."""
     return Predictor(Path(path))
 
 
-def log(to: Tracking, run: Any, job: Mapping[str, Any], files: Path) -> str:
-    """Write the run's model, unless it is there; gives its id."""
+def log(server: TrackingServer, run: Any, job: Mapping[str, Any], files: Path) -> str:
+    """Write the run's model unless it exists; returns its id."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     run_id = run.info.run_id
     condition = f"source_run_id = '{run_id}'"
-    known = to.client.search_logged_models([to.experiment], condition, max_results=1)
-    model = known[0] if known else _create(to, run_id, job)
+    known = server.client.search_logged_models([server.experiment], condition, max_results=1)
+    model = known[0] if known else _create(server, run_id, job)
     if model.status != LoggedModelStatus.READY:
-        _upload(to, model, run_id, files)
-        to.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        _upload(server, model, run_id, files)
+        server.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
     linked = run.outputs.model_outputs if run.outputs else []
     if model.model_id not in {each.model_id for each in linked}:
-        to.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+        server.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     return str(model.model_id)
 
 
-def _create(to: Tracking, run_id: str, job: Mapping[str, Any]) -> Any:
-    from zoo_mlflow import mapping as words
+def _create(server: TrackingServer, run_id: str, job: Mapping[str, Any]) -> Any:
+    from zoo_mlflow import mapping
 
-    return to.client.create_logged_model(
-        to.experiment,
+    return server.client.create_logged_model(
+        server.experiment,
         name=job["model"].translate(NOT_A_NAME),
         source_run_id=run_id,
-        tags={words.JOB: job["id"], "zoo.dataset": job["dataset"]},
-        params=words.params(job),
+        tags={mapping.JOB_TAG: job["id"], "zoo.dataset": job["dataset"]},
+        params=mapping.params(job),
         model_type=job["model"],
     )
 
 
-def _upload(to: Tracking, model: Any, run_id: str, files: Path) -> None:
+def _upload(server: TrackingServer, model: Any, run_id: str, files: Path) -> None:
     from mlflow.models import Model
 
     described = Model(run_id=run_id, artifact_path=model.name, model_id=model.model_id)
@@ -107,17 +107,19 @@ def _upload(to: Tracking, model: Any, run_id: str, files: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="zoo-") as made:
         folder = Path(made)
         described.save(str(folder / "MLmodel"))
-        (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in _needs(files)))
+        (folder / "requirements.txt").write_text(
+            "".join(f"{line}\n" for line in _requirements(files))
+        )
         env = f"python: {platform.python_version()}\ndependencies:\n- -r requirements.txt\n"
         (folder / "python_env.yaml").write_text(env)
         (folder / DATA).mkdir()
         (folder / DATA / RECIPE).write_bytes((files / RECIPE).read_bytes())
-        to.client.log_model_artifacts(model.model_id, str(folder))
-    to.client.log_model_artifacts(model.model_id, str(files / WEIGHTS), f"{DATA}/{WEIGHTS}")
+        server.client.log_model_artifacts(model.model_id, str(folder))
+    server.client.log_model_artifacts(model.model_id, str(files / WEIGHTS), f"{DATA}/{WEIGHTS}")
 
 
-def _needs(files: Path) -> list[str]:
-    """What loads the model: this plugin, and the distributions of the recipe that are here."""
+def _requirements(files: Path) -> list[str]:
+    """Return the pinned distributions that load the model: this plugin and those of the recipe."""
     from zoo.training import run
 
     names = {*run.read_recipe(files).versions, "zoo-mlflow"} - {"python"}
@@ -125,7 +127,7 @@ def _needs(files: Path) -> list[str]:
 
 
 def _installed(name: str) -> str:
-    # A one-file plugin is no distribution.
+    # A one-file plugin is not a distribution.
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

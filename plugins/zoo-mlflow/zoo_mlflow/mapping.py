@@ -1,4 +1,4 @@
-"""What is written of a job and of a group, in MLflow's words: plain texts and numbers."""
+"""Map jobs and groups to the params, metrics and tags of MLflow."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from zoo.plugins import registry
 from zoo.training import provenance
 from zoo.training.run import HISTORY
 
-JOB, GROUP, DONE = "zoo.job", "zoo.group", "zoo.written"
-"""Tags: by the first two a run is found again; the last is set when all of it is there."""
+JOB_TAG, GROUP_TAG, DONE_TAG = "zoo.job", "zoo.group", "zoo.written"
+"""Tags: the first two identify a run; the last is set when it is complete."""
 STATUSES = {"succeeded": "FINISHED", "cancelled": "KILLED"}
 """All others are FAILED."""
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
@@ -26,28 +26,28 @@ NOT_A_NAME = re.compile(r"[^\w\-. /]")
 
 
 def status(job: Mapping[str, Any]) -> str:
-    """How MLflow calls the end of a job or a group."""
+    """Return MLflow's status for the status of a job or group."""
     return STATUSES.get(job["status"], "FAILED")
 
 
-def name(job: Mapping[str, Any]) -> str:
-    """What a person sees in the list of runs."""
+def run_name(job: Mapping[str, Any]) -> str:
+    """Return the name shown in the list of runs."""
     fold = f" fold {job['fold']['index'] + 1} of {job['fold']['k']}" if job["fold"] else ""
     return f"{job['model']} on {job['dataset']}{fold} {job['id'][:8]}"
 
 
 def params(job: Mapping[str, Any]) -> dict[str, str]:
-    """The params, each as a text: what is no text as JSON."""
+    """Return the params as text; values that are not text as JSON."""
     return {NOT_A_NAME.sub("_", n): _text(v)[:LONGEST_PARAM] for n, v in job["params"].items()}
 
 
 def metrics(job: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among the metrics; tables, such as those of each class, are in metrics.json."""
+    """Return the finite numbers among the metrics; tables are in metrics.json."""
     return {NOT_A_NAME.sub("_", n): float(v) for n, v in job["metrics"].items() if _is_finite(v)}
 
 
 def history(files: Path | None) -> list[tuple[int, dict[str, float]]]:
-    """What `fit` reported: (step, its metrics); nothing if the job left no files."""
+    """Return what `fit` reported as (step, metrics); nothing if the job left no files."""
     file = files / HISTORY if files else None
     if file is None or not file.is_file():
         return []
@@ -60,7 +60,7 @@ def history(files: Path | None) -> list[tuple[int, dict[str, float]]]:
 
 
 def fingerprint(files: Path | None) -> str:
-    """That of the dataset's contents; empty if the job left no files."""
+    """Return the fingerprint of the dataset's contents; empty if the job left no files."""
     file = files / provenance.FILE if files else None
     if file is None or not file.is_file():
         return ""
@@ -68,8 +68,8 @@ def fingerprint(files: Path | None) -> str:
 
 
 def tags(job: Mapping[str, Any]) -> dict[str, str]:
-    """What the job is and where it ran; by these, runs are searched for."""
-    told = {
+    """Return the tags of a job's run, by which runs can be searched."""
+    values = {
         **{n: job[n] for n in ("kind", "model", "dataset", "split", "preprocess", "seed")},
         **{n: job[n] for n in ("status", "fingerprint", "plugin", "worker", "pool", "attempt")},
         **{n: job[n] for n in ("group", "source", "retry_of")},
@@ -80,16 +80,16 @@ def tags(job: Mapping[str, Any]) -> dict[str, str]:
         "command": command(job),
         "error": (job["error"] or {}).get("message"),
     }
-    found = {f"zoo.{n}": _text(v)[:LONGEST_TAG] for n, v in told.items() if v not in (None, "")}
+    found = {f"zoo.{n}": _text(v)[:LONGEST_TAG] for n, v in values.items() if v not in (None, "")}
     return found | {
-        "mlflow.runName": name(job),
+        "mlflow.runName": run_name(job),
         "mlflow.source.type": "JOB",
         "mlflow.source.name": command(job),
     }
 
 
 def command(job: Mapping[str, Any]) -> str:
-    """The command that submits the same again."""
+    """Return the command that submits the same job."""
     if job["kind"] == "evaluate":
         words = ["zoo", "evaluate", str(job["source"])[:8]]
         return shlex.join([*words, "--dataset", job["dataset"], "--split", job["split"]])
@@ -106,10 +106,10 @@ def command(job: Mapping[str, Any]) -> str:
 
 
 def group_tags(job: Mapping[str, Any]) -> dict[str, str]:
-    """What is known of a group from any of its jobs."""
+    """Return the tags of a group's run, from any of its jobs."""
     kind = "cv" if job["fold"] else "group"
     return {
-        GROUP: str(job["group"]),
+        GROUP_TAG: str(job["group"]),
         "zoo.model": job["model"],
         "zoo.dataset": job["dataset"],
         "mlflow.runName": f"{kind} of {job['model']} on {job['dataset']} {job['group'][:8]}",
@@ -117,9 +117,9 @@ def group_tags(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def group_metrics(group: Mapping[str, Any]) -> dict[str, float]:
-    """The mean of each number by its name; as NAME_std its sample deviation, of several jobs.
+    """Return the mean of each metric, and as NAME_std its sample standard deviation.
 
-    Of a sweep, whose jobs have no mean, the accuracy of its best trial.
+    A sweep has the accuracy of its best trial instead.
     """
     best = group.get("best")
     found: dict[str, float] = {"best_accuracy": best["accuracy"]["mean"]} if best else {}

@@ -1,4 +1,4 @@
-"""A job's run in MLflow, and its group's: written once, however often it is told."""
+"""Write the runs of jobs and groups to MLflow, idempotently."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import zoo_mlflow.flavor as flavor
 from zoo.training.run import WEIGHTS
-from zoo_mlflow import mapping as words
-from zoo_mlflow.client import Tracking
+from zoo_mlflow import mapping
+from zoo_mlflow.client import TrackingServer
 
 PARENT = "mlflow.parentRunId"
 LONGEST_DIGEST = 36
@@ -18,105 +18,109 @@ AT_ONCE = 500
 """Metrics in one request; MLflow takes a thousand."""
 
 
-def record(to: Tracking, job: Mapping[str, Any], files: Path | None) -> str:
-    """Write the run of a job that has ended, and give its id.
+def record(server: TrackingServer, job: Mapping[str, Any], files: Path | None) -> str:
+    """Write the run of a job that has ended; returns the id of the run.
 
-    Its tags are written each time; all else only until the whole run has been written once.
-    `files` is the folder with the job's files, checked; None if it has left none.
+    Its tags are written each time, everything else until the run is complete.
+    `files` is the folder with the job's files, checked; None if it left none.
     """
-    parent = _parent(to, job) if job["group"] else None
-    run = _one(to, to.search(f"tags.`{words.JOB}` = '{job['id']}'")) or _create(to, job)
-    tags = words.tags(job) | ({PARENT: parent} if parent else {})
-    _set_tags(to, run, tags)
-    if words.DONE not in run.data.tags:
-        _write(to, run, job, files)
+    parent = _parent(server, job) if job["group"] else None
+    run = _merge_duplicates(
+        server, server.search(f"tags.`{mapping.JOB_TAG}` = '{job['id']}'")
+    ) or _create(server, job)
+    tags = mapping.tags(job) | ({PARENT: parent} if parent else {})
+    _set_tags(server, run, tags)
+    if mapping.DONE_TAG not in run.data.tags:
+        _write(server, run, job, files)
     if parent and job.get("group_result"):
-        _write_group(to, parent, job["group_result"], job["finished_at"])
+        _write_group(server, parent, job["group_result"], job["finished_at"])
     return str(run.info.run_id)
 
 
-def record_group(to: Tracking, job: Mapping[str, Any], group: Mapping[str, Any]) -> None:
+def record_group(server: TrackingServer, job: Mapping[str, Any], group: Mapping[str, Any]) -> None:
     """Write the result of a group that has ended; `job` is the last of its jobs."""
-    _write_group(to, _parent(to, job), group, job["finished_at"])
+    _write_group(server, _parent(server, job), group, job["finished_at"])
 
 
-def written(to: Tracking) -> set[str]:
-    """The ids of the jobs whose runs are wholly there."""
-    found = to.search(f"tags.`{words.DONE}` = 'yes'")
-    return {run.data.tags[words.JOB] for run in found if words.JOB in run.data.tags}
+def written(server: TrackingServer) -> set[str]:
+    """Return the ids of the jobs whose runs are complete."""
+    found = server.search(f"tags.`{mapping.DONE_TAG}` = 'yes'")
+    return {run.data.tags[mapping.JOB_TAG] for run in found if mapping.JOB_TAG in run.data.tags}
 
 
-def _create(to: Tracking, job: Mapping[str, Any]) -> Any:
+def _create(server: TrackingServer, job: Mapping[str, Any]) -> Any:
     began = job["started_at"] or job["created_at"]
-    tags = {words.JOB: job["id"]}
-    return to.client.create_run(to.experiment, _millis(began), tags, words.name(job))
+    tags = {mapping.JOB_TAG: job["id"]}
+    return server.client.create_run(server.experiment, _millis(began), tags, mapping.run_name(job))
 
 
-def _one(to: Tracking, found: Sequence[Any]) -> Any:
-    """The run that counts of those with one tag; None of none.
+def _merge_duplicates(server: TrackingServer, found: Sequence[Any]) -> Any:
+    """Keep one of several runs with the same tag, and delete the others; None without any.
 
-    Two workers may each have made one at the same time: all keep the same, and the rest goes.
+    Two workers may have created one at the same time; all keep the same.
     """
     first, *others = sorted(found, key=lambda run: str(run.info.run_id)) or [None]
     for other in others:
-        for child in to.search(f"tags.`{PARENT}` = '{other.info.run_id}'"):
-            to.client.set_tag(child.info.run_id, PARENT, first.info.run_id)
-        to.client.delete_run(other.info.run_id)
+        for child in server.search(f"tags.`{PARENT}` = '{other.info.run_id}'"):
+            server.client.set_tag(child.info.run_id, PARENT, first.info.run_id)
+        server.client.delete_run(other.info.run_id)
     return first
 
 
-def _parent(to: Tracking, job: Mapping[str, Any]) -> str:
+def _parent(server: TrackingServer, job: Mapping[str, Any]) -> str:
     def find() -> list[Any]:
-        return to.search(f"tags.`{words.GROUP}` = '{job['group']}' and tags.`zoo.is_group` = 'yes'")
+        return server.search(
+            f"tags.`{mapping.GROUP_TAG}` = '{job['group']}' and tags.`zoo.is_group` = 'yes'"
+        )
 
-    run = _one(to, find())
+    run = _merge_duplicates(server, find())
     if run is None:
-        tags = words.group_tags(job) | {"zoo.is_group": "yes"}
+        tags = mapping.group_tags(job) | {"zoo.is_group": "yes"}
         name = tags["mlflow.runName"]
-        to.client.create_run(to.experiment, _millis(job["created_at"]), tags, name)
-        run = _one(to, find())
+        server.client.create_run(server.experiment, _millis(job["created_at"]), tags, name)
+        run = _merge_duplicates(server, find())
     return str(run.info.run_id)
 
 
-def _set_tags(to: Tracking, run: Any, tags: Mapping[str, str]) -> None:
+def _set_tags(server: TrackingServer, run: Any, tags: Mapping[str, str]) -> None:
     from mlflow.entities import RunTag
 
     changed = [RunTag(n, v) for n, v in tags.items() if run.data.tags.get(n) != v]
-    to.client.log_batch(run.info.run_id, tags=changed)
+    server.client.log_batch(run.info.run_id, tags=changed)
 
 
-def _write(to: Tracking, run: Any, job: Mapping[str, Any], files: Path | None) -> None:
+def _write(server: TrackingServer, run: Any, job: Mapping[str, Any], files: Path | None) -> None:
     from mlflow.entities import Param
 
     run_id = run.info.run_id
-    params = [Param(n, v) for n, v in words.params(job).items() if n not in run.data.params]
+    params = [Param(n, v) for n, v in mapping.params(job).items() if n not in run.data.params]
     for start in range(0, len(params), 100):
-        to.client.log_batch(run_id, params=params[start : start + 100])
+        server.client.log_batch(run_id, params=params[start : start + 100])
     has_model = bool(files and (files / WEIGHTS).is_dir())
-    model = flavor.log(to, run, job, files) if files and has_model else None
-    _write_metrics(to, run_id, job, files, model)
-    _write_dataset(to, run_id, job, files)
-    _write_files(to, run_id, files, leave=WEIGHTS if model else None)
-    to.client.set_terminated(run_id, words.status(job), _millis(job["finished_at"]))
-    if files or not job["artifact"]:  # else a synchronisation may find them yet
-        to.client.set_tag(run_id, words.DONE, "yes")
+    model = flavor.log(server, run, job, files) if files and has_model else None
+    _write_metrics(server, run_id, job, files, model)
+    _write_dataset(server, run_id, job, files)
+    _write_files(server, run_id, files, leave=WEIGHTS if model else None)
+    server.client.set_terminated(run_id, mapping.status(job), _millis(job["finished_at"]))
+    if files or not job["artifact"]:  # otherwise `zoo mlflow sync` may find them later
+        server.client.set_tag(run_id, mapping.DONE_TAG, "yes")
 
 
 def _write_metrics(
-    to: Tracking,
+    server: TrackingServer,
     run_id: str,
     job: Mapping[str, Any],
     files: Path | None,
     model: str | None,
 ) -> None:
-    """The steps of `fit`, then the final numbers, which stand at the last step."""
+    """Write the steps of `fit`, then the final metrics at the last step."""
     from mlflow.entities import Metric
 
-    # The same time each time: what is told twice is there once.
+    # Always the same timestamp: a metric that is written twice is stored once.
     at = _millis(job["finished_at"])
-    steps = words.history(files)
+    steps = mapping.history(files)
     last = max((step for step, _ in steps), default=0)
-    final = words.metrics(job)
+    final = mapping.metrics(job)
     found = [
         Metric(n, v, at, step)
         for step, values in steps
@@ -125,42 +129,50 @@ def _write_metrics(
     ]
     found += [Metric(n, v, at, last, model_id=model, run_id=run_id) for n, v in final.items()]
     for start in range(0, len(found), AT_ONCE):
-        to.client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
+        server.client.log_batch(run_id, metrics=found[start : start + AT_ONCE])
 
 
-def _write_dataset(to: Tracking, run_id: str, job: Mapping[str, Any], files: Path | None) -> None:
-    """The dataset that it was trained or judged on, with the fingerprint of its contents."""
+def _write_dataset(
+    server: TrackingServer, run_id: str, job: Mapping[str, Any], files: Path | None
+) -> None:
+    """Write the dataset of the job, with the fingerprint of its contents."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    data = words.fingerprint(files)
+    data = mapping.fingerprint(files)
     if data:
         found = Dataset(job["dataset"], data[:LONGEST_DIGEST], "zoo", f"zoo data {job['dataset']}")
         context = "training" if job["kind"] == "train" else "eval"
         used = DatasetInput(found, [InputTag("mlflow.data.context", context)])
-        to.client.log_inputs(run_id, [used])
+        server.client.log_inputs(run_id, [used])
 
 
-def _write_files(to: Tracking, run_id: str, files: Path | None, leave: str | None) -> None:
-    """The job's files, each in its place; the weights are with the model, if there is one."""
+def _write_files(
+    server: TrackingServer, run_id: str, files: Path | None, leave: str | None
+) -> None:
+    """Write the job's files; the weights belong to the logged model, if there is one."""
     for path in sorted(files.rglob("*")) if files else []:
         name = path.relative_to(files) if files else path
         if path.is_file() and name.parts[0] != leave:
             folder = name.parent.as_posix()
-            to.client.log_artifact(run_id, str(path), None if folder == "." else folder)
+            server.client.log_artifact(run_id, str(path), None if folder == "." else folder)
 
 
-def _write_group(to: Tracking, run_id: str, group: Mapping[str, Any], ended: float) -> None:
+def _write_group(
+    server: TrackingServer, run_id: str, group: Mapping[str, Any], ended: float
+) -> None:
     from mlflow.entities import Metric, RunTag
 
     at = _millis(group["created_at"])
-    found = [Metric(n, v, at, 0) for n, v in words.group_metrics(group).items()]
+    found = [Metric(n, v, at, 0) for n, v in mapping.group_metrics(group).items()]
     tags = {
         "zoo.kind": group["kind"],
         "zoo.status": group["status"],
         "zoo.jobs": len(group["jobs"]),
     }
-    to.client.log_batch(run_id, metrics=found, tags=[RunTag(n, str(v)) for n, v in tags.items()])
-    to.client.set_terminated(run_id, words.status(group), _millis(ended))
+    server.client.log_batch(
+        run_id, metrics=found, tags=[RunTag(n, str(v)) for n, v in tags.items()]
+    )
+    server.client.set_terminated(run_id, mapping.status(group), _millis(ended))
 
 
 def _millis(seconds: float) -> int:

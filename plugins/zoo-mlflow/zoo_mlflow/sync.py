@@ -1,4 +1,4 @@
-"""Past jobs, brought into the tracking server: those that it missed, or has not heard of."""
+"""Write finished jobs to the tracking server that it does not have yet."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from zoo.jobs import Database, Filter, Job
 from zoo.settings import Settings
 from zoo.storage import artifacts
 from zoo_mlflow import client, runs
-from zoo_mlflow.client import Tracking
+from zoo_mlflow.client import TrackingServer
 
 AT_ONCE = 200
-"""Rows read together."""
+"""Rows per query."""
 
 
 @dataclass
-class Done:
-    """What a synchronisation has done."""
+class SyncResult:
+    """The counts of a synchronisation."""
 
     written: int = 0
     there: int = 0
-    """Were written before."""
+    """Were complete before."""
     going: int = 0
-    """Have not ended."""
+    """Have not ended yet."""
     without_files: dict[str, str] = field(default_factory=dict)
-    """Jobs whose files are gone or damaged, each with the reason."""
+    """Jobs whose files are missing or damaged, with the reason."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -41,32 +41,32 @@ def sync(
     db: Database,
     settings: Settings,
     wanted: Filter,
-    tell: Callable[[str, int, int], None] = lambda *_: None,
+    report: Callable[[str, int, int], None] = lambda *_: None,
     *,
     again: bool = False,
-) -> Done:
-    """Write the jobs that are meant and have ended, the oldest first.
+) -> SyncResult:
+    """Write the selected jobs that have ended, the oldest first.
 
-    A job that is there is left alone, unless it is to be written `again`: then its tags are. Raises
-    ZooError if the server cannot be reached; what was written stays.
+    Jobs that are complete are skipped; with `again` their tags are updated. Raises ZooError if the
+    server cannot be reached; runs written before that stay.
     """
-    done, groups = Done(), dict[str, Job]()
+    result, groups = SyncResult(), dict[str, Job]()
     total = jobs.count(db, wanted)
-    with client.errors(settings.mlflow):
-        to = client.connect(settings.mlflow)
-        known = set() if again else runs.written(to)
+    with client.translate_errors(settings.mlflow):
+        server = client.connect(settings.mlflow)
+        known = set() if again else runs.written(server)
         for number, job in enumerate(_every(db, wanted), 1):
             if not job.is_terminal:
-                done.going += 1
+                result.going += 1
             elif job.id in known:
-                done.there += 1
+                result.there += 1
             else:
-                _write(to, settings, job, done)
+                _write(server, settings, job, result)
                 groups |= {job.group: _later(job, groups.get(job.group))} if job.group else {}
-            tell("writing runs", number, total)
+            report("writing runs", number, total)
         for group, job in groups.items():
-            _write_group(db, to, group, job)
-    return done
+            _write_group(db, server, group, job)
+    return result
 
 
 def _later(job: Job, other: Job | None) -> Job:
@@ -75,13 +75,13 @@ def _later(job: Job, other: Job | None) -> Job:
 
 def _every(db: Database, wanted: Filter) -> Iterator[Job]:
     start = 0
-    # The oldest first: what is submitted meanwhile comes behind.
+    # The oldest first, so that jobs submitted meanwhile come last.
     while page := jobs.listing(db, wanted, sort="created_at", limit=AT_ONCE, offset=start):
         yield from page
         start += len(page)
 
 
-def _write(to: Tracking, settings: Settings, job: Job, done: Done) -> None:
+def _write(server: TrackingServer, settings: Settings, job: Job, result: SyncResult) -> None:
     with contextlib.ExitStack() as stack:
         files = None
         if job.artifact:
@@ -89,16 +89,16 @@ def _write(to: Tracking, settings: Settings, job: Job, done: Done) -> None:
             try:
                 files = _files(settings, job, folder)
             except ArtifactError as error:
-                done.without_files[job.id] = str(error)
-        runs.record(to, job.to_json(), files)
-    done.written += 1
+                result.without_files[job.id] = str(error)
+        runs.record(server, job.to_json(), files)
+    result.written += 1
 
 
 def _files(settings: Settings, job: Job, into: Path) -> Path:
     return artifacts.get(settings.artifacts, str(job.artifact), str(job.artifact_sha256), into)
 
 
-def _write_group(db: Database, to: Tracking, group_id: str, job: Job) -> None:
+def _write_group(db: Database, server: TrackingServer, group_id: str, job: Job) -> None:
     group = jobs.get_group(db, group_id)
     if group.is_terminal:
-        runs.record_group(to, job.to_json(), group.to_json())
+        runs.record_group(server, job.to_json(), group.to_json())

@@ -69,7 +69,7 @@ def server(*answers: int) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(senders, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(senders, "RETRY_WAITS", (0.0, 0.0))
 
 
 def test_a_webhook_gets_the_job_and_a_sentence_and_its_password_in_a_header() -> None:
@@ -112,7 +112,7 @@ def test_a_server_that_answers_byte_by_byte_is_given_up(
     sent: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(senders, "WEBHOOK_SECONDS", 0.4)
-    monkeypatch.setattr(senders, "ALL_SECONDS", 1.0)
+    monkeypatch.setattr(senders, "TOTAL_SECONDS", 1.0)
     over = threading.Event()
 
     def drip(listener: socket.socket) -> None:
@@ -127,7 +127,7 @@ def test_a_server_that_answers_byte_by_byte_is_given_up(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener,), daemon=True).start()
         start = time.monotonic()
-        with pytest.raises(ZooError, match=r"was not told: (it took over|timed out)"):
+        with pytest.raises(ZooError, match=r"could not be notified: (it took over|timed out)"):
             senders.send(f"http://127.0.0.1:{listener.getsockname()[1]}/", JOB)
         over.set()
     # Two or three tries of 0.4 s each, within a second; the rest is a busy machine's.
@@ -199,7 +199,7 @@ def test_the_desktop_hears_of_a_group_once(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_failure_says_why_in_one_line() -> None:
     error = {"code": "exception", "message": "ValueError: no\nmore"}
-    told = senders.sentence(JOB | {"status": "failed", "metrics": {}, "error": error})
+    told = senders.summary_line(JOB | {"status": "failed", "metrics": {}, "error": error})
     assert told == "00000000 logistic on digits: failed: ValueError: no"
 
 

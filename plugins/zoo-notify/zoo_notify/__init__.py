@@ -1,4 +1,4 @@
-"""Tell people that a job has ended, in the way that ZOO_NOTIFY says."""
+"""Notify people of jobs that have ended, as set by ZOO_NOTIFY."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if settings.load().notify:
 
     @zoo.hookimpl
     def job_finished(job: dict[str, Any]) -> None:
-        """Send the word about the job."""
+        """Send a notification about the job."""
         from zoo_notify import senders
 
         senders.send(settings.load().notify, job)

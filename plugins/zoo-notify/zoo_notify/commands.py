@@ -27,14 +27,14 @@ def notify(
     from zoo.jobs import Group
     from zoo_notify import senders
 
-    way = settings.load().notify
-    if not way:
-        raise UsageError("ZOO_NOTIFY is not set: nobody would be told.", senders.WAYS)
+    target = settings.load().notify
+    if not target:
+        raise UsageError("ZOO_NOTIFY is not set.", senders.HINT)
     found = jobs.find_reference(jobs.connect(), ref)
     result = None
     if isinstance(found, Group):
         result = found.to_json() | {"jobs": [each.id for each in found.jobs]}
     job = found.jobs[-1] if isinstance(found, Group) else found
-    told = job.to_json() | {"group": job.group if result else None, "group_result": result}
-    senders.send(way, told)
-    console.note(f"Sent: {senders.sentence(told)}")
+    content = job.to_json() | {"group": job.group if result else None, "group_result": result}
+    senders.send(target, content)
+    console.note(f"Sent: {senders.summary_line(content)}")

@@ -1,4 +1,4 @@
-"""The three ways to tell somebody: the desktop, a webhook, a command."""
+"""Send notifications: to the desktop, a webhook or a command."""
 
 from __future__ import annotations
 
@@ -18,28 +18,34 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from zoo.errors import UsageError, ZooError, reason
 from zoo.jobs.records import best_text, finite, spread
 
-WAITS = (1.0, 3.0)
-"""Seconds before the second and the third try of a webhook."""
+RETRY_WAITS = (1.0, 3.0)
+"""Seconds before the second and the third attempt at a webhook."""
 WEBHOOK_SECONDS = 10.0
-"""One try of a webhook, from the look-up of its name to the answer's headers."""
-ALL_SECONDS = 30.0
-"""All tries together, with the waits between them."""
+"""Time limit of one attempt, from the DNS look-up to the headers of the response."""
+TOTAL_SECONDS = 30.0
+"""Time limit of all attempts, with the waits between them."""
 PROGRAM_SECONDS = 30.0
-WAYS = "Set ZOO_NOTIFY to desktop, https://... or command:PROGRAM."
+HINT = "Set ZOO_NOTIFY to desktop, https://... or command:PROGRAM."
 
 
-def send(way: str, job: dict[str, Any]) -> None:
-    """Tell of a job that has ended.
+def send(target: str, job: dict[str, Any]) -> None:
+    """Send a notification about a job that has ended.
 
-    Raises UsageError for a setting that is none of the three, ZooError if nobody could be told;
-    neither repeats the setting, which may hold a secret.
+    Args:
+        target: `desktop`, a URL, or `command:PROGRAM`.
+        job: The job as JSON.
+
+    Raises:
+        UsageError: The target is invalid.
+        ZooError: The notification could not be sent. Neither message repeats the target, which may
+            hold a secret.
     """
-    found = _sender(way)
-    found(job | {"text": sentence(job)})
+    found = _sender(target)
+    found(job | {"text": summary_line(job)})
 
 
-def sentence(job: dict[str, Any]) -> str:
-    """One line about the job; of its whole group, if it was the last of it."""
+def summary_line(job: dict[str, Any]) -> str:
+    """Return one line about the job, or about its group if it was the last of it."""
     group = job.get("group_result")
     about = f"{job['model']} on {job['dataset']}"
     if group:
@@ -56,34 +62,36 @@ def sentence(job: dict[str, Any]) -> str:
     return f"{job['id'][:8]} {about}: {job['status']}{number}{why}"
 
 
-def _sender(way: str) -> Callable[[dict[str, Any]], None]:
-    if way == "desktop":
+def _sender(target: str) -> Callable[[dict[str, Any]], None]:
+    if target == "desktop":
         return _on_desktop
-    if way.startswith("command:"):
+    if target.startswith("command:"):
         try:
-            words = shlex.split(way.removeprefix("command:"))
+            words = shlex.split(target.removeprefix("command:"))
         except ValueError as error:
-            raise UsageError(f"The command of ZOO_NOTIFY is odd: {error}.", WAYS) from None
+            raise UsageError(
+                f"The command in ZOO_NOTIFY cannot be parsed: {error}.", HINT
+            ) from None
         if words:
             return lambda job: _run(words, json.dumps(job))
-    if way.startswith(("https://", "http://")):
+    if target.startswith(("https://", "http://")):
         try:
-            url = urlsplit(way)
+            url = urlsplit(target)
             is_whole = bool(url.hostname) and url.port != 0
         except ValueError:
             is_whole = False
         if is_whole:
             return lambda job: _post(url, json.dumps(job).encode())
-    raise UsageError("ZOO_NOTIFY says none of the ways to tell somebody.", WAYS)
+    raise UsageError("ZOO_NOTIFY is not a valid target.", HINT)
 
 
 def _on_desktop(job: dict[str, Any]) -> None:
-    # Of two hundred jobs of a sweep, a person wants to hear once.
+    # One notification per group, not one per job.
     if job["group"] and not job.get("group_result"):
         return
     if not shutil.which("notify-send"):
         raise ZooError(
-            "This machine has no notify-send.", "Install it (libnotify), or take another way."
+            "This machine has no notify-send.", "Install it (libnotify), or use another target."
         )
     _run(["notify-send", "--app-name=zoo", "zoo", job["text"]], "")
 
@@ -99,21 +107,21 @@ def _run(words: list[str], given: str) -> None:
     except OSError as error:
         raise ZooError(f"{name} could not be started: {reason(error)}.") from None
     if done.returncode:
-        said = next(iter(done.stderr.splitlines()), "it said nothing")
-        raise ZooError(f"{name} ended with exit code {done.returncode}: {said}.")
+        output = next(iter(done.stderr.splitlines()), "no output on stderr")
+        raise ZooError(f"{name} ended with exit code {done.returncode}: {output}.")
 
 
 def _post(url: SplitResult, body: bytes) -> None:
-    # Without user and password, which go into a header: urllib would take them for the host.
+    # User and password go into a header: urllib would parse them as part of the host.
     place = url.netloc.rpartition("@")[2]
     headers = {"Content-Type": "application/json", "User-Agent": "zoo-notify"}
     if url.username:
         pair = f"{unquote(url.username)}:{unquote(url.password or '')}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     address = url._replace(netloc=place, fragment="").geturl()
-    deadline = time.monotonic() + ALL_SECONDS
+    deadline = time.monotonic() + TOTAL_SECONDS
     failure: _Failure | None = None
-    for wait in (0.0, *WAITS):
+    for wait in (0.0, *RETRY_WAITS):
         if failure and time.monotonic() + wait >= deadline:
             break
         time.sleep(wait)
@@ -124,23 +132,22 @@ def _post(url: SplitResult, body: bytes) -> None:
         if failure.is_final:
             break
     why = failure.why if failure else "no time was left"
-    raise ZooError(f"The webhook at {url.hostname} was not told: {why}.")
+    raise ZooError(f"The webhook at {url.hostname} could not be notified: {why}.")
 
 
 class _Failure(NamedTuple):
-    """Why a try has failed."""
+    """The reason why an attempt failed."""
 
     why: str
     is_final: bool
-    """Whether to try again is of no use."""
+    """Whether another attempt would fail, too."""
 
 
 def _within(seconds: float, work: Callable[[], _Failure | None]) -> _Failure | None:
-    """Do the work in a thread, and leave it there when the time is over.
+    """Run `work` in a daemon thread, and abandon it after `seconds`.
 
-    The time limit of a socket is one between two bytes: a server that sends one now and then, or a
-    look-up of a name that hangs, would be waited for without end. A daemon thread ends with the
-    process.
+    A socket's time limit counts between two bytes: a server that sends a byte now and then, or a
+    DNS look-up that hangs, would block without end.
     """
     results: queue.SimpleQueue[_Failure | None] = queue.SimpleQueue()
     threading.Thread(target=lambda: results.put(work()), daemon=True).start()
@@ -151,13 +158,13 @@ def _within(seconds: float, work: Callable[[], _Failure | None]) -> _Failure | N
 
 
 def _try(address: str, body: bytes, headers: dict[str, str], seconds: float) -> _Failure | None:
-    """Send the body once; the body of the answer is not read."""
+    """Send the body once; the body of the response is not read."""
     from urllib.error import HTTPError
     from urllib.request import HTTPRedirectHandler, Request, build_opener
 
     class NoRedirect(HTTPRedirectHandler):
         def redirect_request(self, *_: Any) -> None:
-            """Follow none: urllib would send a GET without the body, and call that a success."""
+            """Do not follow: urllib would send a GET without the body and report success."""
 
     try:
         with build_opener(NoRedirect).open(Request(address, body, headers), timeout=seconds):
@@ -169,5 +176,5 @@ def _try(address: str, body: bytes, headers: dict[str, str], seconds: float) -> 
         return _Failure(f"it answered {error.code}", error.code < 500 and error.code != 429)
     except OSError as error:
         return _Failure(reason(getattr(error, "reason", error) if error.args else error), False)
-    except Exception as error:  # ValueError, HTTPException: their words may repeat the address
+    except Exception as error:  # ValueError, HTTPException: their messages may repeat the address
         return _Failure(type(error).__name__, True)
