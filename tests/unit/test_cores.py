@@ -163,6 +163,6 @@ def test_a_piece_of_work_that_fails_gives_its_core_back(ours: Cores) -> None:
         raise ValueError("no")
 
     with ours.held(), ours.one():
-        with pytest.raises(ValueError, match="no"), threads.granted():
+        with pytest.raises(ValueError, match="no"), threads.granted_jobs():
             Parallel(require="sharedmem")(delayed(fail)() for _ in range(4))
         assert to_borrow(ours) == 1

@@ -118,7 +118,7 @@ def test_each_epoch_is_reported_with_its_metrics(fitted: tuple[DenseSoftmax, Rec
     assert epochs[-1][3]["train_accuracy"] > epochs[0][3]["train_accuracy"]
 
 
-@pytest.mark.parametrize("train", [training.fit_in_graph, training.fit_plainly])
+@pytest.mark.parametrize("train", [training.fit_in_graph, training.fit_by_keras])
 def test_batches_between_are_reported_without_metrics_on_the_same_scale(
     monkeypatch: pytest.MonkeyPatch, train: Any
 ) -> None:
@@ -154,7 +154,7 @@ def test_an_epoch_in_a_graph_gives_what_keras_fit_gives_to_the_last_bit(
 ) -> None:
     data = prepare("digits", "test", "flat", "float32")
     found = []
-    for train in (training.fit_plainly, training.fit_in_graph):
+    for train in (training.fit_by_keras, training.fit_in_graph):
         monkeypatch.setattr(training, "fit", train)
         model, report = dense(**({"epochs": 3} | params)), Recorder()
         model.fit(data.x, data.y, report)
@@ -178,7 +178,7 @@ def test_a_network_that_divides_by_the_size_of_its_batches_learns_the_same_in_a_
     monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
     data, found = prepare("digits", "test", "flat", "float32"), []
-    for train in (training.fit_plainly, training.fit_in_graph):
+    for train in (training.fit_by_keras, training.fit_in_graph):
         monkeypatch.setattr(training, "fit", train)
         params = Dividing.Params.resolve({"epochs": 1, "batch_size": batch_size})
         model = Dividing(params, NAMES, 42)
@@ -192,7 +192,7 @@ def test_a_schedule_in_a_graph_is_that_of_keras_fit_but_for_the_last_bits(
 ) -> None:
     data, found = prepare("digits", "test", "flat", "float32"), []
     for train, schedule in (
-        (training.fit_plainly, "cosine"),
+        (training.fit_by_keras, "cosine"),
         (training.fit_in_graph, "cosine"),
         (training.fit_in_graph, "constant"),
     ):
@@ -215,7 +215,7 @@ def test_the_detector_in_a_graph_is_that_of_keras_fit_to_the_last_bit(
     monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
     data, found = prepare("digits", "test", "flat", "float32"), []
-    for train in (training.fit_plainly, training.fit_in_graph):
+    for train in (training.fit_by_keras, training.fit_in_graph):
         monkeypatch.setattr(training, "fit", train)
         model, report = detector(epochs=2, digit=3, batch_size=batch_size), Recorder()
         model.fit(data.x, model.labels(data.y), report)
@@ -226,7 +226,7 @@ def test_the_detector_in_a_graph_is_that_of_keras_fit_to_the_last_bit(
 
 def test_images_are_read_where_they_lie_and_copied_only_where_they_cannot_be() -> None:
     x = prepare("digits", "test", "flat", "float32").x
-    shared, copied = training._placed(x), training._placed(x[1:, :-1])
+    shared, copied = training.as_tensor(x), training.as_tensor(x[1:, :-1])
     assert shared._numpy().ctypes.data == x.ctypes.data
     assert np.array_equal(shared, x) and np.array_equal(copied, x[1:, :-1])
 
@@ -260,7 +260,7 @@ def test_a_network_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert traced == [1]
 
 
-@pytest.mark.parametrize("train", [training.fit_in_graph, training.fit_plainly])
+@pytest.mark.parametrize("train", [training.fit_in_graph, training.fit_by_keras])
 def test_a_fit_leaves_no_graph_behind(monkeypatch: pytest.MonkeyPatch, train: Any) -> None:
     def graphs() -> int:
         gc.collect()
@@ -295,7 +295,7 @@ def test_where_fit_does_something_else_keras_trains_plainly(
     network.compile(optimizer="sgd", loss="mse")
     monkeypatch.setattr(training, "KNOWN", training.KNOWN)
     used = []
-    monkeypatch.setattr(training, "fit_plainly", lambda *a, **k: used.append("plainly"))
+    monkeypatch.setattr(training, "fit_by_keras", lambda *a, **k: used.append("plainly"))
     monkeypatch.setattr(training, "fit_in_graph", lambda *a, **k: used.append("in a graph"))
     for prepare_case in (lambda *_: None, change):
         prepare_case(keras, network)

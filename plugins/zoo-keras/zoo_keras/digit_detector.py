@@ -1,4 +1,4 @@
-"""The digit detector: is it this digit or not."""
+"""The digit detector: one digit against all others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DigitDetector(KerasModel):
 
     def classes(self, class_names: Sequence[str]) -> list[str]:
         digit = self.params.digit
-        # The class of that name; where classes have other names than numbers, that of that place.
+        # The class of that name; where classes are not numbers, the class at that index.
         is_numbered = all(name.isdecimal() for name in class_names)
         known = list(class_names) if is_numbered else [str(i) for i in range(len(class_names))]
         if str(digit) not in known:
@@ -37,11 +37,11 @@ class DigitDetector(KerasModel):
                 f"The dataset has {len(class_names)} classes, none of which is number {digit}.",
                 f"Set digit to one of {', '.join(name for name in known if len(name) == 1)}.",
             )
-        self.place = known.index(str(digit))
-        return [f"not {class_names[self.place]}", class_names[self.place]]
+        self.index = known.index(str(digit))
+        return [f"not {class_names[self.index]}", class_names[self.index]]
 
     def labels(self, y: Array) -> Array:
-        labels: Array = (y == self.place).astype("int64")
+        labels: Array = (y == self.index).astype("int64")
         return labels
 
     def layers(self) -> list[Any]:

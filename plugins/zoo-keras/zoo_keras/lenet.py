@@ -11,7 +11,7 @@ PAPER = "LeCun et al. 1998, Gradient-based learning applied to document recognit
 
 
 class LeNetParams(KerasParams):
-    """The params of every network, and what later years changed about these."""
+    """Params of LeNet, with later variants."""
 
     activation: Literal["tanh", "relu"] = zoo.param("tanh", help="of every layer but the last")
     pooling: Literal["average", "max"] = zoo.param("average", help="how four pixels become one")
@@ -35,11 +35,11 @@ class LeNet(KerasModel):
     family = "convolutional network"
     paper = PAPER
     padding: ClassVar[Literal["valid", "same"]] = "same"
-    """Of the first convolution: "same" stands for the paper's images of 32 x 32."""
+    """Padding of the first convolution: "same" replaces the paper's images of 32 x 32."""
     maps: ClassVar[tuple[int, int]]
     """Feature maps of the first and of the second convolution."""
     units: ClassVar[tuple[int, ...]]
-    """Of each dense layer before the last."""
+    """Units of each dense layer before the last."""
 
     def layers(self) -> list[Any]:
         kinds, activation = load_keras().layers, self.params.activation
@@ -57,14 +57,14 @@ class LeNet(KerasModel):
         return [load_keras().layers.Dropout(rate)] if rate else []
 
     def _distortions(self) -> list[Any]:
-        """The paper's: shifts, scaling, squeezing, horizontal shearing; in training alone."""
+        """Return the augmentations of the paper: shift, scale, squeeze, horizontal shear."""
         by, kinds = self.params.distortion, load_keras().layers
         if not by:
             return []
         common = {"fill_mode": "constant", "fill_value": 0.0, "data_format": "channels_last"}
         return [
             kinds.RandomTranslation(by, by, seed=self.seed, **common),
-            # Height and width apart from each other: scaling and squeezing at once.
+            # Height and width independently: scaling and squeezing at once.
             kinds.RandomZoom(by, by, seed=self.seed + 1, **common),
             kinds.RandomShear(x_factor=by, y_factor=0.0, seed=self.seed + 2, **common),
         ]

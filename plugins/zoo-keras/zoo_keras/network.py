@@ -1,4 +1,4 @@
-"""What the Keras models share: build, compile, fit, predict, save, load."""
+"""Base class of the Keras models: build, compile, fit, predict, save, load."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import zoo
 import zoo_keras.onnx_graph as onnx_graph
 import zoo_keras.training as training
 from zoo import weights
-from zoo_keras import tensorboard as events
+from zoo_keras import tensorboard
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -27,10 +27,10 @@ PREDICT_BATCH = 1024
 
 
 def load_keras() -> Any:
-    """Import Keras on TensorFlow, without the notes that TensorFlow writes for its developers."""
+    """Import Keras on TensorFlow, without TensorFlow's messages for developers."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" not in sys.modules:
-        # Neither another project's variable nor the user's keras.json decides what a model says.
+        # Results must not depend on environment variables or the user's keras.json.
         os.environ["KERAS_BACKEND"] = "tensorflow"
         with _silence():
             keras = importlib.import_module("keras")
@@ -42,7 +42,7 @@ def load_keras() -> Any:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Write nothing to stderr meanwhile, not even from TensorFlow's C++, whose level comes late."""
+    """Discard stderr, also of TensorFlow's C++, which logs before its level is set."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -73,7 +73,7 @@ class KerasParams(zoo.Params):
 
 
 class KerasModel(zoo.Model):
-    """A network trained by Keras: a subclass lists its layers and names its loss."""
+    """A network trained by Keras; a subclass defines its layers and loss."""
 
     dtype = "float32"
     formats = ("keras", "onnx")
@@ -82,20 +82,20 @@ class KerasModel(zoo.Model):
 
     def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
         super().__init__(params, class_names, seed)
-        # Here, so that the import of TensorFlow does not count as time of `fit`.
+        # Import TensorFlow now, so that it does not count as time of `fit`.
         load_keras()
 
     def layers(self) -> list[Any]:
-        """List the layers that follow the input."""
+        """Return the layers after the input."""
         raise NotImplementedError
 
     def probabilities(self, outputs: Array) -> Array:
-        """Turn the network's outputs into (n, n_classes): the same, if not overridden."""
+        """Convert the network's outputs to probabilities, (n, n_classes); by default unchanged."""
         return outputs
 
     def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
         keras = load_keras()
-        # A warm process would keep the networks of its earlier jobs.
+        # Otherwise a warm process keeps the networks of earlier jobs.
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.seed)
         self.network = self._build()
@@ -103,7 +103,7 @@ class KerasModel(zoo.Model):
             optimizer=self._optimizer(len(x)), loss=self.loss, metrics=["accuracy"]
         )
         folder = self.folder if self.params.tensorboard else None
-        with events.kept(folder, self.network, report) as told:
+        with tensorboard.event_report(folder, self.network, report) as reported:
             training.fit(
                 keras,
                 self.network,
@@ -111,11 +111,11 @@ class KerasModel(zoo.Model):
                 y,
                 batch_size=self.params.batch_size,
                 epochs=self.params.epochs,
-                report=told,
+                report=reported,
             )
 
     def predict_proba(self, x: Array) -> Array:
-        return self._ask(self.network, x)
+        return self._predict_outputs(self.network, x)
 
     def save(self, folder: Path) -> None:
         arrays = {name: value.numpy() for name, value in self._variables().items()}
@@ -135,31 +135,31 @@ class KerasModel(zoo.Model):
             self._without_distortions().save(path)
 
     def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array]:
-        # Written a moment ago by this process; other people's files are never read so.
+        # Written by this process just before; files of others are never loaded this way.
         network = load_keras().saving.load_model(path, compile=False, safe_mode=True)
-        probabilities = self._ask(network, x)
+        probabilities = self._predict_outputs(network, x)
         return probabilities.argmax(axis=1), probabilities
 
     def parameters(self) -> int:
         return int(self.network.count_params())
 
     def kernel(self) -> Array:
-        """The weights of the first layer, (pixels, units)."""
+        """Return the weights of the first layer, (pixels, units)."""
         kernel: Array = self.network.layers[0].kernel.numpy()
         return kernel
 
     def _without_distortions(self) -> Any:
-        """The network without the layers for training alone, which Keras 3.15 cannot read back."""
+        """Return the network without augmentation layers, which Keras 3.15 cannot load."""
         keras, layers = load_keras(), self.network.layers
         kept = [each for each in layers if not type(each).__name__.startswith("Random")]
         if len(kept) == len(layers):
             return self.network
         return keras.Sequential([keras.Input(self.network.input_shape[1:]), *kept])
 
-    def _ask(self, network: Any, x: Array) -> Array:
+    def _predict_outputs(self, network: Any, x: Array) -> Array:
         import numpy as np
 
-        # Called directly: `network.predict` gives the same numbers, but traces a function first.
+        # Called directly: `network.predict` yields the same numbers, but traces a function first.
         outputs = [
             np.asarray(network(x[start : start + PREDICT_BATCH], training=False))
             for start in range(0, len(x), PREDICT_BATCH)
@@ -186,5 +186,5 @@ class KerasModel(zoo.Model):
         return optimizer
 
     def _variables(self) -> dict[str, Any]:
-        # Numbered: each layer calls its own kernel and bias.
+        # Numbered, because each layer has a `kernel` and a `bias`.
         return {f"{i:02d}-{value.name}": value for i, value in enumerate(self.network.weights)}

@@ -1,4 +1,4 @@
-"""Trained networks as ONNX, layer by layer.
+"""Export trained networks to ONNX, layer by layer.
 
 Keras's own `export(format="onnx")` needs tf2onnx, which traces TensorFlow's graph; the few kinds of
 layer that these networks have are the same few operations of ONNX.
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 OPSET = 17
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax"}
 POOLS = {"AveragePooling2D": "AveragePool", "MaxPooling2D": "MaxPool"}
-IN_TRAINING_ALONE = ("Dropout", "RandomTranslation", "RandomZoom", "RandomShear")
+TRAINING_ONLY = ("Dropout", "RandomTranslation", "RandomZoom", "RandomShear")
 
 
 def write(network: Any, path: Path) -> None:
     """Write a Sequential network: `x`, float32, to `label` and `probabilities`.
 
-    One output unit is the probability of the second of two classes. Raises PluginError for a layer
-    that is none of those known here.
+    A single output unit is the probability of the second of two classes. Raises PluginError for an
+    unsupported layer.
     """
     from onnx import TensorProto, checker, helper, save_model
 
@@ -47,7 +47,7 @@ def write(network: Any, path: Path) -> None:
         ],
         graph.constants,
     )
-    # The version of the file that came with the operations: older readers take it too.
+    # The IR version that matches the operator set, for older readers.
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(made, opset_imports=[opset], ir_version=8, producer_name="zoo-keras")
     checker.check_model(model, full_check=True)
@@ -55,7 +55,7 @@ def write(network: Any, path: Path) -> None:
 
 
 class _Graph:
-    """Nodes, one after the other; ONNX has the channels first, Keras last."""
+    """A chain of nodes; ONNX has channels first, Keras last."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -77,7 +77,7 @@ class _Graph:
 
     def add_layer(self, layer: Any) -> None:
         kind = type(layer).__name__
-        if kind in IN_TRAINING_ALONE:
+        if kind in TRAINING_ONLY:
             return
         if kind in POOLS:
             self._add_pool(layer, POOLS[kind])
@@ -90,7 +90,7 @@ class _Graph:
         }
         if kind not in adders:
             raise PluginError(
-                f"The layer {kind} is not known to the export as ONNX.", "Export it as keras."
+                f"The layer {kind} cannot be exported to ONNX.", "Export it as keras."
             )
         adders[kind](layer)
 
@@ -138,7 +138,7 @@ class _Graph:
             return
         if name not in ACTIVATIONS:
             raise PluginError(
-                f"The activation {name} is not known to the export as ONNX.", "Export it as keras."
+                f"The activation {name} cannot be exported to ONNX.", "Export it as keras."
             )
         more: dict[str, Any] = {"axis": 1} if name == "softmax" else {}
         self.add(ACTIVATIONS[name], [self.last], **more)

@@ -1,4 +1,4 @@
-"""Event files for TensorBoard: what each epoch measured, and how the weights are spread."""
+"""Event files for TensorBoard: metrics and histograms of the weights for each epoch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 FOLDER = "tensorboard"
 BINS = 30
-"""Of a histogram, as TensorBoard's own."""
+"""Bins of a histogram, as in TensorBoard."""
 LARGEST = 1_000_000
-"""Numbers of an array of weights that still gets a histogram: to count so many takes 50 ms."""
+"""Largest array of weights with a histogram, which takes 50 ms at this size."""
 
 
 @contextlib.contextmanager
-def kept(folder: Path | None, network: Any, report: zoo.Report) -> Iterator[zoo.Report]:
-    """Give the report that a training is to call: it writes events too, if there is a folder."""
+def event_report(folder: Path | None, network: Any, report: zoo.Report) -> Iterator[zoo.Report]:
+    """Yield the report function for a training, which also writes events if there is a folder."""
     if folder is None:
         yield report
         return
@@ -29,13 +29,13 @@ def kept(folder: Path | None, network: Any, report: zoo.Report) -> Iterator[zoo.
 
     writer = tf.summary.create_file_writer(str(folder / FOLDER))
     try:
-        yield _Events(writer, network, report)
+        yield _EventReport(writer, network, report)
     finally:
         writer.close()
 
 
-class _Events:
-    """Passes a report on, and writes the metrics of each epoch: nothing that training looks at."""
+class _EventReport:
+    """Forwards a report, and writes the metrics of each epoch; training is not affected."""
 
     def __init__(self, writer: Any, network: Any, report: zoo.Report) -> None:
         self._writer = writer
@@ -57,8 +57,8 @@ class _Events:
                 _histogram(variable.path, variable.numpy())
 
 
-# `tf.summary.scalar` and `histogram` are TensorBoard's and raise where it is not installed. What
-# they write is a tensor, with the name of TensorBoard's plugin that shows it.
+# `tf.summary.scalar` and `histogram` need TensorBoard. They write a tensor with the name of the
+# TensorBoard plugin that displays it; `tf.summary.write` does the same without TensorBoard.
 
 
 def _scalar(name: str, value: float) -> None:

@@ -1,4 +1,4 @@
-"""Train a compiled network as Keras's own `fit` does, to the last bit, but an epoch at a time."""
+"""Train a compiled network with the same bits as Keras's `fit`, in a loop inside a graph."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 REPORT_SECONDS = 0.3
-"""Between two reports within an epoch."""
+"""Interval of reports within an epoch."""
 ALIGNMENT = 64
-"""Bytes; TensorFlow reads an array where it lies if it begins at a multiple of this."""
+"""TensorFlow uses an array without a copy if it is aligned to this number of bytes."""
 KNOWN = "3.15."
-"""Releases of Keras whose shuffling and step this module takes; the tests hold them to `fit`."""
+"""Releases of Keras whose shuffling and step this module uses; tests compare them with `fit`."""
 
 
 def fit(
@@ -37,13 +37,13 @@ def fit(
     small network. Where `fit_in_graph` is known to do the same, an epoch is one loop in a graph.
     The learning rate of a schedule may differ there in its last bit: TensorFlow reorders its terms.
     """
-    train = fit_in_graph if is_known(keras, network) else fit_plainly
-    with _forgotten_gradients():
+    train = fit_in_graph if is_known(keras, network) else fit_by_keras
+    with _release_gradients():
         train(keras, network, x, y, batch_size=batch_size, epochs=epochs, report=report)
 
 
 def is_known(keras: Any, network: Any) -> bool:
-    """Tell whether this is the Keras that was tested, on one device and without XLA."""
+    """Return whether this is a tested release of Keras, on one device and without XLA."""
     return bool(
         keras.__version__.startswith(KNOWN)
         and keras.backend.backend() == "tensorflow"
@@ -58,11 +58,11 @@ def is_known(keras: Any, network: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _forgotten_gradients() -> Iterator[None]:
-    """Drop at the end the gradients that tracing has registered, and with them whole graphs.
+def _release_gradients() -> Iterator[None]:
+    """Remove the gradients that tracing has registered, which hold whole graphs.
 
-    TensorFlow 2.21 keeps them for ever (its issue 97697): 1.6 MB and 2,000 objects a fit, so that
-    each collection of garbage takes longer than the last.
+    TensorFlow 2.21 never releases them (its issue 97697): 1.6 MB and 2,000 objects per fit, which
+    slow down garbage collection.
     """
     from tensorflow.python.framework import ops
 
@@ -76,7 +76,7 @@ def _forgotten_gradients() -> Iterator[None]:
                 del registered[name]
 
 
-def fit_plainly(
+def fit_by_keras(
     keras: Any,
     network: Any,
     x: Array,
@@ -101,10 +101,10 @@ def fit_in_graph(
     epochs: int,
     report: zoo.Report,
 ) -> None:
-    """Train by the network's own `train_step`, in a loop inside a graph."""
+    """Train by the network's `train_step`, in a loop inside a graph."""
     import tensorflow as tf
 
-    train = _steps(network, _placed(x), tf.constant(y), batch_size)
+    train = _steps(network, as_tensor(x), tf.constant(y), batch_size)
     orders = _orders(len(x))
     steps = -(-len(x) // batch_size)
     due = time.monotonic() + REPORT_SECONDS
@@ -126,17 +126,17 @@ def fit_in_graph(
 
 
 def _steps(network: Any, images: Any, labels: Any, batch_size: int) -> Any:
-    """Make the function (order, first, last) that trains on the batches first to last - 1."""
+    """Return a function (order, first, last) that trains on the batches first to last - 1."""
     import tensorflow as tf
 
-    # Else the first trace makes the variables of optimizer and metrics, and a second one follows.
+    # Otherwise the first trace creates variables of optimizer and metrics, and a second follows.
     network._symbolic_build(data_batch=(images[:batch_size], labels[:batch_size]))
 
     # As in `fit`, where the graph knows the size of a batch if all have the same. It decides bits,
     # for TensorFlow turns a division by a known number into a product; and it saves a tenth.
     is_even = len(images) % batch_size == 0
 
-    # Without autograph, which would read and convert the source of Keras.
+    # Without autograph, which would convert the source of Keras.
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def train(order: Any, first: Any, last: Any) -> None:
         table = tf.reshape(order, (-1, batch_size)) if is_even else None
@@ -149,37 +149,37 @@ def _steps(network: Any, images: Any, labels: Any, batch_size: int) -> Any:
             network.train_step((tf.gather(images, rows), tf.gather(labels, rows)))
             return (batch + 1,)
 
-        # One after the other: each begins with the weights that the last one left.
+        # Sequentially: each batch starts with the weights of the previous one.
         tf.while_loop(lambda batch: batch < last, step, (first,), parallel_iterations=1)
 
     return train
 
 
 def _orders(n_images: int) -> Any:
-    """Make the dataset that gives, each time it is read, the rows of all images as `fit` does."""
+    """Return a dataset that yields the row numbers of all images in the order of `fit`."""
     import numpy as np
     from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
 
-    # Keras's own shuffling, of row numbers instead of rows: it depends on their number alone.
+    # Keras's shuffling, applied to row numbers: it depends only on their count.
     rows = np.arange(n_images)
     return ArrayDataAdapter(rows, batch_size=n_images, shuffle=True).get_tf_dataset()
 
 
-def _placed(x: Array) -> Any:
-    """Give TensorFlow the images: where they lie, if it can read them there, else as a copy."""
+def as_tensor(x: Array) -> Any:
+    """Return the images as a tensor, without a copy if they are aligned."""
     import numpy as np
     import tensorflow as tf
 
     if not x.flags.c_contiguous or x.ctypes.data % ALIGNMENT:
         return tf.constant(x)
-    # DLPack has no word for read-only, and training only reads. `owner` holds the memory.
+    # DLPack cannot express read-only memory; training only reads. `owner` keeps it alive.
     seen = x.__array_interface__ | {"data": (x.ctypes.data, False)}
     shared = np.asarray(SimpleNamespace(__array_interface__=seen, owner=x))
     return tf.experimental.dlpack.from_dlpack(shared.__dlpack__())
 
 
 def _next_size(size: int, seconds: float) -> int:
-    """How many batches the next call takes, so that a report is never long overdue."""
+    """Return the number of batches of the next call, so that reports come in time."""
     return max(1, int(size * REPORT_SECONDS / max(seconds, 1e-6)))
 
 
@@ -189,7 +189,7 @@ def _report_epoch(report: zoo.Report, epoch: int, epochs: int, measured: dict[st
 
 
 def _reporter(keras: Any, report: zoo.Report, epochs: int) -> Any:
-    """Make the Keras callback that reports each epoch with its metrics, and batches in between."""
+    """Return a Keras callback that reports each epoch with its metrics, and batches in between."""
 
     class Reporter(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

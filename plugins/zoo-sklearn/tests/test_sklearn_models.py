@@ -198,7 +198,7 @@ def test_the_sparse_path_learns_what_the_dense_one_does_bit_for_bit(
     ours, theirs = (a_model(**params).classifier for _ in range(2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert sparse.is_alike(ours)
+        assert sparse.takes_same_steps(ours)
         sparse.fit(ours, x, y)
         theirs.fit(x, y)
     for name in ("coef_", "intercept_", "classes_", "n_iter_", "t_"):

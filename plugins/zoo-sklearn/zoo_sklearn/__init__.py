@@ -1,4 +1,4 @@
-"""Models of scikit-learn, and the handwritten digits that it carries."""
+"""Models of scikit-learn, and its dataset of handwritten digits."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ MODELS = (
 
 @zoo.hookimpl
 def register_models(register: Callable[[type[zoo.Model]], None]) -> None:
-    """Bring the baseline and the classics."""
+    """Register the models."""
     for model in MODELS:
         register(model)
 
 
 @zoo.hookimpl
 def register_datasets(register: Callable[[zoo.Dataset], None]) -> None:
-    """Bring the dataset that needs no download."""
+    """Register the dataset that needs no download."""
     register(DIGITS)

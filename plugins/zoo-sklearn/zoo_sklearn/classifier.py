@@ -1,4 +1,4 @@
-"""What the models share whose work a classifier of scikit-learn does: fit, probabilities, files."""
+"""Base class of models that wrap a classifier of scikit-learn."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 CLASSES = "classes"
-"""The array of the labels that the training data had, in every model's weights."""
+"""Name of the array with the labels of the training data, in the weights of each model."""
 
 LECUN = "LeCun et al. 1998, Gradient-based learning applied to document recognition"
 
 
 class ClassifierModel(zoo.Model):
-    """A classifier of scikit-learn: a subclass makes it, and names the arrays that suffice.
+    """A classifier of scikit-learn; a subclass makes it, and lists the arrays that restore it.
 
-    The weights are arrays alone: `load` puts them on a classifier that was never fitted.
+    The weights are plain arrays: `load` sets them on a classifier that was not fitted.
     """
 
     formats: ClassVar[tuple[str, ...]] = export.FORMATS
     stored: ClassVar[weights.Expected]
-    """Dtype and shape of each array that `arrays` gives."""
+    """Dtype and shape of each array that `arrays` returns."""
 
     def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
         super().__init__(params, class_names, seed)
-        # Here, so that the import of scikit-learn does not count as time of `fit`.
+        # Import scikit-learn now, so that it does not count as time of `fit`.
         self.classifier = self.make()
 
     def make(self) -> Any:
-        """Make the classifier, not fitted."""
+        """Make an unfitted classifier."""
         raise NotImplementedError
 
     def arrays(self) -> dict[str, Array]:
-        """Give the fitted arrays, but for the classes."""
+        """Return the fitted arrays, without the classes."""
         raise NotImplementedError
 
-    def put(self, arrays: dict[str, Array]) -> None:
-        """Put what `arrays` gave, and the classes, on the classifier, which is not fitted.
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
+        """Set the result of `arrays`, and the classes, on the unfitted classifier.
 
-        Raises ValueError if the arrays do not belong together.
+        Raises ValueError if the arrays are inconsistent.
         """
         raise NotImplementedError
 
@@ -61,26 +61,26 @@ class ClassifierModel(zoo.Model):
                 "`zoo data show` counts the images of each class.",
             )
         with warnings.catch_warnings():
-            # To stop after `max_iter` steps is what the params ask for.
+            # Stopping after `max_iter` steps is intended.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.classifier = self.make()
             self.learn(x, y, report)
 
     def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
-        """Fit the classifier; override it where there is something to do before or to report."""
+        """Fit the classifier; override it to do more before, or to report progress."""
         self.classifier.fit(x, y)
         report(1, 1, "fit")
 
     def scores(self, x: Array) -> Array:
-        """Give a number for each class of the training data, (n, classes); the highest wins.
+        """Return a score for each class of the training data, (n, classes); the highest wins.
 
-        Of two classes the classifier may give one number instead, (n,): above 0, it is the second.
+        For two classes it may be one score, (n,): above 0 means the second class.
         """
         scores: Array = self.classifier.decision_function(x)
         return scores
 
     def probabilities(self, x: Array) -> Array:
-        """Give what `predict_proba` does, of the training data's classes: softmax of the scores."""
+        """Return probabilities of the training data's classes: by default softmax of the scores."""
         import numpy as np
         from scipy.special import softmax
 
@@ -91,10 +91,12 @@ class ClassifierModel(zoo.Model):
         return probabilities
 
     def predict_proba(self, x: Array) -> Array:
-        return export.spread(self.probabilities(x), self.classifier.classes_, self.n_classes)
+        return export.expand_classes(
+            self.probabilities(x), self.classifier.classes_, self.n_classes
+        )
 
     def estimator(self) -> Any:
-        """Give the trained model as an estimator of scikit-learn alone, for other tools."""
+        """Return the trained model as a plain estimator of scikit-learn, for export."""
         return self.classifier
 
     def export(self, format: str, path: Path) -> None:
@@ -124,7 +126,7 @@ class ClassifierModel(zoo.Model):
         try:
             if known != sorted(set(known) & set(range(self.n_classes))) or len(known) < 2:
                 raise ValueError(f"classes {known}")
-            self.put(arrays)
+            self.set_arrays(arrays)
         except (ValueError, IndexError) as error:
             raise ArtifactError(
                 f"The weights in {folder} are not those of {self.n_classes} classes: {error}.",
@@ -132,25 +134,25 @@ class ClassifierModel(zoo.Model):
             ) from None
 
 
-def rows(n_classes: int) -> int:
-    """Rows of a linear classifier's weights: two classes share one."""
+def row_count(n_classes: int) -> int:
+    """Return the number of rows of a linear classifier's weights: two classes share one."""
     return n_classes if n_classes > 2 else 1
 
 
-def require(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    """Raise ValueError if a stored array has not the shape that the other ones demand."""
+def require_shape(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raise ValueError unless a stored array has the shape that the others imply."""
     if shape != expected:
         raise ValueError(f"an array is {shape}, not {expected}")
 
 
-def put_linear(linear: Any, arrays: dict[str, Array]) -> None:
-    """Put `coef`, `intercept` and the classes on a linear classifier that is not fitted.
+def set_linear_arrays(linear: Any, arrays: dict[str, Array]) -> None:
+    """Set `coef`, `intercept` and the classes on an unfitted linear classifier.
 
-    Raises ValueError if they are of another number of classes.
+    Raises ValueError if they are for another number of classes.
     """
-    n_rows = rows(len(arrays[CLASSES]))
-    require(arrays["coef"].shape[:1], (n_rows,))
-    require(arrays["intercept"].shape, (n_rows,))
+    n_rows = row_count(len(arrays[CLASSES]))
+    require_shape(arrays["coef"].shape[:1], (n_rows,))
+    require_shape(arrays["intercept"].shape, (n_rows,))
     linear.coef_, linear.intercept_ = arrays["coef"], arrays["intercept"]
     linear.classes_ = arrays[CLASSES]
     linear.n_features_in_ = arrays["coef"].shape[1]

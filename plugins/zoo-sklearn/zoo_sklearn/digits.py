@@ -1,4 +1,4 @@
-"""The dataset `digits`: scikit-learn's 1,797 handwritten digits, brought to the form of MNIST."""
+"""The dataset `digits`: scikit-learn's 1,797 handwritten digits in the format of MNIST."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def load() -> dict[str, zoo.Images]:
 
 
 def enlarge(images: Array) -> Array:
-    """Bring images (n, 8, 8) of 0..16 to uint8 (n, 28, 28)."""
+    """Convert images (n, 8, 8) of 0..16 to uint8 (n, 28, 28)."""
     import numpy as np
     from PIL import Image
 
-    # Whole numbers in and out: Pillow resizes bytes in integer arithmetic, the same on any machine.
+    # Integers only: Pillow resizes bytes in integer arithmetic, the same on any machine.
     grey = (images.astype("int64") * 255 // 16).astype("uint8")
     margin = (28 - BOX) // 2
     large = np.zeros((len(grey), 28, 28), dtype="uint8")

@@ -1,4 +1,4 @@
-"""Trained classifiers as files of skops and ONNX."""
+"""Export trained classifiers to skops and ONNX."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 FORMATS = ("skops", "onnx")
 
 OPSET = {"": 17, "ai.onnx.ml": 3}
-"""Versions of ONNX's operations that have been around for years, so that most readers know them."""
+"""Versions of ONNX's operator sets, old enough for most readers."""
 
 Kind = Literal["softmax", "shares", "own", "none"]
-"""Where probabilities come from: they are the softmax of the scores; or the shares of their
-sigmoids, as of one classifier for each class; or the classifier's own; or there are none."""
+"""Source of the probabilities: softmax of the scores; normalized sigmoids of the scores, as of one
+classifier for each class; the classifier's own; or none."""
 
 
 def write_skops(estimator: Any, path: Path) -> None:
-    """Write an estimator of scikit-learn; every type in it is one that skops trusts by itself."""
+    """Write an estimator of scikit-learn that holds only types trusted by skops."""
     from skops import io
 
     io.dump(estimator, path)
 
 
 def predict_skops(path: Path, x: Array, n_classes: int) -> tuple[Array, Array | None]:
-    """Read an estimator back and let it predict; probabilities, if it has any of its own.
+    """Read an estimator and predict; returns labels, and probabilities if it has any.
 
-    Raises ArtifactError if there is a type in the file that skops does not trust by itself.
+    Raises ArtifactError if the file holds a type that skops does not trust.
     """
     from skops import io
 
@@ -41,14 +41,14 @@ def predict_skops(path: Path, x: Array, n_classes: int) -> tuple[Array, Array | 
     labels = estimator.predict(x)
     if not hasattr(estimator, "predict_proba"):
         return labels, None
-    return labels, spread(estimator.predict_proba(x), estimator.classes_, n_classes)
+    return labels, expand_classes(estimator.predict_proba(x), estimator.classes_, n_classes)
 
 
-def spread(found: Array, classes: Array, n_classes: int) -> Array:
-    """Give (n, n_classes) of probabilities of the classes that the training data had."""
+def expand_classes(found: Array, classes: Array, n_classes: int) -> Array:
+    """Return probabilities of all classes, (n, n_classes), from those of the training data."""
     import numpy as np
 
-    # A class that was missing in the training data gets 0.
+    # A class without training images has the probability 0.
     probabilities = np.zeros((len(found), n_classes), dtype=found.dtype)
     probabilities[:, classes] = found
     return probabilities
@@ -57,9 +57,9 @@ def spread(found: Array, classes: Array, n_classes: int) -> Array:
 def write_onnx(
     estimator: Any, path: Path, *, dtype: str, classes: Sequence[int], n_classes: int, kind: Kind
 ) -> None:
-    """Write a classifier by skl2onnx, with `label` and `probabilities` as its outputs.
+    """Write a classifier by skl2onnx, with the outputs `label` and `probabilities`.
 
-    Raises PluginError if there are two classes, or one had no image.
+    Raises PluginError for two classes, and for classes without training images.
     """
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
@@ -68,7 +68,7 @@ def write_onnx(
         raise PluginError("ONNX needs three classes or more, and images of each of them.")
     tensor = DoubleTensorType if dtype == "float64" else FloatTensorType
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
-    # OneVsOneClassifier gives scores without being asked, and knows no such option.
+    # OneVsOneClassifier returns scores anyway, and does not have this option.
     raw = kind in ("softmax", "shares") and type(last).__name__ != "OneVsOneClassifier"
     converted = to_onnx(
         estimator,
@@ -77,16 +77,16 @@ def write_onnx(
         options={id(last): {"zipmap": False, **({"raw_scores": True} if raw else {})}},
     )
     if kind in ("softmax", "shares"):
-        _end(converted.graph, kind)
+        _replace_outputs(converted.graph, kind)
     elif kind == "none":
         del converted.graph.output[1:]
     path.write_bytes(converted.SerializeToString())
 
 
-def _end(graph: Any, kind: Kind) -> None:
-    """Let the outputs be the class of the highest score, and probabilities made of the scores.
+def _replace_outputs(graph: Any, kind: Kind) -> None:
+    """Replace the outputs by the class of the highest score, and probabilities of the scores.
 
-    skl2onnx takes the class from probabilities, of which two may have been rounded to 1.
+    skl2onnx takes the class from probabilities, of which two may be rounded to 1.
     """
     from onnx import TensorProto, helper
 
@@ -109,9 +109,9 @@ def _end(graph: Any, kind: Kind) -> None:
 
 
 def _add_logarithms(graph: Any, element: int) -> None:
-    """Add the logarithm of each score's sigmoid, whose softmax is the sigmoids' shares.
+    """Add the logarithm of each score's sigmoid; its softmax are the normalized sigmoids.
 
-    Of the sigmoids themselves all may be rounded to 0. It is -(max(-s, 0) + log(1 + exp(-|s|)));
+    The sigmoids themselves may all be rounded to 0. It is -(max(-s, 0) + log(1 + exp(-|s|)));
     onnxruntime has no Softplus for float64.
     """
     from onnx import helper

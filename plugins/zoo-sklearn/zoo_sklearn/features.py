@@ -1,4 +1,4 @@
-"""Features first, then a linear classifier: quadratic in principal components; radial bases."""
+"""Linear classifiers of features: products of principal components, radial basis functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import zoo
-from zoo_sklearn.classifier import LECUN, ClassifierModel, put_linear, require, rows
+from zoo_sklearn.classifier import (
+    LECUN,
+    ClassifierModel,
+    require_shape,
+    row_count,
+    set_linear_arrays,
+)
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -16,13 +22,13 @@ CHUNK = 10_000
 
 
 class FeaturesModel(ClassifierModel):
-    """A linear classifier of features that a subclass makes of the images."""
+    """A linear classifier of features; a subclass computes them from the images."""
 
     layout = "flat"
     dtype = "float32"
 
     def features(self, x: Array) -> Array:
-        """Give (n, features) of at most CHUNK images."""
+        """Return the features of at most CHUNK images, (n, features)."""
         raise NotImplementedError
 
     def scores(self, x: Array) -> Array:
@@ -31,18 +37,20 @@ class FeaturesModel(ClassifierModel):
         found = [self.classifier.decision_function(self.features(part)) for part in _parts(x)]
         return np.concatenate(found)
 
-    def read(self, x: Array, y: Array) -> None:
+    def fit_linear(self, x: Array, y: Array) -> None:
         """Fit the linear classifier to the features of the images."""
         import numpy as np
 
         linear = self.classifier
         linear.fit(np.concatenate([self.features(part) for part in _parts(x)]), y)
-        # In the order in which they come back from the disk: another one adds up otherwise.
+        # In the memory layout of loaded weights: another one sums in another order.
         linear.coef_ = np.ascontiguousarray(np.atleast_2d(linear.coef_))
-        linear.intercept_ = np.broadcast_to(linear.intercept_, rows(len(linear.classes_))).copy()
+        linear.intercept_ = np.broadcast_to(
+            linear.intercept_, row_count(len(linear.classes_))
+        ).copy()
 
     def linear(self) -> dict[str, Array]:
-        """Give the arrays of the linear classifier."""
+        """Return the arrays of the linear classifier."""
         return {"coef": self.classifier.coef_, "intercept": self.classifier.intercept_}
 
     def parameters(self) -> int:
@@ -54,7 +62,7 @@ def _parts(x: Array) -> Iterator[Array]:
 
 
 class QuadraticParams(zoo.Params):
-    """The principal components, and what `LogisticRegression` takes that reads their products."""
+    """The number of principal components, and params of `LogisticRegression`."""
 
     components: int = zoo.param(40, ge=1, le=100, help="principal components")
     C: float = zoo.param(0.05, gt=0, le=1e9, help="the smaller, the stronger the l2 penalty")
@@ -87,7 +95,7 @@ class Quadratic(FeaturesModel):
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import StandardScaler
 
-        # Of few images there are no more components than images.
+        # There are no more components than images.
         count = min(self.params.components, *x.shape)
         self.pca = PCA(count, random_state=self.seed).fit(x)
         self.pca.components_ = np.ascontiguousarray(self.pca.components_)
@@ -96,7 +104,7 @@ class Quadratic(FeaturesModel):
         for part in _parts(x):
             self.scaler.partial_fit(self._products(part))
         report(2, 3, "stage")
-        self.read(x, y)
+        self.fit_linear(x, y)
         report(3, 3, "stage")
 
     def features(self, x: Array) -> Array:
@@ -108,27 +116,27 @@ class Quadratic(FeaturesModel):
         mapping = {"mean": self.pca.mean_, "components": self.pca.components_}
         return mapping | scaler | self.linear()
 
-    def put(self, arrays: dict[str, Array]) -> None:
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import StandardScaler
 
         count = len(arrays["components"])
         n_features = count + count * (count + 1) // 2
         for name in ("scaler_mean", "scaler_scale"):
-            require(arrays[name].shape, (n_features,))
-        require(arrays["coef"].shape[1:], (n_features,))
+            require_shape(arrays[name].shape, (n_features,))
+        require_shape(arrays["coef"].shape[1:], (n_features,))
         self.pca = PCA(count)
         self.pca.mean_, self.pca.components_ = arrays["mean"], arrays["components"]
         self.scaler = StandardScaler()
         self.scaler.mean_, self.scaler.scale_ = arrays["scaler_mean"], arrays["scaler_scale"]
-        put_linear(self.classifier, arrays)
+        set_linear_arrays(self.classifier, arrays)
 
     def estimator(self) -> Any:
         import numpy as np
         from sklearn.pipeline import make_pipeline
 
         products = self._squares().fit(np.zeros((1, len(self.pca.components_))))
-        # What skl2onnx asks for beside the arrays.
+        # Attributes that skl2onnx needs beside the arrays.
         self.pca.n_components_ = len(self.pca.components_)
         self.scaler.n_features_in_ = len(self.scaler.mean_)
         return make_pipeline(self.pca, products, self.scaler, self.classifier)
@@ -145,7 +153,7 @@ class Quadratic(FeaturesModel):
 
 
 class RadialParams(zoo.Params):
-    """The radial basis functions, and what the `RidgeClassifier` takes that reads them."""
+    """Params of the radial basis functions and of `RidgeClassifier`."""
 
     centres: int = zoo.param(1000, ge=10, le=10_000, help="basis functions, of all classes")
     gamma: float = zoo.param(0.04, gt=0, le=1e6, help="exp(-gamma * squared distance)")
@@ -161,7 +169,7 @@ class RadialBases(FeaturesModel):
     name = "rbf-network"
     family = "radial basis functions"
     paper = LECUN
-    # A step of a pipeline for the distances to given centres is not in scikit-learn.
+    # scikit-learn has no pipeline step for the distances to given centres.
     formats = ()
     Params = RadialParams
     stored = {  # noqa: RUF012
@@ -188,7 +196,7 @@ class RadialBases(FeaturesModel):
             centres.append(found.cluster_centers_)
             report(step, len(labels) + 1, "stage")
         self.centres = np.concatenate(centres)
-        self.read(x, y)
+        self.fit_linear(x, y)
         report(len(labels) + 1, len(labels) + 1, "stage")
 
     def features(self, x: Array) -> Array:
@@ -200,7 +208,7 @@ class RadialBases(FeaturesModel):
     def arrays(self) -> dict[str, Array]:
         return {"centres": self.centres} | self.linear()
 
-    def put(self, arrays: dict[str, Array]) -> None:
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
         self.centres = arrays["centres"]
-        require(arrays["coef"].shape[1:], (len(self.centres),))
-        put_linear(self.classifier, arrays)
+        require_shape(arrays["coef"].shape[1:], (len(self.centres),))
+        set_linear_arrays(self.classifier, arrays)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class NearestParams(zoo.Params):
-    """What `KNeighborsClassifier` takes."""
+    """Params of `KNeighborsClassifier`."""
 
     n_neighbors: int = zoo.param(3, ge=1, le=1000, help="training images that vote")
     weights: Literal["uniform", "distance"] = zoo.param(
@@ -35,7 +35,7 @@ class NearestNeighbours(ClassifierModel):
     def make(self) -> Any:
         from sklearn.neighbors import KNeighborsClassifier
 
-        # Brute force multiplies matrices, in pieces; with 784 pixels no tree is faster.
+        # Brute force multiplies matrices in blocks; with 784 pixels no tree is faster.
         return KNeighborsClassifier(**self.params.model_dump(), algorithm="brute")
 
     def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
@@ -54,9 +54,9 @@ class NearestNeighbours(ClassifierModel):
     def arrays(self) -> dict[str, Array]:
         return {"x": self.classifier._fit_X, "y": self.y}
 
-    def put(self, arrays: dict[str, Array]) -> None:
-        # To fit is to keep the images.
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
+        # Fitting only keeps the images.
         self.y = arrays["y"]
         self.classifier.fit(arrays["x"], self.y)
         if self.classifier.classes_.tolist() != arrays[CLASSES].tolist():
-            raise ValueError("the labels are of other classes")
+            raise ValueError("the labels do not match the classes")

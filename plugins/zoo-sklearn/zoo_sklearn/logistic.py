@@ -24,7 +24,7 @@ Schedule = Literal["optimal", "constant", "invscaling", "adaptive", "pa1", "pa2"
 
 
 class LogisticParams(zoo.Params):
-    """What `SGDClassifier` takes, in Zoo's words; the defaults are scikit-learn's but for two."""
+    """Params of `SGDClassifier`; all but two defaults are those of scikit-learn."""
 
     loss: Loss = zoo.param("log_loss", help="log_loss is logistic regression, hinge a linear SVM")
     penalty: Literal["l2", "l1", "elasticnet"] | None = zoo.param("l2", help="regularisation")
@@ -83,15 +83,15 @@ class Logistic(zoo.Model):
 
     def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
         super().__init__(params, class_names, seed)
-        # Here, so that the import of scikit-learn does not count as time of `fit`.
+        # Import scikit-learn now, so that it does not count as time of `fit`.
         self.classifier = self._classifier()
 
     def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
         from sklearn.exceptions import ConvergenceWarning
 
-        # The classes are learned apart from each other: threads change nothing but the time.
-        with warnings.catch_warnings(), threads.granted() as n_jobs:
-            # Few epochs are what was asked for: the baseline's 5 never converge.
+        # Classes are fitted independently: threads change only the time.
+        with warnings.catch_warnings(), threads.granted_jobs() as n_jobs:
+            # Few epochs are intended: the 5 of the baseline never converge.
             warnings.simplefilter("ignore", ConvergenceWarning)
             sparse.fit(self.classifier.set_params(n_jobs=n_jobs), x, y)
         report(1, 1, "fit", epochs=self.classifier.n_iter_, train_accuracy=self._accuracy(x, y))
@@ -101,11 +101,11 @@ class Logistic(zoo.Model):
         return labels
 
     def predict_proba(self, x: Array) -> Array | None:
-        """Give the probabilities, which log_loss and modified_huber alone have."""
+        """Return probabilities, or None for losses other than log_loss and modified_huber."""
         if not hasattr(self.classifier, "predict_proba"):
             return None
         found = self.classifier.predict_proba(x)
-        return export.spread(found, self.classifier.classes_, self.n_classes)
+        return export.expand_classes(found, self.classifier.classes_, self.n_classes)
 
     def export(self, format: str, path: Path) -> None:
         if format == "skops":
@@ -172,7 +172,7 @@ class Logistic(zoo.Model):
         return SGDClassifier(
             eta0=params.pop("learning_rate"),
             learning_rate=params.pop("schedule"),
-            # To scikit-learn, 0 is no number of images.
+            # scikit-learn does not accept 0.
             average=params.pop("average") or False,
             random_state=self.seed,
             **params,

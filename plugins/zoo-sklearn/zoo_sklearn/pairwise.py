@@ -1,18 +1,18 @@
-"""The pairwise linear classifier: a linear unit for each two classes, and a vote."""
+"""The pairwise linear classifier: one linear classifier for each pair of classes, and a vote."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
-from zoo_sklearn.classifier import CLASSES, LECUN, ClassifierModel, put_linear, require
+from zoo_sklearn.classifier import CLASSES, LECUN, ClassifierModel, require_shape, set_linear_arrays
 
 if TYPE_CHECKING:
     from zoo.model import Array
 
 
 class PairwiseParams(zoo.Params):
-    """What the `SGDClassifier` of each pair takes."""
+    """Params of the `SGDClassifier` of each pair."""
 
     loss: Literal["log_loss", "modified_huber", "hinge", "squared_hinge"] = zoo.param(
         "log_loss", help="log_loss is logistic regression, hinge a linear SVM"
@@ -38,7 +38,7 @@ class PairwiseLinear(ClassifierModel):
     def make(self) -> Any:
         from sklearn.multiclass import OneVsOneClassifier
 
-        return OneVsOneClassifier(self._one())
+        return OneVsOneClassifier(self._pair_classifier())
 
     def arrays(self) -> dict[str, Array]:
         import numpy as np
@@ -49,18 +49,18 @@ class PairwiseLinear(ClassifierModel):
             "intercept": np.concatenate([each.intercept_ for each in pairs]),
         }
 
-    def put(self, arrays: dict[str, Array]) -> None:
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
         import numpy as np
 
         known = arrays[CLASSES]
         n_pairs = len(known) * (len(known) - 1) // 2
-        require(arrays["coef"].shape, (n_pairs, 784))
-        require(arrays["intercept"].shape, (n_pairs,))
+        require_shape(arrays["coef"].shape, (n_pairs, 784))
+        require_shape(arrays["intercept"].shape, (n_pairs,))
         pairs = []
         for coef, intercept in zip(arrays["coef"], arrays["intercept"], strict=True):
             one = {"coef": coef[None], "intercept": intercept[None], CLASSES: np.arange(2)}
-            pairs.append(self._one())
-            put_linear(pairs[-1], one)
+            pairs.append(self._pair_classifier())
+            set_linear_arrays(pairs[-1], one)
         self.classifier.estimators_ = pairs
         self.classifier.classes_ = known
         self.classifier.pairwise_indices_ = None
@@ -68,7 +68,7 @@ class PairwiseLinear(ClassifierModel):
     def parameters(self) -> int:
         return sum(each.coef_.size + 1 for each in self.classifier.estimators_)
 
-    def _one(self) -> Any:
+    def _pair_classifier(self) -> Any:
         from sklearn.linear_model import SGDClassifier
 
         return SGDClassifier(**self.params.model_dump(), random_state=self.seed)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import zoo
-from zoo_sklearn.classifier import CLASSES, ClassifierModel, require, rows
+from zoo_sklearn.classifier import CLASSES, ClassifierModel, require_shape, row_count
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -20,11 +20,11 @@ NODES = {
     "right": "uint32",
     "is_leaf": "uint8",
 }
-"""What a prediction reads of a node of a tree: scikit-learn's name, and the dtype on disk."""
+"""Fields of a tree's node that predictions read: scikit-learn's name, and the dtype on disk."""
 
 
 class StumpsParams(zoo.Params):
-    """What `HistGradientBoostingClassifier` takes."""
+    """Params of `HistGradientBoostingClassifier`."""
 
     max_iter: int = zoo.param(50, ge=1, le=100_000, help="rounds; each adds a stump per class")
     learning_rate: float = zoo.param(0.5, gt=0, le=10, help="how much each stump counts")
@@ -45,7 +45,7 @@ class BoostedStumps(ClassifierModel):
     paper = "Kégl & Busa-Fekete 2009, Boosting products of base classifiers"
     layout = "flat"
     dtype = "float32"
-    # Of its trees skops trusts no type, and skl2onnx 1.20 makes booleans where onnx wants numbers.
+    # skops does not trust its trees, and skl2onnx 1.20 writes booleans where ONNX needs numbers.
     formats = ()
     Params = StumpsParams
     stored = {  # noqa: RUF012
@@ -74,14 +74,14 @@ class BoostedStumps(ClassifierModel):
         sizes = np.array([[len(tree) for tree in each] for each in trees], dtype="int64")
         return found | {"sizes": sizes, "baseline": self.classifier._baseline_prediction}
 
-    def put(self, arrays: dict[str, Array]) -> None:
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
         import numpy as np
         from sklearn.ensemble._hist_gradient_boosting.common import PREDICTOR_RECORD_DTYPE
         from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 
-        sizes, n_trees = arrays["sizes"], rows(len(arrays[CLASSES]))
-        require(sizes.shape[1:], (n_trees,))
-        require(arrays["baseline"].shape, (1, n_trees))
+        sizes, n_trees = arrays["sizes"], row_count(len(arrays[CLASSES]))
+        require_shape(sizes.shape[1:], (n_trees,))
+        require_shape(arrays["baseline"].shape, (1, n_trees))
         _check(arrays)
         nodes = np.zeros(sizes.sum(), dtype=PREDICTOR_RECORD_DTYPE)
         for name in NODES:
@@ -98,12 +98,12 @@ class BoostedStumps(ClassifierModel):
         fitted.n_trees_per_iteration_ = n_trees
         fitted.n_features_in_, fitted._preprocessor = 784, None
         fitted._loss = fitted._get_loss(sample_weight=None)
-        # Asked for categories alone; no pixel is one.
+        # Only used for categorical features; there are none.
         categories = (none, np.zeros(784, dtype="uint32"))
         fitted._bin_mapper = SimpleNamespace(make_known_categories_bitsets=lambda: categories)
 
     def parameters(self) -> int:
-        """Pixel, threshold and two values of each split, and a value of each class."""
+        """Count pixel, threshold and two values per split, and one value per class."""
         return sum(
             4 * int((tree.nodes["is_leaf"] == 0).sum())
             for each in self.classifier._predictors
@@ -112,22 +112,22 @@ class BoostedStumps(ClassifierModel):
 
 
 def _check(arrays: dict[str, Array]) -> None:
-    """Raise ValueError if a tree would send scikit-learn outside of it, or round in a circle."""
+    """Raise ValueError if a tree has indices out of range or a cycle."""
     import numpy as np
 
     sizes = arrays["sizes"].ravel()
     if not len(sizes) or sizes.min() < 1:
         raise ValueError("a tree is empty")
     for name in NODES:
-        require(arrays[name].shape, (sizes.sum(),))
+        require_shape(arrays[name].shape, (sizes.sum(),))
     inner = arrays["is_leaf"] == 0
     size = np.repeat(sizes, sizes)[inner]
     place = (np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes))[inner]
     pixels = arrays["feature_idx"][inner]
     if ((pixels < 0) | (pixels >= 784)).any():
-        raise ValueError("a tree asks for a pixel that images do not have")
+        raise ValueError("a tree reads a pixel that images do not have")
     for side in ("left", "right"):
         # A child comes after its parent.
         child = arrays[side][inner]
         if ((child <= place) | (child >= size)).any():
-            raise ValueError("a tree has no end")
+            raise ValueError("a tree has a cycle")

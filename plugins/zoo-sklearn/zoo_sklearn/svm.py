@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
-from zoo_sklearn.classifier import CLASSES, ClassifierModel, require
+from zoo_sklearn.classifier import CLASSES, ClassifierModel, require_shape
 
 if TYPE_CHECKING:
     from zoo.model import Array
 
 CACHE_MB = 1000
-"""Of kernel values that libsvm keeps while it fits."""
+"""Size of libsvm's cache of kernel values while it fits."""
 
 
-class MachineParams(zoo.Params):
-    """What `SVC` takes."""
+class SupportVectorsParams(zoo.Params):
+    """Params of `SVC`."""
 
     kernel: Literal["rbf", "poly", "linear", "sigmoid"] = zoo.param(
         "rbf", help="rbf is the Gaussian; poly is (gamma * <a, b> + coef0) ** degree"
@@ -43,7 +43,7 @@ class SupportVectors(ClassifierModel):
     paper = "Cortes & Vapnik 1995, Support-vector networks"
     layout = "flat"
     dtype = "float64"
-    Params = MachineParams
+    Params = SupportVectorsParams
     stored = {  # noqa: RUF012
         "support": ("int32", (None,)),
         "support_vectors": ("float64", (None, 784)),
@@ -58,7 +58,7 @@ class SupportVectors(ClassifierModel):
 
         params = self.params.model_dump(exclude={"unit_length"})
         params["gamma"] = params["gamma"] or "scale"
-        # Else a tie of votes goes to the first class, whatever the margins say.
+        # Otherwise a tie of votes goes to the first class, whatever the margins.
         return SVC(**params, cache_size=CACHE_MB, break_ties=True)
 
     def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
@@ -68,7 +68,7 @@ class SupportVectors(ClassifierModel):
         return super().scores(self.features(x))
 
     def features(self, x: Array) -> Array:
-        """Give what the kernel sees of the images."""
+        """Return the input of the kernel."""
         from sklearn.preprocessing import normalize
 
         return normalize(x) if self.params.unit_length else x
@@ -93,15 +93,15 @@ class SupportVectors(ClassifierModel):
             "gamma": np.float64(fitted._gamma),
         }
 
-    def put(self, arrays: dict[str, Array]) -> None:
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
         import numpy as np
 
         known, vectors = len(arrays[CLASSES]), len(arrays["support_vectors"])
-        # libsvm reads as far as these say: a wrong one would read foreign memory.
-        require(arrays["support"].shape, (vectors,))
-        require(arrays["n_support"].shape, (known,))
-        require(arrays["dual_coef"].shape, (known - 1, vectors))
-        require(arrays["intercept"].shape, (known * (known - 1) // 2,))
+        # libsvm trusts these sizes: a wrong one would read out of bounds.
+        require_shape(arrays["support"].shape, (vectors,))
+        require_shape(arrays["n_support"].shape, (known,))
+        require_shape(arrays["dual_coef"].shape, (known - 1, vectors))
+        require_shape(arrays["intercept"].shape, (known * (known - 1) // 2,))
         if arrays["n_support"].min() < 0 or arrays["n_support"].sum() != vectors:
             raise ValueError("the numbers of support vectors do not add up")
         machine = self.classifier
@@ -109,7 +109,7 @@ class SupportVectors(ClassifierModel):
         machine.support_, machine._n_support = arrays["support"], arrays["n_support"]
         machine.support_vectors_ = arrays["support_vectors"]
         machine._dual_coef_, machine._intercept_ = arrays["dual_coef"], arrays["intercept"]
-        # For two classes scikit-learn shows libsvm's numbers with the other sign.
+        # For two classes scikit-learn exposes libsvm's numbers with the opposite sign.
         sign = -1 if known == 2 else 1
         machine.dual_coef_ = sign * machine._dual_coef_
         machine.intercept_ = sign * machine._intercept_

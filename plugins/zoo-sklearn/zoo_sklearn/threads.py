@@ -1,4 +1,4 @@
-"""The threads of scikit-learn's loops: as many as a worker grants, and on cores idle just now."""
+"""Threads for scikit-learn's loops: as many as the worker grants, on idle cores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from zoo import cores
 
 
 @contextlib.contextmanager
-def granted() -> Iterator[int | None]:
-    """Give the `n_jobs` for an estimator that is fitted meanwhile, in threads of one process.
+def granted_jobs() -> Iterator[int | None]:
+    """Yield the `n_jobs` of an estimator that is fitted meanwhile, in threads of this process.
 
-    In a runner whose worker lends cores it is None, which is joblib's word for: as set around it.
-    Elsewhere it is what the worker grants, or all cores: -1.
+    In a runner whose worker lends cores it is None: joblib then uses the surrounding context.
+    Elsewhere it is the number that the worker grants, or -1 for all cores.
     """
     here = cores.here()
     if here is None:
