@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from zoo_report import contents
-from zoo_report.contents import Contents, Meant
+from zoo_report.contents import Contents, Selection
 
 from helpers.finished_jobs import a_spec, succeed
 from zoo import jobs, settings
@@ -21,7 +21,7 @@ LABELS = [0, 0, 1, 1]
 
 def gathered(db: Database, *refs: str) -> Contents:
     found = [job for ref in refs for job in jobs.members(jobs.find_reference(db, ref))]
-    return contents.gather(db, settings.load(), Meant(found, "Some jobs"))
+    return contents.gather(db, settings.load(), Selection(found, "Some jobs"))
 
 
 def predictions(**arrays: Any) -> dict[str, bytes]:

@@ -102,7 +102,10 @@ def test_the_commands_say_which_result_is_of_older_contents(
 def test_the_report_marks_older_contents(today: tuple[Database, str, str]) -> None:
     db, old, new = today
     made = gathered(db, old, new)
-    assert [(t.accuracy, t.mark) for t in tiles.of(made)] == [(0.7, ""), (0.99, "older aaaaaaaa")]
+    assert [(t.accuracy, t.mark) for t in tiles.best_results(made)] == [
+        (0.7, ""),
+        (0.99, "older aaaaaaaa"),
+    ]
     html = page.render(made)
     assert html.count("older aaaaaaaa") == 2 and "older bbbbbbbb" not in html
 

@@ -20,7 +20,7 @@ from zoo_mlflow import mapping
 from zoo_notify import senders
 from zoo_report import contents, tiles
 from zoo_report import page as report
-from zoo_report.contents import Meant
+from zoo_report.contents import Selection
 
 import zoo
 from zoo import jobs
@@ -123,7 +123,7 @@ def every_way(
     whole = re.search('<p class="group".*?</p>', site.get(f"/?group={group.id}").text, re.S)
     assert whole
     said["page"] = plain(whole[0])
-    made = report.render(contents.gather(rows, site.zoo.settings, Meant(group.jobs, "A")))
+    made = report.render(contents.gather(rows, site.zoo.settings, Selection(group.jobs, "A")))
     row = re.search(f'<tr id="group-{group.id}">.*?</tr>', made, re.S)
     assert row
     said["report"] = plain(row[0])
@@ -227,7 +227,7 @@ def test_of_equal_results_that_submitted_first_is_the_best_everywhere(
     (row,) = leaderboard_rows(rows)
     assert row.result.id == expected and bool(row.cv) == (kind == "cv")
     listed = members[::-1] if is_newest_first else members
-    (tile,) = tiles.of(contents.gather(rows, site.zoo.settings, Meant(listed, "A")))
+    (tile,) = tiles.best_results(contents.gather(rows, site.zoo.settings, Selection(listed, "A")))
     assert tile.anchor.endswith(expected)
     if kind in ("sweep", None):
         assert jobs.find_reference(rows, "@best:digits").id == expected

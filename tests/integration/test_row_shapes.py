@@ -21,7 +21,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from zoo_report import contents
 from zoo_report import page as report
-from zoo_report.contents import Meant
+from zoo_report.contents import Selection
 
 from zoo import jobs
 from zoo.jobs import STATUSES, Database
@@ -92,9 +92,9 @@ def every_page(site: web.Page, rows: Database, stored: Stored) -> None:
 def every_report(rows: Database, zoo: Zoo, stored: Stored) -> None:
     """Make the report of all, and of each group."""
     found = [jobs.get(rows, each) for each in stored.jobs]
-    meant = [Meant(found, "All", 1, jobs.ALL_JOBS), Meant([], "None", 0, jobs.ALL_JOBS)]
+    meant = [Selection(found, "All", 1, jobs.ALL_JOBS), Selection([], "None", 0, jobs.ALL_JOBS)]
     groups = [jobs.get_group(rows, each).jobs for each in stored.groups]
-    meant += [Meant(each, "A group") for each in groups if each]
+    meant += [Selection(each, "A group") for each in groups if each]
     for each in meant:
         asked["report"] += 1
         assert "</html>" in report.render(contents.gather(rows, zoo.settings, each))
@@ -158,7 +158,7 @@ def test_the_script_of_a_report_draws_every_shape_of_row(
         row_shapes.clear(rows)
         stored = row_shapes.store(rows, scene)
         found = [jobs.get(rows, each) for each in stored.jobs]
-        meant = Meant(found, "All", 0, jobs.ALL_JOBS)
+        meant = Selection(found, "All", 0, jobs.ALL_JOBS)
         html = report.render(contents.gather(rows, site.zoo.settings, meant))
         file.write_text(html, encoding="utf-8")
         driver.get(file.as_uri())

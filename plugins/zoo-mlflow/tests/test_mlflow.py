@@ -54,7 +54,9 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def to(tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[client.Tracking]:
+def to(
+    tables: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[client.TrackingServer]:
     """An experiment of its own for this test."""
     monkeypatch.setenv("ZOO_MLFLOW", tables)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
@@ -104,11 +106,11 @@ def two_folds(db: Database, tmp_path: Path) -> tuple[list[str], str]:
     return [run_next(db, tmp_path) for _ in ids], str(group)
 
 
-def by_job(to: client.Tracking) -> dict[str, Any]:
+def by_job(to: client.TrackingServer) -> dict[str, Any]:
     return {run.data.tags.get(mapping.JOB_TAG, "group"): run for run in to.search("")}
 
 
-def everything(to: client.Tracking) -> Any:
+def everything(to: client.TrackingServer) -> Any:
     """All that is in the experiment, to be compared."""
     found = {}
     for run in to.search(""):

@@ -67,7 +67,7 @@ def test_every_picture_of_a_job_is_drawn_listed_and_described(
     trained: tuple[dict[str, Any], Path], tmp_path: Path
 ) -> None:
     job, files = trained
-    pictures.draw(job, files, tmp_path)
+    pictures.draw_pictures(job, files, tmp_path)
     listed = json.loads((tmp_path / "pictures.json").read_text())
     names = ["confusion_matrix", "mistakes", "calibration", "weights"]
     assert [each["file"] for each in listed] == [f"{name}.png" for name in names]
@@ -92,7 +92,7 @@ def test_a_damaged_file_costs_its_own_picture_alone(
     for name in ("environment.json", "predictions.npz", "weight_images.npy"):
         (damaged / name).write_bytes((files / name).read_bytes()[:500])
     (tmp_path / "drawn").mkdir()
-    pictures.draw(job, damaged, tmp_path / "drawn")
+    pictures.draw_pictures(job, damaged, tmp_path / "drawn")
     found = {path.name for path in (tmp_path / "drawn").glob("*.png")}
     assert found == {"confusion_matrix.png"}
     for name in ("mistakes", "calibration", "weights"):
@@ -104,12 +104,12 @@ def test_the_mistakes_are_those_that_it_is_surest_of_drawn_pixel_by_pixel(
 ) -> None:
     job, files = trained
     said = read_predictions(files / PREDICTIONS)
-    rows = predictions.mistakes(said, 20)
+    rows = predictions.wrong_rows(said, 20)
     wrong = np.flatnonzero(said.labels != said.predicted)
     sure = said.probabilities[np.arange(len(said.labels)), said.predicted]  # type: ignore[index]
     assert len(rows) == 20 and set(rows) <= set(wrong)
     assert sure[rows].min() >= np.delete(sure[wrong], np.isin(wrong, rows).nonzero()[0]).max()
-    pictures.draw(job, files, tmp_path)
+    pictures.draw_pictures(job, files, tmp_path)
     drawn = np.asarray(opened(tmp_path / "mistakes.png").convert("L"), dtype=int)
     truth = prepare("digits", "test", "image", "float64").x[said.index[rows[0]]]
     left, scale = 2 * plots.SCALE, plots.SCALE
@@ -123,9 +123,9 @@ def test_the_mistakes_are_those_that_it_is_surest_of_drawn_pixel_by_pixel(
 
 def test_without_probabilities_mistakes_come_as_they_stand() -> None:
     said = Predictions(np.arange(4), np.array([0, 1, 2, 3]), np.array([0, 2, 2, 1]), None)
-    assert predictions.mistakes(said, 5).tolist() == [1, 3]
-    assert predictions.mistakes(said, 1).tolist() == [1]
-    assert predictions.calibration(said) is None
+    assert predictions.wrong_rows(said, 5).tolist() == [1, 3]
+    assert predictions.wrong_rows(said, 1).tolist() == [1]
+    assert predictions.measure_calibration(said) is None
 
 
 def test_images_are_those_that_were_judged_of_a_fold_another_split_or_preprocessing(
@@ -150,9 +150,9 @@ def test_images_are_those_that_were_judged_of_a_fold_another_split_or_preprocess
         given = prepare("digits", expected, "image", "float64", preprocess=job["preprocess"])
         rows = said.index[:50]
         assert np.array_equal(given.y[rows], said.labels[:50])
-        found = predictions.images(job, rows, data["data"])
+        found = predictions.load_images(job, rows, data["data"])
         assert found is not None and np.array_equal(found, given.x[rows])
-        assert predictions.images(job, rows, "0" * 64) is None  # the dataset is another by now
+        assert predictions.load_images(job, rows, "0" * 64) is None  # the dataset is another by now
     assert not (tmp_path / "fold" / "weight_images.npy").exists()
 
 
@@ -160,7 +160,7 @@ def test_the_calibration_error_is_that_of_the_paper() -> None:
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.35, 0.65], [0.0, 1.0]])
     labels, predicted = np.array([0, 1, 1, 1, 1]), np.array([0, 0, 1, 1, 1])
     said = Predictions(np.arange(5), labels, predicted, probabilities)
-    found = predictions.calibration(said, bins=10)
+    found = predictions.measure_calibration(said, bins=10)
     assert found is not None
     # (0.8, 0.9]: two of 0.9, one right; (0.5, 0.6] and (0.6, 0.7]: one each, right; (0.9, 1]: right
     expected = (2 * abs(0.5 - 0.9) + abs(1 - 0.6) + abs(1 - 0.65) + 0) / 5
@@ -176,7 +176,9 @@ def test_every_image_is_in_one_bin_and_the_error_is_a_mean_of_gaps(
     sure, right = np.array([s for s, _ in seen]), np.array([r for _, r in seen])
     probabilities = np.stack([1 - sure, sure], axis=1)
     ones = np.ones(len(seen), dtype=int)
-    found = predictions.calibration(Predictions(ones, right.astype(int), ones, probabilities))
+    found = predictions.measure_calibration(
+        Predictions(ones, right.astype(int), ones, probabilities)
+    )
     assert found is not None and found.counts.sum() == len(seen)
     assert abs(right.mean() - sure.mean()) - 1e-9 <= found.error <= 1
 

@@ -32,7 +32,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 from zoo_report import chart_data, command_line, commands, contents, mistakes, page, tiles
-from zoo_report.contents import Contents, Meant
+from zoo_report.contents import Contents, Selection
 
 import zoo.cli.commands.train
 from zoo import jobs, settings
@@ -107,7 +107,7 @@ def test_the_line_of_a_training_makes_the_same_training(
     ids, _ = jobs.add(
         db, specs, QueueOptions(tags=tags, pool="gpu"), group_kind="cv" if cv else None
     )
-    found = asked(command_line.line(jobs.get(db, ids[-1])), monkeypatch)
+    found = asked(command_line.job_command(jobs.get(db, ids[-1])), monkeypatch)
     assert found == {"specs": specs, "pool": "gpu", "tags": jobs.get(db, ids[0]).tags}
 
 
@@ -135,7 +135,7 @@ def test_the_line_of_an_evaluation_names_its_training_and_what_it_is_judged_on(
     source = {"job": "a" * 32, "artifact": "x", "sha256": "b" * 64}
     (one,), _ = jobs.add(db, [a_spec(kind="evaluate", source=source, split="train", timeout=5.0)])
     line = f"zoo evaluate {'a' * 32} --dataset digits --split train --timeout 5.0"
-    assert command_line.line(jobs.get(db, one)) == line
+    assert command_line.job_command(jobs.get(db, one)) == line
 
 
 def test_the_line_of_seeds_counts_them_and_a_sweep_is_rerun(
@@ -144,11 +144,11 @@ def test_the_line_of_seeds_counts_them_and_a_sweep_is_rerun(
     specs = submit.training("logistic", {}, TrainingOptions("digits", seed=7, seeds=3))
     _, seeds = jobs.add(db, specs, group_kind="seeds")
     assert (
-        asked(command_line.group_line(jobs.get_group(db, str(seeds))), monkeypatch)["specs"]
+        asked(command_line.group_command(jobs.get_group(db, str(seeds))), monkeypatch)["specs"]
         == specs
     )
     _, sweep = jobs.add(db, specs, group_kind="sweep")
-    assert command_line.group_line(jobs.get_group(db, str(sweep))) == f"zoo rerun {sweep}"
+    assert command_line.group_command(jobs.get_group(db, str(sweep))) == f"zoo rerun {sweep}"
 
 
 # The mistakes
@@ -159,10 +159,10 @@ def test_the_surest_mistakes_come_first_with_both_probabilities(db: Database) ->
     files = predictions(
         index=[5, 6, 7, 8], label=LABELS, predicted=[1, 1, 0, 1], probabilities=said
     )
-    found, note = mistakes.of(settings.load(), job_of(db, trained(db, [], files=files)))
+    found, note = mistakes.list_mistakes(settings.load(), job_of(db, trained(db, [], files=files)))
     assert [(m.row, m.label, m.predicted) for m in found] == [(6, 0, 1), (7, 1, 0), (5, 0, 1)]
-    assert [m.sure for m in found] == [0.9, 0.7, 0.6]
-    assert [m.label_sure for m in found] == pytest.approx([0.1, 0.3, 0.4])
+    assert [m.probability for m in found] == [0.9, 0.7, 0.6]
+    assert [m.label_probability for m in found] == pytest.approx([0.1, 0.3, 0.4])
     assert note == ""
 
 
@@ -184,7 +184,7 @@ def test_a_fold_shows_images_of_the_train_split(db: Database) -> None:
     found = gathered(db, trained(db, [1, 0, 1, 1], *folds(3, dataset=dataset()), **made))
     assert set(found.images) == {f"{dataset()} train 0"}
     # Three folds of one cross-validation see an image once; here they all say to have seen it.
-    assert [(m.exam, m.said, m.asked) for m in found.missed] == [
+    assert [(m.test_set, m.predicted, m.jobs) for m in found.missed] == [
         (f"{dataset()} train", {"1": 3}, 1)
     ]
 
@@ -196,7 +196,7 @@ def test_images_that_several_jobs_missed_are_counted(db: Database) -> None:
         for n, each in enumerate(answers)
     ]
     found = gathered(db, *ids).missed
-    assert [(m.image, m.label, m.said, m.asked) for m in found] == [
+    assert [(m.image, m.label, m.predicted, m.jobs) for m in found] == [
         (f"{dataset()} test 0", "0", {"1": 2}, 3)
     ]
 
@@ -240,7 +240,7 @@ def test_other_images_than_those_that_were_judged_are_not_shown(db: Database) ->
 )
 def test_predictions_that_are_none_are_refused_in_a_sentence(db: Database, files: Any) -> None:
     job = job_of(db, trained(db, [], files=files))
-    found, note = mistakes.of(settings.load(), job)
+    found, note = mistakes.list_mistakes(settings.load(), job)
     assert found == [] and note.startswith(f"The predictions of {job.id[:8]} cannot be read: ")
 
 
@@ -266,7 +266,7 @@ def test_a_long_value_is_cut_in_names_and_whole_in_the_command(db: Database) -> 
 
 
 def test_without_a_job_the_page_says_how_to_make_one(db: Database) -> None:
-    html = page.render(contents.gather(db, settings.load(), Meant([], "No job yet")))
+    html = page.render(contents.gather(db, settings.load(), Selection([], "No job yet")))
     assert "zoo train logistic --dataset digits" in html
 
 
@@ -290,15 +290,15 @@ def test_every_curve_is_thinned_out_and_keeps_its_last_step() -> None:
 def test_the_folds_of_a_cross_validation_are_one_matrix_too(db: Database) -> None:
     told = {"confusion_matrix": [[1, 2], [3, 4]]}
     group = succeed(db, folds(3), kind="cv", accuracies=[0.5, 0.6, 0.7], metrics=told)
-    (pooled,) = chart_data.data(gathered(db, group))["pooled"]
+    (pooled,) = chart_data.page_data(gathered(db, group))["pooled"]
     assert pooled["matrix"] == [[3, 6], [9, 12]] and pooled["accuracy"] == pytest.approx(0.6)
     (waiting,), _ = jobs.add(db, [a_spec()])
-    assert chart_data.data(gathered(db, waiting))["pooled"] == []
+    assert chart_data.page_data(gathered(db, waiting))["pooled"] == []
 
 
 def test_the_best_is_no_lucky_fold_or_seed_and_was_not_seen_before(db: Database) -> None:
     cv = succeed(db, folds(2), kind="cv", accuracies=[0.99, 0.5])
-    assert [(t.accuracy, t.name) for t in tiles.of(gathered(db, cv))] == [
+    assert [(t.accuracy, t.name) for t in tiles.best_results(gathered(db, cv))] == [
         (pytest.approx(0.745), "cv of 2 m on digits")
     ]
     source = {"job": "a" * 32, "artifact": "x", "sha256": "b" * 64}
@@ -307,7 +307,7 @@ def test_the_best_is_no_lucky_fold_or_seed_and_was_not_seen_before(db: Database)
     )
     seeds = succeed(db, [a_spec(seed=n) for n in (1, 2)], kind="seeds", accuracies=[0.9, 0.5])
     single = succeed(db, [a_spec()], accuracies=[0.6])
-    (best,) = tiles.of(gathered(db, cv, seen_before, seeds, single))
+    (best,) = tiles.best_results(gathered(db, cv, seen_before, seeds, single))
     assert (best.accuracy, best.name) == (pytest.approx(0.7), "seeds of 2 m on digits")
 
 
@@ -332,7 +332,7 @@ def test_fifty_jobs_of_long_curves_stay_far_below_three_megabytes(db: Database) 
 
 
 def test_the_policy_allows_nothing_but_what_is_in_the_page(db: Database) -> None:
-    html = page.render(contents.gather(db, settings.load(), Meant([], "No job yet")))
+    html = page.render(contents.gather(db, settings.load(), Selection([], "No job yet")))
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html)
     assert (
         "default-src &#39;none&#39;" in policy and "unsafe" not in policy and "http" not in policy

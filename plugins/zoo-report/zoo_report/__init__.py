@@ -1,4 +1,4 @@
-"""Pictures and reports: learning curves, confusion matrices, mistakes, a page in one file."""
+"""Pictures of jobs, and reports as one HTML file."""
 
 from __future__ import annotations
 
@@ -17,4 +17,4 @@ if settings.load().pictures:
         from zoo_report import pictures
 
         if files is not None:
-            pictures.draw(job, files, extra)
+            pictures.draw_pictures(job, files, extra)

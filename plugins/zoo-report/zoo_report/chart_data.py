@@ -1,4 +1,4 @@
-"""What the page's script draws, as JSON: curves, confusion matrices, mistakes."""
+"""The data of the page's script as JSON: curves, confusion matrices, mistakes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.jobs.records import finite
-from zoo_report.contents import Contents, Entry, GroupEntry, Missed
+from zoo_report.contents import Contents, Entry, GroupEntry, MissedImage
 
 POINTS = 200
-"""Steps of a curve that are drawn; no screen shows more."""
+"""Maximum number of points of a curve; no screen shows more."""
 MOST_CLASSES = 64
-"""A confusion matrix of more classes is not drawn: nobody could read it."""
+"""Maximum number of classes of a confusion matrix; larger ones are unreadable."""
 
 
-def data(contents: Contents) -> dict[str, Any]:
-    """What the script draws, as JSON."""
+def page_data(contents: Contents) -> dict[str, Any]:
+    """Return the data of the page's script."""
     return {
-        "jobs": [_drawn(entry) for entry in contents.entries],
-        "pooled": [found for each in contents.groups if (found := _whole(each))],
+        "jobs": [_job_data(entry) for entry in contents.entries],
+        "pooled": [found for each in contents.groups if (found := _pooled(each))],
         "images": contents.images,
-        "missed": _exams(contents.missed),
+        "missed": _missed_images(contents.missed),
     }
 
 
-def _whole(each: GroupEntry) -> dict[str, Any] | None:
-    """The confusion matrices of a whole cross-validation as one: each image is counted once."""
+def _pooled(each: GroupEntry) -> dict[str, Any] | None:
+    """Return the sum of a cross-validation's confusion matrices: each image counts once."""
     folds = each.group.jobs
     if each.group.kind != "cv" or each.accuracy is None or each.group.status != "succeeded":
         return None
@@ -46,16 +46,18 @@ def _whole(each: GroupEntry) -> dict[str, Any] | None:
     }
 
 
-def _exams(missed: Sequence[Missed]) -> list[dict[str, Any]]:
-    """What was missed on the same images together; pairs, for JSON objects keep no order."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def _missed_images(missed: Sequence[MissedImage]) -> list[dict[str, Any]]:
+    """Return missed images by test set; as pairs, because JSON objects have no order."""
+    sets: dict[str, list[dict[str, Any]]] = {}
     for each in missed:
-        told = {"image": each.image, "label": each.label, "asked": each.asked}
-        found.setdefault(each.exam, []).append(told | {"said": list(each.said.items())})
-    return [{"exam": exam, "images": images} for exam, images in found.items()]
+        found = {"image": each.image, "label": each.label, "jobs": each.jobs}
+        sets.setdefault(each.test_set, []).append(
+            found | {"predicted": list(each.predicted.items())}
+        )
+    return [{"test_set": name, "images": images} for name, images in sets.items()]
 
 
-def _drawn(entry: Entry) -> dict[str, Any]:
+def _job_data(entry: Entry) -> dict[str, Any]:
     job = entry.job
     classes, matrix = job.class_names, job.confusion_matrix
     return {
@@ -64,14 +66,14 @@ def _drawn(entry: Entry) -> dict[str, Any]:
         "dataset": job.dataset,
         "judged": entry.judged,
         "accuracy": job.accuracy,
-        "aside": entry.has_seen or bool(job.spec["fold"]),
+        "aside": entry.is_on_training_images or bool(job.spec["fold"]),
         "curves": curves(entry.steps),
         "classes": classes,
         "matrix": matrix if len(classes) <= MOST_CLASSES else None,
         "wrong": entry.gallery.wrong,
         "note": entry.gallery.note,
         "mistakes": [
-            [f"{m.row}", m.label, m.predicted, _short(m.sure), _short(m.label_sure)]
+            [f"{m.row}", m.label, m.predicted, _short(m.probability), _short(m.label_probability)]
             for m in entry.gallery.first
         ],
         "split": "train" if job.spec["fold"] else job.spec["split"],
@@ -79,7 +81,7 @@ def _drawn(entry: Entry) -> dict[str, Any]:
 
 
 def curves(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """{"step": [...], metric: [...]}: thinned out, the last step always among them."""
+    """Return {"step": [...], metric: [...]}, thinned out but with the last step."""
     every = -(-len(steps) // POINTS) or 1
     kept = [each for n, each in enumerate(steps) if (len(steps) - 1 - n) % every == 0]
     names = dict.fromkeys(name for each in kept for name in each)
@@ -88,7 +90,7 @@ def curves(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _short(value: Any) -> Any:
-    """A number with the five digits that a screen can show; nothing for what is none."""
+    """Round a number to five digits; None for anything else."""
     value = finite(value)
-    # The largest floats of all are rounded up to infinity.
+    # Rounding may turn the largest floats into infinity.
     return finite(float(f"{value:.5g}")) if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""The line to type that makes a job, or the group that it is a part of, again."""
+"""The command line that repeats a job or its group."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from zoo.jobs import Group, Job
 from zoo.param_values import as_options
 
 
-def line(job: Job) -> str:
-    """The command of a job by itself; of one fold, that of the whole cross-validation.
+def job_command(job: Job) -> str:
+    """Return the command for a job; for a fold, that of the whole cross-validation.
 
-    Params at their defaults are left out, where the job wrote down which those were.
+    Params at their defaults are left out, if the job recorded its defaults.
     """
     words = _evaluation(job) if job.kind == "evaluate" else [*_training(job), *_seed(job)]
     return shlex.join(["zoo", *words, *_limits(job), *_queued(job)])
 
 
-def group_line(group: Group) -> str:
-    """The command of a cross-validation or of seeds; a sweep's jobs are rerun by its id."""
+def group_command(group: Group) -> str:
+    """Return the command for a cross-validation or seeds; a sweep is rerun by its id."""
     job = group.jobs[0]
     seeds = [each.spec["seed"] for each in group.jobs]
     if group.kind == "cv":
-        return line(job)
+        return job_command(job)
     if group.kind == "seeds" and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
         some = ["--seed", str(seeds[0]), "--seeds", str(len(seeds))]
         return shlex.join(["zoo", *_training(job), *some, *_limits(job), *_queued(job)])
@@ -39,7 +39,7 @@ def _training(job: Job) -> Iterator[str]:
         yield from ("--preprocess", spec["preprocess"])
     if spec["fold"]:
         yield from ("--cv", str(spec["fold"]["k"]))
-    # Folds keep none by default, every other training its own.
+    # By default folds keep no weights, and all other trainings do.
     if spec["keep_weights"] == bool(spec["fold"]):
         yield "--keep-weights" if spec["keep_weights"] else "--no-keep-weights"
 
@@ -64,5 +64,5 @@ def _queued(job: Job) -> Iterator[str]:
     if job.pool != "default":
         yield from ("--pool", job.pool)
     for tag in job.tags:
-        # One that begins with a minus would be taken for an option.
+        # A tag that begins with a minus would be parsed as an option.
         yield from ([f"--tag={tag}"] if tag.startswith("-") else ["--tag", tag])

@@ -1,4 +1,4 @@
-"""`zoo report`: jobs as one page in one file."""
+"""`zoo report`: an HTML report in one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoo.cli.filter_options import FilterWords, filtered
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group, Job
-    from zoo_report.contents import Meant
+    from zoo_report.contents import Selection
 
 Refs = Annotated[
     list[str] | None,
@@ -57,27 +57,27 @@ def report(
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    meant = _meant(db, refs, words, every, limit)
-    text = page.render(contents.gather(db, chosen, meant)).encode(errors="replace")
+    selection = _select(db, refs, words, every, limit)
+    text = page.render(contents.gather(db, chosen, selection)).encode(errors="replace")
     write_output(path, text)
     if is_stdout(path):
         return
-    shown, size = len(meant.jobs), f"{len(text) / 1e6:.2f} MB"
-    left_out = f" of {shown + meant.omitted:,}" if meant.omitted else ""
+    shown, size = len(selection.jobs), f"{len(text) / 1e6:.2f} MB"
+    left_out = f" of {shown + selection.omitted:,}" if selection.omitted else ""
     what = f"{shown} job{'' if shown == 1 else 's'}{left_out}" if shown else "no job yet"
     console.note(f"{path}: {what}, {size}. Open it in a browser.")
 
 
-def _meant(
+def _select(
     db: Database, refs: list[str] | None, words: FilterWords, every: bool, limit: int
-) -> Meant:
-    """The jobs that are named, or that the filter means; without either, the newest.
+) -> Selection:
+    """Return the jobs that are named or match the filter; by default the newest.
 
-    Raises UsageError if jobs are both named and filtered, or no job matches.
+    Raises UsageError if jobs are both named and filtered, and if no job matches.
     """
     from zoo import jobs
     from zoo.errors import UsageError
-    from zoo_report.contents import Meant
+    from zoo_report.contents import Selection
 
     if refs and (words or every):
         raise UsageError(
@@ -91,11 +91,11 @@ def _meant(
     if words or every or not (refs or newest):
         title = "All jobs" if every and not words else "Chosen jobs"
         left = jobs.count(db, wanted) - len(newest)
-        return Meant(newest, title if newest else "No job yet", left, wanted)
+        return Selection(newest, title if newest else "No job yet", left, wanted)
     named = [jobs.find_reference(db, ref) for ref in refs or ["@last"]]
     found = {job.id: job for each in named for job in jobs.members(each)}
     title = f"{len(named)} results" if len(named) > 1 else _title(named[0])
-    return Meant(list(found.values())[:limit], title, max(len(found) - limit, 0))
+    return Selection(list(found.values())[:limit], title, max(len(found) - limit, 0))
 
 
 def _title(found: Job | Group) -> str:

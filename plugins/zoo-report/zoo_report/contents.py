@@ -1,4 +1,4 @@
-"""What stands on the page: gathered from rows and artifacts, as plain records."""
+"""The contents of the report as records, read from database and artifacts."""
 
 from __future__ import annotations
 
@@ -15,139 +15,140 @@ from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
 from zoo.settings import Settings
 from zoo.training.provenance import environment_of
 from zoo_report import command_line, mistakes
-from zoo_report.mistakes import Images, Mistake
+from zoo_report.mistakes import ImageStore, Mistake
 
 GALLERIES = 60
-"""Jobs whose mistakes are shown, so that the page stays small; the first ones."""
+"""Maximum number of jobs whose mistakes are shown: the first ones."""
 SHOWN = 12
-"""Mistakes of one job."""
+"""Maximum number of mistakes shown for one job."""
 LONGEST = 40
-"""Characters of a param's value in a table or a name; the whole stands in the job's details."""
+"""Characters of a param's value in tables and names; job details show all of it."""
 MOST_MISSED = 24
-"""Images that most jobs got wrong."""
+"""Maximum number of images in the list of those that most jobs got wrong."""
 
 
 @dataclass(frozen=True)
-class Meant:
-    """Which jobs the page is about."""
+class Selection:
+    """The jobs of the report."""
 
     jobs: list[Job]
     title: str
     omitted: int = 0
-    """Jobs that are meant and are too many to show."""
-    wanted: Filter | None = None
-    """What the leaderboard counts; without it, everything on the jobs' datasets."""
+    """Number of selected jobs that are left out."""
+    filter: Filter | None = None
+    """The jobs of the leaderboard; by default all on the datasets of the selected jobs."""
 
 
 class Gallery(NamedTuple):
-    """What a job got wrong."""
+    """The mistakes of a job."""
 
     wrong: int
+    """Number of all mistakes."""
     first: list[Mistake]
     """The most confident first."""
     note: str
-    """Why there is nothing to see, a sentence."""
+    """Why mistakes or images are missing, as a sentence."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A job as the page shows it."""
+    """A job as shown on the page."""
 
     job: Job
     name: str
-    """Short, and told apart from the others: model, changed params, fold or seed."""
+    """Short label: model, changed params, fold or seed."""
     judged: str
     command: str
     steps: list[dict[str, Any]]
     environment: int | None
-    """Its place in `Contents.environments`."""
+    """Index in `Contents.environments`."""
     gallery: Gallery
 
     @property
-    def has_seen(self) -> bool:
-        """Whether it was judged on images that it was trained on: nobody is proud of that."""
+    def is_on_training_images(self) -> bool:
+        """Whether it was evaluated on the images that it was trained on."""
         return self.judged == "train"
 
 
 @dataclass(frozen=True)
 class GroupEntry:
-    """A group as the page shows it: its result counts all its jobs, also those not shown."""
+    """A group as shown on the page; its result includes jobs that are not shown."""
 
     group: Group
     name: str
     command: str
     accuracy: dict[str, Any] | None
-    """Mean and std, of a cross-validation or of seeds; of a sweep those of its best trial."""
+    """Mean and std of a cross-validation or of seeds, or of the best trial of a sweep."""
     best: Group | None
-    """Of a sweep the jobs of its best trial."""
+    """The jobs of the best trial of a sweep."""
 
 
 @dataclass(frozen=True)
-class Missed:
+class MissedImage:
     """An image that several jobs got wrong."""
 
-    exam: str
-    """The dataset and split that it is of."""
+    test_set: str
+    """Dataset and split."""
     image: str
     label: str
-    said: dict[str, int]
-    """How many jobs took it for which class, most first."""
-    asked: int
-    """How many jobs were judged on it; the folds of a cross-validation see it once."""
+    predicted: dict[str, int]
+    """Number of jobs by wrongly predicted class, most first."""
+    jobs: int
+    """Number of jobs evaluated on it; a cross-validation counts once."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The whole page."""
+    """The contents of the whole page."""
 
     title: str
     made_at: float
     entries: list[Entry]
     omitted: int
-    """Jobs that were meant and are too many to show."""
+    """Number of selected jobs that are left out."""
     compares: bool
-    """Whether the leaderboard counts jobs beside those that are meant."""
+    """Whether the leaderboard includes jobs that were not selected."""
     groups: list[GroupEntry] = field(default_factory=list)
     board: list[LeaderboardRow] = field(default_factory=list)
     """The rows of the leaderboard."""
     newest: dict[str, str | None] = field(default_factory=dict)
-    """The fingerprint of the newest contents of each dataset's name."""
+    """Fingerprint of the newest contents of each dataset."""
     environments: list[dict[str, Any]] = field(default_factory=list)
-    missed: list[Missed] = field(default_factory=list)
+    missed: list[MissedImage] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
-    """PNG data in base64, by the name of the image."""
+    """PNG data in base64, by the key of the image."""
 
 
-def gather(db: Database, settings: Settings, meant: Meant) -> Contents:
-    """Read all that the page shows of these jobs; what cannot be read is told on the page."""
+def gather(db: Database, settings: Settings, selection: Selection) -> Contents:
+    """Read everything that the page shows; it also shows what could not be read."""
     environments: list[dict[str, Any]] = []
-    images = Images()
+    images = ImageStore()
     entries, all_wrong = [], []
-    for number, job in enumerate(meant.jobs):
-        told = environment_of(db, job)
-        wrong, note = mistakes.of(settings, job)
+    for number, job in enumerate(selection.jobs):
+        environment = environment_of(db, job)
+        wrong, note = mistakes.list_mistakes(settings, job)
         shown = wrong[:SHOWN] if number < GALLERIES else []
-        note = note or images.add(job, [each.row for each in shown], told.get("data"))
+        note = note or images.add(job, [each.row for each in shown], environment.get("data"))
         entries.append(
             Entry(
                 job,
                 _name(job),
-                _judged(job),
-                command_line.line(job),
+                _evaluated_on(job),
+                command_line.job_command(job),
                 jobs.steps(db, job.id),
-                _place(environments, told),
+                _environment_index(environments, environment),
                 Gallery(len(wrong), shown, note),
             )
         )
         all_wrong.append((job, wrong, note))
     return Contents(
-        meant.title,
+        selection.title,
         jobs.clock(db),
         entries,
-        meant.omitted,
-        meant.wanted is None,
-        _groups(db, meant.jobs),
-        _board(db, meant),
+        selection.omitted,
+        selection.filter is None,
+        _groups(db, selection.jobs),
+        _leaderboard(db, selection),
         jobs.newest_contents(db),
         environments,
         _most_missed(all_wrong, images),
@@ -155,39 +156,41 @@ def gather(db: Database, settings: Settings, meant: Meant) -> Contents:
     )
 
 
-def _board(db: Database, meant: Meant) -> list[LeaderboardRow]:
-    rows = leaderboard_rows(db, meant.wanted)
-    if meant.wanted is not None:
+def _leaderboard(db: Database, selection: Selection) -> list[LeaderboardRow]:
+    rows = leaderboard_rows(db, selection.filter)
+    if selection.filter is not None:
         return rows
-    return [row for row in rows if row.dataset in {job.dataset for job in meant.jobs}]
+    return [row for row in rows if row.dataset in {job.dataset for job in selection.jobs}]
 
 
-def _place(environments: list[dict[str, Any]], told: dict[str, Any]) -> int | None:
-    """Where the environment stands among those seen; most jobs share theirs."""
-    if not told:
+def _environment_index(
+    environments: list[dict[str, Any]], environment: dict[str, Any]
+) -> int | None:
+    """Return the index of an environment in the list, to which a new one is appended."""
+    if not environment:
         return None
-    lasting = _shown(told)
-    if lasting not in environments:
-        environments.append(lasting)
-    return environments.index(lasting)
+    shown = _valid_parts(environment)
+    if shown not in environments:
+        environments.append(shown)
+    return environments.index(shown)
 
 
-def _shown(told: Mapping[str, Any]) -> dict[str, Any]:
-    """What the page shows of an environment; parts of another shape than
-    `zoo.training.provenance` gives them are left out."""
+def _valid_parts(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of an environment that have the shape of `zoo.training.provenance`."""
     parts = {
         name: {key: value for key, value in part.items() if isinstance(value, str | int | None)}
         for name in ("code", "machine", "versions")
-        if isinstance(part := told.get(name), Mapping)
+        if isinstance(part := environment.get(name), Mapping)
     }
     if not isinstance(parts.get("code", {}).get("sha256"), str):
         parts.pop("code", None)
-    texts = {name: told[name] for name in ("plugin", "data") if isinstance(told.get(name), str)}
+    names = ("plugin", "data")
+    texts = {name: environment[name] for name in names if isinstance(environment.get(name), str)}
     return {**texts, **parts}
 
 
-class _Exam(NamedTuple):
-    """Images and classes that jobs are judged on."""
+class _TestSet(NamedTuple):
+    """Images and classes that jobs are evaluated on."""
 
     contents: str
     dataset: str
@@ -195,30 +198,36 @@ class _Exam(NamedTuple):
     classes: tuple[str, ...]
 
 
-def _most_missed(found: Sequence[tuple[Job, list[Mistake], str]], images: Images) -> list[Missed]:
-    """The images that most jobs got wrong, of all that were judged on them; most first."""
-    sat: dict[_Exam, set[str]] = {}
-    said: dict[tuple[_Exam, int], Counter[str]] = {}
-    first: dict[tuple[_Exam, int], tuple[Job, str]] = {}
+def _most_missed(
+    found: Sequence[tuple[Job, list[Mistake], str]], images: ImageStore
+) -> list[MissedImage]:
+    """Return the images that most jobs got wrong."""
+    evaluated: dict[_TestSet, set[str]] = {}
+    predicted: dict[tuple[_TestSet, int], Counter[str]] = {}
+    first: dict[tuple[_TestSet, int], tuple[Job, str]] = {}
     for job, wrong, note in found:
         if note:
             continue
         classes = job.class_names
         contents = job.contents or job.id
-        exam = _Exam(contents, job.dataset, mistakes.split_of(job), tuple(classes))
+        test_set = _TestSet(contents, job.dataset, mistakes.evaluated_split(job), tuple(classes))
         # The folds of a cross-validation see each image once.
-        sat.setdefault(exam, set()).add(str(job.group) if job.spec["fold"] else job.id)
+        evaluated.setdefault(test_set, set()).add(str(job.group) if job.spec["fold"] else job.id)
         for each in wrong:
-            said.setdefault((exam, each.row), Counter())[classes[each.predicted]] += 1
-            first.setdefault((exam, each.row), (job, classes[each.label]))
-    shown: list[Missed] = []
-    left = dict.fromkeys(sat, MOST_MISSED)
-    for exam, row in sorted(said, key=lambda image: -said[image].total()):
-        guesses, (job, label) = said[exam, row], first[exam, row]
-        if guesses.total() > 1 and left[exam] > 0 and not images.add(job, [row], job.contents):
-            left[exam] -= 1
-            told, name = dict(guesses.most_common()), f"{exam.dataset} {exam.split}"
-            shown.append(Missed(name, mistakes.key(job, row), label, told, len(sat[exam])))
+            predicted.setdefault((test_set, each.row), Counter())[classes[each.predicted]] += 1
+            first.setdefault((test_set, each.row), (job, classes[each.label]))
+    shown: list[MissedImage] = []
+    left = dict.fromkeys(evaluated, MOST_MISSED)
+    for test_set, row in sorted(predicted, key=lambda image: -predicted[image].total()):
+        guesses, (job, label) = predicted[test_set, row], first[test_set, row]
+        if guesses.total() > 1 and left[test_set] > 0 and not images.add(job, [row], job.contents):
+            left[test_set] -= 1
+            counts, name = dict(guesses.most_common()), f"{test_set.dataset} {test_set.split}"
+            shown.append(
+                MissedImage(
+                    name, mistakes.image_key(job, row), label, counts, len(evaluated[test_set])
+                )
+            )
     return shown
 
 
@@ -232,7 +241,7 @@ def _group(group: Group) -> GroupEntry:
     return GroupEntry(
         group,
         f"{group.kind} of {len(group.jobs)} {first.model} on {first.dataset}",
-        command_line.group_line(group),
+        command_line.group_command(group),
         accuracy_of(best) if best else group.metrics().get("accuracy"),
         best,
     )
@@ -256,10 +265,10 @@ def _name(job: Job) -> str:
 
 
 def cut(text: str) -> str:
-    """The beginning of a long text: lists of numbers can be params."""
+    """Shorten a long text; params may be long lists."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
-def _judged(job: Job) -> str:
+def _evaluated_on(job: Job) -> str:
     fold = job.spec["fold"]
     return f"fold {fold['index'] + 1} of {fold['k']}" if fold else str(job.spec["split"])

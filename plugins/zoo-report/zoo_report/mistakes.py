@@ -1,4 +1,4 @@
-"""What a job got wrong, the most confident first, with the images as PNG data."""
+"""The mistakes of a job, the most confident first, with their images as PNG."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 GREYS = 16
-"""Shades that an image keeps: a third fewer bytes, and no eye sees it at this size."""
+"""Shades of grey of an image: a third fewer bytes, without a visible difference."""
 
 
 class Mistake(NamedTuple):
-    """An image that was taken for another class."""
+    """A misclassified image."""
 
     row: int
-    """Where it stands in the split."""
+    """Position in the split."""
     label: int
     predicted: int
-    sure: float | None = None
-    """The probability of the predicted class, if the model has any."""
-    label_sure: float | None = None
-    """And that of the true one."""
+    probability: float | None = None
+    """Of the predicted class, if the model has probabilities."""
+    label_probability: float | None = None
+    """Of the true class."""
 
 
-def of(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
-    """All that a job got wrong, the most confident first; and a sentence if that is not known."""
+def list_mistakes(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
+    """Return the mistakes of a job, the most confident first, and why if they are unknown."""
     if job.status != "succeeded":
         return [], f"It is {job.status.replace('_', ' ')}: it has no predictions."
     if not job.artifact or not job.class_names:
@@ -45,23 +45,23 @@ def of(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
         return [], error.message
 
 
-def split_of(job: Job) -> str:
-    """Where the images that it was judged on come from: those of a fold from `train`."""
+def evaluated_split(job: Job) -> str:
+    """Return the split that a job was evaluated on; a fold is part of `train`."""
     return "train" if job.spec["fold"] else str(job.spec["split"])
 
 
-class Images:
-    """The images of the datasets that this machine has; nothing is fetched."""
+class ImageStore:
+    """Images of the datasets on this machine, as PNG; nothing is downloaded."""
 
     def __init__(self) -> None:
         self._raw: dict[str, datasets.Raw | str] = {}
         self.png: dict[str, str] = {}
-        """PNG data in base64 by dataset, split and row: each image once, however many missed it."""
+        """PNG data in base64 by key, each image once."""
 
     def add(self, job: Job, rows: list[int], contents: str | None = None) -> str:
-        """Draw these images of the job's split; gives a sentence where that cannot be done.
+        """Add images of the job's split; returns a sentence if that is not possible.
 
-        `contents` is the fingerprint of the data that the job saw, if it told.
+        `contents` is the fingerprint of the data that the job used, if it is known.
         """
         if job.dataset not in self._raw:
             self._raw[job.dataset] = _open(job.dataset, contents)
@@ -70,19 +70,19 @@ class Images:
             return raw
         if contents and raw.fingerprint != contents:
             return f"Its images cannot be shown: {job.dataset} has other contents here."
-        images = raw.splits[split_of(job)].images
+        images = raw.splits[evaluated_split(job)].images
         if rows and max(rows) >= len(images):
             return f"Its images cannot be shown: {job.dataset} has fewer of them here."
         for row in rows:
-            name = key(job, row)
+            name = image_key(job, row)
             if name not in self.png:
                 self.png[name] = base64.b64encode(_png(images[row])).decode()
         return ""
 
 
-def key(job: Job, row: int) -> str:
-    """What an image is called on the page."""
-    return f"{job.dataset} {split_of(job)} {row}"
+def image_key(job: Job, row: int) -> str:
+    """Return the key of an image on the page."""
+    return f"{job.dataset} {evaluated_split(job)} {row}"
 
 
 def _open(name: str, contents: str | None) -> datasets.Raw | str:
@@ -98,7 +98,7 @@ def _png(image: Array) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    # Dark ink on white, as on paper.
+    # Dark on white.
     grey = (255 - image.astype("int64")) * (GREYS - 1) + 127
     shades = Image.fromarray((grey // 255).astype("uint8"), mode="P")
     shades.putpalette([shade * 255 // (GREYS - 1) for shade in range(GREYS) for _ in "rgb"])
@@ -106,10 +106,10 @@ def _png(image: Array) -> bytes:
     return file.getvalue()
 
 
-def _mistakes(said: Predictions) -> list[Mistake]:
-    wrong = predictions.mistakes(said)
-    label, predicted, sure = said.labels[wrong], said.predicted[wrong], said.probabilities
-    columns = [said.index[wrong], label, predicted]
-    if sure is not None:
-        columns += [sure[wrong, predicted], sure[wrong, label]]
+def _mistakes(found: Predictions) -> list[Mistake]:
+    wrong = predictions.wrong_rows(found)
+    label, predicted, given = found.labels[wrong], found.predicted[wrong], found.probabilities
+    columns = [found.index[wrong], label, predicted]
+    if given is not None:
+        columns += [given[wrong, predicted], given[wrong, label]]
     return [Mistake(*each) for each in zip(*(each.tolist() for each in columns), strict=True)]

@@ -1,4 +1,4 @@
-"""Make the page: one HTML file that loads nothing, with its own style and script."""
+"""Render the report: one HTML file with its style and script, which loads nothing."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ KINDS = ("style", "script")
 
 
 def render(contents: Contents) -> str:
-    """The page as HTML: every text is escaped, and a policy lets its own script alone run."""
+    """Render the page as HTML: all text is escaped, and a CSP allows only its own script."""
     style, script = _file("report.css"), "\n".join(_file(f"{name}.js") for name in SCRIPTS)
     script = f'"use strict";\n(() => {{\n{script}\n}})();'
     template = _environment().get_template("report.html")
     return template.render(
         page=contents,
-        data=chart_data.data(contents),
+        data=chart_data.page_data(contents),
         board=contents.board,
         has_older=any(row.contents_note for row in contents.board),
-        tiles=tiles.of(contents),
+        tiles=tiles.best_results(contents),
         counts=_counts(contents),
         shown=_anchors(contents),
         zoo_version=metadata.version("mnist-zoo"),
@@ -65,7 +65,7 @@ def _file(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """Nothing from elsewhere, no form, no frame; of scripts and styles only the page's own."""
+    """Return the CSP: nothing external, no forms, no frames, only the page's script and style."""
     hashes = (
         base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (style, script)
     )
@@ -75,7 +75,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _anchors(contents: Contents) -> dict[str, str]:
-    """Where on the page a job or a group stands, by its id."""
+    """Return the element id of each job and group on the page."""
     jobs = {entry.job.id: f"job-{entry.job.id}" for entry in contents.entries}
     return jobs | {each.group.id: f"group-{each.group.id}" for each in contents.groups}
 
@@ -94,13 +94,13 @@ def _percent(value: float | None, digits: int = 2) -> str:
 
 
 def _spread(found: Mapping[str, Any]) -> str:
-    """Mean and standard deviation in percent; the mean alone where there is no deviation."""
+    """Format mean and standard deviation in percent, or the mean alone."""
     std = found["std"]
     return _percent(found["mean"]) + ("" if std is None else f" ± {_number(100.0 * std, 2)}")
 
 
 def _moment(seconds: float | None) -> str:
-    """A time, with its distance from UTC: the page may be read anywhere."""
+    """Format a time with its UTC offset: the page may be read anywhere."""
     if seconds is None:
         return "–"
     try:

@@ -1,4 +1,4 @@
-"""The pictures of one job: which there are, and how they are called and described."""
+"""The pictures of a job, with their titles and descriptions."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from zoo.errors import reason
 from zoo.results.predictions import read_predictions
 from zoo.training.provenance import FILE as ENVIRONMENT
 from zoo.training.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
-from zoo_report import plots as figures
+from zoo_report import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LIST = "pictures.json"
-"""Of each picture: file, title and a text for who cannot see it."""
+"""Lists file, title and alternative text of each picture."""
 TABLE = "per_class.csv"
 MISTAKES = 20
 CAPTION = 12
-"""Letters of a class name below an image."""
+"""Characters of a class name below an image."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure, and what is said of it."""
+    """A figure with its texts."""
 
     name: str
     title: str
     alt: str
-    """What it shows, for who cannot see it."""
+    """Alternative text."""
     figure: Figure
     legend: str = ""
-    """How it is to be read, if it does not say."""
+    """How to read it, if the figure does not say."""
 
 
-def draw(job: dict[str, Any], files: Path, folder: Path) -> None:
-    """Draw what there is to draw of a job that has succeeded, from its files, into the folder.
+def draw_pictures(job: dict[str, Any], files: Path, folder: Path) -> None:
+    """Draw the pictures of a succeeded job from its files into the folder.
 
-    A picture that cannot be drawn is left out, and the log says why.
+    A picture that cannot be drawn is left out, and the reason is logged.
     """
     listed = []
-    with figures.style():
+    with plots.style():
         for make in MAKERS:
             try:
                 picture = make(job, files)
                 if picture is not None:
                     _save(job, picture, folder)
                     listed.append(_entry(picture))
-            except Exception as error:  # among the files may be anything that a model has written
-                told = job["id"][:8], make.__name__, type(error).__name__, reason(error)
-                logger.warning("job %s: no picture of %s: %s: %s", *told)
+            except Exception as error:  # a model may have written anything
+                about = job["id"][:8], make.__name__, type(error).__name__, reason(error)
+                logger.warning("job %s: no picture of %s: %s: %s", *about)
     _write_table(job["metrics"], folder / TABLE)
     text = json.dumps(listed, ensure_ascii=False, indent=1)
     (folder / LIST).write_text(text, encoding="utf-8")
@@ -68,9 +68,9 @@ def draw(job: dict[str, Any], files: Path, folder: Path) -> None:
 def _save(job: dict[str, Any], picture: Picture, folder: Path) -> None:
     whose = f"{job['model']} on {job['dataset']}, job {job['id'][:8]}"
     head = f"{whose}{picture.legend}"
-    picture.figure.suptitle(head, fontsize=8, color=figures.GREY)
-    told = {"Title": f"{picture.title}: {whose}", "Description": picture.alt, "Software": "zoo"}
-    picture.figure.savefig(folder / _file(picture), metadata=told)
+    picture.figure.suptitle(head, fontsize=8, color=plots.GREY)
+    texts = {"Title": f"{picture.title}: {whose}", "Description": picture.alt, "Software": "zoo"}
+    picture.figure.savefig(folder / _file(picture), metadata=texts)
 
 
 def _entry(picture: Picture) -> dict[str, str]:
@@ -82,7 +82,7 @@ def _file(picture: Picture) -> str:
 
 
 def learning_curves(job: dict[str, Any], files: Path) -> Picture | None:
-    """The metrics of each step, of a model that reports more than one."""
+    """Draw the metrics over the steps, if there are several."""
     history = read_json((files / HISTORY).read_bytes()) if (files / HISTORY).exists() else []
     if len(history) < 2:
         return None
@@ -93,51 +93,51 @@ def learning_curves(job: dict[str, Any], files: Path) -> Picture | None:
         if isinstance(first.get(name), float) and isinstance(last[name], float)
     ]
     alt = f"Over {len(history)} steps: {', '.join(sorted(moved))}."
-    drawn = figures.learning_curves(history, job["metrics"])
+    drawn = plots.learning_curves(history, job["metrics"])
     if drawn is None:
         return None
     return Picture("learning_curves", "Learning curves", alt, drawn)
 
 
 def confusion_matrix(job: dict[str, Any], files: Path) -> Picture | None:
-    """Which class is taken for which."""
+    """Draw the confusion matrix."""
     matrix, names = job["metrics"].get("confusion_matrix"), job["metrics"].get("classes")
-    if not matrix or len(names) > figures.NUMBERED:
+    if not matrix or len(names) > plots.NUMBERED:
         return None
     pairs = [(n, i, k) for i, row in enumerate(matrix) for k, n in enumerate(row) if i != k and n]
     worst = [f"{names[i]} for {names[k]} ({n})" for n, i, k in sorted(pairs, reverse=True)[:3]]
     right, n_images = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
     alt = f"Of {n_images:,} images {right:,} are right."
     alt += f" Most often taken: {', '.join(worst)}." if worst else ""
-    drawn = figures.confusion_matrix(matrix, names)
+    drawn = plots.confusion_matrix(matrix, names)
     return Picture("confusion_matrix", "Confusion matrix", alt, drawn)
 
 
 def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
-    """The images that it was surest of, and wrong; without probabilities, the first ones."""
-    said = read_predictions(files / PREDICTIONS)
-    rows = predictions.mistakes(said, MISTAKES)
+    """Draw the most confident mistakes; without probabilities, the first ones."""
+    found = read_predictions(files / PREDICTIONS)
+    rows = predictions.wrong_rows(found, MISTAKES)
     data = read_json((files / ENVIRONMENT).read_bytes())["data"]
-    images = predictions.images(job, said.index[rows], data) if len(rows) else None
+    images = predictions.load_images(job, found.index[rows], data) if len(rows) else None
     if images is None:
         return None
-    names, sure = job["metrics"]["classes"], said.confidence
-    captions, told = [], []
+    names, sure = job["metrics"]["classes"], found.confidence
+    captions, pairs = [], []
     for row in rows:
-        true, taken = names[said.labels[row]], names[said.predicted[row]]
+        true, taken = names[found.labels[row]], names[found.predicted[row]]
         how = f" ({sure[row]:.3f})" if sure is not None else ""
-        told.append(f"{true} for {taken}{how}")
-        captions.append(f"{true[:CAPTION]} → {taken[:CAPTION]}\n#{said.index[row]}{how}")
+        pairs.append(f"{true} for {taken}{how}")
+        captions.append(f"{true[:CAPTION]} → {taken[:CAPTION]}\n#{found.index[row]}{how}")
     which = "it was surest of" if sure is not None else "that came first"
-    alt = f"The {len(rows)} mistakes {which}: it took {', '.join(told)}."
-    drawn = figures.mistakes(images, captions)
+    alt = f"The {len(rows)} mistakes {which}: it took {', '.join(pairs)}."
+    drawn = plots.mistakes(images, captions)
     title = "Most confident mistakes" if sure is not None else "Mistakes"
     return Picture("mistakes", title, alt, drawn, ": true → predicted")
 
 
 def calibration(job: dict[str, Any], files: Path) -> Picture | None:
-    """Whether it is right as often as it says."""
-    found = predictions.calibration(read_predictions(files / PREDICTIONS))
+    """Draw the reliability diagram, if there are probabilities."""
+    found = predictions.measure_calibration(read_predictions(files / PREDICTIONS))
     if found is None:
         return None
     alt = (
@@ -145,11 +145,11 @@ def calibration(job: dict[str, Any], files: Path) -> Picture | None:
         f"the confidence, the part that is right is from the confidence."
     )
     legend = f": expected calibration error {found.error:.4f}"
-    return Picture("calibration", "Calibration", alt, figures.calibration(found), legend)
+    return Picture("calibration", "Calibration", alt, plots.calibration(found), legend)
 
 
 def weights(job: dict[str, Any], files: Path) -> Picture | None:
-    """What speaks for each class and what against it, of a linear model."""
+    """Draw the weights of a linear model as images."""
     import numpy as np
 
     if not (files / WEIGHT_IMAGES).exists():
@@ -159,7 +159,7 @@ def weights(job: dict[str, Any], files: Path) -> Picture | None:
         f"The weights of {len(names)} classes as images, from {images.min():.3g} to "
         f"{images.max():.3g}: red pixels speak for the class, blue ones against it."
     )
-    return Picture("weights", "Weights", alt, figures.weights(images, names))
+    return Picture("weights", "Weights", alt, plots.weights(images, names))
 
 
 MAKERS: tuple[Callable[[dict[str, Any], Path], Picture | None], ...] = (

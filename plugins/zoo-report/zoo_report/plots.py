@@ -1,4 +1,4 @@
-"""The figures themselves: numbers in, matplotlib's Figure out; no display and no shared state."""
+"""Draw figures with matplotlib, without a display or global state."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ STYLE: dict[str, Any] = {
     "text.parse_math": False,
 }
 NAMED, NUMBERED = 20, 60
-"""The most classes whose counts stand in the confusion matrix; and whose matrix is drawn."""
+"""Maximum number of classes for counts in the cells of a confusion matrix, and to draw one."""
 SIDE, PER_ROW, LEAST = 28, 5, 3
 SCALE = 4
-"""Pixels of a figure for one of an image."""
+"""Pixels of a figure per pixel of an image."""
 HEAD = 0.25
-"""Inches above the tiles, for what stands above each figure."""
+"""Inches above the tiles, for the title."""
 FEW = 10
-"""Images whose accuracy says little."""
+"""Bins with fewer images are drawn pale."""
 CONTRAST = 99.5
-"""The percentile of the weights that gets the full colour: a few outliers would pale the rest."""
+"""Percentile of the weights with full colour, so that outliers do not pale the rest."""
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Draw figures in this: it keeps what somebody's matplotlibrc says away."""
+    """Context for drawing figures, independent of the user's matplotlibrc."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -48,7 +48,7 @@ def style() -> Iterator[None]:
 
 
 def figure(width: float, height: float, layout: Any = "constrained") -> Figure:
-    """A figure of so many hundreds of pixels."""
+    """Make a figure; width and height are in hundreds of pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -63,10 +63,10 @@ def figure(width: float, height: float, layout: Any = "constrained") -> Figure:
 def learning_curves(
     history: Sequence[Mapping[str, Any]], held_out: Mapping[str, float | None]
 ) -> Figure | None:
-    """Losses on the left, accuracies on the right, other metrics after them, over the steps.
+    """Draw losses, accuracies and other metrics over the steps, side by side.
 
-    `held_out` are the final numbers on the held-out images, a dashed line where their metric is.
-    None if no metric was measured at more than one step.
+    `held_out` are the final metrics on the held-out images, drawn as dashed lines. None if no
+    metric was measured at more than one step.
     """
     panels = _panels(history)
     if not panels:
@@ -91,7 +91,7 @@ def learning_curves(
 
 
 def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Which metrics are drawn together: all losses, all accuracies, each other one alone."""
+    """Group metrics into panels: all losses, all accuracies, each other metric alone."""
     found: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for step in history for name in step):
         n_points = sum(step.get(name) is not None for step in history)
@@ -103,7 +103,7 @@ def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 
 def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
-    """Counts of (true class, predicted class); the colour is the part of the true class."""
+    """Draw counts of (true class, predicted class); the colour is the share of the true class."""
     import numpy as np
     from matplotlib.colors import PowerNorm
 
@@ -112,7 +112,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
     side = min(2.6 + 0.33 * len(names), 9.0)
     made = figure(side + 0.8, side)
     ax = made.subplots()
-    # Not linear: else one wrong image in a hundred would be as white as none.
+    # Not linear: otherwise one wrong image in a hundred would look like none.
     shown = ax.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
     if len(names) <= NAMED:
         size = 9 if len(names) <= 10 else 7
@@ -121,7 +121,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
             number = str(counts[row, column])
             cell = ax.text(column, row, number, ha="center", va="center", color=colour)
             cell.set_fontsize(size)
-            # To measure a hundred texts would take longer than all the rest.
+            # Measuring a hundred texts would take longer than everything else.
             cell.set_in_layout(False)
         upright = sum(map(len, names)) <= 30
         ax.set_xticks(range(len(names)), names, rotation=0 if upright else 60)
@@ -136,7 +136,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
 
 
 def calibration(found: Calibration) -> Figure:
-    """A reliability diagram: the accuracy in each bin of the confidence; below, how many images."""
+    """Draw a reliability diagram: accuracy per bin of the confidence, and numbers of images."""
     import numpy as np
 
     made = figure(4.4, 4.6)
@@ -161,13 +161,13 @@ def calibration(found: Calibration) -> Figure:
 
 
 def mistakes(images: Array, captions: Sequence[str]) -> Figure:
-    """The images side by side, ink dark on white, each with its caption of two lines."""
+    """Draw images side by side, dark on white, each with a caption of two lines."""
     made, _ = _tiles(images, captions, 2, cmap="gray_r", vmin=0, vmax=1)
     return made
 
 
 def weights(images: Array, names: Sequence[str]) -> Figure:
-    """The weights (n, 784) of each class as an image: red speaks for it, blue against it."""
+    """Draw the weights (n, 784) of each class as an image: red for it, blue against it."""
     import numpy as np
 
     most = float(np.percentile(abs(images), CONTRAST)) or 1.0
@@ -184,7 +184,7 @@ def weights(images: Array, names: Sequence[str]) -> Figure:
 def _tiles(
     images: Array, captions: Sequence[str], lines: int, right: float = 0, **shades: Any
 ) -> tuple[Figure, Any]:
-    """Images (n, 28, 28) in rows of five, each below its caption, in one pair of axes.
+    """Draw images (n, 28, 28) in rows of five, each below its caption, in one pair of axes.
 
     A pixel of an image is a square of pixels of the figure. `right` inches stay empty.
     """
@@ -194,7 +194,7 @@ def _tiles(
     rows = -(-len(images) // columns)
     above = 2 + 4 * lines
     wide, high = SIDE + 4, SIDE + 2 + above
-    # A row that is not full stands in the middle if it is the only one.
+    # A single row that is not full is centred.
     indent = (columns - min(len(images), columns)) * wide // 2 + 2
     corners = [
         (i // columns * high + above, i % columns * wide + indent) for i in range(len(images))

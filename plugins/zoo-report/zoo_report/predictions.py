@@ -1,4 +1,4 @@
-"""What a job predicted: which mistakes it was surest of, and how far its probabilities are true."""
+"""Analyse the predictions of a job: its most confident mistakes, and its calibration."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 BINS = 15
-"""Of the confidence, equally wide: as many as in the paper."""
+"""Number of equally wide bins of the confidence, as in the paper."""
 
 
 class Calibration(NamedTuple):
-    """For each bin of the confidence: what the model claims, and what is true."""
+    """Confidence and accuracy for each bin of the confidence."""
 
     counts: Array
     """Images in the bin, (BINS,)."""
     confidence: Array
     """Their mean confidence; NaN in an empty bin."""
     accuracy: Array
-    """Which part of them is right; NaN in an empty bin."""
+    """Share of correct predictions; NaN in an empty bin."""
     error: float
     """The expected calibration error."""
 
 
-def mistakes(said: Predictions, most: int | None = None) -> Array:
-    """The rows of the wrong predictions, the surest first; without probabilities, as they come."""
+def wrong_rows(found: Predictions, most: int | None = None) -> Array:
+    """Return the rows of wrong predictions, by falling confidence if there are probabilities."""
     import numpy as np
 
-    wrong = np.flatnonzero(said.labels != said.predicted)
-    if said.confidence is not None:
-        wrong = wrong[np.argsort(-said.confidence[wrong], kind="stable")]
+    wrong = np.flatnonzero(found.labels != found.predicted)
+    if found.confidence is not None:
+        wrong = wrong[np.argsort(-found.confidence[wrong], kind="stable")]
     first: Array = wrong[:most]
     return first
 
 
-def images(job: dict[str, Any], index: Array, fingerprint: str) -> Array | None:
-    """The images (n, 28, 28) of the job's dataset as the model saw them, but never flattened.
+def load_images(job: dict[str, Any], index: Array, fingerprint: str) -> Array | None:
+    """Load prepared images of the job's dataset, (n, 28, 28).
 
-    None if the dataset is no longer what was judged. Raises ZooError if it cannot be had.
+    None if the dataset has other contents now. Raises ZooError if it cannot be loaded.
     """
-    # A fold is held out of the images to train on.
+    # A fold is a part of the training images.
     split = "train" if job["fold"] else job["split"]
     model = registry.catalogue().models.get(job["model"])
-    # What the model was given is prepared already.
+    # In the dtype of the model, which is prepared already.
     dtype = model.dtype if model else "float32"
     data = prepare(job["dataset"], split, "image", dtype, preprocess=job["preprocess"])
     if data.fingerprint != fingerprint or (len(index) and index.max() >= len(data.x)):
@@ -56,7 +56,7 @@ def images(job: dict[str, Any], index: Array, fingerprint: str) -> Array | None:
     return found
 
 
-def calibration(said: Predictions, bins: int = BINS) -> Calibration | None:
+def measure_calibration(found: Predictions, bins: int = BINS) -> Calibration | None:
     """Compare confidence with accuracy; None without probabilities.
 
     The expected calibration error is the mean over all images of |accuracy - confidence| of their
@@ -64,14 +64,14 @@ def calibration(said: Predictions, bins: int = BINS) -> Calibration | None:
     """
     import numpy as np
 
-    sure = said.confidence
-    if sure is None or not len(sure):
+    confidence = found.confidence
+    if confidence is None or not len(confidence):
         return None
-    # As in the paper, a bin is without its lower end and with its upper one.
-    where = np.clip(np.ceil(sure.astype("float64") * bins).astype(int) - 1, 0, bins - 1)
+    # As in the paper, a bin excludes its lower bound and includes its upper one.
+    where = np.clip(np.ceil(confidence.astype("float64") * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(where, minlength=bins)
-    right = np.bincount(where, said.labels == said.predicted, bins)
-    claimed = np.bincount(where, sure, bins)
-    error = float(abs(right - claimed).sum() / len(sure))
+    right = np.bincount(where, found.labels == found.predicted, bins)
+    claimed = np.bincount(where, confidence, bins)
+    error = float(abs(right - claimed).sum() / len(confidence))
     filled = np.where(counts, counts, np.nan)
     return Calibration(counts, claimed / filled, right / filled, error)

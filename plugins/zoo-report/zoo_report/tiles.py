@@ -1,4 +1,4 @@
-"""The best result on each dataset's contents, to stand at the top of the page."""
+"""The best result on each dataset, for the top of the page."""
 
 from __future__ import annotations
 
@@ -11,40 +11,39 @@ from zoo.results.leaderboard import job_contents_note
 from zoo_report.contents import Contents, Entry, GroupEntry
 
 MOST = 4
-"""Contents of datasets."""
+"""Maximum number of tiles."""
 
 
 class Tile(NamedTuple):
-    """A result in large print."""
+    """A result in large print at the top of the page."""
 
     dataset: str
     accuracy: float
     name: str
     anchor: str
-    """Where on the page it stands."""
+    """Its id on the page."""
     about: str
     result: Job | Group
-    """The job, or the jobs, whose accuracy it is."""
+    """The job or group with this accuracy."""
     mark: str = ""
-    """Set if the contents that it was judged on are not the newest of the dataset's name."""
+    """Set if the dataset has newer contents."""
 
     @property
     def job(self) -> Job:
         return members(self.result)[0]
 
 
-def of(contents: Contents) -> list[Tile]:
-    """The best on each contents: on images that were not trained on, of seeds by their mean.
+def best_results(contents: Contents) -> list[Tile]:
+    """Return the best result on each dataset's contents: a test accuracy, or the mean of seeds.
 
-    Where nothing was judged on all such images, the best mean of a cross-validation. Older contents
-    of a dataset's name come last.
+    Without either, the best mean of a cross-validation. Older contents of a dataset come last.
     """
-    several = [each for each in contents.groups if _is_read_by_mean(each)]
+    several = [each for each in contents.groups if _has_mean(each)]
     counted = {each.group.id for each in several}
     single = [
         _single(entry)
         for entry in contents.entries
-        if not (entry.has_seen or entry.job.spec["fold"] or entry.job.group in counted)
+        if not (entry.is_on_training_images or entry.job.spec["fold"] or entry.job.group in counted)
     ]
     folds = [each for each in several if each.group.jobs[0].spec["fold"]]
     seeds = [each for each in several if each not in folds]
@@ -54,14 +53,14 @@ def of(contents: Contents) -> list[Tile]:
     return sorted(marked, key=lambda tile: bool(tile.mark))[:MOST]
 
 
-def _is_read_by_mean(each: GroupEntry) -> bool:
-    """Whether its jobs are parts of results: all but a sweep with one job for each trial."""
+def _has_mean(each: GroupEntry) -> bool:
+    """Return whether results are means of jobs: not in a sweep with one job per trial."""
     group = each.group
     return group.kind != "sweep" or any(len(trial.jobs) > 1 for trial in group.trials())
 
 
 def _best(tiles: Iterable[Tile | None]) -> dict[tuple[str, str], Tile]:
-    """The best of each contents of each dataset."""
+    """Return the best result for each contents of each dataset."""
     found: dict[tuple[str, str], Tile] = {}
     for tile in sorted((tile for tile in tiles if tile), key=lambda tile: rank(tile.result)):
         found.setdefault((tile.dataset, tile.job.contents or tile.job.id), tile)

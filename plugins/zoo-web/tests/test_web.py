@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zoo_report import contents
 from zoo_report import page as report
-from zoo_report.contents import Meant
+from zoo_report.contents import Selection
 from zoo_web import actions, charts, events, formats, param_form
 
 from zoo import jobs
@@ -463,7 +463,9 @@ def test_command_report_and_page_agree_which_results_have_a_test_error(
     told = page.zoo.run("leaderboard").stdout.splitlines()
     place = told[0].index("error %"), told[0].index("error %") + len("error %")
     assert [line[slice(*place)].strip() for line in told[1:]] == words
-    made = report.render(contents.gather(rows, page.zoo.settings, Meant([], "", 0, jobs.ALL_JOBS)))
+    made = report.render(
+        contents.gather(rows, page.zoo.settings, Selection([], "", 0, jobs.ALL_JOBS))
+    )
     shown = re.findall(r'data-label="error %"[^>]*>(.*?)</td>', made)
     assert shown == [each or "–" for each in words]
 

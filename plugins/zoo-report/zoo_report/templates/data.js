@@ -1,4 +1,4 @@
-// What the page knows, and how its parts are made. Texts are only ever set as text.
+// The data of the page, and helpers to build elements. Texts are only set as text.
 const { jobs, pooled, images, missed } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const INKS = 8; // colours of curves in the style sheet
@@ -35,12 +35,12 @@ function title(job) {
   return `${job.name} (${job.dataset}, ${short(job.id)})`;
 }
 
-// The most accurate first; after all others single folds, and what was judged on images it had seen.
+// The most accurate first; single folds and results on training images last.
 function byAccuracy(some) {
   return [...some].sort((a, b) => a.aside - b.aside || (b.accuracy ?? -1) - (a.accuracy ?? -1));
 }
 
-// A list to choose a job from, those of one dataset together.
+// A list to choose a job from, grouped by dataset.
 function chooser(label, some, chosen) {
   const select = make("select");
   for (const dataset of new Set(some.map((job) => job.dataset))) {

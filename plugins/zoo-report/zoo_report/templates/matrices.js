@@ -9,7 +9,7 @@ function matrices(room) {
   const rival = counted.find((job) => job !== counted[0] && job.dataset === counted[0].dataset && job.name !== counted[0].name);
   const sides = [counted[0], rival ?? counted[1]].filter(Boolean).map((job, index) => side("AB"[index], job));
   room.append(
-    make("p", { class: "soft" }, "Rows are the true classes, columns what the job said. Arrow keys move from cell to cell."),
+    make("p", { class: "soft" }, "Rows are the true classes, columns the predicted ones. Arrow keys move from cell to cell."),
     make("div", { class: "sides" }, ...sides),
   );
 }

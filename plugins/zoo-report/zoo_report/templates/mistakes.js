@@ -1,4 +1,4 @@
-// Images that were taken for another class: of one job, the surest first; or those that most jobs missed.
+// Misclassified images: of one job, the most confident first; or those that most jobs got wrong.
 const judged = byAccuracy(jobs);
 
 if (place("mistakes")) gallery(place("mistakes"));
@@ -6,17 +6,17 @@ if (place("mistakes")) gallery(place("mistakes"));
 function gallery(room) {
   const first = judged.find((job) => job.mistakes.length && !job.note) ?? judged[0];
   const [label, select] = chooser("Of ", judged, first);
-  const exams = missed.map(({ exam }) => make("option", { value: exam }, `the images of ${exam} that most jobs got wrong`));
-  if (exams.length) {
-    select.prepend(make("optgroup", { label: "All jobs" }, ...exams));
-    exams[0].selected = true;
+  const sets = missed.map(({ test_set: name }) => make("option", { value: name }, `the images of ${name} that most jobs got wrong`));
+  if (sets.length) {
+    select.prepend(make("optgroup", { label: "All jobs" }, ...sets));
+    sets[0].selected = true;
   }
   const says = make("p", { class: "soft", "aria-live": "polite" });
   const list = make("ul", { class: "gallery" });
   const show = () => {
     const job = chosenOf(select);
-    says.textContent = job ? about(job) : "How many of the jobs that were judged on it took each image for another class.";
-    const cards = job ? ofJob(job) : missed.find(({ exam }) => exam === select.value).images.map(ofMany);
+    says.textContent = job ? about(job) : "The number of jobs that misclassified each image, of those evaluated on it.";
+    const cards = job ? ofJob(job) : missed.find((each) => each.test_set === select.value).images.map(ofMany);
     list.replaceChildren(...cards);
   };
   select.addEventListener("change", show);
@@ -42,10 +42,10 @@ function ofJob(job) {
   });
 }
 
-function ofMany({ image, label, said, asked }) {
-  const count = said.reduce((sum, [, n]) => sum + n, 0);
-  const alt = `${image}: ${label} taken for ${said.map(([name]) => name).join(", ")}`;
-  const what = said.map(([name, n]) => (n > 1 ? `${name} (${n})` : name)).join(", ");
+function ofMany({ image, label, predicted, jobs: asked }) {
+  const count = predicted.reduce((sum, [, n]) => sum + n, 0);
+  const alt = `${image}: ${label} taken for ${predicted.map(([name]) => name).join(", ")}`;
+  const what = predicted.map(([name, n]) => (n > 1 ? `${name} (${n})` : name)).join(", ");
   return card(image, alt, label, what, [], `${count} of ${asked} jobs · ${image}`);
 }
 
