@@ -541,11 +541,11 @@ def test_a_log_without_a_line_says_why(
     if line and status != "queued":
         assert found == []
     elif status in ("failed", "succeeded"):
-        assert found == ["It printed nothing."]
+        assert found == ["No output."]
     elif status == "running" and len(steps) > 1:
-        assert found == ["Nothing printed yet; the curves above show its progress."]
+        assert found == ["No output yet; the curves above show the progress."]
     else:
-        assert found == ["Nothing printed yet."]
+        assert found == ["No output yet."]
 
 
 def test_the_form_begins_with_the_dataset_that_was_used_last(

@@ -1,4 +1,4 @@
-// A button beside each command that copies it.
+// A button beside each command copies it.
 for (const command of document.querySelectorAll(".command")) {
   const button = make("button", { type: "button", class: "quiet", "aria-label": "Copy the command" }, "Copy");
   button.addEventListener("click", async () => {

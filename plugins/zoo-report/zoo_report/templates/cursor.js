@@ -45,7 +45,7 @@ function hide({ plot, tip }) {
   plot.querySelector(".cursor")?.replaceChildren();
 }
 
-// Move the cursor to a step, and say what the lines are worth there.
+// Move the cursor to a step, and show the values of the lines there.
 function move(stage, to) {
   const { plot, drawn } = stage;
   if (!drawn.steps.length) return;
@@ -56,13 +56,13 @@ function move(stage, to) {
   const dots = found.map(({ index, value }) => dot(index, drawn.x(step), drawn.y(value)));
   plot.querySelector(".cursor").replaceChildren(rule, ...dots);
   hint(stage, step, found);
-  const told = found.map(({ job, value }) => `${job.name} ${brief(value, 5)}`).join("; ");
+  const values = found.map(({ job, value }) => `${job.name} ${brief(value, 5)}`).join("; ");
   plot.setAttribute("aria-valuenow", stage.at);
-  plot.setAttribute("aria-valuetext", `${drawn.metric}, step ${step}: ${told}`);
+  plot.setAttribute("aria-valuetext", `${drawn.metric}, step ${step}: ${values}`);
 }
 
-// What each line that goes on at this step is worth there, the largest first: of one that was
-// thinned out, the nearest step.
+// The value of each line at this step, the largest first; of a line that was thinned out, at the
+// nearest step.
 function worth(some, step) {
   return some
     .filter(({ points }) => points.length && points[0][0] <= step && step <= points.at(-1)[0])
@@ -72,7 +72,7 @@ function worth(some, step) {
     .sort((a, b) => b.value - a.value);
 }
 
-// The hint stands beside the cursor, in the half of the picture where the lines are not.
+// The tooltip is beside the cursor, in the half of the picture without lines.
 function hint({ plot, tip, drawn }, step, found) {
   const rows = found.map(({ job, index, value }) =>
     make("div", {}, swatch(index), make("b", {}, brief(value, 5)), make("bdi", {}, job.name)));

@@ -5,7 +5,7 @@ const drawable = byAccuracy(jobs.filter((job) => Object.keys(job.curves).some((n
 if (drawable.length) curves(place("curves"));
 else place("curves")?.append(make("p", { class: "soft" }, "No job here reported a metric at more than one step."));
 
-// A single point is no curve.
+// A single point is not a curve.
 function isCurve(job, name) {
   return name !== "step" && (job.curves[name] ?? []).filter((value) => value !== null).length > 1;
 }
@@ -32,7 +32,7 @@ function curves(room) {
   show();
 }
 
-// The jobs that may be drawn, each with its colour.
+// The jobs that can be drawn, with their colours.
 function picker(changed) {
   const boxes = drawable.map((job, index) => {
     const box = make("input", { type: "checkbox", value: job.id });

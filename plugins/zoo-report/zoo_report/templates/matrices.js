@@ -70,10 +70,10 @@ function cell(job, i, k, n, all, most) {
 function rove(table, job, say) {
   const at = (i, k) => table.tBodies[0].rows[i]?.cells[k + 1];
   const size = job.classes.length;
-  const told = (event) => event.target.closest("[data-says]")?.dataset.says;
-  table.addEventListener("pointerover", (event) => say(told(event)));
+  const textAt = (event) => event.target.closest("[data-says]")?.dataset.says;
+  table.addEventListener("pointerover", (event) => say(textAt(event)));
   table.addEventListener("pointerleave", () => say());
-  table.addEventListener("focusin", (event) => say(told(event)));
+  table.addEventListener("focusin", (event) => say(textAt(event)));
   table.addEventListener("focusout", () => say());
   table.addEventListener("keydown", (event) => {
     const now = event.target.closest("[data-says]");

@@ -1,4 +1,4 @@
-// Tables sort by a press on a column's name and show the rows that hold every word of the filter.
+// Tables are sorted by the pressed column, and show the rows that contain every word of the filter.
 for (const table of document.querySelectorAll("table[id]")) {
   table.tHead.addEventListener("click", (event) => {
     const button = event.target.closest("button");
@@ -9,7 +9,7 @@ for (const table of document.querySelectorAll("table[id]")) {
 function sortBy(table, head) {
   const isNumber = head.dataset.kind === "number";
   const was = head.getAttribute("aria-sort");
-  // The largest number and the first word come first.
+  // First press: the largest number, or the first text, at the top.
   const falls = was ? was === "ascending" : isNumber;
   for (const each of head.parentElement.cells) each.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", falls ? "descending" : "ascending");
@@ -24,7 +24,7 @@ function key(cell, isNumber) {
   return Number.isNaN(value) ? null : value;
 }
 
-// What has no value stands last, whichever way it is sorted.
+// Missing values are last in either order.
 function compare(a, b, falls) {
   if (a === null || b === null) return (a === null) - (b === null);
   const order = typeof a === "string" ? a.localeCompare(b, "en", { numeric: true }) : a - b;

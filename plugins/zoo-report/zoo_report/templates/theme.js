@@ -1,4 +1,4 @@
-// Dark, light, or as the system has it; remembered where the browser lets a file do so.
+// Dark, light or the system's theme; stored if the browser allows it for files.
 const themes = ["auto", "light", "dark"];
 const toggle = document.getElementById("theme");
 
@@ -16,7 +16,7 @@ function wear(theme) {
   try {
     localStorage.setItem("zoo-theme", theme);
   } catch {
-    // A browser without storage shows the theme all the same.
+    // Without storage the theme is not remembered.
   }
 }
 
@@ -27,7 +27,7 @@ toggle.addEventListener("click", () => {
 });
 wear(themes.includes(remembered()) ? remembered() : "auto");
 
-// A link to a job opens what it leads to.
+// A link to a job opens its details.
 function unfold() {
   const target = document.getElementById(location.hash.slice(1));
   if (target instanceof HTMLDetailsElement) target.open = true;

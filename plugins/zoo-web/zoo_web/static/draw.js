@@ -1,4 +1,4 @@
-// The canvas: draw with mouse, finger or pen; each stroke asks the models.
+// The canvas: draw with mouse, finger or pen; each stroke requests predictions.
 
 import { say } from "./live.js";
 
@@ -58,7 +58,7 @@ function stroke(event) {
   pen.stroke();
   last = [x, y];
   isBlank = false;
-  // While a hand draws too, but not for every point.
+  // Also while drawing, but not for every point.
   if (!timer) timer = setTimeout(ask, SOON);
 }
 
@@ -99,7 +99,7 @@ async function ask() {
       signal,
     });
     if (!answer.ok) return say(await answer.text());
-    for await (const told of lines(answer.body)) if (!signal.aborted) show(told);
+    for await (const prediction of lines(answer.body)) if (!signal.aborted) show(prediction);
   } catch (error) {
     if (error.name !== "AbortError") say("The server does not answer. Does `zoo ui` still run?");
   }
@@ -117,28 +117,28 @@ async function* lines(body) {
   }
 }
 
-function show(told) {
-  if (!told.job) {
-    said.textContent = told.error ?? "";
-    if (told.error) opinions.forEach(forget);
-    if (told.pixels) paint(told.pixels);
+function show(prediction) {
+  if (!prediction.job) {
+    said.textContent = prediction.error ?? "";
+    if (prediction.error) opinions.forEach(forget);
+    if (prediction.pixels) paint(prediction.pixels);
     return;
   }
-  const opinion = opinions.find((each) => each.dataset.job === told.job);
+  const opinion = opinions.find((each) => each.dataset.job === prediction.job);
   if (!opinion) return;
   opinion.classList.remove("is-asked");
   const state = opinion.querySelector(".state");
-  if (told.error) {
+  if (prediction.error) {
     forget(opinion);
     const why = document.createElement("span");
     why.className = "trouble";
     why.dataset.key = "state";
-    why.textContent = told.error;
+    why.textContent = prediction.error;
     state.replaceChildren(why);
     return;
   }
   state.replaceChildren();
-  bars(opinion, told);
+  bars(opinion, prediction);
 }
 
 function paint(text) {
@@ -170,15 +170,15 @@ function bars(opinion, { classes, label, probabilities }) {
   sure.textContent = probabilities ? percent(probabilities[label]) : "no probability";
   top.replaceChildren(digit, sure);
   const order = [...classes.keys()].sort((a, b) => probabilities?.[b] - probabilities?.[a]).slice(0, 3);
-  const told = order.map((i) => `${classes[i]} ${percent(probabilities?.[i])}`).join(", ");
-  place.setAttribute("aria-label", probabilities ? told : "no probabilities");
+  const best = order.map((i) => `${classes[i]} ${percent(probabilities?.[i])}`).join(", ");
+  place.setAttribute("aria-label", probabilities ? best : "no probabilities");
 }
 
 function percent(part) {
   return `${(100 * part).toFixed(part > 0.995 || part < 0.1 ? 1 : 0)} %`;
 }
 
-// Somebody without a pointer, or with a photograph, brings a picture: it is laid on the canvas.
+// A picture from a file is drawn on the canvas.
 document.getElementById("picture").addEventListener("change", async (event) => {
   const [file] = event.target.files;
   if (!file) return;

@@ -1,4 +1,4 @@
-// Keeps a page as the rows are: takes the pieces of HTML that the server sends and fits them in.
+// Updates a live page with the HTML fragments that the server sends.
 
 const connection = document.getElementById("connection");
 const trouble = document.getElementById("trouble");
@@ -8,15 +8,15 @@ export function say(text) {
   trouble.hidden = !text;
 }
 
-// The server has escaped what stands in them; scripts could not run here either (the page's CSP).
+// The server escapes values; scripts could not run here either (the page's CSP).
 function parsed(html) {
   const template = document.createElement("template");
   template.innerHTML = html.trim();
   return template.content.firstElementChild;
 }
 
-// Makes `old` like `fresh` and keeps each element that can stay: with it the focus, and a click
-// that has only half happened.
+// Makes `old` like `fresh` but keeps elements where possible, so that focus and clicks in progress
+// are not lost.
 function morph(old, fresh) {
   if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
     old.replaceWith(fresh);
@@ -33,7 +33,7 @@ function morph(old, fresh) {
   children.forEach((child, i) => (old.childNodes[i] ? morph(old.childNodes[i], child) : old.append(child)));
 }
 
-// Pieces in their order; null says that the page has the piece already.
+// Fragments in order; null means that the page has the fragment already.
 function fit(place, pieces) {
   const known = new Map([...place.children].map((each) => [each.dataset.key, each]));
   let before = null;
@@ -53,7 +53,7 @@ function fit(place, pieces) {
   known.forEach((gone) => gone.remove());
 }
 
-// The line that has not ended, such as a progress bar: the next event has it anew.
+// The incomplete line, such as a progress bar: the next event repeats it.
 const open = document.createTextNode("");
 
 function grow(log, { lines, rest }) {
@@ -101,12 +101,12 @@ function listen(address) {
     connection.className = "is-lost";
     const isOver = source.readyState === EventSource.CLOSED;
     connection.textContent = isOver ? "not connected" : "connecting again …";
-    if (isOver) say("The page is not what the server shows now: reload it, or open the address that `zoo ui` printed.");
+    if (isOver) say("The connection has ended: reload the page, or open the address that `zoo ui` printed.");
   });
   addEventListener("pagehide", () => source.close());
 }
 
-// A button of a live page acts where it stands: the answer comes with the next look.
+// Buttons of a live page do not leave it: the result comes with the next update.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (form.dataset.act !== "cancel" || !document.body.dataset.live) return;
@@ -114,13 +114,13 @@ document.addEventListener("submit", async (event) => {
   form.querySelector("button").disabled = true;
   try {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-    if (!answer.ok) say("That was refused. Reload the page and try again.");
+    if (!answer.ok) say("The request was refused. Reload the page and try again.");
   } catch {
     say("The server does not answer. Does `zoo ui` still run?");
   }
 });
 
-// A page that comes back from the browser's cache of pages has closed its stream.
+// A page restored from the browser's back/forward cache has closed its stream.
 addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 if (document.body.dataset.live) listen(document.body.dataset.live);

@@ -1,5 +1,5 @@
-// Choosing a model shows its params at once; without scripts a button does.
-// Pressing twice trains once.
+// Show the params of a model when it is chosen; without scripts a button does.
+// A second press does not submit again.
 
 const choose = document.getElementById("choose");
 if (choose) {
