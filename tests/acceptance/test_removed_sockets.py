@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,6 @@ from helpers.command_line import Zoo
 
 from zoo.queue import local_services
 from zoo.settings import Settings
-
-
-@pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder as a login session has it, whose path is short enough for sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="zoo-session-"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    yield folder
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    else:
-        folder.unlink(missing_ok=True)
 
 
 def test_a_worker_whose_sockets_were_removed_takes_its_broker_along(

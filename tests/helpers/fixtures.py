@@ -189,3 +189,15 @@ def warm_zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
     found.run("up")
     yield found
     found.close()
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder as a login session has it, whose path is short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="zoo-session-"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    yield folder
+    if folder.is_dir():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)

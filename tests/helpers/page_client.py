@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -144,3 +145,14 @@ def page(zoo: Zoo) -> Page:
     if not address:
         raise AssertionError(process.communicate()[1])
     return Page(zoo, process, address).visit()
+
+
+@contextlib.contextmanager
+def served(home: Path) -> Iterator[Page]:
+    """Run `zoo ui` of a new installation in the folder `home`."""
+    zoo = Zoo(home)
+    zoo.database().close()
+    found = page(zoo)
+    yield found
+    found.close()
+    zoo.close()

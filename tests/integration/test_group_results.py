@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from helpers import page_client as web
-from helpers.command_line import Zoo
 from helpers.finished_jobs import a_spec
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -92,12 +91,8 @@ def best_of(found: Sequence[Trial]) -> int | None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web.Page]:
-    home = Zoo(tmp_path_factory.mktemp("groups") / "home")
-    home.database().close()
-    found = web.page(home)
-    yield found
-    found.close()
-    home.close()
+    with web.served(tmp_path_factory.mktemp("groups") / "home") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

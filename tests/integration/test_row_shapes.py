@@ -37,13 +37,9 @@ asked = Counter[str]()
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web.Page]:
-    zoo = Zoo(tmp_path_factory.mktemp("shapes") / "home")
-    zoo.database().close()
-    found = web.page(zoo)
-    os.set_blocking(found.process.stderr.fileno(), False)
-    yield found
-    found.close()
-    zoo.close()
+    with web.served(tmp_path_factory.mktemp("shapes") / "home") as found:
+        os.set_blocking(found.process.stderr.fileno(), False)
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from helpers import page_client as web
-from helpers.command_line import Zoo
 from helpers.finished_jobs import a_spec
 from helpers.terminals import command, shown
 
@@ -30,12 +29,8 @@ LEASE = 100
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web.Page]:
-    zoo = Zoo(tmp_path_factory.mktemp("left") / "home")
-    zoo.database().close()
-    found = web.page(zoo)
-    yield found
-    found.close()
-    zoo.close()
+    with web.served(tmp_path_factory.mktemp("left") / "home") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,18 +149,6 @@ def test_a_mode_is_refused_exactly_where_others_may_write(tmp_path: Path) -> Non
 
 
 # --- the folder of sockets ---
-
-
-@pytest.fixture
-def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder as a login session has it, whose path is short enough for sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="zoo-session-"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    yield folder
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    else:
-        folder.unlink(missing_ok=True)
 
 
 def test_sockets_are_in_the_sessions_folder_where_there_is_one(session: Path) -> None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.published_table import TABLE
 
 from zoo import jobs
 from zoo.errors import UsageError
@@ -16,28 +17,6 @@ from zoo.results import published_tables
 from zoo.sweeps import trials
 
 PAGE = (Path(__file__).parents[2] / "docs" / "classics.md").read_text()
-
-TABLE = """
-title = "Two rows"
-dataset = "digits"
-
-[[row]]
-name = "near"
-title = "neighbours"
-published = 5.0
-source = "Somebody 1999"
-model = "knn"
-params = { n_neighbors = 1 }
-
-[[row]]
-name = "far"
-title = "a line, upright"
-published = 0.01
-source = "Nobody"
-model = "logistic"
-preprocess = "deskew"
-seconds = 7
-"""
 
 
 def written(folder: Path, text: str = TABLE) -> str:

@@ -40,12 +40,8 @@ NOWHERE = QueueOptions(pool="nowhere")
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[web.Page]:
-    zoo = Zoo(tmp_path_factory.mktemp("web") / "home")
-    zoo.database().close()
-    found = web.page(zoo)
-    yield found
-    found.close()
-    zoo.close()
+    with web.served(tmp_path_factory.mktemp("web") / "home") as found:
+        yield found
 
 
 @pytest.fixture
