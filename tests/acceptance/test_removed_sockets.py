@@ -43,7 +43,7 @@ def test_down_finds_a_worker_whose_sockets_were_removed(
     shutil.rmtree(here.runtime)
     if made_again:  # by any command since
         local_services.make_runtime(here)
-    assert "Ended: worker" in zoo.run("down").stderr
+    assert "Stopped: worker" in zoo.run("down").stderr
     for process in (worker, broker):
         assert not process.is_running() or process.status() == "zombie"
     assert "Nothing was running" in zoo.run("down").stderr
