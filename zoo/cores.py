@@ -1,8 +1,8 @@
-"""The cores of a worker: each of its runners has a share of them, and borrows those that are idle.
+"""The cores of a worker: each runner has a share of them, and may borrow idle ones.
 
-Who has which stands in locks on the bytes of one file, which the kernel ends with their process.
-Byte `i` is locked while core `i` is of the share of a runner that runs a job, byte `n + i` while
-somebody has borrowed it.
+The state is kept in locks on the bytes of one file, which the kernel releases with their process.
+Byte `i` is locked while core `i` belongs to the share of a runner with a job, byte `n + i` while
+it is borrowed.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VARIABLE = "ZOO_RUNNER_CORES"
-"""Tells the runners of a worker where its file is."""
+"""Environment variable with the path of the worker's file, for its runners."""
 LOOK_SECONDS = 0.015
-"""Between two looks for an idle core."""
+"""Seconds between two searches for an idle core."""
 TRIES = 3
 """At a share: somebody who looks for an idle core has its lock for a microsecond."""
 
 
 @contextlib.contextmanager
 def lend(share: int, n: int) -> Iterator[None]:
-    """Let the runners that this process starts meanwhile borrow idle ones of its `n` cores.
+    """Let runners started within this block borrow idle ones of `n` cores.
 
-    Each has `share` of them.
+    Each runner has a share of `share` cores.
     """
     if n <= share:  # one runner has them all
         yield
@@ -47,7 +47,7 @@ def lend(share: int, n: int) -> Iterator[None]:
 
 @functools.cache  # to open it again and close it would give back all that this process has locked
 def here() -> Cores | None:
-    """The cores of the worker whose runner this process is; None if none are lent."""
+    """Return the cores of the worker of this runner process; None if borrowing is off."""
     try:
         return Cores(Path(os.environ[VARIABLE]))
     except (KeyError, OSError, ValueError):
@@ -56,14 +56,14 @@ def here() -> Cores | None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Keep others from borrowing this runner's share while it runs a job."""
+    """Keep others from borrowing the share of this runner while it runs a job."""
     found = here()
     with found.held() if found else contextlib.nullcontext():
         yield
 
 
 class Cores:
-    """The cores of a worker, as one of its runners sees them."""
+    """The cores of a worker, for use by one of its runners."""
 
     def __init__(self, file: Path) -> None:
         """Raises OSError or ValueError if the file is not that of a worker."""
@@ -98,7 +98,7 @@ class Cores:
 
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
-        """Have a core for a piece of work: of the share, or an idle one; waits for the first."""
+        """Take a core of the share, or an idle one, for a piece of work; wait until one is free."""
         core = self._take()
         try:
             yield
@@ -106,7 +106,7 @@ class Cores:
             self._give_back(core)
 
     def _take(self) -> int | None:
-        """Give the number of the core that was borrowed, None for one of the share."""
+        """Return the number of the borrowed core, None for one of the share."""
         with self._changed:
             while not self._free:
                 core = self._borrow()
@@ -127,7 +127,7 @@ class Cores:
 
     def _borrow(self) -> int | None:
         now = time.monotonic()
-        # Of many threads that wait, one looks for all.
+        # Only one of the waiting threads searches.
         if now < self._look_at:
             return None
         # Shares are marked from the first core on: from the last one they meet only at need.
@@ -150,7 +150,7 @@ class Cores:
 
 
 def _lock(file: int, byte: int) -> bool:
-    """Lock a byte for this process; False if another one has it."""
+    """Lock a byte for this process; returns False if another process has locked it."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
     except OSError:

@@ -1,7 +1,7 @@
-"""Environment variables that libraries read by themselves, and which of them a process is given.
+"""Environment variables read by libraries, and which of them child processes get.
 
-Zoo's settings alone say where its rows, hints and artifacts are. A variable that another project
-has set for the same library must not change that, nor a password reach a process that runs models.
+Only Zoo's settings define where rows, hints and artifacts are. A variable set for the same library
+by another project must not change that, and no password must reach a process that runs models.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Row(NamedTuple):
     names: tuple[str, ...]
     """Patterns as in a shell."""
     effect: str
-    """What they would change."""
+    """The behaviour that they change."""
 
 
 IGNORED = (
@@ -108,19 +108,19 @@ def matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether no process of Zoo is to see this variable."""
+    """Return whether the variable is removed from all processes of Zoo."""
     return any(matches(name, row.names) for row in IGNORED)
 
 
 def ignore() -> None:
-    """Remove from this process what libraries would read behind the settings' back."""
+    """Remove variables from this process that would override settings in libraries."""
     for name in list(os.environ):
         if is_ignored(name):
             del os.environ[name]
 
 
 STORES = ("ZOO_DATABASE_URL", "ZOO_BROKER_URL", "ZOO_ARTIFACTS_URL")
-"""Settings that no process which calls a plugin is told."""
+"""Settings removed from processes that call plugins."""
 HOOKS = ("ZOO_NOTIFY", "ZOO_MLFLOW")
 """Settings that the hooks are told; runners learn that there is one."""
 HIDDEN = "hidden"
@@ -130,7 +130,7 @@ PATHS = ("_FILE", "_DIR", "_HOME", "_BUNDLE")
 
 
 def for_child(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of another process of Zoo's own, which starts in another folder."""
+    """Return the environment of another process of Zoo, which starts in another folder."""
     found = {name: value for name, value in environ.items() if not is_ignored(name)}
     if "PYTHONPATH" in found:
         # An empty or relative part means the working directory, whose files are nobody's plugin.
@@ -161,9 +161,9 @@ def _absolute(path: str) -> str:
 
 
 def for_plugins(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of a process that calls plugins, which may have passwords of their own.
+    """Return the environment of a process that calls plugins, which may need own passwords.
 
-    Those of Zoo's stores are left out.
+    The passwords of the stores are left out.
     """
     return _hide(
         {
@@ -175,7 +175,7 @@ def for_plugins(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def for_models(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of a process that runs models: what is in PASSED and no secret.
+    """Return the environment of a process that runs models: the variables in PASSED, no secrets.
 
     The setting `runner_variables` names more.
     """

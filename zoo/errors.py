@@ -1,4 +1,4 @@
-"""What Zoo says when something is wrong: one sentence, and what to do next."""
+"""Exceptions: each has a message of one sentence, and a hint."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class BrokerError(ZooError):
 
 
 def unknown(what: str, name: str, known: Iterable[str], listing: str = "") -> UsageError:
-    """Refuse a name that is not known, with the nearest one that is.
+    """Return a UsageError for an unknown name, with the nearest known one.
 
-    `listing` is the command that shows every known name.
+    `listing` is the command that lists all known names.
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
@@ -69,12 +69,12 @@ def unknown(what: str, name: str, known: Iterable[str], listing: str = "") -> Us
 
 
 def reason(error: BaseException) -> str:
-    """Say why, in the words of the operating system or the library, without a full stop."""
+    """Return the message of the operating system or library, without a full stop."""
     words = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(words).partition("\n")[0].rstrip(".")
 
 
 def as_sentence(text: str) -> str:
-    """Return a text that ends as a sentence does, so that another one can follow it."""
+    """Return the text with a full stop at its end."""
     text = text.rstrip()
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."

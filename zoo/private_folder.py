@@ -1,4 +1,4 @@
-"""Folders and files of one user: made for their owner alone, refused where others may write."""
+"""Private folders and files: created for their owner only, rejected if others may write to them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make(folder: Path, advice: str = "") -> Path:
 
 
 def make_file(file: Path) -> None:
-    """Make an empty file that its owner alone may read, if there is none."""
+    """Create an empty file readable only by its owner, unless it exists."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
@@ -48,14 +48,14 @@ def check(path: Path) -> None:
 
 
 def complaint_of(path: Path) -> str:
-    """Say what is wrong with a folder or file; nothing is, where it is not there."""
+    """Return the problem of a folder or file, or an empty string; a missing one has none."""
     try:
         found = [path.stat(), *([path.lstat()] if path.is_symlink() else [])]
     except OSError:
         return ""
     me = os.geteuid()
     for each in found:
-        # Root may do what it likes with everybody's files.
+        # Root may access all files.
         if each.st_uid not in (me, 0):
             return f"it belongs to {_user(each.st_uid)}, not to {_user(me)}"
     mode = found[0].st_mode
@@ -67,7 +67,7 @@ def complaint_of(path: Path) -> str:
 
 
 def is_private(path: Path) -> bool:
-    """Return whether a folder that is there is this user's, and nobody else's to enter."""
+    """Return whether a folder exists, is owned by this user, and is closed to others."""
     try:
         found = path.lstat()
     except OSError:
@@ -78,7 +78,7 @@ def is_private(path: Path) -> bool:
 
 
 def _is_alone(gid: int) -> bool:
-    """Whether a group is this user's own: Linux systems with the umask 002 give everybody one."""
+    """Whether a group is private to this user, as on Linux systems with the umask 002."""
     import grp
     import pwd
 
@@ -101,7 +101,7 @@ def _user(uid: int) -> str:
 
 
 def remedy(path: Path) -> str:
-    """Give the command that mends what `complaint_of` says."""
+    """Return the command that corrects the problem reported by `complaint_of`."""
     if path.stat().st_uid not in (os.geteuid(), 0):
         return f"sudo chown {_user(os.geteuid())} {path}"
     return f"chmod go-w {path}"
