@@ -22,6 +22,7 @@ from zoo.errors import UsageError
 from zoo.job_spec import canonical
 from zoo.jobs import Database, Group, Outcome, ProgressUpdate, QueueOptions
 from zoo.queue.options import TrainingOptions
+from zoo.results import published_tables
 from zoo.results.leaderboard import leaderboard_rows
 from zoo.sweeps import driver, plan, samplers, search_space, trials
 from zoo.sweeps.search_space import Space, Span
@@ -421,6 +422,17 @@ def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
     assert ranked[2].accuracy is None, "one of its seeds has not ended"
     (row,) = leaderboard_rows(db)
     assert row.accuracy == 0.95 and row.params["alpha"] == 0.3
+
+
+def test_rows_of_the_same_params_are_results_of_their_own(db: Database) -> None:
+    table = published_tables.load_table("mnist-classics")
+    specs = published_tables.table_specs(
+        "mnist-classics", table, published_tables.select_rows(table, ["knn*", "linear*"])
+    )
+    _, group = jobs.add(db, specs, group_kind="sweep")
+    assert group
+    found = trials.list_trials(jobs.get_group(db, group))
+    assert [len(trial.group.jobs) for trial in found] == [1, 1, 1, 1]
 
 
 # --- through real workers ---

@@ -9,12 +9,9 @@ from pathlib import Path
 import pytest
 from helpers.published_table import TABLE
 
-from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database
 from zoo.results import published_tables
-from zoo.sweeps import trials
 
 PAGE = (Path(__file__).parents[2] / "docs" / "classics.md").read_text()
 
@@ -80,17 +77,6 @@ def test_a_table_that_is_not_there_is_refused() -> None:
         published_tables.load_table("nowhere.toml")
     with pytest.raises(UsageError, match="No table is called 'mnist-clasics'"):
         published_tables.load_table("mnist-clasics")
-
-
-def test_rows_of_the_same_params_are_results_of_their_own(db: Database) -> None:
-    table = published_tables.load_table("mnist-classics")
-    specs = published_tables.table_specs(
-        "mnist-classics", table, published_tables.select_rows(table, ["knn*", "linear*"])
-    )
-    _, group = jobs.add(db, specs, group_kind="sweep")
-    assert group
-    found = trials.list_trials(jobs.get_group(db, group))
-    assert [len(trial.group.jobs) for trial in found] == [1, 1, 1, 1]
 
 
 def test_the_table_on_the_page_can_be_submitted(tmp_path: Path) -> None:
