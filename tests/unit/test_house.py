@@ -24,7 +24,7 @@ SOURCES = [
     path
     for place in ("zoo", "workers", "plugins")
     for path in (ROOT / place).rglob("*.py")
-    if not {".venv", "tests"} & set(path.parts)
+    if not {".venv", "tests"} & set(path.relative_to(ROOT).parts)
 ]
 PAGES = [ROOT / "README.md", ROOT / "README.ko.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
