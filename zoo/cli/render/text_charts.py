@@ -119,5 +119,5 @@ def _shaded(matrix: Sequence[Sequence[int]], labels: Sequence[str], side: int) -
             .append(f"{_right(label, side)} ", "dim")
             .append("".join(2 * shades[s] for s in steps))
         )
-    legend = zip(shades[1:], ("under 1 %", "from 1 %", "from 10 %", "from 50 %"), strict=True)
+    legend = zip(shades[1:], ("< 1 %", ">= 1 %", ">= 10 %", ">= 50 %"), strict=True)
     yield Text("; ".join(f"{shade} {what}" for shade, what in legend) + " of the class", "dim")
