@@ -106,9 +106,10 @@ def _best(
     found = members(kept.get("test") or kept["cv"])
     contents = found[0].contents
     # The contents of jobs that do not know them are their ids.
-    own = [contents] if contents else [job.id for job in found]
-    since = max(seen[dataset, each] for each in own)
-    return Best(dataset, contents, newest[dataset] in own, since, model, tuple(by), **kept)
+    own = [job.contents or job.id for job in found]
+    # A job of the group may lack an accuracy of its own, or be of another dataset (damaged rows).
+    since = max(seen.get((dataset, each), 0.0) for each in own)
+    return Best(dataset, contents, newest.get(dataset) in own, since, model, tuple(by), **kept)
 
 
 def newest_contents(db: Database) -> dict[str, str | None]:

@@ -248,7 +248,7 @@ def test_a_line_of_blocks_is_as_long_as_there_is_room(
 @pytest.mark.parametrize("unicode", [True, False])
 @pytest.mark.parametrize(
     ("width", "n", "shows"),
-    [(80, 10, "1234"), (80, 30, "under 1 %"), (40, 10, "under 1 %"), (15, 10, "needs 22 columns")],
+    [(80, 10, "1234"), (80, 30, "< 1 %"), (40, 10, "< 1 %"), (15, 10, "needs 22 columns")],
 )
 def test_a_confusion_matrix_is_drawn_in_the_columns_that_there_are(
     monkeypatch: pytest.MonkeyPatch, width: int, n: int, shows: str, unicode: bool
