@@ -497,6 +497,7 @@ def register_models(register):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "says"),
     [
@@ -532,6 +533,7 @@ def register_models(register):
 """
 
 
+@pytest.mark.slow
 def test_a_model_that_ends_the_process_fails_two_checks_and_the_rest_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -357,6 +357,7 @@ print(time.process_time() - begun, int(peak[0].split()[1]) / 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
 @pytest.mark.parametrize("mode", ["I;16", "RGBA"])
 def test_the_largest_picture_of_few_bytes_costs_little_time_and_memory(mode: str) -> None:

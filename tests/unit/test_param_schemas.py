@@ -84,6 +84,7 @@ def verdict(params: type[zoo.Params], values: dict[str, Any]) -> tuple[str, str]
         return "refused", str(error).replace("Layer(units=2)", "{'units': 2}")
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(given_params())
 def test_rebuilt_params_judge_and_resolve_as_the_models_own(

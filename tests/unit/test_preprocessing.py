@@ -173,6 +173,7 @@ def test_preparing_ahead_makes_what_jobs_then_map(home: Path, name: str) -> None
     assert len(prepared_files(home)) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [300, 0], ids=["taking turns", "all at once"])
 def test_eight_processes_prepare_one_dataset_while_three_are_killed(
     home: Path, name: str, patience: float

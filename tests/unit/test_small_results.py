@@ -237,6 +237,7 @@ def test_each_row_of_the_leaderboard_shows_a_result(
 # --- options that name a folder ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words", [("predict", "@last", "--index", "1"), ("plugins", "new", "my-net")]
 )
