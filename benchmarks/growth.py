@@ -1,4 +1,4 @@
-"""What a hundred thousand rows cost: each act with so many, over the same act with a hundred."""
+"""Cost of a hundred thousand rows: time of each operation, relative to that with a hundred rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Act = Callable[["Place"], object]
 
 
 class Place:
-    """A database with so many rows, a tenth of them queued."""
+    """A database with `n` rows, a tenth of them queued."""
 
     def __init__(self, kind: str, n: int) -> None:
         from zoo import jobs

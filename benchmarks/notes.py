@@ -48,7 +48,7 @@ print(json.dumps([round(len(y_test) * model.evaluate(x_test_scl, y_test, verbose
 """
 TRAININGS, SLOTS = 20, 2
 SCRIPTS = 4
-"""So many are run, two at a time; their time is taken five times for the twenty."""
+"""Number of scripts run, two at a time; their time is multiplied by five for the twenty."""
 
 
 @functools.cache

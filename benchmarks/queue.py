@@ -19,7 +19,7 @@ PLUGIN = '''
 import zoo
 
 class Noop(zoo.Model):
-    """Guess class 0, after a sleep in so many steps."""
+    """Guess class 0, after a sleep of `seconds` in `steps` steps."""
     name = "noop"
     class Params(zoo.Params):
         seconds: float = zoo.param(0.0, ge=0, help="how long to sleep")

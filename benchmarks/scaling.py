@@ -33,7 +33,7 @@ def rate(kind: str, workers: int, slots: int, seconds: float = SECONDS, each: in
 
 
 def over_linear(kind: str, workers: int, slots: int) -> float:
-    """The rate that so many times one slot would give, over the one that was measured."""
+    """Return the rate under linear scaling from one slot, over the measured rate."""
     return rate(kind, 1, 1) * workers * slots / rate(kind, workers, slots)
 
 

@@ -31,7 +31,7 @@ class Station:
     """Of a second of a worker, whatever it does."""
 
     def load(self, workers: float, slots: int, seconds: float, rate: float) -> float:
-        """The part of its time that it works, if so many jobs a second pass."""
+        """Return the utilization at `rate` jobs per second."""
         running = min(rate * seconds, workers * slots)
         asked = rate * self.job + running * self.running + workers * self.worker
         return asked / self.servers
@@ -87,7 +87,7 @@ def _per_second(window: dict[str, Any], name: str) -> float:
 def simulate(
     visits: Sequence[Station], slots: int, delay: float, jobs: int, seed: int = 1
 ) -> float:
-    """Jobs a second of so many slots, each of which visits every station and then sleeps.
+    """Return the jobs per second of `slots` slots; each visits every station, then sleeps.
 
     Stations serve in the order of arrival; service times are exponential.
     """
@@ -120,11 +120,11 @@ def this_machine() -> tuple[list[Station], float]:
 
 
 def rate(slots: int, seconds: float) -> float:
-    """Jobs a second of so many slots on this machine, for jobs that sleep so long."""
+    """Return the jobs per second of `slots` slots, for jobs that sleep `seconds`."""
     visits, rest = this_machine()
     return simulate(visits, slots, rest + seconds, 400 * slots)
 
 
 def below_linear(slots: int, seconds: float) -> float:
-    """The rate that so many times one slot would give, over the one that they have."""
+    """Return the rate under linear scaling from one slot, over the simulated rate."""
     return rate(1, seconds) * slots / rate(slots, seconds)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PLACES = ("zoo", "CONTRIBUTING.md", "docs/plugins.md")
+PLACES = ("zoo", "workers", "plugins", "benchmarks", "CONTRIBUTING.md", "docs/plugins.md")
 LEFT_OUT = {"docs/decisions.md", "docs/prose.py"}
 """Decisions are a record: they keep the words of their time."""
 

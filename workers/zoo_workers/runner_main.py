@@ -194,8 +194,8 @@ def _end_if_forked(own: int) -> None:
 
 
 def _write_traceback(log: int) -> None:
-    # Not through sys.stderr, which the model may have replaced or closed. A full disk takes no log;
-    # the error is in the reply all the same.
+    # Not through sys.stderr, which the model may have replaced or closed. If the disk is full, the
+    # log is lost; the error is in the reply.
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()

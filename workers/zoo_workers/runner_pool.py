@@ -86,7 +86,7 @@ class Runner:
             "zoo_workers.runner_main",
             files=(self.output.log.number, self.output.progress.number),
             env=environment_variables.for_models(os.environ) if env is None else env,
-            # A worker that a hook's command has started outlives the hook.
+            # A worker that was started by a hook's command keeps running after the hook.
             is_tree=env is None,
         )
         self.is_idle = True

@@ -20,7 +20,7 @@ class DigitDetectorParams(KerasParams):
 
 
 class DigitDetector(KerasModel):
-    """One sigmoid unit that tells one digit from all others."""
+    """One sigmoid unit that separates one digit from all others."""
 
     name = "digit-detector"
     family = "neural network"

@@ -44,7 +44,7 @@ def exporter_metrics(*, is_up: bool, seconds: float) -> Iterator[Metric]:
     """Yield the metric families of the exporter itself."""
     up = GaugeMetricFamily("zoo_database_up", "Whether the database answered this scrape.")
     up.add_metric([], int(is_up))
-    took = GaugeMetricFamily("zoo_scrape_seconds", "What it took to read the rows for this scrape.")
+    took = GaugeMetricFamily("zoo_scrape_seconds", "Time to read the rows for this scrape.")
     took.add_metric([], seconds)
     build = GaugeMetricFamily("zoo_build_info", "The exporter's version.", labels=["version"])
     build.add_metric([__version__], 1)

@@ -1,4 +1,4 @@
-"""`zoo notify`: send the word about a job now."""
+"""`zoo notify`: send the notification of a job now."""
 
 from __future__ import annotations
 

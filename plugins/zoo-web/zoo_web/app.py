@@ -54,7 +54,7 @@ def _failed(request: Request, error: Exception) -> Response:
 
 
 def _broken(request: Request, error: Exception) -> Response:
-    # The traceback is for whoever runs the server, not for the browser.
+    # The traceback goes to the server's log, not to the browser.
     logging.getLogger(__name__).error("%s", request.url.path, exc_info=error)
     shown = ZooError(
         "This page has an internal error.", "The terminal of `zoo ui` shows the traceback."

@@ -1,6 +1,6 @@
 """Authenticate requests: only the holder of the token, and only from this machine's own page.
 
-A browser sends what any page on the web tells it to, to 127.0.0.1 as well. So the name in `Host`
+Any page on the web can make a browser send requests, to 127.0.0.1 as well. So the name in `Host`
 must be ours (DNS rebinding), a session cookie that is set in exchange for the token is required,
 and a request that changes something must come from our own page, with its CSRF token.
 """

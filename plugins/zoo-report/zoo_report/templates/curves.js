@@ -69,7 +69,7 @@ function lines(shown, metric) {
     });
 }
 
-// The same as a table, made when somebody opens it.
+// The same data as a table, built when it is opened.
 function numbers(current, metric) {
   const body = make("div", { class: "scroll" });
   const details = make("details", { class: "numbers" }, make("summary", {}, "The numbers as a table"), body);
