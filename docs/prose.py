@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PLACES = ("zoo", "workers", "plugins", "benchmarks", "CONTRIBUTING.md", "docs/plugins.md")
+PLACES = (
+    *("zoo", "workers", "plugins", "benchmarks", "docs/plugins.md"),
+    *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
+)
 LEFT_OUT = {"docs/decisions.md", "docs/prose.py"}
 """Decisions are a record: they keep the words of their time."""
 
@@ -110,7 +113,9 @@ def files() -> Iterator[Path]:
 
 
 def search(path: Path, source: str) -> Iterator[Finding]:
-    """Search the text of one file."""
+    """Search the text of one file, and only the unreleased part of a changelog."""
+    if path.name == "CHANGELOG.md":
+        source = re.split(r"^## \[\d", source, maxsplit=1, flags=re.MULTILINE)[0]
     if path.suffix == ".md":
         prose = re.sub(r"`[^`\n]*`", lambda found: " " * len(found[0]), source)
     else:

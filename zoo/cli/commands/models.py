@@ -118,7 +118,7 @@ def _leaderboard(datasets: list[str]) -> list[LeaderboardRow]:
 def _table(found: list[ModelSummary]) -> None:
     from zoo.cli.render import console
 
-    columns = ["model", "family", *RESULT, "workers", "plugin", "what it is"]
+    columns = ["model", "family", *RESULT, "workers", "plugin", "summary"]
     lines = [_line(each) for each in found]
     # Before the first job there is nothing in most of them.
     last = len(columns) - 1
