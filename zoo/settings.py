@@ -63,7 +63,7 @@ class Settings:
     job_memory_mb: int = _setting(0, "memory of one job; 0: an equal share of four fifths of all")
     notify: str = _setting(
         "",
-        "who is told of jobs that have ended: `desktop`, a webhook's URL, `command:...`; "
+        "where notifications of ended jobs go: `desktop`, a webhook's URL, `command:...`; "
         "empty: nobody",
         secret=True,
     )
