@@ -18,7 +18,7 @@ from zoo.errors import BrokerError, UsageError, reason
 from zoo.settings import Settings
 
 TASK = "zoo.run"
-PROBE = "zoo.plugins.isolated_listing."
+PROBE = "zoo.probe."
 """So begin the keys of the lists by which a process sees that the broker takes hints."""
 REFUSED = "zoo.refused."
 """Before the name of a key that a queue should have: one of the wrong type is renamed to this."""
