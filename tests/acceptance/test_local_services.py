@@ -42,7 +42,7 @@ def test_the_runtime_folder_is_made_for_its_owner_alone(here: Settings) -> None:
 def test_a_runtime_folder_that_others_may_enter_is_refused(here: Settings, mode: int) -> None:
     here.runtime.mkdir()
     here.runtime.chmod(mode)
-    with pytest.raises(ZooError, match="not yours alone"):
+    with pytest.raises(ZooError, match="not a private folder"):
         local_services.make_runtime(here)
 
 
@@ -50,20 +50,20 @@ def test_a_runtime_folder_that_others_may_enter_is_refused(here: Settings, mode:
 def test_a_runtime_folder_of_somebody_else_is_refused(here: Settings) -> None:
     here.runtime.mkdir(mode=0o700)
     os.chown(here.runtime, 12345, 12345)
-    with pytest.raises(ZooError, match="not yours alone"):
+    with pytest.raises(ZooError, match="not a private folder"):
         local_services.make_runtime(here)
 
 
 def test_a_link_in_its_place_is_refused(here: Settings, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir(mode=0o700)
     here.runtime.symlink_to(tmp_path / "mine")
-    with pytest.raises(ZooError, match="not yours alone"):
+    with pytest.raises(ZooError, match="not a private folder"):
         local_services.make_runtime(here)
 
 
 def test_a_file_in_its_place_is_refused(here: Settings) -> None:
     here.runtime.touch(mode=0o600)
-    with pytest.raises(ZooError, match="not yours alone"):
+    with pytest.raises(ZooError, match="not a private folder"):
         local_services.make_runtime(here)
 
 

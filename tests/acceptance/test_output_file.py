@@ -131,7 +131,7 @@ def test_a_device_a_pipe_a_folder_and_a_link_stay_what_they_are(
     (tmp_path / "to-null").symlink_to("null")
     assert write(command, null) == write(command, tmp_path / "to-null") == ""
     assert "No space left on device" in write(command, full)
-    assert write(command, disk) == f"{disk} cannot be written: it is a disk's device."
+    assert write(command, disk) == f"{disk} cannot be written: it is a block device."
     assert null.is_char_device() and full.is_char_device() and disk.is_block_device()
     assert not [each for each in tmp_path.rglob("*.tmp") if each.name.startswith(".")]
 

@@ -371,8 +371,8 @@ FAULTS: dict[str, tuple[Act, Act, str]] = {
     "cluster": (replace("--cluster-enabled", "yes"), replace(), "part of a cluster"),
     "out of memory": (configure(maxmemory="1"), configure(maxmemory="0"), "no memory left"),
     "password": (lock, unlock, "asks for a password"),
-    "no LPUSH": (forbid("-lpush"), forbid("+lpush"), "does not allow"),
-    "no BRPOP": (forbid("-brpop"), forbid("+brpop"), "does not allow"),
+    "no LPUSH": (forbid("-lpush"), forbid("+lpush"), "denies required"),
+    "no BRPOP": (forbid("-brpop"), forbid("+brpop"), "denies required"),
     "too few replicas": (
         configure(**{"min-replicas-to-write": "1"}),
         configure(**{"min-replicas-to-write": "0"}),

@@ -128,7 +128,7 @@ def test_what_was_put_can_be_removed_and_nothing_else_goes(url: str, folder: Pat
 
 
 def test_check_makes_a_bucket_that_is_missing_and_leaves_nothing(folder: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"bucket does not exist\..*`zoo doctor` makes"):
+    with pytest.raises(ArtifactError, match=r"bucket does not exist\..*`zoo doctor` creates"):
         artifacts.put(folder, "s3://new", "job/1", {})
     assert artifacts.check("s3://new") == "new"
     fs, _ = artifacts._open("s3://new")
@@ -200,7 +200,7 @@ def _act(act: str, folder: Path) -> None:
 
 
 def test_a_url_of_no_known_kind_is_refused() -> None:
-    with pytest.raises(ArtifactError, match="ZOO_ARTIFACTS_URL leads nowhere"):
+    with pytest.raises(ArtifactError, match="ZOO_ARTIFACTS_URL is invalid"):
         artifacts.prepare("nowhere://bucket")
 
 

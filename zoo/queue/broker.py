@@ -1,4 +1,4 @@
-"""Hints: the Celery app and the wake-up calls that it carries. The row is the truth."""
+"""The broker: a Celery app that sends hints to workers. The database is authoritative."""
 
 from __future__ import annotations
 
@@ -19,51 +19,51 @@ from zoo.settings import Settings
 
 TASK = "zoo.run"
 PROBE = "zoo.probe."
-"""So begin the keys of the lists by which a process sees that the broker takes hints."""
+"""Prefix of the keys of temporary lists that test whether the broker accepts hints."""
 REFUSED = "zoo.refused."
-"""Before the name of a key that a queue should have: one of the wrong type is renamed to this."""
+"""Prefix for renamed keys that have the name of a queue but are not lists."""
 logger = logging.getLogger("zoo.worker")
 
 READS_ONLY = "Name the primary, not a replica, in ZOO_BROKER_URL."
 CLUSTER = (
     "is part of a cluster, which Zoo cannot use",
-    "Take a Valkey or Redis without cluster mode (a replica and a fail-over are fine).",
+    "Use a Valkey or Redis without cluster mode (replicas and failover are supported).",
 )
 REFUSALS = {
     "READONLY": ("is a read-only replica", READS_ONLY),
     "UNBLOCKED": ("has just become a read-only replica", READS_ONLY),
     "MASTERDOWN": ("is a replica that has lost its primary", READS_ONLY),
-    "NOREPLICAS": ("accepts no writes, for it has too few replicas", "See min-replicas-to-write."),
-    "OOM": ("has no memory left for hints", "Raise its maxmemory, or give Zoo one of its own."),
-    "MISCONF": ("accepts no writes, for it cannot save to its disk", "Its log says why."),
+    "NOREPLICAS": ("accepts no writes: it has too few replicas", "See min-replicas-to-write."),
+    "OOM": ("has no memory left for hints", "Raise its maxmemory, or use another broker."),
+    "MISCONF": ("accepts no writes: it cannot save to its disk", "Its log has the reason."),
     "LOADING": ("is still loading its data", ""),
     "BUSY": ("is busy with a script", ""),
-    "NOAUTH": ("asks for a password", "Put it into ZOO_BROKER_URL: redis://:PASSWORD@host:6379/0."),
+    "NOAUTH": ("asks for a password", "Set it in ZOO_BROKER_URL: redis://:PASSWORD@host:6379/0."),
     "WRONGPASS": (
-        "refuses the user or password of ZOO_BROKER_URL",
-        "Put the right one there; a worker reads it when it starts.",
+        "rejects the user or password of ZOO_BROKER_URL",
+        "Correct it and restart the workers: they read it when they start.",
     ),
     "NOPERM": (
-        "does not allow what Zoo needs to the user of ZOO_BROKER_URL",
-        "docs/team.md says which commands and keys that is.",
+        "denies required commands or keys to the user of ZOO_BROKER_URL",
+        "docs/team.md lists the required commands and keys.",
     ),
-    "DENIED": ("is in protected mode", "Give it a password, or have it listen to this machine."),
+    "DENIED": ("is in protected mode", "Set a password, or let it accept this machine."),
     **dict.fromkeys(("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN", "TRYAGAIN"), CLUSTER),
 }
-"""What the server's error codes mean, and what to do about them."""
+"""Error code of the server -> (problem, advice)."""
 
 
 class _Loader(AppLoader):  # type: ignore[misc]
-    """Reads no configuration module: CELERY_CONFIG_MODULE is of another project."""
+    """Reads no configuration module: CELERY_CONFIG_MODULE belongs to another project."""
 
     def read_configuration(self, env: str = "") -> dict[str, Any]:
         return {}
 
 
 class App(Celery):  # type: ignore[misc]
-    """A Celery app that is set up by Zoo's settings alone, whatever the environment says.
+    """A Celery app that is configured by Zoo's settings only, not by the environment.
 
-    Celery takes CELERY_BROKER_URL and its like for more than what the app is told.
+    In Celery, CELERY_BROKER_URL and similar variables override the settings of an app.
     """
 
     backend_cls = "disabled://"
@@ -71,7 +71,7 @@ class App(Celery):  # type: ignore[misc]
     """The URL of the broker."""
 
     def __init__(self, broker: str) -> None:
-        # No fixups: that for Django imports the project that DJANGO_SETTINGS_MODULE names.
+        # No fixups: the Django fixup imports the project named by DJANGO_SETTINGS_MODULE.
         super().__init__("zoo", set_as_current=False, loader=_Loader, fixups=())
         self.broker = broker
 
@@ -83,7 +83,7 @@ class App(Celery):  # type: ignore[misc]
 
 
 class Hint(Protocol):
-    """What `send` needs to know of a queued job."""
+    """The fields of a queued job that `send` reads."""
 
     @property
     def job(self) -> str: ...
@@ -94,14 +94,14 @@ class Hint(Protocol):
 
 
 def queue_name(pool: str, model: str) -> str:
-    """The Celery queue of a pool and model: a worker consumes those of the models it can load."""
+    """Return the Celery queue of a pool and model; workers consume those of their models."""
     return f"{pool}.{model}"
 
 
 def make_app(settings: Settings, *, patient: bool) -> App:
-    """The Celery app: `patient` for a worker, which waits for its broker as long as it takes.
+    """Return the Celery app; `patient` sets the longer timeouts of a worker.
 
-    Raises UsageError if the broker's URL is none that Zoo knows.
+    Raises UsageError for an unsupported broker URL.
     """
     url = _celery_url(settings.broker)
     app = App(url)
@@ -115,10 +115,10 @@ def make_app(settings: Settings, *, patient: bool) -> App:
         task_serializer="json",
         accept_content=["json"],
         broker_transport_options={
-            # A hint that a crash swallows is sent again: the broker need not keep it meanwhile,
-            # and nobody need look every few seconds for what others may have kept.
+            # Hints that are lost in a crash are sent again, so the broker keeps no unacknowledged
+            # messages and workers do not poll for them.
             "ack_emulation": False,
-            "priority_steps": [0],  # priorities stand in the rows: one key for each queue
+            "priority_steps": [0],  # priorities are in the database: one key for each queue
             "health_check_interval": 10,
             "socket_timeout": 30 if patient else 1,
             "socket_connect_timeout": 10 if patient else 1,
@@ -132,8 +132,8 @@ def send(
 ) -> None:
     """Send a hint for each job, in one connection.
 
-    With `unless`, none to a queue that has that many already; `seconds` is the time limit of an
-    answer. Raises BrokerError if the broker does not accept them at once: the rows stay queued,
+    With `unless`, queues that already have that many hints get none; `seconds` is the time limit
+    of an answer. Raises BrokerError if the broker does not accept the hints: the jobs stay queued,
     and a worker sends the hints again.
     """
     hints = list(hints)
@@ -151,7 +151,7 @@ def send(
 
 @contextlib.contextmanager
 def _connected(app: App, seconds: float | None) -> Iterator[Any]:
-    """A connection to the broker; what is wrong with it is raised as a BrokerError."""
+    """Connect to the broker; raises its errors as BrokerError."""
     options = {} if seconds is None else {"socket_timeout": seconds}
     connection = app.connection_for_write(transport_options=options)
     broken = (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
@@ -164,12 +164,12 @@ def _connected(app: App, seconds: float | None) -> Iterator[Any]:
 
 
 def _client(connection: Any) -> Any:
-    """The client of the Redis library that a connection sends with."""
+    """Return the Redis client of a connection."""
     return connection.default_channel.client
 
 
 def broker_error(app: App, error: BaseException) -> BrokerError:
-    """Return the error for an exception of the broker, with a hint."""
+    """Return a BrokerError with advice for an exception of the broker."""
     shown, code = _shown(app.broker), error_code(error)
     if code in REFUSALS:
         problem, hint = REFUSALS[code]
@@ -178,17 +178,17 @@ def broker_error(app: App, error: BaseException) -> BrokerError:
 
 
 def error_code(error: BaseException | None) -> str:
-    """The server's code of an error, such as READONLY; empty if it is none of the server's."""
+    """Return the server's code of an error, such as READONLY; empty for other errors."""
     while error is not None:
         code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
         if code in REFUSALS or code == "WRONGTYPE":
             return str(code)
-        error = error.__cause__  # kombu wraps what the Redis library raises
+        error = error.__cause__  # kombu wraps the exceptions of the Redis library
     return ""
 
 
 def _set_aside(client: Any, names: Sequence[str]) -> None:
-    """Rename keys that have the name of a queue but are no lists, as they block all hints."""
+    """Rename keys that have the name of a queue but are not lists: they would block all hints."""
     for name in names:
         kind = client.type(name).decode()
         if kind not in ("list", "none"):
@@ -202,7 +202,7 @@ def _send(app: App, producer: Any, hint: Hint) -> None:
         TASK,
         kwargs={"v": 1, "job": hint.job, "model": hint.model},
         queue=queue_name(hint.pool, hint.model),
-        declare=(),  # a queue of Redis is there by itself
+        declare=(),  # queues in Redis need no declaration
         producer=producer,
         retry=False,
         ignore_result=True,
@@ -210,7 +210,7 @@ def _send(app: App, producer: Any, hint: Hint) -> None:
 
 
 def ping(app: App) -> str:
-    """See that the broker answers, and give its address without a password.
+    """Check that the broker answers; return its address without the password.
 
     Raises BrokerError if it does not.
     """
@@ -219,11 +219,11 @@ def ping(app: App) -> str:
 
 
 def prove(app: App, queues: Sequence[str] = (), seconds: float | None = None) -> str:
-    """See that a hint can be sent and taken back, and give the broker's address.
+    """Check that a hint can be sent and received; return the broker's address.
 
-    It does with a list of its own what hints take, and has keys of the wrong type out of the way
-    of these queues. `seconds` is what each answer may take. Raises BrokerError if the broker does
-    not take hints, UsageError if it is part of a cluster.
+    The check runs the same commands as hints on a temporary list, and renames keys of the wrong
+    type that have the names of these queues. `seconds` is the time limit of each answer. Raises
+    BrokerError if the broker does not accept hints, UsageError if it is part of a cluster.
     """
     sent = secrets.token_hex(16).encode()
     key = PROBE + sent.decode()
@@ -232,7 +232,7 @@ def prove(app: App, queues: Sequence[str] = (), seconds: float | None = None) ->
             client = _client(connection)
             client.lpush(key, sent)
             try:
-                # As a worker waits for several queues, which no cluster allows.
+                # Like a worker, on several queues at once: clusters reject this.
                 found = client.brpop([f"{key}.none", key], timeout=1)
             except Exception:
                 with contextlib.suppress(Exception):
@@ -245,7 +245,7 @@ def prove(app: App, queues: Sequence[str] = (), seconds: float | None = None) ->
         raise
     shown = _shown(app.broker)
     if found is None or found[1] != sent:
-        raise BrokerError(f"The broker {shown} lost a message that was sent a moment ago.")
+        raise BrokerError(f"The broker {shown} lost a test message.")
     return shown
 
 
@@ -258,13 +258,13 @@ def _celery_url(url: str) -> str:
         )
     except ValueError:
         is_good = False
-    if not is_good:  # not shown, for it may hold a password
+    if not is_good:  # not shown: it may contain a password
         raise UsageError(
-            "ZOO_BROKER_URL is not the URL of a Valkey or Redis.",
+            "ZOO_BROKER_URL is not a URL of Valkey or Redis.",
             "For example: redis://:PASSWORD@host:6379/0, rediss://... or unix:///path.",
         )
     if parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query):
-        # Without a word about certificates kombu would accept any.
+        # By default kombu would accept any certificate.
         return url + ("&" if parts.query else "?") + "ssl_cert_reqs=required"
     return url.replace("unix://", "redis+socket://", 1)
 

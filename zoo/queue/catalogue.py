@@ -1,4 +1,4 @@
-"""What can be submitted: the models and datasets of this machine's plugins and of the workers."""
+"""Models and datasets that can be submitted: from this machine's plugins and from the workers."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from zoo.plugins import metadata, registry
 from zoo.plugins.metadata import Card
 
 OF_WORKER = ("datasets", "versions", "listeners")
-"""What stands in a card that is about the worker, not about the model."""
+"""Fields of a card that describe the worker, not the model."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A model, from where this machine knows it, and the workers that have it."""
+    """A model with its source and the workers that have it."""
 
     card: Card
     here: bool
-    """Whether a plugin of this machine brings it; else the card is a worker's."""
+    """Whether a plugin of this machine provides it; otherwise the card is from a worker."""
     workers: list[Worker] = field(default_factory=list)
-    """Those that are online and have it, of any pool."""
+    """Online workers of any pool that have the model."""
 
     @property
     def plugin(self) -> str:
-        """Distribution and version of the plugin that the card is of."""
+        """Distribution and version of the plugin that the card describes."""
         return str(self.card["plugin"])
 
     @functools.cached_property
     def params(self) -> type[Params]:
-        """The model's params: the plugin's own here, else rebuilt from the card."""
+        """The params class: of the installed plugin, otherwise rebuilt from the card."""
         name = self.card["name"]
         return registry.model(name).Params if self.here else metadata.params(self.card)
 
     def to_json(self) -> dict[str, Any]:
-        """The card, and who can run the model, as scripts see it."""
+        """Return the card and the workers that can run the model, for scripts."""
         card = {name: value for name, value in self.card.items() if name not in OF_WORKER}
         shown = [
             {"name": w.name, "pool": w.pool, "plugin": label_of(w, self.card["name"])}
@@ -52,7 +52,7 @@ class Offer:
 
 
 def models(known: Sequence[Worker] | None = None) -> dict[str, Offer]:
-    """Every model of this machine and of these workers, by its name; by default of all workers.
+    """Return every model of this machine and of these workers (by default all), by name.
 
     Raises StoreError if the workers' cards cannot be read.
     """
@@ -66,13 +66,13 @@ def models(known: Sequence[Worker] | None = None) -> dict[str, Offer]:
 
 
 def model(name: str) -> Offer:
-    """The model of that name: this machine's own, else as workers publish it.
+    """Return the model of this name: this machine's own, otherwise as workers publish it.
 
-    Raises UsageError, with the nearest name, if there is none; StoreError like `models`.
+    Raises UsageError with the nearest name for an unknown model, StoreError like `models`.
     """
     own = registry.catalogue().models
     if name in own:
-        # The workers are not asked: what is here needs no database.
+        # Without a query for workers: an installed model needs no database.
         return Offer(registry.card(name), True)
     known = models()
     if name not in known:
@@ -81,10 +81,9 @@ def model(name: str) -> Offer:
 
 
 def dataset(name: str) -> str:
-    """Give a dataset's canonical name: this machine's own, a file's, or one that a worker has.
+    """Return a dataset's canonical name: of this machine, of a file, or of a worker.
 
-    Raises UsageError for an unknown name or a path where there is nothing; StoreError like
-    `models`.
+    Raises UsageError for an unknown name or a missing file, StoreError like `models`.
     """
     if ":" in name or name in datasets.names():
         return datasets.resolve(name)
@@ -95,16 +94,16 @@ def dataset(name: str) -> str:
 
 
 def is_to_fetch(name: str, *, contents: str | None = None) -> bool:
-    """Whether a dataset is this machine's own and not in its cache: may be a download.
+    """Return whether a dataset of this machine is not in its cache, so may be downloaded.
 
-    `contents` as for `datasets.raw`.
+    `contents` is as for `datasets.raw`.
     """
     is_own = ":" in name or name in datasets.names()
     return is_own and not datasets.is_cached(name, contents=contents)
 
 
 def elsewhere() -> dict[str, str]:
-    """The datasets that only workers have, each with its summary; raises like `models`."""
+    """Return the summaries of datasets that only workers have, by name; raises like `models`."""
     own = datasets.names()
     found = {name: text for c in _cards(workers()) for name, text in c.get("datasets", {}).items()}
     return {name: text for name, text in sorted(found.items()) if name not in own}
@@ -112,7 +111,7 @@ def elsewhere() -> dict[str, str]:
 
 @contextlib.contextmanager
 def database() -> Iterator[Database | None]:
-    """Connect to the database, or yield None where there is none yet: reading creates no home.
+    """Connect to the database, or yield None if it does not exist yet: reading creates no home.
 
     Raises StoreError like `jobs.connect`.
     """
@@ -125,41 +124,41 @@ def database() -> Iterator[Database | None]:
 
 
 def see_here(name: str) -> None:
-    """See that this machine can open a dataset itself.
+    """Check that this machine can open a dataset itself.
 
     Raises UsageError if only workers have it, StoreError like `models`.
     """
     if ":" not in name and name not in datasets.names() and name in elsewhere():
         raise UsageError(
-            f"Only workers have the dataset '{name}': jobs can ask for it, this machine cannot.",
-            "Install the plugin that brings it here.",
+            f"Only workers have the dataset '{name}': jobs can use it, this machine cannot.",
+            "Install the plugin that provides it.",
         )
 
 
 def workers() -> list[Worker]:
-    """The workers whose cards count, the newest last.
+    """Return the workers whose cards are used, the newest last.
 
-    A team's go and come back, so what they published stays known; on one machine it goes with its
-    worker, like the plugin that was removed.
+    With a team's database this includes workers that have left, since they may come back. With
+    embedded services it does not: a removed plugin disappears with its worker.
     """
     chosen = settings.load()
     with database() as db:
         beat, gone = chosen.beat_seconds, not chosen.is_embedded
         found = jobs.workers(db, beat=beat, gone=gone) if db else []
-    # One that is there knows better than one that has gone.
+    # Cards of live workers override those of workers that have left.
     return sorted(found, key=lambda worker: (worker.is_alive, worker.started_at))
 
 
 def label_of(worker: Worker, model: str) -> str:
-    """The label of the plugin by which a worker has the model; empty if it has it not."""
+    """Return the label of the plugin that provides the model on a worker; empty if none does."""
     return next((str(card["plugin"]) for card in worker.models if card["name"] == model), "")
 
 
 def is_outdated(worker: Worker, model: str, dataset: str) -> bool:
-    """Whether a worker of this machine has imported other plugins than would be imported now.
+    """Return whether a worker of this machine has imported other plugin versions than installed.
 
-    Those of the model and of the dataset, and those that are called when a job has ended. What a
-    worker of an older version does not say is taken to be the same.
+    Compared are the plugins of the model and of the dataset, and those that are called when a job
+    has ended. Fields that a worker of an older version does not publish count as equal.
     """
     own = registry.catalogue()
     cards = {card["name"]: card for card in worker.models}
@@ -179,7 +178,7 @@ def is_outdated(worker: Worker, model: str, dataset: str) -> bool:
 
 
 def other_version(workers: Sequence[Worker], model: str, plugin: str) -> str:
-    """Say, in a sentence, that a worker has the model by another plugin than this; else nothing."""
+    """Return a warning if a worker has the model from another plugin version; otherwise empty."""
     for worker in workers:
         label = label_of(worker, model)
         if plugin and label and label != plugin:
@@ -191,7 +190,7 @@ def other_version(workers: Sequence[Worker], model: str, plugin: str) -> str:
 
 
 def other_dataset(workers: Sequence[Worker], dataset: str) -> str:
-    """Say, in a sentence, that a worker reads a dataset by other code than here; else nothing."""
+    """Return a warning if a worker has another version of the dataset; otherwise empty."""
     if dataset not in registry.catalogue().datasets:
         return ""
     version = registry.dataset_version(dataset)
@@ -207,7 +206,7 @@ def other_dataset(workers: Sequence[Worker], dataset: str) -> str:
 
 
 def in_process(name: str) -> None:
-    """See that this process can run the model itself.
+    """Check that this process can run the model itself.
 
     Raises UsageError if only workers have it.
     """
@@ -215,7 +214,7 @@ def in_process(name: str) -> None:
         offer = model(name)
         raise UsageError(
             f"The model '{name}' is not installed here.",
-            f"Install {offer.plugin}, or leave --in-process away: a worker then runs it.",
+            f"Install {offer.plugin}, or omit --in-process: a worker then runs it.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Look at every part of the installation, and say what to do about each fault."""
+"""Check every part of the installation, with advice for each fault."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from zoo.errors import ZooError
 from zoo.settings import Settings
 
 FREE_GB = 2.0
-"""Prepared MNIST in both types takes 0.6 GB; below this much free space a job may fail."""
+"""Minimum free space, in GB; prepared MNIST in both types takes 0.6 GB."""
 CLOCK_SECONDS = 5.0
 SAME = "Install one version on both."
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One part and how it is."""
+    """The result of one check."""
 
     part: str
     ok: bool
@@ -30,7 +30,7 @@ class Finding:
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at the parts, one after the other."""
+    """Check all parts, one after the other."""
     said: set[str] = set()
     for part, look in PARTS.items():
         try:
@@ -39,11 +39,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
                     said.add(finding.detail)
                 yield finding
         except ZooError as error:
-            # A database that is away keeps three parts from being looked at, and so does a home.
+            # An unreachable database or home fails several checks: the reason is reported once.
             is_new = error.message not in said
             said.add(error.message)
             advice = "" if "zoo doctor" in error.hint else error.hint
-            detail = error.message if is_new else "cannot be looked at for the reason above"
+            detail = error.message if is_new else "not checked, for the reason above"
             yield Finding(part, False, detail, advice if is_new else "")
         except Exception as error:
             yield Finding(part, False, f"{type(error).__name__}: {error}", "Please report this.")
@@ -67,10 +67,10 @@ def _folders(settings: Settings, part: str) -> Iterator[Finding]:
     places = {settings.home, settings.plugins_folder, settings.home / "zoo.db"}
     for path in sorted(places):
         if complaint := private_folder.complaint_of(path):
-            advice = f"See what is in it; then `{private_folder.remedy(path)}`."
+            advice = f"Check its contents; then `{private_folder.remedy(path)}`."
             yield Finding(part, False, f"{path} is not safe to use: {complaint}.", advice)
             return
-    yield Finding(part, True, f"{settings.home}: nobody else may write to it")
+    yield Finding(part, True, f"{settings.home}: no other user can write to it")
 
 
 def _database(settings: Settings, part: str) -> Iterator[Finding]:
@@ -91,7 +91,7 @@ def _broker(settings: Settings, part: str) -> Iterator[Finding]:
         yield Finding(part, True, "embedded; not running, the next job starts it")
         return
     shown = broker.prove(broker.make_app(settings, patient=False))
-    yield Finding(part, True, f"{shown} takes a hint and gives it back")
+    yield Finding(part, True, f"{shown} accepts and returns hints")
 
 
 def _workers(settings: Settings, part: str) -> Iterator[Finding]:
@@ -113,9 +113,9 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
         load = f"{state}{worker.busy}/{worker.slots} busy, {beat}"
         runs = ", ".join([f"mnist-zoo {worker.version}", *labels])
         if worker.trouble:
-            says = "takes no job" if worker.state == "sick" else "takes not every job"
+            says = "takes no job" if worker.state == "sick" else "takes only some jobs"
             detail = f"{worker.name} ({load}) {says}. {worker.trouble}"
-            yield Finding(part, False, detail, f"Mend it on {worker.host}; it goes on by itself.")
+            yield Finding(part, False, detail, f"Fix it on {worker.host}; it resumes by itself.")
         else:
             yield Finding(part, True, f"{worker.name} ({load}): {runs}")
         if worker.version != __version__:
@@ -129,7 +129,7 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _queue(settings: Settings, part: str) -> Iterator[Finding]:
-    """A job that nobody runs: no worker can, its worker is silent, or hears no hints."""
+    """Check for jobs that make no progress: no able worker, a silent one, or no hints received."""
     from zoo import jobs
     from zoo.queue import pending_reason
 
@@ -162,7 +162,7 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
 
 
 def _strays(settings: Settings, part: str) -> Iterator[Finding]:
-    """Runners end with their worker; one that did not holds memory and cores."""
+    """Check for runners that still run after their worker has ended: they use memory and cores."""
     import psutil
 
     strays = []
@@ -195,7 +195,7 @@ def _plugins(settings: Settings, part: str) -> Iterator[Finding]:
     for plugin in registry.catalogue().plugins:
         detail = f"{plugin.name} ({plugin.label}): {', '.join(plugin.models + plugin.datasets)}"
         if plugin.error:
-            yield Finding(part, False, f"{plugin.name}: {plugin.error}", f"Mend {plugin.source}.")
+            yield Finding(part, False, f"{plugin.name}: {plugin.error}", f"Fix {plugin.source}.")
         else:
             yield Finding(part, True, detail)
 

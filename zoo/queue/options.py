@@ -1,4 +1,4 @@
-"""The options of a training: one record for every entry point."""
+"""The options of a training, shared by every entry point."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoo.param_values import MAX_SEED
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a model is trained, the same for command line, notebook, page and sweeps.
+    """Options of a training, the same for command line, notebook, page and sweeps.
 
     Raises UsageError for a value out of bounds, an unknown preprocessing, or both `cv` and
     `seeds`.
@@ -23,13 +23,13 @@ class TrainingOptions:
     preprocess: str = "none"
     seed: int = bounded(42, 0, MAX_SEED)
     cv: int | None = bounded(None, 2, 100)
-    """Folds of a cross-validation."""
+    """Number of folds of a cross-validation."""
     seeds: int | None = bounded(None, 2, 1000)
-    """Trainings with successive seeds, from `seed` on."""
+    """Number of trainings with successive seeds, starting at `seed`."""
     keep_weights: bool | None = None
-    """None: unless it is a cross-validation."""
+    """None: keep them, except in a cross-validation."""
     timeout: float | None = bounded(None, 0.001)
-    """Seconds of one attempt."""
+    """Time limit of one attempt, in seconds."""
     memory_mb: int | None = bounded(None, 1)
 
     def __post_init__(self) -> None:

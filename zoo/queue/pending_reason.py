@@ -1,4 +1,4 @@
-"""Why a job waits, or does not go on: one sentence, that of the first reason which holds."""
+"""Explain why a job waits or makes no progress: one sentence, for the first reason that applies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STARTING = "The local worker is starting."
 
 @dataclass(frozen=True)
 class Scene:
-    """A queued job, and the workers that are alive."""
+    """A queued job and the live workers."""
 
     db: Database
     settings: Settings
@@ -31,7 +31,7 @@ class Scene:
 
     @functools.cached_property
     def running(self) -> list[estimates.JobAhead]:
-        """What those workers run now."""
+        """The jobs that these workers are running."""
         return estimates.running_on(self.db, [worker.name for worker in self.able])
 
     @property
@@ -40,7 +40,7 @@ class Scene:
 
 
 def sentence(db: Database, settings: Settings, job: Job) -> str:
-    """Say why the job waits; nothing if it has ended, goes on, or is about to be taken."""
+    """Return why the job waits; empty if it has ended, makes progress, or is about to start."""
     if job.status == "running":
         return _silence(db, settings, job)
     if job.status != "queued":
@@ -50,7 +50,7 @@ def sentence(db: Database, settings: Settings, job: Job) -> str:
 
 
 def _silence(db: Database, settings: Settings, job: Job) -> str:
-    """Describe a running job whose worker is silent, and what happens to the job."""
+    """Describe the silence of a running job's worker and its consequence; otherwise empty."""
     at = jobs.clock(db)
     silent = job.silent_for(at)
     if silent is None:
@@ -61,12 +61,12 @@ def _silence(db: Database, settings: Settings, job: Job) -> str:
         start = _start(settings, job.pool)
         return f"{silence} No other worker is online to take the job over. {start}"
     left = (job.lease_until or at) - at
-    when = f"In {left:.0f} s" if left > 0 else "Any moment"
+    when = f"In {left:.0f} s" if left > 0 else "Within seconds"
     return f"{silence} {when} it goes back into the queue."
 
 
 def for_a_worker(scene: Scene) -> str:
-    """Say that no worker online can run the job, and what is missing; nothing if one can."""
+    """Return why no online worker can run the job; empty if one can."""
     job = scene.job
     online = [worker for worker in scene.workers if worker.state == "online"]
     pool = [worker for worker in online if worker.pool == job.pool]
@@ -114,7 +114,7 @@ def _for_somebody(scene: Scene) -> str:
         pool = scene.job.pool
         return f"The pool '{pool}' is paused. `zoo pool resume {pool}` opens it."
     if state.waiting_for_turn:
-        return "As many jobs of its group as may run at once do (--max-parallel)."
+        return "Its group has reached --max-parallel running jobs."
     return ""
 
 
@@ -129,7 +129,7 @@ def _for_its_time(scene: Scene) -> str:
 
 
 def _for_the_broker(scene: Scene) -> str:
-    # With every slot busy it is not the broker: a slot that is done looks for the next by itself.
+    # If every slot is busy, the broker is not the cause: a slot claims its next job without a hint.
     if len(scene.running) >= scene.slots:
         return ""
     from zoo.queue import broker
@@ -142,7 +142,7 @@ def _for_the_broker(scene: Scene) -> str:
 
 
 def without_broker(settings: Settings) -> str:
-    """When a job runs whose hint the broker does not take."""
+    """Say when a job runs whose hint the broker does not accept."""
     if settings.is_embedded:
         return "It runs once the broker is back."
     return "Workers with a free slot take jobs from the database meanwhile, every few seconds."
@@ -161,7 +161,7 @@ def _for_its_turn(scene: Scene) -> str:
 
 
 def _span(scene: Scene, ahead: Sequence[estimates.JobAhead]) -> str:
-    """How long that takes, as such jobs took before; nothing if there were none of one kind."""
+    """Format the expected wait from earlier jobs; empty if one kind of job has no history."""
     turns = [*scene.running, *ahead]
     usual = {
         kind: estimates.usual_seconds(scene.db, *kind)
@@ -184,4 +184,4 @@ REASONS: tuple[Callable[[Scene], str], ...] = (
     _for_the_broker,
     _for_its_turn,
 )
-"""In this order: each gives its sentence if it holds, else nothing."""
+"""Checked in this order; each returns its sentence, or an empty string if it does not apply."""

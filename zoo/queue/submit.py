@@ -1,4 +1,4 @@
-"""Submit jobs: check what was asked, commit the rows, send the hints, see that somebody works."""
+"""Submit jobs: validate the request, commit the rows, send the hints, ensure a local worker."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
     from zoo.queue.broker import App
 
 ENOUGH_HINTS = 100
-"""In one queue: a slot that one of them wakes goes on until it finds no job."""
+"""Enough hints for one queue: a slot that was woken continues until it finds no job."""
 STARTING_SECONDS = 60.0
-"""What a local worker may take to import the plugins and announce itself."""
+"""Time in which a local worker imports the plugins and registers itself."""
 MOST_HINTS = 1000
-"""Of one submission, in one queue, however many slots there are to be woken."""
+"""Largest number of hints per submission and queue, whatever the number of free slots."""
 
 MOST_NAMED = 10
-"""Jobs that are named one by one in a sentence."""
+"""Number of jobs named individually in a message."""
 
 
 class Left(KeyboardInterrupt):
-    """Ctrl-C came when the rows were committed already; its argument names the job or group."""
+    """Ctrl-C after the rows were committed; the argument is the id of the job or group."""
 
 
 @dataclass
 class Submitted:
-    """What became of a submission."""
+    """The result of a submission."""
 
     ids: list[str]
     group: str | None
     note: str = ""
-    """What the person should know: the broker is away, or no worker has the model."""
+    """A warning for the user: the broker is unreachable, or no worker has the model."""
     worker: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     """The local worker, if this submission started it."""
 
     @property
     def ref(self) -> str:
-        """What names the result: the group, or the one job."""
+        """The id of the group, or of the only job."""
         return self.group or self.ids[0]
 
 
 def training(
     model: str, params: Mapping[str, Any], options: TrainingOptions | None = None
 ) -> list[JobSpec]:
-    """Return the specs of a training, defaults filled in: one, or one per fold or seed.
+    """Return the specs of a training with defaults filled in: one, or one per fold or seed.
 
     Raises UsageError for an unknown model, dataset or param, or a value out of bounds.
     """
@@ -83,9 +83,9 @@ def training(
 
 
 def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec:
-    """The spec of an evaluation of a trained model; by default on its own dataset.
+    """Return the spec of an evaluation of a trained model, by default on its own dataset.
 
-    Raises UsageError if the job has left no trained model.
+    Raises UsageError if the job has no trained model.
     """
     job, spec = references.with_weights(trained)
     source = Source(job=job.id, artifact=str(job.artifact), sha256=str(job.artifact_sha256))
@@ -109,18 +109,18 @@ def submit(
     group_kind: str | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Submitted:
-    """Commit the jobs, then wake a worker; an unreachable broker costs time, not the jobs.
+    """Commit the jobs, then wake a worker; an unreachable broker delays the jobs only.
 
-    With a `group_kind` they form a group, and `about` is stored with it.
+    With a `group_kind` the jobs form a group, and `about` is stored with it.
     """
     options = options or QueueOptions()
-    # Imported before the row is there, so that the hint follows it at once.
+    # Imported before the row is committed, so that the hint follows without delay.
     from zoo.queue import broker
 
     if settings.is_embedded:
         from zoo.queue import local_services  # noqa: F401
     app = broker.make_app(settings, patient=False)
-    # Before the row: else the warm worker would run it with the plugin as it was.
+    # Before the row is committed: otherwise the running worker would use its old plugin code.
     asked = {(spec.model, spec.dataset) for spec in specs}
     renewed = _renew(db, settings, asked) if settings.is_embedded else None
     ids, group = jobs.add(
@@ -132,7 +132,7 @@ def submit(
         max_attempts=settings.max_attempts,
     )
     done = Submitted(ids, group, worker=renewed)
-    # The others of the group get theirs when it is their turn.
+    # The other jobs of the group get their hints when `max_parallel` admits them.
     first = ids[: options.max_parallel]
     hints = [Hint(job, options.pool, spec.model) for job, spec in zip(first, specs, strict=False)]
     try:
@@ -143,9 +143,9 @@ def submit(
 
 
 def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted:
-    """Submit jobs that did not succeed again, unchanged.
+    """Submit unsuccessful jobs again, unchanged.
 
-    Raises UsageError if there is none among them.
+    Raises UsageError if none of the jobs can be retried.
     """
     from zoo.queue import broker
 
@@ -165,7 +165,7 @@ def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted
 
 
 def _left_alone(db: Database, job_ids: Sequence[str]) -> str:
-    """Explain for each job why it is not retried."""
+    """Return the reason for each job that is not retried."""
     again = jobs.retries(db, job_ids[:MOST_NAMED])
     reasons = [
         f"{job.id[:8]} was submitted again as {again[job.id][:8]}"
@@ -180,11 +180,11 @@ def _left_alone(db: Database, job_ids: Sequence[str]) -> str:
 def _wake(
     db: Database, app: App, settings: Settings, hints: Sequence[Hint], done: Submitted
 ) -> None:
-    """Send hints, and start the local worker on a machine that brings its own."""
+    """Send hints; with embedded services, start the local worker."""
     from zoo.queue import broker
 
     try:
-        # Start the worker first: it finds the job in the rows even if the hint is lost.
+        # The worker is started first: it finds the job in the database even if the hint is lost.
         if settings.is_embedded:
             from zoo.queue import local_services
 
@@ -204,9 +204,9 @@ def _wake(
 
 
 def _enough(db: Database, settings: Settings, hints: Sequence[Hint]) -> list[Hint]:
-    """The first of each pool and model: for each slot there is, and some for workers to come.
+    """Return the first hints of each pool and model: one per slot, and some for future workers.
 
-    A slot that one of them wakes goes on by itself; a job without one gets it later, if it waits.
+    A slot that was woken continues by itself; a job without a hint gets one later if it waits.
     """
     if len(hints) <= ENOUGH_HINTS:
         return list(hints)
@@ -225,9 +225,9 @@ def _enough(db: Database, settings: Settings, hints: Sequence[Hint]) -> list[Hin
 def _renew(
     db: Database, settings: Settings, asked: Collection[tuple[str, str]]
 ) -> subprocess.Popen[bytes] | None:
-    """Replace a local worker that was started before a plugin came, or was changed.
+    """Replace a local worker that was started before a plugin was installed or changed.
 
-    `asked` are the models and datasets of the jobs to come.
+    `asked` has the (model, dataset) of the jobs to be submitted.
     """
     from zoo.queue import local_services
 
@@ -236,7 +236,7 @@ def _renew(
         return None
     found = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.pid == local.pid]
     if not found:
-        # It is only starting; or the home was made anew, and it still looks at the old one.
+        # Either it is still starting, or the home was recreated and it uses the removed one.
         is_old = time.time() - local.create_time() > STARTING_SECONDS
         return local_services.replace_worker(settings) if is_old else None
     is_old = any(catalogue.is_outdated(worker, *each) for worker in found for each in asked)
@@ -244,7 +244,7 @@ def _renew(
 
 
 def _who_runs(db: Database, settings: Settings, job_id: str) -> str:
-    """What the person should know of the workers that are to run it; nothing if all is well."""
+    """Return a warning about the workers that are to run the job; empty if there is none."""
     job = jobs.get(db, job_id)
     scene = pending_reason.Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
     missing = pending_reason.for_a_worker(scene)
@@ -255,9 +255,9 @@ def _who_runs(db: Database, settings: Settings, job_id: str) -> str:
 
 
 def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted:
-    """See that jobs which have just come to be claimable find a worker.
+    """Send hints for jobs that have just become claimable.
 
-    On a machine that brings its own worker it is started, if need be, also `anyway`.
+    With embedded services the local worker is started if needed, or always with `anyway`.
     """
     from zoo.queue import broker
 
@@ -269,9 +269,9 @@ def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted
 
 
 def reap_and_resend(db: Database, app: App, settings: Settings) -> None:
-    """Take back jobs whose worker fell silent, and hint again at those that wait without a hint.
+    """Requeue jobs whose worker is silent, and send hints again for jobs that wait without one.
 
-    Raises BrokerError if the broker does not take the hints.
+    Raises BrokerError if the broker does not accept the hints.
     """
     jobs.reap(db, backoff=settings.backoff_seconds)
     resend(db, app, settings)
@@ -280,10 +280,10 @@ def reap_and_resend(db: Database, app: App, settings: Settings) -> None:
 def resend(
     db: Database, app: App, settings: Settings, *, seconds: float | None = None
 ) -> list[Hint]:
-    """Hint again at jobs that wait without a hint; every worker and submission may do this.
+    """Send hints again for jobs that wait without one; every worker and submission may call this.
 
-    `seconds` is what an answer of the broker may take. Gives the hints. Raises BrokerError if the
-    broker does not take them.
+    `seconds` is the time limit for an answer of the broker. Returns the hints. Raises BrokerError
+    if the broker does not accept them.
     """
     from zoo.queue import broker
 

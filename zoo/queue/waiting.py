@@ -1,4 +1,4 @@
-"""Wait until jobs have ended: poll them, say why they do not start, and replace a dead worker."""
+"""Wait until jobs have ended: poll them, report why they do not start, replace a dead worker."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SILENT_SECONDS = 3.0
 REASON_SECONDS = 2.0
 """Interval at which the reason is looked up."""
 SHARE = 20
-"""Reading takes at most one part in this many of the time."""
+"""Reading takes at most 1/SHARE of the time."""
 OUTAGE_SECONDS = 600.0
 """Longest outage of a team's database that a waiting command tolerates."""
 RETRY_SECONDS = 1.0
 """Interval of attempts to reach the database."""
 
 Notify = Callable[[str], None]
-"""Shows a sentence to the person who waits."""
+"""Shows a message to the user."""
 
 
 class JobWait:
@@ -65,13 +65,13 @@ class JobWait:
     ) -> Iterator[Mapping[str, str]]:
         """Yield what `read` returns, until all jobs have ended.
 
-        A team's database may be restarted meanwhile: `read` is then called again.
+        If a team's database is restarted meanwhile, `read` is called again.
 
         Args:
             ids: The jobs; the caller may append to them between two polls.
-            read: Reads from the database what is to be shown; returns the status of each job.
+            read: Reads from the database; returns the status of each job.
             seconds: Shortest interval between two polls.
-            share: Reading and showing take at most one part in `share` of the time; 0: any.
+            share: Reading and showing take at most 1/`share` of the time; 0: no limit.
 
         Raises:
             StoreError: The database has not answered yet, is a local file, or is away too long.
@@ -118,17 +118,17 @@ class JobWait:
 
     def _check_time_limit(self) -> None:
         if self.timeout is not None and time.monotonic() - self.began > self.timeout:
-            raise ZooError(f"Not finished after {self.timeout:g} s.", "The jobs go on.")
+            raise ZooError(f"Not finished after {self.timeout:g} s.", "The jobs continue.")
 
     def _notify_once(self, text: str) -> None:
-        # The same reason with another number of seconds or jobs is not repeated.
+        # A reason is not repeated if only its numbers of seconds or jobs have changed.
         kind = re.sub(r"\d+", "", text)
         if text and kind != self._notified:
             self.notify(text)
         self._notified = kind
 
     def _reason(self, statuses: Mapping[str, str]) -> str:
-        """Return why no job runs; empty if one does, or is about to."""
+        """Return why no job runs; empty if one runs or is about to start."""
         queued = [job for job, status in statuses.items() if status == "queued"]
         running = {job for job, status in statuses.items() if status == "running"}
         if not (queued or running):
@@ -146,7 +146,7 @@ class JobWait:
 def replace_dead_worker(
     db: Database, settings: Settings, worker: subprocess.Popen[bytes] | None, notify: Notify
 ) -> subprocess.Popen[bytes] | None:
-    """Return the local worker, or a new one if it has died; one that was stopped stays so."""
+    """Return the local worker, or a new one if it has died; a stopped worker is not replaced."""
     from zoo.queue import local_services
 
     ended_badly = worker is not None and bool(worker.poll())
@@ -165,7 +165,7 @@ def worker_failed(settings: Settings) -> ZooError:
 
     log = local_services.worker_log(settings)
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    reason = lines[-1] if lines else "it said nothing"
+    reason = lines[-1] if lines else "its log is empty"
     return ZooError(
         f"The local worker did not start: {reason}",
         f"Its log is {log}; the job stays queued. "

@@ -22,19 +22,19 @@ from zoo.regular_file import open_regular_file
 
 MANIFEST = "manifest.json"
 MOST_MANIFEST = 64 * 2**20
-"""Bytes; it holds the small files, too."""
+"""Maximum size in bytes; small files are stored within it."""
 PART = 2**20
-"""Bytes that are read at once."""
+"""Size of one read, in bytes."""
 SHA256 = re.compile("[0-9a-f]{64}")
 ADVICE = {
     "NoCredentialsError": "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a file with "
     "them in AWS_SHARED_CREDENTIALS_FILE.",
     "EndpointConnectionError": "Is AWS_ENDPOINT_URL right, and does the server run?",
-    "PermissionError": "Check the credentials and what they allow.",
+    "PermissionError": "Check the credentials and their permissions.",
 }
-"""What to do next, by the kind of error."""
+"""Name of the exception -> advice."""
 NONE: Mapping[str, str] = {}
-NO_PLACE = "Is the place in ZOO_ARTIFACTS_URL right? `zoo doctor` makes a bucket that is missing."
+NO_PLACE = "Check ZOO_ARTIFACTS_URL. `zoo doctor` creates a missing bucket."
 NO_FILE = "It was removed; train the model again."
 
 
@@ -59,11 +59,12 @@ def put(
 ) -> str:
     """Store the files of the folder as `where` below `url`; returns the sha256 of their manifest.
 
-    The manifest has the sha256 of every file and is written last, so that an incomplete artifact
-    has none. `texts` are small files that are stored within it, as creating a file can take longer
-    than a short job. On a local disk the folder itself is moved: it appears as a whole or not at
-    all. The paths to flush can be left to the caller, in `unflushed`, for several artifacts at
-    once. Raises ArtifactError if the store cannot be written.
+    The manifest has the sha256 of every file and is written last, so an incomplete artifact has
+    none. `texts` are small files that are stored within the manifest, since creating a file
+    can take longer than a short job. On a local disk the folder itself is moved, atomically. With
+    `unflushed`, the paths to flush are added to it: the caller flushes several artifacts at once.
+
+    Raises ArtifactError if the store cannot be written.
     """
     # An existing manifest is from an earlier, incomplete call.
     names = sorted({*_names(str(folder))} - {MANIFEST})
@@ -86,7 +87,7 @@ def put(
 
 
 def flush(paths: Sequence[str]) -> None:
-    """Flush the paths that `put` has left to the caller, so that they survive a power cut.
+    """Flush the paths that `put` has added to `unflushed`: they then survive a power cut.
 
     Raises ArtifactError if the disk is full or broken.
     """
@@ -97,8 +98,8 @@ def flush(paths: Sequence[str]) -> None:
 def get(url: str, where: str, sha256: str, into: Path) -> Path:
     """Copy an artifact into the folder `into` and verify all hashes.
 
-    Raises ArtifactError if a file is missing or differs from the manifest, or the manifest from
-    the hash in the row.
+    Raises ArtifactError if a file is missing or differs from the manifest, or the manifest has
+    another hash than `sha256`.
     """
     manifest = _manifest(url, where, sha256)
     fs, root = _open(url)
@@ -116,7 +117,7 @@ def get(url: str, where: str, sha256: str, into: Path) -> Path:
 
 
 def read(url: str, where: str, sha256: str, name: str) -> bytes:
-    """Read one file of an artifact, checked against its manifest.
+    """Return one file of an artifact, verified against its manifest.
 
     Raises ArtifactError if there is no such file or it was changed.
     """
@@ -135,7 +136,7 @@ def read(url: str, where: str, sha256: str, name: str) -> bytes:
 def files(url: str, where: str, sha256: str) -> dict[str, dict[str, Any]]:
     """Return the files of an artifact: {name: {"sha256", "bytes"}}.
 
-    Raises ArtifactError if the manifest is gone or damaged, or a name leads out of the artifact.
+    Raises ArtifactError if the manifest is missing or damaged, or a name leads out of the artifact.
     """
     found: dict[str, dict[str, Any]] = _manifest(url, where, sha256)["files"]
     return {name: _facts(entry) for name, entry in found.items()}
@@ -161,10 +162,10 @@ def check_files(url: str, where: str, sha256: str, names: Iterable[str]) -> None
 
 
 def is_whole(url: str, where: str, sha256: str) -> bool:
-    """Whether every file of an artifact is there, with the size that its manifest says.
+    """Return whether every file of an artifact exists with the size given in its manifest.
 
-    Their contents are not read. Raises ArtifactError if the manifest is gone or damaged, or the
-    place cannot be read.
+    The contents are not read. Raises ArtifactError if the manifest is missing or damaged, or the
+    store cannot be read.
     """
     files = _manifest(url, where, sha256)["files"]
     fs, root = _open(url)
@@ -177,12 +178,12 @@ def is_whole(url: str, where: str, sha256: str) -> bool:
 
 
 def folders(url: str, where: str) -> list[str]:
-    """The names of the folders below `where`; none if there is no such place.
+    """Return the names of the folders in `where`; an empty list if it does not exist.
 
-    Raises ArtifactError if the place cannot be read.
+    Raises ArtifactError if the store cannot be read.
     """
     fs, root = _open(url)
-    with _errors(f"The place {root}/{where} cannot be read", NO_PLACE):
+    with _errors(f"The folder {root}/{where} cannot be read", NO_PLACE):
         try:
             found = fs.ls(f"{root}/{where}", detail=True, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
@@ -192,9 +193,9 @@ def folders(url: str, where: str) -> list[str]:
 
 
 def seal(url: str, where: str) -> str | None:
-    """The sha256 of the manifest that is stored at `where`; None if there is none.
+    """Return the sha256 of the manifest at `where`; None if there is none.
 
-    Raises ArtifactError if the place cannot be read.
+    Raises ArtifactError if the store cannot be read.
     """
     fs, root = _open(url)
     with _errors(f"The manifest of {where} cannot be read", NO_FILE):
@@ -206,9 +207,9 @@ def seal(url: str, where: str) -> str | None:
 
 
 def remove(url: str, where: str) -> None:
-    """Remove what an attempt has stored, or begun to store; nothing if there is nothing.
+    """Remove an attempt's artifact, complete or not, if there is one.
 
-    Raises ArtifactError if that is not possible.
+    Raises ArtifactError if it cannot be removed.
     """
     fs, root = _open(url)
     with _errors(f"The artifact {where} cannot be removed from {root}", ""):
@@ -221,28 +222,28 @@ def remove(url: str, where: str) -> None:
 
 
 def check(url: str) -> str:
-    """Write, read and remove a small file below `url`; gives where that is.
+    """Write, read and remove a small file below `url`; return the root of the store.
 
-    Raises ArtifactError if one of the three fails.
+    Raises ArtifactError if one of these fails.
     """
     fs, root = _open(url)
     name = f"{root}/check-{uuid.uuid4().hex}"
     with _errors(f"Artifacts cannot be stored in {root}", NO_PLACE):
         try:
             fs.pipe_file(name, b"zoo")
-        except FileNotFoundError:  # asked for only now: a key may write here and not list buckets
+        except FileNotFoundError:  # only now: credentials may allow writing, but no buckets
             fs.makedirs(root, exist_ok=True)
             fs.pipe_file(name, b"zoo")
         if fs.cat_file(name) != b"zoo":
-            raise ArtifactError(f"{root} does not give back what was written.")
+            raise ArtifactError(f"{root} returned other bytes than were written.")
         fs.rm_file(name)
     return root
 
 
 def _move(folder: Path, target: Path, names: Sequence[str]) -> list[str]:
-    """Move a folder that holds the files `names` on the local disk: it appears whole.
+    """Move a folder with the files `names` on the local disk, atomically.
 
-    Returns the paths to flush; then it survives a power cut. Raises OSError.
+    Returns the paths to flush for it to survive a power cut. Raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -250,45 +251,45 @@ def _move(folder: Path, target: Path, names: Sequence[str]) -> list[str]:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        # Another file system: copy beside the target first, so that it still appears at once.
+        # Another file system: copy to a sibling of the target, then rename that atomically.
         copy = atomic.sibling(target, f".{target.name}-")
         shutil.copytree(folder, copy)
         copy.rename(target)
-    # Flushed after the move: nothing relies on it yet, and one flush covers all changes.
+    # Flushed after the move: nothing refers to it yet, and one flush covers all changes.
     return [*(f"{target}/{name}" for name in names), str(target), str(target.parent)]
 
 
 def _open(url: str) -> tuple[Any, str]:
-    """The file system of a URL and the path in it; fsspec keeps one client for the process."""
+    """Return the file system of a URL and the path in it; fsspec caches the client."""
     try:
         fs, root = fsspec.core.url_to_fs(url)
     except ImportError as error:
         hint = "Install it: pip install 'mnist-zoo[s3]'." if url.startswith("s3:") else ""
         raise ArtifactError(
-            f"Artifacts on {url.partition(':')[0]} need a library that is missing: {error}.", hint
+            f"Artifacts on {url.partition(':')[0]} require a missing library: {error}.", hint
         ) from None
     except ValueError as error:
         raise ArtifactError(
-            f"ZOO_ARTIFACTS_URL leads nowhere: {reason(error)}.", "Try s3://bucket or file:///path."
+            f"ZOO_ARTIFACTS_URL is invalid: {reason(error)}.", "Use s3://BUCKET or file:///PATH."
         ) from None
     return fs, str(root)
 
 
 @contextlib.contextmanager
 def _errors(message: str, if_missing: str) -> Iterator[None]:
-    """Convert any exception of the store to an ArtifactError with message, reason and hint."""
+    """Convert any exception of the store to an ArtifactError with message, reason and advice."""
     try:
         yield
     except ZooError:
         raise
-    except Exception as error:  # each kind of place has a client with errors of its own
+    except Exception as error:  # each kind of store raises its own exceptions
         advice = ADVICE | {"FileNotFoundError": if_missing}
         hint = advice.get(type(error).__name__, "")
         raise ArtifactError(f"{message}: {_why(error)}.", hint) from error
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError) and " " not in str(error):  # S3 gives the path alone
+    if isinstance(error, FileNotFoundError) and " " not in str(error):  # s3fs: just a path
         return "there is no such file"
     return re.sub(r"//[^/@\s]*@", "//", reason(error))
 
@@ -303,14 +304,14 @@ def _manifest(url: str, where: str, sha256: str) -> dict[str, Any]:
         raise ArtifactError(f"The manifest of the artifact {where} is damaged: {error}") from None
     entries = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(entries, dict) or not all(map(_is_entry, entries.values())):
-        raise ArtifactError(f"The manifest of the artifact {where} lists no files as Zoo does.")
+        raise ArtifactError(f"The manifest of the artifact {where} has an invalid list of files.")
     for name in entries:
         _inside(Path(), name)
     return manifest
 
 
 def _is_entry(entry: Any) -> bool:
-    """Whether an entry of a manifest has the form written by `put`."""
+    """Return whether an entry of a manifest has the form written by `put`."""
     if not isinstance(entry, dict):
         return False
     size, sha256, text = entry.get("bytes"), entry.get("sha256"), entry.get("text", "")
@@ -319,7 +320,7 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _is_storable(text: str) -> bool:
-    """Whether a text has no unpaired surrogate, which no file and no page can hold."""
+    """Return whether a text has no lone surrogate, which cannot be encoded as UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -334,17 +335,17 @@ def _read(url: str, path: str, most: int) -> bytes:
 
 
 def _parts(fs: Any, path: str, most: int) -> Iterator[bytes]:
-    """Read a file, from a disk piece by piece.
+    """Yield the contents of a file, from a local disk in parts.
 
-    Raises OSError for a link and anything else that is no regular file, before a byte of it is
-    read: a pipe would be waited for. And for more than `most` bytes.
+    Raises OSError for more than `most` bytes, and for links and other files that are not regular
+    before reading them: reading a pipe would block.
     """
     if "file" not in fs.protocol:
         content: bytes = fs.cat_file(path)
         _check_size(len(content), most)
         yield content
         return
-    if Path(path).is_symlink():  # `put` stores none: it may lead anywhere
+    if Path(path).is_symlink():  # `put` stores no links: the target may be any file
         raise OSError(errno.EINVAL, "it is a link, not a regular file")
     left = most
     with open_regular_file(path) as file:
@@ -357,7 +358,7 @@ def _parts(fs: Any, path: str, most: int) -> Iterator[bytes]:
 
 def _check_size(size: int, most: int) -> None:
     if size > most:
-        raise OSError(errno.EFBIG, "it is larger than its manifest says, or than one may be")
+        raise OSError(errno.EFBIG, "it is larger than recorded in its manifest, or than allowed")
 
 
 def _copy(fs: Any, path: str, size: int, target: Path) -> None:
@@ -372,7 +373,7 @@ def _copy(fs: Any, path: str, size: int, target: Path) -> None:
 def _changed(where: str, name: str) -> ArtifactError:
     return ArtifactError(
         f"The file {name} of the artifact {where} is not the one that was stored.",
-        "It was changed or damaged; train the model again.",
+        "It was changed or damaged: train the model again.",
     )
 
 
@@ -381,13 +382,13 @@ def _inside(folder: Path, name: str) -> Path:
     is_plain = path.parts and "\0" not in name and _is_storable(name)
     if path.is_absolute() or ".." in path.parts or not is_plain:
         raise ArtifactError(
-            f"The artifact has a file with the name {name!a}, which leads elsewhere."
+            f"The artifact has a file with the name {name!a}, which leads out of it."
         )
     return folder / path
 
 
 def _names(folder: str, above: str = "") -> Iterator[str]:
-    """The regular files of a folder, relative; no links, for they could point anywhere."""
+    """Yield the relative paths of the regular files in a folder, without links."""
     with os.scandir(folder) as found:
         for each in found:
             if each.is_dir(follow_symlinks=False):
@@ -412,5 +413,5 @@ def _text_entry(text: str) -> dict[str, Any]:
 
 
 def _facts(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What a manifest tells of a file, without the text of one that is kept in it."""
+    """Return the manifest entry of a file without its contents."""
     return {"sha256": entry["sha256"], "bytes": entry["bytes"]}

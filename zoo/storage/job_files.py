@@ -1,4 +1,4 @@
-"""The files of a job: its artifact's, and the extra ones that plugins have left beside it."""
+"""The files of a job: those of its artifact, and extra files that plugins have stored."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ EXTRA = "extra"
 """Extra files are at `<job>/extra/<plugin>/` below the artifacts URL."""
 MOST_FILES = 200
 MOST_BYTES = 20 * 2**20
-"""What a plugin may leave of one job, all together."""
+"""Limits for the files that a plugin stores for one job."""
 PART = re.compile(r"\w[\w .+-]{0,99}", re.ASCII)
-"""What a plugin's file, a folder of it and the plugin itself may be called (with fullmatch)."""
+"""Allowed names of plugins, their files and folders (with fullmatch)."""
 
 
 class File(NamedTuple):
-    """One file of a job, as the manifest of its folder tells of it."""
+    """One file of a job, as listed in the manifest of its folder."""
 
     name: str
-    """As people name it: `metrics.json`, or `extra/PLUGIN/NAME`."""
+    """Name for users: `metrics.json`, or `extra/PLUGIN/NAME`."""
     size: int
     """Bytes."""
     sha256: str
     where: str
-    """The folder that it is stored in, below the artifacts URL."""
+    """Its folder, relative to the artifacts URL."""
     path: str
-    """In that folder."""
+    """Path in that folder."""
     manifest: str
     """The sha256 of that folder's manifest."""
 
 
 class Listing(NamedTuple):
-    """The files of a job that can be read, and why others cannot."""
+    """The readable files of a job, and the errors of the others."""
 
     files: list[File]
-    """The artifact's first."""
+    """Files of the artifact first."""
     problems: list[ArtifactError]
-    """One for each folder whose manifest is gone, damaged or no regular file."""
+    """One for each folder whose manifest is missing, damaged or not a regular file."""
 
 
 def listing(settings: Settings, job: Job) -> Listing:
-    """List every file of the job; one folder that cannot be read hides none of the others'."""
+    """List every file of the job; an unreadable folder does not hide the others."""
     found: list[File] = []
     problems: list[ArtifactError] = []
     folders = [("", str(job.artifact), str(job.artifact_sha256))] if job.artifact else []
@@ -58,11 +58,11 @@ def listing(settings: Settings, job: Job) -> Listing:
         plugins = artifacts.folders(settings.artifacts, f"{job.id}/{EXTRA}")
     except ArtifactError as error:
         plugins, problems = [], [error]
-    # `check` lets no plugin be called otherwise.
+    # `check` rejects other names.
     for plugin in filter(PART.fullmatch, plugins):
         where = f"{job.id}/{EXTRA}/{plugin}"
         try:
-            # No row holds the sha256 of this manifest: it tells damage, not somebody's change.
+            # The sha256 of this manifest is not in the database: it detects damage, not tampering.
             sha256 = artifacts.seal(settings.artifacts, where)
         except ArtifactError as error:
             problems.append(error)
@@ -77,9 +77,9 @@ def listing(settings: Settings, job: Job) -> Listing:
 
 
 def of(settings: Settings, job: Job) -> list[File]:
-    """Every file of the job, the artifact's first.
+    """Return every file of the job, those of the artifact first.
 
-    Raises ArtifactError if a manifest is gone or damaged.
+    Raises ArtifactError if a manifest is missing or damaged.
     """
     found, problems = listing(settings, job)
     if problems:
@@ -88,18 +88,18 @@ def of(settings: Settings, job: Job) -> list[File]:
 
 
 def read(settings: Settings, file: File) -> bytes:
-    """The contents of one file, checked.
+    """Return the verified contents of one file.
 
-    Raises ArtifactError if it is gone or was changed.
+    Raises ArtifactError if it is missing or was changed.
     """
     return artifacts.read(settings.artifacts, file.where, file.manifest, file.path)
 
 
 def named(every: Sequence[File], names: Sequence[str]) -> dict[str, File]:
-    """The files of these names, by what a copy is to be called; without names, all.
+    """Return the files with these names, by the path of their copy; without names, all files.
 
-    The name of a folder stands for the files in it, and as with `cp -r`, what is above a name is
-    left out of the copies'. Raises UsageError for a name that is none, and for equal copies.
+    The name of a folder selects all files in it. As with `cp -r`, the path of a copy begins with
+    the last part of the name. Raises UsageError for an unknown name, or two copies with one path.
     """
     if not names:
         return {file.name: file for file in every}
@@ -119,17 +119,17 @@ def named(every: Sequence[File], names: Sequence[str]) -> dict[str, File]:
 
 
 def copy(settings: Settings, file: File, target: Path) -> None:
-    """Write one file, checked, in place of what is at `target`.
+    """Write the verified contents of one file to `target`, replacing an existing file.
 
-    Raises ArtifactError if it is gone or was changed, ZooError if it cannot be written there.
+    Raises ArtifactError if it is missing or was changed, ZooError if it cannot be written.
     """
     write_output(target, read(settings, file), parents=True)
 
 
 def keep(settings: Settings, job: str, left: Path) -> None:
-    """Store the folder that a plugin has left, called as the plugin, in place of an earlier one.
+    """Store a plugin's folder, which has the plugin's name, replacing an earlier one.
 
-    Raises ArtifactError if the place cannot be written to.
+    Raises ArtifactError if the store cannot be written to.
     """
     if any(left.iterdir()):
         where = f"{job}/{EXTRA}/{left.name}"
@@ -138,9 +138,9 @@ def keep(settings: Settings, job: str, left: Path) -> None:
 
 
 def check(left: Path) -> None:
-    """Raise ArtifactError unless what a plugin has left can be kept.
+    """Raise ArtifactError unless a plugin's folder can be stored.
 
-    That is 200 files and 20 MB at most, plain names, no links and other things that are no files.
+    The limits are 200 files and 20 MB, plain names, and regular files and folders only.
     """
     names, size = [left.name], 0
     if left.is_symlink():
@@ -148,16 +148,16 @@ def check(left: Path) -> None:
     for count, path in enumerate(left.rglob("*"), 1):
         name = path.relative_to(left)
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
-            raise ArtifactError(f"{str(name)!a} is a link, or no file.")
+            raise ArtifactError(f"{str(name)!a} is a link or not a regular file.")
         if str(name) == artifacts.MANIFEST:
-            raise ArtifactError(f"{artifacts.MANIFEST} is the name of what lists the files.")
+            raise ArtifactError(f"{artifacts.MANIFEST} is reserved for the list of files.")
         names += name.parts
         size += path.stat().st_size if path.is_file() else 0
         if count > MOST_FILES or size > MOST_BYTES:
-            raise ArtifactError(f"It is over {MOST_FILES} files or {MOST_BYTES // 2**20} MB.")
+            raise ArtifactError(f"It has more than {MOST_FILES} files or {MOST_BYTES // 2**20} MB.")
     for each in names:
         if not PART.fullmatch(each):
-            raise ArtifactError(f"{each!a} is no plain name: letters, digits and . _ + - alone.")
+            raise ArtifactError(f"{each!a} is not a plain name (letters, digits and . _ + -).")
 
 
 def _listed(settings: Settings, before: str, where: str, sha256: str) -> Iterator[File]:

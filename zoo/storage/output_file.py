@@ -1,4 +1,4 @@
-"""Write a file that a person names, whole or not at all; a device or a pipe is written as it is."""
+"""Write output files that users name: regular files atomically, devices and pipes directly."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ STDOUT, STDERR = 1, 2
 
 
 def write_output(path: str | Path, content: bytes, *, parents: bool = False) -> None:
-    """Write `content` to the file that `path` names, in place of what is there.
+    """Write `content` to the file at `path`, replacing its contents.
 
-    A regular file appears whole: it is written beside its place and moved there. A link stays,
-    and the file that it names is written. To a pipe, a character device and `/dev/stdout` the
-    content is written as it is; to a terminal, what is safe of a text. `-` is stdout. With
-    `parents`, missing folders are made. Raises ZooError for a folder, a disk's device, a socket,
-    what is no text and would go to a terminal, or if it cannot be written.
+    A regular file is replaced atomically. A link is kept, and its target is written. Pipes,
+    character devices and `/dev/stdout` are written directly; text for a terminal loses its control
+    characters. `-` is stdout. With `parents`, missing folders are made.
+
+    Raises ZooError for a folder, a block device or a socket, for binary content on a terminal, or
+    if the file cannot be written.
     """
     try:
         _write(Path(path), content, parents)
@@ -46,10 +47,10 @@ def _write(path: Path, content: bytes, parents: bool) -> None:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
     if stat.S_ISBLK(found.st_mode) or stat.S_ISSOCK(found.st_mode):
-        kind = "a disk's device" if stat.S_ISBLK(found.st_mode) else "a socket"
+        kind = "a block device" if stat.S_ISBLK(found.st_mode) else "a socket"
         raise OSError(errno.EINVAL, f"it is {kind}", str(path))
     if (stream := _standard_stream(found)) is not None:
-        # Of a file that the shell has opened: after what was written there, not in its place.
+        # A file that the shell has opened: append to its contents, do not replace it.
         _write_through(os.dup(stream), content)
     elif stat.S_ISREG(found.st_mode):
         target = Path(os.path.realpath(path))
@@ -68,15 +69,15 @@ def is_stdout(path: str | Path) -> bool:
 
 
 def check_folder(path: str | Path) -> None:
-    """Raise UsageError for what names stdout, where a folder to write into is asked for."""
+    """Raise UsageError if the path of an output folder is stdout."""
     if is_stdout(path):
         raise UsageError(
-            f"-o {path} is stdout, and several files are written.", "Name a folder: -o FOLDER."
+            f"-o {path} is stdout, but several files are written.", "Name a folder: -o FOLDER."
         )
 
 
 def _standard_stream(found: os.stat_result) -> int | None:
-    """The descriptor of stdout or stderr if that is what the path names, as `/dev/stdout` does."""
+    """Return the descriptor of stdout or stderr if it is this file, as for `/dev/stdout`."""
     for stream in (STDOUT, STDERR):
         with contextlib.suppress(OSError):
             if os.path.samestat(found, os.fstat(stream)):
@@ -85,7 +86,7 @@ def _standard_stream(found: os.stat_result) -> int | None:
 
 
 def _write_through(handle: int, content: bytes) -> None:
-    # A reader who has seen enough, as `head` does, is no fault.
+    # A reader that closes the pipe early, such as `head`, is not an error.
     with contextlib.suppress(BrokenPipeError), os.fdopen(handle, "wb") as file:
         if file.isatty():
             content = _for_a_terminal(content)
@@ -100,5 +101,5 @@ def _for_a_terminal(content: bytes) -> bytes:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise OSError(errno.EINVAL, "it is a terminal, and this is no text")
+        raise OSError(errno.EINVAL, "it is a terminal, and the content is binary")
     return safe(text).encode(errors="replace")
