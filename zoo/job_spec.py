@@ -1,4 +1,4 @@
-"""The spec: everything a worker needs to know to run a job, as canonical JSON."""
+"""The spec: everything that a worker needs to run a job, as canonical JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Preprocess = Literal["none", "deskew"]
 
 
 class Record(BaseModel):
-    """A record read from outside: strict types, no NaN or infinity, no unknown names."""
+    """A record from untrusted input: strict types, no NaN or infinity, no unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -32,7 +32,7 @@ class Record(BaseModel):
     def read(cls, value: Any, what: str) -> Self:
         """Validate a value read from JSON or TOML.
 
-        Raises UsageError for the first invalid field, in one sentence that begins with `what`.
+        Raises UsageError for the first invalid field; the message begins with `what`.
         """
         try:
             return cls.model_validate(value)
@@ -43,19 +43,19 @@ class Record(BaseModel):
 
 
 class Fold(Record):
-    """One fold of a cross-validation: train on the others, judge on this one."""
+    """One fold of a cross-validation: train on the others, evaluate on this one."""
 
     k: Annotated[int, Field(ge=2, le=100)]
     index: Annotated[int, Field(ge=0)]
 
 
 class Source(Record):
-    """The trained model that an evaluation judges."""
+    """The trained model of an evaluation."""
 
     job: JobId
     artifact: str
     sha256: Sha256
-    """Of the manifest, which holds the hash of every file."""
+    """Hash of the manifest, which has the hash of every file."""
 
 
 class Published(Record):
@@ -69,20 +69,20 @@ class Published(Record):
 
 
 class JobSpec(Record):
-    """What a job is to do; resolved in the command line, checked again by the worker."""
+    """The task of a job; resolved at submission, validated again by the worker."""
 
     v: Literal[1] = 1
     kind: Literal["train", "evaluate"]
     model: Name
     params: dict[str, Any]
-    """Every param of the model, defaults filled in."""
+    """All params of the model, with defaults filled in."""
     changed: list[str] | None = None
-    """Names of the params that are not the model's defaults: what a listing shows of them."""
+    """Names of the params changed from their defaults: listings show only these."""
     dataset: Annotated[str, Field(min_length=1, max_length=4096)]
     """A registered name, or `idx:PATH` or `npz:PATH` with an absolute path."""
     preprocess: Preprocess = "none"
     split: Literal["train", "test"] = "test"
-    """The images that the model is judged on."""
+    """The images on which the model is evaluated."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
     fold: Fold | None = None
     """Set for a job of a cross-validation: both splits come from the dataset's `train`."""
@@ -90,44 +90,44 @@ class JobSpec(Record):
     published: Published | None = None
     keep_weights: bool = True
     timeout: Annotated[float, Field(gt=0)] | None = None
-    """Seconds of one attempt."""
+    """Time limit of one attempt, in seconds."""
     memory_mb: Annotated[int, Field(gt=0)] | None = None
-    """Of the runner process and its children, resident."""
+    """Limit for the resident memory of the runner process and its children."""
     plugin: str = ""
     """Distribution and version of the model's plugin where the job was submitted."""
 
     def dump(self) -> str:
-        """The spec as canonical JSON.
+        """Return the spec as canonical JSON.
 
         Raises UsageError if it is larger than MAX_SPEC_BYTES.
         """
         text = canonical(self.model_dump())
         if len(text) > MAX_SPEC_BYTES:
-            raise UsageError(f"The params take {len(text)} bytes; {MAX_SPEC_BYTES} are the limit.")
+            raise UsageError(f"The params take {len(text)} bytes; the limit is {MAX_SPEC_BYTES}.")
         return text
 
     @classmethod
     def parse(cls, text: str) -> JobSpec:
-        """Read a spec back.
+        """Parse a spec.
 
-        Raises UsageError for anything that `dump` would not have written.
+        Raises UsageError for text that `dump` does not return for any spec.
         """
         return cls.parse_object(read_json(text))
 
     @classmethod
     def parse_object(cls, value: Any) -> JobSpec:
-        """Read a spec from what its JSON holds; raises UsageError like `parse`."""
+        """Validate a parsed spec; raises UsageError like `parse`."""
         spec = cls.read(value, "The job's spec")
         if spec.fold and spec.fold.index >= spec.fold.k:
-            raise UsageError("The job's spec is refused: a fold's index is below its k.")
+            raise UsageError("The job's spec is refused: the index of a fold must be below k.")
         if (spec.kind == "evaluate") != (spec.source is not None):
-            raise UsageError("The job's spec is refused: only an evaluation has a source.")
+            raise UsageError("The job's spec is refused: only evaluations have a source.")
         return spec
 
 
 def trial_of(spec: Mapping[str, Any]) -> str:
-    """What the jobs of one trial of a sweep have in common; `spec` is a spec's JSON.
+    """Return a key that the jobs of one trial of a sweep share; `spec` is a spec's JSON.
 
-    Of a published table, whose rows are trials too, model and preprocessing differ as well.
+    It includes model and preprocessing, which differ between the rows of a published table.
     """
     return canonical([spec["model"], spec.get("preprocess", "none"), spec["params"]])

@@ -1,4 +1,4 @@
-"""Values of params: as people type them, as a spec keeps them, and inside of nested params."""
+"""Values of params: as typed, as stored in a spec, and in nested params."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from zoo.canonical_json import read_json
 from zoo.errors import UsageError
 
 MAX_SEED = 2**32 - 1
-"""The largest seed that NumPy takes."""
+"""The largest seed that NumPy accepts."""
 CONSTANTS: dict[str, Any] = {"True": True, "False": False, "None": None}
-"""Python's words, which JSON writes in lower case."""
+"""Python's spelling of constants that JSON writes in lower case."""
 
 
 def read(text: str) -> Any:
-    """Read a value: JSON where it can be read as JSON, `True`, `False` or `None`, else the text."""
+    """Parse a value: `True`, `False` or `None`, JSON if it is valid JSON, otherwise the text."""
     if text in CONSTANTS:
         return CONSTANTS[text]
     try:
@@ -31,7 +31,7 @@ def split_pair(
 ) -> tuple[str, str]:
     """Split `NAME=VALUE` into its name and the text of its value.
 
-    Raises UsageError, which shows the form and an example, if there is no name or no sign.
+    Raises UsageError, which shows `form` and `example`, if the name or the `=` is missing.
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -40,7 +40,7 @@ def split_pair(
 
 
 def read_pairs(texts: Sequence[str]) -> dict[str, Any]:
-    """Read `NAME=VALUE` texts as params.
+    """Parse `NAME=VALUE` texts as params.
 
     Raises UsageError for a text without a name, or for a name given twice.
     """
@@ -54,7 +54,7 @@ def read_pairs(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def typed(value: Any) -> str:
-    """Write a value so that `read` gives it back: JSON, but for texts that are read as texts."""
+    """Format a value so that `read` returns it: JSON, or the plain text if `read` keeps it."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     is_plain = isinstance(value, str) and value.strip() == value != "" and read(value) == value
@@ -62,27 +62,27 @@ def typed(value: Any) -> str:
 
 
 def typed_all(values: Mapping[str, Any]) -> str:
-    """Write params as they are typed: NAME=VALUE, separated by spaces."""
+    """Format params as NAME=VALUE, separated by spaces."""
     return " ".join(pairs(values))
 
 
 def pairs(values: Mapping[str, Any]) -> list[str]:
-    """Write each param as `NAME=VALUE`, so that `read_pairs` returns the same params."""
+    """Format each param as `NAME=VALUE`, so that `read_pairs` returns the same params."""
     return [f"{name}={typed(value)}" for name, value in values.items()]
 
 
 def as_options(values: Mapping[str, Any]) -> list[str]:
-    """Write params as arguments of a command: `-p NAME=VALUE` for each."""
+    """Format params as arguments of a command: `-p NAME=VALUE` for each."""
     return [argument for pair in pairs(values) for argument in ("-p", pair)]
 
 
 def changed(params: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
-    """Return the params that are not the model's defaults; all, if `names` were not recorded."""
+    """Return the params changed from their defaults; all if `names` were not recorded."""
     return dict(params) if names is None else {name: params[name] for name in names}
 
 
 def lookup(params: Mapping[str, Any], name: str, missing: Any = None) -> Any:
-    """Find the value of a param, or of a nested one by its dotted name, such as `optim.lr`."""
+    """Return the value of a param, or of a nested one by its dotted name, such as `optim.lr`."""
     value: Any = params
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
@@ -92,10 +92,10 @@ def lookup(params: Mapping[str, Any], name: str, missing: Any = None) -> Any:
 
 
 def nest(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Put values that have a dotted name into the param that they are nested in.
+    """Merge values with dotted names into the params that contain them.
 
-    What is not given of that param keeps its default. Raises UsageError where the param is
-    nothing that values could be nested in.
+    The other values of such a param keep their defaults. Raises UsageError for a param that has
+    no nested values.
     """
     found = {name: value for name, value in given.items() if not _is_dotted(name, defaults)}
     for name, value in given.items():
@@ -107,18 +107,18 @@ def nest(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any
 
 
 def _is_dotted(name: str, defaults: Mapping[str, Any]) -> bool:
-    """Whether the first part names a param; else the whole name is one, or is unknown."""
+    """Return whether a name is that of a value nested in a param."""
     return "." in name and name not in defaults and name.partition(".")[0] in defaults
 
 
 def _replaced(path: str, outer: Any, inner: list[str], value: Any) -> Any:
-    """The outer value with one value inside of it replaced; nothing given is changed in place."""
+    """Return a copy of `outer` with one nested value replaced."""
     if not inner:
         return value
     if outer is not None and not isinstance(outer, Mapping):
         raise UsageError(
-            f"The param {path} has no values of its own: {path}={typed(outer)}.",
-            f"Give it whole: -p {path}=VALUE.",
+            f"The param {path} has no nested values: {path}={typed(outer)}.",
+            f"Set the whole param: -p {path}=VALUE.",
         )
     first, *rest = inner
     plain = dict(outer or {})
@@ -126,7 +126,7 @@ def _replaced(path: str, outer: Any, inner: list[str], value: Any) -> Any:
 
 
 def names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Give every name, of nested values too: `optim`, `optim.lr`."""
+    """Yield all names, including those of nested values: `optim`, `optim.lr`."""
     for name, value in values.items():
         yield prefix + name
         if isinstance(value, Mapping):
@@ -134,7 +134,7 @@ def names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def sides(about: Mapping[str, Any], defs: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The JSON schemas of which a value fits one: those of `anyOf`, references resolved."""
+    """Return the alternatives of a JSON schema (`anyOf`, `oneOf`), references resolved."""
     if "$ref" in about:
         return sides(defs.get(str(about["$ref"]).rpartition("/")[2], {}), defs)
     inner = about.get("anyOf") or about.get("oneOf")
@@ -142,7 +142,7 @@ def sides(about: Mapping[str, Any], defs: Mapping[str, Any]) -> list[Mapping[str
 
 
 def choices(about: Mapping[str, Any]) -> list[Any]:
-    """The values that one side of a param's JSON schema lists; none if it is open."""
+    """Return the values that one alternative of a param's JSON schema lists; [] if it is open."""
     known = about.get("enum", [about["const"]] if "const" in about else [])
     if about.get("type") == "boolean" and not known:
         return [True, False]
@@ -154,7 +154,7 @@ def choices(about: Mapping[str, Any]) -> list[Any]:
 def nested(
     schema: Mapping[str, Any], defs: Mapping[str, Any], prefix: str = "", depth: int = 4
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Give the dotted name and JSON schema of every param, nested ones after their own."""
+    """Yield the dotted name and JSON schema of every param, nested ones after their parent."""
     for name, about in schema.get("properties", {}).items():
         yield prefix + name, about
         for side in sides(about, defs) if depth else ():

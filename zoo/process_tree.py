@@ -1,4 +1,4 @@
-"""End what a process has started, also what has left its group, its session or its parent."""
+"""End all descendants of a process, including those that left its group, session or parent."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     import psutil
 
 MARK = "ZOO_PROCESS_TREE"
-"""The variable by which the processes that a process has started are known, also once it is gone.
-All of them inherit it, but for one that clears its environment."""
+"""Environment variable that identifies the descendants of a process after it has ended.
+Descendants inherit it unless they clear their environment."""
 SECONDS = 2.0
-"""After this a process that cannot be killed, as one that waits for a broken disk, is left."""
+"""Time limit for killing a process, which may wait uninterruptibly for a broken disk."""
 PAUSE_SECONDS = 0.005
 SET_CHILD_SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of Linux's prctl(2)."""
 
 
 def new_mark() -> str:
-    """Return a value for the variable MARK that no other tree has."""
+    """Return a unique value for the variable MARK."""
     return uuid.uuid4().hex
 
 
 @functools.cache
 def adopt_orphans() -> None:
-    """Become the parent of each descendant whose own parent ends (Linux alone can).
+    """Become the parent of descendants whose own parent ends (Linux only).
 
-    Without it a process that forks twice is a child of init, and nobody knows whose it was.
+    Otherwise a process that forks twice becomes a child of init and cannot be attributed.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -44,7 +44,7 @@ def adopt_orphans() -> None:
 
 
 def is_running(process: psutil.Process | int) -> bool:
-    """Return whether a process, or the one with this id, runs.
+    """Return whether a process, given by its object or id, runs.
 
     A zombie process (not yet reaped, as in a container without an init) counts as dead.
     """
@@ -58,7 +58,7 @@ def is_running(process: psutil.Process | int) -> bool:
 
 
 def end_descendants() -> list[str]:
-    """End every process that this one has started and that still runs; return their names."""
+    """Kill all running descendants of this process; return their names."""
     if not _has_children():
         return []
     import psutil
@@ -68,12 +68,12 @@ def end_descendants() -> list[str]:
 
 
 def end_tree(leader: subprocess.Popen[bytes], mark: str = "") -> None:
-    """End a child process that leads its group, with its group, at once, and wait for it.
+    """Kill a child process that leads its process group, with the group, and wait for it.
 
-    With the mark that it was given in its environment also all else that it has started.
+    With `mark`, its value of MARK, also kill all its other descendants.
     """
     if mark:
-        # It starts nothing more while the others are looked for, and still adopts them.
+        # While stopped it starts no processes, but still adopts orphans.
         leader.send_signal(signal.SIGSTOP)
         _kill_all(lambda: _descendants(leader))
     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -95,7 +95,7 @@ def _descendants(leader: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def _marked(mark: str) -> list[psutil.Process]:
-    """The processes that have the mark in the environment that they began with."""
+    """Return the processes whose initial environment has the mark."""
     import psutil
 
     every = psutil.process_iter(["environ"])
@@ -105,10 +105,10 @@ def _marked(mark: str) -> list[psutil.Process]:
 def _kill_all(
     look: Callable[[], Iterable[psutil.Process]], then: Callable[[], None] = lambda: None
 ) -> list[str]:
-    """Kill the processes found until a search finds no new one; return the names of the killed.
+    """Kill the processes that `look` returns until it returns no new one; return their names.
 
-    A process that is dead when it is found may have forked after the processes were listed: its
-    child is in the next list.
+    A process that is already dead may have forked after the processes were listed: its child is in
+    the next list.
     """
     import psutil
 

@@ -1,4 +1,4 @@
-"""Text from elsewhere for a terminal: without control sequences, and a log as it would look."""
+"""Make untrusted text safe for a terminal, and render logs as a terminal would."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import unicodedata
 from collections.abc import Iterator
 
 STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories of control and format characters, lone surrogates, line separators."""
+"""Unicode categories of control and format characters, lone surrogates, line separators."""
 KEPT = ("\n", "\t")
 
-# ECMA-48: CSI with its parameters; OSC, DCS, SOS, PM and APC up to their end; the short ones.
-# A string that never ends (a missing ST) would swallow the text behind it: only its start goes.
+# ECMA-48: CSI with its parameters; OSC, DCS, SOS, PM and APC up to their end; short sequences.
+# Of a string without its terminator (ST) only the introducer is removed, not the text after it.
 SEQUENCE = re.compile(
     r"""(?:\x1b\[|\x9b) [0-?]* [ -/]* [@-~]
       | (?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f]) [^\x07\x1b\x9c\n]* (?:\x07|\x1b\\|\x9c)
@@ -21,15 +21,15 @@ SEQUENCE = re.compile(
 _BEGUN = re.compile(
     r"\x1b[ -/]*\Z|(?:\x1b\[|\x9b)[0-?]*[ -/]*\Z|\x1b[\]PX^_][^\x07\x1b\x9c\n]*\x1b?\Z"
 )
-"""The start of a sequence at the end of a text."""
+"""An incomplete sequence at the end of a text."""
 _MOVE = re.compile(rf"\n|\r|\x08|{SEQUENCE.pattern}", re.VERBOSE)
 _ERASE = re.compile(r"(?:\x1b\[|\x9b)([012]?)K")
 _LONGEST_BEGUN = 4096
-"""Characters; what is longer and has no end is no sequence."""
+"""Longest incomplete sequence, in characters; longer text is not a sequence."""
 
 
 def safe(text: str) -> str:
-    """Remove control sequences, and control and format characters but newline and tab."""
+    """Remove control sequences, and control and format characters except newline and tab."""
     if text.isprintable():
         return text
     if "\x1b" in text or not text.isascii():
@@ -38,9 +38,9 @@ def safe(text: str) -> str:
 
 
 def escaped(document: str) -> str:
-    r"""Write the same characters of a JSON document as \uXXXX; the value stays the same."""
+    r"""Escape these characters in a JSON document as \uXXXX, which keeps its value."""
     if document.isascii() and "\x7f" not in document:
-        return document  # json.dumps has escaped the others
+        return document  # json.dumps has escaped the other control characters
     lines = document.split("\n")
     return "\n".join(line if line.isprintable() else _in_json(line) for line in lines)
 
@@ -63,11 +63,11 @@ def _as_escape(char: str) -> str:
 
 
 class LogReader:
-    """Read a log piece by piece into the lines that a terminal would show.
+    """Convert chunks of a log to the lines that a terminal would show.
 
-    A carriage return goes back to the start of the line and a backspace one character back, so
-    that a progress bar becomes its last state; other control sequences are removed. Characters
-    count, not columns.
+    A carriage return moves to the start of the line and a backspace one character back, so a
+    progress bar becomes its last state; other control sequences are removed. Positions count
+    characters, not columns.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class LogReader:
         self._begun = ""
 
     def feed(self, text: str) -> Iterator[str]:
-        """Take the next piece, and yield each line that it completes, without its end."""
+        """Add the next chunk; yield each line that it completes, without its line end."""
         text = self._begun + text
         begun = _BEGUN.search(text[-_LONGEST_BEGUN:])
         self._begun = begun.group() if begun else ""
@@ -97,7 +97,7 @@ class LogReader:
     def rest(self) -> str:
         """The line that has not ended, as it looks now."""
         shown = safe("".join(self._line))
-        # A program that overwrites a longer line pads it with blanks.
+        # Programs pad with blanks to overwrite a longer line.
         return shown.rstrip(" ") if self._is_overwritten else shown
 
     def _write(self, text: str) -> None:
@@ -119,16 +119,16 @@ class LogReader:
 
 
 class JobLogReader:
-    """Read the pieces of a job's log, attempt by attempt, into the lines of a terminal."""
+    """Convert chunks of a job's log to lines, attempt by attempt."""
 
     def __init__(self) -> None:
         self.attempt = 0
         self._reader = LogReader()
 
     def feed(self, attempt: int, text: str) -> Iterator[tuple[int, str]]:
-        """Take the next piece, and yield each line that it completes, and of which attempt it is.
+        """Add the next chunk; yield (attempt, line) for each line that it completes.
 
-        A line that an attempt has not ended is complete when the next attempt begins.
+        An unfinished line is complete when the next attempt begins.
         """
         if attempt != self.attempt:
             if self.rest:
@@ -144,7 +144,7 @@ class JobLogReader:
 
 
 def log_lines(text: str) -> list[str]:
-    """A whole log as the lines that a terminal would show."""
+    """Return the lines of a complete log as a terminal would show them."""
     reader = LogReader()
     lines = list(reader.feed(text))
     return [*lines, reader.rest] if reader.rest else lines

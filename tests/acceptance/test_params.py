@@ -134,8 +134,8 @@ def test_a_nested_value_keeps_the_defaults_beside_it() -> None:
     [
         ("optim.lrr", "No param is called 'optim.lrr'. Did you mean 'optim.lr'?"),
         ("optm.lr", "No param is called 'optm.lr'. Did you mean 'optim.lr'?"),
-        ("word.lr", "The param word has no values of its own"),
-        ("optim.lr.x", "The param optim.lr has no values of its own"),
+        ("word.lr", "The param word has no nested values"),
+        ("optim.lr.x", "The param optim.lr has no nested values"),
     ],
 )
 def test_a_nested_name_that_there_is_not_is_refused(name: str, said: str) -> None:

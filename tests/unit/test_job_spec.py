@@ -171,7 +171,7 @@ def test_params_up_to_the_limit_are_dumped_and_a_byte_more_is_refused() -> None:
     room = MAX_SPEC_BYTES - len(JobSpec.parse_object(fields(params={"a": ""})).dump())
     fits = JobSpec.parse_object(fields(params={"a": "x" * room}))
     assert len(fits.dump()) == MAX_SPEC_BYTES
-    with pytest.raises(UsageError, match="65536 are the limit"):
+    with pytest.raises(UsageError, match="the limit is 65536"):
         JobSpec.parse_object(fields(params={"a": "x" * (room + 1)})).dump()
 
 

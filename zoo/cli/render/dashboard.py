@@ -1,4 +1,4 @@
-"""What `zoo watch` draws: the lines of one look, each as wide as the terminal lets it be."""
+"""Render a frame of `zoo watch`, fitted to the terminal."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from zoo.jobs.estimates import Estimate
 BARS = ((100, 16), (70, 6))
 """(columns of the terminal, columns of a bar); a narrower terminal has no bars."""
 WHOLE = ("bar", "step", "left", "for", "when", "slots", "state", "status")
-"""Columns of which no cell is shortened."""
+"""Columns whose cells are never shortened."""
 
 
 @dataclass
 class Look:
-    """What was seen last."""
+    """The data of one frame."""
 
     overview: Overview
     workers: Sequence[Worker]
     where: str
     """The name of the database."""
     log: tuple[str, str] | None = None
-    """(job, line): the newest line of all."""
+    """(job, line): the newest log line of all jobs."""
     trouble: str = ""
-    """Why the next look failed."""
+    """The error of the latest query, if it failed."""
 
 
 def lines(look: Look, width: int, height: int | None = None) -> list[Text]:
-    """The frame; with a height, what matters less is left out first."""
+    """Return the lines of a frame; with a height, less important lines are left out."""
     left_out: set[str] = set()
     parts = [_head(look, width), _counts(look), _running(look, width, left_out)]
     parts += [_workers(look, width, left_out), _ended(look, width, left_out), _log(look, width)]
@@ -47,7 +47,7 @@ def lines(look: Look, width: int, height: int | None = None) -> list[Text]:
 
 
 def _fitted(parts: list[list[Text]], height: int) -> list[list[Text]]:
-    """Shorten the long lists: first the jobs that ended, then workers, then the running ones."""
+    """Shorten long lists: first ended jobs, then workers, then running jobs."""
     for which, least in ((4, 2), (3, 2), (2, 3), (4, 0), (3, 0)):
         over = sum(len(part) + 1 for part in parts if part) - 1 - height
         if over > 0:
@@ -72,7 +72,7 @@ def _head(look: Look, width: int) -> list[Text]:
 
 
 def _counts(look: Look) -> list[Text]:
-    """What is left to do, and how fast it is done; then what has been done."""
+    """Return two lines: open jobs with the throughput, and ended jobs."""
     found, rate = look.overview.counts, look.overview.last_minute
     lines = [Text(), Text()]
     for status in STATUSES:
@@ -114,7 +114,7 @@ def _left(known: Estimate | None) -> Text:
         return Text()
     if known.silent is not None:
         return Text(known.rest(), "bold red")
-    # The column's head says `left`.
+    # The column's header is `left`.
     return Text("" if known.remaining is None else console.ago(known.remaining))
 
 
@@ -183,9 +183,9 @@ def _aligned(
     optional: Sequence[str],
     unnamed: Collection[str],
 ) -> list[Text]:
-    """Rows with their cells below each other, as wide as they may be; adds what is left out.
+    """Return the table, fitted to the width; add the names of omitted columns to `left_out`.
 
-    A column in which nothing stands is not drawn; `unnamed` ones have no head.
+    Columns of `unnamed` have no header, and are omitted if they are empty.
     """
     for cell in (cell for row in rows for cell in row):
         cell.plain = console.one_line(cell.plain)
@@ -211,7 +211,7 @@ def _aligned(
 
 
 def plain(look: Look) -> str:
-    """One line for where there is no terminal."""
+    """Return a frame as one line, for output that is not a terminal."""
     seen = look.overview
     said = ", ".join(f"{seen.counts[each]:,} {each}" for each in STATUSES if seen.counts.get(each))
     clock = time.strftime("%H:%M:%S", time.localtime(seen.at))

@@ -1,4 +1,4 @@
-"""How `zoo logs` prints a log: its lines as a terminal would show them, and the steps reported."""
+"""Print the log of a job for `zoo logs`: lines as a terminal would show them, and steps."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from zoo.jobs.queries import Chunk
 from zoo.terminal_text import LogReader
 
 PROGRESS_SECONDS = 1.0
-"""Between two lines about progress that has no metrics."""
+"""Shortest interval between two lines about progress without metrics."""
 
 
 class JobLog:
-    """The log of one job: its lines and, if it is live or has no lines, its steps."""
+    """The log of one job: its lines, and its steps if it is live or has no lines."""
 
     def __init__(self, db: Database, job: str, *, is_live: bool) -> None:
         self._db, self._job, self._is_live = db, job, is_live
@@ -28,8 +28,8 @@ class JobLog:
         self._chunks: list[Chunk] = []
 
     def read(self) -> Mapping[str, str]:
-        """Read what is new; returns the status of the job by its id."""
-        # Before the lines: those that were written before the end are then read, too.
+        """Read new steps and lines; return the status of the job by its id."""
+        # The job is read before its lines, so that no line is missed when it has ended.
         self._now = jobs.get(self._db, self._job)
         if self._is_live:
             self._steps = jobs.steps_after(self._db, self._job, self._printer.last_step)
@@ -37,7 +37,7 @@ class JobLog:
         return {self._job: self._now.status}
 
     def show(self) -> None:
-        """Print what was read."""
+        """Print the steps and lines that were read."""
         if self._is_live and self._now:
             self._printer.report(self._steps, self._now.progress)
         self._printer.print(self._chunks)
@@ -45,7 +45,7 @@ class JobLog:
     def end(self) -> bool:
         """Print an unfinished line, and the steps of a job without lines.
 
-        Returns whether anything was printed.
+        Returns whether anything of the log was printed.
         """
         self._printer.end()
         has_lines = self._printer.last_chunk[0] > 0
@@ -57,11 +57,11 @@ class JobLog:
 
 
 class LogPrinter:
-    """Prints one job's log piece by piece; on a terminal that is followed, the open line too."""
+    """Prints one job's log chunk by chunk; live on a terminal, the unfinished line too."""
 
     def __init__(self, *, is_live: bool = False) -> None:
         self.last_chunk = (0, -1)
-        """(attempt, start) of the last piece."""
+        """(attempt, start) of the last chunk."""
         self.last_step = (0, -1)
         """(attempt, step) of the last step."""
         self._reader = LogReader()
@@ -75,7 +75,7 @@ class LogPrinter:
         self._reported_at = 0.0
 
     def print(self, chunks: Sequence[Chunk]) -> None:
-        """Print the lines that these pieces complete."""
+        """Print the lines that these chunks complete."""
         for chunk in chunks:
             self._begin(chunk.attempt)
             for line in self._reader.feed(chunk.text):
@@ -90,7 +90,7 @@ class LogPrinter:
     def report(
         self, steps: Sequence[tuple[int, int, Mapping[str, float]]], progress: Progress
     ) -> None:
-        """Tell on stderr of each step, and now and then of progress without metrics."""
+        """Print each step to stderr, and progress without metrics every PROGRESS_SECONDS."""
         if progress.unit is not None and progress.total is not None:
             self._unit = progress.unit, progress.total
         for attempt, step, metrics in steps:
@@ -113,7 +113,7 @@ class LogPrinter:
             self._reported_at = time.monotonic()
 
     def end(self) -> None:
-        """Print the line that was never ended."""
+        """Print the unfinished line."""
         rest = self._reader.rest
         self._reader = LogReader()
         self._erase()

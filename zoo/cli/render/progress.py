@@ -44,9 +44,9 @@ def follow(
 ) -> list[Job]:
     """Show the progress of jobs until all have ended: a bar for each, or one for many.
 
-    A local worker that dies meanwhile is replaced. Raises ZooError if the local `worker`, just
-    started, ends before it is ready, or after `timeout` seconds; KeyboardInterrupt leaves the jobs
-    alone.
+    A local worker that dies meanwhile is replaced. On KeyboardInterrupt the jobs continue. Raises
+    ZooError if `worker`, a local worker just started, ends before it is ready, or after `timeout`
+    seconds.
     """
     if len(ids) > MANY:
         return follow_together(db, settings, ids, worker, timeout)
@@ -68,8 +68,8 @@ def follow_together(
 ) -> list[Job]:
     """Show the progress of jobs until all have ended, with one bar for all of them.
 
-    `submit` is called at each poll, and may submit more jobs, up to `total` in all. Otherwise as
-    `follow`.
+    `submit` is called at each poll and may submit further jobs, up to `total` in all. Otherwise
+    like `follow`.
     """
     waiting = JobWait(db, settings, console.note, worker, timeout)
     known = [*ids, *submit()]
@@ -213,7 +213,7 @@ class _SharedBar:
         done = ended - (self.at_first or 0)
         if done <= 0 or ended >= total:
             return ""
-        # Between two ends it only falls: where no job ends any more, it must not grow.
+        # It only decreases until the next job ends: it must not grow if no more jobs end.
         left = (self.ended_at - self.began) / done * (total - ended) - (now - self.ended_at)
         return Estimate("running", left=left).rest()
 
@@ -221,7 +221,7 @@ class _SharedBar:
 def fitting_fields(
     found: Sequence[Job], known: Mapping[str, Estimate], width: int
 ) -> list[dict[str, Any]]:
-    """What the bars show of these jobs, on a terminal of this width."""
+    """Return the fields of the bars of these jobs, fitted to the width of the terminal."""
     shown = [drawn(job, known.get(job.id)) for job in found]
     names = ("description", "count")
     longest = [max(columns_of(each[name]) for each in shown) for name in names]
@@ -233,7 +233,7 @@ def fitting_fields(
 
 
 def drawn(job: Job, known: Estimate | None = None) -> dict[str, Any]:
-    """What a bar shows of a job: fields of rich's Progress."""
+    """Return the fields of rich's Progress for a job."""
     progress = job.progress
     fold = job.spec.get("fold")
     part = f" seed {job.spec['seed']}" if job.group else ""
@@ -263,7 +263,7 @@ def drawn(job: Job, known: Estimate | None = None) -> dict[str, Any]:
 
 
 def summary(found: Job | Group) -> None:
-    """Print how a job or a group ended."""
+    """Print the result of a job or a group."""
     if isinstance(found, Group) and published_table.is_table(found):
         published_table.show(found)
     elif isinstance(found, Group):
@@ -276,7 +276,7 @@ def summary(found: Job | Group) -> None:
 
 
 def _advice(job: Job) -> str:
-    return f"`zoo logs {job.id[:8]}` shows what it printed, `zoo show {job.id[:8]}` all of it."
+    return f"`zoo logs {job.id[:8]}` shows its output, `zoo show {job.id[:8]}` all details."
 
 
 def _job_summary(job: Job) -> None:
