@@ -19,6 +19,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 PLACES = (
     *("zoo", "workers", "plugins", "benchmarks", "docs/plugins.md", "docs/operating.md"),
+    *("docs/glossary.md", "docs/predict.md", "docs/scaling.md", "docs/sweeps.md"),
     *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
 )
 LEFT_OUT = {"docs/decisions.md", "docs/prose.py"}

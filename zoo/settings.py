@@ -63,8 +63,8 @@ class Settings:
     job_memory_mb: int = _setting(0, "memory of one job; 0: an equal share of four fifths of all")
     notify: str = _setting(
         "",
-        "where notifications of ended jobs go: `desktop`, a webhook's URL, `command:...`; "
-        "empty: nobody",
+        "where notifications of ended jobs go: `desktop`, a webhook URL, `command:...`; "
+        "empty: nowhere",
         secret=True,
     )
     pictures: bool = _setting(True, "draw pictures of each job that has ended: on or off")
