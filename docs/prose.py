@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PLACES = (
-    *("zoo", "workers", "plugins", "benchmarks", "docs/plugins.md", "docs/operating.md"),
-    *("docs/glossary.md", "docs/predict.md", "docs/scaling.md", "docs/sweeps.md"),
+    *("zoo", "workers", "plugins", "benchmarks", "docs"),
     *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
 )
 LEFT_OUT = {"docs/decisions.md", "docs/prose.py"}
