@@ -1,1 +1,1 @@
-"""Zoo against today's way, side by side in one run, with the results compared."""
+"""Benchmarks of Zoo against plain scripts, run in pairs, with results compared."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--pairs N] [--keep] [ROW...]`: measure, print the table, maybe keep it."""
+"""`python -m benchmarks [--pairs N] [--keep] [ROW...]`: measure and print; record with --keep."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
 
 
 def main() -> None:
-    """Run what was asked for."""
+    """Run the selected benchmarks."""
     asked = _arguments()
     names = asked.rows or [*ROWS, *FIGURES, *RECORDS]
     if set(names) & ROWS.keys():

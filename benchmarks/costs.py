@@ -1,6 +1,6 @@
-"""What a job, a running job and an idle worker cost database, broker and machine.
+"""Costs of a job, a running job and an idle worker for database, broker and machine.
 
-One worker with one slot, so that nothing waits for anything else; the simulation reads the record.
+They are measured with one worker of one slot, so that nothing waits; the simulation reads them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WINDOW = 10.0
 LISTENERS = 200
 IDLE = 30.0
 RUNNING = 1000
-"""Rows that run while the reaper's look is timed."""
+"""Number of running jobs while the reaper's query is timed."""
 Totals = dict[str, float]
 
 
@@ -66,7 +66,7 @@ class Meter:
             )
         server = psutil.Process(int((Path(folder) / "postmaster.pid").read_text().split()[0]))
         cpu = _cpu([server, *server.children()], ended=True)
-        # One of the connections is this one.
+        # Without the connection of this query.
         return {"database_cpu": cpu, "wal_bytes": float(wal), "database_connections": there - 1}
 
 
@@ -77,9 +77,9 @@ def _cpu(processes: list[psutil.Process], *, ended: bool = False) -> float:
 
 
 def measure(kind: str) -> dict[str, Any]:
-    """Every cost, on a database of this kind."""
+    """Measure all costs on a database of this kind."""
     with site(kind) as here:
-        # As in a worker with as many slots as cores: threads of a job that is alone would fight.
+        # As in a worker with one slot per core: threads of a single job would compete for cores.
         here.env |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         file = here.log.with_name("transactions.json")
         spans = {}
@@ -92,7 +92,7 @@ def measure(kind: str) -> dict[str, Any]:
             spans[name] = (before, Meter(here).read())
         with here.worker(1, ("benchmarks.counting", str(file))) as pid:
             meter = Meter(here, pid)
-            # Also the process that stores, which the first jobs that end together start.
+            # Also starts the process that stores artifacts, at the first jobs that end together.
             here.submit(BULK)
             here.finish()
             acts: dict[str, Callable[[], object]] = {
@@ -130,10 +130,10 @@ def _one_by_one(here: Site) -> None:
 
 
 def _listen(here: Site) -> None:
-    """Many connections that ask for hints as workers do: of one, the server's time is not felt."""
+    """Poll for hints on many connections as workers do: the cost of one is too small to measure."""
 
     async def ask() -> None:
-        # As kombu does: the four priorities of a queue, for a second.
+        # Like kombu: the four priorities of a queue, with a timeout of one second.
         keys = [f"default.nothing{step}" for step in ("", "\x06\x163", "\x06\x166", "\x06\x169")]
         client: Any = redis.asyncio.Redis.from_url(here.settings.broker)
         async with client:
@@ -148,7 +148,7 @@ def _listen(here: Site) -> None:
 
 
 def _forget_hints(here: Site) -> None:
-    """Of a bulk, most hints are left over: a slot that one has woken needs no other."""
+    """Count the unused hints of a bulk: a slot that was woken needs no further one."""
     client: Any = redis.Redis.from_url(here.settings.broker)
     with client:
         while [key for key in client.keys("default.*") if client.type(key) == b"list"]:
@@ -157,7 +157,7 @@ def _forget_hints(here: Site) -> None:
 
 
 def _while_running(here: Site, steps: int) -> None:
-    """One job that sleeps; what it costs to start and end it is small beside the window."""
+    """Run one job that sleeps; the cost of its start and end is small compared to the window."""
     here.submit(1, seconds=WINDOW, steps=steps)
     here.finish()
 
@@ -180,7 +180,7 @@ def _gone(before: Totals, after: Totals, counted: list[Counted]) -> dict[str, An
 
 
 def _each(gone: dict[str, Any], n: float) -> dict[str, Any]:
-    """Per job, or per second."""
+    """Return the costs per job, or per second."""
     return {
         name: _each(value, n) if isinstance(value, dict) else value / n
         for name, value in gone.items()
@@ -188,7 +188,7 @@ def _each(gone: dict[str, Any], n: float) -> dict[str, Any]:
 
 
 def _looks(kind: str) -> dict[str, float]:
-    """Milliseconds of the looks that every worker takes now and then, at 100,000 rows."""
+    """Return the milliseconds of the periodic queries of workers, at 100,000 rows."""
     from zoo import jobs
 
     db = growth.place(kind, growth.MANY).db

@@ -1,7 +1,7 @@
 """`python -m benchmarks.counting FILE worker start ...`: a `zoo` command that counts transactions.
 
-Each is a line of FILE once the command has ended: [when it ended, "read" or "write", the function
-that made it, seconds until it was let in, seconds that it took then].
+FILE gets one line per transaction when the command ends: [end time, "read" or "write", calling
+function, seconds of waiting for the lock, seconds of the transaction].
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Counted = tuple[float, str, str, float, float]
 
 
 def count_into(file: Path) -> None:
-    """Count this process's transactions, and write them down when it ends."""
+    """Record this process's transactions, and write them to the file when it ends."""
     found: list[Counted] = []
     for kind in ("read", "write"):
         setattr(Database, kind, _counted(kind, getattr(Database, kind), found))

@@ -1,4 +1,4 @@
-"""What shared, prepared data saves: the time to map it, and the memory of a further runner."""
+"""Savings of shared, prepared data: time to load it, and memory of further runners."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ print(time.perf_counter() - start)
 
 
 def seconds_to_prepare(*, again: bool) -> float:
-    """A fresh process asks for MNIST as float32: in a new home, or once it is prepared there."""
+    """Time the loading of MNIST as float32 in a new process: unprepared, or prepared before."""
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as home:
         found = [_map(home) for _ in range(1 + again)]
     return found[-1]
@@ -38,7 +38,7 @@ def _map(home: str) -> float:
 
 
 def memory_of_a_further(dtype: str) -> float:
-    """MiB of its own that a process takes to read all of MNIST, while another one has it mapped."""
+    """Return the private MiB of a process that reads all of MNIST while another has it mapped."""
     context = multiprocessing.get_context("spawn")
     first, second = (context.Pipe() for _ in range(2))
     readers = [context.Process(target=_read, args=(p[1], dtype)) for p in (first, second)]

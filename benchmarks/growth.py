@@ -84,7 +84,7 @@ def _new_database(name: str) -> str:
 
 
 def growth(kind: str, act: Act, times: int, before: Act) -> float:
-    """The time of an act with many rows over that with few, both in turn; each `times` times."""
+    """Return the time with many rows over that with few, in turn; each runs `times` times."""
     found: dict[int, list[float]] = {FEW: [], MANY: []}
     for run in range(RUNS + 1):
         for n in (FEW, MANY) if run % 2 else (MANY, FEW):
@@ -93,19 +93,19 @@ def growth(kind: str, act: Act, times: int, before: Act) -> float:
             for _ in range(times):
                 start = time.perf_counter()
                 act(place(kind, n))
-                if run:  # the first warms the caches
+                if run:  # the first run warms the caches
                     found[n].append(time.perf_counter() - start)
     return median(found[MANY]) / median(found[FEW])
 
 
 def fill(db: Database, n: int, *, queued: int = 0) -> None:
-    """Put rows in, as years of use would leave them; the last `queued` of them wait."""
+    """Insert rows as after years of use; the last `queued` of them are queued."""
     with db.write() as rows:
         made = list(_rows(n, queued, rows.value(f"SELECT {rows.sql.now} AS at")))
         names = list(made[0])
         insert = f"INSERT INTO job ({', '.join(names)}) VALUES (:{', :'.join(names)})"
         rows.many(insert, made)
-    if not db.is_sqlite:  # as the server does it by itself after a while
+    if not db.is_sqlite:  # as autovacuum does after a while
         connection = db.driver.open()
         connection.execute("VACUUM ANALYZE")
         connection.close()

@@ -1,4 +1,4 @@
-"""`dense-softmax` on MNIST: Keras's `fit` as a script has it, and the model's, both warm."""
+"""`dense-softmax` on MNIST: `fit` of Keras in a script, and of the model, both warm."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def theirs(file: Path) -> float:
-    """Keras as a person runs it."""
+    """Keras with its default threads."""
     return child("benchmarks.keras_fit", "plain", file, _environment())
 
 
 def ours(file: Path) -> float:
-    """Zoo as a worker with one slot per core runs it."""
+    """Zoo in a worker with one slot per core."""
     return child("benchmarks.keras_fit", "zoo", file, _environment(**ONE_THREAD))
 
 
 def theirs_with_one_thread(file: Path) -> float:
-    """Keras with the threads that our side has."""
+    """Keras with as many threads as Zoo."""
     return child("benchmarks.keras_fit", "plain", file, _environment(**ONE_THREAD))
 
 
@@ -73,7 +73,7 @@ def zoo(file: Path) -> float:
             loss.append(metrics["train_loss"])
             accuracy.append(metrics["train_accuracy"])
 
-    # As a runner has done before its second job.
+    # As in a runner before its second job.
     network(1).fit(data.x[:64], data.y[:64], lambda *_, **__: None)
     set_imports_aside(len(sys.modules))
     start = time.perf_counter()
@@ -84,7 +84,7 @@ def zoo(file: Path) -> float:
 
 
 def _warm_up() -> None:
-    """Have all done once that a process does once: TensorFlow's threads, Keras's first model."""
+    """Warm up the process: TensorFlow's threads, Keras's first model."""
     import keras
 
     model = keras.Sequential([keras.Input((784,)), keras.layers.Dense(10, activation="softmax")])

@@ -1,4 +1,4 @@
-"""`logistic` on MNIST: scikit-learn as a script has it, and the model; fit and folds."""
+"""`logistic` on MNIST: scikit-learn in a script, and the model; fit and cross-validation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def our_cv(file: Path) -> float:
 
 
 def _one_slot() -> dict[str, str]:
-    """As a worker with two slots shares the cores between its runners."""
+    """Number of cores for each runner of a worker with two slots."""
     return os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // SLOTS))}
 
 
@@ -58,7 +58,7 @@ def plain_fit(file: Path) -> float:
 
 
 def zoo_fit(file: Path) -> float:
-    """Fit the model as a job does, its train_accuracy included."""
+    """Fit the model as a job does, including its train_accuracy."""
     from zoo_sklearn.logistic import Logistic
 
     from zoo.data.preprocessing import prepare
@@ -123,12 +123,12 @@ def _weights(folder: Path) -> tuple[Any, Any]:
 
 
 def _warm_up(index: int, folder: Path) -> None:
-    """Run a first job, as a warm runner has: nothing is left to import, the data are in memory.
+    """Run a first job, so that imports are done and data are in memory, as in a warm runner.
 
-    Theirs, too, has its data in memory when its time begins.
+    The scripts also have their data in memory when their time begins.
     """
     _fold(index, folder)
-    # Long enough that the other process gets one, too.
+    # Long enough for the other process to get a job, too.
     time.sleep(1)
 
 

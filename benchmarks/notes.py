@@ -1,4 +1,4 @@
-"""A beginner's two scripts, as a person runs them, against whole `zoo train` commands."""
+"""A beginner's two scripts against complete `zoo train` commands."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _their_time(text: str, file: Path) -> float:
 
 
 class _Machine:
-    """A home of its own with its local worker of two slots."""
+    """A new home with a local worker of two slots."""
 
     def __init__(self) -> None:
         self.home = tempfile.mkdtemp(prefix="zoo-b-", dir="/tmp")
@@ -102,7 +102,7 @@ class _Machine:
 
 @functools.cache
 def _warm() -> _Machine:
-    """Used before: both runners have trained both models."""
+    """Warm up: both runners train both models."""
     machine = _Machine()
     atexit.register(machine.end)
     machine.zoo("train", "logistic", "--cv", "4")
@@ -150,7 +150,7 @@ def _our_twenty(machine: _Machine, file: Path) -> float:
 
 
 def _twenty_cold(file: Path) -> float:
-    """From a home with prepared data and nothing that runs."""
+    """Time a command in a home with prepared data and no running services."""
     machine = _Machine()
     with contextlib.ExitStack() as after:
         after.callback(machine.end)

@@ -1,4 +1,4 @@
-"""Pairs of timed runs, theirs and ours, taken in turn so that a busy machine harms both alike."""
+"""Pairs of timed runs, baseline and Zoo in turn, so that load on the machine affects both alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 Side = Callable[[Path], float]
-"""Runs one side, leaves what it learned in the file, gives the seconds."""
+"""Runs one side, writes its result to the file, returns the seconds."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Row:
     name: str
     what: str
     target: float
-    """Ours takes at most this part of their time."""
+    """Largest accepted ratio of Zoo's time to the baseline's."""
     theirs: Side
     ours: Side
 
 
 @dataclass
 class Measured:
-    """The seconds of the pairs of a row, in the order in which they were run."""
+    """The seconds of the pairs of a row, in the order of the runs."""
 
     row: Row
     theirs: list[float] = field(default_factory=list)
@@ -40,11 +40,11 @@ class Measured:
 
     @property
     def ratio(self) -> float:
-        """Median over the pairs: each ratio compares two runs that stood next to each other."""
+        """Return the median over the pairs: each ratio compares two adjacent runs."""
         return median(o / t for o, t in zip(self.ours, self.theirs, strict=True))
 
     def record(self) -> dict[str, Any]:
-        """What is kept of it."""
+        """Return the recorded fields."""
         return {
             "name": self.row.name,
             "what": self.row.what,
@@ -57,7 +57,7 @@ class Measured:
 
 
 def measure(row: Row, n_pairs: int) -> Measured:
-    """Run the pairs, each time the other side first; AssertionError if the results differ."""
+    """Run the pairs, alternating which side is first; raise AssertionError if results differ."""
     measured = Measured(row)
     with tempfile.TemporaryDirectory() as folder:
         files = {"theirs": Path(folder) / "theirs.npz", "ours": Path(folder) / "ours.npz"}
@@ -71,7 +71,7 @@ def measure(row: Row, n_pairs: int) -> Measured:
 def child(module: str, side: str, file: Path, env: dict[str, str] | None = None) -> float:
     """Run one side in a fresh process, `python -m MODULE SIDE FILE`, which prints its seconds."""
     command = [sys.executable, "-W", "ignore", "-m", module, side, str(file)]
-    # TensorFlow writes notes for its developers to stderr.
+    # TensorFlow writes debug messages to stderr.
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise RuntimeError(f"{module} {side} failed: {done.stderr[-2000:]}")
@@ -79,7 +79,7 @@ def child(module: str, side: str, file: Path, env: dict[str, str] | None = None)
 
 
 def say(seconds: float) -> None:
-    """Tell the parent process how long it took."""
+    """Report the duration to the parent process."""
     sys.stdout.write(f"{json.dumps(seconds)}\n")
 
 

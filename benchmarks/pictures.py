@@ -1,9 +1,9 @@
-"""How well pictures are prepared: accuracy on MNIST's test images as they are, and from pictures.
+"""Quality of picture preparation: accuracy on MNIST's test images, and on pictures of them.
 
     python -m benchmarks.pictures JOB... [--images 500]
 
-Each image is shown as a picture again: enlarged twenty times, dark on white, off the centre; then
-photographed: out of focus, in warm light that falls off to one side, with noise.
+Each image becomes a picture: enlarged twenty times, dark on white, off-centre; then a simulated
+photograph: out of focus, in warm light that falls off to one side, with noise.
 """
 
 from __future__ import annotations

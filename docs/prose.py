@@ -1,8 +1,8 @@
 """Find words that this project does not use, in code and docs (`make lint` runs it).
 
-Comments, docstrings and texts of programs, and the pages in Markdown, are searched for PHRASES;
-names in code for NAMES. Each finding is printed with the plain words to write instead. Add to the
-tables what a reader stumbles over.
+Comments, docstrings and texts of programs, pages in Markdown, templates and scripts of web pages
+are searched for PHRASES; names in Python code for NAMES. Each finding is printed with the plain
+words to write instead. Add to the tables what a reader stumbles over.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ PLACES = (
     *("zoo", "workers", "plugins", "benchmarks", "docs"),
     *("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"),
 )
+SUFFIXES = (".py", ".md", ".html", ".js")
 LEFT_OUT = {"docs/decisions.md", "docs/prose.py"}
 """Decisions are a record: they keep the words of their time."""
 
@@ -102,11 +103,11 @@ _TEXTS = {token.STRING, token.COMMENT} | {
 
 
 def files() -> Iterator[Path]:
-    """The files to search: Python and Markdown, without virtual environments and tests."""
+    """The files to search, without virtual environments and tests."""
     for name in PLACES:
         place = ROOT / name
-        found = [place] if place.is_file() else sorted(place.rglob("*.[pm][yd]"))
-        for path in found:
+        found = [place] if place.is_file() else sorted(place.rglob("*"))
+        for path in (each for each in found if each.suffix in SUFFIXES):
             inside = path.relative_to(ROOT)
             if not {".venv", "tests"} & {*inside.parts} and inside.as_posix() not in LEFT_OUT:
                 yield inside
@@ -116,7 +117,9 @@ def search(path: Path, source: str) -> Iterator[Finding]:
     """Search the text of one file, and only the unreleased part of a changelog."""
     if path.name == "CHANGELOG.md":
         source = re.split(r"^## \[\d", source, maxsplit=1, flags=re.MULTILINE)[0]
-    if path.suffix == ".md":
+    if path.suffix in (".html", ".js"):
+        prose = source
+    elif path.suffix == ".md":
         prose = re.sub(r"`[^`\n]*`", lambda found: " " * len(found[0]), source)
     else:
         prose = _prose(source)

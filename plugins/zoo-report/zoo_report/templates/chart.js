@@ -2,7 +2,7 @@
 const HEIGHT = 300;
 const MARGIN = { left: 52, right: 14, top: 12, bottom: 34 };
 
-// Draw the lines into `plot`; gives what the cursor needs to find its way.
+// Draw the lines into `plot`; returns the data for the cursor.
 function chart(plot, some, metric, isLog) {
   const width = Math.max(plot.clientWidth, 240);
   const visible = some.map((each) => ({ ...each, points: each.points.filter(([, value]) => !isLog || value > 0) }));
@@ -65,7 +65,7 @@ function swatch(index) {
   return draw("svg", { class: "swatch", viewBox: "0 0 24 8", "aria-hidden": "true" }, line);
 }
 
-// Round numbers between two, about so many.
+// Round numbers between two limits, about N of them.
 function ticks(low, high, about) {
   const rough = (high - low || 1) / about;
   const power = 10 ** Math.floor(Math.log10(rough));
