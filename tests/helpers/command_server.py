@@ -91,8 +91,11 @@ def start(
     """
     kind = kind or kind_for(words)
     if sys.platform == "linux":  # other systems' libraries may not be used in a fork
-        server = _server(os.getpid(), kind)
-        if server.env == _lasting(env, kind):
+        server, lasting = _server(os.getpid(), kind), _lasting(env, kind)
+        if server.env != lasting and None in streams.values():
+            # A library that a test has imported may have set a variable since.
+            server = _server(os.getpid(), kind, tuple(sorted(lasting.items())))
+        if server.env == lasting:
             return server.start(words, env, script, streams)
     assert None not in streams.values(), "a closed stream is given to forks alone"
     command = [str(script)] if script else ["-m", "zoo"]
@@ -186,8 +189,8 @@ Command = Fork | subprocess.Popen[str]
 class Server:
     """The process that forks; it ends with the process of the tests."""
 
-    def __init__(self, kind: str) -> None:
-        self.env = _lasting(os.environ, kind)
+    def __init__(self, kind: str, env: Mapping[str, str]) -> None:
+        self.env = _lasting(env, kind)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -251,9 +254,9 @@ def _read(reader: TextIO, outputs: list[str], n: int) -> None:
 
 
 @functools.cache
-def _server(pid: int, kind: str) -> Server:
-    """The server of this kind of the process with this id."""
-    return Server(kind)
+def _server(pid: int, kind: str, env: tuple[tuple[str, str], ...] = ()) -> Server:
+    """Return the server of this kind of the process with this id, in its or another environment."""
+    return Server(kind, dict(env) or os.environ)
 
 
 def _next_command(listener: socket.socket) -> str:

@@ -27,6 +27,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # A shell's own settings name rows, hints and artifacts that are in use: no test may touch those.
 for _name in [name for name in os.environ if name.startswith("ZOO_") and name != "ZOO_DATA_DIR"]:
     del os.environ[_name]
+# Nor may one read or write the home of whoever runs the suite.
+_HOMES = tempfile.TemporaryDirectory(prefix="zoo-suite-")
+os.environ["ZOO_HOME"] = str(Path(_HOMES.name) / "home")
 # Nor does a worker draw pictures of each job, but where a test looks at them.
 os.environ["ZOO_PICTURES"] = "off"
 # A suite that a shell started in the background ignores Ctrl-C, and would hand that on.

@@ -163,7 +163,7 @@ def test_a_layer_or_activation_that_is_not_known_is_named() -> None:
         (keras.layers.LayerNormalization(), "layer LayerNormalization"),
     ):
         network = keras.Sequential([keras.Input((784,)), layer])
-        with pytest.raises(PluginError, match=f"The {what} is not known"):
+        with pytest.raises(PluginError, match=f"The {what} cannot be exported to ONNX"):
             onnx_graph.write(network, Path("none.onnx"))
 
 
