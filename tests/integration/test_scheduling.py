@@ -1,4 +1,4 @@
-"""What stands between a queued job and a claim, on both databases."""
+"""Conditions under which a queued job may be claimed, on both databases."""
 
 from __future__ import annotations
 
