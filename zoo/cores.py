@@ -99,24 +99,28 @@ class Cores:
     @contextlib.contextmanager
     def one(self) -> Iterator[None]:
         """Take a core of the share, or an idle one, for a piece of work; wait until one is free."""
-        core = self._take()
+        core = self.take()
         try:
             yield
         finally:
-            self._give_back(core)
+            self.give_back(core)
 
-    def _take(self) -> int | None:
-        """Return the number of the borrowed core, None for one of the share."""
+    def take(self) -> int | None:
+        """Take a core of the share, or borrow an idle one; wait until one is free.
+
+        Returns the number of the borrowed core, None for one of the share: see `give_back`.
+        """
         with self._changed:
             while not self._free:
-                core = self._borrow()
+                core = self._borrow_at_intervals()
                 if core is not None:
                     return core
                 self._changed.wait(LOOK_SECONDS)
             self._free -= 1
             return None
 
-    def _give_back(self, core: int | None) -> None:
+    def give_back(self, core: int | None) -> None:
+        """Give back a core that `take` or `borrow` has returned."""
         with self._changed:
             if core is None:
                 self._free += 1
@@ -125,11 +129,18 @@ class Cores:
                 self._unlock(self.n + core)
             self._changed.notify()
 
-    def _borrow(self) -> int | None:
+    def _borrow_at_intervals(self) -> int | None:
         now = time.monotonic()
         # Only one of the waiting threads searches.
         if now < self._look_at:
             return None
+        core = self.borrow()
+        if core is None:
+            self._look_at = now + LOOK_SECONDS
+        return core
+
+    def borrow(self) -> int | None:
+        """Borrow an idle core at once; returns its number, or None if there is none."""
         # Shares are marked from the first core on: from the last one they meet only at need.
         for core in reversed(range(self.n)):
             if core in self._own or core in self._borrowed or not self._lock(self.n + core):
@@ -139,7 +150,6 @@ class Cores:
                 self._borrowed.add(core)
                 return core
             self._unlock(self.n + core)
-        self._look_at = now + LOOK_SECONDS
         return None
 
     def _lock(self, byte: int) -> bool:

@@ -142,7 +142,7 @@ def test_datasets_in_files_are_offered_once_something_is_trained_on_them(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home.mkdir()
-    monkeypatch.setattr(completion, "_names", lambda: {"datasets": {"digits": ""}, "models": {}})
+    monkeypatch.setenv("ZOO_PLUGINS", "")
     db = jobs.connect()
     name = "npz:/data/mine.npz"
     jobs.add(db, [a_spec(dataset=name)])

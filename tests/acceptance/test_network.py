@@ -200,7 +200,8 @@ def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: 
         assert jobs.get(db, ref).artifact == f"{ref}/2"
     _see_whole_artifacts(site, refs)
     # What the cut-off machine may have stored after all is gone.
-    find = "fs, root = artifacts._open('s3://zoo'); print({p.split('/')[2] for p in fs.find(root)})"
+    find = "fs, root = artifacts.open_store('s3://zoo'); "
+    find += "print({p.split('/')[2] for p in fs.find(root)})"
     assert _python(site, "-c", f"from zoo.storage import artifacts; {find}") == "{'2'}"
     # The machine is back at work: it signs in again.
     until(lambda: len([w for w in jobs.workers(db, beat=60) if w.beat_at > back]) == 2)

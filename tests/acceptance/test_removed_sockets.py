@@ -21,7 +21,7 @@ def test_a_worker_whose_sockets_were_removed_takes_its_broker_along(
     local_services.ensure(here, worker=False)
     place = local_services.Place(here)
     assert place.take()
-    broker = local_services._process(here.runtime / "valkey.json")
+    broker = local_services.broker_process(here)
     assert broker is not None
     for each in here.runtime.iterdir():
         each.unlink()
@@ -36,9 +36,7 @@ def test_down_finds_a_worker_whose_sockets_were_removed(
 ) -> None:
     zoo.run("up")
     here = zoo.settings
-    worker, broker = (
-        local_services._process(here.runtime / name) for name in ("worker.json", "valkey.json")
-    )
+    worker, broker = local_services.local_worker(here), local_services.broker_process(here)
     assert worker is not None and broker is not None
     shutil.rmtree(here.runtime)
     if made_again:  # by any command since

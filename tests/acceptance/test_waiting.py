@@ -168,14 +168,14 @@ def test_a_silent_worker_is_told_with_what_becomes_of_the_job(zoo: Zoo) -> None:
     jobs.register_worker(db, jobs.NewWorker(**place, version="1", models=[]))  # type: ignore[arg-type]
     said = pending_reason.sentence(db, zoo.settings, jobs.get(db, held.job))
     assert "it goes back into the queue" in said
-    (found,) = doctor._queue(zoo.settings, "queue")
+    (found,) = doctor.PARTS["queue"](zoo.settings, "queue")
     assert not found.ok and held.job[:8] in found.detail and "silent" in found.advice
 
 
 def test_a_job_that_nobody_can_run_is_a_fault_to_the_doctor(zoo: Zoo) -> None:
     db = zoo.database()
     jobs.add(db, [a_spec()], QueueOptions(pool="gpu"))
-    (found,) = doctor._queue(zoo.settings, "queue")
+    (found,) = doctor.PARTS["queue"](zoo.settings, "queue")
     assert not found.ok and "`zoo worker start --pool gpu` starts one" in found.advice
 
 

@@ -17,8 +17,17 @@ from helpers.command_line import until
 from zoo import jobs
 from zoo.errors import StoreError, UsageError
 from zoo.job_spec import JobSpec
-from zoo.jobs import Claim, Database, Job, Outcome, ProgressUpdate, QueueOptions, RowRefused, schema
-from zoo.jobs.dialects import TRUSTED_SECONDS
+from zoo.jobs import (
+    Claim,
+    Database,
+    Job,
+    Outcome,
+    ProgressUpdate,
+    QueueOptions,
+    RowRefused,
+    dialects,
+    schema,
+)
 
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
 
@@ -483,7 +492,7 @@ def test_a_transaction_that_fails_leaves_nothing_and_its_connection_serves_on(db
         rows.run("UPDATE job SET priority = 8")
         _ = 1 / 0
     assert jobs.get(db, job_id).priority == 0
-    assert len(db._idle) == 1
+    assert db.idle_connections == 1
 
 
 def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
@@ -497,14 +506,17 @@ def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
     assert jobs.counts(db) == {} or set(jobs.counts(db)) == {"queued"}
 
 
-def test_connections_that_the_server_has_closed_are_replaced(postgresql: str) -> None:
+def test_connections_that_the_server_has_closed_are_replaced(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     db, other = (jobs.Database(postgresql) for _ in range(2))
     with db.read() as rows:
         pid = rows.value("SELECT pg_backend_pid()")
     with other.write() as rows:
         gone = "SELECT pg_terminate_backend(:pid, 60000)"  # it waits for the end
         assert rows.value(gone, {"pid": pid})
-    db._idle[0] = (db._idle[0][0], db._idle[0][1] - TRUSTED_SECONDS)  # unused for a while
+    monkeypatch.setattr(dialects, "TRUSTED_SECONDS", 0.0)  # as if unused for a while
+    assert db.idle_connections == 1
     assert jobs.clock(db) > 0
     for each in (db, other):
         each.close()

@@ -61,7 +61,7 @@ def test_no_single_part_of_the_fence_carries_it_alone(
     tell(story)
 
 
-WHOLE_AFTER_LOSS = transitions._after_loss
+WHOLE_AFTER_LOSS = transitions.after_loss
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_reaper_that_puts_back_what_nobody_may_claim_is_noticed(
     def forgetful(row: Any, backoff: float) -> Any:
         return WHOLE_AFTER_LOSS(row | blind, backoff)
 
-    monkeypatch.setattr(transitions, "_after_loss", forgetful)
+    monkeypatch.setattr(transitions, "after_loss", forgetful)
     with pytest.raises(AssertionError):
         tell(story)
 

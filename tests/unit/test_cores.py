@@ -61,10 +61,9 @@ def neighbour(act: str) -> Iterator[subprocess.Popen[str]]:
 
 def to_borrow(ours: Cores) -> int:
     """How many cores there are to borrow just now."""
-    ours._look_at = 0  # else it does not look again so soon
-    borrowed = list(iter(ours._borrow, None))
+    borrowed = list(iter(ours.borrow, None))
     for core in borrowed:
-        ours._give_back(core)
+        ours.give_back(core)
     return len(borrowed)
 
 
@@ -131,14 +130,14 @@ def test_a_fit_learns_the_same_on_its_own_core_on_borrowed_ones_and_without_a_wo
     ours: Cores, images: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[int | None] = []
-    take = ours._take
+    take = ours.take
 
     def recorded() -> int | None:
         taken.append(take())
         return taken[-1]
 
     with ours.held(), monkeypatch.context() as patch:
-        patch.setattr(ours, "_take", recorded)
+        patch.setattr(ours, "take", recorded)
         with ours.one():  # its own core is in use
             taken.clear()
             borrowed = fitted(images)

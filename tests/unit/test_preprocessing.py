@@ -60,7 +60,7 @@ def name(tmp_path: Path) -> str:
 
 def as_in_another_process() -> None:
     """Forget what this process has mapped."""
-    preprocessing._mapped.clear()
+    preprocessing.clear_mapped()
 
 
 def write(folder: Path, images: np.ndarray, labels: np.ndarray = LABELS) -> str:

@@ -174,6 +174,11 @@ def check(preprocess: str) -> None:
         raise unknown("preprocessing", preprocess, get_args(Preprocess))
 
 
+def clear_mapped() -> None:
+    """Forget the variants mapped by this process; the next use maps their files again."""
+    _mapped.clear()
+
+
 def _variant(
     raw: Raw, dtype: Dtype, preprocess: str, progress: Progress | None
 ) -> dict[str, Array]:

@@ -138,6 +138,11 @@ class Database:
         """The URL without a password, for terminals and logs."""
         return self.driver.name
 
+    @property
+    def idle_connections(self) -> int:
+        """Number of open connections that wait for the next transaction."""
+        return len(self._idle)
+
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         """Open a transaction that writes; it commits at the end of the block."""

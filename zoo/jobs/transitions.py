@@ -351,7 +351,7 @@ def reap(db: Database, *, backoff: float, with_hooks: bool = False) -> list[tupl
     with db.write() as rows:
         # A row locked by another transaction is left to the next call.
         for row in rows.all(f"{lost} {sql.skip_locked}"):
-            status, values = _after_loss(row, backing_off.after(rows, row["id"], backoff))
+            status, values = after_loss(row, backing_off.after(rows, row["id"], backoff))
             held = Claim(row["id"], row["attempt"], row["owner"])
             # A heartbeat may have come in between, so the lease is checked again (PostgreSQL).
             take_back = f"""
@@ -369,7 +369,11 @@ def reap(db: Database, *, backoff: float, with_hooks: bool = False) -> list[tupl
     return moved
 
 
-def _after_loss(row: Row, wait: float) -> tuple[str, dict[str, Any]]:
+def after_loss(row: Row, wait: float) -> tuple[str, dict[str, Any]]:
+    """Return the status of a job whose lease has expired, and the values to write with it.
+
+    `wait` is the back-off in seconds before the next attempt.
+    """
     if row["cancel_requested"]:
         return "cancelled", {"code": None, "error": None, "wait": 0.0}
     if row["attempt"] >= row["max_attempts"]:

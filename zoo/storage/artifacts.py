@@ -43,7 +43,7 @@ def prepare(url: str) -> None:
 
     Raises ArtifactError if a library is missing, or the configuration of the store is invalid.
     """
-    fs, root = _open(url)
+    fs, root = open_store(url)
     with _errors(f"Artifacts cannot be stored in {root}", NO_PLACE):
         if hasattr(fs, "connect"):
             fs.connect()
@@ -72,7 +72,7 @@ def put(
     inside = {name: _text_entry(text) for name, text in texts.items()}
     manifest = canonical({"v": 2, "files": files | inside, **facts}).encode()
     (folder / MANIFEST).write_bytes(manifest)
-    fs, root = _open(url)
+    fs, root = open_store(url)
     with _errors(f"The artifact cannot be stored in {root}/{where}", NO_PLACE):
         if "file" in fs.protocol:
             moved = _move(folder, Path(root) / where, [*files, MANIFEST])
@@ -102,7 +102,7 @@ def get(url: str, where: str, sha256: str, into: Path) -> Path:
     another hash than `sha256`.
     """
     manifest = _manifest(url, where, sha256)
-    fs, root = _open(url)
+    fs, root = open_store(url)
     for name, entry in manifest["files"].items():
         target = _inside(into, name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def check_files(url: str, where: str, sha256: str, names: Iterable[str]) -> None
     Raises ArtifactError if one is missing or differs from the manifest.
     """
     entries = _manifest(url, where, sha256)["files"]
-    fs, root = _open(url)
+    fs, root = open_store(url)
     for name in names:
         entry, digest = entries[name], hashlib.sha256()
         with _errors(f"The file {name} of the artifact {where} cannot be read", NO_FILE):
@@ -168,7 +168,7 @@ def is_whole(url: str, where: str, sha256: str) -> bool:
     store cannot be read.
     """
     files = _manifest(url, where, sha256)["files"]
-    fs, root = _open(url)
+    fs, root = open_store(url)
     with _errors(f"The artifact {where} cannot be read", NO_FILE):
         return all(
             fs.size(f"{root}/{where}/{name}") == entry["bytes"]
@@ -182,7 +182,7 @@ def folders(url: str, where: str) -> list[str]:
 
     Raises ArtifactError if the store cannot be read.
     """
-    fs, root = _open(url)
+    fs, root = open_store(url)
     with _errors(f"The folder {root}/{where} cannot be read", NO_PLACE):
         try:
             found = fs.ls(f"{root}/{where}", detail=True, refresh=True)
@@ -197,7 +197,7 @@ def seal(url: str, where: str) -> str | None:
 
     Raises ArtifactError if the store cannot be read.
     """
-    fs, root = _open(url)
+    fs, root = open_store(url)
     with _errors(f"The manifest of {where} cannot be read", NO_FILE):
         try:
             content = b"".join(_parts(fs, f"{root}/{where}/{MANIFEST}", MOST_MANIFEST))
@@ -211,7 +211,7 @@ def remove(url: str, where: str) -> None:
 
     Raises ArtifactError if it cannot be removed.
     """
-    fs, root = _open(url)
+    fs, root = open_store(url)
     with _errors(f"The artifact {where} cannot be removed from {root}", ""):
         if "file" in fs.protocol:
             target = Path(root) / where
@@ -226,7 +226,7 @@ def check(url: str) -> str:
 
     Raises ArtifactError if one of these fails.
     """
-    fs, root = _open(url)
+    fs, root = open_store(url)
     name = f"{root}/check-{uuid.uuid4().hex}"
     with _errors(f"Artifacts cannot be stored in {root}", NO_PLACE):
         try:
@@ -259,8 +259,11 @@ def _move(folder: Path, target: Path, names: Sequence[str]) -> list[str]:
     return [*(f"{target}/{name}" for name in names), str(target), str(target.parent)]
 
 
-def _open(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL and the path in it; fsspec caches the client."""
+def open_store(url: str) -> tuple[Any, str]:
+    """Return the fsspec file system of a store's URL and the path in it; fsspec caches the client.
+
+    Raises ArtifactError if the URL is invalid or a library is missing.
+    """
     try:
         fs, root = fsspec.core.url_to_fs(url)
     except ImportError as error:
@@ -329,7 +332,7 @@ def _is_storable(text: str) -> bool:
 
 
 def _read(url: str, path: str, most: int) -> bytes:
-    fs, root = _open(url)
+    fs, root = open_store(url)
     with _errors(f"The artifact file {path} cannot be read", NO_FILE):
         return b"".join(_parts(fs, f"{root}/{path}", most))
 

@@ -205,7 +205,7 @@ def test_a_schedule_in_a_graph_is_that_of_keras_fit_but_for_the_last_bits(
 
 
 def test_the_cosine_ends_at_0_with_the_last_step_of_the_last_epoch() -> None:
-    rate = dense(epochs=3, batch_size=7, schedule="cosine", learning_rate=0.5)._optimizer(15)
+    rate = dense(epochs=3, batch_size=7, schedule="cosine", learning_rate=0.5).make_optimizer(15)
     schedule = rate._learning_rate
     assert [float(schedule(step)) for step in (0, 9)] == pytest.approx([0.5, 0.0])
 
@@ -246,7 +246,7 @@ def test_a_training_from_a_copy_learns_the_same() -> None:
 def test_a_network_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     traced = []
     model = dense(epochs=3, batch_size=100)
-    build = DenseSoftmax._build
+    build = DenseSoftmax.build_network
 
     def build_counting(self: DenseSoftmax) -> Any:
         network = build(self)
@@ -254,7 +254,7 @@ def test_a_network_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
         network.train_step = lambda batch: traced.append(1) or step(batch)
         return network
 
-    monkeypatch.setattr(DenseSoftmax, "_build", build_counting)
+    monkeypatch.setattr(DenseSoftmax, "build_network", build_counting)
     data = prepare("digits", "test", "flat", "float32")
     model.fit(data.x, data.y, Recorder())
     assert traced == [1]
@@ -291,7 +291,7 @@ def test_a_fit_leaves_no_graph_behind(monkeypatch: pytest.MonkeyPatch, train: An
 def test_where_fit_does_something_else_keras_trains_plainly(
     monkeypatch: pytest.MonkeyPatch, change: Any
 ) -> None:
-    keras, network = load_keras(), dense()._build()
+    keras, network = load_keras(), dense().build_network()
     network.compile(optimizer="sgd", loss="mse")
     monkeypatch.setattr(training, "KNOWN", training.KNOWN)
     used = []
@@ -343,9 +343,9 @@ def test_the_weights_of_another_network_are_refused(
 
 
 def test_the_learning_rate_is_the_optimizers_own_unless_given() -> None:
-    assert float(dense()._optimizer(100).learning_rate) == pytest.approx(0.001)
-    assert float(dense(optimizer="sgd")._optimizer(100).learning_rate) == pytest.approx(0.01)
-    given = dense(optimizer="sgd", learning_rate=0.5)._optimizer(100)
+    assert float(dense().make_optimizer(100).learning_rate) == pytest.approx(0.001)
+    assert float(dense(optimizer="sgd").make_optimizer(100).learning_rate) == pytest.approx(0.01)
+    given = dense(optimizer="sgd", learning_rate=0.5).make_optimizer(100)
     assert float(given.learning_rate) == pytest.approx(0.5)
 
 

@@ -68,7 +68,7 @@ def test_a_lenet_learns_and_comes_back_bit_for_bit(
 
 
 def test_the_lenets_have_as_many_weights_as_with_all_maps_joined() -> None:
-    assert [lenet(kind)._build().count_params() for kind, _ in LENETS] == [
+    assert [lenet(kind).build_network().count_params() for kind, _ in LENETS] == [
         4 * 26 + 12 * (4 * 25 + 1) + 10 * (12 * 16 + 1),
         4 * 26 + 16 * (4 * 25 + 1) + 120 * 401 + 10 * 121,
         61_706,

@@ -98,9 +98,9 @@ class KerasModel(zoo.Model):
         # Otherwise a warm process keeps the networks of earlier jobs.
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.seed)
-        self.network = self._build()
+        self.network = self.build_network()
         self.network.compile(
-            optimizer=self._optimizer(len(x)), loss=self.loss, metrics=["accuracy"]
+            optimizer=self.make_optimizer(len(x)), loss=self.loss, metrics=["accuracy"]
         )
         folder = self.folder if self.params.tensorboard else None
         with tensorboard.event_report(folder, self.network, report) as reported:
@@ -122,7 +122,7 @@ class KerasModel(zoo.Model):
         weights.save(folder, arrays)
 
     def load(self, folder: Path) -> None:
-        self.network = self._build()
+        self.network = self.build_network()
         variables = self._variables()
         expected = {name: (value.dtype, tuple(value.shape)) for name, value in variables.items()}
         for name, array in weights.load(folder, expected).items():
@@ -166,12 +166,14 @@ class KerasModel(zoo.Model):
         ]
         return self.probabilities(np.concatenate(outputs))
 
-    def _build(self) -> Any:
+    def build_network(self) -> Any:
+        """Return a new Keras network with the layers of this model, not compiled."""
         keras = load_keras()
         shape = (784,) if self.layout == "flat" else (28, 28)
         return keras.Sequential([keras.Input(shape), *self.layers()])
 
-    def _optimizer(self, n_images: int) -> Any:
+    def make_optimizer(self, n_images: int) -> Any:
+        """Return the Keras optimizer of the params for a training on `n_images` images."""
         keras, params = load_keras(), self.params
         config: dict[str, Any] = {}
         if params.weight_decay is not None:

@@ -206,7 +206,7 @@ def test_a_run_that_was_left_half_written_is_finished(
     told = jobs.get(here, job_id).to_json()
     files = Path(settings.load().artifacts) / told["artifact"]
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_write_files", lambda *_, **__: 1 / 0)
+        patch.setattr(to.client, "log_artifact", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             runs.record(to, told, files)
     assert runs.written(to) == set()

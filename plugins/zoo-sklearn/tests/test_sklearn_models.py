@@ -215,13 +215,16 @@ def test_params_whose_paths_part_keep_the_dense_one(
     assert given == ["dense"]
 
 
-def test_the_stop_and_the_penalty_do_part_the_paths(train: tuple[Any, Any]) -> None:
+def test_the_stop_and_the_penalty_do_part_the_paths(
+    train: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, y = train
+    monkeypatch.setattr(sparse, "takes_same_steps", lambda _: True)
     for params in ({"max_iter": 1000}, {"penalty": "l1"}):
         ours, theirs = (a_model(**params).classifier for _ in range(2))
-        with warnings.catch_warnings(), sparse._decay_of_dense():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ours.fit(sparse._compressed(x), y)
+            sparse.fit(ours, x, y)
             theirs.fit(x, y)
         assert not np.array_equal(ours.coef_, theirs.coef_)
 
