@@ -126,6 +126,7 @@ def images() -> tuple[Any, Any]:
     return x, generator.integers(0, 10, 500)
 
 
+@pytest.mark.slow
 def test_a_fit_learns_the_same_on_its_own_core_on_borrowed_ones_and_without_a_worker(
     ours: Cores, images: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

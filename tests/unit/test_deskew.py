@@ -94,6 +94,7 @@ def test_a_single_point_or_line_has_no_slant(place: tuple[slice, slice]) -> None
     assert centre(upright[0]) == pytest.approx([13.5, 13.5])
 
 
+@pytest.mark.slow
 def test_a_job_tells_how_far_the_preparation_is(home: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int, str]] = []
 

@@ -13,6 +13,7 @@ from sklearn import metrics
 from zoo.training.evaluation import Predictions, measure
 
 
+@pytest.mark.slow
 @given(st.data(), st.integers(2, 12), st.integers(1, 60))
 def test_every_number_is_scikit_learns_to_the_last_bit(data: Any, known: int, n: int) -> None:
     # Few of the classes, so that some are never predicted and some not there at all.
@@ -31,6 +32,7 @@ def test_every_number_is_scikit_learns_to_the_last_bit(data: Any, known: int, n:
         assert [found["per_class"][each][name] for each in names] == column.tolist()
 
 
+@pytest.mark.slow
 @given(st.integers(2, 12), st.integers(1, 60), st.integers(0, 2**32 - 1))
 @pytest.mark.filterwarnings("ignore:.*sum to one")
 def test_the_loss_is_scikit_learns_to_the_last_bit(known: int, n: int, seed: int) -> None:

@@ -78,6 +78,7 @@ def test_what_joblib_writes_is_seen_though_arrays_stand_in_its_midst(compress: A
         assert found(file.getvalue()) == "file is a pickle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_large_pickle_is_seen_without_reading_all_of_it(protocol: int) -> None:
     for value in (np.zeros(10**6), list(range(10**5)), {"a": b"x" * 3 * 10**6}):

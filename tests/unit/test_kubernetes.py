@@ -247,6 +247,7 @@ def test_the_image_has_the_exporter() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="no kubectl is here to build the manifests")
 def test_kustomize_builds_them_all_and_every_part_that_can_be_turned_on(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "k8s")

@@ -162,6 +162,7 @@ def test_every_kind_of_picture_comes_to_the_same(case: str) -> None:
         assert is_alike(normalize.prepare(normalize.open(READ[case]())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", strokes.WAYS)
 def test_paper_light_and_place_do_not_matter(way: str) -> None:
     whole = strokes.drawn(5, width=20)
@@ -231,6 +232,7 @@ def assert_is_like_mnist(image: Any) -> None:
     assert max(np.ptp(rows), np.ptp(columns)) + 1 <= 20
 
 
+@pytest.mark.slow
 def test_the_longest_side_is_20_and_the_centre_of_mass_is_in_the_centre() -> None:
     for digit in range(10):
         image = normalize.prepare(strokes.drawn(digit, (300, 200), box=(10, 20, 80, 120)))

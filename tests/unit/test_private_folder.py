@@ -33,6 +33,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
+@pytest.mark.slow
 def test_with_any_umask_a_new_home_is_its_owners_alone(tmp_path: Path) -> None:
     home = tmp_path / "new" / "home"
     env = os.environ | FAST | {"ZOO_HOME": str(home)}
@@ -92,6 +93,7 @@ def test_what_others_may_change_is_refused_and_no_code_in_it_runs(
     assert not (home / "ran").exists()
 
 
+@pytest.mark.slow
 def test_the_user_is_told_what_to_do_and_help_goes_on(zoo: Zoo) -> None:
     zoo.home.chmod(0o777)
     told = zoo.run("train", "logistic", code=1).stderr

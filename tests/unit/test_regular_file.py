@@ -115,6 +115,7 @@ def ended_after(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 def test_of_a_header_in_an_npz_file_no_more_is_read_than_one_may_have(tmp_path: Path) -> None:
     # 256 MB of header in 260 kB: numpy would unpack them all, to say that they are too many.
     header = b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**28)

@@ -78,6 +78,7 @@ def test_a_share_keeps_its_decimals(value: float) -> None:
     assert console.number(value) == number_text(value) == f"{value:.4f}"
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.none() | whole, st.none() | st.floats(0, 1)), max_size=5))
 def test_nothing_is_drawn_of_a_single_point(values: list[tuple[int | None, float | None]]) -> None:
     steps = [{"step": n + 1, "epochs": a, "accuracy": b} for n, (a, b) in enumerate(values)]
@@ -200,6 +201,7 @@ def test_a_log_ends_with_it_printed_nothing_only_if_nothing_was_shown(
 # --- the leaderboard of a narrow terminal ---
 
 
+@pytest.mark.slow
 @quick
 @given(
     kinds=st.lists(st.sampled_from(["train", "seeds", "cv"]), min_size=1, max_size=4),
