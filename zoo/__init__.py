@@ -8,29 +8,8 @@ For notebooks: `zoo.train`, `zoo.get_job`, `zoo.list_jobs`, `zoo.get_leaderboard
 from __future__ import annotations
 
 # Nothing is imported here: `python -m zoo` runs this file before it has removed the working
-# directory from sys.path and before `zoo.__main__` handles Ctrl-C. Type checkers take this name
-# for true.
-TYPE_CHECKING = False
-
-if TYPE_CHECKING:
-    from zoo.errors import DatasetError as DatasetError
-    from zoo.errors import ZooError as ZooError
-    from zoo.hookspecs import hookimpl as hookimpl
-    from zoo.model import Dataset as Dataset
-    from zoo.model import Images as Images
-    from zoo.model import Model as Model
-    from zoo.model import Params as Params
-    from zoo.model import Report as Report
-    from zoo.model import param as param
-    from zoo.notebook.functions import get_job as get_job
-    from zoo.notebook.functions import get_leaderboard as get_leaderboard
-    from zoo.notebook.functions import list_jobs as list_jobs
-    from zoo.notebook.functions import list_models as list_models
-    from zoo.notebook.functions import load_model as load_model
-    from zoo.notebook.functions import train as train
-    from zoo.notebook.handles import GroupHandle as GroupHandle
-    from zoo.notebook.handles import JobHandle as JobHandle
-    from zoo.notebook.trained_model import TrainedModel as TrainedModel
+# directory from sys.path and before `zoo.__main__` handles Ctrl-C. The types of the public names
+# are in __init__.pyi.
 
 __version__ = "0.1.0"
 
@@ -71,15 +50,11 @@ def __dir__() -> list[str]:
     return __all__
 
 
-def _load(name: str) -> object:
+def __getattr__(name: str) -> object:
+    """Load a public name on first use; raise AttributeError for any other."""
     from importlib import import_module
 
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     hint = f"; the function is zoo.{_RENAMED[name]}()" if name in _RENAMED else ""
     raise AttributeError(f"module 'zoo' has no attribute '{name}'{hint}")
-
-
-# Hidden from type checkers, so that they know each name's type and report names that are missing.
-if not TYPE_CHECKING:
-    __getattr__ = _load

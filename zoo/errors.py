@@ -75,6 +75,6 @@ def reason(error: BaseException) -> str:
 
 
 def as_sentence(text: str) -> str:
-    """Return the text with a full stop at its end."""
+    """Return the text, ending in a full stop."""
     text = text.rstrip()
     return text if text.endswith((".", "!", "?", "…")) else f"{text}."

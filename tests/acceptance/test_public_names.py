@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pkgutil
 import subprocess
@@ -49,6 +50,13 @@ def mypy(folder: Path, code: str) -> list[str]:
     )
     assert not done.stderr, done.stderr
     return [line.partition(": ")[2] for line in done.stdout.splitlines()]
+
+
+def test_the_stub_has_the_names_that_are_there() -> None:
+    tree = ast.parse((ROOT / "zoo" / "__init__.pyi").read_text())
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    names = {alias.asname for node in imports for alias in node.names}
+    assert names == set(zoo.__all__) - {"__version__"}
 
 
 def test_mypy_knows_the_type_of_every_public_name(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_what_is_held_or_paused_says_so_and_what_it_is_already_is_not_counted(
             warm_zoo.run("hold", "--tag", "h").stderr == "All 3 matching jobs are already held.\n"
         )
         assert warm_zoo.run("hold", "--tag", "h", "--dry-run").stdout == ""
-        # Of four that match, one would change: nobody has to be asked.
+        # Four jobs match and one would change: no confirmation is needed.
         assert warm_zoo.run("hold", *pool, "--dry-run").stdout.split() == [queued]
         again = warm_zoo.run("hold", held[0], queued).stderr.splitlines()
         assert again[1] == f"{held[0][:8]} is already held."

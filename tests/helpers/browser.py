@@ -140,7 +140,7 @@ return broken;
 
 
 def broken_words(driver: Any, most: int = 20) -> list[str]:
-    """The words and numbers of at most so many letters that stand on two lines of the page."""
+    """Return the words of at most `most` letters that are broken over two lines of the page."""
     found: list[str] = driver.execute_script(BROKEN_WORDS, most)
     return found
 

@@ -7,19 +7,9 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import Zoo
+from helpers.plugin_files import MODEL
 from zoo_workers import worker
 from zoo_workers.runner_pool import Runner
-
-MODEL = """
-import zoo
-class Mine(zoo.Model):
-    "A model for a test."
-    name = {name!r}
-    {body}
-@zoo.hookimpl
-def register_models(register):
-    register({what})
-"""
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.plugin_files import MODEL, write
 from typer.testing import CliRunner
 
 from zoo.cli.commands.plugins import plugins as plugins_app
@@ -20,26 +21,11 @@ from zoo.plugins import entry_points, isolated_listing, registry
 from zoo.testing import isolation
 from zoo.testing.checks import Result
 
-MODEL = """
-import zoo
-class Mine(zoo.Model):
-    "A model for a test."
-    name = {name!r}
-    {body}
-@zoo.hookimpl
-def register_models(register):
-    register({what})
-"""
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ZOO_PLUGINS_DIR", str(tmp_path))
     return tmp_path
-
-
-def write(folder: Path, file: str, name: str = "mine", body: str = "", what: str = "Mine") -> None:
-    (folder / f"{file}.py").write_text(MODEL.format(name=name, body=body, what=what))
 
 
 def find(name: str) -> registry.Plugin:

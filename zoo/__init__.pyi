@@ -1,0 +1,41 @@
+from zoo.errors import DatasetError as DatasetError
+from zoo.errors import ZooError as ZooError
+from zoo.hookspecs import hookimpl as hookimpl
+from zoo.model import Dataset as Dataset
+from zoo.model import Images as Images
+from zoo.model import Model as Model
+from zoo.model import Params as Params
+from zoo.model import Report as Report
+from zoo.model import param as param
+from zoo.notebook.functions import get_job as get_job
+from zoo.notebook.functions import get_leaderboard as get_leaderboard
+from zoo.notebook.functions import list_jobs as list_jobs
+from zoo.notebook.functions import list_models as list_models
+from zoo.notebook.functions import load_model as load_model
+from zoo.notebook.functions import train as train
+from zoo.notebook.handles import GroupHandle as GroupHandle
+from zoo.notebook.handles import JobHandle as JobHandle
+from zoo.notebook.trained_model import TrainedModel as TrainedModel
+
+__version__: str
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "GroupHandle",
+    "Images",
+    "JobHandle",
+    "Model",
+    "Params",
+    "Report",
+    "TrainedModel",
+    "ZooError",
+    "__version__",
+    "get_job",
+    "get_leaderboard",
+    "hookimpl",
+    "list_jobs",
+    "list_models",
+    "load_model",
+    "param",
+    "train",
+]
