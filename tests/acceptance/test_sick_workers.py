@@ -24,6 +24,7 @@ from zoo_workers.health import ALL_MODELS, MAX_FAULTS, Health
 from zoo import jobs, settings
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Worker
+from zoo.jobs.cards import Card
 from zoo.queue import pending_reason, submit
 from zoo.storage import health
 
@@ -313,7 +314,7 @@ def test_a_worker_is_judged_by_its_own_beat_whoever_looks(db: Database, readers:
 
 
 def test_a_sick_worker_is_there_takes_no_job_and_can_be_drained(db: Database) -> None:
-    card = {"name": "m", "plugin": "p 1"}
+    card = Card("m", "p 1")
     announced(db, "a", models=[card])
     assert jobs.record_heartbeat(db, "a" * 32, busy=0, state="sick", trouble="No room.") is False
     (found,) = jobs.workers(db, beat=10)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from zoo import jobs
 from zoo.errors import BrokerError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Hint, QueueOptions
+from zoo.jobs.cards import Card
 from zoo.queue import broker, local_services, waiting
 from zoo.queue import submit as submission
 
@@ -517,7 +519,7 @@ def test_doctor_names_each_workers_versions_and_what_differs(
     team.env |= SLOW
     worker = hire("--slots", "1", ZOO_PLUGINS="trickster,sklearn")
     db = team.database()
-    card = {"name": "logistic", "plugin": "zoo-sklearn 0.0.9", "schema": {}}
+    card = Card("logistic", "zoo-sklearn 0.0.9", schema={})
     jobs.register_worker(
         db,
         jobs.NewWorker(
@@ -541,14 +543,14 @@ def test_doctor_names_each_workers_versions_and_what_differs(
 
 def test_doctor_names_a_worker_that_hears_no_hint(team: Team) -> None:
     team.env |= SLOW | {"ZOO_RESEND_SECONDS": "0.01"}
-    card = {"name": "trickster", "plugin": "trickster", "schema": {}}
+    card = Card("trickster", "trickster", schema={})
     me = {"id": "deaf", "name": "deaf-1", "host": "h", "pid": 1, "pool": "default", "slots": 1}
     jobs.register_worker(team.database(), jobs.NewWorker(**me, version="0.1.0", models=[card]))
     submit(team)
     found = team.json("doctor", code=1)
     (wrong,) = [f for f in found if f["part"] == "queue"]
     assert not wrong["ok"] and "though deaf-1 could run one" in wrong["detail"]
-    without = [card | {"datasets": {"mnist": "digits by hand"}}]
+    without = [replace(card, datasets={"mnist": "digits by hand"})]
     other = me | {"id": "other", "name": "other-1"}
     jobs.record_heartbeat(team.database(), "deaf", busy=0, state="stopped")
     jobs.register_worker(team.database(), jobs.NewWorker(**other, version="0.1.0", models=without))

@@ -63,4 +63,4 @@ cards = st.fixed_dictionaries(
         ),
     }
 )
-"""What workers publish of their models."""
+"""Cards of models as workers store them."""

@@ -28,6 +28,7 @@ from zoo.jobs import (
     dialects,
     schema,
 )
+from zoo.jobs.cards import Card
 
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
 
@@ -394,7 +395,7 @@ def test_a_group_gives_mean_and_deviation_of_what_all_its_jobs_measured(db: Data
 
 
 def test_a_worker_is_listed_until_it_stops_or_falls_silent(db: Database) -> None:
-    card = {"name": "logistic", "plugin": "p 1"}
+    card = Card("logistic", "p 1")
     shared = {"host": "h", "pid": 1, "pool": "default", "slots": 2, "version": "1"}
     jobs.register_worker(db, jobs.NewWorker(id="a", name="a", models=[card], **shared))  # type: ignore[arg-type]
     (found,) = jobs.workers(db, beat=1000)
@@ -410,7 +411,7 @@ def test_a_worker_is_listed_until_it_stops_or_falls_silent(db: Database) -> None
 
 def test_a_worker_that_left_long_ago_is_forgotten_once_one_like_it_has_come(db: Database) -> None:
     def announce(name: str, model: str, pool: str = "default") -> None:
-        facts = {"host": "h", "pid": 1, "slots": 1, "version": "1", "models": [{"name": model}]}
+        facts = {"host": "h", "pid": 1, "slots": 1, "version": "1", "models": [Card(model, "p 1")]}
         jobs.register_worker(db, jobs.NewWorker(id=name, name=name, pool=pool, **facts))  # type: ignore[arg-type]
 
     def known() -> list[str]:

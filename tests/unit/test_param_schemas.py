@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 import zoo
 from zoo.errors import PluginError, UsageError
+from zoo.jobs.cards import Card
 from zoo.plugins import metadata, registry
 
 
@@ -46,10 +47,9 @@ class Everything(zoo.Model):
     Params = EverythingParams
 
 
-def published(model: type[zoo.Model]) -> metadata.Card:
+def published(model: type[zoo.Model]) -> Card:
     """A card as it comes out of the worker's row."""
-    card: metadata.Card = json.loads(json.dumps(metadata.of(model, "p 1")))
-    return card
+    return Card.from_json(json.loads(json.dumps(metadata.of(model, "p 1").to_json())))
 
 
 MODELS = {
@@ -149,16 +149,16 @@ def test_what_a_schema_cannot_say_is_left_to_the_worker() -> None:
 )
 def test_a_schema_that_is_none_is_refused_in_a_sentence(schema: dict[str, Any]) -> None:
     with pytest.raises(PluginError, match="for the model 'bad' cannot be read"):
-        metadata.params({"name": "bad", "plugin": "p 1", "schema": schema})
+        metadata.params(Card("bad", "p 1", schema=schema))
 
 
 def test_a_card_without_params_takes_none() -> None:
     with pytest.raises(UsageError, match="No param is called 'a'"):
-        metadata.params({"name": "bare", "plugin": "p 1", "schema": {}}).resolve({"a": 1})
+        metadata.params(Card("bare", "p 1", schema={})).resolve({"a": 1})
 
 
 def test_a_card_has_the_whole_text_and_where_the_model_is_described() -> None:
     card = metadata.of(Everything, "p 1")
-    assert card["summary"] == "A model for a test."
-    assert card["about"].endswith("\n\nIts second paragraph.")
-    assert registry.card("logistic")["family"] == "linear" and registry.card("logistic")["paper"]
+    assert card.summary == "A model for a test."
+    assert card.about and card.about.endswith("\n\nIts second paragraph.")
+    assert registry.card("logistic").family == "linear" and registry.card("logistic").paper

@@ -190,9 +190,9 @@ def test_a_plugin_may_end_what_it_has_started_and_keep_a_function_for_later(fold
 
 
 def test_a_card_has_what_a_terminal_without_the_plugin_needs() -> None:
-    card = next(card for card in registry.cards() if card["name"] == "logistic")
-    assert card["schema"]["properties"]["max_iter"]["default"] == 5
-    assert card["summary"] and card["plugin"].startswith("zoo-sklearn ")
+    card = next(card for card in registry.cards() if card.name == "logistic")
+    assert card.param_schemas["max_iter"]["default"] == 5
+    assert card.summary and card.plugin.startswith("zoo-sklearn ")
 
 
 def test_a_home_that_cannot_be_looked_at_stops_no_command() -> None:

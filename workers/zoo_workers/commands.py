@@ -97,7 +97,7 @@ def _models(worker: Worker) -> str:
     """Return the models that the worker can run, by plugin and version."""
     by_plugin: dict[str, list[str]] = {}
     for card in worker.models:
-        by_plugin.setdefault(card["plugin"], []).append(card["name"])
+        by_plugin.setdefault(card.plugin, []).append(card.name)
     return "; ".join(f"{', '.join(names)} ({label})" for label, names in by_plugin.items())
 
 

@@ -65,7 +65,7 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
         hooks = sorted({hook for p in registry.catalogue().plugins for hook in p.hooks})
         listeners = registry.catalogue().manager.hook.job_finished.get_hookimpls()
         return {
-            "models": registry.cards(),
+            "models": [card.to_json() for card in registry.cards()],
             "datasets": known,
             "versions": {n: registry.dataset_version(n) for n in registry.catalogue().datasets},
             "listeners": registry.listeners(),

@@ -29,6 +29,7 @@ from zoo.child_process import ChildDied
 from zoo.cores import lend
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
+from zoo.jobs.cards import Card
 from zoo.jobs.dialects import PATIENCE_SECONDS
 from zoo.queue import broker
 from zoo.queue.local_services import Place
@@ -111,7 +112,7 @@ def _start(
         found = ask_catalogue(runner)
     cards = _cards(found, plan.models)
     supervisor.datasets = list(found["datasets"])
-    supervisor.models = {card["name"]: card["plugin"] for card in cards}
+    supervisor.models = {card.name: card.plugin for card in cards}
     if "job_finished" in found["hooks"]:
         supervisor.hooks = Hooks(
             supervisor.db,
@@ -183,12 +184,13 @@ def _lend_cores(slots: int) -> contextlib.AbstractContextManager[None]:
     return lend(int(share), min(cores(), slots * int(share)))
 
 
-def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, Any]]:
+def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[Card]:
     for name, error in found["broken"].items():
         logger.warning("the plugin %s is broken: %s", name, error)
-    cards = [c for c in found["models"] if any(fnmatch.fnmatch(c["name"], p) for p in patterns)]
+    every = [Card.from_json(each) for each in found["models"]]
+    cards = [card for card in every if any(fnmatch.fnmatch(card.name, p) for p in patterns)]
     if not cards:
-        known = ", ".join(card["name"] for card in found["models"]) or "none"
+        known = ", ".join(card.name for card in every) or "none"
         raise UsageError(
             "There is no model for this worker to run.",
             f"Models here: {known}. Install a plugin: pip install zoo-sklearn zoo-keras.",
@@ -196,7 +198,7 @@ def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[dict[str, Any
     # Files (idx:PATH, npz:PATH) belong to no worker.
     named = {name: text for name, text in found["datasets"].items() if ":" not in name}
     about = {"datasets": named, "versions": found["versions"], "listeners": found["listeners"]}
-    return [card | about for card in cards]
+    return [dataclasses.replace(card, **about) for card in cards]
 
 
 def ask_catalogue(runner: Runner) -> dict[str, Any]:
@@ -221,9 +223,7 @@ def ask_catalogue(runner: Runner) -> dict[str, Any]:
     return found
 
 
-def _serve(
-    supervisor: Supervisor, plan: Plan, cards: list[dict[str, Any]], place: Place | None
-) -> None:
+def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place | None) -> None:
     settings, db = supervisor.settings, supervisor.db
     queues = [broker.queue_name(plan.pool, name) for name in supervisor.models]
     app = broker.make_app(settings, patient=True)
@@ -329,7 +329,7 @@ def _add_task(app: broker.App, supervisor: Supervisor) -> None:
 
 
 def _announce(
-    db: Database, supervisor: Supervisor, worker_id: str, plan: Plan, cards: list[dict[str, Any]]
+    db: Database, supervisor: Supervisor, worker_id: str, plan: Plan, cards: list[Card]
 ) -> str:
     me = jobs.NewWorker(
         id=worker_id,

@@ -265,6 +265,6 @@ def _load_names() -> dict[str, Any]:
     from zoo.data.datasets import MNIST
     from zoo.plugins import registry
 
-    cards = {c["name"]: {"summary": c["summary"], "schema": c["schema"]} for c in registry.cards()}
+    cards = {c.name: {"summary": c.summary, "schema": c.schema} for c in registry.cards()}
     data = {each.name: each.summary for each in [MNIST, *registry.catalogue().datasets.values()]}
     return {"models": cards, "datasets": data}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, TypeVar
 
+from zoo.jobs.cards import Card
 from zoo.jobs.statuses import TERMINAL
 from zoo.param_values import changed
 
@@ -466,7 +467,7 @@ class Worker:
     """`online`, `sick` (it takes no job: see `trouble`), `draining` or `stopped`; `silent` once its
     beats have stopped without a word."""
     version: str
-    models: list[dict[str, Any]]
+    models: list[Card]
     started_at: float
     beat_at: float
     beat_seconds: float | None = None
@@ -484,15 +485,16 @@ class Worker:
 
     def serves(self, pool: str, model: str, dataset: str | None = None) -> bool:
         """Whether it is there for such jobs, once it is well."""
-        card = next((each for each in self.models if each["name"] == model), None)
+        card = next((each for each in self.models if each.name == model), None)
         if card is None or self.pool != pool:
             return False
         # A worker of an older version does not say which datasets it has; files are nobody's own.
-        known = card.get("datasets")
+        known = card.datasets
         return dataset is None or known is None or ":" in dataset or dataset in known
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return found | {"models": [card.to_json() for card in self.models]}
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from zoo.jobs.cards import Card
 from zoo.jobs.database import Database
 from zoo.jobs.dialects import Dialect
 from zoo.jobs.records import ALIVE, Worker
@@ -45,8 +45,8 @@ class NewWorker:
     pool: str
     slots: int
     version: str
-    models: Sequence[Mapping[str, Any]]
-    """The cards of the models that it can run."""
+    models: Sequence[Card]
+    """The models that it can run."""
     beat: float | None = None
     """Heartbeat interval in seconds."""
 
@@ -59,7 +59,7 @@ def register_worker(db: Database, worker: NewWorker) -> str:
     name already (in containers every pid is 1), a part of the id is added.
     """
     sql = db.sql
-    published = json.dumps(list(worker.models))
+    published = json.dumps([card.to_json() for card in worker.models])
     row = vars(worker) | {"models": published}
     with db.write() as rows:
         rows.run(
@@ -129,7 +129,8 @@ def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
     found = []
     for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS}):
         has_beat = row.pop("has_beat")
-        worker = Worker(**row | {"models": json.loads(row["models"])})
+        cards = [Card.from_json(each) for each in json.loads(row["models"])]
+        worker = Worker(**row | {"models": cards})
         is_silent = worker.is_alive and not has_beat
         found.append(dataclasses.replace(worker, state="silent") if is_silent else worker)
     return found

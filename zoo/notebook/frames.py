@@ -118,13 +118,14 @@ def models_frame(offers: Mapping[str, Offer]) -> DataFrame:
     """Return one row per model, by name; `params` are its defaults."""
     rows = [
         {
-            **{name: o.card[name] for name in ("name", "plugin", "family", "summary", "paper")},
+            "name": o.card.name,
+            "plugin": o.card.plugin,
+            "family": o.card.family,
+            "summary": o.card.summary,
+            "paper": o.card.paper,
             "here": o.here,
             "workers": len(o.workers),
-            "params": {
-                name: each.get("default")
-                for name, each in o.card["schema"].get("properties", {}).items()
-            },
+            "params": {name: each.get("default") for name, each in o.card.param_schemas.items()},
         }
         for o in offers.values()
     ]

@@ -16,9 +16,9 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, TypeAdapter, create_model
 
 from zoo.errors import PluginError
+from zoo.jobs.cards import Card
 from zoo.model import Model, Params, to_json
 
-Card = dict[str, Any]
 Schema = Mapping[str, Any]
 
 PLAIN = {"integer": int, "number": float, "string": str, "boolean": bool, "null": type(None)}
@@ -48,19 +48,19 @@ BOUNDS = {
 
 
 def of(model: type[Model], plugin: str) -> Card:
-    """Return the card of a model as JSON; `plugin` is the label of its plugin."""
+    """Return the card of a model; `plugin` is the label of its plugin."""
     text = inspect.cleandoc(model.__doc__ or "")
-    return {
-        "name": model.name,
-        "plugin": plugin,
-        "family": model.family,
-        "paper": model.paper,
-        "summary": text.split("\n")[0],
-        "about": text,
-        "layout": model.layout,
-        "dtype": model.dtype,
-        "schema": _schema(model.Params),
-    }
+    return Card(
+        name=model.name,
+        plugin=plugin,
+        family=model.family,
+        paper=model.paper,
+        summary=text.split("\n")[0],
+        about=text,
+        layout=model.layout,
+        dtype=model.dtype,
+        schema=_schema(model.Params),
+    )
 
 
 def _schema(params: type[Params]) -> dict[str, Any]:
@@ -82,14 +82,14 @@ def params(card: Card) -> type[Params]:
 
     Raises PluginError for an invalid schema.
     """
-    schema: Schema = card["schema"]
     try:
+        schema: Schema = card.schema  # type: ignore[assignment]
         return _object(schema, schema.get("$defs", {}), Params)
     # The schema is from another machine, with any version of Zoo and pydantic.
     except Exception as error:
         raise PluginError(
-            f"The params published by workers for the model '{card['name']}' cannot be read.",
-            f"Install its plugin on this machine: {card['plugin']}.",
+            f"The params published by workers for the model '{card.name}' cannot be read.",
+            f"Install its plugin on this machine: {card.plugin}.",
         ) from error
 
 

@@ -8,7 +8,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -19,9 +19,10 @@ import pluggy
 from zoo import hookspecs, private_folder, settings
 from zoo.dataset_names import NAME
 from zoo.errors import PluginError, unknown
+from zoo.jobs.cards import Card
 from zoo.model import Dataset, Model, Params, resolved
 from zoo.plugins import entry_points, error_report, import_guard, source_code, tracing
-from zoo.plugins.metadata import Card, of
+from zoo.plugins.metadata import of
 from zoo.regular_file import read_regular_file
 
 MAX_BYTES = 16 * 2**20
@@ -112,14 +113,14 @@ def broken() -> list[Plugin]:
 
 
 def cards() -> list[Card]:
-    """Return the cards of all models that this machine can load, as JSON."""
+    """Return the cards of all models that this machine can load."""
     return [card(name) for name in sorted(catalogue().models)]
 
 
 def card(name: str) -> Card:
     """Return the card of one model of this machine; raises UsageError like `model`."""
     owner = catalogue().owners
-    return of(model(name), owner[name].label) | {"code": owner[name].code}
+    return replace(of(model(name), owner[name].label), code=owner[name].code)
 
 
 def dataset_version(name: str) -> str:

@@ -12,12 +12,9 @@ from zoo import jobs, settings
 from zoo.data import datasets
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Worker
+from zoo.jobs.cards import OF_WORKER, Card
 from zoo.model import Params
 from zoo.plugins import metadata, registry
-from zoo.plugins.metadata import Card
-
-OF_WORKER = ("datasets", "versions", "listeners")
-"""Fields of a card that describe the worker, not the model."""
 
 
 @dataclass(frozen=True)
@@ -33,22 +30,21 @@ class Offer:
     @property
     def plugin(self) -> str:
         """Distribution and version of the plugin that the card describes."""
-        return str(self.card["plugin"])
+        return self.card.plugin
 
     @functools.cached_property
     def params(self) -> type[Params]:
         """The params class: of the installed plugin, otherwise rebuilt from the card."""
-        name = self.card["name"]
+        name = self.card.name
         return registry.model(name).Params if self.here else metadata.params(self.card)
 
     def to_json(self) -> dict[str, Any]:
         """Return the card and the workers that can run the model, for scripts."""
-        card = {name: value for name, value in self.card.items() if name not in OF_WORKER}
         shown = [
-            {"name": w.name, "pool": w.pool, "plugin": label_of(w, self.card["name"])}
+            {"name": w.name, "pool": w.pool, "plugin": label_of(w, self.card.name)}
             for w in self.workers
         ]
-        return card | {"here": self.here, "workers": shown}
+        return self.card.to_json(without=OF_WORKER) | {"here": self.here, "workers": shown}
 
 
 def models(known: Sequence[Worker] | None = None) -> dict[str, Offer]:
@@ -57,7 +53,7 @@ def models(known: Sequence[Worker] | None = None) -> dict[str, Offer]:
     Raises StoreError if the workers' cards cannot be read.
     """
     found = workers() if known is None else known
-    published = {card["name"]: card for card in _cards(found)}
+    published = {card.name: card for card in _cards(found)}
     own = {name: registry.card(name) for name in registry.catalogue().models}
     return {
         name: Offer(card, name in own, _online(found, name))
@@ -105,7 +101,7 @@ def is_to_fetch(name: str, *, contents: str | None = None) -> bool:
 def elsewhere() -> dict[str, str]:
     """Return the summaries of datasets that only workers have, by name; raises like `models`."""
     own = datasets.names()
-    found = {name: text for c in _cards(workers()) for name, text in c.get("datasets", {}).items()}
+    found = {name: text for c in _cards(workers()) for name, text in (c.datasets or {}).items()}
     return {name: text for name, text in sorted(found.items()) if name not in own}
 
 
@@ -151,7 +147,7 @@ def workers() -> list[Worker]:
 
 def label_of(worker: Worker, model: str) -> str:
     """Return the label of the plugin that provides the model on a worker; empty if none does."""
-    return next((str(card["plugin"]) for card in worker.models if card["name"] == model), "")
+    return next((card.plugin for card in worker.models if card.name == model), "")
 
 
 def is_outdated(worker: Worker, model: str, dataset: str) -> bool:
@@ -161,17 +157,16 @@ def is_outdated(worker: Worker, model: str, dataset: str) -> bool:
     has ended. Fields that a worker of an older version does not publish count as equal.
     """
     own = registry.catalogue()
-    cards = {card["name"]: card for card in worker.models}
-    any_card: Card = next(iter(cards.values()), {})
     if owner := own.owners.get(model):
-        card = cards.get(model, {})
-        if (card.get("plugin"), card.get("code", owner.code)) != (owner.label, owner.code):
+        card = next((card for card in worker.models if card.name == model), None)
+        if card is None or card.plugin != owner.label or card.code not in (None, owner.code):
             return True
-    if dataset in own.datasets and "versions" in any_card:
-        known = any_card["versions"].get(dataset)
+    any_card = worker.models[0] if worker.models else Card("", "")
+    if dataset in own.datasets and any_card.versions is not None:
+        known = any_card.versions.get(dataset)
         if known != registry.dataset_version(dataset):
             return True
-    listeners = any_card.get("listeners")
+    listeners = any_card.listeners
     if listeners is None:
         return False
     return any(listeners.get(name) != label for name, label in registry.listeners().items())
@@ -195,8 +190,8 @@ def other_dataset(workers: Sequence[Worker], dataset: str) -> str:
         return ""
     version = registry.dataset_version(dataset)
     for worker in workers:
-        cards: list[Card] = worker.models
-        known = next((c["versions"].get(dataset) for c in cards if "versions" in c), version)
+        published = (card.versions for card in worker.models)
+        known = next((each.get(dataset) for each in published if each is not None), version)
         if known != version:
             return (
                 f"The dataset '{dataset}' has the version {version} here, but {known} on the "

@@ -105,9 +105,9 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
         detail = "none yet; the next job starts one" if ok else "none is online"
         yield Finding(part, ok, detail, "" if ok else "Start one: `zoo worker start`.")
     at = jobs.clock(db)
-    here = {card["name"]: card["plugin"] for card in registry.cards()}
+    here = {card.name: card.plugin for card in registry.cards()}
     for worker in found:
-        labels = sorted({card["plugin"] for card in worker.models})
+        labels = sorted({card.plugin for card in worker.models})
         state = "draining, " if worker.state == "draining" else ""
         beat = f"last beat {at - worker.beat_at:.0f} s ago"
         load = f"{state}{worker.busy}/{worker.slots} busy, {beat}"
@@ -122,9 +122,9 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
             detail = f"mnist-zoo is {worker.version} on {worker.name}, {__version__} here"
             yield Finding("versions", False, detail, SAME)
         for card in worker.models:
-            mine = here.get(card["name"])
-            if mine and mine != card["plugin"]:
-                detail = f"{card['name']} is {card['plugin']} on {worker.name}, {mine} here"
+            mine = here.get(card.name)
+            if mine and mine != card.plugin:
+                detail = f"{card.name} is {card.plugin} on {worker.name}, {mine} here"
                 yield Finding("versions", False, detail, SAME)
 
 

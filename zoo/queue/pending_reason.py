@@ -149,7 +149,7 @@ def without_broker(settings: Settings) -> str:
 
 
 def _for_its_turn(scene: Scene) -> str:
-    models = {card["name"] for worker in scene.able for card in worker.models}
+    models = {card.name for worker in scene.able for card in worker.models}
     ahead = estimates.jobs_ahead(scene.db, scene.job.id, models)
     if not ahead and len(scene.running) < scene.slots:
         return ""

@@ -33,7 +33,7 @@ class ModelSummary:
     @property
     def name(self) -> str:
         """The model's name."""
-        return str(self.offer.card["name"])
+        return self.offer.card.name
 
     @property
     def result(self) -> TestResult | None:
@@ -44,7 +44,11 @@ class ModelSummary:
         """Return the value of each of NAMES, and `params`."""
         card = self.offer.card
         return {
-            **{name: card.get(name) for name in ("plugin", "family", "paper", "layout", "dtype")},
+            "plugin": card.plugin,
+            "family": card.family,
+            "paper": card.paper,
+            "layout": card.layout,
+            "dtype": card.dtype,
             "model": self.name,
             "here": self.offer.here,
             "workers": len(self.offer.workers),
@@ -54,8 +58,8 @@ class ModelSummary:
         }
 
     def _defaults(self) -> dict[str, Any]:
-        about = self.offer.card["schema"].get("properties", {})
-        return {name: each.get("default") for name, each in about.items()}
+        schemas = self.offer.card.param_schemas
+        return {name: each.get("default") for name, each in schemas.items()}
 
 
 def summarize_models(

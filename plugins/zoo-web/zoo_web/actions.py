@@ -51,8 +51,8 @@ def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted
     number = None
     if several != "one":
         number = read_whole_number(filled, "number", 5, *limits(TrainingOptions, several)[1:])
-    schema = catalogue.model(filled.get("model", "")).card["schema"]
-    params = read_pairs(param_form.filled_params(filled, [*schema.get("properties", {})]))
+    card = catalogue.model(filled.get("model", "")).card
+    params = read_pairs(param_form.filled_params(filled, [*card.param_schemas]))
     training = TrainingOptions(
         dataset=filled.get("dataset", ""),
         preprocess=filled.get("preprocess", TrainingOptions.preprocess),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import param_values
+from zoo.jobs.cards import Card
 from zoo.param_values import typed
 
 BOUNDS = {
@@ -37,13 +38,9 @@ class Field:
         return PREFIX + self.name
 
 
-def fields(card: Mapping[str, Any]) -> list[Field]:
+def fields(card: Card) -> list[Field]:
     """Return the fields for the params of a card, in their declared order."""
-    schema = card["schema"]
-    return [
-        _field(name, about, schema.get("$defs", {}))
-        for name, about in schema.get("properties", {}).items()
-    ]
+    return [_field(name, about, card.definitions) for name, about in card.param_schemas.items()]
 
 
 def _field(name: str, about: Mapping[str, Any], defs: Mapping[str, Any]) -> Field:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -147,7 +147,7 @@ def _line(summary: ModelSummary) -> list[str]:
         number(facts["predict_us_per_image"], 1),
         str(facts["workers"]),
         summary.offer.plugin,
-        summary.offer.card.get("summary", ""),
+        summary.offer.card.summary or "",
     ]
 
 
@@ -172,18 +172,18 @@ def show_model(
         console.json_out(model_summaries.models_json(found)[0])
         return
     card = offers[name].card
-    console.out.print(f"{name}: {console.safe(card.get('about', ''))}", markup=False)
+    console.out.print(f"{name}: {console.safe(card.about or '')}", markup=False)
     console.out.print()
     for what, text in _about(offers[name]):
         console.field(f"{what:>8}  ", text)
     rows = [
         [
             param,
-            _type(about, card["schema"].get("$defs", {})),
+            _type(about, card.definitions),
             typed(about.get("default")),
             about.get("description", ""),
         ]
-        for param, about in card["schema"].get("properties", {}).items()
+        for param, about in card.param_schemas.items()
     ]
     console.out.print()
     console.definitions(["param", "type", "default", "what it does"], rows)
@@ -193,9 +193,9 @@ def show_model(
 
 def _about(offer: Offer) -> Iterator[tuple[str, str]]:
     card = offer.card
-    for what in ("family", "paper"):
-        if card.get(what):
-            yield what, card[what]
+    for what, text in (("family", card.family), ("paper", card.paper)):
+        if text:
+            yield what, text
     yield "plugin", offer.plugin if offer.here else f"{offer.plugin}, not installed here"
     if not offer.workers:
         yield "workers", "none online"
@@ -225,7 +225,7 @@ def _example(rows: list[list[str]]) -> str:
     return f" -p {rows[0][0]}={rows[0][2]}" if rows and rows[0][2] else ""
 
 
-def _type(about: dict[str, Any], defs: dict[str, Any]) -> str:
+def _type(about: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
     """A short text for a type of a JSON schema; `defs` are the types that it refers to."""
     if "$ref" in about:
         # Drop the type from the definitions, as it may refer to itself.

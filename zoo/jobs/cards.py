@@ -1,0 +1,81 @@
+"""Model cards: how a worker describes, in its row, each model that it can run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from zoo.canonical_json import object_in
+
+
+@dataclass(frozen=True)
+class Card:
+    """The card of one model; a field that its author did not publish is None.
+
+    A worker of another version may lack fields, or have others than these.
+    """
+
+    name: str
+    plugin: str
+    """The label of the plugin: its distribution and version."""
+    family: str | None = None
+    """The kind of model, such as `linear`."""
+    paper: str | None = None
+    """The source of the method; empty if there is none."""
+    summary: str | None = None
+    """The first line of the description."""
+    about: str | None = None
+    """The whole description."""
+    layout: str | None = None
+    """The shape of the model's inputs: `flat` or `image`."""
+    dtype: str | None = None
+    """The type of the inputs: `float32` or `float64`."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON schema of the params, with every default."""
+    code: str | None = None
+    """The sha256 of the plugin's source when it was imported; empty if it has no source."""
+    datasets: Mapping[str, str] | None = None
+    """Of the worker: the summary of each dataset that it has, by name."""
+    versions: Mapping[str, str] | None = None
+    """Of the worker: the version of each dataset of a plugin, by name."""
+    listeners: Mapping[str, str] | None = None
+    """Of the worker: label and code of each plugin that is called when a job has ended, by name."""
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of another version: unknown ones, and known ones of another type."""
+
+    @property
+    def param_schemas(self) -> Mapping[str, Mapping[str, Any]]:
+        """The JSON schema of each param, by name, in the order of the model's author."""
+        return object_in(self.schema or {}, "properties")
+
+    @property
+    def definitions(self) -> Mapping[str, Mapping[str, Any]]:
+        """The JSON schemas to which those of the params refer, by name."""
+        return object_in(self.schema or {}, "$defs")
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Card:
+        """Read a card as a worker of any version has published it."""
+        values: dict[str, Any] = {"name": "", "plugin": ""}
+        others: dict[str, Any] = {}
+        for name, value in stored.items():
+            kept = values if name in TYPES and isinstance(value, TYPES[name]) else others
+            kept[name] = value
+        return cls(**values, others=others)
+
+    def to_json(self, without: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the published fields as JSON, in this order, except those named in `without`."""
+        found = {name: getattr(self, name) for name in TYPES}
+        published = {name: value for name, value in found.items() if value is not None}
+        published |= self.others
+        return {name: value for name, value in published.items() if name not in without}
+
+
+OF_WORKER = ("datasets", "versions", "listeners")
+"""Fields that describe the worker, not the model."""
+_OBJECTS = ("schema", *OF_WORKER)
+TYPES: Mapping[str, type] = {
+    each.name: dict if each.name in _OBJECTS else str for each in fields(Card)[:-1]
+}
+"""The type of each field in JSON."""
