@@ -6,7 +6,6 @@ import os
 import pty
 import re
 import select
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers import command_server
 from helpers.command_line import Zoo
 from helpers.finished_jobs import a_spec, succeed
 
@@ -75,13 +75,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, empty_file: Path) -> Iterator
     db.close()
     command = folder / "bin" / "zoo"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m zoo "$@"\n')
-    command.chmod(0o755)
     (folder / "empty").mkdir()
     zoo.env |= {"PATH": f"{command.parent}:{os.environ['PATH']}", "TERM": "xterm-256color"}
     zoo.env |= {"HOME": str(folder / "empty")}
     zoo.run("models")
-    yield zoo
+    with command_server.program(command):  # else each key of a completion starts a Python
+        yield zoo
 
 
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])

@@ -16,6 +16,7 @@ import json
 import os
 import pkgutil
 import runpy
+import shlex
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -191,7 +192,7 @@ class Server:
 
     def __init__(self, kind: str, env: Mapping[str, str]) -> None:
         self.env = _lasting(env, kind)
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket, theirs = socket.socketpair(*SEQUENCE)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno()), *IMPORTS[kind]],
@@ -209,9 +210,10 @@ class Server:
         env: Mapping[str, str],
         script: Path | None,
         streams: Mapping[str, int | None],
+        folder: str = "",
     ) -> Fork:
-        """Start a command in a fork; `streams` as for `start`."""
-        channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        """Start a command in a fork, in this working directory; `streams` as for `start`."""
+        channel, theirs = socket.socketpair(*SEQUENCE)
         closed = [n for n, name in enumerate(STREAMS) if streams.get(name, n) is None]
         with (
             contextlib.ExitStack() as opened,
@@ -231,9 +233,8 @@ class Server:
                     fds.append(writer)
                     files.append(open(reader))  # noqa: PTH123, SIM115
             target = str(script) if script else "zoo"
-            json.dump(
-                [target, list(map(os.fsdecode, words)), dict(env), str(Path.cwd()), closed], order
-            )
+            folder = folder or str(Path.cwd())
+            json.dump([target, list(map(os.fsdecode, words)), dict(env), folder, closed], order)
             order.flush()
             socket.send_fds(self._socket, [b"run"], [theirs.fileno(), order.fileno(), *fds])
         return Fork(words, channel, files[1:])
@@ -245,6 +246,45 @@ class Server:
         self._process.wait()
 
 
+@contextlib.contextmanager
+def program(file: Path) -> Iterator[None]:
+    """Make a program that runs `zoo` in a fork with the caller's streams, environment and folder.
+
+    For shells and others that start many commands.
+    """
+    client = Path(__file__).parent / "command_client.py"
+    with tempfile.TemporaryDirectory() as short, socket.socket(*SEQUENCE) as listener:
+        address = f"{short}/socket"
+        listener.bind(address)
+        listener.listen()
+        words = shlex.join([sys.executable, "-I", "-S", str(client), address])
+        file.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        file.chmod(0o755)
+        thread = threading.Thread(target=_answer, args=(listener,), daemon=True)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _answer(listener: socket.socket) -> None:
+    """Run the commands of clients, one after the other, until nobody listens."""
+    server = _server(os.getpid(), "commands")
+    with contextlib.suppress(OSError):
+        while True:
+            channel = listener.accept()[0]
+            with channel:
+                order, fds, _, _ = socket.recv_fds(channel, 2**20, 3)
+                words, env, folder = json.loads(order)
+                command = server.start(
+                    words, env, None, dict(zip(STREAMS, fds, strict=True)), folder
+                )
+                for fd in fds:
+                    os.close(fd)
+                channel.send(b"%d" % command.wait())
+
+
+SEQUENCE = (socket.AF_UNIX, socket.SOCK_SEQPACKET)
 STREAMS = ("stdin", "stdout", "stderr")
 
 
