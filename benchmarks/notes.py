@@ -58,8 +58,8 @@ def _npz() -> Path:
     splits = raw("mnist").splits
     folder = Path(tempfile.mkdtemp(prefix="zoo-bench-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    arrays = {"x_train": splits["train"].images, "y_train": splits["train"].labels}
-    arrays |= {"x_test": splits["test"].images, "y_test": splits["test"].labels}
+    arrays = {"x_train": splits["train"].inputs, "y_train": splits["train"].labels}
+    arrays |= {"x_test": splits["test"].inputs, "y_test": splits["test"].labels}
     np.savez_compressed(folder / "mnist.npz", **arrays)
     return folder / "mnist.npz"
 

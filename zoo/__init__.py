@@ -1,6 +1,7 @@
 """Zoo: train, evaluate and compare many small models from a terminal.
 
-For plugins: `zoo.Model`, `zoo.Params`, `zoo.param`, `zoo.Dataset`, `zoo.hookimpl`.
+For plugins: `zoo.Model`, `zoo.Params`, `zoo.param`, `zoo.Dataset`, `zoo.Step`,
+`zoo.hookimpl`.
 For notebooks: `zoo.train`, `zoo.get_job`, `zoo.list_jobs`, `zoo.get_leaderboard`,
 `zoo.list_models`, `zoo.load_model`.
 """
@@ -24,6 +25,8 @@ _HOMES = {
     "Model": "zoo.model",
     "Params": "zoo.model",
     "Report": "zoo.model",
+    "Step": "zoo.model",
+    "Table": "zoo.model",
     "param": "zoo.model",
     "get_job": "zoo.notebook.functions",
     "get_leaderboard": "zoo.notebook.functions",

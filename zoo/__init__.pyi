@@ -6,6 +6,8 @@ from zoo.model import Images as Images
 from zoo.model import Model as Model
 from zoo.model import Params as Params
 from zoo.model import Report as Report
+from zoo.model import Step as Step
+from zoo.model import Table as Table
 from zoo.model import param as param
 from zoo.notebook.functions import get_job as get_job
 from zoo.notebook.functions import get_leaderboard as get_leaderboard
@@ -27,6 +29,8 @@ __all__ = [
     "Model",
     "Params",
     "Report",
+    "Step",
+    "Table",
     "TrainedModel",
     "ZooError",
     "__version__",

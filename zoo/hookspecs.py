@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
-    from zoo.model import Dataset, Model
+    from zoo.model import Dataset, Model, Step
 
 hookspec = pluggy.HookspecMarker("zoo")
 hookimpl = pluggy.HookimplMarker("zoo")
@@ -23,6 +23,11 @@ def register_models(register: Callable[[type[Model]], None]) -> None:
 @hookspec
 def register_datasets(register: Callable[[Dataset], None]) -> None:
     """Call `register(zoo.Dataset(...))` for every dataset of the plugin."""
+
+
+@hookspec
+def register_preprocessing(register: Callable[[type[Step]], None]) -> None:
+    """Call `register(MyStep)` for every preprocessing step of the plugin."""
 
 
 @hookspec

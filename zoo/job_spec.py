@@ -13,14 +13,15 @@ from zoo.dataset_names import NAME
 from zoo.errors import UsageError
 from zoo.param_values import MAX_SEED
 
-SPEC_VERSION = 1
+SPEC_VERSION: Literal[2] = 2
 MAX_SPEC_BYTES = 64 * 1024
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Preprocess = Literal["none", "deskew"]
-"""The transformation of the images in addition to scaling."""
+NO_STEPS = "none"
+Preprocess = Annotated[str, Field(max_length=1024, pattern=f"^{NAME.pattern}(,{NAME.pattern})*$")]
+"""A chain of preprocessing steps such as `impute,standardize`, or `none`."""
 
 
 class Record(BaseModel):
@@ -71,7 +72,8 @@ class Published(Record):
 class JobSpec(Record):
     """The task of a job; resolved at submission, validated again by the worker."""
 
-    v: Literal[1] = 1
+    v: Literal[1, 2] = SPEC_VERSION
+    """2 says which contents of the dataset; 1 does not, and is still run."""
     kind: Literal["train", "evaluate"]
     model: Name
     params: dict[str, Any]
@@ -79,10 +81,14 @@ class JobSpec(Record):
     changed: list[str] | None = None
     """Names of the params changed from their defaults: listings show only these."""
     dataset: Annotated[str, Field(min_length=1, max_length=4096)]
-    """A registered name, or `idx:PATH` or `npz:PATH` with an absolute path."""
-    preprocess: Preprocess = "none"
-    split: Literal["train", "test"] = "test"
-    """The images on which the model is evaluated."""
+    """A registered or added name, or a file such as `npz:PATH` with an absolute path."""
+    version: Annotated[int, Field(ge=1)] | None = None
+    """The version of an added dataset, which workers fetch from the artifact store."""
+    contents: Sha256 | None = None
+    """Fingerprint of the contents of the dataset at submission; None if it was not known."""
+    preprocess: Preprocess = NO_STEPS
+    split: Literal["train", "test", "validation"] = "test"
+    """The rows on which the model is evaluated."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
     fold: Fold | None = None
     """Set for a job of a cross-validation: both splits come from the dataset's `train`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import numbers
 import os
 import unicodedata
@@ -202,11 +203,21 @@ class Model:
     name: ClassVar[str]
     """The name used in commands: lower case letters, digits, dashes."""
 
+    takes: ClassVar[tuple[str, ...]] = ("image",)
+    """The kinds of dataset that it can be trained on: "image", "table"."""
+
+    takes_missing: ClassVar[bool] = False
+    """Whether features may be NaN, where a table has missing numbers."""
+
+    min_side: ClassVar[int] = 1
+    """The least height and width of images, in pixels."""
+
     layout: ClassVar[Literal["flat", "image"]] = "flat"
-    """Images come as (n, 784) for "flat", as (n, 28, 28) for "image"."""
+    """Inputs come as (n, n_features) for "flat"; for "image" as (n, height, width), grey, or
+    (n, height, width, 3), in colour. Flat images are row by row, the three channels last."""
 
     dtype: ClassVar[Literal["float32", "float64"]] = "float32"
-    """The type of the pixels, which are scaled to [0, 1]."""
+    """The type of the inputs. Images are scaled to [0, 1]; numbers of tables are as they are."""
 
     family: ClassVar[str] = ""
     """The kind of the model: `linear`, `neural network`."""
@@ -219,6 +230,16 @@ class Model:
 
     Params = Params
     """The params of this model; replace it by a subclass of `zoo.Params`."""
+
+    input_shape: tuple[int, ...] = (28, 28)
+    """The shape of one input: (height, width), (height, width, 3), or of a table (n_features,).
+
+    Set after `__init__` and before `fit` or `load`."""
+
+    feature_names: Sequence[str] = ()
+    """The features of a table, one per number and one per category; empty for images.
+
+    Set after `__init__` and before `fit` or `load`."""
 
     folder: Path | None = None
     """A folder, not there yet, where `fit` may leave files: they are kept as the job's `fit/...`.
@@ -233,6 +254,11 @@ class Model:
         self.class_names = self.classes(class_names)
         self.n_classes = len(self.class_names)
 
+    @property
+    def n_features(self) -> int:
+        """The number of features or pixels of one input, channels included."""
+        return math.prod(self.input_shape)
+
     def classes(self, class_names: Sequence[str]) -> list[str]:
         """Return the classes that this model predicts, given the dataset's; by default the same."""
         return list(class_names)
@@ -242,7 +268,7 @@ class Model:
         return y
 
     def fit(self, x: Array, y: Array, report: Report) -> None:
-        """Train on images `x`, scaled and read-only, and labels `y`, int64 (n,)."""
+        """Train on inputs `x`, prepared and read-only, and labels `y`, int64 (n,)."""
         raise NotImplementedError
 
     def predict_proba(self, x: Array) -> Array | None:
@@ -253,7 +279,7 @@ class Model:
         raise NotImplementedError
 
     def predict(self, x: Array) -> Array:
-        """Return the most probable class of each image, int64 (n,)."""
+        """Return the most probable class of each input, int64 (n,)."""
         probabilities = self.predict_proba(x)
         if probabilities is None:
             raise NotImplementedError(f"{type(self).__name__} must define predict")
@@ -290,7 +316,7 @@ class Model:
         return None
 
     def weight_images(self) -> Array | None:
-        """Return the weights of each class and pixel, (n_classes, 784); None if not linear.
+        """Return the weights of each class and pixel, (n_classes, n_features); None if not linear.
 
         For models whose score of a class is a weighted sum of the pixels. They are drawn as
         images: positive weights speak for the class, negative ones against it.
@@ -298,25 +324,70 @@ class Model:
         return None
 
 
+class Step:
+    """Base class of preprocessing steps; register subclasses with `register_preprocessing`.
+
+    Steps that learn nothing are applied once per machine. The others are fitted by each job on its
+    own training rows, a fold's without the held-out ones, and kept with the weights.
+    Import libraries within the methods.
+    """
+
+    name: ClassVar[str]
+    """The name used in `--preprocess`: lower case letters, digits, dashes."""
+
+    takes: ClassVar[tuple[str, ...]] = ("image", "table")
+    """The kinds of dataset whose inputs it can change."""
+
+    learns: ClassVar[bool] = True
+    """Whether it is fitted; if not, it gets images in their shape instead of flat rows."""
+
+    handles_missing: ClassVar[bool] = False
+    """Whether no NaN is left after it."""
+
+    def fit(self, x: Array) -> Mapping[str, Array]:
+        """Return what it learns from the training rows, float64 (n, n_features), as arrays."""
+        raise NotImplementedError
+
+    def apply(self, x: Array, learned: Mapping[str, Array]) -> Array:
+        """Return rows changed, of the same shape; `x` is float64 and must not be modified."""
+        raise NotImplementedError
+
+
 class Images(NamedTuple):
-    """Raw images and their labels: uint8 (n, 28, 28), 0 = background, and int64 (n,)."""
+    """Raw images and their labels.
+
+    Images are uint8, (n, height, width) in grey, 0 = background, or (n, height, width, 3) in
+    colour. Labels are whole numbers or texts, (n,).
+    """
 
     images: Array
     labels: Array
 
 
+class Table(NamedTuple):
+    """Raw rows of a table and their labels.
+
+    Columns are arrays by name, (n,): numbers, NaN if missing, or texts or booleans, which are
+    categories. Labels are whole numbers or texts, (n,).
+    """
+
+    columns: Mapping[str, Any]
+    labels: Array
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """Named images and labels, in the two splits `train` and `test`."""
+    """Named images or a table with labels, in the splits `train`, `test`, perhaps `validation`."""
 
     name: str
     """The name used in commands."""
     summary: str
     """One line for `zoo data`."""
-    load: Callable[[], dict[str, Images]]
-    """Returns {"train": Images, "test": Images}; called at most once per machine, then cached."""
-    class_names: tuple[str, ...] = tuple("0123456789")
-    """The names of the labels 0, 1, ..."""
+    load: Callable[[], Mapping[str, Images | Table]]
+    """Returns {"train": Images, "test": Images} or Tables; called at most once per machine, then
+    cached."""
+    class_names: tuple[str, ...] | None = None
+    """The names of the labels 0, 1, ...; None if the labels are the names."""
     version: str = ""
     """Changes when `load` returns something else than before: what was kept is then made anew.
 
@@ -335,7 +406,9 @@ class Dataset:
         object.__setattr__(self, "files", _files(self.name, self.files))
 
 
-def _class_names(dataset: str, given: Any) -> tuple[str, ...]:
+def _class_names(dataset: str, given: Any) -> tuple[str, ...] | None:
+    if given is None:
+        return None
     example = 'such as ("cat", "dog")'
     # A text is a sequence of letters, a set has no order, a mapping would be its keys.
     if isinstance(given, str | bytes | Set | Mapping) or not isinstance(given, Iterable):

@@ -57,9 +57,9 @@ TRAINING = {
         metavar="NAME", help="Dataset; `zoo data` lists them.", autocompletion=completion.datasets
     ),
     "preprocess": option(
-        metavar="STEP",
-        help="none, or deskew (straighten slanted digits).",
-        autocompletion=completion.one_of("none", "deskew"),
+        metavar="STEPS",
+        help="none, deskew, standardize, impute or a plugin's; several: impute,standardize.",
+        autocompletion=completion.one_of("none", "deskew", "standardize", "impute"),
     ),
     "seed": option(metavar="N", help="Random seed."),
     "cv": option(metavar="K", help="Cross-validate with K folds."),

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from zoo import atomic
 from zoo.errors import DatasetError, reason
@@ -31,12 +31,18 @@ TRIES = 3
 
 
 def get(
-    folder: Path, load: Callable[[Path], T | None], fill: Callable[[Path], None], keep: str = ""
+    folder: Path,
+    load: Callable[[Path], T | None],
+    fill: Callable[[Path], None],
+    keep: str = "",
+    stale: float = STALE,
 ) -> T:
     """Load a cache folder; build it first if it is missing or damaged (`load` returns None).
 
-    Sibling folders count as superseded and are removed, except those whose names start with
-    `keep`. Raises DatasetError if the disk is full or cannot be written.
+    Sibling folders count as superseded and are removed when they are older than `stale` seconds,
+    except those whose names start with `keep`.
+
+    Raises DatasetError if the disk is full or cannot be written.
     """
     for _ in range(TRIES):
         if (found := load(folder)) is not None:
@@ -46,7 +52,7 @@ def get(
                 return found
             _discard(folder)
             _publish(folder, fill)
-            _sweep(folder.parent, keep or folder.name)
+            _sweep(folder.parent, keep or folder.name, stale)
     raise DatasetError(f"{folder} is damaged each time it is written.", "Check the disk.")
 
 
@@ -54,13 +60,22 @@ def save(file: Path, shape: tuple[int, ...], dtype: str, parts: Iterable[Array])
     """Write the parts of an array of the given shape, in order, as one .npy file."""
     import numpy as np
 
+    with open_array(file, shape, dtype) as stream:
+        for part in parts:
+            # Not tofile, whose error does not mention a full disk.
+            stream.write(np.ascontiguousarray(part, dtype).data)
+
+
+@contextlib.contextmanager
+def open_array(file: Path, shape: tuple[int, ...], dtype: str) -> Iterator[IO[bytes]]:
+    """Open a new .npy file for the values of an array in C order; the header is written."""
+    import numpy as np
+
     descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
     header = {"descr": descr, "fortran_order": False, "shape": shape}
     with file.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
-        for part in parts:
-            # Not tofile, whose error does not mention a full disk.
-            stream.write(np.ascontiguousarray(part, dtype).data)
+        yield stream
 
 
 def mapped(file: Path, shape: tuple[int, ...], dtype: str) -> Array:
@@ -134,10 +149,10 @@ def _discard(folder: Path) -> None:
         _remove(folder.replace(atomic.sibling(folder)))
 
 
-def _sweep(parent: Path, keep: str) -> None:
+def _sweep(parent: Path, keep: str, stale: float) -> None:
     for path in parent.iterdir():
         with contextlib.suppress(OSError):
-            old = time.time() - path.stat().st_mtime > STALE
+            old = time.time() - path.stat().st_mtime > stale
             if old and not path.name.startswith(keep):
                 _remove(path)
 

@@ -1,31 +1,29 @@
-"""Datasets by name: MNIST, plugin datasets, IDX and npz files; validated once, then cached."""
+"""Datasets by name: MNIST, plugin datasets, files; checked once, then cached by their contents."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
-
 from zoo import dataset_names, settings
-from zoo.data import cache, idx, mnist, npz
+from zoo.data import cache, contents, idx, incoming, mnist, npz
 from zoo.data.cache import Progress
+from zoo.data.contents import META_FILE, Meta
+from zoo.data.contents import SPLITS as SPLITS
+from zoo.data.contents import Raw as Raw
+from zoo.data.incoming import Incoming
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
-from zoo.job_spec import Sha256, canonical
 from zoo.model import Dataset, Images
 from zoo.plugins import error_report, import_guard, registry
 
 if TYPE_CHECKING:
     from typing import Any
-
-    from zoo.model import Array
 
 MNIST = Dataset(
     "mnist",
@@ -36,54 +34,25 @@ MNIST = Dataset(
 FILES = {"idx": "a folder with the four IDX files", "npz": f"a file with {', '.join(npz.KEYS)}"}
 """Descriptions of the paths in `idx:PATH` and `npz:PATH`."""
 
-SPLITS = ("train", "test")
+NEEDED_SPLITS = ("train", "test")
 RETURNS = 'load must return {"train": Images, "test": Images}'
-SIDE = 28
-MAX_CLASSES = 256
 WAYS_OUT = {
-    f"not uint8 (n, {SIDE}, {SIDE})": "Save them in grey, as integers from 0 to 255: multiply "
-    "scaled ones by 255, take one of three channels, then .reshape(-1, 28, 28).astype('uint8').",
-    "not integers (n,)": "Save one integer per image: .argmax(axis=1) of one-hot rows, .ravel() "
-    "of a column, the index of a name; then .astype('uint8').",
-    "are not all from 0": "Number the classes from 0.",
+    "not uint8 (n, height, width)": "Save them as integers from 0 to 255, (n, height, width) in "
+    "grey or (n, height, width, 3) in colour, or as floats from 0 to 1.",
+    "not one for each image": "Save one label per image: .argmax(axis=1) of one-hot rows, "
+    ".ravel() of a column.",
+    "different labels": "Is it a number to predict, or an id? Zoo trains classifiers.",
+    "a regression target": "Zoo trains classifiers: give a column with classes.",
     "images and": "Each split needs images and a label for each; are two files mixed up?",
     "of one class": "Training needs at least two classes.",
 }
 """Hints, by a part of the error message."""
 MOST_NAMED = 10
-"""Number of classes that one note names."""
+"""Number of keys that one message names."""
 FORMAT = "classes that occur"
 """Version of the cache format; datasets cached in another format are read again."""
-META_FILE = "meta.json"
-RAW_FILES = (META_FILE, *(f"{split}-{part}.npy" for split in SPLITS for part in Images._fields))
-"""The files of a cached dataset."""
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A cached dataset, memory-mapped read-only."""
-
-    name: str
-    splits: Mapping[str, Images]
-    class_names: tuple[str, ...]
-    """The names of the labels 0, 1, ...; each occurs in some split."""
-    fingerprint: str
-    """The sha256 of the contents, see `contents_sha256`."""
-    notes: tuple[str, ...] = ()
-    """Warnings to print before a training, a sentence each."""
-
-
-class Meta(BaseModel):
-    """The contents of `meta.json` of a cached dataset; it is written last."""
-
-    model_config = ConfigDict(strict=True, frozen=True)
-
-    name: str
-    class_names: tuple[str, ...]
-    counts: dict[str, int]
-    """Images of each split."""
-    fingerprint: Sha256
-    notes: tuple[str, ...] = ()
+KEPT_SECONDS = 30 * 86400.0
+"""Time that earlier contents of a file stay in the cache, for jobs submitted on them."""
 
 
 @dataclass(frozen=True)
@@ -119,48 +88,88 @@ def names() -> list[str]:
 
 
 def raw(name: str, progress: Progress | None = None, *, contents: str | None = None) -> Raw:
-    """Open a dataset from the cache; read (mnist: download) and validate it first if needed.
+    """Open a dataset from the cache; read (mnist: download) and check it first if needed.
 
     Args:
         name: Name of the dataset.
-        progress: Called with the progress of a download.
-        contents: Fingerprint of contents that are used if the source cannot be read any more, but
-            the cache still has them.
+        progress: Called with the progress of a download or of reading.
+        contents: Fingerprint of contents that are used if the source has others by now, or cannot
+            be read any more, but the cache still has them.
 
     Raises:
         UsageError: As `resolve` does.
         DatasetError: The dataset is missing or damaged.
     """
+    if contents is not None and (added := open_added(contents)):
+        return added
     try:
-        return _raw(name, progress)
+        found = _raw(name, progress)
     except ZooError as error:
         if kept := _kept(name, contents):
             return kept
         if contents is not None and not error.hint:
             error.hint = "Restore it: the contents used by the job are not in the cache either."
         raise
+    if contents is not None and found.fingerprint != contents:
+        return _kept(name, contents) or found
+    return found
+
+
+def pinned(name: str, progress: Progress | None = None, *, contents: str | None = None) -> Raw:
+    """Open exactly these contents of a dataset, or its present ones if `contents` is None.
+
+    Raises DatasetError if they are not to be had any more, and as `raw` does.
+    """
+    found = raw(name, progress, contents=contents)
+    if contents is not None and found.fingerprint != contents:
+        raise DatasetError(
+            f"The dataset '{name}' has other contents now than when the job was submitted.",
+            "Submit the job again for the present ones.",
+        )
+    return found
+
+
+def added_folder(fingerprint: str) -> Path:
+    """Return the folder of this machine's cache for the contents of an added dataset."""
+    return settings.cache() / "added" / fingerprint
+
+
+def open_added(fingerprint: str) -> Raw | None:
+    """Map the contents of an added dataset; None if the cache of this machine has not got them."""
+    found = contents.open_contents(added_folder(fingerprint))
+    return found if found and found.fingerprint == fingerprint else None
 
 
 def _raw(name: str, progress: Progress | None) -> Raw:
     name = resolve(name)
 
     def load(folder: Path) -> Raw | None:
-        return _open(folder, name)
+        return contents.open_contents(folder, name)
 
     def fill(folder: Path) -> None:
-        splits, class_names = _checked(name, *_read(name, progress))
-        _write(folder, name, splits, class_names)
+        _fill(folder, name, progress)
 
-    return cache.get(_folder(name), load, fill)
+    stale = KEPT_SECONDS if ":" in name else cache.STALE
+    return cache.get(_folder(name), load, fill, stale=stale)
 
 
-def _kept(name: str, contents: str | None) -> Raw | None:
+def _fill(folder: Path, name: str, progress: Progress | None) -> None:
+    try:
+        incoming.write(folder, name, _read(name, progress), progress=progress)
+    except (ValueError, TypeError) as error:
+        raise DatasetError(
+            f"The dataset '{name}' cannot be used: {reason(error)}.", _way_out(str(error))
+        ) from None
+
+
+def _kept(name: str, fingerprint: str | None) -> Raw | None:
     """The cached contents with that fingerprint, if any, also if the dataset has changed since."""
     name = dataset_names.canonical(name)
-    if contents is None or not (":" in name or dataset_names.NAME.fullmatch(name)):
+    if fingerprint is None or not (":" in name or dataset_names.NAME.fullmatch(name)):
         return None
     for file in (settings.cache() / "raw" / key(name)).glob(f"*/{META_FILE}"):
-        if (found := _open(file.parent, name)) and found.fingerprint == contents:
+        found = contents.open_contents(file.parent, name)
+        if found and found.fingerprint == fingerprint:
             return found
     return None
 
@@ -185,20 +194,21 @@ def is_cached(name: str, *, contents: str | None = None) -> bool:
 
 def fingerprint(name: str) -> str | None:
     """Return the fingerprint of a dataset in the cache of this machine; None if it is not there."""
-    meta = _meta(name)
-    return meta.fingerprint if meta else None
+    found = meta(name)
+    return found.fingerprint if found else None
 
 
 def notes(name: str) -> tuple[str, ...]:
     """Return the warnings about a cached dataset to print before a training."""
-    meta = _meta(name)
-    return meta.notes if meta else ()
+    found = meta(name)
+    return found.notes if found else ()
 
 
-def _meta(name: str) -> Meta | None:
+def meta(name: str) -> Meta | None:
+    """Return the description of a dataset in the cache of this machine; None if not there."""
     try:
-        return Meta.model_validate_json((_folder(resolve(name)) / META_FILE).read_bytes())
-    except (OSError, ValueError, ZooError):
+        return contents.read_meta(_folder(resolve(name)))
+    except ZooError:
         return None
 
 
@@ -251,18 +261,16 @@ def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _read(
-    name: str, progress: Progress | None
-) -> tuple[Mapping[str, Images], tuple[str, ...] | None]:
-    """Read a dataset from its source; class names are None if the source has only labels."""
+def _read(name: str, progress: Progress | None) -> Incoming:
+    """Read a dataset from its source; raises ValueError for arrays that are no dataset."""
     # Before a download, and before a reader reports a missing package as a damaged file.
     import numpy  # noqa: F401
 
     form, colon, path = name.partition(":")
     if colon:
-        return (idx.load if form == "idx" else npz.load)(Path(path)), None
+        return incoming.of_arrays((idx.load if form == "idx" else npz.load)(Path(path)))
     if name == MNIST.name:
-        return mnist.load(progress), MNIST.class_names
+        return incoming.of_arrays(mnist.load(progress))
     found = registry.catalogue()
     try:
         # In this process: a separate one would have to start the plugin's libraries again, and
@@ -276,7 +284,7 @@ def _read(
     except BaseException as error:  # also SystemExit: `load` must not end the command
         detail = error_report.reason(error, found.dataset_owners[name].source).rstrip(".")
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
-    return splits, found.datasets[name].class_names
+    return incoming.of_arrays(splits, found.datasets[name].class_names)
 
 
 class _WrongResult(Exception):
@@ -290,7 +298,7 @@ def _arrays(given: Any) -> dict[str, Images]:
     if not isinstance(given, Mapping):
         raise _WrongResult(f"{RETURNS}, but it returned {_kind(given)}")
     found = {}
-    for split in SPLITS:
+    for split in NEEDED_SPLITS:
         if split not in given:
             what = f"{RETURNS}, but it returned {_kind(given)}"
             raise _WrongResult(f"it has no split '{split}': {what}")
@@ -319,137 +327,24 @@ def _kind(given: Any) -> str:
     return f"{name} of {len(given)}" if isinstance(given, tuple | list) else name
 
 
-def _checked(
-    name: str, splits: Mapping[str, Images], class_names: tuple[str, ...] | None
-) -> tuple[dict[str, Images], tuple[str, ...]]:
-    """Check shapes, types and labels; labels become int64 indices into the class names.
-
-    The classes are the labels that occur in any split, in numerical order.
-    """
-    import numpy as np
-
-    try:
-        if missing := set(SPLITS) - set(splits):
-            raise ValueError(f"it has no split '{min(missing)}'")
-        found = {s: Images(*(np.asarray(array) for array in splits[s])) for s in SPLITS}
-        for split in SPLITS:
-            _check_split(split, *found[split])
-        present = np.unique(np.concatenate([found[s].labels.astype("int64") for s in SPLITS]))
-        if class_names is not None and present[-1] >= len(class_names):
-            raise ValueError(
-                f"a label is {present[-1]}, but there are {len(class_names)} class names"
-            )
-        if len(np.unique(found["train"].labels)) < 2:
-            raise ValueError("all training images are of one class")
-    except (ValueError, TypeError) as error:
-        raise DatasetError(
-            f"The dataset '{name}' cannot be used: {reason(error)}.", _way_out(str(error))
-        ) from None
-    checked = {
-        s: Images(each.images, np.searchsorted(present, each.labels).astype("int64"))
-        for s, each in found.items()
-    }
-    names = class_names or [str(label) for label in range(MAX_CLASSES)]
-    return checked, tuple(names[label] for label in present)
-
-
-def contents_sha256(splits: Mapping[str, Images], class_names: Sequence[str]) -> str:
-    """Return the fingerprint of contents.
-
-    For classes named 0, 1, ..., n-1 it is the sha256 of the four IDX files that would hold them,
-    concatenated; for others the hash of that and the class names.
-    """
-    digest = idx.sha256(*(array for split in SPLITS for array in splits[split]))
-    if tuple(class_names) == tuple(str(label) for label in range(len(class_names))):
-        return digest
-    return hashlib.sha256(canonical([digest, list(class_names)]).encode()).hexdigest()
-
-
-def _rare(labels: Array, class_names: Sequence[str]) -> Iterator[str]:
-    """Yield warnings about classes without training images, or with a single one."""
-    import numpy as np
-
-    counts = np.bincount(labels, minlength=len(class_names))
-    for count, what in ((0, "no training image"), (1, "a single training image")):
-        names = [f"'{class_names[label]}'" for label in np.flatnonzero(counts == count).tolist()]
-        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        names_shown = ", ".join(names[:MOST_NAMED]) + more
-        if len(names) == 1:
-            yield f"The class {names_shown} has {what}: is it meant?"
-        elif names:
-            yield f"{len(names)} classes have {what} each: {names_shown}."
-
-
 def _way_out(wrong: str) -> str:
     """The hint for an error message of a dataset, if there is one."""
     return next((hint for words, hint in WAYS_OUT.items() if words in wrong), "")
-
-
-def _check_split(split: str, images: Array, labels: Array) -> None:
-    if images.dtype != "uint8" or images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        found = f"{images.dtype} {images.shape}"
-        raise ValueError(f"its {split} images are {found}, not uint8 (n, {SIDE}, {SIDE})")
-    if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        found = f"{labels.dtype} {labels.shape}"
-        raise ValueError(f"its {split} labels are {found}, not integers (n,)")
-    if not len(images) == len(labels) > 0:
-        raise ValueError(f"it has {len(images)} {split} images and {len(labels)} labels")
-    if labels.min() < 0 or labels.max() >= MAX_CLASSES:
-        raise ValueError(f"its {split} labels are not all from 0 to {MAX_CLASSES - 1}")
-
-
-def _write(
-    folder: Path, name: str, splits: Mapping[str, Images], class_names: tuple[str, ...]
-) -> None:
-    for split, arrays in splits.items():
-        for part, array in arrays._asdict().items():
-            cache.save(folder / f"{split}-{part}.npy", array.shape, str(array.dtype), [array])
-    meta = Meta(
-        name=name,
-        class_names=class_names,
-        counts={split: len(each.labels) for split, each in splits.items()},
-        fingerprint=contents_sha256(splits, class_names),
-        notes=tuple(_rare(splits["train"].labels, class_names)),
-    )
-    (folder / META_FILE).write_text(meta.model_dump_json())
-
-
-def _open(folder: Path, name: str) -> Raw | None:
-    """Map the files of the folder; None if one is missing or damaged."""
-    try:
-        raw = _mapped(str(folder), tuple(_stamp(folder / file) for file in RAW_FILES))
-    except (OSError, ValueError, KeyError, DatasetError):
-        return None
-    return raw if raw.name == name else None
-
-
-@functools.lru_cache(maxsize=4)
-def _mapped(folder: str, stamps: tuple[str, ...]) -> Raw:
-    """The mapped arrays, shared by the jobs of a warm runner while the files are the same."""
-    del stamps  # part of the cache key
-    meta = Meta.model_validate_json(Path(folder, META_FILE).read_bytes())
-    splits = {split: _map(Path(folder), split, meta.counts[split]) for split in SPLITS}
-    return Raw(meta.name, splits, meta.class_names, meta.fingerprint, meta.notes)
-
-
-def _map(folder: Path, split: str, count: int) -> Images:
-    images = cache.mapped(folder / f"{split}-images.npy", (count, SIDE, SIDE), "uint8")
-    return Images(images, cache.mapped(folder / f"{split}-labels.npy", (count,), "int64"))
 
 
 def _files_in_cache() -> Iterator[str]:
     """The `idx:` and `npz:` names in the cache whose files still exist."""
     for file in (settings.cache() / "raw").glob(f"*-*/*/{META_FILE}"):
         with contextlib.suppress(OSError, ValueError, UsageError):
-            name = Meta.model_validate_json(file.read_bytes()).name
-            if ":" in name:
+            found = contents.read_meta(file.parent)
+            if found and ":" in (name := found.name):
                 yield resolve(name)
 
 
 def _listed(name: str) -> Listed:
     form, colon, path = name.partition(":")
     try:
-        cached = _open(_folder(name), name) is not None
+        cached = contents.open_contents(_folder(name), name) is not None
     except DatasetError:
         cached = False
     if colon:

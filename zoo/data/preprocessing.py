@@ -1,19 +1,20 @@
-"""Prepare raw images for models: scaled, deskewed on request, once per machine."""
+"""Prepare raw inputs for models: scaled or encoded once per machine, steps fitted in the job."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal
 
 from zoo import settings
-from zoo.data import cache, datasets
+from zoo.data import cache, contents, datasets, steps
 from zoo.data.cache import Progress
-from zoo.data.datasets import SPLITS, Raw
-from zoo.errors import ZooError, unknown
-from zoo.job_spec import Preprocess
+from zoo.data.contents import SPLITS, Inputs, Meta, Raw
+from zoo.errors import DatasetError, unknown
+from zoo.job_spec import NO_STEPS
+from zoo.model import Step
 from zoo.plugins import registry
 
 if TYPE_CHECKING:
@@ -25,25 +26,57 @@ Dtype = Literal["float32", "float64"]
 WHITE = 255.0
 MAPPED = 4
 """Variants that a process keeps mapped: a runner's next job then finds their pages in place."""
-CHUNK = 1000
-"""Images scaled at once: a few megabytes."""
+CHUNK_BYTES = 6 * 2**20
+"""Bytes of float64 that are prepared at once."""
 
 
 _mapped: dict[Path, dict[str, Array]] = {}
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True)
+class Prepared:
     """One split of a dataset, ready for a model; the arrays are mapped read-only."""
 
     x: Array
-    """(n, 784) or (n, 28, 28), from 0 to 1."""
+    """(n, features), or for the layout "image" (n, height, width) or (n, height, width, 3).
+
+    Images are scaled from 0 to 1. float64 if `steps` have to be fitted."""
     y: Array
     """int64 (n,)."""
-    class_names: tuple[str, ...]
-    fingerprint: str
-    """Of the raw contents."""
-    notes: tuple[str, ...] = ()
-    """Warnings to print before a training."""
+    weights: Array | None
+    """Weights of the rows, float64 (n,), if the dataset has some."""
+    meta: Meta
+    """Description of the raw contents."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the labels 0, 1, ..."""
+        return self.meta.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of the raw contents."""
+        return self.meta.fingerprint
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings to print before a training."""
+        return self.meta.notes
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The steps of a trained model that learn, with what they have learned."""
+
+    steps: Sequence[Step] = ()
+    learned: Sequence[Mapping[str, Array]] = ()
+
+    def apply(self, x: Array, dtype: Dtype) -> Array:
+        """Transform prepared inputs of any layout; returns the same shape in the model's dtype."""
+        if self.steps:
+            flat = steps.apply(self.steps, self.learned, _laid_out(x, "flat"))
+            x = flat.reshape(x.shape)
+        return x.astype(dtype, copy=False)
 
 
 @dataclass(frozen=True)
@@ -64,7 +97,7 @@ def prepare(
     dtype: Dtype,
     progress: Progress | None = None,
     *,
-    preprocess: str = "none",
+    preprocess: str = NO_STEPS,
 ) -> Prepared:
     """Map one prepared split of a dataset; prepare it first if necessary.
 
@@ -81,25 +114,84 @@ def prepare_splits(
     dtype: Dtype,
     progress: Progress | None = None,
     *,
-    preprocess: str = "none",
+    preprocess: str = NO_STEPS,
     contents: str | None = None,
 ) -> list[Prepared]:
     """Map several splits of the same contents, even if files are replaced meanwhile.
 
-    `contents` as for `datasets.raw`. Raises as `prepare` does.
+    `contents` as for `datasets.raw`. Steps that learn are not applied: see `fit_steps`. Raises as
+    `prepare` does.
     """
     if strange := [each for each in splits if each not in SPLITS]:
         raise unknown("split", strange[0], SPLITS)
-    check(preprocess)
+    once, learning = steps.split_chain(preprocess)
     raw = datasets.raw(name, progress, contents=contents)
-    images = _variant(raw, dtype, preprocess, progress)
-    return [_prepared(raw, split, images[split], layout) for split in splits]
+    _check_splits(raw, splits)
+    _check_takes(raw, steps.chain(preprocess))
+    # Fitted in float64, as scikit-learn does, whatever the model takes.
+    inputs = _variant(raw, "float64" if learning else dtype, once, progress)
+    return [_prepared(raw, split, inputs[split], layout) for split in splits]
+
+
+def _check_splits(raw: Raw, splits: Sequence[str]) -> None:
+    if "train" in splits and raw.meta.untrainable:
+        raise DatasetError(
+            f"No model can be trained on the dataset '{raw.name}': {raw.meta.untrainable}.",
+            "Training needs at least two classes.",
+        )
+    for split in splits:
+        if split not in raw.splits:
+            raise DatasetError(
+                f"The dataset '{raw.name}' has no split '{split}', only {' and '.join(raw.splits)}."
+            )
+
+
+def _check_takes(raw: Raw, chain: Sequence[Step]) -> None:
+    for step in chain:
+        if raw.meta.kind not in step.takes:
+            raise DatasetError(
+                f"The preprocessing step '{step.name}' takes no {raw.meta.kind}s, but "
+                f"'{raw.name}' has {raw.meta.describe_shape()}.",
+                "Leave it out of --preprocess.",
+            )
 
 
 def _prepared(raw: Raw, split: str, x: Array, layout: Layout) -> Prepared:
-    return Prepared(
-        _laid_out(x, layout), raw.splits[split].labels, raw.class_names, raw.fingerprint, raw.notes
-    )
+    weights = raw.weights.get(split)
+    return Prepared(_laid_out(x, layout), raw.splits[split].labels, weights, raw.meta)
+
+
+def fit_steps(preprocess: str, x: Array, dtype: Dtype) -> tuple[Fitted, Array]:
+    """Fit the steps of a chain that learn on the training rows of a job.
+
+    Args:
+        preprocess: The chain.
+        x: Prepared inputs of the training rows, in any layout.
+        dtype: What the model takes.
+
+    Returns:
+        The fitted steps, and `x` transformed, of the same shape and of the type `dtype`.
+
+    Raises:
+        PluginError: A step breaks its contract.
+    """
+    _, learning = steps.split_chain(preprocess)
+    if not learning:
+        return Fitted(), x
+    learned, flat = steps.fit(learning, _laid_out(x, "flat"))
+    return Fitted(learning, learned), flat.reshape(x.shape).astype(dtype, copy=False)
+
+
+def load_steps(preprocess: str, folder: Path) -> Fitted:
+    """Load the fitted steps of a trained model from its folder; raises ArtifactError."""
+    _, learning = steps.split_chain(preprocess)
+    return Fitted(learning, steps.load(folder, learning)) if learning else Fitted()
+
+
+def save_steps(fitted: Fitted, folder: Path) -> None:
+    """Write the fitted steps of a model into a new folder, if there are any."""
+    if fitted.steps:
+        steps.save(folder, fitted.steps, [dict(each) for each in fitted.learned])
 
 
 def prepare_all(
@@ -107,7 +199,8 @@ def prepare_all(
     dtypes: Collection[Dtype] | None = None,
     progress: Progress | None = None,
     *,
-    preprocess: str = "none",
+    preprocess: str = NO_STEPS,
+    contents: str | None = None,
 ) -> list[Made]:
     """Prepare a dataset before its first job, by default for all models of this machine.
 
@@ -115,63 +208,51 @@ def prepare_all(
     """
     if dtypes is None:
         dtypes = {model.dtype for model in registry.catalogue().models.values()} or {"float32"}
-    check(preprocess)
-    raw = datasets.raw(name, progress)
+    once, learning = steps.split_chain(preprocess)
+    if learning:
+        dtypes = {"float64"}
+    raw = datasets.raw(name, progress, contents=contents)
+    _check_takes(raw, steps.chain(preprocess))
     for dtype in dtypes:
-        _variant(raw, dtype, preprocess, progress)
-    folders = {dtype: _folder(raw, dtype, preprocess) for dtype in sorted(dtypes)}
-    return [Made(dtype, preprocess, path, cache.size(path)) for dtype, path in folders.items()]
+        _variant(raw, dtype, once, progress)
+    folders = {dtype: _folder(raw, dtype, once) for dtype in sorted(dtypes)}
+    return [Made(dtype, once, path, cache.size(path)) for dtype, path in folders.items()]
 
 
-def scale(images: Array, dtype: Dtype, preprocess: str = "none") -> Array:
-    """Prepare raw images, uint8 (n, 28, 28): from 0 to 1, deskewed on request."""
-    # Divided in float64 and then rounded, as Keras does with x / 255.0.
-    scaled = images / WHITE
-    if preprocess == "deskew":
-        scaled = deskew(scaled)
-    return scaled.astype(dtype, copy=False)
+def scale(inputs: Array, about: Inputs, dtype: Dtype, preprocess: str = NO_STEPS) -> Array:
+    """Prepare raw inputs: images from 0 to 1, tables encoded as features.
 
-
-def deskew(images: Array) -> Array:
-    """Deskew images (n, height, width) from 0 to 1; returns the same shape, float64.
-
-    Lines are shifted so that the principal axis closest to the vertical becomes vertical (LeCun et
-    al. 1998, Gradient-based learning applied to document recognition, section III-A). The shear is
-    the covariance of columns and rows over the variance of rows, both weighted by the pixels.
-    MNIST has each digit's centre of mass in the middle of its images up to a pixel; here it comes
-    there exactly.
-    Raises ZooError where scipy, which comes with scikit-learn, is missing.
+    `preprocess` is a chain of steps that learn nothing.
     """
-    import numpy as np
-
-    try:
-        from scipy.ndimage import affine_transform
-    except ModuleNotFoundError:
-        raise ZooError("Deskewing needs scipy.", "pip install scikit-learn") from None
-    middle = (np.array(images.shape[1:]) - 1) / 2
-    upright = np.empty(images.shape)
-    centres, shears = _moments(images)
-    for target, image, centre, shear in zip(upright, images, centres, shears, strict=True):
-        # From a place in the upright image to one in the slanted: (row, column).
-        matrix = np.array([[1.0, 0.0], [shear, 1.0]])
-        affine_transform(image, matrix, centre - matrix @ middle, output=target, order=1)
-    return upright.clip(0, 1, out=upright)
+    if about.kind == "table":
+        x = contents.encode(inputs, about.columns)
+    elif about.dtype == "uint8":
+        # Divided in float64 and then rounded, as Keras does with x / 255.0.
+        x = inputs / WHITE
+    else:
+        x = inputs.astype("float64", copy=False)
+    for step in steps.chain(preprocess):
+        x = steps.apply([step], [{}], x)
+    return x.astype(dtype, copy=False)
 
 
-def model_input(images: Array, model: Model, preprocess: str) -> Array:
-    """Prepare raw images, (n, 28, 28) from 0 to 255, in the layout and dtype of a model."""
-    return _laid_out(scale(images, model.dtype, preprocess), model.layout)
+def model_input(
+    inputs: Array, about: Inputs, model: Model, preprocess: str, fitted: Fitted
+) -> Array:
+    """Prepare raw inputs in the layout and dtype of a trained model."""
+    once, learning = steps.split_chain(preprocess)
+    x = scale(inputs, about, "float64" if learning else model.dtype, once)
+    return _laid_out(fitted.apply(x, model.dtype), model.layout)
 
 
 def _laid_out(x: Array, layout: Layout) -> Array:
-    # Not reshape(len(x), -1), which fails without images.
+    # Not reshape(len(x), -1), which fails without inputs.
     return x.reshape(len(x), math.prod(x.shape[1:])) if layout == "flat" else x
 
 
 def check(preprocess: str) -> None:
-    """Raise UsageError for an unknown preprocessing."""
-    if preprocess not in get_args(Preprocess):
-        raise unknown("preprocessing", preprocess, get_args(Preprocess))
+    """Raise UsageError for an unknown preprocessing step."""
+    steps.chain(preprocess)
 
 
 def clear_mapped() -> None:
@@ -181,8 +262,10 @@ def clear_mapped() -> None:
 
 def _variant(
     raw: Raw, dtype: Dtype, preprocess: str, progress: Progress | None
-) -> dict[str, Array]:
-    """Both splits, (n, 28, 28)."""
+) -> Mapping[str, Array]:
+    """The prepared inputs of every split."""
+    if raw.meta.dtype == dtype and preprocess == NO_STEPS and _is_prepared(raw.meta):
+        return {split: rows.inputs for split, rows in raw.splits.items()}
     folder = _folder(raw, dtype, preprocess)
     # The name of a folder has the fingerprint of its contents: a mapping stays valid.
     if folder not in _mapped:
@@ -192,58 +275,54 @@ def _variant(
     return _mapped[folder]
 
 
+def _is_prepared(about: Inputs) -> bool:
+    """Whether raw inputs are what models see: floats already scaled, or numbers alone."""
+    return about.dtype != "uint8" and all(each.kind == "number" for each in about.columns)
+
+
 def _from_cache(
     folder: Path, raw: Raw, dtype: Dtype, preprocess: str, progress: Progress | None
 ) -> dict[str, Array]:
+    shapes = {split: (count, *raw.meta.input_shape) for split, count in raw.meta.counts.items()}
+
     def load(folder: Path) -> dict[str, Array] | None:
         try:
             return {
-                split: cache.mapped(folder / f"{split}.npy", each.images.shape, dtype)
-                for split, each in raw.splits.items()
+                split: cache.mapped(folder / f"{split}.npy", shape, dtype)
+                for split, shape in shapes.items()
             }
         except (OSError, ValueError):
             return None
 
     def fill(folder: Path) -> None:
-        for split, each in raw.splits.items():
-            what = f"preparing {split} images"
-            parts = _parts(each.images, dtype, preprocess, what, progress)
-            cache.save(folder / f"{split}.npy", each.images.shape, dtype, parts)
+        for split, rows in raw.splits.items():
+            what = f"preparing {split} {raw.meta.unit}"
+            parts = _parts(rows.inputs, raw.meta, dtype, preprocess, what, progress)
+            cache.save(folder / f"{split}.npy", shapes[split], dtype, parts)
 
     return cache.get(folder, load, fill, keep=_version(raw))
 
 
 def _parts(
-    images: Array, dtype: Dtype, preprocess: str, what: str, progress: Progress | None
+    inputs: Array,
+    about: Inputs,
+    dtype: Dtype,
+    preprocess: str,
+    what: str,
+    progress: Progress | None,
 ) -> Iterator[Array]:
-    for start in range(0, len(images), CHUNK):
-        yield scale(images[start : start + CHUNK], dtype, preprocess)
+    rows = max(1, CHUNK_BYTES // (8 * max(1, math.prod(about.input_shape))))
+    for start in range(0, len(inputs), rows):
+        yield scale(inputs[start : start + rows], about, dtype, preprocess)
         if progress:
-            progress(what, min(start + CHUNK, len(images)), len(images))
+            progress(what, min(start + rows, len(inputs)), len(inputs))
 
 
 def _folder(raw: Raw, dtype: Dtype, preprocess: str) -> Path:
     home = settings.cache() / "prepared" / datasets.key(raw.name)
-    kind = dtype if preprocess == "none" else f"{preprocess}-{dtype}"
+    kind = dtype if preprocess == NO_STEPS else f"{preprocess.replace(',', '-')}-{dtype}"
     return home / f"{_version(raw)}-{kind}"
 
 
 def _version(raw: Raw) -> str:
     return raw.fingerprint[:16]
-
-
-def _moments(images: Array) -> tuple[Array, Array]:
-    """The centres of mass, (n, 2) as (row, column), and the shears, (n,) in columns per row."""
-    import numpy as np
-
-    rows, columns = (np.arange(float(size)) for size in images.shape[1:])
-    mass = images.sum(axis=(1, 2))
-    # An empty image has no centre: it stays empty.
-    by_row = images.sum(axis=2) / np.where(mass > 0, mass, 1.0)[:, None]
-    by_column = images.sum(axis=1) / np.where(mass > 0, mass, 1.0)[:, None]
-    centres = np.stack([by_row @ rows, by_column @ columns], axis=1)
-    away, aside = rows - centres[:, :1], columns - centres[:, 1:]
-    variance = (by_row * away**2).sum(axis=1)
-    mixed = np.einsum("nij,ni,nj->n", images, away, aside, optimize=True)
-    # A single line of pixels has no slant.
-    return centres, np.divide(mixed, variance * mass, out=np.zeros_like(mixed), where=variance > 0)

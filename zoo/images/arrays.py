@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from zoo.data import preprocessing
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from zoo.data.contents import Inputs
+    from zoo.data.preprocessing import Fitted
     from zoo.model import Array, Model
 
-SIDE = 28
 NEAR = 1e-3
 """A scaled pixel that is so near to a whole grey is that grey, rounded by float32."""
 
 
-def prepare(given: Any, model: Model, preprocess: str) -> Array:
+def prepare(given: Any, model: Model, inputs: Inputs, preprocess: str, fitted: Fitted) -> Array:
     """Prepare images, raw (whole numbers 0 to 255) or scaled (0 to 1), for this model.
 
-    Their shape is (n, 28, 28), (n, 784), or of one image (28, 28) or (784,). Scaled images that
+    Their shape is (n, *shape) or (n, pixels), or that of one image. Scaled images that
     were raw ones give what those give, bit for bit. Raises UsageError for anything else.
     """
-    return preprocessing.model_input(_greys(_shaped(given)), model, preprocess)
+    images = _greys(_shaped(given, inputs.shape))
+    return preprocessing.model_input(images, inputs, model, preprocess, fitted)
 
 
-def _shaped(given: Any) -> Array:
+def _shaped(given: Any, shape: tuple[int, ...]) -> Array:
     import numpy as np
 
-    images = np.asarray(given)
-    if images.shape in ((SIDE, SIDE), (SIDE * SIDE,)):
+    images, flat = np.asarray(given), (math.prod(shape),)
+    if images.shape in (shape, flat):
         images = images[None]
-    if images.ndim < 2 or images.shape[1:] not in ((SIDE, SIDE), (SIDE * SIDE,)):
+    if images.ndim < 2 or images.shape[1:] not in (shape, flat):
+        wanted = ", ".join(map(str, shape))
         raise UsageError(
             f"Images of the shape {images.shape} cannot be predicted.",
-            "Give (n, 28, 28) or (n, 784).",
+            f"Give (n, {wanted}) or (n, {flat[0]}).",
         )
-    return images.reshape(len(images), SIDE, SIDE)
+    return images.reshape(len(images), *shape)
 
 
 def _greys(images: Array) -> Array:

@@ -93,7 +93,7 @@ def _images(trained: LoadedModel) -> Array:
     """Return the first test images of the dataset that the model was trained on."""
     recipe = trained.recipe
     raw = datasets.raw(recipe.dataset, contents=recipe.fingerprint)
-    return raw.splits["test"].images[:IMAGES]
+    return raw.splits["test"].inputs[:IMAGES]
 
 
 @contextmanager

@@ -54,6 +54,8 @@ class LoadedModel:
     """The job that trained it."""
     model: Model
     recipe: Recipe
+    fitted: preprocessing.Fitted
+    """Its preprocessing steps, with what they have learned."""
     note: str = ""
     """A warning if it was loaded by another plugin, version or code than trained it."""
 
@@ -63,11 +65,14 @@ class LoadedModel:
         return self.model.class_names
 
     def prepare(self, images: Array) -> Array:
-        """Prepare raw images, uint8 (n, 28, 28), as the training images were prepared."""
-        return preprocessing.model_input(images, self.model, self.recipe.preprocess)
+        """Prepare raw inputs, as `recipe.inputs` describes them, as for the training."""
+        recipe = self.recipe
+        return preprocessing.model_input(
+            images, recipe.inputs, self.model, recipe.preprocess, self.fitted
+        )
 
     def predict(self, images: Array) -> evaluation.Predictions:
-        """Predict labels and probabilities of raw images, uint8 (n, 28, 28).
+        """Predict labels and probabilities of raw inputs, as `recipe.inputs` describes them.
 
         Raises PluginError as `evaluation.predict` does.
         """
@@ -96,7 +101,11 @@ def load_trained(db: Database, settings: Settings, job: Job | Group | str) -> Lo
         fetch_artifact(settings, trained, Path(folder))
         recipe = run.read_recipe(Path(folder))
         return LoadedModel(
-            trained, run.restore(Path(folder)), recipe, provenance.other_loader(db, trained)
+            trained,
+            run.restore(Path(folder)),
+            recipe,
+            run.restore_steps(Path(folder)),
+            provenance.other_loader(db, trained),
         )
 
 

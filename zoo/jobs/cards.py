@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -27,6 +27,12 @@ class Card:
     """The first line of the description."""
     about: str | None = None
     """The whole description."""
+    takes: Sequence[str] | None = None
+    """The kinds of dataset that it takes, `image` and `table`; None means images."""
+    takes_missing: bool | None = None
+    """Whether features may be NaN."""
+    min_side: int | None = None
+    """The least height and width of images, in pixels."""
     layout: str | None = None
     """The shape of the model's inputs: `flat` or `image`."""
     dtype: str | None = None
@@ -75,7 +81,9 @@ class Card:
 OF_WORKER = ("datasets", "versions", "listeners")
 """Fields that describe the worker, not the model."""
 _OBJECTS = ("schema", *OF_WORKER)
+_TYPES: dict[str, type] = {"takes": list, "takes_missing": bool, "min_side": int}
 TYPES: Mapping[str, type] = {
-    each.name: dict if each.name in _OBJECTS else str for each in fields(Card)[:-1]
+    each.name: dict if each.name in _OBJECTS else _TYPES.get(each.name, str)
+    for each in fields(Card)[:-1]
 }
 """The type of each field in JSON."""

@@ -24,6 +24,7 @@ class TrainedModel:
         self.model: Model = found.model
         self.recipe = found.recipe
         self._job = found.job
+        self._fitted = found.fitted
 
     @property
     def class_names(self) -> list[str]:
@@ -56,7 +57,9 @@ class TrainedModel:
         return self._predictions(images).labels
 
     def _predictions(self, images: Any) -> evaluation.Predictions:
-        x = arrays.prepare(images, self.model, self.recipe.preprocess)
+        x = arrays.prepare(
+            images, self.model, self.recipe.inputs, self.recipe.preprocess, self._fitted
+        )
         return evaluation.predict(self.model, x)
 
     def __repr__(self) -> str:

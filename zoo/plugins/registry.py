@@ -20,7 +20,7 @@ from zoo import hookspecs, private_folder, settings
 from zoo.dataset_names import NAME
 from zoo.errors import PluginError, unknown
 from zoo.jobs.cards import Card
-from zoo.model import Dataset, Model, Params, resolved
+from zoo.model import Dataset, Model, Params, Step, resolved
 from zoo.plugins import entry_points, error_report, import_guard, source_code, tracing
 from zoo.plugins.metadata import of
 from zoo.regular_file import read_regular_file
@@ -60,6 +60,13 @@ Candidate = tuple[Plugin, Callable[[], ModuleType]]
 """A plugin and the function that imports it."""
 
 
+RESERVED = {
+    "dataset": ("mnist",),
+    "preprocessing step": ("none", "deskew", "standardize", "impute"),
+}
+"""Names that no plugin may use."""
+
+
 @dataclass
 class Catalogue:
     """All models and datasets of the plugins of this machine."""
@@ -72,6 +79,8 @@ class Catalogue:
     """The plugin of each model."""
     dataset_owners: dict[str, Plugin]
     """The plugin of each dataset."""
+    steps: dict[str, type[Step]]
+    """Preprocessing steps."""
 
 
 @functools.cache
@@ -89,7 +98,7 @@ def empty() -> Catalogue:
     manager.add_hookspecs(hookspecs)
     if settings.is_traced():
         tracing.show(manager)
-    return Catalogue(manager, [], {}, {}, {}, {})
+    return Catalogue(manager, [], {}, {}, {}, {}, {})
 
 
 def model(name: str) -> type[Model]:
@@ -253,7 +262,12 @@ def _ask(found: Catalogue, plugin: Plugin) -> None:
     for caller in callers:
         _check_arguments(caller, plugin.name)
     others = [p for p in manager.get_plugins() if manager.get_name(p) != plugin.name]
-    for hook, add in (("register_models", _add_model), ("register_datasets", _add_dataset)):
+    adders: dict[str, Callable[[Catalogue, Plugin, Any], None]] = {
+        "register_models": _add_model,
+        "register_datasets": _add_dataset,
+        "register_preprocessing": _add_step,
+    }
+    for hook, add in adders.items():
         manager.subset_hook_caller(hook, others)(register=functools.partial(add, found, plugin))
 
 
@@ -276,6 +290,7 @@ def _add_model(found: Catalogue, plugin: Plugin, model: type[Model]) -> None:
         raise PluginError(f"{model.__name__}.Params is not a subclass of zoo.Params.")
     if model.layout not in ("flat", "image") or model.dtype not in ("float32", "float64"):
         raise PluginError(f"{model.__name__} asks for a layout or dtype that Zoo does not prepare.")
+    _check_takes(model)
     # Detect invalid defaults (out of bounds, not JSON) here, not in the first job.
     resolved(model.Params, {})
     found.models[model.name] = model
@@ -292,8 +307,24 @@ def _add_dataset(found: Catalogue, plugin: Plugin, dataset: Dataset) -> None:
     plugin.datasets.append(dataset.name)
 
 
+def _add_step(found: Catalogue, plugin: Plugin, step: type[Step]) -> None:
+    if not (isinstance(step, type) and issubclass(step, Step)):
+        raise PluginError(f"{step!r} is not a subclass of zoo.Step.")
+    _check_name("preprocessing step", getattr(step, "name", None), found.steps)
+    _check_takes(step)
+    found.steps[step.name] = step
+
+
+def _check_takes(given: type[Model | Step]) -> None:
+    kinds = given.takes
+    if isinstance(kinds, str) or not kinds or not set(kinds) <= {"image", "table"}:
+        raise PluginError(
+            f"{given.__name__}.takes is {kinds!r}, not a tuple of 'image' and 'table'."
+        )
+
+
 def _check_name(what: str, name: Any, taken: dict[str, Any]) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise PluginError(f"The {what} name {name!r} is not lower case letters, digits and dashes.")
-    if name in taken or (what == "dataset" and name == "mnist"):
+    if name in taken or name in RESERVED.get(what, ()):
         raise PluginError(f"The {what} name '{name}' is taken.")

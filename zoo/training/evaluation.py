@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 SUM_TOLERANCE = 1e-3
 """Largest deviation of the sum of probabilities from 1: float32 over many classes."""
 
-PIXELS = 28 * 28
-
 
 class Predictions(NamedTuple):
     """The predictions of a model for n images."""
@@ -87,7 +85,7 @@ def _of_nothing(model: Model, x: Array) -> Predictions:
 
 
 def weight_images(model: Model) -> Array | None:
-    """Return the model's weights as images, float32 (n_classes, 784), or None.
+    """Return the model's weights as images, float32 (n_classes, n_features), or None.
 
     Raises PluginError for weights of another shape, or that are not finite.
     """
@@ -97,8 +95,8 @@ def weight_images(model: Model) -> Array | None:
     if given is None:
         return None
     images = np.asarray(given)
-    if images.shape != (model.n_classes, PIXELS) or images.dtype.kind != "f":
-        what = f"{images.dtype} {images.shape}, not float ({model.n_classes}, {PIXELS})"
+    if images.shape != (model.n_classes, model.n_features) or images.dtype.kind != "f":
+        what = f"{images.dtype} {images.shape}, not float ({model.n_classes}, {model.n_features})"
         raise _broken(model, f"returned its weights as {what}")
     if not np.isfinite(images).all():
         raise _broken(model, "returned weights that are not finite")

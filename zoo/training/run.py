@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import math
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo.data.preprocessing import prepare_splits
+from zoo.data import preprocessing
+from zoo.data.contents import Inputs
+from zoo.data.preprocessing import Fitted, prepare_splits
 from zoo.errors import ArtifactError, UsageError, reason
-from zoo.job_spec import Fold, JobSpec, Preprocess, canonical, read_json
+from zoo.job_spec import NO_STEPS, Fold, JobSpec, Preprocess, canonical, read_json
 from zoo.model import Model, Report, to_json
 from zoo.plugins import registry
 from zoo.storage import saved_files
-from zoo.training import evaluation, provenance
+from zoo.training import evaluation, provenance, takes
 
 if TYPE_CHECKING:
     from zoo.data.preprocessing import Prepared
@@ -28,15 +31,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECIPE, METRICS, HISTORY, PREDICTIONS, WEIGHTS, FIT = (
+RECIPE, METRICS, HISTORY, PREDICTIONS, WEIGHTS, FIT, STEPS = (
     "model.json",
     "metrics.json",
     "history.json",
     "predictions.npz",
     "weights",
     "fit",
+    "preprocessing",
 )
-"""The files of a job in its folder; `weights` and `fit` are folders for files of the plugin."""
+"""The files of a job in its folder; `weights` and `fit` are folders for files of the plugin,
+`preprocessing` one for what steps have learned."""
 WEIGHT_IMAGES = "weight_images.npy"
 """The weights of a linear model as images, readable without the framework of the plugin."""
 
@@ -59,20 +64,31 @@ class Recipe(BaseModel):
     dataset: str
     fingerprint: str
     """Fingerprint of the contents of the dataset."""
-    preprocess: Preprocess = "none"
+    inputs: Inputs = Inputs()
+    """What the inputs of the dataset are."""
+    preprocess: Preprocess = NO_STEPS
     fold: Fold | None = None
     versions: dict[str, str]
     """Versions of Python and of the distributions that the model needs."""
 
 
 class Part(NamedTuple):
-    """Images for training or evaluation, and their rows in the split."""
+    """Inputs for training or evaluation, and their rows in the split."""
 
     x: Array
     y: Array
     rows: Array
     fingerprint: str
     """Fingerprint of the contents of the dataset."""
+
+
+class Trained(NamedTuple):
+    """A trained model, with what is needed to judge and keep it."""
+
+    model: Model
+    fitted: Fitted
+    held_out: Part
+    measured: dict[str, Any]
 
 
 def run_job(
@@ -104,9 +120,9 @@ def run_job(
     phase("prepare")
     _seed(spec.seed)  # also for models that draw random numbers in __init__ or predict
     if spec.kind == "train":
-        model, held_out, measured = _train(spec, folder, report, phase, write)
+        model, fitted, held_out, measured = _train(spec, folder, report, phase, write)
     else:
-        model, held_out, measured = _restore_for(spec, source, write)
+        model, fitted, held_out, measured = _restore_for(spec, source, write)
     phase("judge")
     labels = evaluation.targets(model, held_out.y)
     predictions = evaluation.predict(model, held_out.x)
@@ -115,7 +131,10 @@ def run_job(
     phase("save")
     provenance.keep(write, spec, held_out.fingerprint, again=True)
     if spec.kind == "train":
-        measured["weights_bytes"] = _save_weights(model, folder) if spec.keep_weights else None
+        measured["weights_bytes"] = None
+        if spec.keep_weights:
+            measured["weights_bytes"] = _save_weights(model, folder)
+            preprocessing.save_steps(fitted, folder / STEPS)
     _save_predictions(folder, held_out.rows, labels, predictions)
     write(METRICS, _text(measured))
     saved_files.check_size(folder)
@@ -129,11 +148,32 @@ def restore(folder: Path) -> Model:
     """
     recipe = read_recipe(folder)
     model_class = registry.model(recipe.model)
-    model = model_class(model_class.Params.resolve(recipe.params), recipe.class_names, recipe.seed)
+    model = _build(model_class, recipe.params, recipe.class_names, recipe.seed, recipe.inputs)
     if not (folder / WEIGHTS).is_dir():
         raise ArtifactError("The job kept no weights.", "Train the model again and keep them.")
     saved_files.check_loadable(folder / WEIGHTS)
     model.load(folder / WEIGHTS)
+    return model
+
+
+def restore_steps(folder: Path) -> Fitted:
+    """Load the fitted preprocessing steps of a trained model; raises ArtifactError."""
+    return preprocessing.load_steps(read_recipe(folder).preprocess, folder / STEPS)
+
+
+def _build(
+    model_class: type[Model],
+    params: Any,
+    class_names: Sequence[str],
+    seed: int,
+    inputs: Inputs,
+) -> Model:
+    """A model that knows its inputs, not yet trained; params as JSON, or resolved."""
+    if not isinstance(params, BaseModel):
+        params = model_class.Params.resolve(params)
+    model = model_class(params, class_names, seed)
+    model.input_shape = inputs.input_shape
+    model.feature_names = inputs.feature_names
     return model
 
 
@@ -148,21 +188,22 @@ def read_recipe(folder: Path) -> Recipe:
         raise ArtifactError(f"{folder / RECIPE} is not a valid recipe: {reason(error)}.") from None
 
 
-def _train(
-    spec: JobSpec, folder: Path, report: Report, phase: Phase, write: Write
-) -> tuple[Model, Part, dict[str, Any]]:
+def _train(spec: JobSpec, folder: Path, report: Report, phase: Phase, write: Write) -> Trained:
     model_class = registry.model(spec.model)
     params = model_class.Params.resolve(spec.params)
     splits = ["train"] if spec.fold else ["train", spec.split]
-    data, *others = _prepare(spec, model_class, splits, report)
+    data, *others = _prepare(spec, model_class, splits, report, spec.contents)
     provenance.keep(write, spec, data.fingerprint)
     for note in data.notes:
         log.warning("%s", note)
-    model = model_class(params, data.class_names, spec.seed)
+    takes.check(model_class, data.meta, spec.preprocess)
+    model = _build(model_class, params, data.class_names, spec.seed, data.meta)
     if spec.fold:
         train, held_out = _fold(spec, data, spec.fold)
     else:
         train, held_out = _whole(data), _whole(*others)
+    fitted, x = preprocessing.fit_steps(spec.preprocess, train.x, model.dtype)
+    held_out = held_out._replace(x=fitted.apply(held_out.x, model.dtype))
     labels = evaluation.targets(model, train.y)
     write(RECIPE, _text(_recipe(spec, model, data).model_dump(mode="json")))
     history = _History(report)
@@ -170,15 +211,14 @@ def _train(
     _seed(spec.seed)
     phase("fit")
     start = time.perf_counter()
-    model.fit(train.x, labels, history)
+    model.fit(x, labels, history)
     seconds = time.perf_counter() - start
     write(HISTORY, _text(history.steps))
-    return model, held_out, history.last() | {"fit_seconds": seconds}
+    measured = history.last() | {"fit_seconds": seconds}
+    return Trained(model, fitted, held_out, measured)
 
 
-def _restore_for(
-    spec: JobSpec, source: Path | None, write: Write
-) -> tuple[Model, Part, dict[str, Any]]:
+def _restore_for(spec: JobSpec, source: Path | None, write: Write) -> Trained:
     if source is None:
         raise UsageError("An evaluation needs the folder of a trained model.")
     recipe = read_recipe(source)
@@ -190,14 +230,18 @@ def _restore_for(
             "Submit the evaluation again.",
         )
     model_class = registry.model(spec.model)
-    (data,) = _prepare(spec, model_class, [spec.split], contents=recipe.fingerprint)
+    pinned = spec.contents or recipe.fingerprint
+    (data,) = _prepare(spec, model_class, [spec.split], contents=pinned)
+    takes.check_same(recipe.inputs, data.meta)
     provenance.keep(write, spec, data.fingerprint)
     trained_in = _environment(source)
     if note := provenance.loaded_by(trained_in, registry.catalogue().owners[spec.model]):
         log.warning("%s", note)
     # Classes are matched by name: the dataset may have fewer or other classes than the model.
     y = evaluation.renamed(data.y, data.class_names, recipe.class_names)
-    return restore(source), _whole(data._replace(y=y)), {}
+    model, fitted = restore(source), restore_steps(source)
+    judged = _whole(dataclasses.replace(data, y=y))
+    return Trained(model, fitted, judged._replace(x=fitted.apply(judged.x, model.dtype)), {})
 
 
 def _environment(folder: Path) -> dict[str, Any]:
@@ -221,7 +265,7 @@ def _prepare(
 ) -> list[Prepared]:
     def on_progress(what: str, done: int, total: int) -> None:
         # Scaling alone takes too little time to report.
-        if report and spec.preprocess != "none":
+        if report and spec.preprocess != NO_STEPS:
             report(done, total, "image")
 
     wanted = (spec.dataset, splits, model_class.layout, model_class.dtype)
@@ -257,6 +301,7 @@ def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
         seed=spec.seed,
         dataset=spec.dataset,
         fingerprint=data.fingerprint,
+        inputs=data.meta.inputs,
         preprocess=spec.preprocess,
         fold=spec.fold,
         versions=provenance.versions(owner),

@@ -32,7 +32,8 @@ class Predictor:
         from zoo.training import run
 
         self.model = run.restore(folder)
-        self._preprocess = run.read_recipe(folder).preprocess
+        self._recipe = run.read_recipe(folder)
+        self._fitted = run.restore_steps(folder)
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Array:
         """Return the label of each image, int64 (n,).
@@ -55,7 +56,10 @@ class Predictor:
         from zoo.training import evaluation
 
         plain = given.to_numpy() if hasattr(given, "to_numpy") else given
-        return evaluation.predict(self.model, arrays.prepare(plain, self.model, self._preprocess))
+        x = arrays.prepare(
+            plain, self.model, self._recipe.inputs, self._recipe.preprocess, self._fitted
+        )
+        return evaluation.predict(self.model, x)
 
 
 def _load_pyfunc(path: str) -> Predictor:

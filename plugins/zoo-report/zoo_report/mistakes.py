@@ -70,7 +70,7 @@ class ImageStore:
             return raw
         if contents and raw.fingerprint != contents:
             return f"Its images cannot be shown: {job.dataset} has other contents here."
-        images = raw.splits[evaluated_split(job)].images
+        images = raw.splits[evaluated_split(job)].inputs
         if rows and max(rows) >= len(images):
             return f"Its images cannot be shown: {job.dataset} has fewer of them here."
         for row in rows:

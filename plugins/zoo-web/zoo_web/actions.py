@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from zoo import jobs
-from zoo.data import datasets
+from zoo.data import datasets, steps
 from zoo.errors import UsageError, ZooError
-from zoo.job_spec import Preprocess
+from zoo.job_spec import NO_STEPS
 from zoo.jobs.queue_options import QueueOptions, limits
 from zoo.param_values import read_pairs
 from zoo.queue import catalogue, submit
@@ -102,7 +102,7 @@ def _form(
         "fields": param_form.fields(offer.card) if offer else [],
         "datasets": known,
         "dataset": filled.get("dataset") or last,
-        "preprocesses": get_args(Preprocess),
+        "preprocesses": [NO_STEPS, *steps.known()],
         "several": SEVERAL,
         "filled": filled,
         "error": error,

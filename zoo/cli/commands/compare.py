@@ -149,7 +149,7 @@ def _draw(a: ComparedResult, b: ComparedResult, pair: PairComparison) -> None:
     if job.contents and raw.fingerprint != job.contents:
         console.note(f"Images cannot be drawn: {job.dataset} has other contents on this machine.")
         return
-    images = raw.splits[split].images
+    images = raw.splits[split].inputs
     drawn = images[[each.row for each in shown]]
     texts = [f"{each.label}: {' | '.join(each.predicted)}" for each in shown]
     captions = [console.one_line(each) for each in texts]

@@ -100,9 +100,12 @@ class Bench:
         Raises SkipTest if the model rejects these classes.
         """
         try:
-            return self.model(self.params, names or self.names, SEED)
+            model = self.model(self.params, names or self.names, SEED)
         except UsageError as error:
             raise SkipTest(f"the model rejects these classes: {error.message}") from None
+        model.input_shape = self._data.meta.input_shape
+        model.feature_names = self._data.meta.feature_names
+        return model
 
     def fitted(
         self, x: Array, y: Array, names: Sequence[str] | None = None, report: Report | None = None
