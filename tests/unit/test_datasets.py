@@ -212,7 +212,7 @@ def test_a_plugins_classes_without_an_image_are_none(plugin: Callable[..., Path]
 def test_what_the_cache_gives_cannot_be_written(tmp_path: Path) -> None:
     found = datasets.raw(f"idx:{write_idx(tmp_path / 'mine')}")
     with pytest.raises(ValueError, match="read-only"):
-        found.splits["train"].images[0] = 0
+        found.splits["train"].inputs[0] = 0
 
 
 def test_a_plugin_is_asked_once_per_version(plugin: Callable[..., Path]) -> None:
@@ -262,10 +262,10 @@ def test_a_changed_file_is_read_again_even_with_its_old_size_and_time(tmp_path: 
     file.write_bytes(idx.header(IMAGES.shape) + (255 - IMAGES).tobytes())
     os.utime(file, ns=times)
     after = datasets.raw(f"idx:{folder}")
-    assert np.array_equal(after.splits["train"].images, 255 - IMAGES)
+    assert np.array_equal(after.splits["train"].inputs, 255 - IMAGES)
     assert after.fingerprint != before.fingerprint
     # What a running job has mapped stays as it was.
-    assert np.array_equal(before.splits["train"].images, IMAGES)
+    assert np.array_equal(before.splits["train"].inputs, IMAGES)
 
 
 def test_superseded_contents_leave_the_cache_after_a_while(home: Path, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_damaged_cache_is_made_again(home: Path, tmp_path: Path, file: str, ha
         path.mkdir()
     after = datasets.raw(name)
     assert after.fingerprint == before.fingerprint
-    assert np.array_equal(after.splits["train"].images, IMAGES)
+    assert np.array_equal(after.splits["train"].inputs, IMAGES)
     assert path.read_bytes() == content
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zoo.data import datasets, preprocessing
-from zoo.data.preprocessing import deskew, prepare, prepare_all
+from zoo.data.steps import deskew, prepare, prepare_all
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.training.run import read_recipe, run_job
@@ -67,7 +67,7 @@ def test_deskewed_data_is_prepared_once_beside_the_plain(home: Path) -> None:
         "digits", "test", "flat", "float32", lambda what, *_: told.append(what), preprocess="deskew"
     )
     assert isinstance(found.x, np.memmap)
-    images = datasets.raw("digits").splits["test"].images / 255.0
+    images = datasets.raw("digits").splits["test"].inputs / 255.0
     assert np.array_equal(found.x, deskew(images).astype("float32").reshape(-1, 784))
     assert not np.array_equal(found.x, plain.x.reshape(-1, 784))
     assert "preparing train images" in told

@@ -242,7 +242,7 @@ def test_every_place_gives_the_same_dataset(
         write_npz(tmp_path / "keras" / "datasets" / "mnist.npz")
     found = datasets.raw("mnist")
     assert found.fingerprint == idx.sha256(*ARRAYS)
-    assert np.array_equal(found.splits["train"].images, ARRAYS[0])
+    assert np.array_equal(found.splits["train"].inputs, ARRAYS[0])
 
 
 def test_other_images_under_mnists_names_are_passed_over(
@@ -275,7 +275,7 @@ def test_once_cached_the_files_are_not_needed(
 def test_the_real_files_are_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_DATA_DIR", DATA)
     found = datasets.raw("mnist")
-    assert found.splits["train"].images.shape == (60000, 28, 28)
+    assert found.splits["train"].inputs.shape == (60000, 28, 28)
     assert found.splits["test"].labels.shape == (10000,)
     assert found.splits["train"].labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert np.bincount(found.splits["train"].labels).tolist() == [

@@ -36,7 +36,7 @@ def names(record: type) -> set[str]:
         (TrainingOptions, {"timeout": 0}, "The timeout is 0, but it must be a number of at least"),
         (TrainingOptions, {"timeout": float("nan")}, "The timeout is nan"),
         (TrainingOptions, {"memory_mb": 0}, "a whole number of at least 1"),
-        (TrainingOptions, {"preprocess": "deskw"}, "No preprocessing is called 'deskw'"),
+        (TrainingOptions, {"preprocess": "deskw"}, "No preprocessing step is called 'deskw'"),
         (QueueOptions, {"priority": 10**6 + 1}, "from -1,000,000 to 1,000,000"),
         (QueueOptions, {"max_parallel": 0}, "The max_parallel is 0"),
     ],

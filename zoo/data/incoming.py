@@ -65,12 +65,12 @@ def of_arrays(
     notes: Sequence[str] = (),
 ) -> Incoming:
     """Take images that are in memory; raises ValueError if splits have different shapes."""
+    for split, (images, labels) in splits.items():
+        _check_images(split, images, labels)
     shapes = {images.shape[1:] for images, _ in splits.values()}
     if len(shapes) > 1:
         sizes = ", ".join(f"{split} {images.shape}" for split, (images, _) in splits.items())
         raise ValueError(f"its images have several sizes: {sizes}")
-    for split, (images, labels) in splits.items():
-        _check_images(split, images, labels)
     dtypes = {str(images.dtype) for images, _ in splits.values()}
     if len(dtypes) > 1:
         raise ValueError(f"its splits have several types: {', '.join(sorted(dtypes))}")

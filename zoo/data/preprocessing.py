@@ -12,7 +12,7 @@ from zoo import settings
 from zoo.data import cache, contents, datasets, steps
 from zoo.data.cache import Progress
 from zoo.data.contents import SPLITS, Inputs, Meta, Raw
-from zoo.errors import DatasetError, unknown
+from zoo.errors import DatasetError, UsageError, unknown
 from zoo.job_spec import NO_STEPS
 from zoo.model import Step
 from zoo.plugins import registry
@@ -141,7 +141,7 @@ def _check_splits(raw: Raw, splits: Sequence[str]) -> None:
         )
     for split in splits:
         if split not in raw.splits:
-            raise DatasetError(
+            raise UsageError(
                 f"The dataset '{raw.name}' has no split '{split}', only {' and '.join(raw.splits)}."
             )
 

@@ -183,7 +183,9 @@ def read_recipe(folder: Path) -> Recipe:
     Raises ArtifactError if it is missing or damaged.
     """
     try:
-        return Recipe.model_validate(read_json((folder / RECIPE).read_bytes()))
+        content = (folder / RECIPE).read_bytes()
+        read_json(content)  # refuses NaN and names that stand twice
+        return Recipe.model_validate_json(content)
     except (OSError, UsageError, ValidationError) as error:
         raise ArtifactError(f"{folder / RECIPE} is not a valid recipe: {reason(error)}.") from None
 
