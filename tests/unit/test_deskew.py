@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from zoo.data import datasets, preprocessing
-from zoo.data.steps import deskew, prepare, prepare_all
+from zoo.data.preprocessing import prepare, prepare_all
+from zoo.data.steps import deskew
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.training.run import read_recipe, run_job
