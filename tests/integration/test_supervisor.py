@@ -39,23 +39,32 @@ def trick(**params: Any) -> JobSpec:
     return JobSpec(kind="train", model="trickster", params=params, dataset="digits")
 
 
-@pytest.fixture
-def runners(cache: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunnerPool]:
-    share(cache, home)
-    monkeypatch.setenv("ZOO_PLUGINS_DIR", str(TESTS / "plugins"))
-    monkeypatch.setenv("ZOO_PLUGINS", "trickster,sklearn")
+@pytest.fixture(scope="module")
+def at_home(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home for all tests of this file, as their processes are."""
+    home = share(cache, tmp_path_factory.mktemp("supervisor") / "home")
     (home / "work").mkdir()
-    found = RunnerPool(home / "work", jobs_per_runner=100, memory_mb=2000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_HOME", str(home))
+        patch.setenv("ZOO_PLUGINS_DIR", str(TESTS / "plugins"))
+        patch.setenv("ZOO_PLUGINS", "trickster,sklearn")
+        yield home
+
+
+@pytest.fixture(scope="module")
+def runners(at_home: Path) -> Iterator[RunnerPool]:
+    found = RunnerPool(at_home / "work", jobs_per_runner=1000, memory_mb=2000)
     yield found
     found.stop()
 
 
 @pytest.fixture
 def slot(db: Database, runners: RunnerPool) -> Iterator[Supervisor]:
-    """The supervisor of a worker with one slot."""
+    """The supervisor of a worker with one slot, which stores artifacts itself."""
     own = dataclasses.replace(settings.load(), job_memory_mb=4000)
     found = Supervisor(db, own, runners, "w", "default", 1)
     found.models, found.datasets = {"trickster": "trickster 1"}, ["digits"]
+    found.finalizer.writer.close()
     yield found
     found.close()
 
@@ -135,6 +144,8 @@ def together(monkeypatch: pytest.MonkeyPatch, slot: Supervisor) -> list[int]:
 def test_short_jobs_are_stored_and_committed_together(
     db: Database, slot: Supervisor, together: list[int]
 ) -> None:
+    # Its process starts with the first job; until it is ready the worker stores artifacts itself.
+    slot.finalizer.writer = ArtifactWriter(slot.settings.artifacts, timeout=60)
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
     slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 3} and together == [3]
@@ -238,11 +249,24 @@ def test_attempts_that_cannot_be_committed_together_are_committed_one_by_one(
 # --- the process that writes artifacts ---
 
 
+@pytest.fixture(scope="module")
+def writers(at_home: Path) -> Iterator[list[ArtifactWriter]]:
+    """Those that the tests have used; the last one may still be there."""
+    found = list[ArtifactWriter]()
+    yield found
+    for each in found:
+        each.close()
+
+
 @pytest.fixture
-def writer(slot: Supervisor) -> ArtifactWriter:
+def writer(slot: Supervisor, writers: list[ArtifactWriter]) -> Iterator[ArtifactWriter]:
     """The process that writes artifacts, once it is ready."""
-    until(slot.finalizer.writer.ready)
-    return slot.finalizer.writer
+    if not writers or writers[-1].ready() is None:
+        writers.append(ArtifactWriter(slot.settings.artifacts, slot.settings.lease_seconds / 2))
+        until(writers[-1].ready)
+    instead, slot.finalizer.writer = slot.finalizer.writer, writers[-1]
+    yield writers[-1]
+    slot.finalizer.writer = instead  # the next test uses this one again
 
 
 @pytest.fixture
@@ -286,7 +310,7 @@ def test_a_job_whose_artifact_it_cannot_store_is_requeued_by_itself(
 ) -> None:
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
     place = slot.settings.home / "artifacts"
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     (place / refs[1]).write_text("in the way")
     slot.run_jobs()
     assert jobs.counts(db) == {"succeeded": 2, "queued": 1} and together == [2]
@@ -298,7 +322,7 @@ def test_an_artifact_that_it_could_not_store_the_worker_stores_once_that_is_poss
     db: Database, slot: Supervisor, together: list[int], on_reply: OnReply, tmp_path: Path
 ) -> None:
     refs = jobs.add(db, [trick() for _ in range(3)])[0]
-    (slot.settings.home / "artifacts").mkdir()
+    (slot.settings.home / "artifacts").mkdir(exist_ok=True)
     in_the_way = slot.settings.home / "artifacts" / refs[1]
     in_the_way.touch()
 
