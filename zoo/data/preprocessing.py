@@ -149,7 +149,7 @@ def _check_splits(raw: Raw, splits: Sequence[str]) -> None:
 def _check_takes(raw: Raw, chain: Sequence[Step]) -> None:
     for step in chain:
         if raw.meta.kind not in step.takes:
-            raise DatasetError(
+            raise UsageError(
                 f"The preprocessing step '{step.name}' takes no {raw.meta.kind}s, but "
                 f"'{raw.name}' has {raw.meta.describe_shape()}.",
                 "Leave it out of --preprocess.",
