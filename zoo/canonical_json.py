@@ -38,6 +38,20 @@ def object_in(value: Mapping[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def split_known(
+    value: Mapping[str, Any], types: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split an object into the fields that have these types, and all others.
+
+    The others are the fields of another version: unknown ones, and known ones of another type.
+    """
+    known: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for name, each in value.items():
+        (known if name in types and isinstance(each, types[name]) else others)[name] = each
+    return known, others
+
+
 def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is not a number")
 

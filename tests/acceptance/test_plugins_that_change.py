@@ -17,6 +17,7 @@ from helpers.command_line import Zoo, until
 
 from zoo.jobs import Worker
 from zoo.jobs.cards import Card
+from zoo.jobs.environments import CodeVersion, Environment
 from zoo.plugins import registry, source_code
 from zoo.plugins.registry import Plugin
 from zoo.queue import catalogue
@@ -81,7 +82,7 @@ def model(folder: Path, answer: int = 0, uses: str = "pass") -> Plugin:
 
 def test_the_hash_is_of_the_code_that_was_imported(folder: Path) -> None:
     loaded = model(folder)
-    before = provenance.code(loaded)["sha256"]
+    before = provenance.code(loaded).sha256
     content = (folder / "constant.py").read_bytes()
     head = f"constant.py {len(content)}\n".encode()
     assert before == hashlib.sha256(head + content).hexdigest()
@@ -91,11 +92,11 @@ def test_the_hash_is_of_the_code_that_was_imported(folder: Path) -> None:
         lambda file: file.mkdir(),
     ):
         change(folder / "constant.py")
-        assert provenance.code(loaded)["sha256"] == before
+        assert provenance.code(loaded).sha256 == before
         assert provenance.fingerprint(a_spec(), "d", loaded)
     shutil.rmtree(folder / "constant.py")
-    assert provenance.code(model(folder, answer=1))["sha256"] != before
-    assert provenance.code(model(folder))["sha256"] == before
+    assert provenance.code(model(folder, answer=1)).sha256 != before
+    assert provenance.code(model(folder)).sha256 == before
 
 
 def a_spec() -> Any:
@@ -113,10 +114,10 @@ def test_a_package_that_is_edited_later_keeps_the_hash_of_its_import(
     monkeypatch.syspath_prepend(tmp_path)
     plugin = Plugin("changing", "changing", "1", "changing_plugin")
     registry.enter(registry.empty(), plugin, lambda: __import__("changing_plugin"))
-    before = provenance.code(plugin)["sha256"]
+    before = provenance.code(plugin).sha256
     assert before == source_code.sha256("changing_plugin")
     (package / "__init__.py").write_text("")
-    assert provenance.code(plugin)["sha256"] == before != source_code.sha256("changing_plugin")
+    assert provenance.code(plugin).sha256 == before != source_code.sha256("changing_plugin")
     del sys.modules["changing_plugin"]
 
 
@@ -149,11 +150,11 @@ def test_the_versions_are_those_of_what_the_plugin_requires(folder: Path, crowde
 
 def test_a_model_that_something_else_loads_says_so(folder: Path) -> None:
     now = model(folder)
-    told = {"plugin": now.label, "code": provenance.code(now)}
-    assert provenance.loaded_by(told, now) == provenance.loaded_by({}, now) == ""
+    told = Environment(plugin=now.label, code=provenance.code(now))
+    assert provenance.loaded_by(told, now) == provenance.loaded_by(None, now) == ""
     other = provenance.loaded_by(told, model(folder, answer=1))
     assert f"trained by {now.label} and is loaded by constant" in other
-    edited = told | {"code": {"sha256": "e" * 64}}
+    edited = replace(told, code=CodeVersion("e" * 64))
     assert "other code of constant" in provenance.loaded_by(edited, now)
 
 

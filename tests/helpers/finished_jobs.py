@@ -11,6 +11,7 @@ import numpy as np
 from zoo import jobs
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Claim, Database, Job, Outcome, ProgressUpdate
+from zoo.jobs.environments import Environment
 from zoo.storage import artifacts
 
 ENVIRONMENT = {
@@ -88,7 +89,9 @@ def succeed(
         around |= {"fingerprint": prints[number]} if prints else {}
         around |= {"data": contents[number]} if contents else {}
         outcome = Outcome("succeeded", told, where, sha256, with_hooks=with_hooks)
-        assert jobs.finish(db, held, outcome, ProgressUpdate(environment=around))
+        assert jobs.finish(
+            db, held, outcome, ProgressUpdate(environment=Environment.from_json(around))
+        )
     return group or ids[0]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Outcome, ProgressUpdate, QueueOptions
+from zoo.jobs.environments import Environment
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -60,4 +61,6 @@ def end(db: Database, accuracies: Sequence[float | None], contents: str | None =
             if accuracy is None
             else Outcome("succeeded", {"accuracy": accuracy, "loss": 0.5}, "a/1", "0" * 64)
         )
-        assert jobs.finish(db, taken[0], outcome, ProgressUpdate(environment={"data": contents}))
+        assert jobs.finish(
+            db, taken[0], outcome, ProgressUpdate(environment=Environment(data=contents))
+        )

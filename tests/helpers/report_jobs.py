@@ -15,6 +15,7 @@ from helpers.finished_jobs import a_spec, succeed
 from zoo import jobs, settings
 from zoo.data import datasets
 from zoo.jobs import Database, Outcome, ProgressUpdate
+from zoo.jobs.environments import Environment
 
 LABELS = [0, 0, 1, 1]
 
@@ -74,7 +75,8 @@ def hostile(db: Database) -> list[str]:
         "threads": 1,
     }
     told = {"classes": [HOSTILE, "1"], "confusion_matrix": [[1, 1], [0, 2]], "n_images": 4}
-    steps = ProgressUpdate(environment=around, steps=[(1, {HOSTILE: 0.5}), (2, {HOSTILE: 0.7})])
+    recorded = Environment.from_json(around)
+    steps = ProgressUpdate(environment=recorded, steps=[(1, {HOSTILE: 0.5}), (2, {HOSTILE: 0.7})])
     first = trained(db, [1, 0, 1, 1], spec, environment=around, metrics=told)
     jobs.tag(db, [first], [HOSTILE], [])
     (second,), _ = jobs.add(db, [a_spec(dataset=f"npz:/{HOSTILE}")])

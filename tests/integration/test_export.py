@@ -26,6 +26,7 @@ from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.inference import export, model_card
 from zoo.inference.predictor import LoadedModel
 from zoo.jobs import Job
+from zoo.jobs.environments import Environment
 from zoo.param_values import read_pairs
 from zoo.plugins import registry
 from zoo.queue import submit
@@ -189,14 +190,16 @@ def test_an_npz_file_is_a_model_again_and_a_damaged_one_is_refused(tmp_path: Pat
             export.read_npz(tmp_path / f"{name}.npz")
 
 
-AROUND = {
-    "data": "d" * 64,
-    "fingerprint": "f" * 64,
-    "plugin": "zoo-sklearn 0.1.0",
-    "code": {"sha256": "c" * 64},
-    "machine": {"cpu": "one", "threads": 1, "system": "Linux"},
-    "versions": {"numpy": "2.4.6"},
-}
+AROUND = Environment.from_json(
+    {
+        "data": "d" * 64,
+        "fingerprint": "f" * 64,
+        "plugin": "zoo-sklearn 0.1.0",
+        "code": {"sha256": "c" * 64},
+        "machine": {"cpu": "one", "threads": 1, "system": "Linux"},
+        "versions": {"numpy": "2.4.6"},
+    }
+)
 
 
 def a_job(model: LoadedModel, **more: Any) -> Any:

@@ -29,6 +29,7 @@ from zoo.errors import UsageError
 from zoo.inference import predictor
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Group, Outcome, ProgressUpdate
+from zoo.jobs.environments import Environment
 from zoo.results import comparison
 from zoo.results.leaderboard import leaderboard_rows
 
@@ -71,7 +72,9 @@ def stored(db: Database, kind: str, found: Sequence[Trial], group_kind: str = "s
         end = Outcome("succeeded", told, f"{taken[0].job}/1", "0" * 64)
         if accuracy is None:
             end = Outcome("failed", error_code="exception", error="no")
-        assert jobs.finish(db, taken[0], end, ProgressUpdate(environment={"data": data * 64}))
+        assert jobs.finish(
+            db, taken[0], end, ProgressUpdate(environment=Environment(data=data * 64))
+        )
     return jobs.get_group(db, str(ref))
 
 

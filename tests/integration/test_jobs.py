@@ -29,7 +29,9 @@ from zoo.jobs import (
     schema,
 )
 from zoo.jobs.cards import Card
+from zoo.jobs.environments import Environment
 
+AROUND = Environment(others={"x": 1})
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
 
 
@@ -128,7 +130,7 @@ def test_ends_of_several_jobs_are_committed_together_each_by_its_own_fence(db: D
     (waits,) = jobs.add(db, [spec()], QueueOptions(after=[first], after_any=[third]))[0]
     a, b, c = (claim(db)[0] for _ in range(3))
     lost = Claim(b.job, b.attempt, "somebody")
-    news = ProgressUpdate({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")], {"x": 1})
+    news = ProgressUpdate({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")], AROUND)
     ends = [
         jobs.AttemptEnd(c, Outcome("failed", error_code="exception", error="a bad day")),
         jobs.AttemptEnd(lost, DONE),
@@ -141,7 +143,7 @@ def test_ends_of_several_jobs_are_committed_together_each_by_its_own_fence(db: D
     assert (found[2].metrics, found[2].error, found[2].fit_started_at) == ({}, "a bad day", None)
     ended = [jobs.attempts(db, each)[0] for each in (first, second, third)]
     assert [each.outcome for each in ended] == ["succeeded", None, "failed"]
-    assert [each.environment for each in ended] == [{"x": 1}, None, None]
+    assert [each.environment for each in ended] == [AROUND, None, None]
     assert [jobs.log_after(db, each) != [] for each in (first, third)] == [True, False]
     assert claim(db)[1].id == waits  # both that it waited for have ended in one transaction
     assert jobs.finish_all(db, ends) == [False] * 3

@@ -24,6 +24,7 @@ from zoo.inference import model_card
 from zoo.inference.export import Exported
 from zoo.inference.predictor import LoadedModel
 from zoo.jobs import Database, Group, Job
+from zoo.jobs.environments import Environment
 from zoo.notebook import frames, html, waiting
 from zoo.results import comparison, reproducibility
 from zoo.results.comparison import ComparedResult
@@ -92,12 +93,9 @@ def test_any_two_results_are_compared_or_refused_in_a_sentence(
     shown(command("compare", *refs))
     out, _ = shown(command("compare", *refs, "--json"), is_terminal=False)
     json.loads(out)
-    for each in reproducibility.environment_differences(
-        *(provenance.environment_of(here, jobs.get(here, id)) for id in stored.jobs[:2])
-        if len(stored.jobs) > 1
-        else ({}, {})
-    ):
-        assert each
+    around = [provenance.environment_of(here, jobs.get(here, id)) for id in stored.jobs[:2]]
+    then, now = (around[0] or Environment(), around[-1] or Environment())
+    assert all(reproducibility.environment_differences(then, now))
 
 
 def see_a_meeting(
@@ -113,7 +111,7 @@ def see_a_meeting(
 # --- each by itself ---
 
 
-def a_card(job: Job, around: dict[str, Any]) -> str:
+def a_card(job: Job, around: Environment | None) -> str:
     model: Any = SimpleNamespace(class_names=["0", "1"], layout="flat", dtype="float64")
     recipe = Recipe(
         model=job.model,
@@ -125,7 +123,9 @@ def a_card(job: Job, around: dict[str, Any]) -> str:
         versions={},
     )
     done = Exported(Path("m.npz"), "npz", 1, "0" * 64, 1, None)
-    return model_card.card_text(LoadedModel(job, model, recipe), done, around, "mit")
+    return model_card.card_text(
+        LoadedModel(job, model, recipe), done, around or Environment(), "mit"
+    )
 
 
 @generated

@@ -21,6 +21,7 @@ from zoo import jobs, settings
 from zoo.errors import UsageError
 from zoo.job_spec import canonical
 from zoo.jobs import Database, Group, Outcome, ProgressUpdate, QueueOptions
+from zoo.jobs.environments import Environment
 from zoo.queue.options import TrainingOptions
 from zoo.results import published_tables
 from zoo.results.leaderboard import leaderboard_rows
@@ -273,7 +274,7 @@ def run_one(db: Database, contents: str | None = None, best: float = 0.3) -> boo
     params, seed = taken[1].spec["params"], taken[1].spec["seed"]
     accuracy = 1 - abs(params["alpha"] - best) / 2 - 0.1 * (seed % 2)
     metrics = {"accuracy": accuracy, "per_class": {"a": {}, "b": {}}}
-    told = ProgressUpdate(environment={"data": contents} if contents else None)
+    told = ProgressUpdate(environment=Environment(data=contents) if contents else None)
     jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where/1", "0" * 64), told)
     return True
 

@@ -14,6 +14,7 @@ from zoo import jobs
 from zoo.errors import UsageError
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Filter, Outcome, ProgressUpdate
+from zoo.jobs.environments import Environment
 from zoo.query import parser
 from zoo.results.leaderboard import leaderboard_rows
 
@@ -40,7 +41,7 @@ def done(
         taken = jobs.claim(db, models={"m": "p"}, **shared)  # type: ignore[arg-type]
         assert taken is not None
         metrics = {"accuracy": accuracy, "loss": 1 - accuracy, "per_class": {"a": {}, "b": {}}}
-        told = ProgressUpdate(environment={"data": contents})
+        told = ProgressUpdate(environment=Environment(data=contents))
         jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where", "0" * 64), told)
     return group_id or ids[0]
 

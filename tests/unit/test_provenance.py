@@ -64,9 +64,9 @@ def git(folder: Path, *words: str) -> str:
 
 def test_an_edited_file_has_another_hash_and_a_result_another_fingerprint(tmp_path: Path) -> None:
     before = one_file(tmp_path, "a = 1", "1")
-    was = provenance.code(before)["sha256"], fingerprint(plugin=before)
+    was = provenance.code(before).sha256, fingerprint(plugin=before)
     after = one_file(tmp_path, "a = 2", "2")
-    assert provenance.code(after)["sha256"] != was[0]
+    assert provenance.code(after).sha256 != was[0]
     assert fingerprint(plugin=after) != was[1]
 
 
@@ -105,14 +105,14 @@ def test_a_plugin_in_a_checkout_tells_its_commit_and_whether_that_is_all(tmp_pat
     git(tmp_path, "commit", "-m", "first")
     commit = git(tmp_path, "rev-parse", "HEAD")
     found = provenance.code(clean)
-    assert (found["commit"], found["dirty"]) == (commit, False)
+    assert (found.commit, found.dirty) == (commit, False)
     found = provenance.code(one_file(tmp_path, "a = 2", "dirty"))
-    assert (found["commit"], found["dirty"]) == (commit, True)
+    assert (found.commit, found.dirty) == (commit, True)
 
 
 def test_a_file_that_a_checkout_does_not_know_has_no_commit(tmp_path: Path) -> None:
     outside = one_file(tmp_path, "a = 1")
-    assert provenance.code(outside)["commit"] is None
+    assert provenance.code(outside).commit is None
     checkout = tmp_path / "checkout"
     (checkout / "venv").mkdir(parents=True)
     git(checkout, "init")
@@ -120,11 +120,8 @@ def test_a_file_that_a_checkout_does_not_know_has_no_commit(tmp_path: Path) -> N
     git(checkout, "add", ".")
     git(checkout, "commit", "-m", "first")
     installed = one_file(checkout / "venv", "a = 1")
-    assert provenance.code(installed) | {"sha256": ""} == {
-        "sha256": "",
-        "commit": None,
-        "dirty": None,
-    }
+    found = provenance.code(installed)
+    assert found.sha256 and (found.commit, found.dirty) == (None, None)
 
 
 def test_a_framework_that_is_imported_tells_its_own_version(

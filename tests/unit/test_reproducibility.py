@@ -15,6 +15,7 @@ from zoo.data import datasets
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database
+from zoo.jobs.environments import Environment
 from zoo.plugins import registry
 from zoo.results import reproducibility
 from zoo.training import provenance
@@ -54,7 +55,7 @@ def write(file: Path, default: int = 1, more: str = "") -> None:
 
 def now(data: str = "d" * 64) -> dict[str, Any]:
     owner = registry.catalogue().owners["m"]
-    return {"plugin": owner.label, "code": dict(provenance.code(owner)), "data": data}
+    return {"plugin": owner.label, "code": provenance.code(owner).to_json(), "data": data}
 
 
 # --- rerun ---
@@ -235,5 +236,5 @@ def test_equal_jobs_are_looked_up_by_an_index(db: Database) -> None:
 
 def test_a_record_of_the_environment_survives_the_row(db: Database) -> None:
     ref = succeed(db, [a_spec()])
-    assert provenance.environment_of(db, job_of(db, ref)) == ENVIRONMENT
+    assert provenance.environment_of(db, job_of(db, ref)) == Environment.from_json(ENVIRONMENT)
     assert dataclasses.asdict(job_of(db, ref))["fingerprint"] == "f" * 64

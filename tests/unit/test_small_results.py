@@ -24,6 +24,7 @@ from zoo.cli import completion
 from zoo.cli.render import console
 from zoo.errors import UsageError, as_sentence
 from zoo.jobs import STATUSES, TERMINAL, Database, Outcome, ProgressUpdate
+from zoo.jobs.environments import Environment
 from zoo.jobs.records import number_text
 from zoo.queue import submit
 
@@ -173,7 +174,9 @@ def store(db: Database, specs: Any, kind: str | None, accuracies: list[float | N
         outcome = Outcome("succeeded", {"accuracy": accuracy}, "a/1", "0" * 64)
         if accuracy is None:
             outcome = Outcome("failed", error="no", error_code="exception")
-        assert jobs.finish(db, taken[0], outcome, ProgressUpdate(environment={"data": "d" * 64}))
+        assert jobs.finish(
+            db, taken[0], outcome, ProgressUpdate(environment=Environment(data="d" * 64))
+        )
 
 
 # --- logs ---
@@ -227,7 +230,7 @@ def test_each_row_of_the_leaderboard_shows_a_result(
             told["per_class"] = {"0": {}, "1": {}}
             outcome = Outcome("succeeded", told, "a/1", "0" * 64)
             assert jobs.finish(
-                db, taken[0], outcome, ProgressUpdate(environment={"data": "d" * 64})
+                db, taken[0], outcome, ProgressUpdate(environment=Environment(data="d" * 64))
             )
     out, _ = shown(command("leaderboard"), width=width)
     _, *lines = out.splitlines()

@@ -15,6 +15,7 @@ from zoo import jobs
 from zoo.canonical_json import read_json
 from zoo.errors import ArtifactError, StoreError
 from zoo.jobs import Claim, Database, JobNotFound, ProgressUpdate
+from zoo.jobs.environments import Environment
 from zoo.settings import Settings
 from zoo.storage import artifacts
 from zoo_workers.runner_pool import OutputFile, RunnerOutput
@@ -125,10 +126,10 @@ class Workspace:
         self._has_new_progress = False
         self._fit_started_at = None
 
-    def environment(self) -> dict[str, Any] | None:
-        """Return the runner's description of its environment; None before it has written it."""
+    def environment(self) -> Environment | None:
+        """Return the environment as the runner has recorded it; None before that."""
         text = self.texts.get(ENVIRONMENT)
-        return read_json(text) if text else None
+        return Environment.from_json(read_json(text)) if text else None
 
     def _read(self) -> None:
         if self._output is None:

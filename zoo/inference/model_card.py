@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.canonical_json import object_in, read_json
+from zoo.canonical_json import read_json
 from zoo.inference.export import Exported
 from zoo.inference.predictor import LoadedModel
 from zoo.jobs import Job
+from zoo.jobs.environments import CodeVersion, Environment, Machine
 from zoo.jobs.records import number_text
 from zoo.param_values import as_options
 from zoo.settings import Settings
@@ -59,12 +60,13 @@ def write_card(
     """Write the card; raises ArtifactError if the job's files are missing, ZooError if it fails."""
     job = trained.job
     where, sha256 = str(job.artifact), str(job.artifact_sha256)
-    environment = read_json(artifacts.read(settings.artifacts, where, sha256, provenance.FILE))
+    stored = read_json(artifacts.read(settings.artifacts, where, sha256, provenance.FILE))
+    environment = Environment.from_json(stored)
     write_output(path, card_text(trained, exported, environment, license).encode())
 
 
 def card_text(
-    trained: LoadedModel, exported: Exported, environment: Mapping[str, Any], license: str
+    trained: LoadedModel, exported: Exported, environment: Environment, license: str
 ) -> str:
     """Return the card as Markdown; `environment` is that of the job."""
     job = trained.job
@@ -173,22 +175,20 @@ def _results(job: Job) -> str:
     return f"{head}\n\n{_table(['class', 'precision', 'recall', 'f1', 'images'], rows)}"
 
 
-def _training(trained: LoadedModel, exported: Exported, environment: Mapping[str, Any]) -> str:
+def _training(trained: LoadedModel, exported: Exported, environment: Environment) -> str:
     job = trained.job
-    machine, code, versions = (
-        object_in(environment, name) for name in ("machine", "code", "versions")
-    )
+    machine, code = environment.machine or Machine(), environment.code or CodeVersion()
+    versions = environment.versions
     params = job.spec["params"].items()
     facts = [
         ["job", job.id],
-        ["data", f"{_short(job.dataset)}, sha256 {_value(environment, 'data')}"],
-        ["fingerprint of all that decides the result", _value(environment, "fingerprint")],
-        ["plugin", _value(environment, "plugin")],
-        ["code", f"sha256 {_value(code, 'sha256')}"],
+        ["data", f"{_short(job.dataset)}, sha256 {_text(environment.data)}"],
+        ["fingerprint of all that decides the result", _text(environment.fingerprint)],
+        ["plugin", _text(environment.plugin)],
+        ["code", f"sha256 {_text(code.sha256)}"],
         [
             "ran on",
-            f"{_value(machine, 'cpu')}, threads: {_value(machine, 'threads')}, "
-            f"{_value(machine, 'system')}",
+            f"{_text(machine.cpu)}, threads: {_text(machine.threads)}, {_text(machine.system)}",
         ],
         ["versions", ", ".join(f"{n} {v}" for n, v in sorted(versions.items())) or "unknown"],
         ["file", f"{exported.path.name}, {exported.size} bytes, sha256 {exported.sha256}"],
@@ -209,9 +209,8 @@ def _number(value: float | None) -> str:
     return str(value) if isinstance(value, int) else number_text(value, 4, missing="unknown")
 
 
-def _value(about: Mapping[str, Any], name: str) -> str:
-    found = about.get(name)
-    return "unknown" if found is None else str(found)
+def _text(value: str | int | None) -> str:
+    return "unknown" if value is None else str(value)
 
 
 def _check(exported: Exported) -> str:

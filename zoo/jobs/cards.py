@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from zoo.canonical_json import object_in
+from zoo.canonical_json import object_in, split_known
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,8 @@ class Card:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Card:
         """Read a card as a worker of any version has published it."""
-        values: dict[str, Any] = {"name": "", "plugin": ""}
-        others: dict[str, Any] = {}
-        for name, value in stored.items():
-            kept = values if name in TYPES and isinstance(value, TYPES[name]) else others
-            kept[name] = value
-        return cls(**values, others=others)
+        known, others = split_known(stored, TYPES)
+        return cls(**{"name": "", "plugin": "", **known}, others=others)
 
     def to_json(self, without: tuple[str, ...] = ()) -> dict[str, Any]:
         """Return the published fields as JSON, in this order, except those named in `without`."""

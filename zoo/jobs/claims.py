@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from zoo.jobs.environments import Environment
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -29,8 +31,8 @@ class ProgressUpdate:
     """(step, metrics) of each step that `fit` reported."""
     lines: Sequence[tuple[int, str]] = ()
     """(offset in bytes, text) of the log."""
-    environment: Mapping[str, Any] | None = None
-    """The result of `zoo.training.provenance.measure`; known once the runner is done."""
+    environment: Environment | None = None
+    """Where it runs; known once the runner is done."""
 
     def __bool__(self) -> bool:
         return bool(self.progress or self.lines)

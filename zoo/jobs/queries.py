@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
 from zoo.jobs import metric_names
-from zoo.jobs.database import Database, Transaction, among, slices
+from zoo.jobs.database import Database, Row, Transaction, among, slices
+from zoo.jobs.environments import Environment
 from zoo.jobs.filters import Filter, Values, order_terms
 from zoo.jobs.records import AttemptRecord, Group, Job, Pool, Waiting, to_job
 from zoo.jobs.statuses import MAY_RUN
@@ -242,10 +243,12 @@ def attempts(db: Database, job_id: str) -> list[AttemptRecord]:
     """List the attempts at a job, the first one first."""
     with db.read() as rows:
         found = rows.all("SELECT * FROM attempt WHERE job_id = :id ORDER BY n", {"id": job_id})
-    return [
-        AttemptRecord(**row | {"environment": json.loads(row["environment"] or "null")})
-        for row in found
-    ]
+    return [AttemptRecord(**row | {"environment": _environment(row)}) for row in found]
+
+
+def _environment(row: Row) -> Environment | None:
+    stored = json.loads(row["environment"] or "null")
+    return Environment.from_json(stored) if stored else None
 
 
 def given_back_by(db: Database, job_id: str) -> set[str]:

@@ -12,6 +12,7 @@ from functools import reduce
 from typing import Any, TypeVar
 
 from zoo.jobs.cards import Card
+from zoo.jobs.environments import Environment
 from zoo.jobs.statuses import TERMINAL
 from zoo.param_values import changed
 
@@ -64,14 +65,15 @@ class AttemptRecord:
     """The status with which it ended; None while it runs."""
     error: str | None
     error_code: str | None
-    environment: Mapping[str, Any] | None
-    """The result of `zoo.training.provenance.measure`."""
+    environment: Environment | None
+    """Where it ran; None until the runner has recorded it."""
     counts: int
     """0 if it does not count towards the job's `max_attempts`."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the attempt in the JSON of commands."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return found | {"environment": self.environment and self.environment.to_json()}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from zoo.jobs import backoff as backing_off
 from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
 from zoo.jobs.dialects import Dialect
+from zoo.jobs.environments import Environment
 from zoo.jobs.outbox import enqueue_hooks
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
@@ -206,7 +207,7 @@ def finish_all(db: Database, ends: Sequence[AttemptEnd]) -> list[bool]:
 
 
 def _ended(end: AttemptEnd) -> dict[str, Any]:
-    outcome, update = end.outcome, end.update
+    outcome, update, around = end.outcome, end.update, end.update.environment
     return vars(end.claim) | {
         "outcome": outcome.status,
         "progress": canonical(dict(update.progress)) if update.progress else None,
@@ -217,7 +218,7 @@ def _ended(end: AttemptEnd) -> dict[str, Any]:
         "error_code": outcome.error_code,
         "error": _storable(outcome.error),
         # Only of a result: equal jobs are looked up for their metrics.
-        "fingerprint": (update.environment or {}).get("fingerprint") if outcome.artifact else None,
+        "fingerprint": around.fingerprint if around and outcome.artifact else None,
         "contents": _contents(end) if outcome.artifact else None,
         "accuracy": _accuracy(outcome),
     }
@@ -225,7 +226,8 @@ def _ended(end: AttemptEnd) -> dict[str, Any]:
 
 def _contents(end: AttemptEnd) -> str:
     """Return the fingerprint of the contents used for evaluation; if unknown, the job's own id."""
-    return (end.update.environment or {}).get("data") or end.claim.job
+    around = end.update.environment
+    return (around and around.data) or end.claim.job
 
 
 def _attempt_ended(end: AttemptEnd) -> dict[str, Any]:
@@ -252,7 +254,7 @@ def end_attempt(
     outcome: str,
     code: str | None,
     error: str | None,
-    environment: Mapping[str, Any] | None = None,
+    environment: Environment | None = None,
     counts: bool = True,
 ) -> None:
     """Store the outcome of an attempt unless it has one."""
@@ -265,9 +267,9 @@ def _attempt(
     outcome: str,
     code: str | None,
     error: str | None,
-    environment: Mapping[str, Any] | None,
+    environment: Environment | None,
 ) -> dict[str, Any]:
-    measured = canonical(dict(environment)) if environment else None
+    measured = canonical(environment.to_json()) if environment else None
     values = {
         "outcome": outcome,
         "code": code,

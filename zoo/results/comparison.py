@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from zoo.canonical_json import object_in
 from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
+from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.records import accuracy_text
 from zoo.results import significance
 from zoo.results.predictions import load_predictions
@@ -139,21 +139,20 @@ def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
         "seed": ", ".join(str(each) for each in sorted({j.spec["seed"] for j in jobs})),
     }
     facts |= {f"params.{name}": value for name, value in spec["params"].items()}
-    facts["plugin"] = environment.get("plugin") or spec["plugin"]
+    facts["plugin"] = (environment and environment.plugin) or spec["plugin"]
     if environment:
-        code, versions, machine = (
-            object_in(environment, name) for name in ("code", "versions", "machine")
-        )
-        facts |= {"code": str(code.get("sha256"))[:12], "commit": _commit(code)}
-        facts |= versions | machine
+        code, machine = environment.code or CodeVersion(), environment.machine or Machine()
+        facts |= {"code": str(code.sha256)[:12], "commit": _commit(code)}
+        facts |= environment.versions
+        facts |= machine.to_json()
     contents = dict.fromkeys(job.contents[:12] if job.contents else "unknown" for job in jobs)
     return facts | {"data": ", ".join(contents)}
 
 
-def _commit(code: Mapping[str, Any]) -> str | None:
-    if not code.get("commit"):
+def _commit(code: CodeVersion) -> str | None:
+    if not code.commit:
         return None
-    return f"{str(code['commit'])[:12]}{' and changes' if code.get('dirty') else ''}"
+    return f"{code.commit[:12]}{' and changes' if code.dirty else ''}"
 
 
 def _evaluated_on(job: Job, kind: str) -> str:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import jobs
-from zoo.canonical_json import object_in
 from zoo.data import datasets
 from zoo.errors import ArtifactError, UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Group, Job
+from zoo.jobs.environments import CodeVersion, Environment
 from zoo.model import resolved
 from zoo.plugins import registry
 from zoo.settings import Settings
@@ -92,13 +92,12 @@ def _spec(job: Job) -> JobSpec:
 
 
 def _differences(db: Database, job: Job, spec: JobSpec) -> Iterator[str]:
-    then = provenance.environment_of(db, job)
+    then = provenance.environment_of(db, job) or Environment(plugin=job.spec["plugin"])
     owner = registry.catalogue().owners[spec.model]
-    now = {"plugin": owner.label, "code": dict(provenance.code(owner))}
-    if data := datasets.fingerprint(spec.dataset):
-        now["data"] = data
-    known = {name: then.get(name) for name in now} if then else {"plugin": job.spec["plugin"]}
-    yield from environment_differences(known, now)
+    now = Environment(
+        data=datasets.fingerprint(spec.dataset), plugin=owner.label, code=provenance.code(owner)
+    )
+    yield from environment_differences(then, now)
     yield from _params_differences(job, spec)
 
 
@@ -111,30 +110,29 @@ def _params_differences(job: Job, spec: JobSpec) -> Iterator[str]:
             yield f"param {name}: {value!r} was the default then, and is not now"
 
 
-def environment_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def environment_differences(then: Environment, now: Environment) -> Iterator[str]:
     """Describe the differences of two environments in what both record."""
-    if then.get("plugin") and now.get("plugin") not in (None, then["plugin"]):
-        yield f"plugin: {then['plugin']} then, {now['plugin']} now"
-    before, after = object_in(then, "code"), object_in(now, "code")
-    if before and after and before.get("sha256") != after.get("sha256"):
-        yield f"code of the plugin: {code_name(before)} then, {code_name(after)} now"
-    if then.get("data") and now.get("data") not in (None, then["data"]):
-        yield f"data: contents {str(then['data'])[:12]} then, {str(now['data'])[:12]} now"
+    if then.plugin and now.plugin not in (None, then.plugin):
+        yield f"plugin: {then.plugin} then, {now.plugin} now"
+    if then.code and now.code and then.code.sha256 != now.code.sha256:
+        yield f"code of the plugin: {code_name(then.code)} then, {code_name(now.code)} now"
+    if then.data and now.data and then.data != now.data:
+        yield f"data: contents {then.data[:12]} then, {now.data[:12]} now"
     # Older records list every imported package: only those in both records are compared.
-    was, is_now = object_in(then, "versions"), object_in(now, "versions")
+    was, is_now = then.versions, now.versions
     both = was.keys() & is_now.keys()
     yield from _pairs({n: was[n] for n in both}, {n: is_now[n] for n in both})
-    if (before := object_in(then, "machine")) and (after := object_in(now, "machine")):
-        yield from _pairs(before, after)
+    if then.machine and now.machine:
+        yield from _pairs(then.machine.to_json(), now.machine.to_json())
 
 
-def code_name(code: Mapping[str, Any]) -> str:
+def code_name(code: CodeVersion) -> str:
     """Return the name of a plugin's code: its commit if there are no changes, else its hash."""
-    commit = str(code.get("commit") or "")[:12]
-    if commit and not code.get("dirty"):
+    commit = (code.commit or "")[:12]
+    if commit and not code.dirty:
         return f"commit {commit}"
     dirty = f" (commit {commit} and changes)" if commit else ""
-    return f"sha256 {str(code.get('sha256', 'unknown'))[:12]}{dirty}"
+    return f"sha256 {(code.sha256 or 'unknown')[:12]}{dirty}"
 
 
 def _pairs(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -157,8 +155,8 @@ def compare_results(db: Database, settings: Settings, then: Job, now: Job) -> Ve
     metrics = _differing(_reproducible(then.metrics), _reproducible(now.metrics))
     files = _differing(_hashes(settings, then), _hashes(settings, now))
     verdict = "differs" if metrics else "same metrics" if files else "identical"
-    environments = (provenance.environment_of(db, job) for job in (then, now))
-    why = list(environment_differences(*environments))
+    before, after = (provenance.environment_of(db, job) for job in (then, now))
+    why = list(environment_differences(before, after)) if before and after else []
     return Verdict(then.id, now.id, verdict, files | metrics, why)
 
 

@@ -13,15 +13,16 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from zoo import jobs, settings
-from zoo.canonical_json import object_in
+from zoo.canonical_json import read_json
+from zoo.errors import UsageError
 from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Job
+from zoo.jobs.environments import CodeVersion, Environment, Machine
 from zoo.plugins import registry, source_code
 from zoo.plugins.registry import Plugin
 
@@ -61,30 +62,34 @@ def keep(
     if again and _seen == [now]:
         return
     _seen[:] = [now]
-    write(FILE, canonical(measure(spec, data)) + "\n")
+    write(FILE, canonical(measure(spec, data).to_json()) + "\n")
 
 
 _seen: list[tuple[str, ...]] = []
 """The frameworks that were imported when the last job's file was written."""
 
 
-def measure(spec: JobSpec, data: str) -> dict[str, Any]:
-    """Return the environment of a job run in this process; `data` is the dataset's fingerprint.
-
-    Returns:
-        {"fingerprint", "data", "plugin", "code": {"sha256", "commit", "dirty"}, "versions": {name:
-        version}, "machine": {"host", "cpu", "cores", "threads", "system"}}.
-    """
+def measure(spec: JobSpec, data: str) -> Environment:
+    """Return the environment of a job run in this process; `data` is the dataset's fingerprint."""
     plugin = registry.catalogue().owners[spec.model]
-    found = code(plugin)
-    return {
-        "fingerprint": fingerprint(spec, data, plugin),
-        "data": data,
-        "plugin": plugin.label,
-        "code": dict(found),
-        "versions": versions(plugin),
-        "machine": dict(_machine()),
-    }
+    return Environment(
+        fingerprint=fingerprint(spec, data, plugin),
+        data=data,
+        plugin=plugin.label,
+        code=code(plugin),
+        versions=versions(plugin),
+        machine=_machine(),
+    )
+
+
+def read_environment(folder: Path | None) -> Environment | None:
+    """Return the environment of the job whose files are in the folder; None if unknown."""
+    if folder is None:
+        return None
+    with contextlib.suppress(OSError, UsageError):
+        found = read_json((folder / FILE).read_bytes())
+        return Environment.from_json(found) if isinstance(found, dict) else None
+    return None
 
 
 def fingerprint(spec: JobSpec, data: str, plugin: Plugin) -> str:
@@ -136,13 +141,10 @@ def _required(distribution: str) -> list[str]:
     return list(dict.fromkeys([*own, *(more for each in others for more in _required(each))]))
 
 
-def code(plugin: Plugin) -> Mapping[str, Any]:
-    """Return the sha256 of the plugin's source and, in a git checkout, its commit.
-
-    {"sha256", "commit", "dirty"}; `commit` and `dirty` are None outside a checkout.
-    """
+def code(plugin: Plugin) -> CodeVersion:
+    """Return the sha256 of the plugin's source and, in a git checkout, its commit."""
     commit, dirty = _commit(plugin.source, plugin.version)
-    return {"sha256": _code_of(plugin), "commit": commit, "dirty": dirty}
+    return CodeVersion(_code_of(plugin), commit, dirty)
 
 
 def _code_of(plugin: Plugin) -> str:
@@ -160,32 +162,34 @@ def code_sha256(source: str, version: str) -> str:
     return source_code.sha256(source)
 
 
-def loaded_by(trained_in: Mapping[str, Any], plugin: Plugin) -> str:
+def loaded_by(trained_in: Environment | None, plugin: Plugin) -> str:
     """Return a warning if a model is loaded by another plugin version or code than trained it.
 
     `trained_in` is the environment of the training. Returns an empty string if both are the same
     or unknown.
     """
-    now = code(plugin)
-    then = object_in(trained_in, "code")
-    if trained_in.get("plugin") and trained_in["plugin"] != plugin.label:
+    if trained_in is None:
+        return ""
+    if trained_in.plugin and trained_in.plugin != plugin.label:
         return (
-            f"The model was trained by {trained_in['plugin']} and is loaded by {plugin.label}: "
+            f"The model was trained by {trained_in.plugin} and is loaded by {plugin.label}: "
             "its predictions may differ."
         )
-    if then.get("sha256") and now["sha256"] and then["sha256"] != now["sha256"]:
+    then = trained_in.code.sha256 if trained_in.code else None
+    now = code(plugin).sha256
+    if then and now and then != now:
         return (
             f"The model was trained by other code of {plugin.label} (sha256 "
-            f"{str(then['sha256'])[:12]}) than it is loaded by ({now['sha256'][:12]}): "
+            f"{then[:12]}) than it is loaded by ({now[:12]}): "
             "its predictions may differ."
         )
     return ""
 
 
-def environment_of(db: Database, job: Job) -> dict[str, Any]:
-    """Return the environment of the job's last attempt; empty if unknown."""
+def environment_of(db: Database, job: Job) -> Environment | None:
+    """Return the last known environment of the job's attempts; None if there is none."""
     known = [each.environment for each in jobs.attempts(db, job.id) if each.environment]
-    return dict(known[-1]) if known else {}
+    return known[-1] if known else None
 
 
 def other_loader(db: Database, trained: Job) -> str:
@@ -227,17 +231,17 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 @functools.cache
-def _machine() -> Mapping[str, Any]:
+def _machine() -> Machine:
     cores = settings.cores()
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    return {
-        "host": socket.gethostname(),
-        "cpu": _cpu(),
-        "cores": cores,
+    return Machine(
+        host=socket.gethostname(),
+        cpu=_cpu(),
+        cores=cores,
         # The share that a worker gives each of its runners.
-        "threads": int(threads) if threads.isdigit() else cores,
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-    }
+        threads=int(threads) if threads.isdigit() else cores,
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+    )
 
 
 def _cpu() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -236,7 +235,7 @@ def _restore_for(spec: JobSpec, source: Path | None, write: Write) -> Trained:
     (data,) = _prepare(spec, model_class, [spec.split], contents=pinned)
     takes.check_same(recipe.inputs, data.meta)
     provenance.keep(write, spec, data.fingerprint)
-    trained_in = _environment(source)
+    trained_in = provenance.read_environment(source)
     if note := provenance.loaded_by(trained_in, registry.catalogue().owners[spec.model]):
         log.warning("%s", note)
     # Classes are matched by name: the dataset may have fewer or other classes than the model.
@@ -244,14 +243,6 @@ def _restore_for(spec: JobSpec, source: Path | None, write: Write) -> Trained:
     model, fitted = restore(source), restore_steps(source)
     judged = _whole(dataclasses.replace(data, y=y))
     return Trained(model, fitted, judged._replace(x=fitted.apply(judged.x, model.dtype)), {})
-
-
-def _environment(folder: Path) -> dict[str, Any]:
-    """The environment of the training whose files are in the folder; empty if unknown."""
-    with contextlib.suppress(OSError, UsageError):
-        found = read_json((folder / provenance.FILE).read_bytes())
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from zoo.data import datasets
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Filter, Outcome, ProgressUpdate
+from zoo.jobs.environments import Environment
 from zoo.storage import artifacts
 from zoo.training.run import run_job
 
@@ -90,7 +91,9 @@ def run_next(db: Database, tmp_path: Path) -> str:
     where = f"{held[0].job}/1"
     sha256 = artifacts.put(folder, settings.load().artifacts, where, {})
     outcome = Outcome("succeeded", metrics, where, sha256)
-    assert jobs.finish(db, held[0], outcome, ProgressUpdate(environment={"fingerprint": "f" * 64}))
+    assert jobs.finish(
+        db, held[0], outcome, ProgressUpdate(environment=Environment(fingerprint="f" * 64))
+    )
     return held[0].job
 
 

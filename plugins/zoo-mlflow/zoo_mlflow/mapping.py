@@ -61,10 +61,8 @@ def history(files: Path | None) -> list[tuple[int, dict[str, float]]]:
 
 def fingerprint(files: Path | None) -> str:
     """Return the fingerprint of the dataset's contents; empty if the job left no files."""
-    file = files / provenance.FILE if files else None
-    if file is None or not file.is_file():
-        return ""
-    return str(json.loads(file.read_text(encoding="utf-8")).get("data", ""))
+    found = provenance.read_environment(files)
+    return (found and found.data) or ""
 
 
 def tags(job: Mapping[str, Any]) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
+from zoo.jobs.environments import Environment
 from zoo.jobs.records import accuracy_of
 from zoo.param_values import typed
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
@@ -113,7 +114,7 @@ class Contents:
     """The rows of the leaderboard."""
     newest: dict[str, str | None] = field(default_factory=dict)
     """Fingerprint of the newest contents of each dataset."""
-    environments: list[dict[str, Any]] = field(default_factory=list)
+    environments: list[Environment] = field(default_factory=list)
     missed: list[MissedImage] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
     """PNG data in base64, by the key of the image."""
@@ -121,14 +122,15 @@ class Contents:
 
 def gather(db: Database, settings: Settings, selection: Selection) -> Contents:
     """Read everything that the page shows; it also shows what could not be read."""
-    environments: list[dict[str, Any]] = []
+    environments: list[Environment] = []
     images = ImageStore()
     entries, all_wrong = [], []
     for number, job in enumerate(selection.jobs):
         environment = environment_of(db, job)
         wrong, note = mistakes.list_mistakes(settings, job)
         shown = wrong[:SHOWN] if number < GALLERIES else []
-        note = note or images.add(job, [each.row for each in shown], environment.get("data"))
+        data = environment.data if environment else None
+        note = note or images.add(job, [each.row for each in shown], data)
         entries.append(
             Entry(
                 job,
@@ -164,29 +166,15 @@ def _leaderboard(db: Database, selection: Selection) -> list[LeaderboardRow]:
 
 
 def _environment_index(
-    environments: list[dict[str, Any]], environment: dict[str, Any]
+    environments: list[Environment], environment: Environment | None
 ) -> int | None:
     """Return the index of an environment in the list, to which a new one is appended."""
-    if not environment:
+    if environment is None:
         return None
-    shown = _valid_parts(environment)
+    shown = replace(environment, fingerprint=None, others={})  # what jobs may have in common
     if shown not in environments:
         environments.append(shown)
     return environments.index(shown)
-
-
-def _valid_parts(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of an environment that have the shape of `zoo.training.provenance`."""
-    parts = {
-        name: {key: value for key, value in part.items() if isinstance(value, str | int | None)}
-        for name in ("code", "machine", "versions")
-        if isinstance(part := environment.get(name), Mapping)
-    }
-    if not isinstance(parts.get("code", {}).get("sha256"), str):
-        parts.pop("code", None)
-    names = ("plugin", "data")
-    texts = {name: environment[name] for name in names if isinstance(environment.get(name), str)}
-    return {**texts, **parts}
 
 
 class _TestSet(NamedTuple):

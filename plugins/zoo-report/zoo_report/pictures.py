@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import zoo_report.predictions as predictions
 from zoo.canonical_json import object_in, read_json
 from zoo.errors import reason
+from zoo.jobs.environments import Environment
 from zoo.results.predictions import read_predictions
 from zoo.training.provenance import FILE as ENVIRONMENT
 from zoo.training.run import HISTORY, PREDICTIONS, WEIGHT_IMAGES
@@ -117,8 +118,8 @@ def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
     """Draw the most confident mistakes; without probabilities, the first ones."""
     found = read_predictions(files / PREDICTIONS)
     rows = predictions.wrong_rows(found, MISTAKES)
-    data = read_json((files / ENVIRONMENT).read_bytes())["data"]
-    images = predictions.load_images(job, found.index[rows], data) if len(rows) else None
+    around = Environment.from_json(read_json((files / ENVIRONMENT).read_bytes()))
+    images = predictions.load_images(job, found.index[rows], around.data) if len(rows) else None
     if images is None:
         return None
     names, sure = job["metrics"]["classes"], found.confidence

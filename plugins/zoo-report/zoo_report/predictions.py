@@ -39,7 +39,7 @@ def wrong_rows(found: Predictions, most: int | None = None) -> Array:
     return first
 
 
-def load_images(job: dict[str, Any], index: Array, fingerprint: str) -> Array | None:
+def load_images(job: dict[str, Any], index: Array, fingerprint: str | None) -> Array | None:
     """Load prepared images of the job's dataset, (n, 28, 28).
 
     None if the dataset has other contents now. Raises ZooError if it cannot be loaded.

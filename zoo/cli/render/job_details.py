@@ -12,6 +12,7 @@ from zoo.canonical_json import object_in
 from zoo.cli.render import console, job_columns, published_table, text_charts
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job
+from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.records import accuracy_text, spread
 
 FEW_STEPS = 10
@@ -89,16 +90,16 @@ def _environment(tried: Sequence[AttemptRecord]) -> Iterator[tuple[str, Any]]:
     known = tried[-1].environment if tried else None
     if not known:
         return
-    machine, code, versions = (object_in(known, name) for name in ("machine", "code", "versions"))
-    where = [machine.get(name) for name in ("host", "cpu", "threads", "system")]
-    if where[2] is not None:
-        where[2] = f"{where[2]} thread{'' if where[2] == 1 else 's'}"
-    yield "ran on", ", ".join(str(each) for each in where if each is not None)
-    dirty = " with uncommitted changes" if code.get("dirty") else ""
-    commit = f"commit {str(code['commit'])[:12]}{dirty}, " if code.get("commit") else ""
-    yield "code", f"{commit}sha256 {str(code.get('sha256', 'unknown'))[:12]}"
-    yield "data", f"sha256 {str(known.get('data', 'unknown'))[:12]}"
-    yield "versions", ", ".join(f"{name} {versions[name]}" for name in versions)
+    machine, code = known.machine or Machine(), known.code or CodeVersion()
+    n = machine.threads
+    threads = None if n is None else f"{n} thread{'' if n == 1 else 's'}"
+    where = [machine.host, machine.cpu, threads, machine.system]
+    yield "ran on", ", ".join(each for each in where if each is not None)
+    dirty = " with uncommitted changes" if code.dirty else ""
+    commit = f"commit {code.commit[:12]}{dirty}, " if code.commit else ""
+    yield "code", f"{commit}sha256 {(code.sha256 or 'unknown')[:12]}"
+    yield "data", f"sha256 {(known.data or 'unknown')[:12]}"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in known.versions.items())
 
 
 def _plugin(submitted: str, tried: Sequence[AttemptRecord]) -> str:
