@@ -43,7 +43,7 @@ FRAMEWORKS = {
 """Distributions and their packages, which have a `__version__` once they are imported."""
 UNDECIDING = {
     *("v", "changed", "dataset", "keep_weights", "timeout", "memory_mb", "plugin", "source"),
-    "published",
+    *("published", "version", "contents"),
 }
 """Fields of a spec that do not affect the result, or are recorded more exactly beside it."""
 ALWAYS = ("mnist-zoo", "numpy", "scikit-learn")
