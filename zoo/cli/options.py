@@ -47,8 +47,8 @@ Split = Annotated[
     str,
     typer.Option(
         metavar="SPLIT",
-        help="train or test.",
-        autocompletion=completion.one_of("train", "test"),
+        help="train, test or validation.",
+        autocompletion=completion.one_of("train", "test", "validation"),
     ),
 ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from zoo import settings
-from zoo.data import cache, contents, datasets, steps
+from zoo.data import cache, columns, contents, datasets, steps
 from zoo.data.cache import Progress
 from zoo.data.contents import SPLITS, Inputs, Meta, Raw
 from zoo.errors import DatasetError, UsageError, unknown
@@ -131,6 +131,45 @@ def prepare_splits(
     # Fitted in float64, as scikit-learn does, whatever the model takes.
     inputs = _variant(raw, "float64" if learning else dtype, once, progress)
     return [_prepared(raw, split, inputs[split], layout) for split in splits]
+
+
+def prepare_for(
+    name: str,
+    split: str,
+    trained: Inputs,
+    model: type[Model],
+    *,
+    preprocess: str = NO_STEPS,
+    contents: str | None = None,
+) -> tuple[Prepared, list[str]]:
+    """Prepare one split for a trained model: columns and categories are those of its training.
+
+    Args:
+        name: Name of the dataset.
+        split: Name of the split.
+        trained: The inputs that the model was trained on.
+        model: Its class.
+        preprocess: Its chain; steps that learn are not applied.
+        contents: As for `datasets.raw`.
+
+    Returns:
+        The split, and a sentence for each column with categories that the training did not have.
+
+    Raises:
+        UsageError: The inputs are of another shape, or a column is missing; and as `prepare` does.
+    """
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    raw = datasets.raw(name, contents=contents)
+    _check_splits(raw, [split])
+    columns.check_same(trained, raw.meta)
+    if raw.meta.columns == trained.columns:
+        wanted = (name, [split], model.layout, model.dtype)
+        return prepare_splits(*wanted, preprocess=preprocess, contents=raw.fingerprint)[0], []
+    once, learning = steps.split_chain(preprocess)
+    values, notes = columns.recode(raw.splits[split].inputs, raw.meta.columns, trained.columns)
+    x = scale(values, trained, "float64" if learning else model.dtype, once)
+    return _prepared(raw, split, x, model.layout), notes
 
 
 def _check_splits(raw: Raw, splits: Sequence[str]) -> None:

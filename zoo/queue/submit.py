@@ -97,6 +97,8 @@ def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec
         "published": None,
         "source": source,
     }
+    if changed["dataset"] != spec.dataset:
+        changed |= {"contents": None, "version": None}
     return JobSpec.parse_object(spec.model_copy(update=changed).model_dump())
 
 

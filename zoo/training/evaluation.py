@@ -30,19 +30,21 @@ class Predictions(NamedTuple):
 def renamed(labels: Array, names: Sequence[str], known: Sequence[str]) -> Array:
     """Map labels from indices into `names` to indices into `known`.
 
-    Raises UsageError if a class of `names` is not in `known`.
+    Classes without a label may be unknown. Raises UsageError if another one is not in `known`.
     """
     import numpy as np
 
     if list(names) == list(known):
         return labels
-    if strange := [name for name in names if name not in known]:
+    places = {name: label for label, name in enumerate(known)}
+    given = [names[label] for label in np.unique(labels).tolist()]
+    if strange := [name for name in given if name not in places]:
         raise UsageError(
             f"The model was trained on the classes {', '.join(known)}, which have no "
             f"{', '.join(strange)}.",
-            "Evaluate it on images of those classes.",
+            "Evaluate it on inputs of those classes.",
         )
-    found: Array = np.array([list(known).index(name) for name in names])[labels]
+    found: Array = np.array([places.get(name, -1) for name in names], dtype="int64")[labels]
     return found
 
 

@@ -231,18 +231,28 @@ def _restore_for(spec: JobSpec, source: Path | None, write: Write) -> Trained:
             "Submit the evaluation again.",
         )
     model_class = registry.model(spec.model)
-    pinned = spec.contents or recipe.fingerprint
-    (data,) = _prepare(spec, model_class, [spec.split], contents=pinned)
-    takes.check_same(recipe.inputs, data.meta)
+    # Of another dataset the contents of the training say nothing.
+    own = recipe.fingerprint if spec.dataset == recipe.dataset else None
+    data, notes = preprocessing.prepare_for(
+        spec.dataset,
+        spec.split,
+        recipe.inputs,
+        model_class,
+        preprocess=spec.preprocess,
+        contents=spec.contents or own,
+    )
     provenance.keep(write, spec, data.fingerprint)
     trained_in = provenance.read_environment(source)
-    if note := provenance.loaded_by(trained_in, registry.catalogue().owners[spec.model]):
+    other = provenance.loaded_by(trained_in, registry.catalogue().owners[spec.model])
+    for note in [*notes, *([other] if other else [])]:
         log.warning("%s", note)
     # Classes are matched by name: the dataset may have fewer or other classes than the model.
     y = evaluation.renamed(data.y, data.class_names, recipe.class_names)
     model, fitted = restore(source), restore_steps(source)
     judged = _whole(dataclasses.replace(data, y=y))
-    return Trained(model, fitted, judged._replace(x=fitted.apply(judged.x, model.dtype)), {})
+    x = fitted.apply(judged.x, model.dtype)
+    takes.check_no_missing(type(model), x, recipe.inputs.feature_names)
+    return Trained(model, fitted, judged._replace(x=x), {})
 
 
 def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from zoo.data import steps
-from zoo.data.contents import Inputs, Meta
+from zoo.data.contents import Meta
 from zoo.errors import UsageError
 from zoo.job_spec import NO_STEPS
+
+if TYPE_CHECKING:
+    from zoo.model import Array
 
 
 class Takes(Protocol):
@@ -45,11 +49,20 @@ def check(model: Takes, meta: Meta, preprocess: str) -> None:
         )
 
 
-def check_same(trained: Inputs, meta: Meta) -> None:
-    """Raise UsageError if a trained model cannot judge these inputs."""
-    if (trained.kind, trained.input_shape) != (meta.kind, meta.input_shape):
+def check_no_missing(model: Takes, x: Array, feature_names: Sequence[str]) -> None:
+    """Raise UsageError if prepared rows of a table, (n, features), have NaN that a model refuses.
+
+    At a training `check` has done that from the description of the dataset.
+    """
+    import numpy as np
+
+    if model.takes_missing or not feature_names:
+        return
+    missing = np.isnan(x)
+    if missing.any():
+        row, feature = np.argwhere(missing)[0].tolist()
         raise UsageError(
-            f"The model was trained on {trained.describe_shape()}, but '{meta.name}' has "
-            f"{meta.describe_shape()}.",
-            "Evaluate it on inputs of that shape.",
+            f"Row {row + 1} has no number in the column '{feature_names[feature]}', and the model "
+            f"'{model.name}' takes no missing numbers.",
+            "Fill it in, or train the model with --preprocess impute.",
         )

@@ -96,13 +96,14 @@ def evaluate(
     """Evaluate a trained model on any dataset or split, as a job."""
     from zoo import jobs
     from zoo.cli.render import console
+    from zoo.data.contents import SPLITS
     from zoo.errors import unknown
     from zoo.jobs import Job
     from zoo.queue import submit
     from zoo.training import provenance
 
-    if split not in ("train", "test"):
-        raise unknown("split", split, ("train", "test"))
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
     db = jobs.connect()
     found = jobs.find_reference(db, job)
     if isinstance(found, Job) and found.kind == "evaluate":

@@ -1,0 +1,203 @@
+"""A dataset for a trained model: columns, categories and classes are matched by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.added_contents import a_table, add
+from sklearn.datasets import load_iris
+
+from zoo.data import columns
+from zoo.data.contents import Column
+from zoo.errors import UsageError
+from zoo.job_spec import JobSpec, canonical
+from zoo.plugins import registry
+from zoo.training.run import run_job
+
+PLUGIN = '''
+"""A model for tables and images."""
+import zoo
+
+
+class Means(zoo.Model):
+    name = "means"
+    takes = ("image", "table")
+    dtype = "float64"
+
+    def fit(self, x, y, report):
+        import numpy as np
+
+        self.means = np.stack([x[y == c].mean(axis=0) for c in range(self.n_classes)])
+
+    def predict_proba(self, x):
+        import numpy as np
+
+        far = ((x[:, None, :] - self.means[None]) ** 2).sum(axis=2)
+        odds = np.exp(far.min(axis=1, keepdims=True) - far)
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def save(self, folder):
+        import numpy as np
+
+        np.save(folder / "means.npy", self.means)
+
+    def load(self, folder):
+        import numpy as np
+
+        self.means = np.load(folder / "means.npy")
+
+
+@zoo.hookimpl
+def register_models(register):
+    register(Means)
+'''
+
+SIZE = Column(name="size", kind="category", categories=("big", "small"))
+MEASURES = [Column(name=name) for name in ("sepal", "width", "petal", "depth")]
+NAMES = np.array(["setosa", "versicolor", "virginica"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An installation with the model above."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "means.py").write_text(PLUGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_HOME", str(folder))
+        registry.catalogue.cache_clear()
+        yield
+    registry.catalogue.cache_clear()
+
+
+def iris() -> tuple[np.ndarray, np.ndarray]:
+    """Iris with a category: whether the petal is shorter than 2 cm."""
+    x, y = load_iris(return_X_y=True)
+    return np.column_stack([x, (x[:, 2] < 2).astype(float)]), NAMES[y]
+
+
+def spec(contents: str, kind: str = "train", **given: Any) -> JobSpec:
+    source = {"job": "0" * 32, "artifact": "a", "sha256": "0" * 64}
+    asked = {"kind": kind, "model": "means", "params": {}, "dataset": "flowers"}
+    asked |= {"contents": contents} | ({"source": source} if kind == "evaluate" else {}) | given
+    return JobSpec.parse(canonical(asked))
+
+
+def run(folder: Path, asked: JobSpec, source: Path | None = None) -> dict[str, Any]:
+    folder.mkdir()
+    return run_job(asked, folder, lambda *_, **__: None, source)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a training on iris, standardized."""
+    x, y = iris()
+    splits = {"train": (x[::2], y[::2]), "test": (x[1::2], y[1::2])}
+    meta = add("flowers", a_table([*MEASURES, SIZE], splits))
+    folder = tmp_path_factory.mktemp("trained") / "job"
+    metrics = run(folder, spec(meta.fingerprint, preprocess="standardize"))
+    assert 0.8 < metrics["accuracy"] < 1
+    return folder
+
+
+def predictions(folder: Path) -> np.ndarray:
+    with np.load(folder / "predictions.npz", allow_pickle=False) as file:
+        return np.asarray(file["probabilities"])
+
+
+def test_columns_in_another_order_other_categories_and_more_columns_change_nothing(
+    trained: Path, tmp_path: Path
+) -> None:
+    x, y = iris()
+    mixed = [
+        Column(name="petal"),
+        Column(name="size", kind="category", categories=("huge", "small", "big")),
+        Column(name="id"),
+        *(MEASURES[place] for place in (3, 1, 0)),
+    ]
+    values = np.column_stack([x[:, 2], 2 - x[:, 4], np.arange(150), x[:, [3, 1, 0]]])
+    meta = add("other", a_table(mixed, {"test": (values[1::2], y[1::2])}))
+    asked = spec(meta.fingerprint, "evaluate", dataset="other", preprocess="standardize")
+    run(tmp_path / "judged", asked, trained)
+    assert (predictions(tmp_path / "judged") == predictions(trained)).all()
+
+
+def test_a_test_split_alone_with_some_of_the_classes_is_judged(
+    trained: Path, tmp_path: Path
+) -> None:
+    x, y = iris()
+    meta = add("some", a_table([*MEASURES, SIZE], {"test": (x[51::2], y[51::2])}))
+    assert meta.class_names == ("versicolor", "virginica")
+    asked = spec(meta.fingerprint, "evaluate", dataset="some", preprocess="standardize")
+    metrics = run(tmp_path / "judged", asked, trained)
+    assert metrics["classes"] == NAMES.tolist()
+    assert [each["support"] for each in metrics["per_class"].values()] == [0, 25, 25]
+    assert (predictions(tmp_path / "judged") == predictions(trained)[25:]).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "sentence"),
+    [
+        (["sepal", "width", "petal", "size"], NAMES, "'some' has no column 'depth'"),
+        (["a", "b", "c", "d"], NAMES, "no column 'sepal', 'width', 'petal', 'depth', 'size'"),
+        (["sepal", "width", "petal", "depth", "size"], ["lily"] * 3, "which have no lily"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(
+    names: list[str], labels: list[str], sentence: str, trained: Path, tmp_path: Path
+) -> None:
+    table = a_table(
+        [Column(name=name) for name in names], {"test": (np.ones((3, len(names))), labels)}
+    )
+    meta = add("some", table)
+    asked = spec(meta.fingerprint, "evaluate", dataset="some", preprocess="standardize")
+    with pytest.raises(UsageError, match=sentence):
+        run(tmp_path / "judged", asked, trained)
+
+
+def test_images_of_another_size_are_refused(trained: Path, tmp_path: Path) -> None:
+    asked = spec("0" * 64, "evaluate", dataset="digits", preprocess="standardize")
+    with pytest.raises(UsageError, match="trained on 5 columns, but 'digits' has 28 x 28 grey"):
+        run(tmp_path / "judged", asked, trained)
+
+
+def test_a_number_that_is_missing_is_refused_with_its_row(trained: Path, tmp_path: Path) -> None:
+    x, y = iris()
+    x[3, 1] = np.nan
+    holes = [*MEASURES[:1], MEASURES[1].model_copy(update={"has_missing": True}), *MEASURES[2:]]
+    meta = add("holes", a_table([*holes, SIZE], {"test": (x, y)}))
+    asked = spec(meta.fingerprint, "evaluate", dataset="holes", preprocess="standardize")
+    with pytest.raises(UsageError, match="Row 4 has no number in the column 'width'"):
+        run(tmp_path / "judged", asked, trained)
+
+
+def test_categories_that_the_training_did_not_have_are_missing_and_said(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, y = iris()
+    tiny = SIZE.model_copy(update={"categories": ("big", "tiny")})
+    meta = add("tiny", a_table([*MEASURES, tiny], {"test": (x, y)}))
+    asked = spec(meta.fingerprint, "evaluate", dataset="tiny", preprocess="standardize")
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path / "judged", asked, trained)
+    assert "The category 'tiny' of 'size' was not in the training: it counts as missing." in (
+        caplog.messages
+    )
+
+
+def test_numbers_are_categories_by_their_text_and_categories_numbers() -> None:
+    month = Column(name="month", kind="category", categories=("1", "2", "10"))
+    given = np.array([[10.0], [2.0], [np.nan], [3.0]])
+    found, notes = columns.recode(given, [Column(name="month")], [month])
+    assert found.ravel().tolist() == [2, 1, -1, -1]
+    assert notes == ["The category '3' of 'month' was not in the training: it counts as missing."]
+    back, _ = columns.recode(np.array([[2.0], [0.0], [-1.0]]), [month], [Column(name="month")])
+    assert back[:2].ravel().tolist() == [10, 1] and np.isnan(back[2, 0])
+    texts = Column(name="month", kind="category", categories=("May",))
+    with pytest.raises(UsageError, match="'month' holds 'May', but the model was trained on numb"):
+        columns.recode(np.zeros((1, 1)), [texts], [Column(name="month")])
