@@ -129,8 +129,8 @@ WAYS: dict[str, tuple[str, str]] = {
     "one-none": ("found['test'] = None", RETURN + "'test' is NoneType"),
     "ragged": ("found['test'] = ([[1], [1, 2]], [0])", RETURN + "'test' holds no array"),
     "of-none": ("found['test'] = (None, None)", "test images are object ()"),
-    "floats": ("found['test'] = (images / 255, labels)", "test images are float64"),
-    "texts": ("found['test'] = (images, list('aaaabbbbcccc'))", "test labels are <U1"),
+    "floats": ("found['test'] = (images / 255, labels)", "several types: float64, uint8"),
+    "texts": ("found['test'] = (images, list('aaaabbbbcccc'))", "labels are no whole numbers"),
     "lazy": (
         "class Lazy:\n def __array__(self, *_, **__): sys.exit(4)\nfound['test'] = (Lazy(), 0)",
         "failed: SystemExit: 4",

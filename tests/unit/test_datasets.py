@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.data import cache, datasets, idx, mnist
+from zoo.data import cache, datasets, idx, mnist, preprocessing
 from zoo.errors import DatasetError, UsageError
 from zoo.plugins import registry
 
@@ -311,23 +311,22 @@ def test_a_meta_file_that_says_something_else_is_made_again(
     written = path.read_text()
     path.write_text(json.dumps(json.loads(written) | change))
     assert datasets.raw(name).fingerprint == before.fingerprint
-    assert path.read_text() == written
+    assert json.loads(path.read_text()) == json.loads(written)
 
 
 ODD: dict[str, tuple[dict[str, np.ndarray], str]] = {
     "counts": ({"y_train": LABELS[:-1]}, "40 train images and 39 labels"),
-    "one class": ({"y_train": LABELS * 0}, "of one class"),
-    "size": ({"x_test": IMAGES[:10, 1:]}, r"test images are uint8 \(10, 27, 28\)"),
+    "sizes": ({"x_test": IMAGES[:10, 1:]}, r"several sizes: .*test \(10, 27, 28\)"),
     "flat": ({"x_test": IMAGES[:10].reshape(10, 784)}, r"\(10, 784\)"),
-    "scaled pixels": ({"x_train": IMAGES / 255.0}, "train images are float64"),
-    "no images": ({"x_test": IMAGES[:0], "y_test": LABELS[:0]}, "0 test images"),
-    "real labels": ({"y_test": LABELS[:10] / 2}, "test labels are float64"),
+    "scaled pixels": ({"x_train": IMAGES / 255.0}, "several types: float64, uint8"),
+    "no images": ({"x_test": IMAGES[:0], "y_test": LABELS[:0]}, "no test images"),
+    "real labels": ({"y_test": LABELS[:10] / 2}, "test labels are real numbers such as 0.5"),
     "one-hot labels": (
         {"y_train": np.eye(4, dtype="uint8")[LABELS]},
         r"labels are uint8 \(40, 4\)",
     ),
-    "negative labels": ({"y_train": LABELS.astype("int64") - 1}, "not all from 0 to 255"),
-    "large labels": ({"y_train": LABELS.astype("uint64") + 2**63}, "not all from 0 to 255"),
+    "large labels": ({"y_train": LABELS.astype("uint64") + 2**63}, "labels are too large"),
+    "large floats": ({"y_train": LABELS + 2.0**60}, "labels are too large"),
 }
 
 
@@ -342,6 +341,24 @@ def test_a_dataset_of_another_form_is_refused_and_leaves_nothing(
     assert caught.value.exit_code == 1
     assert caught.value.hint  # the way out
     assert files(home) == []
+
+
+def test_training_labels_of_one_class_are_kept_for_a_test_but_train_nothing(
+    tmp_path: Path,
+) -> None:
+    name = f"npz:{write_npz(tmp_path / 'mine.npz', y_train=LABELS * 0)}"
+    assert datasets.raw(name).class_names == ("0", "1", "2", "3")
+    assert preprocessing.prepare(name, "test", "flat", "float32").y.tolist() == LABELS[:10].tolist()
+    with pytest.raises(DatasetError, match="all training images are of one class") as caught:
+        preprocessing.prepare(name, "train", "flat", "float32")
+    assert caught.value.hint
+
+
+def test_negative_labels_are_classes_in_numerical_order(tmp_path: Path) -> None:
+    labels = LABELS.astype("int64") - 1
+    found = datasets.raw(f"npz:{write_npz(tmp_path / 'mine.npz', y_train=labels)}")
+    assert found.class_names == ("-1", "0", "1", "2", "3")
+    assert np.array_equal(found.splits["train"].labels, LABELS)
 
 
 @pytest.mark.parametrize(

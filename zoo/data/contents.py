@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from zoo.data import cache, idx
 from zoo.job_spec import Sha256, canonical
@@ -103,7 +103,7 @@ class Meta(Inputs):
     name: str
     class_names: tuple[str, ...]
     """The names of the labels 0, 1, ...; each occurs in some split."""
-    counts: dict[str, int]
+    counts: dict[str, int] = Field(min_length=1)
     """Rows of each split."""
     weighted: tuple[str, ...] = ()
     """The splits whose rows have weights."""

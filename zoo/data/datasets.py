@@ -44,6 +44,11 @@ WAYS_OUT = {
     "different labels": "Is it a number to predict, or an id? Zoo trains classifiers.",
     "a regression target": "Zoo trains classifiers: give a column with classes.",
     "images and": "Each split needs images and a label for each; are two files mixed up?",
+    "several sizes": "Resize the images to one size.",
+    "several types": "Save the images of all splits as one type, such as uint8.",
+    "too large": "Number the classes 0, 1, 2, ...",
+    "but it has class names": "Save the labels 0, 1, ... of the classes.",
+    "it has no ": "Save at least one input and its label.",
     "of one class": "Training needs at least two classes.",
 }
 """Hints, by a part of the error message."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ALL = "all"
 """The split of a source that has no splits: it is divided into train and test."""
 MAX_CLASSES = 256
+LARGEST_FLOAT = 2.0**53
+"""Up to here each whole number has a float of its own."""
 TEST_SHARE = 0.2
 SPLIT_SEED = 42
 MOST_NAMED = 10
@@ -141,6 +143,8 @@ def write(
         if not len(each) and split != "train":
             raise ValueError(f"it has no {split} {_unit(given)}")
     labels = {split: each for split, each in labels.items() if len(each)}
+    if not labels:
+        raise ValueError(f"it has no {_unit(given)}")
     parts, notes = _divide(labels, shares or Shares())
     counts = {
         target: sum(int((part == index).sum()) for part in parts.values())
@@ -238,7 +242,12 @@ def _check_labels(split: str, labels: Array) -> None:
                 f"its {split} labels are real numbers such as {labels[is_real][0]}: "
                 "a regression target, no classes"
             )
-    elif labels.dtype.kind not in "iubU":
+        if (abs(labels) > LARGEST_FLOAT).any():
+            raise ValueError(f"its {split} labels are too large, such as {labels.max():g}")
+    elif labels.dtype.kind == "u":
+        if len(labels) and labels.max() > np.iinfo("int64").max:
+            raise ValueError(f"its {split} labels are too large, such as {labels.max()}")
+    elif labels.dtype.kind not in "ibU":
         raise ValueError(f"its {split} labels are {labels.dtype}, not whole numbers or texts")
 
 
