@@ -240,7 +240,7 @@ class Execution:
         except StoreError:
             return False
         excluded, job = {self.job.worker, *tried}, self.job
-        able = [w for w in found if w.can_run(job.pool, job.model, job.dataset)]
+        able = [w for w in found if w.can_run(job.pool, job.model, job.needed_dataset)]
         return any(worker.name not in excluded for worker in able)
 
     # --- store ---

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from zoo.jobs.claims import ProgressUpdate as ProgressUpdate
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
+    from zoo.jobs.dataset_rows import DatasetUsers as DatasetUsers
+    from zoo.jobs.dataset_rows import DatasetVersion as DatasetVersion
+    from zoo.jobs.dataset_rows import NewDataset as NewDataset
+    from zoo.jobs.dataset_rows import add_dataset as add_dataset
+    from zoo.jobs.dataset_rows import count_users as count_users
+    from zoo.jobs.dataset_rows import find_contents as find_contents
+    from zoo.jobs.dataset_rows import find_dataset as find_dataset
+    from zoo.jobs.dataset_rows import list_datasets as list_datasets
+    from zoo.jobs.dataset_rows import remove_datasets as remove_datasets
     from zoo.jobs.estimates import Estimate as Estimate
     from zoo.jobs.estimates import estimate_job as estimate_job
     from zoo.jobs.estimates import estimate_running as estimate_running
@@ -119,6 +128,10 @@ _EXPORTS = {
     "bulk_actions": "cancel_many list_ids tag",
     "claims": "AttemptEnd Claim Outcome ProgressUpdate",
     "database": "Database RowRefused",
+    "dataset_rows": (
+        "add_dataset count_users DatasetVersion find_contents find_dataset list_datasets "
+        "NewDataset remove_datasets DatasetUsers"
+    ),
     "estimates": "Estimate estimate_job estimate_running usual_seconds",
     "fields": "FIELD_NAMES field_values",
     "filters": "ALL_JOBS Filter",

@@ -35,6 +35,8 @@ class Dialect:
     begin_write: str
     lock_schema: str
     """Begin the transaction that migrates the tables, and keep other programs from doing so."""
+    lock_table: str
+    """Keep others from changing a table until the transaction ends; `{}` is its name."""
     has_migrations: str
     """Find a row with a value if the table of the migrations is there."""
 
@@ -49,6 +51,7 @@ SQLITE = Dialect(
     # A read that becomes a write fails at once when another writes: take the lock first.
     begin_write="BEGIN IMMEDIATE",
     lock_schema="BEGIN IMMEDIATE",
+    lock_table="",  # there is one writer at a time
     has_migrations="SELECT name FROM sqlite_master WHERE name = 'alembic_version'",
 )
 POSTGRESQL = Dialect(
@@ -65,6 +68,7 @@ POSTGRESQL = Dialect(
     begin_read="BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     begin_write="BEGIN",
     lock_schema="SELECT pg_advisory_xact_lock(2607)",
+    lock_table="LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
     has_migrations="SELECT to_regclass('alembic_version')",
 )
 

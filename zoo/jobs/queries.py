@@ -153,12 +153,14 @@ def waiting(db: Database) -> list[Waiting]:
     # Since a job was submitted, or put back and its back-off is over.
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     query = f"""
-        SELECT pool, model, dataset, count(*) AS jobs, {sql.now} - min({since}) AS seconds FROM job
+        SELECT pool, model, dataset, count(*) AS jobs, {sql.now} - min({since}) AS seconds,
+            count(dataset_version) = count(*) AS is_added FROM job
         WHERE {MAY_RUN} AND not_before <= {sql.now}
             AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
         GROUP BY pool, model, dataset ORDER BY pool, model, dataset"""
     with db.read() as rows:
-        return [Waiting(**row) for row in rows.all(query)]
+        found = rows.all(query)
+    return [Waiting(**row | {"is_added": bool(row["is_added"])}) for row in found]
 
 
 def first_waiting(db: Database) -> list[Job]:

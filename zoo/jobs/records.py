@@ -126,10 +126,17 @@ class Job:
     """While as many jobs of its group as may are running or next."""
     seq: int = 0
     """Its place in the order of submission."""
+    dataset_version: int | None = None
+    """The version of an added dataset, which any worker can fetch."""
 
     @property
     def is_terminal(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def needed_dataset(self) -> str | None:
+        """The dataset that a worker must have itself; None if any worker can get it."""
+        return self.dataset if self.dataset_version is None else None
 
     @property
     def progress(self) -> Progress:
@@ -509,6 +516,13 @@ class Waiting:
     jobs: int
     seconds: float
     """How long the first of them has been waiting."""
+    is_added: bool = False
+    """Whether all are on versions of an added dataset, which any worker can fetch."""
+
+    @property
+    def needed_dataset(self) -> str | None:
+        """The dataset that a worker must have itself; None if any worker can get it."""
+        return None if self.is_added else self.dataset
 
 
 @dataclass(frozen=True)
@@ -526,6 +540,7 @@ class Pool:
 
 SPEC_DEFAULTS: Mapping[str, Any] = {
     **dict.fromkeys(("changed", "fold", "source", "published", "timeout", "memory_mb")),
+    **dict.fromkeys(("version", "contents")),
     **{"params": {}, "preprocess": "none", "split": "test", "seed": 42},
     **{"keep_weights": True, "plugin": ""},
 }

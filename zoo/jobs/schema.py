@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 7
+SCHEMA = 8
 """The number of the newest migration."""
 
 

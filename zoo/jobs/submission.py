@@ -19,7 +19,7 @@ from zoo.jobs.statuses import MAY_RUN
 COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
-    *("blockers", "parked", "ranked"),
+    *("blockers", "parked", "ranked", "dataset_version"),
 )
 """The columns that are set when a job is inserted."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
@@ -118,7 +118,7 @@ def _own(specs: Sequence[JobSpec], group_kind: str | None) -> list[dict[str, Any
         is_part = group_kind in ("cv", "seeds") or spec.fold is not None
         is_part |= bool(trials) and trials[trial_of(vars(spec))] > 1
         named = {"kind": spec.kind, "model": spec.model, "dataset": spec.dataset}
-        own = {"id": uuid.uuid4().hex, "spec": spec.dump()}
+        own = {"id": uuid.uuid4().hex, "spec": spec.dump(), "dataset_version": spec.version}
         found.append(named | own | {"ranked": int(spec.split == "test" and not is_part)})
     return found
 

@@ -69,7 +69,8 @@ def claim(
 
     Args:
         models: The models that this worker has, mapped to the labels of their plugins.
-        datasets: The datasets that this worker has; files (`idx:...`, `npz:...`) are read by all.
+        datasets: The registered datasets that this worker has. Added ones, which have a version,
+            are fetched by all, and files (`idx:...`, `npz:...`) are read by all.
         worker: The name of this worker.
         lease: Seconds until the claim expires unless `beat` extends it.
         avoid: Ids of jobs to leave to other workers.
@@ -85,7 +86,7 @@ def claim(
         WHERE {CLAIMABLE["queued"]} AND seq = (
             SELECT seq FROM job
             WHERE {claimable(sql)} AND {has_model}
-                AND ({has_dataset} OR dataset LIKE '%:%')
+                AND (dataset_version IS NOT NULL OR {has_dataset} OR dataset LIKE '%:%')
                 {f"AND NOT {is_avoided}" if avoid else ""}
             ORDER BY priority DESC, seq LIMIT 1 {sql.skip_locked})
         RETURNING *"""

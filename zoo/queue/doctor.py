@@ -145,7 +145,7 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
             unserved[job.pool, job.model, job.dataset] = missing
     patience = settings.resend_seconds * 2
     for queue in jobs.waiting(db):
-        able = [w for w in workers if w.can_run(queue.pool, queue.model, queue.dataset)]
+        able = [w for w in workers if w.can_run(queue.pool, queue.model, queue.needed_dataset)]
         deaf = [w.name for w in able if w.busy < w.slots]
         one = queue.jobs == 1
         what = f"{queue.model} on {queue.dataset}"

@@ -27,7 +27,7 @@ class Scene:
     def able(self) -> list[Worker]:
         """The workers that can run the job."""
         job = self.job
-        return [w for w in self.workers if w.can_run(job.pool, job.model, job.dataset)]
+        return [w for w in self.workers if w.can_run(job.pool, job.model, job.needed_dataset)]
 
     @functools.cached_property
     def running(self) -> list[estimates.JobAhead]:
@@ -78,7 +78,9 @@ def for_a_worker(scene: Scene) -> str:
         start = _start(scene.settings, job.pool)
         return f"No worker of the pool '{job.pool}' is online: it waits for one. {start}"
     sick = [
-        w for w in scene.workers if w.state == "sick" and w.serves(job.pool, job.model, job.dataset)
+        w
+        for w in scene.workers
+        if w.state == "sick" and w.serves(job.pool, job.model, job.needed_dataset)
     ]
     if sick:
         return f"The worker {sick[0].name} could run it, but takes no job now. {sick[0].trouble}"

@@ -1,0 +1,178 @@
+"""Rows of added datasets: a version of a name is a row, and its contents are in the store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from zoo.errors import UsageError
+from zoo.job_spec import canonical
+from zoo.jobs.database import Database, Row, Transaction
+
+
+@dataclass(frozen=True)
+class NewDataset:
+    """A dataset whose contents are stored and that has no row yet."""
+
+    name: str
+    fingerprint: str
+    meta: Mapping[str, Any]
+    """The description, as `zoo.data.contents.Meta` in JSON."""
+    recipe: Mapping[str, Any]
+    """{"source", "options"}: where its contents were read from, and how."""
+    artifact: str
+    """Where the files are, below the artifacts URL."""
+    artifact_sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class DatasetVersion(NewDataset):
+    """A version of an added dataset."""
+
+    version: int
+    created_at: float
+    """In seconds since 1970, on the database's clock."""
+
+    @property
+    def label(self) -> str:
+        """The name with the version, such as `wine@1`."""
+        return f"{self.name}@{self.version}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row in the JSON of commands."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class DatasetUsers:
+    """The numbers of jobs that refer to a dataset."""
+
+    unfinished: int
+    finished: int
+
+
+def add_dataset(db: Database, found: NewDataset) -> tuple[DatasetVersion, bool]:
+    """Insert the next version of a dataset, unless the newest one has the same contents.
+
+    Returns the version, and whether it is new.
+    """
+    sql = db.sql
+    insert = f"""
+        INSERT INTO dataset (name, version, fingerprint, meta, recipe, artifact, artifact_sha256,
+            bytes, created_at)
+        VALUES (:name, :version, :fingerprint, :meta, :recipe, :artifact, :artifact_sha256,
+            :bytes, {sql.now}) RETURNING *"""
+    last = "SELECT max(version) AS n FROM dataset WHERE name = :name"
+    row = vars(found) | {name: canonical(dict(getattr(found, name))) for name in ("meta", "recipe")}
+    with _changing(db) as rows:
+        newest = _newest(rows, found.name)
+        if newest and newest.fingerprint == found.fingerprint:
+            return newest, False
+        version = (rows.value(last, {"name": found.name}) or 0) + 1
+        added = rows.one(insert, row | {"version": version})
+        assert added is not None
+        return _to_version(added), True
+
+
+def find_dataset(db: Database, name: str, version: int | None = None) -> DatasetVersion | None:
+    """Return a version of an added dataset, by default the newest; None if there is none."""
+    with db.read() as rows:
+        if version is None:
+            return _newest(rows, name)
+        query = f"SELECT * FROM dataset WHERE name = :name AND version = :version AND {KEPT}"
+        row = rows.one(query, {"name": name, "version": version})
+    return _to_version(row) if row else None
+
+
+def find_contents(db: Database, fingerprint: str) -> DatasetVersion | None:
+    """Return a version of an added dataset that has these contents; None if there is none."""
+    query = f"""
+        SELECT * FROM dataset WHERE fingerprint = :fingerprint AND {KEPT}
+        ORDER BY created_at DESC LIMIT 1"""
+    with db.read() as rows:
+        row = rows.one(query, {"fingerprint": fingerprint})
+    return _to_version(row) if row else None
+
+
+def list_datasets(db: Database, name: str | None = None) -> list[DatasetVersion]:
+    """List the versions of every added dataset, or of one: by name, the newest version first."""
+    is_one = "" if name is None else " AND name = :name"
+    query = f"SELECT * FROM dataset WHERE {KEPT}{is_one} ORDER BY name, version DESC"
+    return [_to_version(row) for row in db.alone(query, {} if name is None else {"name": name})]
+
+
+def count_users(db: Database, name: str, versions: Sequence[int]) -> DatasetUsers:
+    """Count the jobs that refer to versions of a dataset."""
+    with db.read() as rows:
+        return _users(rows, name, versions)
+
+
+def remove_datasets(
+    db: Database, name: str, versions: Sequence[int], remove: Callable[[str], None]
+) -> None:
+    """Remove versions of a dataset, and what is stored of contents that no version has any more.
+
+    The numbers of removed versions are not used again.
+
+    Args:
+        name: Name of the dataset.
+        versions: The versions.
+        remove: Removes the files of the contents at a path below the artifacts URL.
+
+    Raises:
+        UsageError: An unfinished job refers to one of them.
+    """
+    sql = db.sql
+    one = "name = :name AND version = :version"
+    mark = f"UPDATE dataset SET removed_at = {sql.now} WHERE {one} AND {KEPT} RETURNING *"
+    same = f"SELECT 1 AS yes FROM dataset WHERE artifact = :artifact AND {KEPT}"
+    with _changing(db) as rows:
+        if left := _users(rows, name, versions).unfinished:
+            many = "1 unfinished job refers" if left == 1 else f"{left} unfinished jobs refer"
+            raise UsageError(
+                f"The dataset '{name}' stays: {many} to it.",
+                f"`zoo jobs --dataset {name}` lists them; wait for them, or cancel them.",
+            )
+        found = [rows.one(mark, {"name": name, "version": version}) for version in versions]
+        for artifact in sorted({row["artifact"] for row in found if row}):
+            if not rows.one(same, {"artifact": artifact}):
+                remove(artifact)
+
+
+KEPT = "removed_at IS NULL"
+
+
+@contextlib.contextmanager
+def _changing(db: Database) -> Iterator[Transaction]:
+    """Open a transaction that changes rows of datasets, one at a time.
+
+    Numbers are given in turn, and no contents are removed while a version of them is added.
+    """
+    with db.write() as rows:
+        if lock := rows.sql.lock_table:
+            rows.run(lock.format("dataset"))
+        yield rows
+
+
+def _newest(rows: Transaction, name: str) -> DatasetVersion | None:
+    query = f"SELECT * FROM dataset WHERE name = :name AND {KEPT} ORDER BY version DESC LIMIT 1"
+    row = rows.one(query, {"name": name})
+    return _to_version(row) if row else None
+
+
+def _users(rows: Transaction, name: str, versions: Sequence[int]) -> DatasetUsers:
+    query = """
+        SELECT count(*) AS n, count(finished_at) AS finished FROM job
+        WHERE dataset = :name AND dataset_version = :version"""
+    found = [rows.one(query, {"name": name, "version": version}) for version in versions]
+    finished = sum(row["finished"] for row in found if row)
+    return DatasetUsers(sum(row["n"] for row in found if row) - finished, finished)
+
+
+def _to_version(row: Row) -> DatasetVersion:
+    read = {name: json.loads(row[name]) for name in ("meta", "recipe")}
+    return DatasetVersion(**{k: v for k, v in row.items() if k != "removed_at"} | read)
