@@ -19,7 +19,7 @@ from zoo_sklearn.svm import SupportVectors
 
 import zoo
 from zoo import weights
-from zoo.data.preprocessing import Prepared, prepare
+from zoo.data.preprocessing import prepare
 from zoo.errors import ArtifactError, UsageError
 
 NAMES = list("0123456789")
@@ -53,8 +53,9 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def data(kind: type[zoo.Model], split: str) -> Prepared:
-    return prepare("digits", split, kind.layout, kind.dtype)
+def data(kind: type[zoo.Model], split: str) -> tuple[Any, Any]:
+    found = prepare("digits", split, kind.layout, kind.dtype)
+    return found.x, found.y
 
 
 def ignore(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
@@ -68,7 +69,7 @@ def made(kind: type[zoo.Model], params: dict[str, Any], n_classes: int = 10) -> 
 def fitted(
     kind: type[zoo.Model], params: dict[str, Any], n_classes: int = 10, n_images: int = N
 ) -> zoo.Model:
-    model, (x, y, *_) = made(kind, params, n_classes), data(kind, "train")
+    model, (x, y) = made(kind, params, n_classes), data(kind, "train")
     model.fit(x[:n_images], y[:n_images] % n_classes, ignore)
     return model
 
@@ -91,7 +92,7 @@ def test_a_classic_learns_and_comes_back_bit_for_bit(
     number: int, n_classes: int, tmp_path: Path
 ) -> None:
     (kind, params), model = CLASSICS[number], once(number, n_classes)
-    x, y, *_ = data(kind, "test")
+    x, y = data(kind, "test")
     found = probabilities(model, x)
     assert found.shape == (len(x), n_classes)
     assert np.allclose(found.sum(axis=1), 1)
@@ -105,7 +106,7 @@ def test_a_classic_learns_and_comes_back_bit_for_bit(
 
 @each_classic
 def test_a_classic_repeats_with_its_seed(number: int) -> None:
-    (kind, params), (x, *_) = CLASSICS[number], data(CLASSICS[number][0], "test")
+    (kind, params), (x, _) = CLASSICS[number], data(CLASSICS[number][0], "test")
     again = fitted(kind, params)
     assert np.array_equal(probabilities(again, x), probabilities(once(number), x))
 
@@ -113,7 +114,7 @@ def test_a_classic_repeats_with_its_seed(number: int) -> None:
 @each_classic
 def test_a_class_that_training_lacks_is_never_predicted(number: int, tmp_path: Path) -> None:
     kind, params = CLASSICS[number]
-    x, y, *_ = data(kind, "train")
+    x, y = data(kind, "train")
     kept = y[:200] != 4
     model, loaded = made(kind, params), made(kind, params)
     model.fit(x[:200][kept], y[:200][kept], ignore)
@@ -126,14 +127,14 @@ def test_a_class_that_training_lacks_is_never_predicted(number: int, tmp_path: P
 
 @each_classic
 def test_the_prediction_is_scikit_learns_own(number: int) -> None:
-    model, (x, *_) = once(number), data(CLASSICS[number][0], "test")
+    model, (x, _) = once(number), data(CLASSICS[number][0], "test")
     seen = model.features(x) if hasattr(model, "features") else x
     assert np.array_equal(model.predict(x), model.classifier.predict(seen))
 
 
 @each_classic
 def test_one_class_alone_is_refused_and_one_image_again_and_again_is_not(number: int) -> None:
-    (kind, params), (x, y, *_) = CLASSICS[number], data(CLASSICS[number][0], "train")
+    (kind, params), (x, y) = CLASSICS[number], data(CLASSICS[number][0], "train")
     with pytest.raises(UsageError, match="all of one class"):
         made(kind, params).fit(x[:50], y[:50] * 0, ignore)
     same, model = np.repeat(x[:1], 60, axis=0), made(kind, params)
@@ -145,13 +146,13 @@ def test_one_class_alone_is_refused_and_one_image_again_and_again_is_not(number:
 
 
 def test_fewer_images_than_neighbours_are_refused() -> None:
-    with pytest.raises(UsageError, match="There are 20 training images, fewer than n_neighbors"):
+    with pytest.raises(UsageError, match="There are 20 training inputs, fewer than n_neighbors"):
         fitted(NearestNeighbours, {"n_neighbors": 21}, n_images=20)
 
 
 def test_a_tie_of_votes_goes_by_the_margins_as_the_probabilities_do() -> None:
     model: Any
-    model, (x, y, *_) = made(SupportVectors, {}), data(SupportVectors, "test")
+    model, (x, y) = made(SupportVectors, {}), data(SupportVectors, "test")
     # Labels without sense: no class wins all its pairs.
     model.fit(x[:200], np.roll(y[:200], 1), ignore)
     assert np.array_equal(model.classifier.predict(x), model.predict(x))

@@ -28,8 +28,6 @@ class ClassifierModel(zoo.Model):
     """
 
     formats: ClassVar[tuple[str, ...]] = export.FORMATS
-    stored: ClassVar[weights.Expected]
-    """Dtype and shape of each array that `arrays` returns."""
 
     def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
         super().__init__(params, class_names, seed)
@@ -38,6 +36,10 @@ class ClassifierModel(zoo.Model):
 
     def make(self) -> Any:
         """Make an unfitted classifier."""
+        raise NotImplementedError
+
+    def stored(self) -> weights.Expected:
+        """Return dtype and shape of each array that `arrays` returns."""
         raise NotImplementedError
 
     def arrays(self) -> dict[str, Array]:
@@ -52,13 +54,13 @@ class ClassifierModel(zoo.Model):
         raise NotImplementedError
 
     def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
-        """Fit the classifier; raises UsageError if all images are of one class."""
+        """Fit the classifier; raises UsageError if all inputs are of one class."""
         from sklearn.exceptions import ConvergenceWarning
 
         if (y == y[0]).all():
             raise UsageError(
-                "The training images are all of one class: there is nothing to tell apart.",
-                "`zoo data show` counts the images of each class.",
+                "The training inputs are all of one class: there is nothing to tell apart.",
+                "`zoo data show` counts those of each class.",
             )
         with warnings.catch_warnings():
             # Stopping after `max_iter` steps is intended.
@@ -107,6 +109,7 @@ class ClassifierModel(zoo.Model):
         export.write_onnx(
             self.estimator(),
             path,
+            n_features=self.n_features,
             dtype=self.dtype,
             classes=self.classifier.classes_.tolist(),
             n_classes=self.n_classes,
@@ -120,7 +123,7 @@ class ClassifierModel(zoo.Model):
         weights.save(folder, self.arrays() | {CLASSES: self.classifier.classes_})
 
     def load(self, folder: Path) -> None:
-        arrays = weights.load(folder, {**self.stored, CLASSES: ("int64", (None,))})
+        arrays = weights.load(folder, {**self.stored(), CLASSES: ("int64", (None,))})
         known = arrays[CLASSES].tolist()
         self.classifier = self.make()
         try:

@@ -48,31 +48,41 @@ def expand_classes(found: Array, classes: Array, n_classes: int) -> Array:
     """Return probabilities of all classes, (n, n_classes), from those of the training data."""
     import numpy as np
 
-    # A class without training images has the probability 0.
+    # A class without training inputs has the probability 0.
     probabilities = np.zeros((len(found), n_classes), dtype=found.dtype)
     probabilities[:, classes] = found
     return probabilities
 
 
 def write_onnx(
-    estimator: Any, path: Path, *, dtype: str, classes: Sequence[int], n_classes: int, kind: Kind
+    estimator: Any,
+    path: Path,
+    *,
+    n_features: int,
+    dtype: str,
+    classes: Sequence[int],
+    n_classes: int,
+    kind: Kind,
 ) -> None:
     """Write a classifier by skl2onnx, with the outputs `label` and `probabilities`.
 
-    Raises PluginError for two classes, and for classes without training images.
+    Raises PluginError for two classes unless `kind` is own, and for classes without training
+    inputs.
     """
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
-    if list(classes) != list(range(n_classes)) or n_classes < 3:
-        raise PluginError("ONNX needs three classes or more, and images of each of them.")
+    if list(classes) != list(range(n_classes)):
+        raise PluginError("ONNX needs training inputs of each class.")
+    if n_classes < 3 and kind != "own":
+        raise PluginError("ONNX needs three classes or more for this model.")
     tensor = DoubleTensorType if dtype == "float64" else FloatTensorType
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
     # OneVsOneClassifier returns scores anyway, and does not have this option.
     raw = kind in ("softmax", "shares") and type(last).__name__ != "OneVsOneClassifier"
     converted = to_onnx(
         estimator,
-        initial_types=[("x", tensor([None, 784]))],
+        initial_types=[("x", tensor([None, n_features]))],
         target_opset=OPSET,
         options={id(last): {"zipmap": False, **({"raw_scores": True} if raw else {})}},
     )

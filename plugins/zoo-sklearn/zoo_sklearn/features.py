@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import zoo
+from zoo import weights
 from zoo_sklearn.classifier import (
     LECUN,
     ClassifierModel,
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 CHUNK = 10_000
-"""Images whose features are made at once."""
+"""Inputs whose features are made at once."""
 
 
 class FeaturesModel(ClassifierModel):
-    """A linear classifier of features; a subclass computes them from the images."""
+    """A linear classifier of features; a subclass computes them from the inputs."""
 
     layout = "flat"
     dtype = "float32"
 
     def features(self, x: Array) -> Array:
-        """Return the features of at most CHUNK images, (n, features)."""
+        """Return the features of at most CHUNK inputs, (n, features)."""
         raise NotImplementedError
 
     def scores(self, x: Array) -> Array:
@@ -38,7 +39,7 @@ class FeaturesModel(ClassifierModel):
         return np.concatenate(found)
 
     def fit_linear(self, x: Array, y: Array) -> None:
-        """Fit the linear classifier to the features of the images."""
+        """Fit the linear classifier to the features of the inputs."""
         import numpy as np
 
         linear = self.classifier
@@ -76,14 +77,16 @@ class Quadratic(FeaturesModel):
     family = "polynomial"
     paper = LECUN
     Params = QuadraticParams
-    stored = {  # noqa: RUF012
-        "mean": ("float32", (784,)),
-        "components": ("float32", (None, 784)),
-        "scaler_mean": ("float64", (None,)),
-        "scaler_scale": ("float64", (None,)),
-        "coef": ("float32", (None, None)),
-        "intercept": ("float32", (None,)),
-    }
+
+    def stored(self) -> weights.Expected:
+        return {
+            "mean": ("float32", (self.n_features,)),
+            "components": ("float32", (None, self.n_features)),
+            "scaler_mean": ("float64", (None,)),
+            "scaler_scale": ("float64", (None,)),
+            "coef": ("float32", (None, None)),
+            "intercept": ("float32", (None,)),
+        }
 
     def make(self) -> Any:
         from sklearn.linear_model import LogisticRegression
@@ -167,16 +170,19 @@ class RadialBases(FeaturesModel):
     """
 
     name = "rbf-network"
+    takes = ("image", "table")
     family = "radial basis functions"
     paper = LECUN
     # scikit-learn has no pipeline step for the distances to given centres.
     formats = ()
     Params = RadialParams
-    stored = {  # noqa: RUF012
-        "centres": ("float32", (None, 784)),
-        "coef": ("float32", (None, None)),
-        "intercept": ("float32", (None,)),
-    }
+
+    def stored(self) -> weights.Expected:
+        return {
+            "centres": ("float32", (None, self.n_features)),
+            "coef": ("float32", (None, None)),
+            "intercept": ("float32", (None,)),
+        }
 
     def make(self) -> Any:
         from sklearn.linear_model import RidgeClassifier
@@ -190,9 +196,9 @@ class RadialBases(FeaturesModel):
         labels = np.unique(y)
         centres = []
         for step, label in enumerate(labels, 1):
-            images = x[y == label]
-            count = min(max(1, self.params.centres // len(labels)), len(images))
-            found = KMeans(count, n_init=1, random_state=self.seed).fit(images)
+            inputs = x[y == label]
+            count = min(max(1, self.params.centres // len(labels)), len(inputs))
+            found = KMeans(count, n_init=1, random_state=self.seed).fit(inputs)
             centres.append(found.cluster_centers_)
             report(step, len(labels) + 1, "stage")
         self.centres = np.concatenate(centres)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
+from zoo import weights
 from zoo.errors import UsageError
 from zoo_sklearn.classifier import CLASSES, ClassifierModel
 
@@ -15,33 +16,36 @@ if TYPE_CHECKING:
 class NearestParams(zoo.Params):
     """Params of `KNeighborsClassifier`."""
 
-    n_neighbors: int = zoo.param(3, ge=1, le=1000, help="training images that vote")
+    n_neighbors: int = zoo.param(3, ge=1, le=1000, help="training inputs that vote")
     weights: Literal["uniform", "distance"] = zoo.param(
-        "uniform", help="distance: a nearer image's vote counts more"
+        "uniform", help="distance: a nearer one's vote counts more"
     )
 
 
 class NearestNeighbours(ClassifierModel):
-    """The classes of the nearest training images, by Euclidean distance of all pixels."""
+    """The classes of the nearest training inputs, by Euclidean distance of all features."""
 
     name = "knn"
+    takes = ("image", "table")
     family = "nearest neighbours"
     paper = "Cover & Hart 1967, Nearest neighbor pattern classification"
     layout = "flat"
     dtype = "float32"
     Params = NearestParams
-    stored = {"x": ("float32", (None, 784)), "y": ("int64", (None,))}  # noqa: RUF012
+
+    def stored(self) -> weights.Expected:
+        return {"x": ("float32", (None, self.n_features)), "y": ("int64", (None,))}
 
     def make(self) -> Any:
         from sklearn.neighbors import KNeighborsClassifier
 
-        # Brute force multiplies matrices in blocks; with 784 pixels no tree is faster.
+        # Brute force multiplies matrices in blocks; with MNIST's 784 pixels no tree is faster.
         return KNeighborsClassifier(**self.params.model_dump(), algorithm="brute")
 
     def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
         if len(x) < self.params.n_neighbors:
             raise UsageError(
-                f"There are {len(x)} training images, fewer than n_neighbors.",
+                f"There are {len(x)} training inputs, fewer than n_neighbors.",
                 f"Set n_neighbors to at most {len(x)}.",
             )
         self.y = y
@@ -55,7 +59,7 @@ class NearestNeighbours(ClassifierModel):
         return {"x": self.classifier._fit_X, "y": self.y}
 
     def set_arrays(self, arrays: dict[str, Array]) -> None:
-        # Fitting only keeps the images.
+        # Fitting only keeps the inputs.
         self.y = arrays["y"]
         self.classifier.fit(arrays["x"], self.y)
         if self.classifier.classes_.tolist() != arrays[CLASSES].tolist():

@@ -35,13 +35,13 @@ class LogisticParams(zoo.Params):
     tol: float | None = zoo.param(
         0.001, ge=0, le=1e6, help="stop when the loss falls by less; null: run all epochs"
     )
-    shuffle: bool = zoo.param(True, help="shuffle the images before each epoch")
+    shuffle: bool = zoo.param(True, help="shuffle the inputs before each epoch")
     schedule: Schedule = zoo.param("optimal", help="how the learning rate changes over time")
     learning_rate: float = zoo.param(
         0.01, gt=0, le=1e6, help="first learning rate (eta0); the schedule optimal sets its own"
     )
     power_t: float = zoo.param(0.5, ge=-10, le=10, help="exponent of the schedule invscaling")
-    early_stopping: bool = zoo.param(False, help="stop by the accuracy on held-back images")
+    early_stopping: bool = zoo.param(False, help="stop by the accuracy on held-back inputs")
     validation_fraction: float = zoo.param(
         0.1, gt=0, lt=1, help="part held back for early_stopping"
     )
@@ -49,7 +49,7 @@ class LogisticParams(zoo.Params):
         5, ge=1, le=100_000, help="epochs without improvement before it stops"
     )
     average: int = zoo.param(
-        0, ge=0, le=10**9, help="average the weights from this many images on; 0: never"
+        0, ge=0, le=10**9, help="average the weights from this many inputs on; 0: never"
     )
     class_weight: Literal["balanced"] | None = zoo.param(
         None, help="balanced: a rare class counts as much as a frequent one"
@@ -74,6 +74,7 @@ class Logistic(zoo.Model):
     """Logistic regression by stochastic gradient descent (scikit-learn's SGDClassifier)."""
 
     name = "logistic"
+    takes = ("image", "table")
     family = "linear"
     paper = "Bottou 2010, Large-Scale Machine Learning with SGD, doi:10.1007/978-3-7908-2604-3_16"
     layout = "flat"
@@ -120,6 +121,7 @@ class Logistic(zoo.Model):
         export.write_onnx(
             self.classifier,
             path,
+            n_features=self.n_features,
             dtype=self.dtype,
             classes=self.classifier.classes_.tolist(),
             n_classes=self.n_classes,
@@ -140,7 +142,7 @@ class Logistic(zoo.Model):
 
     def load(self, folder: Path) -> None:
         expected = {
-            "coef": ("float64", (None, 784)),
+            "coef": ("float64", (None, self.n_features)),
             "intercept": ("float64", (None,)),
             "classes": ("int64", (None,)),
         }
@@ -155,9 +157,12 @@ class Logistic(zoo.Model):
     def parameters(self) -> int:
         return int(self.classifier.coef_.size + self.classifier.intercept_.size)
 
-    def weight_images(self) -> Array:
+    def weight_images(self) -> Array | None:
+        """Return the weights of each class and pixel; None for a table, which is no picture."""
         import numpy as np
 
+        if len(self.input_shape) == 1:
+            return None
         coef = self.classifier.coef_
         # Two classes share one row, which speaks for the second.
         rows = np.concatenate([-coef, coef]) if len(coef) == 1 else coef

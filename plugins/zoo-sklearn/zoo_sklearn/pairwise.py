@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
+from zoo import weights
 from zoo_sklearn.classifier import CLASSES, LECUN, ClassifierModel, require_shape, set_linear_arrays
 
 if TYPE_CHECKING:
@@ -25,15 +26,15 @@ class PairwiseLinear(ClassifierModel):
     """One linear classifier for each two classes; the class that wins most pairs wins."""
 
     name = "pairwise-linear"
+    takes = ("image", "table")
     family = "linear"
     paper = LECUN
     layout = "flat"
     dtype = "float64"
     Params = PairwiseParams
-    stored = {  # noqa: RUF012
-        "coef": ("float64", (None, 784)),
-        "intercept": ("float64", (None,)),
-    }
+
+    def stored(self) -> weights.Expected:
+        return {"coef": ("float64", (None, self.n_features)), "intercept": ("float64", (None,))}
 
     def make(self) -> Any:
         from sklearn.multiclass import OneVsOneClassifier
@@ -54,7 +55,7 @@ class PairwiseLinear(ClassifierModel):
 
         known = arrays[CLASSES]
         n_pairs = len(known) * (len(known) - 1) // 2
-        require_shape(arrays["coef"].shape, (n_pairs, 784))
+        require_shape(arrays["coef"].shape, (n_pairs, self.n_features))
         require_shape(arrays["intercept"].shape, (n_pairs,))
         pairs = []
         for coef, intercept in zip(arrays["coef"], arrays["intercept"], strict=True):

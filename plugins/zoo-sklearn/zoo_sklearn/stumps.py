@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import zoo
+from zoo import weights
 from zoo_sklearn.classifier import CLASSES, ClassifierModel, require_shape, row_count
 
 if TYPE_CHECKING:
@@ -29,18 +30,20 @@ class StumpsParams(zoo.Params):
     max_iter: int = zoo.param(50, ge=1, le=100_000, help="rounds; each adds a stump per class")
     learning_rate: float = zoo.param(0.5, gt=0, le=10, help="how much each stump counts")
     max_features: float = zoo.param(
-        0.1, gt=0, le=1, help="part of the pixels, drawn at random, that each stump chooses from"
+        0.1, gt=0, le=1, help="part of the features, drawn at random, that each stump chooses from"
     )
     l2_regularization: float = zoo.param(
-        1.0, ge=0, le=1e9, help="keeps a stump small that few images speak for; 0 may diverge"
+        1.0, ge=0, le=1e9, help="keeps a stump small that few inputs speak for; 0 may diverge"
     )
     max_leaf_nodes: int = zoo.param(2, ge=2, le=1024, help="leaves of a tree; 2 make it a stump")
 
 
 class BoostedStumps(ClassifierModel):
-    """Trees of one split, a pixel against a threshold, added up by gradient boosting."""
+    """Trees of one split, a feature against a threshold, added up by gradient boosting."""
 
     name = "boosted-stumps"
+    takes = ("image", "table")
+    takes_missing = True
     family = "boosting"
     paper = "Kégl & Busa-Fekete 2009, Boosting products of base classifiers"
     layout = "flat"
@@ -48,11 +51,10 @@ class BoostedStumps(ClassifierModel):
     # skops does not trust its trees, and skl2onnx 1.20 writes booleans where ONNX needs numbers.
     formats = ()
     Params = StumpsParams
-    stored = {  # noqa: RUF012
-        **{name: (dtype, (None,)) for name, dtype in NODES.items()},
-        "sizes": ("int64", (None, None)),
-        "baseline": ("float64", (1, None)),
-    }
+
+    def stored(self) -> weights.Expected:
+        nodes = {name: (dtype, (None,)) for name, dtype in NODES.items()}
+        return {**nodes, "sizes": ("int64", (None, None)), "baseline": ("float64", (1, None))}
 
     def make(self) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier
@@ -82,7 +84,7 @@ class BoostedStumps(ClassifierModel):
         sizes, n_trees = arrays["sizes"], row_count(len(arrays[CLASSES]))
         require_shape(sizes.shape[1:], (n_trees,))
         require_shape(arrays["baseline"].shape, (1, n_trees))
-        _check(arrays)
+        check_nodes(arrays, self.n_features)
         nodes = np.zeros(sizes.sum(), dtype=PREDICTOR_RECORD_DTYPE)
         for name in NODES:
             nodes[name] = arrays[name]
@@ -96,14 +98,14 @@ class BoostedStumps(ClassifierModel):
         fitted._baseline_prediction = arrays["baseline"]
         fitted.classes_ = arrays[CLASSES]
         fitted.n_trees_per_iteration_ = n_trees
-        fitted.n_features_in_, fitted._preprocessor = 784, None
+        fitted.n_features_in_, fitted._preprocessor = self.n_features, None
         fitted._loss = fitted._get_loss(sample_weight=None)
         # Only used for categorical features; there are none.
-        categories = (none, np.zeros(784, dtype="uint32"))
+        categories = (none, np.zeros(self.n_features, dtype="uint32"))
         fitted._bin_mapper = SimpleNamespace(make_known_categories_bitsets=lambda: categories)
 
     def parameters(self) -> int:
-        """Count pixel, threshold and two values per split, and one value per class."""
+        """Count feature, threshold and two values per split, and one value per class."""
         return sum(
             4 * int((tree.nodes["is_leaf"] == 0).sum())
             for each in self.classifier._predictors
@@ -111,7 +113,7 @@ class BoostedStumps(ClassifierModel):
         ) + int(self.classifier._baseline_prediction.size)
 
 
-def _check(arrays: dict[str, Array]) -> None:
+def check_nodes(arrays: dict[str, Array], n_features: int) -> None:
     """Raise ValueError if a tree has indices out of range or a cycle."""
     import numpy as np
 
@@ -123,9 +125,9 @@ def _check(arrays: dict[str, Array]) -> None:
     inner = arrays["is_leaf"] == 0
     size = np.repeat(sizes, sizes)[inner]
     place = (np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes))[inner]
-    pixels = arrays["feature_idx"][inner]
-    if ((pixels < 0) | (pixels >= 784)).any():
-        raise ValueError("a tree reads a pixel that images do not have")
+    features = arrays["feature_idx"][inner]
+    if ((features < 0) | (features >= n_features)).any():
+        raise ValueError("a tree reads a feature that inputs do not have")
     for side in ("left", "right"):
         # A child comes after its parent.
         child = arrays[side][inner]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
+from zoo import weights
 from zoo_sklearn.classifier import CLASSES, ClassifierModel, require_shape
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ class SupportVectorsParams(zoo.Params):
     )
     C: float = zoo.param(10.0, gt=0, le=1e9, help="the smaller, the stronger the l2 penalty")
     gamma: float | None = zoo.param(
-        None, gt=0, le=1e6, help="of rbf, poly, sigmoid; null: 1 / (784 * variance of the pixels)"
+        None, gt=0, le=1e6, help="of rbf, poly, sigmoid; null: 1 / (features * variance)"
     )
     degree: int = zoo.param(3, ge=1, le=20, help="of poly")
     coef0: float = zoo.param(0.0, ge=-1e6, le=1e6, help="of poly and sigmoid")
     unit_length: bool = zoo.param(
-        False, help="scale each image to length 1: a thick stroke then weighs no more than a thin"
+        False, help="scale each input to length 1: a thick stroke then weighs no more than a thin"
     )
 
 
@@ -39,19 +40,22 @@ class SupportVectors(ClassifierModel):
     """
 
     name = "svm"
+    takes = ("image", "table")
     family = "support vector machine"
     paper = "Cortes & Vapnik 1995, Support-vector networks"
     layout = "flat"
     dtype = "float64"
     Params = SupportVectorsParams
-    stored = {  # noqa: RUF012
-        "support": ("int32", (None,)),
-        "support_vectors": ("float64", (None, 784)),
-        "n_support": ("int32", (None,)),
-        "dual_coef": ("float64", (None, None)),
-        "intercept": ("float64", (None,)),
-        "gamma": ("float64", ()),
-    }
+
+    def stored(self) -> weights.Expected:
+        return {
+            "support": ("int32", (None,)),
+            "support_vectors": ("float64", (None, self.n_features)),
+            "n_support": ("int32", (None,)),
+            "dual_coef": ("float64", (None, None)),
+            "intercept": ("float64", (None,)),
+            "gamma": ("float64", ()),
+        }
 
     def make(self) -> Any:
         from sklearn.svm import SVC
@@ -116,7 +120,7 @@ class SupportVectors(ClassifierModel):
         machine._gamma = float(arrays["gamma"])
         machine._probA = machine._probB = np.empty(0)
         machine._sparse, machine._effective_probability = False, False
-        machine.shape_fit_, machine.n_features_in_ = (vectors, 784), 784
+        machine.shape_fit_, machine.n_features_in_ = (vectors, self.n_features), self.n_features
         machine.fit_status_ = 0
 
     def parameters(self) -> int:
