@@ -151,16 +151,20 @@ def _raw(name: str, progress: Progress | None) -> Raw:
     def load(folder: Path) -> Raw | None:
         return contents.open_contents(folder, name)
 
-    def fill(folder: Path) -> None:
-        _fill(folder, name, progress)
+    def build(folder: Path) -> None:
+        fill(folder, name, progress)
 
     stale = KEPT_SECONDS if ":" in name else cache.STALE
-    return cache.get(_folder(name), load, fill, stale=stale)
+    return cache.get(_folder(name), load, build, stale=stale)
 
 
-def _fill(folder: Path, name: str, progress: Progress | None) -> None:
+def fill(folder: Path, name: str, progress: Progress | None = None) -> Meta:
+    """Read a dataset from its source and write its contents into an empty folder.
+
+    `name` is a canonical one. Raises DatasetError for what cannot be read or is no dataset.
+    """
     try:
-        incoming.write(folder, name, _read(name, progress), progress=progress)
+        return incoming.write(folder, name, _read(name, progress), progress=progress)
     except (ValueError, TypeError) as error:
         raise DatasetError(
             f"The dataset '{name}' cannot be used: {reason(error)}.", _way_out(str(error))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo.data import preprocessing
+from zoo.data import preprocessing, takes
 from zoo.data.contents import Inputs
 from zoo.data.preprocessing import Fitted, prepare_splits
 from zoo.errors import ArtifactError, UsageError, reason
@@ -22,7 +22,7 @@ from zoo.job_spec import NO_STEPS, Fold, JobSpec, Preprocess, canonical, read_js
 from zoo.model import Model, Report, to_json
 from zoo.plugins import registry
 from zoo.storage import saved_files
-from zoo.training import evaluation, provenance, takes
+from zoo.training import evaluation, provenance
 
 if TYPE_CHECKING:
     from zoo.data.preprocessing import Prepared
