@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from zoo import settings
 from zoo.data import cache, columns, contents, datasets, steps
@@ -33,8 +33,7 @@ CHUNK_BYTES = 6 * 2**20
 _mapped: dict[Path, dict[str, Array]] = {}
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """One split of a dataset, ready for a model; the arrays are mapped read-only."""
 
     x: Array

@@ -87,13 +87,16 @@ def _of_nothing(model: Model, x: Array) -> Predictions:
 
 
 def weight_images(model: Model) -> Array | None:
-    """Return the model's weights as images, float32 (n_classes, n_features), or None.
+    """Return the model's weights as images, float32 (n_classes, n_features).
+
+    None for models that have none, and for models of tables.
 
     Raises PluginError for weights of another shape, or that are not finite.
     """
     import numpy as np
 
-    given = model.weight_images()
+    is_table = len(model.input_shape) == 1
+    given = None if is_table else model.weight_images()
     if given is None:
         return None
     images = np.asarray(given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 import math
@@ -249,7 +248,7 @@ def _restore_for(spec: JobSpec, source: Path | None, write: Write) -> Trained:
     # Classes are matched by name: the dataset may have fewer or other classes than the model.
     y = evaluation.renamed(data.y, data.class_names, recipe.class_names)
     model, fitted = restore(source), restore_steps(source)
-    judged = _whole(dataclasses.replace(data, y=y))
+    judged = _whole(data._replace(y=y))
     x = fitted.apply(judged.x, model.dtype)
     takes.check_no_missing(type(model), x, recipe.inputs.feature_names)
     return Trained(model, fitted, judged._replace(x=x), {})

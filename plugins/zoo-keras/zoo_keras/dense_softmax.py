@@ -30,6 +30,7 @@ class DenseSoftmax(KerasModel):
     """A Dense layer with softmax, trained by Keras; without hidden layers, logistic regression."""
 
     name = "dense-softmax"
+    takes = ("image", "table")
     family = "neural network"
     paper = "LeCun et al. 1998, Gradient-Based Learning, doi:10.1109/5.726791"
     Params = DenseSoftmaxParams

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import zoo
-from zoo_keras.network import KerasModel, KerasParams, load_keras
+from zoo_keras.network import KerasModel, KerasParams, channels_last, load_keras
 
+UNPADDED_SIDE = 16
+"""The least side of an image that two unpadded convolutions of 5 x 5, each pooled, leave."""
 PAPER = "LeCun et al. 1998, Gradient-based learning applied to document recognition"
 
 
@@ -31,11 +33,13 @@ class LeNet(KerasModel):
     """
 
     layout = "image"
+    min_side = 12
     Params = LeNetParams
     family = "convolutional network"
     paper = PAPER
     padding: ClassVar[Literal["valid", "same"]] = "same"
-    """Padding of the first convolution: "same" replaces the paper's images of 32 x 32."""
+    """Padding of the first convolution: "same" replaces the paper's images of 32 x 32, and is
+    used for images too small for "valid"."""
     maps: ClassVar[tuple[int, int]]
     """Feature maps of the first and of the second convolution."""
     units: ClassVar[tuple[int, ...]]
@@ -44,8 +48,10 @@ class LeNet(KerasModel):
     def layers(self) -> list[Any]:
         kinds, activation = load_keras().layers, self.params.activation
         pool = kinds.AveragePooling2D if self.params.pooling == "average" else kinds.MaxPooling2D
-        found = [kinds.Reshape((28, 28, 1)), *self._distortions()]
-        for maps, padding in zip(self.maps, (self.padding, "valid"), strict=True):
+        is_small = min(self.input_shape[:2]) < UNPADDED_SIDE
+        first = "same" if is_small else self.padding
+        found = [*channels_last(self.input_shape), *self._distortions()]
+        for maps, padding in zip(self.maps, (first, "valid"), strict=True):
             found += [kinds.Conv2D(maps, 5, padding=padding, activation=activation), pool(2)]
         found += [kinds.Flatten(), *self._dropout()]
         for units in self.units:

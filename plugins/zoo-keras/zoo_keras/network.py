@@ -54,11 +54,17 @@ def _silence() -> Iterator[None]:
         os.close(nowhere)
 
 
+def channels_last(input_shape: Sequence[int]) -> list[Any]:
+    """Return the layers that give grey images their channel: (height, width, 1 or 3)."""
+    is_grey = len(input_shape) == 2
+    return [load_keras().layers.Reshape((*input_shape, 1))] if is_grey else []
+
+
 class KerasParams(zoo.Params):
     """The params of every network; the defaults are those of Keras."""
 
-    epochs: int = zoo.param(5, ge=1, le=10_000, help="passes over the training images")
-    batch_size: int = zoo.param(32, ge=1, le=65_536, help="images per step")
+    epochs: int = zoo.param(5, ge=1, le=10_000, help="passes over the training data")
+    batch_size: int = zoo.param(32, ge=1, le=65_536, help="images or rows per step")
     optimizer: Optimizer = zoo.param("rmsprop", help="the rule that changes the weights")
     learning_rate: float | None = zoo.param(
         None, gt=0, le=100, help="size of a step; null: the optimizer's own"
@@ -144,7 +150,7 @@ class KerasModel(zoo.Model):
         return int(self.network.count_params())
 
     def kernel(self) -> Array:
-        """Return the weights of the first layer, (pixels, units)."""
+        """Return the weights of the first layer, (n_features, units)."""
         kernel: Array = self.network.layers[0].kernel.numpy()
         return kernel
 
@@ -169,11 +175,11 @@ class KerasModel(zoo.Model):
     def build_network(self) -> Any:
         """Return a new Keras network with the layers of this model, not compiled."""
         keras = load_keras()
-        shape = (784,) if self.layout == "flat" else (28, 28)
+        shape = (self.n_features,) if self.layout == "flat" else self.input_shape
         return keras.Sequential([keras.Input(shape), *self.layers()])
 
     def make_optimizer(self, n_images: int) -> Any:
-        """Return the Keras optimizer of the params for a training on `n_images` images."""
+        """Return the Keras optimizer of the params for a training on `n_images` images or rows."""
         keras, params = load_keras(), self.params
         config: dict[str, Any] = {}
         if params.weight_decay is not None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 OPSET = 17
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax"}
 POOLS = {"AveragePooling2D": "AveragePool", "MaxPooling2D": "MaxPool"}
-TRAINING_ONLY = ("Dropout", "RandomTranslation", "RandomZoom", "RandomShear")
+TRAINING_ONLY = ("Dropout", "RandomTranslation", "RandomZoom", "RandomShear", "RandomFlip")
 
 
 def write(network: Any, path: Path) -> None:
@@ -29,6 +29,8 @@ def write(network: Any, path: Path) -> None:
     from onnx import TensorProto, checker, helper, save_model
 
     graph = _Graph()
+    if len(network.input_shape) == 4:
+        graph.add("Transpose", ["x"], perm=[0, 3, 1, 2])
     for layer in network.layers:
         graph.add_layer(layer)
     if network.output_shape[-1] == 1:
@@ -86,6 +88,9 @@ class _Graph:
             "Dense": self._add_dense,
             "Conv2D": self._add_convolution,
             "Reshape": self._add_reshape,
+            "BatchNormalization": self._add_normalization,
+            "Activation": self._add_activation,
+            "GlobalAveragePooling2D": self._add_average,
             "Flatten": self._add_flatten,
         }
         if kind not in adders:
@@ -111,9 +116,20 @@ class _Graph:
         # Keras: height, width, from, to. ONNX: to, from, height, width.
         kernel = self.constant(layer.kernel.numpy().transpose(3, 2, 0, 1).copy())
         padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
-        bias, strides = self.constant(layer.bias.numpy()), list(layer.strides)
-        self.add("Conv", [self.last, kernel, bias], auto_pad=padding, strides=strides)
+        inputs, strides = [self.last, kernel], list(layer.strides)
+        if layer.use_bias:
+            inputs.append(self.constant(layer.bias.numpy()))
+        self.add("Conv", inputs, auto_pad=padding, strides=strides)
         self._add_activation(layer)
+
+    def _add_normalization(self, layer: Any) -> None:
+        arrays = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+        inputs = [self.last, *(self.constant(each.numpy()) for each in arrays)]
+        self.add("BatchNormalization", inputs, epsilon=float(layer.epsilon))
+
+    def _add_average(self, layer: Any) -> None:
+        self.add("GlobalAveragePool", [self.last])
+        self.add("Flatten", [self.last])
 
     def _add_pool(self, layer: Any, operation: str) -> None:
         padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
