@@ -383,9 +383,9 @@ class Dataset:
     """The name used in commands."""
     summary: str
     """One line for `zoo data`."""
-    load: Callable[[], Mapping[str, Images | Table]]
+    load: Callable[..., Mapping[str, Images | Table]]
     """Returns {"train": Images, "test": Images} or Tables; called at most once per machine, then
-    cached."""
+    cached. That of a scheme takes the text after the colon."""
     class_names: tuple[str, ...] | None = None
     """The names of the labels 0, 1, ...; None if the labels are the names."""
     version: str = ""
@@ -396,6 +396,8 @@ class Dataset:
     """The files that `load` reads: when one of them changes, it is called again.
 
     Absolute paths, or such as begin with `~`; a single one needs no tuple."""
+    scheme: bool = False
+    """True for datasets that are named NAME:PATH, as `s3:bucket/digits`: one for each path."""
 
     def __post_init__(self) -> None:
         if not callable(self.load):

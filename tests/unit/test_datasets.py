@@ -107,7 +107,8 @@ def test_a_path_becomes_absolute_and_stays_so(
     [
         ("mnits", "Did you mean 'mnist'"),
         ("", "No dataset is called"),
-        ("csv:here", "No dataset is called"),
+        ("csv:here", "no csv dataset at"),
+        ("cvs:here", "Did you mean 'csv'"),
         ("idx:", "'idx:' needs a path"),
         ("npz:a\0b", "'npz:' needs a path"),
         ("npz:a\nb", "'npz:' needs a path"),

@@ -195,8 +195,8 @@ def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[Card]:
             "There is no model for this worker to run.",
             f"Models here: {known}. Install a plugin: pip install zoo-sklearn zoo-keras.",
         )
-    # Files (idx:PATH, npz:PATH) belong to no worker.
-    named = {name: text for name, text in found["datasets"].items() if ":" not in name}
+    # Files (idx:PATH, npz:PATH) belong to no worker; a scheme (s3:) does.
+    named = {n: text for n, text in found["datasets"].items() if ":" not in n.removesuffix(":")}
     about = {"datasets": named, "versions": found["versions"], "listeners": found["listeners"]}
     return [dataclasses.replace(card, **about) for card in cards]
 

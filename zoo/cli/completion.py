@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import atomic, param_values
+from zoo.dataset_names import FILE_FORMS, Spelling, expanded, joined
 
 if TYPE_CHECKING:
     from zoo.jobs import Database
@@ -65,9 +66,19 @@ def models(incomplete: str) -> Iterator[tuple[str, str]]:
 
 @safely
 def datasets(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Names, files used before, the forms of files, and after one of them the paths."""
     for name, summary in _datasets().items():
         if name.startswith(incomplete):
             yield name, summary
+    form, colon, path = incomplete.partition(":")
+    if not colon:
+        yield from ((f"{each}:", "") for each in FILE_FORMS if each.startswith(form))
+    elif form in FILE_FORMS and "?" not in path:
+        folder, slash, begin = path.rpartition("/")
+        for each in sorted(Path(expanded(folder + slash) or ".").iterdir()):
+            if each.name.startswith(begin) and (begin or not each.name.startswith(".")):
+                name = joined(Spelling(form, f"{folder}{slash}{each.name}", ()))
+                yield f"{name}{'/' if each.is_dir() else ''}", ""
 
 
 @safely
@@ -227,7 +238,7 @@ def _datasets() -> dict[str, str]:
     db = _database()
     trained = references.recent_datasets(db) if db else []
     found: dict[str, str] = dict(_names()["datasets"])
-    files = [name for name in trained if name.startswith(("npz:", "idx:"))]
+    files = [name for name in trained if ":" in name]
     return found | dict.fromkeys(files, "used by an earlier training")
 
 
@@ -266,5 +277,8 @@ def _load_names() -> dict[str, Any]:
     from zoo.plugins import registry
 
     cards = {c.name: {"summary": c.summary, "schema": c.schema} for c in registry.cards()}
-    data = {each.name: each.summary for each in [MNIST, *registry.catalogue().datasets.values()]}
+    data = {
+        f"{each.name}:" if each.scheme else each.name: each.summary
+        for each in [MNIST, *registry.catalogue().datasets.values()]
+    }
     return {"models": cards, "datasets": data}

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import completion
+from zoo.cli.dataset_paths import spelled
 from zoo.cli.option_groups import option
 
 Ref = Annotated[
@@ -54,7 +55,10 @@ Split = Annotated[
 
 TRAINING = {
     "dataset": option(
-        metavar="NAME", help="Dataset; `zoo data` lists them.", autocompletion=completion.datasets
+        metavar="NAME",
+        help="Dataset: a name (`zoo data` lists them), csv:FILE, folder:FOLDER, npz:FILE...",
+        autocompletion=completion.datasets,
+        callback=spelled,
     ),
     "preprocess": option(
         metavar="STEPS",

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import dataset_names, settings
-from zoo.data import cache, contents, idx, incoming, mnist, npz
+from zoo.data import cache, contents, incoming, mnist, sources
 from zoo.data.cache import Progress
 from zoo.data.contents import META_FILE, Meta
 from zoo.data.contents import SPLITS as SPLITS
@@ -31,9 +30,6 @@ MNIST = Dataset(
     mnist.load,
     version="1",
 )
-FILES = {"idx": "a folder with the four IDX files", "npz": f"a file with {', '.join(npz.KEYS)}"}
-"""Descriptions of the paths in `idx:PATH` and `npz:PATH`."""
-
 NEEDED_SPLITS = ("train", "test")
 RETURNS = 'load must return {"train": Images, "test": Images}'
 WAYS_OUT = {
@@ -75,21 +71,38 @@ class Listed:
 
 
 def resolve(name: str) -> str:
-    """Return the canonical name: as registered, or `idx:` or `npz:` with an absolute path.
+    """Return the canonical name: as registered, as `sources.spell` does, or `SCHEME:PATH`.
 
-    Raises UsageError for an unknown name or a path that does not exist.
+    A path that exists becomes the spelling that fits it. Raises UsageError for an unknown name,
+    a path that does not exist, or a wrong option.
     """
     form, colon, path = name.partition(":")
-    if colon and form in FILES:
-        return f"{form}:{_existing(form, path)}"
-    if name not in names():
-        raise unknown("dataset", name, names(), "zoo data")
-    return name
+    if colon and form in sources.PATHS:
+        source = sources.parse(name)
+        sources.check(source)
+        return sources.spell(source)
+    if colon and form in schemes():
+        if not path or not path.isprintable():
+            raise UsageError(f"'{form}:' needs a path.")
+        return name
+    if name in names():
+        return name
+    if source_here := sources.of_path(name):
+        return sources.spell(source_here)
+    if colon:
+        raise unknown("form of dataset", form, [*sources.PATHS, *schemes()])
+    raise unknown("dataset", name, names(), "zoo data")
 
 
 def names() -> list[str]:
     """Return the names of the registered datasets: MNIST, and those of plugins."""
-    return [MNIST.name, *sorted(registry.catalogue().datasets)]
+    found = registry.catalogue().datasets.values()
+    return [MNIST.name, *sorted(each.name for each in found if not each.scheme)]
+
+
+def schemes() -> list[str]:
+    """Return the schemes of plugins: the dataset `SCHEME:PATH` is read by its plugin."""
+    return sorted(each.name for each in registry.catalogue().datasets.values() if each.scheme)
 
 
 def raw(name: str, progress: Progress | None = None, *, contents: str | None = None) -> Raw:
@@ -105,8 +118,8 @@ def raw(name: str, progress: Progress | None = None, *, contents: str | None = N
         UsageError: As `resolve` does.
         DatasetError: The dataset is missing or damaged.
     """
-    if contents is not None and (added := open_added(contents)):
-        return added
+    if contents is not None and (found := open_added(contents) or _kept_of_files(name, contents)):
+        return found
     try:
         found = _raw(name, progress)
     except ZooError as error:
@@ -164,7 +177,12 @@ def fill(folder: Path, name: str, progress: Progress | None = None) -> Meta:
     `name` is a canonical one. Raises DatasetError for what cannot be read or is no dataset.
     """
     try:
-        return incoming.write(folder, name, _read(name, progress), progress=progress)
+        if name.partition(":")[0] in sources.PATHS:
+            source = sources.parse(name)
+            given, shares = sources.read(source, progress), source.options.shares
+        else:
+            given, shares = _read(name, progress), None
+        return incoming.write(folder, name, given, shares, progress)
     except (ValueError, TypeError) as error:
         raise DatasetError(
             f"The dataset '{name}' cannot be used: {reason(error)}.", _way_out(str(error))
@@ -183,12 +201,19 @@ def _kept(name: str, fingerprint: str | None) -> Raw | None:
     return None
 
 
+def _kept_of_files(name: str, fingerprint: str) -> Raw | None:
+    """As `_kept` for a name with a path, whose files need not be looked at then."""
+    return _kept(name, fingerprint) if ":" in name else None
+
+
 def listing() -> list[Listed]:
     """List the datasets: MNIST, those of plugins, and files used before.
 
     It does not download or read any dataset.
     """
-    return [_listed(name) for name in names() + sorted(set(_files_in_cache()))]
+    plugins = registry.catalogue().datasets
+    open_ended = [Listed(f"{s}:", plugins[s].summary, False, "a plugin", 0) for s in schemes()]
+    return [*(_listed(name) for name in names() + sorted(set(_files_in_cache()))), *open_ended]
 
 
 def is_cached(name: str, *, contents: str | None = None) -> bool:
@@ -227,43 +252,28 @@ def key(name: str) -> str:
     return f"{form}-{_short_hash(path)}" if colon else name
 
 
-def _existing(form: str, path: str) -> Path:
-    if not path or not path.isprintable():
-        raise UsageError(f"'{form}:' needs a path.", f"{form}:PATH is {FILES[form]}.")
-    absolute = Path(dataset_names.absolute(path))
-    if not (os.path.isdir(absolute) if form == "idx" else idx.is_file(absolute)):  # noqa: PTH112
-        raise UsageError(f"There is no {form} dataset at {absolute}: it must be {FILES[form]}.")
-    return absolute
-
-
 def _folder(name: str) -> Path:
     """The cache folder for the current files of the dataset: changed files, another folder."""
-    form, colon, path = name.partition(":")
-    if colon:
-        files = [Path(path)] if form == "npz" else list(idx.find(Path(path)).values())
-        state = [FORMAT, *(_stamp(file) for file in files)]
-    else:
+    if name == MNIST.name:
         # MNIST does not change, and the network it was downloaded from may be gone.
-        state = [MNIST.version] if name == MNIST.name else [FORMAT, *_version(name)]
+        state = [MNIST.version]
+    elif name.partition(":")[0] in sources.PATHS:
+        state = [FORMAT, *sources.state(sources.parse(name))]
+    else:
+        state = [FORMAT, *_version(name)]
     return settings.cache() / "raw" / key(name) / _short_hash(json.dumps(state))
 
 
 def _version(name: str) -> Iterator[str]:
     """The cache key of a plugin's dataset: its version, and the state of the files it names."""
     yield registry.dataset_version(name)
-    for file in registry.catalogue().datasets[name].files:
-        yield _stamp(Path(file))
+    for file in registry.catalogue().datasets[_registered(name)].files:
+        yield sources.stamp(Path(file))
 
 
-def _stamp(file: Path) -> str:
-    try:
-        now = file.stat()
-    except OSError as error:
-        raise DatasetError(
-            f"{file} cannot be read: {reason(error)}.", "The dataset needs it: restore it."
-        ) from None
-    # ctime too: a copy that preserves mtime would look like the old file
-    return f"{file.name} {now.st_size} {now.st_mtime_ns} {now.st_ctime_ns}"
+def _registered(name: str) -> str:
+    """The name under which a plugin has registered a dataset or the scheme of its path."""
+    return name.partition(":")[0]
 
 
 def _short_hash(text: str) -> str:
@@ -271,29 +281,28 @@ def _short_hash(text: str) -> str:
 
 
 def _read(name: str, progress: Progress | None) -> Incoming:
-    """Read a dataset from its source; raises ValueError for arrays that are no dataset."""
+    """Read MNIST or a plugin's dataset; raises ValueError for arrays that are no dataset."""
     # Before a download, and before a reader reports a missing package as a damaged file.
     import numpy  # noqa: F401
 
-    form, colon, path = name.partition(":")
-    if colon:
-        return incoming.of_arrays((idx.load if form == "idx" else npz.load)(Path(path)))
     if name == MNIST.name:
         return incoming.of_arrays(mnist.load(progress))
     found = registry.catalogue()
+    about = found.datasets[_registered(name)]
+    owner = found.dataset_owners[about.name]
     try:
         # In this process: a separate one would have to start the plugin's libraries again, and
         # protects only against crashes in native code, which print a traceback.
         with import_guard.loading():
-            splits = _arrays(found.datasets[name].load())
+            splits = _arrays(about.load(name.partition(":")[2]) if about.scheme else about.load())
     except KeyboardInterrupt:
         raise
     except _WrongResult as error:
         raise DatasetError(f"The dataset '{name}' cannot be used: {error}.") from None
     except BaseException as error:  # also SystemExit: `load` must not end the command
-        detail = error_report.reason(error, found.dataset_owners[name].source).rstrip(".")
+        detail = error_report.reason(error, owner.source).rstrip(".")
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
-    return incoming.of_arrays(splits, found.datasets[name].class_names)
+    return incoming.of_arrays(splits, about.class_names)
 
 
 class _WrongResult(Exception):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo import dataset_names
 from zoo.canonical_json import read_json
 from zoo.inference.export import Exported
 from zoo.inference.predictor import LoadedModel
@@ -88,7 +89,7 @@ def card_text(
 
 def training_command(job: Job) -> str:
     """Return the command that trains the model again."""
-    words = ["zoo", "train", job.model, "--dataset", _short(job.dataset)]
+    words = ["zoo", "train", job.model, "--dataset", dataset_names.short(job.dataset)]
     words += ["--seed", str(job.spec["seed"])]
     if job.spec.get("preprocess", "none") != "none":
         words += ["--preprocess", job.spec["preprocess"]]
@@ -96,17 +97,11 @@ def training_command(job: Job) -> str:
 
 
 def _title(job: Job) -> str:
-    return f"{job.model} on {_short(job.dataset)}"
-
-
-def _short(dataset: str) -> str:
-    """Return a dataset's name without folders of this machine."""
-    form, colon, path = dataset.partition(":")
-    return f"{form}:{Path(path).name}" if colon else dataset
+    return f"{job.model} on {dataset_names.short(job.dataset)}"
 
 
 def _metadata(job: Job, exported: Exported, license: str) -> dict[str, Any]:
-    dataset, split = _short(job.dataset), job.spec.get("split", "test")
+    dataset, split = dataset_names.short(job.dataset), job.spec.get("split", "test")
     known = HUB_NAMES.get(dataset)
     measured = {"type": "accuracy", "value": job.number("accuracy"), "name": "Accuracy"}
     result = {
@@ -171,7 +166,7 @@ def _results(job: Job) -> str:
     loss_text = f", loss {_number(loss)}" if loss is not None else ""
     of = f"{images} images of " if images is not None else ""
     accuracy = _number(job.number("accuracy"))
-    head = f"Accuracy {accuracy}{loss_text} on {of}{_short(job.dataset)} ({split})."
+    head = f"Accuracy {accuracy}{loss_text} on {of}{dataset_names.short(job.dataset)} ({split})."
     return f"{head}\n\n{_table(['class', 'precision', 'recall', 'f1', 'images'], rows)}"
 
 
@@ -182,7 +177,7 @@ def _training(trained: LoadedModel, exported: Exported, environment: Environment
     params = job.spec["params"].items()
     facts = [
         ["job", job.id],
-        ["data", f"{_short(job.dataset)}, sha256 {_text(environment.data)}"],
+        ["data", f"{dataset_names.short(job.dataset)}, sha256 {_text(environment.data)}"],
         ["fingerprint of all that decides the result", _text(environment.fingerprint)],
         ["plugin", _text(environment.plugin)],
         ["code", f"sha256 {_text(code.sha256)}"],

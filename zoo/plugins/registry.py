@@ -17,11 +17,18 @@ from typing import Any
 import pluggy
 
 from zoo import hookspecs, private_folder, settings
-from zoo.dataset_names import NAME
+from zoo.dataset_names import FILE_FORMS, NAME
 from zoo.errors import PluginError, unknown
 from zoo.jobs.cards import Card
 from zoo.model import Dataset, Model, Params, Step, resolved
-from zoo.plugins import entry_points, error_report, import_guard, source_code, tracing
+from zoo.plugins import (
+    entry_points,
+    error_report,
+    file_digests,
+    import_guard,
+    source_code,
+    tracing,
+)
 from zoo.plugins.metadata import of
 from zoo.regular_file import read_regular_file
 
@@ -61,7 +68,7 @@ Candidate = tuple[Plugin, Callable[[], ModuleType]]
 
 
 RESERVED = {
-    "dataset": ("mnist",),
+    "dataset": ("mnist", *FILE_FORMS),
     "preprocessing step": ("none", "deskew", "standardize", "impute"),
 }
 """Names that no plugin may use."""
@@ -133,9 +140,16 @@ def card(name: str) -> Card:
 
 
 def dataset_version(name: str) -> str:
-    """Return the version of a plugin's dataset, by default the hash of the plugin's code."""
+    """Return the version of a plugin's dataset, also of one that is named SCHEME:PATH.
+
+    By default it is the hash of the plugin's code and of the files that the dataset names.
+    """
     found = catalogue()
-    return found.datasets[name].version or found.dataset_owners[name].code[:12]
+    name = name.partition(":")[0]
+    dataset, code = found.datasets[name], found.dataset_owners[name].code[:12]
+    if dataset.version or not dataset.files:
+        return dataset.version or code
+    return _version("\n".join([code, *map(file_digests.digest, dataset.files)]).encode())
 
 
 def listeners() -> dict[str, str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zoo import jobs, settings
+from zoo import dataset_names, jobs, settings
 from zoo.data import datasets
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Worker
@@ -77,16 +78,19 @@ def model(name: str) -> Offer:
 
 
 def dataset(name: str) -> str:
-    """Return a dataset's canonical name: of this machine, of a file, or of a worker.
+    """Return a dataset's canonical name: of this machine, of files, or of a worker.
 
     Raises UsageError for an unknown name or a missing file, StoreError like `models`.
     """
-    if ":" in name or name in datasets.names():
+    form, colon, _ = name.partition(":")
+    if form in dataset_names.FILE_FORMS or name in datasets.names() or form in datasets.schemes():
         return datasets.resolve(name)
     published = elsewhere()
-    if name not in published:
-        raise unknown("dataset", name, [*datasets.names(), *published], "zoo data")
-    return name
+    if f"{form}{colon}" in published:
+        return name
+    if colon or os.path.lexists(dataset_names.absolute(name)):
+        return datasets.resolve(name)
+    raise unknown("dataset", name, [*datasets.names(), *published], "zoo data")
 
 
 def is_to_fetch(name: str, *, contents: str | None = None) -> bool:
@@ -100,7 +104,7 @@ def is_to_fetch(name: str, *, contents: str | None = None) -> bool:
 
 def elsewhere() -> dict[str, str]:
     """Return the summaries of datasets that only workers have, by name; raises like `models`."""
-    own = datasets.names()
+    own = [*datasets.names(), *(f"{scheme}:" for scheme in datasets.schemes())]
     found = {name: text for c in _cards(workers()) for name, text in (c.datasets or {}).items()}
     return {name: text for name, text in sorted(found.items()) if name not in own}
 
@@ -162,6 +166,7 @@ def is_outdated(worker: Worker, model: str, dataset: str) -> bool:
         if card is None or card.plugin != owner.label or card.code not in (None, owner.code):
             return True
     any_card = worker.models[0] if worker.models else Card("", "")
+    dataset = dataset.partition(":")[0]  # of a path, its scheme
     if dataset in own.datasets and any_card.versions is not None:
         known = any_card.versions.get(dataset)
         if known != registry.dataset_version(dataset):
@@ -186,6 +191,7 @@ def other_version(workers: Sequence[Worker], model: str, plugin: str) -> str:
 
 def other_dataset(workers: Sequence[Worker], dataset: str) -> str:
     """Return a warning if a worker has another version of the dataset; otherwise empty."""
+    dataset = dataset.partition(":")[0]  # of a path, its scheme
     if dataset not in registry.catalogue().datasets:
         return ""
     version = registry.dataset_version(dataset)

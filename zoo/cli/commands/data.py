@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli import completion
+from zoo.cli.dataset_paths import spelled
 from zoo.cli.options import Preprocess, Split
 
 if TYPE_CHECKING:
@@ -18,8 +19,9 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="Dataset: a name, idx:FOLDER or npz:FILE.",
+        help="Dataset: a name, or csv:FILE, parquet:FILE, npz:FILE, idx:FOLDER, folder:FOLDER.",
         autocompletion=completion.datasets,
+        callback=spelled,
     ),
 ]
 

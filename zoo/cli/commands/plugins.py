@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli.dataset_paths import spelled
+
 if TYPE_CHECKING:
     from zoo.plugins.registry import Plugin
     from zoo.testing.checks import Result
@@ -120,7 +122,10 @@ def check(
         ),
     ] = None,
     dataset: Annotated[
-        str, typer.Option("--dataset", metavar="NAME", help="Dataset used by the checks.")
+        str,
+        typer.Option(
+            "--dataset", metavar="NAME", help="Dataset used by the checks.", callback=spelled
+        ),
     ] = "digits",
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="Time limit of each check.")

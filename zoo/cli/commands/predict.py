@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
+from zoo.cli.dataset_paths import spelled
 from zoo.cli.options import Split, Trained
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def predict(
             metavar="NAME",
             help="Dataset of --index. [default: that of the job]",
             autocompletion=completion.datasets,
+            callback=spelled,
         ),
     ] = None,
     index: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import completion
+from zoo.cli.dataset_paths import spelled
 from zoo.cli.option_groups import takes
 from zoo.cli.options import (
     GROUP,
@@ -86,6 +87,7 @@ def evaluate(
             metavar="NAME",
             help="Dataset. [default: that of the job]",
             autocompletion=completion.datasets,
+            callback=spelled,
         ),
     ] = None,
     split: Split = "test",
