@@ -22,7 +22,7 @@ from zoo import jobs
 from zoo import settings as chosen
 from zoo.errors import UsageError
 from zoo.jobs import Database
-from zoo.jobs.records import sample_std
+from zoo.jobs.group_metrics import sample_std
 from zoo.queue import catalogue
 from zoo.results import comparison, model_summaries
 from zoo.results.leaderboard import leaderboard_rows
@@ -224,7 +224,7 @@ def test_one_value_has_no_deviation_wherever_it_is_shown(
 ) -> None:
     db, *_ = today
     alone = {kind: ended(db, NEW, 0.8, kind=kind) for kind in ("seeds",)}
-    assert jobs.get_group(db, alone["seeds"]).metrics()["accuracy"]["std"] is None
+    assert jobs.get_group(db, alone["seeds"]).metrics()["accuracy"].std is None
     zoo = Zoo(home)
     assert "accuracy 0.8000 (n = 1)" in zoo.run("show", alone["seeds"]).stdout
     assert zoo.json("show", alone["seeds"])["metrics"]["accuracy"]["std"] is None

@@ -72,7 +72,7 @@ def test_of_equals_the_oldest_job_is_the_best_and_parts_of_groups_do_not_count(
     end(db, [0.8, 0.8, 1.0])
     (best,) = jobs.best(db)
     assert best.test is not None and best.test.id == first
-    assert best.cv is not None and best.cv.metrics()["accuracy"]["mean"] == pytest.approx(0.95)
+    assert best.cv is not None and best.cv.metrics()["accuracy"].mean == pytest.approx(0.95)
 
 
 def test_jobs_of_a_sweep_count_each_on_its_own(db: Database) -> None:
@@ -163,7 +163,7 @@ def test_the_database_finds_what_a_search_through_all_records_finds(
 
 def number(result: Job | Group) -> float:
     if isinstance(result, Group):
-        return float(result.metrics()["accuracy"]["mean"])
+        return result.metrics()["accuracy"].mean
     return float(result.metrics["accuracy"])
 
 

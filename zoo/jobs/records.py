@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import operator
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any, TypeVar
 
 from zoo.jobs.cards import Card
 from zoo.jobs.environments import Environment
+from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.statuses import TERMINAL
 from zoo.param_values import changed
 
@@ -250,8 +249,8 @@ class Group:
         """Whether its jobs were judged on different contents of the dataset, as far as is known."""
         return len({job.contents for job in self.jobs if job.status == "succeeded"}) > 1
 
-    def metrics(self) -> dict[str, Any]:
-        """Mean, sample standard deviation (n - 1; None of one value) and values of each number.
+    def metrics(self) -> dict[str, Statistics]:
+        """Return the statistics of each number over the jobs that have succeeded, by name.
 
         A metric is left out unless every finished job has it. There is none at all if the jobs were
         judged on different contents, or are trials with different params, as those of a sweep:
@@ -263,8 +262,8 @@ class Group:
         names = [
             name for name in (done[0] if done else {}) if all(_is_number(m, name) for m in done)
         ]
-        found = {name: _summary([float(m[name]) for m in done]) for name in names}
-        return {name: each for name, each in found.items() if finite(each["mean"]) is not None}
+        found = {name: Statistics.of([float(m[name]) for m in done]) for name in names}
+        return {name: each for name, each in found.items() if math.isfinite(each.mean)}
 
     def trials(self) -> list[Group]:
         """Return the jobs of each trial of a sweep as a group, in the order of submission."""
@@ -290,6 +289,7 @@ class Group:
     def to_json(self) -> dict[str, Any]:
         """The group as scripts see it."""
         best = self.best()
+        accuracy = accuracy_of(best) if best else None
         return {
             "id": self.id,
             "kind": self.kind,
@@ -298,8 +298,8 @@ class Group:
             "about": self.about,
             "max_parallel": self.max_parallel,
             "jobs": [job.to_json() for job in self.jobs],
-            "metrics": self.metrics(),
-            "best": best and {"job": best.jobs[0].id, "accuracy": accuracy_of(best)},
+            "metrics": {name: each.to_json() for name, each in self.metrics().items()},
+            "best": best and {"job": best.jobs[0].id, "accuracy": accuracy and accuracy.to_json()},
         }
 
 
@@ -308,15 +308,15 @@ def members(result: Job | Group) -> list[Job]:
     return result.jobs if isinstance(result, Group) else [result]
 
 
-def accuracy_of(result: Job | Group) -> dict[str, Any] | None:
-    """Return {"mean", "std", "values"} of a result's accuracy.
+def accuracy_of(result: Job | Group) -> Statistics | None:
+    """Return the statistics of a result's accuracy.
 
     None unless all of its jobs have succeeded on the same contents; always None of a sweep, whose
     result is its best trial.
     """
     if isinstance(result, Job):
-        return None if result.accuracy is None else _summary([result.accuracy])
-    found: dict[str, Any] | None = result.metrics().get("accuracy")
+        return None if result.accuracy is None else Statistics.of([result.accuracy])
+    found = result.metrics().get("accuracy")
     return found if result.status == "succeeded" else None
 
 
@@ -327,7 +327,7 @@ def rank(result: Job | Group) -> tuple[float, int]:
     """
     accuracy = accuracy_of(result)
     first = min((job.seq for job in members(result)), default=0)
-    return -accuracy["mean"] if accuracy else math.inf, first
+    return -accuracy.mean if accuracy else math.inf, first
 
 
 R = TypeVar("R", Job, Group)
@@ -361,18 +361,17 @@ def accuracy_text(result: Job | Group) -> str:
         return "" if result.accuracy is None else f"accuracy {result.accuracy:.4f}"
     if result.kind != "sweep":
         found = result.metrics().get("accuracy")
-        return f"accuracy {spread(found)} (n = {len(found['values'])})" if found else ""
+        return f"accuracy {found.counted()}" if found else ""
     best = result.best()
     return best_text(best.jobs[0].id, accuracy_of(best)) if best else ""
 
 
-def best_text(job_id: str, accuracy: Mapping[str, Any] | None) -> str:
+def best_text(job_id: str, accuracy: Statistics | None) -> str:
     """Format the best trial of a sweep, by the id of its first job."""
     if accuracy is None:
         return ""
-    n = len(accuracy["values"])
-    counted = f" (n = {n})" if n > 1 else ""
-    return f"best accuracy {spread(accuracy)}{counted}, job {job_id[:8]}"
+    shown = accuracy.counted() if len(accuracy.values) > 1 else accuracy.text()
+    return f"best accuracy {shown}, job {job_id[:8]}"
 
 
 def finite(value: Any) -> float | int | None:
@@ -424,37 +423,6 @@ def span_text(seconds: float) -> str:
 
 def _is_number(metrics: Mapping[str, Any], name: str) -> bool:
     return finite(metrics.get(name)) is not None
-
-
-def _mean(values: list[float]) -> float:
-    # Added one after the other as numpy does it, so that a few folds agree to the last bit;
-    # since Python 3.12 `sum` is more exact than that.
-    return reduce(operator.add, values) / len(values)
-
-
-def _summary(values: list[float]) -> dict[str, Any]:
-    return {"mean": _mean(values), "std": sample_std(values), "values": values}
-
-
-def sample_std(values: list[float]) -> float | None:
-    """Return the sample standard deviation (n - 1, as pandas and `statistics.stdev`).
-
-    None for fewer than two values. Equal values give 0 exactly, although their mean may be rounded.
-    """
-    if len(values) < 2:
-        return None
-    if min(values) == max(values):
-        return 0.0
-    mean = _mean(values)
-    # A square by multiplication is infinite where ** would raise OverflowError.
-    squares = ((v - mean) * (v - mean) for v in values)
-    return finite(math.sqrt(reduce(operator.add, squares) / (len(values) - 1)))
-
-
-def spread(found: Mapping[str, Any], digits: int = 4, scale: float = 1) -> str:
-    """Format {"mean", "std"} as `mean ± std`; the mean alone where there is no deviation."""
-    mean = f"{scale * found['mean']:.{digits}f}"
-    return mean if found["std"] is None else f"{mean} ± {scale * found['std']:.{digits}f}"
 
 
 ALIVE = ("online", "sick", "draining")

@@ -166,7 +166,7 @@ class GroupHandle(Handle):
 
         Empty for a sweep, whose trials have different params: see `best`.
         """
-        return self.row.metrics()
+        return {name: each.to_json() for name, each in self.row.metrics().items()}
 
     @property
     def best(self) -> JobHandle | None:

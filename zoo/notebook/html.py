@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zoo.jobs import Estimate, Group, Job
-from zoo.jobs.records import accuracy_text, spread
+from zoo.jobs.records import accuracy_text
 
 COLOURS = {
     "succeeded": "#1a7f37",
@@ -71,7 +71,7 @@ def _job_facts(job: Job, outlook: Estimate | None) -> dict[str, str]:
 def _group_facts(group: Group) -> dict[str, str]:
     found = group.metrics()
     measured: dict[str, Any] = {
-        name: spread(found[name]) for name in ("accuracy", "loss", "fit_seconds") if name in found
+        name: found[name].text() for name in ("accuracy", "loss", "fit_seconds") if name in found
     }
     result = {"result": _text(accuracy_text(group) or "none yet")} if group.kind == "sweep" else {}
     lines = [markup.escape(summary(job)[5:-1]) for job in group.jobs[:MOST_JOBS]]

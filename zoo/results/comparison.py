@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.environments import CodeVersion, Machine
+from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import accuracy_text
 from zoo.results import significance
 from zoo.results.predictions import load_predictions
@@ -24,6 +25,8 @@ METRICS = (
 FIRST_IMAGES = 10
 """Images on which two models disagree that are listed one by one."""
 
+Metrics = Mapping[str, float | Statistics | None]
+
 
 @dataclass(frozen=True)
 class ComparedResult:
@@ -33,8 +36,8 @@ class ComparedResult:
     jobs: list[Job]
     facts: dict[str, Any]
     """Everything that may differ, by name: `model`, `params.x`, `numpy`, `code`, `data`..."""
-    metrics: dict[str, Any]
-    """By name: a number, or for a group {"mean", "std", "values"}."""
+    metrics: Metrics
+    """By name: a number, or for a group its statistics."""
     kind: str
     """`job`, or the kind of the group."""
     note: str = ""
@@ -112,7 +115,7 @@ def load_result(db: Database, found: Job | Group) -> ComparedResult:
         )
     kind = found.kind if isinstance(found, Group) else "job"
     of_job = {name: jobs[0].number(name) for name in METRICS}
-    measured = found.metrics() if isinstance(found, Group) else of_job
+    measured: Metrics = found.metrics() if isinstance(found, Group) else of_job
     return ComparedResult(found.id, jobs, _facts(db, jobs, kind), measured, kind)
 
 
@@ -172,10 +175,22 @@ def differences(results: Sequence[ComparedResult]) -> dict[str, list[Any]]:
     return found
 
 
-def compared_metrics(results: Sequence[ComparedResult]) -> dict[str, list[Any]]:
+def compared_metrics(
+    results: Sequence[ComparedResult],
+) -> dict[str, list[float | Statistics | None]]:
     """Return the metrics that any result has, with the value of each, in the order of METRICS."""
     rows = {name: [each.metrics.get(name) for each in results] for name in METRICS}
     return {name: row for name, row in rows.items() if any(v is not None for v in row)}
+
+
+def metrics_json(
+    compared: Mapping[str, Sequence[float | Statistics | None]],
+) -> dict[str, list[Any]]:
+    """Return compared metrics as `zoo compare --json` prints them."""
+    return {
+        name: [each.to_json() if isinstance(each, Statistics) else each for each in row]
+        for name, row in compared.items()
+    }
 
 
 def compare_pair(settings: Settings, a: ComparedResult, b: ComparedResult) -> PairComparison:

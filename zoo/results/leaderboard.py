@@ -8,6 +8,7 @@ from typing import Any
 
 from zoo import jobs
 from zoo.jobs import Best, Database, Filter, Group, Job
+from zoo.jobs.group_metrics import Statistics
 
 CONSTANT_METRICS = ("n_images", "parameters", "weights_bytes")
 """Metrics with the same value in each job of a group."""
@@ -29,13 +30,18 @@ class TestResult:
     weights_bytes: float | None = None
     std: float | None = None
     """Sample standard deviation (n - 1) of the accuracies; None for a job or a single seed."""
-    values: list[float] | None = None
+    values: Sequence[float] | None = None
     """The accuracy of each seed; None for a job."""
 
     @property
     def is_group(self) -> bool:
         """Whether this is the mean of a group."""
         return self.values is not None
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """The statistics of a group's accuracy; None for a job."""
+        return None if self.values is None else Statistics(self.accuracy, self.std, self.values)
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as `zoo leaderboard --json` prints it."""
@@ -54,16 +60,20 @@ class CrossValidation:
     """Mean over the folds."""
     std: float | None
     """Sample standard deviation (n - 1) of the accuracies; None for a single fold."""
-    values: list[float]
+    values: Sequence[float]
     """The accuracy of each fold."""
     fit_seconds: float | None = None
     parameters: float | None = None
 
+    @property
+    def statistics(self) -> Statistics:
+        """The statistics of the accuracy."""
+        return Statistics(self.accuracy, self.std, self.values)
+
     def to_json(self) -> dict[str, Any]:
         """Return the result as `zoo leaderboard --json` prints it."""
-        accuracy = {"mean": self.accuracy, "std": self.std, "values": self.values}
         costs = {"fit_seconds": self.fit_seconds, "parameters": self.parameters}
-        return {"group": self.id} | accuracy | costs
+        return {"group": self.id} | self.statistics.to_json() | costs
 
 
 @dataclass(frozen=True)
@@ -197,16 +207,16 @@ def _test_result(result: Job | Group) -> TestResult:
     if isinstance(result, Job):
         return TestResult(result.id, **{name: result.number(name) for name in METRICS})  # type: ignore[arg-type]
     accuracy = result.metrics()["accuracy"]
-    return TestResult(result.id, **_means(result), std=accuracy["std"], values=accuracy["values"])
+    return TestResult(result.id, **_means(result), std=accuracy.std, values=accuracy.values)
 
 
 def _cross_validation(group: Group) -> CrossValidation:
     accuracy, means = group.metrics()["accuracy"], _means(group)
     return CrossValidation(
         group.id,
-        accuracy["mean"],
-        accuracy["std"],
-        accuracy["values"],
+        accuracy.mean,
+        accuracy.std,
+        accuracy.values,
         means["fit_seconds"],
         means["parameters"],
     )
@@ -214,7 +224,7 @@ def _cross_validation(group: Group) -> CrossValidation:
 
 def _means(group: Group) -> dict[str, Any]:
     found = group.metrics()
-    means = {name: found[name]["mean"] if name in found else None for name in METRICS}
+    means = {name: found[name].mean if name in found else None for name in METRICS}
     return means | {name: group.jobs[0].number(name) for name in CONSTANT_METRICS}
 
 

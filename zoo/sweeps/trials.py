@@ -14,6 +14,7 @@ from zoo import param_values
 from zoo.errors import UsageError, reason
 from zoo.job_spec import canonical
 from zoo.jobs import Group, records
+from zoo.jobs.group_metrics import Statistics
 from zoo.regular_file import read_regular_file
 from zoo.storage.output_file import write_output
 
@@ -35,8 +36,8 @@ class Trial:
         return found
 
     @property
-    def accuracy(self) -> dict[str, Any] | None:
-        """Mean, std and values over the jobs; None until every one has succeeded."""
+    def accuracy(self) -> Statistics | None:
+        """Its statistics over the jobs; None until every one has succeeded."""
         return records.accuracy_of(self.group)
 
     @property
@@ -52,7 +53,7 @@ class Trial:
     def result(self) -> float | str:
         """The mean accuracy, or `running` while it may still get one, or `failed`."""
         if self.accuracy:
-            return float(self.accuracy["mean"])
+            return self.accuracy.mean
         return "failed" if self.group.is_terminal else "running"
 
     def value(self, name: str) -> Any:
@@ -64,7 +65,7 @@ class Trial:
         return {
             "params": {name: self.value(name) for name in names},
             "status": self.status,
-            "accuracy": self.accuracy,
+            "accuracy": self.accuracy and self.accuracy.to_json(),
             "contents": self.contents,
             "jobs": [job.id for job in self.group.jobs],
         }

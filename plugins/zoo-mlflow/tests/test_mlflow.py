@@ -144,8 +144,8 @@ def test_a_group_is_a_run_with_a_run_for_each_job_and_nothing_is_written_twice(
     assert first.info.end_time == int((job.finished_at or 0) * 1000)
     assert first.inputs.dataset_inputs[0].dataset.name == "digits"
     accuracy = jobs.get_group(here, group).metrics()["accuracy"]
-    assert parent.data.metrics["accuracy"] == accuracy["mean"]
-    assert parent.data.metrics["accuracy_std"] == accuracy["std"]
+    assert parent.data.metrics["accuracy"] == accuracy.mean
+    assert parent.data.metrics["accuracy_std"] == accuracy.std
     assert parent.data.tags["zoo.kind"] == "cv" and parent.info.status == "FINISHED"
     whole = everything(to)
     again = sync.sync(here, settings.load(), Filter())

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from zoo.errors import UsageError, ZooError, reason
-from zoo.jobs.records import best_text, finite, spread
+from zoo.jobs.group_metrics import Statistics
+from zoo.jobs.records import best_text, finite
 
 RETRY_WAITS = (1.0, 3.0)
 """Seconds before the second and the third attempt at a webhook."""
@@ -50,8 +51,9 @@ def summary_line(job: dict[str, Any]) -> str:
     about = f"{job['model']} on {job['dataset']}"
     if group:
         accuracy, best = group["metrics"].get("accuracy"), group.get("best")
-        number = f", accuracy {spread(accuracy)}" if accuracy else ""
-        number = f", {best_text(best['job'], best['accuracy'])}" if best else number
+        number = f", accuracy {Statistics.from_json(accuracy).text()}" if accuracy else ""
+        if best:
+            number = f", {best_text(best['job'], Statistics.from_json(best['accuracy']))}"
         name = f"{group['id'][:8]} {group['kind']} of {len(group['jobs'])}, {about}"
         return f"{name}: {group['status']}{number}"
     error = job.get("error")

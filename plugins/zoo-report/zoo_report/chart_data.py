@@ -39,7 +39,7 @@ def _pooled(each: GroupEntry) -> dict[str, Any] | None:
         "name": each.name,
         "dataset": each.group.jobs[0].dataset,
         "judged": "all folds",
-        "accuracy": each.accuracy["mean"],
+        "accuracy": each.accuracy.mean,
         "aside": False,
         "classes": classes,
         "matrix": matrix if len(classes) <= MOST_CLASSES else None,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
 from zoo.jobs.environments import Environment
+from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import accuracy_of
 from zoo.param_values import typed
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
@@ -78,8 +79,8 @@ class GroupEntry:
     group: Group
     name: str
     command: str
-    accuracy: dict[str, Any] | None
-    """Mean and std of a cross-validation or of seeds, or of the best trial of a sweep."""
+    accuracy: Statistics | None
+    """Of a cross-validation or of seeds, or of the best trial of a sweep."""
     best: Group | None
     """The jobs of the best trial of a sweep."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata, resources
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import number_text
 from zoo.param_values import typed
 from zoo_report import chart_data, tiles
@@ -93,10 +93,10 @@ def _percent(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{_number(100.0 * value, digits)} %"
 
 
-def _spread(found: Mapping[str, Any]) -> str:
+def _spread(found: Statistics) -> str:
     """Format mean and standard deviation in percent, or the mean alone."""
-    std = found["std"]
-    return _percent(found["mean"]) + ("" if std is None else f" ± {_number(100.0 * std, 2)}")
+    std = found.std
+    return _percent(found.mean) + ("" if std is None else f" ± {_number(100.0 * std, 2)}")
 
 
 def _moment(seconds: float | None) -> str:

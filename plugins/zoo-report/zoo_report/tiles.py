@@ -82,7 +82,7 @@ def _grouped(each: GroupEntry) -> Tile | None:
     accuracy = accuracy_of(result)
     if accuracy is None:
         return None
-    std, n = accuracy["std"], len(accuracy["values"])
+    std, n = accuracy.std, len(accuracy.values)
     spread = "one job" if std is None else f"± {100 * std:.2f} over {n} jobs"
     dataset, anchor = result.jobs[0].dataset, f"group-{each.group.id}"
-    return Tile(dataset, accuracy["mean"], each.name, anchor, spread, result)
+    return Tile(dataset, accuracy.mean, each.name, anchor, spread, result)

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import LONGEST, finite, number_text, span_text
 from zoo.param_values import typed_all
 
@@ -39,9 +40,9 @@ def _clock(at: float | None) -> str:
     return then.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M")
 
 
-def _spread(found: Mapping[str, Any]) -> str:
+def _spread(found: Statistics) -> str:
     """Format mean and standard deviation, or the mean alone."""
-    mean, std = number_text(found["mean"]), number_text(found["std"])
+    mean, std = number_text(found.mean), number_text(found.std)
     return f"{mean} ± {std}" if std else mean
 
 

@@ -52,7 +52,7 @@ def compare(
     pairs = [comparison.compare_pair(chosen, results[0], other) for other in results[1:]]
     if as_json:
         shown = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in results]
-        found = {"sides": shown, "differs": differs, "metrics": measured}
+        found = {"sides": shown, "differs": differs, "metrics": comparison.metrics_json(measured)}
         console.json_out(found | {"against_first": [each.to_json() for each in pairs]})
         return
     for note in dict.fromkeys(each.note for each in results if each.note):
@@ -99,16 +99,17 @@ def _table(name: str, rows: dict[str, list[Any]], heads: Sequence[str]) -> None:
 
 def _cell(value: Any) -> str:
     from zoo.cli.render import console
+    from zoo.jobs.group_metrics import Statistics
     from zoo.jobs.records import LARGE
 
-    # Equal in all jobs, such as the number of parameters, or a single job.
-    if isinstance(value, dict) and "std" not in value:
-        return json.dumps(value)
-    if isinstance(value, dict) and not value["std"]:
-        mean = value["mean"]
+    if isinstance(value, Statistics):
+        mean = value.mean
+        if value.std:
+            return f"{console.number(mean)} ± {console.number(value.std)}"
+        # Equal in all jobs, such as the number of parameters, or a single job.
         return console.number(int(mean) if mean.is_integer() and abs(mean) < LARGE else mean)
     if isinstance(value, dict):
-        return f"{console.number(value['mean'])} ± {console.number(value['std'])}"
+        return json.dumps(value)
     return "-" if value is None else console.number(value)
 
 

@@ -9,7 +9,7 @@ import typer
 from zoo.cli.filter_options import FilterWords, filtered
 
 if TYPE_CHECKING:
-    from zoo.results.leaderboard import CrossValidation, LeaderboardRow, TestResult
+    from zoo.results.leaderboard import LeaderboardRow
 
 _SHORT = {"test accuracy": "test", "cross-validation": "cv"}
 """Column names on a narrow terminal: means without deviations."""
@@ -78,10 +78,10 @@ def _cells(row: LeaderboardRow, names: list[str]) -> dict[str, str]:
         "dataset": row.dataset,
         "contents": row.contents_note or "newest",
         "model": row.model,
-        "test accuracy": _spread(test) if test and test.is_group else tested,
+        "test accuracy": test.statistics.counted() if test and test.statistics else tested,
         "error %": "" if error is None else console.number(100 * error, 2),
         "published %": console.number((row.published or {}).get("error"), 2),
-        "cross-validation": _spread(cv) if cv else "",
+        "cross-validation": cv.statistics.counted() if cv else "",
         "test": tested,
         "cv": console.number(cv.accuracy) if cv else "",
         "fit s": console.number(row.result.fit_seconds, 2),
@@ -89,9 +89,3 @@ def _cells(row: LeaderboardRow, names: list[str]) -> dict[str, str]:
         "job": row.result.id[:8],
         "params": console.params(row.changed),
     }
-
-
-def _spread(found: TestResult | CrossValidation) -> str:
-    from zoo.jobs.records import spread
-
-    return f"{spread({'mean': found.accuracy, 'std': found.std})} (n = {len(found.values or ())})"

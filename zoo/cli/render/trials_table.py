@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.cli.render import console
 from zoo.jobs import Group
-from zoo.jobs.records import accuracy_text, finite, spread
+from zoo.jobs.records import accuracy_text, finite
 from zoo.param_values import typed
 from zoo.sweeps import trials
 from zoo.sweeps.trials import Trial
@@ -51,12 +51,9 @@ def _head(group: Group, found: list[Trial]) -> str:
 
 def _line(trial: Trial, rank: int, names: list[str]) -> list[Any]:
     accuracy = trial.accuracy
-    shown = ""
-    if accuracy:
-        shown = spread(accuracy)
     return [
         rank if accuracy else "",
-        shown,
+        accuracy.text() if accuracy else "",
         *(_value(trial.value(name)) for name in names),
         _progress(trial),
         trial.group.jobs[0].id[:8],
