@@ -90,3 +90,37 @@ def test_images_side_by_side_are_drawn_in_full_with_captions() -> None:
 )
 def test_a_bar_is_drawn_to_an_eighth_of_a_column(part: float, drawn: str) -> None:
     assert render.bar(part, 10) == drawn
+
+
+SHAPES = [(8, 8), (12, 30), (28, 28), (32, 32), (33, 17), (64, 64), (1, 1), (200, 100)]
+
+
+@pytest.mark.parametrize("colour", [False, True], ids=["grey", "rgb"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_images_of_any_size_are_drawn_within_their_columns(
+    shape: tuple[int, int], dtype: str, colour: bool
+) -> None:
+    images = np.ones((12, *shape, *[3] * colour), dtype) * (255 if dtype == "uint8" else 1)
+    lines = render.strip(images, 80, False, ["caption"] * 10).split("\n")
+    assert max(map(len, lines)) <= 80
+    assert "█" in lines[0] or shape[0] < 2
+    coloured = render.strip(images, 80, True).split("\n")
+    assert all("38;2;255;255;255" in line for line in coloured if "\x1b" in line)
+    assert len(render.side_by_side(images[:2], False, ["a", "b"]).split("\n")) <= 102
+
+
+def test_colours_are_those_of_the_image(tmp_path: Path) -> None:
+    images = np.zeros((1, 2, 2, 3), "uint8")
+    images[0, 0] = (200, 30, 10)
+    assert "\x1b[38;2;200;30;10;48;2;0;0;0m▀" in render.strip(images, 80, color=True)
+    render.save_png(images, tmp_path / "colour.png")
+    with Image.open(tmp_path / "colour.png") as picture:
+        assert picture.mode == "RGB"
+        assert picture.getpixel((4, 8)) == (200, 30, 10)
+
+
+def test_a_bright_grey_picture_is_saved_as_it_is(tmp_path: Path) -> None:
+    render.save_png(FULL[:1] // 2, tmp_path / "grey.png")
+    with Image.open(tmp_path / "grey.png") as picture:
+        assert picture.getpixel((60, 60)) == 127

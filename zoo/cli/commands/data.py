@@ -25,8 +25,6 @@ Name = Annotated[
     ),
 ]
 
-FIRST = 10
-
 data = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
@@ -111,8 +109,8 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the first ten images and the number of images per class."""
-    from zoo.cli.render import console
+    """Show the first images or rows, the columns, and the number of rows per class."""
+    from zoo.cli.render import console, dataset_view
     from zoo.data import datasets
     from zoo.errors import UsageError, unknown
     from zoo.images import render
@@ -122,27 +120,22 @@ def show(
     if as_json and picture and is_stdout(picture):
         raise UsageError("A picture and JSON cannot both go to stdout.", "Give a file with -o.")
     catalogue.see_here(name)
-    if split not in datasets.SPLITS:
-        raise unknown("split", split, datasets.SPLITS)
     with console.progress() as tell:
         raw = datasets.raw(name, tell)
+    if split not in raw.splits:
+        raise unknown("split", split, list(raw.splits))
     for note in raw.notes:
         console.note(note)
-    images, labels = raw.splits[split]
-    counts = render.class_counts(labels, len(raw.class_names))
-    first = [raw.class_names[label] for label in labels[:FIRST]]
+    images = raw.splits[split].inputs
     if picture:
+        if raw.meta.kind != "image":
+            raise UsageError(f"'{raw.name}' has {raw.meta.describe_shape()}, no images to draw.")
         render.save_png(images, picture)
         if is_stdout(picture):
             return
-        console.note(f"Saved the first {len(first)} images of {raw.name} as {picture}.")
+        shown = min(len(images), render.FIRST)
+        console.note(f"Saved the first {shown} images of {raw.name} as {picture}.")
     if as_json:
-        facts = {"dataset": raw.name, "split": split, "images": len(labels)}
-        by_name = dict(zip(raw.class_names, counts, strict=True))
-        console.json_out(facts | {"first_labels": first, "class_counts": by_name})
+        console.json_out(dataset_view.to_json(raw, split))
         return
-    captions = [console.one_line(each) for each in first]
-    console.drawn(render.strip(images, console.width(), console.in_colour(), captions))
-    console.out.print()
-    console.table(["class", "images"], list(zip(raw.class_names, counts, strict=True)), ["images"])
-    console.out.print(f"{len(labels)} images of 28 x 28 pixels, {raw.name} {split}")
+    dataset_view.show(raw, split)

@@ -121,8 +121,6 @@ def _read(files: list[str]) -> tuple[list[Subject], list[dict[str, Any]]]:
 
 def _show(answer: Prediction) -> None:
     """Draw a picture before and after preparation, and the predicted probabilities."""
-    import numpy as np
-
     from zoo.cli.render import console
     from zoo.images import render
 
@@ -130,7 +128,7 @@ def _show(answer: Prediction) -> None:
     drawn = [subject.image] if subject.before is None else [subject.before, subject.image]
     captions = ["before", "as the model sees it"][-len(drawn) :]
     console.out.print(console.one_line(f"{subject.name}: {_verdict(answer)}"))
-    console.drawn(render.side_by_side(np.stack(drawn), console.in_colour(), captions))
+    console.drawn(render.side_by_side(drawn, console.in_colour(), captions))
     ranked = sorted((answer.probabilities or {}).items(), key=lambda each: -each[1])
     likely = [each for number, each in enumerate(ranked) if number < 3 or each[1] >= SHOWN]
     names = console.aligned([name for name, _ in likely], BESIDE)
