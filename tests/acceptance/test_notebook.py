@@ -20,7 +20,6 @@ from helpers.finished_jobs import a_spec, claim, folds, succeed
 import zoo
 from zoo import jobs
 from zoo.errors import UsageError, ZooError
-from zoo.images import arrays
 from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.notebook import arguments, waiting
 
@@ -55,13 +54,13 @@ job = zoo.train("logistic", dataset="digits", max_iter=2, alpha=0.001, tags=["mi
 group = zoo.train("logistic", {"max_iter": 2}, dataset="digits", seeds=2, wait=False)
 test = datasets.raw("digits").splits["test"]
 model = zoo.load_model(job.id[:8])
-said = model.predict(test.images)
+said = model.predict(test.inputs)
 listed = zoo.list_jobs(tag="mine", where="params.max_iter == 2")
 json.dump({
     "job": job.to_dict(),
     "steps": job.history["train_accuracy"].tolist(),
     "right": float((said == test.labels).mean()),
-    "sums": model.predict_proba(test.images[:5] / 255.0).sum(axis=1).tolist(),
+    "sums": model.predict_proba(test.inputs[:5] / 255.0).sum(axis=1).tolist(),
     "ids": listed["id"].tolist(),
     "took": listed["took"].dt.total_seconds().tolist(),
     "group": [group.wait().status, group.metrics["accuracy"]["mean"], len(group.frame)],
@@ -240,42 +239,6 @@ def test_params_may_be_numbers_of_numpy_and_nothing_that_json_has_no_word_for() 
         "c": "2026-01-02",
         "d": {"e": [1]},
     }
-
-
-class Flat(zoo.Model):
-    name = "flat"
-    layout = "flat"
-
-
-def flat() -> Any:
-    return Flat(zoo.Params(), "01", 0)
-
-
-def test_scaled_images_are_prepared_as_the_raw_ones_bit_for_bit() -> None:
-    raw = np.random.default_rng(1).integers(0, 256, (20, 28, 28)).astype("uint8")
-    expected = (raw / 255.0).astype("float32").reshape(20, 784)
-    for given in (raw, raw.reshape(20, 784), raw / 255.0, (raw / 255.0).astype("float32")):
-        assert (arrays.prepare(given, flat(), "none") == expected).all()
-    assert (arrays.prepare(raw[3].tolist(), flat(), "none") == expected[3]).all()
-    between = np.full((1, 784), 0.5012)
-    assert arrays.prepare(between, flat(), "none") == pytest.approx(0.5012)
-
-
-@pytest.mark.parametrize(
-    ("given", "why"),
-    [
-        (np.zeros((3, 27, 28)), "shape"),
-        (np.zeros(()), "shape"),
-        (np.full((1, 784), 2.0), "go from 2 to 2"),
-        (np.full((1, 784), -1), "go from -1"),
-        (np.full((1, 784), np.nan), "go from nan"),
-        (np.full((1, 784), "a"), "Give numbers"),
-        (np.full((1, 784), True), "Give numbers"),
-    ],
-)
-def test_what_is_no_image_is_refused(given: Any, why: str) -> None:
-    with pytest.raises(UsageError, match=why):
-        arrays.prepare(given, flat(), "none")
 
 
 def test_without_pandas_a_sentence_says_what_to_install(

@@ -222,12 +222,15 @@ class _Bare(_Strict):
 def test_of_no_images_there_are_no_predictions(
     shape: tuple[int, ...], layout: str, dtype: str
 ) -> None:
+    from zoo.data.contents import Inputs
+    from zoo.data.preprocessing import Fitted, model_input
     from zoo.images import arrays
 
     for kind, probabilities in ((_Strict, (0, 3)), (_Bare, None)):
         model = kind(Params(), ["a", "b", "c"], 1)
         model.layout = layout  # type: ignore[assignment, misc]
-        x = arrays.prepare(np.empty(shape, dtype), model, "none")
+        raw = arrays.raw_images(np.empty(shape, dtype), Inputs())
+        x = model_input(raw, Inputs(), model, "none", Fitted())
         assert x.shape == ((0, 784) if layout == "flat" else (0, 28, 28))
         found = evaluation.predict(model, x)
         assert (found.labels.shape, found.labels.dtype) == ((0,), np.dtype("int64"))

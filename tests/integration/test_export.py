@@ -22,6 +22,7 @@ from zoo_keras.network import load_keras
 from zoo_sklearn.logistic import Logistic
 
 from zoo.data import datasets, preprocessing
+from zoo.data.preprocessing import Fitted
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError
 from zoo.inference import export, model_card
 from zoo.inference.predictor import LoadedModel
@@ -80,7 +81,7 @@ def trained(name: str, params: str = "{}") -> LoadedModel:
         fingerprint=data.fingerprint,
         versions={},
     )
-    return LoadedModel(SimpleNamespace(), model, recipe)  # type: ignore[arg-type]
+    return LoadedModel(model, recipe, Fitted(), SimpleNamespace())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "params", "formats"), EVERY)
@@ -125,7 +126,9 @@ def test_what_predicts_something_else_is_not_kept(tmp_path: Path) -> None:
     model.classifier = good.model.classifier  # type: ignore[attr-defined]
     for format in ("onnx", "skops"):
         with pytest.raises(PluginError, match=r"not the same: \d+ of 360 labels differ"):
-            export.export_model(LoadedModel(good.job, model, good.recipe), format, tmp_path / "m")
+            export.export_model(
+                LoadedModel(model, good.recipe, Fitted(), good.job), format, tmp_path / "m"
+            )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,7 +147,9 @@ def test_what_is_no_number_is_not_the_same(tmp_path: Path) -> None:
     model = Vague(good.model.params, good.recipe.class_names, 42)
     model.classifier = good.model.classifier  # type: ignore[attr-defined]
     with pytest.raises(PluginError, match="0 of 360 labels differ; a probability differs by nan"):
-        export.export_model(LoadedModel(good.job, model, good.recipe), "skops", tmp_path / "m")
+        export.export_model(
+            LoadedModel(model, good.recipe, Fitted(), good.job), "skops", tmp_path / "m"
+        )
 
 
 def test_a_library_that_is_missing_is_named(
@@ -225,7 +230,7 @@ def a_job(model: LoadedModel, **more: Any) -> Any:
 def a_card(model: LoadedModel, done: export.Exported, **changed: Any) -> str:
     job = a_job(model, **changed)
     return model_card.card_text(
-        LoadedModel(job, model.model, model.recipe), done, AROUND, "apache-2.0"
+        LoadedModel(model.model, model.recipe, Fitted(), job), done, AROUND, "apache-2.0"
     )
 
 
@@ -286,7 +291,9 @@ def test_the_card_does_not_tell_where_a_dataset_lies_on_somebodys_disk(tmp_path:
     model = trained("logistic")
     done = export.export_model(model, "npz", tmp_path / "m.npz")
     job = dataclasses.replace(a_job(model), dataset="npz:/home/me/secret/own.npz")
-    card = model_card.card_text(LoadedModel(job, model.model, model.recipe), done, AROUND, "mit")
+    card = model_card.card_text(
+        LoadedModel(model.model, model.recipe, Fitted(), job), done, AROUND, "mit"
+    )
     assert "secret" not in card
     assert "npz:own.npz" in card
     assert 'license: "mit"' in card
@@ -311,10 +318,12 @@ def test_labels_that_do_not_begin_with_0_are_exported_by_their_names(
     assert metrics["classes"] == names and list(metrics["per_class"]) == names
     assert all(each["support"] for each in metrics["per_class"].values())
     recipe = run.read_recipe(tmp_path / "job")
-    model = LoadedModel(SimpleNamespace(), run.restore(tmp_path / "job"), recipe)  # type: ignore[arg-type]
+    model = LoadedModel(run.restore(tmp_path / "job"), recipe, Fitted(), SimpleNamespace())  # type: ignore[arg-type]
     assert model.class_names == names
     done = export.export_model(model, "onnx", tmp_path / "model.onnx")
     assert done.images == 360
     job = dataclasses.replace(a_job(model), metrics=metrics)
-    text = model_card.card_text(LoadedModel(job, model.model, recipe), done, AROUND, "apache-2.0")
+    text = model_card.card_text(
+        LoadedModel(model.model, recipe, Fitted(), job), done, AROUND, "apache-2.0"
+    )
     assert json.dumps(names) in text and "| 10 | " in text and "| 0 | " not in text

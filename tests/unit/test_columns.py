@@ -1,4 +1,4 @@
-"""A dataset for a trained model: columns, categories and classes are matched by name."""
+"""Inputs for a trained model: columns, categories and classes are matched by name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from helpers.added_contents import a_table, add
 from sklearn.datasets import load_iris
 
-from zoo.data import columns
-from zoo.data.contents import Column
+from zoo.data import columns, table_rows
+from zoo.data.contents import Column, Inputs
 from zoo.errors import UsageError
+from zoo.inference import predictor
 from zoo.job_spec import JobSpec, canonical
 from zoo.plugins import registry
 from zoo.training.run import run_job
@@ -201,3 +203,86 @@ def test_numbers_are_categories_by_their_text_and_categories_numbers() -> None:
     texts = Column(name="month", kind="category", categories=("May",))
     with pytest.raises(UsageError, match="'month' holds 'May', but the model was trained on numb"):
         columns.recode(np.zeros((1, 1)), [texts], [Column(name="month")])
+
+
+# --- rows from outside ---
+
+
+def frame() -> pd.DataFrame:
+    x, _ = iris()
+    rows = pd.DataFrame(x[1::2, :4], columns=[column.name for column in MEASURES])
+    rows["size"] = np.array(["big", "small"])[x[1::2, 4].astype(int)]
+    return rows
+
+
+def test_rows_in_any_form_are_predicted_as_the_job_did(trained: Path) -> None:
+    model, expected = predictor.restore(trained), predictions(trained)
+    rows = frame()
+    mixed = rows.assign(note="seen").iloc[:, ::-1].astype({"size": "category"})
+    forms = [
+        rows,
+        mixed,
+        rows.astype({"sepal": "string"}),
+        rows.convert_dtypes(),
+        rows.to_dict("records"),
+        rows.to_dict("list"),
+        rows.to_numpy(object),
+        rows.to_numpy(object).tolist(),
+    ]
+    for form in forms:
+        found = model.predict_proba(form)
+        assert found is not None and (found.astype("float32") == expected).all()
+    for row in (rows.iloc[7], rows.iloc[7].to_dict(), rows.iloc[7].tolist()):
+        found = model.predict_proba(row)
+        assert found is not None and (found.astype("float32") == expected[7:8]).all()
+    assert model.predict([]).tolist() == model.predict(rows[:0]).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"width": None}, "Row 1 has no number in the column 'width'"),
+        ({"width": "wide"}, "'width' holds 'wide' in row 1, but the model was trained on numbers"),
+        ({"width": np.inf}, "'width' holds 'inf' in row 1"),
+    ],
+)
+def test_what_is_no_number_is_refused_by_column_and_row(
+    change: dict[str, Any], sentence: str, trained: Path
+) -> None:
+    row = frame().iloc[0].to_dict() | change
+    with pytest.raises(UsageError, match=sentence):
+        predictor.restore(trained).predict([row])
+
+
+def test_what_is_no_table_is_refused(trained: Path) -> None:
+    model = predictor.restore(trained)
+    for given in (3, np.zeros((2, 4)), [[1.0, 2.0]], {"sepal": [1.0], "width": [1.0, 2.0]}):
+        with pytest.raises(UsageError, match=r"cannot be read as a table.* \(n, 5\)"):
+            model.predict(given)
+    with pytest.raises(UsageError, match="The table has no column 'petal'"):
+        model.predict(frame().drop(columns="petal"))
+    with pytest.raises(UsageError, match="two columns 'petal'"):
+        model.predict(pd.concat([frame(), frame()[["petal"]]], axis=1))
+
+
+def test_a_category_that_is_new_or_missing_is_warned_of_or_not(trained: Path) -> None:
+    model, rows = predictor.restore(trained), frame()[:2]
+    with pytest.warns(UserWarning, match="'tiny' of 'size' was not in the training"):
+        new = model.predict_proba(rows.assign(size=["tiny", "big"]))
+    missing = model.predict_proba(rows.assign(size=[None, "big"]))
+    assert new is not None and missing is not None and (new == missing).all()
+
+
+def test_booleans_and_whole_numbers_match_categories_by_their_text() -> None:
+    wanted = Inputs(
+        kind="table",
+        shape=(2,),
+        dtype="float64",
+        columns=(
+            Column(name="yes", kind="category", categories=("false", "true")),
+            Column(name="month", kind="category", categories=("1", "2")),
+        ),
+    )
+    rows = pd.DataFrame({"month": [2.0, None, 1.0], "yes": [True, False, True]})
+    values, notes = table_rows.values_of(rows, wanted)
+    assert values.tolist() == [[1, 1], [0, -1], [1, 0]] and notes == []

@@ -75,41 +75,36 @@ def recode(
             found[:, target] = given if has.kind == "number" else _numbers(given, has)
             continue
         texts, index = _texts(given, has)
-        found[:, target], note = _categories(texts, index, column)
+        found[:, target], note = category_indices(texts, index, column)
         notes += [note] if note else []
     return found, notes
 
 
-def category_indices(texts: Sequence[str | None], column: Column) -> tuple[Array, str]:
-    """Return the indices of categories in a column of the training, float64 (n,), -1 if missing.
+def category_indices(
+    texts: Sequence[str | None], index: Array, column: Column
+) -> tuple[Array, str]:
+    """Return the indices of categories in a column of the training.
 
     Args:
-        texts: The category of each row; None if it is missing.
+        texts: The different categories; None for a missing one.
+        index: The index into `texts` of each row, -1 for the last; int64 (n,).
         column: The column of the training.
 
     Returns:
-        The indices, and a sentence about categories that the training did not have, or "".
+        float64 (n,), -1 if missing; and a sentence about categories that the training did not
+        have, or "".
     """
-    import numpy as np
-
-    kinds = {text: place for place, text in enumerate(dict.fromkeys(texts))}
-    index = np.array([kinds[text] for text in texts], dtype="int64")
-    return _categories(list(kinds), index, column)
-
-
-def _categories(texts: Sequence[str | None], index: Array, column: Column) -> tuple[Array, str]:
-    """The training's index of each row, by the row's index into `texts`."""
     import numpy as np
 
     known: Mapping[str | None, int] = {name: n for n, name in enumerate(column.categories)}
     targets = np.array([known.get(text, -1) for text in texts], dtype="float64")
-    occurring = set(np.unique(index).tolist())
+    occurring = set(np.unique(index % max(1, len(texts))).tolist())
     strange = [
         text
         for place, text in enumerate(texts)
         if text is not None and text not in known and place in occurring
     ]
-    indices: Array = targets[index] if len(texts) else np.empty(0)
+    indices: Array = targets[index]
     if not strange:
         return indices, ""
     one = len(strange) == 1

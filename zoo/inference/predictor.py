@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
-from zoo.data import preprocessing
+from zoo.data import preprocessing, table_rows, takes
+from zoo.data.contents import Inputs
 from zoo.errors import UsageError
+from zoo.images import arrays
 from zoo.images.prediction_inputs import Subject
 from zoo.jobs import Database, Group, Job, references
 from zoo.jobs.records import best_first
@@ -47,44 +50,98 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class LoadedModel:
-    """A trained model with the recipe by which images are prepared for it."""
+class Predictor:
+    """A trained model with the recipe by which inputs are prepared for it."""
 
-    job: Job
-    """The job that trained it."""
     model: Model
     recipe: Recipe
     fitted: preprocessing.Fitted
     """Its preprocessing steps, with what they have learned."""
-    note: str = ""
-    """A warning if it was loaded by another plugin, version or code than trained it."""
 
     @property
     def class_names(self) -> list[str]:
         """The classes in the order of the labels 0, 1, ..."""
         return self.model.class_names
 
-    def prepare(self, images: Array) -> Array:
-        """Prepare raw inputs, as `recipe.inputs` describes them, as for the training."""
-        recipe = self.recipe
-        return preprocessing.model_input(
-            images, recipe.inputs, self.model, recipe.preprocess, self.fitted
-        )
+    @property
+    def inputs(self) -> Inputs:
+        """What the inputs of the training were."""
+        return self.recipe.inputs
 
-    def predict(self, images: Array) -> evaluation.Predictions:
-        """Predict labels and probabilities of raw inputs, as `recipe.inputs` describes them.
+    def prepare(self, raw: Array) -> Array:
+        """Prepare raw inputs, as `inputs` describes them, as for the training.
 
-        Raises PluginError as `evaluation.predict` does.
+        Raises UsageError for missing numbers if the model takes none.
         """
-        return evaluation.predict(self.model, self.prepare(images))
+        recipe = self.recipe
+        x = preprocessing.model_input(
+            raw, recipe.inputs, self.model, recipe.preprocess, self.fitted
+        )
+        takes.check_no_missing(type(self.model), x, recipe.inputs.feature_names)
+        return x
 
-    def labels(self, images: Array) -> Array:
-        """Predict the label of each raw image, int64 (n,)."""
-        return self.predict(images).labels
+    def predict_raw(self, raw: Array) -> evaluation.Predictions:
+        """Predict labels and probabilities of raw inputs, as `inputs` describes them.
 
-    def probabilities(self, images: Array) -> Array | None:
+        Raises UsageError as `prepare` does, PluginError as `evaluation.predict` does.
+        """
+        return evaluation.predict(self.model, self.prepare(raw))
+
+    def predict(self, given: Any) -> Array:
+        """Predict the label of each input, int64 (n,).
+
+        Args:
+            given: Images, (n, *shape) or (n, pixels), or a single one: whole numbers from 0 to
+                255, or floats from 0 to 1. Of a table a DataFrame, a list of dicts, or an array,
+                (n, columns): columns are matched by name, others are ignored.
+
+        Raises:
+            UsageError: The inputs do not fit the model.
+        """
+        return self.predict_raw(self.to_raw(given)).labels
+
+    def predict_proba(self, given: Any) -> Array | None:
+        """Predict class probabilities, (n, n_classes); None if the model has none.
+
+        Inputs and errors are those of `predict`.
+        """
+        return self.predict_raw(self.to_raw(given)).probabilities
+
+    def to_raw(self, given: Any) -> Array:
+        """Return inputs from outside as the dataset of the training had them.
+
+        Warns of categories that the training did not have. Raises UsageError as `predict` does.
+        """
+        if self.inputs.kind == "image":
+            plain = given.to_numpy() if hasattr(given, "to_numpy") else given
+            return arrays.raw_images(plain, self.inputs)
+        raw, notes = table_rows.values_of(table_rows.frame_of(given, self.inputs), self.inputs)
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        return raw
+
+
+@dataclass(frozen=True)
+class LoadedModel(Predictor):
+    """The trained model of a job."""
+
+    job: Job
+    """The job that trained it."""
+    note: str = ""
+    """A warning if it was loaded by another plugin, version or code than trained it."""
+
+    def labels(self, raw: Array) -> Array:
+        """Predict the label of each raw input, int64 (n,)."""
+        return self.predict_raw(raw).labels
+
+    def probabilities(self, raw: Array) -> Array | None:
         """Predict class probabilities, (n, n_classes); None if the model has none."""
-        return self.predict(images).probabilities
+        return self.predict_raw(raw).probabilities
+
+
+def restore(folder: Path) -> Predictor:
+    """Load a trained model from the folder of a training job; raises ArtifactError."""
+    return Predictor(run.restore(folder), run.read_recipe(folder), run.restore_steps(folder))
 
 
 def load_trained(db: Database, settings: Settings, job: Job | Group | str) -> LoadedModel:
@@ -99,14 +156,9 @@ def load_trained(db: Database, settings: Settings, job: Job | Group | str) -> Lo
     _check_plugin(trained)
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         fetch_artifact(settings, trained, Path(folder))
-        recipe = run.read_recipe(Path(folder))
-        return LoadedModel(
-            trained,
-            run.restore(Path(folder)),
-            recipe,
-            run.restore_steps(Path(folder)),
-            provenance.other_loader(db, trained),
-        )
+        found = restore(Path(folder))
+    note = provenance.other_loader(db, trained)
+    return LoadedModel(found.model, found.recipe, found.fitted, trained, note)
 
 
 def fetch_artifact(settings: Settings, trained: Job, into: Path) -> None:
@@ -120,7 +172,7 @@ def predict_subjects(trained: LoadedModel, subjects: Sequence[Subject]) -> list[
     import numpy as np
 
     names = trained.class_names
-    found = trained.predict(np.stack([each.image for each in subjects]))
+    found = trained.predict_raw(np.stack([each.image for each in subjects]))
     given = found.probabilities
     rows = given.tolist() if given is not None else [None] * len(subjects)
     return [

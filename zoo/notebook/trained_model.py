@@ -1,4 +1,4 @@
-"""A trained model in a notebook: it predicts the classes of arrays of images."""
+"""A trained model in a notebook: it predicts the classes of arrays, and of rows of tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import zoo.notebook.html as html
 from zoo.errors import UsageError
-from zoo.images import arrays
 from zoo.inference import predictor
 from zoo.notebook.connection import connect
 from zoo.notebook.waiting import print_note
-from zoo.training import evaluation
 
 if TYPE_CHECKING:
     from zoo.model import Array, Model
@@ -23,50 +21,45 @@ class TrainedModel:
         self.job_id = found.job.id
         self.model: Model = found.model
         self.recipe = found.recipe
-        self._job = found.job
-        self._fitted = found.fitted
+        self._found = found
 
     @property
     def class_names(self) -> list[str]:
         """The classes in the order of the labels 0, 1, ..."""
         return self.model.class_names
 
-    def predict_proba(self, images: Any) -> Array:
+    def predict_proba(self, inputs: Any) -> Array:
         """Predict the probability of each class.
 
         Args:
-            images: (n, 28, 28) or (n, 784), or a single image; integers from 0 to 255, or floats
-                from 0 to 1.
+            inputs: Images, (n, height, width) or (n, height, width, 3), also flat, or a single
+                one; integers from 0 to 255, or floats from 0 to 1. Of a table a DataFrame, a list
+                of dicts, or an array, (n, columns), in the order of the training; columns of the
+                first two are matched by name, and others are ignored.
 
         Returns:
             Probabilities, (n, n_classes).
 
         Raises:
-            UsageError: For other images, or if the model has no probabilities.
+            UsageError: For other inputs, or if the model has no probabilities.
         """
-        found = self._predictions(images).probabilities
+        found = self._found.predict_proba(inputs)
         if found is None:
             raise UsageError(
                 f"The model '{self.model.name}' has no probabilities.",
-                "Call predict(images) instead.",
+                "Call predict(inputs) instead.",
             )
         return found
 
-    def predict(self, images: Any) -> Array:
-        """Predict the label of each image, int64 (n,); images as for `predict_proba`."""
-        return self._predictions(images).labels
-
-    def _predictions(self, images: Any) -> evaluation.Predictions:
-        x = arrays.prepare(
-            images, self.model, self.recipe.inputs, self.recipe.preprocess, self._fitted
-        )
-        return evaluation.predict(self.model, x)
+    def predict(self, inputs: Any) -> Array:
+        """Predict the label of each input, int64 (n,); inputs as for `predict_proba`."""
+        return self._found.predict(inputs)
 
     def __repr__(self) -> str:
-        return f"<trained {html.summary(self._job)[1:]}"
+        return f"<trained {html.summary(self._found.job)[1:]}"
 
     def _repr_html_(self) -> str:
-        return html.table(self._job)
+        return html.table(self._found.job)
 
 
 def load(ref: str) -> TrainedModel:

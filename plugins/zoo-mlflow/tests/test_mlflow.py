@@ -190,7 +190,7 @@ def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
     mlflow.set_tracking_uri(tables)
     mlflow.set_registry_uri(tables)
     loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
-    images = datasets.raw("digits").splits["test"].images
+    images = datasets.raw("digits").splits["test"].inputs
     folder = Path(settings.load().artifacts) / str(jobs.get(here, job_id).artifact)
     with np.load(folder / "predictions.npz") as stored:
         assert np.array_equal(loaded.predict(images), stored["predicted"])

@@ -13,11 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.training.run import RECIPE, WEIGHTS
+from zoo.training.run import RECIPE, STEPS, WEIGHTS
 
 if TYPE_CHECKING:
     from zoo.model import Array
-    from zoo.training.evaluation import Predictions
     from zoo_mlflow.client import TrackingServer
 
 DATA = "zoo"
@@ -25,46 +24,36 @@ DATA = "zoo"
 NOT_A_NAME = str.maketrans(dict.fromkeys("/:.%\"'", "-"))
 
 
-class Predictor:
+class PyfuncModel:
     """The model that MLflow's `pyfunc` calls."""
 
     def __init__(self, folder: Path) -> None:
-        from zoo.training import run
+        from zoo.inference import predictor
 
-        self.model = run.restore(folder)
-        self._recipe = run.read_recipe(folder)
-        self._fitted = run.restore_steps(folder)
+        self._found = predictor.restore(folder)
+        self.model = self._found.model
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> Array:
-        """Return the label of each image, int64 (n,).
+        """Return the label of each input, int64 (n,).
 
-        Images are (n, 784) or (n, 28, 28), whole numbers 0 to 255 or scaled from 0 to 1; an array,
-        a list or a DataFrame of pixels. Raises UsageError for others.
+        Images are (n, *shape) or (n, pixels), whole numbers 0 to 255 or scaled from 0 to 1; an
+        array, a list or a DataFrame of pixels. Rows of a table are a DataFrame, with the columns
+        by name. Raises UsageError for others.
         """
-        return self._predict(model_input).labels
+        return self._found.predict(model_input)
 
     def predict_proba(self, model_input: Any) -> Array | None:
         """Return the probability of each class, (n, n_classes); None if the model has none."""
-        return self._predict(model_input).probabilities
+        return self._found.predict_proba(model_input)
 
-    def get_raw_model(self) -> Predictor:
+    def get_raw_model(self) -> PyfuncModel:
         """Return this object, which has `predict_proba`; called by MLflow's wrapper."""
         return self
 
-    def _predict(self, given: Any) -> Predictions:
-        from zoo.images import arrays
-        from zoo.training import evaluation
 
-        plain = given.to_numpy() if hasattr(given, "to_numpy") else given
-        x = arrays.prepare(
-            plain, self.model, self._recipe.inputs, self._recipe.preprocess, self._fitted
-        )
-        return evaluation.predict(self.model, x)
-
-
-def _load_pyfunc(path: str) -> Predictor:
+def _load_pyfunc(path: str) -> PyfuncModel:
     """Load the model; called by MLflow."""
-    return Predictor(Path(path))
+    return PyfuncModel(Path(path))
 
 
 def log(server: TrackingServer, run: Any, job: Mapping[str, Any], files: Path) -> str:
@@ -119,7 +108,10 @@ def _upload(server: TrackingServer, model: Any, run_id: str, files: Path) -> Non
         (folder / DATA).mkdir()
         (folder / DATA / RECIPE).write_bytes((files / RECIPE).read_bytes())
         server.client.log_model_artifacts(model.model_id, str(folder))
-    server.client.log_model_artifacts(model.model_id, str(files / WEIGHTS), f"{DATA}/{WEIGHTS}")
+    for name in (WEIGHTS, STEPS):
+        # There are no steps where nothing was learned.
+        if (files / name).is_dir():
+            server.client.log_model_artifacts(model.model_id, str(files / name), f"{DATA}/{name}")
 
 
 def _requirements(files: Path) -> list[str]:

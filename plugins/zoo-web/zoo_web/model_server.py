@@ -96,7 +96,7 @@ def _predict(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
 
     trained = models.model(message["job"])
     pixels = np.frombuffer(base64.b64decode(message["pixels"]), dtype="uint8").reshape(1, 28, 28)
-    found = trained.predict(pixels)
+    found = trained.predict_raw(pixels)
     given = found.probabilities
     probabilities = None if given is None else given[0].astype("float64").tolist()
     names = [str(name) for name in trained.class_names]
