@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
+from zoo.data import pictures
 from zoo.errors import PictureError
 from zoo.images import normalize, prediction_inputs
 
@@ -91,7 +92,7 @@ def test_a_file_that_is_not_there_or_too_large_is_refused(
         normalize.open(tmp_path / "no.png")
     with pytest.raises(PictureError, match="cannot be read: Is a directory"):
         normalize.open(tmp_path)
-    monkeypatch.setattr(normalize, "MAX_BYTES", 1_000_000)
+    monkeypatch.setattr(pictures, "MAX_BYTES", 1_000_000)
     with (tmp_path / "large.png").open("wb") as file:
         file.truncate(1_000_001)
     with pytest.raises(PictureError, match="larger than 1 MB"):
@@ -330,7 +331,7 @@ def test_what_has_too_many_pixels_is_refused_before_one_is_decoded(
     limit, make = COSTLY[case]
     content = make()
     for name in ("MAX_PIXELS", "MAX_PIXELS_JPEG", "MAX_PIXELS_SLOW"):
-        monkeypatch.setattr(normalize, name, 9_999 if name == limit else 10**9)
+        monkeypatch.setattr(pictures, name, 9_999 if name == limit else 10**9)
 
     def decoded(_: Any) -> None:
         raise AssertionError("a pixel was decoded")

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import errno
-import io
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import PictureError, reason
+from zoo.data import pictures
 from zoo.images import segmentation
-from zoo.regular_file import read_at_most, read_regular_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageFile import ImageFile
 
     from zoo.model import Array
 
 SIDE, INK_SIDE = 28, 20
 """Pixels of an image, and of the longest side of its ink."""
 
-FORMATS = (
-    *("PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "JPEG2000"),
-    *("PPM", "TGA", "PCX", "QOI", "SGI"),
-)
-"""Pillow's readers of plain pixels. EPS would run Ghostscript; an icon holds another file."""
 LEAST_LINE = 2.0
 """Minimum width of a line in pixels; nine in ten digits of MNIST have wider lines."""
-OTHERS = {
-    b"<svg": "an SVG drawing",
-    b"<?xml": "an SVG drawing",
-    b"%PDF": "a PDF",
-    b"%!PS": "PostScript",
-    b"ftyphei": "a HEIC photograph",
-    b"ftypmif1": "a HEIC photograph",
-}
-"""Unsupported formats that are reported by name, by the start of the file."""
-
-MAX_PIXELS = 24_000_000
-"""Largest picture that is decoded as a whole: it takes up to 0.3 GB and a second."""
-MAX_PIXELS_JPEG = 50_000_000
-"""Largest JPEG, which its reader scales down while it decodes."""
-MAX_PIXELS_SLOW = 2_000_000
-"""Of a picture whose reader is written in Python: QOI, plain PPM, run-length BMP."""
-MAX_SCANS = 100
-"""Passes over a progressive JPEG; a usual one has ten, and each of thousands takes its time."""
-START_OF_SCAN = b"\xff\xda"
-MAX_BYTES = 100_000_000
-
 WORK_SIDE = 384
 """Longest side in pixels on which ink is searched: small pictures are sufficient and fast."""
 ROWS = 256
@@ -59,32 +28,11 @@ def open(source: Path | bytes) -> Image:
     """Read a picture, rotated by its EXIF orientation and scaled down to the size for `prepare`.
 
     Of several frames or pages the first is read. Raises PictureError if it is not a picture of a
-    format in FORMATS, is damaged, or has more than 24 million pixels (a JPEG: 50 million).
+    format in `pictures.FORMATS`, is damaged, or has more than 24 million pixels (a JPEG: 50
+    million).
     """
-    from PIL import Image, UnidentifiedImageError
-
-    content = _content(source)
-    if not content:
-        raise PictureError("The file is empty.")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns about large pictures and odd metadata; limits are checked here.
-            warnings.simplefilter("ignore")
-            picture = Image.open(io.BytesIO(content), formats=FORMATS)
-            _check_cost(picture, content)
-            # Only the JPEG reader can scale down while decoding.
-            picture.draft(picture.mode, (2 * WORK_SIDE, 2 * WORK_SIDE))
-            picture.load()
-            return _upright(picture)
-    except PictureError:
-        raise
-    except UnidentifiedImageError:
-        raise _no_picture(content) from None
-    except Image.DecompressionBombError:
-        raise _too_large() from None
-    # Readers of damaged files raise almost anything: OSError, SyntaxError, struct.error...
-    except Exception as error:
-        raise PictureError(f"The picture is damaged: {reason(error)}.") from None
+    with pictures.quiet():
+        return pictures.decoded(source, _upright, draft=(2 * WORK_SIDE, 2 * WORK_SIDE))
 
 
 def prepare(picture: Image) -> Array:
@@ -109,46 +57,6 @@ def thumbnail(picture: Image) -> Array:
 
     grey = Image.fromarray(_pixels(picture).mean(axis=2).round().astype("uint8"))
     return np.asarray(ImageOps.pad(grey, (SIDE, SIDE), Image.Resampling.BOX))
-
-
-def _content(source: Path | bytes) -> bytes:
-    try:
-        if isinstance(source, bytes):
-            return read_at_most(io.BytesIO(source), MAX_BYTES, "")
-        return read_regular_file(source, MAX_BYTES)
-    except OSError as error:
-        hint = "Use - to read a picture from a pipe." if error.errno == errno.EINVAL else ""
-        raise PictureError(f"The file cannot be read: {reason(error)}.", hint) from None
-
-
-def _check_cost(picture: ImageFile, content: bytes) -> None:
-    """Reject pictures that take too long or too much memory to decode, before decoding."""
-    from PIL import Image
-
-    width, height = picture.size
-    # MPO: several JPEGs in one file, as cameras and telephones write it.
-    is_jpeg = picture.format in ("JPEG", "MPO")
-    is_slow = any(tile[0] in Image.DECODERS for tile in picture.tile)
-    most = MAX_PIXELS_JPEG if is_jpeg else MAX_PIXELS_SLOW if is_slow else MAX_PIXELS
-    if width * height > most:
-        raise _too_large(f"{width} x {height}: ", most)
-    if is_jpeg and content.count(START_OF_SCAN) > MAX_SCANS:
-        raise PictureError("The picture is damaged: it has more scans than any camera makes.")
-
-
-def _too_large(size: str = "", most: int = MAX_PIXELS) -> PictureError:
-    return PictureError(
-        f"The picture is too large ({size}more than {most // 1_000_000} million pixels).",
-        "Make it smaller first.",
-    )
-
-
-def _no_picture(content: bytes) -> PictureError:
-    begin = content[:200].lstrip().lower()
-    for mark, what in OTHERS.items():
-        if mark.lower() in begin:
-            return PictureError(f"It is {what}, which is not supported.", "Save it as PNG or JPEG.")
-    return PictureError("It is not a picture.", "PNG, JPEG, WebP, TIFF and others are supported.")
 
 
 def _upright(picture: Image) -> Image:

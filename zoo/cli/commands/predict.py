@@ -105,13 +105,14 @@ def _read(files: list[str]) -> tuple[list[Subject], list[dict[str, Any]]]:
     import sys
 
     from zoo.cli.render import console
+    from zoo.data import pictures
     from zoo.errors import PictureError
-    from zoo.images import normalize, prediction_inputs
+    from zoo.images import prediction_inputs
 
     found, refused = [], []
     for name in files:
         try:
-            source = sys.stdin.buffer.read(normalize.MAX_BYTES + 1) if name == "-" else Path(name)
+            source = sys.stdin.buffer.read(pictures.MAX_BYTES + 1) if name == "-" else Path(name)
             found.append(prediction_inputs.of_picture(name, source))
         except PictureError as error:
             console.error(f"{name}: {error.message}", error.hint)
