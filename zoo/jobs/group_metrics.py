@@ -28,8 +28,8 @@ class Statistics:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Statistics:
-        """Read what `to_json` returned."""
-        return cls(stored["mean"], stored["std"], stored["values"])
+        """Read what `to_json` of any version returned."""
+        return cls(stored["mean"], stored.get("std"), stored.get("values", ()))
 
     def to_json(self) -> dict[str, Any]:
         """Return the statistics as commands print them."""
