@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zoo.jobs.dataset_rows import remove_datasets as remove_datasets
     from zoo.jobs.estimates import Estimate as Estimate
     from zoo.jobs.estimates import estimate_job as estimate_job
+    from zoo.jobs.estimates import estimate_many as estimate_many
     from zoo.jobs.estimates import estimate_running as estimate_running
     from zoo.jobs.estimates import usual_seconds as usual_seconds
     from zoo.jobs.fields import FIELD_NAMES as FIELD_NAMES
@@ -132,7 +133,7 @@ _EXPORTS = {
         "add_dataset count_users DatasetVersion find_contents find_dataset list_datasets "
         "NewDataset remove_datasets DatasetUsers"
     ),
-    "estimates": "Estimate estimate_job estimate_running usual_seconds",
+    "estimates": "Estimate estimate_job estimate_many estimate_running usual_seconds",
     "fields": "FIELD_NAMES field_values",
     "filters": "ALL_JOBS Filter",
     "outbox": (

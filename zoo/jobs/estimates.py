@@ -1,19 +1,20 @@
-"""Estimates of the time that a running job has left, and of the jobs ahead of a queued one.
+"""Estimates of the time that jobs have left, and of the jobs ahead of a queued one.
 
-The time left follows from the steps that `fit` reported, else from the duration of equal jobs. All
-times are of the database's clock.
+The time left of a running job follows from the steps that `fit` reported, else from the duration of
+equal jobs; that of many jobs from the rate at which they end. All times are of the database's
+clock.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
 from zoo.canonical_json import read_json
-from zoo.jobs.database import Database, Transaction, among
+from zoo.jobs.database import Database, Transaction, among, slices
 from zoo.jobs.queries import clock
 from zoo.jobs.records import Job, finite, span_text
 from zoo.jobs.statuses import MAY_RUN
@@ -83,6 +84,33 @@ def estimate_running(db: Database, running: Iterable[Job], at: float) -> dict[st
 def estimate_job(db: Database, job: Job) -> Estimate | None:
     """Estimate one job now; return None if it is not running."""
     return estimate_running(db, [job], clock(db))[job.id] if job.status == "running" else None
+
+
+def estimate_many(db: Database, ids: Sequence[str], total: int, since: float) -> Estimate:
+    """Estimate jobs that run together: the others end at the rate since a time.
+
+    Args:
+        db: The database.
+        ids: The jobs that have been submitted.
+        total: The number of jobs, including those that are still to be submitted.
+        since: The start of the measurement, as `clock` returns it.
+    """
+    query = """
+        SELECT finished_at FROM job WHERE {} AND finished_at IS NOT NULL"""
+    ends: list[float] = []
+    with db.read() as rows:
+        for some in slices(ids):
+            one_of, names = among("id", some)
+            ends += [row["finished_at"] for row in rows.all(query.format(one_of), names)]
+        at = float(rows.value(f"SELECT {db.sql.now} AS at"))
+    done, rest = sum(end > since for end in ends), total - len(ends)
+    part = len(ends) / total if total else None
+    if not done or rest <= 0:
+        return Estimate("running", part)
+    last = max(ends)
+    # It only falls until the next job ends: it must not grow if no more jobs end.
+    left = (last - since) / done * rest - max(at - last, 0.0)
+    return Estimate("running", part, left=max(left, 0.0))
 
 
 def _by_steps(job: Job, at: float) -> Estimate:

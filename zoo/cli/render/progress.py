@@ -152,9 +152,11 @@ class _SharedBar:
         self.task = self.bar.add_task("", count="", left="")
         self.succeeded: set[str] = set()
         self.best: float | None = None
-        self.at_first: int | None = None
-        self.ended = 0
-        self.began = self.ended_at = time.monotonic()
+        self.total = len(ids)
+        self.began: float | None = None
+        """When the bar was opened, on the database's clock."""
+        self.outlook: Estimate | None = None
+        self.estimated_at = -math.inf
         self.noted = -1
 
     def __enter__(self) -> _SharedBar:
@@ -174,13 +176,17 @@ class _SharedBar:
             if accuracy is not None and (self.best is None or accuracy > self.best):
                 self.best = accuracy
         self.succeeded |= succeeded
+        if console.err.is_terminal and time.monotonic() - self.estimated_at > OUTLOOK_SECONDS:
+            self.estimated_at = time.monotonic()
+            if self.began is None:
+                self.began = jobs.clock(self.db)
+            self.outlook = jobs.estimate_many(self.db, self.ids, self.total, self.began)
         return self.statuses
 
     def show(self, total: int) -> None:
+        self.total = total
         counts = Counter(self.statuses.values())
         ended = sum(n for status, n in counts.items() if status in TERMINAL)
-        if self.at_first is None:
-            self.at_first = ended
         parts = ", ".join(self._parts(counts))
         if console.err.is_terminal:
             description = f"{ended}/{total} jobs"
@@ -194,7 +200,7 @@ class _SharedBar:
                 count=console.fitted(
                     parts.replace(" ", together).replace(f",{together}", ", "), room
                 ),
-                left=self._left(ended, total),
+                left=job_columns.left(self.outlook) if ended < total else "",
             )
         elif ended * LINES // total > self.noted:
             self.noted = ended * LINES // total
@@ -204,18 +210,6 @@ class _SharedBar:
         others = ("running", "failed", "timed_out", "lost", "cancelled")
         found = [f"{counts[status]} {status}" for status in others if counts.get(status)]
         return found if self.best is None else [*found, f"best job {self.best:.4f}"]
-
-    def _left(self, ended: int, total: int) -> str:
-        """Return the time left if the other jobs end at the rate since the bar was opened."""
-        now = time.monotonic()
-        if ended != self.ended:
-            self.ended, self.ended_at = ended, now
-        done = ended - (self.at_first or 0)
-        if done <= 0 or ended >= total:
-            return ""
-        # It only decreases until the next job ends: it must not grow if no more jobs end.
-        left = (self.ended_at - self.began) / done * (total - ended) - (now - self.ended_at)
-        return Estimate("running", left=left).rest()
 
 
 def fitting_fields(
