@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import StratifiedKFold, cross_validate
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
@@ -34,8 +36,6 @@ FOLDS = StratifiedKFold(K)
 @pytest.fixture(scope="module", autouse=True)
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A ZOO_HOME of its own for the datasets; and one thread, as other tests run as well."""
-    from sklearn import ensemble  # noqa: F401 (only what is loaded can be limited)
-
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
         patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
         yield
@@ -97,6 +97,15 @@ def check_folds(
 LIKE: dict[str, tuple[dict[str, Any], Any]] = {
     "logistic": ({}, SGDClassifier(loss="log_loss", max_iter=5, random_state=42)),
     "svm": ({"kernel": "linear"}, SVC(C=10, kernel="linear", break_ties=True)),
+    "random-forest": ({"n_estimators": 6}, RandomForestClassifier(6, random_state=42)),
+    "hist-gradient-boosting": (
+        {"max_iter": 3, "max_leaf_nodes": 4},
+        HistGradientBoostingClassifier(max_iter=3, max_leaf_nodes=4, random_state=42),
+    ),
+    "mlp": (
+        {"hidden": [8], "max_iter": 5},
+        MLPClassifier([8], max_iter=5, random_state=42),
+    ),
 }
 """Params of a model, and the same classifier of scikit-learn."""
 
@@ -118,6 +127,14 @@ def test_missing_numbers_are_filled_in_by_the_training_rows_of_each_fold(tmp_pat
     pipeline = make_pipeline(SimpleImputer(), StandardScaler(), LIKE["logistic"][1])
     job = {"model": "logistic", "preprocess": "impute,standardize"}
     check_folds(tmp_path, (add(x, y), x, y), pipeline, job)
+
+
+@pytest.mark.parametrize("model", ["random-forest", "hist-gradient-boosting"])
+def test_trees_take_missing_numbers_as_they_are(model: str, tmp_path: Path) -> None:
+    x, y = load_iris(return_X_y=True)
+    x[::3, 2] = np.nan
+    params, estimator = LIKE[model]
+    check_folds(tmp_path, (add(x, y), x, y), estimator, {"model": model, "params": params})
 
 
 def test_a_column_that_only_held_out_rows_have_reaches_no_step(tmp_path: Path) -> None:

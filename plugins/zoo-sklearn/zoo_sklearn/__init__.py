@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import zoo
+from zoo_sklearn.boosting import HistGradientBoosting
 from zoo_sklearn.digits import DIGITS
+from zoo_sklearn.estimator import SklearnModel as SklearnModel
 from zoo_sklearn.features import Quadratic, RadialBases
+from zoo_sklearn.forest import RandomForest
 from zoo_sklearn.knn import NearestNeighbours
 from zoo_sklearn.logistic import Logistic
 from zoo_sklearn.pairwise import PairwiseLinear
+from zoo_sklearn.perceptron import Perceptron
 from zoo_sklearn.stumps import BoostedStumps
 from zoo_sklearn.svm import SupportVectors
 
 MODELS = (
     *(Logistic, PairwiseLinear, NearestNeighbours, Quadratic),
     *(RadialBases, SupportVectors, BoostedStumps),
+    *(RandomForest, HistGradientBoosting, Perceptron),
 )
 
 

@@ -22,12 +22,11 @@ LECUN = "LeCun et al. 1998, Gradient-based learning applied to document recognit
 
 
 class ClassifierModel(zoo.Model):
-    """A classifier of scikit-learn; a subclass makes it, and lists the arrays that restore it.
-
-    The weights are plain arrays: `load` sets them on a classifier that was not fitted.
-    """
+    """A classifier of scikit-learn; a subclass makes it, and keeps its weights."""
 
     formats: ClassVar[tuple[str, ...]] = export.FORMATS
+    trusted: ClassVar[tuple[str, ...]] = ()
+    """Types in the trained classifier that skops does not trust by itself."""
 
     def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
         super().__init__(params, class_names, seed)
@@ -36,21 +35,6 @@ class ClassifierModel(zoo.Model):
 
     def make(self) -> Any:
         """Make an unfitted classifier."""
-        raise NotImplementedError
-
-    def stored(self) -> weights.Expected:
-        """Return dtype and shape of each array that `arrays` returns."""
-        raise NotImplementedError
-
-    def arrays(self) -> dict[str, Array]:
-        """Return the fitted arrays, without the classes."""
-        raise NotImplementedError
-
-    def set_arrays(self, arrays: dict[str, Array]) -> None:
-        """Set the result of `arrays`, and the classes, on the unfitted classifier.
-
-        Raises ValueError if the arrays are inconsistent.
-        """
         raise NotImplementedError
 
     def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
@@ -117,24 +101,54 @@ class ClassifierModel(zoo.Model):
         )
 
     def predict_exported(self, format: str, path: Path, x: Array) -> tuple[Array, Array | None]:
-        return export.predict_skops(path, x, self.n_classes)
+        return export.predict_skops(path, x, self.n_classes, self.trusted)
+
+    def check_classes(self, classes: Array) -> None:
+        """Raise ValueError unless these are two or more classes of the dataset, in order."""
+        known = classes.tolist()
+        if known != sorted(set(known) & set(range(self.n_classes))) or len(known) < 2:
+            raise ValueError(f"classes {known}")
+
+    def mismatch(self, folder: Path, error: Exception) -> ArtifactError:
+        """Return the error for weights that do not belong to this model."""
+        return ArtifactError(
+            f"The weights in {folder} are not those of {self.n_classes} classes: {error}.",
+            "Train the model again.",
+        )
+
+
+class ArraysModel(ClassifierModel):
+    """A classifier whose weights are plain arrays; a subclass lists those that restore it.
+
+    `load` sets them on a classifier that was not fitted.
+    """
+
+    def stored(self) -> weights.Expected:
+        """Return dtype and shape of each array that `arrays` returns."""
+        raise NotImplementedError
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the fitted arrays, without the classes."""
+        raise NotImplementedError
+
+    def set_arrays(self, arrays: dict[str, Array]) -> None:
+        """Set the result of `arrays`, and the classes, on the unfitted classifier.
+
+        Raises ValueError if the arrays are inconsistent.
+        """
+        raise NotImplementedError
 
     def save(self, folder: Path) -> None:
         weights.save(folder, self.arrays() | {CLASSES: self.classifier.classes_})
 
     def load(self, folder: Path) -> None:
         arrays = weights.load(folder, {**self.stored(), CLASSES: ("int64", (None,))})
-        known = arrays[CLASSES].tolist()
         self.classifier = self.make()
         try:
-            if known != sorted(set(known) & set(range(self.n_classes))) or len(known) < 2:
-                raise ValueError(f"classes {known}")
+            self.check_classes(arrays[CLASSES])
             self.set_arrays(arrays)
         except (ValueError, IndexError) as error:
-            raise ArtifactError(
-                f"The weights in {folder} are not those of {self.n_classes} classes: {error}.",
-                "Train the model again.",
-            ) from None
+            raise self.mismatch(folder, error) from None
 
 
 def row_count(n_classes: int) -> int:

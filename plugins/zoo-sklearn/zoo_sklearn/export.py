@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.errors import ArtifactError, PluginError
+from zoo.errors import ArtifactError, PluginError, reason
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -22,22 +22,49 @@ classifier for each class; the classifier's own; or none."""
 
 
 def write_skops(estimator: Any, path: Path) -> None:
-    """Write an estimator of scikit-learn that holds only types trusted by skops."""
+    """Write an estimator of scikit-learn without a pickle."""
     from skops import io
 
     io.dump(estimator, path)
 
 
-def predict_skops(path: Path, x: Array, n_classes: int) -> tuple[Array, Array | None]:
-    """Read an estimator and predict; returns labels, and probabilities if it has any.
+def read_skops(path: Path, trusted: Collection[str] = ()) -> Any:
+    """Read what `write_skops` has written.
 
-    Raises ArtifactError if the file holds a type that skops does not trust.
+    Args:
+        path: The file.
+        trusted: Types that are trusted beside those that skops trusts by itself.
+
+    Returns:
+        The estimator; what its arrays hold is not checked.
+
+    Raises:
+        ArtifactError: The file is damaged, or holds another type.
     """
     from skops import io
 
-    if untrusted := io.get_untrusted_types(file=path):
-        raise ArtifactError(f"{path} holds types that are not trusted: {', '.join(untrusted)}.")
-    estimator = io.load(path, trusted=[])
+    try:
+        untrusted = set(io.get_untrusted_types(file=path)) - set(trusted)
+        estimator = None if untrusted else io.load(path, trusted=[*trusted])
+    # A damaged file raises almost anything: BadZipFile, KeyError, ValueError...
+    except Exception as error:
+        raise ArtifactError(
+            f"{path} cannot be read: {reason(error)}.", "Train the model again."
+        ) from None
+    if untrusted:
+        names = ", ".join(sorted(untrusted))
+        raise ArtifactError(f"{path} holds types that are not trusted: {names}.")
+    return estimator
+
+
+def predict_skops(
+    path: Path, x: Array, n_classes: int, trusted: Collection[str] = ()
+) -> tuple[Array, Array | None]:
+    """Read an estimator and predict; returns labels, and probabilities if it has any.
+
+    Raises ArtifactError as `read_skops` does.
+    """
+    estimator = read_skops(path, trusted)
     labels = estimator.predict(x)
     if not hasattr(estimator, "predict_proba"):
         return labels, None

@@ -9,7 +9,7 @@ import zoo
 from zoo import weights
 from zoo_sklearn.classifier import (
     LECUN,
-    ClassifierModel,
+    ArraysModel,
     require_shape,
     row_count,
     set_linear_arrays,
@@ -22,7 +22,7 @@ CHUNK = 10_000
 """Inputs whose features are made at once."""
 
 
-class FeaturesModel(ClassifierModel):
+class FeaturesModel(ArraysModel):
     """A linear classifier of features; a subclass computes them from the inputs."""
 
     layout = "flat"

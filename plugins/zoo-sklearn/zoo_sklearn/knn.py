@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import zoo
 from zoo import weights
 from zoo.errors import UsageError
-from zoo_sklearn.classifier import CLASSES, ClassifierModel
+from zoo_sklearn.classifier import CLASSES, ArraysModel
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -22,7 +22,7 @@ class NearestParams(zoo.Params):
     )
 
 
-class NearestNeighbours(ClassifierModel):
+class NearestNeighbours(ArraysModel):
     """The classes of the nearest training inputs, by Euclidean distance of all features."""
 
     name = "knn"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
 from zoo import weights
-from zoo_sklearn.classifier import CLASSES, LECUN, ClassifierModel, require_shape, set_linear_arrays
+from zoo_sklearn.classifier import CLASSES, LECUN, ArraysModel, require_shape, set_linear_arrays
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -22,7 +22,7 @@ class PairwiseParams(zoo.Params):
     max_iter: int = zoo.param(20, ge=1, le=100_000, help="most epochs of each pair")
 
 
-class PairwiseLinear(ClassifierModel):
+class PairwiseLinear(ArraysModel):
     """One linear classifier for each two classes; the class that wins most pairs wins."""
 
     name = "pairwise-linear"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from zoo import weights
-from zoo_sklearn.classifier import CLASSES, ClassifierModel, require_shape, row_count
+from zoo_sklearn.classifier import CLASSES, ArraysModel, require_shape, row_count
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -38,7 +38,7 @@ class StumpsParams(zoo.Params):
     max_leaf_nodes: int = zoo.param(2, ge=2, le=1024, help="leaves of a tree; 2 make it a stump")
 
 
-class BoostedStumps(ClassifierModel):
+class BoostedStumps(ArraysModel):
     """Trees of one split, a feature against a threshold, added up by gradient boosting."""
 
     name = "boosted-stumps"
@@ -68,13 +68,7 @@ class BoostedStumps(ClassifierModel):
         return found
 
     def arrays(self) -> dict[str, Array]:
-        import numpy as np
-
-        trees = [[tree.nodes for tree in each] for each in self.classifier._predictors]
-        nodes = np.concatenate([tree for each in trees for tree in each])
-        found = {name: nodes[name].astype(dtype) for name, dtype in NODES.items()}
-        sizes = np.array([[len(tree) for tree in each] for each in trees], dtype="int64")
-        return found | {"sizes": sizes, "baseline": self.classifier._baseline_prediction}
+        return node_arrays(self.classifier)
 
     def set_arrays(self, arrays: dict[str, Array]) -> None:
         import numpy as np
@@ -111,6 +105,17 @@ class BoostedStumps(ClassifierModel):
             for each in self.classifier._predictors
             for tree in each
         ) + int(self.classifier._baseline_prediction.size)
+
+
+def node_arrays(boosting: Any) -> dict[str, Array]:
+    """Return the trees of a fitted HistGradientBoostingClassifier as arrays."""
+    import numpy as np
+
+    trees = [[tree.nodes for tree in each] for each in boosting._predictors]
+    nodes = np.concatenate([tree for each in trees for tree in each])
+    found = {name: nodes[name].astype(dtype) for name, dtype in NODES.items()}
+    sizes = np.array([[len(tree) for tree in each] for each in trees], dtype="int64")
+    return found | {"sizes": sizes, "baseline": boosting._baseline_prediction}
 
 
 def check_nodes(arrays: dict[str, Array], n_features: int) -> None:

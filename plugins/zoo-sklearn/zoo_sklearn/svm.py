@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
 from zoo import weights
-from zoo_sklearn.classifier import CLASSES, ClassifierModel, require_shape
+from zoo_sklearn.classifier import CLASSES, ArraysModel, require_shape
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -32,7 +32,7 @@ class SupportVectorsParams(zoo.Params):
     )
 
 
-class SupportVectors(ClassifierModel):
+class SupportVectors(ArraysModel):
     """A support vector machine of each two classes, and a vote (libsvm).
 
     The probabilities are the softmax of votes and margins: they rank the classes as the machine

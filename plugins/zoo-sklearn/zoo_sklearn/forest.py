@@ -1,0 +1,122 @@
+"""The random forest."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+import zoo
+import zoo_sklearn.threads as threads
+from zoo_sklearn.classifier import require_shape
+from zoo_sklearn.estimator import SklearnModel
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+BATCHES = 10
+"""Times that the progress is reported while a forest grows."""
+
+
+class ForestParams(zoo.Params):
+    """Params of `RandomForestClassifier`; the defaults are those of scikit-learn."""
+
+    n_estimators: int = zoo.param(100, ge=1, le=1000, help="trees")
+    criterion: Literal["gini", "entropy", "log_loss"] = zoo.param(
+        "gini", help="impurity that a split is to lower"
+    )
+    max_depth: int | None = zoo.param(
+        None, ge=1, le=10_000, help="most splits one below the other; null: until leaves are pure"
+    )
+    min_samples_split: int = zoo.param(
+        2, ge=2, le=10**6, help="fewest inputs of a node that is split"
+    )
+    min_samples_leaf: int = zoo.param(1, ge=1, le=10**6, help="fewest inputs of a leaf")
+    max_features: Literal["sqrt", "log2"] | Share | None = zoo.param(
+        "sqrt", help="features that a split chooses from: a part of all; null: all"
+    )
+    max_leaf_nodes: int | None = zoo.param(
+        None, ge=2, le=10**6, help="most leaves of a tree; null: any number"
+    )
+    bootstrap: bool = zoo.param(
+        True, help="draw the inputs of each tree with replacement; false: each tree sees all"
+    )
+    max_samples: float | None = zoo.param(
+        None, gt=0, le=1, help="part of the inputs that bootstrap draws for each tree; null: all"
+    )
+    ccp_alpha: float = zoo.param(0.0, ge=0, le=1e6, help="strength of the pruning; 0: none")
+    class_weight: Literal["balanced", "balanced_subsample"] | None = zoo.param(
+        None, help="balanced: a rare class counts as much as a frequent one"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ForestParams:
+        if self.max_samples is not None and not self.bootstrap:
+            raise ValueError(
+                "max_samples is the part that bootstrap draws, which is off; "
+                "set bootstrap to true, or leave max_samples out."
+            )
+        return self
+
+
+class RandomForest(SklearnModel):
+    """Decision trees of random inputs and features; their class shares are averaged."""
+
+    name = "random-forest"
+    takes_missing = True
+    family = "trees"
+    paper = "Breiman 2001, Random forests, doi:10.1023/A:1010933404324"
+    # What its trees compare with; scikit-learn converts other inputs to it.
+    dtype = "float32"
+    Params = ForestParams
+    trusted = ("sklearn.tree._tree.Tree",)
+
+    def make(self) -> Any:
+        from sklearn.ensemble import RandomForestClassifier
+
+        return RandomForestClassifier(**self.params.model_dump(), random_state=self.seed)
+
+    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+        forest, total = self.classifier.set_params(warm_start=True), self.params.n_estimators
+        size = math.ceil(total / BATCHES)
+        with warnings.catch_warnings(), threads.granted_jobs() as n_jobs:
+            # Weights of classes change with the inputs of a warm start; these stay the same.
+            warnings.filterwarnings("ignore", message="class_weight presets")
+            for grown in range(size, total + size, size):
+                count = min(grown, total)
+                # A warm start draws the same seeds of trees as a single fit of all.
+                forest.set_params(n_estimators=count, n_jobs=n_jobs).fit(x, y)
+                report(count, total, "tree")
+        # Threads would add the shares of the trees in another order at each prediction.
+        forest.set_params(warm_start=False, n_jobs=None)
+
+    def check(self, estimator: Any) -> None:
+        import numpy as np
+
+        n_classes = len(estimator.classes_)
+        if not estimator.estimators_ or estimator.n_classes_ != n_classes:
+            raise ValueError("it has no trees, or trees of other classes")
+        for each in estimator.estimators_:
+            tree = each.tree_
+            if tree.n_features != self.n_features:
+                raise ValueError(f"a tree has {tree.n_features} features")
+            require_shape(tree.value.shape, (tree.node_count, 1, n_classes))
+            # A node without a left child is a leaf. A child comes after its parent.
+            inner = np.flatnonzero(tree.children_left != -1)
+            for child in (tree.children_left[inner], tree.children_right[inner]):
+                if ((child <= inner) | (child >= tree.node_count)).any():
+                    raise ValueError("a tree has a cycle")
+            features = tree.feature[inner]
+            if ((features < 0) | (features >= self.n_features)).any():
+                raise ValueError("a tree reads a feature that inputs do not have")
+
+    def parameters(self) -> int:
+        """Count feature and threshold of each split, and the share of each class in each leaf."""
+        trees = [each.tree_ for each in self.classifier.estimators_]
+        leaves = sum(int(tree.n_leaves) for tree in trees)
+        splits = sum(int(tree.node_count) for tree in trees) - leaves
+        return 2 * splits + leaves * len(self.classifier.classes_)
