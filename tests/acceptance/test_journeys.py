@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from helpers.command_line import Zoo, until
+from helpers.command_line import Zoo, share, until
 
 from zoo import jobs, settings
 from zoo.cli import leaving, main
@@ -29,9 +29,9 @@ DIGITS = ("--dataset", "digits")
 
 
 @pytest.fixture(scope="module")
-def warm_zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+def warm_zoo(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Zoo]:
     """A home whose worker has the trickster from the start, as a file of the home."""
-    found = Zoo(tmp_path_factory.mktemp("warm") / "home", ZOO_SLOTS="1")
+    found = Zoo(share(cache, tmp_path_factory.mktemp("warm") / "home"), ZOO_SLOTS="1")
     plugins(found).mkdir(parents=True)
     shutil.copy(TRICKS / "trickster.py", plugins(found))
     found.run("up")

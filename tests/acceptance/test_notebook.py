@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.command_line import Zoo, until
+from helpers.command_line import Zoo, share, until
 from helpers.finished_jobs import a_spec, claim, folds, succeed
 
 import zoo
@@ -28,10 +28,10 @@ TRICKS = Path(__file__).parents[1] / "plugins"
 
 
 @pytest.fixture(scope="module")
-def tricks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+def tricks(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Zoo]:
     """A home whose worker, once a notebook has started it, has the trickster too."""
     found = Zoo(
-        tmp_path_factory.mktemp("tricks") / "home",
+        share(cache, tmp_path_factory.mktemp("tricks") / "home"),
         ZOO_PLUGINS_DIR=str(TRICKS),
         ZOO_PLUGINS="trickster,sklearn",
         ZOO_SLOTS="1",

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 from helpers import servers
-from helpers.command_line import FAST, Zoo, until
+from helpers.command_line import FAST, Zoo, share, until
 
 from zoo import jobs
 from zoo.job_spec import JobSpec
@@ -36,10 +36,11 @@ class Team:
     env: dict[str, str]
     workers: list[subprocess.Popen[bytes]]
     broker_port: int
+    cache: Path
 
     def terminal(self, name: str) -> Zoo:
         """The command line of another machine: a home of its own, the same team."""
-        return Zoo(self.folder / name, **self.env)
+        return Zoo(share(self.cache, self.folder / name), **self.env)
 
     def secret(self, name: str) -> str:
         return (self.folder / "secrets" / name).read_text()
@@ -54,7 +55,7 @@ class Team:
 
 
 @pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+def team(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Team]:
     """The services of compose.yaml in its order: servers, `migrate`, `bucket`, two workers."""
     folder = tmp_path_factory.mktemp("team")
     secrets = folder / "secrets"
@@ -68,7 +69,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             )
             (secrets / name).write_text(moved)
         env = _environment("worker", folder, ports)
-        found = Team(folder, env, [], ports["broker"])
+        found = Team(folder, env, [], ports["broker"], cache)
         for once in ("migrate", "bucket"):
             subprocess.run(_command(once), env=found.terminal("once").env, check=True)
         for number in (1, 2):

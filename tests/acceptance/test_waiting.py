@@ -180,10 +180,11 @@ def test_a_job_that_nobody_can_run_is_a_fault_to_the_doctor(zoo: Zoo) -> None:
 
 
 @pytest.fixture
-def team(tmp_path: Path) -> Iterator[Zoo]:
+def team(tmp_path: Path, cache: Path) -> Iterator[Zoo]:
     with ValkeyServer(port=servers.free_port()) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
-        found = Zoo(tmp_path / "home", ZOO_BROKER_URL=url, ZOO_PLUGINS="sklearn")
+        home = share(cache, tmp_path / "home")
+        found = Zoo(home, ZOO_BROKER_URL=url, ZOO_PLUGINS="sklearn")
         yield found
         for command in found.started:
             command.kill()

@@ -84,7 +84,8 @@ class Zoo:
 def share(cache: Path, home: Path) -> Path:
     """Have a home use a cache together with others; gives the home."""
     home.mkdir(parents=True, exist_ok=True)
-    (home / "cache").symlink_to(cache)
+    if not (home / "cache").is_symlink():
+        (home / "cache").symlink_to(cache)
     return home
 
 

@@ -16,7 +16,7 @@ import pytest
 from zoo_keras.network import load_keras
 
 from helpers import servers
-from helpers.command_line import Zoo
+from helpers.command_line import Zoo, share
 from helpers.job_stories import Promises, Story
 from zoo import jobs
 from zoo.jobs import Database
@@ -151,10 +151,7 @@ def here(home: Path, empty_file: Path) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache for homes of the whole suite: to make digits anew, scikit-learn is imported (1.3 s).
-
-    For models that do without it.
-    """
+    """A cache for homes of the whole suite: to make digits, scikit-learn is imported (2 s)."""
     base = tmp_path_factory.getbasetemp()
     found = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     found.mkdir(exist_ok=True)
@@ -181,14 +178,14 @@ def zoo(empty_file: Path, tmp_path: Path) -> Iterator[Zoo]:
 
 
 @pytest.fixture(scope="module")
-def warm_zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+def warm_zoo(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Zoo]:
     """One home with one warm worker for all tests of a file.
 
     It has one slot, for each slot imports a framework of its own; and it keeps its jobs though the
     machine stands still for a while.
     """
     patient = {"ZOO_SLOTS": "1", "ZOO_BEAT_SECONDS": "1", "ZOO_LEASE_SECONDS": "60"}
-    found = Zoo(tmp_path_factory.mktemp("warm") / "home", **patient)
+    found = Zoo(share(cache, tmp_path_factory.mktemp("warm") / "home"), **patient)
     found.run("up")
     yield found
     found.close()

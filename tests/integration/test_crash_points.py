@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ TESTS = Path(__file__).parents[1]
 CRASHING = TESTS / "helpers" / "crashing_worker.py"
 QUICK = {
     "ZOO_BEAT_SECONDS": "0.1",
-    "ZOO_REAP_SECONDS": "0.05",
+    "ZOO_REAP_SECONDS": "0.2",
     "ZOO_RESEND_SECONDS": "0.3",
     "ZOO_BACKOFF_SECONDS": "0",
     "ZOO_MAX_ATTEMPTS": "50",  # a busy machine may let the short lease pass more than once
@@ -69,28 +69,44 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(
+def scenes(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, cache: Path
-) -> Iterator[Scene]:
-    home = share(cache, tmp_path_factory.mktemp("crash") / "home")
-    if request.param == "sqlite":
-        url = f"sqlite:///{home / 'zoo.db'}"
-        jobs.connect(url).close()
-    else:
-        url = request.getfixturevalue("postgresql")
-        servers.empty(url)
-    found = Scene(home, url)
-    yield found
-    left = found.end()
-    assert left, left
+) -> Iterator[Callable[[str], Scene]]:
+    """The scene on each database, which its tests share: a worker costs more than a test."""
+    found: dict[str, Scene] = {}
+
+    def scene(database: str) -> Scene:
+        if database not in found:
+            home = share(cache, tmp_path_factory.mktemp("crash") / "home")
+            if database == "sqlite":
+                url = f"sqlite:///{home / 'zoo.db'}"
+                jobs.connect(url).close()
+            else:
+                url = request.getfixturevalue("postgresql")
+                servers.empty(url)
+            found[database] = Scene(home, url)
+        return found[database]
+
+    yield scene
+    for each in found.values():
+        left = each.end()
+        assert left, left
+
+
+def on(database: str, point: str) -> object:
+    """The tests on one database are for one process of the suite."""
+    group = pytest.mark.xdist_group(f"test_crash_points, {database}")
+    return pytest.param(database, point, marks=group)
 
 
 @pytest.mark.parametrize(
-    ("scene", "point"),
-    [*(("sqlite", point) for point in POINTS), ("postgresql", "before_commit")],
-    indirect=["scene"],
+    ("database", "point"),
+    [*(on("sqlite", point) for point in POINTS), on("postgresql", "before_commit")],
 )
-def test_a_job_whose_worker_dies_at_this_point_converges(point: str, scene: Scene) -> None:
+def test_a_job_whose_worker_dies_at_this_point_converges(
+    database: str, point: str, scenes: Callable[[str], Scene]
+) -> None:
+    scene = scenes(database)
     team, db = scene.zoo, scene.db
     end = team.home.parent / f"end-{point}"
     (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
@@ -117,13 +133,13 @@ def test_a_job_whose_worker_dies_at_this_point_converges(point: str, scene: Scen
 
 
 @pytest.mark.parametrize(
-    ("scene", "point"),
-    [(database, point) for database in ("sqlite", "postgresql") for point in TOGETHER],
-    indirect=["scene"],
+    ("database", "point"),
+    [on(database, point) for database in ("sqlite", "postgresql") for point in TOGETHER],
 )
 def test_jobs_whose_worker_dies_while_it_ends_them_together_converge(
-    point: str, scene: Scene
+    database: str, point: str, scenes: Callable[[str], Scene]
 ) -> None:
+    scene = scenes(database)
     team, db = scene.zoo, scene.db
     end = team.home.parent / f"end-{point}"
     (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.command_line import Zoo, until
+from helpers.command_line import Zoo, share, until
 from hypothesis import given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
@@ -449,8 +449,9 @@ def attempts(zoo: Zoo, ref: str) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_a_sweep_whose_worker_and_command_are_killed_repeats_nothing_that_has_finished(
-    zoo: Zoo,
+    zoo: Zoo, cache: Path
 ) -> None:
+    share(cache, zoo.home)
     # A worker that stands still for a while keeps its job.
     zoo.env |= {"ZOO_LEASE_SECONDS": "60", "ZOO_SLOTS": "1"}
     args = ("-p", "max_iter=4,5", "-p", "alpha=1e-5,1e-4", "--seeds", "2")

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from helpers.command_line import Zoo, until
+from helpers.command_line import Zoo, share, until
 from helpers.finished_jobs import claim
 from helpers.servers import free_port
 from zoo_workers import worker
@@ -337,11 +337,11 @@ def server(tables: str, folder: Path, port: int) -> Iterator[None]:
 
 @pytest.mark.skipif(not _is_whole(), reason="the tracking server comes with mlflow, not its client")
 def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
-    tables: str, tmp_path: Path
+    tables: str, tmp_path: Path, cache: Path
 ) -> None:
     port, name = free_port(), "of the worker"
     home = Zoo(
-        tmp_path / "home",
+        share(cache, tmp_path / "home"),
         ZOO_MLFLOW=f"http://me:SECRET@127.0.0.1:{port}",
         ZOO_PLUGINS="sklearn,mlflow",
         MLFLOW_EXPERIMENT_NAME=name,

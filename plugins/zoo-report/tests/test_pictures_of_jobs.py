@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.command_line import Zoo, until
+from helpers.command_line import Zoo, share, until
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -270,9 +270,11 @@ def test_a_class_name_of_wide_letters_keeps_the_columns_straight() -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Zoo, dict[str, Any]]]:
+def drawn(
+    tmp_path_factory: pytest.TempPathFactory, cache: Path
+) -> Iterator[tuple[Zoo, dict[str, Any]]]:
     """A home with a job whose pictures a worker has drawn."""
-    home = tmp_path_factory.mktemp("drawn") / "home"
+    home = share(cache, tmp_path_factory.mktemp("drawn") / "home")
     zoo = Zoo(home, ZOO_PICTURES="on", ZOO_PLUGINS="sklearn,report", ZOO_SLOTS="1")
     job = zoo.json("train", "logistic", "--dataset", "digits")
     until((home / "artifacts" / job["id"] / "extra" / "report" / "manifest.json").exists)

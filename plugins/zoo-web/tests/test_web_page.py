@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from helpers import browser
 from helpers import page_client as web
-from helpers.command_line import Zoo, until
+from helpers.command_line import Zoo, share, until
 
 # One process of the suite: they share a browser, a server and a worker.
 pytestmark = pytest.mark.xdist_group("test_web_page")
@@ -37,9 +37,9 @@ def driver() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def zoo(driver: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
+def zoo(driver: Any, tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Zoo]:
     """After the browser: where there is none, no worker is started."""
-    home = tmp_path_factory.mktemp("page") / "home"
+    home = share(cache, tmp_path_factory.mktemp("page") / "home")
     # A person sees soon what happens; a second slot would import scikit-learn once more.
     quick = {"ZOO_BEAT_SECONDS": "0.3", "ZOO_LEASE_SECONDS": "60", "ZOO_SLOTS": "1"}
     found = Zoo(home, ZOO_PLUGINS_DIR=str(PLUGINS), ZOO_PLUGINS="teller,sklearn", **quick)
