@@ -82,6 +82,15 @@ _declared: list[str] = []
 """The tests of this process that may import TensorFlow."""
 
 
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A ZOO_HOME that the tests of one file share, such as for prepared data."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(autouse=True)
 def _only_marked_tests_import_tensorflow(request: pytest.FixtureRequest) -> Iterator[None]:
     """`make test-quick` leaves out the tests with the marker: no other one may take 4 s more."""

@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,7 +34,11 @@ from zoo.queue.options import TrainingOptions
 from zoo.training import run
 from zoo.training.run import Recipe
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow, two")]
+pytestmark = [
+    pytest.mark.tensorflow,
+    pytest.mark.xdist_group("tensorflow, two"),
+    pytest.mark.usefixtures("module_home"),
+]
 
 FEW = 400
 """Images to train on: how good a model is does not matter here."""
@@ -54,14 +57,6 @@ EVERY: list[tuple[str, dict[str, Any], list[str]]] = [
     ("lenet-1", {"epochs": 1}, ["keras", "onnx", "npz"]),
     ("lenet-5", LENET, ["keras", "onnx", "npz"]),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A ZOO_HOME of its own for the prepared data."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 @cache

@@ -65,15 +65,12 @@ NAMES = np.array(["setosa", "versicolor", "virginica"])
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def installation(module_home: Path) -> Iterator[None]:
     """An installation with the model above."""
-    folder = tmp_path_factory.mktemp("home")
-    (folder / "plugins").mkdir()
-    (folder / "plugins" / "means.py").write_text(PLUGIN)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZOO_HOME", str(folder))
-        registry.catalogue.cache_clear()
-        yield
+    (module_home / "plugins").mkdir()
+    (module_home / "plugins" / "means.py").write_text(PLUGIN)
+    registry.catalogue.cache_clear()
+    yield
     registry.catalogue.cache_clear()
 
 

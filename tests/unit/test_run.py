@@ -137,15 +137,12 @@ def register_models(register):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installation(module_home: Path) -> Iterator[Path]:
     """An installation with the models above and the datasets of zoo-sklearn."""
-    folder = tmp_path_factory.mktemp("home")
-    (folder / "plugins").mkdir()
-    (folder / "plugins" / "small.py").write_text(PLUGIN)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZOO_HOME", str(folder))
-        registry.catalogue.cache_clear()
-        yield folder
+    (module_home / "plugins").mkdir()
+    (module_home / "plugins" / "small.py").write_text(PLUGIN)
+    registry.catalogue.cache_clear()
+    yield module_home
     registry.catalogue.cache_clear()
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A ZOO_HOME of its own for the prepared data."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
+def installation(module_home: Path) -> None:
+    """Give the tests of each file a ZOO_HOME of their own for the prepared data."""

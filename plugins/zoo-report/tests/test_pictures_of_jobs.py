@@ -25,17 +25,12 @@ from zoo.job_spec import JobSpec, read_json
 from zoo.results.predictions import Predictions, read_predictions
 from zoo.training.run import PREDICTIONS, run_job
 
-pytestmark = pytest.mark.xdist_group("test_pictures_of_jobs")  # they share a worker
+pytestmark = [
+    pytest.mark.xdist_group("test_pictures_of_jobs"),  # they share a worker
+    pytest.mark.usefixtures("module_home"),
+]
 MAX_BYTES = 60_000
 NAMES = list("0123456789")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A ZOO_HOME of its own for the prepared data."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
-        yield
 
 
 def job_in(folder: Path, trained_in: Path | None = None, **asked: Any) -> dict[str, Any]:

@@ -43,13 +43,12 @@ each_classic = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def installation(module_home: Path) -> Iterator[None]:
     """A ZOO_HOME of its own for the prepared data; and one thread, as other tests run as well."""
     # Imported before: only what is loaded can be limited.
     from sklearn import cluster, ensemble  # noqa: F401
 
-    with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
-        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+    with threadpool_limits(1):
         yield
 
 
