@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import dataset_names
-from zoo.data import idx, incoming, npz
+from zoo.data import folder, idx, incoming, npz
 from zoo.data.cache import Progress
 from zoo.data.incoming import Incoming
 from zoo.data.source_options import SourceOptions
@@ -171,6 +171,9 @@ def state(source: Source) -> Iterator[str]:
 
     Raises DatasetError if a file cannot be read.
     """
+    if source.form == "folder":
+        yield folder.state(source.path, source.options)
+        return
     for path in _paths(source):
         files = idx.find(path).values() if source.form == "idx" else [path]
         for file in files:
@@ -195,6 +198,8 @@ def read(source: Source, progress: Progress | None = None) -> Incoming:
         return incoming.of_arrays(idx.load(source.path))
     if source.form == "npz":
         return incoming.of_arrays(npz.load(source.path))
+    if source.form == "folder":
+        return folder.read(source.path, source.options, progress)
     raise DatasetError(f"This version cannot read {source.form}: yet.")
 
 
