@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -118,8 +119,9 @@ def raw(name: str, progress: Progress | None = None, *, contents: str | None = N
         UsageError: As `resolve` does.
         DatasetError: The dataset is missing or damaged.
     """
-    if contents is not None and (found := open_added(contents) or _kept_of_files(name, contents)):
-        return found
+    known = contents and (open_added(contents, name) or _kept_of_files(name, contents))
+    if known:
+        return known
     try:
         found = _raw(name, progress)
     except ZooError as error:
@@ -152,10 +154,20 @@ def added_folder(fingerprint: str) -> Path:
     return settings.cache() / "added" / fingerprint
 
 
-def open_added(fingerprint: str) -> Raw | None:
-    """Map the contents of an added dataset; None if the cache of this machine has not got them."""
+def open_added(fingerprint: str, name: str) -> Raw | None:
+    """Map the contents of an added dataset; None if the cache of this machine has not got them.
+
+    `name` is what they are called in messages.
+    """
     found = contents.open_contents(added_folder(fingerprint))
-    return found if found and found.fingerprint == fingerprint else None
+    if found is None or found.fingerprint != fingerprint:
+        return None
+    return dataclasses.replace(found, name=name, meta=found.meta.model_copy(update={"name": name}))
+
+
+def cached_folder(name: str) -> Path:
+    """Return the folder of the cache for the present contents of a dataset; raises as `raw`."""
+    return _folder(resolve(name))
 
 
 def _raw(name: str, progress: Progress | None) -> Raw:

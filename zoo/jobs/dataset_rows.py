@@ -67,8 +67,13 @@ def add_dataset(db: Database, found: NewDataset) -> tuple[DatasetVersion, bool]:
         VALUES (:name, :version, :fingerprint, :meta, :recipe, :artifact, :artifact_sha256,
             :bytes, {sql.now}) RETURNING *"""
     last = "SELECT max(version) AS n FROM dataset WHERE name = :name"
+    # Files that were damaged may have been stored again.
+    stored = """
+        UPDATE dataset SET artifact_sha256 = :artifact_sha256
+        WHERE artifact = :artifact AND artifact_sha256 <> :artifact_sha256"""
     row = vars(found) | {name: canonical(dict(getattr(found, name))) for name in ("meta", "recipe")}
     with _changing(db) as rows:
+        rows.run(stored, row)
         newest = _newest(rows, found.name)
         if newest and newest.fingerprint == found.fingerprint:
             return newest, False
