@@ -65,7 +65,7 @@ format: install
 # Every dependency of all the distributions and of the tests, for Python 3.11 to 3.13, with hashes.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-annotate --upgrade --extra data --extra postgres --extra s3 --extra sweep --extra notebook --extra export --group dev --no-emit-package mnist-zoo \
+	  --no-annotate --upgrade --extra data --extra postgres --extra s3 --extra sweep --extra notebook --extra tables --extra export --group dev --no-emit-package mnist-zoo \
 	  $(PROJECTS:%=%/pyproject.toml) -o requirements.lock
 
 clean:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -180,17 +180,21 @@ def files_of(meta: Meta) -> list[str]:
     return [*arrays, *(weights_file(split) for split in meta.weighted)]
 
 
-def fingerprint_of(folder: Path, meta: Meta) -> str:
+def fingerprint_of(folder: Path, meta: Meta, digests: Mapping[str, str] | None = None) -> str:
     """Compute the fingerprint of contents from their files; its own in `meta` is not used.
+
+    Args:
+        folder: The folder of the arrays.
+        meta: The description.
+        digests: Hashes of arrays by file, if they are known; those files are not read.
 
     For grey images of 28 x 28 bytes in the two splits train and test it is the sha256 of the four
     IDX files that would hold them, concatenated, if the classes are named 0, 1, ..., n-1; with
     other names the hash of that and the names. For everything else it is the hash of the
     description and of the hash of each array. Raises OSError or ValueError if a file is damaged.
     """
-    names = list(meta.class_names)
-    is_first_form = (meta.kind, meta.shape, meta.dtype) == ("image", (28, 28), "uint8")
-    if is_first_form and set(meta.counts) == {"train", "test"} and not meta.weighted:
+    names, known = list(meta.class_names), digests or {}
+    if has_idx_form(meta.kind, meta.shape, meta.dtype, meta.counts) and not meta.weighted:
         digest = _idx_digest(folder, meta)
         if names == [str(label) for label in range(len(names))]:
             return digest
@@ -203,9 +207,17 @@ def fingerprint_of(folder: Path, meta: Meta) -> str:
         "columns": [column.model_dump(mode="json") for column in meta.columns],
         "class_names": names,
         "counts": meta.counts,
-        "arrays": {name: _digest(_values(folder / name)) for name in files_of(meta)},
+        "arrays": {
+            name: known.get(name) or _digest(_values(folder / name)) for name in files_of(meta)
+        },
     }
     return hashlib.sha256(canonical(facts).encode()).hexdigest()
+
+
+def has_idx_form(kind: Kind, shape: tuple[int, ...], dtype: str, splits: Collection[str]) -> bool:
+    """Return whether the fingerprint is that of the four IDX files, unless rows have weights."""
+    is_form = (kind, shape, dtype) == ("image", (28, 28), "uint8")
+    return is_form and set(splits) == {"train", "test"}
 
 
 def _idx_digest(folder: Path, meta: Meta) -> str:
@@ -240,12 +252,13 @@ def _values(file: Path) -> Iterator[bytes]:
             yield part
 
 
-def write_meta(folder: Path, meta: Meta) -> Meta:
+def write_meta(folder: Path, meta: Meta, digests: Mapping[str, str] | None = None) -> Meta:
     """Write `meta.json` with the fingerprint of the files in the folder; returns it so.
 
-    Raises OSError.
+    `digests` are as in `fingerprint_of`. Raises OSError.
     """
-    sealed = meta.model_copy(update={"fingerprint": fingerprint_of(folder, meta)})
+    fingerprint = fingerprint_of(folder, meta, digests)
+    sealed = meta.model_copy(update={"fingerprint": fingerprint})
     (folder / META_FILE).write_text(sealed.model_dump_json())
     return sealed
 

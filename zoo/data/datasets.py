@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import dataset_names, settings
-from zoo.data import cache, contents, incoming, mnist, sources
+from zoo.data import cache, contents, incoming, mnist, sources, tables
 from zoo.data.cache import Progress
 from zoo.data.contents import META_FILE, Meta
 from zoo.data.contents import SPLITS as SPLITS
 from zoo.data.contents import Raw as Raw
 from zoo.data.incoming import Incoming
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
-from zoo.model import Dataset, Images
+from zoo.model import Dataset, Images, Table
 from zoo.plugins import error_report, import_guard, registry
 
 if TYPE_CHECKING:
@@ -306,7 +306,7 @@ def _read(name: str, progress: Progress | None) -> Incoming:
         # In this process: a separate one would have to start the plugin's libraries again, and
         # protects only against crashes in native code, which print a traceback.
         with import_guard.loading():
-            splits = _arrays(about.load(name.partition(":")[2]) if about.scheme else about.load())
+            splits = _splits(about.load(name.partition(":")[2]) if about.scheme else about.load())
     except KeyboardInterrupt:
         raise
     except _WrongResult as error:
@@ -314,6 +314,8 @@ def _read(name: str, progress: Progress | None) -> Incoming:
     except BaseException as error:  # also SystemExit: `load` must not end the command
         detail = error_report.reason(error, owner.source).rstrip(".")
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
+    if any(isinstance(each, Table) for each in splits.values()):
+        return tables.of_tables(splits, about.class_names)
     return incoming.of_arrays(splits, about.class_names)
 
 
@@ -321,27 +323,36 @@ class _WrongResult(Exception):
     """`load` has not returned two splits of images and labels."""
 
 
-def _arrays(given: Any) -> dict[str, Images]:
-    """The splits returned by `load` as arrays; raises _WrongResult, and what iterating raises."""
-    import numpy as np
+def _splits(given: Any) -> dict[str, Any]:
+    """The splits returned by `load`, all Images or all Tables.
 
+    Raises _WrongResult, and what iterating raises.
+    """
     if not isinstance(given, Mapping):
         raise _WrongResult(f"{RETURNS}, but it returned {_kind(given)}")
-    found = {}
     for split in NEEDED_SPLITS:
         if split not in given:
             what = f"{RETURNS}, but it returned {_kind(given)}"
             raise _WrongResult(f"it has no split '{split}': {what}")
-        pair = given[split]
-        if not isinstance(pair, tuple | list) or len(pair) != len(Images._fields):
-            raise _WrongResult(f"{RETURNS}, but '{split}' is {_kind(pair)}")
-        try:
-            found[split] = Images(*(np.asarray(each) for each in pair))
-        except (ValueError, TypeError) as error:  # for example rows of different lengths
-            raise _WrongResult(
-                f"{RETURNS}, but '{split}' holds no array: {reason(error)}"
-            ) from None
+    found = {split: _rows(split, given[split]) for split in SPLITS if split in given}
+    if len({type(rows) for rows in found.values()}) > 1:
+        raise _WrongResult("some of its splits are Images and some Tables")
     return found
+
+
+def _rows(split: str, given: Any) -> Images | Table:
+    import numpy as np
+
+    if isinstance(given, Table):
+        if not isinstance(given.columns, Mapping) and not hasattr(given.columns, "items"):
+            raise _WrongResult(f"the columns of '{split}' are {_kind(given.columns)}, no mapping")
+        return given
+    if not isinstance(given, tuple | list) or len(given) != len(Images._fields):
+        raise _WrongResult(f"{RETURNS}, but '{split}' is {_kind(given)}")
+    try:
+        return Images(*(np.asarray(each) for each in given))
+    except (ValueError, TypeError) as error:  # for example rows of different lengths
+        raise _WrongResult(f"{RETURNS}, but '{split}' holds no array: {reason(error)}") from None
 
 
 def _kind(given: Any) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -11,10 +15,9 @@ from typing import IO, TYPE_CHECKING
 from zoo.data import cache, contents
 from zoo.data.cache import Progress
 from zoo.data.contents import SPLITS, Column, Kind, Meta
-from zoo.errors import reason
 
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Any, Literal, Self
 
     from zoo.model import Array
 
@@ -25,6 +28,8 @@ LARGEST_FLOAT = 2.0**53
 """Up to here each whole number has a float of its own."""
 TEST_SHARE = 0.2
 SPLIT_SEED = 42
+MOST_PENDING = 2
+"""Chunks that wait to be written."""
 MOST_NAMED = 10
 """Number of classes that one note names."""
 
@@ -39,9 +44,13 @@ class Incoming:
     labels: Mapping[str, Array]
     """By split (or ALL), one label per row, as in the source: whole numbers, texts or booleans."""
     inputs: Mapping[str, Callable[[], Iterable[Array]]]
-    """By split: returns chunks of rows, (k, *shape), in order, already of type `dtype`."""
+    """By split: returns chunks of rows, (k, *shape), in order, already of type `dtype`.
+
+    A chunk stays as it is after the next one was asked for: it is written by another thread.
+    """
     dtype: Literal["uint8", "float32", "float64"] = "uint8"
     columns: tuple[Column, ...] = ()
+    """The columns of a table; which have missing values is found when they are written."""
     class_names: tuple[str, ...] | None = None
     """The names of the labels 0, 1, ...; None if the labels are the names."""
     weights: Mapping[str, Array] = field(default_factory=dict)
@@ -151,7 +160,7 @@ def write(
         for index, target in enumerate(SPLITS)
     }
     counts = {split: count for split, count in counts.items() if count}
-    _write_inputs(folder, given, parts, counts, progress)
+    lows, digests = _write_inputs(folder, given, parts, counts, progress)
     for index, target in enumerate(SPLITS):
         if target in counts:
             kept = [labels[source][part == index] for source, part in parts.items()]
@@ -165,7 +174,7 @@ def write(
         kind=given.kind,
         shape=given.shape,
         dtype=given.dtype,
-        columns=given.columns,
+        columns=_with_missing(given.columns, lows),
         class_names=class_names,
         counts=counts,
         weighted=weighted,
@@ -174,7 +183,19 @@ def write(
         untrainable=_untrainable(in_training, given),
         metric=given.metric,
     )
-    return contents.write_meta(folder, meta)
+    return contents.write_meta(folder, meta, digests)
+
+
+def _with_missing(columns: Sequence[Column], lows: Array | None) -> tuple[Column, ...]:
+    """The columns with `has_missing`: a lowest value of NaN, or -1 of a category."""
+    if lows is None:
+        return tuple(columns)
+    return tuple(
+        column.model_copy(
+            update={"has_missing": low < 0 if column.kind == "category" else math.isnan(low)}
+        )
+        for column, low in zip(columns, lows.tolist(), strict=True)
+    )
 
 
 def _unit(given: Incoming) -> str:
@@ -229,6 +250,12 @@ def classes(given: Incoming) -> tuple[dict[str, Array], tuple[str, ...]]:
         for split, each in labels.items()
     }
     return indices, tuple(names)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Sort names: in numerical order if all are whole numbers."""
+    found = sorted(names)
+    return sorted(found, key=int) if all(map(_is_whole, found)) else found
 
 
 def _check_labels(split: str, labels: Array) -> None:
@@ -287,18 +314,71 @@ def _divide(
 def _hold_out(part: Array, labels: Array, share: float, target: int) -> None:
     """Assign a share of the training rows to another split; single rows of a class stay."""
     import numpy as np
-    from sklearn.model_selection import train_test_split
 
     rows = np.flatnonzero(part == 0)
     counts = np.bincount(labels[rows])
     several = rows[counts[labels[rows]] > 1]
-    try:
-        _, held_out = train_test_split(
-            several, test_size=share, stratify=labels[several], random_state=SPLIT_SEED
+    part[several[stratified(labels[several], share, SPLIT_SEED)]] = target
+
+
+def stratified(labels: Array, share: float, seed: int) -> Array:
+    """Choose a share of rows, stratified by their labels.
+
+    They are those of scikit-learn's `train_test_split(test_size=share, stratify=labels,
+    random_state=seed)`, whose import takes longer than reading a million rows of a table, and
+    which terminals need not have.
+
+    Args:
+        labels: int64 (n,), indices of classes.
+        share: The share, between 0 and 1.
+        seed: The seed of the choice.
+
+    Returns:
+        The indices of the chosen rows, ascending.
+
+    Raises:
+        ValueError: A class would have no row in one of both parts.
+    """
+    import numpy as np
+
+    chosen = math.ceil(share * len(labels))
+    counts = np.bincount(labels)
+    present = np.flatnonzero(counts)
+    if min(chosen, len(labels) - chosen) < len(present):
+        raise ValueError(
+            f"it cannot be split: {len(labels)} rows of {len(present)} classes are too few "
+            f"for a share of {share:g}"
         )
-    except ValueError as error:
-        raise ValueError(f"it cannot be split: {reason(error)}") from None
-    part[held_out] = target
+    rng = np.random.RandomState(seed)
+    in_training = _drawn(counts[present], len(labels) - chosen, rng)
+    held_out = _drawn(counts[present] - in_training, chosen, rng)
+    # The fast stable sort is that of small whole numbers.
+    ordered = np.argsort(labels.astype("int16"), kind="stable")
+    found, start = [], 0
+    for count, first, many in zip(counts[present], in_training, held_out, strict=True):
+        rows = ordered[start : start + count]
+        found.append(rows[rng.permutation(count)[first : first + many]])
+        start += count
+    chosen_rows: Array = np.sort(np.concatenate(found))
+    return chosen_rows
+
+
+def _drawn(counts: Array, draws: int, rng: Any) -> Array:
+    """The number of rows of each class in a stratified draw; rounding is decided by `rng`."""
+    import numpy as np
+
+    exact = counts / counts.sum() * draws
+    drawn = np.floor(exact)
+    needed, remainders = int(draws - drawn.sum()), exact - drawn
+    for remainder in np.unique(remainders)[::-1]:
+        if needed == 0:
+            break
+        tied = np.flatnonzero(remainders == remainder)
+        tied = rng.choice(tied, size=min(len(tied), needed), replace=False)
+        drawn[tied] += 1
+        needed -= len(tied)
+    counted: Array = drawn.astype("int64")
+    return counted
 
 
 def _write_inputs(
@@ -307,14 +387,22 @@ def _write_inputs(
     parts: Mapping[str, Array],
     counts: Mapping[str, int],
     progress: Progress | None,
-) -> None:
+) -> tuple[Array | None, dict[str, str]]:
+    """Write the inputs of all splits.
+
+    Returns:
+        Of a table the lowest value of each column, NaN if one is NaN; and the hashes of the
+        files, which are made here because the values are at hand.
+    """
     total, done = sum(len(part) for part in parts.values()), 0
     with contextlib.ExitStack() as opened:
-        files: dict[int, IO[bytes]] = {}
+        files: dict[int, _File] = {}
+        is_hashed = not contents.has_idx_form(given.kind, given.shape, given.dtype, counts)
         for split, count in counts.items():
             path = folder / contents.inputs_file(split)
             stream = cache.open_array(path, (count, *given.shape), given.dtype)
-            files[SPLITS.index(split)] = opened.enter_context(stream)
+            files[SPLITS.index(split)] = _File(opened.enter_context(stream), is_hashed)
+        output = opened.enter_context(_Output(given, files))
         for source, part in parts.items():
             start = 0
             for chunk in given.inputs[source]():
@@ -322,25 +410,90 @@ def _write_inputs(
                 if len(targets) < len(chunk):
                     raise ValueError(f"it has more {source} inputs than labels")
                 start += len(chunk)
-                _deal(chunk, targets, files, given)
+                output.put(chunk, targets)
                 done += len(chunk)
                 if progress:
                     progress(f"reading {_unit(given)}", done, total)
             if start != len(part):
                 raise ValueError(f"it has {start} {source} inputs and {len(part)} labels")
+        output.flush()
+    digests = {
+        contents.inputs_file(SPLITS[index]): each.digest.hexdigest()
+        for index, each in files.items()
+        if is_hashed
+    }
+    return output.lows, digests
 
 
-def _deal(chunk: Array, targets: Array, files: Mapping[int, IO[bytes]], given: Incoming) -> None:
-    import numpy as np
+@dataclass(frozen=True)
+class _File:
+    """The file of an array, and the hash of its values."""
 
-    if chunk.shape[1:] != given.shape or chunk.dtype != given.dtype:
-        raise ValueError(f"it has inputs of {chunk.dtype} {chunk.shape[1:]} among others")
-    first = int(targets[0]) if len(targets) else 0
-    if (targets == first).all():
-        files[first].write(np.ascontiguousarray(chunk).data)
-        return
-    for index, stream in files.items():
-        stream.write(np.ascontiguousarray(chunk[targets == index]).data)
+    stream: IO[bytes]
+    is_hashed: bool
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def write(self, rows: Array) -> None:
+        import numpy as np
+
+        data = np.ascontiguousarray(rows).reshape(-1).view("uint8").data
+        self.stream.write(data)
+        if self.is_hashed:
+            self.digest.update(data)
+
+
+class _Output:
+    """Deals rows to the files of their splits, in a thread beside the one that reads them."""
+
+    def __init__(self, given: Incoming, files: Mapping[int, _File]) -> None:
+        self.lows: Array | None = None
+        self._given, self._files = given, files
+        self._thread = futures.ThreadPoolExecutor(1)
+        self._pending: collections.deque[futures.Future[None]] = collections.deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def put(self, chunk: Array, targets: Array) -> None:
+        """Write a chunk, soon; raises what the writing of earlier ones has raised."""
+        if len(self._pending) >= MOST_PENDING:
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(self._deal, chunk, targets))
+
+    def flush(self) -> None:
+        """Wait until all is written; raises as `put` does."""
+        while self._pending:
+            self._pending.popleft().result()
+
+    def _deal(self, chunk: Array, targets: Array) -> None:
+        import numpy as np
+
+        given = self._given
+        if chunk.shape[1:] != given.shape or chunk.dtype != given.dtype:
+            raise ValueError(f"it has inputs of {chunk.dtype} {chunk.shape[1:]} among others")
+        if not len(chunk):
+            return
+        if given.kind == "table":
+            self._check(chunk)
+        if (targets == targets[0]).all():
+            self._files[int(targets[0])].write(chunk)
+            return
+        for index, file in self._files.items():
+            file.write(chunk[np.flatnonzero(targets == index)])
+
+    def _check(self, rows: Array) -> None:
+        """Take the lowest values; raises ValueError for infinite ones."""
+        import numpy as np
+
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        self.lows = low if self.lows is None else np.minimum(self.lows, low)
+        infinite = np.isinf(low) | np.isinf(high)
+        if infinite.any():
+            name = self._given.columns[int(infinite.argmax())].name
+            raise ValueError(f"its column '{name}' has infinite values")
 
 
 def _write_weights(

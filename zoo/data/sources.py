@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import dataset_names
-from zoo.data import folder, idx, incoming, npz
+from zoo.data import folder, idx, incoming, npz, tables
 from zoo.data.cache import Progress
 from zoo.data.incoming import Incoming
 from zoo.data.source_options import SourceOptions
@@ -200,6 +200,10 @@ def read(source: Source, progress: Progress | None = None) -> Incoming:
         return incoming.of_arrays(npz.load(source.path))
     if source.form == "folder":
         return folder.read(source.path, source.options, progress)
+    if source.form == "csv":
+        return tables.read_csv(source.path, source.options, progress)
+    if source.form == "parquet":
+        return tables.read_parquet(source.path, source.options, progress)
     raise DatasetError(f"This version cannot read {source.form}: yet.")
 
 
