@@ -13,6 +13,7 @@ from helpers.finished_jobs import a_spec, claim, folds, succeed
 
 from zoo import jobs
 from zoo.cli import completion
+from zoo.dataset_names import FILE_FORMS
 from zoo.jobs import Outcome, QueueOptions
 
 WATCH = """
@@ -72,7 +73,8 @@ def test_params_come_with_their_sign_and_then_with_their_values(
 def test_jobs_and_datasets_are_offered_live(home: Path) -> None:
     (job,), _ = jobs.add(jobs.connect(), [a_spec()], QueueOptions(tags=["nightly"]))
     assert complete(home, f"zoo show {job[:3]}") == ([job[:8]], [])
-    assert list(dict(completion.datasets(""))) == ["mnist", "digits"]
+    forms = [f"{form}:" for form in FILE_FORMS]
+    assert list(dict(completion.datasets(""))) == ["mnist", "digits", *forms]
     assert dict(completion.tags("n")) == {"nightly": ""} and completion.tags("x") == []
     assert list(dict(completion.statuses("t"))) == ["timed_out"]
 
@@ -149,4 +151,19 @@ def test_datasets_in_files_are_offered_once_something_is_trained_on_them(
     assert f"@best:{name}" not in dict(completion.references("@best:n"))
     succeed(db, [a_spec(dataset=name)])
     assert f"@best:{name}" in dict(completion.references("@best:n"))
-    assert list(dict(completion.datasets("npz:"))) == [name]
+    assert name in dict(completion.datasets("npz:"))
+
+
+def test_forms_of_datasets_are_offered_and_then_their_paths(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_PLUGINS", "")
+    (tmp_path / "here/sub").mkdir(parents=True)
+    for name in ("rows.csv", "r#1.csv", ".hidden"):
+        (tmp_path / "here" / name).touch()
+    monkeypatch.chdir(tmp_path / "here")
+    assert list(dict(completion.datasets("cs"))) == ["csv:"]
+    found = list(dict(completion.datasets("csv:")))
+    assert found == ["csv:r%231.csv", "csv:rows.csv", "csv:sub/"]
+    assert list(dict(completion.datasets("csv:../here/ro"))) == ["csv:../here/rows.csv"]
+    assert not completion.datasets("csv:rows.csv?ta")

@@ -101,7 +101,7 @@ def test_an_older_name_of_a_file_with_a_question_mark_still_names_it(tmp_path: P
         ("csv:", "'csv:' needs a path. csv:PATH is a text file"),
         ("csv:?target=a", "'csv:' needs a path"),
         ("csv:a%0Ab", "'csv:' needs a path"),
-        ("csv:a?targets=b", "No option of csv: is called 'tagret'. Did you mean 'target'"),
+        ("csv:a?targets=b", "No option of csv: is called 'targets'. Did you mean 'target'"),
         ("npz:a?.npz", "No option of npz: is called '.npz'.*A question mark in a path is"),
         ("csv:a?target", "The option 'target' of csv: needs a value"),
         ("csv:a?target=b&target=c", "'target' of csv: is given twice"),

@@ -258,7 +258,10 @@ def _share(key: str, text: str) -> float | str:
 
 def _size(key: str, text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
-    if not all(s.isascii() and s.isdigit() and 0 < int(s[:9]) <= MAX_SIDE for s in (height, width)):
+    sides = (height, width)
+    if not all(
+        s.isascii() and s.isdigit() and len(s) < 6 and 0 < int(s) <= MAX_SIDE for s in sides
+    ):
         raise UsageError(
             f"The {key} is '{text}', not HEIGHTxWIDTH, such as 32x32, of up to {MAX_SIDE} pixels."
         )
