@@ -281,5 +281,5 @@ def test_booleans_and_whole_numbers_match_categories_by_their_text() -> None:
         ),
     )
     rows = pd.DataFrame({"month": [2.0, None, 1.0], "yes": [True, False, True]})
-    values, notes = table_rows.values_of(rows, wanted)
+    values, notes = table_rows.values_of(table_rows.columns_of(rows, wanted), wanted)
     assert values.tolist() == [[1, 1], [0, -1], [1, 0]] and notes == []

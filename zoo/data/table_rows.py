@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zoo.data import columns
 from zoo.data.contents import Column, Inputs
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
-
     from zoo.model import Array
 
-
-def load_pandas() -> Any:
-    """Import pandas; raises ZooError where it is missing."""
-    try:
-        import pandas
-    except ModuleNotFoundError:
-        raise ZooError("Rows of tables need pandas.", "pip install pandas") from None
-    return pandas
+Table = Mapping[str, "Array"]
+"""Columns by name: numbers or booleans, or objects with None for a missing value."""
 
 
-def frame_of(given: Any, inputs: Inputs) -> DataFrame:
-    """Return rows as a DataFrame with the columns by name.
+def columns_of(given: Any, inputs: Inputs) -> Table:
+    """Return rows as columns by name.
 
     Args:
         given: A DataFrame, a list of dicts, a dict of columns or of the values of one row; or an
@@ -33,44 +26,83 @@ def frame_of(given: Any, inputs: Inputs) -> DataFrame:
         inputs: What the table of the training was.
 
     Raises:
-        UsageError: It is none of these.
+        UsageError: It is none of these, or two columns have one name.
     """
-    pandas = load_pandas()
-    names = [column.name for column in inputs.columns]
-    if isinstance(given, pandas.DataFrame):
-        return given
-    if isinstance(given, pandas.Series):
+    if hasattr(given, "columns") and hasattr(given, "iloc"):
+        return _of_frame(given)
+    if hasattr(given, "index") and hasattr(given, "to_dict"):  # a row of a DataFrame
         given = given.to_dict()
-    if isinstance(given, Mapping) and all(_is_scalar(each) for each in given.values()):
-        given = [given]
+    wanted = [column.name for column in inputs.columns]
     try:
-        is_named = isinstance(given, Mapping) or (
-            not hasattr(given, "shape") and len(given) and isinstance(given[0], Mapping)
-        )
-        if is_named:
-            return pandas.DataFrame(given)
-        values = given if hasattr(given, "shape") else list(given)
-        is_row = len(values) == len(names) and all(_is_scalar(each) for each in values)
-        return pandas.DataFrame([values] if is_row else values, columns=names)
-    # pandas raises these for rows of different lengths, other shapes, and what is no table at all.
-    except (ValueError, TypeError, KeyError):
+        found = _of_dicts(given) if _is_named(given) else _of_values(given, wanted)
+        if found and len({len(each) for each in found.values()}) > 1:
+            raise ValueError("columns of several lengths")
+    # Rows of several lengths, other shapes, and what is no table at all.
+    except (ValueError, TypeError, AttributeError):
         raise UsageError(
             "The rows cannot be read as a table.",
-            f"Give a DataFrame, a list of dicts, or an array of the shape (n, {len(names)}).",
+            f"Give a DataFrame, a list of dicts, or an array of the shape (n, {len(wanted)}).",
         ) from None
+    return found
+
+
+def _of_frame(frame: Any) -> dict[str, Array]:
+    names = [str(name) for name in frame.columns]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"The table has two columns '{twice[0]}'.")
+    found = {}
+    for place, name in enumerate(names):
+        series = frame.iloc[:, place]
+        plain = series.to_numpy()
+        if plain.dtype.kind not in "iufb":
+            objects = series.astype(object)
+            plain = objects.where(series.notna(), None).to_numpy()
+        found[name] = plain
+    return found
+
+
+def _is_named(given: Any) -> bool:
+    if isinstance(given, Mapping):
+        return True
+    is_list = not hasattr(given, "shape") and isinstance(given, Sequence) and len(given) > 0
+    return is_list and isinstance(given[0], Mapping)
+
+
+def _of_dicts(given: Any) -> dict[str, Array]:
+    if isinstance(given, Mapping):
+        is_row = all(_is_scalar(each) for each in given.values())
+        return {str(name): _array([each] if is_row else list(each)) for name, each in given.items()}
+    names = dict.fromkeys(name for row in given for name in row)
+    return {str(name): _array([row.get(name) for row in given]) for name in names}
+
+
+def _of_values(given: Any, wanted: Sequence[str]) -> dict[str, Array]:
+    rows = given.tolist() if hasattr(given, "tolist") else list(given)
+    if len(rows) == len(wanted) and all(_is_scalar(each) for each in rows):
+        rows = [rows]
+    if any(len(row) != len(wanted) for row in rows):
+        raise ValueError("rows of other lengths")
+    by_column = zip(*rows, strict=True) if rows else ([] for _ in wanted)
+    return {name: _array(list(values)) for name, values in zip(wanted, by_column, strict=True)}
 
 
 def _is_scalar(value: Any) -> bool:
     return isinstance(value, str | bytes) or not hasattr(value, "__len__")
 
 
-def values_of(
-    frame: DataFrame, inputs: Inputs, where: str = "The table"
-) -> tuple[Array, list[str]]:
+def _array(values: list[Any]) -> Array:
+    import numpy as np
+
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def values_of(table: Table, inputs: Inputs, where: str = "The table") -> tuple[Array, list[str]]:
     """Return rows as the training's dataset has them: numbers, and indices of categories.
 
     Args:
-        frame: The rows; its columns may be in any order, and further ones are left out.
+        table: The rows; further columns are left out.
         inputs: What the table of the training was.
         where: What has the rows, for messages.
 
@@ -83,43 +115,62 @@ def values_of(
     """
     import numpy as np
 
-    names = [str(name) for name in frame.columns]
-    columns.check_present(inputs.columns, names, where)
-    found, notes = np.empty((len(frame), len(inputs.columns))), []
+    columns.check_present(inputs.columns, list(table), where)
+    n_rows = max((len(each) for each in table.values()), default=0)
+    found, notes = np.empty((n_rows, len(inputs.columns))), []
     for target, column in enumerate(inputs.columns):
-        if names.count(column.name) > 1:
-            raise UsageError(f"{where} has two columns '{column.name}'.")
-        series = frame.iloc[:, names.index(column.name)]
+        given = table[column.name]
         if column.kind == "number":
-            found[:, target] = _numbers(series, column)
+            found[:, target] = _numbers(given, column)
         else:
-            found[:, target], note = _categories(series, column)
+            found[:, target], note = _categories(given, column)
             notes += [note] if note else []
     return found, notes
 
 
-def _numbers(series: Series, column: Column) -> Array:
+def _numbers(given: Array, column: Column) -> Array:
     import numpy as np
 
-    pandas = load_pandas()
-    if isinstance(series.dtype, pandas.CategoricalDtype):
-        series = series.astype(object)
-    numbers: Array = pandas.to_numeric(series, errors="coerce").to_numpy("float64", na_value=np.nan)
-    wrong = np.isinf(numbers) | (np.isnan(numbers) & series.notna().to_numpy())
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+    if given.dtype.kind in "iufb":
+        numbers = given.astype("float64")
+        wrong = np.flatnonzero(np.isinf(numbers))
+    else:
+        parsed = [_number(value) for value in given.tolist()]
+        numbers = np.array([math.nan if each is None else each for each in parsed], "float64")
+        wrong = np.flatnonzero([each is None or math.isinf(each) for each in parsed])
+    if len(wrong):
+        row = int(wrong[0])
         raise UsageError(
-            f"The column '{column.name}' holds '{series.iloc[row]}' in row {row + 1}, but the "
-            "model was trained on numbers."
+            f"The column '{column.name}' holds '{given[row]}' in row {row + 1}, but the model was "
+            "trained on numbers."
         )
     return numbers
 
 
-def _categories(series: Series, column: Column) -> tuple[Array, str]:
-    codes, values = load_pandas().factorize(series)
-    texts = [_text(value, column.categories) for value in values.tolist()]
-    # factorize gives -1 to missing values: the last text.
-    return columns.category_indices([*texts, None], codes.astype("int64"), column)
+def _number(value: Any) -> float | None:
+    """A number, NaN if it is missing, or None for something else."""
+    if _is_missing(value):
+        return math.nan
+    try:
+        return float(value)
+    except (ValueError, TypeError):
+        return None
+
+
+def _is_missing(value: Any) -> bool:
+    # pandas.NA and NaT are equal to nothing, themselves included.
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
+
+
+def _categories(given: Array, column: Column) -> tuple[Array, str]:
+    import numpy as np
+
+    places: dict[Any, int] = {}
+    # True is equal to 1, so a key with its type.
+    keys = [(type(value), None if _is_missing(value) else value) for value in given.tolist()]
+    index = np.array([places.setdefault(key, len(places)) for key in keys], dtype="int64")
+    texts = [None if value is None else _text(value, column.categories) for _, value in places]
+    return columns.category_indices([*texts, None], index, column)
 
 
 def _text(value: Any, known: Sequence[str]) -> str:

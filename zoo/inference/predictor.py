@@ -115,7 +115,8 @@ class Predictor:
         if self.inputs.kind == "image":
             plain = given.to_numpy() if hasattr(given, "to_numpy") else given
             return arrays.raw_images(plain, self.inputs)
-        raw, notes = table_rows.values_of(table_rows.frame_of(given, self.inputs), self.inputs)
+        table = table_rows.columns_of(given, self.inputs)
+        raw, notes = table_rows.values_of(table, self.inputs)
         for note in notes:
             warnings.warn(note, stacklevel=3)
         return raw
