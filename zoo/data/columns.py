@@ -12,6 +12,8 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     from zoo.model import Array
 
+MAX_EXACT = 2**53
+"""Whole numbers below this one are exact as float64."""
 MOST_NAMED = 10
 """Number of columns or categories that one message names."""
 
@@ -131,6 +133,15 @@ def number_text(value: float) -> str | None:
     if math.isnan(value):
         return None
     return str(int(value)) if value.is_integer() else str(value)
+
+
+def plain_value(value: float, column: Column) -> float | int | str | None:
+    """Return a value of `Meta` as in the source: a number, the name of a category, or None."""
+    if column.kind == "category":
+        return column.categories[int(value)] if value >= 0 else None
+    if math.isnan(value):
+        return None
+    return int(value) if value.is_integer() and abs(value) < MAX_EXACT else value
 
 
 def _numbers(given: Array, column: Column) -> Array:

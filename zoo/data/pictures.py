@@ -6,7 +6,7 @@ import contextlib
 import errno
 import io
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +16,8 @@ from zoo.regular_file import open_regular_file, read_at_most, read_regular_file
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
+
+    from zoo.model import Array
 
 T = TypeVar("T")
 
@@ -104,6 +106,62 @@ def look(
         picture = Image.open(stream, formats=formats)
         _check_cost(picture, b"")
         return describe(picture)
+
+
+def orientation(picture: Image) -> int:
+    """Return how a picture is turned, 1 to 8 as EXIF has it; above 4 by a quarter."""
+    from PIL.ExifTags import Base
+
+    # A PNG whose EXIF data do not come before its pixels would be decoded to find them.
+    if getattr(picture, "format", "") == "PNG" and "exif" not in picture.info:
+        return 1
+    found = picture.getexif().get(Base.Orientation, 1)
+    return found if found in range(1, 9) else 1
+
+
+def size_of(picture: Image) -> tuple[int, int]:
+    """Return height and width, turned as the EXIF orientation says."""
+    width, height = picture.size
+    return (width, height) if orientation(picture) > 4 else (height, width)
+
+
+def draft_of(shape: Sequence[int]) -> tuple[int, int]:
+    """Return the `draft` of `decoded` with which `to_pixels` makes the same pixels each time."""
+    # Twice the size, either way up: the rest is scaled down with all its pixels.
+    return (2 * max(shape[:2]), 2 * max(shape[:2]))
+
+
+def to_pixels(picture: Image, shape: Sequence[int]) -> Array:
+    """Turn, convert and resize a decoded picture; a transparent one is laid on white.
+
+    Args:
+        picture: The picture.
+        shape: (height, width) for grey, (height, width, 3) for colour.
+
+    Returns:
+        uint8 of that shape.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+    from PIL.ExifTags import Base
+
+    mode, turned = "RGB" if len(shape) > 2 else "L", orientation(picture)
+    if picture.mode.startswith("I;16"):
+        plain = Image.fromarray(np.rint(np.asarray(picture) / 257).astype("uint8"))
+    elif picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        plain = Image.alpha_composite(white, picture.convert("RGBA"))
+    else:
+        plain = picture
+    if plain.mode != mode:
+        plain = plain.convert(mode)
+    if turned != 1:
+        plain.getexif()[Base.Orientation] = turned
+        plain = ImageOps.exif_transpose(plain)
+    size = (shape[1], shape[0])
+    if plain.size != size:
+        plain = plain.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(plain)
 
 
 @contextlib.contextmanager

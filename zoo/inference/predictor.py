@@ -1,10 +1,11 @@
-"""Load a trained model and predict the classes of images."""
+"""Load a trained model and predict the classes of images and rows."""
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +28,13 @@ from zoo.training.run import Recipe
 if TYPE_CHECKING:
     from zoo.model import Array
 
+BATCH = 256
+"""Inputs that are predicted at once."""
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image."""
+    """The prediction for one input."""
 
     subject: Subject
     predicted: str
@@ -40,13 +44,19 @@ class Prediction:
     probabilities: dict[str, float] | None
     """By class name; None if the model has no probabilities."""
 
+    @property
+    def probability(self) -> float | None:
+        """The probability of the predicted class; None if the model has none."""
+        return self.probabilities[self.predicted] if self.probabilities else None
+
     def to_json(self) -> dict[str, Any]:
-        return {
+        found = {
             "file": self.subject.name,
             "predicted": self.predicted,
             "label": self.label,
             "probabilities": self.probabilities,
         }
+        return found if self.subject.values is None else found | {"row": self.subject.values}
 
 
 @dataclass(frozen=True)
@@ -168,23 +178,22 @@ def fetch_artifact(settings: Settings, trained: Job, into: Path) -> None:
     artifacts.get(settings.artifacts, where, sha256, into)
 
 
-def predict_subjects(trained: LoadedModel, subjects: Sequence[Subject]) -> list[Prediction]:
-    """Predict the classes of images; raises PluginError if the model breaks its contract."""
+def predict_subjects(trained: LoadedModel, subjects: Iterable[Subject]) -> Iterator[Prediction]:
+    """Predict the classes of inputs, a few hundred at a time.
+
+    Raises UsageError for a row with missing numbers if the model takes none, PluginError if the
+    model breaks its contract.
+    """
     import numpy as np
 
-    names = trained.class_names
-    found = trained.predict_raw(np.stack([each.image for each in subjects]))
-    given = found.probabilities
-    rows = given.tolist() if given is not None else [None] * len(subjects)
-    return [
-        Prediction(
-            subject,
-            names[label],
-            _true_class(trained, subject),
-            None if row is None else dict(zip(names, row, strict=True)),
-        )
-        for subject, label, row in zip(subjects, found.labels, rows, strict=True)
-    ]
+    names, rest = trained.class_names, iter(subjects)
+    while batch := list(itertools.islice(rest, BATCH)):
+        found = trained.predict_raw(np.stack([each.raw for each in batch]))
+        given = found.probabilities
+        rows = given.tolist() if given is not None else [None] * len(batch)
+        for subject, label, row in zip(batch, found.labels.tolist(), rows, strict=True):
+            by_name = None if row is None else dict(zip(names, row, strict=True))
+            yield Prediction(subject, names[label], _true_class(trained, subject), by_name)
 
 
 def _true_class(trained: LoadedModel, subject: Subject) -> str | None:

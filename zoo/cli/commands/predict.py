@@ -1,7 +1,8 @@
-"""`zoo predict`: classify pictures with a trained model."""
+"""`zoo predict`: classify pictures, or the rows of a table, with a trained model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +14,10 @@ from zoo.cli.options import Split, Trained
 
 if TYPE_CHECKING:
     from zoo.images.prediction_inputs import Subject
-    from zoo.inference.predictor import Prediction
+    from zoo.inference.predictor import LoadedModel, Prediction
 
-BAR = 40
-"""Width of the bar of a probability of 1."""
-BESIDE = len(" 100.00 % ") + BAR
-"""Width needed beside the name of a class."""
-SHOWN = 0.005
-"""Classes below this probability are not drawn, except the first three."""
+LONG = 100
+"""From this number of pictures on, progress is shown."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,8 +26,9 @@ def add_to(app: typer.Typer) -> None:
 
 def predict(
     ref: Trained,
-    files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE|-", help="Pictures; - is stdin.")
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH|-", help="Pictures and folders of pictures; - is stdin."),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -44,103 +42,227 @@ def predict(
     index: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="N|N-M", help="Predict these images of the dataset, from 0 (repeatable)."
+            metavar="N|N-M", help="Predict these inputs of the dataset, from 0 (repeatable)."
         ),
     ] = None,
     split: Split = "test",
-    folder: Annotated[
+    as_is: Annotated[
+        bool,
+        typer.Option("--as-is", help="Resize pictures to the model's size, and nothing else."),
+    ] = False,
+    strokes: Annotated[
+        bool,
+        typer.Option("--strokes", help="Prepare pictures of pen strokes as MNIST's were."),
+    ] = False,
+    output: Annotated[
         Path | None,
         typer.Option(
             "--output", "-o", metavar="FOLDER", help="Save the prepared images there as PNG files."
         ),
     ] = None,
+    all_classes: Annotated[
+        bool, typer.Option("--all", help="Add the probability of each class to tables and CSV.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Classify pictures of digits. Drawings or photos, prepared as MNIST was.
+    """Classify pictures with a trained model: one is drawn, several are a table.
 
-    An unreadable picture does not stop the others; the exit code is then 1.
+    A model of pen strokes (mnist, digits) gets drawings and photographs prepared as MNIST was; for
+    others they are resized. An unreadable picture does not stop the others; the exit code is then
+    1.
     """
     from zoo import jobs, settings
     from zoo.cli.render import console
-    from zoo.errors import UsageError
-    from zoo.images import prediction_inputs
     from zoo.inference import predictor
+
+    _check(ref, paths, index, as_is and strokes, as_csv and as_json, output)
+    chosen = settings.load()
+    db = jobs.connect(chosen.database)
+    trained = predictor.load_trained(db, chosen, predictor.find_training(db, ref))
+    if trained.note:
+        console.note(trained.note)
+    pictures = _Pictures(trained, paths or [], _are_strokes(trained, paths, as_is, strokes))
+    subjects: list[Subject] = []
+    if index:
+        subjects = _of_dataset(trained, dataset, split, index)
+    if output:
+        subjects = _saved([*subjects, *pictures.read()], output)
+        answers = predictor.predict_subjects(trained, subjects)
+    else:
+        answers = predictor.predict_subjects(trained, _both(pictures.read(), subjects))
+    _show(answers, pictures.refused, all_classes, as_csv=as_csv, as_json=as_json)
+    pictures.say_stretched()
+    if pictures.refused:
+        raise typer.Exit(1)
+
+
+def _check(
+    ref: str,
+    paths: list[str] | None,
+    index: list[str] | None,
+    is_both: bool,
+    is_twice: bool,
+    output: Path | None,
+) -> None:
+    from zoo.errors import UsageError
     from zoo.storage.output_file import check_folder
 
-    if not files and not index:
+    if not paths and not index:
         raise UsageError(
             "No picture and no --index is given.",
             f"For example: zoo predict {ref} digit.png, or zoo predict {ref} --index 17.",
         )
-    if folder:
-        check_folder(folder)
-    chosen = settings.load()
-    db = jobs.connect(chosen.database)
-    trained = predictor.find_training(db, ref)
-    found, refused = _read(files or [])
-    if index:
-        with console.progress() as tell:
-            asked = (dataset or trained.dataset, split, index, tell)
-            found += prediction_inputs.of_dataset(*asked, contents=trained.contents)
-    if folder:
-        for path in prediction_inputs.save(found, folder):
-            console.note(f"Saved {path}.")
-    answers = []
-    if found:
-        loaded = predictor.load_trained(db, chosen, trained)
-        if loaded.note:
-            console.note(loaded.note)
-        answers = predictor.predict_subjects(loaded, found)
-    if as_json:
-        console.json_out([each.to_json() for each in answers] + refused)
-    else:
-        for each in answers:
-            _show(each)
-    if refused:
-        raise typer.Exit(1)
+    if is_both:
+        raise UsageError("Only one of --as-is and --strokes can be given.")
+    if is_twice:
+        raise UsageError("Only one of --csv and --json can go to stdout.")
+    if output:
+        check_folder(output)
 
 
-def _read(files: list[str]) -> tuple[list[Subject], list[dict[str, Any]]]:
-    """Prepare the pictures; errors are printed on stderr and returned as JSON."""
-    import sys
-
+def _are_strokes(trained: LoadedModel, paths: list[str] | None, as_is: bool, strokes: bool) -> bool:
+    """Whether pictures are prepared as MNIST's were."""
     from zoo.cli.render import console
-    from zoo.data import pictures
-    from zoo.errors import PictureError
+    from zoo.errors import UsageError
     from zoo.images import prediction_inputs
 
-    found, refused = [], []
-    for name in files:
-        try:
-            source = sys.stdin.buffer.read(pictures.MAX_BYTES + 1) if name == "-" else Path(name)
-            found.append(prediction_inputs.of_picture(name, source))
-        except PictureError as error:
-            console.error(f"{name}: {error.message}", error.hint)
-            refused.append({"file": name, "error": str(error)})
-    return found, refused
+    inputs, recipe = trained.inputs, trained.recipe
+    if strokes and not prediction_inputs.can_be_strokes(inputs):
+        raise UsageError(
+            f"--strokes makes images of 28 x 28 grey, but the model takes "
+            f"{inputs.describe_shape()}.",
+            "Without it, pictures are resized to that.",
+        )
+    if as_is or strokes or not paths:
+        return strokes
+    if prediction_inputs.are_strokes(inputs, recipe.dataset, recipe.fingerprint):
+        return True
+    if prediction_inputs.can_be_strokes(inputs):
+        console.note(
+            "Pictures are resized to 28 x 28 as they are (--as-is); --strokes prepares drawings "
+            "and photographs of pen strokes as MNIST's were."
+        )
+    return False
 
 
-def _show(answer: Prediction) -> None:
-    """Draw a picture before and after preparation, and the predicted probabilities."""
+class _Pictures:
+    """Reads pictures one after another; errors are printed on stderr and kept as JSON."""
+
+    def __init__(self, trained: LoadedModel, paths: list[str], strokes: bool) -> None:
+        from zoo.errors import UsageError
+        from zoo.images import prediction_inputs
+
+        if paths and trained.inputs.kind != "image":
+            raise UsageError(
+                f"The model was trained on a table of {trained.inputs.describe_shape()}: it takes "
+                "no pictures."
+            )
+        self.refused: list[dict[str, Any]] = []
+        self._files = prediction_inputs.find_pictures(paths)
+        self._inputs, self._strokes = trained.inputs, strokes
+        self._stretched: list[str] = []
+
+    def read(self) -> Iterator[Subject]:
+        """Yield the pictures that can be read."""
+        import contextlib
+
+        from zoo.cli.render import console
+        from zoo.errors import PictureError
+
+        with contextlib.ExitStack() as shown:
+            tell = None
+            if len(self._files) >= LONG:
+                tell = shown.enter_context(console.progress())
+            for done, name in enumerate(self._files, start=1):
+                try:
+                    subject = self._one(name)
+                except PictureError as error:
+                    console.error(f"{name}: {error.message}", error.hint)
+                    self.refused.append({"file": name, "error": str(error)})
+                else:
+                    self._stretched += [name] if subject.is_stretched else []
+                    yield subject
+                if tell:
+                    tell("reading pictures", done, len(self._files))
+
+    def _one(self, name: str) -> Subject:
+        import sys
+
+        from zoo.data import pictures
+        from zoo.images import prediction_inputs
+
+        source = sys.stdin.buffer.read(pictures.MAX_BYTES + 1) if name == "-" else Path(name)
+        return prediction_inputs.of_picture(name, source, self._inputs, strokes=self._strokes)
+
+    def say_stretched(self) -> None:
+        """Print a note if pictures had other proportions than the model's inputs."""
+        from zoo.cli.render import console
+
+        if not self._stretched:
+            return
+        height, width = self._inputs.shape[:2]
+        count = len(self._stretched)
+        which = self._stretched[0] if count == 1 else f"{count:,} pictures"
+        console.note(
+            f"{which} {'was' if count == 1 else 'were'} resized to {height} x {width} (height x "
+            "width) from other proportions."
+        )
+
+
+def _of_dataset(
+    trained: LoadedModel, dataset: str | None, split: str, index: list[str]
+) -> list[Subject]:
     from zoo.cli.render import console
-    from zoo.images import render
+    from zoo.images import prediction_inputs
 
-    subject = answer.subject
-    drawn = [subject.image] if subject.before is None else [subject.before, subject.image]
-    captions = ["before", "as the model sees it"][-len(drawn) :]
-    console.out.print(console.one_line(f"{subject.name}: {_verdict(answer)}"))
-    console.drawn(render.side_by_side(drawn, console.in_colour(), captions))
-    ranked = sorted((answer.probabilities or {}).items(), key=lambda each: -each[1])
-    likely = [each for number, each in enumerate(ranked) if number < 3 or each[1] >= SHOWN]
-    names = console.aligned([name for name, _ in likely], BESIDE)
-    for name, (_, probability) in zip(names, likely, strict=True):
-        bar = render.bar(probability, BAR)
-        console.out.print(f"{name} {100 * probability:6.2f} % {bar}".rstrip(), soft_wrap=True)
-    console.out.print()
+    name = dataset or trained.job.dataset
+    own = trained.recipe.fingerprint if name == trained.job.dataset else None
+    with console.progress() as tell:
+        return prediction_inputs.of_dataset(name, split, index, trained.inputs, tell, contents=own)
 
 
-def _verdict(answer: Prediction) -> str:
-    if answer.label is None:
-        return answer.predicted
-    is_right = answer.predicted == answer.label
-    return f"{answer.predicted}, {'correct' if is_right else f'wrong: the label is {answer.label}'}"
+def _saved(subjects: list[Subject], folder: Path) -> list[Subject]:
+    from zoo.cli.render import console
+    from zoo.errors import UsageError
+    from zoo.images import prediction_inputs
+
+    if any(each.values is not None for each in subjects):
+        raise UsageError("Rows of a table are no images, so -o cannot save them.", "Try --csv.")
+    for path in prediction_inputs.save(subjects, folder):
+        console.note(f"Saved {path}.")
+    return subjects
+
+
+def _both(first: Iterable[Subject], second: Iterable[Subject]) -> Iterator[Subject]:
+    yield from first
+    yield from second
+
+
+def _show(
+    answers: Iterator[Prediction],
+    refused: list[dict[str, Any]],
+    all_classes: bool,
+    *,
+    as_csv: bool,
+    as_json: bool,
+) -> None:
+    from zoo.cli.render import console, predictions
+
+    if as_json:
+        found = [each.to_json() for each in answers]
+        console.json_out(found + refused)
+        return
+    # Only a single one is drawn: the pixels of the others are not kept.
+    first = next(answers, None)
+    if first is None:
+        return
+    rows = predictions.Rows(first, all_classes)
+    rows.add([first])
+    rows.add(answers)
+    if as_csv:
+        rows.csv()
+    elif len(rows) == 1:
+        predictions.draw(first)
+    else:
+        rows.table()

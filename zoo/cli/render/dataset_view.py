@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli.render import console
+from zoo.data.columns import plain_value
 from zoo.data.contents import Column, Raw, Rows
 from zoo.images import render
 
@@ -66,7 +67,7 @@ def to_json(raw: Raw, split: str) -> dict[str, Any]:
             for index, column in enumerate(meta.columns)
         ]
         facts["first_rows"] = [
-            {column.name: _value(value, column) for column, value in pairs}
+            {column.name: plain_value(value, column) for column, value in pairs}
             for pairs in _first(raw, rows)
         ]
     return facts
@@ -125,7 +126,7 @@ def _show_rows(raw: Raw, rows: Rows) -> None:
             raw.class_names[int(rows.labels[number])],
         ]
         for number, row in enumerate(
-            [[_value(value, column) for column, value in pairs] for pairs in _first(raw, rows)]
+            [[plain_value(value, column) for column, value in pairs] for pairs in _first(raw, rows)]
         )
     ]
     widths = [max(len(row[n]) for row in [names, *table]) + 2 for n in range(len(names))]
@@ -145,12 +146,3 @@ def _show_rows(raw: Raw, rows: Rows) -> None:
 def _first(raw: Raw, rows: Rows) -> Iterator[list[tuple[Column, float]]]:
     for values in rows.inputs[:FIRST_ROWS].tolist():
         yield list(zip(raw.meta.columns, values, strict=True))
-
-
-def _value(value: float, column: Column) -> float | int | str | None:
-    """A value as in the source: a number, the name of a category, or None if it is missing."""
-    if column.kind == "category":
-        return column.categories[int(value)] if value >= 0 else None
-    if value != value:
-        return None
-    return int(value) if value.is_integer() and abs(value) < 2**53 else value

@@ -1,0 +1,262 @@
+"""`zoo predict` in this process: pictures of any size, folders of them, rows of a dataset."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import drawn_digits
+from helpers.added_contents import a_table, add
+from helpers.terminals import command, shown
+from helpers.trained_jobs import train
+from PIL import Image
+from sklearn.datasets import load_iris
+
+from zoo.data import datasets, incoming, pictures
+from zoo.data.contents import Column, Inputs
+from zoo.errors import UsageError
+from zoo.images import prediction_inputs
+from zoo.plugins import registry
+
+RED, BLUE = (200, 30, 30), (30, 30, 200)
+SHAPE = (6, 9, 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A home of its own for the jobs of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        registry.catalogue.cache_clear()
+        yield
+    registry.catalogue.cache_clear()
+
+
+def flags(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Red and blue images with noise."""
+    drawn = np.random.default_rng(n)
+    labels = np.array(["red", "blue"] * n)
+    colours = np.array([RED, BLUE] * n)[:, None, None, :]
+    noise = drawn.integers(-20, 20, (2 * n, *SHAPE))
+    return (colours + noise).astype("uint8"), labels
+
+
+@pytest.fixture(scope="module")
+def coloured() -> str:
+    """A job on images of 6 x 9 pixels in colour."""
+    meta = add("flags", incoming.of_arrays({"train": flags(20), "test": flags(5)}))
+    return train("logistic", "flags", meta.fingerprint, params={"max_iter": 20})
+
+
+@pytest.fixture(scope="module")
+def digits() -> str:
+    """A job on digits, which are pen strokes."""
+    return train("logistic", "digits", params={"max_iter": 20})
+
+
+@pytest.fixture(scope="module")
+def flowers() -> str:
+    """A job on iris with the columns of its file."""
+    x, y = load_iris(return_X_y=True)
+    names = ["sepal length", "sepal width", "petal length", "petal width"]
+    splits = {"train": (x[::2], y[::2]), "test": (x[1::2], y[1::2])}
+    given = a_table([Column(name=name) for name in names], splits)
+    meta = add("flowers", given)
+    return train("logistic", "flowers", meta.fingerprint, preprocess="standardize")
+
+
+def predict(*words: str) -> tuple[str, str]:
+    return shown(command("predict", *words), is_terminal=False)
+
+
+def rows(*words: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(predict(*words, "--csv")[0])))
+
+
+def a_flag(path: Path, colour: Any, size: tuple[int, int] = (18, 12)) -> Path:
+    path.parent.mkdir(exist_ok=True, parents=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def test_a_folder_of_pictures_is_a_sorted_table(coloured: str, tmp_path: Path) -> None:
+    a_flag(tmp_path / "b.png", RED)
+    a_flag(tmp_path / "a.jpg", BLUE)
+    a_flag(tmp_path / "more" / "c.PNG", BLUE)
+    (tmp_path / "notes.txt").write_text("no picture")
+    a_flag(tmp_path / "._d.png", BLUE)
+    found = rows(coloured, str(tmp_path), "--all")
+    assert [Path(row["file"]).name for row in found] == ["a.jpg", "b.png", "c.PNG"]
+    assert [row["predicted"] for row in found] == ["blue", "red", "blue"]
+    assert all(row["probability"] == row[f"probability_{row['predicted']}"] for row in found)
+    out, err = predict(coloured, str(tmp_path))
+    assert [line.split()[1] for line in out.splitlines()] == ["predicted", "blue", "red", "blue"]
+    assert "proportions" not in err
+
+
+def test_one_picture_is_drawn_in_its_own_size(coloured: str, tmp_path: Path) -> None:
+    out, _ = predict(coloured, str(a_flag(tmp_path / "a.png", RED)))
+    assert "a.png: red" in out and " %" in out
+    assert json.loads(predict(coloured, str(tmp_path / "a.png"), "--json")[0])[0] == {
+        "file": str(tmp_path / "a.png"),
+        "predicted": "red",
+        "label": None,
+        "probabilities": json.loads(predict(coloured, str(tmp_path), "--json")[0])[0][
+            "probabilities"
+        ],
+    }
+
+
+def test_other_proportions_are_said(coloured: str, tmp_path: Path) -> None:
+    a_flag(tmp_path / "a.png", RED, (12, 18))
+    _, err = predict(coloured, str(tmp_path))
+    assert "a.png was resized to 6 x 9 (height x width) from other proportions" in " ".join(
+        err.split()
+    )
+
+
+def test_a_picture_of_the_models_size_is_predicted_with_its_own_pixels(
+    coloured: str, tmp_path: Path
+) -> None:
+    raw = datasets.raw("flags", contents=contents("flags")).splits["test"]
+    for number in range(4):
+        Image.fromarray(np.asarray(raw.inputs[number])).save(tmp_path / f"{number}.png")
+    found = json.loads(predict(coloured, str(tmp_path), "--json")[0])
+    own = json.loads(predict(coloured, "--index", "0-3", "--json")[0])
+    assert [each["probabilities"] for each in found] == [each["probabilities"] for each in own]
+    predict(coloured, str(tmp_path), "-o", str(tmp_path / "seen"))
+    for number in range(4):
+        with Image.open(tmp_path / "seen" / f"{number}.png") as image:
+            assert (np.asarray(image) == raw.inputs[number]).all()
+
+
+def contents(name: str) -> str:
+    (meta,) = [
+        found
+        for folder in datasets.added_folder("x").parent.iterdir()
+        if (found := datasets.open_added(folder.name)) and found.name == name
+    ]
+    return meta.fingerprint
+
+
+def test_pen_strokes_are_prepared_as_those_of_the_training(digits: str, tmp_path: Path) -> None:
+    drawn_digits.drawn(0, (300, 200), width=20).save(tmp_path / "zero.png")
+    (found,) = rows(digits, str(tmp_path))
+    assert found["predicted"] == "0"
+    (other,) = rows(digits, str(tmp_path), "--as-is")
+    assert other["probability"] != found["probability"]
+
+
+def test_of_other_images_of_that_size_it_is_said_that_they_are_not_prepared(
+    tmp_path: Path,
+) -> None:
+    raw = datasets.raw("digits").splits
+    shirts = incoming.of_arrays(
+        {
+            split: (255 - np.asarray(raw[split].inputs)[:100], np.asarray(raw[split].labels)[:100])
+            for split in ("train", "test")
+        }
+    )
+    meta = add("shirts", shirts)
+    job = train("logistic", "shirts", meta.fingerprint, params={"max_iter": 2})
+    drawn_digits.drawn(0, width=20).save(tmp_path / "zero.png")
+    assert "--strokes prepares" in predict(job, str(tmp_path))[1]
+    for choice in ("--as-is", "--strokes"):
+        assert "--strokes prepares" not in predict(job, str(tmp_path), choice)[1]
+
+
+def test_strokes_are_known_by_name_or_contents() -> None:
+    own = datasets.raw("digits").fingerprint
+    assert prediction_inputs.are_strokes(Inputs(), "mnist", "0" * 64)
+    assert prediction_inputs.are_strokes(Inputs(), "mine", own)
+    assert not prediction_inputs.are_strokes(Inputs(), "mine", "0" * 64)
+    assert not prediction_inputs.are_strokes(Inputs(shape=(8, 8)), "digits", own)
+
+
+def test_rows_of_a_table_are_shown_with_their_values(flowers: str) -> None:
+    out, _ = predict(flowers, "--index", "3")
+    assert "flowers test 3: 0, correct" in out
+    assert "petal width" in out and "0.2" in out and " %" in out
+    found = rows(flowers, "--index", "0-2", "--index", "70")
+    assert [*found[0]][:6] == [
+        *("sepal length", "sepal width", "petal length", "petal width"),
+        *("label", "predicted"),
+    ]
+    assert [row["predicted"] for row in found] == ["0", "0", "0", "2"]
+    assert "4 of 4 are correct." in predict(flowers, "--index", "0-3")[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--index", "80"], "There is no row 80: the last one is 74."),
+        (["--index", "a"], "'a' is not the index of a row."),
+        (["--index", "1", "--split", "validation"], "No split is called 'validation'."),
+        (["--index", "1", "-o", "{tmp}"], "Rows of a table are no images"),
+        (["{tmp}"], "it takes no pictures"),
+    ],
+)
+def test_what_does_not_fit_a_table_is_refused(
+    words: list[str], sentence: str, flowers: str, tmp_path: Path
+) -> None:
+    a_flag(tmp_path / "a.png", RED)
+    with pytest.raises(UsageError, match=sentence):
+        predict(flowers, *(word.replace("{tmp}", str(tmp_path)) for word in words))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["{tmp}"], "has no pictures"),
+        (["{tmp}", "--strokes"], "the model takes 6 x 9 colour"),
+        (["{tmp}", "--strokes", "--as-is"], "Only one of --as-is and --strokes"),
+        (["{tmp}", "--csv", "--json"], "Only one of --csv and --json"),
+        (["--index", "1", "--dataset", "digits"], "trained on 6 x 9 colour, but 'digits' has 28"),
+    ],
+)
+def test_what_does_not_fit_images_is_refused(
+    words: list[str], sentence: str, coloured: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        predict(coloured, *(word.replace("{tmp}", str(tmp_path)) for word in words))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
+def test_a_picture_of_any_mode_becomes_grey_or_colour(mode: str, tmp_path: Path) -> None:
+    grey = np.full((4, 6), 200 * 257, "uint16")
+    picture = Image.fromarray(grey) if mode == "I;16" else Image.new("L", (6, 4), 255).convert(mode)
+    picture.save(tmp_path / "a.tif")
+    for shape in ((4, 6), (4, 6, 3), (2, 3)):
+        found = prediction_inputs.of_picture(
+            "a", tmp_path / "a.tif", Inputs(shape=shape), strokes=False
+        )
+        assert (found.raw == (200 if mode == "I;16" else 255)).all()
+        assert found.raw.shape == shape and found.raw.dtype == "uint8"
+    floats = Inputs(shape=(4, 6), dtype="float32")
+    scaled = prediction_inputs.of_picture("a", tmp_path / "a.tif", floats, strokes=False)
+    assert scaled.raw.max() <= 1
+
+
+def test_what_is_transparent_is_white_and_a_turned_picture_is_turned(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (6, 4), (255, 0, 0, 0))
+    clear.save(tmp_path / "clear.png")
+    raw = prediction_inputs.of_picture(
+        "a", tmp_path / "clear.png", Inputs(shape=(4, 6, 3)), strokes=False
+    ).raw
+    assert (raw == 255).all()
+    turned = Image.new("L", (6, 4), 0)
+    turned.putpixel((0, 0), 255)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.png", exif=exif)
+    found = prediction_inputs.of_picture(
+        "a", tmp_path / "turned.png", Inputs(shape=(6, 4)), strokes=False
+    )
+    assert found.raw[0, 3] == 255 and not found.is_stretched
+    assert pictures.draft_of((6, 4)) == (12, 12)
