@@ -40,7 +40,7 @@ IMPORTS = {
 CODE = {
     "onnx": """session = onnxruntime.InferenceSession("{file}")
 print(session.run(None, {{"x": x}}))""",
-    "skops": """model = io.load("{file}", trusted=[])
+    "skops": """model = io.load("{file}", trusted={trusted})
 print(model.predict(x))""",
     "keras": """model = keras.saving.load_model("{file}")
 print(model(x))""",
@@ -142,7 +142,10 @@ def _usage(trained: LoadedModel, exported: Exported) -> str:
         "",
         'image = np.asarray(Image.open("digit.png").convert("L"))  # 28 x 28, ink bright',
         f'x = (image / 255).astype("{model.dtype}").reshape({shape})',
-        CODE[exported.format].format(file=exported.path.name),
+        # Types that the model lists beside those that skops trusts by itself.
+        CODE[exported.format].format(
+            file=exported.path.name, trusted=[*getattr(model, "trusted", ())]
+        ),
     ]
     code = "\n".join(lines)
     note = ""

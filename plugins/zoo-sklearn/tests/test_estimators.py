@@ -20,8 +20,12 @@ from zoo_sklearn import SklearnModel, export
 from zoo_sklearn.boosting import HistGradientBoosting
 from zoo_sklearn.estimator import FILE
 from zoo_sklearn.forest import RandomForest
+from zoo_sklearn.knn import NearestNeighbours
+from zoo_sklearn.logistic import Logistic
 from zoo_sklearn.perceptron import Perceptron
+from zoo_sklearn.svm import SupportVectors
 
+from zoo import cores
 from zoo.errors import ArtifactError, UsageError
 from zoo.model import Model
 from zoo.testing import parametrize_with_checks
@@ -52,9 +56,7 @@ def data(kind: type[Model], load: Callable[..., Any] = load_wine) -> tuple[Any, 
     return x.astype(kind.dtype), y
 
 
-def made(
-    kind: type[SklearnModel], params: Given, x: Any, n_classes: int = 3, seed: int = 42
-) -> SklearnModel:
+def made(kind: type[Any], params: Given, x: Any, n_classes: int = 3, seed: int = 42) -> Any:
     model = kind(kind.Params.resolve(params), [f"class {n}" for n in range(n_classes)], seed)
     model.input_shape = x.shape[1:]
     return model
@@ -153,14 +155,20 @@ def test_a_forest_that_grows_in_batches_is_the_one_of_a_single_fit(
     assert len(reports) <= 10
 
 
-def test_the_threads_that_the_worker_grants_change_no_bit_of_a_forest(
+def test_threads_and_cores_that_a_worker_lends_change_no_bit_of_a_forest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     x, y = data(RandomForest)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    model = made(RandomForest, FEW[0][1], x)
-    model.fit(x, y, ignore)
-    assert np.array_equal(model.predict_proba(x), once(0).predict_proba(x))
+    models = [made(RandomForest, FEW[0][1], x) for _ in range(2)]
+    models[0].fit(x, y, ignore)
+    cores.here.cache_clear()
+    with cores.lend(1, 2), cores.held():
+        assert cores.here() is not None
+        models[1].fit(x, y, ignore)
+    cores.here.cache_clear()
+    for model in models:
+        assert np.array_equal(model.predict_proba(x), once(0).predict_proba(x))
 
 
 def test_a_perceptron_reports_the_loss_of_each_epoch_and_keeps_no_optimizer() -> None:
@@ -318,6 +326,36 @@ def test_exported_files_predict_the_same(number: int, tmp_path: Path) -> None:
         labels, probabilities = session.run(["label", "probabilities"], {"x": x})
         assert np.array_equal(labels, model.predict(x))
         assert np.allclose(probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        (Logistic, {}),
+        (Logistic, {"loss": "hinge"}),
+        (SupportVectors, {"kernel": "linear"}),
+        (NearestNeighbours, {}),
+        *FEW[::2],
+    ],
+)
+def test_an_onnx_file_of_two_classes_predicts_the_same(
+    kind: type[Model], params: Given, tmp_path: Path
+) -> None:
+    import onnxruntime
+
+    x, y = load_breast_cancer(return_X_y=True)
+    x = StandardScaler().fit_transform(x).astype(kind.dtype)
+    model = made(kind, params, x, 2)
+    model.fit(x, y, ignore)
+    model.export("onnx", tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    labels, *probabilities = session.run(None, {"x": x})
+    assert np.array_equal(labels, model.predict(x))
+    expected = model.predict_proba(x)
+    assert bool(probabilities) == (expected is not None)
+    for found in probabilities:
+        # onnxruntime computes the kernels of an SVM in float32.
+        assert np.allclose(found, expected, atol=1e-4)
 
 
 @parametrize_with_checks(FEW)

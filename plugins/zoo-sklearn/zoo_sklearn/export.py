@@ -93,20 +93,20 @@ def write_onnx(
 ) -> None:
     """Write a classifier by skl2onnx, with the outputs `label` and `probabilities`.
 
-    Raises PluginError for two classes unless `kind` is own, and for classes without training
-    inputs.
+    Raises PluginError for classes without training inputs, and for a vote of a single pair.
     """
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
     if list(classes) != list(range(n_classes)):
         raise PluginError("ONNX needs training inputs of each class.")
-    if n_classes < 3 and kind != "own":
-        raise PluginError("ONNX needs three classes or more for this model.")
     tensor = DoubleTensorType if dtype == "float64" else FloatTensorType
     last = estimator[-1] if hasattr(estimator, "steps") else estimator
+    is_pairwise = type(last).__name__ == "OneVsOneClassifier"
+    if is_pairwise and n_classes < 3:
+        raise PluginError("A vote of pairs needs three classes or more for ONNX.")
     # OneVsOneClassifier returns scores anyway, and does not have this option.
-    raw = kind in ("softmax", "shares") and type(last).__name__ != "OneVsOneClassifier"
+    raw = kind in ("softmax", "shares") and not is_pairwise
     converted = to_onnx(
         estimator,
         initial_types=[("x", tensor([None, n_features]))],
@@ -135,9 +135,15 @@ def _replace_outputs(graph: Any, kind: Kind) -> None:
             names[:] = [{own: "zoo_votes", scores: "zoo_scores"}.get(name, name) for name in names]
     make = helper.make_node
     graph.node.append(make("ArgMax", ["zoo_scores"], ["label"], axis=1, keepdims=0))
+    last = "zoo_scores"
     if kind == "shares":
         _add_logarithms(graph, tensor.elem_type)
-    last = "zoo_scores" if kind == "softmax" else "zoo_logarithms"
+        last = "zoo_logarithms"
+    elif tensor.shape.dim[1].dim_value == 2:
+        # Two classes have the scores -s and s, whose difference is to be s.
+        graph.initializer.append(helper.make_tensor("zoo_half", tensor.elem_type, [1], [0.5]))
+        graph.node.append(make("Mul", ["zoo_scores", "zoo_half"], ["zoo_halves"]))
+        last = "zoo_halves"
     graph.node.append(make("Softmax", [last], ["probabilities"], axis=1))
     del graph.output[:]
     label = helper.make_tensor_value_info("label", TensorProto.INT64, [None])
