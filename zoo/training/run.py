@@ -41,7 +41,8 @@ RECIPE, METRICS, HISTORY, PREDICTIONS, WEIGHTS, FIT, STEPS = (
 """The files of a job in its folder; `weights` and `fit` are folders for files of the plugin,
 `preprocessing` one for what steps have learned."""
 WEIGHT_IMAGES = "weight_images.npy"
-"""The weights of a linear model as images, readable without the framework of the plugin."""
+"""The weights of a linear model as images, (n_classes, *input_shape), readable without the plugin's
+framework; (n_classes, 784) in artifacts of the first version."""
 
 Phase = Callable[[str], None]
 """Called with the phase that starts: "prepare", "fit", "judge" or "save"."""
@@ -326,7 +327,8 @@ def _save_weights(model: Model, folder: Path) -> int:
     if images is not None:
         import numpy as np
 
-        np.save(folder / WEIGHT_IMAGES, images, allow_pickle=False)
+        shaped = images.reshape(len(images), *model.input_shape)
+        np.save(folder / WEIGHT_IMAGES, shaped, allow_pickle=False)
     return sum(file.stat().st_size for file in weights.rglob("*") if file.is_file())
 
 

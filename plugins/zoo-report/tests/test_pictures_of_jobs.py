@@ -107,7 +107,8 @@ def test_the_mistakes_are_those_that_it_is_surest_of_drawn_pixel_by_pixel(
     pictures.draw_pictures(job, files, tmp_path)
     drawn = np.asarray(opened(tmp_path / "mistakes.png").convert("L"), dtype=int)
     truth = prepare("digits", "test", "image", "float64").x[said.index[rows[0]]]
-    left, scale = 2 * plots.SCALE, plots.SCALE
+    scale = plots.TILE // 28
+    left = 2 * scale
     column = drawn[:, left : left + 28 * scale].reshape(len(drawn), 28, scale)
     tiles = column[: len(drawn) // scale * scale, :, scale // 2]
     expected = np.repeat(np.round(255 * (1 - truth)), scale, axis=0)
@@ -219,7 +220,7 @@ def test_weights_are_red_where_they_speak_for_a_class_and_blue_where_against(
         plots.weights(images, ["a", "b"]).savefig(tmp_path / "weights.png")
     drawn = np.asarray(opened(tmp_path / "weights.png").convert("RGB"), dtype=int)[:, :-80]
     red, blue = drawn[..., 0] - drawn[..., 2] > 60, drawn[..., 2] - drawn[..., 0] > 60
-    half = 28 * 14 * plots.SCALE**2
+    half = 28 * 14 * (plots.TILE // 28) ** 2
     assert red.sum() == blue.sum() == half
     assert red.nonzero()[1].max() < blue.nonzero()[1].min()
 
@@ -328,3 +329,33 @@ def test_a_terminal_that_is_not_utf_8_gets_the_job_in_ascii(
     zoo.env |= {"PYTHONIOENCODING": "ascii"}
     shown = zoo.run("show", job["id"]).stdout
     assert shown.isascii() and "Rows: the true class; columns: the predicted one." in shown
+
+
+@pytest.mark.parametrize(
+    "shape", [(8, 8), (32, 32, 3), (12, 40), (100, 60, 3), (300, 300)], ids=str
+)
+def test_images_of_any_size_are_drawn_whole_below_their_captions(
+    shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    images = np.full((7, *shape), 0.5)
+    images[:, 0, 0] = images[:, -1, -1] = 1.0
+    with plots.style():
+        plots.mistakes(images, ["cat → dog\n#1 (0.999)"] * 7).savefig(tmp_path / "tiles.png")
+    drawn = np.asarray(opened(tmp_path / "tiles.png").convert("L"), dtype=int)
+    scale = max(1, round(plots.TILE / max(shape[:2])))
+    grey = (abs(drawn - 128) < 3).sum()
+    # Of the largest, every second pixel is drawn.
+    pixels = shape[0] * shape[1] if max(shape) < 200 else 150 * 150
+    assert 7 * (pixels - 2) * scale**2 == pytest.approx(grey, rel=0.02)
+
+
+def test_the_weights_of_a_pixel_of_a_colour_image_are_added(tmp_path: Path) -> None:
+    images = np.zeros((1, 8, 8, 3))
+    images[0, :4] = (1, 1, -5)
+    images[0, 4:] = (1, 1, 1)
+    with plots.style():
+        plots.weights(images, ["a"]).savefig(tmp_path / "weights.png")
+    drawn = np.asarray(opened(tmp_path / "weights.png").convert("RGB"), dtype=int)[:, :-80]
+    red, blue = drawn[..., 0] - drawn[..., 2] > 60, drawn[..., 2] - drawn[..., 0] > 60
+    assert red.sum() == blue.sum() > 0
+    assert blue.nonzero()[0].max() < red.nonzero()[0].min()

@@ -174,7 +174,7 @@ def test_a_picture_is_the_image_in_dark_ink_on_white(db: Database) -> None:
     entries = gathered(db, trained(db, [1, 0, 1, 1], environment=seen()))
     png = entries.images[f"{dataset()} test 0"]
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("L")).astype(int)
-    image = datasets.raw(dataset()).splits["test"].images[0].astype(int)
+    image = datasets.raw(dataset()).splits["test"].inputs[0].astype(int)
     assert shown.shape == (28, 28)
     assert abs(255 - shown - image).max() <= 255 / (mistakes.GREYS - 1) / 2 + 1
 
@@ -379,3 +379,16 @@ def test_jobs_are_named_or_filtered_and_something_must_match(db: Database) -> No
     for words in (["@last", "--all"], ["--model", "none"], ["zz"]):
         done = CliRunner().invoke(alone, words)
         assert isinstance(done.exception, ZooError) and done.exception.exit_code == 2
+
+
+def test_images_of_two_contents_of_one_name_are_kept_apart(db: Database) -> None:
+    path = dataset().removeprefix("npz:")
+    first = trained(db, [1, 0, 1, 1], environment=seen())
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["x_test"] = arrays["x_test"][::-1]
+    np.savez(path, allow_pickle=False, **arrays)
+    second = trained(db, [1, 0, 1, 1], environment=seen())
+    found = gathered(db, first, second)
+    shown = [found.images[f"{entry.gallery.images} 0"] for entry in found.entries]
+    assert len(set(shown)) == 2

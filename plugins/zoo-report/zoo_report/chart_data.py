@@ -76,7 +76,7 @@ def _job_data(entry: Entry) -> dict[str, Any]:
             [f"{m.row}", m.label, m.predicted, _short(m.probability), _short(m.label_probability)]
             for m in entry.gallery.first
         ],
-        "split": "train" if job.spec["fold"] else job.spec["split"],
+        "images": entry.gallery.images,
     }
 
 

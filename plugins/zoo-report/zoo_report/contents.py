@@ -50,6 +50,8 @@ class Gallery(NamedTuple):
     """The most confident first."""
     note: str
     """Why mistakes or images are missing, as a sentence."""
+    images: str
+    """The name of the set of images, to which the row is added for the key of one."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def gather(db: Database, settings: Settings, selection: Selection) -> Contents:
                 command_line.job_command(job),
                 jobs.steps(db, job.id),
                 _environment_index(environments, environment),
-                Gallery(len(wrong), shown, note),
+                Gallery(len(wrong), shown, note, images.set_name(job, data)),
             )
         )
         all_wrong.append((job, wrong, note))
@@ -211,11 +213,9 @@ def _most_missed(
         guesses, (job, label) = predicted[test_set, row], first[test_set, row]
         if guesses.total() > 1 and left[test_set] > 0 and not images.add(job, [row], job.contents):
             left[test_set] -= 1
-            counts, name = dict(guesses.most_common()), f"{test_set.dataset} {test_set.split}"
+            counts, name = dict(guesses.most_common()), images.set_name(job, job.contents)
             shown.append(
-                MissedImage(
-                    name, mistakes.image_key(job, row), label, counts, len(evaluated[test_set])
-                )
+                MissedImage(name, f"{name} {row}", label, counts, len(evaluated[test_set]))
             )
     return shown
 

@@ -25,11 +25,15 @@ STYLE: dict[str, Any] = {
 }
 NAMED, NUMBERED = 20, 60
 """Maximum number of classes for counts in the cells of a confusion matrix, and to draw one."""
-SIDE, PER_ROW, LEAST = 28, 5, 3
-SCALE = 4
-"""Pixels of a figure per pixel of an image."""
+FIRST_SIDE = 28
+"""Height and width of the images whose weights older artifacts keep flat."""
+PER_ROW, LEAST = 5, 3
+TILE = 112
+"""Pixels of a figure for the longer side of an image, about."""
 HEAD = 0.25
 """Inches above the tiles, for the title."""
+DARK = 0.25
+"""Grey images with a lower mean are ink on a dark ground."""
 FEW = 10
 """Bins with fewer images are drawn pale."""
 CONTRAST = 99.5
@@ -161,17 +165,29 @@ def calibration(found: Calibration) -> Figure:
 
 
 def mistakes(images: Array, captions: Sequence[str]) -> Figure:
-    """Draw images side by side, dark on white, each with a caption of two lines."""
-    made, _ = _tiles(images, captions, 2, cmap="gray_r", vmin=0, vmax=1)
+    """Draw images from 0 to 1 side by side, each with a caption of two lines.
+
+    Colours are those of the images; grey ink on a dark ground is drawn dark on white.
+    """
+    grey = "gray_r" if images.mean() < DARK else "gray"
+    made, _ = _tiles(images, captions, 2, cmap=grey, vmin=0, vmax=1)
     return made
 
 
 def weights(images: Array, names: Sequence[str]) -> Figure:
-    """Draw the weights (n, 784) of each class as an image: red for it, blue against it."""
+    """Draw the weights of each class as an image: red for it, blue against it.
+
+    Args:
+        images: (n, height, width), of colour images (n, height, width, 3), whose three weights of
+            a pixel are added; or (n, 784), of 28 x 28 pixels.
+        names: The classes.
+    """
     import numpy as np
 
-    most = float(np.percentile(abs(images), CONTRAST)) or 1.0
-    pixels = images.reshape(-1, SIDE, SIDE)
+    if images.ndim == 2:
+        images = images.reshape(-1, FIRST_SIDE, FIRST_SIDE)
+    pixels = images.sum(axis=3) if images.ndim == 4 else images
+    most = float(np.percentile(abs(pixels), CONTRAST)) or 1.0
     made, shown = _tiles(pixels, names, 1, right=0.7, cmap="RdBu_r", vmin=-most, vmax=most)
     width, height = made.get_size_inches()
     place = made.add_axes((1 - 0.6 / width, 0.12 / height, 0.1 / width, 1 - 0.4 / height))
@@ -184,31 +200,39 @@ def weights(images: Array, names: Sequence[str]) -> Figure:
 def _tiles(
     images: Array, captions: Sequence[str], lines: int, right: float = 0, **shades: Any
 ) -> tuple[Figure, Any]:
-    """Draw images (n, 28, 28) in rows of five, each below its caption, in one pair of axes.
+    """Draw images of one size in rows of five, each below its caption, in one pair of axes.
 
-    A pixel of an image is a square of pixels of the figure. `right` inches stay empty.
+    A pixel of an image is a square of pixels of the figure; of images with more than 224 every
+    second one is drawn, or every third, and so on. `right` inches stay empty.
     """
     import numpy as np
 
+    every = -(-max(images.shape[1:3]) // (2 * TILE))
+    images = images[:, ::every, ::every]
     columns = max(min(len(images), PER_ROW), LEAST)
     rows = -(-len(images) // columns)
-    above = 2 + 4 * lines
-    wide, high = SIDE + 4, SIDE + 2 + above
+    tall, broad = images.shape[1:3]
+    scale = max(1, round(TILE / max(tall, broad)))
+    # In pixels of the images; captions need 16 pixels of the figure a line, and some width.
+    above = -(-(8 + 16 * lines) // scale)
+    wide, high = max(broad, TILE // scale) + -(-16 // scale), tall + -(-8 // scale) + above
     # A single row that is not full is centred.
-    indent = (columns - min(len(images), columns)) * wide // 2 + 2
+    indent = (columns - min(len(images), columns)) * wide // 2 + (wide - broad) // 2
     corners = [
         (i // columns * high + above, i % columns * wide + indent) for i in range(len(images))
     ]
-    canvas = np.full((rows * high, columns * wide), np.nan)
+    # NaN is not drawn; colours have no NaN, so their ground is white.
+    ground = np.nan if images.ndim == 3 else 1.0
+    canvas = np.full((rows * high, columns * wide, *images.shape[3:]), ground)
     for image, (top, left) in zip(images, corners, strict=True):
-        canvas[top : top + SIDE, left : left + SIDE] = image
-    inch = SCALE / DPI
+        canvas[top : top + tall, left : left + broad] = image
+    inch = scale / DPI
     width, height = canvas.shape[1] * inch, canvas.shape[0] * inch
     made = figure(width + right, height + HEAD, layout=None)
     ax = made.add_axes((0, 0, width / (width + right), height / (height + HEAD)))
     ax.axis("off")
     shown = ax.imshow(canvas, interpolation="nearest", aspect="auto", **shades)
     for caption, (top, left) in zip(captions, corners, strict=True):
-        middle = left + SIDE / 2 - 0.5
+        middle = left + broad / 2 - 0.5
         ax.text(middle, top - 1, caption, fontsize=9, ha="center", va="bottom", linespacing=1.1)
     return made, shown

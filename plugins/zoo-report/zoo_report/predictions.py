@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.data.preprocessing import prepare
+from zoo.data.preprocessing import prepare_splits
 from zoo.plugins import registry
 from zoo.results.predictions import Predictions
 
@@ -40,17 +40,26 @@ def wrong_rows(found: Predictions, most: int | None = None) -> Array:
 
 
 def load_images(job: dict[str, Any], index: Array, fingerprint: str | None) -> Array | None:
-    """Load prepared images of the job's dataset, (n, 28, 28).
+    """Load prepared images of the job's dataset, (n, height, width) or (n, height, width, 3).
 
-    None if the dataset has other contents now. Raises ZooError if it cannot be loaded.
+    None for a table, or if this machine has no such contents. Raises ZooError if they cannot be
+    loaded.
     """
     # A fold is a part of the training images.
     split = "train" if job["fold"] else job["split"]
     model = registry.catalogue().models.get(job["model"])
     # In the dtype of the model, which is prepared already.
     dtype = model.dtype if model else "float32"
-    data = prepare(job["dataset"], split, "image", dtype, preprocess=job["preprocess"])
-    if data.fingerprint != fingerprint or (len(index) and index.max() >= len(data.x)):
+    (data,) = prepare_splits(
+        job["dataset"],
+        [split],
+        "image",
+        dtype,
+        preprocess=job["preprocess"],
+        contents=fingerprint,
+    )
+    is_other = data.fingerprint != fingerprint or data.meta.kind != "image"
+    if is_other or (len(index) and index.max() >= len(data.x)):
         return None
     found: Array = data.x[index]
     return found

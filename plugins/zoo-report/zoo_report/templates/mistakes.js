@@ -38,7 +38,7 @@ function ofJob(job) {
     const [was, said] = [job.classes[label], job.classes[predicted]];
     const odds = sure === null ? [] : [odd(said, sure, "wrong"), odd(was, labelSure, "right")];
     const alt = `image ${row}: ${was} taken for ${said}${sure === null ? "" : `, ${percent(sure, 1)} sure`}`;
-    return card(`${job.dataset} ${job.split} ${row}`, alt, was, said, odds, `image ${row}`);
+    return card(`${job.images} ${row}`, alt, was, said, odds, `image ${row}`);
   });
 }
 
