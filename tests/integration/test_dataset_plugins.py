@@ -128,9 +128,10 @@ WAYS: dict[str, tuple[str, str]] = {
     "a-dict": ("found['test'] = {'images': 1}", RETURN + "'test' is dict with the keys 'images'"),
     "one-none": ("found['test'] = None", RETURN + "'test' is NoneType"),
     "ragged": ("found['test'] = ([[1], [1, 2]], [0])", RETURN + "'test' holds no array"),
-    "of-none": ("found['test'] = (None, None)", "test images are object ()"),
-    "floats": ("found['test'] = (images / 255, labels)", "several types: float64, uint8"),
-    "texts": ("found['test'] = (images, list('aaaabbbbcccc'))", "labels are no whole numbers"),
+    "of-none": ("found['test'] = (None, None)", "there are Python objects in test images"),
+    "floats": ("found['test'] = (images / 255, labels)", WELL),
+    "halves": ("found['test'] = (images / 2, labels)", "its pixels are floats up to 7"),
+    "texts": ("found['test'] = (images, list('aaaabbbbcccc'))", "labels of several types"),
     "lazy": (
         "class Lazy:\n def __array__(self, *_, **__): sys.exit(4)\nfound['test'] = (Lazy(), 0)",
         "failed: SystemExit: 4",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zoo.data import cache, idx
+from zoo.data import cache, idx_header
 from zoo.job_spec import Sha256, canonical
 
 if TYPE_CHECKING:
@@ -224,10 +224,10 @@ def _idx_digest(folder: Path, meta: Meta) -> str:
     digest = hashlib.sha256()
     for split in ("train", "test"):
         count = meta.counts[split]
-        digest.update(idx.header((count, *meta.shape)))
+        digest.update(idx_header.header((count, *meta.shape)))
         for part in _values(folder / inputs_file(split)):
             digest.update(part)
-        digest.update(idx.header((count,)))
+        digest.update(idx_header.header((count,)))
         for part in _values(folder / labels_file(split)):
             # int64 on disk, a byte in an IDX file
             digest.update(part[::8])

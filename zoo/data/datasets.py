@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import dataset_names, settings
-from zoo.data import cache, contents, incoming, mnist, sources, tables
+from zoo.data import cache, contents, conversion, incoming, mnist, sources, tables
 from zoo.data.cache import Progress
 from zoo.data.contents import META_FILE, Meta
 from zoo.data.contents import SPLITS as SPLITS
@@ -196,9 +196,8 @@ def fill(folder: Path, name: str, progress: Progress | None = None) -> Meta:
             given, shares = _read(name, progress), None
         return incoming.write(folder, name, given, shares, progress)
     except (ValueError, TypeError) as error:
-        raise DatasetError(
-            f"The dataset '{name}' cannot be used: {reason(error)}.", _way_out(str(error))
-        ) from None
+        hint = getattr(error, "hint", "") or _way_out(str(error))
+        raise DatasetError(f"The dataset '{name}' cannot be used: {reason(error)}.", hint) from None
 
 
 def _kept(name: str, fingerprint: str | None) -> Raw | None:
@@ -298,7 +297,7 @@ def _read(name: str, progress: Progress | None) -> Incoming:
     import numpy  # noqa: F401
 
     if name == MNIST.name:
-        return incoming.of_arrays(mnist.load(progress))
+        return conversion.of_arrays(mnist.load(progress))
     found = registry.catalogue()
     about = found.datasets[_registered(name)]
     owner = found.dataset_owners[about.name]
@@ -316,7 +315,7 @@ def _read(name: str, progress: Progress | None) -> Incoming:
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
     if any(isinstance(each, Table) for each in splits.values()):
         return tables.of_tables(splits, about.class_names)
-    return incoming.of_arrays(splits, about.class_names)
+    return conversion.of_arrays(splits, about.class_names)
 
 
 class _WrongResult(Exception):

@@ -34,6 +34,14 @@ MOST_NAMED = 10
 """Number of classes that one note names."""
 
 
+class Unusable(ValueError):
+    """An array without one meaning; the message completes "FILE cannot be used: "."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
 @dataclass(frozen=True)
 class Incoming:
     """A dataset as its reader has it; inputs are read only when they are written."""
@@ -68,58 +76,6 @@ class Shares:
     """Share of the rows for `test`; None for TEST_SHARE if the source has no test split."""
     validation: float | None = None
     """Share of the training rows for `validation`; None for none."""
-
-
-def of_arrays(
-    splits: Mapping[str, tuple[Array, Array]],
-    class_names: tuple[str, ...] | None = None,
-    notes: Sequence[str] = (),
-) -> Incoming:
-    """Take images that are in memory; raises ValueError if splits have different shapes."""
-    for split, (images, labels) in splits.items():
-        _check_images(split, images, labels)
-    shapes = {images.shape[1:] for images, _ in splits.values()}
-    if len(shapes) > 1:
-        sizes = ", ".join(f"{split} {images.shape}" for split, (images, _) in splits.items())
-        raise ValueError(f"its images have several sizes: {sizes}")
-    dtypes = {str(images.dtype) for images, _ in splits.values()}
-    if len(dtypes) > 1:
-        raise ValueError(f"its splits have several types: {', '.join(sorted(dtypes))}")
-    return Incoming(
-        "image",
-        shapes.pop(),
-        {split: labels for split, (_, labels) in splits.items()},
-        {split: _chunks_of(images) for split, (images, _) in splits.items()},
-        dtypes.pop(),  # type: ignore[arg-type]
-        class_names=class_names,
-        notes=tuple(notes),
-    )
-
-
-def _check_images(split: str, images: Array, labels: Array) -> None:
-    is_image = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
-    if not is_image or images.dtype not in ("uint8", "float32", "float64"):
-        found = f"{images.dtype} {images.shape}"
-        raise ValueError(
-            f"its {split} images are {found}, not uint8 (n, height, width) or (n, height, width, 3)"
-        )
-    if labels.ndim != 1:
-        found = f"{labels.dtype} {labels.shape}"
-        raise ValueError(f"its {split} labels are {found}, not one for each image")
-    if len(images) != len(labels):
-        raise ValueError(f"it has {len(images)} {split} images and {len(labels)} labels")
-    if not all(images.shape[1:]):
-        raise ValueError(f"its {split} images have no pixels")
-
-
-def _chunks_of(array: Array) -> Callable[[], Iterator[Array]]:
-    rows = max(1, contents.CHUNK // max(1, array[:1].nbytes))
-
-    def chunks() -> Iterator[Array]:
-        for start in range(0, len(array), rows):
-            yield array[start : start + rows]
-
-    return chunks
 
 
 def write(
@@ -300,6 +256,12 @@ def _divide(
     if source is None:
         return parts, ()
     notes = []
+    for split, given in (("test", shares.test), ("validation", shares.validation)):
+        if given is not None and split in parts:
+            raise Unusable(
+                f"it has a {split} split already, so that no share is held out for another",
+                f"Leave out the share for {split}.",
+            )
     if "test" not in parts:
         share = TEST_SHARE if shares.test is None else shares.test
         _hold_out(parts[source], labels[source], share, SPLITS.index("test"))
@@ -518,6 +480,8 @@ def _rare(labels: Array, class_names: Sequence[str], unit: str) -> Iterator[str]
     import numpy as np
 
     counts = np.bincount(labels, minlength=len(class_names))
+    if not len(labels):
+        return
     for count, what in ((0, f"no training {unit}"), (1, f"a single training {unit}")):
         names = [f"'{class_names[label]}'" for label in np.flatnonzero(counts == count).tolist()]
         more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""

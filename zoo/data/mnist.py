@@ -43,7 +43,7 @@ def places() -> list[Path]:
     """Return where MNIST may be on this machine: folders with IDX files, or npz files."""
     found = []
     for folder in settings.load().data_folders:
-        if idx.find(folder):
+        if idx.find(folder, exact=True):
             found.append(folder)
         if idx.is_file(folder / "mnist.npz"):
             found.append(folder / "mnist.npz")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import dataset_names
-from zoo.data import folder, idx, incoming, npz, tables
+from zoo.data import folder, idx, npz, tables
 from zoo.data.cache import Progress
 from zoo.data.incoming import Incoming
 from zoo.data.source_options import SourceOptions
@@ -195,9 +195,9 @@ def stamp(file: Path) -> str:
 def read(source: Source, progress: Progress | None = None) -> Incoming:
     """Read a source; raises DatasetError for a file, ValueError for arrays that are no dataset."""
     if source.form == "idx":
-        return incoming.of_arrays(idx.load(source.path))
+        return idx.read(source.path, source.options, progress)
     if source.form == "npz":
-        return incoming.of_arrays(npz.load(source.path))
+        return npz.read(source.path, source.options, progress)
     if source.form == "folder":
         return folder.read(source.path, source.options, progress)
     if source.form == "csv":
