@@ -54,6 +54,13 @@ def absolute(path: str) -> str:
     return os.path.abspath(expanded(path))  # noqa: PTH100 (Path.resolve follows links)
 
 
+def split_version(name: str) -> tuple[str, int | None]:
+    """Take NAME@VERSION apart; the version is None for any other name."""
+    base, _, version = name.rpartition("@")
+    is_number = version.isascii() and version.isdigit() and len(version) < 10 and int(version) > 0
+    return (base, int(version)) if is_number and NAME.fullmatch(base) else (name, None)
+
+
 def canonical(name: str) -> str:
     """Give the name by which jobs know a dataset: of files, as `joined` spells it."""
     found = split(name)

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 
 from zoo import jobs
 from zoo.child_process import ChildDied
+from zoo.data import added
 from zoo.errors import ArtifactError, StoreError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import AttemptEnd, Claim, Database, Job, JobNotFound, Outcome, ProgressUpdate
@@ -128,7 +129,19 @@ class Execution:
             except ArtifactError as error:
                 self._requeue_if_unhealthy(str(error), "artifact", store=True)
                 raise
+        if spec.version is not None and spec.contents:
+            self._fetch_dataset(spec.contents, f"{spec.dataset}@{spec.version}")
         return self._run_in_runner(spec)
+
+    def _fetch_dataset(self, contents: str, label: str) -> None:
+        """Get the contents of an added dataset into the cache, which the runner reads."""
+        if not added.is_here(contents):
+            self.heartbeat.ensure()
+        try:
+            added.ensure(self.db, self.settings.artifacts, contents, label)
+        except ArtifactError as error:
+            self._requeue_if_unhealthy(str(error), "artifact", store=True)
+            raise
 
     def _run_in_runner(self, spec: JobSpec) -> Outcome:
         request = {

@@ -14,6 +14,7 @@ def run_here(specs: list[JobSpec], as_json: bool) -> None:
     import tempfile
 
     from zoo.cli.render import console
+    from zoo.queue import pinning
     from zoo.training.run import run_job
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
@@ -24,6 +25,9 @@ def run_here(specs: list[JobSpec], as_json: bool) -> None:
     def phase(name: str) -> None:
         console.note(f"{name} ...")
 
+    if specs[0].version is not None:
+        with console.progress() as tell:
+            pinning.bring(specs[0].contents, specs[0].dataset, tell)
     results = []
     for spec in specs:
         # The model prints directly to the terminal, as in any script.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,8 +10,9 @@ import typer
 from zoo.cli.leaving import going_on, submitting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from zoo.data.cache import Progress
     from zoo.job_spec import JobSpec
     from zoo.jobs import Database, Job, QueueOptions
     from zoo.queue.submit import Submitted
@@ -39,9 +41,10 @@ def submit_and_follow(
     with submitting():
         if chosen.is_embedded:
             source = specs[0].source
-            fetch(specs[0].dataset, jobs.get(db, source.job).contents if source else None)
+            known = jobs.get(db, source.job).contents if source else None
+            fetch(specs[0].dataset, specs[0].contents or known)
         if specs[0].kind == "train":
-            print_notes(specs[0].dataset)
+            print_notes(db, specs[0])
         done = submit.submit(db, chosen, specs, queued, group_kind=kind, about=about)
     with going_on(done.ref):
         if done.note:
@@ -56,6 +59,22 @@ def submit_and_follow(
             _detached(db, done, as_json)
         else:
             _attached(db, chosen, done, as_json)
+
+
+@contextlib.contextmanager
+def reading() -> Iterator[Progress]:
+    """Yield the progress of reading files, which is drawn once there is any."""
+    with contextlib.ExitStack() as drawn:
+        shown: list[Progress] = []
+
+        def tell(what: str, done: int, total: int) -> None:
+            if not shown:
+                from zoo.cli.render import console
+
+                shown.append(drawn.enter_context(console.progress()))
+            shown[0](what, done, total)
+
+        yield tell
 
 
 def fetch(dataset: str, contents: str | None = None) -> None:
@@ -73,12 +92,14 @@ def fetch(dataset: str, contents: str | None = None) -> None:
             datasets.raw(dataset, tell)
 
 
-def print_notes(dataset: str) -> None:
-    """Print warnings about a local dataset, such as a class without images."""
+def print_notes(db: Database, spec: JobSpec) -> None:
+    """Print warnings about the dataset of a job, such as a class without images."""
+    from zoo import jobs
     from zoo.cli.render import console
-    from zoo.data import datasets
+    from zoo.data import added, datasets
 
-    for each in datasets.notes(dataset):
+    version = jobs.find_dataset(db, spec.dataset, spec.version) if spec.version else None
+    for each in added.meta_of(version).notes if version else datasets.notes(spec.dataset):
         console.note(each)
 
 

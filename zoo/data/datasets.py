@@ -140,7 +140,16 @@ def pinned(name: str, progress: Progress | None = None, *, contents: str | None 
 
     Raises DatasetError if they are not to be had any more, and as `raw` does.
     """
-    found = raw(name, progress, contents=contents)
+    try:
+        found = raw(name, progress, contents=contents)
+    except UsageError:
+        if contents is None or ":" in name:
+            raise
+        # The name of an added dataset says nothing here: its contents are fetched beforehand.
+        raise DatasetError(
+            f"The contents of the dataset '{name}' are not on this machine.",
+            "`zoo data` lists the datasets; was it removed?",
+        ) from None
     if contents is not None and found.fingerprint != contents:
         raise DatasetError(
             f"The dataset '{name}' has other contents now than when the job was submitted.",

@@ -90,7 +90,7 @@ def dataset(name: str) -> str:
         return name
     if colon or os.path.lexists(dataset_names.absolute(name)):
         return datasets.resolve(name)
-    raise unknown("dataset", name, [*datasets.names(), *published], "zoo data")
+    raise unknown("dataset", name, [*datasets.names(), *published, *added_names()], "zoo data")
 
 
 def is_to_fetch(name: str, *, contents: str | None = None) -> bool:
@@ -107,6 +107,12 @@ def elsewhere() -> dict[str, str]:
     own = [*datasets.names(), *(f"{scheme}:" for scheme in datasets.schemes())]
     found = {name: text for c in _cards(workers()) for name, text in (c.datasets or {}).items()}
     return {name: text for name, text in sorted(found.items()) if name not in own}
+
+
+def added_names() -> list[str]:
+    """Return the names of the added datasets; raises StoreError like `models`."""
+    with database() as db:
+        return sorted({each.name for each in jobs.list_datasets(db)}) if db else []
 
 
 @contextlib.contextmanager

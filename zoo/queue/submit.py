@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
+from zoo.data import datasets
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
-from zoo.job_spec import Fold, JobSpec, Source
+from zoo.job_spec import SPEC_VERSION, Fold, JobSpec, Source
 from zoo.jobs import Database, Group, Hint, Job, QueueOptions, references
 from zoo.model import resolved
-from zoo.queue import catalogue, pending_reason
+from zoo.queue import catalogue, pending_reason, pinning
 from zoo.queue.options import TrainingOptions
 from zoo.settings import Settings
 
 if TYPE_CHECKING:
+    from zoo.data.cache import Progress
     from zoo.queue.broker import App
+    from zoo.queue.pinning import PinnedDataset
 
 ENOUGH_HINTS = 100
 """Enough hints for one queue: a slot that was woken continues until it finds no job."""
@@ -54,21 +57,40 @@ class Submitted:
 
 
 def training(
-    model: str, params: Mapping[str, Any], options: TrainingOptions | None = None
+    model: str,
+    params: Mapping[str, Any],
+    options: TrainingOptions | None = None,
+    progress: Progress | None = None,
+    *,
+    dataset: PinnedDataset | None = None,
 ) -> list[JobSpec]:
     """Return the specs of a training with defaults filled in: one, or one per fold or seed.
 
-    Raises UsageError for an unknown model, dataset or param, or a value out of bounds.
+    Args:
+        model: Name of the model.
+        params: Params that are not the defaults.
+        options: The other options.
+        progress: Called with the progress of reading files, see `pinning.pin`.
+        dataset: The dataset, if it was pinned before.
+
+    Raises:
+        UsageError: For an unknown model, dataset or param, a value out of bounds, or a dataset that
+            the model cannot take.
+        DatasetError: For files that are no dataset.
     """
     options = options or TrainingOptions()
     offer = catalogue.model(model)
     values, changed = resolved(offer.params, params)
+    data = dataset or pinning.pin(options.dataset, progress)
+    pinning.check_model(offer.card, data, options.preprocess)
     asked = {
         "kind": "train",
         "model": model,
         "params": values,
         "changed": changed,
-        "dataset": catalogue.dataset(options.dataset),
+        "dataset": data.name,
+        "version": data.version,
+        "contents": data.contents,
         "preprocess": options.preprocess,
         "seed": options.seed,
         "timeout": options.timeout,
@@ -82,23 +104,26 @@ def training(
     return [spec.model_copy(update={"seed": spec.seed + i}) for i in range(options.parts)]
 
 
-def evaluation(trained: Job | Group, dataset: str | None, split: str) -> JobSpec:
-    """Return the spec of an evaluation of a trained model, by default on its own dataset.
+def evaluation(
+    trained: Job | Group, dataset: str | None, split: str, progress: Progress | None = None
+) -> JobSpec:
+    """Return the spec of an evaluation of a trained model, by default on its own contents.
 
-    Raises UsageError if the job has no trained model.
+    `progress` is as for `pinning.pin`. Raises UsageError if the job has no trained model.
     """
     job, spec = references.with_weights(trained)
     source = Source(job=job.id, artifact=str(job.artifact), sha256=str(job.artifact_sha256))
     changed = {
+        "v": SPEC_VERSION,
         "kind": "evaluate",
-        "dataset": catalogue.dataset(dataset) if dataset else spec.dataset,
         "split": split,
         "fold": None,
         "published": None,
         "source": source,
     }
-    if changed["dataset"] != spec.dataset:
-        changed |= {"contents": None, "version": None}
+    if dataset:
+        data = pinning.pin(dataset, progress)
+        changed |= {"dataset": data.name, "version": data.version, "contents": data.contents}
     return JobSpec.parse_object(spec.model_copy(update=changed).model_dump())
 
 
@@ -116,6 +141,7 @@ def submit(
     With a `group_kind` the jobs form a group, and `about` is stored with it.
     """
     options = options or QueueOptions()
+    specs = _pinned(specs)
     # Imported before the row is committed, so that the hint follows without delay.
     from zoo.queue import broker
 
@@ -142,6 +168,18 @@ def submit(
     except KeyboardInterrupt:
         raise Left(done.ref) from None
     return done
+
+
+def _pinned(specs: Sequence[JobSpec]) -> list[JobSpec]:
+    """Pin trainings on datasets that were read only after their specs were made."""
+    names = {each.dataset for each in specs if each.contents is None and each.kind == "train"}
+    known = {name: datasets.fingerprint(name) for name in names}
+    return [
+        spec.model_copy(update={"contents": known[spec.dataset]})
+        if spec.contents is None and spec.dataset in known
+        else spec
+        for spec in specs
+    ]
 
 
 def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted:

@@ -14,6 +14,7 @@ from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Group, Hint, QueueOptions
 from zoo.queue import submit
 from zoo.queue.options import TrainingOptions
+from zoo.queue.pinning import PinnedDataset
 from zoo.queue.submit import Submitted
 from zoo.settings import Settings, cores
 from zoo.sweeps import samplers, trials
@@ -64,7 +65,8 @@ class Driver:
         self.db, self.settings, self.group_id = db, settings, group.id
         self.wanted = _wanted(about)
         self.space = Space.from_json(about["fixed"], about["space"])
-        self.builder = TrialBuilder(self.wanted)
+        self.dataset = _dataset_of(group)
+        self.builder = TrialBuilder(self.wanted, self.dataset)
         self.total: int = about["trials"]
         self.queue = QueueOptions(**about["queued"])
         self.is_done = False
@@ -107,7 +109,8 @@ class Driver:
 
     def _next(self, known: Sequence[trials.Trial]) -> list[JobSpec] | None:
         names = [*self.space.fixed, *self.space.varied]
-        newest = jobs.newest_contents(self.db).get(self.wanted.training.dataset)
+        newest = self.dataset and self.dataset.contents
+        newest = newest or jobs.newest_contents(self.db).get(self.wanted.training.dataset)
         tried = [({name: t.value(name) for name in names}, _result(t, newest)) for t in known]
         for _ in range(samplers.MAX_ATTEMPTS):
             params = samplers.suggest_tpe(self.space, tried, self.wanted.training.seed)
@@ -140,6 +143,14 @@ def _result(trial: trials.Trial, newest: str | None) -> float | str:
     if isinstance(trial.result, float) and trial.contents != newest:
         return "failed"
     return trial.result
+
+
+def _dataset_of(group: Group) -> PinnedDataset | None:
+    """Return the dataset that the first trials were pinned to; None for one of before."""
+    first = group.jobs[0] if group.jobs else None
+    if first is None or first.spec["contents"] is None:
+        return None
+    return PinnedDataset(first.dataset, first.dataset_version, first.spec["contents"])
 
 
 def _wanted(about: Mapping[str, Any]) -> SweepRequest:

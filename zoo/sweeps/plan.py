@@ -12,6 +12,7 @@ from zoo.model import Params, resolved, to_json
 from zoo.param_values import lookup
 from zoo.queue import catalogue, submit
 from zoo.queue.options import TrainingOptions
+from zoo.queue.pinning import PinnedDataset
 from zoo.sweeps import samplers, trials
 from zoo.sweeps.search_space import Space
 
@@ -32,10 +33,11 @@ class SweepRequest:
 class TrialBuilder:
     """Builds the job specs of a trial from its params."""
 
-    def __init__(self, wanted: SweepRequest) -> None:
+    def __init__(self, wanted: SweepRequest, dataset: PinnedDataset | None = None) -> None:
+        """`dataset` is that of the trials before, which the later ones run on, too."""
         self.params: type[Params] = catalogue.model(wanted.model).params
         self.defaults = to_json(self.params.resolve({}))
-        self.base = submit.training(wanted.model, {}, wanted.training)
+        self.base = submit.training(wanted.model, {}, wanted.training, dataset=dataset)
 
     def specs(self, given: Mapping[str, Any]) -> list[JobSpec]:
         """Return the job specs of a trial; raises UsageError if the model refuses the params."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo.data import preprocessing, takes
+from zoo.data import datasets, preprocessing, takes
 from zoo.data.contents import Inputs
 from zoo.data.preprocessing import Fitted, prepare_splits
 from zoo.errors import ArtifactError, UsageError, reason
@@ -271,6 +271,8 @@ def _prepare(
         if report and spec.preprocess != NO_STEPS:
             report(done, total, "image")
 
+    if spec.contents:
+        datasets.pinned(spec.dataset, on_progress, contents=spec.contents)
     wanted = (spec.dataset, splits, model_class.layout, model_class.dtype)
     return prepare_splits(*wanted, on_progress, preprocess=spec.preprocess, contents=contents)
 

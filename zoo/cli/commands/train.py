@@ -20,7 +20,7 @@ from zoo.cli.options import (
     Quiet,
     Split,
 )
-from zoo.cli.submission import fetch, submit_and_follow
+from zoo.cli.submission import fetch, reading, submit_and_follow
 from zoo.jobs.queue_options import QueueOptions
 from zoo.queue.options import TrainingOptions
 
@@ -53,7 +53,8 @@ def train(
 
     if in_process:
         catalogue.in_process(model)
-    specs = submit.training(model, read_pairs(param or []), training)
+    with reading() as progress:
+        specs = submit.training(model, read_pairs(param or []), training, progress)
     if in_process:
         from zoo.cli.in_process import run_here
 
@@ -110,7 +111,8 @@ def evaluate(
     found = jobs.find_reference(db, job)
     if isinstance(found, Job) and found.kind == "evaluate":
         found = jobs.get(db, found.spec["source"]["job"])
-    spec = submit.evaluation(found, dataset, split)
+    with reading() as progress:
+        spec = submit.evaluation(found, dataset, split, progress)
     specs = [spec.model_copy(update={"timeout": limits.timeout})]
     if spec.source and (note := provenance.other_loader(db, jobs.get(db, spec.source.job))):
         console.note(note)
