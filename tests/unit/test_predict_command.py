@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import typer
 from helpers import drawn_digits
 from helpers.added_contents import a_table, add
 from helpers.terminals import command, shown
 from helpers.trained_jobs import train
 from PIL import Image
+from pyarrow import parquet
 from sklearn.datasets import load_iris
 
+from zoo import jobs
 from zoo.data import datasets, incoming, pictures
 from zoo.data.contents import Column, Inputs
-from zoo.errors import UsageError
+from zoo.errors import DatasetError, UsageError
 from zoo.images import prediction_inputs
 from zoo.plugins import registry
 
@@ -76,7 +80,7 @@ def predict(*words: str) -> tuple[str, str]:
 
 
 def rows(*words: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(predict(*words, "--csv")[0])))
+    return list(csv.DictReader(io.StringIO(predict(*words)[0])))
 
 
 def a_flag(path: Path, colour: Any, size: tuple[int, int] = (18, 12)) -> Path:
@@ -91,7 +95,7 @@ def test_a_folder_of_pictures_is_a_sorted_table(coloured: str, tmp_path: Path) -
     a_flag(tmp_path / "more" / "c.PNG", BLUE)
     (tmp_path / "notes.txt").write_text("no picture")
     a_flag(tmp_path / "._d.png", BLUE)
-    found = rows(coloured, str(tmp_path), "--all")
+    found = rows(coloured, str(tmp_path), "--all", "--csv")
     assert [Path(row["file"]).name for row in found] == ["a.jpg", "b.png", "c.PNG"]
     assert [row["predicted"] for row in found] == ["blue", "red", "blue"]
     assert all(row["probability"] == row[f"probability_{row['predicted']}"] for row in found)
@@ -124,32 +128,24 @@ def test_other_proportions_are_said(coloured: str, tmp_path: Path) -> None:
 def test_a_picture_of_the_models_size_is_predicted_with_its_own_pixels(
     coloured: str, tmp_path: Path
 ) -> None:
-    raw = datasets.raw("flags", contents=contents("flags")).splits["test"]
+    raw = datasets.raw("flags", contents=jobs.get(jobs.connect(), coloured).spec["contents"])
+    images = raw.splits["test"].inputs
     for number in range(4):
-        Image.fromarray(np.asarray(raw.inputs[number])).save(tmp_path / f"{number}.png")
+        Image.fromarray(np.asarray(images[number])).save(tmp_path / f"{number}.png")
     found = json.loads(predict(coloured, str(tmp_path), "--json")[0])
     own = json.loads(predict(coloured, "--index", "0-3", "--json")[0])
     assert [each["probabilities"] for each in found] == [each["probabilities"] for each in own]
     predict(coloured, str(tmp_path), "-o", str(tmp_path / "seen"))
     for number in range(4):
         with Image.open(tmp_path / "seen" / f"{number}.png") as image:
-            assert (np.asarray(image) == raw.inputs[number]).all()
-
-
-def contents(name: str) -> str:
-    (meta,) = [
-        found
-        for folder in datasets.added_folder("x").parent.iterdir()
-        if (found := datasets.open_added(folder.name)) and found.name == name
-    ]
-    return meta.fingerprint
+            assert (np.asarray(image) == images[number]).all()
 
 
 def test_pen_strokes_are_prepared_as_those_of_the_training(digits: str, tmp_path: Path) -> None:
     drawn_digits.drawn(0, (300, 200), width=20).save(tmp_path / "zero.png")
-    (found,) = rows(digits, str(tmp_path))
+    (found,) = rows(digits, str(tmp_path), "--csv")
     assert found["predicted"] == "0"
-    (other,) = rows(digits, str(tmp_path), "--as-is")
+    (other,) = rows(digits, str(tmp_path), "--as-is", "--csv")
     assert other["probability"] != found["probability"]
 
 
@@ -183,7 +179,7 @@ def test_rows_of_a_table_are_shown_with_their_values(flowers: str) -> None:
     out, _ = predict(flowers, "--index", "3")
     assert "flowers test 3: 0, correct" in out
     assert "petal width" in out and "0.2" in out and " %" in out
-    found = rows(flowers, "--index", "0-2", "--index", "70")
+    found = rows(flowers, "--index", "0-2", "--index", "70", "--csv")
     assert [*found[0]][:6] == [
         *("sepal length", "sepal width", "petal length", "petal width"),
         *("label", "predicted"),
@@ -199,13 +195,13 @@ def test_rows_of_a_table_are_shown_with_their_values(flowers: str) -> None:
         (["--index", "a"], "'a' is not the index of a row."),
         (["--index", "1", "--split", "validation"], "No split is called 'validation'."),
         (["--index", "1", "-o", "{tmp}"], "Rows of a table are no images"),
-        (["{tmp}"], "it takes no pictures"),
+        (["{tmp}", "{tmp}"], "of one file at a time"),
+        (["rows.csv", "-o", "a.csv", "--json"], "as JSON or into a file"),
     ],
 )
 def test_what_does_not_fit_a_table_is_refused(
     words: list[str], sentence: str, flowers: str, tmp_path: Path
 ) -> None:
-    a_flag(tmp_path / "a.png", RED)
     with pytest.raises(UsageError, match=sentence):
         predict(flowers, *(word.replace("{tmp}", str(tmp_path)) for word in words))
 
@@ -260,3 +256,134 @@ def test_what_is_transparent_is_white_and_a_turned_picture_is_turned(tmp_path: P
     )
     assert found.raw[0, 3] == 255 and not found.is_stretched
     assert pictures.draft_of((6, 4)) == (12, 12)
+
+
+# --- files of rows ---
+
+
+def trips(n: int) -> dict[str, list[Any]]:
+    """Trips by land or sea, of which the price says which."""
+    drawn = np.random.default_rng(n)
+    kinds = ["land", "sea"] * n
+    return {
+        "price": [round(float(drawn.normal(20 if kind == "land" else 90, 3)), 2) for kind in kinds],
+        "day": [["Mon", "Tue", "Wed"][number % 3] for number in range(2 * n)],
+        "way": kinds,
+    }
+
+
+def written(path: Path, columns: dict[str, list[Any]], sep: str = ",") -> Path:
+    rows = zip(*columns.values(), strict=True)
+    path.write_text("\n".join(sep.join(map(str, row)) for row in [[*columns], *rows]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def by_price(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A job on a CSV file with a number and a category."""
+    file = written(tmp_path_factory.mktemp("trips") / "trips.csv", trips(40))
+    return train("logistic", f"csv:{file}?target=way", preprocess="standardize")
+
+
+def test_rows_of_a_file_keep_their_columns_and_get_class_and_probability(
+    by_price: str, tmp_path: Path
+) -> None:
+    given = trips(3)
+    # In another order, and with more columns.
+    file = written(
+        tmp_path / "rows.csv",
+        {"id": [f"0{n}" for n in range(6)], "day": given["day"], "price": given["price"]},
+    )
+    found = rows(by_price, str(file))
+    assert [*found[0]] == ["id", "day", "price", "predicted", "probability"]
+    assert [row["predicted"] for row in found] == given["way"]
+    assert [row["id"] for row in found] == ["00", "01", "02", "03", "04", "05"]
+    assert all(0.5 < float(row["probability"]) <= 1 for row in found)
+    every = rows(by_price, str(file), "--all")
+    for row in every:
+        shares = {name: float(row[f"probability_{name}"]) for name in ("land", "sea")}
+        assert sum(shares.values()) == pytest.approx(1)
+        assert shares[row["predicted"]] == float(row["probability"])
+    predict(by_price, str(file), "-o", str(tmp_path / "out.csv"))
+    assert list(csv.DictReader((tmp_path / "out.csv").open())) == found
+    told = json.loads(predict(by_price, str(file), "--json")[0])
+    assert told[0]["price"] == given["price"][0] and told[0]["id"] == "00"
+    assert told[0]["probability"] == float(found[0]["probability"])
+
+
+def test_parquet_is_read_and_written_and_predicts_the_same(by_price: str, tmp_path: Path) -> None:
+    given = trips(3)
+    expected = rows(by_price, str(written(tmp_path / "rows.csv", given)))
+    parquet.write_table(pa.table(given), tmp_path / "rows.parquet")
+    predict(by_price, str(tmp_path / "rows.parquet"), "-o", str(tmp_path / "out.parquet"))
+    found = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    assert found == given | {
+        "predicted": [row["predicted"] for row in expected],
+        "probability": [float(row["probability"]) for row in expected],
+    }
+
+
+def test_decimal_commas_and_other_separators_are_read_and_kept(
+    by_price: str, tmp_path: Path
+) -> None:
+    given = trips(3)
+    plain = rows(by_price, str(written(tmp_path / "rows.csv", given)))
+    given["price"] = [str(price).replace(".", ",") for price in given["price"]]
+    out, _ = predict(by_price, str(written(tmp_path / "comma.csv", given, ";")))
+    found = list(csv.DictReader(io.StringIO(out), delimiter=";"))
+    assert [row["price"] for row in found] == given["price"]
+    assert [row["probability"].replace(",", ".") for row in found] == [
+        row["probability"] for row in plain
+    ]
+
+
+def test_an_unknown_category_is_missing_and_said(by_price: str, tmp_path: Path) -> None:
+    given = trips(2) | {"day": ["Mon", "Sun", "", "Fri"]}
+    out, err = predict(by_price, str(written(tmp_path / "rows.csv", given)))
+    assert len(out.splitlines()) == 5
+    assert "The categories 'Sun', 'Fri' of 'day' were not in the training" in " ".join(err.split())
+
+
+def test_a_column_that_was_predicted_before_is_replaced_and_said(
+    by_price: str, tmp_path: Path
+) -> None:
+    file = written(tmp_path / "rows.csv", trips(2) | {"predicted": ["?"] * 4})
+    out, err = predict(by_price, str(file))
+    assert out.splitlines()[0] == "price,day,way,predicted,probability" and "?" not in out
+    assert "The column 'predicted'" in err and "was replaced" in err
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"day": ["Mon"]}, "has no column 'price', which the model was trained on. It has 'day'"),
+        ({"day": ["Mon"], "price": ["dear"]}, "'price' holds 'dear' in row 1"),
+        ({"day": ["Mon"], "price": [""]}, "Row 1 has no number in the column 'price'"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(
+    columns: dict[str, list[Any]], sentence: str, by_price: str, tmp_path: Path
+) -> None:
+    file = written(tmp_path / "rows.csv", columns)
+    with pytest.raises(UsageError, match=sentence):
+        predict(by_price, str(file))
+
+
+def test_what_is_no_file_of_rows_is_refused(by_price: str, coloured: str, tmp_path: Path) -> None:
+    a_flag(tmp_path / "a.png", RED)
+    for path in (tmp_path, tmp_path / "a.png", tmp_path / "none.csv"):
+        with pytest.raises(DatasetError):
+            predict(by_price, str(path))
+    (tmp_path / "no.parquet").write_text("day,price")
+    with pytest.raises(DatasetError, match="no parquet file"):
+        predict(by_price, str(tmp_path / "no.parquet"))
+    written(tmp_path / "rows.csv", {"a": [1]})
+    assert "It is not a picture" in failed(coloured, str(tmp_path / "rows.csv"))
+
+
+def failed(*words: str) -> str:
+    def run() -> None:
+        with pytest.raises(typer.Exit):
+            command("predict", *words)()
+
+    return shown(run, is_terminal=False)[1]

@@ -18,7 +18,6 @@ from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, PictureError, reason, unknown
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
     from zoo.model import Array
@@ -263,13 +262,10 @@ def _describe(file: str) -> Picture:
 
 
 def _facts(picture: ImageFile) -> Picture:
-    width, height = picture.size
-    if _orientation(picture) > 4:  # a quarter of a turn
-        width, height = height, width
     if picture.mode in ("I", "F"):
         raise PictureError("Its pixels have 32 bits.", "Save it with 8 bits.")
     return Picture(
-        (height, width),
+        pictures.size_of(picture),
         _has_colour(picture),
         picture.has_transparency_data,
         picture.mode.startswith("I;16"),
@@ -282,18 +278,6 @@ def _has_colour(picture: ImageFile) -> bool:
         return picture.mode not in ("1", "L", "LA", "La") and not picture.mode.startswith("I;16")
     values = picture.getpalette("RGB") or []
     return not values[::3] == values[1::3] == values[2::3]
-
-
-def _orientation(picture: Image) -> int:
-    from PIL.ExifTags import Base
-
-    form = getattr(picture, "format", "")
-    # A PNG whose EXIF data do not come before its pixels would be decoded to find them; the
-    # reader of TIFF turns pictures itself.
-    if form == "TIFF" or (form == "PNG" and "exif" not in picture.info):
-        return 1
-    found = picture.getexif().get(Base.Orientation, 1)
-    return found if found in range(1, 9) else 1
 
 
 def _only_size(found: Contents, looked: dict[str, list[Picture]], path: Path) -> tuple[int, int]:
@@ -366,44 +350,17 @@ def _decode(files: Sequence[str], shape: tuple[int, ...]) -> Iterator[Array]:
 
 
 def _decode_into(target: Array, files: Sequence[str]) -> None:
-    height, width, *channels = target.shape[1:]
-    mode = "RGB" if channels else "L"
-    # Twice the size, either way up: the rest is scaled down with all its pixels.
-    draft = (2 * max(height, width), 2 * max(height, width))
+    shape = target.shape[1:]
     for row, file in zip(target, files, strict=True):
         try:
             row[...] = pictures.decoded(
                 Path(file),
-                lambda picture: _pixels(picture, mode, (width, height)),
-                draft=draft,
+                lambda picture: pictures.to_pixels(picture, shape),
+                draft=pictures.draft_of(shape),
                 formats=FORMATS,
             )
         except PictureError as error:
             raise _broken(file, error) from None
-
-
-def _pixels(picture: Image, mode: str, size: tuple[int, int]) -> Array:
-    """Turn, convert and resize a decoded picture; uint8."""
-    import numpy as np
-    from PIL import Image, ImageOps
-    from PIL.ExifTags import Base
-
-    orientation = _orientation(picture)
-    if picture.mode.startswith("I;16"):
-        plain = Image.fromarray(np.rint(np.asarray(picture) / 257).astype("uint8"))
-    elif picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        plain = Image.alpha_composite(white, picture.convert("RGBA"))
-    else:
-        plain = picture
-    if plain.mode != mode:
-        plain = plain.convert(mode)
-    if orientation != 1:
-        plain.getexif()[Base.Orientation] = orientation
-        plain = ImageOps.exif_transpose(plain)
-    if plain.size != size:
-        plain = plain.resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(plain)
 
 
 def _broken(file: str, error: PictureError) -> DatasetError:

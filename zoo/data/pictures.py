@@ -112,8 +112,10 @@ def orientation(picture: Image) -> int:
     """Return how a picture is turned, 1 to 8 as EXIF has it; above 4 by a quarter."""
     from PIL.ExifTags import Base
 
-    # A PNG whose EXIF data do not come before its pixels would be decoded to find them.
-    if getattr(picture, "format", "") == "PNG" and "exif" not in picture.info:
+    form = getattr(picture, "format", "")
+    # A PNG whose EXIF data do not come before its pixels would be decoded to find them; the
+    # reader of TIFF turns pictures itself.
+    if form == "TIFF" or (form == "PNG" and "exif" not in picture.info):
         return 1
     found = picture.getexif().get(Base.Orientation, 1)
     return found if found in range(1, 9) else 1

@@ -140,7 +140,7 @@ def read_csv(path: Path, options: SourceOptions, progress: Progress | None = Non
 
     Raises DatasetError if it is no table with classes.
     """
-    csv = _library("csv")
+    csv = arrow_library("csv")
     files = _files(path, options)
     dialects = {
         split: csv_dialect.find_dialect(file, options, progress) for split, file in files.items()
@@ -164,7 +164,7 @@ def read_parquet(path: Path, options: SourceOptions, progress: Progress | None =
 
     Raises DatasetError if it is no table with classes.
     """
-    parquet = _library("parquet")
+    parquet = arrow_library("parquet")
     del progress  # the schema alone is read here, and one or two columns
     splits = {split: _open_parquet(parquet, file) for split, file in _files(path, options).items()}
     return _incoming(splits, options, [])
@@ -197,7 +197,8 @@ def of_tables(
     )
 
 
-def _library(module: str) -> Any:
+def arrow_library(module: str) -> Any:
+    """Import a module of pyarrow; raises DatasetError where it is missing."""
     import importlib
 
     try:

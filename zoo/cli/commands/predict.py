@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -28,7 +29,10 @@ def predict(
     ref: Trained,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH|-", help="Pictures and folders of pictures; - is stdin."),
+        typer.Argument(
+            metavar="PATH|-",
+            help="Pictures, folders of pictures, or a file of rows (CSV, parquet); - is stdin.",
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -57,7 +61,11 @@ def predict(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FOLDER", help="Save the prepared images there as PNG files."
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="Folder for the prepared images, as PNG files; file for the predicted rows, CSV "
+            "or parquet.",
         ),
     ] = None,
     all_classes: Annotated[
@@ -66,11 +74,14 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Classify pictures with a trained model: one is drawn, several are a table.
+    """Classify pictures, or the rows of a table, with a trained model.
 
-    A model of pen strokes (mnist, digits) gets drawings and photographs prepared as MNIST was; for
-    others they are resized. An unreadable picture does not stop the others; the exit code is then
-    1.
+    One picture is drawn, several are a table. A model of pen strokes (mnist, digits) gets drawings
+    and photographs prepared as MNIST was; for others they are resized. An unreadable picture does
+    not stop the others; the exit code is then 1.
+
+    A file of rows is written with the columns `predicted` and `probability`. Its columns are
+    matched by name; it may have more.
     """
     from zoo import jobs, settings
     from zoo.cli.render import console
@@ -82,6 +93,9 @@ def predict(
     trained = predictor.load_trained(db, chosen, predictor.find_training(db, ref))
     if trained.note:
         console.note(trained.note)
+    if paths and trained.inputs.kind == "table":
+        _predict_rows(trained, paths, output, all_classes, as_json)
+        return
     pictures = _Pictures(trained, paths or [], _are_strokes(trained, paths, as_is, strokes))
     subjects: list[Subject] = []
     if index:
@@ -105,20 +119,63 @@ def _check(
     is_twice: bool,
     output: Path | None,
 ) -> None:
+    from zoo.data import rows_file
     from zoo.errors import UsageError
     from zoo.storage.output_file import check_folder
 
     if not paths and not index:
         raise UsageError(
             "No picture and no --index is given.",
-            f"For example: zoo predict {ref} digit.png, or zoo predict {ref} --index 17.",
+            f"For example: zoo predict {ref} picture.png, zoo predict {ref} rows.csv, or zoo "
+            f"predict {ref} --index 17.",
         )
     if is_both:
         raise UsageError("Only one of --as-is and --strokes can be given.")
     if is_twice:
         raise UsageError("Only one of --csv and --json can go to stdout.")
-    if output:
+    if output and not any(map(rows_file.is_rows, paths or [])):
         check_folder(output)
+
+
+def _predict_rows(
+    trained: LoadedModel, paths: list[str], output: Path | None, all_classes: bool, as_json: bool
+) -> None:
+    """Predict the rows of one file and write them to stdout or into a file."""
+    from zoo.cli.render import console
+    from zoo.errors import UsageError
+    from zoo.inference import row_predictions
+    from zoo.storage.output_file import write_output
+
+    if len(paths) > 1:
+        raise UsageError("Rows are predicted of one file at a time.", "Call it for each file.")
+    if output and as_json:
+        raise UsageError("The rows go to stdout as JSON or into a file.", "Omit --json or -o.")
+    with contextlib.ExitStack() as opened:
+        path = opened.enter_context(_stdin_file()) if paths[0] == "-" else Path(paths[0])
+        found = row_predictions.predict_rows(trained, path, all_classes=all_classes)
+    for note in found.notes:
+        console.note(note)
+    if as_json:
+        console.json_out([*found.records(trained)])
+        return
+    if output is None:
+        console.data_out(found.content(""), "The output")
+    else:
+        write_output(output, found.content(str(output)))
+
+
+@contextlib.contextmanager
+def _stdin_file() -> Iterator[Path]:
+    """Keep stdin as a file, which is read twice to find how it is written."""
+    import shutil
+    import sys
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
+        path = Path(folder) / "stdin"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path
 
 
 def _are_strokes(trained: LoadedModel, paths: list[str] | None, as_is: bool, strokes: bool) -> bool:
@@ -150,14 +207,8 @@ class _Pictures:
     """Reads pictures one after another; errors are printed on stderr and kept as JSON."""
 
     def __init__(self, trained: LoadedModel, paths: list[str], strokes: bool) -> None:
-        from zoo.errors import UsageError
         from zoo.images import prediction_inputs
 
-        if paths and trained.inputs.kind != "image":
-            raise UsageError(
-                f"The model was trained on a table of {trained.inputs.describe_shape()}: it takes "
-                "no pictures."
-            )
         self.refused: list[dict[str, Any]] = []
         self._files = prediction_inputs.find_pictures(paths)
         self._inputs, self._strokes = trained.inputs, strokes
@@ -165,8 +216,6 @@ class _Pictures:
 
     def read(self) -> Iterator[Subject]:
         """Yield the pictures that can be read."""
-        import contextlib
-
         from zoo.cli.render import console
         from zoo.errors import PictureError
 
