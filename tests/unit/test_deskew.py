@@ -112,5 +112,5 @@ def test_a_job_tells_how_far_the_preparation_is(home: Path, tmp_path: Path) -> N
 
 
 def test_an_unknown_preprocessing_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="No preprocessing is called 'deskw'"):
+    with pytest.raises(UsageError, match="No preprocessing step is called 'deskw'"):
         prepare("digits", "test", "flat", "float32", preprocess="deskw")

@@ -54,7 +54,7 @@ def test_globs_choose_rows_and_one_that_matches_none_is_refused() -> None:
         ('"knn"', '"kmn"', "The row near: No model is called 'kmn'"),
         ("n_neighbors", "neighbors", "The row near: No param is called 'neighbors'"),
         ("n_neighbors = 1", "n_neighbors = 0", "The row near: The param n_neighbors=0 is refused"),
-        ('"deskew"', '"deskw"', "two.toml is refused: row.1.preprocess"),
+        ('"deskew"', '"deskw"', "The row far: No preprocessing step is called .deskw."),
         ("published = 5.0", "published = 500.0", "two.toml is refused: row.0.published"),
         ("seconds = 7", "second = 7", "two.toml is refused: row.1.second"),
         ('"far"', '"near"', "two.toml has two rows of the name near"),

@@ -109,7 +109,7 @@ def show(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the first images or rows, the columns, and the number of rows per class."""
+    """Show the first images or rows, the columns and the class counts."""
     from zoo.cli.render import console, dataset_view
     from zoo.data import datasets
     from zoo.errors import UsageError, unknown
