@@ -28,7 +28,7 @@ demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ZOO_HOME="$${ZOO_HOME:-$(CURDIR)/.zoo-demo}" sh demo.sh
 
 test: install
-	$(BIN)/python -m pytest -n 4 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # The unit tests: no server, no worker, no TensorFlow; half a minute.
 test-quick: install

@@ -90,11 +90,14 @@ def share(cache: Path, home: Path) -> Path:
 
 
 def until(fact: Callable[[], Any], seconds: float = 120) -> Any:
-    """Wait until the fact holds and give its value; fail after a deadline."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """Wait until the fact holds and give its value; fail after a deadline.
+
+    It looks less often the longer it waits: a look at a database costs milliseconds.
+    """
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < seconds:
         value = fact()
         if value:
             return value
-        time.sleep(0.02)
+        time.sleep(min(0.02 + waited / 20, 0.1))
     raise AssertionError(f"not within {seconds} s")
