@@ -71,11 +71,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if SHARED & set(item.fixturenames):
                 item.add_marker(pytest.mark.xdist_group(name))
     # The short ones fill the gaps at the end: no process waits long for another.
-    items.sort(key=_is_short)
+    items.sort(key=_length)
 
 
-def _is_short(item: pytest.Item) -> bool:
-    return not any(item.get_closest_marker(each) for each in ("slow", "xdist_group", "mnist"))
+def _length(item: pytest.Item) -> int:
+    """0: the tests with TensorFlow, which one process runs for a third of the whole time."""
+    if item.get_closest_marker("tensorflow"):
+        return 0
+    is_long = any(item.get_closest_marker(each) for each in ("slow", "xdist_group", "mnist"))
+    return 1 if is_long else 2
 
 
 _declared: list[str] = []

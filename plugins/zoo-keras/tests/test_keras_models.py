@@ -25,7 +25,7 @@ from zoo.training.run import WEIGHT_IMAGES, read_recipe, restore, run_job
 
 pytestmark = [
     pytest.mark.tensorflow,
-    pytest.mark.xdist_group("tensorflow, one"),  # each process that imports it takes 4 s for that
+    pytest.mark.xdist_group("tensorflow"),  # each process that imports it takes 4 s for that
 ]
 NAMES = list("0123456789")
 

@@ -18,7 +18,7 @@ from zoo_keras.network import KerasModel, load_keras
 
 from zoo.errors import UsageError
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow, two")]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
 
 
 def ignore(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
