@@ -1,4 +1,4 @@
-"""`zoo data`: list the datasets, prepare one, show one."""
+"""`zoo data`: list the datasets, prepare one, show one; see also `added_datasets`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli import completion
+from zoo.cli.commands import added_datasets
 from zoo.cli.dataset_paths import spelled
 from zoo.cli.options import Preprocess, Split
 
 if TYPE_CHECKING:
     from zoo.data.datasets import Listed
+    from zoo.jobs import DatasetVersion
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 Name = Annotated[
@@ -28,8 +30,9 @@ Name = Annotated[
 data = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="List the datasets, prepare one, or show one.",
+    help="List, show, prepare and add datasets.",
 )
+added_datasets.add_to(data)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,25 +40,34 @@ def add_to(app: typer.Typer) -> None:
 
 
 @data.callback()
-def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
-    if context.invoked_subcommand:
-        return
+def list_or_run(context: typer.Context, as_json: AsJson = False) -> None:
+    if not context.invoked_subcommand:
+        list_datasets(as_json)
+
+
+@data.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the datasets, as `zoo data` alone does."""
     import dataclasses
 
     from zoo.cli.render import console
     from zoo.data import datasets
 
-    found = [*datasets.listing(), *_elsewhere()]
+    added, elsewhere = _of_database()
+    found = [*datasets.listing(), *elsewhere]
     if as_json:
-        console.json_out([dataclasses.asdict(each) for each in found])
+        versions = [added_datasets.listed_json(each) for each in added]
+        console.json_out([*(dataclasses.asdict(each) for each in found), *versions])
         return
     columns = ["dataset", "summary", "MB", "where"]
     rows = [[d.name, d.summary, f"{d.size / 1e6:.1f}" if d.size else "", d.where] for d in found]
+    rows += [added_datasets.listed_row(each) for each in added]
     console.table(columns, rows, right=["MB"])
 
 
-def _elsewhere() -> list[Listed]:
-    """Datasets that only workers have; none if the database cannot be read."""
+def _of_database() -> tuple[list[DatasetVersion], list[Listed]]:
+    """Return added datasets and those that only workers have; none without a database."""
+    from zoo import jobs
     from zoo.cli.render import console
     from zoo.data.datasets import Listed
     from zoo.errors import StoreError
@@ -63,10 +75,12 @@ def _elsewhere() -> list[Listed]:
 
     try:
         known = catalogue.elsewhere()
+        with catalogue.database() as db:
+            added = jobs.list_datasets(db) if db else []
     except StoreError as error:
         console.note(f"Only the datasets of this machine are listed: {error.message}")
-        return []
-    return [Listed(name, text, False, "a worker", 0) for name, text in known.items()]
+        return [], []
+    return added, [Listed(name, text, False, "a worker", 0) for name, text in known.items()]
 
 
 @data.command()
