@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 Share = Annotated[float, Field(gt=0, le=1)]
 
 BATCHES = 10
-"""Times that the progress is reported while a forest grows."""
+"""Most times that the progress is reported while a forest grows."""
+
+SMALLEST = 10
+"""Trees that grow at least between two reports: starting threads takes a millisecond."""
 
 
 class ForestParams(zoo.Params):
@@ -82,7 +85,7 @@ class RandomForest(SklearnModel):
 
     def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
         forest, total = self.classifier.set_params(warm_start=True), self.params.n_estimators
-        size = math.ceil(total / BATCHES)
+        size = max(SMALLEST, math.ceil(total / BATCHES))
         with warnings.catch_warnings(), threads.granted_jobs() as n_jobs:
             # Weights of classes change with the inputs of a warm start; these stay the same.
             warnings.filterwarnings("ignore", message="class_weight presets")

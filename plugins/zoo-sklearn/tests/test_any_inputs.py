@@ -1,4 +1,4 @@
-"""The models on tables: each fold is scikit-learn's own, to the last bit."""
+"""The models on tables and images of any size: each fold has the bits of scikit-learn."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
-from zoo_sklearn import sparse
+from zoo_sklearn import MODELS, sparse
 from zoo_sklearn.logistic import Logistic, LogisticParams
 
 from zoo.data import datasets, incoming
@@ -42,16 +42,19 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def add(x: Any, y: Any, columns: tuple[Column, ...] | None = None) -> str:
-    """Keep a table among the added datasets; returns its fingerprint."""
-    missing = np.isnan(x).any(axis=0)
-    numbers = [Column(name=f"c{n}", has_missing=bool(each)) for n, each in enumerate(missing)]
+    """Keep a table, or images, among the added datasets; returns its fingerprint."""
+    if x.ndim == 2 and columns is None:
+        missing = np.isnan(x).any(axis=0)
+        columns = tuple(
+            Column(name=f"c{n}", has_missing=bool(each)) for n, each in enumerate(missing)
+        )
     given = Incoming(
-        "table",
+        "table" if columns else "image",
         x.shape[1:],
         {"train": y, "test": y},
         {"train": lambda: [x], "test": lambda: [x]},
-        "float64",
-        columns or tuple(numbers),
+        x.dtype.name,
+        columns or (),
     )
     folder = datasets.added_folder("new")
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +86,8 @@ def check_folds(
         warnings.simplefilter("ignore")
         expected = cross_validate(pipeline, x, y, cv=FOLDS, return_estimator=True)
     for index, (_, held_out) in enumerate(FOLDS.split(x, y)):
-        found = train(folder / str(index), contents, fold={"k": K, "index": index}, **job)
+        fold = {"fold": {"k": K, "index": index}, "keep_weights": False}
+        found = train(folder / str(index), contents, **fold, **job)
         assert found["accuracy"] == expected["test_score"][index]
         fitted = expected["estimator"][index]
         with np.load(folder / str(index) / run.PREDICTIONS) as predictions:
@@ -181,6 +185,54 @@ def test_a_model_of_a_table_comes_back_and_draws_no_weights(tmp_path: Path) -> N
         plain = make_pipeline(StandardScaler(), LIKE["logistic"][1]).fit(x, y)
     found = model.predict_proba(fitted.apply(x, "float64"))
     assert np.array_equal(found, plain.predict_proba(x))  # type: ignore[arg-type]
+
+
+SMALL: dict[str, dict[str, Any]] = {name: params for name, (params, _) in LIKE.items()} | {
+    "pca-quadratic": {"components": 4, "max_iter": 5},
+    "rbf-network": {"centres": 10},
+    "boosted-stumps": {"max_iter": 3, "max_features": 1.0},
+    "mlp": {"hidden": [8], "solver": "lbfgs", "max_iter": 50},
+}
+TAKE_TABLES = [model.name for model in MODELS if "table" in model.takes]
+
+
+def check_return(folder: Path, contents: str, model: str, x: Any, **job: Any) -> Any:
+    """Train a model, restore it, and compare what both predict for the rows of the test split."""
+    found = train(folder, contents, model, params=SMALL.get(model, {}), **job)
+    restored, fitted = run.restore(folder), run.restore_steps(folder)
+    probabilities = restored.predict_proba(fitted.apply(x, restored.dtype))
+    with np.load(folder / run.PREDICTIONS) as predictions:
+        assert np.array_equal(predictions["probabilities"], probabilities.astype("float32"))
+    assert found["accuracy"] > 0.75
+    return restored
+
+
+@pytest.mark.parametrize("model", TAKE_TABLES)
+def test_each_model_of_tables_learns_one_and_comes_back(model: str, tmp_path: Path) -> None:
+    x, y = load_wine(return_X_y=True)
+    restored = check_return(tmp_path / "job", add(x, y), model, x, preprocess="standardize")
+    assert restored.n_features == 13
+
+
+@pytest.mark.parametrize("model", [model.name for model in MODELS])
+def test_each_model_learns_small_images_in_colour_and_comes_back(
+    model: str, tmp_path: Path
+) -> None:
+    y = np.arange(90) % 3
+    images = np.random.default_rng(0).integers(0, 99, (90, 4, 5, 3), dtype="uint8")
+    images[np.arange(90), :, :, y] += 150
+    restored = check_return(
+        tmp_path / "job", add(images, y), model, (images / 255.0).reshape(90, -1)
+    )
+    assert restored.n_features == 60
+    drawn = restored.weight_images()
+    assert drawn is None or drawn.shape == (3, 60)
+
+
+def test_boosted_stumps_that_were_loaded_send_missing_numbers_the_same_way(tmp_path: Path) -> None:
+    x, y = load_iris(return_X_y=True)
+    x[::3, 2] = np.nan
+    check_return(tmp_path / "job", add(x, y), "boosted-stumps", x)
 
 
 @pytest.mark.parametrize("share", [0.2, 0.9])
