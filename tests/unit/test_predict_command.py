@@ -22,7 +22,7 @@ from pyarrow import parquet
 from sklearn.datasets import load_iris
 
 from zoo import jobs
-from zoo.data import datasets, incoming, pictures
+from zoo.data import conversion, datasets, pictures
 from zoo.data.contents import Column, Inputs
 from zoo.errors import DatasetError, UsageError
 from zoo.images import prediction_inputs
@@ -54,7 +54,7 @@ def flags(n: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="module")
 def coloured() -> str:
     """A job on images of 6 x 9 pixels in colour."""
-    meta = add("flags", incoming.of_arrays({"train": flags(20), "test": flags(5)}))
+    meta = add("flags", conversion.of_arrays({"train": flags(20), "test": flags(5)}))
     return train("logistic", "flags", meta.fingerprint, params={"max_iter": 20})
 
 
@@ -153,7 +153,7 @@ def test_of_other_images_of_that_size_it_is_said_that_they_are_not_prepared(
     tmp_path: Path,
 ) -> None:
     raw = datasets.raw("digits").splits
-    shirts = incoming.of_arrays(
+    shirts = conversion.of_arrays(
         {
             split: (255 - np.asarray(raw[split].inputs)[:100], np.asarray(raw[split].labels)[:100])
             for split in ("train", "test")
