@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks import (
     costs,
     data,
+    folders,
     growth,
     importing,
     keras_fit,
@@ -30,7 +31,7 @@ from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 
 ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS, *terminal.ROWS, *notes.ROWS)}
-MEASURED = (queue, data, importing, growth, scrape, scaling)
+MEASURED = (queue, data, folders, importing, growth, scrape, scaling)
 FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
 RESULTS = Path(__file__).parent / "results"
