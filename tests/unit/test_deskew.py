@@ -96,19 +96,34 @@ def test_a_single_point_or_line_has_no_slant(place: tuple[slice, slice]) -> None
 
 
 @pytest.mark.slow
-def test_a_job_tells_how_far_the_preparation_is(home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("preprocess", ["deskew", "none"])
+def test_a_trained_model_knows_its_preprocessing(
+    home: Path, tmp_path: Path, preprocess: str
+) -> None:
+    spec = {"kind": "train", "model": "logistic", "params": {}, "dataset": "digits"}
+    run_job(
+        JobSpec.model_validate(spec | {"preprocess": preprocess}), tmp_path, lambda *_, **__: None
+    )
+    assert read_recipe(tmp_path).preprocess == preprocess
+
+
+@pytest.mark.slow
+def test_a_slow_preparation_is_reported(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.training.run.REPORTED_SECONDS", 0.0)
     told: list[tuple[int, int, str]] = []
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
         told.append((step, total, unit))
 
     spec = {"kind": "train", "model": "logistic", "params": {}, "dataset": "digits"}
-    for number, preprocess in enumerate(["deskew", "deskew", "none"]):
-        (folder := tmp_path / str(number)).mkdir()
-        run_job(JobSpec.model_validate(spec | {"preprocess": preprocess}), folder, report)
-        assert read_recipe(folder).preprocess == preprocess
-    images = [each for each in told if each[2] == "image"]
-    assert images == [(1000, 1437, "image"), (1437, 1437, "image"), (360, 360, "image")]
+    run_job(JobSpec.model_validate(spec | {"preprocess": "deskew"}), tmp_path, report)
+    images = [(step, total) for step, total, unit in told if unit == "image"]
+    # Read, then prepared: the training images and those of the test.
+    assert [each for each in images if each[0] == each[1]] == [
+        *((1797, 1797), (1437, 1437), (360, 360))
+    ]
 
 
 def test_an_unknown_preprocessing_is_a_usage_error() -> None:

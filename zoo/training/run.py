@@ -44,6 +44,8 @@ WEIGHT_IMAGES = "weight_images.npy"
 """The weights of a linear model as images, (n_classes, *input_shape), readable without the plugin's
 framework; (n_classes, 784) in artifacts of the first version."""
 
+REPORTED_SECONDS = 0.5
+"""Time after which the preparation of the data reports its progress."""
 Phase = Callable[[str], None]
 """Called with the phase that starts: "prepare", "fit", "judge" or "save"."""
 Write = Callable[[str, str], None]
@@ -266,10 +268,12 @@ def _prepare(
     report: Report | None = None,
     contents: str | None = None,
 ) -> list[Prepared]:
+    start = time.monotonic()
+
     def on_progress(what: str, done: int, total: int) -> None:
-        # Scaling alone takes too little time to report.
-        if report and spec.preprocess != NO_STEPS:
-            report(done, total, "image")
+        # Most datasets are read and scaled in too little time to report.
+        if report and time.monotonic() > start + REPORTED_SECONDS:
+            report(done, total, what.rpartition(" ")[2].removesuffix("s"))
 
     if spec.contents:
         datasets.pinned(spec.dataset, on_progress, contents=spec.contents)
