@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 2**23
 """Bytes of the rows that are converted at once."""
+BUFFERS = 2**28
+"""Bytes of a parquet file that are read ahead, in all columns together."""
 BLOCK = 2**11
 """Rows that are turned from columns to rows at once, so that they stay in the processor's cache."""
 MAX_CATEGORIES = 1000
@@ -255,7 +257,7 @@ def _open_csv(
     table = _read_csv(csv, path, read).rename_columns(kept)
     if dialect.ends_in_quotes:
         _check_last_quote(path, table)
-    return _of_arrow(str(path), names, _trimmed(table))
+    return _of_arrow(str(path), names, table)
 
 
 def _read_csv(csv: Any, path: Path, read: dict[str, Any]) -> Any:
@@ -324,20 +326,6 @@ def _check_last_quote(path: Path, table: Any) -> None:
         raise refuse(path, "a quote is not closed", "Close it, or remove it.")
 
 
-def _trimmed(table: Any) -> Any:
-    """The texts without blanks around them; what is empty then is missing."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for index, each in enumerate(table.schema):
-        if pa.types.is_string(each.type):
-            texts = pc.utf8_trim_whitespace(table.column(index))
-            missing = pc.is_in(texts, value_set=pa.array(MISSING_TEXTS))
-            texts = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
-            table = table.set_column(index, each.name, texts)
-    return table
-
-
 # Parquet and Arrow
 
 
@@ -362,15 +350,18 @@ def _open_parquet(parquet: Any, path: Path) -> Split:
     kinds = {each.name: _kind(each.type) for each in schema}
 
     def read(names: Sequence[str], coded: frozenset[str]) -> Iterator[list[Array | Coded]]:
-        texts = [name for name in names if kinds[name] == TEXT]
+        how = {
+            "read_dictionary": [name for name in names if kinds[name] == TEXT],
+            "buffer_size": max(2**16, BUFFERS // len(names)),
+        }
         try:
             with (
                 open_regular_file(path),
-                parquet.ParquetFile(path, read_dictionary=texts, buffer_size=2**20) as file,
+                parquet.ParquetFile(path, **how) as file,
             ):
                 for batch in file.iter_batches(_batch_rows(len(names)), columns=list(names)):
                     by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
-                    yield [_values(by_name[name], name in coded) for name in names]
+                    yield [_values(by_name[name], name in coded, _name) for name in names]
         except OSError as error:
             raise DatasetError(f"{path} cannot be read: {reason(error)}.") from None
         except pa.ArrowException as error:
@@ -385,7 +376,7 @@ def _of_arrow(where: str, names: Sequence[str], table: Any) -> Split:
     def read(names: Sequence[str], coded: frozenset[str]) -> Iterator[list[Array | Coded]]:
         for batch in table.select(list(names)).to_batches(_batch_rows(len(names))):
             yield [
-                _values(column, name in coded)
+                _values(column, name in coded, _csv_name)
                 for name, column in zip(names, batch.columns, strict=True)
             ]
 
@@ -412,7 +403,7 @@ def _kind(type_: Any) -> str:
     return next((kind for kind, of in tests if any(test(type_) for test in of)), OTHER)
 
 
-def _values(array: Any, is_coded: bool) -> Array | Coded:
+def _values(array: Any, is_coded: bool, name_of: Callable[[Any], str | None]) -> Array | Coded:
     """The values of an Arrow array; of texts and booleans always coded."""
     import numpy as np
     import pyarrow as pa
@@ -422,13 +413,34 @@ def _values(array: Any, is_coded: bool) -> Array | Coded:
         return Coded(nothing, [None]) if is_coded else np.full(len(array), math.nan)
     if is_coded or _kind(array.type) in CATEGORIES:
         coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-        names = [_name(value) for value in coded.dictionary.to_pylist()]
-        codes = coded.indices.cast(pa.int64()).fill_null(len(names)).to_numpy()
-        return Coded(codes, [*names, None])
+        names = [name_of(value) for value in coded.dictionary.to_pylist()]
+        codes = _numbers(coded.indices, fill=len(names))
+        return Coded(codes.astype("int64"), [*names, None])
     if pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())
-    numbers: Array = array.to_numpy(zero_copy_only=False)
-    return numbers
+    return _numbers(array, fill=math.nan)
+
+
+def _numbers(array: Any, fill: float) -> Array:
+    """The numbers of an Arrow array without a copy; if some are missing, float64 with `fill`.
+
+    Not `to_numpy`, which imports pandas, for longer than a million rows are read.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    if not array.null_count:
+        return np.from_dlpack(array)
+    _, data = array.buffers()
+    stored = pa.Array.from_buffers(array.type, len(array), [None, data], offset=array.offset)
+    is_missing = np.from_dlpack(array.is_null().cast(pa.uint8())).view(bool)
+    return np.where(is_missing, fill, np.from_dlpack(stored)).astype("float64", copy=False)
+
+
+def _csv_name(value: Any) -> str | None:
+    """The name of a category in a text file: without blanks around it."""
+    name = _name(value.strip() if isinstance(value, str) else value)
+    return None if name in MISSING_TEXTS else name
 
 
 def _name(value: Any) -> str | None:
