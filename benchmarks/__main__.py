@@ -25,12 +25,14 @@ from benchmarks import (
     queue,
     scaling,
     scrape,
+    table_files,
     terminal,
 )
 from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 
-ROWS = {row.name: row for row in (*keras_fit.ROWS, *logistic.ROWS, *terminal.ROWS, *notes.ROWS)}
+COMPARED = (keras_fit, logistic, terminal, notes, table_files)
+ROWS = {row.name: row for room in COMPARED for row in room.ROWS}
 MEASURED = (queue, data, folders, importing, growth, scrape, scaling)
 FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
