@@ -268,6 +268,20 @@ class Forgetful(Means):
         return super().predict_proba(x + getattr(self, "offset", 0.0))
 
 
+class OfMnist(Means):
+    """Knows the size of MNIST's images by heart."""
+
+    def load(self, folder: Path) -> None:
+        self.means = weights.load(folder, {"means": ("float32", (self.n_classes, 784))})["means"]
+
+
+class NoMissing(Means):
+    """Says that it takes missing numbers, and answers with them."""
+
+    takes = ("table",)
+    takes_missing = True
+
+
 class Locked(Means):
     """Has a state that cannot be stored."""
 
@@ -319,7 +333,7 @@ BREACHES = [
     (Silent, "reports progress", "never calls report"),
     (Backwards, "reports progress", "they end with 2 of 2, 1 of 2"),
     (Unstoppable, "stops when report raises", "swallows the exception"),
-    (Crowd, "predicts images independently", "The prediction of an image depends on"),
+    (Crowd, "predicts inputs independently", "The prediction of one input depends on"),
     (Dice, "is reproducible", "the predictions of"),
     (Mirrored, "learns", "Are the columns in the order of the labels?"),
     (TenOnly, "works with 2 classes", "IndexError"),
@@ -327,7 +341,9 @@ BREACHES = [
     (Careless, "handles single class", "the accuracy is 0%. Reject such data"),
     (OfNothing, "handles single class", "After images of a single class: The model 'means'"),
     (Wordless, "handles single class", "ValueError without a message"),
-    (Forgetful, "loads saved weights", "images differ when saved and loaded"),
+    (Forgetful, "loads saved weights", "inputs differ when saved and loaded"),
+    (OfMnist, "handles other shapes", "On 12 x 10 colour images: "),
+    (NoMissing, "handles other shapes", "On a table of 3 columns: The model 'means' returned"),
     (Locked, "loads saved weights", "'lock' are Python objects, which would need a pickle"),
     (Pickles, "saves no pickle", "means.bin is a pickle"),
     (Huge, "weights are small", "The weights are 512 MB, the largest file is huge.bin"),
@@ -384,6 +400,44 @@ def test_params_of_every_type_are_tried_past_their_bounds() -> None:
     assert "'number': True" in result(Loose, "rejects invalid params").detail
 
 
+class OfTables(Means):
+    """Takes tables alone, missing numbers among them."""
+
+    takes = ("table",)
+    takes_missing = True
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(np.nan_to_num(x), y, report)
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(np.nan_to_num(x))
+
+
+class OfBoth(Means):
+    """Takes images as they are, and tables."""
+
+    takes = ("image", "table")
+    layout = "image"
+    dtype = "float64"
+
+    def fit(self, x: Any, y: Any, report: Any) -> None:
+        super().fit(x.reshape(len(x), -1), y, report)
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(x.reshape(len(x), -1))
+
+    def load(self, folder: Path) -> None:
+        shape = (self.n_classes, self.n_features)
+        self.means = weights.load(folder, {"means": ("float32", shape)})["means"]
+
+
+def test_models_of_tables_and_of_both_pass_the_checks() -> None:
+    found = {r.check: r for r in suite.check_model(OfTables)}
+    skipped = {name for name, each in found.items() if each.status == "skipped"}
+    assert skipped == {"imports no framework", "works with 10 classes", "handles blank images"}
+    assert result(OfBoth, "handles other shapes").status == "passed"
+
+
 @suite.parametrize_with_checks([Means, (Means, {"scale": 2.0})])
 def test_the_checks_run_as_tests(check: Any) -> None:
     check()
@@ -435,9 +489,9 @@ def test_a_fit_that_ends_early_reports_well_and_one_that_counts_from_nought_does
 
 
 def test_rounding_at_a_threshold_is_no_dependence_on_other_images() -> None:
-    found = result(OnAThreshold, "predicts images independently")
+    found = result(OnAThreshold, "predicts inputs independently")
     assert found.status == "passed", found.detail
-    assert result(OfTheBatch, "predicts images independently").status == "failed"
+    assert result(OfTheBatch, "predicts inputs independently").status == "failed"
 
 
 LITERALS = st.lists(
@@ -555,6 +609,11 @@ def test_a_check_that_hangs_is_ended_and_fails_in_a_sentence(
 def test_params_that_the_model_refuses_fail_the_first_check() -> None:
     (found,) = isolation.run("logistic", "digits", {"max_iter": 0})
     assert found.status == "failed" and "max_iter=0 is refused" in found.detail
+
+
+def test_a_dataset_that_the_model_does_not_take_fails_the_first_check() -> None:
+    (found,) = isolation.run("lenet-1", "idx:/nowhere")
+    assert found.status == "failed" and "nowhere" in found.detail
 
 
 def test_a_model_that_is_not_there_fails_the_first_check() -> None:

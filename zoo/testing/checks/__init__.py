@@ -23,13 +23,14 @@ ALL: tuple[Check, ...] = (
     behaviour.leaves_input_unchanged,
     behaviour.reports_progress,
     behaviour.stops_when_report_raises,
-    behaviour.predicts_images_independently,
+    behaviour.predicts_inputs_independently,
     behaviour.is_reproducible,
     behaviour.learns,
     behaviour.works_with_2_classes,
     behaviour.works_with_10_classes,
     behaviour.handles_blank_images,
     behaviour.handles_single_class,
+    persistence.handles_other_shapes,
     # Last: models trained since by other checks must not have changed this one.
     persistence.loads_saved_weights,
     persistence.saves_no_pickle,
@@ -74,5 +75,5 @@ def _sentence(error: BaseException, bench: Bench) -> str:
         return str(error)
     text = error_report.reason(error, bench.source)
     if "read-only" in text:
-        text += "; images are shared by all jobs and read-only: copy them before changing them"
+        text += "; inputs are shared by all jobs and read-only: copy them before changing them"
     return text + "."

@@ -18,32 +18,34 @@ if TYPE_CHECKING:
 
 LONE_TOLERANCE = 1e-4
 """Largest difference by rounding: matrix products of another size round differently."""
-LONE = "The prediction of an image depends on the other images in the batch."
+LONE = "The prediction of one input depends on the others in the batch."
 RARE = 0.25
-"""Share of 20 images whose prediction may differ alone, by rounding at a threshold."""
+"""Share of 20 inputs whose prediction may differ alone, by rounding at a threshold."""
 WORSE = 0.8
 """Required accuracy as a share of that of the most frequent class, as few steps train little."""
-ONE_CLASS, PER_CLASS = 3, 50
+ONE_CLASS, PER_CLASS = 1, 50
 
 
 def fits_and_predicts(bench: Bench) -> None:
-    """`fit` accepts read-only images; every image gets a class and probabilities.
+    """`fit` accepts read-only inputs; every input gets a class and probabilities.
 
     Probabilities are floats (n, n_classes), finite, not negative, with rows that sum to 1; the
     classes are integers (n,) from 0 to n_classes - 1. `weight_images` returns finite floats
-    (n_classes, 784) or None.
+    (n_classes, n_features) or None.
     """
     evaluation.weight_images(bench.trained.model)
 
 
 def leaves_input_unchanged(bench: Bench) -> None:
-    """`fit` and `predict` leave writable images and labels unchanged."""
-    x, y = bench.images.copy(), bench.labels.copy()
+    """`fit` and `predict` leave writable inputs and labels unchanged."""
+    x, y = bench.x.copy(), bench.y.copy()
     before = _hash(x), _hash(y)
     model, _ = bench.fitted(x, y)
     evaluation.predict(model, x)
     if _hash(x) != before[0]:
-        raise Broken("The images are changed in place, but other jobs share them: copy them first.")
+        raise Broken(
+            f"The {bench.unit} are changed in place, but other jobs share them: copy them first."
+        )
     if _hash(y) != before[1]:
         raise Broken("The labels are changed in place: copy them first.")
 
@@ -82,7 +84,7 @@ def stops_when_report_raises(bench: Bench) -> None:
         raise _Cancelled
 
     try:
-        bench.fitted(bench.images, bench.labels, report=report)
+        bench.fitted(bench.x, bench.y, report=report)
     except _Cancelled:
         return
     if not calls:
@@ -90,11 +92,11 @@ def stops_when_report_raises(bench: Bench) -> None:
     raise Broken("fit swallows the exception that report raised, and continues.")
 
 
-def predicts_images_independently(bench: Bench) -> None:
-    """The prediction of an image does not depend on the other images of the batch."""
+def predicts_inputs_independently(bench: Bench) -> None:
+    """The prediction of one input does not depend on the others of the batch."""
     import numpy as np
 
-    model, x, others = bench.trained.model, bench.images[:20], bench.images[20:40]
+    model, x, others = bench.trained.model, bench.x[:20], bench.x[20:40]
     whole = _values(evaluation.predict(model, x))
     # In a batch of the same size, at the same place, not even rounding differs.
     even = (np.arange(len(x)) % 2 == 0).reshape(-1, *[1] * (x.ndim - 1))
@@ -104,7 +106,7 @@ def predicts_images_independently(bench: Bench) -> None:
             raise Broken(LONE)
     lone = np.concatenate([_values(evaluation.predict(model, x[i : i + 1])) for i in range(len(x))])
     # Matrix products of another size round differently, and a tree may take another branch for an
-    # image on a threshold: that is rare, a real dependence is not.
+    # input on a threshold: that is rare, a real dependence is not.
     if _differ(whole, lone).mean() > RARE:
         raise Broken(LONE)
 
@@ -127,8 +129,8 @@ def _differ(first: Array, second: Array) -> Array:
 
 def is_reproducible(bench: Bench) -> None:
     """Two trainings with the same seed predict the same to the last bit."""
-    again, _ = bench.fitted(bench.images, bench.labels)
-    check_same(bench.trained.predictions, evaluation.predict(again, bench.images), "trained again")
+    again, _ = bench.fitted(bench.x, bench.y)
+    check_same(bench.trained.predictions, evaluation.predict(again, bench.x), "trained again")
 
 
 def check_same(before: evaluation.Predictions, after: evaluation.Predictions, when: str) -> None:
@@ -144,30 +146,30 @@ def check_same(before: evaluation.Predictions, after: evaluation.Predictions, wh
         if not np.array_equal(first, second):
             rows = (first != second).reshape(len(first), -1).any(axis=1).sum()
             raise Broken(
-                f"With the same seed and images, the predictions of {rows} of {len(first)} images "
+                f"With the same seed and inputs, the predictions of {rows} of {len(first)} inputs "
                 f"differ when {when}."
             )
 
 
 def learns(bench: Bench) -> None:
-    """The accuracy on the training images is not below that of the most frequent class."""
+    """The accuracy on the training rows is not below that of the most frequent class."""
     import numpy as np
 
     trained = bench.trained
-    labels = evaluation.targets(trained.model, bench.labels)
+    labels = evaluation.targets(trained.model, bench.y)
     accuracy = float((trained.predictions.labels == labels).mean())
     commonest = float(np.bincount(labels).max() / len(labels))
     if accuracy < WORSE * commonest:
         raise Broken(
-            f"The accuracy on the training images is {accuracy:.0%}; always predicting the most "
-            f"frequent class has {commonest:.0%}. Are the columns in the order of the labels?"
+            f"The accuracy on the training {bench.unit} is {accuracy:.0%}; always predicting the "
+            f"most frequent class has {commonest:.0%}. Are the columns in the order of the labels?"
         )
 
 
 def works_with_2_classes(bench: Bench) -> None:
     """A dataset of two classes can be trained on."""
-    chosen = bench.labels < 2
-    _answers(bench, bench.images[chosen], bench.labels[chosen], bench.names[:2])
+    chosen = bench.y < 2
+    _answers(bench, bench.x[chosen], bench.y[chosen], bench.names[:2])
 
 
 def works_with_10_classes(bench: Bench) -> None:
@@ -177,8 +179,8 @@ def works_with_10_classes(bench: Bench) -> None:
     if len(bench.names) == 10:
         bench.trained  # noqa: B018 (the shared training is on ten classes)
         return
-    chosen = bench.labels < 10
-    _answers(bench, bench.images[chosen], bench.labels[chosen], bench.names[:10])
+    chosen = bench.y < 10
+    _answers(bench, bench.x[chosen], bench.y[chosen], bench.names[:10])
 
 
 def _answers(bench: Bench, x: Array, y: Array, names: tuple[str, ...]) -> None:
@@ -190,18 +192,21 @@ def handles_blank_images(bench: Bench) -> None:
     """Images of a single grey level are handled in training and prediction."""
     import numpy as np
 
-    blanks = np.repeat(np.array([0, 1, 0.5], dtype=bench.images.dtype), 10)
-    shape = (len(blanks), *[1] * (bench.images.ndim - 1))
-    blank = np.broadcast_to(blanks.reshape(shape), (len(blanks), *bench.images.shape[1:])).copy()
-    x, y = np.concatenate([bench.images, blank]), np.concatenate([bench.labels, blanks > 0.6])
+    if bench.sample.inputs.kind != "image":
+        raise SkipTest(f"{bench.dataset} has no images")
+
+    blanks = np.repeat(np.array([0, 1, 0.5], dtype=bench.x.dtype), 10)
+    shape = (len(blanks), *[1] * (bench.x.ndim - 1))
+    blank = np.broadcast_to(blanks.reshape(shape), (len(blanks), *bench.x.shape[1:])).copy()
+    x, y = np.concatenate([bench.x, blank]), np.concatenate([bench.y, blanks > 0.6])
     model, _ = bench.fitted(read_only(x), y)
     evaluation.predict(model, read_only(blank))
 
 
 def handles_single_class(bench: Bench) -> None:
-    """Training images of a single class are learned, or rejected with a message."""
-    chosen = bench.labels == ONE_CLASS
-    x, y = bench.images[chosen][:PER_CLASS], bench.labels[chosen][:PER_CLASS]
+    """Training rows of a single class are learned, or rejected with a message."""
+    chosen = bench.y == ONE_CLASS
+    x, y = bench.x[chosen][:PER_CLASS], bench.y[chosen][:PER_CLASS]
     model = _unless_rejected(lambda: bench.fitted(read_only(x), y)[0])
     if model is None:
         return
@@ -209,10 +214,10 @@ def handles_single_class(bench: Bench) -> None:
     try:
         predictions = evaluation.predict(model, x)
     except ZooError as error:
-        raise Broken(f"After images of a single class: {error.message} {advice}") from error
+        raise Broken(f"After {bench.unit} of a single class: {error.message} {advice}") from error
     right = float((predictions.labels == evaluation.targets(model, y)).mean())
     if right < 0.5:
-        raise Broken(f"After images of a single class, the accuracy is {right:.0%}. {advice}")
+        raise Broken(f"After {bench.unit} of a single class, the accuracy is {right:.0%}. {advice}")
 
 
 def _unless_rejected(fit: Callable[[], Model]) -> Model | None:

@@ -1,17 +1,20 @@
-"""The model under test, the images to train it on, and the training shared by the checks."""
+"""The model under test, the inputs to train it on, and the training shared by the checks."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
-from zoo.data.preprocessing import Prepared, prepare
+from zoo.data import takes
+from zoo.data.contents import Column, Inputs
+from zoo.data.preprocessing import prepare
 from zoo.errors import UsageError
+from zoo.job_spec import NO_STEPS
 from zoo.model import Model, Report
 from zoo.training import evaluation
 
@@ -19,9 +22,16 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 SEED = 42
-N_IMAGES = 500
-"""Training images: enough for ten classes, few enough for a slow model to train in seconds."""
+N_ROWS = 500
+"""Training rows: enough for ten classes, few enough for a slow model to train in seconds."""
+N_OTHERS = 100
+"""Training rows of another shape, which each cost a training."""
 DATASET = "digits"
+"""The dataset by default; a model of tables alone is checked on iris instead."""
+SIDES = (12, 10)
+"""Height and width of images of another shape, unless the model needs larger ones."""
+MISSING = 0.1
+"""Share of missing numbers in a table for models that take them."""
 
 
 class Broken(AssertionError):
@@ -39,9 +49,27 @@ class Reports:
         self.steps.append((step, total, metrics))
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Inputs with labels, prepared as for a job of the model."""
+
+    inputs: Inputs
+    x: Array
+    """(n, features), or for the layout "image" (n, height, width[, 3]); read-only."""
+    y: Array
+    """Labels as in the dataset, int64 (n,)."""
+    class_names: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The shape in words, such as `12 x 10 colour images` or `a table of 4 columns`."""
+        shape = self.inputs.describe_shape()
+        return f"{shape} images" if self.inputs.kind == "image" else f"a table of {shape}"
+
+
 @dataclass
 class Trained:
-    """A trained model, its reports, and its predictions on the training images."""
+    """A trained model, its reports, and its predictions on the training inputs."""
 
     model: Model
     reports: Reports
@@ -65,23 +93,46 @@ class Bench:
         return inspect.getfile(self.model)
 
     @functools.cached_property
-    def images(self) -> Array:
-        """Scaled images (n, ...), memory-mapped read-only as in a job."""
-        return self._data.x[:N_IMAGES]
+    def sample(self) -> Sample:
+        """Training rows of the dataset, mapped read-only as in a job.
 
-    @functools.cached_property
-    def labels(self) -> Array:
-        """Labels of the images as in the dataset, int64 (n,)."""
-        return self._data.y[:N_IMAGES]
+        Raises UsageError if the model does not take the dataset.
+        """
+        if self.dataset == DATASET and "image" not in self.model.takes:
+            return _table(self.model)
+        found = prepare(self.dataset, "train", self.model.layout, self.model.dtype)
+        takes.check(self.model, found.meta, NO_STEPS)
+        return Sample(found.meta.inputs, found.x[:N_ROWS], found.y[:N_ROWS], found.class_names)
+
+    def others(self) -> Iterator[Sample]:
+        """Yield training rows of other shapes: of each kind of dataset that the model takes."""
+        main = self.sample.inputs
+        if "image" in self.model.takes:
+            yield _colour(self.model)
+        if "table" in self.model.takes:
+            if len(main.columns) != len(_table(self.model).inputs.columns):
+                yield _table(self.model)
+            yield _table(self.model, columns=3, missing=self.model.takes_missing)
+
+    @property
+    def x(self) -> Array:
+        """The inputs of `sample`."""
+        return self.sample.x
+
+    @property
+    def y(self) -> Array:
+        """The labels of `sample`."""
+        return self.sample.y
 
     @property
     def names(self) -> tuple[str, ...]:
         """Class names of the dataset."""
-        return self._data.class_names
+        return self.sample.class_names
 
-    @functools.cached_property
-    def _data(self) -> Prepared:
-        return prepare(self.dataset, "train", self.model.layout, self.model.dtype)
+    @property
+    def unit(self) -> str:
+        """The word for several inputs, in messages."""
+        return self.sample.inputs.unit
 
     @functools.cached_property
     def trained(self) -> Trained:
@@ -89,40 +140,94 @@ class Bench:
         if self._has_failed:
             raise SkipTest("training or prediction failed in an earlier check")
         self._has_failed = True
-        model, reports = self.fitted(self.images, self.labels)
-        found = Trained(model, reports, evaluation.predict(model, self.images))
+        model, reports = self.fitted(self.x, self.y)
+        found = Trained(model, reports, evaluation.predict(model, self.x))
         self._has_failed = False
         return found
 
-    def fresh(self, names: Sequence[str] | None = None) -> Model:
-        """Return an untrained model for `names`, by default the classes of the dataset.
+    def fresh(self, names: Sequence[str] | None = None, sample: Sample | None = None) -> Model:
+        """Return an untrained model for `names`, by default the classes of the sample.
 
-        Raises SkipTest if the model rejects these classes.
+        `sample` is what it will be trained on, by default the dataset. Raises SkipTest if the
+        model rejects these classes.
         """
+        sample = sample or self.sample
+        # As a worker has them.
+        params = self.model.Params.resolve(self.params.model_dump(mode="json"))
         try:
-            model = self.model(self.params, names or self.names, SEED)
+            model = self.model(params, names or sample.class_names, SEED)
         except UsageError as error:
             raise SkipTest(f"the model rejects these classes: {error.message}") from None
-        model.input_shape = self._data.meta.input_shape
-        model.feature_names = self._data.meta.feature_names
+        model.input_shape = sample.inputs.input_shape
+        model.feature_names = sample.inputs.feature_names
         return model
 
     def fitted(
         self, x: Array, y: Array, names: Sequence[str] | None = None, report: Report | None = None
     ) -> tuple[Model, Reports]:
-        """Train a fresh model as a job does: labels mapped, the global generators seeded."""
-        import numpy as np
-
+        """Train a fresh model on rows of the dataset, as a job does."""
         reports = Reports()
-        model = self.fresh(names)
-        labels = evaluation.targets(model, y)
-        random.seed(SEED)
-        np.random.seed(SEED)
-        model.fit(x, labels, report or reports)
-        return model, reports
+        return _fit(self.fresh(names), x, y, report or reports), reports
+
+    def trained_on(self, sample: Sample) -> Trained:
+        """Train a fresh model on a sample, as a job does."""
+        reports = Reports()
+        model = _fit(self.fresh(sample=sample), sample.x, sample.y, reports)
+        return Trained(model, reports, evaluation.predict(model, sample.x))
+
+
+def _fit(model: Model, x: Array, y: Array, report: Report) -> Model:
+    """Train with labels mapped and the global generators seeded."""
+    import numpy as np
+
+    labels = evaluation.targets(model, y)
+    random.seed(SEED)
+    np.random.seed(SEED)
+    model.fit(x, labels, report)
+    return model
+
+
+def _colour(model: type[Model]) -> Sample:
+    """Colour images that are not square, made of the digits."""
+    import numpy as np
+
+    found = prepare(DATASET, "train", "image", model.dtype)
+    grey, y = found.x[:N_OTHERS], found.y[:N_OTHERS]
+    height, width = (max(side, model.min_side + side - min(SIDES)) for side in SIDES)
+    # The middle, where the strokes are, at the wanted size: the nearest pixel of each.
+    rows = np.linspace(4, 23, height).round().astype(int)
+    columns = np.linspace(4, 23, width).round().astype(int)
+    small = grey[:, rows][:, :, columns]
+    x = np.stack([small, small / 2, 1 - small], axis=-1).astype(model.dtype)
+    if model.layout == "flat":
+        x = x.reshape(len(x), -1)
+    return Sample(Inputs(shape=(height, width, 3)), read_only(x), y, found.class_names)
+
+
+def _table(model: type[Model], columns: int = 4, missing: bool = False) -> Sample:
+    """Some columns of Fisher's iris, in a fixed random order of the rows."""
+    import numpy as np
+    from sklearn.datasets import load_iris
+
+    random = np.random.default_rng(SEED)
+    iris = load_iris()
+    order = random.permutation(len(iris.data))
+    values = iris.data[order, :columns].astype(model.dtype)
+    if missing:
+        values[random.random(values.shape) < MISSING] = np.nan
+    about = Inputs(
+        kind="table",
+        shape=(columns,),
+        dtype="float64",
+        columns=tuple(
+            Column(name=name, has_missing=missing) for name in iris.feature_names[:columns]
+        ),
+    )
+    y = iris.target[order].astype("int64")
+    return Sample(about, read_only(values), y, tuple(map(str, iris.target_names)))
 
 
 def read_only(array: Array) -> Array:
-    """Make the array read-only, as the images of a job are."""
+    """Make the array read-only, as the inputs of a job are."""
     array.flags.writeable = False
     return array
