@@ -397,7 +397,8 @@ def _listed(name: str) -> Listed:
     except DatasetError:
         cached = False
     if colon:
-        summary, where = f"{form} dataset", path
+        spelling = dataset_names.split(name)
+        summary, where = f"{form} dataset", spelling.path if spelling else path
     elif name == MNIST.name:
         places = mnist.places()
         summary = MNIST.summary

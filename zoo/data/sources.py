@@ -202,9 +202,7 @@ def read(source: Source, progress: Progress | None = None) -> Incoming:
         return folder.read(source.path, source.options, progress)
     if source.form == "csv":
         return tables.read_csv(source.path, source.options, progress)
-    if source.form == "parquet":
-        return tables.read_parquet(source.path, source.options, progress)
-    raise DatasetError(f"This version cannot read {source.form}: yet.")
+    return tables.read_parquet(source.path, source.options, progress)
 
 
 def _check_key(form: str, key: str) -> None:
