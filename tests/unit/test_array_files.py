@@ -289,6 +289,16 @@ def test_rows_of_numbers_are_a_table(tmp_path: Path, names: str | None) -> None:
     assert np.array_equal(np.sort(rows[:, 12]), np.sort(x[:, 12]))
 
 
+def test_flat_rows_that_are_no_pixels_are_refused_with_the_way_to_a_table(tmp_path: Path) -> None:
+    for name, x in (("below", X.reshape(60, -1) / 9 - 5.0), ("nan", np.full((60, 64), np.nan))):
+        arrays = {"x": x, "y": Y}
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+        assert_refused(tmp_path / f"{name}.npz", r"feature_names=\[")
+        names = np.array([f"f{n}" for n in range(x.shape[1])])
+        np.savez(tmp_path / f"{name}-named.npz", **arrays, feature_names=names)
+        assert imported(tmp_path / f"{name}-named.npz").meta.kind == "table"
+
+
 def test_a_table_of_few_columns_is_none_of_tiny_images(tmp_path: Path) -> None:
     from sklearn.datasets import load_iris
 

@@ -440,15 +440,20 @@ def _scaling(stored: Stored, least: float, most: float) -> str:
         how = f"({name} + 1) / 2"
     else:
         how = f"({name} - {name}.min()) / ({name}.max() - {name}.min())"
-    table = " To read a table, save names of its columns beside it: feature_names=[...]."
-    return f"Scale the pixels: save {how}." + table * (len(stored.shape) == 2)
+    return f"Scale the pixels: save {how}." + _table_hint(stored)
+
+
+def _table_hint(stored: Stored) -> str:
+    hint = " To read a table, save names of its columns beside it: feature_names=[...]."
+    return hint if len(stored.shape) == 2 else ""
 
 
 def _check_pixels(values: _Values, stored: Stored, parts: Parts) -> None:
     if values.missing:
         raise Unusable(
             "there is NaN or infinity among its pixels",
-            f"Fill them: save numpy.nan_to_num({stored.variable}, posinf=1, neginf=0).",
+            f"Fill them: save numpy.nan_to_num({stored.variable}, posinf=1, neginf=0)."
+            + _table_hint(stored),
         )
     if values.least < 0:
         raise Unusable(
