@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from zoo.dataset_names import split_version
 from zoo.errors import unknown
 from zoo.jobs.dialects import POSTGRESQL, SQLITE, Dialect
 from zoo.jobs.fields import FIELD_NAMES, JSON_FIELDS, NESTED, NUMBER_FIELDS, TEXT_FIELDS
@@ -107,8 +108,8 @@ class Filter:
     def sql(self, values: Values) -> str:
         """Return the condition on a row of the table `job`; its values are added to `values`."""
         parts = [values.among("status", self.statuses)] if self.statuses else []
-        for column, names in (("model", self.models), ("dataset", self.datasets)):
-            parts += [values.like_any(column, names)] if names else []
+        parts += [values.like_any("model", self.models)] if self.models else []
+        parts += [_dataset_condition(self.datasets, values)] if self.datasets else []
         # The first part selects the partial index of jobs that have tags.
         parts += [f"tags <> '[]' AND {tag_condition(each, values)}" for each in self.tags]
         parts += [values.among("group_id", self.groups)] if self.groups else []
@@ -121,6 +122,17 @@ class Filter:
         parts += [f"held = {int(self.held)}"] if self.held is not None else []
         parts += [f"({where_condition(self.where.condition, values)})"] if self.where else []
         return " AND ".join(parts) or "1 = 1"
+
+
+def _dataset_condition(names: Sequence[str], values: Values) -> str:
+    """Return the condition that a job is on one of these datasets; NAME@VERSION is a version."""
+    plain = [name for name in names if split_version(name)[1] is None]
+    parts = [values.like_any("dataset", plain)] if plain else []
+    for name, version in map(split_version, names):
+        if version is not None:
+            one = f"dataset = {values.add(name)} AND dataset_version = {values.add(version)}"
+            parts.append(f"({one})")
+    return f"({' OR '.join(parts)})"
 
 
 ALL_JOBS = Filter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def best(db: Database, wanted: Filter = ALL_JOBS, *, by: Sequence[str] = ()) -> 
             offer("cv" if group.kind == "cv" else "test", group)
         for group in _trials(rows, wanted):
             offer("cv" if group.kind == "cv" else "test", group)
-    newest = {dataset: key for (dataset, key), _ in sorted(seen.items(), key=lambda s: s[1])}
+        newest = _newest(rows, seen)
     return [_best(key, kept, seen, newest) for key, kept in sorted(found.items(), key=str)]
 
 
@@ -113,13 +113,13 @@ def _best(
 
 
 def newest_contents(db: Database) -> dict[str, str | None]:
-    """The fingerprint of the newest contents that a result was judged on, of each dataset's name.
+    """Return the fingerprint of the newest contents of each dataset's name.
 
-    None where the newest result does not know its contents.
+    Of an added dataset, those of its newest version; of another, those that a result was last
+    judged on, or None where that result does not know its contents.
     """
     with db.read() as rows:
-        seen = sorted(_contents_seen(rows).items(), key=lambda each: each[1])
-        newest = {dataset: contents for (dataset, contents), _ in seen}
+        newest = _newest(rows, _contents_seen(rows))
         is_one, ids = among("id", list(newest.values()))
         unknown = {row["id"] for row in rows.all(f"SELECT id FROM job WHERE {is_one}", ids)}
     return {name: None if found in unknown else found for name, found in newest.items()}
@@ -131,6 +131,15 @@ def _contents_seen(rows: Transaction) -> dict[tuple[str, str], float]:
         SELECT dataset, contents, max(started_at) AS at FROM job
         WHERE accuracy IS NOT NULL GROUP BY dataset, contents"""
     return {(row["dataset"], row["contents"]): float(row["at"] or 0) for row in rows.all(query)}
+
+
+def _newest(rows: Transaction, seen: Mapping[tuple[str, str], float]) -> dict[str, str]:
+    """Return the newest contents of each dataset; `seen` is from `_contents_seen`."""
+    newest = {dataset: key for (dataset, key), _ in sorted(seen.items(), key=lambda s: s[1])}
+    versions = rows.all(
+        "SELECT name, fingerprint FROM dataset WHERE removed_at IS NULL ORDER BY name, version"
+    )
+    return newest | {row["name"]: row["fingerprint"] for row in versions}
 
 
 def _value(values: Any, name: str) -> Any:

@@ -138,6 +138,12 @@ class Job:
         return self.dataset if self.dataset_version is None else None
 
     @property
+    def dataset_label(self) -> str:
+        """The dataset, of an added one with its version: `wine@1`."""
+        version = self.dataset_version
+        return self.dataset if version is None else f"{self.dataset}@{version}"
+
+    @property
     def progress(self) -> Progress:
         """The last progress report."""
         return Progress.read(self.stored_progress)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo.dataset_names import canonical
+from zoo.dataset_names import canonical, split_version
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
 from zoo.jobs.queries import get, get_group, job_not_found, listing
@@ -24,7 +24,8 @@ def find_reference(db: Database, ref: str) -> Job | Group:
 
     @last is the newest job or its group; @last-failed the newest job that failed, timed out or was
     lost; @best:DATASET the training with the best accuracy on the test images of the newest
-    contents of the dataset. Raises UsageError if there is none, or more than one.
+    contents of the dataset, and @best:DATASET@VERSION on those of a version. Raises
+    UsageError if there is none, or more than one.
     """
     if ref.startswith("@"):
         return _find_named(db, ref)
@@ -175,13 +176,15 @@ def _readings(rest: str) -> list[tuple[str, str]]:
 
 
 def _is_trained(db: Database, dataset: str) -> bool:
+    dataset, _ = split_version(dataset)
     with db.read() as rows:
         found = rows.value("SELECT 1 FROM job WHERE dataset = :name LIMIT 1", {"name": dataset})
     return found is not None
 
 
 def _best_of(db: Database, dataset: str, model: str, *, any_contents: bool = False) -> str | None:
-    contents = "" if any_contents else NEWEST
+    name, version = split_version(dataset)
+    contents = "" if any_contents else NEWEST if version is None else OLDER
     best = f"""
         SELECT id FROM job
         WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset{contents}
@@ -189,14 +192,22 @@ def _best_of(db: Database, dataset: str, model: str, *, any_contents: bool = Fal
             AND (ranked = 1 OR group_id IN (SELECT id FROM job_group WHERE kind = 'seeds'))
         ORDER BY accuracy DESC, seq LIMIT 1"""
     with db.read() as rows:
-        found: str | None = rows.value(best, {"dataset": dataset, "model": model})
+        values = {"dataset": name, "version": version, "model": model}
+        found: str | None = rows.value(best, values)
     return found
 
 
 NEWEST = """
-            AND contents = (SELECT contents FROM job WHERE dataset = :dataset
-                AND accuracy IS NOT NULL ORDER BY started_at DESC, seq DESC LIMIT 1)"""
+            AND contents = coalesce(
+                (SELECT fingerprint FROM dataset WHERE name = :dataset AND removed_at IS NULL
+                    ORDER BY version DESC LIMIT 1),
+                (SELECT contents FROM job WHERE dataset = :dataset AND accuracy IS NOT NULL
+                    ORDER BY started_at DESC, seq DESC LIMIT 1))"""
 """Condition that the job was evaluated on the newest contents of the dataset."""
+OLDER = """
+            AND contents = (SELECT fingerprint FROM dataset
+                WHERE name = :dataset AND version = :version)"""
+"""Condition that the job was evaluated on the contents of a version of the dataset."""
 
 
 def with_weights(trained: Job | Group) -> tuple[Job, JobSpec]:

@@ -97,6 +97,8 @@ class LeaderboardRow:
     test: TestResult | None
     cv: CrossValidation | None
     """Beside `test` only if both have the same params."""
+    version: int | None = None
+    """The version of an added dataset."""
 
     @property
     def result(self) -> TestResult | CrossValidation:
@@ -119,9 +121,16 @@ class LeaderboardRow:
         return None if self.test is None else float(1 - self.test.accuracy)
 
     @property
+    def dataset_label(self) -> str:
+        """The dataset; of an added one, `wine@1` for contents that are not the newest."""
+        is_older = self.version is not None and not self.is_newest
+        return f"{self.dataset}@{self.version}" if is_older else self.dataset
+
+    @property
     def contents_note(self) -> str:
         """A short note on a result for older contents; empty for the newest."""
-        return contents_note(self.contents, self.is_newest)
+        is_labelled = self.dataset_label != self.dataset
+        return "older" if is_labelled else contents_note(self.contents, self.is_newest)
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as `zoo leaderboard --json` prints it."""
@@ -172,7 +181,10 @@ def contents_note(contents: str | None, is_newest: bool) -> str:
 
 def job_contents_note(job: Job, newest: Mapping[str, str | None]) -> str:
     """Return `contents_note` for a job; `newest` is the result of `jobs.newest_contents`."""
-    return contents_note(job.contents, job.contents == newest.get(job.dataset, job.contents))
+    is_newest = job.contents == newest.get(job.dataset, job.contents)
+    if job.dataset_version is not None and not is_newest:
+        return job.dataset_label
+    return contents_note(job.contents, is_newest)
 
 
 def _first(result: Job | Group) -> Job:
@@ -200,6 +212,7 @@ def _row(
         published=job.spec.get("published"),
         test=_test_result(test) if test else None,
         cv=_cross_validation(cv) if cv else None,
+        version=job.dataset_version,
     )
 
 

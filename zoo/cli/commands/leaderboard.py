@@ -75,7 +75,7 @@ def _cells(row: LeaderboardRow, names: list[str]) -> dict[str, str]:
     tested = console.number(test.accuracy if test else None)
     by = {name: console.params({"": row.by[name]})[1:] for name in names}
     return by | {
-        "dataset": row.dataset,
+        "dataset": row.dataset_label,
         "contents": row.contents_note or "newest",
         "model": row.model,
         "test accuracy": test.statistics.counted() if test and test.statistics else tested,

@@ -138,7 +138,7 @@ def _line(summary: ModelSummary) -> list[str]:
     return [
         facts["model"],
         facts["family"] or "",
-        facts["dataset"] or "",
+        summary.row.dataset_label if summary.row else "",
         summary.row.contents_note if summary.row else "",
         number(facts["accuracy"]),
         number(facts["parameters"]),

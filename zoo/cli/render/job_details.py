@@ -56,7 +56,7 @@ def _facts(
     )
     yield (
         "model",
-        f"{job.model} ({job.kind}, judged on {job.dataset} {judged}, seed {spec['seed']})",
+        f"{job.model} ({job.kind}, judged on {job.dataset_label} {judged}, seed {spec['seed']})",
     )
     if spec["source"]:
         yield "trained by", spec["source"]["job"]
