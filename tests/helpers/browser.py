@@ -19,6 +19,9 @@ ARGUMENTS = (
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-extensions",
+    "--disable-software-rasterizer",
+    "--disable-features=Translate,MediaRouter,OptimizationHints",
     "--hide-scrollbars",
     "--force-device-scale-factor=1",
 )
