@@ -87,7 +87,7 @@ def test_every_format_of_every_model_predicts_the_same(
     assert export.export_formats(model) == formats
     for format in formats:
         done = export.export_model(model, format, tmp_path / "made" / f"m.{format}")
-        assert done.images == 360
+        assert done.checked == 360
         assert (done.difference or 0) < 1e-5
         assert done.size == done.path.stat().st_size > 1000
 
@@ -274,7 +274,7 @@ def test_the_code_of_the_card_runs(
 ) -> None:
     model = trained(name, json.dumps(params))
     done = export.export_model(model, format, tmp_path / f"m.{format}")
-    Image.new("L", (28, 28)).save(tmp_path / "digit.png")
+    Image.new("L", (28, 28)).save(tmp_path / "picture.png")
     code = re.search(r"```python\n(.*?)```", a_card(model, done), re.DOTALL)
     assert code is not None
     monkeypatch.chdir(tmp_path)
@@ -316,7 +316,7 @@ def test_labels_that_do_not_begin_with_0_are_exported_by_their_names(
     model = LoadedModel(run.restore(tmp_path / "job"), recipe, Fitted(), SimpleNamespace())  # type: ignore[arg-type]
     assert model.class_names == names
     done = export.export_model(model, "onnx", tmp_path / "model.onnx")
-    assert done.images == 360
+    assert done.checked == 360
     job = dataclasses.replace(a_job(model), metrics=metrics)
     text = model_card.card_text(
         LoadedModel(model.model, recipe, Fitted(), job), done, AROUND, "apache-2.0"

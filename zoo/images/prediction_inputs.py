@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.data import columns, datasets, pictures
-from zoo.data.cache import Progress
 from zoo.errors import PictureError, UsageError, reason, unknown
 from zoo.images import arrays, normalize, render
 from zoo.storage.output_file import write_output
@@ -141,32 +140,18 @@ def _as_raw(pixels: Array, inputs: Inputs) -> Array:
     return raw
 
 
-def of_dataset(
-    dataset: str,
-    split: str,
-    places: Sequence[str],
-    inputs: Inputs,
-    progress: Progress | None = None,
-    *,
-    contents: str | None = None,
-) -> list[Subject]:
+def of_dataset(raw: Raw, split: str, places: Sequence[str], inputs: Inputs) -> list[Subject]:
     """Return inputs of a dataset for a model, by their rows in a split, such as "17" or "10-19".
 
     Args:
-        dataset: Name of the dataset.
+        raw: The dataset.
         split: Name of the split.
         places: The rows.
         inputs: What the model was trained on.
-        progress: Called with the progress of a download or of reading.
-        contents: As for `datasets.raw`.
 
     Raises:
-        UsageError: Unknown split or row, or the inputs do not fit the model; and what
-            `datasets.raw` raises.
+        UsageError: Unknown split or row, or the inputs do not fit the model.
     """
-    if split not in datasets.SPLITS:
-        raise unknown("split", split, datasets.SPLITS)
-    raw = datasets.raw(dataset, progress, contents=contents)
     if split not in raw.splits:
         raise unknown("split", split, raw.meta.splits)
     columns.check_same(inputs, raw.meta)
@@ -174,10 +159,7 @@ def of_dataset(
     unit = raw.meta.unit[:-1]
     rows = [row for place in places for row in _rows(place, len(labels), unit)]
     chosen = given[rows]
-    if raw.meta.kind == "table":
-        prepared, _ = columns.recode(chosen, raw.meta.columns, inputs.columns)
-    else:
-        prepared = arrays.raw_images(chosen, inputs)
+    prepared = raw_inputs(chosen, raw.meta, inputs)
     return [
         Subject(
             f"{raw.name} {split} {row}",
@@ -188,6 +170,13 @@ def of_dataset(
         )
         for number, row in enumerate(rows)
     ]
+
+
+def raw_inputs(given: Array, own: Inputs, trained: Inputs) -> Array:
+    """Return inputs of a dataset as that of a training had them; raises UsageError."""
+    if own.kind == "table":
+        return columns.recode(given, own.columns, trained.columns)[0]
+    return arrays.raw_images(given, trained)
 
 
 def _values(raw: Raw, row: Array) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import weights
-from zoo.data import datasets
+from zoo.data import steps
+from zoo.data.preprocessing import Fitted
 from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
-from zoo.inference.predictor import LoadedModel
+from zoo.images import prediction_inputs
+from zoo.inference import predictor
+from zoo.inference.predictor import LoadedModel, Predictor
 from zoo.plugins import registry
 from zoo.regular_file import open_regular_file
 from zoo.storage.output_file import write_output
@@ -24,12 +28,16 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 NPZ, ONNX = "npz", "onnx"
-IMAGES = 1000
-"""Test images for which the exported model must predict the same."""
+CHECKED = 1000
+"""Test inputs for which the exported model must predict the same."""
 TOLERANCE = 1e-4
 """Allowed difference of a probability: other tools sum in another order and in float32."""
 RECIPE = "recipe"
 """The name in an npz file of the JSON with model, params and classes."""
+LEARNED = re.compile(rf"{run.STEPS}/([0-9]{{1,3}})-([a-z0-9._-]+)/([a-z0-9_]+)")
+"""Names in an npz file of what the preprocessing steps have learned: number, step, array."""
+PREFIX = "zoo."
+"""Start of the names of the metadata of an ONNX file."""
 LIBRARIES = ("onnx", "onnxruntime", "skl2onnx", "skops")
 
 
@@ -42,10 +50,12 @@ class Exported:
     size: int
     """Bytes."""
     sha256: str
-    images: int
-    """Test images for which both predicted the same labels."""
+    checked: int
+    """Test inputs for which both predicted the same labels."""
     difference: float | None
     """Largest difference of a probability; None if one of the two has no probabilities."""
+    unit: str = "images"
+    """What the inputs are: images or rows."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -53,7 +63,7 @@ class Exported:
             "format": self.format,
             "bytes": self.size,
             "sha256": self.sha256,
-            "check": {"images": self.images, "max_difference": self.difference},
+            "check": {self.unit: self.checked, "max_difference": self.difference},
         }
 
 
@@ -63,7 +73,10 @@ def export_formats(trained: LoadedModel) -> list[str]:
 
 
 def export_model(trained: LoadedModel, format: str, path: Path) -> Exported:
-    """Export a model, read it back and compare both on the first 1,000 test images.
+    """Export a model, read it back and compare both on the first 1,000 test inputs.
+
+    An npz file has what the preprocessing steps have learned, and predicts raw inputs. An ONNX
+    file takes prepared inputs, and describes in its metadata how to prepare them.
 
     Raises:
         UsageError: If the model does not support the format.
@@ -75,25 +88,32 @@ def export_model(trained: LoadedModel, format: str, path: Path) -> Exported:
             f"The model '{trained.recipe.model}' cannot be exported as {format}.",
             f"It can as {', '.join(known)}.",
         )
-    x = trained.prepare(_images(trained))
+    raw = _checked_inputs(trained)
+    x = trained.prepare(raw)
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder, _libraries(trained):
         made = Path(folder) / f"model.{format}"
         if format == NPZ:
             _write_npz(trained, made)
+            found = read_npz(made).predict_raw(raw)
+            exported = found.labels, found.probabilities
         else:
             trained.model.export(format, made)
-        difference = _check(trained, x, _read_back(trained, format, made, x))
+            if format == ONNX:
+                _describe_onnx(trained, made)
+            exported = _read_back(trained, format, made, x)
+        difference = _check(trained, x, exported)
         content = made.read_bytes()
     write_output(path, content, parents=True)
     digest = hashlib.sha256(content).hexdigest()
-    return Exported(path, format, len(content), digest, len(x), difference)
+    unit = trained.inputs.unit
+    return Exported(path, format, len(content), digest, len(x), difference, unit)
 
 
-def _images(trained: LoadedModel) -> Array:
-    """Return the first test images of the dataset that the model was trained on."""
-    recipe = trained.recipe
-    raw = datasets.raw(recipe.dataset, contents=recipe.fingerprint)
-    return raw.splits["test"].inputs[:IMAGES]
+def _checked_inputs(trained: LoadedModel) -> Array:
+    """Return the first test inputs of the dataset that the model was trained on."""
+    data = predictor.training_data(trained)
+    rows = data.splits.get("test") or next(iter(data.splits.values()))
+    return prediction_inputs.raw_inputs(rows.inputs[:CHECKED], data.meta, trained.inputs)
 
 
 @contextmanager
@@ -123,10 +143,61 @@ def _read_back(
 ) -> tuple[Array, Array | None]:
     if format == ONNX:
         return _run_onnx(path, x)
-    if format == NPZ:
-        found = evaluation.predict(read_npz(path), x)
-        return found.labels, found.probabilities
     return trained.model.predict_exported(format, path, x)
+
+
+def metadata(trained: Predictor) -> dict[str, str]:
+    """Return how to prepare the inputs of a model, and its classes, by name as texts.
+
+    The values but `x` are JSON.
+    """
+    recipe, model = trained.recipe, trained.model
+    fitted = dict(zip((s.name for s in trained.fitted.steps), trained.fitted.learned, strict=True))
+    chain = [
+        {
+            "name": step.name,
+            "learned": {name: array.tolist() for name, array in fitted.get(step.name, {}).items()},
+        }
+        for step in steps.chain(recipe.preprocess)
+    ]
+    size = trained.inputs.input_shape if model.layout == "image" else (model.n_features,)
+    facts = {
+        "class_names": trained.class_names,
+        "inputs": recipe.inputs.model_dump(mode="json"),
+        "feature_names": recipe.inputs.feature_names,
+        "preprocessing": chain,
+        "model": recipe.model,
+        "params": recipe.params,
+    }
+    return {
+        **{name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()},
+        "x": f"{model.dtype} ({', '.join(['n', *map(str, size)])}): {prepared_how(trained)}",
+    }
+
+
+def prepared_how(trained: Predictor) -> str:
+    """Return a sentence on how raw inputs become those that the model itself takes."""
+    about, chain = trained.inputs, steps.chain(trained.recipe.preprocess)
+    if about.kind == "image":
+        how = "pixels from 0 to 1"
+        how += " (bytes / 255)" if about.dtype == "uint8" else ""
+        if trained.model.layout == "flat":
+            how += ", row by row" + (", the channels last" if len(about.shape) > 2 else "")
+    else:
+        how = "the features in their order, each category 1 in the feature of its name, else 0"
+    if chain:
+        how += f"; then the steps {', '.join(step.name for step in chain)}"
+    return how
+
+
+def _describe_onnx(trained: LoadedModel, path: Path) -> None:
+    import onnx
+
+    graph = onnx.load(path)
+    known = {each.key: each.value for each in graph.metadata_props}
+    described = {f"{PREFIX}{name}": text for name, text in metadata(trained).items()}
+    onnx.helper.set_model_props(graph, known | described)
+    onnx.save(graph, path)
 
 
 def _run_onnx(path: Path, x: Array) -> tuple[Array, Array | None]:
@@ -169,11 +240,21 @@ def _write_npz(trained: LoadedModel, path: Path) -> None:
         with np.load(Path(folder) / weights.FILE, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     recipe = json.dumps(trained.recipe.model_dump(mode="json"))
-    np.savez(path, allow_pickle=False, **arrays, **{RECIPE: np.array(recipe)})
+    learned = {
+        f"{run.STEPS}/{number}-{step.name}/{name}": array
+        for number, (step, found) in enumerate(
+            zip(trained.fitted.steps, trained.fitted.learned, strict=True)
+        )
+        for name, array in found.items()
+    }
+    np.savez(path, allow_pickle=False, **arrays, **learned, **{RECIPE: np.array(recipe)})
 
 
-def read_npz(path: Path) -> Any:
+def read_npz(path: Path) -> Predictor:
     """Load the trained model from an npz file that `export_model` wrote.
+
+    Its `predict` and `predict_proba` take inputs as they come: they are prepared as those of the
+    training were.
 
     Raises:
         ArtifactError: For any other file.
@@ -189,6 +270,24 @@ def read_npz(path: Path) -> Any:
         # A damaged file raises almost anything: BadZipFile, EOFError, ValueError, KeyError...
         except Exception as error:
             raise ArtifactError(f"{path} is no exported model: {reason(error)}.") from None
+        recipe = run.read_recipe(folder)
+        fitted = _fitted(path, arrays, recipe.preprocess)
         (folder / run.WEIGHTS).mkdir()
         weights.save(folder / run.WEIGHTS, arrays)
-        return run.restore(folder)
+        return Predictor(run.restore(folder), recipe, fitted)
+
+
+def _fitted(path: Path, arrays: dict[str, Array], preprocess: str) -> Fitted:
+    """Take what steps have learned out of the arrays of an npz file."""
+    _, learning = steps.split_chain(preprocess)
+    learned: list[dict[str, Array]] = [{} for _ in learning]
+    for key in [key for key in arrays if key.startswith(f"{run.STEPS}/")]:
+        found = LEARNED.fullmatch(key)
+        number = int(found[1]) if found else -1
+        if not found or number >= len(learning) or learning[number].name != found[2]:
+            raise ArtifactError(f"{path} is no exported model: it has the array '{key}'.")
+        learned[number][found[3]] = arrays.pop(key)
+    for step, each in zip(learning, learned, strict=True):
+        if step.learns and not each:
+            raise ArtifactError(f"{path} is no exported model: {step.name} has learned nothing.")
+    return Fitted(learning, learned) if learning else Fitted()

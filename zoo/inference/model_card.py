@@ -14,11 +14,15 @@ from typing import Any
 
 from zoo import dataset_names
 from zoo.canonical_json import read_json
-from zoo.inference.export import Exported
+from zoo.data import steps
+from zoo.data.contents import Column
+from zoo.images import prediction_inputs
+from zoo.inference.export import PREFIX, Exported, prepared_how
 from zoo.inference.predictor import LoadedModel
 from zoo.jobs import Job
 from zoo.jobs.environments import CodeVersion, Environment, Machine
 from zoo.jobs.records import number_text
+from zoo.model import Step
 from zoo.param_values import as_options
 from zoo.settings import Settings
 from zoo.storage import artifacts
@@ -40,19 +44,25 @@ IMPORTS = {
 CODE = {
     "onnx": """session = onnxruntime.InferenceSession("{file}")
 print(session.run(None, {{"x": x}}))""",
-    "skops": """model = io.load("{file}", trusted={trusted})
+    "skops": """model = io.load("{file}", trusted=[])
 print(model.predict(x))""",
     "keras": """model = keras.saving.load_model("{file}")
 print(model(x))""",
     "npz": """model = export.read_npz("{file}")
-print(model.predict(x), model.predict_proba(x))""",
+print(model.predict({raw}), model.predict_proba({raw}))""",
 }
 """Example code that reads each format."""
-USE = """It says which class an image of {classes} shows, one image of 28 x 28 grey pixels
+IMAGE_USE = "It says which class an image of {classes} shows: one image of {shape} pixels each."
+STROKES_USE = """It says which class an image of {classes} shows, one image of 28 x 28 grey pixels
 each, ink bright on a background of 0, centred by mass, the longest side of the ink 20 pixels.
-`zoo predict` prepares any picture so. It is a small model for learning, comparing and teaching: it
-knows no other classes, always answers with one of these, and was not made to read cheques or
-forms."""
+`zoo predict` prepares any picture so."""
+TABLE_USE = "It says which class a row of a table belongs to: {classes}."
+LIMITS = """It is a small model for learning, comparing and teaching: it knows no other classes,
+always answers with one of these, and was not made for decisions about people or money."""
+MOST_CATEGORIES = 20
+"""Categories of a column that the card names."""
+MOST_LEARNED = 1000
+"""Numbers that the card prints of what steps have learned."""
 
 
 def write_card(
@@ -72,15 +82,16 @@ def card_text(
     """Return the card as Markdown; `environment` is that of the job."""
     job = trained.job
     parts = [
-        "\n".join(["---", *_yaml(_metadata(job, exported, license)), "---"]),
+        "\n".join(["---", *_yaml(_metadata(trained, exported, license)), "---"]),
         f"# {_title(job)}",
         (type(trained.model).__doc__ or "").split("\n")[0],
         "## Intended use",
-        USE.format(classes=", ".join(trained.class_names)),
+        _use(trained),
         "## How to use it",
         _usage(trained, exported),
+        *_inputs(trained, exported),
         "## Results",
-        _results(job),
+        _results(trained),
         "## Training",
         _training(trained, exported, environment),
     ]
@@ -100,19 +111,33 @@ def _title(job: Job) -> str:
     return f"{job.model} on {dataset_names.short(job.dataset)}"
 
 
-def _metadata(job: Job, exported: Exported, license: str) -> dict[str, Any]:
+def _use(trained: LoadedModel) -> str:
+    about, recipe = trained.inputs, trained.recipe
+    classes = ", ".join(trained.class_names)
+    if about.kind == "table":
+        use = TABLE_USE
+    elif prediction_inputs.are_strokes(about, recipe.dataset, recipe.fingerprint):
+        use = STROKES_USE
+    else:
+        use = IMAGE_USE
+    return f"{use.format(classes=classes, shape=about.describe_shape())} {LIMITS}"
+
+
+def _metadata(trained: LoadedModel, exported: Exported, license: str) -> dict[str, Any]:
+    job, is_table = trained.job, trained.inputs.kind == "table"
+    kind = "tabular-classification" if is_table else "image-classification"
     dataset, split = dataset_names.short(job.dataset), job.spec.get("split", "test")
     known = HUB_NAMES.get(dataset)
     measured = {"type": "accuracy", "value": job.number("accuracy"), "name": "Accuracy"}
     result = {
-        "task": {"type": "image-classification", "name": "Image Classification"},
+        "task": {"type": kind, "name": kind.replace("-", " ").title()},
         "dataset": {"name": dataset, "type": known or dataset, "split": split},
         "metrics": [measured],
     }
     return {
         "license": license,
         "library_name": LIBRARIES[exported.format],
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": kind,
         "tags": ["mnist-zoo", job.model, exported.format],
         **({"datasets": [known]} if known else {}),
         "metrics": ["accuracy"],
@@ -133,44 +158,113 @@ def _yaml(value: Any, indent: str = "") -> Iterator[str]:
 
 
 def _usage(trained: LoadedModel, exported: Exported) -> str:
-    model = trained.model
-    shape = "1, 784" if model.layout == "flat" else "1, 28, 28"
-    lines = [
-        IMPORTS[exported.format],
-        "import numpy as np",
-        "from PIL import Image",
-        "",
-        'image = np.asarray(Image.open("digit.png").convert("L"))  # 28 x 28, ink bright',
-        f'x = (image / 255).astype("{model.dtype}").reshape({shape})',
-        # Types that the model lists beside those that skops trusts by itself.
-        CODE[exported.format].format(
-            file=exported.path.name, trusted=[*getattr(model, "trusted", ())]
-        ),
-    ]
+    is_raw = exported.format == "npz"
+    lines = [IMPORTS[exported.format], "import numpy as np"]
+    if trained.inputs.kind == "image":
+        lines += _picture_code(trained, is_raw)
+    else:
+        lines += _row_code(trained, is_raw)
+    raw = "image" if trained.inputs.kind == "image" else "rows"
+    lines.append(CODE[exported.format].format(file=exported.path.name, raw=raw))
     code = "\n".join(lines)
-    note = ""
-    if trained.recipe.preprocess != "none":
-        note = (
-            f"The images were prepared with `{trained.recipe.preprocess}` before training; "
-            "do the same to `image / 255` first (`zoo.data.preprocessing.deskew`).\n\n"
-        )
     classes = json.dumps(trained.class_names, ensure_ascii=False)
     order = f"The classes, in the order of the labels 0, 1, ...: {classes}"
-    return f"{note}```python\n{code}\n```\n\n{order}"
+    return f"```python\n{code}\n```\n\n{order}"
 
 
-def _results(job: Job) -> str:
-    split, loss, images = job.spec.get("split", "test"), job.number("loss"), job.number("n_images")
+def _picture_code(trained: LoadedModel, is_raw: bool) -> list[str]:
+    about, model = trained.inputs, trained.model
+    height, width, *channels = about.shape
+    mode = "RGB" if channels else "L"
+    size = about.input_shape if model.layout == "image" else (model.n_features,)
+    shape = ", ".join(["1", *map(str, size)])
+    picture = f'Image.open("picture.png").convert("{mode}").resize(({width}, {height}))'
+    lines = ["from PIL import Image", "", f"image = np.asarray({picture})"]
+    if not is_raw:
+        note = (
+            "  # then the steps described below" if steps.chain(trained.recipe.preprocess) else ""
+        )
+        lines.append(f'x = (image / 255).astype("{model.dtype}").reshape({shape}){note}')
+    return lines
+
+
+def _row_code(trained: LoadedModel, is_raw: bool) -> list[str]:
+    if is_raw:
+        example = {
+            column.name: 0.0 if column.kind == "number" else column.categories[0]
+            for column in trained.inputs.columns
+        }
+        return ["", f"rows = [{json.dumps(example, ensure_ascii=False)}]  # or a DataFrame"]
+    size = len(trained.inputs.feature_names)
+    note = "one row: its features in the order below, prepared as described there"
+    return ["", f'x = np.zeros((1, {size}), "{trained.model.dtype}")  # {note}']
+
+
+def _inputs(trained: LoadedModel, exported: Exported) -> Iterator[str]:
+    """Yield the section about the inputs: columns of a table, and the preprocessing."""
+    about, chain = trained.inputs, steps.chain(trained.recipe.preprocess)
+    if about.kind == "image" and not chain:
+        return
+    yield "## Inputs"
+    if about.kind == "table":
+        rows = [[column.name, column.kind, _categories(column)] for column in about.columns]
+        yield _table(["column", "kind", "categories"], rows)
+        features = json.dumps(about.feature_names, ensure_ascii=False)
+        yield f"The features, in the order in which the model takes them: {features}"
+    if exported.format == "npz":
+        yield "The file prepares its inputs by itself."
+        return
+    yield f"The file takes prepared inputs: {prepared_how(trained)}."
+    if chain:
+        yield "\n".join(f"* `{each.name}`: {_summary(each)}" for each in chain)
+        yield _learned(trained, exported)
+
+
+def _categories(column: Column) -> str:
+    more = len(column.categories) - MOST_CATEGORIES
+    named = ", ".join(column.categories[:MOST_CATEGORIES])
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _summary(step: Step) -> str:
+    return (type(step).__doc__ or "").split("\n")[0]
+
+
+def _learned(trained: LoadedModel, exported: Exported) -> str:
+    fitted = trained.fitted
+    count = sum(array.size for each in fitted.learned for array in each.values())
+    if not count:
+        return "None of these steps has learned anything from the training images or rows."
+    if exported.format == "onnx":
+        return (
+            "What they have learned from the training rows is in the metadata of the file, as JSON "
+            f"under `{PREFIX}preprocessing`."
+        )
+    if count > MOST_LEARNED:
+        return (
+            "What they have learned from the training rows is not in this file: export the model "
+            "as npz or onnx to get it."
+        )
+    learned = {
+        step.name: {name: array.tolist() for name, array in each.items()}
+        for step, each in zip(fitted.steps, fitted.learned, strict=True)
+    }
+    return f"They have learned from the training rows:\n\n```json\n{json.dumps(learned)}\n```"
+
+
+def _results(trained: LoadedModel) -> str:
+    job, unit = trained.job, trained.inputs.unit
+    split, loss, count = job.spec.get("split", "test"), job.number("loss"), job.number("n_images")
     columns = ("precision", "recall", "f1", "support")
     rows = [
         [name, *(_number(each.get(column)) for column in columns)]
         for name, each in job.per_class.items()
     ]
     loss_text = f", loss {_number(loss)}" if loss is not None else ""
-    of = f"{images} images of " if images is not None else ""
+    of = f"{count} {unit} of " if count is not None else ""
     accuracy = _number(job.number("accuracy"))
     head = f"Accuracy {accuracy}{loss_text} on {of}{dataset_names.short(job.dataset)} ({split})."
-    return f"{head}\n\n{_table(['class', 'precision', 'recall', 'f1', 'images'], rows)}"
+    return f"{head}\n\n{_table(['class', 'precision', 'recall', 'f1', unit], rows)}"
 
 
 def _training(trained: LoadedModel, exported: Exported, environment: Environment) -> str:
@@ -214,7 +308,8 @@ def _text(value: str | int | None) -> str:
 def _check(exported: Exported) -> str:
     off = exported.difference
     note = f"; probabilities differ by at most {off:.2g}" if off is not None else ""
-    return f"read back, the file gave the same labels for {exported.images} test images{note}"
+    checked = f"{exported.checked} test {exported.unit}"
+    return f"read back, the file gave the same labels for {checked}{note}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
-from zoo.data import preprocessing, table_rows, takes
-from zoo.data.contents import Inputs
+from zoo.data import datasets, preprocessing, table_rows, takes
+from zoo.data.cache import Progress
+from zoo.data.contents import Inputs, Raw
 from zoo.errors import UsageError
 from zoo.images import arrays
 from zoo.images.prediction_inputs import Subject
@@ -20,6 +21,7 @@ from zoo.jobs import Database, Group, Job, references
 from zoo.jobs.records import best_first
 from zoo.model import Model
 from zoo.plugins import registry
+from zoo.queue import pinning
 from zoo.settings import Settings
 from zoo.storage import artifacts
 from zoo.training import evaluation, provenance, run
@@ -170,6 +172,16 @@ def load_trained(db: Database, settings: Settings, job: Job | Group | str) -> Lo
         found = restore(Path(folder))
     note = provenance.other_loader(db, trained)
     return LoadedModel(found.model, found.recipe, found.fitted, trained, note)
+
+
+def training_data(trained: Predictor, progress: Progress | None = None) -> Raw:
+    """Open the dataset that a model was trained on; an added one is fetched first if needed.
+
+    Raises as `datasets.raw` and `pinning.bring` do.
+    """
+    recipe = trained.recipe
+    pinning.bring(recipe.fingerprint, recipe.dataset, progress)
+    return datasets.raw(recipe.dataset, progress, contents=recipe.fingerprint)
 
 
 def fetch_artifact(settings: Settings, trained: Job, into: Path) -> None:

@@ -47,7 +47,8 @@ def export(
 ) -> None:
     """Export a trained model for other tools. The file is read back and its predictions checked.
 
-    An npz file holds the arrays of the weights, and the provenance of the model as JSON.
+    An npz file holds the arrays of the weights and of the preprocessing, and the provenance of the
+    model as JSON. An ONNX file has its classes, inputs and preprocessing as metadata.
     """
     from zoo import jobs, settings
     from zoo.cli.render import console
@@ -78,7 +79,7 @@ def export(
     off = done.difference
     detail = f", probabilities differ by at most {off:.2g}" if off is not None else ""
     write(f"{path}  {done.size / 1e6:.2f} MB, {as_format}")
-    write(f"  checked: the same labels for {done.images} test images{detail}")
+    write(f"  checked: the same labels for {done.checked} test {done.unit}{detail}")
     if card:
         write(f"{card}  the model card")
 

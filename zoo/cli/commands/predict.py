@@ -264,11 +264,15 @@ def _of_dataset(
 ) -> list[Subject]:
     from zoo.cli.render import console
     from zoo.images import prediction_inputs
+    from zoo.inference import predictor
+    from zoo.queue import pinning
 
-    name = dataset or trained.job.dataset
-    own = trained.recipe.fingerprint if name == trained.job.dataset else None
     with console.progress() as tell:
-        return prediction_inputs.of_dataset(name, split, index, trained.inputs, tell, contents=own)
+        if dataset:
+            raw = pinning.open_dataset(dataset, tell)
+        else:
+            raw = predictor.training_data(trained, tell)
+    return prediction_inputs.of_dataset(raw, split, index, trained.inputs)
 
 
 def _saved(subjects: list[Subject], folder: Path) -> list[Subject]:
