@@ -359,7 +359,10 @@ def _open_parquet(parquet: Any, path: Path) -> Split:
                 open_regular_file(path),
                 parquet.ParquetFile(path, **how) as file,
             ):
-                for batch in file.iter_batches(_batch_rows(len(names)), columns=list(names)):
+                # In this thread: those of Arrow would compete with the one that writes.
+                for batch in file.iter_batches(
+                    _batch_rows(len(names)), columns=list(names), use_threads=False
+                ):
                     by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
                     yield [_values(by_name[name], name in coded, _name) for name in names]
         except OSError as error:
