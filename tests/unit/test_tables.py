@@ -25,6 +25,7 @@ from zoo.data import contents, datasets, incoming, tables
 from zoo.data.contents import Raw
 from zoo.data.incoming import Incoming
 from zoo.data.source_options import SourceOptions
+from zoo.data.table_files import MISSING_TEXTS
 from zoo.errors import DatasetError
 from zoo.plugins import registry
 
@@ -406,7 +407,7 @@ TEXTS = st.one_of(
 def test_what_was_written_to_a_file_comes_back(rows: list[tuple[Any, ...]]) -> None:
     # Blanks around texts do not come back, nor texts that mean a missing value.
     rows = [(n, (text or "").strip() or None, is_member) for n, text, is_member in rows]
-    rows = [(n, None if t in tables.MISSING_TEXTS else t, m) for n, t, m in rows]
+    rows = [(n, None if t in MISSING_TEXTS else t, m) for n, t, m in rows]
     frame = pd.DataFrame(rows, columns=["n", "t", "m"])
     frame["n"] = frame["n"].astype("float64")
     frame["y"] = [("a", "b")[index % 2] for index in range(len(rows))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.data import csv_dialect, tables
+from zoo.data import csv_dialect, table_files
 from zoo.data.contents import Inputs
 from zoo.data.source_options import SourceOptions
 from zoo.data.table_rows import Table
@@ -99,7 +99,7 @@ class _Read:
 
 
 def _read_csv(path: Path) -> _Read:
-    library = tables.arrow_library("csv")
+    library = table_files.arrow_library("csv")
     import pyarrow as pa
 
     dialect = csv_dialect.find_dialect(path, SourceOptions())
@@ -125,7 +125,7 @@ def _read_csv(path: Path) -> _Read:
 
 
 def _read_parquet(path: Path) -> _Read:
-    library = tables.arrow_library("parquet")
+    library = table_files.arrow_library("parquet")
     import pyarrow as pa
 
     try:
@@ -155,7 +155,7 @@ def _of_texts(column: Any, decimal: str, is_number: bool) -> Array:
     import pyarrow.compute as pc
 
     texts = pc.utf8_trim_whitespace(column)
-    missing = pc.is_in(texts, value_set=pa.array(tables.MISSING_TEXTS))
+    missing = pc.is_in(texts, value_set=pa.array(table_files.MISSING_TEXTS))
     texts = pc.if_else(missing, pa.scalar(None, pa.string()), texts)
     if is_number:
         numbers = texts if decimal == "." else pc.replace_substring(texts, decimal, ".")
@@ -204,7 +204,7 @@ def _cell(value: Any, decimal: str) -> Any:
 
 
 def _parquet(given: RowsFile, kept: Sequence[int], added: Mapping[str, Sequence[Any]]) -> bytes:
-    library = tables.arrow_library("parquet")
+    library = table_files.arrow_library("parquet")
     import pyarrow as pa
 
     rows = given.rows.select(kept)
