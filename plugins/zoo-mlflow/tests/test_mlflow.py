@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ import pytest
 from helpers.command_line import Zoo, share, until
 from helpers.finished_jobs import claim
 from helpers.servers import free_port
+from zoo_mlflow import client, mapping, runs, sync
 from zoo_workers import worker
 
 from zoo import jobs, settings
@@ -31,8 +33,9 @@ from zoo.jobs.environments import Environment
 from zoo.storage import artifacts
 from zoo.training.run import run_job
 
-mlflow = pytest.importorskip("mlflow")
-from zoo_mlflow import client, mapping, runs, sync  # noqa: E402
+if importlib.util.find_spec("mlflow") is None:
+    pytest.skip("mlflow is not installed", allow_module_level=True)
+# MLflow itself is imported by its tests: 2 s, for the process of the suite that has this group.
 
 pytestmark = pytest.mark.xdist_group("test_mlflow")  # one process makes MLflow's tables
 
@@ -181,6 +184,8 @@ def test_the_steps_of_a_training_are_metrics_and_its_files_artifacts(
 def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
     here: Database, to: client.TrackingServer, tables: str, tmp_path: Path
 ) -> None:
+    import mlflow
+
     jobs.add(here, [a_spec()])
     job_id = run_next(here, tmp_path)
     sync.sync(here, settings.load(), Filter())
@@ -339,6 +344,8 @@ def server(tables: str, folder: Path, port: int) -> Iterator[None]:
 def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
     tables: str, tmp_path: Path, cache: Path
 ) -> None:
+    import mlflow
+
     port, name = free_port(), "of the worker"
     home = Zoo(
         share(cache, tmp_path / "home"),
