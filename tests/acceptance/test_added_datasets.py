@@ -13,6 +13,9 @@ from helpers import bare_zoo
 from helpers.command_line import Zoo
 from sklearn.datasets import load_iris
 
+from zoo import jobs
+from zoo.plugins import registry
+
 
 @pytest.fixture
 def iris(tmp_path: Path) -> Path:
@@ -87,6 +90,13 @@ def test_a_terminal_without_numpy_submits_by_name_and_says_what_adding_needs(
         command = [sys.executable, bare_zoo.__file__, *words]
         return subprocess.run(command, env=zoo.env, text=True, capture_output=True, timeout=60)
 
+    card = registry.card("logistic")
+    worker = jobs.NewWorker("w", "w", "h", 1, "default", 1, "1", [card])
+    jobs.register_worker(zoo.database(), worker)
+    zoo.env["ZOO_BROKER_URL"] = "redis://127.0.0.1:1/0"
+    queued = bare("train", "logistic", "--dataset", "iris", "-d", "-q")
+    job = jobs.get(zoo.database(), queued.stdout.strip())
+    assert (job.dataset_label, len(job.spec["contents"])) == ("iris@1", 64)
     listed = bare("data", "--json")
     assert [e["version"] for e in json.loads(listed.stdout) if e["where"] == "added"] == [1]
     refused = bare("data", "add", "other", str(iris))

@@ -233,11 +233,12 @@ def _trained() -> dict[str, list[str]]:
 
 def _datasets() -> dict[str, str]:
     """The named datasets, and files that a training has succeeded on."""
-    from zoo.jobs import references
+    from zoo.jobs import dataset_rows, references
 
     db = _database()
     trained = references.recent_datasets(db) if db else []
     found: dict[str, str] = dict(_names()["datasets"])
+    found |= {each.name: "added" for each in (dataset_rows.list_datasets(db) if db else ())}
     files = [name for name in trained if ":" in name]
     return found | dict.fromkeys(files, "used by an earlier training")
 

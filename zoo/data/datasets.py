@@ -238,6 +238,8 @@ def listing() -> list[Listed]:
 
 def is_cached(name: str, *, contents: str | None = None) -> bool:
     """Return whether the cache of this machine has the dataset; raises as `raw` does."""
+    if contents is not None and open_added(contents, name):
+        return True
     try:
         return (_folder(resolve(name)) / META_FILE).is_file()
     except ZooError:

@@ -64,7 +64,7 @@ def plan_rerun(db: Database, done: Job | Group) -> Rerun:
     specs = [_spec(job) for job in repeated]
     first = repeated[0]
     differences = list(_differences(db, first, specs[0]))
-    is_read = datasets.fingerprint(specs[0].dataset) is not None
+    is_read = _contents_of(specs[0]) is not None
     unknown = [] if is_read else ["data: not read yet, may differ"]
     kind = done.kind if isinstance(done, Group) else None
     about: dict[str, Any] = {}
@@ -94,11 +94,14 @@ def _spec(job: Job) -> JobSpec:
 def _differences(db: Database, job: Job, spec: JobSpec) -> Iterator[str]:
     then = provenance.environment_of(db, job) or Environment(plugin=job.spec["plugin"])
     owner = registry.catalogue().owners[spec.model]
-    now = Environment(
-        data=datasets.fingerprint(spec.dataset), plugin=owner.label, code=provenance.code(owner)
-    )
+    now = Environment(data=_contents_of(spec), plugin=owner.label, code=provenance.code(owner))
     yield from environment_differences(then, now)
     yield from _params_differences(job, spec)
+
+
+def _contents_of(spec: JobSpec) -> str | None:
+    """Return the fingerprint of the contents on which a job would run; None if it is not known."""
+    return spec.contents or datasets.fingerprint(spec.dataset)
 
 
 def _params_differences(job: Job, spec: JobSpec) -> Iterator[str]:
@@ -204,7 +207,7 @@ def find_reusable_result(
         None if there is none, or if the data or the model's plugin is not on this machine.
     """
     owner = registry.catalogue().owners.get(specs[0].model)
-    data = datasets.fingerprint(specs[0].dataset)
+    data = _contents_of(specs[0])
     if owner is None or data is None:
         return None
     first = provenance.fingerprint(specs[0], data, owner)

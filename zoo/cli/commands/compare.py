@@ -140,12 +140,14 @@ def _draw(a: ComparedResult, b: ComparedResult, pair: PairComparison) -> None:
     from zoo.cli.render import console
     from zoo.data import datasets
     from zoo.images import render
+    from zoo.queue import pinning
 
     if not pair.disagreement or not pair.disagreement.first:
         return
     job, shown = a.jobs[0], pair.disagreement.first
     split = "train" if job.spec["fold"] else job.spec["split"]
     with console.progress() as tell:
+        pinning.bring(job.contents, job.dataset, tell)
         raw = datasets.raw(job.dataset, tell, contents=job.contents)
     if job.contents and raw.fingerprint != job.contents:
         console.note(f"Images cannot be drawn: {job.dataset} has other contents on this machine.")

@@ -91,13 +91,15 @@ def prepare(
 ) -> None:
     """Download, check and prepare a dataset before its first job."""
     from zoo.cli.render import console
-    from zoo.data import datasets, preprocessing
-    from zoo.queue import catalogue
+    from zoo.data import preprocessing
+    from zoo.queue import pinning
 
-    catalogue.see_here(name)
     with console.progress() as tell:
-        made = preprocessing.prepare_all(name, progress=tell, preprocess=preprocess)
-    for note in datasets.notes(name):
+        raw = pinning.open_dataset(name, tell)
+        made = preprocessing.prepare_all(
+            raw.name, progress=tell, preprocess=preprocess, contents=raw.fingerprint
+        )
+    for note in raw.notes:
         console.note(note)
     if as_json:
         console.json_out(
@@ -125,17 +127,15 @@ def show(
 ) -> None:
     """Show the first images or rows, the columns and the class counts."""
     from zoo.cli.render import console, dataset_view
-    from zoo.data import datasets
     from zoo.errors import UsageError, unknown
     from zoo.images import render
-    from zoo.queue import catalogue
+    from zoo.queue import pinning
     from zoo.storage.output_file import is_stdout
 
     if as_json and picture and is_stdout(picture):
         raise UsageError("A picture and JSON cannot both go to stdout.", "Give a file with -o.")
-    catalogue.see_here(name)
     with console.progress() as tell:
-        raw = datasets.raw(name, tell)
+        raw = pinning.open_dataset(name, tell)
     if split not in raw.splits:
         raise unknown("split", split, list(raw.splits))
     for note in raw.notes:
