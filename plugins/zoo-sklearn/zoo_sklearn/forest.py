@@ -84,8 +84,12 @@ class RandomForest(SklearnModel):
         return RandomForestClassifier(**self.params.model_dump(), random_state=self.seed)
 
     def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+        import numpy as np
+
         forest, total = self.classifier.set_params(warm_start=True), self.params.n_estimators
         size = max(SMALLEST, math.ceil(total / BATCHES))
+        if np.isnan(x).any():
+            x = x.copy()  # scikit-learn looks for missing numbers in writable arrays alone
         with warnings.catch_warnings(), threads.granted_jobs() as n_jobs:
             # Weights of classes change with the inputs of a warm start; these stay the same.
             warnings.filterwarnings("ignore", message="class_weight presets")
