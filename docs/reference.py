@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -23,7 +24,8 @@ def reference() -> str:
     parts += ["### `zoo.param`", *_functions(model, only=["param"])]
     parts += ["### `zoo.weights`", *_functions(weights, only=["save", "load"])]
     parts += ["### `zoo.testing`", *_functions(suite, only=suite.__all__)]
-    parts += ["### The checks", *_checks()]
+    parts += ["### The checks", *_checks(checks.ALL)]
+    parts += ["### The checks of datasets", *_checks(checks.OF_DATASETS)]
     # A list needs a blank line before it, not between its items.
     return re.sub(r"(\n(?:\*|  )[^\n]*)\n(?=\n\* )", r"\1", "\n\n".join(parts))
 
@@ -73,9 +75,9 @@ def _function(node: ast.FunctionDef) -> str:
     return f"* `{head}`\n  {_prose(ast.get_docstring(node), '  ')}"
 
 
-def _checks() -> list[str]:
+def _checks(every: Sequence[Callable[..., None]]) -> list[str]:
     rows = ["| check | what it asks |", "| --- | --- |"]
-    for check in checks.ALL:
+    for check in every:
         said = " ".join((check.__doc__ or "").split())
         rows.append(f"| {checks.title(check)} | {said} |")
     return ["\n".join(rows)]

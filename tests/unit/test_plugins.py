@@ -270,8 +270,8 @@ def test_a_check_is_green_only_if_something_passed_and_nothing_failed(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("god", "No plugin or model is called 'god'. Did you mean 'good'?"),
-        ("slow", "The plugin slow has no model to check."),
+        ("god", "No plugin, model or dataset is called 'god'. Did you mean 'good'?"),
+        ("slow", "The plugin slow has no model and no dataset to check."),
         ("bad", "The plugin bad cannot be imported: SystemExit: no"),
     ],
 )

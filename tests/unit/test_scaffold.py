@@ -11,6 +11,7 @@ from helpers.command_line import Zoo
 
 from zoo.errors import UsageError, ZooError
 from zoo.plugins import registry, scaffold
+from zoo.testing import suite
 
 
 def test_a_package_is_written_whole(home: Path, tmp_path: Path) -> None:
@@ -36,6 +37,30 @@ def test_a_file_goes_into_the_plugins_folder_and_is_a_model_at_once(home: Path) 
     assert file.parent == home / "plugins"
     assert registry.model("my-knn").__name__ == "MyKnn"
     assert not registry.broken()
+
+
+def test_a_package_with_a_dataset_is_written_whole(home: Path, tmp_path: Path) -> None:
+    folder = scaffold.new_package("my-rows", tmp_path / "here", "dataset")
+    files = {str(f.relative_to(folder)): f.read_text() for f in folder.rglob("*") if f.is_file()}
+    assert set(files) == {
+        "pyproject.toml",
+        "README.md",
+        "my_rows/__init__.py",
+        "tests/test_my_rows.py",
+    }
+    assert "zoo train knn --dataset my-rows" in files["README.md"]
+    assert "import MY_ROWS" in files["tests/test_my_rows.py"]
+    assert not [text for text in files.values() if "$" in text]
+
+
+def test_a_new_dataset_is_registered_and_keeps_the_contract(home: Path) -> None:
+    scaffold.new_file("my-rows", "dataset")
+    registry.catalogue.cache_clear()
+    assert not registry.broken()
+    results = suite.check_dataset(registry.catalogue().datasets["my-rows"])
+    assert {each.status for each in results} == {"passed"}
+    with pytest.raises(UsageError, match="'digits' already exists"):
+        scaffold.new_file("digits", "dataset")
 
 
 @pytest.mark.parametrize(
@@ -92,5 +117,7 @@ def test_the_commands_print_the_place_and_what_to_type_next(zoo: Zoo, tmp_path: 
     assert done.stdout == f"{place}\n"
     for command in (f"pip install -e {place}", "zoo train my-knn", "zoo plugins check my-knn"):
         assert f"  {command} " in done.stderr
+    done = zoo.run("plugins", "new", "my-rows", "--dataset", "-o", str(tmp_path / "rows"))
+    assert "  zoo train knn --dataset my-rows " in done.stderr
     told = zoo.run("plugins", "new", "my-knn", "--single-file", "-o", str(place), code=2)
     assert "cannot be combined with -o" in told.stderr

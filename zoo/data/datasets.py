@@ -197,13 +197,20 @@ def fill(folder: Path, name: str, progress: Progress | None = None) -> Meta:
 
     `name` is a canonical one. Raises DatasetError for what cannot be read or is no dataset.
     """
-    try:
+    with _refusals(name):
         if name.partition(":")[0] in sources.PATHS:
             source = sources.parse(name)
             given, shares = sources.read(source, progress), source.options.shares
         else:
             given, shares = _read(name, progress), None
         return incoming.write(folder, name, given, shares, progress)
+
+
+@contextlib.contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """Raise DatasetError, with a hint, for the ValueError of what is no dataset."""
+    try:
+        yield
     except (ValueError, TypeError) as error:
         hint = getattr(error, "hint", "") or _way_out(str(error))
         raise DatasetError(f"The dataset '{name}' cannot be used: {reason(error)}.", hint) from None
@@ -312,6 +319,27 @@ def _read(name: str, progress: Progress | None) -> Incoming:
     found = registry.catalogue()
     about = found.datasets[_registered(name)]
     owner = found.dataset_owners[about.name]
+    return _of_plugin(about, owner.source, name)
+
+
+def fill_from_plugin(folder: Path, about: Dataset, source: str, path: str = "") -> Meta:
+    """Call `load` of a plugin's dataset, and write its contents into an empty folder.
+
+    Args:
+        folder: The folder.
+        about: The dataset, which need not be registered.
+        source: The module or file of the plugin, for messages.
+        path: The text after the colon, of a scheme.
+
+    Raises:
+        DatasetError: `load` fails, or what it returns is no dataset.
+    """
+    name = f"{about.name}:{path}" if about.scheme else about.name
+    with _refusals(name):
+        return incoming.write(folder, name, _of_plugin(about, source, name))
+
+
+def _of_plugin(about: Dataset, source: str, name: str) -> Incoming:
     try:
         # In this process: a separate one would have to start the plugin's libraries again, and
         # protects only against crashes in native code, which print a traceback.
@@ -322,7 +350,7 @@ def _read(name: str, progress: Progress | None) -> Incoming:
     except _WrongResult as error:
         raise DatasetError(f"The dataset '{name}' cannot be used: {error}.") from None
     except BaseException as error:  # also SystemExit: `load` must not end the command
-        detail = error_report.reason(error, owner.source).rstrip(".")
+        detail = error_report.reason(error, source).rstrip(".")
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
     if any(isinstance(each, Table) for each in splits.values()):
         return tables.of_tables(splits, about.class_names)

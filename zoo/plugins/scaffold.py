@@ -1,4 +1,4 @@
-"""Create a new plugin, a package or one file, with a small working model."""
+"""Create a new plugin, a package or one file, with a small working model or dataset."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import Literal
 
 from zoo import private_folder, settings
 from zoo.errors import UsageError, ZooError, reason
@@ -17,31 +18,39 @@ from zoo.plugins import registry
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
 
-MODEL = "model.py.txt"
 FILES = {
     "pyproject.toml": "plugin/pyproject.toml.txt",
     "README.md": "plugin/README.md.txt",
-    "{package}/__init__.py": MODEL,
-    "tests/test_{package}.py": "plugin/test_model.py.txt",
+    "{package}/__init__.py": "{kind}.py.txt",
+    "tests/test_{package}.py": "plugin/test_{kind}.py.txt",
 }
 """The files of a package and their templates."""
+TRAINED = "knn"
+"""The model that is trained on a new dataset; it takes tables and images."""
+
+Kind = Literal["model", "dataset"]
 
 
-def new_package(name: str, folder: Path | None = None) -> Path:
+def train_command(name: str, kind: Kind = "model") -> str:
+    """Return the command that trains a new model, or another one on a new dataset."""
+    return f"zoo train {name}" if kind == "model" else f"zoo train {TRAINED} --dataset {name}"
+
+
+def new_package(name: str, folder: Path | None = None, kind: Kind = "model") -> Path:
     """Create an installable plugin in the folder, by default ./NAME; returns the folder.
 
     Raises UsageError for an invalid name or a folder that is not empty.
     """
-    words = _words(name)
+    words = _words(name, kind)
     folder = folder or Path(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} already exists.", "Choose another name, or -o FOLDER.")
     for file, template in FILES.items():
-        _write(folder / file.format(**words), template, words)
+        _write(folder / file.format(**words), template.format(**words), words)
     return folder
 
 
-def new_file(name: str) -> Path:
+def new_file(name: str, kind: Kind = "model") -> Path:
     """Create a one-file plugin in the plugins folder; returns the file.
 
     Raises UsageError for an invalid name or an existing file.
@@ -49,13 +58,13 @@ def new_file(name: str) -> Path:
     file = settings.load().plugins_folder / f"{name}.py"
     if file.exists():
         raise UsageError(f"{file} already exists.", "Choose another name.")
-    words = _words(name)
+    words = _words(name, kind)
     private_folder.make(file.parent)
-    _write(file, MODEL, words)
+    _write(file, f"{kind}.py.txt", words)
     return file
 
 
-def _words(name: str) -> dict[str, str]:
+def _words(name: str, kind: Kind) -> dict[str, str]:
     """The variables of the templates."""
     package = name.replace("-", "_")
     if not NAME.fullmatch(name) or len(name) > LONGEST:
@@ -66,10 +75,18 @@ def _words(name: str) -> dict[str, str]:
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or _is_there(package):
         raise UsageError(f"'{package}' is already a module of Python or an installed package.")
     found = registry.catalogue()
-    if name in found.models or name in {plugin.name for plugin in found.plugins}:
+    if name in {*found.models, *(plugin.name for plugin in found.plugins)}:
         raise UsageError(f"A model or plugin named '{name}' already exists.")
-    class_name = "".join(word.capitalize() for word in name.split("-"))
-    return {"name": name, "package": package, "class_name": class_name}
+    if kind == "dataset" and name in {*found.datasets, *registry.RESERVED["dataset"]}:
+        raise UsageError(f"A dataset named '{name}' already exists.")
+    return {
+        "name": name,
+        "kind": kind,
+        "package": package,
+        "class_name": "".join(word.capitalize() for word in name.split("-")),
+        "constant": package.upper(),
+        "train": train_command(name, kind),
+    }
 
 
 def _is_there(package: str) -> bool:

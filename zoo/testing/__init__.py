@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.testing.suite import Broken as Broken
     from zoo.testing.suite import Result as Result
+    from zoo.testing.suite import check_dataset as check_dataset
     from zoo.testing.suite import check_model as check_model
     from zoo.testing.suite import parametrize_with_checks as parametrize_with_checks
+    from zoo.testing.suite import (
+        parametrize_with_dataset_checks as parametrize_with_dataset_checks,
+    )
 
-__all__ = ["Broken", "Result", "check_model", "parametrize_with_checks"]
+__all__ = [
+    "Broken",
+    "Result",
+    "check_dataset",
+    "check_model",
+    "parametrize_with_checks",
+    "parametrize_with_dataset_checks",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,8 @@ import typer
 from zoo.cli.dataset_paths import spelled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from zoo.plugins.registry import Plugin
     from zoo.testing.checks import Result
 
@@ -71,7 +73,12 @@ def _row(plugin: Plugin) -> list[str]:
 
 @plugins.command("new")
 def new(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin and its model.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the plugin and its model or dataset.")
+    ],
+    dataset: Annotated[
+        bool, typer.Option("--dataset", help="Create a dataset instead of a model.")
+    ] = False,
     single_file: Annotated[
         bool,
         typer.Option("--single-file", help="Create one file in the plugins folder, no package."),
@@ -83,7 +90,7 @@ def new(
         ),
     ] = None,
 ) -> None:
-    """Create a plugin with a small working model: a package with a test, or one file."""
+    """Create a plugin with a small working model or dataset: a package with a test, or one file."""
     from zoo.cli.render import console
     from zoo.errors import UsageError
     from zoo.plugins import scaffold
@@ -96,12 +103,16 @@ def new(
         )
     if folder:
         check_folder(folder)
-    place = scaffold.new_file(name) if single_file else scaffold.new_package(name, folder)
+    kind: scaffold.Kind = "dataset" if dataset else "model"
+    if single_file:
+        place = scaffold.new_file(name, kind)
+    else:
+        place = scaffold.new_package(name, folder, kind)
     console.line(str(place))
     install = [] if single_file else [(f"pip install -e {shlex.quote(str(place))}", "once")]
     steps = [
         *install,
-        (f"zoo train {name}", "train it on MNIST"),
+        (scaffold.train_command(name, kind), "train on it" if dataset else "train it on MNIST"),
         (f"zoo plugins check {name}", "after each change"),
     ]
     width = max(len(command) for command, _ in steps)
@@ -111,7 +122,10 @@ def new(
 
 @plugins.command("check")
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a plugin or a model.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name of a plugin, a model, or a plugin's dataset."),
+    ],
     param: Annotated[
         list[str] | None,
         typer.Option(
@@ -122,40 +136,51 @@ def check(
         ),
     ] = None,
     dataset: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--dataset", metavar="NAME", help="Dataset used by the checks.", callback=spelled
+            "--dataset",
+            metavar="NAME",
+            help="Dataset to check models on. [default: digits, iris for models of tables alone]",
+            callback=spelled,
         ),
-    ] = "digits",
+    ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="Time limit of each check.")
     ] = 60,
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Show the output of the model.")
+        bool, typer.Option("-v", "--verbose", help="Show the output of the plugin.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that the models of a plugin keep the contract. Exit code 1 if one does not."""
+    """Check that models and datasets of a plugin keep the contract. Exit code 1 if one does not."""
+    from functools import partial
+
     from zoo.cli.render import console
     from zoo.param_values import read_pairs
     from zoo.testing import isolation
 
     params = read_pairs(param or [])
-    if ":" in dataset:  # a path, to be resolved here: the checks run in another folder
+    if dataset and ":" in dataset:  # a path, to be resolved here: the checks run in another folder
         from zoo.data import datasets
 
         dataset = datasets.resolve(dataset)
-    plugin, models = _models_of(name)
+    on = dataset or "digits"
+    plugin, models, own = _subjects(name)
+    runs: list[tuple[str, str, Callable[..., Iterator[Result]]]] = [
+        *(("model", each, partial(isolation.run, each, on, params)) for each in models),
+        *(("dataset", each, partial(isolation.run_dataset, each)) for each in own),
+    ]
     reports: list[dict[str, Any]] = []
-    for model in models:
+    for kind, subject, run in runs:
         if not as_json:
-            console.out.print(console.safe(f"{model} ({plugin.label}) on {dataset}"), markup=False)
+            where = f" on {on}" if kind == "model" else ""
+            console.out.print(console.safe(f"{subject} ({plugin.label}){where}"), markup=False)
         results = []
-        for result in isolation.run(model, dataset, params, timeout, is_quiet=not verbose):
+        for result in run(seconds=timeout, is_quiet=not verbose):
             results.append(result)
             if not as_json:
                 _print_result(result)
-        reports.append({"model": model, "plugin": plugin.label} | _summary(results))
+        reports.append({kind: subject, "plugin": plugin.label} | _summary(results))
         if not as_json:
             counts = " / ".join(f"{reports[-1][status]} {status}" for status in COLOURS)
             console.out.print(f"{counts} in {reports[-1]['seconds']:.1f} s")
@@ -165,10 +190,11 @@ def check(
         raise typer.Exit(1)
 
 
-def _models_of(name: str) -> tuple[Plugin, list[str]]:
-    """Find a plugin by its name or by that of a model; returns it and the models to check.
+def _subjects(name: str) -> tuple[Plugin, list[str], list[str]]:
+    """Find a plugin by its name or by that of a model or dataset.
 
-    Raises UsageError for an unknown name, PluginError for a broken plugin or one without a model.
+    Returns it, and the models and datasets to check. Raises UsageError for an unknown name,
+    PluginError for a broken plugin or one with neither.
     """
     from zoo.errors import PluginError, unknown
     from zoo.plugins import isolated_listing
@@ -176,17 +202,20 @@ def _models_of(name: str) -> tuple[Plugin, list[str]]:
     found = isolated_listing.listing()
     for plugin in found:
         if name in plugin.models:
-            return plugin, [name]
+            return plugin, [name], []
+        if name.partition(":")[0] in plugin.datasets:
+            return plugin, [], [name]
     for plugin in (each for each in found if each.name == name):
         if plugin.error:
             raise PluginError(
                 f"The plugin {name} cannot be imported: {plugin.error}.", "Fix that first."
             )
-        if not plugin.models:
-            raise PluginError(f"The plugin {name} has no model to check.")
-        return plugin, plugin.models
-    known = [plugin.name for plugin in found] + [m for plugin in found for m in plugin.models]
-    raise unknown("plugin or model", name, known, "zoo plugins")
+        if not plugin.models and not plugin.datasets:
+            raise PluginError(f"The plugin {name} has no model and no dataset to check.")
+        return plugin, plugin.models, plugin.datasets
+    known = [plugin.name for plugin in found]
+    known += [each for plugin in found for each in (*plugin.models, *plugin.datasets)]
+    raise unknown("plugin, model or dataset", name, known, "zoo plugins")
 
 
 def _summary(results: list[Result]) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""The conformance checks: the requirements that every model must meet."""
+"""The conformance checks: the requirements that models and datasets must meet."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 from unittest import SkipTest
 
 from zoo.errors import ZooError
 from zoo.plugins import error_report
-from zoo.testing.checks import behaviour, contract, persistence
-from zoo.testing.checks.fixtures import Bench, Broken
+from zoo.testing.checks import behaviour, contract, of_datasets, persistence
+from zoo.testing.checks.fixtures import Bench, Broken, DatasetBench
 
 Check = Callable[[Bench], None]
+DatasetCheck = Callable[[DatasetBench], None]
+B = TypeVar("B", Bench, DatasetBench)
 
 ALL: tuple[Check, ...] = (
     contract.has_name_and_docstring,
@@ -37,10 +40,22 @@ ALL: tuple[Check, ...] = (
     persistence.weights_are_small,
 )
 
+OF_DATASETS: tuple[DatasetCheck, ...] = (
+    of_datasets.has_name_and_summary,
+    contract.imports_no_framework,
+    of_datasets.loads,
+    of_datasets.has_classes_to_learn,
+    of_datasets.names_only_classes_that_occur,
+    of_datasets.is_deterministic,
+    of_datasets.prints_nothing,
+    of_datasets.closes_its_files,
+    of_datasets.names_its_files,
+)
+
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one check of one model."""
+    """The result of one check of one model or dataset."""
 
     check: str
     status: str
@@ -50,13 +65,13 @@ class Result:
     seconds: float = 0.0
 
 
-def title(check: Check) -> str:
+def title(check: Check | DatasetCheck) -> str:
     """Return the display name of a check."""
     return check.__name__.replace("_", " ")
 
 
-def run(check: Check, bench: Bench) -> Result:
-    """Run one check and return its result; any exception of the model is in the result."""
+def run(check: Callable[[B], None], bench: B) -> Result:
+    """Run one check and return its result; any exception of the plugin is in the result."""
     start = time.perf_counter()
     status, detail = "passed", ""
     try:
@@ -70,7 +85,7 @@ def run(check: Check, bench: Bench) -> Result:
     return Result(title(check), status, detail, time.perf_counter() - start)
 
 
-def _sentence(error: BaseException, bench: Bench) -> str:
+def _sentence(error: BaseException, bench: Bench | DatasetBench) -> str:
     if isinstance(error, Broken | ZooError):
         return str(error)
     text = error_report.reason(error, bench.source)

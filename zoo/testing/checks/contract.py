@@ -15,7 +15,7 @@ from zoo import child_process, environment_variables
 from zoo.dataset_names import NAME
 from zoo.errors import UsageError
 from zoo.plugins import entry_points
-from zoo.testing.checks.fixtures import Bench, Broken
+from zoo.testing.checks.fixtures import Bench, Broken, DatasetBench
 
 FRAMEWORKS = (
     *("numpy", "scipy", "sklearn", "pandas", "PIL", "cv2", "matplotlib", "numba"),
@@ -47,12 +47,12 @@ def has_name_and_docstring(bench: Bench) -> None:
         raise Broken("The class has no docstring: its first line is what `zoo models` shows.")
 
 
-def imports_no_framework(bench: Bench) -> None:
+def imports_no_framework(bench: Bench | DatasetBench) -> None:
     """Importing the plugin loads no framework, not even numpy."""
-    if not _is_of_a_plugin(bench.model.__module__):
-        raise SkipTest(f"{bench.model.__module__} belongs to no installed plugin")
+    if not _is_of_a_plugin(bench.module):
+        raise SkipTest(f"{bench.module} belongs to no installed plugin")
     done = subprocess.run(
-        [sys.executable, "-P", "-c", IMPORTING, bench.model.__module__, bench.source, *FRAMEWORKS],
+        [sys.executable, "-P", "-c", IMPORTING, bench.module, bench.source, *FRAMEWORKS],
         capture_output=True,
         text=True,
         cwd=child_process.folder(),

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import inspect
+import os
 import random
+import sys
+import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import SkipTest
 
-from zoo.data import takes
-from zoo.data.contents import Column, Inputs
+from zoo.data import contents, datasets, takes
+from zoo.data.contents import Column, Inputs, Meta
 from zoo.data.preprocessing import prepare
 from zoo.errors import UsageError
 from zoo.job_spec import NO_STEPS
-from zoo.model import Model, Report
+from zoo.model import Dataset, Model, Report
 from zoo.training import evaluation
 
 if TYPE_CHECKING:
@@ -91,6 +98,11 @@ class Bench:
     def source(self) -> str:
         """The file of the model."""
         return inspect.getfile(self.model)
+
+    @property
+    def module(self) -> str:
+        """The module of the model."""
+        return self.model.__module__
 
     @functools.cached_property
     def sample(self) -> Sample:
@@ -231,3 +243,131 @@ def read_only(array: Array) -> Array:
     """Make the array read-only, as the inputs of a job are."""
     array.flags.writeable = False
     return array
+
+
+@dataclass
+class Loaded:
+    """One call of `load` of a dataset, and its traces."""
+
+    meta: Meta
+    """What it returned, as Zoo keeps it."""
+    training: dict[str, int]
+    """Training rows of each class."""
+    printed: str
+    """What it wrote to stdout."""
+    left_open: list[str]
+    """The files that it opened and did not close."""
+
+
+class DatasetBench:
+    """One dataset of a plugin; two calls of `load` are shared by all checks."""
+
+    def __init__(self, dataset: Dataset, path: str = "") -> None:
+        """Take a dataset, of a scheme with the text after the colon.
+
+        Raises UsageError for a scheme without it.
+        """
+        if dataset.scheme and not path:
+            raise UsageError(
+                f"The dataset '{dataset.name}' needs a path.", f"Check {dataset.name}:PATH."
+            )
+        self.dataset = dataset
+        self._path = path
+        self._printed = ""
+        self._has_failed = False
+
+    @functools.cached_property
+    def _load(self) -> Any:
+        load = inspect.unwrap(self.dataset.load)
+        while isinstance(load, functools.partial):
+            load = load.func
+        return load
+
+    @property
+    def module(self) -> str:
+        """The module of `load`."""
+        return str(getattr(self._load, "__module__", ""))
+
+    @property
+    def source(self) -> str:
+        """The file of `load`."""
+        return str(getattr(sys.modules.get(self.module), "__file__", None) or self.module)
+
+    @functools.cached_property
+    def first(self) -> Loaded:
+        """The first call of `load`. Raises what it raises, and SkipTest from then on."""
+        return self._loaded()
+
+    @functools.cached_property
+    def second(self) -> Loaded:
+        """Another call, for which all libraries are imported already."""
+        self.first  # noqa: B018
+        return self._loaded()
+
+    def _loaded(self) -> Loaded:
+        if self._has_failed:
+            raise SkipTest("load failed in an earlier check")
+        self._has_failed = True
+        recorded = replace(self.dataset, load=self._recorded)
+        before = _open_files()
+        with tempfile.TemporaryDirectory(prefix="zoo-check-") as folder, _unclosed() as unclosed:
+            meta = datasets.fill_from_plugin(Path(folder), recorded, self.source, self._path)
+            training = _counts(Path(folder), meta)
+            gc.collect()
+            left = [*unclosed, *(path for path, _ in sorted(_open_files() - before))]
+        self._has_failed = False
+        return Loaded(meta, training, self._printed, left)
+
+    def _recorded(self, *args: str) -> Any:
+        with _stdout_kept() as kept:
+            given = self.dataset.load(*args)
+        self._printed = kept.decode(errors="replace")
+        sys.stderr.write(self._printed)  # for `-v`
+        return given
+
+
+def _counts(folder: Path, meta: Meta) -> dict[str, int]:
+    import numpy as np
+
+    labels = np.load(folder / contents.labels_file("train"), allow_pickle=False)
+    counts = np.bincount(labels, minlength=len(meta.class_names)).tolist()
+    return dict(zip(meta.class_names, counts, strict=True))
+
+
+def _open_files() -> set[tuple[str, int]]:
+    import psutil
+
+    return {(file.path, file.fd) for file in psutil.Process().open_files()}
+
+
+@contextlib.contextmanager
+def _unclosed() -> Iterator[list[str]]:
+    """Yield the warnings about files that nothing refers to any more and nobody has closed."""
+    found: list[str] = []
+
+    def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if category is ResourceWarning:
+            found.append(str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ResourceWarning)
+        warnings.showwarning = note
+        yield found
+
+
+@contextlib.contextmanager
+def _stdout_kept() -> Iterator[bytearray]:
+    """Keep what is written to stdout, also by native code and child processes."""
+    kept = bytearray()
+    with tempfile.TemporaryFile() as file, open(file.fileno(), "w", closefd=False) as stream:
+        saved = os.dup(1)
+        try:
+            os.dup2(file.fileno(), 1)
+            with contextlib.redirect_stdout(stream):
+                yield kept
+            stream.flush()
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+            file.seek(0)
+            kept += file.read()
