@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from helpers.added_contents import a_table, add
 from sklearn.datasets import load_iris
 
-from zoo.data import columns, table_rows
+from zoo.data import columns, datasets, table_rows
 from zoo.data.contents import Column, Inputs
 from zoo.errors import UsageError
 from zoo.inference import predictor
@@ -200,6 +201,32 @@ def test_numbers_are_categories_by_their_text_and_categories_numbers() -> None:
     texts = Column(name="month", kind="category", categories=("May",))
     with pytest.raises(UsageError, match="'month' holds 'May', but the model was trained on numb"):
         columns.recode(np.zeros((1, 1)), [texts], [Column(name="month")])
+
+
+@pytest.mark.parametrize("phantom", [[], ["10"]])
+def test_a_model_of_the_first_version_is_judged_and_predicts(
+    phantom: list[str], tmp_path: Path
+) -> None:
+    """Its recipe has no inputs, and of EMNIST a class that no image had."""
+    spec = {"kind": "train", "model": "means", "params": {}, "dataset": "digits"}
+    run(tmp_path / "job", JobSpec.parse_object(spec))
+    recipe = json.loads((tmp_path / "job" / "model.json").read_text())
+    del recipe["inputs"]
+    recipe["class_names"] += phantom
+    (tmp_path / "job" / "model.json").write_text(json.dumps(recipe))
+    weights = tmp_path / "job" / "weights" / "means.npy"
+    if phantom:
+        np.save(weights, np.vstack([np.load(weights), np.full((1, 784), 9.0)]))
+    source = {"job": "0" * 32, "artifact": "a", "sha256": "0" * 64}
+    judging = JobSpec.parse_object(spec | {"kind": "evaluate", "source": source})
+    metrics = run(tmp_path / "judged", judging, tmp_path / "job")
+    before = json.loads((tmp_path / "job" / "metrics.json").read_text())
+    assert metrics["accuracy"] == before["accuracy"]
+    assert metrics["classes"] == [*"0123456789", *phantom]
+    images = datasets.raw("digits").splits["test"].inputs
+    found = predictor.restore(tmp_path / "job").predict_proba(images)
+    assert found is not None
+    assert (found.astype("float32") == predictions(tmp_path / "judged")).all()
 
 
 # --- rows from outside ---

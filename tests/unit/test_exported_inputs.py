@@ -26,8 +26,8 @@ from zoo.errors import ArtifactError
 from zoo.inference import export, model_card, predictor
 from zoo.inference.export import Exported
 from zoo.inference.predictor import LoadedModel
+from zoo.jobs.environments import Environment
 from zoo.plugins import registry
-from zoo.training.provenance import Environment
 
 SIZE = Column(name="size", kind="category", categories=("big", "small"))
 MEASURES = [

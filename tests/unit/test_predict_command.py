@@ -27,6 +27,7 @@ from zoo.data.contents import Column, Inputs
 from zoo.errors import DatasetError, UsageError
 from zoo.images import prediction_inputs
 from zoo.plugins import registry
+from zoo.queue import submit
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 SHAPE = (6, 9, 3)
@@ -221,6 +222,15 @@ def test_what_does_not_fit_images_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=sentence):
         predict(coloured, *(word.replace("{tmp}", str(tmp_path)) for word in words))
+
+
+def test_an_evaluation_on_inputs_that_do_not_fit_is_refused_when_it_is_submitted(
+    flowers: str,
+) -> None:
+    datasets.raw("digits")  # known to this machine
+    trained = jobs.get(jobs.connect(), flowers)
+    with pytest.raises(UsageError, match="trained on 4 columns, but 'digits' has 28 x 28 grey"):
+        submit.evaluation(trained, "digits", "test")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])

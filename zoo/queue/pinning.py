@@ -108,6 +108,18 @@ def open_dataset(name: str, progress: Progress | None = None) -> Raw:
     return datasets.raw(found.name, progress, contents=found.contents)
 
 
+def described(name: str, contents: str | None) -> Meta | None:
+    """Return the description of contents that a job was trained on, as far as it is known here."""
+    if contents is None:
+        return None
+    with catalogue.database() as db:
+        if db and (version := jobs.find_contents(db, contents)):
+            return added.meta_of(version)
+    here = datasets.open_added(contents, name)
+    found = here.meta if here else datasets.meta(name)
+    return found if found and found.fingerprint == contents else None
+
+
 def bring(contents: str | None, label: str, progress: Progress | None = None) -> None:
     """Fetch contents that jobs refer to, if they are those of an added dataset and not here.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
 from zoo.data import datasets
+from zoo.data.columns import check_same
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import SPEC_VERSION, Fold, JobSpec, Source
 from zoo.jobs import Database, Group, Hint, Job, QueueOptions, references
@@ -109,7 +110,8 @@ def evaluation(
 ) -> JobSpec:
     """Return the spec of an evaluation of a trained model, by default on its own contents.
 
-    `progress` is as for `pinning.pin`. Raises UsageError if the job has no trained model.
+    `progress` is as for `pinning.pin`. Raises UsageError if the job has no trained model, or the
+    inputs of the dataset do not fit it.
     """
     job, spec = references.with_weights(trained)
     source = Source(job=job.id, artifact=str(job.artifact), sha256=str(job.artifact_sha256))
@@ -123,6 +125,9 @@ def evaluation(
     }
     if dataset:
         data = pinning.pin(dataset, progress)
+        trained_on = pinning.described(spec.dataset, spec.contents)
+        if trained_on and data.meta:
+            check_same(trained_on, data.meta.model_copy(update={"name": data.name}))
         changed |= {"dataset": data.name, "version": data.version, "contents": data.contents}
     return JobSpec.parse_object(spec.model_copy(update=changed).model_dump())
 

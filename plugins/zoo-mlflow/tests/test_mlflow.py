@@ -17,15 +17,19 @@ from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
+import pandas as pd
 import pytest
+from helpers.added_contents import a_table, add
 from helpers.command_line import Zoo, share, until
 from helpers.finished_jobs import claim
 from helpers.servers import free_port
+from helpers.trained_jobs import train
 from zoo_mlflow import client, mapping, runs, sync
 from zoo_workers import worker
 
 from zoo import jobs, settings
 from zoo.data import datasets
+from zoo.data.contents import Column
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Filter, Outcome, ProgressUpdate
@@ -204,6 +208,26 @@ def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
     names = [p.name for p in Path(model.artifact_location).rglob("*") if p.is_file()]
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
     assert "weights.npz" in names
+
+
+def test_a_model_of_a_table_takes_a_dataframe_and_keeps_its_preprocessing(
+    here: Database, to: client.TrackingServer, tables: str
+) -> None:
+    import mlflow
+
+    rows = np.array([[1.0, 5.0], [2.0, 6.0], [8.0, 1.0], [9.0, 0.0]] * 5)
+    labels = np.array(["low", "low", "high", "high"] * 5)
+    splits = dict.fromkeys(("train", "test"), (rows, labels))
+    meta = add("pairs", a_table([Column(name="a"), Column(name="b")], splits))
+    train("logistic", "pairs", meta.fingerprint, preprocess="standardize")
+    sync.sync(here, settings.load(), Filter())
+    (model,) = to.client.search_logged_models([to.experiment])
+    mlflow.set_tracking_uri(tables)
+    mlflow.set_registry_uri(tables)
+    loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+    given = pd.DataFrame({"id": [7, 8], "b": [0.5, 5.5], "a": [8.5, 1.5]})
+    assert loaded.predict(given).tolist() == [0, 1]
+    assert loaded.get_raw_model().model.class_names == ["high", "low"]
 
 
 def test_a_run_that_was_left_half_written_is_finished(

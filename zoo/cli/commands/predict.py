@@ -162,6 +162,7 @@ def _predict_rows(
         console.data_out(found.content(""), "The output")
     else:
         write_output(output, found.content(str(output)))
+        console.note(f"{output}: {found.given.n_rows:,} rows.")
 
 
 @contextlib.contextmanager
