@@ -167,10 +167,10 @@ def test_one_pair_of_files_is_enough(tmp_path: Path) -> None:
     test = imported(write_idx(tmp_path / "test", x_train=None, y_train=None))
     assert list(test.splits) == ["test"]
     assert test.meta.untrainable == "it has no training images"
-    assert test.notes == ()
+    assert test.meta.conversions == ()
     train = imported(write_idx(tmp_path / "train", x_test=None, y_test=None))
     assert train.meta.counts == {"train": 48, "test": 12}
-    assert "There is no test split" in train.notes[0]
+    assert "There is no test split" in train.meta.conversions[0]
 
 
 TAKEN: dict[str, tuple[dict[str, np.ndarray], str]] = {
@@ -200,8 +200,8 @@ def test_an_npz_file_is_taken(tmp_path: Path, case: str) -> None:
     change, words = TAKEN[case]
     found = imported(write_npz(tmp_path / "mine.npz", **change))
     assert_digits(found)
-    assert len(found.notes) == bool(words)
-    assert all(words in note for note in found.notes)
+    assert len(found.meta.conversions) == bool(words)
+    assert all(words in note for note in found.meta.conversions)
 
 
 KEYS = [
@@ -224,7 +224,7 @@ def test_arrays_without_a_split_are_divided(tmp_path: Path, keys: str) -> None:
     np.savez(tmp_path / "mine.npz", **dict(zip(keys.split(), (X, Y), strict=True)))
     found = imported(tmp_path / "mine.npz", test=0.25)
     assert found.meta.counts == {"train": 45, "test": 15}
-    assert found.notes == (
+    assert found.meta.conversions == (
         "There is no test split: 25% of the rows, stratified, were held out for it.",
     )
 
@@ -256,7 +256,7 @@ def test_cifars_images_are_colour_of_any_size(tmp_path: Path, first: bool) -> No
     assert found.meta.shape == (32, 32, 3)
     # Of several chunks.
     assert np.array_equal(found.splits["train"].inputs, x[:600])
-    assert any("channels were first" in note for note in found.notes) == first
+    assert any("channels were first" in note for note in found.meta.conversions) == first
 
 
 def test_floats_that_are_no_bytes_are_kept(tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ def test_options_of_images_are_refused_for_a_table(tmp_path: Path) -> None:
 
 def test_arrays_that_were_not_read_are_named(tmp_path: Path) -> None:
     found = imported(write_npz(tmp_path / "mine.npz", writers=Y))
-    assert found.notes == ("Other arrays were not read: writers.",)
+    assert found.meta.conversions == ("Other arrays were not read: writers.",)
 
 
 def test_more_than_the_disk_has_is_refused_before_it_is_read(

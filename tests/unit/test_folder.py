@@ -49,7 +49,7 @@ def test_class_folders_in_splits_become_images_in_the_order_of_their_names(root:
     found = opened(root)
     assert found.class_names == ("cat", "dog")
     assert found.meta.counts == {"train": 5, "test": 5, "validation": 5}
-    assert not found.notes
+    assert not found.meta.conversions
     for rows in found.splits.values():
         assert rows.labels.tolist() == [0, 0, 0, 1, 1]
         assert (rows.inputs == [GREY + np.uint8(i) for i in (1, 0, 2, 3, 4)]).all()
@@ -60,7 +60,7 @@ def test_without_splits_a_test_split_is_held_out(root: Path) -> None:
         save(root / f"{index % 2}" / f"{index}.png", GREY + np.uint8(index))
     found = opened(root, "?test=0.4&validation=0.5")
     assert found.meta.counts == {"train": 3, "test": 4, "validation": 3}
-    assert any("no test split" in note for note in found.notes)
+    assert any("no test split" in note for note in found.meta.conversions)
 
 
 def test_further_folders_hold_the_other_splits(root: Path) -> None:
@@ -81,7 +81,7 @@ def test_each_format_is_read_as_pillow_does(root: Path) -> None:
         with Image.open(root / "train/x" / name) as picture:
             assert (image == np.asarray(picture.convert("RGB"))).all(), name
     assert (found.splits["test"].inputs[0] == GREY[..., np.newaxis]).all()
-    assert "1 of the 6 pictures in grey were read as colour." in found.notes
+    assert "1 of the 6 pictures in grey were read as colour." in found.meta.conversions
 
 
 def test_grey_pictures_of_every_kind_stay_grey(root: Path) -> None:
@@ -95,7 +95,7 @@ def test_grey_pictures_of_every_kind_stay_grey(root: Path) -> None:
     assert (bits == (GREY > 100) * 255).all()
     assert (from_palette == GREY).all()
     assert (wide == GREY).all()
-    assert "1 of the 3 pictures of 16 bits were reduced to 8 bits." in found.notes
+    assert "1 of the 3 pictures of 16 bits were reduced to 8 bits." in found.meta.conversions
 
 
 def test_pictures_are_turned_as_their_exif_says(root: Path) -> None:
@@ -120,7 +120,10 @@ def test_transparent_pictures_are_laid_on_white_and_that_is_said(root: Path) -> 
     found = opened(root)
     expected = np.where(GREY[..., np.newaxis] > 100, COLOUR, 255)
     assert (found.splits["train"].inputs[0] == expected).all()
-    assert "1 of the 2 pictures have an alpha channel, and were laid on white." in found.notes
+    assert (
+        "1 of the 2 pictures have an alpha channel, and were laid on white."
+        in found.meta.conversions
+    )
 
 
 def test_several_sizes_are_refused_with_the_option_that_mends_it(root: Path) -> None:
@@ -130,7 +133,7 @@ def test_several_sizes_are_refused_with_the_option_that_mends_it(root: Path) -> 
         opened(root)
     found = opened(root, "?size=2x3&grey")
     assert found.meta.shape == (2, 3)
-    said = " ".join(found.notes)
+    said = " ".join(found.meta.conversions)
     assert "11 of the 11 pictures were resized to 2 x 3" in said
     assert "1 of the 11 pictures in colour were converted to grey" in said
 
@@ -156,7 +159,7 @@ def test_what_is_no_picture_is_left_out_and_said(root: Path, tmp_path: Path) -> 
     (root / "test/link").symlink_to(tmp_path)
     found = opened(root)
     assert found.meta.counts == {"train": 6, "test": 5}
-    assert [note.partition(", such")[0] for note in found.notes] == [
+    assert [note.partition(", such")[0] for note in found.meta.conversions] == [
         "2 files or folders that are no pictures of a class were left out",
         "2 files or folders that lead out of the folder were left out",
         "1 files or folders without a picture were left out",

@@ -99,7 +99,8 @@ def print_notes(db: Database, spec: JobSpec) -> None:
     from zoo.data import added, datasets
 
     version = jobs.find_dataset(db, spec.dataset, spec.version) if spec.version else None
-    for each in added.meta_of(version).notes if version else datasets.notes(spec.dataset):
+    notes = added.meta_of(version).notes if version else datasets.notes(spec.dataset)
+    for each in (*datasets.conversions(spec.dataset), *notes):
         console.note(each)
 
 

@@ -110,6 +110,8 @@ class Meta(Inputs):
     fingerprint: Sha256
     notes: tuple[str, ...] = ()
     """Warnings to print before a training, a sentence each."""
+    conversions: tuple[str, ...] = ()
+    """What was made of the files to read them, a sentence each; printed when they are read."""
     untrainable: str = ""
     """Why no model can be trained on it, such as a training split of one class."""
     metric: str = ""

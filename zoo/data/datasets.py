@@ -53,6 +53,8 @@ MOST_NAMED = 10
 """Number of keys that one message names."""
 FORMAT = "classes that occur"
 """Version of the cache format; datasets cached in another format are read again."""
+_just_read: dict[str, tuple[str, ...]] = {}
+"""The conversions of the datasets that this process has read, by canonical name."""
 KEPT_SECONDS = 30 * 86400.0
 """Time that earlier contents of a file stay in the cache, for jobs submitted on them."""
 
@@ -203,7 +205,9 @@ def fill(folder: Path, name: str, progress: Progress | None = None) -> Meta:
             given, shares = sources.read(source, progress), source.options.shares
         else:
             given, shares = _read(name, progress), None
-        return incoming.write(folder, name, given, shares, progress)
+        found = incoming.write(folder, name, given, shares, progress)
+        _just_read[name] = found.conversions
+        return found
 
 
 @contextlib.contextmanager
@@ -214,6 +218,11 @@ def _refusals(name: str) -> Iterator[None]:
     except (ValueError, TypeError) as error:
         hint = getattr(error, "hint", "") or _way_out(str(error))
         raise DatasetError(f"The dataset '{name}' cannot be used: {reason(error)}.", hint) from None
+
+
+def conversions(name: str) -> tuple[str, ...]:
+    """Return what this process had to convert when it read a dataset; each is returned once."""
+    return _just_read.pop(dataset_names.canonical(name), ())
 
 
 def _kept(name: str, fingerprint: str | None) -> Raw | None:

@@ -135,7 +135,8 @@ def write(
         counts=counts,
         weighted=weighted,
         fingerprint="0" * 64,
-        notes=(*given.notes, *notes, *_rare(in_training, class_names, _unit(given)[:-1])),
+        notes=tuple(_rare(in_training, class_names, _unit(given)[:-1])),
+        conversions=(*given.notes, *notes),
         untrainable=_untrainable(in_training, given),
         metric=given.metric,
     )

@@ -170,6 +170,11 @@ class Job:
         return finite(self.metrics.get(name))
 
     @property
+    def unit(self) -> str:
+        """The word for what it was judged on: `images`, or `rows` of a table."""
+        return "rows" if self.metrics.get("inputs") == "rows" else "images"
+
+    @property
     def class_names(self) -> list[str]:
         """The names of the classes in the order of their labels; empty if it has not told."""
         names = self.metrics.get("classes")

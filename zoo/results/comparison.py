@@ -67,9 +67,11 @@ class Disagreement:
     """Images for which they predict different classes, right or wrong."""
     first: list[DisputedImage]
     """The first of those."""
+    unit: str = "images"
+    """The word for what they were judged on."""
 
     def to_json(self) -> dict[str, Any]:
-        return vars(self) | {
+        return {name: value for name, value in vars(self).items() if name != "unit"} | {
             "first": [
                 {"index": each.row, "label": each.label, "predicted": list(each.predicted)}
                 for each in self.first
@@ -251,6 +253,7 @@ def compare_predictions(settings: Settings, a: Sequence[Job], b: Sequence[Job]) 
         int((~right[0] & ~right[1]).sum()),
         len(different),
         shown,
+        a[0].unit,
     )
 
 
@@ -271,7 +274,9 @@ def _why_not_comparable(a: ComparedResult, b: ComparedResult) -> str:
     for name in ("dataset", "data", "judged on"):
         one, two = a.facts.get(name), b.facts.get(name)
         if one != two:
-            return f"They were not evaluated on the same images ({name}: {one} and {two})."
+            return (
+                f"They were not evaluated on the same {a.jobs[0].unit} ({name}: {one} and {two})."
+            )
     for each in (a, b):
         if each.kind != "job" and len({job.contents for job in each.jobs}) > 1:
             return f"The jobs of {each.id[:8]} were evaluated on different contents of the dataset."

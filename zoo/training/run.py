@@ -129,6 +129,8 @@ def run_job(
     predictions = evaluation.predict(model, held_out.x)
     measured |= evaluation.measure(labels, predictions, model.class_names)
     measured["parameters"] = model.parameters()
+    if len(model.input_shape) == 1:
+        measured["inputs"] = "rows"  # else images, as in the metrics of the first version
     phase("save")
     provenance.keep(write, spec, held_out.fingerprint, again=True)
     if spec.kind == "train":

@@ -20,6 +20,7 @@ def page_data(contents: Contents) -> dict[str, Any]:
         "jobs": [_job_data(entry) for entry in contents.entries],
         "pooled": [found for each in contents.groups if (found := _pooled(each))],
         "images": contents.images,
+        "strokes": contents.strokes,
         "missed": _missed_images(contents.missed),
     }
 
@@ -38,6 +39,7 @@ def _pooled(each: GroupEntry) -> dict[str, Any] | None:
         "id": each.group.id,
         "name": each.name,
         "dataset": each.group.jobs[0].dataset,
+        "unit": each.group.jobs[0].unit,
         "judged": "all folds",
         "accuracy": each.accuracy.mean,
         "aside": False,
@@ -77,6 +79,7 @@ def _job_data(entry: Entry) -> dict[str, Any]:
             for m in entry.gallery.first
         ],
         "images": entry.gallery.images,
+        "unit": job.unit,
     }
 
 

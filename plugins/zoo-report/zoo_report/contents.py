@@ -121,6 +121,8 @@ class Contents:
     missed: list[MissedImage] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
     """PNG data in base64, by the key of the image."""
+    strokes: list[str] = field(default_factory=list)
+    """Names of the sets of images that are dark strokes on white."""
 
 
 def gather(db: Database, settings: Settings, selection: Selection) -> Contents:
@@ -158,6 +160,7 @@ def gather(db: Database, settings: Settings, selection: Selection) -> Contents:
         environments,
         _most_missed(all_wrong, images),
         images.png,
+        sorted(images.strokes),
     )
 
 

@@ -61,6 +61,8 @@ class ImageStore:
         """By name and fingerprint; a sentence if this machine has not got the contents."""
         self._sets: dict[str, str] = {}
         """The contents of each name of a set of images."""
+        self.strokes: set[str] = set()
+        """Names of the sets of images that are strokes, shown dark on white."""
         self.png: dict[str, str] = {}
         """PNG data in base64 by key, each image once."""
 
@@ -94,6 +96,8 @@ class ImageStore:
         if rows and max(rows) >= len(images):
             return f"Its images cannot be shown: {job.dataset} has fewer of them here."
         ink = is_ink(to_bytes(images[:ENOUGH]))
+        if ink:
+            self.strokes.add(self.set_name(job, contents))
         for row in rows:
             name = f"{self.set_name(job, contents)} {row}"
             if name not in self.png:

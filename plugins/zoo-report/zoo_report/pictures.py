@@ -108,7 +108,8 @@ def confusion_matrix(job: dict[str, Any], files: Path) -> Picture | None:
     pairs = [(n, i, k) for i, row in enumerate(matrix) for k, n in enumerate(row) if i != k and n]
     worst = [f"{names[i]} for {names[k]} ({n})" for n, i, k in sorted(pairs, reverse=True)[:3]]
     right, n_images = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
-    alt = f"Of {n_images:,} images {right:,} are right."
+    unit = "rows" if job["metrics"].get("inputs") == "rows" else "images"
+    alt = f"Of {n_images:,} {unit} {right:,} are right."
     alt += f" Most often taken: {', '.join(worst)}." if worst else ""
     drawn = plots.confusion_matrix(matrix, names)
     return Picture("confusion_matrix", "Confusion matrix", alt, drawn)

@@ -73,7 +73,7 @@ def _single(entry: Entry) -> Tile | None:
         return None
     images = job.number("n_images")
     wrong = round(images * (1 - job.accuracy)) if images else 0
-    about = f"{wrong:,} wrong of {images:,} images ({entry.judged})" if images else entry.judged
+    about = f"{wrong:,} wrong of {images:,} {job.unit} ({entry.judged})" if images else entry.judged
     return Tile(job.dataset, job.accuracy, entry.name, f"job-{job.id}", about, job)
 
 

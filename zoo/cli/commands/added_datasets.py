@@ -234,7 +234,7 @@ def _print(found: Added) -> None:
     counts = ", ".join(f"{split} {count:,}" for split, count in meta.counts.items())
     console.out.print(f"  {counts} {meta.unit}", markup=False)
     console.out.print(f"  classes: {console.one_line(_names(meta.class_names))}", markup=False)
-    for note in meta.notes:
+    for note in (*meta.conversions, *meta.notes):
         console.note(note)
     if meta.untrainable:
         console.note(f"No model can be trained on it: {meta.untrainable}.")

@@ -126,11 +126,11 @@ def _print_pair(letter: str, pair: PairComparison) -> None:
         counts = f"both right {found.both_right}, only A {found.only_a}, only {letter} "
         counts += f"{found.only_b}, both wrong {found.both_wrong}"
         console.out.print(
-            f"of {found.images} images: {counts}; different answers {found.different}"
+            f"of {found.images} {found.unit}: {counts}; different answers {found.different}"
         )
         rows = [[each.row, each.label, *each.predicted] for each in found.first]
         if rows:
-            console.table(["image", "label", "A says", f"{letter} says"], rows)
+            console.table([found.unit[:-1], "label", "A says", f"{letter} says"], rows)
     for note in pair.notes:
         console.note(note)
 
@@ -151,6 +151,9 @@ def _draw(a: ComparedResult, b: ComparedResult, pair: PairComparison) -> None:
         raw = datasets.raw(job.dataset, tell, contents=job.contents)
     if job.contents and raw.fingerprint != job.contents:
         console.note(f"Images cannot be drawn: {job.dataset} has other contents on this machine.")
+        return
+    if raw.meta.kind != "image":
+        console.note("A table has no images to draw.")
         return
     images = raw.splits[split].inputs
     drawn = images[[each.row for each in shown]]

@@ -91,7 +91,7 @@ def prepare(
 ) -> None:
     """Download, check and prepare a dataset before its first job."""
     from zoo.cli.render import console
-    from zoo.data import preprocessing
+    from zoo.data import datasets, preprocessing
     from zoo.queue import pinning
 
     with console.progress() as tell:
@@ -99,7 +99,7 @@ def prepare(
         made = preprocessing.prepare_all(
             raw.name, progress=tell, preprocess=preprocess, contents=raw.fingerprint
         )
-    for note in raw.notes:
+    for note in (*datasets.conversions(raw.name), *raw.notes):
         console.note(note)
     if as_json:
         console.json_out(
@@ -138,7 +138,7 @@ def show(
         raw = pinning.open_dataset(name, tell)
     if split not in raw.splits:
         raise unknown("split", split, list(raw.splits))
-    for note in raw.notes:
+    for note in (*raw.meta.conversions, *raw.notes):
         console.note(note)
     images = raw.splits[split].inputs
     if picture:

@@ -1,5 +1,5 @@
 // The data of the page, and helpers to build elements. Texts are only set as text.
-const { jobs, pooled, images, missed } = JSON.parse(document.getElementById("data").textContent);
+const { jobs, pooled, images, strokes, missed } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 const INKS = 8; // colours of curves in the style sheet
 

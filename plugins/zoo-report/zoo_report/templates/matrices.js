@@ -63,7 +63,7 @@ function cell(job, i, k, n, all, most) {
   const level = i === k ? Math.ceil(share * LEVELS) : Math.ceil(Math.sqrt(share / most) * LEVELS);
   const kind = n === 0 ? "zero" : `${i === k ? "right" : "wrong"}${Math.max(level, 1)}`;
   const verb = i === k ? "recognised" : `taken for ${job.classes[k]}`;
-  return make("td", { class: kind, tabindex: i + k ? -1 : 0, "data-says": `${n} of ${all} images of ${job.classes[i]} ${verb} (${percent(share, 1)})` }, n ? String(n) : "·");
+  return make("td", { class: kind, tabindex: i + k ? -1 : 0, "data-says": `${n} of ${all} ${job.unit} of ${job.classes[i]} ${verb} (${percent(share, 1)})` }, n ? String(n) : "·");
 }
 
 // One stop for the Tab key; arrows go from cell to cell.

@@ -27,18 +27,19 @@ function gallery(room) {
 function about(job) {
   if (job.note && !job.mistakes.length) return job.note;
   const shown = job.mistakes.length;
-  if (!job.wrong) return "It got every image right.";
+  if (!job.wrong) return `It got all ${job.unit} right.`;
   const which = job.mistakes[0]?.[3] === null ? "the first" : "the surest first";
   const some = shown < job.wrong ? `, ${shown} of them here` : "";
-  return `${job.wrong} images taken for another class${some}, ${which}. ${job.note}`;
+  return `${job.wrong} ${job.unit} taken for another class${some}, ${which}. ${job.note}`;
 }
 
 function ofJob(job) {
   return job.mistakes.map(([row, label, predicted, sure, labelSure]) => {
     const [was, said] = [job.classes[label], job.classes[predicted]];
     const odds = sure === null ? [] : [odd(said, sure, "wrong"), odd(was, labelSure, "right")];
-    const alt = `image ${row}: ${was} taken for ${said}${sure === null ? "" : `, ${percent(sure, 1)} sure`}`;
-    return card(`${job.images} ${row}`, alt, was, said, odds, `image ${row}`);
+    const one = job.unit.slice(0, -1);
+    const alt = `${one} ${row}: ${was} taken for ${said}${sure === null ? "" : `, ${percent(sure, 1)} sure`}`;
+    return card(`${job.images} ${row}`, alt, was, said, odds, `${one} ${row}`);
   });
 }
 
@@ -51,7 +52,7 @@ function ofMany({ image, label, predicted, jobs: asked }) {
 
 function card(image, alt, was, said, odds, foot) {
   const picture = images[image]
-    ? make("img", { src: `data:image/png;base64,${images[image]}`, alt, width: 84, height: 84 })
+    ? make("img", { src: `data:image/png;base64,${images[image]}`, alt, width: 84, height: 84, class: strokes.includes(image.replace(/ \d+$/, "")) ? "strokes" : "" })
     : make("div", { class: "absent" }, "no image here");
   const head = make("p", { class: "taken" }, make("bdi", { class: "right" }, was), " → ", make("bdi", { class: "wrong" }, said));
   return make("li", {}, picture, make("div", {}, head, ...odds, make("p", { class: "soft small" }, foot)));
