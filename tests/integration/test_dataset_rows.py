@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from helpers import job_rows
@@ -12,7 +11,9 @@ from helpers.job_rows import spec
 
 from zoo import jobs
 from zoo.errors import UsageError
+from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Job, NewDataset, Outcome, schema
+from zoo.results.leaderboard import leaderboard_rows
 
 ONE, TWO = "1" * 64, "2" * 64
 
@@ -114,21 +115,21 @@ def test_a_retry_runs_on_the_same_version(db: Database) -> None:
 def test_a_database_of_before_is_upgraded_and_its_queued_jobs_run(db: Database) -> None:
     from alembic import command
 
+    job_rows.done(db, [spec(), spec(seed=1)], [0.9, 0.8])
+    job_rows.done(db, [spec(seed=2), spec(seed=3)], [0.7, 0.75], group_kind="seeds")
+    board = [row.to_json() for row in leaderboard_rows(db)]
     with schema.locked(db) as config:
         command.downgrade(config, "7")
-    old: dict[str, Any] = {
-        **{"v": 1, "kind": "train", "model": "logistic", "params": {}, "dataset": "npz:/x/a.npz"},
-    }
+    old = {"v": 1, "kind": "train", "model": "logistic", "params": {}, "dataset": "npz:/x/a.npz"}
     insert = """
         INSERT INTO job (id, kind, model, dataset, pool, priority, tags, spec_version, spec, status,
             max_attempts, created_at, dispatched_at, blockers, parked, ranked)
         VALUES ('a', 'train', 'logistic', 'npz:/x/a.npz', 'default', 0, '[]', 1, :spec, 'queued',
             3, 1, 1, 0, 0, 1)"""
-    from zoo.job_spec import JobSpec, canonical
-
     with db.write() as rows:
         rows.run(insert, {"spec": canonical(old)})
     jobs.upgrade(db)
+    assert [row.to_json() for row in leaderboard_rows(db)] == board
     taken = claim(db)
     assert taken is not None
     parsed = JobSpec.parse_object(taken.spec)
