@@ -56,14 +56,16 @@ def pin(name: str, progress: Progress | None = None) -> PinnedDataset:
     source = catalogue.dataset(name)
     if not _is_readable_here(source):
         return PinnedDataset(source)
-    found = datasets.raw(source, progress)
+    # Of files that were read before, the description suffices: it takes no numpy.
+    meta = datasets.meta(source) or datasets.raw(source, progress).meta
     chosen = settings.load()
     if not chosen.database_url:
-        return PinnedDataset(source, None, found.fingerprint, found.meta)
+        return PinnedDataset(source, None, meta.fingerprint, meta)
     with contextlib.closing(jobs.connect(chosen.database)) as db:
-        own = automatic_name(source, found.fingerprint)
+        own = automatic_name(source, meta.fingerprint)
         version = jobs.find_dataset(db, own)
-        if version is None or version.fingerprint != found.fingerprint:
+        if version is None or version.fingerprint != meta.fingerprint:
+            found = datasets.raw(source, progress)
             version = added.add_cached(db, chosen.artifacts, own, source, found).version
     return of_version(version)
 

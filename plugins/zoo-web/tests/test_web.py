@@ -340,7 +340,7 @@ def test_what_is_refused_is_said_in_a_sentence_and_the_form_is_kept(page: web.Pa
         ({"dataset": "minst"}, "Did you mean &#39;mnist&#39;?"),
         ({"model": "logistik"}, "Did you mean &#39;logistic&#39;?"),
         ({"several": "cv", "number": "1"}, "whole number from 2 to 100"),
-        ({"preprocess": "x"}, "No preprocessing is called"),
+        ({"preprocess": "x"}, "No preprocessing step is called"),
     ):
         answer = page.post("/submit", filled | {"param.max_iter": ""} | wrong)
         assert answer.status == 400 and said in answer.text, wrong

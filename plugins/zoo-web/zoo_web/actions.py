@@ -92,7 +92,7 @@ def _form(
     if error and chosen not in offers:
         chosen = first
     offer = catalogue.model(chosen) if chosen else None
-    known = [*datasets.names(), *catalogue.elsewhere()]
+    known = [*datasets.names(), *catalogue.added_names(), *catalogue.elsewhere()]
     last = _last_dataset(context)
     # The name of a file is only known from the jobs that used it.
     known += [last] if ":" in last and last not in known else []
