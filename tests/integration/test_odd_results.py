@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from zoo import jobs
 from zoo import settings as chosen_settings
 from zoo.cli.render import progress
+from zoo.data.preprocessing import Fitted
 from zoo.errors import UsageError
 from zoo.inference import model_card
 from zoo.inference.export import Exported
@@ -112,7 +113,9 @@ def see_a_meeting(
 
 
 def a_card(job: Job, around: Environment | None) -> str:
-    model: Any = SimpleNamespace(class_names=["0", "1"], layout="flat", dtype="float64")
+    model: Any = SimpleNamespace(
+        class_names=["0", "1"], layout="flat", dtype="float64", n_features=784
+    )
     recipe = Recipe(
         model=job.model,
         params={},
@@ -123,9 +126,8 @@ def a_card(job: Job, around: Environment | None) -> str:
         versions={},
     )
     done = Exported(Path("m.npz"), "npz", 1, "0" * 64, 1, None)
-    return model_card.card_text(
-        LoadedModel(job, model, recipe), done, around or Environment(), "mit"
-    )
+    trained = LoadedModel(model, recipe, Fitted(), job)
+    return model_card.card_text(trained, done, around or Environment(), "mit")
 
 
 @generated

@@ -74,7 +74,7 @@ def predict(
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
-    """Classify pictures, or the rows of a table, with a trained model.
+    """Classify pictures or rows of a table with a trained model.
 
     One picture is drawn, several are a table. A model of pen strokes (mnist, digits) gets drawings
     and photographs prepared as MNIST was; for others they are resized. An unreadable picture does
