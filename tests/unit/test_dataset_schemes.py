@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -127,3 +128,17 @@ def test_the_reading_of_a_bare_path_is_said(
     assert f"rows.csv is read as csv:{table}." in done.stderr
     done = CliRunner().invoke(app, ["data", "show", "bucket"])
     assert "is read as" not in done.stderr  # a registered name comes first
+
+
+def test_the_name_of_an_added_dataset_comes_before_a_path(
+    install: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("")
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "mine", x=np.eye(10)[:, :4], y=[0, 1] * 5, columns=list("abcd"))
+    (tmp_path / "mine").write_bytes((tmp_path / "mine.npz").read_bytes())
+    for label in ("mine@1: a table", "mine@1 has these contents already"):
+        assert label in CliRunner().invoke(app, ["data", "add", "mine", "mine"]).stdout
+    for name in ("mine", "mine@1"):
+        done = CliRunner().invoke(app, ["data", "show", name])
+        assert "is read as" not in done.stderr and "8 rows of 4 columns" in done.stdout

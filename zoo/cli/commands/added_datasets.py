@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
-from zoo.cli.dataset_paths import spelled
+from zoo.cli.dataset_paths import source_spelled
 from zoo.cli.option_groups import option, takes
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def add(
         typer.Argument(
             metavar="SOURCE",
             help="Where it is: a path, or csv:FILE, parquet:FILE, npz:FILE, idx:FOLDER, ...",
-            callback=spelled,
+            callback=source_spelled,
         ),
     ],
     as_json: AsJson = False,
