@@ -167,3 +167,30 @@ def test_an_automatic_name_has_the_files_name_and_a_part_of_the_fingerprint(
     source: str, name: str
 ) -> None:
     assert pinning.automatic_name(source, "12345678" + "0" * 56) == name
+
+
+TABLE = "size,weight,name,kind\n" + "".join(
+    f"{n},{n * n % 7},row{n % 4},{'cat' if n % 2 else 'dog'}\n" for n in range(40)
+)
+
+
+@pytest.mark.parametrize("is_added", [False, True], ids=["a file", "added"])
+def test_all_rows_of_a_file_are_judged_with_the_columns_of_the_training(
+    here: Database, tmp_path: Path, is_added: bool
+) -> None:
+    (tmp_path / "first.csv").write_text(TABLE)
+    (tmp_path / "new.csv").write_text(TABLE.replace("weight,name", "weight,name", 1))
+    trained_on = f"csv:{tmp_path}/first.csv?target=kind&drop=name"
+    if is_added:
+        add(here, trained_on)
+        trained_on = "mine"
+    spec = submit.training("logistic", {}, TrainingOptions(trained_on))[0]
+    judged = pinning.pin_to_judge(str(tmp_path / "new.csv"), spec)
+    assert judged.name == f"csv:{tmp_path}/new.csv?drop=name&target=kind&test=1.0"
+    assert judged.meta and judged.meta.counts == {"test": 40}
+    assert [column.name for column in judged.meta.columns] == ["size", "weight"]
+    # What is spelled out stays.
+    spelled = f"csv:{tmp_path}/new.csv?target=name&test=0.5"
+    other = pinning.pin_to_judge(spelled, spec)
+    assert other.meta and set(other.meta.counts) == {"train", "test"}
+    assert pinning.pin_to_judge("digits", spec).name == "digits"

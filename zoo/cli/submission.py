@@ -43,8 +43,7 @@ def submit_and_follow(
             source = specs[0].source
             known = jobs.get(db, source.job).contents if source else None
             fetch(specs[0].dataset, specs[0].contents or known)
-        if specs[0].kind == "train":
-            print_notes(db, specs[0])
+        print_notes(db, specs[0])
         done = submit.submit(db, chosen, specs, queued, group_kind=kind, about=about)
     with going_on(done.ref):
         if done.note:
@@ -93,14 +92,18 @@ def fetch(dataset: str, contents: str | None = None) -> None:
 
 
 def print_notes(db: Database, spec: JobSpec) -> None:
-    """Print warnings about the dataset of a job, such as a class without images."""
+    """Print conversions of files just read; before a training warnings, such as rare classes."""
     from zoo import jobs
     from zoo.cli.render import console
     from zoo.data import added, datasets
 
+    for each in datasets.conversions(spec.dataset):
+        console.note(each)
+    if spec.kind != "train":
+        return
     version = jobs.find_dataset(db, spec.dataset, spec.version) if spec.version else None
     notes = added.meta_of(version).notes if version else datasets.notes(spec.dataset)
-    for each in (*datasets.conversions(spec.dataset), *notes):
+    for each in notes:
         console.note(each)
 
 

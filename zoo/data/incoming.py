@@ -73,7 +73,7 @@ class Shares:
     """The splits to make if the source has none."""
 
     test: float | None = None
-    """Share of the rows for `test`; None for TEST_SHARE if the source has no test split."""
+    """Share of the rows for `test`, 1 for all; None for TEST_SHARE if there is no test split."""
     validation: float | None = None
     """Share of the training rows for `validation`; None for none."""
 
@@ -265,6 +265,9 @@ def _divide(
             )
     if "test" not in parts:
         share = TEST_SHARE if shares.test is None else shares.test
+        if share == 1:
+            parts[source][:] = SPLITS.index("test")
+            return parts, ("All rows are the test split.",)
         _hold_out(parts[source], labels[source], share, SPLITS.index("test"))
         notes.append(
             f"There is no test split: {share:.0%} of the rows, stratified, were held out for it."

@@ -32,8 +32,9 @@ class SourceOptions(Record):
     """CSV: the decimal point; found if None."""
     encoding: str | None = None
     """CSV: the encoding; UTF-8 if None, and the Korean ones are tried."""
-    test: Share | str | None = None
-    """The share of the rows to hold out for the test, or the file or folder of the test split."""
+    test: Annotated[float, Field(gt=0, le=1)] | str | None = None
+    """The share of the rows to hold out for the test, 1 for all; or the file or folder of the test
+    split."""
     validation: Share | str | None = None
     """The share of the training rows to hold out to choose by, or its file or folder."""
     size: tuple[Side, Side] | None = None

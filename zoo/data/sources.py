@@ -247,11 +247,13 @@ def _flag(key: str, text: str) -> bool:
 def _share(key: str, text: str) -> float | str:
     if text.startswith("/"):
         return text
-    if not 0 < float(text) < 1:
+    share = float(text)
+    is_whole = share == 1 and key == WHOLE
+    if not (0 < share < 1 or is_whole):
         raise UsageError(
             f"The share '{key}' is {text}, not between 0 and 1.", "Or name a file: ./NAME."
         )
-    return float(text)
+    return share
 
 
 def _size(key: str, text: str) -> tuple[int, int]:
@@ -284,6 +286,8 @@ def _encoding(_: str, text: str) -> str:
     return text
 
 
+WHOLE = "test"
+"""The split that may be all rows of a source: a dataset to judge models on alone."""
 READERS: Mapping[str, Callable[[str, str], Any]] = {
     **dict.fromkeys(dataset_names.FLAGS, _flag),
     **dict.fromkeys(dataset_names.SHARES, _share),

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from dataclasses import dataclass
 
 from zoo import dataset_names, jobs, settings
-from zoo.data import added, datasets, takes
+from zoo.data import added, datasets, sources, takes
 from zoo.data.cache import Progress
 from zoo.data.contents import Meta, Raw
 from zoo.errors import UsageError, unknown
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, DatasetVersion
 from zoo.jobs.cards import Card
 from zoo.queue import catalogue
 
+ROWS = ("csv", "parquet")
+"""Forms of a source that has no splits unless an option names them."""
 MAX_STEM = 50
 """Characters of a file's name in the automatic name of its dataset."""
 
@@ -68,6 +72,52 @@ def pin(name: str, progress: Progress | None = None) -> PinnedDataset:
             found = datasets.raw(source, progress)
             version = added.add_cached(db, chosen.artifacts, own, source, found).version
     return of_version(version)
+
+
+def pin_to_judge(name: str, trained: JobSpec, progress: Progress | None = None) -> PinnedDataset:
+    """Find out what a dataset's name means on which a trained model is judged, as `pin` does.
+
+    Of a file with a table all rows are the test split, unless one is spelled out; the column with
+    the classes, and columns that are left out, are those of the training unless others are given.
+    """
+    is_path = ":" in name or (not _is_name(name) and os.path.lexists(dataset_names.absolute(name)))
+    if not is_path:
+        return pin(name, progress)
+    source = catalogue.dataset(name)
+    if source.partition(":")[0] in ROWS:
+        source = _like(source, trained)
+    return pin(source, progress)
+
+
+def _is_name(name: str) -> bool:
+    """Whether it is a dataset of this machine or an added one, which come before files."""
+    if name in datasets.names():
+        return True
+    with catalogue.database() as db:
+        return bool(db and added_version(db, name))
+
+
+def _like(source: str, trained: JobSpec) -> str:
+    """The spelling of a file of rows with the options that the training had, and all rows."""
+    asked, first = sources.parse(source), _source_of(trained)
+    more: dict[str, str | list[str]] = {}
+    if asked.options.test is None:
+        more["test"] = "1"
+    if first and asked.options.target is None:
+        kept = first.options
+        more |= {"drop": list(kept.drop), "category": list(kept.category)}
+        more |= {name: value for name in ("target", "weight") if (value := getattr(kept, name))}
+    return sources.spell(sources.extended(asked, **more))
+
+
+def _source_of(trained: JobSpec) -> sources.Source | None:
+    """The files that a model was trained on, as spelled; None if it were none with rows."""
+    source = trained.dataset
+    if trained.version is not None:
+        with catalogue.database() as db:
+            row = jobs.find_dataset(db, trained.dataset, trained.version) if db else None
+        source = str(row.recipe.get("source", "")) if row else ""
+    return sources.parse(source) if source.partition(":")[0] in ROWS else None
 
 
 def added_version(db: Database, name: str) -> DatasetVersion | None:

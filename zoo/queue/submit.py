@@ -124,7 +124,7 @@ def evaluation(
         "source": source,
     }
     if dataset:
-        data = pinning.pin(dataset, progress)
+        data = pinning.pin_to_judge(dataset, spec, progress)
         trained_on = pinning.described(spec.dataset, spec.contents)
         if trained_on and data.meta:
             check_same(trained_on, data.meta.model_copy(update={"name": data.name}))
