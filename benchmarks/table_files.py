@@ -25,7 +25,8 @@ print(*frame.shape)
 IMPORT = """
 import sys, tempfile
 from pathlib import Path
-from zoo.data import incoming, tables
+from zoo.data import incoming
+from zoo.data.readers import tables
 from zoo.data.source_options import SourceOptions
 options = SourceOptions(target="target")
 with tempfile.TemporaryDirectory() as folder:

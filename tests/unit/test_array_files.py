@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from helpers.array_files import NAMES, digits, idx, write_idx, write_npz
 
-from zoo.data import contents, conversion, incoming
-from zoo.data import idx as idx_reader
-from zoo.data import npz as npz_reader
+from zoo.data import contents, incoming
 from zoo.data.contents import Raw
+from zoo.data.readers import conversion
+from zoo.data.readers import idx as idx_reader
+from zoo.data.readers import npz as npz_reader
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError
 

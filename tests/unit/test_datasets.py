@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.data import cache, datasets, idx, mnist, preprocessing
+from zoo.data import cache, datasets, mnist, preprocessing
+from zoo.data.readers import idx
 from zoo.errors import DatasetError, UsageError
 from zoo.plugins import registry
 

@@ -20,8 +20,8 @@ from PIL import Image
 from sklearn.datasets import load_iris
 
 from zoo import jobs, settings
-from zoo.data import conversion
 from zoo.data.contents import Column
+from zoo.data.readers import conversion
 from zoo.errors import ArtifactError
 from zoo.inference import export, model_card, predictor
 from zoo.inference.export import Exported

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.data import datasets, folder, sources
+from zoo.data import datasets, sources
 from zoo.data.contents import Raw
+from zoo.data.readers import folder
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, UsageError
 
@@ -183,7 +184,7 @@ def test_a_picture_of_too_many_pixels_is_refused(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(root)
-    monkeypatch.setattr("zoo.data.pictures.MAX_PIXELS", 23)
+    monkeypatch.setattr("zoo.data.readers.pictures.MAX_PIXELS", 23)
     with pytest.raises(DatasetError, match="too large"):
         opened(root)
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zoo.data import idx
+from zoo.data.readers import idx
 from zoo.errors import DatasetError
 
 IMAGES = np.arange(2 * 28 * 28, dtype="uint8").reshape(2, 28, 28)

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from zoo.data import datasets, idx, mnist
+from zoo.data import datasets, mnist
+from zoo.data.readers import idx
 from zoo.errors import DatasetError
 
 DATA = os.environ.get("ZOO_DATA_DIR", "")

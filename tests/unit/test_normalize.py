@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
-from zoo.data import pictures
+from zoo.data.readers import pictures
 from zoo.errors import PictureError
 from zoo.images import normalize, prediction_inputs
 

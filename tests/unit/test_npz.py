@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.data import npz
+from zoo.data.readers import npz
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError
 

@@ -22,8 +22,9 @@ from pyarrow import parquet
 from sklearn.datasets import load_iris
 
 from zoo import jobs
-from zoo.data import conversion, datasets, pictures
+from zoo.data import datasets
 from zoo.data.contents import Column, Inputs
+from zoo.data.readers import conversion, pictures
 from zoo.errors import DatasetError, UsageError
 from zoo.images import prediction_inputs
 from zoo.plugins import registry

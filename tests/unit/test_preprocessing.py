@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.data import datasets, idx, preprocessing
+from zoo.data import datasets, preprocessing
 from zoo.data.preprocessing import Dtype, prepare, prepare_all
+from zoo.data.readers import idx
 from zoo.errors import UsageError
 from zoo.plugins import registry
 

@@ -16,7 +16,7 @@ import pytest
 from helpers import odd_files
 
 from zoo import regular_file, settings
-from zoo.data import idx, npz
+from zoo.data.readers import idx, npz
 from zoo.errors import DatasetError, ZooError, reason
 from zoo.images import prediction_inputs
 from zoo.inference import export

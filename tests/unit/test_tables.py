@@ -21,11 +21,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder
 
 import zoo
-from zoo.data import contents, datasets, incoming, tables
+from zoo.data import contents, datasets, incoming
 from zoo.data.contents import Raw
 from zoo.data.incoming import Incoming
+from zoo.data.readers import tables
+from zoo.data.readers.table_files import MISSING_TEXTS
 from zoo.data.source_options import SourceOptions
-from zoo.data.table_files import MISSING_TEXTS
 from zoo.errors import DatasetError
 from zoo.plugins import registry
 

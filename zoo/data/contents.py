@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from zoo.data import cache, idx_header
+from zoo.data import cache
+from zoo.data.readers import idx_header
 from zoo.job_spec import Sha256, canonical
 
 if TYPE_CHECKING:

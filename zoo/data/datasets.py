@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import dataset_names, settings
-from zoo.data import cache, contents, conversion, incoming, mnist, sources, tables
+from zoo.data import cache, contents, incoming, mnist, sources
 from zoo.data.cache import Progress
 from zoo.data.contents import META_FILE, Meta
 from zoo.data.contents import SPLITS as SPLITS
 from zoo.data.contents import Raw as Raw
 from zoo.data.incoming import Incoming
+from zoo.data.readers import conversion, tables
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
 from zoo.model import Dataset, Images, Table
 from zoo.plugins import error_report, import_guard, registry

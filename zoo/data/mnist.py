@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoo import settings
-from zoo.data import idx, npz
 from zoo.data.cache import Progress
+from zoo.data.readers import idx, npz
 from zoo.dataset_names import absolute
 from zoo.errors import DatasetError, reason
 from zoo.model import Images

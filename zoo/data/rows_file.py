@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.data import csv_dialect, table_files
 from zoo.data.contents import Inputs
+from zoo.data.readers import csv_dialect, table_files
 from zoo.data.source_options import SourceOptions
 from zoo.data.table_rows import Table
 from zoo.errors import DatasetError, UsageError, reason

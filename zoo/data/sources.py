@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo import dataset_names
-from zoo.data import folder, idx, npz, tables
 from zoo.data.cache import Progress
 from zoo.data.incoming import Incoming
+from zoo.data.readers import folder, idx, npz, tables
 from zoo.data.source_options import SourceOptions
 from zoo.dataset_names import Spelling
 from zoo.errors import DatasetError, UsageError, reason, unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.data import pictures
+from zoo.data.readers import pictures
 from zoo.images import segmentation
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.data import columns, datasets, pictures
+from zoo.data import columns, datasets
+from zoo.data.readers import pictures
 from zoo.errors import PictureError, UsageError, reason, unknown
 from zoo.images import arrays, normalize, render
 from zoo.storage.output_file import write_output

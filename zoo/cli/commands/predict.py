@@ -239,7 +239,7 @@ class _Pictures:
     def _one(self, name: str) -> Subject:
         import sys
 
-        from zoo.data import pictures
+        from zoo.data.readers import pictures
         from zoo.images import prediction_inputs
 
         source = sys.stdin.buffer.read(pictures.MAX_BYTES + 1) if name == "-" else Path(name)

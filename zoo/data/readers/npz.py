@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.data import conversion, idx
 from zoo.data.cache import Progress
-from zoo.data.conversion import Form, Parts, Stored
 from zoo.data.incoming import ALL, Incoming, Unusable
+from zoo.data.readers import conversion, idx
+from zoo.data.readers.conversion import Form, Parts, Stored
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, reason
 from zoo.model import Images

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from zoo import settings
-from zoo.data import contents, image_options, label_conversion
+from zoo.data import contents
 from zoo.data.cache import Progress
 from zoo.data.contents import Column
 from zoo.data.incoming import ALL, LARGEST_FLOAT, Incoming, Unusable
+from zoo.data.readers import image_options, label_conversion
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, ZooError, reason
 

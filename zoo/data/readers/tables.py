@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import dataset_names
-from zoo.data import csv_dialect
 from zoo.data.cache import Progress
 from zoo.data.contents import Column
-from zoo.data.csv_dialect import refuse
 from zoo.data.incoming import ALL, MAX_CLASSES, Incoming, in_order
-from zoo.data.source_options import SourceOptions
-from zoo.data.table_files import (
+from zoo.data.readers import csv_dialect
+from zoo.data.readers.csv_dialect import refuse
+from zoo.data.readers.table_files import (
     BOOLEAN,
     CATEGORIES,
     DATES,
@@ -38,6 +37,7 @@ from zoo.data.table_files import (
     pixel_sides,
     quoted,
 )
+from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError
 from zoo.model import Table
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo.data.csv_dialect import Dialect, refuse
+from zoo.data.readers.csv_dialect import Dialect, refuse
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, reason
 from zoo.regular_file import open_regular_file

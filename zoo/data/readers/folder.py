@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo.data import pictures
 from zoo.data.cache import Progress
 from zoo.data.incoming import ALL, Incoming
+from zoo.data.readers import pictures
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, PictureError, reason, unknown
 

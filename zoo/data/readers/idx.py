@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.data import conversion
 from zoo.data.cache import Progress
-from zoo.data.conversion import Form, Parts, Stored
-from zoo.data.idx_header import UNSIGNED_BYTE
-from zoo.data.idx_header import header as header
 from zoo.data.incoming import Incoming
+from zoo.data.readers import conversion
+from zoo.data.readers.conversion import Form, Parts, Stored
+from zoo.data.readers.idx_header import UNSIGNED_BYTE
+from zoo.data.readers.idx_header import header as header
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, reason
 from zoo.model import Images
