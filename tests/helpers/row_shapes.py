@@ -131,7 +131,17 @@ histories = st.lists(
     unique_by=lambda each: each[0],
 )
 times = st.floats(1.7e9, 1.8e9) | st.sampled_from([0.0, -1e10, 1e18, 1e300])
-OLDER = ("changed", "preprocess", "published", "keep_weights", "timeout", "memory_mb", "plugin")
+OLDER = (
+    "version",
+    "contents",
+    "changed",
+    "preprocess",
+    "published",
+    "keep_weights",
+    "timeout",
+    "memory_mb",
+    "plugin",
+)
 """What a spec may lack, for older versions did not write it down."""
 
 
@@ -163,8 +173,12 @@ def specs(draw: Any, dataset: str, model: str, fold: Mapping[str, int] | None) -
         "changed": draw(
             st.none() | st.lists(st.sampled_from([*params]), unique=True) if params else st.none()
         ),
-        "preprocess": draw(st.sampled_from(["none", "deskew"])),
-        "split": draw(st.sampled_from(["test", "train"])) if kind == "evaluate" else "test",
+        "version": draw(st.none() | st.integers(1, 99)),
+        "contents": draw(st.none() | st.sampled_from(["0" * 64, "ab" * 32])),
+        "preprocess": draw(st.sampled_from(["none", "deskew", "impute,standardize"])),
+        "split": draw(st.sampled_from(["test", "train", "validation"]))
+        if kind == "evaluate"
+        else "test",
         "seed": draw(st.integers(0, 2**32 - 1)),
         "fold": fold,
         "source": source if kind == "evaluate" else None,
@@ -364,6 +378,7 @@ def _fill(table: Any, id: str, row: Row) -> None:
         "artifact": f"{id}/1" if succeeded else None,
         "artifact_sha256": "0" * 64 if succeeded else None,
         "contents": (row.contents or id) if succeeded else None,
+        "dataset_version": spec.get("version"),
         # As `jobs.finish` would have it: what is no number that a column holds is none.
         "accuracy": float(accuracy) if is_number and abs(accuracy) < 1e300 else None,
     }

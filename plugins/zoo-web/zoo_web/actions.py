@@ -21,6 +21,8 @@ from zoo_web.context import PageContext, get_context
 
 FIRST = "logistic"
 """The model of an empty form, if it is installed."""
+CHAINS = ("impute,standardize", "deskew,standardize")
+"""Chains of several steps that are offered."""
 SEVERAL = {"one": "one training", "cv": "cross-validation", "seeds": "several seeds"}
 
 
@@ -55,7 +57,7 @@ def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted
     params = read_pairs(param_form.filled_params(filled, [*card.param_schemas]))
     training = TrainingOptions(
         dataset=filled.get("dataset", ""),
-        preprocess=filled.get("preprocess", TrainingOptions.preprocess),
+        preprocess="".join(filled.get("preprocess", "").split()) or NO_STEPS,
         seed=read_whole_number(filled, "seed", *limits(TrainingOptions, "seed")),
         cv=number if several == "cv" else None,
         seeds=number if several == "seeds" else None,
@@ -92,7 +94,8 @@ def _form(
     if error and chosen not in offers:
         chosen = first
     offer = catalogue.model(chosen) if chosen else None
-    known = [*datasets.names(), *catalogue.added_names(), *catalogue.elsewhere()]
+    known_steps = [*steps.known()]
+    known = [*datasets.names(), *_added(context), *catalogue.elsewhere()]
     last = _last_dataset(context)
     # The name of a file is only known from the jobs that used it.
     known += [last] if ":" in last and last not in known else []
@@ -102,12 +105,27 @@ def _form(
         "fields": param_form.fields(offer.card) if offer else [],
         "datasets": known,
         "dataset": filled.get("dataset") or last,
-        "preprocesses": [NO_STEPS, *steps.known()],
+        "steps": known_steps,
+        "chains": [
+            NO_STEPS,
+            *known_steps,
+            *(c for c in CHAINS if {*c.split(",")} <= {*known_steps}),
+        ],
         "several": SEVERAL,
         "filled": filled,
         "error": error,
     }
     return context.page(request, "submit.html", status=400 if error else 200, **values)
+
+
+def _added(context: PageContext) -> list[str]:
+    """Return the added datasets: each name, which is its newest version, and the older versions."""
+    versions = jobs.list_datasets(context.db)
+    newest = {
+        each.name: max(v.version for v in versions if v.name == each.name) for each in versions
+    }
+    older = [each.label for each in versions if each.version != newest[each.name]]
+    return sorted([*newest, *older])
 
 
 def _last_dataset(context: PageContext) -> str:

@@ -12,7 +12,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from zoo.errors import ZooError
-from zoo_web import actions, canvas, dashboard, job_page
+from zoo_web import actions, auth, canvas, dashboard, job_page
 from zoo_web.context import PageContext, get_context
 
 JOB = "/jobs/{job:str}"
@@ -31,6 +31,7 @@ ROUTES = [
     Route("/draw", canvas.page),
     Route("/live/draw", canvas.live_page),
     Route("/draw/predictions", canvas.predictions, methods=["POST"]),
+    Route(auth.FILES, canvas.file_predictions, methods=["POST"]),
     Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
 ]
 

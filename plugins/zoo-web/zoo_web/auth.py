@@ -20,9 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 256 * 1024
 """Bytes: a drawing takes a few thousand."""
+FILES = "/draw/file"
+"""The only address that takes files."""
+MAX_FILE = 32 * 2**20
+"""Bytes of a picture or of the rows of a table."""
 MAX_FIELDS = 200
 FORM = "application/x-www-form-urlencoded"
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
+EXPIRED = "The form has expired: reload the page and send it again."
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -123,13 +128,15 @@ class AuthMiddleware:
         # A page with `Referrer-Policy: no-referrer` sends the origin `null` with its forms.
         if origin != ours if origin not in (None, "null") else site != "same-origin":
             raise RequestRefused(403, "This request came from another page.")
-        body = await _body(request)
+        given = request.headers.get(CSRF_HEADER)
+        if request.url.path == FILES and not _equal(given or "", request.state.csrf):
+            raise RequestRefused(403, EXPIRED)  # before so much is read
+        body = await _body(request, MAX_FILE if request.url.path == FILES else MAX_BODY)
         fields = {}
         if request.headers.get("content-type", "").partition(";")[0] == FORM:
             fields = _fields(body)
-        token = request.headers.get(CSRF_HEADER) or fields.get(CSRF_FIELD, "")
-        if not _equal(token, request.state.csrf):
-            raise RequestRefused(403, "The form has expired: reload the page and send it again.")
+        if not _equal(given or fields.get(CSRF_FIELD, ""), request.state.csrf):
+            raise RequestRefused(403, EXPIRED)
         request.state.form = fields
         return _replaying(body, request.receive)
 
@@ -141,15 +148,16 @@ def _equal(given: str, right: str) -> bool:
     return hmac.compare_digest(given.encode(errors="replace"), right.encode())
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, most: int) -> bytes:
     body = bytearray()
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > MAX_BODY:
-        raise RequestRefused(413, f"This is larger than {MAX_BODY // 1024} kB.")
+    size = f"{most // 2**20} MB" if most >= 2**20 else f"{most // 1024} kB"
+    if not length.isdecimal() or int(length) > most:
+        raise RequestRefused(413, f"This is larger than {size}.")
     async for part in request.stream():
         body += part
-        if len(body) > MAX_BODY:
-            raise RequestRefused(413, f"This is larger than {MAX_BODY // 1024} kB.")
+        if len(body) > most:
+            raise RequestRefused(413, f"This is larger than {size}.")
     return bytes(body)
 
 

@@ -1,4 +1,4 @@
-"""The page for drawing a digit, with the predictions of all trained models."""
+"""The page that asks the trained models of a dataset: with a drawing, or with a file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from starlette.responses import Response, StreamingResponse
 
 from zoo import jobs
 from zoo.errors import ZooError
+from zoo.images import prediction_inputs
 from zoo.jobs import Job
 from zoo.query import parser
 from zoo.results.leaderboard import job_contents_note, leaderboard_rows
+from zoo_web import uploads
 from zoo_web.context import PageContext, get_context, live_values
 from zoo_web.events import Parts, Snapshot, stream
 
@@ -25,17 +27,29 @@ HAS_WEIGHTS = "metrics.weights_bytes > 0"
 
 
 def page(request: Request) -> Response:
-    """Show the canvas and the trained models of one dataset."""
+    """Show the canvas, or the choice of a file, and the trained models of one dataset."""
     context = get_context(request)
     names = _datasets(context)
     chosen = _chosen(request, names)
     found = _trained(context, chosen)
     newest = jobs.newest_contents(context.db)
     models = [(job, job_contents_note(job, newest)) for job in found]
-    values = live_values(request, _states(context, found))
-    return context.page(
-        request, "draw.html", datasets=names, chosen=chosen, models=models, **values
-    )
+    contents = found[0].contents if found else None
+    inputs = uploads.inputs_of(context, chosen, contents)
+    is_drawable = inputs is None or prediction_inputs.can_be_strokes(inputs)
+    way = uploads.way_of_input(chosen, inputs, contents) if found else uploads.CANVAS
+    if is_drawable and request.query_params.get("input") in (uploads.CANVAS, uploads.FILE):
+        way = request.query_params["input"]
+    values = live_values(request, _states(context, found)) | {
+        "datasets": names,
+        "chosen": chosen,
+        "models": models,
+        "inputs": inputs,
+        "is_drawable": is_drawable,
+        "accepted": uploads.accepted(inputs),
+    }
+    template = "draw.html" if way == uploads.CANVAS else "file.html"
+    return context.page(request, template, **values)
 
 
 def live_page(request: Request) -> Response:
@@ -96,10 +110,23 @@ def _all_known(context: PageContext, found: list[Job]) -> bool:
     return not any(context.models.states.get(job.id) in ("waiting", "loading") for job in found)
 
 
+async def file_predictions(request: Request) -> Response:
+    """Predict a picture with every trained model of a dataset, or rows with one of them.
+
+    `job` in the address chooses one; the answer is that of `uploads.answer_file`.
+    """
+    context = get_context(request)
+    names = await run_in_threadpool(_datasets, context)
+    found = await run_in_threadpool(_trained, context, _chosen(request, names))
+    if wanted := request.query_params.get("job"):
+        found = [job for job in found if job.id == wanted]
+    return await uploads.answer_file(request, found)
+
+
 async def predictions(request: Request) -> Response:
     """Predict a drawing, a PNG, with every trained model of a dataset.
 
-    Streams lines of JSON: {"pixels": 784 bytes in base64}, then for each model {"job", "label",
+    Streams lines of JSON: {"pixels": grey bytes in base64}, then for each model {"job", "label",
     "probabilities", "classes"} or {"job", "error"}; or {"error"} alone if it is not a picture.
     """
     context = get_context(request)

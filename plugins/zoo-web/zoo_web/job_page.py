@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from zoo import jobs
+from zoo.data.contents import Inputs
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
 from zoo.jobs.queries import Chunk
@@ -19,6 +20,7 @@ from zoo_web.charts import charts, single_values
 from zoo_web.context import PageContext, get_context, live_values
 from zoo_web.events import LogUpdate, Parts, Snapshot, log_position, stream
 from zoo_web.formats import group_part
+from zoo_web.uploads import inputs_of
 
 NOTHING = (0, -1)
 """Log position (attempt, start) of a page without any line."""
@@ -62,6 +64,8 @@ class _JobView:
         self._seen = seen
         self._log: JobLogReader | None = None
         self._reason, self._reason_at = "", float("-inf")
+        self._known: Inputs | None = None
+        self._has_looked = False
 
     def read(self) -> Snapshot:
         """Read the row and the new lines of the log."""
@@ -94,19 +98,24 @@ class _JobView:
         )
         steps = jobs.steps(context.db, job.id)
         curves = {each.title: context.fragment("curve", chart=each) for each in charts(steps)}
+        inputs = self._inputs(job)
+        unit = inputs.unit if inputs else "images"
         facts = {
             "part": group_part(job.spec, jobs.group_kinds(context.db, [job]).get(job.group or "")),
             "attempts": jobs.attempts(context.db, job.id),
+            "inputs": inputs,
         }
         return {
             "head": {"head": head},
             "facts": {"facts": context.fragment("facts", job=job, **facts)},
             "numbers": {
-                "numbers": context.fragment("numbers", job=job, reported=single_values(steps))
+                "numbers": context.fragment(
+                    "numbers", job=job, reported=single_values(steps), unit=unit
+                )
             },
             "curves": curves,
             "silence": self._silence(job, bool(curves)),
-            "classes": _classes(context, job),
+            "classes": _classes(context, job, unit),
             "files": _files_part(context, job),
         }
 
@@ -116,6 +125,15 @@ class _JobView:
             return {}
         piece = self._context.fragment("silence", has_ended=job.is_terminal, has_curves=has_curves)
         return {"silence": piece}
+
+    def _inputs(self, job: Job) -> Inputs | None:
+        """What its dataset has, looked up once."""
+        if not self._has_looked:
+            self._has_looked = True
+            self._known = inputs_of(
+                self._context, job.dataset, job.contents or job.spec.get("contents")
+            )
+        return self._known
 
     def _waits_for(self, job: Job) -> str:
         if job.is_terminal:
@@ -129,14 +147,14 @@ class _JobView:
         return pending_reason.sentence(self._context.db, self._context.settings, job)
 
 
-def _classes(context: PageContext, job: Job) -> dict[str, str]:
+def _classes(context: PageContext, job: Job, unit: str) -> dict[str, str]:
     """Render confusion matrix and per-class metrics, unless there are too many classes."""
     names, matrix = job.class_names, job.confusion_matrix
     if not matrix or len(names) > 20:
         return {}
     return {
         "confusion": context.fragment("confusion", matrix=matrix, names=names),
-        "classes": context.fragment("classes", each=job.per_class, names=names),
+        "classes": context.fragment("classes", each=job.per_class, names=names, unit=unit),
     }
 
 

@@ -1,4 +1,4 @@
-"""The model server: prepare a drawing, load a trained model, predict."""
+"""The model server: prepare a drawing or a file, load a trained model, predict."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import child_process
-from zoo.errors import ZooError, reason
+from zoo.errors import UsageError, ZooError, reason
 from zoo.job_spec import read_json
 
 if TYPE_CHECKING:
     from zoo.inference.predictor import LoadedModel
     from zoo.jobs import Database
+    from zoo.model import Array
     from zoo.settings import Settings
 
 MAX_MODELS = 24
 """Trained models in memory; the least recently used one is dropped."""
+MOST_ROWS = 200
+"""Rows of a table that the page shows; all are in the CSV."""
 
 
 def main() -> None:
@@ -79,7 +83,7 @@ class ModelCache:
 
 
 def _prepare(_: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
-    """Normalize a picture to the 784 bytes that models see."""
+    """Normalize a drawing to the bytes that models of pen strokes see."""
     from zoo.images import normalize
 
     pixels = normalize.prepare(normalize.open(base64.b64decode(message["png"])))
@@ -92,21 +96,89 @@ def _load(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _predict(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
+    """Predict a prepared drawing."""
     import numpy as np
 
+    from zoo.images import arrays, normalize
+
     trained = models.model(message["job"])
-    pixels = np.frombuffer(base64.b64decode(message["pixels"]), dtype="uint8").reshape(1, 28, 28)
-    found = trained.predict_raw(pixels)
+    grey = np.frombuffer(base64.b64decode(message["pixels"]), dtype="uint8")
+    drawn = grey.reshape(1, normalize.SIDE, normalize.SIDE)
+    return _predicted(trained, arrays.raw_images(drawn, trained.inputs))
+
+
+def _predicted(trained: LoadedModel, raw: Array) -> dict[str, Any]:
+    """The answer for a single image."""
+    found = trained.predict_raw(raw)
     given = found.probabilities
     probabilities = None if given is None else given[0].astype("float64").tolist()
     names = [str(name) for name in trained.class_names]
     return {"label": int(found.labels[0]), "probabilities": probabilities, "classes": names}
 
 
+def _predict_file(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
+    """Predict a picture, resized to the size of the model's images, or the rows of a table."""
+    folder, name = message["folder"], message["name"]
+    trained = models.model(message["job"])
+    try:
+        if trained.inputs.kind == "table":
+            return _rows(trained, Path(folder, name), folder)
+        return _picture(trained, Path(folder, name))
+    except ZooError as error:
+        # The user knows the file by its name, not the folder that it is kept in.
+        raise ZooError(_named(error.message, folder), _named(error.hint, folder)) from None
+
+
+def _named(text: str, folder: str) -> str:
+    return text.replace(f"{folder}{os.sep}", "")
+
+
+def _picture(trained: LoadedModel, path: Path) -> dict[str, Any]:
+    from zoo.data import rows_file
+    from zoo.images import prediction_inputs
+
+    if rows_file.is_rows(path.name):
+        raise UsageError(
+            f"The model takes images of {trained.inputs.describe_shape()}, no rows of a table.",
+            "Choose a picture.",
+        )
+    subject = prediction_inputs.of_picture(path.name, path, trained.inputs, strokes=False)
+    seen = {
+        "shape": list(subject.image.shape),
+        "pixels": base64.b64encode(subject.image.tobytes()).decode(),
+        "note": "Resized from other proportions." if subject.is_stretched else "",
+    }
+    return _predicted(trained, subject.raw[None]) | seen
+
+
+def _rows(trained: LoadedModel, path: Path, folder: str) -> dict[str, Any]:
+    import itertools
+
+    from zoo.images import prediction_inputs
+    from zoo.inference import row_predictions
+
+    if path.suffix.lower() in prediction_inputs.SUFFIXES:
+        raise UsageError(
+            f"The model takes rows of {trained.inputs.describe_shape()}, no pictures.",
+            "Choose a CSV or parquet file.",
+        )
+    found = row_predictions.predict_rows(trained, path)
+    shown = [*itertools.islice(found.records(trained), MOST_ROWS)]
+    columns = list(shown[0]) if shown else [*found.added]
+    return {
+        "columns": columns,
+        "rows": [[row[name] for name in columns] for row in shown],
+        "total": found.given.n_rows,
+        "notes": [_named(note, folder) for note in found.notes],
+        "csv": found.content("").decode(errors="replace"),
+    }
+
+
 HANDLERS: dict[str, Callable[[ModelCache, dict[str, Any]], dict[str, Any]]] = {
     "prepare": _prepare,
     "load": _load,
     "predict": _predict,
+    "predict_file": _predict_file,
 }
 """The function for each value of `do`."""
 

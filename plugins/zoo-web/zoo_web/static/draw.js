@@ -1,6 +1,7 @@
 // The canvas: draw with mouse, finger or pen; each stroke requests predictions.
 
 import { say } from "./live.js";
+import { forget, lines, paint, show } from "./predictions.js";
 
 const PAPER = "#000";
 const INK = "#fff";
@@ -22,23 +23,13 @@ let isBlank = true;
 function clear() {
   pen.fillStyle = PAPER;
   pen.fillRect(0, 0, canvas.width, canvas.height);
-  seen.getContext("2d").clearRect(0, 0, 28, 28);
+  seen.getContext("2d").clearRect(0, 0, seen.width, seen.height);
   asking?.abort();
   clearTimeout(timer);
   timer = 0;
   isBlank = true;
   said.textContent = "";
   opinions.forEach(forget);
-}
-
-function forget(opinion) {
-  opinion.classList.remove("is-asked");
-  opinion.querySelector(".top").textContent = "";
-  opinion.querySelector(".bars").setAttribute("aria-label", "no drawing yet");
-  for (const bar of opinion.querySelectorAll(".class")) {
-    bar.firstElementChild.style.setProperty("--part", 0);
-    bar.classList.remove("is-top");
-  }
 }
 
 function spot(event) {
@@ -99,83 +90,18 @@ async function ask() {
       signal,
     });
     if (!answer.ok) return say(await answer.text());
-    for await (const prediction of lines(answer.body)) if (!signal.aborted) show(prediction);
+    for await (const prediction of lines(answer.body)) if (!signal.aborted) tell(prediction);
   } catch (error) {
     if (error.name !== "AbortError") say("The server does not answer. Does `zoo ui` still run?");
   }
 }
 
-async function* lines(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const found = (rest + value).split("\n");
-    rest = found.pop();
-    for (const line of found) yield JSON.parse(line);
-  }
-}
-
-function show(prediction) {
-  if (!prediction.job) {
-    said.textContent = prediction.error ?? "";
-    if (prediction.error) opinions.forEach(forget);
-    if (prediction.pixels) paint(prediction.pixels);
-    return;
-  }
+function tell(prediction) {
   const opinion = opinions.find((each) => each.dataset.job === prediction.job);
-  if (!opinion) return;
-  opinion.classList.remove("is-asked");
-  const state = opinion.querySelector(".state");
-  if (prediction.error) {
-    forget(opinion);
-    const why = document.createElement("span");
-    why.className = "trouble";
-    why.dataset.key = "state";
-    why.textContent = prediction.error;
-    state.replaceChildren(why);
-    return;
-  }
-  state.replaceChildren();
-  bars(opinion, prediction);
-}
-
-function paint(text) {
-  const grey = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const image = new ImageData(28, 28);
-  grey.forEach((value, i) => image.data.set([value, value, value, 255], 4 * i));
-  seen.getContext("2d").putImageData(image, 0, 0);
-}
-
-function bars(opinion, { classes, label, probabilities }) {
-  const place = opinion.querySelector(".bars");
-  while (place.children.length < classes.length) {
-    const column = document.createElement("div");
-    column.className = "class";
-    column.append(document.createElement("i"), document.createElement("span"));
-    place.append(column);
-  }
-  while (place.children.length > classes.length) place.lastChild.remove();
-  classes.forEach((name, i) => {
-    const column = place.children[i];
-    column.firstElementChild.style.setProperty("--part", probabilities?.[i] ?? 0);
-    column.lastElementChild.textContent = name;
-    column.classList.toggle("is-top", i === label);
-    column.title = probabilities ? `${name}: ${percent(probabilities[i])}` : name;
-  });
-  const top = opinion.querySelector(".top");
-  const [digit, sure] = [document.createElement("b"), document.createElement("small")];
-  digit.textContent = classes[label];
-  sure.textContent = probabilities ? percent(probabilities[label]) : "no probability";
-  top.replaceChildren(digit, sure);
-  const order = [...classes.keys()].sort((a, b) => probabilities?.[b] - probabilities?.[a]).slice(0, 3);
-  const best = order.map((i) => `${classes[i]} ${percent(probabilities?.[i])}`).join(", ");
-  place.setAttribute("aria-label", probabilities ? best : "no probabilities");
-}
-
-function percent(part) {
-  return `${(100 * part).toFixed(part > 0.995 || part < 0.1 ? 1 : 0)} %`;
+  if (opinion) return show(opinion, prediction);
+  said.textContent = prediction.error ?? "";
+  if (prediction.error) opinions.forEach(forget);
+  if (prediction.pixels) paint(seen, prediction.pixels, [seen.height, seen.width]);
 }
 
 // A picture from a file is drawn on the canvas.
