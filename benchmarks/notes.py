@@ -80,7 +80,7 @@ def _their_time(text: str, file: Path) -> float:
     return seconds
 
 
-class _Machine:
+class Machine:
     """A new home with a local worker of two slots."""
 
     def __init__(self) -> None:
@@ -101,9 +101,9 @@ class _Machine:
 
 
 @functools.cache
-def _warm() -> _Machine:
+def _warm() -> Machine:
     """Warm up: both runners train both models."""
-    machine = _Machine()
+    machine = Machine()
     atexit.register(machine.end)
     machine.zoo("train", "logistic", "--cv", "4")
     machine.zoo("train", "dense-softmax", "--seeds", "4")
@@ -138,7 +138,7 @@ def _their_twenty(file: Path) -> float:
     return seconds * TRAININGS / SCRIPTS
 
 
-def _our_twenty(machine: _Machine, file: Path) -> float:
+def _our_twenty(machine: Machine, file: Path) -> float:
     rates = ",".join(f"{0.001 * (1 + n / 10):g}" for n in range(TRAININGS))
     start = time.perf_counter()
     group = machine.zoo("sweep", "dense-softmax", "-p", f"learning_rate={rates}")
@@ -151,7 +151,7 @@ def _our_twenty(machine: _Machine, file: Path) -> float:
 
 def _twenty_cold(file: Path) -> float:
     """Time a command in a home with prepared data and no running services."""
-    machine = _Machine()
+    machine = Machine()
     with contextlib.ExitStack() as after:
         after.callback(machine.end)
         subprocess.run(

@@ -107,6 +107,20 @@ def test_one_hot_is_that_of_scikit_learn_and_a_column_for_missing_ones(tmp_path:
     assert np.array_equal(features[:, 1:], encoder.fit_transform(texts.to_numpy()))
 
 
+def test_features_stand_in_the_order_of_the_columns() -> None:
+    column = contents.Column
+    columns = [
+        *(column(name="a"), column(name="b")),
+        column(name="city", kind="category", categories=("Berlin", "Seoul")),
+        *(column(name="c"), column(name="d"), column(name="e")),
+        column(name="member", kind="category", categories=("yes",), has_missing=True),
+    ]
+    values = np.array([[1.0, 2, 1, 3, 4, 5, 0], [6, 7, 0, 8, np.nan, 9, -1]])
+    expected = [[1, 2, 0, 1, 3, 4, 5, 1, 0], [6, 7, 1, 0, 8, np.nan, 9, 0, 1]]
+    assert np.array_equal(contents.encode(values, columns), expected, equal_nan=True)
+    assert np.array_equal(contents.encode(values[:, :2], columns[:2]), values[:, :2])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_stratified_rows_are_those_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -333,18 +334,30 @@ def encode(values: Array, columns: Sequence[Column]) -> Array:
     if all(column.kind == "number" for column in columns):
         return values
     features = np.zeros((len(values), sum(len(each.features) for each in columns)))
-    start = 0
-    for index, column in enumerate(columns):
-        width = len(column.features)
-        part, given = features[:, start : start + width], values[:, index]
-        if column.kind == "number":
-            part[:, 0] = given
+    start = index = 0
+    for kind, group in itertools.groupby(columns, lambda column: column.kind):
+        together = list(group)
+        if kind == "number":
+            # All at once: column by column takes four times as long.
+            many = len(together)
+            features[:, start : start + many] = values[:, index : index + many]
+            start += many
         else:
-            # -1, a missing one, is the last feature if the column has one for it.
-            present = given >= 0 if not column.has_missing else np.ones(len(given), bool)
-            part[np.flatnonzero(present), given[present].astype("int64")] = 1.0
-        start += width
+            for place, column in enumerate(together, index):
+                width = len(column.features)
+                _set_one_hot(features[:, start : start + width], values[:, place], column)
+                start += width
+        index += len(together)
     return features
+
+
+def _set_one_hot(part: Array, given: Array, column: Column) -> None:
+    """Set to 1 the feature of the category of each row, of zeros (n, features of the column)."""
+    import numpy as np
+
+    # -1, a missing one, is the last feature if the column has one for it.
+    present = given >= 0 if not column.has_missing else np.ones(len(given), bool)
+    part[np.flatnonzero(present), given[present].astype("int64")] = 1.0
 
 
 def size_of(meta: Meta) -> int:
