@@ -122,7 +122,7 @@ def test_seeds_are_a_group_whose_jobs_differ_in_nothing_else(
     monkeypatch.setenv("ZOO_HOME", str(warm_zoo.home))
     splits = datasets.raw("digits").splits
     (x, y), (test_x, test_y) = (
-        (part.images.reshape(-1, 784) / 255.0, part.labels)
+        (part.inputs.reshape(-1, 784) / 255.0, part.labels)
         for part in (splits["train"], splits["test"])
     )
     expected = [

@@ -21,6 +21,7 @@ import zoo
 from zoo import param_values
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
+from zoo.jobs.cards import Card
 from zoo.model import resolved, to_json
 from zoo.plugins import metadata
 from zoo.queue.options import TrainingOptions
@@ -29,7 +30,7 @@ from zoo.sweeps.plan import SweepRequest, TrialBuilder
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 Typed: type[zoo.Model] = runpy.run_path(str(PLUGINS / "typed.py"))["Typed"]
-CARD = json.loads(json.dumps(metadata.of(Typed, "typed 1")))
+CARD = Card.from_json(json.loads(json.dumps(metadata.of(Typed, "typed 1").to_json())))
 REBUILT = metadata.params(CARD)
 NAMES = [*Typed.Params.model_fields]
 OPTIONS = TrainingOptions("digits", seed=1)
@@ -103,7 +104,7 @@ def test_what_is_accepted_at_the_door_runs_in_the_worker(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_default_is_taken_as_it_is_shown_and_as_python_writes_it(name: str) -> None:
-    default = CARD["schema"]["properties"][name]["default"]
+    default = CARD.param_schemas[name]["default"]
     ways = [param_values.typed(default), json.dumps(default)]
     ways += [repr(default)] if default in (True, None) else []
     for params in (Typed.Params, REBUILT):
