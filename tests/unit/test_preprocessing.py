@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.data import datasets, preprocessing
+from zoo.data import datasets, preprocessing, steps
 from zoo.data.preprocessing import Dtype, prepare, prepare_all
 from zoo.data.readers import idx
 from zoo.errors import UsageError
@@ -244,6 +244,15 @@ def test_memory_stays_bounded_while_preparing(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert made.size > 60e6
     assert peak < 20e6
+
+
+def test_deskewed_images_are_those_of_blocks_of_a_thousand(name: str) -> None:
+    # The last bit of an image depends on its block, and figures on MNIST on the last bit.
+    found = prepare(name, "train", "image", "float64", preprocess="deskew").x
+    scaled = datasets.raw(name).splits["train"].inputs / 255.0
+    blocks = [steps.deskew(scaled[at : at + 1000]) for at in range(0, len(scaled), 1000)]
+    assert len(blocks) > 1
+    assert np.array_equal(found, np.concatenate(blocks))
 
 
 @pytest.mark.mnist

@@ -26,8 +26,11 @@ Dtype = Literal["float32", "float64"]
 WHITE = 255.0
 MAPPED = 4
 """Variants that a process keeps mapped: a runner's next job then finds their pages in place."""
-CHUNK_BYTES = 6 * 2**20
-"""Bytes of float64 that are prepared at once."""
+CHUNK_BYTES = 8 * 28 * 28 * 1000
+"""Bytes of float64 that are prepared at once: a thousand images of MNIST, no more and no less.
+
+How `deskew` rounds the last bit of an image depends on the images beside it.
+"""
 
 
 _mapped: dict[Path, dict[str, Array]] = {}
