@@ -61,6 +61,12 @@ def split_version(name: str) -> tuple[str, int | None]:
     return (base, int(version)) if is_number and NAME.fullmatch(base) else (name, None)
 
 
+def scheme_of(name: str) -> str:
+    """Return the `SCHEME:` by which a plugin reads a dataset; nothing for files and plain names."""
+    form, colon, _ = name.partition(":")
+    return f"{form}:" if colon and form not in FILE_FORMS else ""
+
+
 def canonical(name: str) -> str:
     """Give the name by which jobs know a dataset: of files, as `joined` spells it."""
     found = split(name)

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from zoo.jobs import (
 )
 from zoo.jobs.cards import Card
 from zoo.jobs.environments import Environment
+from zoo.plugins import registry
 
 AROUND = Environment(others={"x": 1})
 DONE = Outcome("succeeded", {"accuracy": 0.5}, "where/1", "0" * 64)
@@ -99,6 +101,26 @@ def test_a_worker_claims_no_job_on_a_dataset_that_it_lacks(db: Database) -> None
     jobs.add(db, [spec(dataset="mine"), spec(dataset="npz:/some/file.npz")])
     assert claim(db)[1].dataset == "npz:/some/file.npz"
     assert nothing_to_claim(db)
+
+
+def test_a_path_of_a_plugin_is_claimed_only_by_workers_that_read_its_scheme(db: Database) -> None:
+    names = ["my_bucket:a/b", "my-bucket:a", "idx:/a", "csv:/a.csv?target=x"]
+    jobs.add(db, [spec(dataset=name) for name in names])
+    assert [claim(db)[1].dataset for _ in range(2)] == names[2:]
+    assert nothing_to_claim(db)
+    words: Any = {"pool": "default", "models": {"logistic": "p"}, "worker": "w", "lease": 60}
+    found = jobs.claim(db, datasets=["digits", "my_bucket:"], **words)
+    assert found is not None and found[1].dataset == names[0]
+    assert jobs.claim(db, datasets=["digits", "my_bucket:"], **words) is None
+
+
+def test_a_worker_serves_files_and_the_schemes_that_it_publishes(db: Database) -> None:
+    card = replace(registry.card("logistic"), datasets={"digits": "", "bucket:": ""})
+    jobs.register_worker(db, jobs.NewWorker("w", "w", "h", 1, "default", 1, "1", [card]))
+    (worker,) = jobs.workers(db, beat=60)
+    asked = ["digits", "mine", "npz:/a", "csv:/a?target=x", "bucket:a", "other:a"]
+    served = [worker.serves("default", "logistic", name) for name in asked]
+    assert served == [True, False, True, True, True, False]
 
 
 def test_twenty_workers_at_once_claim_each_job_once(db: Database) -> None:

@@ -117,7 +117,13 @@ def ensure(
         raise DatasetError(f"The dataset '{label}' was removed.", ADD_AGAIN)
 
     def fill(folder: Path) -> None:
-        _fetch(url, version, folder, progress)
+        try:
+            _fetch(url, version, folder, progress)
+        except ArtifactError as error:
+            if "train the model again" not in error.hint:
+                raise
+            # The hint of what a training has stored.
+            raise ArtifactError(error.message, ADD_AGAIN) from None
 
     cache.get(folder, lambda _: is_here(fingerprint) or None, fill, stale=datasets.KEPT_SECONDS)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from zoo import dataset_names
 from zoo.jobs.cards import Card
 from zoo.jobs.environments import Environment
 from zoo.jobs.group_metrics import Statistics
@@ -478,7 +479,10 @@ class Worker:
             return False
         # A worker of an older version does not say which datasets it has; files are nobody's own.
         known = card.datasets
-        return dataset is None or known is None or ":" in dataset or dataset in known
+        if dataset is None or known is None or dataset in known:
+            return True
+        scheme = dataset_names.scheme_of(dataset)
+        return scheme in known if scheme else ":" in dataset
 
     def to_json(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoo.dataset_names import FILE_FORMS
 from zoo.job_spec import canonical
 from zoo.jobs import backoff as backing_off
 from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate
@@ -69,8 +70,9 @@ def claim(
 
     Args:
         models: The models that this worker has, mapped to the labels of their plugins.
-        datasets: The registered datasets that this worker has. Added ones, which have a version,
-            are fetched by all, and files (`idx:...`, `npz:...`) are read by all.
+        datasets: The registered datasets that this worker has, and the schemes `NAME:` of its
+            plugins. Added ones, which have a version, are fetched by all, and files (`idx:...`,
+            `npz:...`) are read by all.
         worker: The name of this worker.
         lease: Seconds until the claim expires unless `beat` extends it.
         avoid: Ids of jobs to leave to other workers.
@@ -78,6 +80,10 @@ def claim(
     sql = db.sql
     has_model, names = among("model", list(models))
     has_dataset, known = among("dataset", datasets)
+    read, prefixes = _begins_with(
+        "dataset",
+        [*(f"{form}:" for form in FILE_FORMS), *(name for name in datasets if name[-1:] == ":")],
+    )
     is_avoided, avoided = among("id", avoid)
     take = f"""
         UPDATE job SET status = 'running', attempt = attempt + 1, owner = :owner, worker = :worker,
@@ -86,17 +92,25 @@ def claim(
         WHERE {CLAIMABLE["queued"]} AND seq = (
             SELECT seq FROM job
             WHERE {claimable(sql)} AND {has_model}
-                AND (dataset_version IS NOT NULL OR {has_dataset} OR dataset LIKE '%:%')
+                AND (dataset_version IS NOT NULL OR {has_dataset} OR {read})
                 {f"AND NOT {is_avoided}" if avoid else ""}
             ORDER BY priority DESC, seq LIMIT 1 {sql.skip_locked})
         RETURNING *"""
     owner = uuid.uuid4().hex
     values = {"owner": owner, "worker": worker, "lease": lease, "pool": pool}
-    row = _begin(db, take, values | names | known | avoided, models)
+    row = _begin(db, take, values | names | known | prefixes | avoided, models)
     if row is None:
         return None
     taken = to_job(row)
     return Claim(taken.id, taken.attempt, owner), taken
+
+
+def _begins_with(column: str, prefixes: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """Return the condition that a column begins with one of the texts, and these by name."""
+    # Not LIKE: a name may contain its wildcard `_`.
+    named = {f"{column}_prefix_{i}": prefix for i, prefix in enumerate(prefixes)}
+    parts = [f"substr({column}, 1, {len(text)}) = :{name}" for name, text in named.items()]
+    return " OR ".join(parts), named
 
 
 def _begin(
