@@ -130,7 +130,10 @@ def test_transparent_pictures_are_laid_on_white_and_that_is_said(root: Path) -> 
 def test_several_sizes_are_refused_with_the_option_that_mends_it(root: Path) -> None:
     fill(root)
     save(root / "train/cat/other.png", COLOUR.swapaxes(0, 1))
-    with pytest.raises(DatasetError, match=r"2 sizes.*4 x 6 \(10, .*6 x 4 \(1, .*size=4x6"):
+    with pytest.raises(
+        DatasetError,
+        match=r"2 sizes.*4 x 6 \(10, .*6 x 4 \(1, .*--size 4x6.*\?.*size=HxW",
+    ):
         opened(root)
     found = opened(root, "?size=2x3&grey")
     assert found.meta.shape == (2, 3)
@@ -161,9 +164,9 @@ def test_what_is_no_picture_is_left_out_and_said(root: Path, tmp_path: Path) -> 
     found = opened(root)
     assert found.meta.counts == {"train": 6, "test": 5}
     assert [note.partition(", such")[0] for note in found.meta.conversions] == [
-        "2 files or folders that are no pictures of a class were left out",
-        "2 files or folders that lead out of the folder were left out",
-        "1 files or folders without a picture were left out",
+        "2 files or folders were left out (no pictures of a class)",
+        "2 files or folders were left out (leading out of the folder)",
+        f"1 file or folder was left out (without a picture): {root}/train/empty.",
     ]
 
 

@@ -51,3 +51,13 @@ def test_mcnemars_test_is_exact(only_a: int, only_b: int) -> None:
     tail = sum(math.comb(n, k) for k in range(min(only_a, only_b) + 1)) / 2**n
     assert test.p == pytest.approx(min(1.0, 2 * tail))
     assert (test.n, test.difference) == (n, pytest.approx((only_a - only_b) / 1000))
+
+
+def test_a_test_over_the_rows_of_a_table_says_so() -> None:
+    scores = [0.9, 0.8], [0.7, 0.7]
+    for test in (
+        significance.paired_t_test(*scores, "rows"),
+        significance.corrected_t_test(*scores, "rows"),
+        significance.mcnemar_test(3, 1, 10, "rows"),
+    ):
+        assert "rows" in test.about and "images" not in test.about

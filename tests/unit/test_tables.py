@@ -344,9 +344,28 @@ def test_classes_keep_what_stands_in_the_file(tmp_path: Path) -> None:
 
 
 def test_infinite_values_are_refused(tmp_path: Path) -> None:
-    found = read(saved(tmp_path, "a,y\n1,x\ninf,z\n3,x\n4,z\n"))
-    with pytest.raises(ValueError, match="column 'a' has infinite values"):
+    found = read(saved(tmp_path, "a b,y\n1,x\ninf,z\n3,x\n4,z\n"))
+    with pytest.raises(incoming.Unusable, match="column 'a b' has infinite values") as refused:
         written(found, test=0.5)
+    assert "--drop 'a b'" in refused.value.hint
+
+
+@pytest.mark.parametrize("rows", ["1,x\n", "1,x\n2,z\n"])
+def test_single_rows_of_each_class_are_refused_until_the_test_split_is_named(
+    tmp_path: Path, rows: str
+) -> None:
+    found = read(saved(tmp_path, f"a,y\n{rows}"))
+    with pytest.raises(incoming.Unusable, match=r"not two of any class.*test split") as refused:
+        written(found)
+    assert "--test FILE" in refused.value.hint
+    assert written(found, test=1.0).meta.counts == {"test": rows.count("\n")}
+
+
+def test_options_that_mend_a_file_are_named_as_they_follow_a_path(tmp_path: Path) -> None:
+    file = saved(tmp_path, "a,b\n1,2\n3,4\n")
+    with pytest.raises(DatasetError) as refused:
+        datasets.raw(f"csv:{file}")
+    assert "--target COLUMN" in refused.value.hint and "?target=COLUMN" in refused.value.hint
 
 
 def test_the_tables_of_a_plugin_are_taken(tmp_path: Path) -> None:

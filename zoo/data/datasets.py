@@ -189,7 +189,11 @@ def _raw(name: str, progress: Progress | None) -> Raw:
         return contents.open_contents(folder, name)
 
     def build(folder: Path) -> None:
-        fill(folder, name, progress)
+        try:
+            fill(folder, name, progress)
+        except DatasetError as error:
+            error.hint = _as_query(error.hint)
+            raise
 
     stale = KEPT_SECONDS if ":" in name else cache.STALE
     return cache.get(_folder(name), load, build, stale=stale)
@@ -219,6 +223,13 @@ def _refusals(name: str) -> Iterator[None]:
     except (ValueError, TypeError) as error:
         hint = getattr(error, "hint", "") or _way_out(str(error))
         raise DatasetError(f"The dataset '{name}' cannot be used: {reason(error)}.", hint) from None
+
+
+def _as_query(hint: str) -> str:
+    """Add to a hint with options of `zoo data add` how they are typed after a path."""
+    if "--" not in hint:
+        return hint
+    return f"{hint} With `zoo data add`; after a path: '?target=COLUMN&drop=COLUMN&size=HxW'."
 
 
 def conversions(name: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import collections
 import contextlib
 import hashlib
 import math
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -110,7 +111,7 @@ def write(
     labels = {split: each for split, each in labels.items() if len(each)}
     if not labels:
         raise ValueError(f"it has no {_unit(given)}")
-    parts, notes = _divide(labels, shares or Shares())
+    parts, notes = _divide(labels, shares or Shares(), _unit(given))
     counts = {
         target: sum(int((part == index).sum()) for part in parts.values())
         for index, target in enumerate(SPLITS)
@@ -244,7 +245,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _divide(
-    labels: Mapping[str, Array], shares: Shares
+    labels: Mapping[str, Array], shares: Shares, unit: str
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
     """The index in SPLITS of each row of each split of the source, and what is to be said."""
     import numpy as np
@@ -267,10 +268,10 @@ def _divide(
         share = TEST_SHARE if shares.test is None else shares.test
         if share == 1:
             parts[source][:] = SPLITS.index("test")
-            return parts, ("All rows are the test split.",)
+            return parts, (f"All {unit} are the test split.",)
         _hold_out(parts[source], labels[source], share, SPLITS.index("test"))
         notes.append(
-            f"There is no test split: {share:.0%} of the rows, stratified, were held out for it."
+            f"There is no test split: {share:.0%} of the {unit}, stratified, were held out for it."
         )
     if shares.validation and "validation" not in parts:
         _hold_out(parts[source], labels[source], shares.validation, SPLITS.index("validation"))
@@ -278,12 +279,21 @@ def _divide(
 
 
 def _hold_out(part: Array, labels: Array, share: float, target: int) -> None:
-    """Assign a share of the training rows to another split; single rows of a class stay."""
+    """Assign a share of the training rows to another split; single rows of a class stay.
+
+    Raises Unusable if no class has two rows.
+    """
     import numpy as np
 
     rows = np.flatnonzero(part == 0)
     counts = np.bincount(labels[rows])
     several = rows[counts[labels[rows]] > 1]
+    if not len(several):
+        split = SPLITS[target]
+        raise Unusable(
+            f"there are not two of any class, so that none can be held out for the {split} split",
+            f"Add more, or name the {split} split: --{split} FILE.",
+        )
     part[several[stratified(labels[several], share, SPLIT_SEED)]] = target
 
 
@@ -459,7 +469,11 @@ class _Output:
         infinite = np.isinf(low) | np.isinf(high)
         if infinite.any():
             name = self._given.columns[int(infinite.argmax())].name
-            raise ValueError(f"its column '{name}' has infinite values")
+            raise Unusable(
+                f"its column '{name}' has infinite values",
+                "Write NA for a missing value, or a number, or leave the column out: "
+                f"--drop {shlex.quote(name)}.",
+            )
 
 
 def _write_weights(

@@ -233,7 +233,9 @@ def compare_predictions(settings: Settings, a: Sequence[Job], b: Sequence[Job]) 
     for first, second, job in zip(firsts, seconds, a, strict=True):
         same = np.array_equal(first.index, second.index)
         if not same or not np.array_equal(first.labels, second.labels):
-            raise ArtifactError(f"The predictions of {job.id[:8]} are not about the same images.")
+            raise ArtifactError(
+                f"The predictions of {job.id[:8]} are not about the same {job.unit}."
+            )
     rows = np.concatenate([each.index for each in firsts])
     label = np.concatenate([each.labels for each in firsts])
     one = np.concatenate([each.predicted for each in firsts])
@@ -261,10 +263,13 @@ def _test(
     kind: str, pairs: Sequence[tuple[Job, Job]], found: Disagreement | None
 ) -> SignificanceTest | None:
     if kind == "job":
-        counts = (found.only_a, found.only_b, found.images) if found else None
-        return significance.mcnemar_test(*counts) if counts else None
+        if found is None:
+            return None
+        counts = found.only_a, found.only_b, found.images
+        return significance.mcnemar_test(*counts, found.unit)
     one, two = ([float(job.accuracy or 0.0) for job in side] for side in zip(*pairs, strict=True))
-    return (significance.corrected_t_test if kind == "cv" else significance.paired_t_test)(one, two)
+    test = significance.corrected_t_test if kind == "cv" else significance.paired_t_test
+    return test(one, two, pairs[0][0].unit)
 
 
 def _why_not_comparable(a: ComparedResult, b: ComparedResult) -> str:

@@ -28,7 +28,9 @@ class SignificanceTest:
         return dict(vars(self))
 
 
-def corrected_t_test(a: Sequence[float], b: Sequence[float]) -> SignificanceTest:
+def corrected_t_test(
+    a: Sequence[float], b: Sequence[float], unit: str = "images"
+) -> SignificanceTest:
     """Run the corrected resampled t-test over the accuracies of equal folds.
 
     The training sets of two folds overlap, so the plain variance is too small: it is multiplied by
@@ -41,18 +43,18 @@ def corrected_t_test(a: Sequence[float], b: Sequence[float]) -> SignificanceTest
     k = len(a)
     # One of k equal folds is the test set, k - 1 are the training set.
     mean, p = _t_test(a, b, 1 / k + 1 / (k - 1))
-    about = "folds share training images, for which it is corrected (Nadeau and Bengio, 2003)"
+    about = f"folds share training {unit}, for which it is corrected (Nadeau and Bengio, 2003)"
     return SignificanceTest("corrected resampled t-test", k, mean, p, about)
 
 
-def paired_t_test(a: Sequence[float], b: Sequence[float]) -> SignificanceTest:
+def paired_t_test(a: Sequence[float], b: Sequence[float], unit: str = "images") -> SignificanceTest:
     """Run the paired t-test over the accuracies of equal seeds on the same images.
 
     Raises:
         ZooError: If scipy is not installed.
     """
     mean, p = _t_test(a, b, 1 / len(a))
-    about = "chance is the seed alone: other images may say something else"
+    about = f"chance is the seed alone: other {unit} may say something else"
     return SignificanceTest("paired t-test", len(a), mean, p, about)
 
 
@@ -71,8 +73,10 @@ def _t_test(a: Sequence[float], b: Sequence[float], share: float) -> tuple[float
     return mean, float(2 * _scipy_stats().t.sf(abs(t), n - 1))
 
 
-def mcnemar_test(only_a: int, only_b: int, n_images: int) -> SignificanceTest:
-    """Run McNemar's exact test over the images that exactly one of two models got right.
+def mcnemar_test(only_a: int, only_b: int, n_images: int, unit: str = "images") -> SignificanceTest:
+    """Run McNemar's exact test over the inputs that exactly one of two models got right.
+
+    `unit` is their word: images or rows.
 
     Under the null hypothesis each model is the right one with probability 1/2. Q. McNemar, Note on
     the sampling error of the difference between correlated proportions, Psychometrika 12 (1947),
@@ -83,7 +87,7 @@ def mcnemar_test(only_a: int, only_b: int, n_images: int) -> SignificanceTest:
     """
     n = only_a + only_b
     p = float(_scipy_stats().binomtest(only_a, n, 0.5).pvalue) if n else 1.0
-    about = "chance is the images alone: other seeds may say something else (McNemar, 1947)"
+    about = f"chance is the {unit} alone: other seeds may say something else (McNemar, 1947)"
     return SignificanceTest("McNemar's exact test", n, (only_a - only_b) / n_images, p, about)
 
 

@@ -62,7 +62,9 @@ def compare(
     if not differs:
         console.out.print("No difference of model, params, data or environment is known.")
     console.out.print()
-    _table("metric", measured, heads)
+    unit = results[0].jobs[0].unit
+    named = {name.replace("image", unit[:-1]): row for name, row in measured.items()}
+    _table("metric", named, heads)
     for letter, other, pair in zip(_letters()[1:], results[1:], pairs, strict=False):
         console.out.print()
         _print_pair(letter, pair)

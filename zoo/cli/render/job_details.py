@@ -78,7 +78,7 @@ def _facts(
     ):
         if job.metrics.get(name) is not None:
             yield (
-                name.replace("predict_us_per_image", "predict µs"),
+                name.replace("predict_us_per_image", "predict µs").replace("images", job.unit),
                 console.number(job.metrics[name]),
             )
     if job.artifact:

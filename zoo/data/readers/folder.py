@@ -299,7 +299,7 @@ def _only_size(found: Contents, looked: dict[str, list[Picture]], path: Path) ->
     height, width = common[0][0]
     raise DatasetError(
         f"The pictures in {path} have {len(counts)} sizes, height x width: {named}{more}.",
-        f"Give the one to which they are resized: size={height}x{width}.",
+        f"Give the one to which they are resized: --size {height}x{width}.",
     )
 
 
@@ -324,12 +324,14 @@ def _notes(
         if count:
             yield f"{count:,} of the {len(facts):,} pictures {words}."
     for files, words in (
-        (found.left_out, "that are no pictures of a class were left out"),
-        (found.outside, "that lead out of the folder were left out"),
-        (found.empty, "without a picture were left out"),
+        (found.left_out, "no pictures of a class"),
+        (found.outside, "leading out of the folder"),
+        (found.empty, "without a picture"),
     ):
-        if files:
-            yield f"{len(files):,} files or folders {words}, such as {min(files)}."
+        if len(files) == 1:
+            yield f"1 file or folder was left out ({words}): {min(files)}."
+        elif files:
+            yield f"{len(files):,} files or folders were left out ({words}), such as {min(files)}."
 
 
 def _decode(files: Sequence[str], shape: tuple[int, ...]) -> Iterator[Array]:
