@@ -123,6 +123,17 @@ def test_a_worker_serves_files_and_the_schemes_that_it_publishes(db: Database) -
     assert served == [True, False, True, True, True, False]
 
 
+def test_interrupted_uploads_are_removed_once_they_are_old(db: Database) -> None:
+    for name in ("a", "a", "b"):
+        jobs.begin_upload(db, name, "0" * 64, f"datasets/{name}")
+    removed: list[str] = []
+    assert jobs.remove_interrupted_uploads(db, 60, removed.append) == 0
+    assert jobs.list_datasets(db) == []
+    assert jobs.remove_interrupted_uploads(db, -1, removed.append) == 2
+    assert sorted(removed) == ["datasets/a", "datasets/b"]
+    assert jobs.remove_interrupted_uploads(db, -1, removed.append) == 0
+
+
 def test_twenty_workers_at_once_claim_each_job_once(db: Database) -> None:
     ids = add(db, *["logistic"] * 20)
     with ThreadPoolExecutor(8) as threads:

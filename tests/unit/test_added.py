@@ -200,3 +200,44 @@ def test_contents_that_were_read_already_are_added_without_their_file(
     assert found.meta.fingerprint == raw.fingerprint
     # The cache of the file is untouched.
     assert datasets.raw(source).name == source
+
+
+@pytest.mark.parametrize("moment", ["put", "seal", "add_dataset"])
+def test_what_an_interrupted_add_has_stored_is_removed_later(
+    here: Database, home: Path, write: Write, url: str, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo.storage import artifacts
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    kept = added.add(here, url, "kept", write(1))
+    source = write(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs if moment == "add_dataset" else artifacts, moment, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            added.add(here, url, "mine", source)
+    assert jobs.find_dataset(here, "mine") is None
+    assert [each.name for each in (home / "cache" / "added").glob(".*.tmp")] == []
+    left = set((Path(url) / "datasets").iterdir())
+    added.remove_leftovers(here, url)
+    assert set((Path(url) / "datasets").iterdir()) == left
+    added.remove_leftovers(here, url, age=-1)
+    assert [each.name for each in (Path(url) / "datasets").iterdir()] == [kept.version.fingerprint]
+    # The number of the first version is not used up.
+    assert added.add(here, url, "mine", source).version.label == "mine@1"
+
+
+def test_contents_of_a_version_survive_an_interrupted_add_of_the_same(
+    here: Database, home: Path, write: Write, url: str
+) -> None:
+    found = added.add(here, url, "mine", write(1)).version
+    jobs.begin_upload(here, "other", found.fingerprint, found.artifact)
+    killed = home / "cache" / "added" / ".0123.tmp"
+    killed.mkdir()
+    added.remove_leftovers(here, url)
+    assert killed.is_dir()
+    added.remove_leftovers(here, url, age=-1)
+    assert not killed.exists()
+    assert (Path(url) / found.artifact).is_dir()
+    assert added.is_here(found.fingerprint)

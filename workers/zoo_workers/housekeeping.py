@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 
 from zoo import jobs, process_tree
-from zoo.errors import BrokerError, ZooError
+from zoo.data import added
+from zoo.errors import ArtifactError, BrokerError, ZooError
 from zoo.jobs import TERMINAL, Database
 from zoo.queue import broker, local_services
 from zoo.queue.submit import ENOUGH_HINTS, resend
@@ -21,6 +22,9 @@ from zoo_workers.slots import Supervisor
 from zoo_workers.workspace import remove_old_folders
 
 logger = logging.getLogger("zoo.worker")
+
+SWEEP_SECONDS = 3600.0
+"""Time between two looks for what interrupted commands have left."""
 
 
 class Housekeeper(threading.Thread):
@@ -42,6 +46,7 @@ class Housekeeper(threading.Thread):
         self._is_over = False
         self._wake = threading.Event()
         self._reaped = 0.0
+        self._swept = -SWEEP_SECONDS
         self._was_sick = False
         self._broker_error = ""
         self._error = ""
@@ -98,6 +103,7 @@ class Housekeeper(threading.Thread):
         if time.monotonic() - self._reaped >= self.settings.reap_seconds:
             self._reaped = time.monotonic()
             self._reap()
+            self._sweep()
         if self.exits_when_idle and self._is_idle() and self._exit():
             self.stop_worker()
 
@@ -129,6 +135,13 @@ class Housekeeper(threading.Thread):
         if moved or self._broker_error:  # a free slot here need not wait for the hint
             self.supervisor.check_for_jobs()
         remove_old_folders(self.db, self.settings.home / "work")
+
+    def _sweep(self) -> None:
+        """Remove what interrupted commands have left; if the store fails, the next pass does."""
+        if time.monotonic() - self._swept >= SWEEP_SECONDS:
+            self._swept = time.monotonic()
+            with contextlib.suppress(ArtifactError):
+                added.remove_leftovers(self.db, self.settings.artifacts)
 
     def _resend(self) -> None:
         """Send hints again for jobs that wait without one; log an error of the broker once."""

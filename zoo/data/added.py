@@ -30,6 +30,8 @@ MOST_HEADER = 2**16
 MOST_META = 2**24
 """Bytes of `meta.json`, at most."""
 ITEM_BYTES = {"uint8": 1, "float32": 4, "float64": 8, "int64": 8}
+LEFT_SECONDS = 86400.0
+"""Age from which on what an interrupted command has left is removed."""
 ADD_AGAIN = "Add it again: `zoo data add`."
 
 
@@ -87,6 +89,15 @@ def add_cached(db: Database, url: str, name: str, source: str, found: contents.R
         if meta is None or meta.fingerprint != found.fingerprint:
             raise DatasetError(f"The files of '{source}' change while they are read.")
         return _add_folder(db, url, name, source, folder, meta)
+
+
+def remove_leftovers(db: Database, url: str, age: float = LEFT_SECONDS) -> None:
+    """Remove what interrupted commands have left in the store and in the cache of this machine.
+
+    `age` is in seconds. Raises ArtifactError if something cannot be removed from the store.
+    """
+    cache.remove_leftovers(settings.cache(), age)
+    jobs.remove_interrupted_uploads(db, age, lambda where: artifacts.remove(url, where))
 
 
 def ensure(
@@ -176,6 +187,7 @@ def _add_folder(db: Database, url: str, name: str, source: str, folder: Path, me
     (folder / META_FILE).unlink()  # it may be a link to a file of the cache
     (folder / META_FILE).write_text(stored.model_dump_json())
     names = (META_FILE, *contents.files_of(meta))
+    jobs.begin_upload(db, name, meta.fingerprint, f"{STORED}/{meta.fingerprint}")
     new = NewDataset(
         name=name,
         fingerprint=meta.fingerprint,

@@ -91,6 +91,18 @@ def mapped(file: Path, shape: tuple[int, ...], dtype: str) -> Array:
     return array
 
 
+def remove_leftovers(base: Path, age: float) -> None:
+    """Remove folders and files below the cache that killed processes were writing.
+
+    They are those with temporary names that are older than `age` seconds.
+    """
+    for pattern in ("*/.*.tmp", "*/*/.*.tmp"):
+        for path in base.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > age:
+                    _remove(path)
+
+
 def size(folder: Path) -> int:
     """Return the bytes on disk under the folder; 0 if it does not exist."""
     total = 0

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from zoo.jobs.dataset_rows import DatasetVersion as DatasetVersion
     from zoo.jobs.dataset_rows import NewDataset as NewDataset
     from zoo.jobs.dataset_rows import add_dataset as add_dataset
+    from zoo.jobs.dataset_rows import begin_upload as begin_upload
     from zoo.jobs.dataset_rows import count_users as count_users
     from zoo.jobs.dataset_rows import find_contents as find_contents
     from zoo.jobs.dataset_rows import find_dataset as find_dataset
     from zoo.jobs.dataset_rows import list_datasets as list_datasets
     from zoo.jobs.dataset_rows import remove_datasets as remove_datasets
+    from zoo.jobs.dataset_rows import remove_interrupted_uploads as remove_interrupted_uploads
     from zoo.jobs.estimates import Estimate as Estimate
     from zoo.jobs.estimates import estimate_job as estimate_job
     from zoo.jobs.estimates import estimate_many as estimate_many
@@ -131,7 +133,7 @@ _EXPORTS = {
     "database": "Database RowRefused",
     "dataset_rows": (
         "add_dataset count_users DatasetVersion find_contents find_dataset list_datasets "
-        "NewDataset remove_datasets DatasetUsers"
+        "NewDataset remove_datasets DatasetUsers begin_upload remove_interrupted_uploads"
     ),
     "estimates": "Estimate estimate_job estimate_many estimate_running usual_seconds",
     "fields": "FIELD_NAMES field_values",

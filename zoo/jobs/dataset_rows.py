@@ -55,6 +55,51 @@ class DatasetUsers:
     finished: int
 
 
+def begin_upload(db: Database, name: str, fingerprint: str, artifact: str) -> None:
+    """Record that contents are about to be stored, so that they are found if that is interrupted.
+
+    `add_dataset` ends it. An upload is a row with a version of 0 or less, which is no version yet.
+    """
+    lowest = "SELECT min(version) AS n FROM dataset WHERE name = :name"
+    insert = f"""
+        INSERT INTO dataset (name, version, fingerprint, meta, recipe, artifact, artifact_sha256,
+            bytes, created_at, removed_at)
+        VALUES (:name, :version, :fingerprint, '{{}}', '{{}}', :artifact, '', 0, {db.sql.now},
+            {db.sql.now})"""
+    values = {"name": name, "fingerprint": fingerprint, "artifact": artifact}
+    with _changing(db) as rows:
+        low = rows.value(lowest, {"name": name})
+        rows.run(insert, values | {"version": 0 if low is None else min(low - 1, 0)})
+
+
+def remove_interrupted_uploads(db: Database, age: float, remove: Callable[[str], None]) -> int:
+    """Remove what uploads have stored that began more than `age` seconds ago and never ended.
+
+    Contents that a version or a younger upload has stay. `remove` is as for `remove_datasets`.
+    Returns the number of removed contents.
+    """
+    old = f"""
+        SELECT DISTINCT artifact FROM dataset
+        WHERE version <= 0 AND created_at < {db.sql.now} - :age"""
+    used = f"""
+        SELECT 1 AS yes FROM dataset WHERE artifact = :artifact AND ({KEPT}
+            OR version <= 0 AND created_at >= {db.sql.now} - :age)"""
+    end = f"""
+        DELETE FROM dataset
+        WHERE artifact = :artifact AND version <= 0 AND created_at < {db.sql.now} - :age"""
+    if not db.alone(old, {"age": age}):
+        return 0
+    removed = 0
+    with _changing(db) as rows:
+        for row in rows.all(old, {"age": age}):
+            values = {"artifact": row["artifact"], "age": age}
+            if not rows.one(used, values):
+                remove(row["artifact"])
+                removed += 1
+            rows.run(end, values)
+    return removed
+
+
 def add_dataset(db: Database, found: NewDataset) -> tuple[DatasetVersion, bool]:
     """Insert the next version of a dataset, unless the newest one has the same contents.
 
@@ -66,7 +111,8 @@ def add_dataset(db: Database, found: NewDataset) -> tuple[DatasetVersion, bool]:
             bytes, created_at)
         VALUES (:name, :version, :fingerprint, :meta, :recipe, :artifact, :artifact_sha256,
             :bytes, {sql.now}) RETURNING *"""
-    last = "SELECT max(version) AS n FROM dataset WHERE name = :name"
+    last = "SELECT max(version) AS n FROM dataset WHERE name = :name AND version > 0"
+    end = "DELETE FROM dataset WHERE name = :name AND artifact = :artifact AND version <= 0"
     # Files that were damaged may have been stored again.
     stored = """
         UPDATE dataset SET artifact_sha256 = :artifact_sha256
@@ -74,6 +120,7 @@ def add_dataset(db: Database, found: NewDataset) -> tuple[DatasetVersion, bool]:
     row = vars(found) | {name: canonical(dict(getattr(found, name))) for name in ("meta", "recipe")}
     with _changing(db) as rows:
         rows.run(stored, row)
+        rows.run(end, {"name": found.name, "artifact": found.artifact})
         newest = _newest(rows, found.name)
         if newest and newest.fingerprint == found.fingerprint:
             return newest, False
