@@ -32,7 +32,7 @@ function summary(job) {
   const worst = [];
   job.matrix.forEach((row, i) => row.forEach((n, k) => i !== k && n && worst.push([n, i, k])));
   worst.sort((a, b) => b[0] - a[0]);
-  if (!worst.length) return "No image was taken for another class.";
+  if (!worst.length) return "None was taken for another class.";
   const some = worst.slice(0, 3).map(([n, i, k]) => `${job.classes[i]} for ${job.classes[k]} (${n})`);
   return `Most often taken: ${some.join(", ")}.`;
 }
