@@ -1,8 +1,13 @@
-"""Write a dataset into one file: arrays as npz, a table also as CSV or Parquet."""
+"""Write a dataset into files: arrays as npz, a table also as CSV or Parquet.
+
+A table is a file for each split, which the readers take as they are: the training rows in the file
+that is asked for, and the others beside it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -18,7 +23,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".npz", ".csv", ".parquet")
 TARGETS = ("target", "class", "label")
 """Names for the column with the classes; the first that no other column has."""
-SPLITS = ("split", "zoo_split")
 WEIGHTS = ("weight", "zoo_weight")
 
 
@@ -31,10 +35,14 @@ def check_suffix(file: Path) -> None:
 
 
 def write(raw: Raw, file: Path) -> str:
-    """Write a dataset into a file, which appears whole or not at all.
+    """Write a dataset into a file, or a file for each split; each appears whole or not at all.
 
-    Returns the options with which `zoo data add` reads the file as it is meant. Raises UsageError
-    for a table with categories in npz or images in a table, ZooError if it cannot be written.
+    The test rows of a table go into `FILE-test.csv`, those for validation into
+    `FILE-validation.csv`. An existing file is replaced, but one beside a new FILE is not.
+
+    Returns the options with which `zoo data add` reads the same contents again. Raises UsageError
+    for a table with categories in npz, images in a table, or a file in the way, ZooError if it
+    cannot be written.
     """
     check_suffix(file)
     suffix = file.suffix.lower()
@@ -49,13 +57,28 @@ def write(raw: Raw, file: Path) -> str:
         return ""
     if raw.meta.kind != "table":
         raise UsageError(f"'{raw.name}' has images.", "Write them as .npz.")
-    frame, target, options = _frame(raw)
-    with _written(file) as stream:
-        if suffix == ".csv":
-            frame.to_csv(stream, index=False)
-        else:
-            frame.to_parquet(stream, index=False)
-    return f"--target {target} {options}"
+    first = next(iter(raw.splits))
+    files = {split: beside(file, split) for split in raw.splits} | {first: file}
+    in_the_way = [each for each in files.values() if each != file and each.exists()]
+    if in_the_way and not file.exists():
+        raise UsageError(
+            f"'{in_the_way[0].name}' is there already, and '{file.name}' is new.",
+            "Remove it, or choose another name.",
+        )
+    target, weight = _names(raw)
+    for split, path in files.items():
+        frame = _frame(raw, split, target, weight)
+        with _written(path) as stream:
+            if suffix == ".csv":
+                frame.to_csv(stream, index=False)
+            else:
+                frame.to_parquet(stream, index=False)
+    return shlex.join(_options(raw, files, target, weight))
+
+
+def beside(file: Path, split: str) -> Path:
+    """Return the file for another split of a table than that of `file`."""
+    return file.with_name(f"{file.stem}-{split}{file.suffix}")
 
 
 @contextlib.contextmanager
@@ -86,29 +109,55 @@ def _write_npz(raw: Raw, stream: IO[bytes]) -> None:
     np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
-def _frame(raw: Raw) -> tuple[DataFrame, str, str]:
-    """Return the rows of all splits, the column of the classes, and further options."""
+def _names(raw: Raw) -> tuple[str, str]:
+    """The names of the columns with the classes and the weights."""
+    taken = {column.name for column in raw.meta.columns}
+    return _free(TARGETS, taken), _free(WEIGHTS, taken)
+
+
+def _frame(raw: Raw, split: str, target: str, weight: str) -> DataFrame:
+    """The rows of a split."""
     import numpy as np
     import pandas as pd
 
-    columns = raw.meta.columns
-    taken = {column.name for column in columns}
-    target, split_name, weight = (_free(each, taken) for each in (TARGETS, SPLITS, WEIGHTS))
-    parts = []
-    for split, rows in raw.splits.items():
-        values = {
-            column.name: rows.inputs[:, place]
-            if column.kind == "number"
-            else [plain_value(value, column) for value in rows.inputs[:, place].tolist()]
-            for place, column in enumerate(columns)
-        }
-        values[target] = np.array(raw.class_names, dtype=object)[rows.labels]
-        if split in raw.weights:
-            values[weight] = raw.weights[split]
-        parts.append(pd.DataFrame(values).assign(**{split_name: split}))
-    options = [f"--drop {split_name}"]
-    options += [f"--weight {weight}"] if raw.weights else []
-    return pd.concat(parts, ignore_index=True), target, " ".join(options)
+    rows = raw.splits[split]
+    values: dict[str, Any] = {
+        column.name: rows.inputs[:, place]
+        if column.kind == "number"
+        else [plain_value(value, column) for value in rows.inputs[:, place].tolist()]
+        for place, column in enumerate(raw.meta.columns)
+    }
+    values[target] = np.array(raw.class_names, dtype=object)[rows.labels]
+    if raw.weights:
+        values[weight] = raw.weights.get(split, np.ones(len(rows.labels)))
+    return pd.DataFrame(values)
+
+
+def _options(raw: Raw, files: dict[str, Path], target: str, weight: str) -> list[str]:
+    """The words after `zoo data add NAME FILE` that read the files as they are meant."""
+    words = ["--target", target]
+    first, *others = files
+    for split in others:
+        words += [f"--{split}", str(files[split])]
+    if first == "test":  # there are no others: all rows are the test split
+        words += ["--test", "1"]
+    for column in raw.meta.columns:
+        if column.kind == "category" and all(map(_is_number, column.categories)):
+            words += ["--category", column.name]
+    if raw.weights:
+        words += ["--weight", weight]
+    if raw.meta.metric:
+        words += ["--metric", raw.meta.metric]
+    return words
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a name would be read as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _free(names: tuple[str, ...], taken: set[str]) -> str:

@@ -163,7 +163,11 @@ def export(
         ),
     ],
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="FILE.npz; a table also as .csv or .parquet.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="FILE.npz; a table also as .csv or .parquet, other splits beside it.",
+        ),
     ],
 ) -> None:
     """Write a dataset into a file."""
