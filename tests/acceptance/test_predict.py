@@ -13,6 +13,7 @@ from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.lenet import LeNet5
 
 from zoo.data import mnist, preprocessing
+from zoo.data.contents import Inputs
 from zoo.images import normalize
 from zoo.model import Model
 from zoo.training import evaluation
@@ -39,7 +40,7 @@ def trained(kind: type[Model], count: int, **params: Any) -> Model:
 
 
 def scaled(model: Model, images: Any) -> Any:
-    x = preprocessing.scale(images, model.dtype)
+    x = preprocessing.scale(images, Inputs(), model.dtype)
     return x.reshape(len(x), -1) if model.layout == "flat" else x
 
 
