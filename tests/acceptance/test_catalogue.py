@@ -72,7 +72,7 @@ def test_it_lists_and_shows_the_models_of_the_worker(terminal: Terminal) -> None
     card = found["dense-softmax"]
     assert not card["here"] and len(card["workers"]) == 1 and card["family"] == "neural network"
     shown = terminal.run("models", "show", "dense-softmax").stdout
-    assert "not installed here" in shown and "passes over the training images" in shown
+    assert "not installed here" in shown and "passes over the training data" in shown
     assert [m["name"] for m in terminal.json("models", "d*", "--exclude", "*detector")] == [
         "dense-softmax"
     ]

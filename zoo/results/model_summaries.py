@@ -16,7 +16,18 @@ METRICS = (
     *("accuracy", "loss", "parameters", "weights_bytes", "fit_seconds", "predict_us_per_image"),
 )
 NAMES = (
-    *("model", "plugin", "family", "paper", "layout", "dtype", "here", "workers", "dataset"),
+    *(
+        "model",
+        "plugin",
+        "family",
+        "paper",
+        "takes",
+        "layout",
+        "dtype",
+        "here",
+        "workers",
+        "dataset",
+    ),
     *METRICS,
 )
 """Names for conditions and sorting; a condition may also name `params.NAME`, the defaults."""
@@ -47,6 +58,7 @@ class ModelSummary:
             "plugin": card.plugin,
             "family": card.family,
             "paper": card.paper,
+            "takes": ", ".join(f"{kind}s" for kind in card.takes or ("image",)),
             "layout": card.layout,
             "dtype": card.dtype,
             "model": self.name,

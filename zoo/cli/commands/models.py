@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 if TYPE_CHECKING:
+    from zoo.jobs.cards import Card
     from zoo.queue.catalogue import Offer
     from zoo.results.leaderboard import LeaderboardRow
     from zoo.results.model_summaries import ModelSummary
@@ -20,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 RESULT = (*("dataset", "contents", "accuracy", "parameters", "bytes", "fit s", "µs/image"),)
 """Columns of a result; `contents` marks results on earlier contents of a dataset."""
-OPTIONAL = ("bytes", "µs/image", "plugin", "fit s", "family", "workers", "parameters")
+OPTIONAL = ("bytes", "µs/image", "plugin", "fit s", "family", "workers", "parameters", "takes")
 """Columns dropped on a narrow terminal, in this order."""
 
 
@@ -118,7 +119,7 @@ def _leaderboard(datasets: list[str]) -> list[LeaderboardRow]:
 def _table(found: list[ModelSummary]) -> None:
     from zoo.cli.render import console
 
-    columns = ["model", "family", *RESULT, "workers", "plugin", "summary"]
+    columns = ["model", "family", "takes", *RESULT, "workers", "plugin", "summary"]
     lines = [_line(each) for each in found]
     # Before the first job there is nothing in most of them.
     last = len(columns) - 1
@@ -138,6 +139,7 @@ def _line(summary: ModelSummary) -> list[str]:
     return [
         facts["model"],
         facts["family"] or "",
+        facts["takes"],
         summary.row.dataset_label if summary.row else "",
         summary.row.contents_note if summary.row else "",
         number(facts["accuracy"]),
@@ -196,12 +198,23 @@ def _about(offer: Offer) -> Iterator[tuple[str, str]]:
     for what, text in (("family", card.family), ("paper", card.paper)):
         if text:
             yield what, text
+    yield "takes", _taken(card)
     yield "plugin", offer.plugin if offer.here else f"{offer.plugin}, not installed here"
     if not offer.workers:
         yield "workers", "none online"
     for worker in offer.to_json()["workers"]:
         label = "" if worker["plugin"] == offer.plugin else f", with {worker['plugin']}"
         yield "worker", f"{worker['name']} of the pool {worker['pool']}{label}"
+
+
+def _taken(card: Card) -> str:
+    """What a model takes, such as `images of 12 x 12 pixels and more`, or `tables`."""
+    least = card.min_side or 1
+    texts = {
+        "image": f"images of {least} x {least} pixels and more" if least > 1 else "images",
+        "table": "tables with missing numbers" if card.takes_missing else "tables",
+    }
+    return ", ".join(texts.get(kind, kind) for kind in card.takes or ("image",))
 
 
 def _best(found: list[ModelSummary]) -> None:
@@ -211,7 +224,7 @@ def _best(found: list[ModelSummary]) -> None:
         return
     rows = []
     for each in found:
-        cells = dict(zip(RESULT, _line(each)[2:], strict=False))
+        cells = dict(zip(RESULT, _line(each)[3:], strict=False))
         rows.append(cells | {"job": each.result.id[:8] if each.result else ""})
     columns = [
         name for name in (*RESULT, "job") if name != "contents" or any(r[name] for r in rows)
