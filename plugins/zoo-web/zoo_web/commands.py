@@ -26,7 +26,7 @@ def ui(
     ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
-    """Show jobs and a canvas for digits in the browser. Only for this machine."""
+    """Show jobs and predictions in the browser. Only for this machine."""
     from zoo import settings
     from zoo.cli.render import console
     from zoo_web.server import serve

@@ -47,7 +47,7 @@ def train(
         bool, typer.Option("--in-process", help="Run in this process; record nothing.")
     ] = False,
 ) -> None:
-    """Train a model and evaluate it on the test images."""
+    """Train a model and evaluate it on the test split."""
     from zoo.param_values import read_pairs
     from zoo.queue import catalogue, submit
 
