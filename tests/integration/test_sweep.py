@@ -418,7 +418,8 @@ def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
         run_one(db)
     ranked = trials.sort_trials(trials.list_trials(group_of(db, ref)))
     assert [trial.params["alpha"] for trial in ranked] == [0.3, 0.1, 0.9]
-    assert ranked[0].accuracy == {
+    assert ranked[0].accuracy is not None
+    assert ranked[0].accuracy.to_json() == {
         "mean": 0.95,
         "std": pytest.approx(0.05 * 2**0.5),
         "values": [1.0, 0.9],
