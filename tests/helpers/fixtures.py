@@ -13,6 +13,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis.internal.conjecture import providers
 from zoo_keras.network import load_keras
 
 from helpers import servers
@@ -43,6 +44,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 hypothesis.settings.register_profile("hunt", max_examples=50, deadline=None)
 hypothesis.settings.register_profile("suite", max_examples=50, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("suite")
+# Nor do they depend on which modules a process has imported: it would take constants from those.
+providers.is_local_module_file = lambda _: False
 
 SHARED = {"warm_zoo", "refusing", "tricks", "terminal", "scene"}
 """Fixtures of a whole file that take seconds to make."""
