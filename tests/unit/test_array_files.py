@@ -226,7 +226,7 @@ def test_arrays_without_a_split_are_divided(tmp_path: Path, keys: str) -> None:
     found = imported(tmp_path / "mine.npz", test=0.25)
     assert found.meta.counts == {"train": 45, "test": 15}
     assert found.meta.conversions == (
-        "There is no test split: 25% of the rows, stratified, were held out for it.",
+        "There is no test split: 25% of the images, stratified, were held out for it.",
     )
 
 

@@ -18,7 +18,6 @@ from zoo.data.contents import META_FILE, Meta
 from zoo.data.contents import SPLITS as SPLITS
 from zoo.data.contents import Raw as Raw
 from zoo.data.incoming import Incoming
-from zoo.data.readers import conversion, tables
 from zoo.errors import DatasetError, UsageError, ZooError, reason, unknown
 from zoo.model import Dataset, Images, Table
 from zoo.plugins import error_report, import_guard, registry
@@ -336,6 +335,8 @@ def _read(name: str, progress: Progress | None) -> Incoming:
     import numpy  # noqa: F401
 
     if name == MNIST.name:
+        from zoo.data.readers import conversion
+
         return conversion.of_arrays(mnist.load(progress))
     found = registry.catalogue()
     about = found.datasets[_registered(name)]
@@ -373,6 +374,8 @@ def _of_plugin(about: Dataset, source: str, name: str) -> Incoming:
     except BaseException as error:  # also SystemExit: `load` must not end the command
         detail = error_report.reason(error, source).rstrip(".")
         raise DatasetError(f"The plugin of the dataset '{name}' failed: {detail}.") from error
+    from zoo.data.readers import conversion, tables
+
     if any(isinstance(each, Table) for each in splits.values()):
         return tables.of_tables(splits, about.class_names)
     return conversion.of_arrays(splits, about.class_names)

@@ -8,7 +8,6 @@ import hashlib
 import math
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -18,6 +17,7 @@ from zoo.data.cache import Progress
 from zoo.data.contents import SPLITS, Column, Kind, Meta
 
 if TYPE_CHECKING:
+    from concurrent import futures
     from typing import Any, Literal, Self
 
     from zoo.model import Array
@@ -424,6 +424,8 @@ class _Output:
     def __init__(self, given: Incoming, files: Mapping[int, _File]) -> None:
         self.lows: Array | None = None
         self._given, self._files = given, files
+        from concurrent import futures  # for writers alone
+
         self._thread = futures.ThreadPoolExecutor(1)
         self._pending: collections.deque[futures.Future[None]] = collections.deque()
 

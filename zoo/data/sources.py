@@ -15,7 +15,7 @@ from typing import Any
 from zoo import dataset_names
 from zoo.data.cache import Progress
 from zoo.data.incoming import Incoming
-from zoo.data.readers import folder, idx, npz, tables
+from zoo.data.readers import idx
 from zoo.data.source_options import SourceOptions
 from zoo.dataset_names import Spelling
 from zoo.errors import DatasetError, UsageError, reason, unknown
@@ -172,6 +172,8 @@ def state(source: Source) -> Iterator[str]:
     Raises DatasetError if a file cannot be read.
     """
     if source.form == "folder":
+        from zoo.data.readers import folder
+
         yield folder.state(source.path, source.options)
         return
     for path in _paths(source):
@@ -194,6 +196,9 @@ def stamp(file: Path) -> str:
 
 def read(source: Source, progress: Progress | None = None) -> Incoming:
     """Read a source; raises DatasetError for a file, ValueError for arrays that are no dataset."""
+    # Imported here: a command that reads no files need not wait for the readers.
+    from zoo.data.readers import folder, npz, tables
+
     if source.form == "idx":
         return idx.read(source.path, source.options, progress)
     if source.form == "npz":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, NamedTuple
 
 from zoo.canonical_json import read_json
@@ -159,7 +158,7 @@ def _usual(rows: Transaction, job: Job, kind: tuple[Any, ...]) -> float | None:
         for row in rows.all(query, values)
         if _kind(job.model, job.dataset, job.kind, read_json(row["spec"])) == kind
     ]
-    return median(took) if took else None
+    return _median(took) if took else None
 
 
 class JobAhead(NamedTuple):
@@ -238,4 +237,11 @@ def usual_seconds(db: Database, model: str, dataset: str, last: int = 20) -> flo
         ORDER BY seq DESC LIMIT :last"""
     with db.read() as rows:
         found = rows.all(query, {"model": model, "dataset": dataset, "last": last})
-    return median(row["seconds"] for row in found) if found else None
+    return _median([row["seconds"] for row in found]) if found else None
+
+
+def _median(values: Sequence[float]) -> float:
+    # `statistics`, which would be imported by every command with jobs, takes 5 ms.
+    from statistics import median
+
+    return median(values)
