@@ -243,13 +243,23 @@ def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
     waiting += [
         zoo.start("wait", job),
         zoo.start("logs", "-f", job),
-        zoo.start_script(f"{script}; job.wait()"),
+        Zoo(
+            team.home, **zoo.env | {"ZOO_DATABASE_URL": f"{url}&application_name=script"}
+        ).start_script(f"{script}; job.wait()"),
     ]
     team.started += waiting[1:]
     heard = [Heard(command) for command in waiting]
     assert waiting[2].stdout.readline() == "line 0\n"
     until(lambda: sum("running" in each.text for each in heard) == 2)
     until(lambda: "found" in heard[3].text)
+    polls: set[Any] = set()
+
+    def has_polled_twice() -> bool:
+        asked = "SELECT query_start FROM pg_stat_activity WHERE application_name = 'script'"
+        polls.update(server.execute(f"{asked} AND query LIKE 'SELECT id, status%'").fetchall())
+        return len(polls) > 1
+
+    until(has_polled_twice)
     server.execute("ALTER DATABASE away ALLOW_CONNECTIONS false")
     server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'away'")
     until(lambda: all("Trying again" in each.text for each in heard))

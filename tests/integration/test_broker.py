@@ -71,8 +71,13 @@ class Scene:
 
     def hire(self) -> None:
         command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "2"]
-        with self.log.open("wb") as log:
-            self.worker = subprocess.Popen(command, env=self.zoo.env, stdout=log, stderr=log)
+        # A suite that was started by nohup ignores it, and so would the worker.
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        try:
+            with self.log.open("wb") as log:
+                self.worker = subprocess.Popen(command, env=self.zoo.env, stdout=log, stderr=log)
+        finally:
+            signal.signal(signal.SIGHUP, before)
         until(lambda: self.worker.pid in {w.pid for w in jobs.workers(self.db, beat=60)})
 
     def client(self, port: int | None = None, **options: Any) -> redis.Redis:
