@@ -217,6 +217,15 @@ def test_every_command_that_waits_says_why_and_says_it_again_when_that_changes(t
     assert all(each.text.count("It is held.") == 1 for each in heard)
 
 
+def until_polled_twice(server: Any, name: str) -> None:
+    """Wait until the application of that name has asked for statuses twice."""
+    asked = """
+        SELECT query_start FROM pg_stat_activity
+        WHERE application_name = %s AND query LIKE 'SELECT id, status%%'"""
+    polls: set[Any] = set()
+    until(lambda: polls.update(server.execute(asked, [name]).fetchall()) or len(polls) > 1)
+
+
 def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
     postgresql: str, team: Zoo, tmp_path: Path
 ) -> None:
@@ -252,14 +261,7 @@ def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
     assert waiting[2].stdout.readline() == "line 0\n"
     until(lambda: sum("running" in each.text for each in heard) == 2)
     until(lambda: "found" in heard[3].text)
-    polls: set[Any] = set()
-
-    def has_polled_twice() -> bool:
-        asked = "SELECT query_start FROM pg_stat_activity WHERE application_name = 'script'"
-        polls.update(server.execute(f"{asked} AND query LIKE 'SELECT id, status%'").fetchall())
-        return len(polls) > 1
-
-    until(has_polled_twice)
+    until_polled_twice(server, "script")
     server.execute("ALTER DATABASE away ALLOW_CONNECTIONS false")
     server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'away'")
     until(lambda: all("Trying again" in each.text for each in heard))
