@@ -156,6 +156,7 @@ def register_datasets(register):
 """
 
 
+@pytest.mark.slow
 def test_installed_datasets_are_checked_in_a_process_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def test_an_npz_file_with_other_steps_is_refused(
         export.read_npz(tmp_path / "less.npz")
 
 
+@pytest.mark.slow
 def test_an_onnx_file_says_how_to_prepare_its_inputs(flowers: LoadedModel, tmp_path: Path) -> None:
     export.export_model(flowers, "onnx", tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
@@ -147,6 +148,7 @@ def card(model: LoadedModel, done: Exported) -> str:
     return model_card.card_text(model, done, Environment(), "apache-2.0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["skops", "onnx", "npz"])
 @pytest.mark.parametrize("which", ["flowers", "flags"])
 def test_the_code_of_the_card_runs_and_no_other_shape_is_named(

@@ -127,6 +127,7 @@ def test_other_proportions_are_said(coloured: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_models_size_is_predicted_with_its_own_pixels(
     coloured: str, tmp_path: Path
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_picture_of_the_models_size_is_predicted_with_its_own_pixels(
             assert (np.asarray(image) == images[number]).all()
 
 
+@pytest.mark.slow
 def test_pen_strokes_are_prepared_as_those_of_the_training(digits: str, tmp_path: Path) -> None:
     drawn_digits.drawn(0, (300, 200), width=20).save(tmp_path / "zero.png")
     (found,) = rows(digits, str(tmp_path), "--csv")

@@ -111,6 +111,7 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_sentence(home: Path, tmp_p
         scaffold.new_package("my-knn", tmp_path / "file" / "my-knn")
 
 
+@pytest.mark.slow
 def test_the_commands_print_the_place_and_what_to_type_next(zoo: Zoo, tmp_path: Path) -> None:
     place = tmp_path / "my-knn"
     done = zoo.run("plugins", "new", "my-knn", "-o", str(place))

@@ -96,6 +96,7 @@ def test_nothing_is_drawn_of_a_single_point(values: list[tuple[int | None, float
 # --- retry ---
 
 
+@pytest.mark.slow
 @quick
 @given(st.lists(st.sampled_from([*STATUSES, "again"]), min_size=1, max_size=14))
 def test_what_cannot_be_retried_is_said_of_each_job(db: Database, statuses: list[str]) -> None:
@@ -127,6 +128,7 @@ def test_what_cannot_be_retried_is_said_of_each_job(db: Database, statuses: list
 # --- completion of @best: ---
 
 
+@pytest.mark.slow
 @quick
 @given(
     st.lists(

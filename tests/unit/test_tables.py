@@ -436,6 +436,7 @@ TEXTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(NUMBERS, TEXTS, st.booleans()), min_size=4, max_size=15))
 def test_what_was_written_to_a_file_comes_back(rows: list[tuple[Any, ...]]) -> None:
