@@ -21,7 +21,7 @@ from zoo.testing import checks, isolation, suite
 from zoo.testing.checks import Result, contract
 from zoo.testing.checks.fixtures import Bench, Broken
 
-pytestmark = pytest.mark.usefixtures("module_home")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("module_home")]
 
 
 class Means(zoo.Model):

@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 
 from zoo.storage.file_formats import HDF5, find_in_file, find_unsafe
 
+pytestmark = pytest.mark.slow
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda each: st.lists(each) | st.dictionaries(st.text(), each) | st.tuples(each, each),

@@ -351,6 +351,8 @@ PEAK = """
 import sys, time
 from zoo.images import normalize as drawing, segmentation as ink
 import scipy.ndimage
+
+pytestmark = pytest.mark.slow
 begun = time.process_time()
 picture = drawing.open(sys.stdin.buffer.read())
 drawing.prepare(picture)
