@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,15 +29,15 @@ BATCH = 10_000
 class RowsFile:
     """Rows as they are in a file."""
 
-    names: Sequence[str]
+    names: list[str]
     """The columns, without blanks around them."""
     rows: Any
     """Arrow's table: of CSV all cells are texts."""
-    table: Table
-    """The columns that the model needs, by name."""
     sep: str = ","
     decimal: str = "."
     notes: Sequence[str] = ()
+    table: Table = field(default_factory=dict)
+    """The columns that the model needs, by name."""
 
     @property
     def n_rows(self) -> int:
@@ -76,7 +76,7 @@ def read_rows(path: Path, inputs: Inputs) -> RowsFile:
             )
     # For messages about the columns that are missing.
     others = {name: _nothing(found.n_rows) for name in found.names if name not in table}
-    return RowsFile(found.names, found.rows, table | others, found.sep, found.decimal, found.notes)
+    return replace(found, table=table | others)
 
 
 def _nothing(n_rows: int) -> Array:
@@ -85,20 +85,7 @@ def _nothing(n_rows: int) -> Array:
     return np.broadcast_to(np.array(None, object), (n_rows,))
 
 
-@dataclass(frozen=True)
-class _Read:
-    names: list[str]
-    rows: Any
-    sep: str = ","
-    decimal: str = "."
-    notes: Sequence[str] = ()
-
-    @property
-    def n_rows(self) -> int:
-        return int(self.rows.num_rows)
-
-
-def _read_csv(path: Path) -> _Read:
+def _read_csv(path: Path) -> RowsFile:
     library = table_files.arrow_library("csv")
     import pyarrow as pa
 
@@ -121,10 +108,10 @@ def _read_csv(path: Path) -> _Read:
     except (pa.ArrowException, ValueError) as error:
         raise csv_dialect.refuse(path, f"it is no CSV: {reason(error)}") from None
     names = [str(name).strip() for name in rows.schema.names]
-    return _Read(names, rows, dialect.sep, dialect.decimal, dialect.notes)
+    return RowsFile(names, rows, dialect.sep, dialect.decimal, dialect.notes)
 
 
-def _read_parquet(path: Path) -> _Read:
+def _read_parquet(path: Path) -> RowsFile:
     library = table_files.arrow_library("parquet")
     import pyarrow as pa
 
@@ -135,7 +122,7 @@ def _read_parquet(path: Path) -> _Read:
         raise DatasetError(f"{path} cannot be read: {reason(error)}.") from None
     except (pa.ArrowException, ValueError) as error:
         raise csv_dialect.refuse(path, f"it is no parquet file: {reason(error)}") from None
-    return _Read([str(name).strip() for name in rows.schema.names], rows)
+    return RowsFile([str(name).strip() for name in rows.schema.names], rows)
 
 
 def _of_arrow(column: Any) -> Array:
