@@ -342,7 +342,7 @@ def _open_files() -> set[tuple[str, int]]:
 
 @contextlib.contextmanager
 def _unclosed() -> Iterator[list[str]]:
-    """Yield the warnings about files that nothing refers to any more and nobody has closed."""
+    """Yield ResourceWarnings about files that were left open."""
     found: list[str] = []
 
     def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
