@@ -24,6 +24,8 @@ from zoo.data.readers import pictures
 from zoo.errors import PictureError
 from zoo.images import normalize, prediction_inputs
 
+pytestmark = pytest.mark.slow
+
 
 def saved(picture: Image.Image, format: str, **more: Any) -> bytes:
     file = io.BytesIO()
@@ -351,8 +353,6 @@ PEAK = """
 import sys, time
 from zoo.images import normalize as drawing, segmentation as ink
 import scipy.ndimage
-
-pytestmark = pytest.mark.slow
 begun = time.process_time()
 picture = drawing.open(sys.stdin.buffer.read())
 drawing.prepare(picture)
