@@ -1,12 +1,14 @@
 from zoo.errors import DatasetError as DatasetError
 from zoo.errors import ZooError as ZooError
 from zoo.hookspecs import hookimpl as hookimpl
+from zoo.model import Checkpoint as Checkpoint
 from zoo.model import Dataset as Dataset
 from zoo.model import Images as Images
 from zoo.model import Model as Model
 from zoo.model import Params as Params
 from zoo.model import Report as Report
 from zoo.model import Step as Step
+from zoo.model import Stop as Stop
 from zoo.model import Table as Table
 from zoo.model import param as param
 from zoo.notebook.functions import get_job as get_job
@@ -21,6 +23,7 @@ from zoo.notebook.trained_model import TrainedModel as TrainedModel
 
 __version__: str
 __all__ = [
+    "Checkpoint",
     "Dataset",
     "DatasetError",
     "GroupHandle",
@@ -30,6 +33,7 @@ __all__ = [
     "Params",
     "Report",
     "Step",
+    "Stop",
     "Table",
     "TrainedModel",
     "ZooError",

@@ -89,6 +89,12 @@ class JobSpec(Record):
     preprocess: Preprocess = NO_STEPS
     split: Literal["train", "test", "validation"] = "test"
     """The rows on which the model is evaluated."""
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training rows held out to choose by; None: the dataset's own split, if any."""
+    class_weight: Literal["balanced"] | None = None
+    """balanced: rows weigh inversely to the frequency of their class in the training rows."""
+    positive: Annotated[str, Field(max_length=1024)] | None = None
+    """The class that metrics of two classes look for; None: the second one."""
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
     fold: Fold | None = None
     """Set for a job of a cross-validation: both splits come from the dataset's `train`."""
@@ -99,8 +105,17 @@ class JobSpec(Record):
     """Time limit of one attempt, in seconds."""
     memory_mb: Annotated[int, Field(gt=0)] | None = None
     """Limit for the resident memory of the runner process and its children."""
+    device: Literal["cpu", "gpu"] | None = None
+    """Where to train; None: where the model says."""
+    exact: bool = False
+    """Go on from a checkpoint only where the result is sure to have the same bits."""
     plugin: str = ""
     """Distribution and version of the model's plugin where the job was submitted."""
+
+    @property
+    def is_cross_validation(self) -> bool:
+        """Whether it is one fold of a cross-validation."""
+        return self.fold is not None
 
     def dump(self) -> str:
         """Return the spec as canonical JSON.

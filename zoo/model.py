@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import json
 import math
 import numbers
@@ -11,6 +12,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[Any]]
+    Validation = tuple[Array, Array]
+    """Inputs and labels to choose by: epochs, params."""
 
 
 def param(default: Any, *, help: str, **bounds: Any) -> Any:
@@ -187,11 +191,43 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+class Stop(Exception):
+    """Raised by `report` when the training is to end now, with what it has learned so far.
+
+    `fit` need not catch it: the model is then judged and kept as it is.
+    """
+
+
 class Report(Protocol):
     """Reports the progress of `fit`, and records metrics."""
 
     def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        """Report that `step` of `total` units are done, with metrics measured at that step."""
+        """Report that `step` of `total` units are done, with metrics measured at that step.
+
+        Raises Stop if the job is to end with what the model has learned so far.
+        """
+
+    def done(self, why: str) -> None:
+        """Record that `fit` ends before its last step: `no better for 5 epochs`."""
+
+
+class Checkpoint(Protocol):
+    """Keeps what `fit` needs to go on after an interruption, in this or another process."""
+
+    def latest(self) -> Path | None:
+        """Return the folder of the newest checkpoint, as `save` was given it; None to begin anew.
+
+        Restores the states of `random` and of numpy's global generator, too.
+        """
+
+    def is_due(self) -> bool:
+        """Return whether a checkpoint is wanted now; ask after each report."""
+
+    def save(self, step: int) -> AbstractContextManager[Path]:
+        """Provide an empty folder for arrays and JSON; the checkpoint counts once it is left.
+
+        `step` is that of the last report.
+        """
 
 
 class Model:
@@ -231,6 +267,12 @@ class Model:
     Params = Params
     """The params of this model; replace it by a subclass of `zoo.Params`."""
 
+    can_stop: ClassVar[bool] = False
+    """Whether it can predict after every report of `fit`, so that `zoo stop` may end it early."""
+
+    device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
+    """Where it trains: "gpu" asks for the pool `gpu`, unless the job names another."""
+
     input_shape: tuple[int, ...] = (28, 28)
     """The shape of one input: (height, width), (height, width, 3), or of a table (n_features,).
 
@@ -268,7 +310,15 @@ class Model:
         return y
 
     def fit(self, x: Array, y: Array, report: Report) -> None:
-        """Train on inputs `x`, prepared and read-only, and labels `y`, int64 (n,)."""
+        """Train on inputs `x`, prepared and read-only, and labels `y`, int64 (n,).
+
+        What else it needs it asks for by naming it, each `= None`:
+
+        Args:
+            validation: Inputs and labels to choose by, (x, y); None if the job has none.
+            sample_weight: Weights of the rows, float64 (n,); None if all count alike.
+            checkpoint: A `zoo.Checkpoint`; None where nothing keeps them, as in a check.
+        """
         raise NotImplementedError
 
     def predict_proba(self, x: Array) -> Array | None:
@@ -322,6 +372,16 @@ class Model:
         images: positive weights speak for the class, negative ones against it.
         """
         return None
+
+
+FIT_ARGUMENTS = ("validation", "sample_weight", "checkpoint")
+"""What `fit` may ask for by name."""
+
+
+def fit_arguments(model: type[Model]) -> tuple[str, ...]:
+    """Return those of FIT_ARGUMENTS that the model's `fit` names in its signature."""
+    named = inspect.signature(model.fit).parameters
+    return tuple(name for name in FIT_ARGUMENTS if name in named)
 
 
 class Step:

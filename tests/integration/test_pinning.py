@@ -124,10 +124,10 @@ def test_a_dataset_that_the_model_cannot_take_is_refused_at_submission(
     found = pinning.pin("mine")
     card = Card("old", "p 1", min_side=12)
     with pytest.raises(UsageError, match="'old' takes images of 12 pixels and more, but 'mine'"):
-        pinning.check_model(card, found, "none")
-    pinning.check_model(replace(card, min_side=None), found, "none")
+        pinning.check_model(card, found, TrainingOptions())
+    pinning.check_model(replace(card, min_side=None), found, TrainingOptions())
     with pytest.raises(UsageError, match="'old' takes tables"):
-        pinning.check_model(replace(card, takes=["table"]), found, "none")
+        pinning.check_model(replace(card, takes=["table"]), found, TrainingOptions())
 
 
 def test_a_dataset_of_one_class_is_refused_at_submission(here: Database, write: Write) -> None:

@@ -65,6 +65,17 @@ TRAINING = {
         help="none, deskew, standardize, impute or a plugin's; several: impute,standardize.",
         autocompletion=completion.one_of("none", "deskew", "standardize", "impute"),
     ),
+    "validation": option(
+        metavar="SHARE", help="Hold out this share of the training rows to choose by: 0.1."
+    ),
+    "class_weight": option(
+        metavar="HOW",
+        help="balanced: a rare class counts as much as a frequent one.",
+        autocompletion=completion.one_of("balanced"),
+    ),
+    "positive": option(
+        metavar="CLASS", help="Class that metrics of two classes look for. Default: the second."
+    ),
     "seed": option(metavar="N", help="Random seed."),
     "cv": option(metavar="K", help="Cross-validate with K folds."),
     "seeds": option(metavar="N", help="Train with N seeds, starting at --seed."),
@@ -73,6 +84,14 @@ TRAINING = {
     ),
     "timeout": option("--timeout", metavar="SECONDS", help="Stop the job after SECONDS."),
     "memory_mb": option("--memory", metavar="MB", help="Memory limit in MB."),
+    "device": option(
+        metavar="DEVICE",
+        help="cpu or gpu. Default: where the model says.",
+        autocompletion=completion.one_of("cpu", "gpu"),
+    ),
+    "exact": option(
+        "--exact", help="Go on from a checkpoint only where the result has the same bits."
+    ),
 }
 """How the fields of `TrainingOptions` are typed."""
 QUEUE = {

@@ -118,11 +118,12 @@ def prepare_splits(
     *,
     preprocess: str = NO_STEPS,
     contents: str | None = None,
+    optional: Sequence[str] = (),
 ) -> list[Prepared]:
     """Map several splits of the same contents, even if files are replaced meanwhile.
 
-    `contents` as for `datasets.raw`. Steps that learn are not applied: see `fit_steps`. Raises as
-    `prepare` does.
+    `contents` as for `datasets.raw`. The `optional` splits follow if the dataset has them. Steps
+    that learn are not applied: see `fit_steps`. Raises as `prepare` does.
     """
     if strange := [each for each in splits if each not in SPLITS]:
         raise unknown("split", strange[0], SPLITS)
@@ -132,7 +133,8 @@ def prepare_splits(
     _check_takes(raw, steps.chain(preprocess))
     # Fitted in float64, as scikit-learn does, whatever the model takes.
     inputs = _variant(raw, "float64" if learning else dtype, once, progress)
-    return [_prepared(raw, split, inputs[split], layout) for split in splits]
+    present = [*splits, *(each for each in optional if each in raw.splits)]
+    return [_prepared(raw, split, inputs[split], layout) for split in present]
 
 
 def prepare_for(

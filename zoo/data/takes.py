@@ -1,29 +1,95 @@
-"""What a model takes: kinds of dataset, sizes of images, missing numbers."""
+"""What a model takes: kinds of dataset, sizes of images, missing numbers, weights of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from zoo.data import steps
 from zoo.data.contents import Meta
-from zoo.errors import UsageError
+from zoo.errors import UsageError, unknown
 from zoo.job_spec import NO_STEPS
+from zoo.jobs.cards import Card
+from zoo.model import Model, fit_arguments
 
 if TYPE_CHECKING:
     from zoo.model import Array
 
 
-class Takes(Protocol):
-    """A model class, or the card that a worker publishes of it."""
+@dataclass(frozen=True)
+class Takes:
+    """What a model takes, as its class or the card of a worker says."""
 
     name: str
     takes: tuple[str, ...]
     takes_missing: bool
     min_side: int
+    fit_arguments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: type[Model]) -> Takes:
+        """Read it from a model class."""
+        arguments = fit_arguments(model)
+        return cls(model.name, model.takes, model.takes_missing, model.min_side, arguments)
+
+    @classmethod
+    def of_card(cls, card: Card) -> Takes:
+        """Read it from a card; cards of an older worker say nothing and mean images."""
+        return cls(
+            name=card.name,
+            takes=tuple(card.takes or ("image",)),
+            takes_missing=bool(card.takes_missing),
+            min_side=card.min_side or 1,
+            fit_arguments=tuple(card.fit_arguments or ()),
+        )
 
 
-def check(model: Takes, meta: Meta, preprocess: str) -> None:
+class Asked(Protocol):
+    """What a training asks for: the spec of a job, or the options of a submission."""
+
+    @property
+    def preprocess(self) -> str: ...
+    @property
+    def validation(self) -> float | None: ...
+    @property
+    def class_weight(self) -> str | None: ...
+    @property
+    def positive(self) -> str | None: ...
+    @property
+    def is_cross_validation(self) -> bool: ...
+
+
+def check(model: Takes, meta: Meta, asked: Asked) -> None:
+    """Raise UsageError, with what would help, for a training that is impossible.
+
+    The model cannot take the dataset, or dataset and options contradict each other.
+    """
+    check_inputs(model, meta, asked.preprocess)
+    weighted = asked.class_weight or "train" in meta.weighted
+    if weighted and "sample_weight" not in model.fit_arguments:
+        what = "--class-weight" if asked.class_weight else f"'{meta.name}', which has a weight"
+        raise UsageError(
+            f"The model '{model.name}' cannot weigh rows, so that it takes no {what}.",
+            "`zoo models` says which models can."
+            if asked.class_weight
+            else "Add the table again without --weight; `zoo models` says which models can.",
+        )
+    if asked.validation and "validation" in meta.counts and not asked.is_cross_validation:
+        raise UsageError(
+            f"The dataset '{meta.name}' has validation rows of its own.", "Leave out --validation."
+        )
+    if asked.positive is None:
+        return
+    if len(meta.class_names) != 2:
+        raise UsageError(
+            f"--positive is for two classes, but '{meta.name}' has {len(meta.class_names)}."
+        )
+    if asked.positive not in meta.class_names:
+        raise unknown("class", asked.positive, meta.class_names)
+
+
+def check_inputs(model: Takes, meta: Meta, preprocess: str) -> None:
     """Raise UsageError, with the step that would help, for a dataset that a model cannot take."""
     if meta.kind not in model.takes:
         kinds = " and ".join(f"{kind}s" for kind in model.takes)
@@ -49,7 +115,7 @@ def check(model: Takes, meta: Meta, preprocess: str) -> None:
         )
 
 
-def check_no_missing(model: Takes, x: Array, feature_names: Sequence[str]) -> None:
+def check_no_missing(model: type[Model], x: Array, feature_names: Sequence[str]) -> None:
     """Raise UsageError if prepared rows of a table, (n, features), have NaN that a model refuses.
 
     At a training `check` has done that from the description of the dataset.

@@ -33,6 +33,12 @@ class Card:
     """Whether features may be NaN."""
     min_side: int | None = None
     """The least height and width of images, in pixels."""
+    fit_arguments: Sequence[str] | None = None
+    """What its `fit` asks for: `validation`, `sample_weight`, `checkpoint`; None means nothing."""
+    can_stop: bool | None = None
+    """Whether `zoo stop` may end its training early; None means no."""
+    device: str | None = None
+    """Where it trains, `cpu` or `gpu`; None means `cpu`."""
     layout: str | None = None
     """The shape of the model's inputs: `flat` or `image`."""
     dtype: str | None = None
@@ -77,7 +83,10 @@ class Card:
 OF_WORKER = ("datasets", "versions", "listeners")
 """Fields that describe the worker, not the model."""
 _OBJECTS = ("schema", *OF_WORKER)
-_TYPES: dict[str, type] = {"takes": list, "takes_missing": bool, "min_side": int}
+_TYPES: dict[str, type] = {
+    **{"takes": list, "takes_missing": bool, "min_side": int},
+    **{"fit_arguments": list, "can_stop": bool},
+}
 TYPES: Mapping[str, type] = {
     each.name: dict if each.name in _OBJECTS else _TYPES.get(each.name, str)
     for each in fields(Card)[:-1]

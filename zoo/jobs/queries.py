@@ -245,7 +245,12 @@ def attempts(db: Database, job_id: str) -> list[AttemptRecord]:
     """List the attempts at a job, the first one first."""
     with db.read() as rows:
         found = rows.all("SELECT * FROM attempt WHERE job_id = :id ORDER BY n", {"id": job_id})
-    return [AttemptRecord(**row | {"environment": _environment(row)}) for row in found]
+    return [_attempt(row) for row in found]
+
+
+def _attempt(row: Row) -> AttemptRecord:
+    resumed_from = json.loads(row["resumed_from"] or "null")
+    return AttemptRecord(**row | {"environment": _environment(row), "resumed_from": resumed_from})
 
 
 def _environment(row: Row) -> Environment | None:

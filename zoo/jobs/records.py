@@ -69,6 +69,8 @@ class AttemptRecord:
     """Where it ran; None until the runner has recorded it."""
     counts: int
     """0 if it does not count towards the job's `max_attempts`."""
+    resumed_from: Mapping[str, Any] | None = None
+    """The checkpoint from which it went on, {"attempt", "step", "exact"}; None if it began anew."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the attempt in the JSON of commands."""
@@ -128,6 +130,12 @@ class Job:
     """Its place in the order of submission."""
     dataset_version: int | None = None
     """The version of an added dataset, which any worker can fetch."""
+    stop_requested: bool = False
+    """Whether somebody has asked to end its training with what it has learned so far."""
+    checkpoint: Mapping[str, Any] | None = None
+    """The newest one: {"where", "sha256", "attempt", "step", "unit", "bytes", "at"}."""
+    resumed_from: Mapping[str, Any] | None = None
+    """The checkpoint from which the last attempt went on; None if it began anew."""
 
     @property
     def is_terminal(self) -> bool:
@@ -222,6 +230,10 @@ class Job:
             "preprocess": spec.get("preprocess", "none"),
             "seed": spec.get("seed"),
             "split": spec.get("split"),
+            "validation": spec.get("validation"),
+            "class_weight": spec.get("class_weight"),
+            "positive": spec.get("positive"),
+            "device": spec.get("device"),
             "fold": spec.get("fold"),
             "source": (spec.get("source") or {}).get("job"),
             "published": spec.get("published"),
@@ -523,7 +535,8 @@ class Pool:
 
 SPEC_DEFAULTS: Mapping[str, Any] = {
     **dict.fromkeys(("changed", "fold", "source", "published", "timeout", "memory_mb")),
-    **dict.fromkeys(("version", "contents")),
+    **dict.fromkeys(("version", "contents", "validation", "class_weight", "positive", "device")),
+    "exact": False,
     **{"params": {}, "preprocess": "none", "split": "test", "seed": 42},
     **{"keep_weights": True, "plugin": ""},
 }
@@ -533,6 +546,7 @@ SPEC_DEFAULTS: Mapping[str, Any] = {
 def to_job(row: Mapping[str, Any]) -> Job:
     """Read a row of the job table."""
     flags: dict[str, Any] = {name: bool(row[name]) for name in _FLAGS}
+    stored: dict[str, Any] = {n: json.loads(row[n]) if row[n] else None for n in _JSON}
     return Job(
         group=row["group_id"],
         contents=row["contents"] if row["contents"] != row["id"] else None,
@@ -541,15 +555,18 @@ def to_job(row: Mapping[str, Any]) -> Job:
         stored_progress=json.loads(row["progress"] or "{}"),
         metrics=json.loads(row["metrics"] or "{}"),
         **flags,
+        **stored,
         **{name: row[name] for name in _PLAIN},
     )
 
 
 _UNTOLD = ("owner", "cancel_requested", "lease_until", "seq")
 """Fields that are of no use to scripts."""
-_FLAGS = ("cancel_requested", "held", "parked")
+_FLAGS = ("cancel_requested", "held", "parked", "stop_requested")
+_JSON = ("checkpoint", "resumed_from")
 _PLAIN = [
     name
     for name in Job.__dataclass_fields__
-    if name not in ("group", "tags", "spec", "stored_progress", "metrics", "contents", *_FLAGS)
+    if name
+    not in ("group", "tags", "spec", "stored_progress", "metrics", "contents", *_FLAGS, *_JSON)
 ]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 8
+SCHEMA = 9
 """The number of the newest migration."""
 
 

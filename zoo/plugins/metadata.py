@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, create_model
 
 from zoo.errors import PluginError
 from zoo.jobs.cards import Card
-from zoo.model import Model, Params, to_json
+from zoo.model import Model, Params, fit_arguments, to_json
 
 Schema = Mapping[str, Any]
 
@@ -60,6 +60,9 @@ def of(model: type[Model], plugin: str) -> Card:
         takes=list(model.takes),
         takes_missing=model.takes_missing,
         min_side=model.min_side,
+        fit_arguments=list(fit_arguments(model)),
+        can_stop=model.can_stop,
+        device=model.device,
         layout=model.layout,
         dtype=model.dtype,
         schema=_schema(model.Params),

@@ -184,7 +184,7 @@ def bring(contents: str | None, label: str, progress: Progress | None = None) ->
             added.ensure(db, settings.load().artifacts, contents, label, progress)
 
 
-def check_model(card: Card, dataset: PinnedDataset, preprocess: str) -> None:
+def check_model(card: Card, dataset: PinnedDataset, asked: takes.Asked) -> None:
     """Raise UsageError for a dataset on which the model cannot be trained, as far as is known."""
     meta = dataset.meta
     if meta is None:
@@ -195,7 +195,7 @@ def check_model(card: Card, dataset: PinnedDataset, preprocess: str) -> None:
             f"No model can be trained on the dataset '{dataset.name}': {meta.untrainable}.",
             "Training needs at least two classes.",
         )
-    takes.check(_CardTakes(card), meta, preprocess)
+    takes.check(takes.Takes.of_card(card), meta, asked)
 
 
 def automatic_name(source: str, fingerprint: str) -> str:
@@ -211,13 +211,3 @@ def _is_readable_here(source: str) -> bool:
     """Return whether this machine reads the source: it is no name that only workers have."""
     form, colon, _ = source.partition(":")
     return bool(colon) and (form in dataset_names.FILE_FORMS or form in datasets.schemes())
-
-
-class _CardTakes:
-    """What a model takes, as its card says; cards of before say nothing and mean images."""
-
-    def __init__(self, card: Card) -> None:
-        self.name = card.name
-        self.takes = tuple(card.takes or ("image",))
-        self.takes_missing = bool(card.takes_missing)
-        self.min_side = card.min_side or 1

@@ -83,7 +83,7 @@ def training(
     offer = catalogue.model(model)
     values, changed = resolved(offer.params, params)
     data = dataset or pinning.pin(options.dataset, progress)
-    pinning.check_model(offer.card, data, options.preprocess)
+    pinning.check_model(offer.card, data, options)
     asked = {
         "kind": "train",
         "model": model,
@@ -93,7 +93,12 @@ def training(
         "version": data.version,
         "contents": data.contents,
         "preprocess": options.preprocess,
+        "validation": options.validation,
+        "class_weight": options.class_weight,
+        "positive": options.positive,
         "seed": options.seed,
+        "device": options.device,
+        "exact": options.exact,
         "timeout": options.timeout,
         "memory_mb": options.memory_mb,
         "keep_weights": options.keeps_weights,

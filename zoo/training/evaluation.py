@@ -142,6 +142,13 @@ def measure(labels: Array, predictions: Predictions, class_names: Sequence[str])
     }
 
 
+def measure_validation(model: Model, x: Array, y: Array) -> dict[str, Any]:
+    """Return the metrics of a trained model on validation rows, named `val_accuracy`..."""
+    labels = targets(model, y)
+    found = measure(labels, predict(model, x), model.class_names)
+    return {f"val_{name}": found[name] for name in ("accuracy", "loss")}
+
+
 def _shares(parts: Array, wholes: Array) -> list[float]:
     import numpy as np
 

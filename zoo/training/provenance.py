@@ -43,9 +43,11 @@ FRAMEWORKS = {
 """Distributions and their packages, which have a `__version__` once they are imported."""
 UNDECIDING = {
     *("v", "changed", "dataset", "keep_weights", "timeout", "memory_mb", "plugin", "source"),
-    *("published", "version", "contents"),
+    *("published", "version", "contents", "exact"),
 }
 """Fields of a spec that do not affect the result, or are recorded more exactly beside it."""
+LATER = ("validation", "class_weight", "positive", "device")
+"""Fields that came later: at their default they leave a fingerprint as it was before."""
 ALWAYS = ("mnist-zoo", "numpy", "scikit-learn")
 
 
@@ -94,7 +96,8 @@ def read_environment(folder: Path | None) -> Environment | None:
 
 def fingerprint(spec: JobSpec, data: str, plugin: Plugin) -> str:
     """Return the sha256 of everything known to affect the result of a job."""
-    facts = spec.model_dump(exclude=UNDECIDING) | {
+    asked = spec.model_dump(exclude=UNDECIDING)
+    facts = {name: value for name, value in asked.items() if name not in LATER or value} | {
         "data": data,
         "source": spec.source.sha256 if spec.source else None,
         "plugin": plugin.label,
@@ -115,6 +118,15 @@ def versions(plugin: Plugin) -> dict[str, str]:
         if version := _imported(FRAMEWORKS.get(name, "")) or _installed(name):
             found[name] = version
     return found
+
+
+def deciding(plugin: Plugin) -> dict[str, str]:
+    """Return what decides the bits of a result beside spec, code and data.
+
+    Versions, the model of the processor and its vector instructions, and the number of threads.
+    """
+    machine = _machine()
+    return versions(plugin) | {"cpu": machine.cpu or "", "threads": str(machine.threads)}
 
 
 def _imported(package: str) -> str:

@@ -18,10 +18,12 @@ from zoo.data.contents import Inputs
 from zoo.data.preprocessing import Fitted, prepare_splits
 from zoo.errors import ArtifactError, UsageError, reason
 from zoo.job_spec import NO_STEPS, Fold, JobSpec, Preprocess, canonical, read_json
-from zoo.model import Model, Report, to_json
+from zoo.model import Model, Stop, fit_arguments, to_json
 from zoo.plugins import registry
 from zoo.storage import saved_files
-from zoo.training import evaluation, provenance
+from zoo.training import evaluation, parts, provenance
+from zoo.training.checkpoints import Checkpoints, Place
+from zoo.training.parts import Part
 
 if TYPE_CHECKING:
     from zoo.data.preprocessing import Prepared
@@ -44,6 +46,8 @@ WEIGHT_IMAGES = "weight_images.npy"
 """The weights of a linear model as images, (n_classes, *input_shape), readable without the plugin's
 framework; (n_classes, 784) in artifacts of the first version."""
 
+MAX_REASON = 500
+"""Longest reason, in characters, for a training that ends early."""
 REPORTED_SECONDS = 0.5
 """Time after which the preparation of the data reports its progress."""
 Phase = Callable[[str], None]
@@ -73,16 +77,6 @@ class Recipe(BaseModel):
     """Versions of Python and of the distributions that the model needs."""
 
 
-class Part(NamedTuple):
-    """Inputs for training or evaluation, and their rows in the split."""
-
-    x: Array
-    y: Array
-    rows: Array
-    fingerprint: str
-    """Fingerprint of the contents of the dataset."""
-
-
 class Trained(NamedTuple):
     """A trained model, with what is needed to judge and keep it."""
 
@@ -90,15 +84,18 @@ class Trained(NamedTuple):
     fitted: Fitted
     held_out: Part
     measured: dict[str, Any]
+    validation: Part | None = None
+    """Rows to choose by."""
 
 
 def run_job(
     spec: JobSpec,
     folder: Path,
-    report: Report,
+    report: Callable[..., None],
     source: Path | None = None,
     phase: Phase = lambda _: None,
     write: Write | None = None,
+    checkpoints: Place | None = None,
 ) -> dict[str, Any]:
     """Train or evaluate according to the spec, write the artifacts and return the metrics.
 
@@ -109,6 +106,7 @@ def run_job(
         source: Verified folder of the training, for an evaluation.
         phase: Called with the name of each phase when it starts.
         write: Called with the text files; by default they are written into the folder.
+        checkpoints: Where checkpoints go; None to keep none.
 
     Returns:
         The metrics, as JSON.
@@ -121,12 +119,15 @@ def run_job(
     phase("prepare")
     _seed(spec.seed)  # also for models that draw random numbers in __init__ or predict
     if spec.kind == "train":
-        model, fitted, held_out, measured = _train(spec, folder, report, phase, write)
+        trained = _train(spec, folder, report, phase, write, checkpoints)
     else:
-        model, fitted, held_out, measured = _restore_for(spec, source, write)
+        trained = _restore_for(spec, source, write)
+    model, fitted, held_out, measured, validation = trained
     phase("judge")
     labels = evaluation.targets(model, held_out.y)
     predictions = evaluation.predict(model, held_out.x)
+    if validation is not None:
+        measured |= evaluation.measure_validation(model, validation.x, validation.y)
     measured |= evaluation.measure(labels, predictions, model.class_names)
     measured["parameters"] = model.parameters()
     if len(model.input_shape) == 1:
@@ -193,34 +194,59 @@ def read_recipe(folder: Path) -> Recipe:
         raise ArtifactError(f"{folder / RECIPE} is not a valid recipe: {reason(error)}.") from None
 
 
-def _train(spec: JobSpec, folder: Path, report: Report, phase: Phase, write: Write) -> Trained:
+def _train(
+    spec: JobSpec,
+    folder: Path,
+    report: Callable[..., None],
+    phase: Phase,
+    write: Write,
+    place: Place | None,
+) -> Trained:
     model_class = registry.model(spec.model)
     params = model_class.Params.resolve(spec.params)
-    splits = ["train"] if spec.fold else ["train", spec.split]
-    data, *others = _prepare(spec, model_class, splits, report, spec.contents)
+    splits = _prepare(spec, model_class, report, spec.contents)
+    data = splits["train"]
     provenance.keep(write, spec, data.fingerprint)
     for note in data.notes:
         log.warning("%s", note)
-    takes.check(model_class, data.meta, spec.preprocess)
+    takes.check(takes.Takes.of(model_class), data.meta, spec)
     model = _build(model_class, params, data.class_names, spec.seed, data.meta)
-    if spec.fold:
-        train, held_out = _fold(spec, data, spec.fold)
-    else:
-        train, held_out = _whole(data), _whole(*others)
+    train, validation, held_out = parts.divide(spec, splits)
     fitted, x = preprocessing.fit_steps(spec.preprocess, train.x, model.dtype)
     held_out = held_out._replace(x=fitted.apply(held_out.x, model.dtype))
+    if validation is not None:
+        validation = validation._replace(x=fitted.apply(validation.x, model.dtype))
     labels = evaluation.targets(model, train.y)
     write(RECIPE, _text(_recipe(spec, model, data).model_dump(mode="json")))
     history = _History(report)
+    checkpoint = place and _checkpoints(place, spec, data, history)
+    given = {
+        "validation": validation and (validation.x, evaluation.targets(model, validation.y)),
+        "sample_weight": parts.sample_weight(spec, train, labels),
+        "checkpoint": checkpoint,
+    }
     model.folder = folder / FIT
     _seed(spec.seed)
     phase("fit")
     start = time.perf_counter()
-    model.fit(x, labels, history)
-    seconds = time.perf_counter() - start
+    measured: dict[str, Any] = {}
+    try:
+        model.fit(x, labels, history, **{name: given[name] for name in fit_arguments(model_class)})
+    except Stop:
+        measured["stopped_early"] = True
+    seconds = time.perf_counter() - start + (checkpoint.seconds_before if checkpoint else 0.0)
     write(HISTORY, _text(history.steps))
-    measured = history.last() | {"fit_seconds": seconds}
-    return Trained(model, fitted, held_out, measured)
+    if history.ended_early:
+        measured["ended_early"] = history.ended_early
+    measured |= history.last() | {"fit_seconds": seconds}
+    return Trained(model, fitted, held_out, measured, validation)
+
+
+def _checkpoints(place: Place, spec: JobSpec, data: Prepared, history: _History) -> Checkpoints:
+    owner = registry.catalogue().owners[spec.model]
+    key = provenance.fingerprint(spec, data.fingerprint, owner)
+    environment = provenance.deciding(owner)
+    return Checkpoints(place, key, environment, history.steps, exact=spec.exact)
 
 
 def _restore_for(spec: JobSpec, source: Path | None, write: Write) -> Trained:
@@ -253,7 +279,7 @@ def _restore_for(spec: JobSpec, source: Path | None, write: Write) -> Trained:
     # Classes are matched by name: the dataset may have fewer or other classes than the model.
     y = evaluation.renamed(data.y, data.class_names, recipe.class_names)
     model, fitted = restore(source), restore_steps(source)
-    judged = _whole(data._replace(y=y))
+    judged = parts.whole(data._replace(y=y))
     x = fitted.apply(judged.x, model.dtype)
     takes.check_no_missing(type(model), x, recipe.inputs.feature_names)
     return Trained(model, fitted, judged._replace(x=x), {})
@@ -266,10 +292,9 @@ def _resolved(model: str, params: dict[str, Any]) -> dict[str, Any]:
 def _prepare(
     spec: JobSpec,
     model_class: type[Model],
-    splits: Sequence[str],
-    report: Report | None = None,
+    report: Callable[..., None] | None = None,
     contents: str | None = None,
-) -> list[Prepared]:
+) -> dict[str, Prepared]:
     start = time.monotonic()
 
     def on_progress(what: str, done: int, total: int) -> None:
@@ -279,28 +304,16 @@ def _prepare(
 
     if spec.contents:
         datasets.pinned(spec.dataset, on_progress, contents=spec.contents)
+    splits = ["train"] if spec.fold else ["train", spec.split]
     wanted = (spec.dataset, splits, model_class.layout, model_class.dtype)
-    return prepare_splits(*wanted, on_progress, preprocess=spec.preprocess, contents=contents)
-
-
-def _whole(data: Prepared) -> Part:
-    import numpy as np
-
-    return Part(data.x, data.y, np.arange(len(data.y)), data.fingerprint)
-
-
-def _fold(spec: JobSpec, data: Prepared, fold: Fold) -> tuple[Part, Part]:
-    from sklearn.model_selection import StratifiedKFold
-
-    try:
-        # Not shuffled, so that folds and accuracies equal those of scikit-learn's cross_validate.
-        sides = list(StratifiedKFold(fold.k).split(data.y, data.y))[fold.index]
-    except ValueError as error:
-        raise UsageError(
-            f"'{spec.dataset}' cannot be split into {fold.k} folds: {reason(error)}."
-        ) from None
-    train, held_out = (Part(data.x[side], data.y[side], side, data.fingerprint) for side in sides)
-    return train, held_out
+    found = prepare_splits(
+        *wanted,
+        on_progress,
+        preprocess=spec.preprocess,
+        contents=contents,
+        optional=["validation"],
+    )
+    return dict(zip([*splits, "validation"], found, strict=False))
 
 
 def _recipe(spec: JobSpec, model: Model, data: Prepared) -> Recipe:
@@ -362,8 +375,10 @@ def _write(folder: Path, name: str, text: str) -> None:
 class _History:
     """Passes reports of a model on, and keeps the steps with metrics."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Callable[..., None]) -> None:
         self.steps: list[dict[str, Any]] = []
+        self.ended_early = ""
+        """Why the training has ended before its last step; empty if it has not."""
         self._report = report
 
     def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
@@ -375,6 +390,10 @@ class _History:
             kept = {name: finite.get(name) for name in values}
             self.steps.append({"step": step, "total": total, "unit": unit, **kept})
         self._report(step, total, unit, **finite)
+
+    def done(self, why: str) -> None:
+        """Record that the training ends before its last step."""
+        self.ended_early = str(why)[:MAX_REASON]
 
     def last(self) -> dict[str, Any]:
         """Return the metrics of the last step with metrics."""

@@ -48,6 +48,9 @@ class _EventReport:
                 self._write(metrics)
         self._report(step, total, unit, **metrics)
 
+    def done(self, why: str) -> None:
+        self._report.done(why)
+
     def _write(self, metrics: dict[str, float]) -> None:
         for name, value in metrics.items():
             _scalar(name, value)

@@ -10,7 +10,7 @@ from unittest import SkipTest
 
 from zoo.errors import ZooError
 from zoo.model import Model
-from zoo.testing.checks.fixtures import SEED, Bench, Broken, read_only
+from zoo.testing.checks.fixtures import SEED, Bench, Broken, Reports, read_only
 from zoo.training import evaluation
 
 if TYPE_CHECKING:
@@ -75,19 +75,22 @@ class _Cancelled(Exception):
     pass
 
 
-def stops_when_report_raises(bench: Bench) -> None:
-    """`fit` lets exceptions of `report` pass: that is how a job is stopped."""
-    calls = []
+class _Cancelling(Reports):
+    """A `report` function that raises, as in a job that is cancelled."""
 
-    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        calls.append(step)
+    def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        super().__call__(step, total, unit, **metrics)
         raise _Cancelled
 
+
+def stops_when_report_raises(bench: Bench) -> None:
+    """`fit` lets exceptions of `report` pass: that is how a job is stopped."""
+    report = _Cancelling()
     try:
         bench.fitted(bench.x, bench.y, report=report)
     except _Cancelled:
         return
-    if not calls:
+    if not report.steps:
         raise SkipTest("fit never calls report")
     raise Broken("fit swallows the exception that report raised, and continues.")
 

@@ -50,10 +50,15 @@ class Reports:
     """A `report` function that records its calls."""
 
     steps: list[tuple[int, int, dict[str, float]]] = field(default_factory=list)
+    ended_early: str = ""
 
     def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
         """Record one report."""
         self.steps.append((step, total, metrics))
+
+    def done(self, why: str) -> None:
+        """Record that `fit` ends before its last step."""
+        self.ended_early = why
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Bench:
         if self.dataset == DATASET and "image" not in self.model.takes:
             return _table(self.model)
         found = prepare(self.dataset, "train", self.model.layout, self.model.dtype)
-        takes.check(self.model, found.meta, NO_STEPS)
+        takes.check_inputs(takes.Takes.of(self.model), found.meta, NO_STEPS)
         return Sample(found.meta.inputs, found.x[:N_ROWS], found.y[:N_ROWS], found.class_names)
 
     def others(self) -> Iterator[Sample]:
