@@ -29,6 +29,7 @@ from zoo.jobs import (
     Database,
     Outcome,
     QueueOptions,
+    Requests,
 )
 from zoo.jobs.database import Transaction
 
@@ -192,7 +193,9 @@ class Promises(RuleBasedStateMachine):
         heard = jobs.beat(self.db, claim, lease=1000)
         assert (heard is not None) == self.is_live(claim)
         if heard is not None:
-            assert heard == bool(self.before[claim.job]["cancel_requested"])
+            before = self.before[claim.job]
+            asked = Requests(bool(before["cancel_requested"]), bool(before["stop_requested"]))
+            assert heard == asked
 
     @rule(claim=claims, end=ENDS)
     def finish(self, claim: Claim, end: str) -> None:
@@ -225,6 +228,11 @@ class Promises(RuleBasedStateMachine):
         before = self.before[job_id]["status"]
         after = {"queued": "cancelled", "running": "running"}.get(before)
         assert jobs.cancel(self.db, job_id) == after
+
+    @rule(job_id=ids)
+    def request_stop(self, job_id: str) -> None:
+        is_running = self.before[job_id]["status"] == "running"
+        assert jobs.request_stop(self.db, job_id) == is_running
 
     @rule(claim=consumes(claims))
     def worker_falls_silent(self, claim: Claim) -> None:

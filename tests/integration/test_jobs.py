@@ -25,6 +25,7 @@ from zoo.jobs import (
     Outcome,
     ProgressUpdate,
     QueueOptions,
+    Requests,
     RowRefused,
     dialects,
     schema,
@@ -216,8 +217,8 @@ def test_a_beat_keeps_progress_steps_and_log_once(db: Database) -> None:
     add(db)
     held, job = claim(db)
     news = ProgressUpdate({"phase": "fit"}, 12.5, [(1, {"loss": 0.5})], [(0, "hello\n")])
-    assert jobs.beat(db, held, lease=60, update=news) is False
-    assert jobs.beat(db, held, lease=60, update=news) is False
+    assert jobs.beat(db, held, lease=60, update=news) == Requests(cancel=False, stop=False)
+    assert jobs.beat(db, held, lease=60, update=news) == Requests(cancel=False, stop=False)
     found = jobs.get(db, job.id)
     assert (found.stored_progress, found.fit_started_at) == ({"phase": "fit"}, 12.5)
     assert jobs.steps(db, job.id) == [{"step": 1, "loss": 0.5}]
@@ -317,9 +318,28 @@ def test_cancel_ends_a_queued_job_and_asks_for_a_running_one(db: Database) -> No
     held, _ = claim(db)
     assert jobs.cancel(db, queued) == "cancelled"
     assert jobs.cancel(db, running) == "running"
-    assert jobs.beat(db, held, lease=60) is True
+    assert jobs.beat(db, held, lease=60) == Requests(cancel=True, stop=False)
     assert jobs.finish(db, held, Outcome("cancelled"))
     assert jobs.get(db, running).status == "cancelled"
+
+
+def test_a_stop_is_requested_of_running_jobs_only(db: Database) -> None:
+    running, queued = add(db, "logistic", "logistic")
+    held, _ = claim(db)
+    assert [jobs.request_stop(db, each) for each in (running, queued)] == [True, False]
+    assert jobs.beat(db, held, lease=60) == Requests(cancel=False, stop=True)
+    assert jobs.release(db, held, code="drained", reason="drained")
+    assert jobs.get(db, running).stop_requested  # also of the next attempt
+
+
+def test_a_result_that_was_stopped_is_not_used_again(db: Database) -> None:
+    update = ProgressUpdate(environment=Environment(fingerprint="f" * 64))
+    ids = add(db, "logistic", "logistic")
+    for stops in (True, False):
+        held, job = claim(db)
+        assert not stops or jobs.request_stop(db, job.id)
+        jobs.finish(db, held, Outcome("succeeded", {}, job.id, "0" * 64), update)
+    assert [job.id for job in jobs.list_by_fingerprint(db, "f" * 64)] == [ids[1]]
 
 
 def test_a_cancelled_job_whose_worker_dies_is_cancelled_not_run_again(db: Database) -> None:

@@ -13,7 +13,7 @@ from helpers.job_rows import end, spec
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import Database, Filter, QueueOptions
+from zoo.jobs import Database, Filter, QueueOptions, Requests
 from zoo.queue.job_filters import read_time
 
 
@@ -29,7 +29,7 @@ def test_a_thousand_jobs_are_cancelled_and_what_has_ended_stays(db: Database) ->
     assert len(statuses) == 999 and every[0] not in statuses
     assert running and statuses[running[0].job] == "running"
     assert jobs.counts(db) == {"succeeded": 1, "running": 1, "cancelled": 998}
-    assert jobs.beat(db, running[0], lease=60) is True
+    assert jobs.beat(db, running[0], lease=60) == Requests(cancel=True, stop=False)
     assert jobs.cancel_many(db, every[2:]) == {}
 
 

@@ -8,7 +8,7 @@ import time
 
 from zoo import jobs
 from zoo.errors import ZooError
-from zoo.jobs import Claim, Database
+from zoo.jobs import Claim, Database, Requests
 from zoo.settings import Settings
 from zoo_workers import repeated_lines
 from zoo_workers.workspace import Workspace
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.1
 UPDATE_SECONDS = 0.5
 """Interval of heartbeats that carry progress; without progress it is `beat_seconds`."""
 CANCEL_CHECK_SECONDS = 1.0
-"""Interval at which the job's row is checked for a request to cancel."""
+"""Interval at which the job's row is checked for a request to cancel or to stop."""
 
 
 class Heartbeat(threading.Thread):
@@ -46,6 +46,8 @@ class Heartbeat(threading.Thread):
         """Whether the database has replied that the job no longer belongs to this attempt."""
         self.cancelled = False
         """Whether somebody has asked to cancel the job."""
+        self.stop_requested = False
+        """Whether somebody has asked to end its training with what it has learned so far."""
         self._confirmed = self._checked = claimed_at
         self._ended = threading.Event()
         self._error = ""
@@ -106,23 +108,28 @@ class Heartbeat(threading.Thread):
                 self._send()
         if now - self._checked >= CANCEL_CHECK_SECONDS:
             self._checked = now
-            self.cancelled = self.cancelled or jobs.get(self.db, self.claim.job).cancel_requested
+            found = jobs.get(self.db, self.claim.job)
+            self._apply(Requests(found.cancel_requested, found.stop_requested))
 
     def _send(self) -> None:
         update = self.workspace.pending_update()
         lease, sent_at = self.settings.lease_seconds, time.monotonic()
-        cancel_requested = jobs.beat(self.db, self.claim, lease=lease, update=update)
+        requests = jobs.beat(self.db, self.claim, lease=lease, update=update)
         repeated_lines.DATABASE.end()
-        if cancel_requested is None:
+        if requests is None:
             self._refuse()
             return
         self.workspace.confirm(update)
-        self.cancelled = self.cancelled or cancel_requested
+        self._apply(requests)
         if self._error:
             logger.info("job %s: heartbeats succeed again", self.claim.job[:8])
             self._error = ""
         # Not the present time: the database's lease may have started when this was sent.
         self._confirmed = self._checked = sent_at
+
+    def _apply(self, requests: Requests) -> None:
+        self.cancelled = self.cancelled or requests.cancel
+        self.stop_requested = self.stop_requested or requests.stop
 
     def _refuse(self) -> None:
         self.refused = self.lost = True

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.jobs.claims import Claim as Claim
     from zoo.jobs.claims import Outcome as Outcome
     from zoo.jobs.claims import ProgressUpdate as ProgressUpdate
+    from zoo.jobs.claims import Requests as Requests
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
     from zoo.jobs.dataset_rows import DatasetUsers as DatasetUsers
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import add as add
     from zoo.jobs.submission import cancel as cancel
     from zoo.jobs.submission import extend as extend
+    from zoo.jobs.submission import request_stop as request_stop
     from zoo.jobs.submission import retry as retry
     from zoo.jobs.submission import take_due_hints as take_due_hints
     from zoo.jobs.submission import take_stale_hints as take_stale_hints
@@ -129,7 +131,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "bulk_actions": "cancel_many list_ids tag",
-    "claims": "AttemptEnd Claim Outcome ProgressUpdate",
+    "claims": "AttemptEnd Claim Outcome ProgressUpdate Requests",
     "database": "Database RowRefused",
     "dataset_rows": (
         "add_dataset count_users DatasetVersion find_contents find_dataset list_datasets "
@@ -157,7 +159,7 @@ _EXPORTS = {
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
     "statuses": "MOVES STATUSES TERMINAL",
-    "submission": "add cancel extend Hint retry take_due_hints take_stale_hints",
+    "submission": "add cancel extend Hint request_stop retry take_due_hints take_stale_hints",
     "transitions": "beat claim expire_leases finish finish_all reap release",
     "worker_rows": "drain NewWorker record_heartbeat register_worker workers",
 }

@@ -39,6 +39,15 @@ class ProgressUpdate:
 
 
 @dataclass(frozen=True)
+class Requests:
+    """What was requested of a running job."""
+
+    cancel: bool
+    stop: bool
+    """Whether its training is to end now, with what it has learned so far."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The result of an attempt."""
 

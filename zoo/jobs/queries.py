@@ -122,9 +122,13 @@ def count(db: Database, wanted: Filter, *, most: int = 100_000) -> int:
 
 
 def list_by_fingerprint(db: Database, fingerprint: str) -> list[Job]:
-    """List the newest jobs, at most 20, that succeeded with this fingerprint."""
+    """List the newest jobs, at most 20, that succeeded with this fingerprint.
+
+    Those that were stopped are left out: they may have ended before their last step.
+    """
     query = """
-        SELECT * FROM job WHERE fingerprint = :fingerprint AND status = 'succeeded'
+        SELECT * FROM job
+        WHERE fingerprint = :fingerprint AND status = 'succeeded' AND stop_requested = 0
         ORDER BY seq DESC LIMIT 20"""
     with db.read() as rows:
         return [to_job(row) for row in rows.all(query, {"fingerprint": fingerprint})]

@@ -226,3 +226,14 @@ def _take_hints(db: Database, when: str, values: Mapping[str, Any]) -> list[Hint
 def cancel(db: Database, job_id: str) -> str | None:
     """Cancel a queued job or request it of a running one; None if the job has ended already."""
     return cancel_many(db, [job_id]).get(job_id)
+
+
+def request_stop(db: Database, job_id: str) -> bool:
+    """Request that a running job ends its training now; return False if it is not running.
+
+    It succeeds with what it has learned so far.
+    """
+    ask = """
+        UPDATE job SET stop_requested = 1 WHERE id = :id AND status = 'running' RETURNING id"""
+    with db.write() as rows:
+        return rows.one(ask, {"id": job_id}) is not None

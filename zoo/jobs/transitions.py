@@ -9,7 +9,7 @@ from typing import Any
 from zoo.dataset_names import FILE_FORMS
 from zoo.job_spec import canonical
 from zoo.jobs import backoff as backing_off
-from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate
+from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate, Requests
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
 from zoo.jobs.dialects import Dialect
 from zoo.jobs.environments import Environment
@@ -140,8 +140,8 @@ def _begin(
 
 def beat(
     db: Database, held: Claim, *, lease: float, update: ProgressUpdate = NO_UPDATE
-) -> bool | None:
-    """Extend the lease, store the progress update, and return whether a cancel was requested.
+) -> Requests | None:
+    """Extend the lease, store the progress update, and return what was requested meanwhile.
 
     Returns None if the claim is lost: the runner must be killed and nothing more be written.
     """
@@ -152,11 +152,11 @@ def beat(
         WHERE {fencing_condition()}"""
     with db.write() as rows:
         values = vars(held) | columns | {"lease": lease}
-        row = rows.one(f"{hold} RETURNING cancel_requested", values)
+        row = rows.one(f"{hold} RETURNING cancel_requested, stop_requested", values)
         if row is None:
             return None
         _insert_update(rows, held, update)
-    return bool(row["cancel_requested"])
+    return Requests(bool(row["cancel_requested"]), bool(row["stop_requested"]))
 
 
 def _values_of(update: ProgressUpdate) -> dict[str, Any]:
