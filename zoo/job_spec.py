@@ -138,12 +138,20 @@ class JobSpec(Record):
     @classmethod
     def parse_object(cls, value: Any) -> JobSpec:
         """Validate a parsed spec; raises UsageError like `parse`."""
-        spec = cls.read(value, "The job's spec")
-        if spec.fold and spec.fold.index >= spec.fold.k:
+        return cls.read(value, "The job's spec").checked()
+
+    def checked(self) -> Self:
+        """Return the spec; raises UsageError for fields that contradict each other."""
+        if self.fold and self.fold.index >= self.fold.k:
             raise UsageError("The job's spec is refused: the index of a fold must be below k.")
-        if (spec.kind == "evaluate") != (spec.source is not None):
+        if (self.kind == "evaluate") != (self.source is not None):
             raise UsageError("The job's spec is refused: only evaluations have a source.")
-        return spec
+        if self.class_weight and self.params.get("class_weight"):
+            raise UsageError(
+                "--class-weight and the param class_weight would weigh the classes twice.",
+                "Leave one of them out.",
+            )
+        return self
 
 
 def trial_of(spec: Mapping[str, Any]) -> str:

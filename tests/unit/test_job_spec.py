@@ -161,6 +161,13 @@ def test_a_spec_that_dump_would_not_have_written_is_refused(changes: dict[str, A
     assert "\n" not in refused.value.message and refused.value.message.endswith(".")
 
 
+def test_classes_are_not_weighed_twice() -> None:
+    for params, class_weight in (({}, "balanced"), ({"class_weight": "balanced"}, None)):
+        JobSpec.parse_object(fields(params=params, class_weight=class_weight))
+    with pytest.raises(UsageError, match="class_weight would weigh the classes twice"):
+        JobSpec.parse_object(fields(params={"class_weight": "balanced"}, class_weight="balanced"))
+
+
 @pytest.mark.parametrize("value", [None, [], "text", 1, [fields()]])
 def test_a_spec_is_an_object(value: Any) -> None:
     with pytest.raises(UsageError, match="refused"):

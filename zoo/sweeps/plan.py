@@ -43,7 +43,8 @@ class TrialBuilder:
         """Return the job specs of a trial; raises UsageError if the model refuses the params."""
         values, changed = resolved(self.params, given)
         return [
-            spec.model_copy(update={"params": values, "changed": changed}) for spec in self.base
+            spec.model_copy(update={"params": values, "changed": changed}).checked()
+            for spec in self.base
         ]
 
     def normalize(self, space: Space) -> Space:

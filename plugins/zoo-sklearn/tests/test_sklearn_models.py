@@ -264,11 +264,11 @@ def paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     given = []
     fit = SGDClassifier.fit
 
-    def recorded(self: SGDClassifier, x: Any, y: Any) -> SGDClassifier:
+    def recorded(self: SGDClassifier, x: Any, y: Any, sample_weight: Any) -> SGDClassifier:
         given.append("sparse" if issparse(x) else "dense")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return fit(self, x, y)
+            return fit(self, x, y, sample_weight=sample_weight)
 
     monkeypatch.setattr(SGDClassifier, "fit", recorded)
     return given

@@ -39,6 +39,13 @@ class ClassifierModel(zoo.Model):
 
     def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
         """Fit the classifier; raises UsageError if all inputs are of one class."""
+        self.train(x, y, report)
+
+    def train(self, x: Array, y: Array, report: zoo.Report, **given: Any) -> None:
+        """Make the classifier and let it learn; `given` is passed on to `learn`.
+
+        Raises UsageError if all inputs are of one class.
+        """
         from sklearn.exceptions import ConvergenceWarning
 
         if (y == y[0]).all():
@@ -50,7 +57,7 @@ class ClassifierModel(zoo.Model):
             # Stopping after `max_iter` steps is intended.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.classifier = self.make()
-            self.learn(x, y, report)
+            self.learn(x, y, report, **given)
 
     def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
         """Fit the classifier; override it to do more before, or to report progress."""
@@ -117,6 +124,23 @@ class ClassifierModel(zoo.Model):
         )
 
 
+class WeightedModel(ClassifierModel):
+    """A classifier whose estimator weighs rows."""
+
+    def fit(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
+        """Fit the classifier; raises UsageError if all inputs are of one class."""
+        self.train(x, y, report, sample_weight=sample_weight)
+
+    def learn(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
+        """Fit the classifier; override it to do more before, or to report progress."""
+        self.classifier.fit(x, y, **weighted(self.classifier, sample_weight))
+        report(1, 1, "fit")
+
+
 class ArraysModel(ClassifierModel):
     """A classifier whose weights are plain arrays; a subclass lists those that restore it.
 
@@ -149,6 +173,27 @@ class ArraysModel(ClassifierModel):
             self.set_arrays(arrays)
         except (ValueError, IndexError) as error:
             raise self.mismatch(folder, error) from None
+
+
+def weighted(estimator: Any, sample_weight: Array | None) -> dict[str, Array]:
+    """Return the arguments of `fit` that weigh the rows; those of a pipeline's last step.
+
+    Raises UsageError for weights that the estimator does not take.
+    """
+    from sklearn.utils.validation import has_fit_parameter
+
+    if sample_weight is None:
+        return {}
+    last, prefix = estimator, ""
+    while hasattr(last, "steps"):
+        name, last = last.steps[-1]
+        prefix += f"{name}__"
+    if not has_fit_parameter(last, "sample_weight"):
+        raise UsageError(
+            f"{type(last).__name__} of scikit-learn takes no weights of rows.",
+            "A model says so by a `fit` without `sample_weight`: def fit(self, x, y, report).",
+        )
+    return {f"{prefix}sample_weight": sample_weight}
 
 
 def row_count(n_classes: int) -> int:

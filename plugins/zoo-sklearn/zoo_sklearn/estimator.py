@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import zoo_sklearn.export as export
-from zoo_sklearn.classifier import ClassifierModel
+from zoo_sklearn.classifier import WeightedModel
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -15,7 +15,7 @@ FILE = "model.skops"
 """Name of the file with the weights."""
 
 
-class SklearnModel(ClassifierModel):
+class SklearnModel(WeightedModel):
     """A classifier or pipeline of scikit-learn with probabilities; a subclass makes it.
 
     Loading runs no code of the file: it may hold what skops trusts by itself and `trusted`, no

@@ -10,6 +10,7 @@ from zoo import weights
 from zoo_sklearn.classifier import (
     LECUN,
     ArraysModel,
+    WeightedModel,
     require_shape,
     row_count,
     set_linear_arrays,
@@ -22,8 +23,11 @@ CHUNK = 10_000
 """Inputs whose features are made at once."""
 
 
-class FeaturesModel(ArraysModel):
-    """A linear classifier of features; a subclass computes them from the inputs."""
+class FeaturesModel(WeightedModel, ArraysModel):
+    """A linear classifier of features; a subclass computes them from the inputs.
+
+    Weights of rows count in the classifier, not in the features.
+    """
 
     layout = "flat"
     dtype = "float32"
@@ -38,12 +42,13 @@ class FeaturesModel(ArraysModel):
         found = [self.classifier.decision_function(self.features(part)) for part in _parts(x)]
         return np.concatenate(found)
 
-    def fit_linear(self, x: Array, y: Array) -> None:
+    def fit_linear(self, x: Array, y: Array, sample_weight: Array | None) -> None:
         """Fit the linear classifier to the features of the inputs."""
         import numpy as np
 
         linear = self.classifier
-        linear.fit(np.concatenate([self.features(part) for part in _parts(x)]), y)
+        features = np.concatenate([self.features(part) for part in _parts(x)])
+        linear.fit(features, y, sample_weight)
         # In the memory layout of loaded weights: another one sums in another order.
         linear.coef_ = np.ascontiguousarray(np.atleast_2d(linear.coef_))
         linear.intercept_ = np.broadcast_to(
@@ -93,7 +98,9 @@ class Quadratic(FeaturesModel):
 
         return LogisticRegression(C=self.params.C, max_iter=self.params.max_iter)
 
-    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+    def learn(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
         import numpy as np
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import StandardScaler
@@ -107,7 +114,7 @@ class Quadratic(FeaturesModel):
         for part in _parts(x):
             self.scaler.partial_fit(self._products(part))
         report(2, 3, "stage")
-        self.fit_linear(x, y)
+        self.fit_linear(x, y, sample_weight)
         report(3, 3, "stage")
 
     def features(self, x: Array) -> Array:
@@ -189,7 +196,9 @@ class RadialBases(FeaturesModel):
 
         return RidgeClassifier(alpha=self.params.alpha)
 
-    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+    def learn(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
         import numpy as np
         from sklearn.cluster import KMeans
 
@@ -202,7 +211,7 @@ class RadialBases(FeaturesModel):
             centres.append(found.cluster_centers_)
             report(step, len(labels) + 1, "stage")
         self.centres = np.concatenate(centres)
-        self.fit_linear(x, y)
+        self.fit_linear(x, y, sample_weight)
         report(len(labels) + 1, len(labels) + 1, "stage")
 
     def features(self, x: Array) -> Array:

@@ -83,7 +83,9 @@ class RandomForest(SklearnModel):
 
         return RandomForestClassifier(**self.params.model_dump(), random_state=self.seed)
 
-    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+    def learn(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
         import numpy as np
 
         forest, total = self.classifier.set_params(warm_start=True), self.params.n_estimators
@@ -96,7 +98,7 @@ class RandomForest(SklearnModel):
             for grown in range(size, total + size, size):
                 count = min(grown, total)
                 # A warm start draws the same seeds of trees as a single fit of all.
-                forest.set_params(n_estimators=count, n_jobs=n_jobs).fit(x, y)
+                forest.set_params(n_estimators=count, n_jobs=n_jobs).fit(x, y, sample_weight)
                 report(count, total, "tree")
         # Threads would add the shares of the trees in another order at each prediction.
         forest.set_params(warm_start=False, n_jobs=None)

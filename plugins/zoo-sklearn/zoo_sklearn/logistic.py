@@ -87,14 +87,16 @@ class Logistic(zoo.Model):
         # Import scikit-learn now, so that it does not count as time of `fit`.
         self.classifier = self._classifier()
 
-    def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
+    def fit(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
         from sklearn.exceptions import ConvergenceWarning
 
         # Classes are fitted independently: threads change only the time.
         with warnings.catch_warnings(), threads.granted_jobs() as n_jobs:
             # Few epochs are intended: the 5 of the baseline never converge.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            sparse.fit(self.classifier.set_params(n_jobs=n_jobs), x, y)
+            sparse.fit(self.classifier.set_params(n_jobs=n_jobs), x, y, sample_weight)
         report(1, 1, "fit", epochs=self.classifier.n_iter_, train_accuracy=self._accuracy(x, y))
 
     def predict(self, x: Array) -> Array:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
 from zoo import weights
-from zoo_sklearn.classifier import CLASSES, LECUN, ArraysModel, require_shape, set_linear_arrays
+from zoo_sklearn.classifier import (
+    CLASSES,
+    LECUN,
+    ArraysModel,
+    WeightedModel,
+    require_shape,
+    set_linear_arrays,
+)
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -22,7 +30,7 @@ class PairwiseParams(zoo.Params):
     max_iter: int = zoo.param(20, ge=1, le=100_000, help="most epochs of each pair")
 
 
-class PairwiseLinear(ArraysModel):
+class PairwiseLinear(WeightedModel, ArraysModel):
     """One linear classifier for each two classes; the class that wins most pairs wins."""
 
     name = "pairwise-linear"
@@ -40,6 +48,25 @@ class PairwiseLinear(ArraysModel):
         from sklearn.multiclass import OneVsOneClassifier
 
         return OneVsOneClassifier(self._pair_classifier())
+
+    def learn(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
+        """Fit each pair as OneVsOneClassifier does, whose `fit` takes no weights of rows."""
+        import numpy as np
+
+        voting = self.classifier
+        voting.classes_, voting.pairwise_indices_ = np.unique(y), None
+        voting.n_features_in_ = x.shape[1]
+        pairs = list(itertools.combinations(voting.classes_, 2))
+        voting.estimators_ = []
+        for step, (first, second) in enumerate(pairs, 1):
+            rows = (y == first) | (y == second)
+            row_weights = None if sample_weight is None else sample_weight[rows]
+            is_second = (y[rows] == second).astype(int)
+            pair = self._pair_classifier().fit(x[rows], is_second, sample_weight=row_weights)
+            voting.estimators_.append(pair)
+            report(step, len(pairs), "pair")
 
     def arrays(self) -> dict[str, Array]:
         import numpy as np

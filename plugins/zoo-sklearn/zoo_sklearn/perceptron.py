@@ -73,8 +73,10 @@ class Perceptron(SklearnModel):
             **params,
         )
 
-    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
-        network = self.classifier.fit(x, y)
+    def learn(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
+        network = self.classifier.fit(x, y, sample_weight)
         for name in ONLY_FOR_FIT:
             vars(network).pop(name, None)
         # lbfgs keeps no losses.

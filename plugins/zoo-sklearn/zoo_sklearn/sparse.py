@@ -26,7 +26,7 @@ MOST = 2**31 - 1
 """Nonzero features that indices of 32 bits can count."""
 
 
-def fit(classifier: Any, x: Array, y: Array) -> None:
+def fit(classifier: Any, x: Array, y: Array, sample_weight: Array | None = None) -> None:
     """Fit an SGDClassifier to inputs (n, features), with the same bits as its own `fit`."""
     compressed = (
         _compressed(x)
@@ -34,10 +34,10 @@ def fit(classifier: Any, x: Array, y: Array) -> None:
         else None
     )
     if compressed is None:
-        classifier.fit(x, y)
+        classifier.fit(x, y, sample_weight=sample_weight)
     else:
         with _decay_of_dense():
-            classifier.fit(compressed, y)
+            classifier.fit(compressed, y, sample_weight=sample_weight)
 
 
 def is_known() -> bool:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from zoo import weights
-from zoo_sklearn.classifier import CLASSES, ArraysModel, require_shape, row_count
+from zoo_sklearn.classifier import (
+    CLASSES,
+    ArraysModel,
+    WeightedModel,
+    require_shape,
+    row_count,
+)
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -38,7 +44,7 @@ class StumpsParams(zoo.Params):
     max_leaf_nodes: int = zoo.param(2, ge=2, le=1024, help="leaves of a tree; 2 make it a stump")
 
 
-class BoostedStumps(ArraysModel):
+class BoostedStumps(WeightedModel, ArraysModel):
     """Trees of one split, a feature against a threshold, added up by gradient boosting."""
 
     name = "boosted-stumps"

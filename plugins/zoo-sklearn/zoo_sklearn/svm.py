@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
 from zoo import weights
-from zoo_sklearn.classifier import CLASSES, ArraysModel, require_shape
+from zoo_sklearn.classifier import CLASSES, ArraysModel, WeightedModel, require_shape
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -32,7 +32,7 @@ class SupportVectorsParams(zoo.Params):
     )
 
 
-class SupportVectors(ArraysModel):
+class SupportVectors(WeightedModel, ArraysModel):
     """A support vector machine of each two classes, and a vote (libsvm).
 
     The probabilities are the softmax of votes and margins: they rank the classes as the machine
@@ -65,8 +65,10 @@ class SupportVectors(ArraysModel):
         # Otherwise a tie of votes goes to the first class, whatever the margins.
         return SVC(**params, cache_size=CACHE_MB, break_ties=True)
 
-    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
-        super().learn(self.features(x), y, report)
+    def learn(
+        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+    ) -> None:
+        super().learn(self.features(x), y, report, sample_weight=sample_weight)
 
     def scores(self, x: Array) -> Array:
         return super().scores(self.features(x))
