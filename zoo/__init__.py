@@ -20,6 +20,7 @@ _HOMES = {
     "DatasetError": "zoo.errors",
     "ZooError": "zoo.errors",
     "hookimpl": "zoo.hookspecs",
+    "Metric": "zoo.metrics",
     "Checkpoint": "zoo.model",
     "Dataset": "zoo.model",
     "Images": "zoo.model",

@@ -1,6 +1,7 @@
 from zoo.errors import DatasetError as DatasetError
 from zoo.errors import ZooError as ZooError
 from zoo.hookspecs import hookimpl as hookimpl
+from zoo.metrics import Metric as Metric
 from zoo.model import Checkpoint as Checkpoint
 from zoo.model import Dataset as Dataset
 from zoo.model import Images as Images
@@ -29,6 +30,7 @@ __all__ = [
     "GroupHandle",
     "Images",
     "JobHandle",
+    "Metric",
     "Model",
     "Params",
     "Report",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from zoo.metrics import Metric
     from zoo.model import Dataset, Model, Step
 
 hookspec = pluggy.HookspecMarker("zoo")
@@ -28,6 +29,14 @@ def register_datasets(register: Callable[[Dataset], None]) -> None:
 @hookspec
 def register_preprocessing(register: Callable[[type[Step]], None]) -> None:
     """Call `register(MyStep)` for every preprocessing step of the plugin."""
+
+
+@hookspec
+def register_metrics(register: Callable[[Metric], None]) -> None:
+    """Call `register(zoo.Metric(...))` for every metric of the plugin.
+
+    Each job is judged by it, and `--metric` ranks by it.
+    """
 
 
 @hookspec

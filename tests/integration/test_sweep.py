@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from zoo import jobs, settings
 from zoo.errors import UsageError
 from zoo.job_spec import canonical
-from zoo.jobs import Database, Group, Outcome, ProgressUpdate, QueueOptions
+from zoo.jobs import Claim, Database, Group, Job, Outcome, ProgressUpdate, QueueOptions
 from zoo.jobs.environments import Environment
 from zoo.queue.options import TrainingOptions
 from zoo.results import published_tables
@@ -265,10 +265,14 @@ def begin(db: Database, found: plan.Plan, most: int | None = None) -> str:
     )
 
 
+def claim(db: Database) -> tuple[Claim, Job] | None:
+    shared = {"models": {"logistic": "p"}, "datasets": ["digits"], "worker": "w", "lease": 60}
+    return jobs.claim(db, pool="default", **shared)  # type: ignore[arg-type]
+
+
 def run_one(db: Database, contents: str | None = None, best: float = 0.3) -> bool:
     """Run a job as a worker would; its accuracy comes from its params."""
-    shared = {"models": {"logistic": "p"}, "datasets": ["digits"], "worker": "w", "lease": 60}
-    taken = jobs.claim(db, pool="default", **shared)  # type: ignore[arg-type]
+    taken = claim(db)
     if taken is None:
         return False
     params, seed = taken[1].spec["params"], taken[1].spec["seed"]
@@ -427,6 +431,49 @@ def test_a_sweep_is_ranked_by_the_mean_of_each_trials_seeds(
     assert ranked[2].accuracy is None, "one of its seeds has not ended"
     (row,) = leaderboard_rows(db)
     assert row.accuracy == 0.95 and row.params["alpha"] == 0.3
+
+
+def test_a_sweep_is_ranked_by_its_metric_in_its_direction(db: Database) -> None:
+    def best(metric: str | None, **training: Any) -> tuple[str, float]:
+        options = TrainingOptions("digits", **training)
+        request = plan.SweepRequest("logistic", options, metric=metric)
+        planned = plan.plan_sweep(request, search_space.parse_search_space(["alpha=0.1,0.3,0.9"]))
+        ref = begin(db, planned)
+        while taken := claim(db):
+            alpha = taken[1].spec["params"]["alpha"]
+            metrics = {"accuracy": alpha, "loss": alpha, "val_f1_macro": -abs(alpha - 0.3)}
+            jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where/1", "0" * 64))
+        found = group_of(db, ref).to_json()["best"]
+        first = trials.sort_trials(trials.list_trials(group_of(db, ref)))[0]
+        assert first.statistics and first.statistics.mean == found["value"]["mean"]
+        return found["metric"], first.params["alpha"]
+
+    assert best(None) == ("accuracy", 0.9)
+    assert best("loss") == ("loss", 0.1)
+    assert best("f1_macro", validation=0.1) == ("val_f1_macro", 0.3)
+    with pytest.raises(UsageError, match="No metric is called 'f1'"):
+        best("f1")
+    with pytest.raises(UsageError, match="no validation rows"):
+        best("val_f1_macro")
+
+
+def test_the_sampler_is_told_that_a_lower_loss_is_better(
+    db: Database, chosen: settings.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = plan.SweepRequest("logistic", TrainingOptions("digits"), "tpe", 3, "loss")
+    ref = begin(db, plan.plan_sweep(request, search_space.parse_search_space(["alpha=0.0..1"])))
+    taken = claim(db)
+    assert taken
+    contents = ProgressUpdate(environment=Environment(data="a" * 64))
+    metrics = {"accuracy": 1.0, "loss": 2.0}
+    jobs.finish(db, taken[0], Outcome("succeeded", metrics, "where/1", "0" * 64), contents)
+    results: list[Any] = []
+    monkeypatch.setattr(
+        samplers, "suggest_tpe", lambda _, tried, seed: results.extend(r for _, r in tried)
+    )
+    found = driver.make_driver(db, chosen, group_of(db, ref))
+    assert found and found.step() == []
+    assert results == [-2.0]
 
 
 def test_rows_of_the_same_params_are_results_of_their_own(db: Database) -> None:

@@ -69,6 +69,10 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
             "datasets": known,
             "versions": {n: registry.dataset_version(n) for n in registry.catalogue().datasets},
             "listeners": registry.listeners(),
+            "metrics": {
+                name: {"higher_is_better": each.higher_is_better, "summary": each.summary}
+                for name, each in registry.metrics().items()
+            },
             "broken": broken,
             "hooks": hooks,
             "hook_arguments": sorted({name for each in listeners for name in each.argnames}),

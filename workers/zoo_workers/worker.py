@@ -197,7 +197,10 @@ def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[Card]:
         )
     # Files (idx:PATH, npz:PATH) belong to no worker; a scheme (s3:) does.
     named = {n: text for n, text in found["datasets"].items() if ":" not in n.removesuffix(":")}
-    about = {"datasets": named, "versions": found["versions"], "listeners": found["listeners"]}
+    about = {
+        "datasets": named,
+        **{name: found[name] for name in ("versions", "listeners", "metrics")},
+    }
     return [dataclasses.replace(card, **about) for card in cards]
 
 

@@ -138,6 +138,16 @@ def one_of(*values: str) -> Callable[[str], Suggestions]:
 
 
 @safely
+def metrics(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The metrics that Zoo computes."""
+    from zoo.metrics import METRICS
+
+    for name, about in METRICS.items():
+        if name.startswith(incomplete):
+            yield name, about.summary
+
+
+@safely
 def pools(incomplete: str) -> Iterator[tuple[str, str]]:
     """The pools of the registered workers."""
     from zoo import jobs, settings

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from zoo.canonical_json import object_in, split_known
+from zoo.metrics import OF_PLUGIN, MetricInfo
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class Card:
     """Of the worker: the version of each dataset of a plugin, by name."""
     listeners: Mapping[str, str] | None = None
     """Of the worker: label and code of each plugin that is called when a job has ended, by name."""
+    metrics: Mapping[str, Any] | None = None
+    """Of the worker: each metric of a plugin by name, as {"higher_is_better", "summary"}."""
     others: Mapping[str, Any] = field(default_factory=dict)
     """Fields of another version: unknown ones, and known ones of another type."""
 
@@ -80,7 +83,7 @@ class Card:
         return {name: value for name, value in published.items() if name not in without}
 
 
-OF_WORKER = ("datasets", "versions", "listeners")
+OF_WORKER = ("datasets", "versions", "listeners", "metrics")
 """Fields that describe the worker, not the model."""
 _OBJECTS = ("schema", *OF_WORKER)
 _TYPES: dict[str, type] = {
@@ -92,3 +95,13 @@ TYPES: Mapping[str, type] = {
     for each in fields(Card)[:-1]
 }
 """The type of each field in JSON."""
+
+
+def published_metrics(cards: Iterable[Card]) -> dict[str, MetricInfo]:
+    """Return the metrics of plugins that workers publish on these cards, by name."""
+    found: dict[str, MetricInfo] = {}
+    for name, about in ((n, a) for card in cards for n, a in (card.metrics or {}).items()):
+        higher = about.get("higher_is_better") if isinstance(about, dict) else None
+        if isinstance(higher, bool):
+            found[name] = MetricInfo(name, higher, str(about.get("summary", "")), OF_PLUGIN)
+    return found

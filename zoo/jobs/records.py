@@ -14,6 +14,7 @@ from zoo.jobs.cards import Card
 from zoo.jobs.environments import Environment
 from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.statuses import TERMINAL
+from zoo.metrics import ACCURACY, Objective
 from zoo.param_values import changed
 
 
@@ -256,6 +257,11 @@ class Group:
     """Largest number of its jobs that run at a time."""
 
     @property
+    def objective(self) -> Objective:
+        """The metric by which its trials are ranked; accuracy for other groups."""
+        return Objective.from_json(self.about)
+
+    @property
     def status(self) -> str:
         """`succeeded` once every job has; else that of a job that has not, queued last."""
         left = [job.status for job in self.jobs if job.status != "succeeded"]
@@ -297,8 +303,9 @@ class Group:
         for job in sorted(self.jobs, key=lambda job: job.created_at):
             parts.setdefault(trial_of(job.spec), []).append(job)
         kinds = {True: "cv", False: "seeds"}
+        about = self.objective.to_json()
         return [
-            Group(self.id, kinds[bool(jobs[0].spec["fold"])], self.created_at, jobs)
+            Group(self.id, kinds[bool(jobs[0].spec["fold"])], self.created_at, jobs, about)
             for jobs in parts.values()
         ]
 
@@ -308,12 +315,10 @@ class Group:
         Trials on the newest contents of the dataset come before those on older ones.
         """
         found = best_first(self.trials()) if self.kind == "sweep" else []
-        return found[0] if found and accuracy_of(found[0]) else None
+        return found[0] if found and value_of(found[0]) else None
 
     def to_json(self) -> dict[str, Any]:
         """The group as scripts see it."""
-        best = self.best()
-        accuracy = accuracy_of(best) if best else None
         return {
             "id": self.id,
             "kind": self.kind,
@@ -323,8 +328,16 @@ class Group:
             "max_parallel": self.max_parallel,
             "jobs": [job.to_json() for job in self.jobs],
             "metrics": {name: each.to_json() for name, each in self.metrics().items()},
-            "best": best and {"job": best.jobs[0].id, "accuracy": accuracy and accuracy.to_json()},
+            "best": self._best_json(),
         }
+
+    def _best_json(self) -> dict[str, Any] | None:
+        best = self.best()
+        if best is None:
+            return None
+        found = {"accuracy": accuracy_of(best), "value": value_of(best)}
+        shown = {name: each and each.to_json() for name, each in found.items()}
+        return {"job": best.jobs[0].id, "metric": self.objective.metric, **shown}
 
 
 def members(result: Job | Group) -> list[Job]:
@@ -333,49 +346,57 @@ def members(result: Job | Group) -> list[Job]:
 
 
 def accuracy_of(result: Job | Group) -> Statistics | None:
-    """Return the statistics of a result's accuracy.
+    """Return the statistics of a result's accuracy, see `value_of`."""
+    return value_of(result, ACCURACY)
 
-    None unless all of its jobs have succeeded on the same contents; always None of a sweep, whose
-    result is its best trial.
+
+def value_of(result: Job | Group, by: Objective | None = None) -> Statistics | None:
+    """Return the statistics of the metric by which a result is ranked.
+
+    None unless all of its jobs have succeeded on the same contents and have the metric; always None
+    of a sweep, whose result is its best trial. By default a group is ranked by its own objective, a
+    job by accuracy.
     """
     if isinstance(result, Job):
-        return None if result.accuracy is None else Statistics.of([result.accuracy])
-    found = result.metrics().get("accuracy")
+        value = result.number((by or ACCURACY).metric) if result.status == "succeeded" else None
+        return None if value is None else Statistics.of([float(value)])
+    found = result.metrics().get((by or result.objective).metric)
     return found if result.status == "succeeded" else None
 
 
-def rank(result: Job | Group) -> tuple[float, int]:
-    """Return a key that sorts results best first: by accuracy, equals in order of submission.
+def rank(result: Job | Group, by: Objective | None = None) -> tuple[float, int]:
+    """Return a key that sorts results best first: by `value_of`, equals in order of submission.
 
     This is the one rule for ties; the database's queries follow it with `ORDER BY seq`.
     """
-    accuracy = accuracy_of(result)
+    value = value_of(result, by)
+    objective = by or (result.objective if isinstance(result, Group) else ACCURACY)
     first = min((job.seq for job in members(result)), default=0)
-    return -accuracy.mean if accuracy else math.inf, first
+    return objective.key(value.mean if value else None), first
 
 
 R = TypeVar("R", Job, Group)
 
 
-def best_first(found: Iterable[R]) -> list[R]:
-    """Sort results of one dataset by `rank`, those without an accuracy last.
+def best_first(found: Iterable[R], by: Objective | None = None) -> list[R]:
+    """Sort results of one dataset by `rank`, those without a value last.
 
     Results on the newest contents of the dataset come before all on older ones.
     """
     known = list(found)
     last: dict[str | None, float] = {}
     for each in known:
-        for job in members(each) if accuracy_of(each) else ():
+        for job in members(each) if value_of(each, by) else ():
             last[job.contents] = max(last.get(job.contents, 0.0), job.started_at or 0.0)
 
     def order(each: R) -> tuple[float, tuple[float, int]]:
-        has_accuracy = accuracy_of(each) is not None
-        return -last[members(each)[0].contents] if has_accuracy else math.inf, rank(each)
+        has_value = value_of(each, by) is not None
+        return -last[members(each)[0].contents] if has_value else math.inf, rank(each, by)
 
     return sorted(known, key=order)
 
 
-def accuracy_text(result: Job | Group) -> str:
+def result_text(result: Job | Group) -> str:
     """Format the result of a job or group: an accuracy, or the best trial of a sweep with its id.
 
     An empty text where there is none yet. Of a cross-validation or seeds, the mean of the jobs that
@@ -387,15 +408,15 @@ def accuracy_text(result: Job | Group) -> str:
         found = result.metrics().get("accuracy")
         return f"accuracy {found.counted()}" if found else ""
     best = result.best()
-    return best_text(best.jobs[0].id, accuracy_of(best)) if best else ""
+    return best_text(best.jobs[0].id, value_of(best), result.objective.metric) if best else ""
 
 
-def best_text(job_id: str, accuracy: Statistics | None) -> str:
+def best_text(job_id: str, value: Statistics | None, metric: str = "accuracy") -> str:
     """Format the best trial of a sweep, by the id of its first job."""
-    if accuracy is None:
+    if value is None:
         return ""
-    shown = accuracy.counted() if len(accuracy.values) > 1 else accuracy.text()
-    return f"best accuracy {shown}, job {job_id[:8]}"
+    shown = value.counted() if len(value.values) > 1 else value.text()
+    return f"best {metric} {shown}, job {job_id[:8]}"
 
 
 def finite(value: Any) -> float | int | None:

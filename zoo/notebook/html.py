@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zoo.jobs import Estimate, Group, Job
-from zoo.jobs.records import accuracy_text
+from zoo.jobs.records import result_text
 
 COLOURS = {
     "succeeded": "#1a7f37",
@@ -41,7 +41,7 @@ def table(found: Job | Group, outlook: Estimate | None = None) -> str:
 
 
 def _accuracy(found: Job | Group) -> str:
-    text = accuracy_text(found)
+    text = result_text(found)
     return f", {text}" if text else ""
 
 
@@ -73,7 +73,7 @@ def _group_facts(group: Group) -> dict[str, str]:
     measured: dict[str, Any] = {
         name: found[name].text() for name in ("accuracy", "loss", "fit_seconds") if name in found
     }
-    result = {"result": _text(accuracy_text(group) or "none yet")} if group.kind == "sweep" else {}
+    result = {"result": _text(result_text(group) or "none yet")} if group.kind == "sweep" else {}
     lines = [markup.escape(summary(job)[5:-1]) for job in group.jobs[:MOST_JOBS]]
     lines += [f"and {len(group.jobs) - MOST_JOBS} more"] if len(group.jobs) > MOST_JOBS else []
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from zoo import hookspecs, private_folder, settings
 from zoo.dataset_names import FILE_FORMS, NAME
 from zoo.errors import PluginError, unknown
 from zoo.jobs.cards import Card
+from zoo.metrics import COSTS, METRICS, OF_PLUGIN, Metric, MetricInfo, base_name
 from zoo.model import Dataset, Model, Params, Step, resolved
 from zoo.plugins import (
     entry_points,
@@ -74,6 +76,15 @@ RESERVED = {
 """Names that no plugin may use."""
 
 
+METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""Names of metrics (with fullmatch)."""
+MEASURED = (
+    *("classes", "per_class", "confusion_matrix", "n_images", "inputs"),
+    *("stopped_early", "ended_early"),
+)
+"""Names in the metrics of a job that are no metrics to rank by."""
+
+
 @dataclass
 class Catalogue:
     """All models and datasets of the plugins of this machine."""
@@ -88,6 +99,7 @@ class Catalogue:
     """The plugin of each dataset."""
     steps: dict[str, type[Step]]
     """Preprocessing steps."""
+    metrics: dict[str, Metric]
 
 
 @functools.cache
@@ -105,7 +117,7 @@ def empty() -> Catalogue:
     manager.add_hookspecs(hookspecs)
     if settings.is_traced():
         tracing.show(manager)
-    return Catalogue(manager, [], {}, {}, {}, {}, {})
+    return Catalogue(manager, [], {}, {}, {}, {}, {}, {})
 
 
 def model(name: str) -> type[Model]:
@@ -150,6 +162,14 @@ def dataset_version(name: str) -> str:
     if dataset.version or not dataset.files:
         return dataset.version or code
     return _version("\n".join([code, *map(file_digests.digest, dataset.files)]).encode())
+
+
+def metrics() -> dict[str, MetricInfo]:
+    """Return the metrics of the plugins of this machine, by name."""
+    return {
+        name: MetricInfo(name, each.higher_is_better, each.summary, OF_PLUGIN)
+        for name, each in catalogue().metrics.items()
+    }
 
 
 def listeners() -> dict[str, str]:
@@ -280,6 +300,7 @@ def _ask(found: Catalogue, plugin: Plugin) -> None:
         "register_models": _add_model,
         "register_datasets": _add_dataset,
         "register_preprocessing": _add_step,
+        "register_metrics": _add_metric,
     }
     for hook, add in adders.items():
         manager.subset_hook_caller(hook, others)(register=functools.partial(add, found, plugin))
@@ -327,6 +348,24 @@ def _add_step(found: Catalogue, plugin: Plugin, step: type[Step]) -> None:
     _check_name("preprocessing step", getattr(step, "name", None), found.steps)
     _check_takes(step)
     found.steps[step.name] = step
+
+
+def _add_metric(found: Catalogue, plugin: Plugin, metric: Metric) -> None:
+    if not isinstance(metric, Metric):
+        raise PluginError(f"{metric!r} is not a zoo.Metric.")
+    name = metric.name
+    if not isinstance(name, str) or not METRIC_NAME.fullmatch(name) or base_name(name) != name:
+        raise PluginError(
+            f"The metric name {name!r} is not lower case letters, digits and underscores, "
+            "or begins with val_ or train_."
+        )
+    if name in {*found.metrics, *METRICS, *COSTS, *MEASURED}:
+        raise PluginError(f"The metric name '{name}' is taken.")
+    if not callable(metric.function) or not isinstance(metric.higher_is_better, bool):
+        raise PluginError(
+            f"The metric '{name}' needs a function, and True or False for higher_is_better."
+        )
+    found.metrics[name] = metric
 
 
 def _check_takes(given: type[Model | Step]) -> None:

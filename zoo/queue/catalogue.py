@@ -13,7 +13,8 @@ from zoo import dataset_names, jobs, settings
 from zoo.data import datasets
 from zoo.errors import UsageError, unknown
 from zoo.jobs import Database, Worker
-from zoo.jobs.cards import OF_WORKER, Card
+from zoo.jobs.cards import OF_WORKER, Card, published_metrics
+from zoo.metrics import METRICS, MetricInfo, Objective, higher_is_better
 from zoo.model import Params
 from zoo.plugins import metadata, registry
 
@@ -113,6 +114,25 @@ def added_names() -> list[str]:
     """Return the names of the added datasets; raises StoreError like `models`."""
     with database() as db:
         return sorted({each.name for each in jobs.list_datasets(db)}) if db else []
+
+
+def metrics() -> dict[str, MetricInfo]:
+    """Return every metric of predictions: Zoo's, of workers' plugins and of this machine's."""
+    return {**METRICS, **published_metrics(_cards(workers())), **registry.metrics()}
+
+
+def objective(name: str) -> Objective:
+    """Return a metric with its direction; `val_NAME` is that of the validation rows.
+
+    Raises UsageError, which lists the names, for an unknown one; StoreError like `models`.
+    """
+    direction = higher_is_better(name)
+    if direction is None:
+        known = metrics()
+        direction = higher_is_better(name, {n: m.higher_is_better for n, m in known.items()})
+        if direction is None:
+            raise unknown("metric", name, known)
+    return Objective(name, direction)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.group_metrics import Statistics
-from zoo.jobs.records import accuracy_text
+from zoo.jobs.records import result_text
 from zoo.results import significance
 from zoo.results.predictions import load_predictions
 from zoo.results.significance import SignificanceTest
@@ -127,7 +127,7 @@ def _sweep_result(db: Database, sweep: Group) -> ComparedResult:
         raise UsageError(
             f"No trial of the sweep {sweep.id[:8]} has an accuracy: it has no result to compare."
         )
-    note = f"{sweep.id[:8]} is a sweep, represented by its best trial: {accuracy_text(sweep)}."
+    note = f"{sweep.id[:8]} is a sweep, represented by its best trial: {result_text(sweep)}."
     return replace(load_result(db, best.jobs[0] if len(best.jobs) == 1 else best), note=note)
 
 

@@ -143,7 +143,7 @@ def _text(table: str) -> str:
 def _spec(name: str, table: Table, row: Row, keep_weights: bool) -> JobSpec:
     try:
         options = TrainingOptions(
-            table.dataset, row.preprocess, row.seed, keep_weights=keep_weights
+            table.dataset, row.preprocess, seed=row.seed, keep_weights=keep_weights
         )
         (spec,) = submit.training(row.model, row.params, options)
     except UsageError as error:

@@ -138,11 +138,13 @@ class Driver:
 def _result(trial: trials.Trial, newest: str | None) -> float | str:
     """Return a trial's result for the sampler; on older contents it counts as failed.
 
-    Its accuracy is then ignored, and its params are not suggested again.
+    Its value is then ignored, and its params are not suggested again. The sampler maximizes.
     """
-    if isinstance(trial.result, float) and trial.contents != newest:
+    if isinstance(trial.result, str):
+        return trial.result
+    if trial.contents != newest:
         return "failed"
-    return trial.result
+    return -trial.group.objective.key(trial.result)
 
 
 def _dataset_of(group: Group) -> PinnedDataset | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zoo.errors import UsageError, unknown
 from zoo.job_spec import JobSpec, canonical
+from zoo.metrics import ACCURACY, COSTS, Objective, base_name
 from zoo.model import Params, resolved, to_json
 from zoo.param_values import lookup
-from zoo.queue import catalogue, submit
+from zoo.queue import catalogue, pinning, submit
 from zoo.queue.options import TrainingOptions
 from zoo.queue.pinning import PinnedDataset
 from zoo.sweeps import samplers, trials
@@ -28,6 +29,8 @@ class SweepRequest:
     sampler: str = "grid"
     trials: int | None = None
     """Number of trials, where the sampler does not determine it."""
+    metric: str | None = None
+    """The metric by which trials are ranked; None: the dataset's own, or accuracy."""
 
 
 class TrialBuilder:
@@ -37,7 +40,8 @@ class TrialBuilder:
         """`dataset` is that of the trials before, which the later ones run on, too."""
         self.params: type[Params] = catalogue.model(wanted.model).params
         self.defaults = to_json(self.params.resolve({}))
-        self.base = submit.training(wanted.model, {}, wanted.training, dataset=dataset)
+        self.dataset = dataset or pinning.pin(wanted.training.dataset)
+        self.base = submit.training(wanted.model, {}, wanted.training, dataset=self.dataset)
 
     def specs(self, given: Mapping[str, Any]) -> list[JobSpec]:
         """Return the job specs of a trial; raises UsageError if the model refuses the params."""
@@ -82,6 +86,14 @@ class Plan:
     specs: list[JobSpec]
     total: int
     """Number of trials in the end."""
+    objective: Objective = ACCURACY
+    """The metric by which trials are ranked."""
+
+    @property
+    def is_chosen_on_test(self) -> bool:
+        """Whether trials are compared on the test images, which then judge the best one, too."""
+        has_own_rows = self.objective.metric.startswith("val_") or self.wanted.training.cv
+        return not has_own_rows
 
     @property
     def jobs(self) -> int:
@@ -93,13 +105,13 @@ class Plan:
         wanted = self.wanted
         return {
             "sampler": wanted.sampler,
-            "objective": "accuracy",
             "model": wanted.model,
             "dataset": wanted.training.dataset,
             "fixed": self.space.fixed,
             "space": self.space.to_json(),
             "trials": self.total,
             "training": wanted.training.to_json(),
+            **self.objective.to_json(),
         }
 
 
@@ -107,9 +119,37 @@ def plan_sweep(wanted: SweepRequest, space: Space) -> Plan:
     """Plan the trials of a sweep and validate every param.
 
     Raises:
-        UsageError: If the model, the sampler or the file of trials refuses something.
+        UsageError: If the model, the sampler or the file of trials refuses something, or there is
+            no such metric.
     """
     builder = TrialBuilder(wanted)
+    objective = choose_objective(wanted, builder.dataset)
+    return replace(_plan(wanted, space, builder), objective=objective)
+
+
+def choose_objective(wanted: SweepRequest, dataset: PinnedDataset) -> Objective:
+    """Return the metric by which the trials of a sweep are ranked.
+
+    That of the request, else the dataset's own, else accuracy. Where the jobs have validation rows
+    it is measured on them: `val_accuracy`; under a cross-validation on the held-out folds.
+
+    Raises:
+        UsageError: For an unknown metric, or one of validation rows that the jobs do not have.
+    """
+    meta, training = dataset.meta, wanted.training
+    own_rows = meta is not None and "validation" in meta.counts and not training.cv
+    has_validation = bool(training.validation) or own_rows
+    name = wanted.metric or (meta.metric if meta else "") or ACCURACY.metric
+    if has_validation and not training.cv and base_name(name) == name and name not in COSTS:
+        name = f"val_{name}"
+    if name.startswith("val_") and not has_validation:
+        raise UsageError(
+            f"The jobs have no validation rows, so that they have no {name}.", "Add --validation."
+        )
+    return catalogue.objective(name)
+
+
+def _plan(wanted: SweepRequest, space: Space, builder: TrialBuilder) -> Plan:
     if space.file:
         return _from_file(wanted, space, builder)
     space = builder.normalize(space)
@@ -160,7 +200,7 @@ def _from_file(wanted: SweepRequest, space: Space, builder: TrialBuilder) -> Pla
         specs += mine
     # The group stores only the names; the values are those of the trials.
     varied: dict[str, Any] = {name: [] for row in found for name in row if name not in space.fixed}
-    wanted = SweepRequest(wanted.model, wanted.training, "file")
+    wanted = replace(wanted, sampler="file", trials=None)
     return _checked(Plan(wanted, Space(space.fixed, varied), found, specs, len(found)))
 
 

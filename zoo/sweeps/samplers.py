@@ -129,7 +129,8 @@ def suggest_tpe(
     after a crash as if there had been none.
 
     Args:
-        tried: Params and accuracy of each trial in order; "running" or "failed" without accuracy.
+        tried: Params and result of each trial in order: a number, the larger the better, or
+            "running" or "failed".
 
     Returns:
         New params, or None if none were found.

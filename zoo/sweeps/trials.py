@@ -37,8 +37,13 @@ class Trial:
 
     @property
     def accuracy(self) -> Statistics | None:
-        """Its statistics over the jobs; None until every one has succeeded."""
+        """The accuracy over its jobs; None until every one has succeeded."""
         return records.accuracy_of(self.group)
+
+    @property
+    def statistics(self) -> Statistics | None:
+        """The metric by which the sweep ranks, over its jobs; None until every one has it."""
+        return records.value_of(self.group)
 
     @property
     def status(self) -> str:
@@ -51,9 +56,9 @@ class Trial:
 
     @property
     def result(self) -> float | str:
-        """The mean accuracy, or `running` while it may still get one, or `failed`."""
-        if self.accuracy:
-            return self.accuracy.mean
+        """The mean of the metric, or `running` while it may still get one, or `failed`."""
+        if self.statistics:
+            return self.statistics.mean
         return "failed" if self.group.is_terminal else "running"
 
     def value(self, name: str) -> Any:
@@ -66,6 +71,7 @@ class Trial:
             "params": {name: self.value(name) for name in names},
             "status": self.status,
             "accuracy": self.accuracy and self.accuracy.to_json(),
+            "value": self.statistics and self.statistics.to_json(),
             "contents": self.contents,
             "jobs": [job.id for job in self.group.jobs],
         }
@@ -77,7 +83,7 @@ def list_trials(group: Group) -> list[Trial]:
 
 
 def sort_trials(found: Sequence[Trial]) -> list[Trial]:
-    """Sort trials by accuracy, then those without one in the order of submission.
+    """Sort trials by the sweep's metric, then those without it in the order of submission.
 
     All trials on the newest contents of the dataset come before those on older contents.
     """

@@ -53,7 +53,8 @@ def summary_line(job: dict[str, Any]) -> str:
         accuracy, best = group["metrics"].get("accuracy"), group.get("best")
         number = f", accuracy {Statistics.from_json(accuracy).text()}" if accuracy else ""
         if best:
-            number = f", {best_text(best['job'], Statistics.from_json(best['accuracy']))}"
+            value = Statistics.from_json(best.get("value") or best["accuracy"])
+            number = f", {best_text(best['job'], value, best.get('metric', 'accuracy'))}"
         name = f"{group['id'][:8]} {group['kind']} of {len(group['jobs'])}, {about}"
         return f"{name}: {group['status']}{number}"
     error = job.get("error")

@@ -72,6 +72,15 @@ def sweep(
     save_trials: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the trials to a CSV file.")
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Metric to rank by. Default: the dataset's own, or accuracy; val_NAME if the "
+            "jobs have validation rows.",
+            autocompletion=completion.metrics,
+        ),
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="REF", help="Resume this sweep; finished trials are kept."),
@@ -90,7 +99,7 @@ def sweep(
         _resume(resume, detach, as_json)
         return
     texts = [*(param or []), *([f"@{trials_from}"] if trials_from else [])]
-    wanted = SweepRequest(_named(model), training, sampler, trials)
+    wanted = SweepRequest(_named(model), training, sampler, trials, metric)
     plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
     if save_trials:
         _save(save_trials, plan)
@@ -155,10 +164,16 @@ def _print_estimate(
     chosen = settings.load()
     found = driver.estimate_sweep(jobs.connect(chosen.database), chosen, plan, pool, max_parallel)
     if as_json and dry_run:
-        counts = {"trials": plan.total, "jobs": found.jobs, "slots": found.slots}
+        counts: dict[str, Any] = {"trials": plan.total, "jobs": found.jobs, "slots": found.slots}
+        counts |= {"metric": plan.objective.metric}
         console.json_out(counts | {"seconds_each": found.each, "seconds": found.seconds})
         return None
     console.note(f"{plan.total} trials, {found.jobs} jobs{_span(found)}.")
+    if plan.is_chosen_on_test:
+        console.note(
+            f"Trials are ranked by {plan.objective.metric} on the test images, so that the best "
+            "one looks better than it is; --validation SHARE ranks by rows held out of training."
+        )
     if dry_run:
         for params in plan.trials[:5]:
             console.note(f"  {console.params(params)}")

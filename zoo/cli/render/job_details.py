@@ -13,7 +13,7 @@ from zoo.cli.render import console, job_columns, published_table, text_charts
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job
 from zoo.jobs.environments import CodeVersion, Machine
-from zoo.jobs.records import accuracy_text
+from zoo.jobs.records import result_text
 
 FEW_STEPS = 10
 """Up to this number, steps are shown one by one."""
@@ -189,7 +189,7 @@ def show_group(group: Group, waits: str = "") -> None:
     console.table(["job", "part", "status", "accuracy", "error"], rows, right=["accuracy"])
     if group.is_mixed:
         console.note("The jobs were evaluated on different contents of the dataset: no mean.")
-    if text := accuracy_text(group):
+    if text := result_text(group):
         console.out.print(console.safe(text))
     if loss := group.metrics().get("loss"):
         console.out.print(console.safe(f"loss {loss.counted()}"))

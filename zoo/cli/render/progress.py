@@ -16,7 +16,7 @@ from zoo.cli.render import console, job_columns, progress_bars, published_table
 from zoo.cli.render.fitting import columns_of
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import TERMINAL, Database, Estimate, Group, Job
-from zoo.jobs.records import accuracy_text
+from zoo.jobs.records import result_text
 from zoo.queue.waiting import JobWait
 from zoo.settings import Settings
 
@@ -290,6 +290,6 @@ def _group_summary(group: Group) -> None:
         return
     for job in group.jobs:
         summary(job)
-    if text := accuracy_text(group):
+    if text := result_text(group):
         head = f"{group.id[:8]}  {group.kind} of {group.jobs[0].model}"
         console.out.print(console.safe(f"{head}: {text}"))

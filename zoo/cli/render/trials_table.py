@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.cli.render import console
 from zoo.jobs import Group
-from zoo.jobs.records import accuracy_text, finite
+from zoo.jobs.records import finite, result_text
 from zoo.param_values import typed
 from zoo.sweeps import trials
 from zoo.sweeps.trials import Trial
@@ -21,13 +21,16 @@ def show_sweep(group: Group, most: int | None = None) -> None:
     if group.is_mixed:
         console.note(
             "The trials were evaluated on different contents of the dataset: those on the newest "
-            "come first; accuracies on different contents are not comparable."
+            "come first; results on different contents are not comparable."
         )
-    right = ["accuracy", *(name for name in names if _are_numbers(found, name))]
-    columns = ["trial", "accuracy", *names, "status", "job"]
-    lines = [_line(trial, rank, names) for rank, trial in enumerate(found[:most], start=1)]
-    console.table(columns, lines, right=right, optional=["trial", "job"])
-    if text := accuracy_text(group):
+    measured = list(dict.fromkeys([group.objective.metric, "accuracy"]))
+    right = [*measured, *(name for name in names if _are_numbers(found, name))]
+    columns = ["trial", *measured, *names, "status", "job"]
+    lines = [
+        _line(trial, rank, measured, names) for rank, trial in enumerate(found[:most], start=1)
+    ]
+    console.table(columns, lines, right=right, optional=["trial", "job", *measured[1:]])
+    if text := result_text(group):
         console.out.print(console.safe(text))
     if most is not None and len(found) > most:
         console.note(f"`zoo show {group.id[:8]}` lists all {len(found)} trials.")
@@ -49,11 +52,11 @@ def _head(group: Group, found: list[Trial]) -> str:
     return f"{group.id[:8]}  {what}: {planned} trials{each}, {done}{limit}"
 
 
-def _line(trial: Trial, rank: int, names: list[str]) -> list[Any]:
-    accuracy = trial.accuracy
+def _line(trial: Trial, rank: int, measured: list[str], names: list[str]) -> list[Any]:
+    ranked, *others = [trial.statistics, trial.accuracy][: len(measured)]
     return [
-        rank if accuracy else "",
-        accuracy.text() if accuracy else "",
+        rank if ranked else "",
+        *(each.text() if each else "" for each in (ranked, *others)),
         *(_value(trial.value(name)) for name in names),
         _progress(trial),
         trial.group.jobs[0].id[:8],
