@@ -27,13 +27,12 @@ if form == "floats":
     x = (x / 255).astype("float32")
 save(path, x_train=x, y_train=y, x_test=x[:100], y_test=y[:100])
 """
-OPEN = """
-import json, resource, sys, time
+OPEN = r"""
+import json, re, sys, time
 import numpy
 from zoo.data import datasets, preprocessing
 from zoo.plugins import registry
 registry.catalogue()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.perf_counter()
 datasets.raw(sys.argv[1])
 took = time.perf_counter() - start
@@ -43,7 +42,8 @@ if "prepare" in sys.argv:
     start = time.perf_counter()
     preprocessing.prepare(sys.argv[1], "train", "flat", "float32")
     took = time.perf_counter() - start
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not ru_maxrss, which begins with the memory of the process that has started this one.
+peak = int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1]) * 1024
 print(json.dumps({"peak": peak, "seconds": took}))
 """
 
