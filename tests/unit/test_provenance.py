@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from helpers.finished_jobs import a_spec
 
 from zoo.data import datasets
-from zoo.job_spec import Fold, Source
+from zoo.job_spec import Fold, Source, canonical
 from zoo.plugins.registry import Plugin
 from zoo.training import provenance
 
@@ -36,6 +37,10 @@ def fingerprint(
         {"fold": Fold(k=3, index=0)},
         {"kind": "evaluate", "source": Source(job="0" * 32, artifact="a", sha256="0" * 64)},
         {"model": "another"},
+        {"validation": 0.1},
+        {"class_weight": "balanced"},
+        {"positive": "b"},
+        {"device": "cpu"},
     ],
     ids=lambda changed: next(iter(changed)),
 )
@@ -48,6 +53,18 @@ def test_what_does_not_decide_a_result_leaves_the_fingerprint_alone() -> None:
     assert fingerprint(**same, plugin=MINE) == fingerprint()
     # `data` is the fingerprint of the contents: jobs of older versions do not name them as well.
     assert fingerprint(version=2, contents="d" * 64) == fingerprint()
+
+
+def test_an_option_that_came_later_leaves_the_fingerprints_of_before(tmp_path: Path) -> None:
+    """Otherwise `--reuse` would find no result of an older version."""
+    spec = a_spec(params={"a": 1})
+    facts = {
+        **{"kind": "train", "model": "m", "params": {"a": 1}, "preprocess": "none"},
+        **{"split": "test", "seed": 42, "fold": None},
+        **{"data": "d", "source": None, "plugin": "mine 1", "code": provenance.code(MINE).sha256},
+    }
+    found = provenance.fingerprint(spec.model_copy(update={"exact": True}), "d", MINE)
+    assert found == hashlib.sha256(canonical(facts).encode()).hexdigest()
 
 
 def one_file(folder: Path, text: str, version: str = "1") -> Plugin:

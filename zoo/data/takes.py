@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.data import steps
 from zoo.data.contents import Meta
@@ -15,6 +15,11 @@ from zoo.model import Model, fit_arguments
 
 if TYPE_CHECKING:
     from zoo.model import Array
+
+
+WEIGHTS = "sample_weight"
+"""The argument of `fit` for weights of rows."""
+WHICH_WEIGH = """`zoo models --where '"row weights" in uses'` lists those that can."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +71,11 @@ def check(model: Takes, meta: Meta, asked: Asked) -> None:
     The model cannot take the dataset, or dataset and options contradict each other.
     """
     check_inputs(model, meta, asked.preprocess)
-    weighted = asked.class_weight or "train" in meta.weighted
-    if weighted and "sample_weight" not in model.fit_arguments:
-        what = "--class-weight" if asked.class_weight else f"'{meta.name}', which has a weight"
+    check_options(model, asked)
+    if "train" in meta.weighted and WEIGHTS not in model.fit_arguments:
         raise UsageError(
-            f"The model '{model.name}' cannot weigh rows, so that it takes no {what}.",
-            "`zoo models` says which models can."
-            if asked.class_weight
-            else "Add the table again without --weight; `zoo models` says which models can.",
+            f"The model '{model.name}' cannot weigh rows, but those of '{meta.name}' have weights.",
+            f"{WHICH_WEIGH} Or add the table again without --weight.",
         )
     if asked.validation and "validation" in meta.counts and not asked.is_cross_validation:
         raise UsageError(
@@ -83,10 +85,29 @@ def check(model: Takes, meta: Meta, asked: Asked) -> None:
         return
     if len(meta.class_names) != 2:
         raise UsageError(
-            f"--positive is for two classes, but '{meta.name}' has {len(meta.class_names)}."
+            f"--positive is for two classes, but '{meta.name}' has {len(meta.class_names)}.",
+            "Leave out --positive.",
         )
     if asked.positive not in meta.class_names:
         raise unknown("class", asked.positive, meta.class_names)
+
+
+def check_options(model: Takes, asked: Asked) -> None:
+    """Raise UsageError for options that the model cannot use, whatever the dataset is."""
+    if asked.class_weight and WEIGHTS not in model.fit_arguments:
+        raise UsageError(
+            f"The model '{model.name}' cannot weigh rows, so that it takes no --class-weight.",
+            WHICH_WEIGH,
+        )
+
+
+def check_class_weight(class_weight: str | None, params: Mapping[str, Any]) -> None:
+    """Raise UsageError if the classes would be weighed twice: as an option and as a param."""
+    if class_weight is not None and params.get("class_weight") is not None:
+        raise UsageError(
+            "--class-weight and the param class_weight would weigh the classes twice.",
+            "Take one of them.",
+        )
 
 
 def check_inputs(model: Takes, meta: Meta, preprocess: str) -> None:

@@ -188,6 +188,7 @@ def check_model(card: Card, dataset: PinnedDataset, asked: takes.Asked) -> None:
     """Raise UsageError for a dataset on which the model cannot be trained, as far as is known."""
     meta = dataset.meta
     if meta is None:
+        takes.check_options(takes.Takes.of_card(card), asked)
         return
     meta = meta.model_copy(update={"name": dataset.name})
     if meta.untrainable:

@@ -108,10 +108,16 @@ def _held_back(spec: JobSpec, train: Part, share: float) -> tuple[Part, Part]:
     except ValueError as error:
         raise UsageError(
             f"No validation rows can be held out of '{spec.dataset}': {reason(error)}.",
-            "Take another --validation.",
+            "Take another share: --validation 0.1 is a tenth of the training rows.",
         ) from None
     kept = np.ones(len(train.y), dtype=bool)
     kept[chosen] = False
+    if rare := set(train.y[chosen].tolist()) - set(train.y[kept].tolist()):
+        raise UsageError(
+            f"--validation {share:g} would leave no training row of {len(rare)} of the classes of "
+            f"'{spec.dataset}'.",
+            "Take a smaller share.",
+        )
     return train.of(kept), train.of(chosen)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from zoo import terminal_text
 from zoo.data import datasets, preprocessing, takes
 from zoo.data.contents import Inputs
 from zoo.data.preprocessing import Fitted, prepare_splits
@@ -46,6 +48,9 @@ WEIGHT_IMAGES = "weight_images.npy"
 """The weights of a linear model as images, (n_classes, *input_shape), readable without the plugin's
 framework; (n_classes, 784) in artifacts of the first version."""
 
+ENDS = ("stopped_early", "ended_early", "n_validation")
+"""Metrics that say how a training has ended and how many rows it had to choose by; a model cannot
+report them."""
 MAX_REASON = 500
 """Longest reason, in characters, for a training that ends early."""
 REPORTED_SECONDS = 0.5
@@ -210,6 +215,7 @@ def _train(
     for note in data.notes:
         log.warning("%s", note)
     takes.check(takes.Takes.of(model_class), data.meta, spec)
+    takes.check_class_weight(spec.class_weight, spec.params)
     model = _build(model_class, params, data.class_names, spec.seed, data.meta)
     train, validation, held_out = parts.divide(spec, splits)
     fitted, x = preprocessing.fit_steps(spec.preprocess, train.x, model.dtype)
@@ -218,7 +224,7 @@ def _train(
         validation = validation._replace(x=fitted.apply(validation.x, model.dtype))
     labels = evaluation.targets(model, train.y)
     write(RECIPE, _text(_recipe(spec, model, data).model_dump(mode="json")))
-    history = _History(report)
+    history = _History(report, model.can_stop)
     checkpoint = place and _checkpoints(place, spec, data, history)
     given = {
         "validation": validation and (validation.x, evaluation.targets(model, validation.y)),
@@ -229,16 +235,13 @@ def _train(
     _seed(spec.seed)
     phase("fit")
     start = time.perf_counter()
-    measured: dict[str, Any] = {}
-    try:
+    with contextlib.suppress(Stop):
         model.fit(x, labels, history, **{name: given[name] for name in fit_arguments(model_class)})
-    except Stop:
-        measured["stopped_early"] = True
     seconds = time.perf_counter() - start + (checkpoint.seconds_before if checkpoint else 0.0)
     write(HISTORY, _text(history.steps))
-    if history.ended_early:
-        measured["ended_early"] = history.ended_early
-    measured |= history.last() | {"fit_seconds": seconds}
+    measured = history.last() | history.end() | {"fit_seconds": seconds}
+    if validation is not None:
+        measured["n_validation"] = len(validation.y)
     return Trained(model, fitted, held_out, measured, validation)
 
 
@@ -300,7 +303,9 @@ def _prepare(
     def on_progress(what: str, done: int, total: int) -> None:
         # Most datasets are read and scaled in too little time to report.
         if report and time.monotonic() > start + REPORTED_SECONDS:
-            report(done, total, what.rpartition(" ")[2].removesuffix("s"))
+            # Nothing is learned yet: the training stops after its first report.
+            with contextlib.suppress(Stop):
+                report(done, total, what.rpartition(" ")[2].removesuffix("s"))
 
     if spec.contents:
         datasets.pinned(spec.dataset, on_progress, contents=spec.contents)
@@ -375,11 +380,12 @@ def _write(folder: Path, name: str, text: str) -> None:
 class _History:
     """Passes reports of a model on, and keeps the steps with metrics."""
 
-    def __init__(self, report: Callable[..., None]) -> None:
+    def __init__(self, report: Callable[..., None], can_stop: bool) -> None:
         self.steps: list[dict[str, Any]] = []
-        self.ended_early = ""
-        """Why the training has ended before its last step; empty if it has not."""
         self._report = report
+        self._can_stop = can_stop
+        self._is_stopped = False
+        self._reason: str | None = None
 
     def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
         values = {name: float(value) for name, value in metrics.items()}
@@ -389,13 +395,24 @@ class _History:
         if values:
             kept = {name: finite.get(name) for name in values}
             self.steps.append({"step": step, "total": total, "unit": unit, **kept})
-        self._report(step, total, unit, **finite)
+        try:
+            self._report(step, total, unit, **finite)
+        except Stop:
+            # After its last step a training ends by itself, with the result of an undisturbed one.
+            if self._can_stop and step < total:
+                self._is_stopped = True
+                raise
 
     def done(self, why: str) -> None:
         """Record that the training ends before its last step."""
-        self.ended_early = str(why)[:MAX_REASON]
+        self._reason = " ".join(terminal_text.safe(str(why)).split())[:MAX_REASON]
+
+    def end(self) -> dict[str, Any]:
+        """Return how the training has ended, if before its last step, as metrics."""
+        found: dict[str, Any] = {"stopped_early": True} if self._is_stopped else {}
+        return found if self._reason is None else found | {"ended_early": self._reason}
 
     def last(self) -> dict[str, Any]:
         """Return the metrics of the last step with metrics."""
         last = self.steps[-1] if self.steps else {}
-        return {name: last[name] for name in last.keys() - {"step", "total", "unit"}}
+        return {name: last[name] for name in last.keys() - {"step", "total", "unit", *ENDS}}
