@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.errors import UsageError
-from zoo.job_spec import MAX_SPEC_BYTES, Fold, JobSpec, Source, canonical, read_json
+from zoo.job_spec import (
+    MAX_SPEC_BYTES,
+    Fold,
+    JobSpec,
+    Source,
+    canonical,
+    read_json,
+    typed_options,
+)
 from zoo.param_values import as_options, changed, read_pairs
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
@@ -48,6 +56,11 @@ def specs(draw: st.DrawFn) -> JobSpec:
         keep_weights=draw(st.booleans()),
         timeout=draw(st.none() | st.floats(0, 1e9, exclude_min=True)),
         memory_mb=draw(st.none() | st.integers(1, 10**6)),
+        validation=draw(st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True)),
+        class_weight=draw(st.sampled_from([None, "balanced"])),
+        positive=draw(st.none() | TEXTS),
+        device=draw(st.sampled_from([None, "cpu", "gpu"])),
+        exact=draw(st.booleans()),
         plugin=draw(st.text(max_size=20)),
     )
 
@@ -62,6 +75,18 @@ def test_a_spec_comes_back_as_it_was_dumped(spec: JobSpec) -> None:
     text = spec.dump()
     assert JobSpec.parse(text) == spec
     assert JobSpec.parse(text).dump() == text
+
+
+def test_a_typed_option_is_one_that_is_not_the_default() -> None:
+    assert typed_options(JobSpec.parse_object(fields()).model_dump()) == []
+    # Specs of before have none of them.
+    assert typed_options(fields()) == []
+    given = {"preprocess": "deskew", "validation": 0.1, "class_weight": "balanced"}
+    given |= {"positive": "-1", "device": "gpu", "exact": True}
+    assert typed_options(JobSpec.parse_object(fields(**given)).model_dump()) == [
+        *("--preprocess", "deskew", "--validation", "0.1", "--class-weight", "balanced"),
+        *("--positive=-1", "--device", "gpu", "--exact"),
+    ]
 
 
 @given(VALUES)

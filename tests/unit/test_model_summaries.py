@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from zoo.data.takes import WHICH_WEIGH
 from zoo.errors import UsageError
+from zoo.jobs.cards import Card
 from zoo.queue import catalogue
 from zoo.results import leaderboard, model_summaries
 from zoo.results.leaderboard import LeaderboardRow
@@ -65,6 +67,18 @@ def test_a_model_has_a_row_for_each_dataset_and_one_without_any() -> None:
 def test_rows_are_chosen_by_name_and_condition(words: dict[str, Any], models: set[str]) -> None:
     ours = [s for s in SUMMARIES if s.name in ("logistic", "dense-softmax", "digit-detector")]
     assert {each.name for each in model_summaries.filter_summaries(ours, **words)} == models
+
+
+def test_models_are_found_by_what_their_training_can_use() -> None:
+    asking = Card("a", "p 1", fit_arguments=["sample_weight", "checkpoint"], can_stop=True)
+    older = Card("b", "p 1")
+    offers = {card.name: catalogue.Offer(card, here=False) for card in (asking, older)}
+    found = model_summaries.summarize_models(offers, [])
+    assert found[0].values()["uses"] == ["row weights", "checkpoints", "stop"]
+    assert (found[1].values()["uses"], found[1].values()["device"]) == ([], "cpu")
+    condition = '"row weights" in uses and device == "cpu"'
+    assert model_summaries.filter_summaries(found, condition=condition) == found[:1]
+    assert condition.partition(" and")[0] in WHICH_WEIGH
 
 
 def test_the_largest_comes_first_and_what_is_missing_last() -> None:

@@ -36,6 +36,11 @@ def names(record: type) -> set[str]:
         (TrainingOptions, {"timeout": 0}, "The timeout is 0, but it must be a number of at least"),
         (TrainingOptions, {"timeout": float("nan")}, "The timeout is nan"),
         (TrainingOptions, {"memory_mb": 0}, "a whole number of at least 1"),
+        (TrainingOptions, {"validation": 0.0}, "The validation is 0.0, but it must be a number"),
+        (TrainingOptions, {"validation": 1}, "a number from 0.001 to 0.999"),
+        (TrainingOptions, {"validation": True}, "The validation is True"),
+        (TrainingOptions, {"class_weight": "balance"}, "No class_weight is called 'balance'"),
+        (TrainingOptions, {"device": "tpu"}, "No device is called 'tpu'"),
         (TrainingOptions, {"preprocess": "deskw"}, "No preprocessing step is called 'deskw'"),
         (QueueOptions, {"priority": 10**6 + 1}, "from -1,000,000 to 1,000,000"),
         (QueueOptions, {"max_parallel": 0}, "The max_parallel is 0"),
@@ -98,10 +103,17 @@ def test_folds_keep_no_weights_unless_asked_for(
 
 
 def test_the_options_of_a_sweep_are_stored_and_read_back() -> None:
-    given = TrainingOptions("digits", "deskew", 7, cv=3, timeout=1.5, memory_mb=100)
+    given = TrainingOptions(
+        "digits", "deskew", 0.1, "balanced", "9", seed=7, cv=3, timeout=1.5, memory_mb=100
+    )
     stored = given.to_json()
     assert stored == {
         "preprocess": "deskew",
+        "validation": 0.1,
+        "class_weight": "balanced",
+        "positive": "9",
+        "device": None,
+        "exact": False,
         "seed": 7,
         "cv": 3,
         "seeds": None,

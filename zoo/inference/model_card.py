@@ -19,6 +19,7 @@ from zoo.data.contents import Column
 from zoo.images import prediction_inputs
 from zoo.inference.export import PREFIX, Exported, prepared_how
 from zoo.inference.predictor import LoadedModel
+from zoo.job_spec import typed_options
 from zoo.jobs import Job
 from zoo.jobs.environments import CodeVersion, Environment, Machine
 from zoo.jobs.records import number_text
@@ -101,9 +102,7 @@ def card_text(
 def training_command(job: Job) -> str:
     """Return the command that trains the model again."""
     words = ["zoo", "train", job.model, "--dataset", dataset_names.short(job.dataset)]
-    words += ["--seed", str(job.spec["seed"])]
-    if job.spec.get("preprocess", "none") != "none":
-        words += ["--preprocess", job.spec["preprocess"]]
+    words += ["--seed", str(job.spec["seed"]), *typed_options(job.spec)]
     return shlex.join([*words, *as_options(job.changed)])
 
 

@@ -60,6 +60,13 @@ class Card:
     """Fields of another version: unknown ones, and known ones of another type."""
 
     @property
+    def uses(self) -> list[str]:
+        """What its training can use: `validation`, `row weights`, `checkpoints`, `stop`."""
+        asked = self.fit_arguments or ()
+        found = [word for argument, word in USES.items() if argument in asked]
+        return [*found, *(["stop"] if self.can_stop else [])]
+
+    @property
     def param_schemas(self) -> Mapping[str, Mapping[str, Any]]:
         """The JSON schema of each param, by name, in the order of the model's author."""
         return object_in(self.schema or {}, "properties")
@@ -83,6 +90,8 @@ class Card:
         return {name: value for name, value in published.items() if name not in without}
 
 
+USES = {"validation": "validation", "sample_weight": "row weights", "checkpoint": "checkpoints"}
+"""What arguments of `fit` are called where models are listed."""
 OF_WORKER = ("datasets", "versions", "listeners", "metrics")
 """Fields that describe the worker, not the model."""
 _OBJECTS = ("schema", *OF_WORKER)

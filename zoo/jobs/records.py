@@ -235,6 +235,7 @@ class Job:
             "class_weight": spec.get("class_weight"),
             "positive": spec.get("positive"),
             "device": spec.get("device"),
+            "exact": spec.get("exact", False),
             "fold": spec.get("fold"),
             "source": (spec.get("source") or {}).get("job"),
             "published": spec.get("published"),

@@ -33,12 +33,17 @@ def train(
     *,
     dataset: str = TrainingOptions.dataset,
     preprocess: str = TrainingOptions.preprocess,
+    validation: float | None = None,
+    class_weight: str | None = None,
+    positive: str | None = None,
     seed: int = TrainingOptions.seed,
     cv: int | None = None,
     seeds: int | None = None,
     keep_weights: bool | None = None,
     timeout: float | None = None,
     memory_mb: int | None = None,
+    device: str | None = None,
+    exact: bool = TrainingOptions.exact,
     pool: str = QueueOptions.pool,
     priority: int = QueueOptions.priority,
     tags: Sequence[str] = (),
@@ -51,7 +56,8 @@ def train(
 
     Args:
         model: Name of the model.
-        params: Params whose names collide with an argument of this function.
+        params: Params whose names collide with an argument of this function, as that of a model
+            called `class_weight`.
         wait: Whether to return once every job has succeeded, instead of at once.
         more_params: All other params, by name.
 
@@ -65,12 +71,17 @@ def train(
     training = TrainingOptions(
         dataset=dataset,
         preprocess=preprocess,
+        validation=validation,
+        class_weight=class_weight,
+        positive=positive,
         seed=int(seed),
         cv=cv,
         seeds=seeds,
         keep_weights=keep_weights,
         timeout=timeout,
         memory_mb=memory_mb,
+        device=device,
+        exact=exact,
     )
     queue = QueueOptions(pool=pool, priority=priority, tags=arguments.as_list(tags))
     given = arguments.merge_params(params or {}, more_params)

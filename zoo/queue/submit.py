@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
-from zoo.data import datasets
+from zoo.data import datasets, takes
 from zoo.data.columns import check_same
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import SPEC_VERSION, Fold, JobSpec, Source
@@ -82,6 +82,7 @@ def training(
     options = options or TrainingOptions()
     offer = catalogue.model(model)
     values, changed = resolved(offer.params, params)
+    takes.check_class_weight(options.class_weight, values)
     data = dataset or pinning.pin(options.dataset, progress)
     pinning.check_model(offer.card, data, options)
     asked = {
@@ -127,6 +128,9 @@ def evaluation(
         "fold": None,
         "published": None,
         "source": source,
+        # Those of the training; an evaluation has neither.
+        "validation": None,
+        "class_weight": None,
     }
     if dataset:
         data = pinning.pin_to_judge(dataset, spec, progress)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
+from zoo.job_spec import typed_options
 from zoo.plugins import registry
 from zoo.training import provenance
 from zoo.training.run import HISTORY
@@ -97,8 +98,7 @@ def command(job: Mapping[str, Any]) -> str:
     for n, value in job["params"].items():
         if n not in usual or usual[n] != value:
             words += ["-p", f"{n}={_text(value)}"]
-    words += ["--preprocess", job["preprocess"]] if job["preprocess"] != "none" else []
-    words += ["--seed", str(job["seed"])]
+    words += [*typed_options(job), "--seed", str(job["seed"])]
     words += ["--cv", str(job["fold"]["k"])] if job["fold"] else []
     return shlex.join(words)
 

@@ -91,6 +91,9 @@ PARAMS = st.fixed_dictionaries(
     memory=st.none() | st.integers(1, 10**6),
     tags=st.lists(st.sampled_from(["good", "-o", "a b", "ü;'"]), unique=True),
     preprocess=st.sampled_from(["none", "deskew"]),
+    validation=st.none() | st.floats(0.01, 0.9),
+    device=st.sampled_from([None, "cpu"]),
+    exact=st.booleans(),
 )
 def test_the_line_of_a_training_makes_the_same_training(
     db: Database,

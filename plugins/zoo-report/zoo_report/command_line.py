@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from zoo.job_spec import typed_options
 from zoo.jobs import Group, Job
 from zoo.param_values import as_options
 
@@ -35,8 +36,7 @@ def _training(job: Job) -> Iterator[str]:
     yield from ("train", job.model)
     yield from as_options(job.changed)
     yield from ("--dataset", job.dataset)
-    if spec.get("preprocess", "none") != "none":
-        yield from ("--preprocess", spec["preprocess"])
+    yield from typed_options(spec)
     if spec["fold"]:
         yield from ("--cv", str(spec["fold"]["k"]))
     # By default folds keep no weights, and all other trainings do.

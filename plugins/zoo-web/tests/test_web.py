@@ -341,6 +341,9 @@ def test_what_is_refused_is_said_in_a_sentence_and_the_form_is_kept(page: web.Pa
         ({"model": "logistik"}, "Did you mean &#39;logistic&#39;?"),
         ({"several": "cv", "number": "1"}, "whole number from 2 to 100"),
         ({"preprocess": "x"}, "No preprocessing step is called"),
+        ({"validation": "a tenth"}, "The validation is &#39;a tenth&#39;"),
+        ({"validation": "nan"}, "from 0.001 to 0.999"),
+        ({"class_weight": "x"}, "No class_weight is called &#39;x&#39;"),
     ):
         answer = page.post("/submit", filled | {"param.max_iter": ""} | wrong)
         assert answer.status == 400 and said in answer.text, wrong

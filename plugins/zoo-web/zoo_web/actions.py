@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,6 +59,9 @@ def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted
     training = TrainingOptions(
         dataset=filled.get("dataset", ""),
         preprocess="".join(filled.get("preprocess", "").split()) or NO_STEPS,
+        validation=_read_share(filled, "validation"),
+        class_weight=filled.get("class_weight") or None,
+        positive=filled.get("positive") or None,
         seed=read_whole_number(filled, "seed", *limits(TrainingOptions, "seed")),
         cv=number if several == "cv" else None,
         seeds=number if several == "seeds" else None,
@@ -69,6 +73,13 @@ def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted
     )
     specs = submit.training(filled["model"], params, training)
     return submit.submit(context.db, context.settings, specs, queue, group_kind=training.group_kind)
+
+
+def _read_share(filled: Mapping[str, str], name: str) -> float | None:
+    text = filled.get(name, "").strip()
+    with contextlib.suppress(ValueError):
+        return float(text) if text else None
+    raise UsageError(f"The {name} is '{text}', but it must be a share such as 0.1.")
 
 
 def read_whole_number(

@@ -21,8 +21,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
 RESULT = (*("dataset", "contents", "accuracy", "parameters", "bytes", "fit s", "µs/image"),)
 """Columns of a result; `contents` marks results on earlier contents of a dataset."""
-OPTIONAL = ("bytes", "µs/image", "plugin", "fit s", "family", "workers", "parameters", "takes")
+OPTIONAL = (
+    *("bytes", "µs/image", "plugin", "uses", "fit s", "family", "workers", "parameters", "takes"),
+)
 """Columns dropped on a narrow terminal, in this order."""
+
+
+USE = {
+    "validation": "validation rows",
+    "row weights": "row weights (--class-weight, a weight column)",
+    "checkpoints": "checkpoints (an interrupted training goes on)",
+    "stop": "`zoo stop`",
+}
+"""What a training can use, as `zoo models show` says it."""
 
 
 class _ListedByDefault(TyperGroup):
@@ -119,7 +130,7 @@ def _leaderboard(datasets: list[str]) -> list[LeaderboardRow]:
 def _table(found: list[ModelSummary]) -> None:
     from zoo.cli.render import console
 
-    columns = ["model", "family", "takes", *RESULT, "workers", "plugin", "summary"]
+    columns = ["model", "family", "takes", "uses", *RESULT, "workers", "plugin", "summary"]
     lines = [_line(each) for each in found]
     # Before the first job there is nothing in most of them.
     last = len(columns) - 1
@@ -140,6 +151,7 @@ def _line(summary: ModelSummary) -> list[str]:
         facts["model"],
         facts["family"] or "",
         facts["takes"],
+        ", ".join(facts["uses"]),
         summary.row.dataset_label if summary.row else "",
         summary.row.contents_note if summary.row else "",
         number(facts["accuracy"]),
@@ -199,6 +211,10 @@ def _about(offer: Offer) -> Iterator[tuple[str, str]]:
         if text:
             yield what, text
     yield "takes", _taken(card)
+    if card.uses:
+        yield "uses", ", ".join(USE.get(each, each) for each in card.uses)
+    if card.device not in (None, "cpu"):
+        yield "device", str(card.device)
     yield "plugin", offer.plugin if offer.here else f"{offer.plugin}, not installed here"
     if not offer.workers:
         yield "workers", "none online"
@@ -224,7 +240,7 @@ def _best(found: list[ModelSummary]) -> None:
         return
     rows = []
     for each in found:
-        cells = dict(zip(RESULT, _line(each)[3:], strict=False))
+        cells = dict(zip(RESULT, _line(each)[4:], strict=False))
         rows.append(cells | {"job": each.result.id[:8] if each.result else ""})
     columns = [
         name for name in (*RESULT, "job") if name != "contents" or any(r[name] for r in rows)
