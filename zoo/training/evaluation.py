@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zoo.errors import PluginError, UsageError
+from zoo.errors import PluginError, UsageError, reason
+from zoo.metrics import METRICS, Metric
 from zoo.model import Model
+from zoo.training import classification_metrics
 
 if TYPE_CHECKING:
     from zoo.model import Array
+
+log = logging.getLogger(__name__)
 
 SUM_TOLERANCE = 1e-3
 """Largest deviation of the sum of probabilities from 1: float32 over many classes."""
@@ -108,11 +114,27 @@ def weight_images(model: Model) -> Array | None:
     return images.astype("float32")
 
 
-def measure(labels: Array, predictions: Predictions, class_names: Sequence[str]) -> dict[str, Any]:
-    """Compare predictions with the true labels: accuracy, loss, and metrics for each class.
+def measure(
+    labels: Array,
+    predictions: Predictions,
+    class_names: Sequence[str],
+    positive: str | None = None,
+    others: Iterable[Metric] = (),
+) -> dict[str, Any]:
+    """Compare predictions with the true labels: `zoo.metrics.METRICS`, and metrics for each class.
 
     Precision, recall and f1 are computed from the confusion matrix and equal those of
     scikit-learn's `precision_recall_fscore_support`; they are 0 where the denominator is 0.
+
+    Args:
+        labels: The true classes, int64 (n,).
+        predictions: What the model predicts for them.
+        class_names: All classes of the dataset.
+        positive: The class that metrics of two classes look for; by default the second one.
+        others: Metrics of plugins.
+
+    Returns:
+        The metrics, as JSON; None where a metric is undefined.
     """
     import numpy as np
 
@@ -127,9 +149,17 @@ def measure(labels: Array, predictions: Predictions, class_names: Sequence[str])
         "support": support.tolist(),
     }
     rows = zip(*columns.values(), strict=True)
+    looked_for = class_names.index(positive) if positive in class_names else 1
+    probabilities = predictions.probabilities
+    ranked = classification_metrics.from_probabilities(
+        labels, predictions.labels, probabilities, known, looked_for
+    )
     return {
         "accuracy": float(hits.sum() / len(labels)),
-        "loss": _loss(labels, predictions.probabilities),
+        "loss": _loss(labels, probabilities),
+        **classification_metrics.from_counts(matrix),
+        **ranked,
+        **{each.name: _plugin_value(each, labels, predictions, class_names) for each in others},
         # A list keeps the order of the labels; JSON objects do not.
         "classes": list(class_names),
         "per_class": {
@@ -142,11 +172,37 @@ def measure(labels: Array, predictions: Predictions, class_names: Sequence[str])
     }
 
 
-def measure_validation(model: Model, x: Array, y: Array) -> dict[str, Any]:
+def measure_validation(
+    model: Model, x: Array, y: Array, positive: str | None = None, others: Sequence[Metric] = ()
+) -> dict[str, Any]:
     """Return the metrics of a trained model on validation rows, named `val_accuracy`..."""
     labels = targets(model, y)
-    found = measure(labels, predict(model, x), model.class_names)
-    return {f"val_{name}": found[name] for name in ("accuracy", "loss")}
+    found = measure(labels, predict(model, x), model.class_names, positive, others)
+    names = (*METRICS, *(each.name for each in others))
+    return {f"val_{name}": found[name] for name in names if name in found}
+
+
+def _plugin_value(
+    metric: Metric, labels: Array, predictions: Predictions, class_names: Sequence[str]
+) -> float | None:
+    """Return a plugin's metric; None, with a warning, if it fails: the training is kept."""
+    import numpy as np
+
+    arrays = (labels, predictions.probabilities, predictions.labels)
+    y, probabilities, predicted = (None if a is None else a.view() for a in arrays)
+    for each in (y, probabilities, predicted):
+        if each is not None:
+            each.flags.writeable = False
+    try:
+        value = metric.function(y, probabilities, predicted, list(class_names))
+    except Exception as error:
+        log.warning("The metric %s failed: %s.", metric.name, reason(error))
+        return None
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if value is None or (is_number and math.isfinite(value)):
+        return None if value is None else float(value)
+    log.warning("The metric %s returned %.100r, which is no finite number.", metric.name, value)
+    return None
 
 
 def _shares(parts: Array, wholes: Array) -> list[float]:

@@ -131,9 +131,12 @@ def run_job(
     phase("judge")
     labels = evaluation.targets(model, held_out.y)
     predictions = evaluation.predict(model, held_out.x)
+    others = list(registry.catalogue().metrics.values())
     if validation is not None:
-        measured |= evaluation.measure_validation(model, validation.x, validation.y)
-    measured |= evaluation.measure(labels, predictions, model.class_names)
+        measured |= evaluation.measure_validation(
+            model, validation.x, validation.y, spec.positive, others
+        )
+    measured |= evaluation.measure(labels, predictions, model.class_names, spec.positive, others)
     measured["parameters"] = model.parameters()
     if len(model.input_shape) == 1:
         measured["inputs"] = "rows"  # else images, as in the metrics of the first version
