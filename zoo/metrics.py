@@ -1,9 +1,9 @@
-"""The metrics by which results are ranked: their names and directions; nothing is computed here."""
+"""The metrics by which results are ranked: their names and directions, without numpy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,51 @@ COSTS: Mapping[str, MetricInfo] = {
 """What a result costs; results can be ranked by it, too."""
 PARTS = ("val_", "train_")
 """Prefixes of a metric's name: it is of the validation rows, or of the training rows."""
+
+
+def from_confusion_matrix(matrix: Sequence[Sequence[int]]) -> dict[str, float | None]:
+    """Return the metrics that a confusion matrix (true class, predicted class) determines.
+
+    For results of before they were measured. Raises ValueError if it is no matrix of counts.
+    """
+    size = len(matrix)
+    is_counted = all(type(n) is int and n >= 0 for row in matrix for n in row)
+    if not is_counted or any(len(row) != size for row in matrix):
+        raise ValueError("this is no confusion matrix")
+    support, predicted = _totals(matrix)
+    if not any(support):
+        raise ValueError("this confusion matrix is empty")
+    hits = [row[i] for i, row in enumerate(matrix)]
+    recalls = [hit / n for hit, n in zip(hits, support, strict=True) if n]
+    totals = [n + p for n, p in zip(support, predicted, strict=True)]
+    f1 = [2 * hit / n if n else 0.0 for hit, n in zip(hits, totals, strict=True)]
+    return {
+        "balanced_accuracy": sum(recalls) / len(recalls),
+        "f1_macro": sum(f1) / size,
+        "matthews_corrcoef": matthews(matrix),
+    }
+
+
+def matthews(matrix: Sequence[Sequence[int]]) -> float | None:
+    """Return the Matthews correlation of a confusion matrix.
+
+    None if only one class occurs in the labels, where it is 0/0; 0, as scikit-learn has it, where
+    all predictions are one class. J. Gorodkin, Comparing two K-category assignments by a K-category
+    correlation coefficient, Computational Biology and Chemistry 28 (2004), 367-374.
+    """
+    # Python's integers are exact.
+    true, predicted = _totals(matrix)
+    if sum(n > 0 for n in true) < 2:
+        return None
+    n, right = sum(true), sum(row[i] for i, row in enumerate(matrix))
+    together = right * n - sum(t * p for t, p in zip(true, predicted, strict=True))
+    spread = (n * n - sum(p * p for p in predicted)) * (n * n - sum(t * t for t in true))
+    return together / math.sqrt(spread) if spread else 0.0
+
+
+def _totals(matrix: Sequence[Sequence[int]]) -> tuple[list[int], list[int]]:
+    """Return the sums of rows and columns."""
+    return [sum(row) for row in matrix], [sum(column) for column in zip(*matrix, strict=True)]
 
 
 def base_name(name: str) -> str:

@@ -14,7 +14,7 @@ from zoo.jobs.cards import Card
 from zoo.jobs.environments import Environment
 from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.statuses import TERMINAL
-from zoo.metrics import ACCURACY, Objective
+from zoo.metrics import ACCURACY, Objective, from_confusion_matrix
 from zoo.param_values import changed
 
 
@@ -575,11 +575,21 @@ def to_job(row: Mapping[str, Any]) -> Job:
         tags=json.loads(row["tags"]),
         spec=SPEC_DEFAULTS | json.loads(row["spec"]),
         stored_progress=json.loads(row["progress"] or "{}"),
-        metrics=json.loads(row["metrics"] or "{}"),
+        metrics=with_derived(json.loads(row["metrics"] or "{}")),
         **flags,
         **stored,
         **{name: row[name] for name in _PLAIN},
     )
+
+
+def with_derived(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Add the metrics that follow from a result's confusion matrix and were not measured then."""
+    if "confusion_matrix" not in metrics or "f1_macro" in metrics:
+        return metrics
+    try:
+        return from_confusion_matrix(metrics["confusion_matrix"]) | metrics
+    except (TypeError, ValueError):  # of a worker of another version
+        return metrics
 
 
 _UNTOLD = ("owner", "cancel_requested", "lease_until", "seq")

@@ -13,6 +13,7 @@ from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate, Requests
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
 from zoo.jobs.dialects import Dialect
 from zoo.jobs.environments import Environment
+from zoo.jobs.metric_rows import insert_metrics
 from zoo.jobs.outbox import enqueue_hooks
 from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
@@ -212,6 +213,7 @@ def finish_all(db: Database, ends: Sequence[AttemptEnd]) -> list[bool]:
         for end in committed:
             _insert_update(rows, end.claim, end.update)
         rows.many(_end_attempt(sql), [_attempt_ended(end) for end in committed])
+        insert_metrics(rows, [_measured(end) for end in committed])
         over = unblock_dependents(rows, [row for row in ended if row])
         won = (row["group_id"] for row in ended if row and row["status"] == "succeeded")
         for group in sorted({each for each in won if each}):
@@ -253,6 +255,12 @@ def _contents(end: AttemptEnd) -> str:
 def _attempt_ended(end: AttemptEnd) -> dict[str, Any]:
     outcome, error = end.outcome, _storable(end.outcome.error)
     return _attempt(end.claim, outcome.status, outcome.error_code, error, end.update.environment)
+
+
+def _measured(end: AttemptEnd) -> tuple[str, Mapping[str, Any]]:
+    """Return the job's id and the metrics by which it can be ranked: none without success."""
+    outcome = end.outcome
+    return end.claim.job, (outcome.metrics or {}) if outcome.status == "succeeded" else {}
 
 
 def _accuracy(outcome: Outcome) -> float | None:

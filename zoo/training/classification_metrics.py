@@ -6,9 +6,10 @@ value with its functions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from zoo.metrics import matthews
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -24,10 +25,7 @@ Metrics = dict[str, float | None]
 
 
 def from_counts(matrix: Array) -> Metrics:
-    """Return the metrics that the confusion matrix (true class, predicted class) determines.
-
-    Matthews correlation is None if only one class occurs in the labels, where it is 0/0.
-    """
+    """Return the metrics that the confusion matrix (true class, predicted class) determines."""
     import numpy as np
 
     hits, support, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
@@ -38,7 +36,7 @@ def from_counts(matrix: Array) -> Metrics:
     return {
         "balanced_accuracy": float(recalls.mean()),
         "f1_macro": float(f1.mean()),
-        "matthews_corrcoef": _matthews(matrix) if occurring.sum() > 1 else None,
+        "matthews_corrcoef": matthews(matrix.tolist()),
     }
 
 
@@ -67,24 +65,6 @@ def from_probabilities(
     if n_classes > MANY_CLASSES:
         found["top_5_accuracy"] = lambda p: _top_accuracy(labels, p)
     return {name: None if probabilities is None else f(probabilities) for name, f in found.items()}
-
-
-def _matthews(matrix: Array) -> float:
-    """Return the Matthews correlation; 0, as scikit-learn, where all predictions are one class.
-
-    J. Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient,
-    Computational Biology and Chemistry 28 (2004), 367-374.
-    """
-    # Python's integers are exact.
-    rows = matrix.tolist()
-    true, predicted = (
-        [sum(row) for row in rows],
-        [sum(column) for column in zip(*rows, strict=True)],
-    )
-    n, right = sum(true), sum(row[i] for i, row in enumerate(rows))
-    together = right * n - sum(t * p for t, p in zip(true, predicted, strict=True))
-    spread = (n * n - sum(p * p for p in predicted)) * (n * n - sum(t * t for t in true))
-    return together / math.sqrt(spread) if spread else 0.0
 
 
 def _calibration_error(labels: Array, predicted: Array, probabilities: Array) -> float:
