@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 import zoo
+import zoo_sklearn.by_class as by_class
 import zoo_sklearn.export as export
 import zoo_sklearn.sparse as sparse
 import zoo_sklearn.threads as threads
@@ -88,16 +89,28 @@ class Logistic(zoo.Model):
         self.classifier = self._classifier()
 
     def fit(
-        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
     ) -> None:
+        """Fit the classifier; two classes are one fit, which no checkpoint interrupts."""
         from sklearn.exceptions import ConvergenceWarning
 
         # Classes are fitted independently: threads change only the time.
         with warnings.catch_warnings(), threads.granted_jobs() as n_jobs:
             # Few epochs are intended: the 5 of the baseline never converge.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            sparse.fit(self.classifier.set_params(n_jobs=n_jobs), x, y, sample_weight)
-        report(1, 1, "fit", epochs=self.classifier.n_iter_, train_accuracy=self._accuracy(x, y))
+            warnings.filterwarnings("ignore", module="joblib")  # that tasks were left
+            classifier = self.classifier.set_params(n_jobs=n_jobs)
+            with by_class.reported(classifier, report, checkpoint):
+                sparse.fit(classifier, x, y, sample_weight)
+        total = len(classifier.coef_)
+        unit = by_class.UNIT if total > 1 else "fit"
+        report(total, total, unit, epochs=classifier.n_iter_, train_accuracy=self._accuracy(x, y))
 
     def predict(self, x: Array) -> Array:
         labels: Array = self.classifier.predict(x)
