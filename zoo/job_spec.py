@@ -105,8 +105,8 @@ class JobSpec(Record):
     """Time limit of one attempt, in seconds."""
     memory_mb: Annotated[int, Field(gt=0)] | None = None
     """Limit for the resident memory of the runner process and its children."""
-    device: Literal["cpu", "gpu"] | None = None
-    """Where to train; None: where the model says."""
+    device: Literal["gpu"] | None = None
+    """Where it runs; None: on the processor."""
     exact: bool = False
     """Go on from a checkpoint only where the result is sure to have the same bits."""
     plugin: str = ""

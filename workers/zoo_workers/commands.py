@@ -24,11 +24,23 @@ def register_commands(app: typer.Typer) -> None:
 def start(
     slots: Annotated[
         int,
-        typer.Option(metavar="N", min=0, max=256, help="Run N jobs at a time; 0: one per core."),
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=256,
+            help="Run N jobs at a time; 0: one per core, or one per GPU.",
+        ),
     ] = 0,
+    gpus: Annotated[
+        str,
+        typer.Option(metavar="LIST", help="GPUs, each owned by one slot: 0,1 or auto for all."),
+    ] = "",
     pool: Annotated[
-        str, typer.Option(metavar="NAME", help="Run the jobs of this pool.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Run the jobs of this pool. Default: default; gpu with --gpus."
+        ),
+    ] = None,
     models: Annotated[
         str, typer.Option(metavar="PATTERNS", help="Run only matching models: a,b*.")
     ] = "*",
@@ -36,15 +48,25 @@ def start(
 ) -> None:
     """Run a worker on this machine until Ctrl-C or SIGTERM."""
     from zoo import settings
+    from zoo.errors import UsageError
+    from zoo.jobs.queue_options import DEFAULT_POOL, GPU_POOL
     from zoo.queue import local_services
+    from zoo.queue.gpus import find_gpus
     from zoo_workers.worker import Plan, run
 
     chosen = settings.load()
-    slots = slots or chosen.slots or settings.cores()
+    owned = find_gpus(gpus) if gpus else []
+    slots = slots or chosen.slots or len(owned) or settings.cores()
+    if len(owned) > slots:
+        raise UsageError(
+            f"{len(owned)} GPUs need as many slots, and the worker has {slots}.",
+            f"Start it with --slots {len(owned)}, or name fewer GPUs.",
+        )
     plan = Plan(
-        pool,
+        pool or (GPU_POOL if owned else DEFAULT_POOL),
         slots,
         tuple(models.split(",")),
+        owned,
     )
     if chosen.is_embedded:
         local_services.ensure(chosen, worker=False)
@@ -77,13 +99,17 @@ def list_workers(
             w.state,
             f"{w.pool} (paused)" if w.pool in paused else w.pool,
             f"{w.busy}/{w.slots}",
+            _gpus(w),
             console.ago(at - w.beat_at),
             w.version,
             _models(w),
         ]
         for w in found
     ]
-    columns = ["worker", "state", "pool", "busy", "last beat", "version", "models"]
+    columns = ["worker", "state", "pool", "busy", "GPUs", "last beat", "version", "models"]
+    if not any(each.gpus for each in found):
+        columns.remove("GPUs")
+        rows = [[*row[:4], *row[5:]] for row in rows]
     console.table(columns, rows, optional=["version"])
     for each in found:
         if each.trouble and each.is_alive:
@@ -91,6 +117,14 @@ def list_workers(
     if not found:
         command = "zoo up" if chosen.is_embedded else "zoo worker start"
         console.note(f"No worker is online. Start one: `{command}`.")
+
+
+def _gpus(worker: Worker) -> str:
+    """Return the numbers of the worker's GPUs by name: 0, 1 (NVIDIA H200)."""
+    by_name: dict[str, list[str]] = {}
+    for gpu in worker.gpus:
+        by_name.setdefault(gpu.name, []).append(str(gpu.index))
+    return "; ".join(f"{', '.join(numbers)} ({name})" for name, numbers in by_name.items())
 
 
 def _models(worker: Worker) -> str:

@@ -17,6 +17,7 @@ from zoo.data import added
 from zoo.errors import ArtifactError, StoreError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import AttemptEnd, Claim, Database, Job, JobNotFound, Outcome, ProgressUpdate
+from zoo.jobs.records import Gpu
 from zoo.settings import Settings
 from zoo.storage import artifacts, saved_files
 from zoo_workers.health import ALL_MODELS, Health
@@ -62,6 +63,7 @@ class Execution:
         claimed_at: float,
         must_stop: Callable[[], bool],
         has_hooks: bool = False,
+        gpu: Gpu | None = None,
     ) -> None:
         """Prepare the attempt of a claimed job.
 
@@ -75,6 +77,7 @@ class Execution:
             claimed_at: `time.monotonic` before the claim: the start of the lease.
             must_stop: Returns whether running jobs go back into the queue now.
             has_hooks: Whether plugins are called once the job has ended.
+            gpu: The GPU that the job has for itself.
         """
         self.db = db
         self.settings = settings
@@ -84,6 +87,7 @@ class Execution:
         self.job = job
         self.must_stop = must_stop
         self.has_hooks = has_hooks
+        self.gpu = gpu
         self.committed = False
         """Whether the job's row has the outcome of this attempt."""
         self._began = self._checked = time.monotonic()
@@ -151,7 +155,7 @@ class Execution:
             "spec": self.job.spec,
         }
         with (
-            self.runners.borrow(spec.model) as runner,
+            self.runners.borrow(spec.model, self.gpu) as runner,
             self.workspace.reading(runner.output),
         ):
             try:
@@ -253,7 +257,8 @@ class Execution:
         except StoreError:
             return False
         excluded, job = {self.job.worker, *tried}, self.job
-        able = [w for w in found if w.can_run(job.pool, job.model, job.needed_dataset)]
+        needed = (job.pool, job.model, job.needed_dataset, job.device)
+        able = [w for w in found if w.can_run(*needed)]
         return any(worker.name not in excluded for worker in able)
 
     # --- store ---

@@ -9,6 +9,7 @@ import functools
 import gc
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -31,6 +32,18 @@ MACHINE_ERRORS = frozenset(
     for name in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ENFILE", "EMFILE", "ESTALE")
 )
 """Errors of a disk that is full or broken, or of too many open files."""
+OUT_OF_GPU_MEMORY = "out_of_gpu_memory"
+FULL = {"memory": "out_of_memory", "memory of the GPU": OUT_OF_GPU_MEMORY}
+"""The code of an error by the memory of which there is too little."""
+OF_MEMORY = {
+    "tensorflow": ("ResourceExhaustedError",),
+    "torch": ("OutOfMemoryError",),
+    "cupy": ("OutOfMemoryError",),
+}
+"""Errors of frameworks about memory, by package."""
+ON_PROCESSOR = re.compile(r"device:CPU|DefaultCPUAllocator", re.I)
+ON_GPU = re.compile(r"CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY")
+"""Texts of errors about memory, as some are of no class of their own."""
 MAX_TEXT = 16 * 1024
 """Longest text file, in characters, that is sent with the progress instead of written to disk."""
 
@@ -169,7 +182,9 @@ def _run_isolated(request: dict[str, Any], log: int, progress: int) -> dict[str,
         notes.append(f"The job has left changed, and its process is replaced: {what}.\n")
     with contextlib.suppress(OSError):  # a full disk takes no log
         os.write(log, "".join(notes).encode(errors="replace"))
-    return reply | {"must_replace": bool(lasting)}
+    # A framework keeps the memory of a GPU that it has taken, in pieces that may be too small.
+    is_full = reply.get("error_code") == OUT_OF_GPU_MEMORY
+    return reply | {"must_replace": bool(lasting) or is_full}
 
 
 @cores.held()
@@ -212,12 +227,13 @@ def failure(error: BaseException, files: str) -> dict[str, Any]:
 
     It names what may be at fault beside the job: this machine, or the model's installation here.
     """
-    fault = None if isinstance(error, MemoryError) else _fault(error)
+    fault = _fault(error)
     if isinstance(error, ZooError):
         text = str(error)
         code = "PluginError" if isinstance(error, _ModelMissing) else type(error).__name__
-    elif isinstance(error, MemoryError):
-        text, code = "The job needs more memory than there is.", "out_of_memory"
+    elif memory := _full_memory(error):
+        text, code = f"The job needs more {memory} than there is.", FULL[memory]
+        fault = None
     elif isinstance(error, OSError):
         text, code = f"{error.strerror or error}: {error.filename or files}.", "os_error"
     else:
@@ -236,6 +252,19 @@ def _fault(error: BaseException) -> str | None:
             return "model"
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _full_memory(error: BaseException) -> str:
+    """Return the memory of which there is too little, a key of FULL; empty for another error.
+
+    Frameworks raise classes of their own, which are recognized by name: none is imported here.
+    """
+    if isinstance(error, MemoryError):
+        return "memory"
+    for kind in type(error).__mro__:
+        if kind.__name__ in OF_MEMORY.get(kind.__module__.partition(".")[0], ()):
+            return "memory" if ON_PROCESSOR.search(str(error)) else "memory of the GPU"
+    return "memory of the GPU" if ON_GPU.search(str(error)) else ""
 
 
 class _ModelMissing(ZooError):

@@ -17,6 +17,8 @@ import psutil
 
 from zoo import environment_variables
 from zoo.child_process import Child
+from zoo.jobs.records import Gpu
+from zoo.queue import gpus
 
 MEMORY_CHECK_SECONDS = 0.5
 """Interval between two checks of a runner's memory after its jobs."""
@@ -73,19 +75,26 @@ class Runner:
     Starting it is quick: it imports what a job needs when the job comes.
     """
 
-    def __init__(self, folder: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        gpu: Gpu | None = None,
+    ) -> None:
         """Start the process.
 
         Args:
             folder: Folder on a disk with room for its output.
             env: Environment of the process; by default the one that models may see.
+            gpu: The only GPU that models in it may use; None to hide all.
         """
+        self.gpu = gpu
         self.output = RunnerOutput(folder)
         # Spawned, not forked: a framework that has started threads does not survive a fork.
         self._process = Child(
             "zoo_workers.runner_main",
             files=(self.output.log.number, self.output.progress.number),
-            env=environment_variables.for_models(os.environ) if env is None else env,
+            env=_for_models(gpu) if env is None else env,
             # A worker that was started by a hook's command keeps running after the hook.
             is_tree=env is None,
         )
@@ -143,6 +152,11 @@ class Runner:
         return self._process.is_alive()
 
 
+def _for_models(gpu: Gpu | None) -> dict[str, str]:
+    found = environment_variables.for_models(os.environ)
+    return found | gpus.environment(gpu, found)
+
+
 class RunnerPool:
     """The runners of a worker, one per slot, started when first needed."""
 
@@ -156,9 +170,12 @@ class RunnerPool:
         self._busy: set[Runner] = set()
 
     @contextlib.contextmanager
-    def borrow(self, model: str) -> Iterator[Runner]:
-        """Lend an idle runner, one that has run the model if possible; then keep or replace it."""
-        runner = self._take(model)
+    def borrow(self, model: str, gpu: Gpu | None = None) -> Iterator[Runner]:
+        """Lend an idle runner, one that has run the model if possible; then keep or replace it.
+
+        One with a GPU has run no other model: a framework keeps the memory that it has taken.
+        """
+        runner = self._take(model, gpu)
         try:
             yield runner
         finally:
@@ -170,11 +187,19 @@ class RunnerPool:
             if not keep:
                 runner.close()
 
-    def _take(self, model: str) -> Runner:
+    def _take(self, model: str, gpu: Gpu | None) -> Runner:
         with self._lock:
             self._idle = [each for each in self._idle if each.is_alive()]
-            self._idle.sort(key=lambda each: model in each.models)
-            runner = self._idle.pop() if self._idle else Runner(self._folder)
+            able = [each for each in self._idle if each.gpu == gpu]
+            if gpu is not None:
+                for other in (each for each in able if model not in each.models):
+                    self._idle.remove(other)
+                    other.close()
+                able = [each for each in able if model in each.models]
+            able.sort(key=lambda each: model in each.models)
+            runner = able[-1] if able else Runner(self._folder, gpu=gpu)
+            if able:
+                self._idle.remove(runner)
             self._busy.add(runner)
         runner.models.add(model)
         runner.jobs += 1

@@ -8,17 +8,20 @@ runs in a process of `runner_pool`, whose main function is in `runner_main`.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 
 from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Database
+from zoo.jobs.queue_options import GPU
+from zoo.jobs.records import Gpu
 from zoo.settings import Settings
 from zoo_workers.execution import Execution
 from zoo_workers.finalizer import MAX_PER_SLOT, Finalizer
@@ -52,6 +55,9 @@ class Supervisor:
         """Models that this worker can load, with the labels of their plugins."""
         self.datasets: list[str] = []
         """Datasets that this worker can load."""
+        self.gpus: Sequence[Gpu] = ()
+        """GPUs, each owned by one slot."""
+        self._busy_gpus: set[Gpu] = set()
         self.hooks: Hooks | None = None
         """Set if a plugin of this machine implements `job_finished`."""
         self.drain_by: float | None = None
@@ -71,6 +77,7 @@ class Supervisor:
         self._occupied = 0
         self._busy = 0
         self._lock = threading.Lock()
+        self._claim_lock = threading.Lock()
 
     @property
     def busy(self) -> int:
@@ -137,18 +144,25 @@ class Supervisor:
         if self.drain_by is not None or not models:
             return None
         claimed_at = time.monotonic()
-        claimed = jobs.claim(
-            self.db,
-            pool=self.pool,
-            models=models,
-            datasets=self.datasets,
-            worker=self.name,
-            lease=self.settings.lease_seconds,
-            avoid=self.health.avoided_jobs(),
-        )
-        if claimed is None:
-            return None
-        claim, job = claimed
+        # Of two slots that claim at once, only one may count on the last GPU.
+        with self._claim_lock if self.gpus else contextlib.nullcontext():
+            free = [gpu for gpu in self.gpus if gpu not in self._busy_gpus]
+            claimed = jobs.claim(
+                self.db,
+                pool=self.pool,
+                models=models,
+                datasets=self.datasets,
+                worker=self.name,
+                lease=self.settings.lease_seconds,
+                avoid=self.health.avoided_jobs(),
+                has_gpu=bool(free),
+            )
+            if claimed is None:
+                return None
+            claim, job = claimed
+            gpu = free[0] if job.device == GPU else None
+            if gpu is not None:
+                self._busy_gpus.add(gpu)
         self._count_busy(1)
         logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
         return Execution(
@@ -161,6 +175,7 @@ class Supervisor:
             claimed_at=claimed_at,
             must_stop=self.must_stop,
             has_hooks=self.hooks is not None,
+            gpu=gpu,
         )
 
     def _run(self, execution: Execution) -> None:
@@ -168,6 +183,9 @@ class Supervisor:
             execution.run()
         except Exception:  # its heartbeat ends, so the job runs elsewhere once its lease is over
             logger.exception("job %s could not be run", execution.job.id[:8])
+        finally:
+            if execution.gpu is not None:
+                self._busy_gpus.discard(execution.gpu)
 
     def _await_finalizer(
         self, finishing: set[Future[None]], execution: Execution | None

@@ -31,6 +31,7 @@ from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.jobs.cards import Card
 from zoo.jobs.dialects import PATIENCE_SECONDS
+from zoo.jobs.records import Gpu
 from zoo.queue import broker
 from zoo.queue.local_services import Place
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
@@ -65,6 +66,14 @@ class Plan:
     slots: int = 1
     models: Sequence[str] = ("*",)
     """Patterns; the worker runs jobs of the models that match one and that it can load."""
+    gpus: Sequence[Gpu] = ()
+    """GPUs, each of which one slot owns; the other slots have none."""
+
+    @property
+    def slots_text(self) -> str:
+        """The slots for the log: `4 slots (2 with a GPU)`."""
+        slots = "1 slot" if self.slots == 1 else f"{self.slots} slots"
+        return slots + (f" ({len(self.gpus)} with a GPU)" if self.gpus else "")
 
 
 def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
@@ -94,6 +103,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
     )
     name = f"{socket.gethostname()}-{os.getpid()}"
     supervisor = Supervisor(db, settings, runners, name, plan.pool, plan.slots)
+    supervisor.gpus = plan.gpus
     try:
         with _lend_cores(plan.slots):
             _start(supervisor, plan, hook_env, place)
@@ -259,8 +269,7 @@ def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place |
     keeper.announce = announce
     keeper.start()
     models = ", ".join(supervisor.models)
-    slots = "1 slot" if plan.slots == 1 else f"{plan.slots} slots"
-    logger.info("worker %s is ready: %s, models %s", supervisor.name, slots, models)
+    logger.info("worker %s is ready: %s, models %s", supervisor.name, plan.slots_text, models)
     try:
         worker.start()
         if supervisor.drain_by is None:
@@ -344,5 +353,6 @@ def _announce(
         version=zoo.__version__,
         models=cards,
         beat=supervisor.settings.beat_seconds,
+        gpus=plan.gpus,
     )
     return jobs.register_worker(db, me)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ def run_here(specs: list[JobSpec], as_json: bool) -> None:
     import tempfile
 
     from zoo.cli.render import console
-    from zoo.queue import pinning
+    from zoo.jobs.queue_options import GPU
+    from zoo.queue import gpus, pinning
     from zoo.training.run import run_job
 
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
@@ -25,6 +27,9 @@ def run_here(specs: list[JobSpec], as_json: bool) -> None:
     def phase(name: str) -> None:
         console.note(f"{name} ...")
 
+    # As in a slot: where a job runs is not decided by what the machine has.
+    gpu = gpus.find_gpus("auto")[0] if specs[0].device == GPU else None
+    os.environ.update(gpus.environment(gpu, os.environ))
     if specs[0].version is not None:
         with console.progress() as tell:
             pinning.bring(specs[0].contents, specs[0].dataset, tell)

@@ -96,7 +96,9 @@ TRAINING = {
 """How the fields of `TrainingOptions` are typed."""
 QUEUE = {
     "pool": option(
-        metavar="NAME", help="Pool of workers that runs it.", autocompletion=completion.pools
+        metavar="NAME",
+        help="Pool of workers that runs it. Default: default; gpu for a job that needs one.",
+        autocompletion=completion.pools,
     ),
     "priority": option("--priority", metavar="N", help="Higher runs first."),
     "after": option(

@@ -8,6 +8,9 @@ from typing import Any
 
 from zoo.canonical_json import split_known
 
+GPU_NAME = "ZOO_RUNNER_GPU"
+"""Environment variable with the model of the GPU that jobs of a process may use."""
+
 
 @dataclass(frozen=True)
 class CodeVersion:
@@ -41,6 +44,10 @@ class Machine:
     """Its host name."""
     cpu: str | None = None
     """The model of its processor."""
+    features: str | None = None
+    """Hash of the processor's instruction sets, which decide how numerical libraries round."""
+    gpu: str | None = None
+    """The model of the GPU that the job had; None without one."""
     cores: int | None = None
     """The number of cores that the process may use."""
     threads: int | None = None
@@ -104,7 +111,10 @@ class Environment:
 
 
 _CODE = {"sha256": str, "commit": str | None, "dirty": bool | None}
-_MACHINE = {"host": str, "cpu": str, "cores": int, "threads": int, "system": str}
+_MACHINE = {
+    **dict.fromkeys(("host", "cpu", "features", "gpu", "system"), str),
+    **dict.fromkeys(("cores", "threads"), int),
+}
 _ENVIRONMENT = {
     **dict.fromkeys(("fingerprint", "data", "plugin"), str),
     **dict.fromkeys(("code", "versions", "machine"), dict),

@@ -152,29 +152,30 @@ def counts(db: Database) -> dict[str, int]:
 
 
 def waiting(db: Database) -> list[Waiting]:
-    """Count the jobs that wait for a worker only, by pool, model and dataset."""
+    """Count the jobs that wait for a worker only, by pool, model, dataset and device."""
     sql = db.sql
     # Since a job was submitted, or put back and its back-off is over.
     since = "CASE WHEN not_before > created_at THEN not_before ELSE created_at END"
     query = f"""
         SELECT pool, model, dataset, count(*) AS jobs, {sql.now} - min({since}) AS seconds,
-            count(dataset_version) = count(*) AS is_added FROM job
+            count(dataset_version) = count(*) AS is_added, device FROM job
         WHERE {MAY_RUN} AND not_before <= {sql.now}
             AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
-        GROUP BY pool, model, dataset ORDER BY pool, model, dataset"""
+        GROUP BY pool, model, dataset, device
+        ORDER BY pool, model, dataset, coalesce(device, '')"""
     with db.read() as rows:
         found = rows.all(query)
     return [Waiting(**row | {"is_added": bool(row["is_added"])}) for row in found]
 
 
 def first_waiting(db: Database) -> list[Job]:
-    """List the oldest job of each pool, model and dataset that waits for a worker only."""
+    """List the oldest job of each pool, model, dataset and device that waits for a worker only."""
     sql = db.sql
     query = f"""
         SELECT min(seq) AS seq FROM job
         WHERE {MAY_RUN} AND not_before <= {sql.now}
             AND pool NOT IN (SELECT name FROM pool WHERE paused_at > 0)
-        GROUP BY pool, model, dataset ORDER BY min(seq)"""
+        GROUP BY pool, model, dataset, device ORDER BY min(seq)"""
     with db.read() as rows:
         return jobs_of(rows, [row["seq"] for row in rows.all(query)])
 

@@ -10,6 +10,10 @@ from typing import Any, NamedTuple
 from zoo.errors import UsageError
 
 MOST_URGENT = 1_000_000
+DEFAULT_POOL, GPU_POOL = "default", "gpu"
+"""The pools of jobs for which none is named."""
+GPU = "gpu"
+"""The device of a job that only a slot with a GPU runs."""
 
 
 class Limits(NamedTuple):
@@ -53,8 +57,8 @@ def check_bounds(record: Any) -> None:
 class QueueOptions:
     """When and where jobs run, the same for command line, notebook and page."""
 
-    pool: str = "default"
-    """The pool of workers."""
+    pool: str | None = None
+    """The pool of workers; None: `gpu` for a job that needs a GPU, else `default`."""
     priority: int = bounded(0, -MOST_URGENT, MOST_URGENT)
     """The highest runs first."""
     after: Sequence[str] = ()
@@ -67,3 +71,7 @@ class QueueOptions:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+
+    def pool_of(self, device: str | None) -> str:
+        """Return the pool of a job for the device, `gpu` or None for the processor."""
+        return self.pool or (GPU_POOL if device == GPU else DEFAULT_POOL)

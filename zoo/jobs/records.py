@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from zoo import dataset_names
 from zoo.jobs.cards import Card
 from zoo.jobs.environments import Environment
 from zoo.jobs.group_metrics import Statistics
+from zoo.jobs.queue_options import GPU
 from zoo.jobs.statuses import TERMINAL
 from zoo.metrics import ACCURACY, Objective, from_confusion_matrix
 from zoo.param_values import changed
@@ -146,6 +148,11 @@ class Job:
     def needed_dataset(self) -> str | None:
         """The dataset that a worker must have itself; None if any worker can get it."""
         return self.dataset if self.dataset_version is None else None
+
+    @property
+    def device(self) -> str | None:
+        """`gpu` if only a slot with a GPU runs it; None: the processor."""
+        return self.spec.get("device")
 
     @property
     def dataset_label(self) -> str:
@@ -471,6 +478,31 @@ def _is_number(metrics: Mapping[str, Any], name: str) -> bool:
     return finite(metrics.get(name)) is not None
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU that a slot of a worker owns."""
+
+    index: int
+    """Its number in the order of the driver."""
+    name: str
+    memory_mb: int
+    uuid: str = ""
+
+    @classmethod
+    def read(cls, stored: object) -> list[Gpu]:
+        """Read GPUs as a worker of any version has stored them; what is none is left out."""
+        found = []
+        for each in stored if isinstance(stored, list) else ():
+            with contextlib.suppress(TypeError, KeyError, ValueError):
+                values = int(each["index"]), str(each["name"]), int(each["memory_mb"])
+                found.append(cls(*values, uuid=str(each.get("uuid", ""))))
+        return found
+
+    def to_json(self) -> dict[str, str | int]:
+        """Return the fields by name."""
+        return dict(vars(self))
+
+
 ALIVE = ("online", "sick", "draining")
 """The states of a worker that is there."""
 
@@ -497,19 +529,25 @@ class Worker:
     """Between two of its beats, as it said itself."""
     trouble: str | None = None
     """Why it takes no job, or none of some models."""
+    gpus: Sequence[Gpu] = ()
+    """The GPUs of its slots, of which each has at most one."""
 
     @property
     def is_alive(self) -> bool:
         return self.state in ALIVE
 
-    def can_run(self, pool: str, model: str, dataset: str | None = None) -> bool:
-        """Whether it takes jobs of that pool and model, and has the dataset if one is named."""
-        return self.state == "online" and self.serves(pool, model, dataset)
+    def can_run(
+        self, pool: str, model: str, dataset: str | None = None, device: str | None = None
+    ) -> bool:
+        """Whether it takes jobs of that pool and model, and has dataset and device if named."""
+        return self.state == "online" and self.serves(pool, model, dataset, device)
 
-    def serves(self, pool: str, model: str, dataset: str | None = None) -> bool:
+    def serves(
+        self, pool: str, model: str, dataset: str | None = None, device: str | None = None
+    ) -> bool:
         """Whether it is there for such jobs, once it is well."""
         card = next((each for each in self.models if each.name == model), None)
-        if card is None or self.pool != pool:
+        if card is None or self.pool != pool or not self.slots_for(device):
             return False
         # A worker of an older version does not say which datasets it has; files are nobody's own.
         known = card.datasets
@@ -518,9 +556,14 @@ class Worker:
         scheme = dataset_names.scheme_of(dataset)
         return scheme in known if scheme else ":" in dataset
 
+    def slots_for(self, device: str | None) -> int:
+        """Return the number of slots that run jobs for the device."""
+        return len(self.gpus) if device == GPU else self.slots
+
     def to_json(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return found | {"models": [card.to_json() for card in self.models]}
+        models, gpus = ([each.to_json() for each in some] for some in (self.models, self.gpus))
+        return found | {"models": models, "gpus": gpus}
 
 
 @dataclass(frozen=True)
@@ -535,6 +578,8 @@ class Waiting:
     """How long the first of them has been waiting."""
     is_added: bool = False
     """Whether all are on versions of an added dataset, which any worker can fetch."""
+    device: str | None = None
+    """`gpu` if they need one."""
 
     @property
     def needed_dataset(self) -> str | None:

@@ -19,7 +19,7 @@ from zoo.jobs.statuses import MAY_RUN
 COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
-    *("blockers", "parked", "ranked", "dataset_version"),
+    *("blockers", "parked", "ranked", "dataset_version", "device"),
 )
 """The columns that are set when a job is inserted."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
@@ -69,7 +69,7 @@ def add(
     after |= {job.id: False for job in find_jobs(db, options.after)}
     group = uuid.uuid4().hex if group_kind else None
     shared = _shared(options, max_attempts) | {"idem_key": idem_key, "group_id": group}
-    rows = [shared | own for own in _own(specs, group_kind)]
+    rows = [shared | own for own in _own(specs, group_kind, options)]
     try:
         with db.write() as table:
             at = table.value(f"SELECT {sql.now} AS at")
@@ -96,7 +96,6 @@ def add(
 
 def _shared(options: QueueOptions, max_attempts: int) -> dict[str, Any]:
     return {
-        "pool": options.pool,
         "priority": options.priority,
         "tags": canonical(list(options.tags)),
         "max_attempts": max_attempts,
@@ -107,7 +106,9 @@ def _shared(options: QueueOptions, max_attempts: int) -> dict[str, Any]:
     }
 
 
-def _own(specs: Sequence[JobSpec], group_kind: str | None) -> list[dict[str, Any]]:
+def _own(
+    specs: Sequence[JobSpec], group_kind: str | None, options: QueueOptions
+) -> list[dict[str, Any]]:
     """Return the columns that differ between jobs of one submission.
 
     A job is `ranked` if its accuracy is a result by itself: on test images and not part of a mean.
@@ -117,7 +118,8 @@ def _own(specs: Sequence[JobSpec], group_kind: str | None) -> list[dict[str, Any
     for spec in specs:
         is_part = group_kind in ("cv", "seeds") or spec.fold is not None
         is_part |= bool(trials) and trials[trial_of(vars(spec))] > 1
-        named = {"kind": spec.kind, "model": spec.model, "dataset": spec.dataset}
+        named: dict[str, Any] = {n: getattr(spec, n) for n in ("kind", "model", "dataset")}
+        named |= {"device": spec.device, "pool": options.pool_of(spec.device)}
         own = {"id": uuid.uuid4().hex, "spec": spec.dump(), "dataset_version": spec.version}
         found.append(named | own | {"ranked": int(spec.split == "test" and not is_part)})
     return found
@@ -138,7 +140,8 @@ def extend(
     process has extended it.
     """
     sql = db.sql
-    shared = _shared(options or QueueOptions(), max_attempts) | {"group_id": group}
+    options = options or QueueOptions()
+    shared = _shared(options, max_attempts) | {"group_id": group}
     values = {"group": group}
     with db.write() as table:
         table.one(f"SELECT id FROM job_group WHERE id = :group {sql.for_update}", values)
@@ -147,7 +150,7 @@ def extend(
             return None
         at = table.value(f"SELECT {sql.now} AS at")
         stamps = {"created_at": at, "dispatched_at": at, "blockers": 0, "parked": 0}
-        rows = [shared | own | stamps for own in _own(specs, "sweep")]
+        rows = [shared | own | stamps for own in _own(specs, "sweep", options)]
         table.many(INSERT, rows)
         ids = [row["id"] for row in rows]
         join_turns(table, ids, [group])

@@ -64,6 +64,7 @@ def claim(
     worker: str,
     lease: float,
     avoid: Sequence[str] = (),
+    has_gpu: bool = False,
 ) -> tuple[Claim, Job] | None:
     """Take the most urgent job (priority, then age) of the pool that this worker can run.
 
@@ -77,6 +78,7 @@ def claim(
         worker: The name of this worker.
         lease: Seconds until the claim expires unless `beat` extends it.
         avoid: Ids of jobs to leave to other workers.
+        has_gpu: Whether this worker has a free GPU; without one, jobs for it are left.
     """
     sql = db.sql
     has_model, names = among("model", list(models))
@@ -95,6 +97,7 @@ def claim(
             WHERE {claimable(sql)} AND {has_model}
                 AND (dataset_version IS NOT NULL OR {has_dataset} OR {read})
                 {f"AND NOT {is_avoided}" if avoid else ""}
+                {"" if has_gpu else "AND device IS NULL"}
             ORDER BY priority DESC, seq LIMIT 1 {sql.skip_locked})
         RETURNING *"""
     owner = uuid.uuid4().hex

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from zoo.jobs.cards import Card
 from zoo.jobs.database import Database
 from zoo.jobs.dialects import Dialect
-from zoo.jobs.records import ALIVE, Worker
+from zoo.jobs.records import ALIVE, Gpu, Worker
 
 SILENT_AFTER = 3
 """Heartbeats that a worker may miss before it counts as silent."""
@@ -49,6 +49,8 @@ class NewWorker:
     """The models that it can run."""
     beat: float | None = None
     """Heartbeat interval in seconds."""
+    gpus: Sequence[Gpu] = ()
+    """The GPUs of its slots."""
 
 
 def register_worker(db: Database, worker: NewWorker) -> str:
@@ -60,7 +62,8 @@ def register_worker(db: Database, worker: NewWorker) -> str:
     """
     sql = db.sql
     published = json.dumps([card.to_json() for card in worker.models])
-    row = vars(worker) | {"models": published}
+    gpus = json.dumps([gpu.to_json() for gpu in worker.gpus])
+    row = vars(worker) | {"models": published, "gpus": gpus}
     with db.write() as rows:
         rows.run(
             f"""
@@ -71,9 +74,9 @@ def register_worker(db: Database, worker: NewWorker) -> str:
         rows.run(
             f"""
             INSERT INTO worker (id, name, host, pid, pool, slots, state, version, models,
-                started_at, beat_at, beat_seconds)
+                started_at, beat_at, beat_seconds, gpus)
             VALUES (:id, :name, :host, :pid, :pool, :slots, 'online', :version, :models,
-                {sql.now}, {sql.now}, CAST(:beat AS DOUBLE PRECISION))""",
+                {sql.now}, {sql.now}, CAST(:beat AS DOUBLE PRECISION), :gpus)""",
             row,
         )
     # In a transaction of its own: of two that start at once, each sees the other.
@@ -130,7 +133,8 @@ def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
     for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS}):
         has_beat = row.pop("has_beat")
         cards = [Card.from_json(each) for each in json.loads(row["models"])]
-        worker = Worker(**row | {"models": cards})
+        gpus = Gpu.read(json.loads(row["gpus"] or "[]"))
+        worker = Worker(**row | {"models": cards, "gpus": gpus})
         is_silent = worker.is_alive and not has_beat
         found.append(dataclasses.replace(worker, state="silent") if is_silent else worker)
     return found

@@ -44,7 +44,7 @@ def train(
     memory_mb: int | None = None,
     device: str | None = None,
     exact: bool = TrainingOptions.exact,
-    pool: str = QueueOptions.pool,
+    pool: str | None = QueueOptions.pool,
     priority: int = QueueOptions.priority,
     tags: Sequence[str] = (),
     wait: bool = True,

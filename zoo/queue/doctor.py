@@ -138,22 +138,24 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
     for job in jobs.list_silent(db):
         detail = f"{job.id[:8]} ({job.model} on {job.dataset}) is running, but its worker is silent"
         yield Finding(part, False, detail, pending_reason.sentence(db, settings, job))
-    unserved: dict[tuple[str, str, str], str] = {}
+    unserved: dict[tuple[str, str, str, str | None], str] = {}
     for job in jobs.first_waiting(db):
         missing = pending_reason.for_a_worker(pending_reason.Scene(db, settings, job, workers))
         if missing and missing != pending_reason.STARTING:
-            unserved[job.pool, job.model, job.dataset] = missing
+            unserved[job.pool, job.model, job.dataset, job.device] = missing
     patience = settings.resend_seconds * 2
     for queue in jobs.waiting(db):
-        able = [w for w in workers if w.can_run(queue.pool, queue.model, queue.needed_dataset)]
+        kind = (queue.pool, queue.model, queue.dataset, queue.device)
+        needed = (queue.pool, queue.model, queue.needed_dataset, queue.device)
+        able = [w for w in workers if w.can_run(*needed)]
         deaf = [w.name for w in able if w.busy < w.slots]
         one = queue.jobs == 1
         what = f"{queue.model} on {queue.dataset}"
         wait = f"1 job of {what} waits" if one else f"{queue.jobs} jobs of {what} wait"
         detail = f"{wait} in pool {queue.pool}, the first for {queue.seconds:.0f} s"
-        if (queue.pool, queue.model, queue.dataset) in unserved:
+        if kind in unserved:
             detail += "; no online worker can run such a job" if not able else ""
-            yield Finding(part, False, detail, unserved[queue.pool, queue.model, queue.dataset])
+            yield Finding(part, False, detail, unserved[kind])
         elif deaf and queue.seconds > patience:
             detail += f", though {', '.join(deaf)} could run one"
             yield Finding(part, False, detail, "Restart that worker; read its log.")
@@ -174,6 +176,14 @@ def _strays(settings: Settings, part: str) -> Iterator[Finding]:
                     strays.append(str(process.pid))
     detail = f"runners without a worker: {', '.join(strays)}" if strays else "no stray runner"
     yield Finding(part, not strays, detail, f"kill {' '.join(strays)}" if strays else "")
+
+
+def _gpus(settings: Settings, part: str) -> Iterator[Finding]:
+    """List the GPUs that a worker of this machine could use; none is no fault."""
+    from zoo.queue.gpus import list_gpus
+
+    found = [f"{gpu.index}: {gpu.name}, {gpu.memory_mb / 1024:.0f} GB" for gpu in list_gpus()]
+    yield Finding(part, True, "; ".join(found) or "none: no NVIDIA driver answers")
 
 
 def _artifacts(settings: Settings, part: str) -> Iterator[Finding]:
@@ -209,6 +219,7 @@ PARTS: dict[str, Callable[[Settings, str], Iterator[Finding]]] = {
     "workers": _workers,
     "queue": _queue,
     "processes": _strays,
+    "gpus": _gpus,
     "artifacts": _artifacts,
     "data": _data,
     "plugins": _plugins,

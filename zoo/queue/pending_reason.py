@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Database, Job, Worker, estimates
+from zoo.jobs.queue_options import DEFAULT_POOL, GPU, GPU_POOL
 from zoo.settings import Settings
 
 STARTING = "The local worker is starting."
@@ -27,7 +28,8 @@ class Scene:
     def able(self) -> list[Worker]:
         """The workers that can run the job."""
         job = self.job
-        return [w for w in self.workers if w.can_run(job.pool, job.model, job.needed_dataset)]
+        needed = (job.pool, job.model, job.needed_dataset, job.device)
+        return [w for w in self.workers if w.can_run(*needed)]
 
     @functools.cached_property
     def running(self) -> list[estimates.JobAhead]:
@@ -36,7 +38,7 @@ class Scene:
 
     @property
     def slots(self) -> int:
-        return sum(worker.slots for worker in self.able)
+        return sum(worker.slots_for(self.job.device) for worker in self.able)
 
 
 def sentence(db: Database, settings: Settings, job: Job) -> str:
@@ -58,7 +60,7 @@ def _silence(db: Database, settings: Settings, job: Job) -> str:
     silence = f"Its worker {job.worker} has been silent for {silent:.0f} s."
     others = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.name != job.worker]
     if not others:
-        start = _start(settings, job.pool)
+        start = _start(settings, job)
         return f"{silence} No other worker is online to take the job over. {start}"
     left = (job.lease_until or at) - at
     when = f"In {left:.0f} s" if left > 0 else "Within seconds"
@@ -73,17 +75,20 @@ def for_a_worker(scene: Scene) -> str:
     if scene.able:
         return ""
     if not pool and not any(w.pool == job.pool and w.state == "sick" for w in scene.workers):
-        if job.pool == "default" and _is_local_worker_starting(scene):
+        if job.pool == DEFAULT_POOL and job.device != GPU and _is_local_worker_starting(scene):
             return STARTING
-        start = _start(scene.settings, job.pool)
+        start = _start(scene.settings, job)
         return f"No worker of the pool '{job.pool}' is online: it waits for one. {start}"
     sick = [
         w
         for w in scene.workers
-        if w.state == "sick" and w.serves(job.pool, job.model, job.needed_dataset)
+        if w.state == "sick" and w.serves(job.pool, job.model, job.needed_dataset, job.device)
     ]
     if sick:
         return f"The worker {sick[0].name} could run it, but takes no job now. {sick[0].trouble}"
+    if job.device == GPU and any(worker.can_run(job.pool, job.model) for worker in pool):
+        start = _start(scene.settings, job)
+        return f"No worker of the pool '{job.pool}' has a GPU: it waits for one. {start}"
     if any(worker.can_run(job.pool, job.model) for worker in pool):
         return f"No worker online that has '{job.model}' has the dataset '{job.dataset}'."
     others = sorted({w.pool for w in online if w.can_run(w.pool, job.model)})
@@ -99,10 +104,13 @@ def _is_local_worker_starting(scene: Scene) -> bool:
     return local_services.local_worker(scene.settings) is not None
 
 
-def _start(settings: Settings, pool: str) -> str:
-    own = settings.is_embedded and pool == "default"
+def _start(settings: Settings, job: Job) -> str:
+    if job.device == GPU:
+        pool = "" if job.pool == GPU_POOL else f" --pool {job.pool}"
+        return f"`zoo worker start --gpus auto{pool}` starts one."
+    own = settings.is_embedded and job.pool == DEFAULT_POOL
     command = "zoo up" if own else "zoo worker start"
-    return f"`{command}{'' if pool == 'default' else f' --pool {pool}'}` starts one."
+    return f"`{command}{'' if job.pool == DEFAULT_POOL else f' --pool {job.pool}'}` starts one."
 
 
 def _for_somebody(scene: Scene) -> str:

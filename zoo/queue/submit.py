@@ -15,6 +15,7 @@ from zoo.data.columns import check_same
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import SPEC_VERSION, Fold, JobSpec, Source
 from zoo.jobs import Database, Group, Hint, Job, QueueOptions, references
+from zoo.jobs.queue_options import GPU
 from zoo.model import resolved
 from zoo.queue import catalogue, pending_reason, pinning
 from zoo.queue.options import TrainingOptions
@@ -22,6 +23,7 @@ from zoo.settings import Settings
 
 if TYPE_CHECKING:
     from zoo.data.cache import Progress
+    from zoo.jobs.cards import Card
     from zoo.queue.broker import App
     from zoo.queue.pinning import PinnedDataset
 
@@ -98,7 +100,7 @@ def training(
         "class_weight": options.class_weight,
         "positive": options.positive,
         "seed": options.seed,
-        "device": options.device,
+        "device": _device(offer.card, options),
         "exact": options.exact,
         "timeout": options.timeout,
         "memory_mb": options.memory_mb,
@@ -109,6 +111,12 @@ def training(
     if k := options.cv:
         return [spec.model_copy(update={"fold": Fold(k=k, index=i)}) for i in range(k)]
     return [spec.model_copy(update={"seed": spec.seed + i}) for i in range(options.parts)]
+
+
+def _device(card: Card, options: TrainingOptions) -> str | None:
+    """Return the device as jobs record it: None for the processor."""
+    device = options.device or card.device
+    return GPU if device == GPU else None
 
 
 def evaluation(
@@ -176,7 +184,10 @@ def submit(
     done = Submitted(ids, group, worker=renewed)
     # The other jobs of the group get their hints when `max_parallel` admits them.
     first = ids[: options.max_parallel]
-    hints = [Hint(job, options.pool, spec.model) for job, spec in zip(first, specs, strict=False)]
+    hints = [
+        Hint(job, options.pool_of(spec.device), spec.model)
+        for job, spec in zip(first, specs, strict=False)
+    ]
     try:
         _wake(db, app, settings, hints, done)
     except KeyboardInterrupt:

@@ -38,18 +38,23 @@ class SweepEstimate:
 
 
 def estimate_sweep(
-    db: Database, settings: Settings, plan: Plan, pool: str, max_parallel: int | None
+    db: Database, settings: Settings, plan: Plan, pool: str | None, max_parallel: int | None
 ) -> SweepEstimate:
     """Estimate the duration of a plan from similar jobs and the available slots."""
-    slots = available_slots(db, settings, plan.wanted.model, pool)
+    device = plan.specs[0].device if plan.specs else None
+    asked = QueueOptions(pool=pool).pool_of(device)
+    slots = available_slots(db, settings, plan.wanted.model, asked, device)
     each = jobs.usual_seconds(db, plan.wanted.model, plan.wanted.training.dataset)
     return SweepEstimate(plan.jobs, min(slots, max_parallel or slots), each)
 
 
-def available_slots(db: Database, settings: Settings, model: str, pool: str) -> int:
+def available_slots(
+    db: Database, settings: Settings, model: str, pool: str, device: str | None = None
+) -> int:
     """Count online slots for such jobs; without any, those of a local worker."""
     workers = jobs.workers(db, beat=settings.beat_seconds)
-    online = sum(worker.slots for worker in workers if worker.can_run(pool, model))
+    able = [worker for worker in workers if worker.can_run(pool, model, device=device)]
+    online = sum(worker.slots_for(device) for worker in able)
     return online or settings.slots or cores()
 
 
@@ -69,6 +74,7 @@ class Driver:
         self.builder = TrialBuilder(self.wanted, self.dataset)
         self.total: int = about["trials"]
         self.queue = QueueOptions(**about["queued"])
+        self.device = group.jobs[0].device if group.jobs else None
         self.is_done = False
 
     def step(self) -> list[str]:
@@ -102,7 +108,8 @@ class Driver:
         return jobs.group_size(self.db, self.group_id), jobs.get_group(self.db, self.group_id)
 
     def _has_room(self, group: Group, known: Sequence[trials.Trial]) -> bool:
-        slots = available_slots(self.db, self.settings, self.wanted.model, self.queue.pool)
+        asked = (self.wanted.model, self.queue.pool_of(self.device), self.device)
+        slots = available_slots(self.db, self.settings, *asked)
         at_once = min(slots, group.max_parallel or slots)
         running = sum(not trial.group.is_terminal for trial in known)
         return len(known) < self.total and running < max(1, at_once // self.wanted.training.parts)
@@ -130,7 +137,8 @@ class Driver:
         from zoo.queue import broker
 
         app = broker.make_app(self.settings, patient=False)
-        hints = [Hint(each, self.queue.pool, self.wanted.model) for each in ids]
+        pool = self.queue.pool_of(self.device)
+        hints = [Hint(each, pool, self.wanted.model) for each in ids]
         with contextlib.suppress(BrokerError):  # a worker finds the jobs later
             broker.send(app, hints)
 

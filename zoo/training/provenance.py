@@ -22,7 +22,8 @@ from zoo.canonical_json import read_json
 from zoo.errors import UsageError
 from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Job
-from zoo.jobs.environments import CodeVersion, Environment, Machine
+from zoo.jobs.environments import GPU_NAME, CodeVersion, Environment, Machine
+from zoo.jobs.queue_options import GPU
 from zoo.plugins import registry, source_code
 from zoo.plugins.registry import Plugin
 
@@ -49,6 +50,8 @@ UNDECIDING = {
 LATER = ("validation", "class_weight", "positive", "device")
 """Fields that came later: at their default they leave a fingerprint as it was before."""
 ALWAYS = ("mnist-zoo", "numpy", "scikit-learn")
+VECTOR_SETS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "bmi", "asimd", "sve", "bf16")
+"""Beginnings of the names of instruction sets among which numerical libraries choose."""
 
 
 def keep(
@@ -80,7 +83,7 @@ def measure(spec: JobSpec, data: str) -> Environment:
         plugin=plugin.label,
         code=code(plugin),
         versions=versions(plugin),
-        machine=_machine(),
+        machine=_machine(spec.device),
     )
 
 
@@ -120,13 +123,16 @@ def versions(plugin: Plugin) -> dict[str, str]:
     return found
 
 
-def deciding(plugin: Plugin) -> dict[str, str]:
+def deciding(plugin: Plugin, device: str | None = None) -> dict[str, str]:
     """Return what decides the bits of a result beside spec, code and data.
 
-    Versions, the model of the processor and its vector instructions, and the number of threads.
+    Versions, the model of the processor and its instruction sets, the number of threads, and of a
+    job for a GPU the model of that.
     """
-    machine = _machine()
-    return versions(plugin) | {"cpu": machine.cpu or "", "threads": str(machine.threads)}
+    machine = _machine(device)
+    found = {"cpu": machine.cpu, "processor features": machine.features, "gpu": machine.gpu}
+    known = {name: value for name, value in found.items() if value is not None}
+    return versions(plugin) | known | {"threads": str(machine.threads)}
 
 
 def _imported(package: str) -> str:
@@ -243,12 +249,14 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 @functools.cache
-def _machine() -> Machine:
+def _machine(device: str | None = None) -> Machine:
     cores = settings.cores()
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return Machine(
         host=socket.gethostname(),
         cpu=_cpu(),
+        features=_features(),
+        gpu=os.environ.get(GPU_NAME) if device == GPU else None,
         cores=cores,
         # The share that a worker gives each of its runners.
         threads=int(threads) if threads.isdigit() else cores,
@@ -258,9 +266,28 @@ def _machine() -> Machine:
 
 def _cpu() -> str:
     """The model of the processor from /proc/cpuinfo, else from `platform`."""
+    return _first_core().get("model name") or platform.processor() or platform.machine()
+
+
+def _features() -> str | None:
+    """A hash of the instruction sets; None where the system does not list them.
+
+    Two machines may call their processors the same and differ in these: a virtual one hides some.
+    """
+    core = _first_core()
+    flags = (core.get("flags") or core.get("Features") or "").split()  # Features: on ARM
+    # The others depend on the version of the kernel, and compute nothing.
+    found = sorted(flag for flag in flags if flag.startswith(VECTOR_SETS))
+    return hashlib.sha256(" ".join(found).encode()).hexdigest()[:12] if found else None
+
+
+@functools.cache
+def _first_core() -> dict[str, str]:
+    """What /proc/cpuinfo says of the first core, by name."""
+    found: dict[str, str] = {}
     with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
+        for line in text.splitlines():
             name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+            found[name.strip()] = value.strip()
+    return found

@@ -251,7 +251,7 @@ def _train(
 def _checkpoints(place: Place, spec: JobSpec, data: Prepared, history: _History) -> Checkpoints:
     owner = registry.catalogue().owners[spec.model]
     key = provenance.fingerprint(spec, data.fingerprint, owner)
-    environment = provenance.deciding(owner)
+    environment = provenance.deciding(owner, spec.device)
     return Checkpoints(place, key, environment, history.steps, exact=spec.exact)
 
 

@@ -67,7 +67,7 @@ def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted
         seeds=number if several == "seeds" else None,
     )
     queue = QueueOptions(
-        pool=filled.get("pool", "").strip() or QueueOptions.pool,
+        pool=filled.get("pool", "").strip() or None,
         priority=read_whole_number(filled, "priority", *limits(QueueOptions, "priority")),
         tags=filled.get("tags", "").split(),
     )

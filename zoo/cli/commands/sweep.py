@@ -154,7 +154,7 @@ def _save(file: Path, plan: Plan) -> None:
 
 
 def _print_estimate(
-    plan: Plan, pool: str, max_parallel: int | None, dry_run: bool, as_json: bool
+    plan: Plan, pool: str | None, max_parallel: int | None, dry_run: bool, as_json: bool
 ) -> SweepEstimate | None:
     """Print the number of jobs and the estimated time; returns None for a dry run."""
     from zoo import jobs, settings

@@ -1,4 +1,4 @@
-"""Metrics have typed rows; jobs can be stopped, and name their newest checkpoint."""
+"""Metrics have typed rows; jobs can be stopped, name their newest checkpoint and ask for a GPU."""
 
 import json
 
@@ -30,6 +30,10 @@ def upgrade() -> None:
     # JSON: {"attempt", "step", "exact"}; of a job that of its newest attempt.
     op.add_column("job", sa.Column("resumed_from", sa.Text(), nullable=True))
     op.add_column("attempt", sa.Column("resumed_from", sa.Text(), nullable=True))
+    # `gpu` of a job that only a worker with a free GPU may claim.
+    op.add_column("job", sa.Column("device", sa.Text(), nullable=True))
+    # JSON: [{"index", "name", "memory_mb", "uuid"}, ...].
+    op.add_column("worker", sa.Column("gpus", sa.Text(), nullable=True))
 
 
 def fill() -> None:
@@ -49,6 +53,8 @@ def fill() -> None:
 
 
 def downgrade() -> None:
+    op.drop_column("worker", "gpus")
+    op.drop_column("job", "device")
     op.drop_column("attempt", "resumed_from")
     op.drop_column("job", "resumed_from")
     op.drop_column("job", "checkpoint")
