@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from zoo_keras import training
+from zoo_keras import progress, training
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
 from zoo_keras.network import load_keras
@@ -55,6 +55,9 @@ class Recorder:
 
     def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
         self.reports.append((step, total, unit, metrics))
+
+    def done(self, why: str) -> None:
+        self.why = why
 
 
 def dense(**params: Any) -> DenseSoftmax:
@@ -122,7 +125,7 @@ def test_each_epoch_is_reported_with_its_metrics(fitted: tuple[DenseSoftmax, Rec
 def test_batches_between_are_reported_without_metrics_on_the_same_scale(
     monkeypatch: pytest.MonkeyPatch, train: Any
 ) -> None:
-    monkeypatch.setattr(training, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "REPORT_SECONDS", 0.0)
     monkeypatch.setattr(training, "fit", train)
     data, report = prepare("digits", "test", "flat", "float32"), Recorder()
     dense(epochs=2, batch_size=100).fit(data.x, data.y, report)
@@ -294,12 +297,13 @@ def test_where_fit_does_something_else_keras_trains_plainly(
     keras, network = load_keras(), dense().build_network()
     network.compile(optimizer="sgd", loss="mse")
     monkeypatch.setattr(training, "KNOWN", training.KNOWN)
+    rows = training.Rows(np.zeros((1, 784)), np.zeros(1), batch_size=1)
     used = []
     monkeypatch.setattr(training, "fit_by_keras", lambda *a, **k: used.append("plainly"))
     monkeypatch.setattr(training, "fit_in_graph", lambda *a, **k: used.append("in a graph"))
     for prepare_case in (lambda *_: None, change):
         prepare_case(keras, network)
-        training.fit(keras, network, None, None, batch_size=1, epochs=1, report=Recorder())  # type: ignore[arg-type]
+        training.fit(keras, network, rows, progress.Progress(Recorder(), 1))
     keras.config.set_max_epochs(None)
     assert used == ["in a graph", "plainly"]
 

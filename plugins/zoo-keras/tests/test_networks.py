@@ -10,7 +10,7 @@ import pytest
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
 from zoo_keras.lenet import LeNet, LeNet1, LeNet4, LeNet5
-from zoo_keras.tensorboard import event_report
+from zoo_keras.tensorboard import EventFiles
 
 from zoo import weights
 from zoo.data.preprocessing import prepare
@@ -125,8 +125,9 @@ def test_weights_that_are_no_numbers_any_more_leave_events_too(tmp_path: Path) -
     data, model = prepare("digits", "test", "flat", "float32"), DenseSoftmax(ONE_EPOCH, NAMES, 42)
     model.fit(data.x, data.y, ignore)
     model.network.weights[0].assign(np.full((784, 10), np.nan))
-    with event_report(tmp_path, model.network, ignore) as told:
-        told(1, 1, train_loss=float("nan"))
+    files = EventFiles(tmp_path, model.network)
+    files.write(1, {"train_loss": float("nan")})
+    files.close()
     found = events(tmp_path)
     assert np.isnan(found["train_loss", 1]) and ("sequential/dense/kernel", 1) not in found
     assert ("sequential/dense/bias", 1) in found

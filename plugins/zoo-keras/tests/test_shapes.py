@@ -15,6 +15,7 @@ from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
 from zoo_keras.lenet import LeNet1, LeNet4, LeNet5
 from zoo_keras.network import KerasModel, load_keras
+from zoo_keras.progress import Progress
 
 from zoo.errors import UsageError
 
@@ -85,7 +86,7 @@ def test_normalization_in_a_graph_is_that_of_keras_fit_to_the_last_bit() -> None
         keras.utils.set_random_seed(42)
         network = model.build_network()
         network.compile(optimizer="adam", loss=model.loss, metrics=["accuracy"])
-        train(keras, network, x, y, batch_size=20, epochs=2, report=ignore)
+        train(keras, network, training.Rows(x, y, 20), Progress(ignore, 2))
         found.append(network.get_weights())
     assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
 

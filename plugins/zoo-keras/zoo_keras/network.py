@@ -14,7 +14,8 @@ import zoo
 import zoo_keras.onnx_graph as onnx_graph
 import zoo_keras.training as training
 from zoo import weights
-from zoo_keras import tensorboard
+from zoo_keras.progress import Progress
+from zoo_keras.tensorboard import EventFiles
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -99,8 +100,21 @@ class KerasModel(zoo.Model):
         """Convert the network's outputs to probabilities, (n, n_classes); by default unchanged."""
         return outputs
 
-    def fit(self, x: Array, y: Array, report: zoo.Report) -> None:
-        keras = load_keras()
+    def callbacks(self) -> list[Any]:
+        """Return Keras callbacks for one training; one that is called per batch costs speed."""
+        return []
+
+    def fit(
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        validation: tuple[Array, Array] | None = None,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
+    ) -> None:
+        keras, params = load_keras(), self.params
         # Otherwise a warm process keeps the networks of earlier jobs.
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.seed)
@@ -108,17 +122,21 @@ class KerasModel(zoo.Model):
         self.network.compile(
             optimizer=self.make_optimizer(len(x)), loss=self.loss, metrics=["accuracy"]
         )
-        folder = self.folder if self.params.tensorboard else None
-        with tensorboard.event_report(folder, self.network, report) as reported:
-            training.fit(
-                keras,
-                self.network,
-                x,
-                y,
-                batch_size=self.params.batch_size,
-                epochs=self.params.epochs,
-                report=reported,
-            )
+        folder = self.folder if params.tensorboard else None
+        events = EventFiles(folder, self.network) if folder else None
+        rows = training.Rows(x, y, params.batch_size, sample_weight, validation)
+        progress = Progress(
+            report,
+            params.epochs,
+            callbacks=self.callbacks(),
+            checkpoint=checkpoint,
+            events=events,
+        )
+        try:
+            training.fit(keras, self.network, rows, progress)
+        finally:
+            if events:
+                events.close()
 
     def predict_proba(self, x: Array) -> Array:
         return self._predict_outputs(self.network, x)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import zoo
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -19,45 +16,45 @@ LARGEST = 1_000_000
 """Largest array of weights with a histogram, which takes 50 ms at this size."""
 
 
-@contextlib.contextmanager
-def event_report(folder: Path | None, network: Any, report: zoo.Report) -> Iterator[zoo.Report]:
-    """Yield the report function for a training, which also writes events if there is a folder."""
-    if folder is None:
-        yield report
-        return
-    import tensorflow as tf
+class EventFiles:
+    """Writes the metrics of each epoch and the weights; training is not affected."""
 
-    writer = tf.summary.create_file_writer(str(folder / FOLDER))
-    try:
-        yield _EventReport(writer, network, report)
-    finally:
-        writer.close()
-
-
-class _EventReport:
-    """Forwards a report, and writes the metrics of each epoch; training is not affected."""
-
-    def __init__(self, writer: Any, network: Any, report: zoo.Report) -> None:
-        self._writer = writer
+    def __init__(self, folder: Path, network: Any) -> None:
+        """The files go into a folder `tensorboard` of the folder."""
+        self._folder = folder / FOLDER
         self._network = network
-        self._report = report
+        self._writer: Any = None
 
-    def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        if metrics:
-            with self._writer.as_default(step=step):
-                self._write(metrics)
-        self._report(step, total, unit, **metrics)
+    def write(self, step: int, metrics: dict[str, float]) -> None:
+        """Write metrics, learning rate and histograms of the weights after an epoch."""
+        import tensorflow as tf
 
-    def done(self, why: str) -> None:
-        self._report.done(why)
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self._folder))
+        with self._writer.as_default(step=step):
+            for name, value in metrics.items():
+                _scalar(name, value)
+            _scalar("learning_rate", float(self._network.optimizer.learning_rate))
+            for variable in self._network.trainable_variables:
+                if variable.shape.num_elements() <= LARGEST:
+                    _histogram(variable.path, variable.numpy())
 
-    def _write(self, metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            _scalar(name, value)
-        _scalar("learning_rate", float(self._network.optimizer.learning_rate))
-        for variable in self._network.trainable_variables:
-            if variable.shape.num_elements() <= LARGEST:
-                _histogram(variable.path, variable.numpy())
+    def save(self, folder: Path) -> None:
+        """Copy the files so far."""
+        if self._writer is not None:
+            self._writer.flush()
+        if self._folder.is_dir():
+            shutil.copytree(self._folder, folder)
+
+    def restore(self, folder: Path) -> None:
+        """Take the files of `save`; what follows goes into another one, as TensorBoard allows."""
+        if folder.is_dir():
+            shutil.copytree(folder, self._folder)
+
+    def close(self) -> None:
+        """Finish the files."""
+        if self._writer is not None:
+            self._writer.close()
 
 
 # `tf.summary.scalar` and `histogram` need TensorBoard. They write a tensor with the name of the

@@ -1,0 +1,146 @@
+"""Interrupted trainings go on from a checkpoint, and end with the same bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo_keras import progress, training
+
+from zoo.job_spec import JobSpec
+from zoo.training import checkpoints
+from zoo.training.checkpoints import Place
+from zoo.training.run import run_job
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class Report:
+    """Raises at one report."""
+
+    def __init__(self, dies_at: int = 0) -> None:
+        self.left = dies_at
+        self.seen: list[tuple[int, str]] = []
+
+    def __call__(self, step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        if unit not in ("batch", "epoch"):  # of the preparation of the data
+            return
+        self.left -= 1
+        if not self.left:
+            raise Killed
+        self.seen.append((step, unit))
+
+    def done(self, why: str) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def each_batch_is_reported_and_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "MAX_SHARE", 1e9)
+
+
+class Job:
+    """A job in a folder, with the checkpoints of its attempts."""
+
+    def __init__(self, folder: Path, model: str, **params: Any) -> None:
+        self.folder = folder
+        self.attempts = 0
+        self.newest: Path | None = None
+        self.resumed: list[int] = []
+        spec = {"kind": "train", "model": model, "params": params, "dataset": "digits"}
+        self.spec = JobSpec.model_validate(spec | {"validation": 0.1, "seed": 7})
+
+    def run(self, report: Report, *, saves: bool = True) -> dict[str, Any] | None:
+        """Run one attempt; the metrics, or None if it was killed."""
+        self.attempts += 1
+        self.artifacts, place = self.folder / f"a{self.attempts}", self.folder / f"c{self.attempts}"
+        self.artifacts.mkdir(parents=True)
+        place.mkdir()
+
+        def keep(name: str, step: int) -> None:
+            # As the worker does: taken away, and only the newest counts.
+            self.newest = (place / name).rename(place / f"taken-{name}")
+
+        where = Place(
+            place,
+            self.newest,
+            seconds=0,
+            on_saved=keep,
+            on_resumed=lambda resumed: self.resumed.append(resumed["step"]),
+        )
+        try:
+            return run_job(self.spec, self.artifacts, report, checkpoints=where if saves else None)
+        except Killed:
+            return None
+
+    def result(self) -> tuple[Any, dict[str, Any]]:
+        """The curves and the weights."""
+        with np.load(self.artifacts / "weights" / "weights.npz") as file:
+            arrays = {name: file[name] for name in file.files}
+        return json.loads((self.artifacts / "history.json").read_text()), arrays
+
+
+def assert_ends_alike(job: Job, whole: Job) -> None:
+    (curves, arrays), (expected_curves, expected) = job.result(), whole.result()
+    assert curves == expected_curves
+    assert arrays.keys() == expected.keys()
+    assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
+
+
+DENSE = {
+    "hidden": [16],
+    "dropout": 0.3,
+    "schedule": "cosine",
+    "optimizer": "adam",
+    "learning_rate": 0.05,
+    "batch_size": 450,
+    "epochs": 4,
+}
+
+
+@pytest.mark.parametrize("by_keras", [False, True], ids=["in a graph", "by keras"])
+def test_a_training_killed_at_every_report_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_keras: bool
+) -> None:
+    if by_keras:
+        monkeypatch.setattr(training, "is_known", lambda *_: False)
+    whole, job = (Job(tmp_path / name, "dense-softmax", **DENSE) for name in ("whole", "killed"))
+    report = Report()
+    assert whole.run(report, saves=False)
+    # Two within each epoch of three batches, and its end.
+    assert [unit for _, unit in report.seen] == ["batch", "batch", "epoch"] * 4
+    # The first attempt dies at its second report, each other one at the second of its own.
+    while not job.run(Report(dies_at=2)):
+        pass
+    assert job.attempts == 12
+    assert job.resumed == [1, 2, 1, 4, 5, 2, 7, 8, 3, 10, 11]
+    assert_ends_alike(job, whole)
+
+
+OTHERS = [
+    ("lenet-5", {"distortion": 0.1, "dropout": 0.2, "optimizer": "nadam", "weight_decay": 0.01}),
+    ("cnn", {"maps": [4], "flip": True}),
+    ("digit-detector", {"digit": 3}),
+]
+
+
+@pytest.mark.parametrize(("model", "params"), OTHERS, ids=[name for name, _ in OTHERS])
+def test_every_network_goes_on_with_the_same_bits(
+    tmp_path: Path, model: str, params: dict[str, Any]
+) -> None:
+    given = params | {"epochs": 2, "batch_size": 450}
+    whole, job = (Job(tmp_path / name, model, **given) for name in ("whole", "killed"))
+    whole.run(Report(), saves=False)
+    for dies_at in (3, 2, 3):
+        job.run(Report(dies_at))
+    assert job.resumed == [2, 1]
+    assert job.run(Report())
+    assert_ends_alike(job, whole)
