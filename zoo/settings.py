@@ -72,6 +72,10 @@ class Settings:
         "", "the MLflow tracking server that finished jobs are written to; empty: none", secret=True
     )
     artifact_mb: int = _setting(4096, "the most that the files of one job may take", least=1)
+    checkpoint_seconds: float = _setting(
+        30.0, "least time between two checkpoints of a training; 0: none are kept"
+    )
+    checkpoint_mb: int = _setting(1024, "the largest checkpoint that is kept", least=1)
     allow_pickle: bool = _setting(
         False, "store and load weights whose loading can run code, as pickles: on or off"
     )

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zoo.errors import ArtifactError
 from zoo.training.checkpoints import Checkpoints, Place
 
 HERE = {"numpy": "1", "cpu": "a"}
@@ -30,6 +29,7 @@ def test_a_training_goes_on_with_files_curves_and_random_numbers(
 ) -> None:
     saved: list[tuple[str, int]] = []
     resumed: list[Any] = []
+    reported: list[Any] = []
     place = Place(tmp_path, on_saved=lambda name, step: saved.append((name, step)))
     first = make(place, steps=[{"step": 1, "loss": 0.5}])
     random.seed(1)
@@ -40,12 +40,19 @@ def test_a_training_goes_on_with_files_curves_and_random_numbers(
     then = random.random(), np.random.standard_normal()
 
     steps = [{"step": 2, "loss": 0.4}]
-    earlier = Place(tmp_path, tmp_path / "1", attempt=7, on_resumed=resumed.append)
+    earlier = Place(
+        tmp_path,
+        tmp_path / "1",
+        attempt=7,
+        on_resumed=resumed.append,
+        on_history=reported.append,
+    )
     found = make(earlier, steps=steps).latest()
     assert found is not None
     assert np.load(found / "w.npy").tolist() == [0, 1, 2]
     assert (random.random(), np.random.standard_normal()) == then
     assert [each["step"] for each in steps] == [1, 2]
+    assert reported == [[{"step": 1, "loss": 0.5}]]
     assert resumed == [{"attempt": 7, "step": 1, "exact": True}]
 
 
@@ -86,12 +93,30 @@ def test_a_checkpoint_of_another_training_or_environment(
     assert [each["exact"] for each in resumed] == ([environment == HERE] if is_used else [])
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path, make: Callable[..., Checkpoints]) -> None:
+def test_with_a_damaged_checkpoint_it_begins_anew(
+    tmp_path: Path, make: Callable[..., Checkpoints], caplog: pytest.LogCaptureFixture
+) -> None:
     with make().save(1):
         pass
     (tmp_path / "1" / "checkpoint.json").write_text('{"v": 1}')
-    with pytest.raises(ArtifactError, match="is no checkpoint"):
-        make(Place(tmp_path, tmp_path / "1")).latest()
+    assert make(Place(tmp_path, tmp_path / "1")).latest() is None
+    assert "is no checkpoint: 'key'. It begins anew." in caplog.text
+
+
+def test_after_one_that_is_too_large_no_more_are_taken(
+    tmp_path: Path, make: Callable[..., Checkpoints], caplog: pytest.LogCaptureFixture
+) -> None:
+    saved: list[str] = []
+    place = Place(
+        tmp_path, seconds=0, most_bytes=2**20, on_saved=lambda name, step: saved.append(name)
+    )
+    checkpoints = make(place)
+    assert checkpoints.is_due()
+    with checkpoints.save(1) as folder:
+        (folder / "w.bin").write_bytes(bytes(2**20))
+    assert not checkpoints.is_due()
+    assert saved == [] and not list(tmp_path.iterdir())
+    assert "one takes 1 MB, and the limit is 1 MB" in caplog.text
 
 
 def test_none_is_due_while_earlier_ones_wait_to_be_stored(

@@ -20,6 +20,7 @@ from zoo.jobs import AttemptEnd, Claim, Database, Job, JobNotFound, Outcome, Pro
 from zoo.jobs.records import Gpu
 from zoo.settings import Settings
 from zoo.storage import artifacts, saved_files
+from zoo_workers.checkpoint_store import CheckpointStore
 from zoo_workers.health import ALL_MODELS, Health
 from zoo_workers.heartbeat import POLL_SECONDS, Heartbeat
 from zoo_workers.runner_pool import Runner, RunnerPool
@@ -94,6 +95,9 @@ class Execution:
         self._result: Outcome | ClaimLost | Requeue = ClaimLost()
         self.workspace = Workspace(settings, claim, self._database_time)
         self.heartbeat = Heartbeat(db, settings, claim, self.workspace, claimed_at)
+        self.checkpoints = CheckpointStore(
+            db, settings, claim, self.workspace, job.checkpoint, self.heartbeat.is_lost
+        )
 
     def _database_time(self, at: float) -> float:
         """Convert a `time.monotonic` to the database's clock, which gave the time of the claim."""
@@ -135,7 +139,22 @@ class Execution:
                 raise
         if spec.version is not None and spec.contents:
             self._fetch_dataset(spec.contents, f"{spec.dataset}@{spec.version}")
-        return self._run_in_runner(spec)
+        note = self._fetch_checkpoint() if self.job.checkpoint else ""
+        if self.job.stop_requested:
+            self.workspace.request_stop()
+        return self._run_in_runner(spec, note)
+
+    def _fetch_checkpoint(self) -> str:
+        """Get the checkpoint that the training starts from; return why there is none."""
+        self.heartbeat.ensure()
+        try:
+            self.checkpoints.fetch()
+        except ArtifactError as error:
+            self._requeue_if_unhealthy(str(error), "artifact", store=True)
+            self.workspace.create()
+            return f"The training begins anew: {error}"
+        self.workspace.checkpoints.start_from(self.job.checkpoint or {})
+        return ""
 
     def _fetch_dataset(self, contents: str, label: str) -> None:
         """Get the contents of an added dataset into the cache, which the runner reads."""
@@ -147,33 +166,71 @@ class Execution:
             self._requeue_if_unhealthy(str(error), "artifact", store=True)
             raise
 
-    def _run_in_runner(self, spec: JobSpec) -> Outcome:
+    def _run_in_runner(self, spec: JobSpec, note: str) -> Outcome:
         request = {
             "action": "run",
             "files": str(self.workspace.files),
             "source": str(self.workspace.source),
             "spec": self.job.spec,
+            "stop": str(self.workspace.stop_file),
+            "checkpoints": self._checkpoint_request(note) if spec.kind == "train" else None,
         }
-        with (
-            self.runners.borrow(spec.model, self.gpu) as runner,
-            self.workspace.reading(runner.output),
-        ):
-            try:
-                runner.send(request)
-                while True:
-                    reply = runner.receive(POLL_SECONDS)
-                    if reply:
-                        runner.must_replace = reply.pop("must_replace")
-                        return self._outcome_from(reply)
-                    stopped = self._check_limits(spec, runner)
-                    if stopped is not None:
-                        return stopped
-            except ChildDied as death:
-                return self._outcome_of_death(death)
-            finally:
-                # However the loop was left, a runner that still works must not go on.
-                if not runner.is_idle:
-                    runner.kill()
+        end: dict[str, Any] | Outcome | ChildDied | None = None
+        try:
+            with (
+                self.runners.borrow(spec.model, self.gpu) as runner,
+                self.workspace.reading(runner.output),
+            ):
+                end = self._await_end(spec, runner, request)
+        finally:
+            self._complete_checkpoints(end)
+        if isinstance(end, ChildDied):
+            return self._outcome_of_death(end)
+        return end if isinstance(end, Outcome) else self._outcome_from(end)
+
+    def _checkpoint_request(self, note: str) -> dict[str, Any]:
+        earlier = self.job.checkpoint
+        is_here = earlier is not None and not note
+        return {
+            "folder": str(self.workspace.checkpoints.folder),
+            "earlier": str(self.workspace.checkpoints.earlier) if is_here else None,
+            "attempt": earlier["attempt"] if earlier else 0,
+            "seconds": self.settings.checkpoint_seconds,
+            "mb": self.settings.checkpoint_mb,
+            "note": note,
+        }
+
+    def _await_end(
+        self, spec: JobSpec, runner: Runner, request: dict[str, Any]
+    ) -> dict[str, Any] | Outcome | ChildDied:
+        """Wait for the runner's reply, its death, or a reason to stop it."""
+        try:
+            runner.send(request)
+            while True:
+                reply = runner.receive(POLL_SECONDS)
+                if reply:
+                    runner.must_replace = reply.pop("must_replace")
+                    return reply
+                stopped = self._check_limits(spec, runner)
+                if stopped is not None:
+                    return stopped
+        except ChildDied as death:
+            return death
+        finally:
+            # However the loop was left, a runner that still works must not go on.
+            if not runner.is_idle:
+                runner.kill()
+
+    def _complete_checkpoints(self, end: dict[str, Any] | Outcome | ChildDied | None) -> None:
+        """Store the newest checkpoint of a training that may go on later.
+
+        The lease is extended meanwhile. A cancelled job ends at once, with those already stored.
+        """
+        is_over = isinstance(end, dict) and end["status"] == "succeeded"
+        is_left = is_over or self.heartbeat.cancelled or self.heartbeat.is_lost()
+        if not is_left and self.workspace.checkpoints.folder.exists():
+            self.heartbeat.ensure()
+            self.checkpoints.complete()
 
     def _check_limits(self, spec: JobSpec, runner: Runner) -> Outcome | None:
         """Return the outcome of a job that must stop, else None; called every POLL_SECONDS.
@@ -183,6 +240,10 @@ class Execution:
         self.heartbeat.ensure()
         if self.heartbeat.is_lost():
             raise ClaimLost
+        if self.workspace.checkpoints.folder.exists():
+            self.checkpoints.poll()
+        if self.heartbeat.stop_requested and not self.workspace.stop_file.exists():
+            self.workspace.request_stop()
         if self.heartbeat.cancelled:
             return Outcome("cancelled", error_code="cancelled", error="Cancelled while it ran.")
         if spec.timeout and time.monotonic() > self._began + spec.timeout:
@@ -246,8 +307,9 @@ class Execution:
             raise Requeue(code, text, counts=False)
 
     def _requeue_if_attempts_left(self, code: str, error: str) -> None:
-        if self.job.attempt < self.job.max_attempts:
-            raise Requeue(code, error, counts=True)
+        has_advanced = self.checkpoints.has_advanced
+        if has_advanced or self.job.attempt < self.job.max_attempts:
+            raise Requeue(code, error, counts=not has_advanced)
 
     def _can_another_worker_try(self) -> bool:
         """Return whether a worker can run the job that has not given it back before."""
@@ -349,6 +411,7 @@ class Execution:
         except Requeue as stop:
             return self._release(stop)
         finally:
+            self.checkpoints.close(has_succeeded=self.workspace.is_referenced)
             self.heartbeat.end()
             self.workspace.remove()
             self.workspace.delete_unreferenced(self.db)

@@ -8,19 +8,25 @@ import errno
 import functools
 import gc
 import json
+import logging
+import math
 import os
 import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo import child_process, cores, process_tree
 from zoo.errors import ZooError, as_sentence, reason
 from zoo.job_spec import JobSpec, read_json
+from zoo.model import Stop
 from zoo.plugins import process_state
+
+if TYPE_CHECKING:
+    from zoo.training.checkpoints import Place
 
 FILES = "files"
 """Subfolder of a hook call's folder: the job's files."""
@@ -291,17 +297,20 @@ def _run_spec(request: dict[str, Any], progress: Any, own: int) -> dict[str, Any
         _end_if_forked(own)
         progress.write(json.dumps(message) + "\n")
 
+    spec = JobSpec.parse_object(request["spec"])
+    stop_file, is_fitting = request.get("stop"), False
+    last: dict[str, Any] = {"total": None, "unit": None}
+
     def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-        send(
-            step=int(step),
-            total=int(total),
-            unit=unit,
-            metrics=_finite(metrics),
-            at=time.monotonic(),
-        )
+        last.update(total=int(total), unit=unit)
+        send(step=int(step), **last, metrics=_finite(metrics), at=time.monotonic())
+        if is_fitting and stop_file and os.path.exists(stop_file):  # noqa: PTH110 (thrice as fast)
+            raise Stop
 
     def phase(name: str) -> None:
-        if name == "fit":
+        nonlocal is_fitting
+        is_fitting = name == "fit"
+        if is_fitting:
             set_imports_aside(len(sys.modules))
         send(phase=name, at=time.monotonic())  # the same for all processes of a machine
 
@@ -311,10 +320,45 @@ def _run_spec(request: dict[str, Any], progress: Any, own: int) -> dict[str, Any
         else:
             (folder / name).write_text(text, encoding="utf-8")
 
-    spec = JobSpec.parse_object(request["spec"])
+    def on_saved(name: str, step: int) -> None:
+        send(checkpoint=name, step=int(step), **last, at=time.monotonic())
+
+    def on_history(steps: Sequence[Mapping[str, Any]]) -> None:
+        earlier.extend(steps)
+
+    def on_resumed(resumed: Mapping[str, Any]) -> None:
+        send(resumed_from=dict(resumed), steps=[_step(each) for each in earlier])
+
+    earlier: list[Mapping[str, Any]] = []
     _check_model(spec.model)
     source = Path(request["source"]) if spec.source else None
-    return run_job(spec, folder, report, source=source, phase=phase, write=write)
+    place = _place(request, on_saved=on_saved, on_resumed=on_resumed, on_history=on_history)
+    return run_job(spec, folder, report, source=source, phase=phase, write=write, checkpoints=place)
+
+
+def _place(request: dict[str, Any], **calls: Any) -> Place | None:
+    """Return where the checkpoints go, as the worker asks for it; None if it does not."""
+    from zoo.training.checkpoints import Place
+
+    asked = request.get("checkpoints")
+    if not asked:
+        return None
+    if asked["note"]:
+        logging.getLogger(__name__).warning("%s", asked["note"])
+    return Place(
+        folder=Path(asked["folder"]),
+        earlier=Path(asked["earlier"]) if asked["earlier"] else None,
+        attempt=asked["attempt"],
+        seconds=asked["seconds"] or math.inf,
+        most_bytes=asked["mb"] * 2**20,
+        **calls,
+    )
+
+
+def _step(values: Mapping[str, Any]) -> list[Any]:
+    """Return a step of the curves as [step, metrics], without values that were not finite."""
+    known = {name: value for name, value in values.items() if value is not None}
+    return [known.pop("step"), {n: v for n, v in known.items() if n not in ("total", "unit")}]
 
 
 def _check_model(model: str) -> None:

@@ -18,6 +18,7 @@ from zoo.jobs import Claim, Database, JobNotFound, ProgressUpdate
 from zoo.jobs.environments import Environment
 from zoo.settings import Settings
 from zoo.storage import artifacts
+from zoo_workers.local_checkpoints import LocalCheckpoints, SavedCheckpoint
 from zoo_workers.runner_pool import OutputFile, RunnerOutput
 
 LOG = "log.txt"
@@ -35,7 +36,7 @@ class Workspace:
         """`clock` converts a `time.monotonic` of this machine to the database's time."""
         self._url = settings.artifacts
         self._claim = claim
-        self._clock = clock
+        self.database_time = clock
         # With the owner: after the restore of a backup an attempt number may occur again.
         name = f"{claim.job}-{claim.attempt}-{claim.owner[:8]}"
         self.folder = settings.home / "work" / name
@@ -44,6 +45,9 @@ class Workspace:
         """Files of the job, which become the artifact."""
         self.source = self.folder / "source"
         """Files of the trained model that an evaluation starts from."""
+        self.checkpoints = LocalCheckpoints(self.folder)
+        self.stop_file = self.folder / "stop"
+        """Exists if the training is to end now, with what it has learned so far."""
         self.texts: dict[str, str] = {}
         """Small files of the artifact, which the runner sends with its progress."""
 
@@ -117,7 +121,11 @@ class Workspace:
             self._read()
         progress = dict(self._progress) if self._has_new_progress else None
         return ProgressUpdate(
-            progress, self._fit_started_at, tuple(self._steps), tuple(self._lines)
+            progress,
+            self._fit_started_at,
+            tuple(self._steps),
+            tuple(self._lines),
+            resumed_from=self.checkpoints.resumed_from,
         )
 
     def confirm(self, update: ProgressUpdate) -> None:
@@ -125,6 +133,17 @@ class Workspace:
         del self._steps[: len(update.steps)], self._lines[: len(update.lines)]
         self._has_new_progress = False
         self._fit_started_at = None
+        self.checkpoints.resumed_from = None
+
+    def take_checkpoint(self) -> SavedCheckpoint | None:
+        """Return the newest checkpoint that was saved since the last call, if there is one."""
+        with self._lock:
+            self._read()
+            return self.checkpoints.take_saved()
+
+    def request_stop(self) -> None:
+        """Have the training end at its next report."""
+        self.stop_file.touch()
 
     def environment(self) -> Environment | None:
         """Return the environment as the runner has recorded it; None before that."""
@@ -142,15 +161,27 @@ class Workspace:
         if "text" in message:
             self.texts[message["file"]] = message["text"]
             return
+        if "checkpoint" in message:
+            self.checkpoints.apply_saved(message)
+            return
+        if "resumed_from" in message:
+            self.checkpoints.apply_resumed(message["resumed_from"])
+            self._steps += [(step, metrics) for step, metrics in message["steps"]]
+            return
         if "phase" in message:
-            since = self._clock(message["at"])
-            self._progress = {"phase": message["phase"], "since": since}
+            since = self.database_time(message["at"])
+            is_before_first_step = message["phase"] in ("prepare", "fit")
+            start = self.checkpoints.start if is_before_first_step else {}
+            self._progress = {"phase": message["phase"], "since": since, **start}
             if message["phase"] == "fit":
                 self._fit_started_at = since
         else:
             self._progress |= message
+            # Of the preparation of data, or of a training that has begun anew.
+            if not self.checkpoints.has_resumed:
+                self._progress.pop("from_step", None)
             if "at" in message:
-                self._progress["at"] = self._clock(message["at"])
+                self._progress["at"] = self.database_time(message["at"])
             # Progress within an epoch has no metrics: it is shown, but not recorded as a step.
             if message["metrics"]:
                 self._steps.append((message["step"], message["metrics"]))

@@ -116,13 +116,16 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import retry as retry
     from zoo.jobs.submission import take_due_hints as take_due_hints
     from zoo.jobs.submission import take_stale_hints as take_stale_hints
+    from zoo.jobs.transitions import CHECKPOINTS as CHECKPOINTS
     from zoo.jobs.transitions import beat as beat
+    from zoo.jobs.transitions import checkpoint_path as checkpoint_path
     from zoo.jobs.transitions import claim as claim
     from zoo.jobs.transitions import expire_leases as expire_leases
     from zoo.jobs.transitions import finish as finish
     from zoo.jobs.transitions import finish_all as finish_all
     from zoo.jobs.transitions import reap as reap
     from zoo.jobs.transitions import release as release
+    from zoo.jobs.transitions import save_checkpoint as save_checkpoint
     from zoo.jobs.worker_rows import NewWorker as NewWorker
     from zoo.jobs.worker_rows import drain as drain
     from zoo.jobs.worker_rows import record_heartbeat as record_heartbeat
@@ -160,7 +163,10 @@ _EXPORTS = {
     "schema": "connect SCHEMA schema_version upgrade",
     "statuses": "MOVES STATUSES TERMINAL",
     "submission": "add cancel extend Hint request_stop retry take_due_hints take_stale_hints",
-    "transitions": "beat claim expire_leases finish finish_all reap release",
+    "transitions": (
+        "beat checkpoint_path CHECKPOINTS claim expire_leases finish finish_all reap release "
+        "save_checkpoint"
+    ),
     "worker_rows": "drain NewWorker record_heartbeat register_worker workers",
 }
 """The public names of each module, loaded on first use so that a command that only reads does not

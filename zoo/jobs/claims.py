@@ -33,9 +33,11 @@ class ProgressUpdate:
     """(offset in bytes, text) of the log."""
     environment: Environment | None = None
     """Where it runs; known once the runner is done."""
+    resumed_from: Mapping[str, Any] | None = None
+    """The checkpoint from which it went on: {"attempt", "step", "exact"}."""
 
     def __bool__(self) -> bool:
-        return bool(self.progress or self.lines)
+        return bool(self.progress or self.lines or self.resumed_from)
 
 
 @dataclass(frozen=True)

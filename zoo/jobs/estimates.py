@@ -118,14 +118,18 @@ def _by_steps(job: Job, at: float) -> Estimate:
     phase = progress.phase or "starting"
     # A plugin may report anything, such as zero, negative and huge steps.
     step, total, since = progress.step, progress.total, progress.since
-    if phase != "fit" or step is None or not total:
+    first = progress.from_step or 0
+    is_known = phase == "fit" or (phase == "prepare" and first > 0)
+    if not is_known or step is None or not total:
         return Estimate(phase)
     steps = f"{progress.unit or 'step'} {step}/{total}"
     if step <= 0 or total < 0 or since is None:
         return Estimate(phase, 0.0, steps)
+    if step <= first:  # an attempt that goes on from a checkpoint, and has not reported yet
+        return Estimate(phase, min(step / total, 1.0), steps)
     # After the last report the estimate only falls with the clock.
     known_at = at if progress.at is None else progress.at
-    left = finite(max(known_at - since, 0.0) / step * max(total - step, 0.0))
+    left = finite(max(known_at - since, 0.0) / (step - first) * max(total - step, 0.0))
     if left is not None:
         left = max(left - max(at - known_at, 0.0), 0.0)
     return Estimate(phase, min(step / total, 1.0), steps, left)
@@ -135,6 +139,8 @@ def _by_equal_jobs(known: Estimate, job: Job, usual: float | None, at: float) ->
     if not usual or job.started_at is None:
         return known
     spent = max(at - job.started_at, 0.0)
+    if known.part and job.progress.from_step:
+        spent = max(spent, known.part * usual)
     part = min(spent / usual, 0.99) if known.part is None else known.part
     return Estimate(known.phase, part, known.steps, max(usual - spent, 0.0))
 

@@ -267,7 +267,7 @@ def given_back_by(db: Database, job_id: str) -> set[str]:
     """Return the names of the workers that gave the job back because they cannot run it."""
     query = """
         SELECT DISTINCT worker FROM attempt
-        WHERE job_id = :id AND counts = 0 AND error_code <> 'drained'"""
+        WHERE job_id = :id AND counts = 0 AND error_code NOT IN ('drained', 'killed', 'lost')"""
     with db.read() as rows:
         return {row["worker"] for row in rows.all(query, {"id": job_id})}
 

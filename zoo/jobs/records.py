@@ -36,6 +36,8 @@ class Progress:
     unit: str | None = None
     """The name of a step, such as `epoch`."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    from_step: float | int | None = None
+    """The step of the checkpoint from which the attempt goes on."""
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Progress:
@@ -49,6 +51,7 @@ class Progress:
             total=finite(stored.get("total")),
             unit=None if unit is None else str(unit),
             metrics=metrics if isinstance(metrics, dict) else {},
+            from_step=finite(stored.get("from_step")),
         )
 
 
@@ -136,7 +139,8 @@ class Job:
     stop_requested: bool = False
     """Whether somebody has asked to end its training with what it has learned so far."""
     checkpoint: Mapping[str, Any] | None = None
-    """The newest one: {"where", "sha256", "attempt", "step", "unit", "bytes", "at"}."""
+    """The newest one: {"where", "sha256", "attempt", "step", "total", "unit", "bytes", "at",
+    "advanced"}; the last is false if its attempt has begun anew instead of from an earlier one."""
     resumed_from: Mapping[str, Any] | None = None
     """The checkpoint from which the last attempt went on; None if it began anew."""
 

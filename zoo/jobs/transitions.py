@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from zoo.jobs.ranking import rank_group
 from zoo.jobs.records import Job, to_job
 from zoo.jobs.scheduling import CLAIMABLE, claimable, unblock_dependents
 
+CHECKPOINTS = "checkpoints"
+"""Checkpoints are at `<job>/checkpoints/<attempt>-<number>` below the URL of artifacts."""
 MAX_ERROR = 8 * 1024
 """Maximum number of characters stored of an error."""
 NO_UPDATE = ProgressUpdate()
@@ -44,7 +47,9 @@ def _end_job(sql: Dialect) -> str:
             lease_until = NULL, progress = coalesce(:progress, progress), metrics = :metrics,
             accuracy = :accuracy, fit_started_at = coalesce(:fit_started_at, fit_started_at),
             artifact = :artifact, artifact_sha256 = :artifact_sha256, error_code = :error_code,
-            error = :error, fingerprint = :fingerprint, contents = :contents
+            error = :error, fingerprint = :fingerprint, contents = :contents,
+            resumed_from = coalesce(:resumed_from, resumed_from),
+            checkpoint = CASE WHEN :outcome = 'succeeded' THEN NULL ELSE checkpoint END
         WHERE {fencing_condition()} RETURNING id, status, group_id"""
 
 
@@ -91,7 +96,8 @@ def claim(
     take = f"""
         UPDATE job SET status = 'running', attempt = attempt + 1, owner = :owner, worker = :worker,
             lease_until = {sql.now} + :lease, beat_at = {sql.now}, started_at = {sql.now},
-            fit_started_at = NULL, progress = NULL
+            fit_started_at = NULL, resumed_from = NULL,
+            progress = CASE WHEN checkpoint IS NULL THEN NULL ELSE progress END
         WHERE {CLAIMABLE["queued"]} AND seq = (
             SELECT seq FROM job
             WHERE {claimable(sql)} AND {has_model}
@@ -169,6 +175,8 @@ def _values_of(update: ProgressUpdate) -> dict[str, Any]:
         values["progress"] = canonical(dict(update.progress))
     if update.fit_started_at is not None:
         values["fit_started_at"] = update.fit_started_at
+    if update.resumed_from:
+        values["resumed_from"] = canonical(dict(update.resumed_from))
     return values
 
 
@@ -184,6 +192,11 @@ def fencing_condition() -> str:
 def _insert_update(rows: Transaction, held: Claim, update: ProgressUpdate) -> None:
     """Insert steps and log lines, except those that were inserted before."""
     base = {"job": held.job, "attempt": held.attempt}
+    if update.resumed_from:
+        rows.run(
+            "UPDATE attempt SET resumed_from = :resumed WHERE job_id = :job AND n = :attempt",
+            base | {"resumed": canonical(dict(update.resumed_from))},
+        )
     rows.many(
         """
         INSERT INTO history (job_id, attempt, step, metrics)
@@ -196,6 +209,18 @@ def _insert_update(rows: Transaction, held: Claim, update: ProgressUpdate) -> No
         VALUES (:job, :attempt, :start, :text) ON CONFLICT DO NOTHING""",
         [base | {"start": start, "text": text} for start, text in update.lines],
     )
+
+
+def save_checkpoint(db: Database, held: Claim, checkpoint: Mapping[str, Any]) -> bool:
+    """Name the newest checkpoint of a running job; return False if the claim was lost.
+
+    `checkpoint` is as in `Job.checkpoint`; it is already durable in the artifact store.
+    """
+    name = f"""
+        UPDATE job SET checkpoint = :checkpoint WHERE {fencing_condition()} RETURNING id"""
+    with db.write() as rows:
+        values = vars(held) | {"checkpoint": canonical(dict(checkpoint))}
+        return rows.one(name, values) is not None
 
 
 def finish(db: Database, held: Claim, outcome: Outcome, update: ProgressUpdate = NO_UPDATE) -> bool:
@@ -232,6 +257,7 @@ def _ended(end: AttemptEnd) -> dict[str, Any]:
         "outcome": outcome.status,
         "progress": canonical(dict(update.progress)) if update.progress else None,
         "fit_started_at": update.fit_started_at,
+        "resumed_from": canonical(dict(update.resumed_from)) if update.resumed_from else None,
         "metrics": canonical(dict(outcome.metrics)) if outcome.metrics is not None else None,
         "artifact": outcome.artifact,
         "artifact_sha256": outcome.artifact_sha256,
@@ -372,8 +398,9 @@ def reap(db: Database, *, backoff: float, with_hooks: bool = False) -> list[tupl
     """Take back running jobs whose lease has expired; return (id, new status) of each.
 
     Any worker may do this at any time: a job that was taken back does not match again. Jobs become
-    queued, or lost after their last attempt, or cancelled if that was requested. With `with_hooks`
-    the hooks of those that end are enqueued.
+    queued, or lost after their last attempt, or cancelled if that was requested. An attempt that
+    has trained beyond the checkpoint from which it began does not count: each of these shortens
+    what is left. With `with_hooks` the hooks of those that end are enqueued.
     """
     sql = db.sql
     lost = f"SELECT * FROM job WHERE status = 'running' AND {expired(sql)} LIMIT 100"
@@ -390,10 +417,12 @@ def reap(db: Database, *, backoff: float, with_hooks: bool = False) -> list[tupl
             take_back = f"""
                 UPDATE job SET status = :new, owner = NULL, lease_until = NULL, dispatched_at = 0,
                     error_code = :code, error = :error, not_before = {sql.now} + :wait,
+                    max_attempts = max_attempts + :given_back,
                     finished_at = CASE WHEN :new = 'queued' THEN NULL ELSE {sql.now} END
                 WHERE {fencing_condition()} AND {expired(sql)} RETURNING id"""
             if rows.one(take_back, vars(held) | values | {"new": status}):
-                end_attempt(rows, held, "lost", "lost", "its worker fell silent")
+                counts = not values["given_back"]
+                end_attempt(rows, held, "lost", "lost", "its worker fell silent", counts=counts)
                 moved.append((held.job, status))
                 if status != "queued":
                     ends.append(row | {"status": status})
@@ -407,9 +436,24 @@ def after_loss(row: Row, wait: float) -> tuple[str, dict[str, Any]]:
 
     `wait` is the back-off in seconds before the next attempt.
     """
+    values: dict[str, Any] = {"code": None, "error": None, "wait": 0.0, "given_back": 0}
     if row["cancel_requested"]:
-        return "cancelled", {"code": None, "error": None, "wait": 0.0}
+        return "cancelled", values
+    if has_advanced(row):
+        return "queued", values | {"wait": wait, "given_back": 1}
     if row["attempt"] >= row["max_attempts"]:
         tries = f"its worker died in each of {row['attempt']} attempts"
-        return "lost", {"code": "lost", "error": tries, "wait": 0.0}
-    return "queued", {"code": None, "error": None, "wait": wait}
+        return "lost", values | {"code": "lost", "error": tries}
+    return "queued", values | {"wait": wait}
+
+
+def has_advanced(row: Row) -> bool:
+    """Return whether the last attempt has saved a checkpoint beyond that from which it began."""
+    found = json.loads(row["checkpoint"] or "null")
+    own = checkpoint_path(row["id"], row["attempt"], "")
+    return bool(found and found["where"].startswith(own) and found.get("advanced"))
+
+
+def checkpoint_path(job_id: str, attempt: int, name: str) -> str:
+    """Return the path of an attempt's checkpoint below the URL of artifacts."""
+    return f"{job_id}/{CHECKPOINTS}/{attempt}-{name}"

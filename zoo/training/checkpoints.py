@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import random
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,17 +33,21 @@ class Place:
     """Where the checkpoints of an attempt go and come from."""
 
     folder: Path
-    """Folder for new ones, numbered 1, 2, ...; the worker takes them away."""
+    """Folder for new ones, numbered 1, 2, ...; the worker takes them away. Made for the first."""
     earlier: Path | None = None
     """The newest one of an earlier attempt, verified."""
     attempt: int = 0
     """The attempt that has saved the earlier one."""
     seconds: float = 30.0
-    """Least time between two."""
+    """Least time between two; infinite for none."""
+    most_bytes: float = math.inf
+    """Size of the largest one that is kept; after a larger one no more are taken."""
     on_saved: Callable[[str, int], None] = lambda name, step: None
     """Called with the name of a new one in the folder, and its step."""
     on_resumed: Callable[[Mapping[str, Any]], None] = lambda resumed: None
     """Called with {"attempt", "step", "exact"} once the model goes on from the earlier one."""
+    on_history: Callable[[Sequence[Mapping[str, Any]]], None] = lambda steps: None
+    """Called before that with the steps that the earlier attempts have reported."""
 
 
 class Checkpoints:
@@ -73,6 +79,7 @@ class Checkpoints:
         self._count = 0
         self._saved_at = self._began = time.monotonic()
         self._cost = 0.0
+        self._is_too_large = False
         self.seconds_before = 0.0
         """Time that earlier attempts have spent on the training, up to the checkpoint."""
 
@@ -81,7 +88,11 @@ class Checkpoints:
         folder = self._place.earlier
         if folder is None:
             return None
-        state = _read_state(folder)
+        try:
+            state = _read_state(folder)
+        except ArtifactError as error:
+            log.warning("%s It begins anew.", error)
+            return None
         if state["key"] != self._key:
             log.warning("The checkpoint is of another training, code or data: it begins anew.")
             return None
@@ -95,6 +106,7 @@ class Checkpoints:
         self._steps[:0] = state["history"]
         self.seconds_before = state["seconds"]
         _restore_random(state)
+        self._place.on_history(state["history"])
         self._place.on_resumed(
             {"attempt": self._place.attempt, "step": state["step"], "exact": not other}
         )
@@ -103,10 +115,9 @@ class Checkpoints:
     def is_due(self) -> bool:
         """Return whether a checkpoint is wanted now."""
         wait = max(self._place.seconds, self._cost / MAX_SHARE)
-        if time.monotonic() < self._saved_at + wait:
+        if self._is_too_large or time.monotonic() < self._saved_at + wait:
             return False
-        waiting = [each for each in self._place.folder.iterdir() if each.name.isdigit()]
-        return len(waiting) <= MOST_WAITING
+        return len(_waiting(self._place.folder)) <= MOST_WAITING
 
     @contextlib.contextmanager
     def save(self, step: int) -> Iterator[Path]:
@@ -128,6 +139,12 @@ class Checkpoints:
             **_random_state(),
         }
         (unfinished / STATE).write_text(canonical(state) + "\n", encoding="utf-8")
+        if (size := _size(unfinished)) > self._place.most_bytes:
+            self._is_too_large = True
+            shutil.rmtree(unfinished)
+            text = "No checkpoints are kept: one takes %.0f MB, and the limit is %.0f MB."
+            log.warning(text, size / 2**20, self._place.most_bytes / 2**20)
+            return
         unfinished.rename(self._place.folder / name)
         self._saved_at = time.monotonic()
         self._cost = self._saved_at - began
@@ -136,6 +153,18 @@ class Checkpoints:
     def began(self) -> None:
         """Record that `fit` begins now."""
         self._saved_at = self._began = time.monotonic()
+
+
+def _waiting(folder: Path) -> list[Path]:
+    """List the checkpoints that the worker has not taken away yet."""
+    try:
+        return [each for each in folder.iterdir() if each.name.isdigit()]
+    except FileNotFoundError:  # the first one makes it
+        return []
+
+
+def _size(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

@@ -228,7 +228,10 @@ def _train(
     labels = evaluation.targets(model, train.y)
     write(RECIPE, _text(_recipe(spec, model, data).model_dump(mode="json")))
     history = _History(report, model.can_stop)
-    checkpoint = place and _checkpoints(place, spec, data, history)
+    wanted = fit_arguments(model_class)
+    checkpoint = None
+    if place and "checkpoint" in wanted:
+        checkpoint = _checkpoints(place, spec, data, history)
     given = {
         "validation": validation and (validation.x, evaluation.targets(model, validation.y)),
         "sample_weight": parts.sample_weight(spec, train, labels),
@@ -238,8 +241,10 @@ def _train(
     _seed(spec.seed)
     phase("fit")
     start = time.perf_counter()
+    if checkpoint:
+        checkpoint.began()
     with contextlib.suppress(Stop):
-        model.fit(x, labels, history, **{name: given[name] for name in fit_arguments(model_class)})
+        model.fit(x, labels, history, **{name: given[name] for name in wanted})
     seconds = time.perf_counter() - start + (checkpoint.seconds_before if checkpoint else 0.0)
     write(HISTORY, _text(history.steps))
     measured = history.last() | history.end() | {"fit_seconds": seconds}
