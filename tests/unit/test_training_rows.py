@@ -303,7 +303,7 @@ def test_weights_of_a_fold_are_those_of_its_rows(train: Train) -> None:
         (
             {"model": "classes", "class_weight": "balanced", "params": {"class_weight": "x"}},
             "weigh the classes twice",
-            "Take one of them.",
+            "Leave one of them out.",
         ),
     ],
 )

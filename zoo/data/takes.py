@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from zoo.data import steps
 from zoo.data.contents import Meta
@@ -98,15 +98,6 @@ def check_options(model: Takes, asked: Asked) -> None:
         raise UsageError(
             f"The model '{model.name}' cannot weigh rows, so that it takes no --class-weight.",
             WHICH_WEIGH,
-        )
-
-
-def check_class_weight(class_weight: str | None, params: Mapping[str, Any]) -> None:
-    """Raise UsageError if the classes would be weighed twice: as an option and as a param."""
-    if class_weight is not None and params.get("class_weight") is not None:
-        raise UsageError(
-            "--class-weight and the param class_weight would weigh the classes twice.",
-            "Take one of them.",
         )
 
 

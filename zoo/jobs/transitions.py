@@ -263,16 +263,11 @@ def _ended(end: AttemptEnd) -> dict[str, Any]:
         "artifact_sha256": outcome.artifact_sha256,
         "error_code": outcome.error_code,
         "error": _storable(outcome.error),
-        # Only of a whole result: equal jobs are looked up for their metrics.
-        "fingerprint": around.fingerprint if around and _is_whole(outcome) else None,
+        # Only of a result: equal jobs are looked up for their metrics.
+        "fingerprint": around.fingerprint if around and outcome.artifact else None,
         "contents": _contents(end) if outcome.artifact else None,
         "accuracy": _accuracy(outcome),
     }
-
-
-def _is_whole(outcome: Outcome) -> bool:
-    """Return whether there is a result, of a training that nobody has stopped early."""
-    return outcome.artifact is not None and not (outcome.metrics or {}).get("stopped_early")
 
 
 def _contents(end: AttemptEnd) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
-from zoo.data import datasets, takes
+from zoo.data import datasets
 from zoo.data.columns import check_same
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import SPEC_VERSION, Fold, JobSpec, Source
@@ -84,7 +84,6 @@ def training(
     options = options or TrainingOptions()
     offer = catalogue.model(model)
     values, changed = resolved(offer.params, params)
-    takes.check_class_weight(options.class_weight, values)
     data = dataset or pinning.pin(options.dataset, progress)
     pinning.check_model(offer.card, data, options)
     asked = {

@@ -218,7 +218,6 @@ def _train(
     for note in data.notes:
         log.warning("%s", note)
     takes.check(takes.Takes.of(model_class), data.meta, spec)
-    takes.check_class_weight(spec.class_weight, spec.params)
     model = _build(model_class, params, data.class_names, spec.seed, data.meta)
     train, validation, held_out = parts.divide(spec, splits)
     fitted, x = preprocessing.fit_steps(spec.preprocess, train.x, model.dtype)
