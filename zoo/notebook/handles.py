@@ -12,6 +12,7 @@ from zoo import jobs as rows
 from zoo.errors import ZooError
 from zoo.notebook.connection import connect
 from zoo.notebook.waiting import follow, hint_on_interrupt
+from zoo.queue import stopping
 from zoo.terminal_text import JobLogReader
 
 if TYPE_CHECKING:
@@ -74,6 +75,22 @@ class Handle:
         """Cancel queued jobs at once, running ones at their next heartbeat; return this handle."""
         with connect() as (db, _):
             rows.cancel_many(db, [job.id for job in rows.members(rows.find_reference(db, self.id))])
+        return self
+
+    def stop(self) -> Self:
+        """End running trainings after their next report, with what they have learned so far.
+
+        Returns:
+            This handle.
+
+        Raises:
+            UsageError: If nothing runs, or the model can predict nothing before its training has
+                ended.
+        """
+        with connect() as (db, _):
+            ids = [job.id for job in rows.members(rows.find_reference(db, self.id))]
+            if refusal := stopping.request_stops(db, ids).first_refusal():
+                raise refusal
         return self
 
     def load_model(self) -> trained_model.TrainedModel:

@@ -28,6 +28,7 @@ from zoo_web import actions, charts, events, formats, param_form
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Database, Outcome, ProgressUpdate, QueueOptions
+from zoo.jobs.cards import Card
 from zoo.jobs.records import is_whole, number_text
 from zoo.plugins import registry
 from zoo.results.leaderboard import leaderboard_rows
@@ -173,7 +174,12 @@ def test_a_form_needs_the_word_of_its_visit(page: web.Page, rows: Database) -> N
 def test_to_look_changes_nothing(page: web.Page, rows: Database) -> None:
     job = queued(rows)
     before = jobs.counts(rows)
-    for path in (f"/jobs/{job}/cancel", f"/jobs/{job}/retry", "/draw/predictions"):
+    for path in (
+        f"/jobs/{job}/cancel",
+        f"/jobs/{job}/stop",
+        f"/jobs/{job}/retry",
+        "/draw/predictions",
+    ):
         assert page.get(f"{path}?csrf={page.csrf}").status == 405, path
     page.get(f"/submit?csrf={page.csrf}&model=logistic&dataset=digits")
     for method in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
@@ -511,6 +517,24 @@ def test_a_job_is_labelled_by_what_tells_the_parts_of_its_group_apart(
     # The facts of a job name its seed once, whatever its group is.
     facts = page.get(f"/jobs/{ids[0]}").text.partition("<dt>Kind</dt>")[2].partition("</dd>")[0]
     assert facts.count("seed ") == 1 and ("fold 1/2" in facts) == (kind == "cv")
+
+
+def test_a_training_that_can_stop_has_a_button_and_is_asked_once(
+    page: web.Page, rows: Database
+) -> None:
+    card = Card("halting", "p 1", can_stop=True)
+    jobs.register_worker(rows, jobs.NewWorker("w", "w", "h", 1, "halts", 1, "1", [card]))
+    (job,), _ = jobs.add(rows, [a_spec(model="halting")], QueueOptions(pool="halts"))
+    assert page.post(f"/jobs/{job}/stop").status == 409
+    models = {"halting": "p 1"}
+    taken = jobs.claim(rows, pool="halts", models=models, datasets=["digits"], worker="w", lease=60)
+    assert taken is not None and taken[0].job == job
+    assert f'action="/jobs/{job}/stop"' in page.get(f"/jobs/{job}").text
+    assert page.post(f"/jobs/{job}/stop").status == 303
+    assert jobs.get(rows, job).stop_requested
+    html = page.get(f"/jobs/{job}").text
+    assert f'action="/jobs/{job}/stop"' not in html and ">stopping<" in html
+    jobs.finish(rows, taken[0], Outcome("cancelled"))
 
 
 STEP = [(1, {"loss": 1.5})]

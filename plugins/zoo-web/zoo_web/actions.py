@@ -1,4 +1,4 @@
-"""Actions: submit, cancel, retry. Each is an authenticated POST."""
+"""Actions: submit, cancel, stop, retry. Each is an authenticated POST."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.job_spec import NO_STEPS
 from zoo.jobs.queue_options import QueueOptions, limits
 from zoo.param_values import read_pairs
-from zoo.queue import catalogue, submit
+from zoo.queue import catalogue, stopping, submit
 from zoo.queue.options import TrainingOptions
 from zoo_web import param_form
 from zoo_web.context import PageContext, get_context
@@ -153,6 +153,18 @@ def cancel(request: Request) -> Response:
     except UsageError as error:
         return context.error_page(request, error, 404)
     jobs.cancel_many(context.db, [job.id])
+    return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+def stop(request: Request) -> Response:
+    """End a training now, with what it has learned so far."""
+    context = get_context(request)
+    try:
+        job = jobs.get(context.db, request.path_params["job"])
+    except UsageError as error:
+        return context.error_page(request, error, 404)
+    if refusal := stopping.request_stops(context.db, [job.id]).first_refusal():
+        return context.error_page(request, refusal, 409)
     return RedirectResponse(f"/jobs/{job.id}", 303)
 
 

@@ -25,6 +25,7 @@ ROUTES = [
     Route(f"/live{JOB}", job_page.live_job),
     Route(JOB + "/files/{name:path}", job_page.job_file),
     Route(f"{JOB}/cancel", actions.cancel, methods=["POST"]),
+    Route(f"{JOB}/stop", actions.stop, methods=["POST"]),
     Route(f"{JOB}/retry", actions.retry, methods=["POST"]),
     Route("/submit", actions.submit_page),
     Route("/submit", actions.submit_training, methods=["POST"]),

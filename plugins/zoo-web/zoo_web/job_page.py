@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -13,7 +14,8 @@ from zoo.data.contents import Inputs
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
 from zoo.jobs.queries import Chunk
-from zoo.queue import pending_reason
+from zoo.queue import catalogue, pending_reason, stopping
+from zoo.queue.catalogue import Offer
 from zoo.storage import job_files
 from zoo.terminal_text import JobLogReader
 from zoo_web.charts import charts, single_values
@@ -66,6 +68,7 @@ class _JobView:
         self._reason, self._reason_at = "", float("-inf")
         self._known: Inputs | None = None
         self._has_looked = False
+        self._offers: Mapping[str, Offer] | None = None
 
     def read(self) -> Snapshot:
         """Read the row and the new lines of the log."""
@@ -94,7 +97,12 @@ class _JobView:
         context = self._context
         estimate = jobs.estimate_job(context.db, job)
         head = context.fragment(
-            "job_head", job=job, estimate=estimate, why=self._waits_for(job), csrf=self._csrf
+            "job_head",
+            job=job,
+            estimate=estimate,
+            why=self._waits_for(job),
+            can_stop=self._can_stop(job),
+            csrf=self._csrf,
         )
         steps = jobs.steps(context.db, job.id)
         curves = {each.title: context.fragment("curve", chart=each) for each in charts(steps)}
@@ -134,6 +142,13 @@ class _JobView:
                 self._context, job.dataset, job.contents or job.spec.get("contents")
             )
         return self._known
+
+    def _can_stop(self, job: Job) -> bool:
+        if job.status != "running":
+            return False
+        if self._offers is None:
+            self._offers = catalogue.models()
+        return stopping.can_stop(job, self._offers)
 
     def _waits_for(self, job: Job) -> str:
         if job.is_terminal:

@@ -1,4 +1,4 @@
-"""`zoo cancel`, `retry` and `tag`: act on named jobs, or on all that match a filter."""
+"""`zoo cancel`, `stop`, `retry` and `tag`: act on named jobs, or on all that match a filter."""
 
 from __future__ import annotations
 
@@ -31,6 +31,14 @@ NotEnded = Annotated[
         autocompletion=completion.references_of("queued", "running"),
     ),
 ]
+Running = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="REF",
+        help="Jobs or groups: the beginning of an id, or @last.",
+        autocompletion=completion.references_of("running"),
+    ),
+]
 Queued = Annotated[
     list[str] | None,
     typer.Argument(
@@ -54,7 +62,7 @@ SHOWN = 10
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (cancel, retry):
+    for command in (cancel, stop, retry):
         app.command()(command)
     # -TAG is not an option: it removes a tag.
     app.command(context_settings={"ignore_unknown_options": True})(tag)
@@ -91,6 +99,37 @@ def _cancelled(db: Database, job: str, status: str | None) -> str:
     if status == "running":
         return f"{short} is asked to stop. `zoo wait {short}` waits for its end."
     return f"{short} is cancelled."
+
+
+@filtered
+def stop(refs: Running = None, words: FilterWords = FilterWords(), yes: Yes = False,
+         dry_run: Dry = False) -> None:  # fmt: skip
+    """End trainings now, and keep what their models have learned.
+
+    A job ends after its next report, is judged, and succeeds. For models that can predict before
+    their training has ended: `zoo models` says which.
+    """
+    from zoo import jobs
+    from zoo.cli.render import console
+    from zoo.queue import stopping
+
+    db = jobs.connect()
+    found = chosen(db, refs, words, of=("running",))
+    if not found or not agreed(db, found, "stop", yes or not words, dry_run):
+        return
+    done = stopping.request_stops(db, found)
+    if refusal := done.first_refusal():
+        raise refusal
+    if len(found) <= SHOWN:
+        for each in done.asked:
+            short = each[:8]
+            console.note(f"{short} ends after its next report. `zoo wait {short}` waits for it.")
+        for refused in done.refused.values():
+            console.note(refused.message)
+        return
+    console.note(f"{len(done.asked):,} end after their next report.")
+    if done.refused:
+        console.note(f"{len(done.refused):,} do not run or cannot stop early.")
 
 
 @filtered

@@ -109,7 +109,7 @@ function listen(address) {
 // Buttons of a live page do not leave it: the result comes with the next update.
 document.addEventListener("submit", async (event) => {
   const form = event.target;
-  if (form.dataset.act !== "cancel" || !document.body.dataset.live) return;
+  if (!["cancel", "stop"].includes(form.dataset.act) || !document.body.dataset.live) return;
   event.preventDefault();
   form.querySelector("button").disabled = true;
   try {
