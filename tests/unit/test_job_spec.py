@@ -59,7 +59,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
         validation=draw(st.none() | st.floats(0, 1, exclude_min=True, exclude_max=True)),
         class_weight=draw(st.sampled_from([None, "balanced"])),
         positive=draw(st.none() | TEXTS),
-        device=draw(st.sampled_from([None, "cpu", "gpu"])),
+        device=draw(st.sampled_from([None, "gpu"])),
         exact=draw(st.booleans()),
         plugin=draw(st.text(max_size=20)),
     )
