@@ -2,7 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PROJECTS = . workers $(sort $(wildcard plugins/*))
+# All but zoo-torch: PyTorch is as large as everything else together; `make torch` adds both.
+PROJECTS = . workers $(filter-out plugins/zoo-torch,$(sort $(wildcard plugins/*)))
+# As the CPU build where the package index, or TORCH_INDEX, has one.
+TORCH = torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 # What the prose linter reads; records of the past keep the words of their time.
 PROSE = $(shell find zoo workers plugins benchmarks docs README.md CONTRIBUTING.md SECURITY.md CODE_OF_CONDUCT.md \
@@ -11,7 +15,7 @@ PROSE = $(shell find zoo workers plugins benchmarks docs README.md CONTRIBUTING.
 # Else each process of a suite compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test test-quick bench captures chaos lint format lock clean
+.PHONY: install torch demo test test-quick bench captures chaos lint format lock clean
 
 install: $(VENV)/installed
 
@@ -23,6 +27,11 @@ $(VENV)/installed: requirements.lock $(PROJECTS:%=%/pyproject.toml)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(PROJECTS:%=-e %)
 	@touch $@
+
+# PyTorch and the plugin zoo-torch, whose tests `make test` runs from then on.
+torch: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --retries 0 --extra-index-url $(TORCH_INDEX) $(TORCH) safetensors
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e plugins/zoo-torch
 
 demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ZOO_HOME="$${ZOO_HOME:-$(CURDIR)/.zoo-demo}" sh demo.sh
@@ -53,7 +62,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=plugins/zoo-torch $(BIN)/lint-imports --no-cache
 	$(BIN)/python -m codespell_lib
 	$(BIN)/python -m proselint check --config .proselintrc.json $(PROSE)
 	$(BIN)/python docs/prose.py
