@@ -44,6 +44,11 @@ Params = Annotated[
 ModelName = typer.Argument(
     metavar="MODEL", help="Model; `zoo models` lists them.", autocompletion=completion.models
 )
+Metric = typer.Option(
+    metavar="NAME",
+    help="Metric to rank by. Default: the dataset's own, or accuracy.",
+    autocompletion=completion.metrics,
+)
 Split = Annotated[
     str,
     typer.Option(

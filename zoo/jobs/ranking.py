@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zoo import dataset_names
 from zoo.job_spec import canonical
-from zoo.jobs import metric_names
+from zoo.jobs import metric_names, metric_rows
 from zoo.jobs.database import Database, Transaction, among
 from zoo.jobs.fields import field_values
 from zoo.jobs.filters import ALL_JOBS, Filter, Values, sort_expressions
 from zoo.jobs.queries import group_of, jobs_of
-from zoo.jobs.records import Group, Job, accuracy_of, members, rank
+from zoo.jobs.records import Group, Job, members, rank, value_of
+from zoo.metrics import ACCURACY, Objective, higher_is_better
 
 MEMBER = """group_id = job_group.id
     AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)"""
@@ -64,36 +67,145 @@ class Best:
     test: Job | Group | None = None
     """The best on test images, a job or a group of seeds by its mean; of equals the first."""
     cv: Group | None = None
+    objective: Objective = ACCURACY
+    """The metric by which they are the best."""
 
 
-def best(db: Database, wanted: Filter = ALL_JOBS, *, by: Sequence[str] = ()) -> list[Best]:
+@dataclass(frozen=True)
+class _Scope:
+    """What a search ranks, and by which metric."""
+
+    wanted: Filter
+    by: Sequence[str]
+    objective: Objective = ACCURACY
+    datasets: frozenset[str] = frozenset()
+    is_without: bool = True
+    """Whether `datasets` are left out; else no others count."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an index of the tables finds the best by accuracy."""
+        return self.objective.is_accuracy and not (self.wanted or self.by or self.datasets)
+
+    def score(self, value: str) -> str:
+        """Return the expression that is largest for the best."""
+        return value if self.objective.higher_is_better else f"-{value}"
+
+    def dataset_condition(self, values: Values) -> str:
+        """Return the condition on the column `dataset`."""
+        if not self.datasets:
+            return "1 = 1" if self.is_without else "1 = 0"
+        is_one = values.among("dataset", sorted(self.datasets))
+        return f"NOT {is_one}" if self.is_without else is_one
+
+
+def best(
+    db: Database,
+    wanted: Filter = ALL_JOBS,
+    *,
+    by: Sequence[str] = (),
+    metric: str | None = None,
+) -> list[Best]:
     """Find the best test result and cross-validation of each contents, model and value of `by`.
 
     Results on different contents of one dataset never compete. A group counts once all its jobs
-    have succeeded on the same contents and, with a filter, if all of them match it. Raises
-    UsageError for an unknown field in `by`.
+    have succeeded on the same contents and, with a filter, if all of them match it.
+
+    Args:
+        wanted: The jobs that count.
+        by: Names such as `params.epochs`: each of their values has best results of its own.
+        metric: The metric that decides; results without it do not count. By default the dataset's
+            own, if any result on the dataset has it, else accuracy.
+
+    Raises:
+        UsageError: For an unknown field in `by`, or a metric that no job has.
     """
+    with db.read() as rows:
+        metric_names.check(rows, by)
+        seen = _contents_seen(rows)
+        newest = _newest(rows, seen)
+        datasets = {dataset for dataset, _ in seen}
+        found = []
+        for objective, names in objectives(rows, datasets, metric):
+            scope = _Scope(wanted, by, objective, names, is_without=objective.is_accuracy)
+            if metric:
+                scope = _Scope(wanted, by, objective)
+            for key, kept in _found(rows, scope).items():
+                found.append((key, _best(key, kept, seen, newest, objective)))
+    return [each for _, each in sorted(found, key=lambda pair: str(pair[0]))]
+
+
+def objectives(
+    rows: Transaction, datasets: Iterable[str], metric: str | None = None
+) -> list[tuple[Objective, frozenset[str]]]:
+    """Return the metrics by which results are ranked, each with the names of its datasets.
+
+    Without a `metric` accuracy comes last, with the datasets that are ranked by another one: those
+    with a metric of their own that a result on them has.
+
+    Raises UsageError for a metric that no job has.
+    """
+    if metric and metric != ACCURACY.metric:
+        return [(metric_rows.objective(rows, metric), frozenset())]
+    own: dict[str, set[str]] = {}
+    for dataset, name in own_metrics(rows, datasets).items() if not metric else ():
+        own.setdefault(name, set()).add(dataset)
+    others = frozenset(each for names in own.values() for each in names)
+    ranked = [(metric_rows.objective(rows, name), frozenset(own[name])) for name in sorted(own)]
+    return [*ranked, (ACCURACY, others)]
+
+
+def objective_of(rows: Transaction, dataset: str, metric: str | None = None) -> Objective:
+    """Return the metric by which results on a dataset are ranked.
+
+    Raises UsageError for a `metric` that no job has.
+    """
+    name = metric or own_metrics(rows, [dataset]).get(dataset, ACCURACY.metric)
+    return ACCURACY if name == ACCURACY.metric else metric_rows.objective(rows, name)
+
+
+def own_metrics(rows: Transaction, datasets: Iterable[str]) -> dict[str, str]:
+    """Return the metric of each dataset that has one of its own, if a result on it has that metric.
+
+    Accuracy is left out.
+    """
+    added = rows.all("SELECT name, meta FROM dataset WHERE removed_at IS NULL ORDER BY version")
+    metrics = {row["name"]: json.loads(row["meta"]).get("metric") for row in added}
+    known: dict[str, str | None] = {}
+    for dataset in sorted(datasets):
+        spelling = dataset_names.split(dataset)
+        options = dict(spelling.options) if spelling else metrics
+        known[dataset] = options.get("metric" if spelling else dataset)
+    query = """
+        SELECT 1 AS yes FROM job JOIN metric ON metric.job_id = job.id AND metric.name = :metric
+        WHERE dataset = :dataset LIMIT 1"""
+    directions = metric_rows.directions(rows) if any(known.values()) else {}
+    return {
+        dataset: name
+        for dataset, name in known.items()
+        if name and name != ACCURACY.metric
+        if higher_is_better(name, directions) is not None
+        if rows.one(query, {"metric": name, "dataset": dataset})
+    }
+
+
+def _found(rows: Transaction, scope: _Scope) -> dict[tuple[Any, ...], dict[str, Any]]:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def offer(place: str, result: Job | Group) -> None:
         job = result.jobs[0] if isinstance(result, Group) else result
         values = field_values(job, 0)
         of = (job.dataset, job.contents or result.id, job.model)
-        kept = found.setdefault((*of, *(_value(values, n) for n in by)), {})
-        if place not in kept or rank(result) < rank(kept[place]):
+        kept = found.setdefault((*of, *(_value(values, n) for n in scope.by)), {})
+        order = [rank(each, scope.objective) for each in (result, kept.get(place)) if each]
+        if len(order) == 1 or order[0] < order[1]:
             kept[place] = result
 
-    with db.read() as rows:
-        metric_names.check(rows, by)
-        seen = _contents_seen(rows)
-        for job in _top_jobs(rows, wanted, by):
-            offer("test", job)
-        for group in _top_groups(rows, wanted, by):
-            offer("cv" if group.kind == "cv" else "test", group)
-        for group in _trials(rows, wanted):
-            offer("cv" if group.kind == "cv" else "test", group)
-        newest = _newest(rows, seen)
-    return [_best(key, kept, seen, newest) for key, kept in sorted(found.items(), key=str)]
+    for job in _top_jobs(rows, scope):
+        offer("test", job)
+    for group in [*_top_groups(rows, scope), *_trials(rows, scope)]:
+        offer("cv" if group.kind == "cv" else "test", group)
+    return found
 
 
 def _best(
@@ -101,6 +213,7 @@ def _best(
     kept: dict[str, Any],
     seen: dict[tuple[str, str], float],
     newest: dict[str, str],
+    objective: Objective,
 ) -> Best:
     dataset, _, model, *by = key
     found = members(kept.get("test") or kept["cv"])
@@ -109,7 +222,8 @@ def _best(
     own = [job.contents or job.id for job in found]
     # A job of the group may lack an accuracy of its own, or be of another dataset (damaged rows).
     since = max(seen.get((dataset, each), 0.0) for each in own)
-    return Best(dataset, contents, newest.get(dataset) in own, since, model, tuple(by), **kept)
+    is_newest = newest.get(dataset) in own
+    return Best(dataset, contents, is_newest, since, model, tuple(by), **kept, objective=objective)
 
 
 def newest_contents(db: Database) -> dict[str, str | None]:
@@ -148,33 +262,45 @@ def _value(values: Any, name: str) -> Any:
     return values if isinstance(values, str | int | float | bool) else canonical(values)
 
 
-def _top_jobs(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Job]:
+def _top_jobs(rows: Transaction, scope: _Scope) -> list[Job]:
     values = Values(rows.sql)
-    apart = [key for name in by for key in sort_expressions(name, values)]
-    condition = f"ranked = 1 AND accuracy IS NOT NULL AND {wanted.sql(values)}"
+    apart = [key for name in scope.by for key in sort_expressions(name, values)]
+    condition = f"ranked = 1 AND accuracy IS NOT NULL AND {scope.wanted.sql(values)}"
+    condition += f" AND {scope.dataset_condition(values)}"
+    table, score = "job", "accuracy"
+    if not scope.objective.is_accuracy:
+        name = values.add(scope.objective.metric)
+        table = f"job JOIN metric ON metric.job_id = job.id AND metric.name = {name}"
+        score = scope.score("metric.value")
     parts = ["dataset", "contents", "model", *apart]
-    tops = _tops("job", "seq", condition, parts, not (wanted or by))
+    tops = _tops(table, ("seq", score), condition, parts, scope.is_plain)
     return jobs_of(rows, sorted(row["found"] for row in rows.all(tops, values.named)))
 
 
-def _top_groups(rows: Transaction, wanted: Filter, by: Sequence[str]) -> list[Group]:
+def _top_groups(rows: Transaction, scope: _Scope) -> list[Group]:
     values = Values(rows.sql)
     first = f"(SELECT {{}} FROM job WHERE {MEMBER} ORDER BY seq LIMIT 1)"
-    apart = [first.format(key) for name in by for key in sort_expressions(name, values)]
-    condition = "accuracy IS NOT NULL"
-    if wanted:
-        fits = f"({wanted.sql(values)}) IS TRUE"
+    apart = [first.format(key) for name in scope.by for key in sort_expressions(name, values)]
+    condition, score = f"accuracy IS NOT NULL AND {scope.dataset_condition(values)}", "accuracy"
+    if scope.wanted:
+        fits = f"({scope.wanted.sql(values)}) IS TRUE"
         condition += f" AND NOT EXISTS (SELECT 1 FROM job WHERE {MEMBER} AND NOT {fits})"
+    if not scope.objective.is_accuracy:
+        name = values.add(scope.objective.metric)
+        one = f"SELECT value FROM metric WHERE job_id = job.id AND name = {name}"
+        mean = f"(SELECT avg(({one})) FROM job WHERE {MEMBER})"
+        condition += f" AND NOT EXISTS (SELECT 1 FROM job WHERE {MEMBER} AND NOT EXISTS ({one}))"
+        score = scope.score(mean)
     parts = ["kind", "dataset", "contents", "model", *apart]
     # The number of the group's first job: ids say nothing of the order of submission.
     submitted = "(SELECT min(seq) FROM job WHERE group_id = job_group.id)"
-    tops = _tops("job_group", submitted, condition, parts, not (wanted or by))
+    tops = _tops("job_group", (submitted, score), condition, parts, scope.is_plain)
     numbers = [row["found"] for row in rows.all(tops, values.named)]
     firsts = jobs_of(rows, sorted(each for each in numbers if each is not None))
     return [group_of(rows, str(job.group)) for job in firsts]
 
 
-def _trials(rows: Transaction, wanted: Filter) -> list[Group]:
+def _trials(rows: Transaction, scope: _Scope) -> list[Group]:
     """Return the trials of sweeps that consist of several jobs, if all of these match.
 
     There are few such sweeps, and trials differ by all their params, so they are read whole.
@@ -184,28 +310,35 @@ def _trials(rows: Transaction, wanted: Filter) -> list[Group]:
     found = []
     for row in swept:
         values = Values(rows.sql)
-        meant = f"group_id = {values.add(row['id'])} AND {wanted.sql(values)}"
+        meant = f"group_id = {values.add(row['id'])} AND {scope.wanted.sql(values)}"
+        meant += f" AND {scope.dataset_condition(values)}"
         fits = {each["id"] for each in rows.all(f"SELECT id FROM job WHERE {meant}", values.named)}
         for trial in group_of(rows, row["id"]).trials():
             is_meant = len(trial.jobs) > 1 and all(job.id in fits for job in trial.jobs)
-            if is_meant and accuracy_of(trial):
+            if is_meant and value_of(trial, scope.objective):
                 found.append(trial)
     return found
 
 
-def _tops(table: str, id: str, condition: str, apart: Sequence[str], is_plain: bool) -> str:
-    """Return a query for the first row with the highest accuracy of each combination of `keys`."""
+def _tops(
+    table: str, columns: tuple[str, str], condition: str, apart: Sequence[str], is_plain: bool
+) -> str:
+    """Return a query for the first row with the highest score of each combination of `apart`.
+
+    `columns` are the number of a row and its score.
+    """
     names = [f"key_{n}" for n in range(len(apart))]
-    columns = ", ".join(f"{key} AS {name}" for key, name in zip(apart, names, strict=True))
+    keys = ", ".join(f"{key} AS {name}" for key, name in zip(apart, names, strict=True))
     # Without a filter, indexes answer both uses of the CTE; else it is computed once.
     once = "NOT MATERIALIZED" if is_plain else "MATERIALIZED"
     listed = ", ".join(names)
     both = "(counted.{0} = top.{0} OR counted.{0} IS NULL AND top.{0} IS NULL)"
     same = " AND ".join(both.format(name) for name in names)
-    rows = f"SELECT {id} AS found, accuracy, {columns} FROM {table} WHERE {condition}"
+    number, score = columns
+    rows = f"SELECT {number} AS found, {score} AS score, {keys} FROM {table} WHERE {condition}"
     return f"""
         WITH counted AS {once} ({rows})
         SELECT min(counted.found) AS found FROM counted
-        JOIN (SELECT {listed}, max(accuracy) AS accuracy FROM counted GROUP BY {listed}) AS top
-            ON counted.accuracy = top.accuracy AND {same}
+        JOIN (SELECT {listed}, max(score) AS score FROM counted GROUP BY {listed}) AS top
+            ON counted.score = top.score AND {same}
         GROUP BY {", ".join(f"counted.{name}" for name in names)}"""

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.dataset_names import canonical, split_version
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
 from zoo.jobs.queries import get, get_group, job_not_found, listing
+from zoo.jobs.ranking import objective_of
 from zoo.jobs.records import Group, Job, members
 
 if TYPE_CHECKING:
     from zoo.job_spec import JobSpec
 
 BAD_ENDS = ("failed", "timed_out", "lost")
-NAMED_REFERENCES = ("@last", "@last-failed", "@best:DATASET", "@best:DATASET/MODEL")
+NAMED_REFERENCES = (
+    *("@last", "@last-failed", "@best:DATASET", "@best:DATASET/MODEL"),
+    "@best:DATASET:METRIC",
+)
 
 
-def find_reference(db: Database, ref: str) -> Job | Group:
+def find_reference(db: Database, ref: str, metric: str | None = None) -> Job | Group:
     """Return the job or group of a reference: a prefix of its id, or a name with @.
 
     @last is the newest job or its group; @last-failed the newest job that failed, timed out or was
-    lost; @best:DATASET the training with the best accuracy on the test images of the newest
-    contents of the dataset, and @best:DATASET@VERSION on those of a version. Raises
-    UsageError if there is none, or more than one.
+    lost; @best:DATASET the best training on the test images of the newest contents of the dataset,
+    and @best:DATASET@VERSION on those of a version; @best:DATASET:METRIC the best by a metric.
+
+    Args:
+        ref: The reference.
+        metric: The metric of a @best without one; by default the dataset's own, or accuracy.
+
+    Raises:
+        UsageError: There is none, or more than one, or no job has the metric.
     """
     if ref.startswith("@"):
-        return _find_named(db, ref)
+        return _find_named(db, ref, metric)
     if not ref or not all(c in "0123456789abcdef" for c in ref):
         raise job_not_found(ref)
     # A range always uses the index, unlike LIKE.
@@ -120,12 +130,12 @@ def recent_tags(db: Database, limit: int = 1000) -> list[str]:
     return list(dict.fromkeys(tag for row in found for tag in json.loads(row["tags"])))
 
 
-def _find_named(db: Database, ref: str) -> Job | Group:
+def _find_named(db: Database, ref: str, metric: str | None) -> Job | Group:
     word, colon, rest = ref.partition(":")
     words: dict[str, Callable[[], Job | Group]] = {
         "@last": lambda: _last(db),
         "@last-failed": lambda: _last_failed(db),
-        "@best": lambda: _best(db, rest),
+        "@best": lambda: _best(db, rest, metric),
     }
     if word not in words or bool(colon) != (word == "@best"):
         raise unknown("reference", ref, NAMED_REFERENCES)
@@ -146,30 +156,51 @@ def _last_failed(db: Database) -> Job:
     return found[0]
 
 
-def _best(db: Database, rest: str) -> Job:
-    """Return the best training by its accuracy on test images; of equal ones the first."""
-    readings = _readings(rest)
-    for dataset, model in readings:
-        if found := _best_of(db, dataset, model):
+class _Asked(NamedTuple):
+    """What a reference @best asks for."""
+
+    dataset: str
+    model: str = ""
+    metric: str | None = None
+
+
+def _best(db: Database, rest: str, metric: str | None) -> Job:
+    """Return the best training on test images; of equal ones the first."""
+    readings = _readings(rest, metric)
+    for each in readings:
+        is_likely = each.metric in (None, metric) or _is_trained(db, each.dataset)
+        if is_likely and (found := _best_of(db, each)):
             return get(db, found)
     # No result: the error names the most likely reading.
     likely = readings[0] if ":" in rest else readings[-1]
-    dataset, model = next((each for each in readings if _is_trained(db, each[0])), likely)
-    what = f"of '{model}' on '{dataset}'" if model else f"on '{dataset}'"
-    older = _best_of(db, dataset, model, any_contents=True)
+    asked = next((each for each in readings[::-1] if _is_trained(db, each.dataset)), likely)
+    what = f"of '{asked.model}' on '{asked.dataset}'" if asked.model else f"on '{asked.dataset}'"
+    older = _best_of(db, asked, any_contents=True)
     of = " on its newest contents" if older else ""
+    having = f" and has the metric '{asked.metric}'" if asked.metric else ""
     raise UsageError(
-        f"No training {what} has succeeded{of}.", "`zoo leaderboard` lists what there is."
+        f"No training {what} has succeeded{of}{having}.", "`zoo leaderboard` lists what there is."
     )
 
 
 def has_best(db: Database, dataset: str, model: str = "") -> bool:
     """Return whether `@best:DATASET`, or `@best:DATASET/MODEL`, names a training."""
-    return _best_of(db, dataset, model) is not None
+    return _best_of(db, _Asked(dataset, model)) is not None
 
 
-def _readings(rest: str) -> list[tuple[str, str]]:
-    """Return the possible (dataset, model) of DATASET or DATASET/MODEL: a path has slashes, too."""
+def _readings(rest: str, metric: str | None) -> list[_Asked]:
+    """Return what DATASET, DATASET/MODEL or either with :METRIC may ask for.
+
+    A path has slashes and colons, too.
+    """
+    found = [_Asked(*each, metric) for each in _split_model(rest)]
+    whole, colon, name = rest.rpartition(":")
+    if colon and whole and name.isidentifier() and metric is None:
+        found += [_Asked(*each, name) for each in _split_model(whole)]
+    return found
+
+
+def _split_model(rest: str) -> list[tuple[str, str]]:
     dataset, _, model = rest.rpartition("/")
     whole = [(canonical(rest), "")]
     return [*whole, (canonical(dataset), model)] if dataset and model else whole
@@ -182,17 +213,20 @@ def _is_trained(db: Database, dataset: str) -> bool:
     return found is not None
 
 
-def _best_of(db: Database, dataset: str, model: str, *, any_contents: bool = False) -> str | None:
-    name, version = split_version(dataset)
+def _best_of(db: Database, asked: _Asked, *, any_contents: bool = False) -> str | None:
+    name, version = split_version(asked.dataset)
     contents = "" if any_contents else NEWEST if version is None else OLDER
-    best = f"""
-        SELECT id FROM job
-        WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset{contents}
-            {"AND model = :model" if model else ""}
-            AND (ranked = 1 OR group_id IN (SELECT id FROM job_group WHERE kind = 'seeds'))
-        ORDER BY accuracy DESC, seq LIMIT 1"""
     with db.read() as rows:
-        values = {"dataset": name, "version": version, "model": model}
+        by = objective_of(rows, name, asked.metric)
+        join = "" if by.is_accuracy else "JOIN metric ON job_id = job.id AND name = :metric"
+        order = "DESC" if by.higher_is_better else "ASC"
+        best = f"""
+            SELECT id FROM job {join}
+            WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset{contents}
+                {"AND model = :model" if asked.model else ""}
+                AND (ranked = 1 OR group_id IN (SELECT id FROM job_group WHERE kind = 'seeds'))
+            ORDER BY {"accuracy" if by.is_accuracy else "metric.value"} {order}, seq LIMIT 1"""
+        values = {"dataset": name, "version": version, "model": asked.model, "metric": by.metric}
         found: str | None = rows.value(best, values)
     return found
 

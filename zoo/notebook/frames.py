@@ -74,17 +74,21 @@ def steps_frame(steps: Sequence[Mapping[str, Any]]) -> DataFrame:
 def leaderboard_frame(rows: Sequence[LeaderboardRow]) -> DataFrame:
     """Return one row per row of the leaderboard; test and cross-validation in columns of their own.
 
-    `contents` is the fingerprint of the images and labels, `is_newest` whether the dataset's name
-    still means them.
+    `value` is that of `metric`, by which the row is ranked. `contents` is the fingerprint of the
+    images and labels, `is_newest` whether the dataset's name still means them.
     """
     by = list(dict.fromkeys(name for row in rows for name in row.by))
     columns = [
         *("dataset", "model", *by, "accuracy", "std", "cv_accuracy", "cv_std", "loss"),
+        *("metric", "value", "value_std", "cv_value", "cv_value_std"),
         *("fit_seconds", "parameters", "classes", "published_error", "job", "group", "cv_group"),
         *("params", "contents", "is_newest"),
     ]
     frame = _pandas().DataFrame.from_records([_flat(row) for row in rows], columns=columns)
-    numbers = ("accuracy", "std", "cv_accuracy", "cv_std", "loss", "fit_seconds", "published_error")
+    numbers = (
+        *("accuracy", "std", "cv_accuracy", "cv_std", "loss", "fit_seconds", "published_error"),
+        *("value", "value_std", "cv_value", "cv_value_std"),
+    )
     types = dict.fromkeys(numbers, "float64") | dict.fromkeys(("parameters", "classes"), "Int64")
     return frame.astype(types | {"is_newest": "bool"})
 
@@ -99,6 +103,11 @@ def _flat(row: LeaderboardRow) -> dict[str, Any]:
         "accuracy": test.accuracy if test else None,
         "std": test.std if test else None,
         "loss": test.loss if test else None,
+        "metric": row.objective.metric,
+        "value": test.value.mean if test else None,
+        "value_std": test.value.std if test else None,
+        "cv_value": cv.value.mean if cv else None,
+        "cv_value_std": cv.value.std if cv else None,
         "job": test.id if test and not test.is_group else None,
         "group": test.id if test and test.is_group else None,
         "cv_accuracy": cv.accuracy if cv else None,

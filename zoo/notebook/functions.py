@@ -152,24 +152,27 @@ def list_jobs(
 def get_leaderboard(
     *,
     by: arguments.Strings = None,
+    metric: str | None = None,
     **filters: Unpack[arguments.FilterKeywords],
 ) -> DataFrame:
     """Rank the best result of each model on each dataset, as `zoo leaderboard` does.
 
     Args:
         by: Names such as `params.epochs`: each of their values is ranked separately.
+        metric: The metric to rank by; by default the dataset's own, or accuracy.
         filters: As for `list_jobs`.
 
     Returns:
-        One row per model, dataset and value of `by`, the most accurate first.
+        One row per model, dataset and value of `by`, the best first; the column `value` is that of
+        the metric.
 
     Raises:
-        UsageError: For an invalid filter or an unknown name in `by`.
+        UsageError: For an invalid filter, an unknown name in `by` or a metric that no job has.
     """
     words = arguments.filter_words(filters)
     with connect() as (db, _):
         wanted = words.filter(db)
-        found = leaderboard_rows(db, wanted, by=arguments.as_list(by))
+        found = leaderboard_rows(db, wanted, by=arguments.as_list(by), metric=metric)
     return frames.leaderboard_frame(found)
 
 

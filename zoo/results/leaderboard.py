@@ -9,6 +9,8 @@ from typing import Any
 from zoo import jobs
 from zoo.jobs import Best, Database, Filter, Group, Job
 from zoo.jobs.group_metrics import Statistics
+from zoo.jobs.records import value_of
+from zoo.metrics import ACCURACY, Objective
 
 CONSTANT_METRICS = ("n_images", "parameters", "weights_bytes")
 """Metrics with the same value in each job of a group."""
@@ -21,6 +23,8 @@ class TestResult:
 
     id: str
     """Of the job or group."""
+    value: Statistics
+    """The metric by which results are ranked: of a job, or over the jobs of a group."""
     accuracy: float
     loss: float | None = None
     fit_seconds: float | None = None
@@ -38,14 +42,10 @@ class TestResult:
         """Whether this is the mean of a group."""
         return self.values is not None
 
-    @property
-    def statistics(self) -> Statistics | None:
-        """The statistics of a group's accuracy; None for a job."""
-        return None if self.values is None else Statistics(self.accuracy, self.std, self.values)
-
     def to_json(self) -> dict[str, Any]:
         """Return the result as `zoo leaderboard --json` prints it."""
         found: dict[str, Any] = {"group" if self.is_group else "job": self.id}
+        found["value"] = self.value.to_json()
         found |= {name: getattr(self, name) for name in METRICS}
         return found | ({"std": self.std, "values": self.values} if self.is_group else {})
 
@@ -56,6 +56,8 @@ class CrossValidation:
 
     id: str
     """Of the group."""
+    value: Statistics
+    """The metric by which results are ranked, over the folds."""
     accuracy: float
     """Mean over the folds."""
     std: float | None
@@ -73,7 +75,8 @@ class CrossValidation:
     def to_json(self) -> dict[str, Any]:
         """Return the result as `zoo leaderboard --json` prints it."""
         costs = {"fit_seconds": self.fit_seconds, "parameters": self.parameters}
-        return {"group": self.id} | self.statistics.to_json() | costs
+        found = {"group": self.id, "value": self.value.to_json()}
+        return found | self.statistics.to_json() | costs
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class LeaderboardRow:
     """Beside `test` only if both have the same params."""
     version: int | None = None
     """The version of an added dataset."""
+    objective: Objective = ACCURACY
+    """The metric by which the row is ranked."""
 
     @property
     def result(self) -> TestResult | CrossValidation:
@@ -109,8 +114,13 @@ class LeaderboardRow:
 
     @property
     def accuracy(self) -> float:
-        """The accuracy by which the row is ranked."""
+        """The accuracy of the result."""
         return self.result.accuracy
+
+    @property
+    def value(self) -> float:
+        """The value of the metric by which the row is ranked."""
+        return self.result.value.mean
 
     @property
     def test_error(self) -> float | None:
@@ -134,14 +144,20 @@ class LeaderboardRow:
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as `zoo leaderboard --json` prints it."""
-        return vars(self) | {
+        found = {name: value for name, value in vars(self).items() if name != "objective"}
+        return found | {
+            "metric": self.objective.metric,
             "test": self.test.to_json() if self.test else None,
             "cv": self.cv.to_json() if self.cv else None,
         }
 
 
 def leaderboard_rows(
-    db: Database, wanted: Filter | None = None, *, by: Sequence[str] = ()
+    db: Database,
+    wanted: Filter | None = None,
+    *,
+    by: Sequence[str] = (),
+    metric: str | None = None,
 ) -> list[LeaderboardRow]:
     """Rank the best test result and the best cross-validation of each model.
 
@@ -152,17 +168,18 @@ def leaderboard_rows(
     Args:
         wanted: The jobs that count; by default all.
         by: Names such as `params.epochs`: each of their values is ranked separately.
+        metric: The metric to rank by, see `jobs.best`.
 
     Returns:
         The rows by dataset, the newest contents first; within one contents, models with fewer
-        classes, whose task is different, come last, and the most accurate first.
+        classes, whose task is different, come last, and the best first.
 
     Raises:
-        UsageError: For an unknown name in `by`.
+        UsageError: For an unknown name in `by`, or a metric that no job has.
     """
     found: list[tuple[Best, LeaderboardRow]] = []
     pairs: list[tuple[Job | Group | None, Group | None]]
-    for best in jobs.best(db, wanted or Filter(), by=by):
+    for best in jobs.best(db, wanted or Filter(), by=by, metric=metric):
         test, cv = best.test, best.cv
         pairs = [(test, None), (None, cv)]
         if test and cv and _recipe(test) == _recipe(cv):
@@ -210,23 +227,28 @@ def _row(
         changed=job.changed,
         classes=len(job.per_class),
         published=job.spec.get("published"),
-        test=_test_result(test) if test else None,
-        cv=_cross_validation(cv) if cv else None,
+        test=_test_result(test, best.objective) if test else None,
+        cv=_cross_validation(cv, best.objective) if cv else None,
         version=job.dataset_version,
+        objective=best.objective,
     )
 
 
-def _test_result(result: Job | Group) -> TestResult:
+def _test_result(result: Job | Group, by: Objective) -> TestResult:
+    value = value_of(result, by)
+    assert value is not None  # else it is not ranked
     if isinstance(result, Job):
-        return TestResult(result.id, **{name: result.number(name) for name in METRICS})  # type: ignore[arg-type]
+        return TestResult(result.id, value, **{name: result.number(name) for name in METRICS})  # type: ignore[arg-type]
     accuracy = result.metrics()["accuracy"]
-    return TestResult(result.id, **_means(result), std=accuracy.std, values=accuracy.values)
+    return TestResult(result.id, value, **_means(result), std=accuracy.std, values=accuracy.values)
 
 
-def _cross_validation(group: Group) -> CrossValidation:
-    accuracy, means = group.metrics()["accuracy"], _means(group)
+def _cross_validation(group: Group, by: Objective) -> CrossValidation:
+    value, accuracy, means = value_of(group, by), group.metrics()["accuracy"], _means(group)
+    assert value is not None
     return CrossValidation(
         group.id,
+        value,
         accuracy.mean,
         accuracy.std,
         accuracy.values,
@@ -242,5 +264,6 @@ def _means(group: Group) -> dict[str, Any]:
 
 
 def _order(best: Best, row: LeaderboardRow) -> tuple[str, bool, float, int, float]:
-    """By dataset; within one, the newest contents first; then by classes and accuracy."""
-    return best.dataset, not best.is_newest, -best.since, -row.classes, -row.accuracy
+    """By dataset; within one, the newest contents first; then by classes and value."""
+    value = row.objective.key(row.value)
+    return best.dataset, not best.is_newest, -best.since, -row.classes, value

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.filter_options import FilterWords, filtered
+from zoo.cli.options import Metric
 
 if TYPE_CHECKING:
     from zoo.results.leaderboard import LeaderboardRow
 
-_SHORT = {"test accuracy": "test", "cross-validation": "cv"}
+_SHORT = {"cross-validation": "cv"}
 """Column names on a narrow terminal: means without deviations."""
 
 
@@ -28,11 +29,13 @@ def leaderboard(
             metavar="NAME", help="Also a row for each value of params.x, seed... (repeatable)."
         ),
     ] = None,
+    metric: Annotated[str | None, Metric] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Rank models by test accuracy and cross-validation. Best result of each, per dataset.
 
-    Results on earlier contents of a dataset are ranked separately.
+    Results on earlier contents of a dataset are ranked separately. With --metric by another metric;
+    results without it are left out.
     """
     from zoo import jobs
     from zoo.cli.render import console
@@ -40,23 +43,28 @@ def leaderboard(
 
     db = jobs.connect()
     names = group_by or []
-    rows = leaderboard_rows(db, words.filter(db), by=names)
+    rows = leaderboard_rows(db, words.filter(db), by=names, metric=metric)
     if as_json:
         console.json_out([row.to_json() for row in rows])
         return
     published = ["published %"] if any(row.published for row in rows) else []
-    numbers = ["test accuracy", "error %", *published, "cross-validation", "fit s", "parameters"]
+    measured = list(dict.fromkeys(row.objective.metric for row in rows)) or ["accuracy"]
+    ranked = f"test {measured[0]}" if len(measured) == 1 else "test"
+    apart = ["metric"] if len(measured) > 1 else []
+    more = ["accuracy"] if measured != ["accuracy"] else []
+    numbers = [ranked, *more, "error %", *published, "cross-validation", "fit s", "parameters"]
     contents = ["contents"] if any(row.contents_note for row in rows) else []
-    columns = ["dataset", *contents, "model", *names, *numbers, "job", "params"]
+    columns = ["dataset", *contents, "model", *names, *apart, *numbers, "job", "params"]
     # The column "job" stays: the next command needs the id.
-    optional = ["parameters", "fit s", "params", "error %", *published, "cross-validation"]
-    shown = [_cells(row, names) for row in rows]
+    optional = ["parameters", "fit s", "params", "error %", *more, *published, "cross-validation"]
+    shown = [_cells(row, names, ranked) for row in rows]
     cells = [[row[column] for column in columns] for row in shown]
     # A row that has only been cross-validated would show no result at all.
     has_lone_cv = not all(row.test for row in rows)
     if has_lone_cv and optional[-1] in console.left_out(columns, cells, numbers, optional):
         columns, numbers = (
-            [_SHORT.get(name, name) for name in each] for each in (columns, numbers)
+            [_SHORT.get(name, "test" if name == ranked else name) for name in each]
+            for each in (columns, numbers)
         )
         cells = [[row[column] for column in columns] for row in shown]
         optional = optional[:-1]
@@ -68,22 +76,24 @@ def leaderboard(
         console.note("No finished job yet. For a first one: `zoo train logistic --dataset digits`.")
 
 
-def _cells(row: LeaderboardRow, names: list[str]) -> dict[str, str]:
+def _cells(row: LeaderboardRow, names: list[str], ranked: str) -> dict[str, str]:
     from zoo.cli.render import console
 
     test, cv, error = row.test, row.cv, row.test_error
-    tested = console.number(test.accuracy if test else None)
+    tested = console.number(test.value.mean if test else None)
     by = {name: console.params({"": row.by[name]})[1:] for name in names}
     return by | {
         "dataset": row.dataset_label,
         "contents": row.contents_note or "newest",
         "model": row.model,
-        "test accuracy": test.statistics.counted() if test and test.statistics else tested,
+        "metric": row.objective.metric,
+        "test": tested,
+        ranked: test.value.counted() if test and test.is_group else tested,
+        "accuracy": console.number(test.accuracy if test else None),
         "error %": "" if error is None else console.number(100 * error, 2),
         "published %": console.number((row.published or {}).get("error"), 2),
-        "cross-validation": cv.statistics.counted() if cv else "",
-        "test": tested,
-        "cv": console.number(cv.accuracy) if cv else "",
+        "cross-validation": cv.value.counted() if cv else "",
+        "cv": console.number(cv.value.mean) if cv else "",
         "fit s": console.number(row.result.fit_seconds, 2),
         "parameters": console.number(row.result.parameters),
         "job": row.result.id[:8],
