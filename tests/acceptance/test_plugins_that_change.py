@@ -121,6 +121,43 @@ def test_a_package_that_is_edited_later_keeps_the_hash_of_its_import(
     del sys.modules["changing_plugin"]
 
 
+def test_the_hash_covers_the_packages_that_a_model_is_built_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, other = tmp_path / "zoo_base", tmp_path / "zoo_other"
+    for package in (base, other):
+        package.mkdir()
+        (package / "__init__.py").write_text("side = 28\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    # Also one that is imported only once a method is called.
+    uses = "import zoo_base, os\n        from zoo_other import side"
+    before = provenance.code(model(folder, uses=uses)).sha256
+    assert before == provenance.code(model(folder, uses=uses)).sha256
+    found = {before}
+    for package in (base, other):
+        (package / "layers.py").write_text("width = 2\n")
+        found.add(provenance.code(model(folder, uses=uses)).sha256)
+    assert len(found) == 3
+    # A package may name itself.
+    (base / "layers.py").write_text("from zoo_base import side\n")
+    assert source_code.sha256_with_bases("zoo_base") == source_code.sha256("zoo_base")
+
+
+@pytest.mark.parametrize(
+    ("uses", "expected"),
+    [
+        ("import zoo_sklearn", {"zoo-sklearn", "skops"}),
+        ("import PIL.Image", {"pillow"}),
+        ("import no_such_package, json", set()),
+    ],
+)
+def test_the_versions_of_one_file_are_those_of_what_it_imports(
+    folder: Path, uses: str, expected: set[str]
+) -> None:
+    plain = provenance.versions(model(folder))
+    assert provenance.versions(model(folder, uses=uses)).keys() - plain.keys() == expected
+
+
 @pytest.fixture
 def crowded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process whose earlier jobs have imported every framework there is."""

@@ -181,6 +181,7 @@ def test_a_training_leaves_its_files_and_returns_its_metrics(tmp_path: Path) -> 
         "model.json",
         "history.json",
         "predictions.npz",
+        "plugin.py",
         "weights/means.npy",
     }
     assert read_json((tmp_path / "job" / "metrics.json").read_text()) == metrics
@@ -189,6 +190,33 @@ def test_a_training_leaves_its_files_and_returns_its_metrics(tmp_path: Path) -> 
     assert metrics["weights_bytes"] == (tmp_path / "job/weights/means.npy").stat().st_size
     assert metrics["fit_seconds"] > 0
     assert metrics["predict_us_per_image"] > 0
+
+
+def test_the_text_of_a_one_file_plugin_is_kept_and_never_loaded(
+    installation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = a_spec()
+    # Edited since its import: the job's file is what ran.
+    (installation / "plugins" / "small.py").write_text("raise SystemExit")
+    try:
+        run(tmp_path / "job", spec)
+    finally:
+        (installation / "plugins" / "small.py").write_text(PLUGIN)
+    kept = tmp_path / "job" / "plugin.py"
+    assert kept.read_text() == PLUGIN
+    code = read_json((tmp_path / "job" / "environment.json").read_text())["code"]
+    assert code["file"] == "plugin.py"
+    kept.write_text("raise SystemExit")
+    assert restore(tmp_path / "job").predict_proba(np.zeros((1, 784), "float32")) is not None
+    again = run(tmp_path / "again", an_evaluation(), source=tmp_path / "job")
+    assert again["n_images"] == 360
+    assert (tmp_path / "again" / "plugin.py").read_text() == PLUGIN
+    monkeypatch.setattr(registry, "KEPT_BYTES", len(PLUGIN) - 1)
+    registry.catalogue.cache_clear()
+    run(tmp_path / "large", a_spec())
+    assert not (tmp_path / "large" / "plugin.py").exists()
+    monkeypatch.undo()
+    registry.catalogue.cache_clear()
 
 
 def test_accuracy_and_loss_are_those_of_scikit_learn(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ class CodeVersion:
     """Commit of the git checkout; None outside one."""
     dirty: bool | None = None
     """Whether the checkout has uncommitted changes; None outside one."""
+    file: str | None = None
+    """The job's file with the text of a one-file plugin; None if it has none."""
     others: Mapping[str, Any] = field(default_factory=dict)
     """Fields of another version of Zoo."""
 
@@ -33,7 +35,10 @@ class CodeVersion:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields by name, sorted."""
-        return _sorted({name: getattr(self, name) for name in _CODE}, self.others)
+        found = {name: getattr(self, name) for name in _CODE}
+        if self.file is None:
+            del found["file"]
+        return _sorted(found, self.others)
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ class Environment:
         return _sorted(_recorded(found), self.others)
 
 
-_CODE = {"sha256": str, "commit": str | None, "dirty": bool | None}
+_CODE = {"sha256": str, "commit": str | None, "dirty": bool | None, "file": str | None}
 _MACHINE = {
     **dict.fromkeys(("host", "cpu", "features", "gpu", "system"), str),
     **dict.fromkeys(("cores", "threads"), int),

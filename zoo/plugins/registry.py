@@ -36,6 +36,8 @@ from zoo.regular_file import read_regular_file
 
 MAX_BYTES = 16 * 2**20
 """Largest size of a one-file plugin."""
+KEPT_BYTES = 256 * 2**10
+"""Largest size of a one-file plugin whose text is kept with its jobs."""
 
 
 @dataclass
@@ -100,6 +102,8 @@ class Catalogue:
     steps: dict[str, type[Step]]
     """Preprocessing steps."""
     metrics: dict[str, Metric]
+    sources: dict[str, str] = field(default_factory=dict)
+    """The text of one-file plugins as it was imported, by name of the plugin."""
 
 
 @functools.cache
@@ -259,7 +263,7 @@ def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> N
     try:
         with import_guard.importing(plugin.name):
             module = load()
-            _remember(plugin, module)
+            _remember(found, plugin, module)
             plugin.seconds = time.perf_counter() - start
             found.manager.register(module, plugin.name)
             _ask(found, plugin)
@@ -270,15 +274,17 @@ def enter(found: Catalogue, plugin: Plugin, load: Callable[[], ModuleType]) -> N
         plugin.error = error_report.reason(error, plugin.source)
 
 
-def _remember(plugin: Plugin, module: ModuleType) -> None:
+def _remember(found: Catalogue, plugin: Plugin, module: ModuleType) -> None:
     """Record the imported code: its files may change while this process runs."""
     loader = getattr(module, "__loader__", None)
     if isinstance(loader, _Fresh):
         plugin.version = _version(loader.content)
-        plugin.code = source_code.sha256(plugin.source, loader.content)
+        plugin.code = source_code.sha256_with_bases(plugin.source, loader.content)
         plugin.imports = source_code.imports(loader.content)
+        if len(loader.content) <= KEPT_BYTES:
+            found.sources[plugin.name] = importlib.util.decode_source(loader.content)
     else:
-        plugin.code = source_code.sha256(plugin.source)
+        plugin.code = source_code.sha256_with_bases(plugin.source)
 
 
 def _ask(found: Catalogue, plugin: Plugin) -> None:
@@ -325,6 +331,8 @@ def _add_model(found: Catalogue, plugin: Plugin, model: type[Model]) -> None:
         raise PluginError(f"{model.__name__}.Params is not a subclass of zoo.Params.")
     if model.layout not in ("flat", "image") or model.dtype not in ("float32", "float64"):
         raise PluginError(f"{model.__name__} asks for a layout or dtype that Zoo does not prepare.")
+    if model.device not in ("cpu", "gpu"):
+        raise PluginError(f"{model.__name__}.device is {model.device!r}: it is cpu or gpu.")
     _check_takes(model)
     # Detect invalid defaults (out of bounds, not JSON) here, not in the first job.
     resolved(model.Params, {})

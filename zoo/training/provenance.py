@@ -28,6 +28,8 @@ from zoo.plugins import registry, source_code
 from zoo.plugins.registry import Plugin
 
 FILE = "environment.json"
+SOURCE = "plugin.py"
+"""The text of a one-file plugin, for people: it is never loaded."""
 GIT_SECONDS = 5.0
 """Time limit of git: a hanging file system must not delay a job."""
 FRAMEWORKS = {
@@ -52,6 +54,16 @@ LATER = ("validation", "class_weight", "positive", "device")
 ALWAYS = ("mnist-zoo", "numpy", "scikit-learn")
 VECTOR_SETS = ("sse", "ssse", "avx", "fma", "f16c", "amx", "bmi", "asimd", "sve", "bf16")
 """Beginnings of the names of instruction sets among which numerical libraries choose."""
+
+
+def keep_source(write: Callable[[str, str], None], spec: JobSpec) -> None:
+    """Write the text of the model's one-file plugin, as it was imported, as the file SOURCE."""
+    if text := _source(registry.catalogue().owners[spec.model]):
+        write(SOURCE, text)
+
+
+def _source(plugin: Plugin) -> str | None:
+    return registry.catalogue().sources.get(plugin.name)
 
 
 def keep(
@@ -113,14 +125,29 @@ def versions(plugin: Plugin) -> dict[str, str]:
     """Return the versions of Python, Zoo, the plugin and its requirements.
 
     For imported packages that is `__version__`, as the distribution may have been replaced since.
-    A one-file plugin has no requirements: the frameworks that it imports count.
+    A one-file plugin has no requirements: the packages that it imports count, and of those that
+    are plugins themselves the requirements.
     """
     found = {"python": platform.python_version(), plugin.distribution: plugin.version}
-    uses = [name for name, package in FRAMEWORKS.items() if package in plugin.imports]
-    for name in (*ALWAYS, *_required(plugin.distribution), *uses):
+    uses = [name for each in plugin.imports for name in _distributions(each)]
+    bases = [more for name in uses if name.startswith("zoo-") for more in _required(name)]
+    for name in (*ALWAYS, *_required(plugin.distribution), *uses, *bases):
         if version := _imported(FRAMEWORKS.get(name, "")) or _installed(name):
             found[name] = version
     return found
+
+
+@functools.cache
+def _distributions(package: str) -> tuple[str, ...]:
+    """The distributions of an imported package, by their usual names; none for Python's own."""
+    if package in sys.stdlib_module_names or package in ("zoo", "zoo_workers"):
+        return ()
+    known = [name for name, imported in FRAMEWORKS.items() if imported == package]
+    usual = package.replace("_", "-")
+    if known or _installed(usual):
+        return tuple(known or [usual])
+    # This reads the list of files of every distribution.
+    return tuple(metadata.packages_distributions().get(package, ()))
 
 
 def deciding(plugin: Plugin, device: str | None = None) -> dict[str, str]:
@@ -162,7 +189,7 @@ def _required(distribution: str) -> list[str]:
 def code(plugin: Plugin) -> CodeVersion:
     """Return the sha256 of the plugin's source and, in a git checkout, its commit."""
     commit, dirty = _commit(plugin.source, plugin.version)
-    return CodeVersion(_code_of(plugin), commit, dirty)
+    return CodeVersion(_code_of(plugin), commit, dirty, SOURCE if _source(plugin) else None)
 
 
 def _code_of(plugin: Plugin) -> str:

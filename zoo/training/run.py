@@ -215,6 +215,7 @@ def _train(
     splits = _prepare(spec, model_class, report, spec.contents)
     data = splits["train"]
     provenance.keep(write, spec, data.fingerprint)
+    provenance.keep_source(write, spec)
     for note in data.notes:
         log.warning("%s", note)
     takes.check(takes.Takes.of(model_class), data.meta, spec)
@@ -282,6 +283,7 @@ def _restore_for(spec: JobSpec, source: Path | None, write: Write) -> Trained:
         contents=spec.contents or own,
     )
     provenance.keep(write, spec, data.fingerprint)
+    provenance.keep_source(write, spec)
     trained_in = provenance.read_environment(source)
     other = provenance.loaded_by(trained_in, registry.catalogue().owners[spec.model])
     for note in [*notes, *([other] if other else [])]:

@@ -140,3 +140,18 @@ def test_added_datasets_are_offered_and_named_with_their_version(page: web.Page)
     assert "iris@1" in shown and "table of 4 columns" in shown and "standardize" in shown
     refused = page.post("/submit", {"model": "knn", "dataset": "iris", "preprocess": "no, such"})
     assert refused.status == 400 and "No preprocessing step is called" in refused.text
+
+
+def test_the_page_says_that_other_code_answers_than_the_one_that_trained(page: web.Page) -> None:
+    with contextlib.closing(page.zoo.database()) as db:
+        job = page.zoo.json("train", "knn", "--dataset", "colours", "-p", "n_neighbors=1")
+        known = jobs.attempts(db, job["id"])[-1].environment
+        assert known is not None
+        edited = known.to_json() | {"code": {"sha256": "e" * 64}}
+        with db.write() as rows:
+            change = "UPDATE attempt SET environment = :environment WHERE job_id = :id"
+            rows.run(change, {"environment": json.dumps(edited), "id": job["id"]})
+    answer = next(each for each in ask(page, "colours", "red.png", png("red")) if "job" in each)
+    assert "loader" not in answer
+    shown = page.get("/draw?dataset=colours").text
+    assert shown.count("predictions may differ") == 1

@@ -99,11 +99,13 @@ def _trained(context: PageContext, dataset: str) -> list[Job]:
 
 
 def _states(context: PageContext, found: list[Job]) -> Parts:
-    states = context.models.states
-    return {
-        f"state-{job.id}": {"state": context.fragment("state", state=states.get(job.id, "waiting"))}
-        for job in found
-    }
+    states, notes = context.models.states, context.models.notes
+
+    def state(job: Job) -> str:
+        known = states.get(job.id, "waiting")
+        return context.fragment("state", state=known, note=notes.get(job.id, ""))
+
+    return {f"state-{job.id}": {"state": state(job)} for job in found}
 
 
 def _all_known(context: PageContext, found: list[Job]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from zoo import environment_variables
 from zoo.child_process import Child, ChildDied
 from zoo.errors import ZooError
+from zoo.queue import gpus
 
 ANSWER_SECONDS = 180.0
 """Time limit of one answer: the first one imports TensorFlow, maybe on a busy machine."""
@@ -30,6 +31,8 @@ class ModelClient:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.states: dict[str, str] = {}
         """State of each job's model: "waiting", "loading", "ready", or why it cannot be loaded."""
+        self.notes: dict[str, str] = {}
+        """Warning of each job whose model is loaded by other code than trained it."""
 
     async def request(self, message: dict[str, Any]) -> dict[str, Any]:
         """Return the answer of the model server; raises ZooError."""
@@ -47,6 +50,7 @@ class ModelClient:
         answer = self._answer(message)
         if job:
             self.states[job] = answer.get("error", "ready")
+            self.notes[job] = answer.pop("loader", "")
         return answer
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -75,7 +79,8 @@ class ModelClient:
                 self._process = Child(
                     "zoo_web.model_server",
                     str(self._log),
-                    env=environment_variables.for_child(os.environ),
+                    # One image takes no GPU, whose memory jobs of this machine may need.
+                    env=environment_variables.for_child(os.environ) | gpus.environment(None, {}),
                 )
             return self._process
 

@@ -49,7 +49,9 @@ def _print_into(log: str) -> None:
 
 def _answer(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
     try:
-        return HANDLERS[message["do"]](models, message)
+        answer = HANDLERS[message["do"]](models, message)
+        # Whether other code answers than the one that trained the model.
+        return answer | ({"loader": models.model(message["job"]).note} if "job" in message else {})
     except ZooError as error:
         return {"error": str(error)}
     except BaseException as error:  # of a model, also SystemExit: the next one may work

@@ -93,11 +93,12 @@ def _environment(tried: Sequence[AttemptRecord]) -> Iterator[tuple[str, Any]]:
     machine, code = known.machine or Machine(), known.code or CodeVersion()
     n = machine.threads
     threads = None if n is None else f"{n} thread{'' if n == 1 else 's'}"
-    where = [machine.host, machine.cpu, threads, machine.system]
+    where = [machine.host, machine.gpu, machine.cpu, threads, machine.system]
     yield "ran on", ", ".join(each for each in where if each is not None)
     dirty = " with uncommitted changes" if code.dirty else ""
     commit = f"commit {code.commit[:12]}{dirty}, " if code.commit else ""
-    yield "code", f"{commit}sha256 {(code.sha256 or 'unknown')[:12]}"
+    source = f", its text is in {code.file}" if code.file else ""
+    yield "code", f"{commit}sha256 {(code.sha256 or 'unknown')[:12]}{source}"
     yield "data", f"sha256 {(known.data or 'unknown')[:12]}"
     yield "versions", ", ".join(f"{name} {version}" for name, version in known.versions.items())
 
