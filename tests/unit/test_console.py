@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from zoo.cli.render import console
+from zoo.cli.render.log import LogPrinter
+from zoo.jobs.records import Progress
 
 
 @given(st.text(st.characters()))
@@ -157,3 +159,17 @@ def test_what_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixtur
     console.out.print("idx:/a[/b] [red]c")
     console.note("[/b] is not there")
     assert capsys.readouterr().out == "idx:/a[/b] [red]c\n"
+
+
+def test_metrics_of_epochs_are_not_counted_as_batches(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = LogPrinter()
+    epoch = Progress("fit", step=2, total=5, unit="epoch", metrics={"loss": 0.5})
+    printer.report([(1, 2, {"loss": 0.5})], epoch)
+    batch = Progress("fit", step=250, total=500, unit="batch")
+    printer.report([(1, 3, {"loss": 0.25})], batch)
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 2/5 loss 0.5000",
+        "epoch 3/5 loss 0.2500",
+    ]
+    LogPrinter().report([(1, 3, {"loss": 0.25})], batch)
+    assert capsys.readouterr().err.splitlines() == ["step 3 loss 0.2500"]

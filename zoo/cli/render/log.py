@@ -69,6 +69,8 @@ class LogPrinter:
         self._is_live = is_live and sys.stdout.isatty()
         self._shown = ""
         self._unit: tuple[Any, Any] | None = None
+        self._unit_of_metrics: tuple[Any, Any] | None = None
+        """Metrics are of epochs, also while the progress within one counts batches."""
         self.has_reported = False
         """Whether a step was printed."""
         self._reported: Any = None
@@ -93,18 +95,20 @@ class LogPrinter:
         """Print each step to stderr, and progress without metrics every PROGRESS_SECONDS."""
         if progress.unit is not None and progress.total is not None:
             self._unit = progress.unit, progress.total
+            if progress.metrics:
+                self._unit_of_metrics = self._unit
         for attempt, step, metrics in steps:
             self._begin(attempt)
             values = " ".join(f"{name} {console.number(value)}" for name, value in metrics.items())
             self._erase()
-            console.note(f"{self._place(step)} {values}")
+            console.note(f"{_place(step, self._unit_of_metrics)} {values}")
             self.last_step = (attempt, step)
             self.has_reported = True
         where = (progress.phase, progress.step)
         is_due = time.monotonic() - self._reported_at > PROGRESS_SECONDS or not where[1]
         if not steps and where[0] and where != self._reported and is_due:
             self._erase()
-            console.note(self._place(where[1]) if where[1] else f"{where[0]} ...")
+            console.note(_place(where[1], self._unit) if where[1] else f"{where[0]} ...")
             self.has_reported |= bool(where[1])
             self._reported_at = time.monotonic()
         if steps or is_due:
@@ -126,9 +130,6 @@ class LogPrinter:
             console.note(f"--- attempt {attempt}")
             self._attempt = attempt
 
-    def _place(self, step: float) -> str:
-        return f"{self._unit[0]} {step}/{self._unit[1]}" if self._unit else f"step {step}"
-
     def _line(self, text: str) -> None:
         self._erase()
         console.line(text)
@@ -137,3 +138,7 @@ class LogPrinter:
         if self._shown:
             console.live_line("")
             self._shown = ""
+
+
+def _place(step: float, unit: tuple[Any, Any] | None) -> str:
+    return f"{unit[0]} {step}/{unit[1]}" if unit else f"step {step}"
