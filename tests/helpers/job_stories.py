@@ -24,10 +24,12 @@ from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import (
     MOVES,
+    NO_FAILURE,
     TERMINAL,
     Claim,
     Database,
     Outcome,
+    Pruner,
     QueueOptions,
     Requests,
 )
@@ -35,7 +37,7 @@ from zoo.jobs.database import Transaction
 
 SPEC = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
 
-ENDS = st.sampled_from(["succeeded", "failed", "timed_out", "cancelled"])
+ENDS = st.sampled_from(["succeeded", "failed", "timed_out", "cancelled", "pruned"])
 
 
 class Promises(RuleBasedStateMachine):
@@ -57,6 +59,8 @@ class Promises(RuleBasedStateMachine):
         self.commits: dict[str, int] = {}
         self.needs: dict[str, dict[str, bool]] = {}
         """What each job waits for, and whether any end of it will do."""
+        self.swept: dict[str, Pruner] = {}
+        """The sweeps with rungs."""
         self.most: dict[str, int] = {}
         """How many jobs of a group may run at once."""
         self.paused = False
@@ -76,7 +80,7 @@ class Promises(RuleBasedStateMachine):
     def submit_after(self, needed: str, any_end: bool) -> str:
         found = self.before[needed]
         after = {needed: any_end}
-        if not any_end and found["status"] in TERMINAL - {"succeeded"}:
+        if not any_end and found["status"] in TERMINAL - {*NO_FAILURE}:
             with pytest.raises(UsageError):
                 job_rows.add(self.db, [SPEC], after=after)
             after = {needed: True}
@@ -91,6 +95,26 @@ class Promises(RuleBasedStateMachine):
         )
         self.most[str(group)] = most
         return multiple(*ids)
+
+    @rule(target=ids, trials=st.integers(1, 5), most=st.sampled_from([None, 1, 2]))
+    def submit_sweep(self, trials: int, most: int | None) -> Any:
+        options = QueueOptions(max_parallel=most)
+        pruner = Pruner("asha", "val_accuracy", max_resource=4, reduction_factor=2)
+        ids, group = jobs.add(self.db, [SPEC] * trials, options, group_kind="sweep", pruner=pruner)
+        self.swept[str(group)] = pruner
+        if most:
+            self.most[str(group)] = most
+        return multiple(*ids)
+
+    @rule(claim=claims, value=st.sampled_from([None, 0.1, 0.2, 0.3]))
+    def pause_at_rung(self, claim: Claim, value: float | None) -> None:
+        before = self.before[claim.job]
+        status = jobs.pause_trial(self.db, claim, value=value)
+        may = self.is_live(claim) and before["pause_at"] is not None
+        assert (status is not None) == may
+        if may:
+            assert (status == "cancelled") == bool(before["cancel_requested"])
+            del self.live[claim.job]
 
     @rule(job_id=ids)
     def hold(self, job_id: str) -> None:
@@ -145,7 +169,7 @@ class Promises(RuleBasedStateMachine):
         return found
 
     def has_failed(self, job_id: str) -> bool:
-        return self.before[job_id]["status"] in TERMINAL - {"succeeded"}
+        return self.before[job_id]["status"] in TERMINAL - {*NO_FAILURE}
 
     def is_open(self, job_id: str) -> bool:
         return self.before[job_id]["status"] not in TERMINAL
@@ -162,7 +186,7 @@ class Promises(RuleBasedStateMachine):
         found = []
         for row in rows:
             waits = any(self.is_open(each) for each in self.needs.get(row["id"], ()))
-            if row["status"] != "queued" or row["held"] or waits:
+            if row["status"] != "queued" or row["held"] or row["paused"] or waits:
                 continue
             if row["group_id"] in left:
                 left[row["group_id"]] -= 1
@@ -284,6 +308,8 @@ class Promises(RuleBasedStateMachine):
         assert set(self.live) == {i for i, j in found.items() if j["status"] == "running"}
         assert all(n == 1 for n in self.commits.values()), "two commits of one job"
         self.waits_are_kept(found)
+        for group, pruner in self.swept.items():
+            self.nobody_waits_in_vain(found, group, pruner)
         self.before = found
 
     def is_sound(self, after: Any) -> None:
@@ -299,7 +325,7 @@ class Promises(RuleBasedStateMachine):
         for job_id, needs in self.needs.items():
             statuses = {name: found[name]["status"] for name in needs}
             if found[job_id]["status"] == "queued":
-                unmet = [n for n, s in statuses.items() if s in TERMINAL - {"succeeded"}]
+                unmet = [n for n, s in statuses.items() if s in TERMINAL - {*NO_FAILURE}]
                 assert all(needs[n] for n in unmet), "it waits for what will never come"
                 assert found[job_id]["blockers"] == len(
                     [s for s in statuses.values() if s not in TERMINAL]
@@ -307,6 +333,25 @@ class Promises(RuleBasedStateMachine):
         for group, most in self.most.items():
             members = [j for j in found.values() if j["group_id"] == group]
             assert len([j for j in members if j["status"] == "running"]) <= most
+
+    def nobody_waits_in_vain(self, found: dict[str, Any], group: str, pruner: Pruner) -> None:
+        """A paused trial is not among the best of its rung, and may still become one of them."""
+        members = [j for j in found.values() if j["group_id"] == group]
+        entries = jobs.list_rungs(self.db, group)
+        under_way = [
+            j["pause_at"]
+            for j in members
+            if j["status"] not in TERMINAL and not j["paused"] and j["pause_at"] is not None
+        ]
+        for job in members:
+            if not (job["status"] == "queued" and job["paused"]):
+                continue
+            rung = pruner.rungs.index(job["pause_at"])
+            others = [e for e in entries if e.rung == rung and e.value is not None]
+            best = sorted(others, key=lambda e: (-e.value, found[e.job_id]["seq"]))  # type: ignore[operator]
+            most = len([e for e in entries if e.rung == rung]) // pruner.reduction_factor
+            assert job["id"] not in [e.job_id for e in best[:most]], "it was to go on"
+            assert under_way and min(under_way) <= job["pause_at"], "it waits in vain"
 
     def was_a_move(self, before: Any, after: Any) -> None:
         assert after["attempt"] >= before["attempt"], "an attempt was taken back"

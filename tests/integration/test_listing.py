@@ -113,7 +113,10 @@ def test_a_filter_acts_on_many_only_when_it_is_meant(zoo: Zoo) -> None:
     assert jobs.counts(db) == {"queued": 2, "cancelled": 12}
     assert len(zoo.json("retry", "--status", "cancelled", "--dry-run")) == 12
     assert zoo.json("retry", "--status", "lost") == []
-    assert "must be 'queued' or 'running'" in zoo.run("cancel", "--status", "lost", code=2).stderr
+    assert (
+        "must be 'queued' or 'paused' or 'running'"
+        in zoo.run("cancel", "--status", "lost", code=2).stderr
+    )
     assert "No jobs are given" in zoo.run("cancel", code=2).stderr
     assert "not both" in zoo.run("cancel", every[0], "--status", "queued", code=2).stderr
 

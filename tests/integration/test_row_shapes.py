@@ -118,7 +118,7 @@ def plain(status: str, kind: str, number: int) -> Row:
     spec = a_spec(fold=fold, seed=number, dataset="digits").model_dump()
     has_result = status == "succeeded"
     told = {"accuracy": 0.5, "classes": ["0"], "per_class": {"0": {}}} if has_result else None
-    error = None if status in ("queued", "running", "succeeded") else "bad day"
+    error = None if status in ("queued", "running", "succeeded", "pruned") else "bad day"
     columns = {"attempt": 1, "worker": "w", "created_at": 1.7e9}
     columns |= {"error": error, "error_code": error and "exception"}
     return Row(spec, (), status, columns, told, None, [], [], [], [None])
@@ -133,7 +133,7 @@ def test_every_group_of_every_combination_of_statuses(site: web.Page, rows: Data
         for pair in pairs
     ]
     stored = row_shapes.store(rows, scene)
-    assert len(stored.groups) == 3 * len(pairs) == 84
+    assert len(stored.groups) == 3 * len(pairs) == 108
     for each in stored.groups:
         opens(site, f"/?group={each}")
     opens(site, "/leaderboard")

@@ -200,9 +200,9 @@ def tags(incomplete: str) -> Iterator[tuple[str, str]]:
 
 @safely
 def statuses(incomplete: str) -> Iterator[tuple[str, str]]:
-    from zoo.jobs import STATUSES
+    from zoo.jobs import LISTED
 
-    yield from ((each, "") for each in STATUSES if each.startswith(incomplete))
+    yield from ((each, "") for each in LISTED if each.startswith(incomplete))
 
 
 def _typed_line() -> list[str]:

@@ -114,7 +114,7 @@ def _quietly(db: Database, chosen: Settings, done: Submitted, detach: bool, as_j
     ended = [] if detach else _follow(db, chosen, done)
     if as_json:
         console.json_out(jobs.find_reference(db, done.ref).to_json())
-    if any(job.status != "succeeded" for job in ended):
+    if any(job.status not in jobs.NO_FAILURE for job in ended):
         raise typer.Exit(1)
 
 
@@ -147,7 +147,7 @@ def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) ->
     else:
         summary(result)
         _next_step(result.id, ended)
-    if any(job.status != "succeeded" for job in ended):
+    if any(job.status not in jobs.NO_FAILURE for job in ended):
         raise typer.Exit(1)
 
 

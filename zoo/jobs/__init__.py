@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from zoo.jobs.outbox import skip_hooks as skip_hooks
     from zoo.jobs.outbox import take_overdue_hooks as take_overdue_hooks
     from zoo.jobs.outbox import take_requested_hooks as take_requested_hooks
+    from zoo.jobs.pruning import Pruner as Pruner
+    from zoo.jobs.pruning import RungEntry as RungEntry
+    from zoo.jobs.pruning import list_rungs as list_rungs
     from zoo.jobs.queries import JobNotFound as JobNotFound
     from zoo.jobs.queries import attempts as attempts
     from zoo.jobs.queries import check_metrics as check_metrics
@@ -105,7 +108,9 @@ if TYPE_CHECKING:
     from zoo.jobs.schema import connect as connect
     from zoo.jobs.schema import schema_version as schema_version
     from zoo.jobs.schema import upgrade as upgrade
+    from zoo.jobs.statuses import LISTED as LISTED
     from zoo.jobs.statuses import MOVES as MOVES
+    from zoo.jobs.statuses import NO_FAILURE as NO_FAILURE
     from zoo.jobs.statuses import STATUSES as STATUSES
     from zoo.jobs.statuses import TERMINAL as TERMINAL
     from zoo.jobs.submission import Hint as Hint
@@ -123,6 +128,7 @@ if TYPE_CHECKING:
     from zoo.jobs.transitions import expire_leases as expire_leases
     from zoo.jobs.transitions import finish as finish
     from zoo.jobs.transitions import finish_all as finish_all
+    from zoo.jobs.transitions import pause_trial as pause_trial
     from zoo.jobs.transitions import reap as reap
     from zoo.jobs.transitions import release as release
     from zoo.jobs.transitions import save_checkpoint as save_checkpoint
@@ -147,6 +153,7 @@ _EXPORTS = {
         "begin_hooks complete_hooks count_overdue_hooks has_pending_hooks has_skipped_hooks "
         "request_hooks skip_hooks take_overdue_hooks take_requested_hooks"
     ),
+    "pruning": "list_rungs Pruner RungEntry",
     "queries": (
         "attempts check_metrics clock count counts ended_last first_waiting get get_group "
         "get_many given_back_by group_kinds group_size has_work JobNotFound list_by_fingerprint "
@@ -161,11 +168,11 @@ _EXPORTS = {
     "references": "find_jobs find_reference",
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
-    "statuses": "MOVES STATUSES TERMINAL",
+    "statuses": "LISTED MOVES NO_FAILURE STATUSES TERMINAL",
     "submission": "add cancel extend Hint request_stop retry take_due_hints take_stale_hints",
     "transitions": (
-        "beat checkpoint_path CHECKPOINTS claim expire_leases finish finish_all reap release "
-        "save_checkpoint"
+        "beat checkpoint_path CHECKPOINTS claim expire_leases finish finish_all pause_trial reap "
+        "release save_checkpoint"
     ),
     "worker_rows": "drain NewWorker record_heartbeat register_worker workers",
 }

@@ -47,6 +47,8 @@ class Requests:
     cancel: bool
     stop: bool
     """Whether its training is to end now, with what it has learned so far."""
+    prune: bool = False
+    """Whether it has fallen behind the other trials of its sweep and is to end as pruned."""
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,8 @@ class ClaimConditions(NamedTuple):
     """Number of dependencies that have not ended."""
     waiting_for_turn: bool
     """Whether its group runs as many jobs at once as it may."""
+    waiting_at_rung: bool
+    """Whether it is a trial that has neither been promoted nor pruned yet."""
     pool_paused: bool
     """Whether its pool is paused."""
 
@@ -192,13 +194,13 @@ class ClaimConditions(NamedTuple):
 def claim_conditions(db: Database, job_id: str) -> ClaimConditions:
     """Return the conditions that keep a job from being claimed."""
     query = """
-        SELECT held, blockers, parked,
-            EXISTS (SELECT 1 FROM pool WHERE name = job.pool AND paused_at > 0) AS paused
+        SELECT held, blockers, parked, paused,
+            EXISTS (SELECT 1 FROM pool WHERE name = job.pool AND paused_at > 0) AS pool_paused
         FROM job WHERE id = :id"""
     with db.read() as rows:
         row = rows.one(query, {"id": job_id}) or {}
-    held, parked, paused = (bool(row.get(name)) for name in ("held", "parked", "paused"))
-    return ClaimConditions(held, int(row.get("blockers", 0)), parked, paused)
+    held, *others = (bool(row.get(n)) for n in ("held", "parked", "paused", "pool_paused"))
+    return ClaimConditions(held, int(row.get("blockers", 0)), *others)
 
 
 def due_in(db: Database, job_id: str) -> float:

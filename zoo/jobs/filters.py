@@ -28,6 +28,7 @@ from zoo.dataset_names import split_version
 from zoo.errors import unknown
 from zoo.jobs.dialects import POSTGRESQL, SQLITE, Dialect
 from zoo.jobs.fields import FIELD_NAMES, JSON_FIELDS, NESTED, NUMBER_FIELDS, TEXT_FIELDS
+from zoo.jobs.statuses import PAUSED
 from zoo.query.expression import Compare, Condition, Joined, Not, Value
 from zoo.query.parser import Where
 
@@ -86,6 +87,7 @@ class Filter:
     """Matches jobs that match every field; of a field's values, any one (of tags, all)."""
 
     statuses: Sequence[str] = ()
+    """Of `LISTED`."""
     models: Sequence[str] = ()
     """Names or patterns with * and ?, as in `datasets` and `tags`."""
     datasets: Sequence[str] = ()
@@ -107,7 +109,7 @@ class Filter:
 
     def sql(self, values: Values) -> str:
         """Return the condition on a row of the table `job`; its values are added to `values`."""
-        parts = [values.among("status", self.statuses)] if self.statuses else []
+        parts = [_status_condition(self.statuses, values)] if self.statuses else []
         parts += [values.like_any("model", self.models)] if self.models else []
         parts += [_dataset_condition(self.datasets, values)] if self.datasets else []
         # The first part selects the partial index of jobs that have tags.
@@ -122,6 +124,18 @@ class Filter:
         parts += [f"held = {int(self.held)}"] if self.held is not None else []
         parts += [f"({where_condition(self.where.condition, values)})"] if self.where else []
         return " AND ".join(parts) or "1 = 1"
+
+
+def _status_condition(statuses: Sequence[str], values: Values) -> str:
+    """Return the condition that a job has one of these statuses of `LISTED`."""
+    plain = [each for each in statuses if each != "paused"]
+    is_queued, is_paused = "queued" in statuses, "paused" in statuses
+    if (is_queued and is_paused) or not (is_queued or is_paused):
+        return values.among("status", plain)
+    others = [each for each in plain if each != "queued"]
+    parts = [values.among("status", others)] if others else []
+    parts.append(PAUSED if is_paused else "(status = 'queued' AND paused = 0)")
+    return f"({' OR '.join(parts)})"
 
 
 def _dataset_condition(names: Sequence[str], values: Values) -> str:

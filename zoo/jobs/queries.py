@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
@@ -12,7 +12,7 @@ from zoo.jobs.database import Database, Row, Transaction, among, slices
 from zoo.jobs.environments import Environment
 from zoo.jobs.filters import Filter, Values, order_terms
 from zoo.jobs.records import AttemptRecord, Group, Job, Pool, Waiting, to_job
-from zoo.jobs.statuses import MAY_RUN
+from zoo.jobs.statuses import MAY_RUN, PAUSED
 
 
 class Chunk(NamedTuple):
@@ -145,10 +145,19 @@ def ended_last(db: Database, job_id: str) -> bool:
 
 
 def counts(db: Database) -> dict[str, int]:
-    """Count the jobs of each status."""
+    """Count the jobs of each status of `LISTED`."""
     with db.read() as rows:
         found = rows.all("SELECT status, count(*) AS n FROM job GROUP BY status")
-    return {row["status"]: row["n"] for row in found}
+        paused = rows.value(f"SELECT count(*) AS n FROM job WHERE {PAUSED}")
+    return listed_counts({row["status"]: row["n"] for row in found}, int(paused))
+
+
+def listed_counts(counts: Mapping[str, int], paused: int) -> dict[str, int]:
+    """Return counts by status with the paused jobs, which are queued, as jobs of their own."""
+    found = dict(counts)
+    if paused:
+        found |= {"queued": found["queued"] - paused, "paused": paused}
+    return {status: n for status, n in found.items() if n}
 
 
 def waiting(db: Database) -> list[Waiting]:
@@ -331,12 +340,13 @@ def get_many(db: Database, job_ids: Sequence[str]) -> list[Job]:
 
 
 def statuses_of(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
-    """Return the statuses of these jobs, by id."""
+    """Return the statuses of these jobs, of `LISTED`, by id."""
     found = {}
     with db.read() as rows:
         for some in slices(job_ids):
             is_one, ids = among("id", some)
-            for row in rows.all(f"SELECT id, status FROM job WHERE {is_one}", ids):
+            listed = f"CASE WHEN {PAUSED} THEN 'paused' ELSE status END"
+            for row in rows.all(f"SELECT id, {listed} AS status FROM job WHERE {is_one}", ids):
                 found[row["id"]] = row["status"]
     return found
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from zoo.jobs.database import Database, Transaction
 from zoo.jobs.estimates import Estimate, estimate_running
 from zoo.jobs.filters import ALL_JOBS, Filter, Values
-from zoo.jobs.queries import jobs_of
+from zoo.jobs.queries import jobs_of, listed_counts
 from zoo.jobs.records import Job
+from zoo.jobs.statuses import PAUSED
 
 MINUTE = 60
 Place = tuple[int, int]
@@ -22,7 +23,7 @@ class Overview:
 
     at: float
     counts: Mapping[str, int]
-    """Jobs of each status."""
+    """Jobs of each status of `LISTED`."""
     running: list[Job]
     """Longest running first."""
     estimates: Mapping[str, Estimate]
@@ -46,6 +47,8 @@ def overview(
         counts = rows.all(
             f"SELECT status, count(*) AS n FROM job WHERE {matching} GROUP BY status", values.named
         )
+        waiting = f"SELECT count(*) AS n FROM job WHERE {PAUSED} AND {matching}"
+        paused = int(rows.value(waiting, values.named))
         running = _some(
             rows, values, f"status = 'running' AND {matching} ORDER BY started_at LIMIT {limits[0]}"
         )
@@ -57,7 +60,7 @@ def overview(
         logs = {job.id: line for job in running if (line := _last_line(rows, job))}
     return Overview(
         at=at,
-        counts={row["status"]: row["n"] for row in counts},
+        counts=listed_counts({row["status"]: row["n"] for row in counts}, paused),
         running=running,
         estimates=estimate_running(db, running, at),
         ended=last,

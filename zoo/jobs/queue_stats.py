@@ -24,9 +24,9 @@ FINAL_AFTER_SECONDS = 120.0
 transaction gives up after it has waited 20 or 30 s for a lock.)"""
 SILENT_SECONDS = 3600.0
 """A silent worker is counted for this long."""
-WAITS_FOR = ("worker", "time", "pool", "turn", "job", "hold")
+WAITS_FOR = ("worker", "time", "pool", "turn", "rung", "job", "hold")
 """What a queued job waits for: a free slot; its back-off; its paused pool; its turn in its group;
-another job; a person."""
+its promotion from a rung; another job; a person."""
 MICROS = 1_000_000
 
 
@@ -229,6 +229,7 @@ def _queued(rows: Transaction) -> list[QueuedJobs]:
             SELECT pool, model, {since} AS since, CASE
                 WHEN held > 0 THEN 'hold'
                 WHEN blockers > 0 THEN 'job'
+                WHEN paused > 0 THEN 'rung'
                 WHEN parked > 0 THEN 'turn'
                 WHEN pool IN (SELECT name FROM pool WHERE paused_at > 0) THEN 'pool'
                 WHEN not_before > {sql.now} THEN 'time'

@@ -15,7 +15,7 @@ from zoo.jobs.cards import Card
 from zoo.jobs.environments import Environment
 from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.queue_options import GPU
-from zoo.jobs.statuses import TERMINAL
+from zoo.jobs.statuses import NO_FAILURE, TERMINAL
 from zoo.metrics import ACCURACY, Objective, from_confusion_matrix
 from zoo.param_values import changed
 
@@ -143,6 +143,22 @@ class Job:
     "advanced"}; the last is false if its attempt has begun anew instead of from an earlier one."""
     resumed_from: Mapping[str, Any] | None = None
     """The checkpoint from which the last attempt went on; None if it began anew."""
+    pruner: str | None = None
+    """The pruner of its sweep: `median` or `asha`."""
+    pause_at: int | None = None
+    """The epoch at which it pauses, or is paused; None if it runs to its end."""
+    paused: bool = False
+    """Whether it waits at a rung of its sweep until it is promoted or pruned."""
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits at a rung now."""
+        return self.paused and self.status == "queued"
+
+    @property
+    def listed_status(self) -> str:
+        """The status in listings: `paused` while it waits at a rung."""
+        return "paused" if self.is_paused else self.status
 
     @property
     def is_terminal(self) -> bool:
@@ -275,12 +291,16 @@ class Group:
 
     @property
     def status(self) -> str:
-        """`succeeded` once every job has; else that of a job that has not, queued last."""
-        left = [job.status for job in self.jobs if job.status != "succeeded"]
-        for status in ("running", "queued"):
-            if status in left:
+        """`succeeded` once every job has; else that of a job that has not, queued last.
+
+        Pruned jobs are no failure: they count only if no job has succeeded.
+        """
+        found = [job.listed_status for job in self.jobs]
+        for status in ("running", "queued", "paused"):
+            if status in found:
                 return status
-        return left[0] if left else "succeeded"
+        failed = [status for status in found if status not in NO_FAILURE]
+        return (failed or [s for s in NO_FAILURE if s in found] or ["succeeded"])[0]
 
     @property
     def is_terminal(self) -> bool:
@@ -643,7 +663,7 @@ def with_derived(metrics: dict[str, Any]) -> dict[str, Any]:
 
 _UNTOLD = ("owner", "cancel_requested", "lease_until", "seq")
 """Fields that are of no use to scripts."""
-_FLAGS = ("cancel_requested", "held", "parked", "stop_requested")
+_FLAGS = ("cancel_requested", "held", "parked", "paused", "stop_requested")
 _JSON = ("checkpoint", "resumed_from")
 _PLAIN = [
     name

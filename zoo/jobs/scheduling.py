@@ -1,10 +1,11 @@
-"""Conditions under which a queued job may be claimed: dependencies, holds, turns, paused pools.
+"""Conditions under which a queued job may be claimed: dependencies, holds, turns, rungs, pools.
 
-Every transaction that ends a job or changes one of these conditions also updates `blockers` and
-`parked`, so that a claim reads three numbers of one row, however many jobs wait.
+Every transaction that ends a job or changes one of these conditions also updates `blockers`,
+`parked` and `paused`, so that a claim reads four numbers of one row, however many jobs wait.
 
 Lock order: jobs by age, then groups. A transaction that holds the lock of a group never waits for
-a job, so there is no cycle.
+a job, so there is no cycle; except for the paused trials of a sweep that is pruned, where a
+deadlock with an action on such a trial is possible, and resolved by `again_after_deadlock`.
 """
 
 from __future__ import annotations
@@ -13,15 +14,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from zoo.errors import UsageError
 from zoo.job_spec import SPEC_VERSION
+from zoo.jobs import pruning
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among, slices
 from zoo.jobs.dialects import Dialect
-from zoo.jobs.statuses import MAY_RUN
+from zoo.jobs.pruning import Pruner
+from zoo.jobs.statuses import MAY_RUN, NO_FAILURE
 
 CLAIMABLE = {
     "queued": "status = 'queued'",
     "held by nobody": "held = 0",
     "waits for no job": "blockers = 0",
     "has its group's turn": "parked = 0",
+    "waits at no rung": "paused = 0",
     "of this pool": "pool = :pool",
     "the pool is open": "NOT EXISTS (SELECT 1 FROM pool WHERE name = :pool AND paused_at > 0)",
     "due": "not_before <= {now}",
@@ -29,7 +33,7 @@ CLAIMABLE = {
     "wanted": "cancel_requested = 0",
     "has attempts left": "attempt < max_attempts",
 }
-"""Conditions on a job that any worker may claim, apart from its model and dataset. The first four
+"""Conditions on a job that any worker may claim, apart from its model and dataset. The first five
 are the predicate of the partial index `job_claim`. Constants are written into the statement: for a
 bound value, PostgreSQL estimates that a third of the rows match, and may plan each claim anew.
 `{now}` is `Dialect.now`."""
@@ -40,7 +44,10 @@ def claimable(sql: Dialect) -> str:
     return " AND ".join(CLAIMABLE.values()).format(now=sql.now)
 
 
-IN_GROUP = "status IN ('queued', 'running') AND group_id = :group AND held = 0 AND blockers = 0"
+IN_GROUP = (
+    "status IN ('queued', 'running') AND group_id = :group AND held = 0 AND blockers = 0"
+    " AND paused = 0"
+)
 IN_LINE = """parked = CASE WHEN EXISTS (
     SELECT 1 FROM job_group WHERE job_group.id = group_id AND max_parallel > 0) THEN 1 ELSE 0 END"""
 """Assignment for a job that joins the jobs of its group: it waits until turns are assigned."""
@@ -64,7 +71,7 @@ def count_blockers(rows: Transaction, jobs: int, after: Mapping[str, bool]) -> i
         for needed in _locked(rows, some):
             if needed["finished_at"] is None:
                 still_open += 1
-            elif needed["status"] != "succeeded" and not after[needed["id"]]:
+            elif needed["status"] not in NO_FAILURE and not after[needed["id"]]:
                 raise UsageError(
                     f"The job {needed['id'][:8]} is {needed['status']}: what waits for its success "
                     "would never run.",
@@ -124,7 +131,7 @@ def copy_dependencies(rows: Transaction, job_ids: Sequence[str]) -> None:
             FROM wait JOIN job AS needed ON needed.id = wait.needs_id
             JOIN job AS mine ON mine.id = wait.job_id
             WHERE wait.any_end = 0 AND needed.finished_at IS NOT NULL
-                AND needed.status <> 'succeeded'
+                AND needed.status NOT IN ('succeeded', 'pruned')
                 AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = needed.id)
             ORDER BY mine.seq LIMIT 1""",
             ids,
@@ -145,20 +152,23 @@ def unblock_dependents(
     """Update the jobs that depend on jobs which have just ended, {id, status, group_id} each.
 
     A job that needs the success of one that failed is cancelled, which may cancel others in turn.
-    Turns are assigned anew in the groups of all these jobs and in `groups`. Returns the ids of all
-    jobs that have ended, the given ones included.
+    In the groups of all these jobs and in `groups`, paused trials are promoted or pruned, and turns
+    are assigned anew. Returns the ids of all jobs that have ended, the given ones included.
     """
     left = list(ends)
     groups = {*groups, *(end["group_id"] for end in left)}
     seen = 0
-    while seen < len(left):  # it grows meanwhile
-        some, seen = left[seen:], len(left)
-        for end in _waited_for(rows, some):
-            more, freed = _end_waits(rows, end)
-            left += more
-            groups |= freed
-    assign_turns(rows, groups | {end["group_id"] for end in left})
-    return [end["id"] for end in left]
+    while True:
+        while seen < len(left):  # it grows meanwhile
+            some, seen = left[seen:], len(left)
+            for end in _waited_for(rows, some):
+                more, freed = _end_waits(rows, end)
+                left += more
+                groups |= freed
+        pruned = _update_groups(rows, groups | {end["group_id"] for end in left})
+        if not pruned:
+            return [end["id"] for end in left]
+        left += pruned
 
 
 def _waited_for(rows: Transaction, ends: Sequence[Row]) -> list[Row]:
@@ -179,7 +189,7 @@ def _end_waits(rows: Transaction, end: Row) -> tuple[list[Row], set[str | None]]
     if not rows.all(f"SELECT id FROM job WHERE {queued}) ORDER BY seq {sql.for_update}", end):
         return [], set()
     cancelled: list[Row] = []
-    if end["status"] != "succeeded":
+    if end["status"] not in NO_FAILURE:
         why = f"The job {end['id'][:8]}, which had to succeed first, is {end['status']}."
         cancelled = rows.all(
             f"""
@@ -203,6 +213,21 @@ def assign_turns(rows: Transaction, groups: Iterable[str | None]) -> None:
         most = rows.value(f"{limit} {sql.for_update}", {"group": group})
         if most is not None:
             _assign(rows, group, most)
+
+
+def _update_groups(rows: Transaction, groups: Iterable[str | None]) -> list[Row]:
+    """Promote and prune the paused trials of groups, then assign turns; return the pruned."""
+    pruned: list[Row] = []
+    for group in sorted(each for each in groups if each):
+        locked = f"""
+            SELECT max_parallel, pruner FROM job_group
+            WHERE id = :group AND (max_parallel > 0 OR pruner IS NOT NULL) {rows.sql.for_update}"""
+        found = rows.one(locked, {"group": group})
+        if found and found["pruner"]:
+            pruned += pruning.decide(rows, group, Pruner.load(found["pruner"]))
+        if found and found["max_parallel"]:
+            _assign(rows, group, found["max_parallel"])
+    return pruned
 
 
 def _assign(rows: Transaction, group: str, most: int) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 9
+SCHEMA = 10
 """The number of the newest migration."""
 
 

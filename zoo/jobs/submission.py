@@ -11,6 +11,7 @@ from typing import Any
 from zoo.job_spec import SPEC_VERSION, JobSpec, canonical, trial_of
 from zoo.jobs.bulk_actions import cancel_many
 from zoo.jobs.database import Database, RowRefused, again_after_deadlock, among, slices
+from zoo.jobs.pruning import Pruner
 from zoo.jobs.queue_options import QueueOptions
 from zoo.jobs.references import find_jobs
 from zoo.jobs.scheduling import add_dependencies, copy_dependencies, count_blockers, join_turns
@@ -19,13 +20,13 @@ from zoo.jobs.statuses import MAY_RUN
 COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
-    *("blockers", "parked", "ranked", "dataset_version", "device"),
+    *("blockers", "parked", "ranked", "dataset_version", "device", "pruner", "pause_at"),
 )
 """The columns that are set when a job is inserted."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
 INSERT_GROUP = """
-    INSERT INTO job_group (id, kind, created_at, about, max_parallel)
-    VALUES (:id, :kind, :at, :about, :most)"""
+    INSERT INTO job_group (id, kind, created_at, about, max_parallel, pruner)
+    VALUES (:id, :kind, :at, :about, :most, :pruner)"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ def add(
     about: Mapping[str, Any] | None = None,
     max_attempts: int = 3,
     idem_key: str | None = None,
+    pruner: Pruner | None = None,
 ) -> tuple[list[str], str | None]:
     """Insert jobs, all or none, and return their ids and that of the group.
 
@@ -58,6 +60,7 @@ def add(
         about: The group's own data, as JSON (of a sweep, its space and sampler).
         idem_key: If a job was added with this key before, nothing is inserted and the ids of that
             job and its group are returned.
+        pruner: Ends the trials of a sweep early, or lets them wait at rungs.
 
     Raises:
         UsageError: For a reference in `options` that names no job.
@@ -69,13 +72,15 @@ def add(
     after |= {job.id: False for job in find_jobs(db, options.after)}
     group = uuid.uuid4().hex if group_kind else None
     shared = _shared(options, max_attempts) | {"idem_key": idem_key, "group_id": group}
+    shared |= _pruned_by(pruner)
     rows = [shared | own for own in _own(specs, group_kind, options)]
     try:
         with db.write() as table:
             at = table.value(f"SELECT {sql.now} AS at")
             if group:
                 facts = {"id": group, "kind": group_kind, "at": at, "most": options.max_parallel}
-                table.run(INSERT_GROUP, facts | {"about": canonical(dict(about or {}))})
+                facts |= {"about": canonical(dict(about or {})), "pruner": pruner and pruner.dump()}
+                table.run(INSERT_GROUP, facts)
             blockers = count_blockers(table, len(rows), after) if after else 0
             stamps = {"created_at": at, "dispatched_at": at, "blockers": blockers}
             most = options.max_parallel
@@ -104,6 +109,11 @@ def _shared(options: QueueOptions, max_attempts: int) -> dict[str, Any]:
         "status": "queued",
         "spec_version": SPEC_VERSION,
     }
+
+
+def _pruned_by(pruner: Pruner | None) -> dict[str, Any]:
+    """Return the columns of a new trial that depend on the sweep's pruner."""
+    return {"pruner": pruner and pruner.name, "pause_at": pruner and pruner.first_pause}
 
 
 def _own(
@@ -144,7 +154,9 @@ def extend(
     shared = _shared(options, max_attempts) | {"group_id": group}
     values = {"group": group}
     with db.write() as table:
-        table.one(f"SELECT id FROM job_group WHERE id = :group {sql.for_update}", values)
+        lock = f"SELECT pruner FROM job_group WHERE id = :group {sql.for_update}"
+        pruner = table.value(lock, values)
+        shared |= _pruned_by(Pruner.load(pruner) if pruner else None)
         found = table.value("SELECT count(*) AS n FROM job WHERE group_id = :group", values)
         if found != known:
             return None
@@ -184,6 +196,9 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
                 kept = {name: row[name] for name in COLUMNS}
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
         table.many(INSERT, rows)
+        # It takes the place of the trial at the rungs, too, and pauses where that one was to.
+        moved = "UPDATE rung SET job_id = :id WHERE job_id = :retry_of"
+        table.many(moved, [row for row in rows if row["pruner"]])
         added = [row["id"] for row in rows]
         copy_dependencies(table, added)
         join_turns(table, added, {row["group_id"] for row in rows})

@@ -10,6 +10,7 @@ from typing import Any
 from zoo.dataset_names import FILE_FORMS
 from zoo.job_spec import canonical
 from zoo.jobs import backoff as backing_off
+from zoo.jobs import pruning
 from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate, Requests
 from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, among
 from zoo.jobs.dialects import Dialect
@@ -50,7 +51,7 @@ def _end_job(sql: Dialect) -> str:
             error = :error, fingerprint = :fingerprint, contents = :contents,
             resumed_from = coalesce(:resumed_from, resumed_from),
             checkpoint = CASE WHEN :outcome = 'succeeded' THEN NULL ELSE checkpoint END
-        WHERE {fencing_condition()} RETURNING id, status, group_id"""
+        WHERE {fencing_condition()} RETURNING id, status, group_id, pruner, pause_at"""
 
 
 def _end_attempt(sql: Dialect) -> str:
@@ -162,11 +163,14 @@ def beat(
         WHERE {fencing_condition()}"""
     with db.write() as rows:
         values = vars(held) | columns | {"lease": lease}
-        row = rows.one(f"{hold} RETURNING cancel_requested, stop_requested", values)
+        wanted = "id, group_id, pruner, cancel_requested, stop_requested"
+        row = rows.one(f"{hold} RETURNING {wanted}", values)
         if row is None:
             return None
         _insert_update(rows, held, update)
-    return Requests(bool(row["cancel_requested"]), bool(row["stop_requested"]))
+        is_judged = row["pruner"] == "median" and update.steps
+        prune = bool(is_judged) and pruning.falls_behind(rows, row, update.steps)
+    return Requests(bool(row["cancel_requested"]), bool(row["stop_requested"]), prune)
 
 
 def _values_of(update: ProgressUpdate) -> dict[str, Any]:
@@ -242,6 +246,9 @@ def finish_all(db: Database, ends: Sequence[AttemptEnd]) -> list[bool]:
             _insert_update(rows, end.claim, end.update)
         rows.many(_end_attempt(sql), [_attempt_ended(end) for end in committed])
         insert_metrics(rows, [_measured(end) for end in committed])
+        for end, row in zip(ends, ended, strict=True):
+            if row and row["pruner"] == "asha" and row["status"] == "succeeded":
+                pruning.complete(rows, row, end.outcome.metrics or {})
         over = unblock_dependents(rows, [row for row in ended if row])
         won = (row["group_id"] for row in ended if row and row["status"] == "succeeded")
         for group in sorted({each for each in won if each}):
@@ -377,6 +384,57 @@ def release(
             ended = unblock_dependents(rows, [job])
             enqueue_hooks(rows, ended if with_hooks else [])
     return True
+
+
+@again_after_deadlock
+def pause_trial(
+    db: Database,
+    held: Claim,
+    *,
+    value: float | None,
+    checkpoint: Mapping[str, Any] | None = None,
+    update: ProgressUpdate = NO_UPDATE,
+    with_hooks: bool = False,
+) -> str | None:
+    """Pause a running trial at its rung, and promote or prune trials of its sweep by that.
+
+    The attempt is given back: it does not count towards `max_attempts`. A job whose cancel was
+    requested meanwhile is cancelled instead.
+
+    Args:
+        value: The metric by which trials are ranked at the rung; None if it is no finite number.
+        checkpoint: The stored checkpoint, as of `Job.checkpoint`, from which it will go on.
+
+    Returns:
+        `paused`, `queued` if it was promoted at once, `pruned` or `cancelled`; None if the claim
+        was lost.
+    """
+    sql = db.sql
+    columns = _values_of(update)
+    if checkpoint is not None:
+        columns["checkpoint"] = canonical(dict(checkpoint))
+    put_back = f"""
+        UPDATE job SET status = CASE WHEN {CANCELLED} THEN 'cancelled' ELSE 'queued' END,
+            finished_at = CASE WHEN {CANCELLED} THEN {sql.now} END,
+            paused = CASE WHEN {CANCELLED} THEN 0 ELSE 1 END, owner = NULL, lease_until = NULL,
+            dispatched_at = 0, not_before = {sql.now}, max_attempts = max_attempts + 1
+            {_sets(columns)}
+        WHERE {fencing_condition()} AND pause_at IS NOT NULL
+        RETURNING id, status, group_id, pause_at"""
+    with db.write() as rows:
+        job = rows.one(put_back, vars(held) | columns)
+        if job is None:
+            return None
+        _insert_update(rows, held, update)
+        is_paused = job["status"] == "queued"
+        outcome = "paused" if is_paused else "cancelled"
+        end_attempt(rows, held, outcome, None, None, update.environment, counts=False)
+        if is_paused:
+            pruning.arrive(rows, job, value)
+        ended = unblock_dependents(rows, [] if is_paused else [job], [job["group_id"]])
+        enqueue_hooks(rows, ended if with_hooks else [])
+        now = rows.one("SELECT status, paused FROM job WHERE id = :job", vars(held)) or {}
+    return "paused" if now["paused"] else str(now["status"])
 
 
 def expire_leases(db: Database, worker: str) -> int:

@@ -66,7 +66,7 @@ class Handle:
             ids = [job.id for job in rows.members(rows.find_reference(db, self.id))]
             follow(db, chosen, ids, self.worker, timeout)
             ended = rows.get_many(db, ids)
-        bad = [job for job in ended if job.status != "succeeded"]
+        bad = [job for job in ended if job.status not in rows.NO_FAILURE]
         if bad:
             raise _failure(bad, len(ended))
         return self

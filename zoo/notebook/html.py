@@ -15,6 +15,8 @@ COLOURS = {
     "succeeded": "#1a7f37",
     "running": "#0969da",
     "cancelled": "#9a6700",
+    "paused": "#9a6700",
+    "pruned": "#9a6700",
     **dict.fromkeys(("failed", "timed_out", "lost"), "#cf222e"),
 }
 MOST_JOBS = 20
@@ -28,9 +30,8 @@ def summary(found: Job | Group) -> str:
         about = f"{found.kind} of {len(found.jobs)}"
         about += f", {found.jobs[0].model} on {found.jobs[0].dataset}" if found.jobs else ""
         return f"<group {found.id[:8]} {about}: {found.status}{_accuracy(found)}>"
-    return (
-        f"<job {found.id[:8]} {found.model} on {found.dataset}: {found.status}{_accuracy(found)}>"
-    )
+    about = f"{found.model} on {found.dataset}: {found.listed_status}{_accuracy(found)}"
+    return f"<job {found.id[:8]} {about}>"
 
 
 def table(found: Job | Group, outlook: Estimate | None = None) -> str:
@@ -53,7 +54,7 @@ def _job_facts(job: Job, outlook: Estimate | None) -> dict[str, str]:
     facts = {
         job.kind: f"<code>{markup.escape(job.id[:8])}</code> {_text(job.model)} on "
         f"{_text(job.dataset)}",
-        "status": _status(job.status),
+        "status": _status(job.listed_status),
         "params": _pairs(job.changed) or "the defaults",
         "seed": _text(job.spec.get("seed")),
         "submitted": _time(job.created_at),

@@ -102,7 +102,7 @@ class _Progress:
 
 def one(job: Job, known: Estimate | None) -> str:
     """Return the progress of a job as one line."""
-    parts = [f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}"]
+    parts = [f"{job.id[:8]} {job.model} on {job.dataset}: {job.listed_status}"]
     if job.status == "running" and known:
         parts.append(known.steps)
         parts += [f"{name} {number_text(n)}" for name, n in job.progress.metrics.items()]
@@ -113,6 +113,6 @@ def one(job: Job, known: Estimate | None) -> str:
 def _several(statuses: Mapping[str, str]) -> str:
     counts = Counter(statuses.values())
     ended = sum(n for status, n in counts.items() if status in TERMINAL)
-    others = ("running", "failed", "timed_out", "lost", "cancelled")
+    others = ("running", "paused", "pruned", "failed", "timed_out", "lost", "cancelled")
     said = "".join(f", {counts[name]} {name}" for name in others if counts[name])
     return f"{ended} of {len(statuses)} jobs have ended{said}"

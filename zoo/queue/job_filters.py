@@ -49,8 +49,8 @@ class FilterWords:
         Raises UsageError for an unknown status, group or metric, an invalid time or condition.
         """
         for each in self.status or ():
-            if each not in jobs.STATUSES:
-                raise unknown("status", each, jobs.STATUSES)
+            if each not in jobs.LISTED:
+                raise unknown("status", each, jobs.LISTED)
         at = jobs.clock(db) if self.since or self.until else 0.0
         # A pattern is used unchanged, too: npz:* is any such file, npz:here/* those of a folder.
         datasets = (name for each in self.dataset or () for name in (each, canonical(each)))

@@ -117,6 +117,11 @@ def _for_somebody(scene: Scene) -> str:
     state, short = estimates.claim_conditions(scene.db, scene.job.id), scene.job.id[:8]
     if state.held:
         return f"It is held. `zoo release {short}` lets it run."
+    if state.waiting_at_rung:
+        return (
+            f"It is paused after epoch {scene.job.pause_at}, until it is among the best trials of "
+            "its sweep there, or is pruned."
+        )
     if state.blockers and (needed := jobs.open_dependencies(scene.db, scene.job.id)):
         first, more = needed[0], f" and {len(needed) - 1} more" if len(needed) > 1 else ""
         return f"It waits for the job {first.id[:8]} ({first.status}){more} to end (--after)."

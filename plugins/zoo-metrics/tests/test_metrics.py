@@ -109,7 +109,7 @@ def test_a_queued_job_is_counted_by_what_it_waits_for(db: Database) -> None:
         queued = value(found, "zoo_jobs_queued", pool="default", model="m", waits_for=name)
         assert queued == n, name
     assert value(found, "zoo_jobs_queued", pool="gpu", model="m", waits_for="pool") == 4
-    assert set(waits) | {"pool"} == set(queue_stats.WAITS_FOR)
+    assert set(waits) | {"pool", "rung"} == set(queue_stats.WAITS_FOR)
     oldest = value(found, "zoo_jobs_oldest_queued_seconds", pool="default", model="m")
     assert oldest and oldest >= 100
     assert value(found, "zoo_jobs_oldest_queued_seconds", pool="gpu", model="m") is None

@@ -18,7 +18,7 @@ from zoo.training.run import HISTORY
 
 JOB_TAG, GROUP_TAG, DONE_TAG = "zoo.job", "zoo.group", "zoo.written"
 """Tags: the first two identify a run; the last is set when it is complete."""
-STATUSES = {"succeeded": "FINISHED", "cancelled": "KILLED"}
+STATUSES = {"succeeded": "FINISHED", "cancelled": "KILLED", "pruned": "KILLED"}
 """All others are FAILED."""
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 """MLflow's limits, in characters."""

@@ -81,7 +81,7 @@ def _anchors(contents: Contents) -> dict[str, str]:
 
 
 def _counts(contents: Contents) -> dict[str, int]:
-    statuses = [entry.job.status for entry in contents.entries]
+    statuses = [entry.job.listed_status for entry in contents.entries]
     return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import STATUSES, Filter
+from zoo.jobs import LISTED, Filter
 from zoo.jobs.records import accuracy_of
 from zoo.queue.job_filters import FilterWords
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
@@ -69,7 +69,7 @@ def jobs_page(request: Request) -> Response:
         parts = jobs_parts(context, query, request.state.csrf)
     except UsageError as error:
         return context.error_page(request, error, 400)
-    values = live_values(request, parts) | {"filters": query.filters, "statuses": STATUSES}
+    values = live_values(request, parts) | {"filters": query.filters, "statuses": LISTED}
     return context.page(request, "board.html", **values)
 
 
@@ -101,7 +101,7 @@ def jobs_parts(context: PageContext, query: JobsQuery, csrf: str) -> Parts:
     last = max(1, -(-total // PAGE))
     pager = context.fragment("pager", query=query, last=last, total=total)
     return {
-        "counts": {"counts": context.fragment("counts", seen=seen, query=query, statuses=STATUSES)},
+        "counts": {"counts": context.fragment("counts", seen=seen, query=query, statuses=LISTED)},
         "group": _group(context, query),
         "jobs": rows or {"none": context.fragment("no_jobs", is_filtered=bool(query.filters))},
         "pager": {"pager": pager},

@@ -76,7 +76,7 @@ def cancel(refs: NotEnded = None, words: FilterWords = FilterWords(), yes: Yes =
     from zoo.cli.render import console
 
     db = jobs.connect()
-    found = chosen(db, refs, words, of=("queued", "running"))
+    found = chosen(db, refs, words, of=("queued", "paused", "running"))
     if not found or not agreed(db, found, "cancel", yes or not words, dry_run):
         return
     statuses = jobs.cancel_many(db, found)

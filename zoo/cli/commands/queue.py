@@ -61,7 +61,7 @@ def priority(
     if odd := [each for each in refs or [] if each.startswith("-")]:
         raise UsageError(f"There is no option {odd[0]}.", "`zoo priority --help` lists them.")
     db = rows.connect()
-    found = chosen(db, refs, words, of=("queued",))
+    found = chosen(db, refs, words, of=("queued", "paused"))
     if found and agreed(db, found, f"give priority {number} to", yes or not words, dry_run):
         changed = rows.set_priority(db, found, number)
         _report(db, refs and found, changed, f"have priority {number} now", "is not queued")
@@ -75,7 +75,7 @@ def hold(
     from zoo import jobs as rows
 
     db = rows.connect()
-    found = chosen(db, refs, words, of=("queued",), held=False)
+    found = chosen(db, refs, words, of=("queued", "paused"), held=False)
     if found and agreed(db, found, "hold", yes or not words, dry_run):
         held = rows.hold(db, found)
         _report(db, refs and found, held, "are held; `zoo release` lets them run", "cannot be held")
@@ -89,7 +89,7 @@ def release(
     from zoo import jobs as rows
 
     db = rows.connect()
-    found = chosen(db, refs, words, of=("queued",), held=True)
+    found = chosen(db, refs, words, of=("queued", "paused"), held=True)
     if found and agreed(db, found, "release", yes or not words, dry_run):
         freed = rows.unhold(db, found)
         _wake(db)

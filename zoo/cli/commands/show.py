@@ -111,7 +111,7 @@ def wait(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Wait until jobs have ended. Exit code 1 unless all succeeded."""
+    """Wait until jobs have ended. Exit code 1 if any failed."""
     from zoo import jobs as rows
     from zoo import settings
     from zoo.cli.render import console
@@ -119,7 +119,7 @@ def wait(
 
     db = rows.connect()
     if words or not refs:
-        ids = refs_or_ids = chosen(db, refs, words, of=("queued", "running"))
+        ids = refs_or_ids = chosen(db, refs, words, of=("queued", "paused", "running"))
     else:
         found = [rows.find_reference(db, ref) for ref in refs]
         refs_or_ids = [each.id for each in found]
@@ -131,5 +131,5 @@ def wait(
     else:
         for result in results:
             summary(result)
-    if any(job.status != "succeeded" for job in ended):
+    if any(job.status not in rows.NO_FAILURE for job in ended):
         raise typer.Exit(1)

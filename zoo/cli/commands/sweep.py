@@ -250,7 +250,7 @@ def _follow_to_end(
         console.json_out(sweep_json(group))
     else:
         show_sweep(group, most=5)
-    if any(job.status != "succeeded" for job in group.jobs):
+    if any(job.status not in jobs.NO_FAILURE for job in group.jobs):
         raise typer.Exit(1)
 
 

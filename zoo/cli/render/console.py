@@ -39,6 +39,7 @@ STYLES = {
     "cancelled": "yellow",
     "held": "yellow",
     "paused": "yellow",
+    "pruned": "yellow",
 }
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from zoo.cli.render import console, fitting
 from zoo.cli.render.fitting import columns_of
-from zoo.jobs import STATUSES, Job, Overview, Worker
+from zoo.jobs import LISTED, Job, Overview, Worker
 from zoo.jobs.estimates import Estimate
 
 BARS = ((100, 16), (70, 6))
@@ -75,8 +75,8 @@ def _counts(look: Look) -> list[Text]:
     """Return two lines: open jobs with the throughput, and ended jobs."""
     found, rate = look.overview.counts, look.overview.last_minute
     lines = [Text(), Text()]
-    for status in STATUSES:
-        is_open = status in ("queued", "running")
+    for status in LISTED:
+        is_open = status in ("queued", "paused", "running")
         if found.get(status) or is_open:
             line = lines[0] if is_open else lines[1]
             line.append(f"{found.get(status, 0):,}", "bold").append(" ")
@@ -155,7 +155,7 @@ def _ended(look: Look, width: int, left_out: set[str]) -> list[Text]:
             Text(job.id[:8]),
             Text(f"{job.model}{_part_of_group(job)}"),
             Text(job.dataset),
-            console.status(job.status),
+            console.status(job.listed_status),
             Text(console.number(job.accuracy) or (job.error or "").partition("\n")[0]),
             Text(f"{console.ago(seen.at - (job.finished_at or seen.at))} ago", "dim"),
         ]
@@ -213,6 +213,6 @@ def _aligned(
 def plain(look: Look) -> str:
     """Return a frame as one line, for output that is not a terminal."""
     seen = look.overview
-    said = ", ".join(f"{seen.counts[each]:,} {each}" for each in STATUSES if seen.counts.get(each))
+    said = ", ".join(f"{seen.counts[each]:,} {each}" for each in LISTED if seen.counts.get(each))
     clock = time.strftime("%H:%M:%S", time.localtime(seen.at))
     return f"{clock}  {said or 'no job'}; {seen.last_minute:,} ended in the last minute"

@@ -95,8 +95,8 @@ def _kind(line: Line) -> str:
 
 
 def _status(line: Line) -> Text:
-    """The status; `held` or `paused` for queued jobs that are."""
-    status = line.job.status
+    """The status; `held` or `paused` for queued jobs that are, or whose pool is paused."""
+    status = line.job.listed_status
     if status == "queued" and line.job.held:
         return console.status("held")
     return console.status("paused" if status == "queued" and line.is_paused else status)

@@ -41,7 +41,7 @@ def _facts(
 ) -> Iterator[tuple[str, Any]]:
     spec = job.spec
     yield "job", job.id
-    yield "status", console.status(job.status)
+    yield "status", console.status(job.listed_status)
     if waits:
         yield "waits", waits
     if outlook:
@@ -186,7 +186,9 @@ def show_group(group: Group, waits: str = "") -> None:
         fold = job.spec.get("fold")
         what = f"fold {fold['index'] + 1}" if fold else f"seed {job.spec['seed']}"
         accuracy = console.number(job.metrics.get("accuracy"), 6)
-        rows.append([job.id[:8], what, console.status(job.status), accuracy, job.error or ""])
+        rows.append(
+            [job.id[:8], what, console.status(job.listed_status), accuracy, job.error or ""]
+        )
     console.table(["job", "part", "status", "accuracy", "error"], rows, right=["accuracy"])
     if group.is_mixed:
         console.note("The jobs were evaluated on different contents of the dataset: no mean.")

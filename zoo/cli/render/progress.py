@@ -109,7 +109,7 @@ class _Bars:
         if running and is_due and self._needs_bars():
             self.estimated_at = time.monotonic()
             self.outlooks = jobs.estimate_running(self.db, running, jobs.clock(self.db))
-        return {job.id: job.status for job in self.jobs}
+        return {job.id: job.listed_status for job in self.jobs}
 
     def _needs_bars(self) -> bool:
         is_slow = time.monotonic() - self.began > QUIET_AFTER
@@ -128,9 +128,10 @@ class _Bars:
                 self._draw(job, each)
 
     def _note(self, job: Job) -> None:
-        if self.noted.get(job.id) != job.status:
-            self.noted[job.id] = job.status
-            console.note(f"{job.id[:8]} {job.model} on {job.dataset}: {job.status}")
+        status = job.listed_status
+        if self.noted.get(job.id) != status:
+            self.noted[job.id] = status
+            console.note(f"{job.id[:8]} {job.model} on {job.dataset}: {status}")
 
     def _draw(self, job: Job, fields: dict[str, Any]) -> None:
         task = self.tasks.get(job.id)
@@ -207,7 +208,7 @@ class _SharedBar:
             console.note(f"{ended} of {total} jobs have ended{f': {parts}' if parts else ''}")
 
     def _parts(self, counts: Mapping[str, int]) -> list[str]:
-        others = ("running", "failed", "timed_out", "lost", "cancelled")
+        others = ("running", "paused", "pruned", "failed", "timed_out", "lost", "cancelled")
         found = [f"{counts[status]} {status}" for status in others if counts.get(status)]
         return found if self.best is None else [*found, f"best job {self.best:.4f}"]
 
@@ -238,7 +239,7 @@ def drawn(job: Job, known: Estimate | None = None) -> dict[str, Any]:
     if job.is_terminal:
         return shown | {"description": f"{name} {job.status}", "total": 1, "completed": 1}
     if job.status == "queued":
-        return shown | {"description": f"{name} queued", "total": None}
+        return shown | {"description": f"{name} {job.listed_status}", "total": None}
     phase = progress.phase or "starting"
     left = job_columns.left(known)
     step, total = progress.step, progress.total
@@ -264,6 +265,8 @@ def summary(found: Job | Group) -> None:
         _group_summary(found)
     elif found.status == "succeeded":
         _job_summary(found)
+    elif found.status == "pruned":
+        console.note(f"The job {found.id[:8]} is pruned: other trials of its sweep were better.")
     else:
         why = f": {found.error}" if found.error else "."
         console.error(f"The job {found.id[:8]} is {found.status}{why}", _advice(found))
