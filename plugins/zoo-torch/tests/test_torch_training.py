@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,8 +96,8 @@ def differing(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 RESUMED: list[tuple[type[TorchModel], dict[str, Any]]] = [
     (Mlp, {"hidden": [8], "dropout": 0.5, "schedule": "cosine", "learning_rate": 0.01}),
     (Mlp, {"hidden": [8], "optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.5}),
-    (Mlp, {"hidden": [8], "learning_rate": 1.0, "patience": 2, "restore_best": True}),
-    (Cnn, {"maps": [2], "dropout": 0.3, "optimizer": "adamw", "restore_best": True}),
+    (Mlp, {"hidden": [8], "learning_rate": 1.0, "patience": 2}),
+    (Cnn, {"maps": [2], "dropout": 0.3, "optimizer": "adamw", "patience": 9}),
 ]
 
 
@@ -109,7 +110,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(
 ) -> None:
     monkeypatch.setattr(training, "REPORT_SECONDS", 0)  # reports after each batch
     x, y = rows(kind, 0, 70)
-    validation = rows(kind, 70, 130) if "restore_best" in params else None
+    validation = rows(kind, 70, 130) if "patience" in params else None
     weights = np.random.default_rng(0).random(len(y))
     wanted = {"epochs": 4, "batch_size": 32, **params}
     given = {"validation": validation, "sample_weight": weights}
@@ -134,53 +135,68 @@ def test_an_interrupted_training_ends_with_the_same_bits(
         assert again.ended_early == told.ended_early
 
 
-def test_a_training_ends_early_with_its_best_epoch() -> None:
-    x, y = rows(Mlp, 0, 60)
-    validation = rows(Mlp, 60, 160)
-    params = {"hidden": [8], "learning_rate": 0.2, "epochs": 40}
-    told, model = Recorder(), new(Mlp, patience=3, restore_best=True, **params)
-    model.fit(x, y, told, validation=validation)
-    losses = [each["val_loss"] for each in told.epochs]
-    best = int(np.argmin(losses))
-    assert len(losses) == best + 1 + 3 < 40
-    assert told.ended_early == "no better for 3 epochs"
-    until_best = new(Mlp, **params | {"epochs": best + 1})
-    until_best.fit(x, y, Recorder())
-    assert differing(weights_of(until_best), weights_of(model)) == []
+OVERFITTING = {"hidden": [8], "learning_rate": 0.2}
+
+
+def overfitted(told: Recorder, **params: Any) -> TorchModel:
+    """A network that soon gets no better on other images."""
+    model = new(Mlp, **OVERFITTING | {"epochs": 40} | params)
+    with contextlib.suppress(zoo.Stop):
+        model.fit(*rows(Mlp, 0, 60), told, validation=rows(Mlp, 60, 160))
+    return model
+
+
+def trained_for(epochs: int) -> TorchModel:
+    """The same without validation rows."""
+    model = new(Mlp, **OVERFITTING, epochs=epochs)
+    model.fit(*rows(Mlp, 0, 60), Recorder())
+    return model
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+def test_a_training_ends_early_with_its_best_epoch(monitor: str) -> None:
+    told = Recorder()
+    model = overfitted(told, patience=3, monitor=monitor)
+    values = [each[monitor] for each in told.epochs]
+    best = 1 + int(np.argmin(values) if monitor == "val_loss" else np.argmax(values))
+    assert len(values) == best + 3 < 40
+    assert told.ended_early == f"no better for 3 epochs: weights of epoch {best}"
+    assert differing(weights_of(trained_for(best)), weights_of(model)) == []
     assert {"train_loss", "train_accuracy", "val_loss", "val_accuracy"} == set(told.epochs[0])
 
 
 def test_without_restore_best_the_last_epoch_stays() -> None:
-    x, y = rows(Mlp, 0, 60)
-    params = {"hidden": [8], "learning_rate": 0.2}
-    told, model = Recorder(), new(Mlp, patience=1, epochs=40, **params)
-    model.fit(x, y, told, validation=rows(Mlp, 60, 160))
-    plain = new(Mlp, epochs=len(told.epochs), **params)
-    plain.fit(x, y, Recorder())
-    assert differing(weights_of(plain), weights_of(model)) == []
+    told = Recorder()
+    model = overfitted(told, patience=1, restore_best=False)
+    assert told.ended_early == "no better for 1 epoch"
+    assert differing(weights_of(trained_for(len(told.epochs))), weights_of(model)) == []
 
 
-def test_losses_that_are_no_numbers_are_no_better() -> None:
-    network = torch.nn.Linear(1, 1)
-    stopping = EarlyStopping(2, restore_best=True)
-    assert [stopping.is_over(float("nan"), network) for _ in range(2)] == [False, True]
-    stopping = EarlyStopping(2, restore_best=False)
-    losses = [2.0, 1.0, 1.0, 0.5, float("nan"), 0.5]
-    assert [stopping.is_over(loss, network) for loss in losses] == [*[False] * 5, True]
+@pytest.mark.parametrize(
+    ("patience", "losses"),
+    [
+        (0, [2, 1, 1]),
+        (2, [2, 1, 1, 0.5, math.nan, 0.5]),
+        (1, [math.nan, math.nan]),  # never after the first epoch
+        (1, [math.nan, 2, 3]),
+    ],
+)
+def test_a_training_ends_with_the_first_epoch_that_is_no_better_for_too_long(
+    patience: int, losses: list[float]
+) -> None:
+    stopping, network = EarlyStopping("val_loss", patience, restore_best=False), torch.nn.ReLU()
+    over = [stopping.is_over(e, {"val_loss": loss}, network) for e, loss in enumerate(losses, 1)]
+    assert over == [*[False] * (len(losses) - 1), True]
 
 
-@pytest.mark.parametrize("restore_best", [False, True])
-def test_a_stopped_training_predicts_with_what_it_has_learned(restore_best: bool) -> None:
-    x, y = rows(Mlp, 0, 60)
-    params = {"hidden": [8], "learning_rate": 0.2}
-    told, model = Recorder(stop_at=9), new(Mlp, epochs=40, restore_best=restore_best, **params)
-    with pytest.raises(zoo.Stop):
-        model.fit(x, y, told, validation=rows(Mlp, 60, 160))
-    losses = [each["val_loss"] for each in told.epochs]
-    epochs = int(np.argmin(losses)) + 1 if restore_best else 9
-    plain = new(Mlp, epochs=epochs, **params)
-    plain.fit(x, y, Recorder())
-    assert differing(weights_of(plain), weights_of(model)) == []
+@pytest.mark.parametrize("patience", [None, 40], ids=["last", "best"])
+def test_a_stopped_training_predicts_with_what_it_has_learned(patience: int | None) -> None:
+    told = Recorder(stop_at=9)
+    model = overfitted(told, patience=patience)
+    best = 1 + int(np.argmin([each["val_loss"] for each in told.epochs]))
+    expected = trained_for(best if patience else 9)
+    assert best < 9
+    assert differing(weights_of(expected), weights_of(model)) == []
 
 
 def test_a_job_goes_on_from_its_checkpoint(tmp_path: Path) -> None:

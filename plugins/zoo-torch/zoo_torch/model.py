@@ -49,10 +49,16 @@ class TorchParams(zoo.Params):
         None, ge=0, le=1, help="shrink the weights at each step; null: as the optimizer does"
     )
     patience: int | None = zoo.param(
-        None, ge=1, le=10_000, help="end after this number of epochs without a lower val_loss"
+        None,
+        ge=0,
+        le=10_000,
+        help="end after this many epochs that are no better on validation rows; null: never",
+    )
+    monitor: Literal["val_loss", "val_accuracy"] = zoo.param(
+        "val_loss", help="what patience watches"
     )
     restore_best: bool = zoo.param(
-        False, help="keep the weights of the epoch with the lowest val_loss, not of the last"
+        True, help="with patience: go back to the weights of the best epoch at the end"
     )
 
     @model_validator(mode="after")
@@ -131,10 +137,11 @@ class TorchModel(zoo.Model):
         sample_weight: Array | None = None,
         checkpoint: zoo.Checkpoint | None = None,
     ) -> None:
-        if validation is None and (self.params.patience or self.params.restore_best):
-            name = "patience" if self.params.patience else "restore_best"
+        patience = self.params.patience
+        if patience is not None and validation is None:
             raise UsageError(
-                f"The param {name} needs validation rows.", "Hold some out: --validation 0.1."
+                f"patience={patience} needs validation rows, and the job has none.",
+                "Hold some out with --validation 0.1, or leave out patience.",
             )
         with reproducible(self.seed, self.torch_device):
             self.network = self.module().to(self.torch_device)

@@ -65,7 +65,11 @@ class Training:
         self._generator = torch.Generator().manual_seed(model.seed)
         self._optimizer = model.optimizer(self._network)
         self._scheduler = model.scheduler(self._optimizer, self._steps * self._epochs)
-        self._stopping = EarlyStopping(params.patience, restore_best=params.restore_best)
+        self._stopping = (
+            None
+            if params.patience is None
+            else EarlyStopping(params.monitor, params.patience, restore_best=params.restore_best)
+        )
         self._epoch = self._batch = 0
         self._sums = self._no_sums()
         self._drawn = self._generator.get_state()
@@ -79,12 +83,12 @@ class Training:
             while self._epoch < self._epochs:
                 self._train_epoch()
                 if self._end_epoch():
-                    self._report.done(f"no better for {self._model.params.patience} epochs")
                     break
                 self._save_if_due(self._epoch)
         finally:
             # Also where `report` raises zoo.Stop: what has been learned so far is kept.
-            self._stopping.restore(self._network)
+            if self._stopping:
+                self._stopping.restore(self._network)
 
     def _train_epoch(self) -> None:
         torch = load_torch()
@@ -134,11 +138,14 @@ class Training:
         if self._validation is not None:
             loss, accuracy = evaluate(self._model, self._validation)
             metrics |= {"val_loss": loss, "val_accuracy": accuracy}
-            is_over = self._stopping.is_over(loss, self._network)
+        if self._stopping:
+            is_over = self._stopping.is_over(self._epoch + 1, metrics, self._network)
         self._epoch, self._batch, self._sums = self._epoch + 1, 0, self._no_sums()
         self._drawn = self._generator.get_state()
         self._report(self._epoch, self._epochs, "epoch", **metrics)
-        return is_over and self._epoch < self._epochs
+        if is_over and self._stopping and self._epoch < self._epochs:
+            self._report.done(self._stopping.why)
+        return is_over
 
     def _no_sums(self) -> dict[str, Any]:
         torch, device = load_torch(), self._model.torch_device
@@ -160,7 +167,7 @@ class Training:
             "buffers": dict(self._network.named_buffers()),
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self._scheduler and self._scheduler.state_dict(),
-            "stopping": self._stopping.state(),
+            "stopping": self._stopping and self._stopping.state(),
         }
         with self._checkpoint.save(step) as folder:
             tensor_files.save(folder, state)
@@ -176,7 +183,8 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["scheduler"])
-        self._stopping.load(state["stopping"])
+        if self._stopping:
+            self._stopping.load(state["stopping"])
         self._generator.set_state(state["order"])
         restore_random_states(state["random"])
 
