@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers.finished_jobs import a_spec, folds, job_of, succeed
 
 from zoo import jobs, settings
 from zoo.errors import UsageError
 from zoo.jobs import Database
+from zoo.metrics import Objective
 from zoo.results import comparison
+from zoo.training.evaluation import Predictions, measure
 
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1]
 
@@ -146,3 +150,43 @@ def test_a_job_without_a_result_is_refused(db: Database) -> None:
     (waiting,), _ = jobs.add(db, [a_spec()])
     with pytest.raises(UsageError, match="is queued: it has no result"):
         comparison.load_result(db, job_of(db, waiting))
+
+
+def test_two_jobs_meet_under_another_metric_by_exchanging_their_predictions(db: Database) -> None:
+    labels = [0] * 112 + [1] * 16
+    finds_none, finds_all = [0] * 128, [0] * 80 + [1] * 48
+    a, b = (
+        side(db, labels=labels, predicted=each, metrics=measured(labels, each))
+        for each in (finds_none, finds_all)
+    )
+    by = Objective("balanced_accuracy")
+    found = comparison.compare_pair(settings.load(), a, b, by)
+    recall = (80 / 112 + 1) / 2
+    assert found.test and (found.test.metric, found.test.n) == ("balanced_accuracy", 128)
+    assert found.test.difference == pytest.approx(0.5 - recall)
+    assert found.test.p is not None and 1 / 1001 <= found.test.p < 0.05
+    again = comparison.compare_pair(settings.load(), a, b, by)
+    assert again.test == found.test
+    same = comparison.compare_pair(settings.load(), a, replace(a, id="other"), by)
+    assert same.test and (same.test.difference, same.test.p) == (0.0, 1.0)
+    missing = comparison.compare_pair(settings.load(), a, b, Objective("loss"))
+    assert missing.test is None and missing.notes == ["One of them has no loss."]
+
+
+def test_folds_meet_under_another_metric_by_its_values(db: Database) -> None:
+    sides = []
+    for values in ([0.5, 0.25, 0.75], [0.5, 0.5, 1.0]):
+        found = side(db, *folds(3), kind="cv", accuracies=[0.9] * 3)
+        ended = [
+            replace(job, metrics=job.metrics | {"loss": value})
+            for job, value in zip(found.jobs, values, strict=True)
+        ]
+        sides.append(replace(found, jobs=ended))
+    pair = comparison.compare_pair(settings.load(), *sides, Objective("loss", False))
+    assert pair.test and pair.test.name == "corrected resampled t-test"
+    assert (pair.test.metric, pair.test.difference) == ("loss", pytest.approx(-0.5 / 3))
+
+
+def measured(labels: list[int], predicted: list[int]) -> dict[str, Any]:
+    """The metrics of these predictions, as a job has them."""
+    return measure(np.array(labels), Predictions(np.array(predicted), None, 0.0), ["0", "1"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,3 +63,19 @@ def test_a_test_over_the_rows_of_a_table_says_so() -> None:
         significance.mcnemar_test(3, 1, 10, "rows"),
     ):
         assert "rows" in test.about and "images" not in test.about
+
+
+def test_the_randomization_test_agrees_with_scipys_exact_permutation_test() -> None:
+    a = np.array([0.9, 0.8, 0.75, 0.6, 0.9, 0.7, 0.8, 0.9, 0.3, 0.6])
+    b = np.array([0.7, 0.85, 0.5, 0.5, 0.8, 0.4, 0.7, 0.6, 0.4, 0.3])
+
+    def difference(swapped: Any) -> float:
+        return float(np.where(swapped, b - a, a - b).mean())
+
+    test = significance.randomization_test(difference, len(a))
+    exact = stats.permutation_test(
+        (a, b), lambda x, y: (x - y).mean(), permutation_type="samples", n_resamples=np.inf
+    )
+    assert test.difference == pytest.approx(exact.statistic)
+    assert test.p == pytest.approx(exact.pvalue, abs=0.01)
+    assert significance.randomization_test(lambda _: 0.0, 5).p == 1.0

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from zoo.jobs.queue_stats import collect_stats as collect_stats
     from zoo.jobs.ranking import Best as Best
     from zoo.jobs.ranking import best as best
+    from zoo.jobs.ranking import dataset_objective as dataset_objective
     from zoo.jobs.ranking import newest_contents as newest_contents
     from zoo.jobs.records import AttemptRecord as AttemptRecord
     from zoo.jobs.records import Group as Group
@@ -163,7 +164,7 @@ _EXPORTS = {
     "queue_options": "QueueOptions",
     "queue_overview": "Overview overview",
     "queue_stats": "Baseline collect_stats Histogram QueueStats",
-    "ranking": "Best best newest_contents",
+    "ranking": "Best best dataset_objective newest_contents",
     "records": "AttemptRecord Group Job members Pool Progress Waiting Worker",
     "references": "find_jobs find_reference",
     "scheduling": "hold pause resume set_priority unhold",

@@ -164,6 +164,15 @@ def objective_of(rows: Transaction, dataset: str, metric: str | None = None) -> 
     return ACCURACY if name == ACCURACY.metric else metric_rows.objective(rows, name)
 
 
+def dataset_objective(db: Database, dataset: str, metric: str | None = None) -> Objective:
+    """Return the metric by which results on a dataset are ranked, see `best`.
+
+    Raises UsageError for a `metric` that no job has.
+    """
+    with db.read() as rows:
+        return objective_of(rows, dataset, metric)
+
+
 def own_metrics(rows: Transaction, datasets: Iterable[str]) -> dict[str, str]:
     """Return the metric of each dataset that has one of its own, if a result on it has that metric.
 

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zoo import metrics
 from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import result_text
+from zoo.metrics import ACCURACY, Objective
 from zoo.results import significance
 from zoo.results.predictions import load_predictions
 from zoo.results.significance import SignificanceTest
 from zoo.settings import Settings
+from zoo.training.classification_metrics import metric_function
 from zoo.training.provenance import environment_of
 
 METRICS = (
-    *("accuracy", "loss", "train_accuracy", "train_loss", "fit_seconds"),
+    *metrics.METRICS,
+    *(f"val_{name}" for name in metrics.METRICS),
+    *("train_accuracy", "train_loss", "fit_seconds"),
     *("predict_us_per_image", "parameters", "weights_bytes", "n_images"),
 )
 """The compared metrics, in the order of display."""
+if TYPE_CHECKING:
+    from zoo.model import Array
+
 FIRST_IMAGES = 10
 """Images on which two models disagree that are listed one by one."""
 
@@ -125,7 +133,8 @@ def _sweep_result(db: Database, sweep: Group) -> ComparedResult:
     best = sweep.best()
     if best is None:
         raise UsageError(
-            f"No trial of the sweep {sweep.id[:8]} has an accuracy: it has no result to compare."
+            f"No trial of the sweep {sweep.id[:8]} has a value of {sweep.objective.metric}: it has "
+            "no result to compare."
         )
     note = f"{sweep.id[:8]} is a sweep, represented by its best trial: {result_text(sweep)}."
     return replace(load_result(db, best.jobs[0] if len(best.jobs) == 1 else best), note=note)
@@ -178,10 +187,14 @@ def differences(results: Sequence[ComparedResult]) -> dict[str, list[Any]]:
 
 
 def compared_metrics(
-    results: Sequence[ComparedResult],
+    results: Sequence[ComparedResult], first: str | None = None
 ) -> dict[str, list[float | Statistics | None]]:
-    """Return the metrics that any result has, with the value of each, in the order of METRICS."""
-    rows = {name: [each.metrics.get(name) for each in results] for name in METRICS}
+    """Return the metrics that any result has, with the value of each, in the order of METRICS.
+
+    The metric `first` comes before them.
+    """
+    names = dict.fromkeys([*([first] if first else []), *METRICS])
+    rows = {name: [each.metrics.get(name) for each in results] for name in names}
     return {name: row for name, row in rows.items() if any(v is not None for v in row)}
 
 
@@ -195,9 +208,14 @@ def metrics_json(
     }
 
 
-def compare_pair(settings: Settings, a: ComparedResult, b: ComparedResult) -> PairComparison:
-    """Test whether two results differ significantly, and find the images they disagree on."""
-    refused = _why_not_comparable(a, b)
+def compare_pair(
+    settings: Settings, a: ComparedResult, b: ComparedResult, by: Objective = ACCURACY
+) -> PairComparison:
+    """Test whether two results differ significantly, and find the images they disagree on.
+
+    `by` is the metric that is tested.
+    """
+    refused = _why_not_comparable(a, b, by)
     if refused:
         return PairComparison(a.id, b.id, notes=[refused])
     pairs = _paired(a, b)
@@ -214,7 +232,7 @@ def compare_pair(settings: Settings, a: ComparedResult, b: ComparedResult) -> Pa
     except ArtifactError as error:
         notes.append(str(error))
     try:
-        test = _test(a.kind, pairs, found)
+        test = _test(settings, a.kind, pairs, found, by)
     except ZooError as error:
         notes.append(str(error))
     return PairComparison(a.id, b.id, test, found, notes)
@@ -260,19 +278,69 @@ def compare_predictions(settings: Settings, a: Sequence[Job], b: Sequence[Job]) 
 
 
 def _test(
-    kind: str, pairs: Sequence[tuple[Job, Job]], found: Disagreement | None
+    settings: Settings,
+    kind: str,
+    pairs: Sequence[tuple[Job, Job]],
+    found: Disagreement | None,
+    by: Objective,
 ) -> SignificanceTest | None:
     if kind == "job":
         if found is None:
             return None
-        counts = found.only_a, found.only_b, found.images
-        return significance.mcnemar_test(*counts, found.unit)
-    one, two = ([float(job.accuracy or 0.0) for job in side] for side in zip(*pairs, strict=True))
+        if by.is_accuracy:
+            counts = found.only_a, found.only_b, found.images
+            return significance.mcnemar_test(*counts, found.unit)
+        return _randomization_test(settings, *pairs[0], by)
+    one, two = (
+        [float(job.number(by.metric) or 0.0) for job in side] for side in zip(*pairs, strict=True)
+    )
     test = significance.corrected_t_test if kind == "cv" else significance.paired_t_test
-    return test(one, two, pairs[0][0].unit)
+    return replace(test(one, two, pairs[0][0].unit), metric=by.metric)
 
 
-def _why_not_comparable(a: ComparedResult, b: ComparedResult) -> str:
+def _randomization_test(settings: Settings, a: Job, b: Job, by: Objective) -> SignificanceTest:
+    """Test two jobs by exchanging their predictions.
+
+    Raises:
+        ZooError: The metric is not one of predictions, or cannot be computed from those stored.
+    """
+    import numpy as np
+
+    names, positive = a.class_names, a.spec.get("positive")
+    place = names.index(positive) if positive in names else 1
+    function = metric_function(by.metric, len(names), place)
+    if function is None:
+        raise ZooError(
+            f"There is no paired test of {by.metric} for single jobs.",
+            "Train both with --seeds or --cv.",
+        )
+    one, two = (load_predictions(settings, job) for job in (a, b))
+
+    def difference(swapped: Array) -> float:
+        found = []
+        for mine, other in ((one, two), (two, one)):
+            predicted = np.where(swapped, other.predicted, mine.predicted)
+            probabilities = _exchanged(swapped, mine.probabilities, other.probabilities)
+            found.append(function(mine.labels, predicted, probabilities))
+        if found[0] is None or found[1] is None:
+            raise ZooError(f"The metric {by.metric} is not defined for these predictions.")
+        return found[0] - found[1]
+
+    test = significance.randomization_test(difference, len(one.labels), a.unit)
+    return replace(test, metric=by.metric)
+
+
+def _exchanged(swapped: Array, mine: Array | None, other: Array | None) -> Array | None:
+    """Return probabilities (n, n_classes) with those of another model where `swapped`."""
+    import numpy as np
+
+    if mine is None or other is None:
+        return None
+    found: Array = np.where(swapped[:, None], other, mine)
+    return found
+
+
+def _why_not_comparable(a: ComparedResult, b: ComparedResult, by: Objective) -> str:
     """Return why two results cannot be compared by pairs; empty if they can."""
     if a.kind != b.kind:
         return f"One is a {a.kind}, the other a {b.kind}: their results cannot be compared."
@@ -289,6 +357,8 @@ def _why_not_comparable(a: ComparedResult, b: ComparedResult) -> str:
         return "Neither records which images it was evaluated on."
     if not all(_is_measured(job) for each in (a, b) for job in each.jobs):
         return "One of them has no accuracy or no classes."
+    if any(job.number(by.metric) is None for each in (a, b) for job in each.jobs):
+        return f"One of them has no {by.metric}."
     if a.jobs[0].class_names != b.jobs[0].class_names:
         return "Their classes differ."
     if a.kind != "job" and len(_paired(a, b)) != max(len(a.jobs), len(b.jobs)):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.model import Array
+
+ROUNDS = 1000
+"""Random exchanges of a randomization test."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +24,13 @@ class SignificanceTest:
     n: int
     """Number of pairs: folds, seeds, or images that exactly one model got right."""
     difference: float
-    """Mean accuracy of A minus that of B."""
+    """The metric of A minus that of B; of groups the means."""
     p: float | None
     """Two-sided p-value; None if the pairs allow no test."""
     about: str
     """What the test takes as random, and its source."""
+    metric: str = "accuracy"
+    """The metric that is compared."""
 
     def to_json(self) -> dict[str, Any]:
         return dict(vars(self))
@@ -31,7 +39,7 @@ class SignificanceTest:
 def corrected_t_test(
     a: Sequence[float], b: Sequence[float], unit: str = "images"
 ) -> SignificanceTest:
-    """Run the corrected resampled t-test over the accuracies of equal folds.
+    """Run the corrected resampled t-test over a metric of equal folds, such as their accuracies.
 
     The training sets of two folds overlap, so the plain variance is too small: it is multiplied by
     1/k + n_test/n_train instead of 1/k. C. Nadeau and Y. Bengio, Inference for the Generalization
@@ -48,7 +56,7 @@ def corrected_t_test(
 
 
 def paired_t_test(a: Sequence[float], b: Sequence[float], unit: str = "images") -> SignificanceTest:
-    """Run the paired t-test over the accuracies of equal seeds on the same images.
+    """Run the paired t-test over a metric of equal seeds on the same images.
 
     Raises:
         ZooError: If scipy is not installed.
@@ -89,6 +97,33 @@ def mcnemar_test(only_a: int, only_b: int, n_images: int, unit: str = "images") 
     p = float(_scipy_stats().binomtest(only_a, n, 0.5).pvalue) if n else 1.0
     about = f"chance is the {unit} alone: other seeds may say something else (McNemar, 1947)"
     return SignificanceTest("McNemar's exact test", n, (only_a - only_b) / n_images, p, about)
+
+
+def randomization_test(
+    difference: Callable[[Array], float], n: int, unit: str = "images"
+) -> SignificanceTest:
+    """Run the approximate randomization test over a metric of two models on the same n inputs.
+
+    Under the null hypothesis either model may have made either prediction of an input: predictions
+    are exchanged at random, ROUNDS times, always with the same random numbers. A. Yeh, More
+    accurate tests for the statistical significance of result differences, COLING 2000.
+
+    Args:
+        difference: Returns the metric of A minus that of B once the predictions of the inputs where
+            the given array, bool (n,), is True are exchanged.
+        n: Number of inputs.
+        unit: Their word: images or rows.
+    """
+    import numpy as np
+
+    found = difference(np.zeros(n, dtype=bool))
+    random = np.random.default_rng(0)
+    # Equal up to rounding counts as equal.
+    least = abs(found) - 1e-12
+    as_large = sum(abs(difference(random.random(n) < 0.5)) >= least for _ in range(ROUNDS))
+    about = f"chance is the {unit} alone: other seeds may say something else (Yeh, 2000)"
+    p = (as_large + 1) / (ROUNDS + 1)
+    return SignificanceTest("approximate randomization test", n, found, p, about)
 
 
 def _scipy_stats() -> Any:

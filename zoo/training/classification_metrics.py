@@ -6,6 +6,7 @@ value with its functions.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ MANY_CLASSES = 10
 """Above this number of classes there is a `top_5_accuracy`."""
 
 Metrics = dict[str, float | None]
+Function = Callable[["Array", "Array", "Array | None"], float | None]
+"""Computes a metric from labels (n,), predicted classes (n,) and probabilities or None."""
 
 
 def from_counts(matrix: Array) -> Metrics:
@@ -48,23 +51,75 @@ def from_probabilities(
     Two classes add the area under the ROC curve and the average precision of the class `positive`,
     None unless both classes occur in the labels; more than ten add the top-5 accuracy.
     """
+    found = _probability_functions(n_classes, positive)
+    return {name: function(labels, predicted, probabilities) for name, function in found.items()}
+
+
+def metric_function(name: str, n_classes: int, positive: int = 1) -> Function | None:
+    """Return the function of labels, predicted classes and probabilities that computes a metric.
+
+    None for a name that is no metric of predictions on N classes.
+    """
+    if name == "accuracy":
+        return lambda labels, predicted, _: float((labels == predicted).mean())
+    if name == "loss":
+        return lambda labels, _, p: log_loss(labels, p)
+    if name in ("balanced_accuracy", "f1_macro", "matthews_corrcoef"):
+        return lambda labels, predicted, _: from_counts(
+            confusion_matrix(labels, predicted, n_classes)
+        )[name]
+    return _probability_functions(n_classes, positive).get(name)
+
+
+def confusion_matrix(labels: Array, predicted: Array, n_classes: int) -> Array:
+    """Count the pairs of true and predicted class, int64 (n_classes, n_classes)."""
     import numpy as np
 
-    found: dict[str, Callable[[Array], float | None]] = {
-        "expected_calibration_error": lambda p: _calibration_error(labels, predicted, p)
-    }
+    pairs: Array = np.bincount(labels * n_classes + predicted, minlength=n_classes * n_classes)
+    return pairs.reshape(n_classes, n_classes)
+
+
+def log_loss(labels: Array, probabilities: Array | None) -> float | None:
+    """Return the log loss, bit for bit equal to scikit-learn's; None without probabilities.
+
+    Instead of multiplying by one-hot labels, the probability of the true class is selected.
+    """
+    if probabilities is None:
+        return None
+    import numpy as np
+
+    chosen = probabilities[np.arange(len(labels)), labels]
+    if chosen.dtype.itemsize > np.dtype("float64").itemsize:
+        chosen = chosen.astype("float64")
+    eps = np.finfo(chosen.dtype).eps
+    return float(np.mean(-np.log(np.clip(chosen, eps, 1 - eps))))
+
+
+def _probability_functions(n_classes: int, positive: int) -> dict[str, Function]:
+    found = {"expected_calibration_error": _of_probabilities(_calibration_error)}
     if n_classes == 2:
-        is_defined = np.unique(labels).size == 2
-        curves = {"roc_auc": _roc_auc, "average_precision": _average_precision}
-        for name, curve in curves.items():
-            found[name] = lambda p, curve=curve: (  # type: ignore[misc]
-                curve(*_counts_by_threshold(labels == positive, p[:, positive]))
-                if is_defined
-                else None
-            )
+        for name, curve in (("roc_auc", _roc_auc), ("average_precision", _average_precision)):
+            found[name] = _of_probabilities(functools.partial(_binary, curve, positive))
     if n_classes > MANY_CLASSES:
-        found["top_5_accuracy"] = lambda p: _top_accuracy(labels, p)
-    return {name: None if probabilities is None else f(probabilities) for name, f in found.items()}
+        found["top_5_accuracy"] = _of_probabilities(_top_accuracy)
+    return found
+
+
+def _of_probabilities(function: Callable[[Array, Array, Array], float | None]) -> Function:
+    return lambda labels, predicted, p: None if p is None else function(labels, predicted, p)
+
+
+def _binary(
+    curve: Callable[[Array, Array], float],
+    positive: int,
+    labels: Array,
+    _: Array,
+    probabilities: Array,
+) -> float | None:
+    is_positive = labels == positive
+    if is_positive.all() or not is_positive.any():
+        return None
+    return curve(*_counts_by_threshold(is_positive, probabilities[:, positive]))
 
 
 def _calibration_error(labels: Array, predicted: Array, probabilities: Array) -> float:
@@ -109,7 +164,7 @@ def _average_precision(true: Array, false: Array) -> float:
     return float(((true[1:] - true[:-1]) * precision).sum() / true[-1])
 
 
-def _top_accuracy(labels: Array, probabilities: Array) -> float:
+def _top_accuracy(labels: Array, _: Array, probabilities: Array) -> float:
     """Return the share of rows whose class is among the five most probable.
 
     Of equal probabilities the class with the larger label comes first, as in scikit-learn.

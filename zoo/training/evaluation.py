@@ -136,11 +136,8 @@ def measure(
     Returns:
         The metrics, as JSON; None where a metric is undefined.
     """
-    import numpy as np
-
     known = len(class_names)
-    pairs = np.bincount(labels * known + predictions.labels, minlength=known * known)
-    matrix = pairs.reshape(known, known)
+    matrix = classification_metrics.confusion_matrix(labels, predictions.labels, known)
     hits, support, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
     columns = {
         "precision": _shares(hits, predicted),
@@ -156,7 +153,7 @@ def measure(
     )
     return {
         "accuracy": float(hits.sum() / len(labels)),
-        "loss": _loss(labels, probabilities),
+        "loss": classification_metrics.log_loss(labels, probabilities),
         **classification_metrics.from_counts(matrix),
         **ranked,
         **{each.name: _plugin_value(each, labels, predictions, class_names) for each in others},
@@ -210,22 +207,6 @@ def _shares(parts: Array, wholes: Array) -> list[float]:
 
     shares: list[float] = np.where(wholes > 0, parts / np.maximum(wholes, 1), 0.0).tolist()
     return shares
-
-
-def _loss(labels: Array, probabilities: Array | None) -> float | None:
-    """The log loss, bit for bit equal to scikit-learn's `log_loss`, which takes 3 ms to start.
-
-    Instead of multiplying by one-hot labels, the probability of the true class is selected.
-    """
-    if probabilities is None:
-        return None
-    import numpy as np
-
-    chosen = probabilities[np.arange(len(labels)), labels]
-    if chosen.dtype.itemsize > np.dtype("float64").itemsize:
-        chosen = chosen.astype("float64")
-    eps = np.finfo(chosen.dtype).eps
-    return float(np.mean(-np.log(np.clip(chosen, eps, 1 - eps))))
 
 
 def _checked_labels(model: Model, given: Any, n_images: int, verb: str) -> Array:

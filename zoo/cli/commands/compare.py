@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
+from zoo.cli.options import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ def compare(
     show: Annotated[
         bool, typer.Option("--show", help="Draw images on which the predictions differ.")
     ] = False,
+    metric: Annotated[str | None, Metric] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
 ) -> None:
     """Compare results: settings, metrics, predictions. With a paired significance test."""
@@ -47,13 +49,17 @@ def compare(
         )
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    results = [comparison.load_result(db, jobs.find_reference(db, ref)) for ref in refs]
-    differs, measured = comparison.differences(results), comparison.compared_metrics(results)
-    pairs = [comparison.compare_pair(chosen, results[0], other) for other in results[1:]]
+    found = [jobs.find_reference(db, ref, metric) for ref in refs]
+    results = [comparison.load_result(db, each) for each in found]
+    by = jobs.dataset_objective(db, results[0].jobs[0].dataset, metric)
+    differs = comparison.differences(results)
+    measured = comparison.compared_metrics(results, by.metric)
+    pairs = [comparison.compare_pair(chosen, results[0], other, by) for other in results[1:]]
     if as_json:
         shown = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in results]
-        found = {"sides": shown, "differs": differs, "metrics": comparison.metrics_json(measured)}
-        console.json_out(found | {"against_first": [each.to_json() for each in pairs]})
+        result = {"sides": shown, "differs": differs, "metrics": comparison.metrics_json(measured)}
+        result["metric"] = by.metric
+        console.json_out(result | {"against_first": [each.to_json() for each in pairs]})
         return
     for note in dict.fromkeys(each.note for each in results if each.note):
         console.note(note)
@@ -121,7 +127,7 @@ def _print_pair(letter: str, pair: PairComparison) -> None:
     test, found = pair.test, pair.disagreement
     if test:
         p = "no p: every pair differs by the same" if test.p is None else f"p = {test.p:.3g}"
-        more = f"accuracy A - {letter} = {test.difference:+.4f}"
+        more = f"{test.metric} A - {letter} = {test.difference:+.4f}"
         console.out.print(f"{more}, {test.name} (n = {test.n}): {p}", markup=False)
         console.out.print(f"  {test.about}", markup=False)
     if found:
