@@ -122,3 +122,38 @@ def test_the_commands_print_the_place_and_what_to_type_next(zoo: Zoo, tmp_path: 
     assert "  zoo train knn --dataset my-rows " in done.stderr
     told = zoo.run("plugins", "new", "my-knn", "--single-file", "-o", str(place), code=2)
     assert "cannot be combined with -o" in told.stderr
+
+
+@pytest.mark.parametrize("base", scaffold.BASES)
+def test_a_model_on_a_base_is_at_most_thirty_lines_and_requires_its_plugin(
+    home: Path, tmp_path: Path, base: str
+) -> None:
+    folder = scaffold.new_package("my-net", tmp_path / "here", base=base)
+    text = (folder / "my_net" / "__init__.py").read_text()
+    assert len(text.splitlines()) <= 30 and "$" not in text
+    (model,) = (each for each in ast.parse(text).body if isinstance(each, ast.ClassDef))
+    assert model.name == "MyNet" and [ast.unparse(each) for each in model.bases]
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == [scaffold.BASES[base]]
+
+
+@pytest.mark.slow
+def test_a_model_on_the_base_of_scikit_learn_keeps_the_contract(home: Path) -> None:
+    scaffold.new_file("my-line", base="sklearn")
+    registry.catalogue.cache_clear()
+    assert not registry.broken()
+    results = suite.check_model(registry.model("my-line"))
+    assert {each.status for each in results} <= {"passed", "skipped"}, results
+
+
+def test_a_base_that_is_unknown_or_missing_or_of_a_dataset_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="No base is called 'jax'"):
+        scaffold.new_file("mine", base="jax")
+    with pytest.raises(UsageError, match="Only a model has a base"):
+        scaffold.new_file("mine", "dataset", base="keras")
+    monkeypatch.setitem(scaffold.BASES, "torch", "zoo-nowhere")
+    with pytest.raises(UsageError, match="zoo-nowhere is not installed"):
+        scaffold.new_file("mine", base="torch")
+    assert not (home / "plugins").exists()

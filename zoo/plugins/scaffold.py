@@ -12,7 +12,7 @@ from string import Template
 from typing import Literal
 
 from zoo import private_folder, settings
-from zoo.errors import UsageError, ZooError, reason
+from zoo.errors import UsageError, ZooError, reason, unknown
 from zoo.plugins import registry
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -21,7 +21,7 @@ LONGEST = 40
 FILES = {
     "pyproject.toml": "plugin/pyproject.toml.txt",
     "README.md": "plugin/README.md.txt",
-    "{package}/__init__.py": "{kind}.py.txt",
+    "{package}/__init__.py": "{template}.py.txt",
     "tests/test_{package}.py": "plugin/test_{kind}.py.txt",
 }
 """The files of a package and their templates."""
@@ -29,6 +29,8 @@ TRAINED = "knn"
 """The model that is trained on a new dataset; it takes tables and images."""
 
 Kind = Literal["model", "dataset"]
+BASES = {"keras": "zoo-keras", "sklearn": "zoo-sklearn", "torch": "zoo-torch"}
+"""The plugins whose base class a new model may have, by what is typed."""
 
 
 def train_command(name: str, kind: Kind = "model") -> str:
@@ -36,12 +38,15 @@ def train_command(name: str, kind: Kind = "model") -> str:
     return f"zoo train {name}" if kind == "model" else f"zoo train {TRAINED} --dataset {name}"
 
 
-def new_package(name: str, folder: Path | None = None, kind: Kind = "model") -> Path:
+def new_package(
+    name: str, folder: Path | None = None, kind: Kind = "model", base: str | None = None
+) -> Path:
     """Create an installable plugin in the folder, by default ./NAME; returns the folder.
 
-    Raises UsageError for an invalid name or a folder that is not empty.
+    With a `base`, a key of BASES, its model is built on the base class of that plugin. Raises
+    UsageError for an invalid name or base, or a folder that is not empty.
     """
-    words = _words(name, kind)
+    words = _words(name, kind, base)
     folder = folder or Path(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} already exists.", "Choose another name, or -o FOLDER.")
@@ -50,22 +55,31 @@ def new_package(name: str, folder: Path | None = None, kind: Kind = "model") -> 
     return folder
 
 
-def new_file(name: str, kind: Kind = "model") -> Path:
+def new_file(name: str, kind: Kind = "model", base: str | None = None) -> Path:
     """Create a one-file plugin in the plugins folder; returns the file.
 
-    Raises UsageError for an invalid name or an existing file.
+    `base` as for `new_package`, but its plugin must be installed: a file requires nothing. Raises
+    UsageError for an invalid name or base, or an existing file.
     """
     file = settings.load().plugins_folder / f"{name}.py"
     if file.exists():
         raise UsageError(f"{file} already exists.", "Choose another name.")
-    words = _words(name, kind)
+    words = _words(name, kind, base)
+    if base and importlib.util.find_spec(BASES[base].replace("-", "_")) is None:
+        raise UsageError(
+            f"The plugin {BASES[base]} is not installed.", f"Install it: pip install {BASES[base]}."
+        )
     private_folder.make(file.parent)
-    _write(file, f"{kind}.py.txt", words)
+    _write(file, f"{words['template']}.py.txt", words)
     return file
 
 
-def _words(name: str, kind: Kind) -> dict[str, str]:
+def _words(name: str, kind: Kind, base: str | None = None) -> dict[str, str]:
     """The variables of the templates."""
+    if base is not None and base not in BASES:
+        raise unknown("base", base, BASES)
+    if base is not None and kind != "model":
+        raise UsageError("Only a model has a base.", "Leave out --base or --dataset.")
     package = name.replace("-", "_")
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise UsageError(
@@ -82,6 +96,8 @@ def _words(name: str, kind: Kind) -> dict[str, str]:
     return {
         "name": name,
         "kind": kind,
+        "template": base or kind,
+        "requires": f'"{BASES[base]}"' if base else '"mnist-zoo[data]", "numpy"',
         "package": package,
         "class_name": "".join(word.capitalize() for word in name.split("-")),
         "constant": package.upper(),

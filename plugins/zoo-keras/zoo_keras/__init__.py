@@ -9,6 +9,8 @@ from zoo_keras.cnn import Cnn
 from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.digit_detector import DigitDetector
 from zoo_keras.lenet import LeNet1, LeNet4, LeNet5
+from zoo_keras.network import KerasModel as KerasModel
+from zoo_keras.network import KerasParams as KerasParams
 
 
 @zoo.hookimpl

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo.cli import completion
 from zoo.cli.dataset_paths import spelled
 
 if TYPE_CHECKING:
@@ -79,6 +80,14 @@ def new(
     dataset: Annotated[
         bool, typer.Option("--dataset", help="Create a dataset instead of a model.")
     ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLUGIN",
+            help="Build the model on the base class of keras, sklearn or torch.",
+            autocompletion=completion.one_of("keras", "sklearn", "torch"),
+        ),
+    ] = None,
     single_file: Annotated[
         bool,
         typer.Option("--single-file", help="Create one file in the plugins folder, no package."),
@@ -105,9 +114,9 @@ def new(
         check_folder(folder)
     kind: scaffold.Kind = "dataset" if dataset else "model"
     if single_file:
-        place = scaffold.new_file(name, kind)
+        place = scaffold.new_file(name, kind, base)
     else:
-        place = scaffold.new_package(name, folder, kind)
+        place = scaffold.new_package(name, folder, kind, base)
     console.line(str(place))
     install = [] if single_file else [(f"pip install -e {shlex.quote(str(place))}", "once")]
     steps = [
