@@ -59,6 +59,16 @@ POINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "after_commit": (jobs, "finish", lambda *_: True),
 }
 """The points in the order in which a job passes them."""
+CHECKPOINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+    "after_checkpoint_upload": (artifacts, "put", lambda _, *args: "/checkpoints/" in args[2]),
+    "after_checkpoint_update": (jobs, "save_checkpoint", lambda *_: True),
+    "after_the_older_one_is_gone": (
+        artifacts,
+        "remove",
+        lambda _, __, where: "/checkpoints/" in where,
+    ),
+}
+"""The same, of a training that saves checkpoints."""
 FLUSHES = itertools.count(1)
 TOGETHER: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "several_stored": (Execution, "flush", lambda *_: next(FLUSHES) > 1),
@@ -75,6 +85,6 @@ if __name__ == "__main__":
         finalizer.BURST_SECONDS, finalizer.GATHER_SECONDS = math.inf, 1.0
         if "writer" in sys.argv[1]:
             wait_for_the_writer()
-    dies_after(*(POINTS | TOGETHER)[sys.argv[1]])
+    dies_after(*(POINTS | CHECKPOINTS | TOGETHER)[sys.argv[1]])
     sys.argv = ["zoo", "worker", "start", "--slots", "1"]
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -64,6 +65,8 @@ class Promises(RuleBasedStateMachine):
         self.most: dict[str, int] = {}
         """How many jobs of a group may run at once."""
         self.paused = False
+        self.named: dict[str, Any] = {}
+        """The checkpoint that the row of each job has to name."""
 
     def teardown(self) -> None:
         self.db.close()
@@ -229,7 +232,18 @@ class Promises(RuleBasedStateMachine):
         assert done == self.is_live(claim)
         if done:
             del self.live[claim.job]
+            if end == "succeeded":
+                self.named.pop(claim.job, None)
             self.commits[claim.job] = self.commits.get(claim.job, 0) + 1
+
+    @rule(claim=claims, number=st.integers(1, 3), advanced=st.booleans())
+    def save_checkpoint(self, claim: Claim, number: int, advanced: bool) -> None:
+        where = f"{claim.job}/checkpoints/{claim.attempt}-{number}"
+        checkpoint = {"where": where, "step": number, "advanced": advanced}
+        done = jobs.save_checkpoint(self.db, claim, checkpoint)
+        assert done == self.is_live(claim)
+        if done:
+            self.named[claim.job] = checkpoint
 
     @rule(claim=claims)
     def drain(self, claim: Claim) -> None:
@@ -285,6 +299,10 @@ class Promises(RuleBasedStateMachine):
     def after_loss(self, before: Any) -> str:
         if before["cancel_requested"]:
             return "cancelled"
+        named = self.named.get(before["id"])
+        own = f"{before['id']}/checkpoints/{before['attempt']}-"
+        if named and named["advanced"] and named["where"].startswith(own):
+            return "queued"
         return "lost" if before["attempt"] >= before["max_attempts"] else "queued"
 
     @rule()
@@ -305,6 +323,8 @@ class Promises(RuleBasedStateMachine):
             self.is_sound(after)
             if job_id in self.before:
                 self.was_a_move(self.before[job_id], after)
+        names = {i: json.loads(j["checkpoint"]) for i, j in found.items() if j["checkpoint"]}
+        assert names == self.named, "a checkpoint that no live attempt has named"
         assert set(self.live) == {i for i, j in found.items() if j["status"] == "running"}
         assert all(n == 1 for n in self.commits.values()), "two commits of one job"
         self.waits_are_kept(found)
@@ -404,6 +424,11 @@ def late_drain(story: Story) -> None:
     story.step("drain", old)
 
 
+def late_checkpoint(story: Story) -> None:
+    old, _ = story.is_taken_over()
+    story.step("save_checkpoint", old, 1, advanced=True)
+
+
 def late_finish_while_it_waits(story: Story) -> None:
     _, old = story.one_job()
     story.step("worker_sleeps_through_its_lease", old)
@@ -436,16 +461,34 @@ def lost_for_the_last_time(story: Story) -> None:
     story.step("reap")
 
 
+def lost_beyond_its_checkpoint(story: Story) -> None:
+    _, held = story.one_job(tries=1)
+    story.step("save_checkpoint", held, 1, advanced=True)
+    story.step("worker_sleeps_through_its_lease", held)
+    story.step("reap")
+    # Of the next attempt the checkpoint is not.
+    story.step("worker_sleeps_through_its_lease", story.step("claim", worker="w2"))
+    story.step("reap")
+
+
 def reaped_in_time(story: Story) -> None:
     story.one_job()
     story.step("reap")
 
 
-LATE = [late_finish, late_beat, late_drain, late_finish_while_it_waits, second_finish]
+LATE = [
+    late_finish,
+    late_beat,
+    late_drain,
+    late_checkpoint,
+    late_finish_while_it_waits,
+    second_finish,
+]
 
 STORIES = [
     *LATE,
     *(cancelled_and_lost, cancelled_and_drained, lost_for_the_last_time, reaped_in_time),
+    lost_beyond_its_checkpoint,
 ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from helpers import command_server, servers
 from helpers.command_line import Zoo, share, until
 from helpers.command_server import Command
-from helpers.crashing_worker import EXIT_CODE, POINTS, TOGETHER
+from helpers.crashing_worker import CHECKPOINTS, EXIT_CODE, POINTS, TOGETHER
 from helpers.processes import Broker
 from helpers.promise_check import Verdict, judge, watch_commits
 
@@ -21,6 +21,7 @@ from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database
 from zoo.queue import submit
+from zoo.storage import artifacts
 
 TESTS = Path(__file__).parents[1]
 CRASHING = TESTS / "helpers" / "crashing_worker.py"
@@ -31,7 +32,8 @@ QUICK = {
     "ZOO_BACKOFF_SECONDS": "0",
     "ZOO_MAX_ATTEMPTS": "50",  # a busy machine may let the short lease pass more than once
     "ZOO_PLUGINS_DIR": str(TESTS / "plugins"),
-    "ZOO_PLUGINS": "trickster,sklearn",
+    "ZOO_PLUGINS": "trickster,counter,sklearn",
+    "ZOO_CHECKPOINT_SECONDS": "0.000001",
 }
 SHORT, LONG = {"ZOO_LEASE_SECONDS": "0.4"}, {"ZOO_LEASE_SECONDS": "600"}
 """Of the worker that dies; of the one that comes after it, however busy the machine is."""
@@ -129,6 +131,47 @@ def test_a_job_whose_worker_dies_at_this_point_converges(
     stored = team.home / "artifacts" / ref
     until(lambda: [each.name for each in stored.iterdir()] == [str(len(before) + 1)])
     verdict = judge(team, db, {ref: {"succeeded"}, other: {"succeeded"}}, at_work=True)
+    assert verdict, verdict
+
+
+@pytest.mark.parametrize(
+    ("database", "point"),
+    [on(database, point) for database in ("sqlite", "postgresql") for point in CHECKPOINTS],
+)
+def test_a_training_whose_worker_dies_at_this_point_ends_with_the_same_bits(
+    database: str, point: str, scenes: Callable[[str], Scene]
+) -> None:
+    scene = scenes(database)
+    team, db = scene.zoo, scene.db
+    end = team.home.parent / f"end-{point}"
+    (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
+    until(lambda: jobs.get(db, other).status == "running")
+    dies = scene.hire_one_that_dies(point, LONG)
+    name = until(lambda: {w.pid: w.name for w in jobs.workers(db, beat=60)}.get(dies.pid))
+    # It waits in the middle, and saves a checkpoint whenever one is due.
+    params = {"steps": 12, "at": 6, "until": str(end)}
+    spec = JobSpec(kind="train", model="counter", params=params, dataset="digits")
+    (ref,) = submit.submit(db, team.settings, [spec]).ids
+    assert dies.wait(120) == EXIT_CODE
+    jobs.expire_leases(db, name)
+    (undisturbed,) = submit.submit(db, team.settings, [spec]).ids
+    end.touch()
+    until(lambda: all(jobs.get(db, each).is_terminal for each in (ref, other, undisturbed)))
+    first, second = jobs.attempts(db, ref)
+    is_named = point != "after_checkpoint_upload"
+    assert (first.outcome, second.outcome) == ("lost", "succeeded")
+    assert (first.counts, second.resumed_from is not None) == (int(not is_named), is_named)
+    found = [jobs.get(db, each) for each in (ref, undisturbed)]
+    mine, theirs = (
+        artifacts.read(
+            team.settings.artifacts, each.artifact, each.artifact_sha256, "weights/w.npy"
+        )
+        for each in found
+    )
+    assert mine == theirs
+    stored = team.home / "artifacts" / ref
+    until(lambda: [each.name for each in stored.iterdir()] == ["2"])
+    verdict = judge(team, db, {each: {"succeeded"} for each in (ref, other)}, at_work=True)
     assert verdict, verdict
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
 import pytest
 from helpers import processes, servers
-from helpers.command_line import share, until
+from helpers.command_line import Zoo, share, until
+from zoo_workers import execution
 from zoo_workers.runner_pool import RunnerPool
 from zoo_workers.slots import Supervisor
 
 from zoo import jobs, settings
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database, Job
+from zoo.jobs import Database, Job, Outcome
 from zoo.settings import Settings
 from zoo.storage import artifacts
 
@@ -28,7 +31,7 @@ STEPS, AT = 12, 6
 
 
 @pytest.fixture(scope="module")
-def home(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shared_home(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A home for all tests of this file, as their processes are."""
     found = share(cache, tmp_path_factory.mktemp("resume") / "home")
     (found / "work").mkdir()
@@ -40,8 +43,8 @@ def home(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path
 
 
 @pytest.fixture(scope="module")
-def runners(home: Path) -> Iterator[RunnerPool]:
-    found = RunnerPool(home / "work", jobs_per_runner=1000, memory_mb=2000)
+def runners(shared_home: Path) -> Iterator[RunnerPool]:
+    found = RunnerPool(shared_home / "work", jobs_per_runner=1000, memory_mb=2000)
     yield found
     found.stop()
 
@@ -63,7 +66,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["folder", "s3"])
-def chosen(request: pytest.FixtureRequest, home: Path) -> Settings:
+def chosen(request: pytest.FixtureRequest, shared_home: Path) -> Settings:
     """A worker's settings, with each kind of artifact store; a checkpoint is due at each report."""
     url = request.getfixturevalue("bucket") if request.param == "s3" else ""
     return dataclasses.replace(
@@ -160,3 +163,253 @@ def test_a_training_whose_runner_is_killed_goes_on_with_the_same_bits(
     assert second.resumed_from == job.resumed_from == {"attempt": 1, "step": AT, "exact": True}
     assert [each["step"] for each in jobs.steps(db, ref)] == list(range(1, STEPS + 1))
     assert job.checkpoint is None and checkpoints(slot.settings, ref) == []
+
+
+cheapest = [
+    pytest.mark.parametrize("db", ["sqlite"], indirect=True),
+    pytest.mark.parametrize("chosen", ["folder"], indirect=True),
+]
+
+
+def on_one_machine(test: Any) -> Any:
+    """Run the test with SQLite and a folder alone."""
+    for mark in cheapest:
+        test = mark(test)
+    return test
+
+
+def test_a_late_upload_of_a_stale_attempt_changes_nothing(
+    db: Database,
+    slot: Supervisor,
+    runners: RunnerPool,
+    gate: Path,
+    begun: Callable[[], threading.Thread],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (ref,) = jobs.add(db, [training(gate)])[0]
+    stored, goes_on = threading.Event(), threading.Event()
+    put = artifacts.put
+
+    def slow(folder: Path, url: str, where: str, *args: Any) -> str:
+        is_first = where == f"{ref}/checkpoints/1-1"
+        sha256 = put(folder, url, where, *args)
+        if is_first:
+            stored.set()
+            assert goes_on.wait(120)
+        return sha256
+
+    monkeypatch.setattr(artifacts, "put", slow)
+    stale = begun()
+    assert stored.wait(120)
+    # Its worker sleeps through the lease, and another one takes the job over and saves its own.
+    jobs.expire_leases(db, "w")
+    assert jobs.reap(db, backoff=0) == [(ref, "queued")]
+    other = supervisor(db, runners, slot.settings)
+    thread = threading.Thread(target=other.run_jobs)
+    thread.start()
+    named = saved_at(db, ref, AT).checkpoint
+    assert named and named["attempt"] == 2
+    goes_on.set()
+    stale.join(120)
+    assert jobs.get(db, ref).checkpoint == named
+    assert f"{ref}/checkpoints/1-1" not in checkpoints(slot.settings, ref)
+    gate.touch()
+    thread.join(120)
+    other.close()
+    assert weights(slot.settings, jobs.get(db, ref)) == undisturbed(db, slot)
+    assert checkpoints(slot.settings, ref) == []
+
+
+@on_one_machine
+def test_a_drained_worker_stores_the_newest_checkpoint_first(
+    db: Database, slot: Supervisor, gate: Path, begun: Callable[[], threading.Thread]
+) -> None:
+    (ref,) = jobs.add(db, [training(gate)])[0]
+    thread = begun()
+    until(lambda: (jobs.get(db, ref).progress.step or 0) == AT)
+    slot.drain(0)
+    thread.join(120)
+    job = jobs.get(db, ref)
+    assert job.status == "queued" and job.checkpoint and job.checkpoint["attempt"] == 1
+    assert checkpoints(slot.settings, ref) == [job.checkpoint["where"].rpartition("/")[2]]
+
+
+@on_one_machine
+@pytest.mark.parametrize("how", ["timed_out", "cancelled"])
+def test_an_ended_training_can_be_continued_by_a_retry(
+    db: Database, slot: Supervisor, gate: Path, begun: Callable[[], threading.Thread], how: str
+) -> None:
+    (ref,) = jobs.add(db, [training(gate).model_copy(update={"timeout": 1000.0})])[0]
+    thread = begun()
+    saved_at(db, ref, AT)
+    with pytest.MonkeyPatch.context() as patch:
+        if how == "cancelled":
+            jobs.cancel(db, ref)
+        else:
+            late = SimpleNamespace(monotonic=lambda: time.monotonic() + 1000, sleep=time.sleep)
+            patch.setattr(execution, "time", late)
+        thread.join(120)
+    old = jobs.get(db, ref)
+    assert (old.status, old.checkpoint and old.checkpoint["step"]) == (how, AT)
+    gate.touch()
+    (again,) = jobs.retry(db, [ref], resume=True)
+    slot.run_jobs()
+    job = jobs.get(db, again)
+    assert weights(slot.settings, job) == undisturbed(db, slot)
+    assert job.resumed_from == {"attempt": 1, "step": AT, "exact": True, "job": ref}
+    assert [each["step"] for each in jobs.steps(db, again)] == list(range(1, STEPS + 1))
+    assert checkpoints(slot.settings, ref) == checkpoints(slot.settings, again) == []
+
+
+@on_one_machine
+def test_a_plain_retry_begins_anew(
+    db: Database, slot: Supervisor, gate: Path, begun: Callable[[], threading.Thread]
+) -> None:
+    (ref,) = jobs.add(db, [training(gate)])[0]
+    thread = begun()
+    saved_at(db, ref, AT)
+    jobs.cancel(db, ref)
+    thread.join(120)
+    gate.touch()
+    (again,) = jobs.retry(db, [ref])
+    slot.run_jobs()
+    job = jobs.get(db, again)
+    assert job.resumed_from is None and job.status == "succeeded"
+    # That of the old job is kept for those who want to continue it after all.
+    assert len(checkpoints(slot.settings, ref)) == 1
+
+
+@on_one_machine
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_without_its_checkpoint_a_training_begins_anew_and_says_so(
+    db: Database,
+    slot: Supervisor,
+    gate: Path,
+    begun: Callable[[], threading.Thread],
+    fault: str,
+) -> None:
+    (ref,) = jobs.add(db, [training(gate)], max_attempts=1)[0]
+    thread = begun()
+    named = saved_at(db, ref, AT).checkpoint
+    slot.drain(0)
+    thread.join(120)
+    assert named
+    folder = Path(slot.settings.artifacts) / named["where"]
+    if fault == "missing":
+        artifacts.remove(slot.settings.artifacts, named["where"])
+    else:
+        (folder / "model" / "w.npy").write_bytes(b"other bytes")
+    gate.touch()
+    slot.drain_by = None
+    slot.run_jobs()
+    job = jobs.get(db, ref)
+    assert weights(slot.settings, job) == undisturbed(db, slot)
+    assert job.resumed_from is None
+    log = "".join(each.text for each in jobs.log_after(db, ref))
+    assert "The training begins anew: " in log
+
+
+@on_one_machine
+def test_a_stopped_training_succeeds_with_what_it_has_learned(
+    db: Database, slot: Supervisor, gate: Path, begun: Callable[[], threading.Thread]
+) -> None:
+    (ref,) = jobs.add(db, [training(gate)])[0]
+    thread = begun()
+    until(lambda: jobs.get(db, ref).progress.step == AT)
+    assert jobs.request_stop(db, ref)
+    thread.join(120)
+    job = jobs.get(db, ref)
+    assert job.status == "succeeded" and job.metrics["stopped_early"] is True
+    assert [each["step"] for each in jobs.steps(db, ref)] == list(range(1, AT + 1))
+    assert checkpoints(slot.settings, ref) == []
+
+
+@on_one_machine
+def test_the_progress_of_a_resumed_training_does_not_fall_to_zero(
+    db: Database, slot: Supervisor, gate: Path, begun: Callable[[], threading.Thread]
+) -> None:
+    (ref,) = jobs.add(db, [training(gate)])[0]
+    thread = begun()
+    saved_at(db, ref, AT)
+    kill_runners()
+    seen: list[Any] = []
+
+    def look() -> bool:
+        job = jobs.get(db, ref)
+        if job.attempt == 2 and job.progress.phase in ("prepare", "fit"):
+            seen.append(job.progress)
+        return job.attempt == 2 and job.resumed_from is not None
+
+    until(look)
+    gate.touch()
+    thread.join(120)
+    assert seen and not [each for each in seen if each.step != AT]
+
+
+@on_one_machine
+def test_a_short_training_saves_nothing(
+    db: Database, slot: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot.settings = dataclasses.replace(slot.settings, checkpoint_seconds=30)
+    started: list[str] = []
+    begin = threading.Thread.start
+    monkeypatch.setattr(
+        threading.Thread, "start", lambda self: (started.append(self.name), begin(self))[1]
+    )
+    (ref,) = jobs.add(db, [training()])[0]
+    slot.run_jobs()
+    assert jobs.get(db, ref).status == "succeeded"
+    assert not [name for name in started if name.startswith("checkpoints")]
+
+
+# --- the rows, and what the commands say of them ---
+
+
+def with_checkpoint(db: Database, status: str = "failed") -> Job:
+    """A job that ended after it had saved a checkpoint."""
+    (ref,) = jobs.add(db, [training()])[0]
+    models = {"counter": "counter 1"}
+    claimed = jobs.claim(
+        db, pool="default", models=models, datasets=["digits"], worker="w", lease=600
+    )
+    assert claimed and claimed[0].job == ref
+    where = jobs.checkpoint_path(ref, 1, "3")
+    checkpoint = {"where": where, "sha256": "0" * 64, "attempt": 1, "step": 7, "total": STEPS}
+    checkpoint |= {"unit": "epoch", "bytes": 10, "at": 1.0, "advanced": True}
+    assert jobs.save_checkpoint(db, claimed[0], checkpoint)
+    assert jobs.finish(db, claimed[0], Outcome(status, error_code="x", error="x"))
+    return jobs.get(db, ref)
+
+
+def test_a_retry_has_the_checkpoint_of_the_old_job_if_that_is_asked_for(db: Database) -> None:
+    for resume in (False, True):
+        old = with_checkpoint(db)
+        (ref,) = jobs.retry(db, [old.id], resume=resume, exact=resume)
+        again = jobs.get(db, ref)
+        assert again.checkpoint == (old.checkpoint if resume else None)
+        assert again.spec == old.spec | {"exact": resume}
+        jobs.cancel(db, ref)
+
+
+def test_the_checkpoint_of_the_old_job_gives_no_attempt_back(db: Database) -> None:
+    old = with_checkpoint(db)
+    (ref,) = jobs.retry(db, [old.id], resume=True, max_attempts=1)
+    jobs.claim(
+        db, pool="default", models={"counter": ""}, datasets=["digits"], worker="w", lease=-1
+    )
+    assert jobs.reap(db, backoff=0) == [(ref, "lost")]
+
+
+def test_the_commands_say_from_which_step_a_training_goes_on(here: Database, home: Path) -> None:
+    zoo = Zoo(home, ZOO_BROKER_URL=f"redis://127.0.0.1:{servers.free_port()}/0")
+    old = with_checkpoint(here)
+    assert "checkpoint  epoch 7/12 of attempt 1" in zoo.run("show", old.id).stdout
+    done = zoo.run("retry", "--continue", old.id)
+    again = done.stdout.strip()
+    assert f"{again[:8]} goes on from epoch 7/12." in done.stderr
+    found = zoo.json("show", again)
+    assert (found["checkpoint"]["step"], found["resumed_from"]) == (7, None)
+    (without,) = jobs.add(here, [training()])[0]
+    jobs.cancel(here, without)
+    refused = zoo.run("retry", "--continue", without, code=2).stderr
+    assert f"The job {without[:8]} has no checkpoint to continue from." in refused

@@ -20,6 +20,7 @@ from helpers.job_stories import (
     claimed_out_of_turn,
     claimed_twice,
     claimed_while_held,
+    lost_beyond_its_checkpoint,
     lost_for_the_last_time,
 )
 
@@ -43,7 +44,7 @@ def test_without_any_fence_a_late_word_is_noticed(
         tell(story)
 
 
-@pytest.mark.parametrize("tell", LATE[:3])
+@pytest.mark.parametrize("tell", LATE[:4])
 def test_without_owner_and_attempt_a_late_word_is_noticed(
     tell: Callable[[Story], None], story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,6 +70,7 @@ WHOLE_AFTER_LOSS = transitions.after_loss
     [
         (cancelled_and_lost, {"cancel_requested": 0}),
         (lost_for_the_last_time, {"max_attempts": 99}),
+        (lost_beyond_its_checkpoint, {"checkpoint": None}),
     ],
 )
 def test_a_reaper_that_puts_back_what_nobody_may_claim_is_noticed(
@@ -83,6 +85,14 @@ def test_a_reaper_that_puts_back_what_nobody_may_claim_is_noticed(
     monkeypatch.setattr(transitions, "after_loss", forgetful)
     with pytest.raises(AssertionError):
         tell(story)
+
+
+def test_a_reaper_that_counts_no_checkpoint_as_old_is_noticed(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transitions, "checkpoint_path", lambda job, attempt, name: job)
+    with pytest.raises(AssertionError):
+        lost_beyond_its_checkpoint(story)
 
 
 def test_a_drain_that_forgets_the_cancel_is_noticed(

@@ -110,8 +110,8 @@ class CheckpointStore:
             return
         if self._thread or self._earlier or self._claim.attempt > 1:
             self._remove(f"{self._claim.job}/{jobs.CHECKPOINTS}")
-        if self._earlier and not self._is_own(str(self._earlier["where"])):
-            self._remove(str(self._earlier["where"]))  # of the job that this one has continued
+        if self._earlier:  # may be of the job that this one has continued
+            self._remove(str(self._earlier["where"]))
 
     def _end(self) -> None:
         with self._changed:
@@ -190,7 +190,7 @@ class CheckpointStore:
 
     def _remove_older(self, newest: str) -> None:
         older, self._named = self._named, newest
-        if older and self._is_own(older):
+        if older:  # may be of the job that this one continues, and that is not retried again
             self._remove(older)
         if self._claim.attempt > 1 and not self._has_swept:
             self._has_swept = True
@@ -210,9 +210,6 @@ class CheckpointStore:
         for name in found:
             if _age(name) < _age(newest.rpartition("/")[2]):
                 self._remove(f"{place}/{name}")
-
-    def _is_own(self, where: str) -> bool:
-        return where.startswith(f"{self._claim.job}/")
 
     def _remove(self, where: str) -> None:
         """Remove it; an error is ignored, since the only cost is space."""

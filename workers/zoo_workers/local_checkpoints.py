@@ -33,17 +33,21 @@ class LocalCheckpoints:
         """Checkpoints that the runner has saved and the worker has not stored yet."""
         self.earlier = workspace / "earlier"
         """The checkpoint that the training starts from."""
+        self._job = workspace.name.partition("-")[0]
+        self._owner = self._job
         self.start: dict[str, Any] = {}
         """Progress of a training that goes on from a checkpoint, before its first report."""
         self.has_resumed = False
         """Whether the training goes on from `earlier`."""
         self.resumed_from: dict[str, Any] | None = None
-        """That checkpoint, {"attempt", "step", "exact"}, until the row has it."""
+        """That checkpoint, {"attempt", "step", "exact"}, until the row has it; with the "job" of
+        one that this job has continued."""
         self._saved: SavedCheckpoint | None = None
 
     def start_from(self, checkpoint: Mapping[str, Any]) -> None:
         """Have the progress begin at the step of a checkpoint instead of at zero."""
         known = {name: checkpoint[name] for name in ("step", "total", "unit")}
+        self._owner = str(checkpoint["where"]).partition("/")[0]
         self.start = {**known, "metrics": {}, "from_step": checkpoint["step"]}
 
     def apply_saved(self, message: Mapping[str, Any]) -> None:
@@ -54,7 +58,8 @@ class LocalCheckpoints:
     def apply_resumed(self, resumed_from: Mapping[str, Any]) -> None:
         """Note that the training goes on from the earlier one."""
         self.has_resumed = True
-        self.resumed_from = dict(resumed_from)
+        other = {} if self._owner == self._job else {"job": self._owner}
+        self.resumed_from = {**resumed_from, **other}
 
     def take_saved(self) -> SavedCheckpoint | None:
         """Return the newest one that was saved since the last call, if there is one."""

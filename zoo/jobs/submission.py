@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
     *("blockers", "parked", "ranked", "dataset_version", "device", "pruner", "pause_at"),
+    "checkpoint",
 )
 """The columns that are set when a job is inserted."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
@@ -106,6 +108,7 @@ def _shared(options: QueueOptions, max_attempts: int) -> dict[str, Any]:
         "max_attempts": max_attempts,
         "retry_of": None,
         "idem_key": None,
+        "checkpoint": None,
         "status": "queued",
         "spec_version": SPEC_VERSION,
     }
@@ -170,8 +173,18 @@ def extend(
 
 
 @again_after_deadlock
-def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> list[str]:
+def retry(
+    db: Database,
+    job_ids: Sequence[str],
+    *,
+    max_attempts: int = 3,
+    resume: bool = False,
+    exact: bool = False,
+) -> list[str]:
     """Submit jobs that ended without success again, unchanged, and return the new ids in order.
+
+    With `resume` they start from the newest checkpoint of the old ones, if there is one; with
+    `exact` only where that ends with the same bits.
 
     The retry of a job in a group takes its place in the group. Jobs that have not ended, have
     succeeded or were retried before are left out. Raises UsageError, and retries none, if one
@@ -194,6 +207,10 @@ def retry(db: Database, job_ids: Sequence[str], *, max_attempts: int = 3) -> lis
             table.all(f"SELECT id FROM job WHERE {is_one} ORDER BY seq {sql.for_update}", ids)
             for row in table.all(found, ids):
                 kept = {name: row[name] for name in COLUMNS}
+                if not resume:
+                    kept["checkpoint"] = None
+                if exact:
+                    kept["spec"] = canonical(json.loads(row["spec"]) | {"exact": True})
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
         table.many(INSERT, rows)
         # It takes the place of the trial at the rungs, too, and pauses where that one was to.

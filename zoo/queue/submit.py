@@ -206,17 +206,35 @@ def _pinned(specs: Sequence[JobSpec]) -> list[JobSpec]:
     ]
 
 
-def retry(db: Database, settings: Settings, job_ids: Sequence[str]) -> Submitted:
+def retry(
+    db: Database,
+    settings: Settings,
+    job_ids: Sequence[str],
+    *,
+    resume: bool = False,
+    exact: bool = False,
+) -> Submitted:
     """Submit unsuccessful jobs again, unchanged.
 
-    Raises UsageError if none of the jobs can be retried.
+    With `resume` they start from the newest checkpoint of the old ones, if there is one; with
+    `exact` only where that ends with the same bits.
+
+    Raises UsageError if none of the jobs can be retried, or with `resume` none has a checkpoint.
     """
     from zoo.queue import broker
 
     app = broker.make_app(settings, patient=False)
-    asked = {(job.model, job.dataset) for job in jobs.get_many(db, job_ids)}
+    found = jobs.get_many(db, job_ids)
+    if resume and found and not any(job.checkpoint for job in found):
+        one = f"The job {found[0].id[:8]} has no checkpoint to continue from."
+        raise UsageError(
+            one if len(found) == 1 else "None of the jobs has a checkpoint to continue from.",
+            "Without --continue a retry begins anew.",
+        )
+    asked = {(job.model, job.dataset) for job in found}
     renewed = _renew(db, settings, asked) if settings.is_embedded and asked else None
-    ids = jobs.retry(db, job_ids, max_attempts=settings.max_attempts)
+    most = settings.max_attempts
+    ids = jobs.retry(db, job_ids, max_attempts=most, resume=resume, exact=exact)
     if not ids:
         raise UsageError(
             f"There is nothing to retry: {_left_alone(db, job_ids)}.",

@@ -13,7 +13,7 @@ from zoo.cli.filter_options import FilterWords, filtered
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo.jobs import Database
+    from zoo.jobs import Database, Job
 
 Refs = Annotated[
     list[str] | None,
@@ -139,16 +139,30 @@ def retry(
     failed: Annotated[
         bool, typer.Option("--failed", help="All jobs that failed, timed out or were lost.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--continue", help="Start from the newest checkpoint instead of anew."),
+    ] = False,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Use a checkpoint only where the bits stay the same."),
+    ] = False,
     yes: Yes = False,
     dry_run: Dry = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the new ids.")] = False,
 ) -> None:
-    """Submit jobs that did not succeed again, unchanged. The old rows stay."""
+    """Submit jobs that did not succeed again, unchanged. The old rows stay.
+
+    Trainings begin anew unless --continue is given.
+    """
     from zoo import jobs, settings
     from zoo.cli.render import console
+    from zoo.errors import UsageError
     from zoo.queue import submit
 
+    if exact and not resume:
+        raise UsageError("--exact is of use with --continue only.")
     setup = settings.load()
     db = jobs.connect(setup.database)
     ends = ("failed", "timed_out", "lost") if failed or not words.status else ()
@@ -159,7 +173,7 @@ def retry(
     # --failed names its jobs explicitly: no confirmation.
     if not found or not agreed(db, found, "retry", yes or failed or not words, dry_run):
         return
-    done = submit.retry(db, setup, found)
+    done = submit.retry(db, setup, found, resume=resume, exact=exact)
     if as_json:
         console.json_out([jobs.get(db, each).to_json() for each in done.ids])
         return
@@ -167,10 +181,23 @@ def retry(
         console.line(each)
     if done.note:
         console.note(done.note)
+    if resume and not quiet:
+        _note_starts(jobs.get_many(db, done.ids[:SHOWN]))
     if not quiet:
         one = f"Submitted again. `zoo wait {done.ids[0][:8]}` waits for its end."
         many = f"{len(done.ids):,} submitted again. `zoo jobs` lists them."
         console.note(one if len(done.ids) == 1 else many)
+
+
+def _note_starts(again: Sequence[Job]) -> None:
+    """Say from which step each job goes on."""
+    from zoo.cli.render import console
+    from zoo.cli.render.checkpoints import step_text
+
+    for job in again:
+        found = job.checkpoint
+        how = f"goes on from {step_text(found)}" if found else "begins anew: it has no checkpoint"
+        console.note(f"{job.id[:8]} {how}.")
 
 
 @filtered

@@ -10,6 +10,7 @@ from rich.text import Text
 from zoo import jobs
 from zoo.canonical_json import object_in
 from zoo.cli.render import console, job_columns, published_table, text_charts
+from zoo.cli.render.checkpoints import resumed_text, step_text
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job
 from zoo.jobs.environments import CodeVersion, Machine
@@ -27,9 +28,16 @@ def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None =
     for name, value in [*_facts(job, waits, outlook, tried), *_environment(tried)]:
         console.field(f"{name:>12}  ", value if isinstance(value, Text) else str(value))
     if len(tried) > 1:
-        rows = [[a.n, a.worker, a.outcome or "running", a.error or ""] for a in tried]
+        starts = ["" if a.resumed_from is None else a.resumed_from["step"] for a in tried]
+        rows = [
+            [a.n, a.worker, start, a.outcome or "running", a.error or ""]
+            for a, start in zip(tried, starts, strict=True)
+        ]
+        columns = ["attempt", "worker", "from step", "outcome", "why"]
+        if not any(starts):
+            rows, columns = [[*row[:2], *row[3:]] for row in rows], [*columns[:2], *columns[3:]]
         console.out.print()
-        console.table(["attempt", "worker", "outcome", "why"], rows)
+        console.table(columns, rows)
     _show_steps(jobs.steps(db, job.id))
     if job.metrics:
         _show_classes(job.metrics)
@@ -47,6 +55,7 @@ def _facts(
     if outlook:
         steps = outlook.steps or outlook.phase
         yield "progress", ", ".join(dict.fromkeys([steps, job_columns.far(outlook)]))
+    yield from _checkpoints(job)
     if job.error:
         yield "error", f"{job.error} ({job.error_code})"
     judged = (
@@ -83,6 +92,13 @@ def _facts(
             )
     if job.artifact:
         yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
+
+
+def _checkpoints(job: Job) -> Iterator[tuple[str, str]]:
+    if resumed := resumed_text(job):
+        yield "resumed from", resumed
+    if job.checkpoint:
+        yield "checkpoint", f"{step_text(job.checkpoint)} of attempt {job.checkpoint['attempt']}"
 
 
 def _environment(tried: Sequence[AttemptRecord]) -> Iterator[tuple[str, Any]]:
