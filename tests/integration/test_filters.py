@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import Database, Filter, Outcome, QueueOptions, bulk_actions
+from zoo.jobs import Database, Filter, Outcome, QueueOptions, bulk_actions, fields
 from zoo.query import parser
 from zoo.query.expression import Compare, Condition
 from zoo.queue.job_filters import FilterWords
@@ -21,6 +21,15 @@ from zoo.queue.job_filters import FilterWords
 SOME = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+def finish(db: Database, metrics: dict[str, Any]) -> None:
+    """Claim and end the oldest queued job with these metrics."""
+    taken = jobs.claim(
+        db, pool="default", models={"logistic": "p"}, datasets=["digits"], worker="w", lease=60
+    )
+    assert taken
+    jobs.finish(db, taken[0], Outcome("succeeded", metrics, "a/1", "0" * 64))
 
 
 NAMED = ["metrics.loss", "metrics.accuracy", "metrics.a-b", "metrics.a.b"]
@@ -31,12 +40,7 @@ def test_a_metric_that_no_job_has_is_refused_with_those_there_are(db: Database) 
     for name in [*NAMED, *MISSING]:  # before the first result, nothing is known
         jobs.check_metrics(db, [name])
     jobs.add(db, [spec()])
-    taken = jobs.claim(
-        db, pool="default", models={"logistic": "p"}, datasets=["digits"], worker="w", lease=60
-    )
-    assert taken
-    metrics = {"accuracy": 1.0, "loss": None, "a-b": 1, "a": {"b": 2}}
-    jobs.finish(db, taken[0], Outcome("succeeded", metrics, "a/1", "0" * 64))
+    finish(db, {"accuracy": 1.0, "loss": None, "a-b": 1, "a": {"b": 2}})
     for name in NAMED:
         assert (
             jobs.listing(db, FilterWords(where=f"{name} > 5 or {name} != 5").filter(db), sort=name)
@@ -116,10 +120,31 @@ def test_what_every_job_has_is_compared_as_in_a_record(varied: Database, name: s
 def test_every_name_can_be_asked_for(varied: Database) -> None:
     # A metric that no job has is refused.
     stand_in = {"params.*": "params.a", "metrics.*": "metrics.loss"}
-    names = [stand_in.get(name, name) for name in jobs.FIELD_NAMES]
+    names = [stand_in.get(n, n) for n in jobs.FIELD_NAMES if n not in fields.RANKING_FIELDS]
     agree(varied, [Compare(tuple(name.split(".")), "!=", None) for name in names])
     for name in names:
         assert len(jobs.listing(varied, sort=f"-{name}")) == len(LEAVES) + 1
+
+
+def test_a_metric_to_rank_by_is_a_name_of_its_own(db: Database) -> None:
+    assert jobs.listing(db, sort="-f1_macro") == [], "before the first result, nothing is known"
+    for value in (0.5, None, 0.75):
+        jobs.add(db, [spec()])
+        finish(db, {"accuracy": 1.0, "f1_macro": value})
+    jobs.add(db, [spec()])
+    every = jobs.listing(db, sort="-f1_macro")
+    assert [job.metrics.get("f1_macro") for job in every] == [0.75, 0.5, None, None]
+    assert found(db, "f1_macro > 0.6") == [every[0].id]
+    agree(db, asked("f1_macro"))
+    wanted = Filter(where=parser.parse("f1_macro > 0.6", jobs.FIELD_NAMES))
+    assert [each.test and each.test.id for each in jobs.best(db, wanted)] == [every[0].id]
+    for ask in (
+        lambda: jobs.listing(db, sort="roc_auc"),
+        lambda: jobs.check_metrics(db, ["roc_auc"]),
+        lambda: FilterWords(where="roc_auc > 0").filter(db),
+    ):
+        with pytest.raises(UsageError, match=r"No job has roc_auc\. There are accuracy, f1_macro"):
+            ask()
 
 
 @SOME

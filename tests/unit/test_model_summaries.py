@@ -10,6 +10,7 @@ import pytest
 from zoo.data.takes import WHICH_WEIGH
 from zoo.errors import UsageError
 from zoo.jobs.cards import Card
+from zoo.jobs.group_metrics import Statistics
 from zoo.queue import catalogue
 from zoo.results import leaderboard, model_summaries
 from zoo.results.leaderboard import LeaderboardRow
@@ -18,7 +19,8 @@ OFFERS = catalogue.models([])
 
 
 def ranked(model: str, dataset: str, accuracy: float, parameters: int | None) -> LeaderboardRow:
-    test = leaderboard.TestResult("0" * 32, accuracy, parameters=parameters)
+    value = Statistics.of([accuracy])
+    test = leaderboard.TestResult("0" * 32, value, accuracy, parameters=parameters)
     return LeaderboardRow(
         dataset=dataset,
         contents="d" * 64,
@@ -34,7 +36,7 @@ def ranked(model: str, dataset: str, accuracy: float, parameters: int | None) ->
     )
 
 
-CROSS_VALIDATION = leaderboard.CrossValidation("1" * 32, 0.9, None, [0.9])
+CROSS_VALIDATION = leaderboard.CrossValidation("1" * 32, Statistics.of([0.9]), 0.9, None, [0.9])
 SUMMARIES = model_summaries.summarize_models(
     OFFERS,
     [

@@ -49,6 +49,15 @@ Metric = typer.Option(
     help="Metric to rank by. Default: the dataset's own, or accuracy.",
     autocompletion=completion.metrics,
 )
+BestBy = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        help="Metric of @best:DATASET. Default: the dataset's own, or accuracy.",
+        autocompletion=completion.metrics,
+    ),
+]
 Split = Annotated[
     str,
     typer.Option(

@@ -221,13 +221,16 @@ def _true_class(trained: LoadedModel, subject: Subject) -> str | None:
     return trained.class_names[int(label)]
 
 
-def find_training(db: Database, asked: Job | Group | str) -> Job:
-    """Return the job whose model `load_trained` loads; raises UsageError without one."""
+def find_training(db: Database, asked: Job | Group | str, metric: str | None = None) -> Job:
+    """Return the job whose model `load_trained` loads; `metric` is that of a reference @best.
+
+    Raises UsageError if there is none.
+    """
     if isinstance(asked, str):
-        asked = jobs.find_reference(db, asked)
+        asked = jobs.find_by_metric(db, asked, metric)
     if isinstance(asked, Group):
         kept = [job for job in asked.jobs if job.accuracy is not None and _has_weights(job)]
-        asked = best_first(kept)[0] if kept else asked
+        asked = best_first(kept, asked.objective)[0] if kept else asked
     elif asked.kind == "evaluate":
         asked = jobs.get(db, asked.spec["source"]["job"])
     return references.with_weights(asked)[0]

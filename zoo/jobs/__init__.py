@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from zoo.jobs.records import Waiting as Waiting
     from zoo.jobs.records import Worker as Worker
     from zoo.jobs.records import members as members
+    from zoo.jobs.references import find_by_metric as find_by_metric
     from zoo.jobs.references import find_jobs as find_jobs
     from zoo.jobs.references import find_reference as find_reference
     from zoo.jobs.scheduling import hold as hold
@@ -166,7 +167,7 @@ _EXPORTS = {
     "queue_stats": "Baseline collect_stats Histogram QueueStats",
     "ranking": "Best best dataset_objective newest_contents",
     "records": "AttemptRecord Group Job members Pool Progress Waiting Worker",
-    "references": "find_jobs find_reference",
+    "references": "find_by_metric find_jobs find_reference",
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
     "statuses": "LISTED MOVES NO_FAILURE STATUSES TERMINAL",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from zoo.jobs.records import Job
+from zoo.metrics import METRICS
 
 TEXT_FIELDS = {
     **{name: name for name in ("id", "kind", "model", "dataset", "pool", "status", "worker")},
@@ -22,6 +23,12 @@ NUMBER_FIELDS = {
     "took": "(coalesce(finished_at, {now}) - started_at)",
 }
 """Columns and what is computed from them, in seconds (since 1970); `{now}` is `Dialect.now`."""
+RANKING_FIELDS = [name for name in METRICS if name not in ("accuracy", "loss")]
+"""Metrics whose values are in the table `metric`."""
+NUMBER_FIELDS |= {
+    name: f"(SELECT value FROM metric WHERE job_id = job.id AND name = '{name}')"
+    for name in RANKING_FIELDS
+}
 JSON_FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "tags": ("tags", ()),
     "params": ("spec", ("params",)),
@@ -46,6 +53,8 @@ def field_values(job: Job, at: float) -> dict[str, Any]:
     spec, metrics = job.spec, job.metrics
     known: dict[str, Any] = {name: getattr(job, name) for name in TEXT_FIELDS}
     known |= {name: getattr(job, name, None) for name in NUMBER_FIELDS}
+    if job.status == "succeeded":
+        known |= {name: job.number(name) for name in RANKING_FIELDS}
     known |= {name: spec.get(name) for name in ("params", "seed", "split", "plugin")}
     known |= {
         name: metrics.get(name) for name, (column, _) in JSON_FIELDS.items() if column == "metrics"

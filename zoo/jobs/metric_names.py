@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable
 
 from zoo.errors import UsageError
+from zoo.jobs import metric_rows
 from zoo.jobs.database import Transaction
+from zoo.jobs.fields import RANKING_FIELDS
 from zoo.jobs.filters import Values, has_metric
 
 RECENT = 200
@@ -15,8 +17,15 @@ PREFIX = "metrics."
 
 
 def check(rows: Transaction, names: Iterable[str]) -> None:
-    """Raise UsageError for a `metrics.NAME` that no job has; accept all if no job has metrics."""
+    """Raise UsageError for a metric that no job has; accept all if no job has metrics.
+
+    Other names than those of metrics (`metrics.NAME`, or `f1_macro`) are accepted.
+    """
     for name in dict.fromkeys(names):
+        if name in RANKING_FIELDS:
+            found = [] if metric_rows.has(rows, name) else metric_rows.names(rows)
+            if found:
+                raise UsageError(f"No job has {name}.", f"There are {', '.join(found)}.")
         if not name.startswith(PREFIX) or _is_there(rows, name):
             continue
         known = _known(rows)

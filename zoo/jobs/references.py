@@ -60,6 +60,18 @@ def find_reference(db: Database, ref: str, metric: str | None = None) -> Job | G
     return get(db, found[0]) if jobs else get_group(db, found[0])
 
 
+def find_by_metric(db: Database, ref: str, metric: str | None) -> Job | Group:
+    """Return the job or group of a reference, see `find_reference`.
+
+    Raises UsageError also for a metric beside a reference that is no @best:DATASET.
+    """
+    if metric and not ref.startswith("@best:"):
+        raise UsageError(
+            f"A metric does not choose among one: {ref}.", f"Write @best:DATASET:{metric}."
+        )
+    return find_reference(db, ref, metric)
+
+
 def find_jobs(db: Database, refs: Sequence[str]) -> list[Job]:
     """Return the jobs that these references name, those of groups included, each once.
 

@@ -15,6 +15,8 @@ from zoo.results.leaderboard import LeaderboardRow, TestResult
 METRICS = (
     *("accuracy", "loss", "parameters", "weights_bytes", "fit_seconds", "predict_us_per_image"),
 )
+RANKED = ("metric", "value")
+"""The metric by which results are ranked, and its value."""
 NAMES = (
     *(
         "model",
@@ -31,6 +33,7 @@ NAMES = (
         "dataset",
     ),
     *METRICS,
+    *RANKED,
 )
 """Names for conditions and sorting; a condition may also name `params.NAME`, the defaults."""
 
@@ -71,6 +74,8 @@ class ModelSummary:
             "params": self._defaults(),
             "dataset": self.row.dataset if self.row else None,
             **{name: getattr(self.result, name, None) for name in METRICS},
+            "metric": self.row.objective.metric if self.row else None,
+            "value": self.result.value.mean if self.result else None,
         }
 
     def _defaults(self) -> dict[str, Any]:
@@ -136,5 +141,6 @@ def models_json(summaries: Sequence[ModelSummary]) -> list[dict[str, Any]]:
         model = shown.setdefault(each.name, each.offer.to_json() | {"results": []})
         if each.row and each.result:
             row = {name: getattr(each.row, name) for name in ("dataset", "contents", "is_newest")}
+            row["metric"] = each.row.objective.metric
             model["results"].append(row | each.result.to_json())
     return list(shown.values())

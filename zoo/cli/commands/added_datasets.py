@@ -103,6 +103,8 @@ def add(
     from zoo.queue import catalogue
 
     added.check_name(name, catalogue.elsewhere())
+    if words.metric:
+        catalogue.objective(words.metric)
     _add(name, _with_options(catalogue.dataset(source), words), as_json)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli import completion
-from zoo.cli.options import Trained
+from zoo.cli.options import BestBy, Trained
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
 
 def export(
     ref: Trained,
+    metric: BestBy = None,
     format: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +63,7 @@ def export(
         raise UsageError("Only one of the file, the card and JSON can go to stdout.")
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    job = predictor.find_training(db, ref)
+    job = predictor.find_training(db, ref, metric)
     as_format, path = _target(job.model, format, target)
     trained = predictor.load_trained(db, chosen, job)
     if trained.note:

@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from zoo.results.model_summaries import ModelSummary
 
 from zoo.cli import completion
+from zoo.cli.options import Metric
+from zoo.metrics import ACCURACY
 from zoo.param_values import typed
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 
-RESULT = (*("dataset", "contents", "accuracy", "parameters", "bytes", "fit s", "µs/image"),)
-"""Columns of a result; `contents` marks results on earlier contents of a dataset."""
+RESULT = (
+    *("dataset", "contents", "best by", "value", "accuracy"),
+    *("parameters", "bytes", "fit s", "µs/image"),
+)
+"""Columns of a result; `contents` marks results on earlier contents of a dataset.
+
+`best by` and `value` are for results that are ranked by another metric than accuracy."""
 OPTIONAL = (
     *("bytes", "µs/image", "plugin", "uses", "fit s", "family", "workers", "parameters", "takes"),
 )
@@ -79,6 +86,7 @@ def list_models(
     sort: Annotated[
         str, typer.Option(metavar="NAME", help="Sort by a column; -NAME: largest first.")
     ] = "model",
+    metric: Annotated[str | None, Metric] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the models of this machine and of the workers, with their best test results."""
@@ -86,7 +94,7 @@ def list_models(
     from zoo.results import model_summaries
 
     offers = _offers()
-    found = model_summaries.summarize_models(offers, _leaderboard(dataset or []))
+    found = model_summaries.summarize_models(offers, _leaderboard(dataset or [], metric))
     found = model_summaries.filter_summaries(found, patterns or [], exclude or [], where)
     found = model_summaries.sort_summaries(found, sort)
     if as_json:
@@ -114,7 +122,7 @@ def _offers() -> dict[str, Offer]:
         return catalogue.models([])
 
 
-def _leaderboard(datasets: list[str]) -> list[LeaderboardRow]:
+def _leaderboard(datasets: list[str], metric: str | None) -> list[LeaderboardRow]:
     from zoo import jobs
     from zoo.errors import StoreError
     from zoo.queue import catalogue
@@ -122,7 +130,8 @@ def _leaderboard(datasets: list[str]) -> list[LeaderboardRow]:
 
     try:
         with catalogue.database() as db:
-            return leaderboard_rows(db, jobs.Filter(datasets=datasets)) if db else []
+            wanted = jobs.Filter(datasets=datasets)
+            return leaderboard_rows(db, wanted, metric=metric) if db else []
     except StoreError:  # `_offers` has said so
         return []
 
@@ -138,7 +147,7 @@ def _table(found: list[ModelSummary]) -> None:
     console.table(
         [columns[i] for i in used],
         [[line[i] for i in used] for line in lines],
-        right=[*RESULT[2:], "workers"],
+        right=[*RESULT[3:], "workers"],
         optional=[name for name in OPTIONAL if columns.index(name) in used],
     )
 
@@ -147,6 +156,7 @@ def _line(summary: ModelSummary) -> list[str]:
     from zoo.cli.render.console import number
 
     facts = summary.values()
+    is_other = facts["metric"] not in (None, ACCURACY.metric)
     return [
         facts["model"],
         facts["family"] or "",
@@ -154,6 +164,8 @@ def _line(summary: ModelSummary) -> list[str]:
         ", ".join(facts["uses"]),
         summary.row.dataset_label if summary.row else "",
         summary.row.contents_note if summary.row else "",
+        facts["metric"] if is_other else "",
+        number(facts["value"]) if is_other else "",
         number(facts["accuracy"]),
         number(facts["parameters"]),
         number(facts["weights_bytes"]),
@@ -171,6 +183,7 @@ def show_model(
         str,
         typer.Argument(metavar="MODEL", help="Name of a model.", autocompletion=completion.models),
     ],
+    metric: Annotated[str | None, Metric] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a model: its plugin, workers, params and best results."""
@@ -181,7 +194,7 @@ def show_model(
     offers = _offers()
     if name not in offers:
         raise unknown("model", name, offers, "zoo models")
-    found = model_summaries.summarize_models({name: offers[name]}, _leaderboard([]))
+    found = model_summaries.summarize_models({name: offers[name]}, _leaderboard([], metric))
     if as_json:
         console.json_out(model_summaries.models_json(found)[0])
         return
@@ -242,12 +255,12 @@ def _best(found: list[ModelSummary]) -> None:
     for each in found:
         cells = dict(zip(RESULT, _line(each)[4:], strict=False))
         rows.append(cells | {"job": each.result.id[:8] if each.result else ""})
-    columns = [
-        name for name in (*RESULT, "job") if name != "contents" or any(r[name] for r in rows)
-    ]
+    some = ("contents", "best by", "value")
+    columns = [n for n in (*RESULT, "job") if n not in some or any(r[n] for r in rows)]
     console.out.print()
     lines = [[row[name] for name in columns] for row in rows]
-    console.table(columns, lines, right=RESULT[2:], optional=RESULT[:2:-1])
+    optional = [name for name in RESULT[:4:-1] if name in columns]
+    console.table(columns, lines, right=RESULT[3:], optional=optional)
 
 
 def _example(rows: list[list[str]]) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from zoo.cli import completion
 from zoo.cli.dataset_paths import spelled
-from zoo.cli.options import Split, Trained
+from zoo.cli.options import BestBy, Split, Trained
 
 if TYPE_CHECKING:
     from zoo.images.prediction_inputs import Subject
@@ -50,6 +50,7 @@ def predict(
         ),
     ] = None,
     split: Split = "test",
+    metric: BestBy = None,
     as_is: Annotated[
         bool,
         typer.Option("--as-is", help="Resize pictures to the model's size, and nothing else."),
@@ -90,7 +91,7 @@ def predict(
     _check(ref, paths, index, as_is and strokes, as_csv and as_json, output)
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    trained = predictor.load_trained(db, chosen, predictor.find_training(db, ref))
+    trained = predictor.load_trained(db, chosen, predictor.find_training(db, ref, metric))
     if trained.note:
         console.note(trained.note)
     if paths and trained.inputs.kind == "table":

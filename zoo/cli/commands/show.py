@@ -8,7 +8,7 @@ import typer
 
 from zoo.cli.commands.job_actions import Refs, chosen
 from zoo.cli.filter_options import FilterWords, filtered
-from zoo.cli.options import Ref
+from zoo.cli.options import BestBy, Ref
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
+def show(ref: Ref = "@last", metric: BestBy = None, as_json: AsJson = False) -> None:
     """Show everything about a job or group."""
     from zoo import jobs as rows
     from zoo import settings
@@ -36,7 +36,7 @@ def show(ref: Ref = "@last", as_json: AsJson = False) -> None:
 
     chosen = settings.load()
     db = rows.connect(chosen.database)
-    found = rows.find_reference(db, ref)
+    found = rows.find_by_metric(db, ref, metric)
     first = (
         found
         if isinstance(found, Job)

@@ -14,6 +14,7 @@ from zoo.cli.options import (
     QUEUE,
     TRAINING,
     AsJson,
+    BestBy,
     Detach,
     ModelName,
     Params,
@@ -92,6 +93,7 @@ def evaluate(
         ),
     ] = None,
     split: Split = "test",
+    metric: BestBy = None,
     detach: Detach = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
@@ -108,7 +110,7 @@ def evaluate(
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     db = jobs.connect()
-    found = jobs.find_reference(db, job)
+    found = jobs.find_by_metric(db, job, metric)
     if isinstance(found, Job) and found.kind == "evaluate":
         found = jobs.get(db, found.spec["source"]["job"])
     with reading() as progress:

@@ -15,6 +15,7 @@ from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.records import result_text
+from zoo.metrics import METRICS
 
 FEW_STEPS = 10
 """Up to this number, steps are shown one by one."""
@@ -77,14 +78,7 @@ def _facts(
     if job.group:
         yield "group", job.group
     yield from _times(job)
-    for name in (
-        "accuracy",
-        "loss",
-        "n_images",
-        "parameters",
-        "weights_bytes",
-        "predict_us_per_image",
-    ):
+    for name in (*METRICS, "n_images", "parameters", "weights_bytes", "predict_us_per_image"):
         if job.metrics.get(name) is not None:
             yield (
                 name.replace("predict_us_per_image", "predict µs").replace("images", job.unit),
