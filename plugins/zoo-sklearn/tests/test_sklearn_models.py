@@ -16,7 +16,7 @@ import sklearn
 from scipy.sparse import issparse
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import StratifiedKFold, cross_validate
-from zoo_sklearn import sparse
+from zoo_sklearn import releases, sparse
 from zoo_sklearn.digits import DIGITS, enlarge
 from zoo_sklearn.logistic import Logistic, LogisticParams
 
@@ -244,7 +244,7 @@ def test_full_images_another_thread_and_another_release_keep_the_dense_path(
     sparse.fit(fitted, x, y)
     ended.set()
     other.join()
-    monkeypatch.setattr(sparse, "KNOWN", "0.")
+    monkeypatch.setattr(releases, "KNOWN", "0.")
     sparse.fit(fitted, x, y)
     assert given == ["sparse", "dense", "dense", "dense", "dense"]
 

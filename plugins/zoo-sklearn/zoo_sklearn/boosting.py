@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
-from zoo_sklearn.classifier import require_shape, row_count
+import zoo_sklearn.rounds as rounds
+from zoo_sklearn.classifier import ValidatedModel, require_shape, row_count
 from zoo_sklearn.estimator import SklearnModel
 from zoo_sklearn.stumps import check_nodes, node_arrays
+
+if TYPE_CHECKING:
+    from zoo.model import Array, Validation
 
 
 class BoostingParams(zoo.Params):
@@ -30,10 +34,12 @@ class BoostingParams(zoo.Params):
     )
     max_bins: int = zoo.param(255, ge=2, le=255, help="values that are told apart in each feature")
     early_stopping: bool | None = zoo.param(
-        None, help="stop by the loss on held-back inputs; null: with more than 10,000 inputs"
+        None,
+        help="stop by the loss on the validation rows, or else on held-back inputs; null: with "
+        "more than 10,000 inputs",
     )
     validation_fraction: float = zoo.param(
-        0.1, gt=0, lt=1, help="part held back for early_stopping"
+        0.1, gt=0, lt=1, help="part held back for early_stopping without validation rows"
     )
     n_iter_no_change: int = zoo.param(
         10, ge=1, le=100_000, help="rounds without improvement before it stops"
@@ -44,7 +50,7 @@ class BoostingParams(zoo.Params):
     )
 
 
-class HistGradientBoosting(SklearnModel):
+class HistGradientBoosting(ValidatedModel, SklearnModel):
     """Trees added up by gradient boosting; each split looks at bins of values, not at values."""
 
     name = "hist-gradient-boosting"
@@ -53,6 +59,7 @@ class HistGradientBoosting(SklearnModel):
     paper = "Ke et al. 2017, LightGBM: a highly efficient gradient boosting decision tree"
     # skl2onnx 1.20 writes booleans where ONNX needs numbers.
     formats = ("skops",)
+    can_stop = True
     Params = BoostingParams
     trusted = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
 
@@ -66,6 +73,27 @@ class HistGradientBoosting(SklearnModel):
             early_stopping="auto" if stopping is None else stopping,
             random_state=self.seed,
         )
+
+    def learn(
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
+        validation: Validation | None = None,
+    ) -> None:
+        import numpy as np
+
+        boosting = self.classifier
+        rows = {}
+        if validation is not None and boosting.early_stopping is not False:
+            x_val, y_val = validation
+            known = np.isin(y_val, y)  # scikit-learn takes no class that training lacks
+            rows = {"X_val": x_val[known], "y_val": y_val[known]} if known.any() else {}
+        with rounds.reported(boosting, report, checkpoint, validates=bool(rows)):
+            boosting.fit(x, y, sample_weight, **rows)
 
     def check(self, estimator: Any) -> None:
         n_trees = row_count(len(estimator.classes_))

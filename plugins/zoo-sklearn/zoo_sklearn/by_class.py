@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import zoo
-import zoo_sklearn.sparse as sparse
 from zoo import weights
+from zoo_sklearn.releases import is_known
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -27,7 +27,7 @@ def reported(
     for a checkpoint: a scale of the weights that is kept across them is private to scikit-learn.
     Of other releases than those that were compared nothing is reported.
     """
-    if not sparse.is_known():
+    if not is_known():
         yield
         return
     fit = functools.partial(_fit_multiclass, classifier, report, checkpoint)

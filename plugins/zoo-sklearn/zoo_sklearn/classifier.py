@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import zoo
 import zoo_sklearn.export as export
+import zoo_sklearn.passes as passes
 from zoo import weights
 from zoo.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
-    from zoo.model import Array
+    from zoo.model import Array, Validation
 
 CLASSES = "classes"
 """Name of the array with the labels of the training data, in the weights of each model."""
@@ -141,6 +142,53 @@ class WeightedModel(ClassifierModel):
         report(1, 1, "fit")
 
 
+class ResumableModel(WeightedModel):
+    """A classifier that goes on from a checkpoint, see `passes.reported`."""
+
+    def fit(
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
+    ) -> None:
+        """Fit the classifier; raises UsageError if all inputs are of one class."""
+        self.train(x, y, report, sample_weight=sample_weight, checkpoint=checkpoint)
+
+    def learn(
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
+    ) -> None:
+        """Fit the classifier, from the newest checkpoint on."""
+        with passes.reported(self.classifier, report, checkpoint):
+            self.classifier.fit(x, y, **weighted(self.classifier, sample_weight))
+
+
+class ValidatedModel(ResumableModel):
+    """A classifier that goes on from a checkpoint, and may look at validation rows."""
+
+    def fit(
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
+        validation: Validation | None = None,
+    ) -> None:
+        """Fit the classifier; raises UsageError if all inputs are of one class."""
+        given = {"sample_weight": sample_weight, "checkpoint": checkpoint}
+        self.train(x, y, report, **given, validation=validation)
+
+
 class ArraysModel(ClassifierModel):
     """A classifier whose weights are plain arrays; a subclass lists those that restore it.
 
@@ -184,10 +232,7 @@ def weighted(estimator: Any, sample_weight: Array | None) -> dict[str, Array]:
 
     if sample_weight is None:
         return {}
-    last, prefix = estimator, ""
-    while hasattr(last, "steps"):
-        name, last = last.steps[-1]
-        prefix += f"{name}__"
+    last, prefix = passes.last_step(estimator)
     if not has_fit_parameter(last, "sample_weight"):
         raise UsageError(
             f"{type(last).__name__} of scikit-learn takes no weights of rows.",

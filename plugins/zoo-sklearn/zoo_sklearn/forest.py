@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 import zoo
 import zoo_sklearn.threads as threads
-from zoo_sklearn.classifier import require_shape
+from zoo_sklearn.classifier import ResumableModel, require_shape
 from zoo_sklearn.estimator import SklearnModel
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class ForestParams(zoo.Params):
         return self
 
 
-class RandomForest(SklearnModel):
+class RandomForest(ResumableModel, SklearnModel):
     """Decision trees of random inputs and features; their class shares are averaged."""
 
     name = "random-forest"
@@ -75,6 +75,7 @@ class RandomForest(SklearnModel):
     paper = "Breiman 2001, Random forests, doi:10.1023/A:1010933404324"
     # What its trees compare with; scikit-learn converts other inputs to it.
     dtype = "float32"
+    can_stop = True
     Params = ForestParams
     trusted = ("sklearn.tree._tree.Tree",)
 
@@ -84,10 +85,19 @@ class RandomForest(SklearnModel):
         return RandomForestClassifier(**self.params.model_dump(), random_state=self.seed)
 
     def learn(
-        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
     ) -> None:
         import numpy as np
 
+        earlier = checkpoint.latest() if checkpoint else None
+        if earlier is not None:
+            self.load(earlier)
         forest, total = self.classifier.set_params(warm_start=True), self.params.n_estimators
         size = max(SMALLEST, math.ceil(total / BATCHES))
         if np.isnan(x).any():
@@ -95,13 +105,19 @@ class RandomForest(SklearnModel):
         with warnings.catch_warnings(), threads.granted_jobs() as n_jobs:
             # Weights of classes change with the inputs of a warm start; these stay the same.
             warnings.filterwarnings("ignore", message="class_weight presets")
-            for grown in range(size, total + size, size):
-                count = min(grown, total)
-                # A warm start draws the same seeds of trees as a single fit of all.
-                forest.set_params(n_estimators=count, n_jobs=n_jobs).fit(x, y, sample_weight)
-                report(count, total, "tree")
-        # Threads would add the shares of the trees in another order at each prediction.
-        forest.set_params(warm_start=False, n_jobs=None)
+            grown = len(getattr(forest, "estimators_", ()))
+            try:
+                while grown < total:
+                    grown = min(grown + size, total)
+                    # A warm start draws the same seeds of trees as a single fit of all.
+                    forest.set_params(n_estimators=grown, n_jobs=n_jobs).fit(x, y, sample_weight)
+                    report(grown, total, "tree")
+                    if checkpoint and checkpoint.is_due():
+                        with checkpoint.save(grown) as folder:
+                            self.save(folder)
+            finally:
+                # Threads would add the shares of the trees in another order at each prediction.
+                forest.set_params(warm_start=False, n_jobs=None)
 
     def check(self, estimator: Any) -> None:
         import numpy as np

@@ -11,7 +11,7 @@ from zoo_sklearn.classifier import (
     CLASSES,
     LECUN,
     ArraysModel,
-    WeightedModel,
+    ResumableModel,
     require_shape,
     set_linear_arrays,
 )
@@ -30,7 +30,7 @@ class PairwiseParams(zoo.Params):
     max_iter: int = zoo.param(20, ge=1, le=100_000, help="most epochs of each pair")
 
 
-class PairwiseLinear(WeightedModel, ArraysModel):
+class PairwiseLinear(ResumableModel, ArraysModel):
     """One linear classifier for each two classes; the class that wins most pairs wins."""
 
     name = "pairwise-linear"
@@ -50,7 +50,13 @@ class PairwiseLinear(WeightedModel, ArraysModel):
         return OneVsOneClassifier(self._pair_classifier())
 
     def learn(
-        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
     ) -> None:
         """Fit each pair as OneVsOneClassifier does, whose `fit` takes no weights of rows."""
         import numpy as np
@@ -59,14 +65,23 @@ class PairwiseLinear(WeightedModel, ArraysModel):
         voting.classes_, voting.pairwise_indices_ = np.unique(y), None
         voting.n_features_in_ = x.shape[1]
         pairs = list(itertools.combinations(voting.classes_, 2))
-        voting.estimators_ = []
-        for step, (first, second) in enumerate(pairs, 1):
+        fitted = voting.estimators_ = self._finished(checkpoint)
+        for first, second in pairs[len(fitted) :]:
             rows = (y == first) | (y == second)
             row_weights = None if sample_weight is None else sample_weight[rows]
             is_second = (y[rows] == second).astype(int)
-            pair = self._pair_classifier().fit(x[rows], is_second, sample_weight=row_weights)
-            voting.estimators_.append(pair)
-            report(step, len(pairs), "pair")
+            fitted.append(
+                self._pair_classifier().fit(x[rows], is_second, sample_weight=row_weights)
+            )
+            report(len(fitted), len(pairs), "pair")
+            if checkpoint and checkpoint.is_due():
+                with checkpoint.save(len(fitted)) as folder:
+                    weights.save(folder, self.arrays())
+
+    def _finished(self, checkpoint: zoo.Checkpoint | None) -> list[Any]:
+        """Return the pairs that the newest checkpoint has."""
+        folder = checkpoint.latest() if checkpoint else None
+        return self._pairs(weights.load(folder, self.stored())) if folder else []
 
     def arrays(self) -> dict[str, Array]:
         import numpy as np
@@ -78,20 +93,24 @@ class PairwiseLinear(WeightedModel, ArraysModel):
         }
 
     def set_arrays(self, arrays: dict[str, Array]) -> None:
-        import numpy as np
-
         known = arrays[CLASSES]
         n_pairs = len(known) * (len(known) - 1) // 2
         require_shape(arrays["coef"].shape, (n_pairs, self.n_features))
         require_shape(arrays["intercept"].shape, (n_pairs,))
+        self.classifier.estimators_ = self._pairs(arrays)
+        self.classifier.classes_ = known
+        self.classifier.pairwise_indices_ = None
+
+    def _pairs(self, arrays: dict[str, Array]) -> list[Any]:
+        """Return the classifiers whose `arrays` these are."""
+        import numpy as np
+
         pairs = []
         for coef, intercept in zip(arrays["coef"], arrays["intercept"], strict=True):
             one = {"coef": coef[None], "intercept": intercept[None], CLASSES: np.arange(2)}
             pairs.append(self._pair_classifier())
             set_linear_arrays(pairs[-1], one)
-        self.classifier.estimators_ = pairs
-        self.classifier.classes_ = known
-        self.classifier.pairwise_indices_ = None
+        return pairs
 
     def parameters(self) -> int:
         return sum(each.coef_.size + 1 for each in self.classifier.estimators_)

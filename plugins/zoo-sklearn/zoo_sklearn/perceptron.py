@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 import zoo
-from zoo_sklearn.classifier import require_shape, row_count
+import zoo_sklearn.epochs as epochs
+from zoo_sklearn.classifier import ValidatedModel, require_shape, row_count
 from zoo_sklearn.estimator import SklearnModel
 
 if TYPE_CHECKING:
-    from zoo.model import Array
+    from zoo.model import Array, Validation
 
 Units = Annotated[int, Field(ge=1, le=8192)]
-ONLY_FOR_FIT = ("_optimizer", "_random_state", "_best_coefs", "_best_intercepts")
-"""Attributes that predictions do not need; the optimizer is twice as large as the weights."""
 
 
 class PerceptronParams(zoo.Params):
@@ -46,18 +45,21 @@ class PerceptronParams(zoo.Params):
     n_iter_no_change: int = zoo.param(
         10, ge=1, le=100_000, help="epochs without improvement before it stops"
     )
-    early_stopping: bool = zoo.param(False, help="stop by the accuracy on held-back inputs")
+    early_stopping: bool = zoo.param(
+        False, help="stop by the accuracy on the validation rows, or else on held-back inputs"
+    )
     validation_fraction: float = zoo.param(
-        0.1, gt=0, lt=1, help="part held back for early_stopping"
+        0.1, gt=0, lt=1, help="part held back for early_stopping without validation rows"
     )
 
 
-class Perceptron(SklearnModel):
+class Perceptron(ValidatedModel, SklearnModel):
     """A network of fully connected layers, without Keras (scikit-learn's MLPClassifier)."""
 
     name = "mlp"
     family = "neural network"
     paper = "Rumelhart et al. 1986, Learning representations by back-propagating errors"
+    can_stop = True
     Params = PerceptronParams
 
     def make(self) -> Any:
@@ -74,16 +76,17 @@ class Perceptron(SklearnModel):
         )
 
     def learn(
-        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
+        self,
+        x: Array,
+        y: Array,
+        report: zoo.Report,
+        *,
+        sample_weight: Array | None = None,
+        checkpoint: zoo.Checkpoint | None = None,
+        validation: Validation | None = None,
     ) -> None:
-        network = self.classifier.fit(x, y, sample_weight)
-        for name in ONLY_FOR_FIT:
-            vars(network).pop(name, None)
-        # lbfgs keeps no losses.
-        losses = getattr(network, "loss_curve_", [network.loss_])
-        unit = "fit" if self.params.solver == "lbfgs" else "epoch"
-        for step, loss in enumerate(losses, 1):
-            report(step, len(losses), unit, train_loss=loss)
+        with epochs.reported(self.classifier, report, checkpoint, validation=validation):
+            self.classifier.fit(x, y, sample_weight)
 
     def check(self, estimator: Any) -> None:
         sizes = [self.n_features, *self.params.hidden]

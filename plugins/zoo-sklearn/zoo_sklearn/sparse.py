@@ -7,11 +7,10 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from zoo_sklearn.releases import is_known
+
 if TYPE_CHECKING:
     from zoo.model import Array
-
-KNOWN = "1.9."
-"""Releases of scikit-learn whose two paths were compared; tests check that they agree."""
 
 DENSITY = 0.5
 """Share of nonzero features above which the dense path is as fast; MNIST has 0.19."""
@@ -30,7 +29,7 @@ def fit(classifier: Any, x: Array, y: Array, sample_weight: Array | None = None)
     """Fit an SGDClassifier to inputs (n, features), with the same bits as its own `fit`."""
     compressed = (
         _compressed(x)
-        if is_known() and takes_same_steps(classifier) and is_single_threaded()
+        if has_decay() and takes_same_steps(classifier) and is_single_threaded()
         else None
     )
     if compressed is None:
@@ -40,12 +39,11 @@ def fit(classifier: Any, x: Array, y: Array, sample_weight: Array | None = None)
             classifier.fit(compressed, y, sample_weight=sample_weight)
 
 
-def is_known() -> bool:
+def has_decay() -> bool:
     """Return whether this is a release of scikit-learn whose paths were compared."""
-    import sklearn
     from sklearn.linear_model import _base
 
-    return sklearn.__version__.startswith(KNOWN) and hasattr(_base, "SPARSE_INTERCEPT_DECAY")
+    return is_known() and hasattr(_base, "SPARSE_INTERCEPT_DECAY")
 
 
 def takes_same_steps(classifier: Any) -> bool:

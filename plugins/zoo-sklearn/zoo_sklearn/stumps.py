@@ -10,7 +10,7 @@ from zoo import weights
 from zoo_sklearn.classifier import (
     CLASSES,
     ArraysModel,
-    WeightedModel,
+    ResumableModel,
     require_shape,
     row_count,
 )
@@ -44,7 +44,7 @@ class StumpsParams(zoo.Params):
     max_leaf_nodes: int = zoo.param(2, ge=2, le=1024, help="leaves of a tree; 2 make it a stump")
 
 
-class BoostedStumps(WeightedModel, ArraysModel):
+class BoostedStumps(ResumableModel, ArraysModel):
     """Trees of one split, a feature against a threshold, added up by gradient boosting."""
 
     name = "boosted-stumps"
@@ -56,6 +56,7 @@ class BoostedStumps(WeightedModel, ArraysModel):
     dtype = "float32"
     # skops does not trust its trees, and skl2onnx 1.20 writes booleans where ONNX needs numbers.
     formats = ()
+    can_stop = True
     Params = StumpsParams
 
     def stored(self) -> weights.Expected:
