@@ -115,6 +115,18 @@ def test_a_weighted_fit_is_scikit_learns_bit_for_bit(name: str, data: tuple[Any,
     assert not np.array_equal(found, getattr(plain.fit(x, y), score)(x))
 
 
+def test_a_class_whose_rows_weigh_nothing_is_as_absent_for_support_vectors(
+    data: tuple[Any, Any, Any],
+) -> None:
+    x, y, row_weights = data
+    model = made("svm", 13)
+    model.fit(x, y, ignore, sample_weight=np.where(y == 1, 0, row_weights))
+    others = y != 1
+    plain = made("svm", 13)
+    plain.fit(x[others], y[others], ignore, sample_weight=row_weights[others])
+    assert np.array_equal(model.predict_proba(x), plain.predict_proba(x))
+
+
 @pytest.mark.parametrize("with_weights", [True, False])
 def test_each_pair_has_the_weights_of_its_rows(
     data: tuple[Any, Any, Any], with_weights: bool

@@ -68,6 +68,13 @@ class SupportVectors(WeightedModel, ArraysModel):
     def learn(
         self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
     ) -> None:
+        if sample_weight is not None:
+            import numpy as np
+
+            # libsvm drops rows that weigh nothing, and then misses the class that had no others.
+            kept = np.isin(y, y[sample_weight > 0])
+            if not kept.all():
+                x, y, sample_weight = x[kept], y[kept], sample_weight[kept]
         super().learn(self.features(x), y, report, sample_weight=sample_weight)
 
     def scores(self, x: Array) -> Array:

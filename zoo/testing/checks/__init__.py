@@ -10,7 +10,7 @@ from unittest import SkipTest
 
 from zoo.errors import ZooError
 from zoo.plugins import error_report
-from zoo.testing.checks import behaviour, contract, of_datasets, persistence
+from zoo.testing.checks import behaviour, contract, fit_arguments, of_datasets, persistence
 from zoo.testing.checks.fixtures import Bench, Broken, DatasetBench
 
 Check = Callable[[Bench], None]
@@ -33,6 +33,10 @@ ALL: tuple[Check, ...] = (
     behaviour.works_with_10_classes,
     behaviour.handles_blank_images,
     behaviour.handles_single_class,
+    fit_arguments.weighs_rows,
+    fit_arguments.learns_nothing_from_validation_rows,
+    fit_arguments.stops_with_a_result,
+    fit_arguments.resumes_with_the_same_bits,
     persistence.handles_other_shapes,
     # Last: models trained since by other checks must not have changed this one.
     persistence.loads_saved_weights,

@@ -184,24 +184,26 @@ class Bench:
     ) -> tuple[Model, Reports]:
         """Train a fresh model on rows of the dataset, as a job does."""
         reports = Reports()
-        return _fit(self.fresh(names), x, y, report or reports), reports
+        return self.fit(self.fresh(names), x, y, report or reports), reports
 
     def trained_on(self, sample: Sample) -> Trained:
         """Train a fresh model on a sample, as a job does."""
         reports = Reports()
-        model = _fit(self.fresh(sample=sample), sample.x, sample.y, reports)
+        model = self.fit(self.fresh(sample=sample), sample.x, sample.y, reports)
         return Trained(model, reports, evaluation.predict(model, sample.x))
 
+    def fit(self, model: Model, x: Array, y: Array, report: Report, **asked: Any) -> Model:
+        """Train with labels mapped and the global generators seeded; returns the model.
 
-def _fit(model: Model, x: Array, y: Array, report: Report) -> Model:
-    """Train with labels mapped and the global generators seeded."""
-    import numpy as np
+        `asked` are arguments that its `fit` names, as a job passes them.
+        """
+        import numpy as np
 
-    labels = evaluation.targets(model, y)
-    random.seed(SEED)
-    np.random.seed(SEED)
-    model.fit(x, labels, report)
-    return model
+        labels = evaluation.targets(model, y)
+        random.seed(SEED)
+        np.random.seed(SEED)
+        model.fit(x, labels, report, **asked)
+        return model
 
 
 def _colour(model: type[Model]) -> Sample:

@@ -23,7 +23,7 @@ LARGEST = 256 * 2**20
 def loads_saved_weights(bench: Bench) -> None:
     """A fresh model that loads the saved weights predicts the same to the last bit."""
     before = bench.trained.predictions
-    with _saved(bench.trained.model) as folder:
+    with saved(bench.trained.model) as folder:
         again = bench.fresh()
         again.load(folder)
         check_same(before, evaluation.predict(again, bench.x), "saved and loaded")
@@ -33,7 +33,7 @@ def loads_saved_weights(bench: Bench) -> None:
 
 def saves_no_pickle(bench: Bench) -> None:
     """No file or archive member is a pickle or HDF5, as loading one can run code."""
-    with _saved(bench.trained.model) as folder:
+    with saved(bench.trained.model) as folder:
         found = file_formats.find_unsafe(folder)
     if found:
         raise Broken(f"{found}: save arrays (zoo.weights) and JSON.")
@@ -41,7 +41,7 @@ def saves_no_pickle(bench: Bench) -> None:
 
 def weights_are_small(bench: Bench) -> None:
     """The weights are at most 256 MB of files in the given folder; their number is valid."""
-    with _saved(bench.trained.model) as folder:
+    with saved(bench.trained.model) as folder:
         sizes = {file: file.stat().st_size for file in _files(folder)}
         if not sizes:
             raise Broken("save writes no file into the folder.")
@@ -81,7 +81,7 @@ def handles_other_shapes(bench: Bench) -> None:
 def _check_shape(bench: Bench, sample: Sample) -> None:
     trained = bench.trained_on(sample)
     evaluation.weight_images(trained.model)
-    with _saved(trained.model) as folder:
+    with saved(trained.model) as folder:
         again = bench.fresh(sample=sample)
         again.load(folder)
         after = evaluation.predict(again, sample.x)
@@ -89,7 +89,8 @@ def _check_shape(bench: Bench, sample: Sample) -> None:
 
 
 @contextmanager
-def _saved(model: Model) -> Iterator[Path]:
+def saved(model: Model) -> Iterator[Path]:
+    """Save a model into a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="zoo-check-") as folder:
         model.save(Path(folder))
         yield Path(folder)
