@@ -112,7 +112,7 @@ class Promises(RuleBasedStateMachine):
     @rule(claim=claims, value=st.sampled_from([None, 0.1, 0.2, 0.3]))
     def pause_at_rung(self, claim: Claim, value: float | None) -> None:
         before = self.before[claim.job]
-        status = jobs.pause_trial(self.db, claim, value=value)
+        status = jobs.pause_trial(self.db, claim, metrics={"val_accuracy": value})
         may = self.is_live(claim) and before["pause_at"] is not None
         assert (status is not None) == may
         if may:

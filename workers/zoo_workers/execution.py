@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec
 
 from zoo import jobs
 from zoo.child_process import ChildDied
 from zoo.data import added
-from zoo.errors import ArtifactError, StoreError, ZooError
+from zoo.errors import ArtifactError, StoreError, UsageError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import AttemptEnd, Claim, Database, Job, JobNotFound, Outcome, ProgressUpdate
 from zoo.jobs.records import Gpu
@@ -47,6 +47,15 @@ class Requeue(Exception):
         super().__init__(reason)
         self.code = code
         self.counts = counts
+
+
+class Paused(Exception):
+    """The training has come to its rung, and waits there for its promotion."""
+
+    def __init__(self, metrics: Mapping[str, Any]) -> None:
+        """`metrics` are those of the epoch; None for a number that is not finite."""
+        super().__init__("paused")
+        self.metrics = metrics
 
 
 class Execution:
@@ -92,7 +101,7 @@ class Execution:
         self.committed = False
         """Whether the job's row has the outcome of this attempt."""
         self._began = self._checked = time.monotonic()
-        self._result: Outcome | ClaimLost | Requeue = ClaimLost()
+        self._result: Outcome | ClaimLost | Requeue | Paused = ClaimLost()
         self.workspace = Workspace(settings, claim, self._database_time)
         self.heartbeat = Heartbeat(db, settings, claim, self.workspace, claimed_at)
         self.checkpoints = CheckpointStore(
@@ -111,7 +120,7 @@ class Execution:
             self.heartbeat.ensure()
         try:
             self._result = self._outcome_of(self._run)
-        except (ClaimLost, Requeue) as stop:
+        except (ClaimLost, Requeue, Paused) as stop:
             self._result = stop
 
     def _outcome_of(self, step: Callable[P, Outcome], *args: P.args, **named: P.kwargs) -> Outcome:
@@ -198,6 +207,7 @@ class Execution:
             "seconds": self.settings.checkpoint_seconds,
             "mb": self.settings.checkpoint_mb,
             "note": note,
+            "pause_at": self.job.pause_at,
         }
 
     def _await_end(
@@ -246,6 +256,8 @@ class Execution:
             self.workspace.request_stop()
         if self.heartbeat.cancelled:
             return Outcome("cancelled", error_code="cancelled", error="Cancelled while it ran.")
+        if self.heartbeat.pruned:
+            return Outcome("pruned")
         if spec.timeout and time.monotonic() > self._began + spec.timeout:
             text = f"It ran for longer than its limit, {spec.timeout:g} s."
             return Outcome("timed_out", error_code="timed_out", error=text)
@@ -264,11 +276,26 @@ class Execution:
     def _outcome_from(self, reply: dict[str, Any]) -> Outcome:
         """Return the outcome in a runner's reply; requeue if it is the fault of this machine."""
         fault = reply.pop("fault", None)
+        if reply["status"] == "paused":
+            raise Paused(reply["metrics"])
         outcome = Outcome(**reply)
+        if outcome.status == "succeeded":
+            return self._unless_it_had_to_pause(outcome)
         if outcome.status != "failed":
             return outcome
         blamed = {"machine": ALL_MODELS, "model": self.job.model}.get(fault or "")
         return self._unless_machine_fault(outcome, blamed)
+
+    def _unless_it_had_to_pause(self, outcome: Outcome) -> Outcome:
+        metrics = outcome.metrics or {}
+        has_ended_early = metrics.get("ended_early") or metrics.get("stopped_early")
+        if self.job.pause_at is None or has_ended_early:
+            return outcome
+        text = (
+            f"The model saves no checkpoint after epoch {self.job.pause_at}, so that its training "
+            "cannot pause there: sweep it without --pruner asha."
+        )
+        return Outcome("failed", error_code="cannot_pause", error=text)
 
     def _outcome_of_death(self, death: ChildDied) -> Outcome:
         code = death.exit_code
@@ -410,6 +437,8 @@ class Execution:
             return self._why_lost()
         except Requeue as stop:
             return self._release(stop)
+        except Paused as pause:
+            return self._pause(pause)
         finally:
             self.checkpoints.close(has_succeeded=self.workspace.is_referenced)
             self.heartbeat.end()
@@ -448,6 +477,33 @@ class Execution:
             )
 
         return f"goes back into the queue: {stop}" if self._retry(release) else self._why_lost()
+
+    def _pause(self, pause: Paused) -> str:
+        self.heartbeat.end()
+        if self.heartbeat.lost:
+            return self._why_lost()
+        status: str | None = None
+        update = self._last_update()
+
+        def write() -> bool:
+            nonlocal status
+            status = jobs.pause_trial(
+                self.db,
+                self.claim,
+                metrics=pause.metrics,
+                update=update,
+                with_hooks=self.has_hooks,
+            )
+            return status is not None
+
+        try:
+            done = self._retry(write)
+        except UsageError as error:  # it has no metric by which it could be ranked
+            outcome = Outcome("failed", error_code="no_metric", error=str(error))
+            self.committed = self._commit(outcome)
+            return outcome.status if self.committed else self._why_lost()
+        # A commit may succeed and its reply be lost: the row then shows no running job.
+        return f"has come to epoch {self.job.pause_at}: {status}" if done else self._why_lost()
 
     def _retry(self, write: Callable[[], bool]) -> bool:
         """Write, again after an error of the database; the fencing token makes that safe."""

@@ -48,6 +48,8 @@ class Heartbeat(threading.Thread):
         """Whether somebody has asked to cancel the job."""
         self.stop_requested = False
         """Whether somebody has asked to end its training with what it has learned so far."""
+        self.pruned = False
+        """Whether it has fallen behind the other trials of its sweep."""
         self._confirmed = self._checked = claimed_at
         self._ended = threading.Event()
         self._error = ""
@@ -130,6 +132,7 @@ class Heartbeat(threading.Thread):
     def _apply(self, requests: Requests) -> None:
         self.cancelled = self.cancelled or requests.cancel
         self.stop_requested = self.stop_requested or requests.stop
+        self.pruned = self.pruned or requests.prune
 
     def _refuse(self) -> None:
         self.refused = self.lost = True

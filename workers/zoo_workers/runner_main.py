@@ -207,9 +207,18 @@ def run(request: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
                 return {"status": "succeeded", "metrics": _run_spec(request, lines, own)}
         except BaseException as error:  # also SystemExit: a model must not end the runner quietly
             _end_if_forked(own)
+            if paused_at := _paused_at(error):
+                return {"status": "paused", "metrics": dict(paused_at)}
             if not isinstance(error, ZooError):
                 _write_traceback(log)
             return failure(error, request["files"])
+
+
+def _paused_at(error: BaseException) -> Mapping[str, Any] | None:
+    """Return the metrics of the epoch at which a training has paused; None of a real error."""
+    from zoo.training.checkpoints import Paused
+
+    return error.metrics if isinstance(error, Paused) else None
 
 
 def _end_if_forked(own: int) -> None:
@@ -351,6 +360,7 @@ def _place(request: dict[str, Any], **calls: Any) -> Place | None:
         attempt=asked["attempt"],
         seconds=asked["seconds"] or math.inf,
         most_bytes=asked["mb"] * 2**20,
+        pause_at=asked.get("pause_at") or math.inf,
         **calls,
     )
 

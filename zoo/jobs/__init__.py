@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import Hint as Hint
     from zoo.jobs.submission import add as add
     from zoo.jobs.submission import cancel as cancel
+    from zoo.jobs.submission import complete_sweep as complete_sweep
     from zoo.jobs.submission import extend as extend
     from zoo.jobs.submission import request_stop as request_stop
     from zoo.jobs.submission import retry as retry
@@ -171,7 +172,9 @@ _EXPORTS = {
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
     "statuses": "LISTED MOVES NO_FAILURE STATUSES TERMINAL",
-    "submission": "add cancel extend Hint request_stop retry take_due_hints take_stale_hints",
+    "submission": (
+        "add cancel complete_sweep extend Hint request_stop retry take_due_hints take_stale_hints"
+    ),
     "transitions": (
         "beat checkpoint_path CHECKPOINTS claim expire_leases finish finish_all pause_trial reap "
         "release save_checkpoint"

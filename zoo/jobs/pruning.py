@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from zoo.canonical_json import canonical
+from zoo.errors import UsageError
 from zoo.jobs.database import Database, Row, Transaction
 from zoo.jobs.statuses import PAUSED
 
@@ -117,20 +118,39 @@ def lock_pruner(rows: Transaction, group: str | None) -> Pruner | None:
     return Pruner.load(text) if text else None
 
 
-def arrive(rows: Transaction, paused: Row, value: float | None) -> None:
-    """Add the metric of a trial that has just paused, {id, group_id, pause_at}, to its rung."""
+def arrive(rows: Transaction, paused: Row, metrics: Mapping[str, Any]) -> None:
+    """Add the metric of a trial that has just paused, {id, group_id, pause_at}, to its rung.
+
+    Raises UsageError if `metrics`, those of the epoch, have no such metric.
+    """
     pruner = lock_pruner(rows, paused["group_id"])
-    if pruner and paused["pause_at"] in pruner.rungs:
-        _add(rows, pruner, paused, [pruner.rungs.index(paused["pause_at"])], value, promoted=False)
+    if pruner is None or paused["pause_at"] not in pruner.rungs:
+        return
+    if pruner.metric not in metrics:
+        others = [name for name in metrics if name not in ("step", "total", "unit")]
+        raise UsageError(
+            f"Its epochs report no {pruner.metric}, by which the sweep prunes its trials.",
+            f"They report {', '.join(others) or 'no metrics'}: sweep it without --pruner.",
+        )
+    rung, value = pruner.rungs.index(paused["pause_at"]), metrics[pruner.metric]
+    _add(rows, pruner, paused, [rung], value, promoted=False)
 
 
-def complete(rows: Transaction, ended: Row, metrics: Mapping[str, Any]) -> None:
-    """Add the metric of a trial that has succeeded, {id, group_id, pause_at}, to the last rung.
+Steps = Sequence[tuple[int, Mapping[str, Any]]]
+"""(epoch, metrics) of reports."""
 
-    A training that has ended early counts at each rung that it has not reached.
+
+def complete(rows: Transaction, ended: Row, metrics: Mapping[str, Any], steps: Steps) -> None:
+    """Add the metrics of a trial that has succeeded, {id, group_id, pause_at}.
+
+    ASHA: that of the result, at the last rung; a training that has ended early counts at each rung
+    that it has not reached. Median: those of the last steps.
     """
     pruner = lock_pruner(rows, ended["group_id"])
     if pruner is None:
+        return
+    if pruner.name == "median":
+        _add_steps(rows, pruner, ended, steps)
         return
     top = len(pruner.rungs)
     is_early = ended["pause_at"] in pruner.rungs
@@ -256,9 +276,13 @@ def _prune_unpromotable(rows: Transaction, group: str, pruner: Pruner) -> list[R
     )
 
 
-def falls_behind(
-    rows: Transaction, job: Row, steps: Sequence[tuple[int, Mapping[str, Any]]]
-) -> bool:
+def _add_steps(rows: Transaction, pruner: Pruner, job: Row, steps: Steps) -> None:
+    entry = {"job": job["id"], "group": job["group_id"], "promoted": 0, "arrival": None}
+    values = [(step, _finite(metrics.get(pruner.metric))) for step, metrics in steps]
+    _insert(rows, [entry | {"rung": n, "resource": n, "value": value} for n, value in values])
+
+
+def falls_behind(rows: Transaction, job: Row, steps: Steps) -> bool:
     """Add the metrics of new steps of a trial, {id, group_id}; return whether to prune it.
 
     These are the rules of Optuna's MedianPruner, applied at each of the steps.
@@ -268,15 +292,13 @@ def falls_behind(
     if not text:
         return False
     pruner = Pruner.load(text)
-    entry = {"job": job["id"], "group": job["group_id"], "promoted": 0, "arrival": None}
-    own = [(step, _finite(metrics.get(pruner.metric))) for step, metrics in steps]
-    _insert(rows, [entry | {"rung": n, "resource": n, "value": value} for n, value in own])
+    _add_steps(rows, pruner, job, steps)
     finished = "SELECT count(*) AS n FROM job WHERE group_id = :group AND status = 'succeeded'"
     if rows.value(finished, values) < max(pruner.n_startup_trials, 1):
         return False
     return any(
         step >= pruner.n_warmup_steps and _is_below_median(rows, pruner, job, step)
-        for step, _ in own
+        for step, _ in steps
     )
 
 
@@ -289,7 +311,11 @@ def _is_below_median(rows: Transaction, pruner: Pruner, job: Row, step: int) -> 
         values,
     )
     if best is None:
-        return True
+        # Either it has diverged, or the model does not report the metric.
+        reported = """
+            SELECT 1 FROM rung JOIN job ON job.id = rung.job_id
+            WHERE rung.group_id = :group AND value IS NOT NULL AND status = 'succeeded' LIMIT 1"""
+        return rows.one(reported, values) is not None
     found = rows.all(
         """
         SELECT value FROM rung JOIN job ON job.id = rung.job_id

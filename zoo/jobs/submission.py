@@ -6,7 +6,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zoo.job_spec import SPEC_VERSION, JobSpec, canonical, trial_of
@@ -15,7 +15,13 @@ from zoo.jobs.database import Database, RowRefused, again_after_deadlock, among,
 from zoo.jobs.pruning import Pruner
 from zoo.jobs.queue_options import QueueOptions
 from zoo.jobs.references import find_jobs
-from zoo.jobs.scheduling import add_dependencies, copy_dependencies, count_blockers, join_turns
+from zoo.jobs.scheduling import (
+    add_dependencies,
+    copy_dependencies,
+    count_blockers,
+    join_turns,
+    unblock_dependents,
+)
 from zoo.jobs.statuses import MAY_RUN
 
 COLUMNS = (
@@ -170,6 +176,26 @@ def extend(
         ids = [row["id"] for row in rows]
         join_turns(table, ids, [group])
     return ids
+
+
+@again_after_deadlock
+def complete_sweep(db: Database, group: str, *, trials: int) -> None:
+    """Record that a sweep has all of its trials, fewer than planned: there are no others.
+
+    Its paused trials are then promoted or pruned without waiting for more.
+    """
+    sql = db.sql
+    values = {"group": group}
+    with db.write() as table:
+        lock = f"SELECT about, pruner FROM job_group WHERE id = :group {sql.for_update}"
+        row = table.one(lock, values)
+        if row is None:
+            return
+        about = json.loads(row["about"]) | {"trials": trials, "is_complete": True}
+        pruner = row["pruner"] and replace(Pruner.load(row["pruner"]), trials=None).dump()
+        values |= {"about": canonical(about), "pruner": pruner}
+        table.run("UPDATE job_group SET about = :about, pruner = :pruner WHERE id = :group", values)
+        unblock_dependents(table, [], [group])
 
 
 @again_after_deadlock

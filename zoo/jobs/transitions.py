@@ -247,8 +247,8 @@ def finish_all(db: Database, ends: Sequence[AttemptEnd]) -> list[bool]:
         rows.many(_end_attempt(sql), [_attempt_ended(end) for end in committed])
         insert_metrics(rows, [_measured(end) for end in committed])
         for end, row in zip(ends, ended, strict=True):
-            if row and row["pruner"] == "asha" and row["status"] == "succeeded":
-                pruning.complete(rows, row, end.outcome.metrics or {})
+            if row and row["pruner"] and row["status"] == "succeeded":
+                pruning.complete(rows, row, end.outcome.metrics or {}, end.update.steps)
         over = unblock_dependents(rows, [row for row in ended if row])
         won = (row["group_id"] for row in ended if row and row["status"] == "succeeded")
         for group in sorted({each for each in won if each}):
@@ -391,8 +391,7 @@ def pause_trial(
     db: Database,
     held: Claim,
     *,
-    value: float | None,
-    checkpoint: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any],
     update: ProgressUpdate = NO_UPDATE,
     with_hooks: bool = False,
 ) -> str | None:
@@ -401,18 +400,18 @@ def pause_trial(
     The attempt is given back: it does not count towards `max_attempts`. A job whose cancel was
     requested meanwhile is cancelled instead.
 
-    Args:
-        value: The metric by which trials are ranked at the rung; None if it is no finite number.
-        checkpoint: The stored checkpoint, as of `Job.checkpoint`, from which it will go on.
+    Its checkpoint is that which `save_checkpoint` has named. `metrics` are those of the epoch; one
+    that is no finite number is None.
 
     Returns:
         `paused`, `queued` if it was promoted at once, `pruned` or `cancelled`; None if the claim
         was lost.
+
+    Raises:
+        UsageError: If the metric by which the sweep prunes is missing; nothing is changed.
     """
     sql = db.sql
     columns = _values_of(update)
-    if checkpoint is not None:
-        columns["checkpoint"] = canonical(dict(checkpoint))
     put_back = f"""
         UPDATE job SET status = CASE WHEN {CANCELLED} THEN 'cancelled' ELSE 'queued' END,
             finished_at = CASE WHEN {CANCELLED} THEN {sql.now} END,
@@ -430,7 +429,7 @@ def pause_trial(
         outcome = "paused" if is_paused else "cancelled"
         end_attempt(rows, held, outcome, None, None, update.environment, counts=False)
         if is_paused:
-            pruning.arrive(rows, job, value)
+            pruning.arrive(rows, job, metrics)
         ended = unblock_dependents(rows, [] if is_paused else [job], [job["group_id"]])
         enqueue_hooks(rows, ended if with_hooks else [])
         now = rows.one("SELECT status, paused FROM job WHERE id = :job", vars(held)) or {}

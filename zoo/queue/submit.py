@@ -14,7 +14,7 @@ from zoo.data import datasets
 from zoo.data.columns import check_same
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import SPEC_VERSION, Fold, JobSpec, Source
-from zoo.jobs import Database, Group, Hint, Job, QueueOptions, references
+from zoo.jobs import Database, Group, Hint, Job, Pruner, QueueOptions, references
 from zoo.jobs.queue_options import GPU
 from zoo.model import resolved
 from zoo.queue import catalogue, pending_reason, pinning
@@ -156,10 +156,11 @@ def submit(
     *,
     group_kind: str | None = None,
     about: Mapping[str, Any] | None = None,
+    pruner: Pruner | None = None,
 ) -> Submitted:
     """Commit the jobs, then wake a worker; an unreachable broker delays the jobs only.
 
-    With a `group_kind` the jobs form a group, and `about` is stored with it.
+    With a `group_kind` the jobs form a group, and `about` and `pruner` are stored with it.
     """
     options = options or QueueOptions()
     specs = _pinned(specs)
@@ -179,6 +180,7 @@ def submit(
         group_kind=group_kind,
         about=about,
         max_attempts=settings.max_attempts,
+        pruner=pruner,
     )
     done = Submitted(ids, group, worker=renewed)
     # The other jobs of the group get their hints when `max_parallel` admits them.

@@ -11,7 +11,7 @@ from typing import Any
 from zoo import jobs
 from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.job_spec import JobSpec, canonical
-from zoo.jobs import Database, Group, Hint, QueueOptions
+from zoo.jobs import Database, Group, Hint, QueueOptions, RungEntry
 from zoo.queue import submit
 from zoo.queue.options import TrainingOptions
 from zoo.queue.pinning import PinnedDataset
@@ -86,6 +86,7 @@ class Driver:
             specs = self._next(known)
             if specs is None:
                 self.total = len(known)
+                jobs.complete_sweep(self.db, self.group_id, trials=self.total)
                 break
             ids = jobs.extend(
                 self.db,
@@ -111,14 +112,17 @@ class Driver:
         asked = (self.wanted.model, self.queue.pool_of(self.device), self.device)
         slots = available_slots(self.db, self.settings, *asked)
         at_once = min(slots, group.max_parallel or slots)
-        running = sum(not trial.group.is_terminal for trial in known)
+        running = sum(trial.status in ("queued", "running") for trial in known)
         return len(known) < self.total and running < max(1, at_once // self.wanted.training.parts)
 
     def _next(self, known: Sequence[trials.Trial]) -> list[JobSpec] | None:
         names = [*self.space.fixed, *self.space.varied]
         newest = self.dataset and self.dataset.contents
         newest = newest or jobs.newest_contents(self.db).get(self.wanted.training.dataset)
-        tried = [({name: t.value(name) for name in names}, _result(t, newest)) for t in known]
+        rungs = {each.job_id: each for each in jobs.list_rungs(self.db, self.group_id)}
+        tried: list[tuple[samplers.Params, samplers.Result]] = [
+            ({name: t.value(name) for name in names}, _result(t, newest, rungs)) for t in known
+        ]
         for _ in range(samplers.MAX_ATTEMPTS):
             params = samplers.suggest_tpe(self.space, tried, self.wanted.training.seed)
             if params is None:
@@ -143,13 +147,19 @@ class Driver:
             broker.send(app, hints)
 
 
-def _result(trial: trials.Trial, newest: str | None) -> float | str:
+def _result(
+    trial: trials.Trial, newest: str | None, rungs: Mapping[str, RungEntry]
+) -> samplers.Result:
     """Return a trial's result for the sampler; on older contents it counts as failed.
 
     Its value is then ignored, and its params are not suggested again. The sampler maximizes.
+    `rungs` has the last metric of trials that were paused or pruned, by job.
     """
     if isinstance(trial.result, str):
-        return trial.result
+        last = rungs.get(trial.group.jobs[0].id)
+        if trial.status not in ("paused", "pruned") or last is None or last.value is None:
+            return trial.result
+        return samplers.Pruned(last.resource, -trial.group.objective.key(last.value))
     if trial.contents != newest:
         return "failed"
     return -trial.group.objective.key(trial.result)
@@ -173,7 +183,15 @@ def submit_sweep(db: Database, settings: Settings, plan: Plan, options: QueueOpt
     # Later trials of the group are queued in the same way.
     queued = {"pool": options.pool, "priority": options.priority, "tags": list(options.tags)}
     about = plan.about | {"queued": queued}
-    return submit.submit(db, settings, plan.specs, options, group_kind="sweep", about=about)
+    return submit.submit(
+        db,
+        settings,
+        plan.specs,
+        options,
+        group_kind="sweep",
+        about=about,
+        pruner=plan.pruner,
+    )
 
 
 def resume_sweep(db: Database, settings: Settings, group: Group) -> Submitted:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from zoo.errors import UsageError, unknown
 from zoo.job_spec import JobSpec, canonical
+from zoo.jobs import Pruner
 from zoo.metrics import ACCURACY, COSTS, Objective, base_name
 from zoo.model import Params, resolved, to_json
 from zoo.param_values import lookup
@@ -15,6 +16,7 @@ from zoo.queue import catalogue, pinning, submit
 from zoo.queue.options import TrainingOptions
 from zoo.queue.pinning import PinnedDataset
 from zoo.sweeps import samplers, trials
+from zoo.sweeps.pruners import PruningOptions, choose_pruner
 from zoo.sweeps.search_space import Space
 
 MAX_JOBS = 100_000
@@ -31,6 +33,7 @@ class SweepRequest:
     """Number of trials, where the sampler does not determine it."""
     metric: str | None = None
     """The metric by which trials are ranked; None: the dataset's own, or accuracy."""
+    pruning: PruningOptions = PruningOptions()
 
 
 class TrialBuilder:
@@ -38,7 +41,9 @@ class TrialBuilder:
 
     def __init__(self, wanted: SweepRequest, dataset: PinnedDataset | None = None) -> None:
         """`dataset` is that of the trials before, which the later ones run on, too."""
-        self.params: type[Params] = catalogue.model(wanted.model).params
+        offer = catalogue.model(wanted.model)
+        self.card = offer.card
+        self.params: type[Params] = offer.params
         self.defaults = to_json(self.params.resolve({}))
         self.dataset = dataset or pinning.pin(wanted.training.dataset)
         self.base = submit.training(wanted.model, {}, wanted.training, dataset=self.dataset)
@@ -88,6 +93,7 @@ class Plan:
     """Number of trials in the end."""
     objective: Objective = ACCURACY
     """The metric by which trials are ranked."""
+    pruner: Pruner | None = None
 
     @property
     def is_chosen_on_test(self) -> bool:
@@ -112,6 +118,7 @@ class Plan:
             "trials": self.total,
             "training": wanted.training.to_json(),
             **self.objective.to_json(),
+            "pruner": self.pruner and asdict(self.pruner),
         }
 
 
@@ -123,8 +130,19 @@ def plan_sweep(wanted: SweepRequest, space: Space) -> Plan:
             no such metric.
     """
     builder = TrialBuilder(wanted)
-    objective = choose_objective(wanted, builder.dataset)
-    return replace(_plan(wanted, space, builder), objective=objective)
+    objective, pruner = choose_objective(wanted, builder.dataset), None
+    if wanted.pruning.pruner:
+        if wanted.training.parts > 1:
+            raise UsageError(
+                "A trial that is pruned is one training.", "Leave out --cv and --seeds."
+            )
+        pruner, space = choose_pruner(
+            wanted.pruning, builder.card, space, builder.defaults, objective
+        )
+    found = _plan(wanted, space, builder)
+    if pruner and wanted.sampler == "tpe":
+        pruner = replace(pruner, trials=found.total)
+    return replace(found, objective=objective, pruner=pruner)
 
 
 def choose_objective(wanted: SweepRequest, dataset: PinnedDataset) -> Objective:

@@ -6,7 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo.canonical_json import canonical
 from zoo.errors import UsageError, ZooError
@@ -21,6 +21,19 @@ MAX_ATTEMPTS = 20
 """Attempts to sample params that have not been tried."""
 
 Params = dict[str, Any]
+
+
+class Pruned(NamedTuple):
+    """The last metric of a trial that was paused or pruned."""
+
+    resource: int
+    """Epochs of training."""
+    value: float
+    """Larger is better."""
+
+
+Result = float | str | Pruned
+"""The value of a trial, larger is better, or `running` or `failed`."""
 
 
 def _missing_library(what: str) -> ZooError:
@@ -120,9 +133,7 @@ def _four_digits(span: Span) -> Callable[[float], float]:
     return lambda value: min(max(float(f"{value:.4g}"), span.low), span.high)
 
 
-def suggest_tpe(
-    space: Space, tried: Sequence[tuple[Params, float | str]], seed: int
-) -> Params | None:
+def suggest_tpe(space: Space, tried: Sequence[tuple[Params, Result]], seed: int) -> Params | None:
     """Suggest the next params by Optuna's TPE sampler.
 
     No other state is kept: the same trials and seed suggest the same params, so a sweep resumes
@@ -195,7 +206,7 @@ def _from_json(text: Any) -> Any:
 
 def _optuna_trial(
     params: Params,
-    result: float | str,
+    result: Result,
     distributions: dict[str, tuple[BaseDistribution, Decoder]],
     optuna: Any,
 ) -> Any:
@@ -208,4 +219,12 @@ def _optuna_trial(
     if isinstance(result, str):
         state = {"running": states.RUNNING, "failed": states.FAIL}[result]
         return create(state=state, params=values, distributions=by_name)
+    if isinstance(result, Pruned):
+        reported = {result.resource: result.value}
+        return create(
+            state=states.PRUNED,
+            params=values,
+            distributions=by_name,
+            intermediate_values=reported,
+        )
     return create(params=values, distributions=by_name, value=result)

@@ -28,6 +28,18 @@ MOST_WAITING = 1
 """Checkpoints that wait for the worker to store them; with more, none is due."""
 
 
+class Paused(BaseException):
+    """Leaves a training that has come to the epoch at which it pauses.
+
+    Not an Exception, so that no model takes it for an error of its own.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any]) -> None:
+        """`metrics` are those of the epoch, {"step", "total", "unit", ...}; None: not finite."""
+        super().__init__(f"paused at epoch {metrics.get('step')}")
+        self.metrics = metrics
+
+
 @dataclass(frozen=True)
 class Place:
     """Where the checkpoints of an attempt go and come from."""
@@ -42,6 +54,8 @@ class Place:
     """Least time between two; infinite for none."""
     most_bytes: float = math.inf
     """Size of the largest one that is kept; after a larger one no more are taken."""
+    pause_at: float = math.inf
+    """The epoch at which the training saves a checkpoint and pauses."""
     on_saved: Callable[[str, int], None] = lambda name, step: None
     """Called with the name of a new one in the folder, and its step."""
     on_resumed: Callable[[Mapping[str, Any]], None] = lambda resumed: None
@@ -110,10 +124,14 @@ class Checkpoints:
         self._place.on_resumed(
             {"attempt": self._place.attempt, "step": state["step"], "exact": not other}
         )
+        if self._is_at_pause():  # its worker has died between the checkpoint and the pause
+            raise self._paused()
         return folder / OWN
 
     def is_due(self) -> bool:
         """Return whether a checkpoint is wanted now."""
+        if self._is_at_pause():
+            return True
         wait = max(self._place.seconds, self._cost / MAX_SHARE)
         if self._is_too_large or time.monotonic() < self._saved_at + wait:
             return False
@@ -121,7 +139,10 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def save(self, step: int) -> Iterator[Path]:
-        """Provide an empty folder for the model; the checkpoint counts once it is left."""
+        """Provide an empty folder for the model; the checkpoint counts once it is left.
+
+        Raises Paused then, if the training is to pause at this epoch.
+        """
         began = time.monotonic()
         self._count += 1
         name = str(self._count)
@@ -144,11 +165,21 @@ class Checkpoints:
             shutil.rmtree(unfinished)
             text = "No checkpoints are kept: one takes %.0f MB, and the limit is %.0f MB."
             log.warning(text, size / 2**20, self._place.most_bytes / 2**20)
-            return
-        unfinished.rename(self._place.folder / name)
-        self._saved_at = time.monotonic()
-        self._cost = self._saved_at - began
-        self._place.on_saved(name, step)
+        else:
+            unfinished.rename(self._place.folder / name)
+            self._saved_at = time.monotonic()
+            self._cost = self._saved_at - began
+            self._place.on_saved(name, step)
+        if self._is_at_pause():
+            raise self._paused()
+
+    def _is_at_pause(self) -> bool:
+        last = self._steps[-1] if self._steps else {}
+        return last.get("unit") == "epoch" and bool(last["step"] >= self._place.pause_at)
+
+    def _paused(self) -> Paused:
+        at = [step for step in self._steps if step["step"] >= self._place.pause_at]
+        return Paused(next(step for step in at if step["unit"] == "epoch"))
 
     def began(self) -> None:
         """Record that `fit` begins now."""

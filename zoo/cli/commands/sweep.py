@@ -13,6 +13,7 @@ from zoo.cli.option_groups import option, takes
 from zoo.cli.options import GROUP, TRAINING, AsJson, Detach, ModelName
 from zoo.jobs.queue_options import QueueOptions
 from zoo.queue.options import TrainingOptions
+from zoo.sweeps.pruners import PruningOptions
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group
@@ -33,10 +34,32 @@ TRIAL = TRAINING | {
 """How the fields of `TrainingOptions` are typed for a sweep."""
 
 
+PRUNING = {
+    "pruner": option(
+        metavar="NAME",
+        help="median: end trials below the median of the others. asha: let trials wait at rungs, "
+        "and promote the best.",
+        autocompletion=completion.one_of("median", "asha"),
+    ),
+    "min_resource": option(metavar="N", help="asha: epochs to the first rung. [default: 1]"),
+    "max_resource": option(metavar="N", help="asha: epochs of a complete training."),
+    "reduction_factor": option(
+        metavar="N", help="asha: promote the best 1/N of a rung. [default: 3]"
+    ),
+    "n_startup_trials": option(
+        metavar="N", help="median: prune none until N trials have succeeded. [default: 5]"
+    ),
+    "n_warmup_steps": option(metavar="N", help="median: prune none before epoch N. [default: 0]"),
+}
+"""How the fields of `PruningOptions` are typed."""
+
+
 @takes(QueueOptions, GROUP, "queued")
+@takes(PruningOptions, PRUNING, "pruning", after="metric")
 @takes(TrainingOptions, TRIAL, "training", after="param")
 def sweep(
     training: TrainingOptions,
+    pruning: PruningOptions,
     queued: QueueOptions,
     model: Annotated[str | None, ModelName] = None,
     param: Annotated[
@@ -99,7 +122,7 @@ def sweep(
         _resume(resume, detach, as_json)
         return
     texts = [*(param or []), *([f"@{trials_from}"] if trials_from else [])]
-    wanted = SweepRequest(_named(model), training, sampler, trials, metric)
+    wanted = SweepRequest(_named(model), training, sampler, trials, metric, pruning)
     plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
     if save_trials:
         _save(save_trials, plan)
