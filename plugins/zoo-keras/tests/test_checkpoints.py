@@ -37,9 +37,6 @@ class Report:
             raise Killed
         self.seen.append((step, unit))
 
-    def done(self, why: str) -> None:
-        pass
-
 
 @pytest.fixture(autouse=True)
 def each_batch_is_reported_and_saved(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,33 +92,43 @@ def assert_ends_alike(job: Job, whole: Job) -> None:
     assert all(np.array_equal(arrays[name], expected[name]) for name in expected)
 
 
+# The best epoch is the fourth; it ends with the sixth.
 DENSE = {
     "hidden": [16],
     "dropout": 0.3,
     "schedule": "cosine",
     "optimizer": "adam",
-    "learning_rate": 0.05,
+    "learning_rate": 0.1,
     "batch_size": 450,
-    "epochs": 4,
+    "epochs": 30,
+    "patience": 2,
+    "monitor": "val_accuracy",
 }
 
 
-@pytest.mark.parametrize("by_keras", [False, True], ids=["in a graph", "by keras"])
-def test_a_training_killed_at_every_report_ends_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_keras: bool
+@pytest.mark.parametrize(("by_keras", "dies_at"), [(False, 3), (True, 6)])
+def test_a_training_killed_again_and_again_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_keras: bool, dies_at: int
 ) -> None:
     if by_keras:
         monkeypatch.setattr(training, "is_known", lambda *_: False)
     whole, job = (Job(tmp_path / name, "dense-softmax", **DENSE) for name in ("whole", "killed"))
     report = Report()
-    assert whole.run(report, saves=False)
+    expected = whole.run(report, saves=False)
+    assert expected and expected["ended_early"] == "no better for 2 epochs: weights of epoch 4"
     # Two within each epoch of three batches, and its end.
-    assert [unit for _, unit in report.seen] == ["batch", "batch", "epoch"] * 4
-    # The first attempt dies at its second report, each other one at the second of its own.
-    while not job.run(Report(dies_at=2)):
+    assert [unit for _, unit in report.seen] == ["batch", "batch", "epoch"] * 6
+    # The first attempt dies at this report, each other one at that number of its own.
+    while not (found := job.run(Report(dies_at))):
         pass
-    assert job.attempts == 12
-    assert job.resumed == [1, 2, 1, 4, 5, 2, 7, 8, 3, 10, 11]
+    if not by_keras:
+        # Within epochs and at their ends, in batches and in epochs.
+        assert job.resumed == [2, 4, 2, 8, 10, 4, 14, 16]
+    assert_ends_alike(job, whole)
+    assert found["ended_early"] == expected["ended_early"]
+    # What was saved with the last epoch ends at once, and with the best epoch.
+    again = Report()
+    assert job.run(again) and not again.seen
     assert_ends_alike(job, whole)
 
 
@@ -139,7 +146,7 @@ def test_every_network_goes_on_with_the_same_bits(
     given = params | {"epochs": 2, "batch_size": 450}
     whole, job = (Job(tmp_path / name, model, **given) for name in ("whole", "killed"))
     whole.run(Report(), saves=False)
-    for dies_at in (3, 2, 3):
+    for dies_at in (3, 2):
         job.run(Report(dies_at))
     assert job.resumed == [2, 1]
     assert job.run(Report())

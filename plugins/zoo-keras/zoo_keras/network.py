@@ -14,6 +14,7 @@ import zoo
 import zoo_keras.onnx_graph as onnx_graph
 import zoo_keras.training as training
 from zoo import weights
+from zoo.errors import UsageError
 from zoo_keras.progress import Progress
 from zoo_keras.tensorboard import EventFiles
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 Optimizer = Literal["rmsprop", "sgd", "adam", "adamw", "nadam", "adagrad", "lion"]
 
 Schedule = Literal["constant", "cosine"]
+
+Monitor = Literal["val_loss", "val_accuracy"]
 
 PREDICT_BATCH = 1024
 
@@ -76,6 +79,16 @@ class KerasParams(zoo.Params):
     weight_decay: float | None = zoo.param(
         None, gt=0, le=1, help="shrink the weights at each step; null: as the optimizer does"
     )
+    patience: int | None = zoo.param(
+        None,
+        ge=0,
+        le=10_000,
+        help="end after this many epochs that are no better on validation rows; null: never",
+    )
+    monitor: Monitor = zoo.param("val_loss", help="what patience watches")
+    restore_best: bool = zoo.param(
+        True, help="with patience: go back to the weights of the best epoch at the end"
+    )
     tensorboard: bool = zoo.param(False, help="leave event files for TensorBoard with the job")
 
 
@@ -85,6 +98,7 @@ class KerasModel(zoo.Model):
     dtype = "float32"
     formats = ("keras", "onnx")
     Params = KerasParams
+    can_stop = True
     loss: ClassVar[str] = "sparse_categorical_crossentropy"
 
     def __init__(self, params: zoo.Params, class_names: Sequence[str], seed: int) -> None:
@@ -115,6 +129,11 @@ class KerasModel(zoo.Model):
         checkpoint: zoo.Checkpoint | None = None,
     ) -> None:
         keras, params = load_keras(), self.params
+        if params.patience is not None and validation is None:
+            raise UsageError(
+                f"patience={params.patience} needs validation rows, and the job has none.",
+                "Hold some out with --validation 0.1, or leave out patience.",
+            )
         # Otherwise a warm process keeps the networks of earlier jobs.
         keras.utils.clear_session()
         keras.utils.set_random_seed(self.seed)
@@ -128,7 +147,7 @@ class KerasModel(zoo.Model):
         progress = Progress(
             report,
             params.epochs,
-            callbacks=self.callbacks(),
+            callbacks=[*self._early_stopping(), *self.callbacks()],
             checkpoint=checkpoint,
             events=events,
         )
@@ -171,6 +190,16 @@ class KerasModel(zoo.Model):
         """Return the weights of the first layer, (n_features, units)."""
         kernel: Array = self.network.layers[0].kernel.numpy()
         return kernel
+
+    def _early_stopping(self) -> list[Any]:
+        if self.params.patience is None:
+            return []
+        stopping = load_keras().callbacks.EarlyStopping(
+            monitor=self.params.monitor,
+            patience=self.params.patience,
+            restore_best_weights=self.params.restore_best,
+        )
+        return [stopping]
 
     def _without_distortions(self) -> Any:
         """Return the network without augmentation layers, which Keras 3.15 cannot load."""
