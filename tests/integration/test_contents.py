@@ -102,7 +102,7 @@ def test_the_commands_say_which_result_is_of_older_contents(
 def test_the_report_marks_older_contents(today: tuple[Database, str, str]) -> None:
     db, old, new = today
     made = gathered(db, old, new)
-    assert [(t.accuracy, t.mark) for t in tiles.best_results(made)] == [
+    assert [(t.value, t.mark) for t in tiles.best_results(made)] == [
         (0.7, ""),
         (0.99, "older aaaaaaaa"),
     ]

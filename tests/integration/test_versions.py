@@ -104,7 +104,7 @@ def test_results_on_two_versions_are_not_compared(wine: tuple[Database, str]) ->
 def test_the_report_keeps_versions_apart(wine: tuple[Database, str]) -> None:
     db, old = wine
     made = gathered(db, old, ended(db, 2, 0.7))
-    found = [(tile.accuracy, tile.mark) for tile in tiles.best_results(made)]
+    found = [(tile.value, tile.mark) for tile in tiles.best_results(made)]
     assert found == [(0.7, ""), (0.99, "wine@1")]
     assert "wine@1" in page.render(made) and "wine@2" not in page.render(made)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from zoo.jobs.fields import field_values as field_values
     from zoo.jobs.filters import ALL_JOBS as ALL_JOBS
     from zoo.jobs.filters import Filter as Filter
+    from zoo.jobs.metric_rows import list_ranking_metrics as list_ranking_metrics
     from zoo.jobs.outbox import begin_hooks as begin_hooks
     from zoo.jobs.outbox import complete_hooks as complete_hooks
     from zoo.jobs.outbox import count_overdue_hooks as count_overdue_hooks
@@ -166,6 +167,7 @@ _EXPORTS = {
     "queue_options": "QueueOptions",
     "queue_overview": "Overview overview",
     "queue_stats": "Baseline collect_stats Histogram QueueStats",
+    "metric_rows": "list_ranking_metrics",
     "ranking": "Best best dataset_objective newest_contents",
     "records": "AttemptRecord Group Job members Pool Progress Waiting Worker",
     "references": "find_by_metric find_jobs find_reference",

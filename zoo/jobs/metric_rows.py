@@ -9,7 +9,7 @@ from typing import Any
 from zoo import metrics
 from zoo.errors import UsageError
 from zoo.jobs.cards import Card, published_metrics
-from zoo.jobs.database import Transaction
+from zoo.jobs.database import Database, Transaction
 from zoo.jobs.records import finite
 from zoo.metrics import Objective
 
@@ -67,10 +67,23 @@ def objective(rows: Transaction, name: str) -> Objective:
     return Objective(name, direction)
 
 
+def list_ranking_metrics(db: Database) -> list[str]:
+    """Return the names of the metrics by which results can be ranked, those of Zoo first."""
+    with db.read() as rows:
+        return rankable(rows)
+
+
+def rankable(rows: Transaction) -> list[str]:
+    """Return the names of the metrics that jobs have and whose direction is known."""
+    known, found = directions(rows), names(rows)
+    first = [name for name in metrics.METRICS if name in found]
+    others = [name for name in found if metrics.higher_is_better(name, known) is not None]
+    return list(dict.fromkeys([*first, *others]))
+
+
 def no_such_metric(rows: Transaction, name: str) -> UsageError:
     """Return the error for a metric by which no job can be ranked."""
-    known = directions(rows)
-    found = [n for n in names(rows) if metrics.higher_is_better(n, known) is not None]
+    found = rankable(rows)
     if not found:
         return UsageError(
             f"No job has the metric '{name}' to rank by.", "No job has succeeded yet."

@@ -301,7 +301,7 @@ def test_the_folds_of_a_cross_validation_are_one_matrix_too(db: Database) -> Non
 
 def test_the_best_is_no_lucky_fold_or_seed_and_was_not_seen_before(db: Database) -> None:
     cv = succeed(db, folds(2), kind="cv", accuracies=[0.99, 0.5])
-    assert [(t.accuracy, t.name) for t in tiles.best_results(gathered(db, cv))] == [
+    assert [(t.value, t.name) for t in tiles.best_results(gathered(db, cv))] == [
         (pytest.approx(0.745), "cv of 2 m on digits")
     ]
     source = {"job": "a" * 32, "artifact": "x", "sha256": "b" * 64}
@@ -311,7 +311,7 @@ def test_the_best_is_no_lucky_fold_or_seed_and_was_not_seen_before(db: Database)
     seeds = succeed(db, [a_spec(seed=n) for n in (1, 2)], kind="seeds", accuracies=[0.9, 0.5])
     single = succeed(db, [a_spec()], accuracies=[0.6])
     (best,) = tiles.best_results(gathered(db, cv, seen_before, seeds, single))
-    assert (best.accuracy, best.name) == (pytest.approx(0.7), "seeds of 2 m on digits")
+    assert (best.value, best.name) == (pytest.approx(0.7), "seeds of 2 m on digits")
 
 
 def test_fifty_jobs_of_long_curves_stay_far_below_three_megabytes(db: Database) -> None:

@@ -28,7 +28,7 @@ def page_data(contents: Contents) -> dict[str, Any]:
 def _pooled(each: GroupEntry) -> dict[str, Any] | None:
     """Return the sum of a cross-validation's confusion matrices: each image counts once."""
     folds = each.group.jobs
-    if each.group.kind != "cv" or each.accuracy is None or each.group.status != "succeeded":
+    if each.group.kind != "cv" or each.value is None or each.group.status != "succeeded":
         return None
     classes, matrices = folds[0].class_names, [fold.confusion_matrix for fold in folds]
     if not all(matrices) or any(fold.class_names != classes for fold in folds):
@@ -41,7 +41,7 @@ def _pooled(each: GroupEntry) -> dict[str, Any] | None:
         "dataset": each.group.jobs[0].dataset,
         "unit": each.group.jobs[0].unit,
         "judged": "all folds",
-        "accuracy": each.accuracy.mean,
+        "accuracy": each.value.mean,
         "aside": False,
         "classes": classes,
         "matrix": matrix if len(classes) <= MOST_CLASSES else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 import zoo
 from zoo.cli import completion
 from zoo.cli.filter_options import FilterWords, filtered
+from zoo.cli.options import Metric
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group, Job
@@ -48,6 +50,7 @@ def report(
     every: All = False,
     path: Output = Path("report.html"),
     limit: Limit = 100,
+    metric: Annotated[str | None, Metric] = None,
 ) -> None:
     """Write an HTML report of jobs. Leaderboard, curves, confusion matrices, mistakes."""
     from zoo import jobs, settings
@@ -57,7 +60,7 @@ def report(
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    selection = _select(db, refs, words, every, limit)
+    selection = replace(_select(db, refs, words, every, limit), metric=metric)
     text = page.render(contents.gather(db, chosen, selection)).encode(errors="replace")
     write_output(path, text)
     if is_stdout(path):

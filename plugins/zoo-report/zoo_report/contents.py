@@ -11,7 +11,8 @@ from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
 from zoo.jobs.environments import Environment
 from zoo.jobs.group_metrics import Statistics
-from zoo.jobs.records import accuracy_of
+from zoo.jobs.records import value_of
+from zoo.metrics import ACCURACY, Objective
 from zoo.param_values import typed
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
 from zoo.settings import Settings
@@ -39,6 +40,8 @@ class Selection:
     """Number of selected jobs that are left out."""
     filter: Filter | None = None
     """The jobs of the leaderboard; by default all on the datasets of the selected jobs."""
+    metric: str | None = None
+    """The metric to rank by; by default the dataset's own, or accuracy."""
 
 
 class Gallery(NamedTuple):
@@ -81,8 +84,8 @@ class GroupEntry:
     group: Group
     name: str
     command: str
-    accuracy: Statistics | None
-    """Of a cross-validation or of seeds, or of the best trial of a sweep."""
+    value: Statistics | None
+    """The accuracy of a cross-validation or of seeds; of a sweep its metric of the best trial."""
     best: Group | None
     """The jobs of the best trial of a sweep."""
 
@@ -123,12 +126,23 @@ class Contents:
     """PNG data in base64, by the key of the image."""
     strokes: list[str] = field(default_factory=list)
     """Names of the sets of images that are dark strokes on white."""
+    objectives: dict[str, Objective] = field(default_factory=dict)
+    """The metric by which results are ranked, by dataset."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The metrics by which results are ranked that are no column of the jobs anyway."""
+        names = {each.metric for each in self.objectives.values()}
+        return sorted(names - {"accuracy", "loss"})
 
 
 def gather(db: Database, settings: Settings, selection: Selection) -> Contents:
     """Read everything that the page shows; it also shows what could not be read."""
     environments: list[Environment] = []
     images = ImageStore()
+    board = _leaderboard(db, selection)
+    datasets = sorted({job.dataset for job in selection.jobs})
+    objectives = {n: jobs.dataset_objective(db, n, selection.metric) for n in datasets}
     entries, all_wrong = [], []
     for number, job in enumerate(selection.jobs):
         environment = environment_of(db, job)
@@ -155,17 +169,18 @@ def gather(db: Database, settings: Settings, selection: Selection) -> Contents:
         selection.omitted,
         selection.filter is None,
         _groups(db, selection.jobs),
-        _leaderboard(db, selection),
+        board,
         jobs.newest_contents(db),
         environments,
         _most_missed(all_wrong, images),
         images.png,
         sorted(images.strokes),
+        objectives,
     )
 
 
 def _leaderboard(db: Database, selection: Selection) -> list[LeaderboardRow]:
-    rows = leaderboard_rows(db, selection.filter)
+    rows = leaderboard_rows(db, selection.filter, metric=selection.metric)
     if selection.filter is not None:
         return rows
     return [row for row in rows if row.dataset in {job.dataset for job in selection.jobs}]
@@ -234,7 +249,7 @@ def _group(group: Group) -> GroupEntry:
         group,
         f"{group.kind} of {len(group.jobs)} {first.model} on {first.dataset}",
         command_line.group_command(group),
-        accuracy_of(best) if best else group.metrics().get("accuracy"),
+        value_of(best) if best else group.metrics().get(ACCURACY.metric),
         best,
     )
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import number_text
+from zoo.metrics import METRICS
 from zoo.param_values import typed
 from zoo_report import chart_data, tiles
 from zoo_report.contents import Contents, cut
@@ -56,6 +57,7 @@ def _environment() -> jinja2.Environment:
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     found.filters |= {"number": _number, "moment": _moment, "span": _span, "percent": _percent}
     found.filters["spread"] = _spread
+    found.globals["METRICS"] = list(METRICS)
     found.filters |= {"typed": typed, "cut": cut}
     return found
 

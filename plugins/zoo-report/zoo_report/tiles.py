@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from zoo.jobs import Group, Job, members
-from zoo.jobs.records import accuracy_of, rank
+from zoo.jobs.records import rank, value_of
+from zoo.metrics import Objective
 from zoo.results.leaderboard import job_contents_note
 from zoo_report.contents import Contents, Entry, GroupEntry
 
@@ -18,13 +19,15 @@ class Tile(NamedTuple):
     """A result in large print at the top of the page."""
 
     dataset: str
-    accuracy: float
+    value: float
+    """The metric by which results on the dataset are ranked."""
     name: str
     anchor: str
     """Its id on the page."""
     about: str
     result: Job | Group
-    """The job or group with this accuracy."""
+    """The job or group with this value."""
+    metric: str
     mark: str = ""
     """Set if the dataset has newer contents."""
 
@@ -34,21 +37,22 @@ class Tile(NamedTuple):
 
 
 def best_results(contents: Contents) -> list[Tile]:
-    """Return the best result on each dataset's contents: a test accuracy, or the mean of seeds.
+    """Return the best result on each dataset's contents: of a test, or the mean of seeds.
 
     Without either, the best mean of a cross-validation. Older contents of a dataset come last.
     """
     several = [each for each in contents.groups if _has_mean(each)]
     counted = {each.group.id for each in several}
     single = [
-        _single(entry)
+        _single(entry, contents.objectives[entry.job.dataset])
         for entry in contents.entries
         if not (entry.is_on_training_images or entry.job.spec["fold"] or entry.job.group in counted)
     ]
     folds = [each for each in several if each.group.jobs[0].spec["fold"]]
     seeds = [each for each in several if each not in folds]
-    best = _best([*single, *map(_grouped, seeds)])
-    shown = (_best(map(_grouped, folds)) | best).values()
+    by = contents.objectives
+    best = _best([*single, *(_grouped(each, by) for each in seeds)], by)
+    shown = (_best([_grouped(each, by) for each in folds], by) | best).values()
     marked = [tile._replace(mark=job_contents_note(tile.job, contents.newest)) for tile in shown]
     return sorted(marked, key=lambda tile: bool(tile.mark))[:MOST]
 
@@ -59,30 +63,35 @@ def _has_mean(each: GroupEntry) -> bool:
     return group.kind != "sweep" or any(len(trial.jobs) > 1 for trial in group.trials())
 
 
-def _best(tiles: Iterable[Tile | None]) -> dict[tuple[str, str], Tile]:
+def _best(tiles: Iterable[Tile | None], by: Mapping[str, Objective]) -> dict[tuple[str, str], Tile]:
     """Return the best result for each contents of each dataset."""
     found: dict[tuple[str, str], Tile] = {}
-    for tile in sorted((tile for tile in tiles if tile), key=lambda tile: rank(tile.result)):
+    order = sorted((tile for tile in tiles if tile), key=lambda t: rank(t.result, by[t.dataset]))
+    for tile in order:
         found.setdefault((tile.dataset, tile.job.contents or tile.job.id), tile)
     return found
 
 
-def _single(entry: Entry) -> Tile | None:
-    job = entry.job
-    if job.accuracy is None:
+def _single(entry: Entry, by: Objective) -> Tile | None:
+    job, value = entry.job, value_of(entry.job, by)
+    if value is None or job.accuracy is None:
         return None
     images = job.number("n_images")
     wrong = round(images * (1 - job.accuracy)) if images else 0
     about = f"{wrong:,} wrong of {images:,} {job.unit} ({entry.judged})" if images else entry.judged
-    return Tile(job.dataset, job.accuracy, entry.name, f"job-{job.id}", about, job)
+    anchor = f"job-{job.id}"
+    return Tile(job.dataset, value.mean, entry.name, anchor, about, job, by.metric)
 
 
-def _grouped(each: GroupEntry) -> Tile | None:
+def _grouped(each: GroupEntry, objectives: Mapping[str, Objective]) -> Tile | None:
     result = each.best or each.group
-    accuracy = accuracy_of(result)
-    if accuracy is None:
+    dataset = result.jobs[0].dataset
+    by = objectives[dataset]
+    value = value_of(result, by)
+    if value is None:
         return None
-    std, n = accuracy.std, len(accuracy.values)
-    spread = "one job" if std is None else f"± {100 * std:.2f} over {n} jobs"
-    dataset, anchor = result.jobs[0].dataset, f"group-{each.group.id}"
-    return Tile(dataset, accuracy.mean, each.name, anchor, spread, result)
+    std, n = value.std, len(value.values)
+    shown = "" if std is None else f"{100 * std:.2f}" if by.is_accuracy else f"{std:.4f}"
+    spread = f"± {shown} over {n} jobs" if shown else "one job"
+    anchor = f"group-{each.group.id}"
+    return Tile(dataset, value.mean, each.name, anchor, spread, result, by.metric)

@@ -70,7 +70,7 @@ def _chosen(request: Request, names: list[str]) -> str:
 
 
 def _trained(context: PageContext, dataset: str) -> list[Job]:
-    """Return the newest training with weights of each model, the most accurate first.
+    """Return the newest training with weights of each model, the best first.
 
     Those of fewer classes, whose task is another, come last; after them those on older contents.
     """
@@ -90,10 +90,11 @@ def _trained(context: PageContext, dataset: str) -> list[Job]:
         )
     ]
     newest = jobs.newest_contents(context.db)
+    by = jobs.dataset_objective(context.db, dataset)
 
     def order(job: Job) -> tuple[bool, int, float]:
         is_older = bool(job_contents_note(job, newest))
-        return is_older, -len(job.class_names), -(job.accuracy or 0)
+        return is_older, -len(job.class_names), by.key(job.number(by.metric))
 
     return sorted(found, key=order)
 

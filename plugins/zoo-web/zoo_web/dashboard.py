@@ -13,7 +13,7 @@ from starlette.responses import Response
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import LISTED, Filter
-from zoo.jobs.records import accuracy_of
+from zoo.jobs.records import value_of
 from zoo.queue.job_filters import FilterWords
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
 from zoo_web.context import PageContext, get_context, live_values
@@ -114,9 +114,9 @@ def _group(context: PageContext, query: JobsQuery) -> dict[str, str]:
         return {}
     found = jobs.get_group(context.db, query.wanted.groups[0])
     best = found.best()
-    of = accuracy_of(best) if best else found.metrics().get("accuracy")
+    of = value_of(best) if best else found.metrics().get("accuracy")
     every = jobs.count(context.db, Filter(groups=query.wanted.groups))
-    values = {"accuracy": of, "best": best and best.jobs[0], "replaced": every - len(found.jobs)}
+    values = {"value": of, "best": best and best.jobs[0], "replaced": every - len(found.jobs)}
     return {"group": context.fragment("group_head", group=found, **values)}
 
 
@@ -133,17 +133,36 @@ def _workers(context: PageContext) -> dict[str, str]:
 def leaderboard_page(request: Request) -> Response:
     """Show the best result of each model."""
     context = get_context(request)
-    name = request.query_params.get("dataset", "")
-    found = leaderboard_rows(context.db)
+    name, metric = _chosen(request)
+    try:
+        found = leaderboard_rows(context.db, metric=metric)
+    except UsageError as error:
+        return context.error_page(request, error, 400)
     names = sorted({row.dataset for row in found})
-    values = live_values(request, _leaderboard_parts(context, found, name))
+    measured = sorted({row.objective.metric for row in found if name in ("", row.dataset)})
+    values = live_values(request, _leaderboard_parts(context, found, name)) | {
+        "metrics": jobs.list_ranking_metrics(context.db),
+        "metric": metric,
+        "measured": measured[0] if len(measured) == 1 else "",
+    }
     return context.page(request, "leaderboard.html", datasets=names, chosen=name, **values)
 
 
 def live_leaderboard(request: Request) -> Response:
     """Stream the changes of that page."""
-    context, name = get_context(request), request.query_params.get("dataset", "")
-    return stream(lambda: Snapshot(_leaderboard_parts(context, leaderboard_rows(context.db), name)))
+    context, (name, metric) = get_context(request), _chosen(request)
+
+    def read() -> Snapshot:
+        found = leaderboard_rows(context.db, metric=metric)
+        return Snapshot(_leaderboard_parts(context, found, name))
+
+    return stream(read)
+
+
+def _chosen(request: Request) -> tuple[str, str | None]:
+    """Return the dataset and the metric of an address; empty and None for all and the usual."""
+    given = request.query_params
+    return given.get("dataset", ""), given.get("metric") or None
 
 
 def _leaderboard_parts(context: PageContext, found: list[LeaderboardRow], name: str) -> Parts:
