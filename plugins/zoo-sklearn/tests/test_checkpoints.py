@@ -12,6 +12,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from zoo.job_spec import JobSpec
+from zoo.plugins import registry
 from zoo.training import checkpoints
 from zoo.training.checkpoints import Place
 from zoo.training.run import restore, run_job
@@ -25,13 +26,18 @@ class Interruption(Exception):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A ZOO_HOME of its own for the prepared data; and one thread, as other tests run as well."""
+def installation(tmp_path_factory: pytest.TempPathFactory, example: str) -> Iterator[None]:
+    """A ZOO_HOME with the README's plugin; and one thread, as other tests run as well."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "plugins").mkdir()
+    (home / "plugins" / "pca-boosting.py").write_text(example)
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
-        patch.setenv("ZOO_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("ZOO_HOME", str(home))
+        registry.catalogue.cache_clear()
         # Save after each report, however long it takes.
         patch.setattr(checkpoints, "MAX_SHARE", math.inf)
         yield
+    registry.catalogue.cache_clear()
 
 
 class Training:
@@ -148,6 +154,7 @@ PASSES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         | {"n_iter_no_change": 2, "max_features": 0.1},
         {"validation": 0.2, "class_weight": "balanced"},
     ),
+    ("pca-boosting", {"max_iter": 4, "variance": 0.5}, {"class_weight": "balanced", "every": 2}),
     ("mlp", {"hidden": [8], "max_iter": 6}, {}),
     (
         "mlp",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import zoo
 from zoo_sklearn.boosting import HistGradientBoosting
+from zoo_sklearn.classifier import ResumableModel as ResumableModel
 from zoo_sklearn.digits import DIGITS
 from zoo_sklearn.estimator import SklearnModel as SklearnModel
 from zoo_sklearn.features import Quadratic, RadialBases
@@ -16,6 +17,9 @@ from zoo_sklearn.pairwise import PairwiseLinear
 from zoo_sklearn.perceptron import Perceptron
 from zoo_sklearn.stumps import BoostedStumps
 from zoo_sklearn.svm import SupportVectors
+from zoo_sklearn.trees import TRUSTED as TREES
+
+__all__ = ["MODELS", "TREES", "ResumableModel", "SklearnModel"]
 
 MODELS = (
     *(Logistic, PairwiseLinear, NearestNeighbours, Quadratic),

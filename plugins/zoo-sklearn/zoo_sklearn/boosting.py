@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
 import zoo_sklearn.rounds as rounds
-from zoo_sklearn.classifier import ValidatedModel, require_shape, row_count
+import zoo_sklearn.trees as trees
+from zoo_sklearn.classifier import ValidatedModel
 from zoo_sklearn.estimator import SklearnModel
-from zoo_sklearn.stumps import check_nodes, node_arrays
+from zoo_sklearn.stumps import node_arrays
 
 if TYPE_CHECKING:
     from zoo.model import Array, Validation
@@ -61,7 +62,7 @@ class HistGradientBoosting(ValidatedModel, SklearnModel):
     formats = ("skops",)
     can_stop = True
     Params = BoostingParams
-    trusted = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",)
+    trusted = trees.TRUSTED
 
     def make(self) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier
@@ -94,19 +95,6 @@ class HistGradientBoosting(ValidatedModel, SklearnModel):
             rows = {"X_val": x_val[known], "y_val": y_val[known]} if known.any() else {}
         with rounds.reported(boosting, report, checkpoint, validates=bool(rows)):
             boosting.fit(x, y, sample_weight, **rows)
-
-    def check(self, estimator: Any) -> None:
-        n_trees = row_count(len(estimator.classes_))
-        arrays = node_arrays(estimator)
-        require_shape(arrays["sizes"].shape[1:], (n_trees,))
-        require_shape(arrays["baseline"].shape, (1, n_trees))
-        if estimator.n_trees_per_iteration_ != n_trees:
-            raise ValueError("it has trees of other classes")
-        if any(
-            tree.nodes["is_categorical"].any() for each in estimator._predictors for tree in each
-        ):
-            raise ValueError("a tree splits by categories, which features do not have")
-        check_nodes(arrays, self.n_features)
 
     def parameters(self) -> int:
         """Count feature and threshold of each split, each leaf, and one value per class."""

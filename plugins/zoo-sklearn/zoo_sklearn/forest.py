@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 import zoo
 import zoo_sklearn.threads as threads
-from zoo_sklearn.classifier import ResumableModel, require_shape
+import zoo_sklearn.trees as trees
+from zoo_sklearn.classifier import ResumableModel
 from zoo_sklearn.estimator import SklearnModel
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class RandomForest(ResumableModel, SklearnModel):
     dtype = "float32"
     can_stop = True
     Params = ForestParams
-    trusted = ("sklearn.tree._tree.Tree",)
+    trusted = trees.TRUSTED
 
     def make(self) -> Any:
         from sklearn.ensemble import RandomForestClassifier
@@ -119,29 +120,9 @@ class RandomForest(ResumableModel, SklearnModel):
                 # Threads would add the shares of the trees in another order at each prediction.
                 forest.set_params(warm_start=False, n_jobs=None)
 
-    def check(self, estimator: Any) -> None:
-        import numpy as np
-
-        n_classes = len(estimator.classes_)
-        if not estimator.estimators_ or estimator.n_classes_ != n_classes:
-            raise ValueError("it has no trees, or trees of other classes")
-        for each in estimator.estimators_:
-            tree = each.tree_
-            if tree.n_features != self.n_features:
-                raise ValueError(f"a tree has {tree.n_features} features")
-            require_shape(tree.value.shape, (tree.node_count, 1, n_classes))
-            # A node without a left child is a leaf. A child comes after its parent.
-            inner = np.flatnonzero(tree.children_left != -1)
-            for child in (tree.children_left[inner], tree.children_right[inner]):
-                if ((child <= inner) | (child >= tree.node_count)).any():
-                    raise ValueError("a tree has a cycle")
-            features = tree.feature[inner]
-            if ((features < 0) | (features >= self.n_features)).any():
-                raise ValueError("a tree reads a feature that inputs do not have")
-
     def parameters(self) -> int:
         """Count feature and threshold of each split, and the share of each class in each leaf."""
-        trees = [each.tree_ for each in self.classifier.estimators_]
-        leaves = sum(int(tree.n_leaves) for tree in trees)
-        splits = sum(int(tree.node_count) for tree in trees) - leaves
+        grown = [each.tree_ for each in self.classifier.estimators_]
+        leaves = sum(int(tree.n_leaves) for tree in grown)
+        splits = sum(int(tree.node_count) for tree in grown) - leaves
         return 2 * splits + leaves * len(self.classifier.classes_)
