@@ -241,7 +241,11 @@ def test_the_card_begins_with_the_metadata_that_the_hub_reads(tmp_path: Path) ->
     (result,) = index["results"]
     assert result["task"]["type"] == "image-classification"
     assert result["dataset"] == {"name": "mnist", "type": "ylecun/mnist", "split": "test"}
-    assert result["metrics"] == [{"type": "accuracy", "value": 0.93, "name": "Accuracy"}]
+    assert result["metrics"] == [
+        {"type": "accuracy", "value": 0.93, "name": "Accuracy"},
+        {"type": "loss", "value": 0.25, "name": "Loss"},
+    ]
+    assert "Accuracy 0.9300, loss 0.2500 on 10000 images of mnist (test)." in body
     assert "| 3 | 0.5000 | 0.5000 | 0.5000 | 1000 |" in body
     assert done.sha256 in body
 

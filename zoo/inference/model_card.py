@@ -23,6 +23,7 @@ from zoo.job_spec import typed_options
 from zoo.jobs import Job
 from zoo.jobs.environments import CodeVersion, Environment, Machine
 from zoo.jobs.records import number_text
+from zoo.metrics import METRICS
 from zoo.model import Step
 from zoo.param_values import as_options
 from zoo.settings import Settings
@@ -36,6 +37,8 @@ LIBRARIES = {"keras": "keras", "skops": "sklearn", "onnx": "onnx", "npz": "mnist
 """The hub's name of the library that reads a format."""
 HUB_NAMES = {"mnist": "ylecun/mnist"}
 """Datasets that the hub has."""
+HEADINGS = {"f1_macro": "F1, macro", "roc_auc": "ROC AUC", "loss": "Loss"}
+"""Names of metrics whose words are not those of the name."""
 IMPORTS = {
     "onnx": "import onnxruntime",
     "skops": "from skops import io",
@@ -127,11 +130,15 @@ def _metadata(trained: LoadedModel, exported: Exported, license: str) -> dict[st
     kind = "tabular-classification" if is_table else "image-classification"
     dataset, split = dataset_names.short(job.dataset), job.spec.get("split", "test")
     known = HUB_NAMES.get(dataset)
-    measured = {"type": "accuracy", "value": job.number("accuracy"), "name": "Accuracy"}
+    measured = [
+        {"type": name, "value": value, "name": _heading(name)}
+        for name in METRICS
+        if (value := job.number(name)) is not None
+    ]
     result = {
         "task": {"type": kind, "name": kind.replace("-", " ").title()},
         "dataset": {"name": dataset, "type": known or dataset, "split": split},
-        "metrics": [measured],
+        "metrics": measured,
     }
     return {
         "license": license,
@@ -139,9 +146,14 @@ def _metadata(trained: LoadedModel, exported: Exported, license: str) -> dict[st
         "pipeline_tag": kind,
         "tags": ["mnist-zoo", job.model, exported.format],
         **({"datasets": [known]} if known else {}),
-        "metrics": ["accuracy"],
+        "metrics": [each["type"] for each in measured],
         "model-index": [{"name": _title(job), "results": [result]}],
     }
+
+
+def _heading(name: str) -> str:
+    """Return the name of a metric as words: `F1 macro`."""
+    return HEADINGS.get(name) or name.replace("_", " ").capitalize()
 
 
 def _yaml(value: Any, indent: str = "") -> Iterator[str]:
@@ -253,16 +265,17 @@ def _learned(trained: LoadedModel, exported: Exported) -> str:
 
 def _results(trained: LoadedModel) -> str:
     job, unit = trained.job, trained.inputs.unit
-    split, loss, count = job.spec.get("split", "test"), job.number("loss"), job.number("n_images")
+    split, count = job.spec.get("split", "test"), job.number("n_images")
     columns = ("precision", "recall", "f1", "support")
     rows = [
         [name, *(_number(each.get(column)) for column in columns)]
         for name, each in job.per_class.items()
     ]
-    loss_text = f", loss {_number(loss)}" if loss is not None else ""
+    others = [n for n in METRICS if n != "accuracy" and job.number(n) is not None]
+    more = "".join(f", {n.replace('_', ' ')} {_number(job.number(n))}" for n in others)
     of = f"{count} {unit} of " if count is not None else ""
     accuracy = _number(job.number("accuracy"))
-    head = f"Accuracy {accuracy}{loss_text} on {of}{dataset_names.short(job.dataset)} ({split})."
+    head = f"Accuracy {accuracy}{more} on {of}{dataset_names.short(job.dataset)} ({split})."
     return f"{head}\n\n{_table(['class', 'precision', 'recall', 'f1', unit], rows)}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from zoo.jobs import Estimate, Group, Job
 from zoo.jobs.records import result_text
+from zoo.metrics import METRICS
 
 COLOURS = {
     "succeeded": "#1a7f37",
@@ -21,7 +22,7 @@ COLOURS = {
 }
 MOST_JOBS = 20
 """Jobs of a group that are listed one by one."""
-SHOWN = ("accuracy", "loss", "fit_seconds", "parameters")
+SHOWN = (*METRICS, "fit_seconds", "parameters")
 
 
 def summary(found: Job | Group) -> str:
@@ -72,7 +73,7 @@ def _job_facts(job: Job, outlook: Estimate | None) -> dict[str, str]:
 def _group_facts(group: Group) -> dict[str, str]:
     found = group.metrics()
     measured: dict[str, Any] = {
-        name: found[name].text() for name in ("accuracy", "loss", "fit_seconds") if name in found
+        name: found[name].text() for name in (*METRICS, "fit_seconds") if name in found
     }
     result = {"result": _text(result_text(group) or "none yet")} if group.kind == "sweep" else {}
     lines = [markup.escape(summary(job)[5:-1]) for job in group.jobs[:MOST_JOBS]]

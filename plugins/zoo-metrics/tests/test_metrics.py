@@ -23,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from zoo_metrics import exporter
 
 from zoo import jobs
-from zoo.jobs import Claim, Database, Outcome, QueueOptions, queue_stats
+from zoo.jobs import Claim, Database, Outcome, ProgressUpdate, QueueOptions, queue_stats
+from zoo.jobs.environments import Environment
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "zoo.json").read_text())
@@ -375,3 +376,16 @@ def test_each_alert_says_what_is_wrong_and_what_to_do() -> None:
         assert rule["labels"]["severity"] in ("warning", "critical")
         assert {"summary", "description"} <= rule["annotations"].keys()
         assert rule["expr"].count("(") == rule["expr"].count(")")
+
+
+def test_the_best_results_are_exported_if_they_are_asked_for(db: Database) -> None:
+    for accuracy, loss in ((0.9, 0.5), (0.8, 0.1)):
+        jobs.add(db, [a_spec()])
+        held, metrics = claim(db), {"accuracy": accuracy, "loss": loss}
+        contents = ProgressUpdate(environment=Environment(data="d" * 64))
+        outcome = Outcome("succeeded", metrics, "w", "0" * 64)
+        assert held and jobs.finish(db, held, outcome, contents)
+    assert total(look(db), "zoo_best_result") == 0
+    found = page(exporter.QueueCollector(db, beat=10, with_results=True))
+    labels = {"dataset": "digits", "model": "m", "metric": "accuracy"}
+    assert value(found, "zoo_best_result", **labels) == 0.9

@@ -23,6 +23,10 @@ def metrics(
         str,
         typer.Option(metavar="ADDRESS", help="Address to listen on; no password, no TLS."),
     ] = "127.0.0.1",
+    results: Annotated[
+        bool,
+        typer.Option("--results", help="Also the best result of each model."),
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="Print the metrics and exit.")] = False,
 ) -> None:
     """Serve Prometheus metrics of queue and workers."""
@@ -37,7 +41,9 @@ def metrics(
     from zoo_metrics import exporter
 
     chosen = settings.load()
-    collector = exporter.QueueCollector(jobs.connect(chosen.database), beat=chosen.beat_seconds)
+    collector = exporter.QueueCollector(
+        jobs.connect(chosen.database), beat=chosen.beat_seconds, with_results=results
+    )
     if once:
         sys.stdout.write(generate_latest(exporter.registry(collector)).decode())
         return

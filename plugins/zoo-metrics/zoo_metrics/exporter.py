@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from zoo import jobs
 from zoo.errors import StoreError, ZooError, reason
 from zoo.jobs import Baseline, Database
+from zoo.results.leaderboard import leaderboard_rows
 from zoo_metrics import families
 
 logger = logging.getLogger("zoo.metrics")
@@ -22,10 +23,11 @@ logger = logging.getLogger("zoo.metrics")
 class QueueCollector(Collector):
     """Reads the statistics of the queue at each scrape; keeps the totals of ended jobs."""
 
-    def __init__(self, db: Database, *, beat: float) -> None:
+    def __init__(self, db: Database, *, beat: float, with_results: bool = False) -> None:
         """`beat` is the interval of a worker's heartbeats, in seconds."""
         self.db = db
         self.beat = beat
+        self.with_results = with_results
         self._baseline = Baseline()
         # Two scrapes at once would both count what has settled since the last one.
         self._lock = threading.Lock()
@@ -36,6 +38,8 @@ class QueueCollector(Collector):
         with self._lock:
             found, self._baseline = jobs.collect_stats(self.db, self._baseline, beat=self.beat)
         yield from families.queue_metrics(found)
+        if self.with_results:
+            yield from families.result_metrics(leaderboard_rows(self.db))
         yield from families.exporter_metrics(is_up=True, seconds=time.perf_counter() - start)
 
 

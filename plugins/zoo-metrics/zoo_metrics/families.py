@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -14,6 +14,7 @@ from prometheus_client.core import (
 from zoo import __version__
 from zoo.jobs import TERMINAL, Histogram, QueueStats
 from zoo.jobs.queue_stats import BOUNDS, MICROS, WAITS_FOR, PoolModel
+from zoo.results.leaderboard import LeaderboardRow
 
 STATES = ("online", "sick", "draining", "silent")
 KIND = ("pool", "model")
@@ -38,6 +39,20 @@ def queue_metrics(found: QueueStats) -> Iterator[Metric]:
     )
     skipped.add_metric([], found.skipped_hooks)
     yield skipped
+
+
+def result_metrics(rows: Sequence[LeaderboardRow]) -> Iterator[Metric]:
+    """Yield the best results on test images: the rows of the leaderboard."""
+    best = GaugeMetricFamily(
+        "zoo_best_result",
+        "The best result of a model on the test images of a dataset, by the metric that ranks it.",
+        labels=["dataset", "model", "metric"],
+    )
+    for row in rows:
+        # Results on earlier contents are another series with the same labels.
+        if row.test and row.is_newest:
+            best.add_metric([row.dataset, row.model, row.objective.metric], row.test.value.mean)
+    yield best
 
 
 def exporter_metrics(*, is_up: bool, seconds: float) -> Iterator[Metric]:

@@ -117,10 +117,11 @@ def group_tags(job: Mapping[str, Any]) -> dict[str, str]:
 def group_metrics(group: Mapping[str, Any]) -> dict[str, float]:
     """Return the mean of each metric, and as NAME_std its sample standard deviation.
 
-    A sweep has the accuracy of its best trial instead.
+    A sweep has the accuracy of its best trial instead, and the metric by which it is the best.
     """
-    best = group.get("best")
-    found: dict[str, float] = {"best_accuracy": best["accuracy"]["mean"]} if best else {}
+    best = group.get("best") or {}
+    of_best = {"accuracy": best.get("accuracy"), best.get("metric", "accuracy"): best.get("value")}
+    found = {f"best_{NOT_A_NAME.sub('_', n)}": v["mean"] for n, v in of_best.items() if v}
     for n, each in group["metrics"].items():
         clean = NOT_A_NAME.sub("_", n)
         found[clean] = each["mean"]
