@@ -158,3 +158,19 @@ def test_the_fingerprint_of_a_dataset_is_read_without_its_images(home: Path) -> 
     assert datasets.fingerprint("digits") is None
     assert datasets.fingerprint("no-such") is None
     assert datasets.raw("digits").fingerprint == datasets.fingerprint("digits")
+
+
+def test_instruction_sets_decide_the_bits_and_other_flags_of_a_processor_do_not() -> None:
+    plain = provenance.instruction_sets({"flags": "fpu sse2 avx avx2 fma"})
+    same = provenance.instruction_sets({"flags": "fma avx2 avx sse2 fpu ibrs md_clear"})
+    assert plain and same == plain
+    assert provenance.instruction_sets({"flags": "fpu sse2 avx avx2 fma avx512f"}) != plain
+    assert provenance.instruction_sets({"Features": "fp asimd sve"})  # on ARM
+    assert provenance.instruction_sets({}) is None
+
+
+def test_a_checkpoint_of_another_gpu_or_processor_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_RUNNER_GPU", "NVIDIA H200")
+    on_gpu, on_processor = provenance.deciding(MINE, "gpu"), provenance.deciding(MINE)
+    assert {**on_processor, "gpu": "NVIDIA H200"} == on_gpu
+    assert on_processor["threads"] and on_processor["cpu"]

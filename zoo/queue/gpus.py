@@ -19,7 +19,10 @@ MEMORY = {
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
     "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
 }
-"""TensorFlow takes memory as it needs it, not all at once; PyTorch's pieces fit together again."""
+"""TensorFlow takes memory as it needs it, not all at once; PyTorch's pieces fit together again.
+
+PyTorch 2.9 ignores the newer name of its variable, PYTORCH_ALLOC_CONF (its issue 183387).
+"""
 
 
 def list_gpus() -> list[Gpu]:

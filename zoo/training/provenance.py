@@ -13,7 +13,7 @@ import platform
 import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def measure(spec: JobSpec, data: str) -> Environment:
         plugin=plugin.label,
         code=code(plugin),
         versions=versions(plugin),
-        machine=_machine(spec.device),
+        machine=_machine(_gpu(spec.device)),
     )
 
 
@@ -156,7 +156,7 @@ def deciding(plugin: Plugin, device: str | None = None) -> dict[str, str]:
     Versions, the model of the processor and its instruction sets, the number of threads, and of a
     job for a GPU the model of that.
     """
-    machine = _machine(device)
+    machine = _machine(_gpu(device))
     found = {"cpu": machine.cpu, "processor features": machine.features, "gpu": machine.gpu}
     known = {name: value for name, value in found.items() if value is not None}
     return versions(plugin) | known | {"threads": str(machine.threads)}
@@ -275,15 +275,20 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return None
 
 
+def _gpu(device: str | None) -> str | None:
+    """The model of the GPU that a job for the device has."""
+    return os.environ.get(GPU_NAME) if device == GPU else None
+
+
 @functools.cache
-def _machine(device: str | None = None) -> Machine:
+def _machine(gpu: str | None) -> Machine:
     cores = settings.cores()
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return Machine(
         host=socket.gethostname(),
         cpu=_cpu(),
-        features=_features(),
-        gpu=os.environ.get(GPU_NAME) if device == GPU else None,
+        features=instruction_sets(_first_core()),
+        gpu=gpu,
         cores=cores,
         # The share that a worker gives each of its runners.
         threads=int(threads) if threads.isdigit() else cores,
@@ -296,12 +301,11 @@ def _cpu() -> str:
     return _first_core().get("model name") or platform.processor() or platform.machine()
 
 
-def _features() -> str | None:
-    """A hash of the instruction sets; None where the system does not list them.
+def instruction_sets(core: Mapping[str, str]) -> str | None:
+    """Return a hash of the instruction sets in an entry of /proc/cpuinfo; None if it lists none.
 
     Two machines may call their processors the same and differ in these: a virtual one hides some.
     """
-    core = _first_core()
     flags = (core.get("flags") or core.get("Features") or "").split()  # Features: on ARM
     # The others depend on the version of the kernel, and compute nothing.
     found = sorted(flag for flag in flags if flag.startswith(VECTOR_SETS))
