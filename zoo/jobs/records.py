@@ -207,6 +207,26 @@ class Job:
         return finite(self.metrics.get(name))
 
     @property
+    def ending(self) -> str:
+        """How its training has ended before its last step; empty if it has not.
+
+        `stopped on request`, else in the words of the model: `no better for 5 epochs`.
+        """
+        why = self.metrics.get("ended_early")
+        if self.metrics.get("stopped_early") is True:
+            return "stopped on request"
+        return why if isinstance(why, str) else ""
+
+    @property
+    def validation_label(self) -> str:
+        """The rows it had to choose by: `0.1 of the training rows (144)`; empty without any."""
+        share, measured = self.spec.get("validation"), self.number("n_validation")
+        rows = "" if measured is None else f"{int(measured):,}"
+        if share is None:
+            return f"{rows} rows of the dataset's own split" if rows else ""
+        return f"{share:g} of the training rows" + (f" ({rows})" if rows else "")
+
+    @property
     def unit(self) -> str:
         """The word for what it was judged on: `images`, or `rows` of a table."""
         return "rows" if self.metrics.get("inputs") == "rows" else "images"

@@ -54,6 +54,10 @@ def refuse(job: Job, offers: Mapping[str, Offer]) -> UsageError | None:
     short = job.id[:8]
     if job.is_terminal:
         return UsageError(f"The job {short} has already ended: {job.status}.")
+    if job.is_paused:
+        return UsageError(
+            f"The job {short} is paused at a rung of its sweep.", f"Cancel it: zoo cancel {short}."
+        )
     if job.status == "queued":
         return UsageError(
             f"The job {short} is queued and has learned nothing yet.",

@@ -74,6 +74,8 @@ def tags(job: Mapping[str, Any]) -> dict[str, str]:
         **{n: job[n] for n in ("group", "source", "retry_of")},
         "job": job["id"],
         "fold": f"{job['fold']['index']} of {job['fold']['k']}" if job["fold"] else None,
+        **{n: job.get(n) for n in ("validation", "class_weight", "positive")},
+        **{n: job["metrics"].get(n) for n in ("stopped_early", "ended_early")},
         "tags": " ".join(job["tags"]),
         "version": zoo.__version__,
         "command": command(job),

@@ -55,7 +55,10 @@ def made(db: Database) -> list[str]:
         db, pool="default", models={"m": "p"}, datasets=["digits"], worker="w", lease=60
     )
     assert held
-    steps = [(step, {"accuracy": step / 40, "loss": 2 / step}) for step in range(1, 31)]
+    steps = [
+        (n, {"accuracy": n / 40, "loss": 2 / n, "train_loss": 2 / n, "val_loss": 3 / n})
+        for n in range(1, 31)
+    ]
     jobs.beat(db, held[0], lease=60, update=ProgressUpdate(steps=steps, progress={"step": 30}))
     many = [f"ankle boot {n}" for n in range(20)]
     told = {"classes": many, "confusion_matrix": [[n + k for k in range(20)] for n in range(20)]}
@@ -154,6 +157,17 @@ def test_a_curve_tells_its_values_by_mouse_and_by_keyboard(shown: Any) -> None:
     choose(shown, "#metric", "loss")
     press(shown, ".plot", "\ue010")  # End
     assert find(shown, ".tip b").text == "0.066667"
+
+
+def test_a_curve_of_the_training_rows_has_that_of_the_validation_rows_beside_it(shown: Any) -> None:
+    choose(shown, "#metric", "val_loss")
+    assert len(texts(shown, "#curves .line")) == 1
+    choose(shown, "#metric", "train_loss")
+    assert len(texts(shown, "#curves .line")) == 2
+    assert len(texts(shown, "#curves .line.beside")) == 1
+    press(shown, ".plot", "\ue010")  # End
+    assert texts(shown, ".tip b") == ["0.1", "0.066667"]
+    assert texts(shown, ".tip bdi")[0].endswith(", val_loss")
 
 
 def test_curves_can_be_taken_away_logarithmic_and_read_as_a_table(shown: Any) -> None:

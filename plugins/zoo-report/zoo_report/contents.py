@@ -268,6 +268,10 @@ def _name(job: Job) -> str:
         parts.append(f"seed {spec['seed']}")
     if spec.get("preprocess", "none") != "none":
         parts.append(spec["preprocess"])
+    if spec.get("validation"):
+        parts.append(f"validation {spec['validation']:g}")
+    if spec.get("class_weight"):
+        parts.append(f"{spec['class_weight']} classes")
     return " ".join(parts)
 
 

@@ -537,6 +537,24 @@ def test_a_training_that_can_stop_has_a_button_and_is_asked_once(
     jobs.finish(rows, taken[0], Outcome("cancelled"))
 
 
+def test_a_job_says_what_it_had_to_choose_by_and_why_it_ended_early(
+    page: web.Page, rows: Database
+) -> None:
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
+    spec = a_spec(validation=0.1, class_weight="balanced", positive=EVIL)
+    told = {"n_validation": 144, "ended_early": f"no better {EVIL}"}
+    html = page.get(f"/jobs/{succeed(rows, [spec], metrics=told)}").text
+    assert "<dd>0.1 of the training rows (144)</dd>" in html
+    assert "<dt>Class weight</dt><dd>balanced</dd>" in html
+    assert "<dt>Ended early</dt><dd>no better &lt;script&gt;" in html and EVIL not in html
+
+
+def test_curves_of_training_and_validation_rows_share_a_picture() -> None:
+    steps = [{"step": n, "train_loss": 1 / n, "val_loss": 2 / n, "val_f1": n} for n in (1, 2)]
+    drawn = {each.title: [line.name for line in each.lines] for each in charts.charts(steps)}
+    assert drawn == {"loss": ["train_loss", "val_loss"], "f1": ["val_f1"]}
+
+
 STEP = [(1, {"loss": 1.5})]
 
 

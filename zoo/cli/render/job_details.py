@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -15,7 +15,7 @@ from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.records import result_text
-from zoo.metrics import METRICS
+from zoo.metrics import METRICS, base_name
 
 FEW_STEPS = 10
 """Up to this number, steps are shown one by one."""
@@ -72,20 +72,37 @@ def _facts(
         yield "trained by", spec["source"]["job"]
     yield "params", console.params(spec["params"])
     yield "preprocess", spec.get("preprocess", "none")
+    asked = {
+        "validation": job.validation_label,
+        "class weight": spec.get("class_weight"),
+        "positive": spec.get("positive"),
+        "device": spec.get("device"),
+    }
+    yield from ((name, value) for name, value in asked.items() if value)
     yield "plugin", _plugin(spec["plugin"], tried)
     if job.tags:
         yield "tags", ", ".join(job.tags)
     if job.group:
         yield "group", job.group
     yield from _times(job)
+    yield from _measured(job)
+    if job.artifact:
+        yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
+
+
+def _measured(job: Job) -> Iterator[tuple[str, str]]:
+    if job.ending:
+        yield "ended early", job.ending
     for name in (*METRICS, "n_images", "parameters", "weights_bytes", "predict_us_per_image"):
         if job.metrics.get(name) is not None:
             yield (
                 name.replace("predict_us_per_image", "predict µs").replace("images", job.unit),
                 console.number(job.metrics[name]),
             )
-    if job.artifact:
-        yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
+    chosen_by = {n: v for n in METRICS if (v := job.metrics.get(f"val_{n}")) is not None}
+    if chosen_by:
+        texts = (f"{name} {console.number(value)}" for name, value in chosen_by.items())
+        yield "on validation", ", ".join(texts)
 
 
 def _checkpoints(job: Job) -> Iterator[tuple[str, str]]:
@@ -137,9 +154,9 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
     if not steps:
         return
     console.out.print()
-    names = [name for name in steps[-1] if name != "step"]
+    names = _paired([name for name in steps[-1] if name != "step"])
     room = min(text_charts.LONGEST, max(FEW_STEPS, console.width() - BESIDE))
-    courses = {name: _course([step.get(name) for step in steps], room) for name in names}
+    courses = {name: _course(steps, name, names, room) for name in names}
     if len(steps) > FEW_STEPS:
         first, last = ([console.number(steps[i].get(name)) for name in names] for i in (0, -1))
         rows = [list(row) for row in zip(names, first, courses.values(), last, strict=True)]
@@ -151,10 +168,20 @@ def _show_steps(steps: list[dict[str, Any]]) -> None:
     console.table(["step", *names], rows, right=["step", *names])
 
 
-def _course(values: list[Any], room: int) -> str:
-    """A sparkline of the values of a metric; empty for a single value."""
-    n_known = sum(value is not None for value in values)
-    return text_charts.sparkline(values, room) if n_known > 1 else ""
+def _paired(names: Sequence[str]) -> list[str]:
+    """Put each metric of the validation rows after that of the training rows."""
+    bases = list(dict.fromkeys(base_name(name) for name in names))
+    return sorted(names, key=lambda name: (bases.index(base_name(name)), name.startswith("val_")))
+
+
+def _course(steps: Sequence[Mapping[str, Any]], name: str, names: Sequence[str], room: int) -> str:
+    """A sparkline of a metric, on one scale with that of the other rows; empty for one value."""
+    values = [step.get(name) for step in steps]
+    if sum(value is not None for value in values) < 2:
+        return ""
+    same = [each for each in names if base_name(each) == base_name(name)]
+    scale = [step.get(each) for step in steps for each in same]
+    return text_charts.sparkline(values, room, scale)
 
 
 def _show_classes(metrics: dict[str, Any]) -> None:

@@ -283,8 +283,11 @@ def _job_summary(job: Job) -> None:
     accuracy = "unknown" if job.accuracy is None else f"{job.accuracy:.4f}"
     loss = "" if measured is None else f", loss {console.number(measured)}"
     took = "" if fit is None else f", fit {fit:.1f} s"
+    ended = f" ({job.ending})" if job.ending else ""
     judged = f"{job.model} on {job.dataset_label} ({what}{of})"
-    console.out.print(console.safe(f"{job.id[:8]}  {judged}: accuracy {accuracy}{loss}{took}"))
+    console.out.print(
+        console.safe(f"{job.id[:8]}  {judged}: accuracy {accuracy}{loss}{took}{ended}")
+    )
 
 
 def _group_summary(group: Group) -> None:

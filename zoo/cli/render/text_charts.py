@@ -23,18 +23,21 @@ FEW, MANY = (105, 100, 95), (190, 30, 20)
 """Background colours of cells with 1 % and with 10 % of their class, readable with white."""
 
 
-def sparkline(values: Sequence[float | None], columns: int = LONGEST) -> str:
+def sparkline(
+    values: Sequence[float | None],
+    columns: int = LONGEST,
+    scale: Sequence[float | None] | None = None,
+) -> str:
     """Return a sparkline; if there are more values than columns, the last value of each part.
 
-    A missing value leaves a gap.
+    A missing value leaves a gap. The least and the largest value of `scale`, by default of the
+    values that are drawn, have the lowest and the highest sign.
     """
     levels = LEVELS if console.in_unicode() else PLAIN_LEVELS
     if len(values) > columns:
         values = [values[(i + 1) * len(values) // columns - 1] for i in range(columns)]
-    values = [value if _is_number(value) else None for value in values]
-    # Halved, so that no difference overflows a float.
-    halves = [value and value / 2 for value in values]
-    known = [half for half in halves if half is not None]
+    halves = _halves(values)
+    known = [half for half in (halves if scale is None else _halves(scale)) if half is not None]
     low = min(known, default=0.0)
     span = max(known, default=0.0) - low
     # Equal values are drawn in the middle.
@@ -42,6 +45,11 @@ def sparkline(values: Sequence[float | None], columns: int = LONGEST) -> str:
         " " if half is None else levels[round((half - low) / span * 7) if span else 3]
         for half in halves
     )
+
+
+def _halves(values: Sequence[Any]) -> list[float | None]:
+    # Halved, so that no difference overflows a float.
+    return [value / 2 if _is_number(value) else None for value in values]
 
 
 def _is_number(value: Any) -> bool:

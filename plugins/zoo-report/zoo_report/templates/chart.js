@@ -45,9 +45,9 @@ function label(text, x, y, anchor) {
   return draw("text", { class: "tick", x, y, "text-anchor": anchor }, text);
 }
 
-function curve({ index, points }, { x, y }) {
+function curve({ index, points, isBeside }, { x, y }) {
   const d = points.map(([step, value], i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  const line = draw("path", { class: `line ${ink(index)}`, d });
+  const line = draw("path", { class: `line ${ink(index)}${isBeside ? " beside" : ""}`, d });
   return points.length === 1 ? [line, dot(index, x(points[0][0]), y(points[0][1]))] : [line];
 }
 

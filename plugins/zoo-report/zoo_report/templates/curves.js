@@ -61,12 +61,21 @@ function picker(changed) {
 }
 
 function lines(shown, metric) {
-  return shown
-    .filter(({ job }) => isCurve(job, metric))
-    .map(({ job, index }) => {
-      const points = job.curves.step.map((step, i) => [step, job.curves[metric][i]]);
-      return { job, index, points: points.filter(([, value]) => value !== null) };
-    });
+  return shown.flatMap((each) => [line(each, metric), ...beside(each, metric)]).filter(Boolean);
+}
+
+function line({ job, index }, metric) {
+  if (!isCurve(job, metric)) return undefined;
+  const points = job.curves.step.map((step, i) => [step, job.curves[metric][i]]);
+  return { job, index, points: points.filter(([, value]) => value !== null) };
+}
+
+// The same metric of the validation rows, paler, beside that of the training rows.
+function beside(each, metric) {
+  if (!metric.startsWith("train_")) return [];
+  const name = metric.replace("train_", "val_");
+  const found = line(each, name);
+  return [found && { ...found, job: { ...found.job, name: `${found.job.name}, ${name}` }, isBeside: true }];
 }
 
 // The same data as a table, built when it is opened.
