@@ -193,7 +193,8 @@ def test_a_log_ends_with_it_printed_nothing_only_if_nothing_was_shown(
     jobs.add(db, [a_spec()])
     held = claim(db)
     told = [(n + 1, {"loss": 0.5}) for n in range(steps)]
-    progress = {"step": steps, "total": steps, "unit": "epoch"} if steps else {"phase": "save"}
+    done = {"step": steps, "total": steps, "unit": "epoch", "metrics": {"loss": 0.5}}
+    progress = done if steps else {"phase": "save"}
     news = ProgressUpdate(progress=progress, steps=told, lines=[(0, "a line\n")] if printed else [])
     assert jobs.finish(db, held, Outcome("succeeded", {}, "a/1", "0" * 64), news)
     out, err = shown(command("logs", held.job, *["-f"] * follow))
