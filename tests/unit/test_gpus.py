@@ -158,30 +158,41 @@ def an_error(module: str, name: str, text: str) -> Exception:
 
 
 TENSORFLOW = "tensorflow.python.framework.errors_impl"
+ON_CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    ("error", "on_gpu", "on_processor"),
     [
-        (an_error("torch", "OutOfMemoryError", "CUDA out of memory."), "out_of_gpu_memory"),
+        (an_error("torch", "OutOfMemoryError", "CUDA out of memory."), "out_of_gpu_memory", None),
         (
             an_error(TENSORFLOW, "ResourceExhaustedError", "OOM on /device:GPU:0 by GPU_0_bfc"),
             "out_of_gpu_memory",
+            None,
+        ),
+        (
+            an_error(TENSORFLOW, "ResourceExhaustedError", "failed to allocate memory"),
+            "out_of_gpu_memory",
+            "out_of_memory",
         ),
         (
             an_error(TENSORFLOW, "ResourceExhaustedError", "OOM on /device:CPU:0 by cpu"),
             "out_of_memory",
+            "out_of_memory",
         ),
-        (RuntimeError("CUDA error: out of memory"), "out_of_gpu_memory"),
-        (an_error("other", "OutOfMemoryError", "of its own"), "exception"),
-        (MemoryError(), "out_of_memory"),
+        (RuntimeError("CUDA error: out of memory"), "out_of_gpu_memory", None),
+        (RuntimeError(ON_CPU), "out_of_memory", "out_of_memory"),
+        (an_error("other", "OutOfMemoryError", "of its own"), "exception", "exception"),
+        (MemoryError(), "out_of_memory", "out_of_memory"),
     ],
 )
 def test_too_little_memory_of_a_gpu_is_an_error_of_its_own_and_not_the_machines_fault(
-    error: Exception, code: str
+    monkeypatch: pytest.MonkeyPatch, error: Exception, on_gpu: str, on_processor: str | None
 ) -> None:
-    reply = runner_main.failure(error, "files")
-    assert (reply["error_code"], reply["fault"]) == (code, None)
+    for name, code in ((H200, on_gpu), ("", on_processor)):
+        monkeypatch.setenv("ZOO_RUNNER_GPU", name)
+        reply = runner_main.failure(error, "files")
+        assert code is None or (reply["error_code"], reply["fault"]) == (code, None)
 
 
 def test_the_doctor_lists_the_gpus(driver: Any) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import child_process, cores, process_tree
 from zoo.errors import ZooError, as_sentence, reason
 from zoo.job_spec import JobSpec, read_json
+from zoo.jobs.environments import GPU_NAME
 from zoo.model import Stop
 from zoo.plugins import process_state
 
@@ -42,13 +43,16 @@ OUT_OF_GPU_MEMORY = "out_of_gpu_memory"
 FULL = {"memory": "out_of_memory", "memory of the GPU": OUT_OF_GPU_MEMORY}
 """The code of an error by the memory of which there is too little."""
 OF_MEMORY = {
-    "tensorflow": ("ResourceExhaustedError",),
-    "torch": ("OutOfMemoryError",),
-    "cupy": ("OutOfMemoryError",),
+    ("tensorflow", "ResourceExhaustedError"),
+    ("torch", "OutOfMemoryError"),
+    ("cupy", "OutOfMemoryError"),
 }
 """Errors of frameworks about memory, by package."""
-ON_PROCESSOR = re.compile(r"device:CPU|DefaultCPUAllocator", re.I)
-ON_GPU = re.compile(r"CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY")
+ON_PROCESSOR = re.compile(r"OOM.*device:CPU|DefaultCPUAllocator: can't allocate memory")
+ON_GPU = re.compile(
+    r"CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|RESOURCE_EXHAUSTED: Out of memory"
+)
 """Texts of errors about memory, as some are of no class of their own."""
 MAX_TEXT = 16 * 1024
 """Longest text file, in characters, that is sent with the progress instead of written to disk."""
@@ -274,12 +278,13 @@ def _full_memory(error: BaseException) -> str:
 
     Frameworks raise classes of their own, which are recognized by name: none is imported here.
     """
-    if isinstance(error, MemoryError):
+    text = str(error)
+    if isinstance(error, MemoryError) or ON_PROCESSOR.search(text):
         return "memory"
-    for kind in type(error).__mro__:
-        if kind.__name__ in OF_MEMORY.get(kind.__module__.partition(".")[0], ()):
-            return "memory" if ON_PROCESSOR.search(str(error)) else "memory of the GPU"
-    return "memory of the GPU" if ON_GPU.search(str(error)) else ""
+    names = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
+    if names & OF_MEMORY or ON_GPU.search(text):
+        return "memory of the GPU" if os.environ.get(GPU_NAME) else "memory"
+    return ""
 
 
 class _ModelMissing(ZooError):

@@ -18,6 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_iris
 
 from zoo import jobs
+from zoo.jobs.records import Gpu
 
 # One process of the suite: they share a server and two trained models.
 pytestmark = pytest.mark.xdist_group("test_files_on_page")
@@ -155,3 +156,11 @@ def test_the_page_says_that_other_code_answers_than_the_one_that_trained(page: w
     assert "loader" not in answer
     shown = page.get("/draw?dataset=colours").text
     assert shown.count("predictions may differ") == 1
+
+
+def test_the_page_names_the_gpus_of_a_worker(page: web.Page) -> None:
+    gpus = [Gpu(n, "NVIDIA H200", 144_384) for n in range(2)]
+    facts: dict[str, Any] = {"host": "h", "pid": 1, "slots": 2, "version": "1", "models": []}
+    with contextlib.closing(page.zoo.database()) as db:
+        jobs.register_worker(db, jobs.NewWorker(id="g", name="g", pool="gpu", gpus=gpus, **facts))
+    assert "2 × NVIDIA H200" in page.get("/").text
