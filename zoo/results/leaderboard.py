@@ -9,7 +9,7 @@ from typing import Any
 from zoo import jobs
 from zoo.jobs import Best, Database, Filter, Group, Job
 from zoo.jobs.group_metrics import Statistics
-from zoo.jobs.records import value_of
+from zoo.jobs.records import rank, value_of
 from zoo.metrics import ACCURACY, Objective
 
 CONSTANT_METRICS = ("n_images", "parameters", "weights_bytes")
@@ -263,7 +263,8 @@ def _means(group: Group) -> dict[str, Any]:
     return means | {name: group.jobs[0].number(name) for name in CONSTANT_METRICS}
 
 
-def _order(best: Best, row: LeaderboardRow) -> tuple[str, bool, float, int, float]:
-    """By dataset; within one, the newest contents first; then by classes and value."""
-    value = row.objective.key(row.value)
-    return best.dataset, not best.is_newest, -best.since, -row.classes, value
+def _order(best: Best, row: LeaderboardRow) -> tuple[Any, ...]:
+    """By dataset; within one, the newest contents first; then by classes and `records.rank`."""
+    result = best.test if row.test else best.cv
+    order = rank(result, best.objective) if result else ()
+    return best.dataset, not best.is_newest, -best.since, -row.classes, order
