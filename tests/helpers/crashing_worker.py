@@ -69,6 +69,13 @@ CHECKPOINTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     ),
 }
 """The same, of a training that saves checkpoints."""
+RUNGS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
+    "after_rung_checkpoint": (jobs, "save_checkpoint", lambda *_: True),
+    # As above; a pause names its group.
+    "before_pause_commit": (transitions, "unblock_dependents", lambda _, *args: len(args) > 2),
+    "after_pause": (jobs, "pause_trial", lambda *_: True),
+}
+"""The same, of a trial that pauses at its rung."""
 FLUSHES = itertools.count(1)
 TOGETHER: dict[str, tuple[Any, str, Callable[..., bool]]] = {
     "several_stored": (Execution, "flush", lambda *_: next(FLUSHES) > 1),
@@ -85,6 +92,6 @@ if __name__ == "__main__":
         finalizer.BURST_SECONDS, finalizer.GATHER_SECONDS = math.inf, 1.0
         if "writer" in sys.argv[1]:
             wait_for_the_writer()
-    dies_after(*(POINTS | CHECKPOINTS | TOGETHER)[sys.argv[1]])
+    dies_after(*(POINTS | CHECKPOINTS | RUNGS | TOGETHER)[sys.argv[1]])
     sys.argv = ["zoo", "worker", "start", "--slots", "1"]
     main()

@@ -13,13 +13,13 @@ import pytest
 from helpers import command_server, servers
 from helpers.command_line import Zoo, share, until
 from helpers.command_server import Command
-from helpers.crashing_worker import CHECKPOINTS, EXIT_CODE, POINTS, TOGETHER
+from helpers.crashing_worker import CHECKPOINTS, EXIT_CODE, POINTS, RUNGS, TOGETHER
 from helpers.processes import Broker
 from helpers.promise_check import Verdict, judge, watch_commits
 
 from zoo import jobs
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database
+from zoo.jobs import Database, Pruner
 from zoo.queue import submit
 from zoo.storage import artifacts
 
@@ -32,7 +32,7 @@ QUICK = {
     "ZOO_BACKOFF_SECONDS": "0",
     "ZOO_MAX_ATTEMPTS": "50",  # a busy machine may let the short lease pass more than once
     "ZOO_PLUGINS_DIR": str(TESTS / "plugins"),
-    "ZOO_PLUGINS": "trickster,counter,sklearn",
+    "ZOO_PLUGINS": "trickster,counter,climber,sklearn",
     "ZOO_CHECKPOINT_SECONDS": "0.000001",
 }
 SHORT, LONG = {"ZOO_LEASE_SECONDS": "0.4"}, {"ZOO_LEASE_SECONDS": "600"}
@@ -173,6 +173,40 @@ def test_a_training_whose_worker_dies_at_this_point_ends_with_the_same_bits(
     until(lambda: [each.name for each in stored.iterdir()] == ["2"])
     verdict = judge(team, db, {each: {"succeeded"} for each in (ref, other)}, at_work=True)
     assert verdict, verdict
+
+
+@pytest.mark.parametrize(
+    ("database", "point"),
+    [on(database, point) for database in ("sqlite", "postgresql") for point in RUNGS],
+)
+def test_a_sweep_whose_worker_dies_at_a_rung_ends_as_without_that(
+    database: str, point: str, scenes: Callable[[str], Scene]
+) -> None:
+    scene = scenes(database)
+    team, db = scene.zoo, scene.db
+    end = team.home.parent / f"end-{point}"
+    (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
+    until(lambda: jobs.get(db, other).status == "running")
+    dies = scene.hire_one_that_dies(point, LONG)
+    name = until(lambda: {w.pid: w.name for w in jobs.workers(db, beat=60)}.get(dies.pid))
+    base = JobSpec(kind="train", model="climber", params={}, dataset="digits", validation=0.2)
+    rates = (0.001, 0.1, 0.00001)
+    specs = [base.model_copy(update={"params": {"rate": each, "epochs": 2}}) for each in rates]
+    pruner = Pruner("asha", "val_accuracy", max_resource=2)
+    done = submit.submit(db, team.settings, specs, group_kind="sweep", pruner=pruner)
+    assert dies.wait(120) == EXIT_CODE
+    jobs.expire_leases(db, name)
+    end.touch()
+    until(lambda: all(jobs.get(db, each).is_terminal for each in (other, *done.ids)))
+    found = [jobs.get(db, each).status for each in done.ids]
+    entries = jobs.list_rungs(db, str(done.group))
+    assert sorted(e.job_id for e in entries if e.rung == 0) == sorted(done.ids)
+    (last,) = [e for e in entries if e.rung == 1]
+    lowest = [e for e in entries if e.rung == 0]
+    best = min(lowest, key=lambda e: (-(e.value or 0), done.ids.index(e.job_id)))
+    assert last.job_id == best.job_id
+    assert found == ["succeeded" if each == best.job_id else "pruned" for each in done.ids]
+    until(lambda: not list((team.home / "work").iterdir()))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from zoo.queue import catalogue, pinning, submit
 from zoo.queue.options import TrainingOptions
 from zoo.queue.pinning import PinnedDataset
 from zoo.sweeps import samplers, trials
-from zoo.sweeps.pruners import PruningOptions, choose_pruner
+from zoo.sweeps.pruners import PruningOptions, check_number, choose_pruner
 from zoo.sweeps.search_space import Space
 
 MAX_JOBS = 100_000
@@ -140,6 +140,8 @@ def plan_sweep(wanted: SweepRequest, space: Space) -> Plan:
             wanted.pruning, builder.card, space, builder.defaults, objective
         )
     found = _plan(wanted, space, builder)
+    if pruner:
+        check_number(pruner, found.total)
     if pruner and wanted.sampler == "tpe":
         pruner = replace(pruner, trials=found.total)
     return replace(found, objective=objective, pruner=pruner)

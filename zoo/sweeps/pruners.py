@@ -95,6 +95,18 @@ def choose_pruner(
     return pruner, space
 
 
+def check_number(pruner: Pruner, trials: int) -> None:
+    """Raise UsageError if so few trials are planned that none might come to the last rung."""
+    least = pruner.reduction_factor ** len(pruner.rungs)
+    if trials < least:
+        raise UsageError(
+            f"With {trials} trials none may come to its end at epoch {pruner.max_resource}: of "
+            f"{pruner.reduction_factor} trials at a rung one is promoted, and there are "
+            f"{len(pruner.rungs)} rungs.",
+            f"Plan at least {least} trials, or take a larger --min-resource.",
+        )
+
+
 def _check_model(name: str, card: Card, defaults: Mapping[str, Any]) -> None:
     missing = [each for each in NEEDS[name] if each not in (card.fit_arguments or ())]
     if RESOURCE not in defaults or "validation" in missing:
