@@ -144,6 +144,7 @@ class Scene:
     def __init__(self, plan: Plan, database: str, place: str, folder: Path) -> None:
         self.plan = plan
         self._folder = folder
+        folder.mkdir(parents=True)
         self._numbers = itertools.count(1)
         self._stack = contextlib.ExitStack()
         broker = Broker()
