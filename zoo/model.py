@@ -33,9 +33,13 @@ if TYPE_CHECKING:
     """Inputs and labels to choose by: epochs, params."""
 
 
-def param(default: Any, *, help: str, **bounds: Any) -> Any:
-    """Declare a param: default, help text and pydantic's bounds (`ge`, `gt`, `le`, `lt`...)."""
-    return Field(default, description=help, **bounds)
+def param(default: Any, *, help: str, needs: str = "", **bounds: Any) -> Any:
+    """Declare a param: default, help text and pydantic's bounds (`ge`, `gt`, `le`, `lt`...).
+
+    `needs="validation"`: unless it is None, a job without validation rows is refused.
+    """
+    extra: Any = {"needs": needs} if needs else None
+    return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
 TEXTS_WANTED = ("string_type", "literal_error", "enum")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.data import steps
 from zoo.data.contents import Meta
@@ -99,6 +99,31 @@ def check_options(model: Takes, asked: Asked) -> None:
             f"The model '{model.name}' cannot weigh rows, so that it takes no --class-weight.",
             WHICH_WEIGH,
         )
+
+
+def check_params(
+    schemas: Mapping[str, Mapping[str, Any]],
+    values: Mapping[str, Any],
+    meta: Meta | None,
+    asked: Asked,
+) -> None:
+    """Raise UsageError for a param that needs validation rows, if the job has none.
+
+    Args:
+        schemas: The JSON schema of each param.
+        values: The params.
+        meta: The dataset; None if it is unknown, and may have validation rows.
+        asked: The other options.
+    """
+    has_own = meta is None or ("validation" in meta.counts and not asked.is_cross_validation)
+    if asked.validation or has_own:
+        return
+    for name, schema in schemas.items():
+        if schema.get("needs") == "validation" and (value := values.get(name)) is not None:
+            raise UsageError(
+                f"{name}={value} needs validation rows, and the job has none.",
+                f"Hold some out with --validation 0.1, or leave out {name}.",
+            )
 
 
 def check_inputs(model: Takes, meta: Meta, preprocess: str) -> None:

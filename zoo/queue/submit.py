@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
-from zoo.data import datasets
+from zoo.data import datasets, takes
 from zoo.data.columns import check_same
 from zoo.errors import BrokerError, StoreError, UsageError, ZooError, reason
 from zoo.job_spec import SPEC_VERSION, Fold, JobSpec, Source
@@ -86,6 +86,7 @@ def training(
     values, changed = resolved(offer.params, params)
     data = dataset or pinning.pin(options.dataset, progress)
     pinning.check_model(offer.card, data, options)
+    takes.check_params(offer.card.param_schemas, values, data.meta, options)
     asked = {
         "kind": "train",
         "model": model,

@@ -13,8 +13,12 @@ from zoo_keras.dense_softmax import DenseSoftmax
 from zoo_keras.network import KerasModel, load_keras
 
 import zoo
+from zoo.data import datasets
 from zoo.data.preprocessing import prepare
 from zoo.errors import UsageError
+from zoo.queue import submit
+from zoo.queue.options import TrainingOptions
+from zoo.queue.pinning import PinnedDataset
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
 NAMES = list("0123456789")
@@ -111,17 +115,17 @@ def path(monkeypatch: pytest.MonkeyPatch, by_keras: bool) -> None:
         monkeypatch.setattr(training, "is_known", lambda *_: False)
 
 
-@BOTH
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize(
-    ("kind", "params"),
+    ("by_keras", "kind", "params"),
     [
         # 100 validation rows: even batches, and a rest.
-        (DenseSoftmax, {"batch_size": 20, "hidden": [16], "dropout": 0.5, "optimizer": "adam"}),
-        (DenseSoftmax, {"batch_size": 32}),
-        (Cnn, {"maps": [4], "batch_size": 65, "flip": True}),
+        (False, DenseSoftmax, {"batch_size": 20, "hidden": [16], "dropout": 0.5}),
+        (False, DenseSoftmax, {"batch_size": 32, "optimizer": "adam"}),
+        (False, Cnn, {"maps": [4], "batch_size": 65, "flip": True}),
+        (True, DenseSoftmax, {"batch_size": 65, "hidden": [16], "dropout": 0.5}),
     ],
-    ids=["even", "odd", "cnn"],
+    ids=["even", "odd", "cnn", "by keras"],
 )
 def test_validation_changes_no_bit_and_says_what_keras_says(
     kind: type[KerasModel], params: dict[str, Any]
@@ -192,6 +196,16 @@ def test_patience_without_validation_rows_is_refused() -> None:
     with pytest.raises(UsageError, match="patience=3 needs validation rows") as refused:
         fitted({"patience": 3}, Report(), validation=None)
     assert "--validation" in refused.value.hint
+
+
+def test_patience_without_validation_rows_is_refused_at_submission() -> None:
+    data, given = PinnedDataset("digits", meta=datasets.meta("digits")), {"patience": 3}
+    for options in (TrainingOptions("digits"), TrainingOptions("digits", cv=2)):
+        with pytest.raises(UsageError, match="patience=3 needs validation rows"):
+            submit.training("dense-softmax", given, options, dataset=data)
+    held_out = TrainingOptions("digits", validation=0.1)
+    assert submit.training("dense-softmax", given, held_out, dataset=data)
+    assert submit.training("dense-softmax", {}, TrainingOptions("digits"), dataset=data)
 
 
 @BOTH

@@ -1,4 +1,4 @@
-"""Models of Keras."""
+"""Models of Keras, and the base class `KerasModel` for networks of other plugins."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from zoo_keras.digit_detector import DigitDetector
 from zoo_keras.lenet import LeNet1, LeNet4, LeNet5
 from zoo_keras.network import KerasModel as KerasModel
 from zoo_keras.network import KerasParams as KerasParams
+from zoo_keras.network import channels_last as channels_last
 
 
 @zoo.hookimpl

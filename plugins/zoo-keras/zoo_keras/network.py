@@ -84,6 +84,7 @@ class KerasParams(zoo.Params):
         ge=0,
         le=10_000,
         help="end after this many epochs that are no better on validation rows; null: never",
+        needs="validation",
     )
     monitor: Monitor = zoo.param("val_loss", help="what patience watches")
     restore_best: bool = zoo.param(
@@ -93,7 +94,11 @@ class KerasParams(zoo.Params):
 
 
 class KerasModel(zoo.Model):
-    """A network trained by Keras; a subclass defines its layers and loss."""
+    """A network trained by Keras; a subclass gives its `layers`.
+
+    With it come a fast `fit` with Keras's bits, callbacks, validation rows and early stopping,
+    weights of rows, checkpoints, and exports.
+    """
 
     dtype = "float32"
     formats = ("keras", "onnx")

@@ -15,9 +15,20 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 OPSET = 17
-ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax"}
+ACTIVATIONS = {
+    **{"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "softmax": "Softmax", "elu": "Elu"},
+    **{"selu": "Selu", "softplus": "Softplus", "softsign": "Softsign", "exponential": "Exp"},
+}
 POOLS = {"AveragePooling2D": "AveragePool", "MaxPooling2D": "MaxPool"}
-TRAINING_ONLY = ("Dropout", "RandomTranslation", "RandomZoom", "RandomShear", "RandomFlip")
+GLOBAL_POOLS = {
+    "GlobalAveragePooling2D": "GlobalAveragePool",
+    "GlobalMaxPooling2D": "GlobalMaxPool",
+}
+TRAINING_ONLY = (
+    *("Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise"),
+    *("RandomTranslation", "RandomZoom", "RandomShear", "RandomFlip", "RandomRotation"),
+    *("RandomContrast", "RandomBrightness", "RandomErasing"),
+)
 
 
 def write(network: Any, path: Path) -> None:
@@ -28,6 +39,8 @@ def write(network: Any, path: Path) -> None:
     """
     from onnx import TensorProto, checker, helper, save_model
 
+    if type(network).__name__ != "Sequential":
+        raise _unsupported("network, which is not Sequential,")
     graph = _Graph()
     if len(network.input_shape) == 4:
         graph.add("Transpose", ["x"], perm=[0, 3, 1, 2])
@@ -84,19 +97,21 @@ class _Graph:
         if kind in POOLS:
             self._add_pool(layer, POOLS[kind])
             return
+        if kind in GLOBAL_POOLS:
+            self._add_global_pool(layer, GLOBAL_POOLS[kind])
+            return
         adders = {
             "Dense": self._add_dense,
             "Conv2D": self._add_convolution,
             "Reshape": self._add_reshape,
             "BatchNormalization": self._add_normalization,
             "Activation": self._add_activation,
-            "GlobalAveragePooling2D": self._add_average,
+            "Rescaling": self._add_rescaling,
+            **dict.fromkeys(("ReLU", "LeakyReLU"), self._add_relu),
             "Flatten": self._add_flatten,
         }
         if kind not in adders:
-            raise PluginError(
-                f"The layer {kind} cannot be exported to ONNX.", "Export it as keras."
-            )
+            raise _unsupported(f"layer {kind}")
         adders[kind](layer)
 
     def add_complement(self) -> None:
@@ -108,8 +123,10 @@ class _Graph:
         self.add("Concat", [self.last, second], axis=1)
 
     def _add_dense(self, layer: Any) -> None:
-        kernel, bias = (self.constant(each.numpy()) for each in (layer.kernel, layer.bias))
-        self.add("Gemm", [self.last, kernel, bias])
+        if len(layer.input.shape) != 2:
+            raise _unsupported("Dense layer after images")
+        arrays = [layer.kernel, *([layer.bias] if layer.use_bias else [])]
+        self.add("Gemm", [self.last, *(self.constant(each.numpy()) for each in arrays)])
         self._add_activation(layer)
 
     def _add_convolution(self, layer: Any) -> None:
@@ -119,17 +136,45 @@ class _Graph:
         inputs, strides = [self.last, kernel], list(layer.strides)
         if layer.use_bias:
             inputs.append(self.constant(layer.bias.numpy()))
-        self.add("Conv", inputs, auto_pad=padding, strides=strides)
+        self.add("Conv", inputs, auto_pad=padding, strides=strides, **self._taps(layer))
         self._add_activation(layer)
 
+    def _taps(self, layer: Any) -> dict[str, Any]:
+        """The attributes of a convolution with gaps or groups; none of a plain one."""
+        found: dict[str, Any] = {}
+        if any(each != 1 for each in layer.dilation_rate):
+            found["dilations"] = list(layer.dilation_rate)
+        if layer.groups != 1:
+            found["group"] = layer.groups
+        return found
+
     def _add_normalization(self, layer: Any) -> None:
-        arrays = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
-        inputs = [self.last, *(self.constant(each.numpy()) for each in arrays)]
+        import numpy as np
+
+        mean = layer.moving_mean.numpy()
+        scale = layer.gamma.numpy() if layer.scale else np.ones_like(mean)
+        shift = layer.beta.numpy() if layer.center else np.zeros_like(mean)
+        arrays = (scale, shift, mean, layer.moving_variance.numpy())
+        inputs = [self.last, *(self.constant(each) for each in arrays)]
         self.add("BatchNormalization", inputs, epsilon=float(layer.epsilon))
 
-    def _add_average(self, layer: Any) -> None:
-        self.add("GlobalAveragePool", [self.last])
-        self.add("Flatten", [self.last])
+    def _add_rescaling(self, layer: Any) -> None:
+        import numpy as np
+
+        for operation, value in (("Mul", layer.scale), ("Add", layer.offset)):
+            if np.ndim(value):
+                raise _unsupported("Rescaling of each channel")
+            self.add(operation, [self.last, self.constant(np.array(value, dtype="float32"))])
+
+    def _add_relu(self, layer: Any) -> None:
+        if getattr(layer, "max_value", None) is not None or getattr(layer, "threshold", None):
+            raise _unsupported("ReLU with bounds")
+        self.add("LeakyRelu", [self.last], alpha=float(layer.negative_slope))
+
+    def _add_global_pool(self, layer: Any, operation: str) -> None:
+        self.add(operation, [self.last])
+        if not layer.keepdims:
+            self.add("Flatten", [self.last])
 
     def _add_pool(self, layer: Any, operation: str) -> None:
         padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
@@ -152,9 +197,19 @@ class _Graph:
         name = layer.activation.__name__
         if name == "linear":
             return
+        if name == "silu":
+            inner = self.last
+            self.add("Sigmoid", [inner])
+            self.add("Mul", [inner, self.last])
+            return
+        if name == "leaky_relu":
+            self.add("LeakyRelu", [self.last], alpha=0.2)
+            return
         if name not in ACTIVATIONS:
-            raise PluginError(
-                f"The activation {name} cannot be exported to ONNX.", "Export it as keras."
-            )
+            raise _unsupported(f"activation {name}")
         more: dict[str, Any] = {"axis": 1} if name == "softmax" else {}
         self.add(ACTIVATIONS[name], [self.last], **more)
+
+
+def _unsupported(what: str) -> PluginError:
+    return PluginError(f"The {what} cannot be exported to ONNX.", "Export it as keras.")

@@ -53,6 +53,7 @@ class TorchParams(zoo.Params):
         ge=0,
         le=10_000,
         help="end after this many epochs that are no better on validation rows; null: never",
+        needs="validation",
     )
     monitor: Literal["val_loss", "val_accuracy"] = zoo.param(
         "val_loss", help="what patience watches"
