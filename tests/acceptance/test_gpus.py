@@ -145,6 +145,11 @@ def test_a_job_for_a_gpu_waits_for_one_and_has_it_for_itself(machine: Zoo, tmp_p
         assert environment(machine, third)["pid"] in {each["pid"] for each in seen}
         full = ends(machine, submit(machine, is_full=True))
         assert (full.status, full.error_code) == ("failed", "out_of_gpu_memory")
+        # Its process is replaced, with the memory that it has taken.
+        after = submit(machine)
+        assert ends(machine, after).status == "succeeded"
+        pids = {environment(machine, ref)["pid"] for ref in (full.id, after)}
+        assert len(pids) == 2
         known = jobs.attempts(machine.database(), job(machine, first).id)[-1].environment
         assert known and known.machine and known.machine.gpu == "NVIDIA H200"
     finally:
