@@ -30,8 +30,9 @@ $(VENV)/installed: requirements.lock $(PROJECTS:%=%/pyproject.toml)
 
 # PyTorch and the plugin zoo-torch, whose tests `make test` runs from then on.
 torch: install
-	$(BIN)/pip install --quiet --disable-pip-version-check --retries 0 --extra-index-url $(TORCH_INDEX) $(TORCH) safetensors
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e plugins/zoo-torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --retries 0 --timeout 30 \
+	  --extra-index-url $(TORCH_INDEX) $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH) -e plugins/zoo-torch --no-build-isolation
 
 demo: install
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ZOO_HOME="$${ZOO_HOME:-$(CURDIR)/.zoo-demo}" sh demo.sh

@@ -7,7 +7,7 @@ import pytest
 from zoo.plugins import registry, scaffold
 from zoo.testing import suite
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("torch")]
 
 
 def test_a_new_network_keeps_the_contract(home: object) -> None:
