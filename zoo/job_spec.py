@@ -154,23 +154,6 @@ class JobSpec(Record):
         return self
 
 
-def typed_options(spec: Mapping[str, Any]) -> list[str]:
-    """Return the options of a training as typed, without those that have their defaults.
-
-    They are those that decide its rows, weights and metrics, and `--exact`; seed, folds and limits
-    depend on what is repeated. `spec` is the JSON of a spec or of a job.
-    """
-    found = []
-    if spec.get("preprocess", NO_STEPS) != NO_STEPS:
-        found += ["--preprocess", str(spec["preprocess"])]
-    for name in ("validation", "class_weight", "positive", "device"):
-        if (value := spec.get(name)) is not None:
-            option = f"--{name.replace('_', '-')}"
-            # A class may begin with a minus, which would be parsed as an option.
-            found += [f"{option}={value}"] if str(value)[:1] == "-" else [option, str(value)]
-    return [*found, *(["--exact"] if spec.get("exact") else [])]
-
-
 def trial_of(spec: Mapping[str, Any]) -> str:
     """Return a key that the jobs of one trial of a sweep share; `spec` is a spec's JSON.
 

@@ -1,4 +1,4 @@
-"""Values of params: as typed, as stored in a spec, and in nested params."""
+"""Values of params and options: as typed, as stored in a spec, and in nested params."""
 
 from __future__ import annotations
 
@@ -74,6 +74,32 @@ def pairs(values: Mapping[str, Any]) -> list[str]:
 def as_options(values: Mapping[str, Any]) -> list[str]:
     """Format params as arguments of a command: `-p NAME=VALUE` for each."""
     return [argument for pair in pairs(values) for argument in ("-p", pair)]
+
+
+def chosen_options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that decide rows, weights and metrics, and are not the defaults.
+
+    `spec` is the JSON of a spec or of a job.
+    """
+    names = ("validation", "class_weight", "positive")
+    found = {name: spec[name] for name in names if spec.get(name) is not None}
+    steps = spec.get("preprocess", "none")
+    return found if steps == "none" else {"preprocess": steps, **found}
+
+
+def typed_options(spec: Mapping[str, Any]) -> list[str]:
+    """Return the options of a training as typed, without those that have their defaults.
+
+    Seed, folds and limits are left out: they depend on what is repeated. `spec` is the JSON of a
+    spec or of a job.
+    """
+    found = []
+    chosen = chosen_options(spec) | ({"device": spec["device"]} if spec.get("device") else {})
+    for name, value in chosen.items():
+        option = f"--{name.replace('_', '-')}"
+        # A class may begin with a minus, which would be parsed as an option.
+        found += [f"{option}={value}"] if str(value)[:1] == "-" else [option, str(value)]
+    return [*found, *(["--exact"] if spec.get("exact") else [])]
 
 
 def changed(params: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from helpers.finished_jobs import a_spec, claim, succeed
+from helpers.finished_jobs import a_spec, claim, folds, succeed
 from typer.testing import CliRunner
 
 from zoo import jobs
 from zoo.cli.main import app
 from zoo.jobs import Database, Outcome, ProgressUpdate
+from zoo.results.leaderboard import leaderboard_rows
 
 
 def shown(ref: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -71,3 +72,31 @@ def test_curves_of_training_and_validation_rows_are_side_by_side_on_one_scale(
         found = [line.split() for line in lines if line.split()[:1] and line.split()[0] in names]
         assert [line[0] for line in found] == names
         assert [line[2][-2:] for line in found] == ["▁▂", "█▇", "▁▁", "▁█"]
+
+
+def test_a_ranking_says_how_a_model_was_prepared_and_chosen(
+    here: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = a_spec(preprocess="deskew", validation=0.1, changed=["a"])
+    succeed(here, [spec])
+    _, row = leaderboard(monkeypatch)
+    assert row.endswith("preprocess=deskew validation=0.1 a=1")
+    (found,) = leaderboard_rows(here)
+    assert found.to_json()["options"] == {"preprocess": "deskew", "validation": 0.1}
+
+
+def test_a_cross_validation_stands_beside_a_test_result_of_the_same_options(
+    here: Database,
+) -> None:
+    succeed(here, [a_spec(validation=0.1)])
+    succeed(here, folds(2), kind="cv", accuracies=[0.5, 0.6])
+    assert [bool(row.test and row.cv) for row in leaderboard_rows(here)] == [False, False]
+    succeed(here, folds(2, validation=0.1), kind="cv", accuracies=[0.8, 0.8])
+    assert [bool(row.test and row.cv) for row in leaderboard_rows(here)] == [True]
+
+
+def leaderboard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("COLUMNS", "200")
+    done = CliRunner().invoke(app, ["leaderboard"])
+    assert done.exit_code == 0, done.output
+    return [line.rstrip() for line in done.stdout.splitlines()]

@@ -18,9 +18,8 @@ from zoo.job_spec import (
     Source,
     canonical,
     read_json,
-    typed_options,
 )
-from zoo.param_values import as_options, changed, read_pairs
+from zoo.param_values import as_options, changed, read_pairs, typed_options
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
 NUMBERS = st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)

@@ -19,13 +19,12 @@ from zoo.data.contents import Column
 from zoo.images import prediction_inputs
 from zoo.inference.export import PREFIX, Exported, prepared_how
 from zoo.inference.predictor import LoadedModel
-from zoo.job_spec import typed_options
 from zoo.jobs import Job
 from zoo.jobs.environments import CodeVersion, Environment, Machine
 from zoo.jobs.records import number_text
 from zoo.metrics import METRICS
 from zoo.model import Step
-from zoo.param_values import as_options
+from zoo.param_values import as_options, typed_options
 from zoo.settings import Settings
 from zoo.storage import artifacts
 from zoo.storage.output_file import write_output

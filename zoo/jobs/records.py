@@ -17,7 +17,7 @@ from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.queue_options import GPU
 from zoo.jobs.statuses import NO_FAILURE, TERMINAL
 from zoo.metrics import ACCURACY, Objective, from_confusion_matrix
-from zoo.param_values import changed
+from zoo.param_values import changed, chosen_options
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,12 @@ class Job:
     def changed(self) -> dict[str, Any]:
         """The params that are not the model's defaults; all, if that was not recorded."""
         return changed(self.spec["params"], self.spec.get("changed"))
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What listings show of how it was trained: changed params, and options such as
+        `preprocess` and `validation` that are not the defaults."""
+        return chosen_options(self.spec) | self.changed
 
     def to_json(self) -> dict[str, Any]:
         """The job as scripts see it."""

@@ -21,7 +21,8 @@ COUNTS = ("n_images", "parameters", "weights_bytes")
 """Metrics that are integers."""
 COLUMNS = (
     *("id", "kind", "model", "dataset", "split", "preprocess", "status", "accuracy", "loss"),
-    *("seed", "fold", "group", "tags", "created_at", "started_at", "finished_at", "took"),
+    *("validation", "class_weight", "seed", "fold", "group", "tags"),
+    *("created_at", "started_at", "finished_at", "took"),
     *("attempt", "pool", "priority", "worker", "plugin", "fingerprint", "error"),
 )
 """The first columns of every DataFrame of jobs; other metrics and the params follow."""
@@ -43,9 +44,10 @@ def jobs_frame(found: Sequence[Job]) -> DataFrame:
     frame["took"] = frame["finished_at"] - frame["started_at"]
     for name in (*WHOLE, *(n for n in COUNTS if n in frame)):
         frame[name] = frame[name].astype("Int64")
-    texts = ("split", "preprocess", "plugin", "fingerprint")
+    texts = ("split", "preprocess", "class_weight", "plugin", "fingerprint")
+    numbers = ("accuracy", "loss", "validation")
     # Fixed types, also for an empty frame or column.
-    fixed = dict.fromkeys((*TEXTS, *texts), "str") | dict.fromkeys(("accuracy", "loss"), "float64")
+    fixed = dict.fromkeys((*TEXTS, *texts), "str") | dict.fromkeys(numbers, "float64")
     return frame.astype(fixed)
 
 
@@ -53,7 +55,8 @@ def _record(job: Job) -> dict[str, Any]:
     spec = job.spec
     record: dict[str, Any] = {name: getattr(job, name) for name in (*TEXTS, *TIMES)}
     record |= {name: getattr(job, name) for name in ("tags", "attempt", "priority", "fingerprint")}
-    record |= {name: spec.get(name) for name in ("split", "preprocess", "seed", "plugin")}
+    names = ("split", "preprocess", "validation", "class_weight", "seed", "plugin")
+    record |= {name: spec.get(name) for name in names}
     record["fold"] = (spec.get("fold") or {}).get("index")
     for name, value in job.metrics.items():
         # Lists and tables are left to `zoo.get_job(...).metrics`.

@@ -149,6 +149,7 @@ def _facts(db: Database, jobs: Sequence[Job], kind: str) -> dict[str, Any]:
         "model": job.model,
         "dataset": job.dataset,
         "preprocess": spec.get("preprocess", "none"),
+        **{name: spec.get(name) for name in ("validation", "class_weight", "positive")},
         "judged on": _evaluated_on(job, kind),
         "seed": ", ".join(str(each) for each in sorted({j.spec["seed"] for j in jobs})),
     }

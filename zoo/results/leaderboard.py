@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from zoo import jobs
@@ -11,6 +11,7 @@ from zoo.jobs import Best, Database, Filter, Group, Job
 from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import rank, value_of
 from zoo.metrics import ACCURACY, Objective
+from zoo.param_values import chosen_options
 
 CONSTANT_METRICS = ("n_images", "parameters", "weights_bytes")
 """Metrics with the same value in each job of a group."""
@@ -104,6 +105,13 @@ class LeaderboardRow:
     """The version of an added dataset."""
     objective: Objective = ACCURACY
     """The metric by which the row is ranked."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the training that are not the defaults, such as `preprocess`, `validation`."""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What listings show of how it was trained: options and params."""
+        return {**self.options, **self.changed}
 
     @property
     def result(self) -> TestResult | CrossValidation:
@@ -210,7 +218,7 @@ def _first(result: Job | Group) -> Job:
 
 def _recipe(result: Job | Group) -> tuple[Any, ...]:
     spec = _first(result).spec
-    return spec["params"], spec.get("preprocess")
+    return spec["params"], chosen_options(spec)
 
 
 def _row(
@@ -231,6 +239,7 @@ def _row(
         cv=_cross_validation(cv, best.objective) if cv else None,
         version=job.dataset_version,
         objective=best.objective,
+        options=chosen_options(job.spec),
     )
 
 

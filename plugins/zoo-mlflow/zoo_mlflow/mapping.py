@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import zoo
-from zoo.job_spec import typed_options
+from zoo.param_values import typed_options
 from zoo.plugins import registry
 from zoo.training import provenance
 from zoo.training.run import HISTORY

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
-from zoo.job_spec import typed_options
 from zoo.jobs import Group, Job
-from zoo.param_values import as_options
+from zoo.param_values import as_options, typed_options
 
 
 def job_command(job: Job) -> str:

@@ -97,5 +97,5 @@ def _cells(row: LeaderboardRow, names: list[str], ranked: str) -> dict[str, str]
         "fit s": console.number(row.result.fit_seconds, 2),
         "parameters": console.number(row.result.parameters),
         "job": row.result.id[:8],
-        "params": console.params(row.changed),
+        "params": console.params(row.chosen),
     }

@@ -122,5 +122,5 @@ SPECIAL: dict[str, Callable[[Line], str | Text]] = {
     "kind": _kind,
     "status": _status,
     "progress": progress,
-    "params": lambda line: console.params(line.job.changed),
+    "params": lambda line: console.params(line.job.chosen),
 }
