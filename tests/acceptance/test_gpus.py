@@ -109,7 +109,8 @@ def environment(zoo: Zoo, ref: str) -> dict[str, str]:
     """What the job has printed: its process, and variables by name."""
 
     def printed() -> list[str]:
-        return "".join(each.text for each in jobs.log_after(zoo.database(), ref)).split()
+        whole = "".join(each.text for each in jobs.log_after(zoo.database(), ref))
+        return whole.partition("\n")[0].split()
 
     pid, *words = until(printed)
     return {"pid": pid} | dict(word.split("=", 1) for word in words)
