@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,8 @@ class Scene:
 
     def kill(self, job: Job) -> None:
         """Kill what runs the job; a machine or worker is replaced by a new one."""
-        owner = next(each for each in self.machines if self._runs(each, job))
+        owner = next((each for each in self.machines if self._runs(each, job)), None)
+        assert owner, f"{job.worker} is none of {[each.process.pid for each in self.machines]}"
         if self.plan.victim == "runner":
             for each in runners(owner.process.pid):
                 each.kill()
@@ -256,13 +257,14 @@ def kill_some(
     result = Result()
     chance = random.Random(f"{plan.seed} {plan.victim} {plan.training.model} {moments}")
     while result.kills < moments:
-        ref = scene.submit()
+        ref, killed = scene.submit(), 0
         for _ in range(min(plan.per_fit, moments - result.kills)):
             # On the average the kills are spread over the whole of a fit.
             delay = chance.uniform(0, 2 * fit_seconds / (plan.per_fit + 1))
-            job = _training(scene, ref, delay)
+            job = _training(scene, ref, killed, delay)
             if job is None:
                 break
+            killed = job.attempt
             scene.kill(job)
             result.kills += 1
             result.repeated.append(_repeated(scene, ref))
@@ -282,14 +284,14 @@ def kill_some(
     return result
 
 
-def _training(scene: Scene, ref: str, delay: float) -> Job | None:
-    """Wait until the job has trained for so long in its present attempt; None if it has ended."""
+def _training(scene: Scene, ref: str, killed: int, delay: float) -> Job | None:
+    """Wait until an attempt after the killed one has trained for so long; None if it has ended."""
     started: tuple[int, float] | None = None
     while True:
         job = jobs.get(scene.db, ref)
         if job.is_terminal:
             return None
-        if job.status != "running" or job.fit_started_at is None:
+        if job.attempt <= killed or job.status != "running" or job.fit_started_at is None:
             started = None
         elif started is None or started[0] != job.attempt:
             started = job.attempt, time.monotonic()
@@ -320,15 +322,15 @@ def show(plan: Plan, place: str, result: Result) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def run(plan: Plan, folder: Path) -> Result:
+def run(plan: Plan, places: Sequence[tuple[str, str]], folder: Path) -> Result:
     """Spread the moments over the databases and stores; print a row for each."""
     expected, fit_seconds = reference(plan, folder / "reference")
     print(f"\n{plan.training.model}: a fit takes {fit_seconds:.0f} s untouched", flush=True)
     print("\n| model | killed | place | kills | fits | resumed | lost s, median | most | files |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     total = Result()
-    for number, (database, place) in enumerate(PLACES):
-        moments = plan.moments * (number + 1) // len(PLACES) - total.kills
+    for number, (database, place) in enumerate(places):
+        moments = plan.moments * (number + 1) // len(places) - total.kills
         if not moments:
             continue
         own = folder / f"{plan.victim}-{database}-{place}"
@@ -349,6 +351,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", action="append", choices=list(TRAININGS))
     options.add_argument("--victim", action="append", choices=VICTIMS)
+    options.add_argument("--place", action="append", choices=[",".join(p) for p in PLACES])
     options.add_argument("--moments", type=int, default=20, help="kills of each victim")
     options.add_argument("--per-fit", type=int, default=5, help="most kills of one training")
     options.add_argument("--seconds", type=float, default=5.0, help="between two checkpoints")
@@ -356,12 +359,13 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=1)
     given = options.parse_args()
     params = {name: json.loads(text) for name, _, text in (p.partition("=") for p in given.param)}
+    places = [p for p in PLACES if not given.place or ",".join(p) in given.place]
     is_good = True
     with tempfile.TemporaryDirectory(prefix="zoo-resume-") as folder:
         for model, victim in itertools.product(given.model or TRAININGS, given.victim or VICTIMS):
             shared = (given.moments, given.per_fit, given.seconds, given.seed)
             plan = Plan(TRAININGS[model], params, victim, *shared)
-            is_good &= not run(plan, Path(folder)).differ
+            is_good &= not run(plan, places, Path(folder)).differ
     return 0 if is_good else 1
 
 

@@ -22,6 +22,10 @@ logger = logging.getLogger("zoo.worker")
 
 RETRY_SECONDS = 5.0
 """Wait before a checkpoint that could not be stored is tried again."""
+COMPLETE_SECONDS = 120.0
+"""Longest wait for an upload before an attempt that may go on later is ended."""
+CLOSE_SECONDS = 30.0
+"""Longest wait for an upload that is of no use any more."""
 
 
 class CheckpointStore:
@@ -60,7 +64,7 @@ class CheckpointStore:
         self._named = str(earlier["where"]) if earlier else None
         self._changed = threading.Condition()
         self._waiting: SavedCheckpoint | None = None
-        self._is_ending = False
+        self._is_ending = self._must_delete = False
         self._thread: threading.Thread | None = None
         self._has_swept = False
         self._error = ""
@@ -92,26 +96,36 @@ class CheckpointStore:
     def complete(self) -> None:
         """Wait until the newest checkpoint is stored, but not beyond the validity of the lease.
 
-        After an error it is given up.
+        After an error, and after COMPLETE_SECONDS, it is given up.
         """
         self.poll()
         self._end()
-        while self._thread and self._thread.is_alive() and not self._is_lost():
-            self._thread.join(POLL_SECONDS)
+        ends = time.monotonic() + COMPLETE_SECONDS
+        while self._is_storing() and not self._is_lost() and time.monotonic() < ends:
+            self._join(POLL_SECONDS)
 
     def close(self, *, has_succeeded: bool) -> None:
         """End the thread; of a job that `has_succeeded` delete all checkpoints."""
         with self._changed:
             self._waiting = None
+            self._must_delete = has_succeeded
         self._end()
-        if self._thread:
-            self._thread.join()
-        if not has_succeeded:
-            return
+        self._join(CLOSE_SECONDS)
+        if has_succeeded and not self._is_storing():  # else the thread does that
+            self._delete_all()
+
+    def _delete_all(self) -> None:
         if self._thread or self._earlier or self._claim.attempt > 1:
             self._remove(f"{self._claim.job}/{jobs.CHECKPOINTS}")
         if self._earlier:  # may be of the job that this one has continued
             self._remove(str(self._earlier["where"]))
+
+    def _is_storing(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _join(self, seconds: float) -> None:
+        if self._thread:
+            self._thread.join(seconds)
 
     def _end(self) -> None:
         with self._changed:
@@ -119,6 +133,11 @@ class CheckpointStore:
             self._changed.notify()
 
     def _run(self) -> None:
+        self._store_all()
+        if self._must_delete:
+            self._delete_all()
+
+    def _store_all(self) -> None:
         while saved := self._next():
             if self._store(saved):
                 continue
