@@ -7,7 +7,7 @@ from importlib.abc import MetaPathFinder
 from typing import Any
 
 ABSENT = ("zoo_workers", "zoo_sklearn", "zoo_keras", "sklearn", "scipy", "keras", "tensorflow")
-ABSENT += ("numpy", "PIL", "joblib")
+ABSENT += ("numpy", "PIL", "joblib", "zoo_torch", "torch")
 
 
 class Absent(MetaPathFinder):

@@ -178,7 +178,7 @@ def test_without_restore_best_the_last_epoch_stays() -> None:
         (0, [2, 1, 1]),
         (2, [2, 1, 1, 0.5, math.nan, 0.5]),
         (1, [math.nan, math.nan]),  # never after the first epoch
-        (1, [math.nan, 2, 3]),
+        (1, [math.nan, 2, 3]),  # in Keras none would ever be better than nan
     ],
 )
 def test_a_training_ends_with_the_first_epoch_that_is_no_better_for_too_long(

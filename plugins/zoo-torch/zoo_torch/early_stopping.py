@@ -8,7 +8,10 @@ from typing import Any
 
 
 class EarlyStopping:
-    """Counts epochs without a better metric, and decides as that of Keras does."""
+    """Counts epochs without a better metric, and decides as that of Keras does.
+
+    Except that a first epoch whose metric is no number is not the best one for ever.
+    """
 
     def __init__(self, monitor: str, patience: int, *, restore_best: bool) -> None:
         """`monitor` is `val_loss`, the lower the better, or a metric of which more is better."""
