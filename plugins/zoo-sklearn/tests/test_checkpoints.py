@@ -142,17 +142,17 @@ def test_logistic_goes_on_between_classes(
 PASSES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("random-forest", {"n_estimators": 45, "class_weight": "balanced"}, {}),
     ("pairwise-linear", {"max_iter": 2}, {"class_weight": "balanced", "every": 9}),
-    ("boosted-stumps", {"max_iter": 6}, {}),
+    ("boosted-stumps", {"max_iter": 6}, {"every": 2}),
     (
         "hist-gradient-boosting",
         {"max_iter": 5, "max_leaf_nodes": 4, "max_features": 0.1, "early_stopping": True},
-        {},
+        {"every": 2},
     ),
     (
         "hist-gradient-boosting",
         {"max_iter": 9, "learning_rate": 5.0, "early_stopping": True, "max_leaf_nodes": 4}
         | {"n_iter_no_change": 2, "max_features": 0.1},
-        {"validation": 0.2, "class_weight": "balanced"},
+        {"validation": 0.2, "class_weight": "balanced", "every": 2},
     ),
     ("pca-boosting", {"max_iter": 4, "variance": 0.5}, {"class_weight": "balanced", "every": 2}),
     ("mlp", {"hidden": [8], "max_iter": 6}, {}),
