@@ -36,16 +36,18 @@ class Counter(zoo.Model):
             self.w = np.sin(self.w + np.random.standard_normal(self.n_classes))
             time.sleep(self.params.seconds)
             report(step, self.params.steps, "step", norm=float(np.abs(self.w).sum()))
-            self._save_if_due(checkpoint, step)
+            is_saved = self._save_if_due(checkpoint, step)
             while step == self.params.at and self._waits():
                 report(step, self.params.steps, "step")
-                self._save_if_due(checkpoint, step)
+                is_saved = is_saved or self._save_if_due(checkpoint, step)
 
-    def _save_if_due(self, checkpoint: Any, step: int) -> None:
-        if checkpoint and checkpoint.is_due():
-            with checkpoint.save(step) as folder:
-                self.save(folder)
-                (folder / "step.json").write_text(json.dumps(step))
+    def _save_if_due(self, checkpoint: Any, step: int) -> bool:
+        if not checkpoint or not checkpoint.is_due():
+            return False
+        with checkpoint.save(step) as folder:
+            self.save(folder)
+            (folder / "step.json").write_text(json.dumps(step))
+        return True
 
     def _waits(self) -> bool:
         time.sleep(0.02)
