@@ -4,9 +4,9 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 # All but zoo-torch: PyTorch is as large as everything else together; `make torch` adds both.
 PROJECTS = . workers $(filter-out plugins/zoo-torch,$(sort $(wildcard plugins/*)))
-# As the CPU build where the package index, or TORCH_INDEX, has one.
-TORCH = torch==2.13.0
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# The build for the processor, 190 MB, from PyTorch's own package index (PIP_EXTRA_INDEX_URL);
+# TORCH=torch==2.13.0 takes the one for CUDA, 3 GB.
+TORCH ?= torch==2.13.0+cpu
 
 # What the prose linter reads; records of the past keep the words of their time.
 PROSE = $(shell find zoo workers plugins benchmarks docs README.md CONTRIBUTING.md SECURITY.md CODE_OF_CONDUCT.md \
@@ -30,8 +30,6 @@ $(VENV)/installed: requirements.lock $(PROJECTS:%=%/pyproject.toml)
 
 # PyTorch and the plugin zoo-torch, whose tests `make test` runs from then on.
 torch: install
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --retries 0 --timeout 30 \
-	  --extra-index-url $(TORCH_INDEX) $(TORCH)
 	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH) -e plugins/zoo-torch --no-build-isolation
 
 demo: install
