@@ -246,10 +246,27 @@ def test_a_failed_job_can_be_retried(tricks: Zoo) -> None:
 
 def test_a_running_job_is_cancelled_and_its_steps_are_kept(tricks: Zoo) -> None:
     ref = submit(tricks, until="/never")
-    until(lambda: job(tricks, ref)["progress"].get("step", 0) > 5)
+    # Not by its progress, which may be that of the data.
+    until(lambda: len(jobs.steps(tricks.database(), ref)) > 5)
     tricks.run("cancel", ref)
     assert reaches(tricks, ref, "cancelled")["error"]["code"] == "cancelled"
     assert len(jobs.steps(tricks.database(), ref)) > 5
+
+
+def test_a_running_training_is_stopped_and_its_model_kept(tricks: Zoo) -> None:
+    ref = submit(tricks, until="/never", seconds=1)
+    until(lambda: len(jobs.steps(tricks.database(), ref)) > 5)
+    assert "ends after its next report" in tricks.run("stop", ref).stderr
+    found = reaches(tricks, ref, "succeeded")
+    assert found["metrics"]["stopped_early"] is True and found["metrics"]["accuracy"] < 0.2
+    assert "stopped on request" in tricks.run("show", ref).stdout
+    tricks.run("evaluate", ref, "--split", "train")
+    assert "has already ended: succeeded" in tricks.run("stop", ref, code=2).stderr
+    # It is no result of the whole training.
+    words = ("-p", "until=/never", "-p", "seconds=1", "--reuse", "-d")
+    again = tricks.run(*TRICKSTER, *words).stdout.strip()
+    assert again != ref
+    tricks.run("cancel", again)
 
 
 def test_a_queued_job_is_cancelled_at_once(team: Team) -> None:

@@ -31,6 +31,7 @@ class Trickster(zoo.Model):
     """Guess class 0, and on the way do as told."""
 
     name = "trickster"
+    can_stop = True
 
     class Params(zoo.Params):
         trick: Trick = zoo.param("none", help="what to do in fit")
