@@ -152,7 +152,7 @@ PASSES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "hist-gradient-boosting",
         {"max_iter": 9, "learning_rate": 5.0, "early_stopping": True, "max_leaf_nodes": 4}
         | {"n_iter_no_change": 2, "max_features": 0.1},
-        {"validation": 0.2, "class_weight": "balanced", "every": 2},
+        {"validation": 0.2, "class_weight": "balanced"},
     ),
     ("pca-boosting", {"max_iter": 4, "variance": 0.5}, {"class_weight": "balanced", "every": 2}),
     ("mlp", {"hidden": [8], "max_iter": 6}, {}),
