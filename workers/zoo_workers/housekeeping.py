@@ -18,6 +18,7 @@ from zoo.queue.submit import ENOUGH_HINTS, resend
 from zoo.settings import Settings
 from zoo_workers import repeated_lines
 from zoo_workers.consumer import PROVE_SECONDS
+from zoo_workers.earlier_metrics import EarlierMetrics
 from zoo_workers.slots import Supervisor
 from zoo_workers.workspace import remove_old_folders
 
@@ -50,11 +51,13 @@ class Housekeeper(threading.Thread):
         self._was_sick = False
         self._broker_error = ""
         self._error = ""
+        self._earlier = EarlierMetrics(self.db, self.settings, lambda: supervisor.busy > 0)
         self.health = supervisor.health
         self.health.on_change = self._wake.set
 
     def run(self) -> None:
         every = min(self.settings.beat_seconds, self.settings.reap_seconds)
+        self._earlier.start()
         while True:
             self._wake.wait(every)
             self._wake.clear()
@@ -82,6 +85,7 @@ class Housekeeper(threading.Thread):
     def end(self) -> None:
         """Stop after the current pass."""
         self._is_over = True
+        self._earlier.end()
         self._wake.set()
         self.join(10)
 
