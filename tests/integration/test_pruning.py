@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers import servers
+from helpers.command_line import Zoo
 from helpers.job_rows import spec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -338,6 +341,46 @@ def test_pruned_trials_are_hooked_and_not_retried(db: Database) -> None:
     assert jobs.pause_trial(db, held, metrics={"val_accuracy": 0.1}, with_hooks=True) == "pruned"
     assert jobs.has_pending_hooks(db, ids[0])
     assert jobs.retry(db, ids) == []
+
+
+def test_show_lists_the_best_trials_and_counts_the_rest(zoo: Zoo) -> None:
+    db = jobs.connect(zoo.settings.database)
+    about = {
+        "sampler": "random",
+        "space": {
+            "alpha": {"low": 0.0, "high": 1.0, "log": False},
+            "epochs": {"low": 1, "high": 30, "log": False},
+        },
+        "fixed": {},
+        "trials": 27,
+        "objective": "val_accuracy",
+        "pruner": asdict(ASHA),
+    }
+    specs = [spec(params={"alpha": 1 - n / 27, "epochs": 1 + n % 5}) for n in range(27)]
+    ids, group = jobs.add(db, specs, group_kind="sweep", about=about, pruner=ASHA)
+    alpha = {job: 1 - n / 27 for n, job in enumerate(ids)}
+    while held := claim(db):
+        if jobs.get(db, held.job).pause_at is None:
+            succeed(db, held, alpha[held.job])
+        else:
+            jobs.pause_trial(db, held, metrics={"val_accuracy": alpha[held.job]})
+    shown = zoo.run("show", str(group))
+    best = jobs.get_group(db, str(group)).best()
+    assert best is not None
+    done = jobs.counts(db)["succeeded"]
+    entries = jobs.list_rungs(db, str(group))
+    assert "27 to epoch 1" in shown.stdout and f"{done} to epoch 9" in shown.stdout
+    assert "7 more: 7 pruned" in shown.stderr
+    assert best.jobs[0].id[:8] in shown.stdout and ", epoch 3" in shown.stdout
+    found = zoo.json("show", str(group))
+    assert len(found["rungs"]) == len(entries) and len(found["jobs"]) == 27
+    if find_spec("optuna"):
+        known = found["importance"]
+        assert (known["metric"], known["epoch"]) == ("val_accuracy", 1)
+        assert next(iter(known["shares"])) == "alpha"
+        assert "importance for val_accuracy at epoch 1: alpha" in shown.stdout
+    assert zoo.run("wait", str(group)).returncode == 0
+    db.close()
 
 
 # --- the median ---

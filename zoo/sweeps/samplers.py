@@ -179,6 +179,19 @@ def suggest_tpe(space: Space, tried: Sequence[tuple[Params, Result]], seed: int)
     return None
 
 
+def study_of(space: Space, tried: Sequence[tuple[Params, float]], *, maximize: bool) -> Any:
+    """Return an Optuna study of trials that have ended with these values."""
+    import optuna
+
+    distributions = {
+        name: _distribution_and_decoder(values) for name, values in space.varied.items()
+    }
+    study = optuna.create_study(direction="maximize" if maximize else "minimize")
+    for params, value in tried:
+        study.add_trial(_optuna_trial(params, value, distributions, optuna))
+    return study
+
+
 Decoder = Callable[[Any], Any]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from zoo import param_values
 from zoo.errors import UsageError, reason
 from zoo.job_spec import canonical
-from zoo.jobs import Group, records
+from zoo.jobs import Group, RungEntry, records
 from zoo.jobs.group_metrics import Statistics
 from zoo.regular_file import read_regular_file
 from zoo.storage.output_file import write_output
@@ -82,12 +82,24 @@ def list_trials(group: Group) -> list[Trial]:
     return [Trial(each) for each in group.trials()]
 
 
-def sort_trials(found: Sequence[Trial]) -> list[Trial]:
+def sort_trials(found: Sequence[Trial], last: Mapping[str, RungEntry] | None = None) -> list[Trial]:
     """Sort trials by the sweep's metric, then those without it in the order of submission.
 
-    All trials on the newest contents of the dataset come before those on older contents.
+    All trials on the newest contents of the dataset come before those on older contents. `last`
+    has the metric of paused and pruned trials at their last rung, by job: those that were trained
+    longer come first.
     """
-    return [Trial(each) for each in records.best_first(trial.group for trial in found)]
+    ranked = [Trial(each) for each in records.best_first(trial.group for trial in found)]
+    if not last:
+        return ranked
+
+    def order(trial: Trial) -> tuple[bool, int, float]:
+        entry = None if trial.statistics else last.get(trial.group.jobs[0].id)
+        if entry is None:
+            return trial.statistics is None, 0, 0.0
+        return True, -entry.resource, trial.group.objective.key(entry.value)
+
+    return sorted(ranked, key=order)
 
 
 def varied_params(group: Group) -> list[str]:

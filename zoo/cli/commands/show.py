@@ -11,8 +11,11 @@ from zoo.cli.filter_options import FilterWords, filtered
 from zoo.cli.options import BestBy, Ref
 
 if TYPE_CHECKING:
-    from zoo.jobs import Database, Job
+    from collections.abc import Sequence
+
+    from zoo.jobs import Database, Group, Job, RungEntry
     from zoo.queue.waiting import JobWait
+    from zoo.sweeps.importance import Importance
 
 LOG_SECONDS = 0.2
 """Interval at which a log that is followed is read."""
@@ -50,11 +53,38 @@ def show(ref: Ref = "@last", metric: BestBy = None, as_json: AsJson = False) -> 
             tried, steps = rows.attempts(db, found.id), rows.steps(db, found.id)
             extra |= {"attempts": [each.to_json() for each in tried], "steps": steps}
             extra["outlook"] = outlook.to_json() if outlook else None
+        elif found.kind == "sweep":
+            extra |= _sweep_facts(db, found)
         console.json_out(found.to_json() | extra)
     elif isinstance(found, Job):
         show_job(db, found, why, outlook)
+    elif found.kind == "sweep":
+        rungs = rows.list_rungs(db, found.id)
+        show_group(found, why, rungs)
+        if known := _importance(found, rungs):
+            shares = ", ".join(f"{name} {share:.2f}" for name, share in known.shares.items())
+            at = f" at epoch {known.epoch}" if known.epoch else ""
+            console.out.print(console.safe(f"importance for {known.metric}{at}: {shares}"))
     else:
         show_group(found, why)
+
+
+def _sweep_facts(db: Database, group: Group) -> dict[str, object]:
+    """Return the rungs of a sweep and the importance of its params, as JSON."""
+    from dataclasses import asdict
+
+    from zoo import jobs as rows
+
+    rungs = rows.list_rungs(db, group.id)
+    known = _importance(group, rungs)
+    entries = [asdict(each) for each in rungs]
+    return {"rungs": entries, "importance": known and known.to_json()}
+
+
+def _importance(group: Group, rungs: Sequence[RungEntry]) -> Importance | None:
+    from zoo.sweeps import importance, trials
+
+    return importance.param_importance(group, trials.list_trials(group), rungs)
 
 
 def logs(

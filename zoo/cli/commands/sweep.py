@@ -272,7 +272,7 @@ def _follow_to_end(
     if as_json:
         console.json_out(sweep_json(group))
     else:
-        show_sweep(group, most=5)
+        show_sweep(group, most=5, rungs=jobs.list_rungs(db, ref))
     if any(job.status not in jobs.NO_FAILURE for job in group.jobs):
         raise typer.Exit(1)
 

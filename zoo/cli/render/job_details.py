@@ -12,7 +12,7 @@ from zoo.canonical_json import object_in
 from zoo.cli.render import console, job_columns, published_table, text_charts
 from zoo.cli.render.checkpoints import resumed_text, step_text
 from zoo.cli.render.trials_table import show_sweep
-from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job
+from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job, RungEntry
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.records import result_text
 from zoo.metrics import METRICS, base_name
@@ -207,10 +207,13 @@ def _show_confusion(metrics: dict[str, Any]) -> None:
         console.out.print(line)
 
 
-def show_group(group: Group, waits: str = "") -> None:
-    """Print a group: its jobs, why the first queued one waits, mean and deviation; or trials."""
+def show_group(group: Group, waits: str = "", rungs: Sequence[RungEntry] = ()) -> None:
+    """Print a group: its jobs, why the first queued one waits, mean and deviation; or trials.
+
+    `rungs` has the metrics of trials that were paused or pruned.
+    """
     if group.kind == "sweep" and not published_table.is_table(group):
-        show_sweep(group)
+        show_sweep(group, rungs=rungs)
         return
     console.out.print(f"{group.id[:8]}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
     if waits:
