@@ -38,8 +38,9 @@ def param(default: Any, *, help: str, needs: str = "", **bounds: Any) -> Any:
 
     `needs="validation"`: unless it is None, a job without validation rows is refused.
     """
-    extra: Any = {"needs": needs} if needs else None
-    return Field(default, description=help, json_schema_extra=extra, **bounds)
+    if needs:
+        bounds["json_schema_extra"] = {"needs": needs}
+    return Field(default, description=help, **bounds)
 
 
 TEXTS_WANTED = ("string_type", "literal_error", "enum")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from zoo_keras import progress, training
+from zoo_keras.dense_softmax import DenseSoftmax
+from zoo_keras.network import load_keras
 
 from zoo.job_spec import JobSpec
 from zoo.training import checkpoints
@@ -151,3 +154,55 @@ def test_every_network_goes_on_with_the_same_bits(
     assert job.resumed == [2, 1]
     assert job.run(Report())
     assert_ends_alike(job, whole)
+
+
+def noisy(monkeypatch: pytest.MonkeyPatch, draw: Callable[[Any], Any]) -> None:
+    """Put a layer in front of the dense network that adds random numbers in training."""
+    keras = load_keras()
+
+    class Noise(keras.layers.Layer):  # type: ignore[misc]
+        def call(self, x: Any, training: bool = False) -> Any:
+            return x + draw(keras.ops.shape(x)) if training else x
+
+    layers = DenseSoftmax.layers
+    monkeypatch.setattr(DenseSoftmax, "layers", lambda self: [Noise(), *layers(self)])
+
+
+SHORT = {"batch_size": 700, "epochs": 2, "hidden": [4]}
+
+
+def test_random_numbers_without_a_seed_go_on_where_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy(monkeypatch, load_keras().random.normal)
+    whole, job = (Job(tmp_path / name, "dense-softmax", **SHORT) for name in ("whole", "killed"))
+    assert whole.run(Report(), saves=False)
+    assert not job.run(Report(2)) and job.run(Report())
+    assert job.resumed == [1]
+    assert_ends_alike(job, whole)
+
+
+def test_random_numbers_whose_state_cannot_be_saved_leave_no_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import tensorflow as tf
+
+    noisy(monkeypatch, tf.random.normal)
+    job = Job(tmp_path, "dense-softmax", **SHORT)
+    assert job.run(Report()) and job.newest is None
+    assert "No checkpoints: the network uses RandomStandardNormal" in caplog.text
+
+
+def test_event_files_go_on_with_the_epoch_after_the_checkpoint(tmp_path: Path) -> None:
+    job = Job(tmp_path, "dense-softmax", **SHORT | {"epochs": 3}, tensorboard=True)
+    # Within the third epoch: the second has been saved.
+    assert not job.run(Report(5)) and job.run(Report())
+    import tensorflow as tf
+
+    steps = [
+        tf.compat.v1.Event.FromString(record.numpy()).step
+        for file in sorted((job.artifacts / "fit" / "tensorboard").iterdir())
+        for record in tf.data.TFRecordDataset(str(file))
+        if b"train_loss" in record.numpy()
+    ]
+    assert steps == [1, 2, 3]
