@@ -55,6 +55,12 @@ def test_globs_choose_rows_and_one_that_matches_none_is_refused() -> None:
         ("n_neighbors", "neighbors", "The row near: No param is called 'neighbors'"),
         ("n_neighbors = 1", "n_neighbors = 0", "The row near: The param n_neighbors=0 is refused"),
         ('"deskew"', '"deskw"', "The row far: No preprocessing step is called .deskw."),
+        (
+            "n_neighbors = 1 }",
+            'n_neighbors = 1 }\nclass_weight = "balanced"',
+            "The row near: The model 'knn' cannot weigh",
+        ),
+        ("seconds = 7", "validation = 2.0", "two.toml is refused: row.1.validation"),
         ("published = 5.0", "published = 500.0", "two.toml is refused: row.0.published"),
         ("seconds = 7", "second = 7", "two.toml is refused: row.1.second"),
         ('"far"', '"near"', "two.toml has two rows of the name near"),
@@ -70,6 +76,14 @@ def test_a_table_with_an_error_is_refused_in_a_sentence(
     file = written(tmp_path, TABLE.replace(before, after))
     with pytest.raises(UsageError, match=sentence):
         published_tables.table_specs(file, table := published_tables.load_table(file), table.rows)
+
+
+def test_a_row_may_hold_out_rows_to_choose_by(tmp_path: Path) -> None:
+    table = published_tables.load_table(
+        written(tmp_path, TABLE.replace("seconds = 7", "validation = 0.1"))
+    )
+    specs = published_tables.table_specs("two.toml", table, table.rows)
+    assert [spec.validation for spec in specs] == [None, 0.1]
 
 
 def test_a_table_that_is_not_there_is_refused() -> None:

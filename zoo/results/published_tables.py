@@ -40,6 +40,9 @@ class Row(Record):
     model: str
     params: dict[str, Any] = Field(default_factory=dict)
     preprocess: Preprocess = "none"
+    validation: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the training rows held out to choose by, as for early stopping."""
+    class_weight: Literal["balanced"] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 42
     seconds: Annotated[float, Field(gt=0)] | None = None
     """A guess of the job's duration, used until a similar job was measured."""
@@ -143,7 +146,12 @@ def _text(table: str) -> str:
 def _spec(name: str, table: Table, row: Row, keep_weights: bool) -> JobSpec:
     try:
         options = TrainingOptions(
-            table.dataset, row.preprocess, seed=row.seed, keep_weights=keep_weights
+            table.dataset,
+            row.preprocess,
+            row.validation,
+            row.class_weight,
+            seed=row.seed,
+            keep_weights=keep_weights,
         )
         (spec,) = submit.training(row.model, row.params, options)
     except UsageError as error:
