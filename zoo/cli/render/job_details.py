@@ -19,6 +19,8 @@ from zoo.metrics import METRICS, base_name
 
 FEW_STEPS = 10
 """Up to this number, steps are shown one by one."""
+LABELS = 12
+"""Least width of the labels of a job's facts; names of metrics may be longer."""
 BESIDE = 38
 """Width of a metric's name, its first and its last value."""
 
@@ -26,8 +28,10 @@ BESIDE = 38
 def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None = None) -> None:
     """Print one job: its spec, why it waits, its progress and its results."""
     tried = jobs.attempts(db, job.id)
-    for name, value in [*_facts(job, waits, outlook, tried), *_environment(tried)]:
-        console.field(f"{name:>12}  ", value if isinstance(value, Text) else str(value))
+    facts = [*_facts(job, waits, outlook, tried), *_environment(tried)]
+    width = max(LABELS, *(len(name) for name, _ in facts))
+    for name, value in facts:
+        console.field(f"{name:>{width}}  ", value if isinstance(value, Text) else str(value))
     if len(tried) > 1:
         starts = ["" if a.resumed_from is None else a.resumed_from["step"] for a in tried]
         rows = [
