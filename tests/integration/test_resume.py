@@ -162,6 +162,8 @@ def test_a_training_whose_runner_is_killed_goes_on_with_the_same_bits(
     assert named and named["attempt"] == 1
     assert second.resumed_from == job.resumed_from == {"attempt": 1, "step": AT, "exact": True}
     assert [each["step"] for each in jobs.steps(db, ref)] == list(range(1, STEPS + 1))
+    # A log that is followed says each step once.
+    assert [step for _, step, _ in jobs.steps_after(db, ref)] == list(range(1, STEPS + 1))
     assert job.checkpoint is None and checkpoints(slot.settings, ref) == []
 
 

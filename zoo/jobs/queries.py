@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -295,14 +296,27 @@ def log_after(db: Database, job_id: str, seen: tuple[int, int] = (0, -1)) -> lis
 def steps_after(
     db: Database, job_id: str, seen: tuple[int, int] = (0, -1)
 ) -> list[tuple[int, int, dict[str, float]]]:
-    """List (attempt, step, metrics) of the steps reported after `seen`, (attempt, step)."""
+    """List (attempt, step, metrics) of the steps reported after `seen`, (attempt, step).
+
+    Steps that an attempt has from the checkpoint of an earlier one are left out.
+    """
     query = """
-        SELECT attempt, step, metrics FROM history
-        WHERE job_id = :id AND (attempt > :n OR (attempt = :n AND step > :step))
-        ORDER BY attempt, step"""
+        SELECT h.attempt, step, metrics, resumed_from
+        FROM history AS h LEFT JOIN attempt AS a ON a.job_id = h.job_id AND a.n = h.attempt
+        WHERE h.job_id = :id AND (h.attempt > :n OR (h.attempt = :n AND step > :step))
+        ORDER BY h.attempt, step"""
     with db.read() as rows:
         found = rows.all(query, {"id": job_id, "n": seen[0], "step": seen[1]})
-    return [(row["attempt"], row["step"], json.loads(row["metrics"])) for row in found]
+    return [
+        (row["attempt"], row["step"], json.loads(row["metrics"]))
+        for row in found
+        if row["attempt"] == 1 or row["step"] > _resumed_at(row["resumed_from"])
+    ]
+
+
+def _resumed_at(stored: str | None) -> float:
+    """Return the step of the checkpoint from which an attempt went on; -inf if it began anew."""
+    return float(json.loads(stored)["step"]) if stored else -math.inf
 
 
 def steps(db: Database, job_id: str) -> list[dict[str, Any]]:
