@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.command_line import share
+from helpers.command_line import Zoo, share
 from zoo_workers.runner_pool import RunnerPool
 from zoo_workers.slots import Supervisor
 
@@ -214,3 +215,30 @@ def test_all_trials_get_the_length_of_a_complete_training(at_home: Path) -> None
     assert plan.pruner == Pruner("asha", "val_accuracy", max_resource=8)
     assert plan.pruner.rungs == [1, 3]
     assert planned(RATES, pruner="asha").about["pruner"]["max_resource"] == 9
+
+
+# --- trials that have been trained before; a space that is exhausted ---
+
+
+def test_a_sweep_reuses_trials_that_have_been_trained(warm_zoo: Zoo) -> None:
+    asked = ("sweep", "logistic", "--dataset", "digits", "-p", "max_iter=1")
+    first = warm_zoo.json(*asked, "-p", "alpha=0.1,0.2")
+    more = warm_zoo.run(*asked, "-p", "alpha=0.1,0.2,0.3", "--reuse", "--json")
+    assert "2 of 3 trials are reused" in more.stderr and "3 trials, 1 jobs" in more.stderr
+    found = json.loads(more.stdout)
+    assert {job["id"] for job in first["jobs"]} < {job["id"] for job in found["jobs"]}
+    assert len(found["trials"]) == 3 and found["status"] == "succeeded"
+    again = warm_zoo.run(*asked, "-p", "alpha=0.1,0.2,0.3", "--reuse")
+    assert "nothing was submitted" in again.stderr and "3 succeeded" in again.stdout
+    tpe = (*asked, "-p", "alpha=0.1,0.2", "--sampler", "tpe", "--reuse")
+    assert "picks its trials one by one" in warm_zoo.run(*tpe, code=2).stderr
+
+
+def test_a_sweep_that_has_tried_everything_says_so(warm_zoo: Zoo) -> None:
+    pytest.importorskip("optuna")
+    asked = ("sweep", "logistic", "--dataset", "digits", "-p", "max_iter=1")
+    done = warm_zoo.run(*asked, "-p", "alpha=0.1,0.2", "--sampler", "tpe", "--trials", "5")
+    assert "exhausted after 2 trials" in done.stderr
+    assert "2 trials (all that there are), 2 succeeded" in done.stdout
+    shown = warm_zoo.run("show", done.stdout.split()[0])
+    assert "all that there are" in shown.stdout

@@ -65,6 +65,11 @@ def group_of(rows: Transaction, group_id: str) -> Group:
     repeated = {each.retry_of for each in found}
     kept = [job for job in found if job.id not in repeated]
     about = json.loads(row["about"])
+    # Results that were there before the sweep, and that it reuses.
+    for some in slices(about.get("reused") or []):
+        is_one, ids = among("id", some)
+        earlier = rows.all(f"SELECT * FROM job WHERE {is_one} ORDER BY seq", ids)
+        kept = [to_job(each) for each in earlier] + kept
     return Group(row["id"], row["kind"], row["created_at"], kept, about, row["max_parallel"])
 
 

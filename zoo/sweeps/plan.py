@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -94,6 +94,8 @@ class Plan:
     objective: Objective = ACCURACY
     """The metric by which trials are ranked."""
     pruner: Pruner | None = None
+    reused: Sequence[str] = ()
+    """Ids of jobs that have succeeded with the specs of some trials before."""
 
     @property
     def is_chosen_on_test(self) -> bool:
@@ -103,7 +105,7 @@ class Plan:
 
     @property
     def jobs(self) -> int:
-        return self.total * self.wanted.training.parts
+        return self.total * self.wanted.training.parts - len(self.reused)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -119,6 +121,7 @@ class Plan:
             "training": wanted.training.to_json(),
             **self.objective.to_json(),
             "pruner": self.pruner and asdict(self.pruner),
+            **({"reused": list(self.reused)} if self.reused else {}),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -108,6 +109,9 @@ def sweep(
         str | None,
         typer.Option(metavar="REF", help="Resume this sweep; finished trials are kept."),
     ] = None,
+    reuse: Annotated[
+        bool, typer.Option("--reuse", help="Reuse the results of equal trials that succeeded.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the jobs and estimate the time; submit none.")
     ] = False,
@@ -126,6 +130,11 @@ def sweep(
     plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
     if save_trials:
         _save(save_trials, plan)
+    if reuse:
+        plan = _reused(plan)
+        if not plan.specs:
+            _show_reused(plan, as_json)
+            return
     if _print_estimate(plan, queued.pool, queued.max_parallel, dry_run, as_json):
         _start(plan, queued, detach, as_json)
 
@@ -161,6 +170,50 @@ def _plan(wanted: SweepRequest, texts: list[str], detach: bool, waits: bool) -> 
             "Leave out -d and --after, or use --sampler random.",
         )
     return plan.plan_sweep(wanted, search_space.parse_search_space(texts))
+
+
+def _reused(plan: Plan) -> Plan:
+    """Return the plan without the trials that have been trained before, whose jobs it names."""
+    from dataclasses import replace
+
+    from zoo import jobs, settings
+    from zoo.cli.render import console
+    from zoo.cli.submission import fetch
+    from zoo.errors import UsageError
+    from zoo.results import reproducibility
+
+    if plan.wanted.sampler == "tpe":
+        raise UsageError(
+            "--reuse does not work with the tpe sampler: it picks its trials one by one."
+        )
+    chosen, training = settings.load(), plan.wanted.training
+    fetch(plan.specs[0].dataset)
+    left, found = [], []
+    with contextlib.closing(jobs.connect(chosen.database)) as db:
+        for first in range(0, len(plan.specs), training.parts):
+            specs = plan.specs[first : first + training.parts]
+            earlier = reproducibility.find_reusable_result(db, chosen, specs, training.group_kind)
+            found += [job.id for job in jobs.members(earlier)] if earlier else []
+            left += [] if earlier else specs
+    if found:
+        console.note(f"{len(found) // training.parts} of {plan.total} trials are reused.")
+    return replace(plan, specs=left, reused=found)
+
+
+def _show_reused(plan: Plan, as_json: bool) -> None:
+    """Show a sweep whose trials have all been trained before; no group is made of them."""
+    from zoo import jobs
+    from zoo.cli.render import console
+    from zoo.cli.render.trials_table import show_sweep
+    from zoo.jobs import Group
+
+    with contextlib.closing(jobs.connect()) as db:
+        group = Group("", "sweep", jobs.clock(db), jobs.get_many(db, plan.reused), plan.about)
+    if as_json:
+        console.json_out(sweep_json(group))
+    else:
+        show_sweep(group)
+        console.note("All of its trials have been trained before; nothing was submitted.")
 
 
 def _save(file: Path, plan: Plan) -> None:
