@@ -41,6 +41,7 @@ class Walk(zoo.Model):
             self.judge(report, step)
             if checkpoint and checkpoint.is_due():
                 with checkpoint.save(step) as folder:
+                    (folder / "step.txt").write_text(str(step))
                     self.save(folder)
         if step < STEPS:
             report.done("nothing is left to learn")
@@ -54,7 +55,7 @@ class Walk(zoo.Model):
         if folder is None:
             return 0
         self.load(folder)
-        return int(folder.parent.name)
+        return int((folder / "step.txt").read_text())
 
     def judge(self, report: Any, step: int) -> None:
         report(step, STEPS, "walk")
