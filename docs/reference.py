@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from zoo import hookspecs, model, weights
+from zoo import hookspecs, metrics, model, weights
 from zoo.testing import checks, suite
 
 PAGE = Path(__file__).with_name("plugins.md")
@@ -21,6 +21,7 @@ def reference() -> str:
     parts = ["### Hooks", *_functions(hookspecs)]
     for name in ("Model", "Params", "Step", "Dataset", "Images", "Table", "Report"):
         parts += _class(model, name)
+    parts += _class(metrics, "Metric")
     parts += ["### `zoo.param`", *_functions(model, only=["param"])]
     parts += ["### `zoo.weights`", *_functions(weights, only=["save", "load"])]
     parts += ["### `zoo.testing`", *_functions(suite, only=suite.__all__)]

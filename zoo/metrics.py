@@ -18,6 +18,7 @@ class Metric:
     """`function(y, probabilities, predicted, class_names)`: true labels int64 (n,), probabilities
     (n, n_classes) or None, predicted labels int64 (n,). Returns None where it is undefined."""
     higher_is_better: bool
+    """Its direction; ranking needs it."""
     summary: str = ""
     """What it is, in one line."""
 

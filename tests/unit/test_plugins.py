@@ -17,9 +17,13 @@ from typer.testing import CliRunner
 
 from zoo.cli.commands.plugins import plugins as plugins_app
 from zoo.errors import UsageError, ZooError
+from zoo.job_spec import JobSpec
+from zoo.metrics import Objective
 from zoo.plugins import entry_points, isolated_listing, registry
+from zoo.queue import catalogue
 from zoo.testing import isolation
 from zoo.testing.checks import Result
+from zoo.training.run import run_job
 
 
 @pytest.fixture
@@ -280,3 +284,44 @@ def test_what_cannot_be_checked_is_never_green(
 ) -> None:
     done = commands("check", name)
     assert isinstance(done.exception, ZooError) and says in str(done.exception)
+
+
+METRIC = """
+import zoo
+@zoo.hookimpl
+def register_metrics(register):
+    register(zoo.Metric({arguments}))
+"""
+
+
+def test_a_metric_of_a_plugin_measures_each_job(folder: Path, tmp_path: Path) -> None:
+    arguments = "'errors', lambda y, p, z, names: int((y != z).sum()), False, 'wrong rows'"
+    (folder / "extra.py").write_text(METRIC.format(arguments=arguments))
+    info = registry.metrics()["errors"]
+    assert (info.higher_is_better, info.summary) == (False, "wrong rows")
+    assert catalogue.objective("val_errors") == Objective("val_errors", higher_is_better=False)
+    spec = JobSpec(
+        kind="train", model="logistic", params={}, dataset="digits", validation=0.1, changed=[]
+    )
+    (tmp_path / "job").mkdir()
+    found = run_job(spec, tmp_path / "job", lambda *_, **__: None)
+    assert found["errors"] == round(360 * (1 - found["accuracy"]))
+    assert found["val_errors"] == round(144 * (1 - found["val_accuracy"]))
+    with pytest.raises(UsageError, match="No metric is called 'error'"):
+        catalogue.objective("error")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ("'Errors', len, True", "lower case"),
+        ("'val_errors', len, True", "begins with val_"),
+        ("'f1_macro', len, True", "is taken"),
+        ("'classes', len, True", "is taken"),
+        ("'errors', 5, True", "needs a function"),
+        ("'errors', len, 1", "True or False"),
+    ],
+)
+def test_a_metric_that_cannot_be_is_refused(folder: Path, arguments: str, why: str) -> None:
+    (folder / "extra.py").write_text(METRIC.format(arguments=arguments))
+    assert why in find("extra").error and not registry.metrics()

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from zoo.jobs.queries import get_many as get_many
     from zoo.jobs.queries import given_back_by as given_back_by
     from zoo.jobs.queries import group_kinds as group_kinds
+    from zoo.jobs.queries import group_objective as group_objective
     from zoo.jobs.queries import group_size as group_size
     from zoo.jobs.queries import has_work as has_work
     from zoo.jobs.queries import list_by_fingerprint as list_by_fingerprint
@@ -160,9 +161,9 @@ _EXPORTS = {
     "pruning": "list_rungs Pruner RungEntry",
     "queries": (
         "attempts check_metrics clock count counts ended_last first_waiting get get_group "
-        "get_many given_back_by group_kinds group_size has_work JobNotFound list_by_fingerprint "
-        "list_silent listing log_after open_dependencies paused_pools pools retries statuses_of "
-        "steps steps_after waiting"
+        "get_many given_back_by group_kinds group_objective group_size has_work JobNotFound "
+        "list_by_fingerprint list_silent listing log_after open_dependencies paused_pools pools "
+        "retries statuses_of steps steps_after waiting"
     ),
     "queue_options": "QueueOptions",
     "queue_overview": "Overview overview",

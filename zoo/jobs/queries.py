@@ -14,6 +14,7 @@ from zoo.jobs.environments import Environment
 from zoo.jobs.filters import Filter, Values, order_terms
 from zoo.jobs.records import AttemptRecord, Group, Job, Pool, Waiting, to_job
 from zoo.jobs.statuses import MAY_RUN, PAUSED
+from zoo.metrics import ACCURACY, Objective
 
 
 class Chunk(NamedTuple):
@@ -71,6 +72,14 @@ def group_of(rows: Transaction, group_id: str) -> Group:
         earlier = rows.all(f"SELECT * FROM job WHERE {is_one} ORDER BY seq", ids)
         kept = [to_job(each) for each in earlier] + kept
     return Group(row["id"], row["kind"], row["created_at"], kept, about, row["max_parallel"])
+
+
+def group_objective(db: Database, group_id: str | None) -> Objective:
+    """Return the metric by which the trials of a group are ranked; accuracy without a group."""
+    query = "SELECT about FROM job_group WHERE id = :id"
+    with db.read() as rows:
+        about = rows.value(query, {"id": group_id}) if group_id else None
+    return Objective.from_json(json.loads(about)) if about else ACCURACY
 
 
 def group_kinds(db: Database, found: Iterable[Job]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from zoo.cli.render.fitting import columns_of
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import TERMINAL, Database, Estimate, Group, Job
 from zoo.jobs.records import result_text
+from zoo.metrics import Objective
 from zoo.queue.waiting import JobWait
 from zoo.settings import Settings
 
@@ -153,6 +154,7 @@ class _SharedBar:
         self.task = self.bar.add_task("", count="", left="")
         self.succeeded: set[str] = set()
         self.best: float | None = None
+        self.by: Objective | None = None
         self.total = len(ids)
         self.began: float | None = None
         """When the bar was opened, on the database's clock."""
@@ -173,9 +175,10 @@ class _SharedBar:
         self.statuses = jobs.statuses_of(self.db, self.ids)
         succeeded = {job for job, status in self.statuses.items() if status == "succeeded"}
         for job in jobs.get_many(self.db, sorted(succeeded - self.succeeded)):
-            accuracy = job.metrics.get("accuracy")
-            if accuracy is not None and (self.best is None or accuracy > self.best):
-                self.best = accuracy
+            self.by = self.by or jobs.group_objective(self.db, job.group)
+            value = job.number(self.by.metric)
+            if value is not None and (self.best is None or self.by.is_better(value, self.best)):
+                self.best = float(value)
         self.succeeded |= succeeded
         if console.err.is_terminal and time.monotonic() - self.estimated_at > OUTLOOK_SECONDS:
             self.estimated_at = time.monotonic()
