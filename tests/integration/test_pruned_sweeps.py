@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import Zoo, share
+from zoo_workers.housekeeping import remove_checkpoints_of_pruned
 from zoo_workers.runner_pool import RunnerPool
 from zoo_workers.slots import Supervisor
 
@@ -107,6 +108,13 @@ def test_a_sweep_with_rungs_finds_what_the_algorithm_finds(db: Database, slot: S
     assert winner.metrics["accuracy"] == full[best].metrics["accuracy"]
     assert found.status == "succeeded" and found.is_terminal
     assert not [job for job in found.jobs if job.status == "pruned" and job.artifact]
+    # The checkpoints of the others are of no more use.
+    url, removed = settings.load().artifacts, set[str]()
+    kept = [job.id for job in found.jobs if artifacts.folders(url, f"{job.id}/checkpoints")]
+    assert sorted(kept) == sorted(job.id for job in found.jobs if job is not winner)
+    remove_checkpoints_of_pruned(db, url, removed)
+    assert removed == set(kept)
+    assert not [job for job in kept if artifacts.folders(url, f"{job}/checkpoints")]
 
 
 def test_a_trial_that_falls_behind_ends_as_pruned(db: Database, slot: Supervisor) -> None:

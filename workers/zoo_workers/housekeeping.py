@@ -16,6 +16,7 @@ from zoo.jobs import TERMINAL, Database
 from zoo.queue import broker, local_services
 from zoo.queue.submit import ENOUGH_HINTS, resend
 from zoo.settings import Settings
+from zoo.storage import artifacts
 from zoo_workers import repeated_lines
 from zoo_workers.consumer import PROVE_SECONDS
 from zoo_workers.earlier_metrics import EarlierMetrics
@@ -48,6 +49,8 @@ class Housekeeper(threading.Thread):
         self._wake = threading.Event()
         self._reaped = 0.0
         self._swept = -SWEEP_SECONDS
+        self._without_checkpoints: set[str] = set()
+        """Pruned jobs whose checkpoints this worker has removed."""
         self._was_sick = False
         self._broker_error = ""
         self._error = ""
@@ -146,6 +149,8 @@ class Housekeeper(threading.Thread):
             self._swept = time.monotonic()
             with contextlib.suppress(ArtifactError):
                 added.remove_leftovers(self.db, self.settings.artifacts)
+                url, known = self.settings.artifacts, self._without_checkpoints
+                remove_checkpoints_of_pruned(self.db, url, known)
 
     def _resend(self) -> None:
         """Send hints again for jobs that wait without one; log an error of the broker once."""
@@ -172,6 +177,17 @@ class Housekeeper(threading.Thread):
 
     def _is_needed(self) -> bool:
         return jobs.has_work(self.db) or self.supervisor.busy > 0
+
+
+def remove_checkpoints_of_pruned(db: Database, url: str, removed: set[str]) -> None:
+    """Remove the checkpoints of trials that were pruned lately: they never go on.
+
+    `removed` has the ids of those whose checkpoints this worker has removed. Raises ArtifactError.
+    """
+    for job in jobs.listing(db, statuses=["pruned"], sort="-finished_at", limit=1000):
+        if job.checkpoint and job.id not in removed:
+            artifacts.remove(url, f"{job.id}/{jobs.CHECKPOINTS}")
+            removed.add(job.id)
 
 
 def take_over(db: Database) -> None:
