@@ -67,6 +67,8 @@ PRIVATE_USES = {
     "plugins/zoo-keras/tests/test_keras_models.py:_learning_rate": "Keras: the public attribute "
     "evaluates the schedule at the current step",
     "plugins/zoo-keras/tests/test_keras_models.py:_numpy": "TensorFlow: the public method copies",
+    "plugins/zoo-sklearn/tests/test_author.py:_predictors": "scikit-learn: the trees of boosting "
+    "in a pipeline that a test damages",
     "plugins/zoo-sklearn/tests/test_estimators.py:_predictors": "scikit-learn: the trees of "
     "boosting that a test damages",
     "plugins/zoo-sklearn/tests/test_sklearn_models.py:_base": "scikit-learn: the module of the "
