@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from zoo import jobs
 from zoo.cli.main import app
+from zoo.errors import UsageError
 from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.results.leaderboard import leaderboard_rows
 
@@ -93,6 +94,13 @@ def test_a_cross_validation_stands_beside_a_test_result_of_the_same_options(
     assert [bool(row.test and row.cv) for row in leaderboard_rows(here)] == [False, False]
     succeed(here, folds(2, validation=0.1), kind="cv", accuracies=[0.8, 0.8])
     assert [bool(row.test and row.cv) for row in leaderboard_rows(here)] == [True]
+
+
+def test_a_stopped_training_is_not_verified(here: Database) -> None:
+    job = succeed(here, [a_spec()], metrics={"stopped_early": True})
+    refused = CliRunner().invoke(app, ["verify", job]).exception
+    assert isinstance(refused, UsageError) and "was stopped on request" in refused.message
+    assert "zoo rerun" in refused.hint
 
 
 def leaderboard(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -86,6 +86,11 @@ def _with_result(found: Job | Group) -> list[Job]:
     for job in then:
         if job.status != "succeeded":
             raise UsageError(f"The job {job.id[:8]} is {job.status}: there is no result to verify.")
+        if job.metrics.get("stopped_early") is True:
+            raise UsageError(
+                f"The job {job.id[:8]} was stopped on request, which no repetition can repeat.",
+                f"`zoo rerun {job.id[:8]}` trains the model to its end.",
+            )
     return then
 
 
