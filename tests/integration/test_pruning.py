@@ -473,7 +473,7 @@ def test_a_filled_database_of_before_is_upgraded(db: Database) -> None:
     from alembic import command
 
     with schema.locked(db) as config:
-        command.downgrade(config, "9")
+        command.downgrade(config, "8")
     insert = """
         INSERT INTO job (id, kind, model, dataset, pool, priority, tags, spec_version, spec, status,
             max_attempts, created_at, dispatched_at, finished_at, artifact, accuracy, error)
@@ -493,7 +493,8 @@ def test_a_filled_database_of_before_is_upgraded(db: Database) -> None:
     with db.read() as rows:
         now = rows.all("SELECT * FROM job ORDER BY seq")
         assert rows.value("SELECT text FROM log WHERE job_id = 'b'") == "x"
-    assert now == [row | {"pruner": None, "pause_at": None, "paused": 0} for row in kept]
+    new = {"pruner": None, "pause_at": None, "paused": 0, "checkpoint": None, "stop_requested": 0}
+    assert [{n: row[n] for n in (*kept[0], *new)} for row in now] == [row | new for row in kept]
     with pytest.raises(jobs.RowRefused), db.write() as rows:
         rows.run("UPDATE job SET status = 'unheard' WHERE id = 'a'")
     with pytest.raises(jobs.RowRefused), db.write() as rows:

@@ -131,6 +131,9 @@ class Supervisor:
                 finishing = self._await_finalizer(finishing, execution)
                 if execution:
                     finishing.add(self.finalizer.add(execution))
+                    if execution.job.pruner == "asha":
+                        # Its end may promote a trial, which comes before the next new one.
+                        wait_for(finishing)
         except ZooError as error:  # a database outage; the hint is sent again later
             logger.warning("%s", error)
         except Exception:  # the slot is free again and will be retried
