@@ -143,6 +143,7 @@ class Scene:
 
     def __init__(self, plan: Plan, database: str, place: str, folder: Path) -> None:
         self.plan = plan
+        self.name = f"{database}, {place}"
         self._folder = folder
         folder.mkdir(parents=True)
         self._numbers = itertools.count(1)
@@ -255,7 +256,7 @@ def kill_some(
 ) -> Result:
     """Kill trainings at this number of moments, and see each through to its end."""
     result = Result()
-    chance = random.Random(f"{plan.seed} {plan.victim} {plan.training.model} {moments}")
+    chance = random.Random(f"{plan.seed} {plan.victim} {plan.training.model} {scene.name}")
     while result.kills < moments:
         ref, killed = scene.submit(), 0
         for _ in range(min(plan.per_fit, moments - result.kills)):
@@ -339,7 +340,7 @@ def run(plan: Plan, places: Sequence[tuple[str, str]], folder: Path) -> Result:
             result = kill_some(plan, scene, moments, expected, fit_seconds)
         finally:
             scene.close()
-        show(plan, f"{database}, {place}", result)
+        show(plan, scene.name, result)
         total += result
         shutil.rmtree(own, ignore_errors=True)
     shutil.rmtree(folder / "reference", ignore_errors=True)
