@@ -420,8 +420,10 @@ def doctors_word(scene: Scene) -> dict[str, Any]:
 
 
 def test_a_worker_refuses_to_start_on_a_cluster_in_a_sentence(scene: Scene) -> None:
-    port = servers.free_port()
-    with scene.serve("--cluster-enabled", "yes", "--dir", str(scene.folder / "home"), port=port):
+    port, bus = servers.free_port(), servers.free_port()  # else the bus has the port + 10,000
+    folder = str(scene.folder / "home")
+    cluster = ("--cluster-enabled", "yes", "--cluster-port", str(bus), "--dir", folder)
+    with scene.serve(*cluster, port=port):
         env = scene.zoo.env | {"ZOO_BROKER_URL": f"redis://127.0.0.1:{port}/0"}
         done = Zoo(scene.zoo.home, **env).run("worker", "start", code=2)
     assert "is part of a cluster, which Zoo cannot use" in done.stderr
