@@ -39,15 +39,18 @@ def param_importance(
 
     S. Watanabe, A. Bansal and F. Hutter, "PED-ANOVA: Efficiently Quantifying Hyperparameter
     Importance in Arbitrary Subspaces", IJCAI 2023. Returns None with fewer than two params or ten
-    trials, for a file of trials, or without Optuna.
+    trials, for a file of trials, for a group whose search space is damaged, or without Optuna.
     """
-    space = Space.from_json(group.about.get("fixed") or {}, group.about.get("space") or {})
+    try:
+        space = Space.from_json(group.about.get("fixed") or {}, group.about.get("space") or {})
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None  # the rest of the group can be shown
     if len(space.varied) < 2 or not all(space.varied.values()) or find_spec("optuna") is None:
         return None
     values = {t.group.jobs[0].id: t.result for t in found if isinstance(t.result, float)}
     metric, maximize, epoch = group.objective.metric, group.objective.higher_is_better, None
     pruner = group.about.get("pruner")
-    if len(values) < LEAST and pruner and pruner["name"] == "asha":
+    if len(values) < LEAST and isinstance(pruner, dict) and pruner.get("name") == "asha":
         lowest = [each for each in rungs if each.rung == 0 and each.value is not None]
         values = {each.job_id: float(each.value or 0) for each in lowest}
         metric, maximize = pruner["metric"], pruner["maximize"]
