@@ -77,7 +77,7 @@ def _counts(look: Look) -> list[Text]:
     lines = [Text(), Text()]
     for status in LISTED:
         is_open = status in ("queued", "paused", "running")
-        if found.get(status) or is_open:
+        if found.get(status) or status in ("queued", "running"):
             line = lines[0] if is_open else lines[1]
             line.append(f"{found.get(status, 0):,}", "bold").append(" ")
             line.append(status, console.STYLES.get(status, "")).append("   ")
