@@ -221,7 +221,7 @@ def until_polled_twice(server: Any, name: str) -> None:
     """Wait until the application of that name has asked for statuses twice."""
     asked = """
         SELECT query_start FROM pg_stat_activity
-        WHERE application_name = %s AND query LIKE 'SELECT id, status%%'"""
+        WHERE application_name = %s AND query LIKE 'SELECT id, %% AS status FROM job%%'"""
     polls: set[Any] = set()
     until(lambda: polls.update(server.execute(asked, [name]).fetchall()) or len(polls) > 1)
 
