@@ -169,7 +169,7 @@ class _Epochs:
             self._report.done(f"no better for {self._network.n_iter_no_change} epochs")
 
     def clear(self) -> None:
-        """Leave what `fit` leaves at its end, but for what predictions do not need."""
+        """Set the fitted attributes of `fit` that predictions need."""
         network = self._network
         for name in ("_update_no_improvement_count", "_initialize", "_backprop"):
             vars(network).pop(name, None)

@@ -102,7 +102,7 @@ class _Rounds:
         return {"val_loss": -float(scores[-1])} if len(scores) else {}
 
     def clear(self) -> None:
-        """Leave what `fit` leaves at its end."""
+        """Set the fitted attributes that `fit` would set."""
         import numpy as np
 
         boosting = self._boosting

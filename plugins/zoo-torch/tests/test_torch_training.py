@@ -120,7 +120,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     expected = weights_of(undisturbed)
     before = EveryReport(tmp_path / "all")
     new(kind, **wanted).fit(x, y, Recorder(), checkpoint=before, **given)
-    # Three batches an epoch: two reports within it, one at its end.
+    # Three batches per epoch: two reports within the epoch, and one after it.
     for moment in range(1, before.count + 1):
         torch.rand(moment)  # the process that goes on has another past
         place = tmp_path / str(moment)

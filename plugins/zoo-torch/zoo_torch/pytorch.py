@@ -25,7 +25,7 @@ def load_torch() -> Any:
 def find_device() -> Any:
     """Return the GPU that the job was given in CUDA_VISIBLE_DEVICES, else the processor.
 
-    A GPU that nobody has named is left alone: another job may have it.
+    Without CUDA_VISIBLE_DEVICES no GPU is used: it may belong to another job.
     """
     torch = load_torch()
     named = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
