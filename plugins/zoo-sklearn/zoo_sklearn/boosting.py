@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import zoo
 import zoo_sklearn.rounds as rounds
 import zoo_sklearn.trees as trees
-from zoo_sklearn.classifier import ValidatedModel
+from zoo_sklearn.classifier import FitArguments, ValidatedModel
 from zoo_sklearn.estimator import SklearnModel
 from zoo_sklearn.stumps import node_arrays
 
 if TYPE_CHECKING:
-    from zoo.model import Array, Validation
+    from zoo.model import Array
 
 
 class BoostingParams(zoo.Params):
@@ -75,26 +75,17 @@ class HistGradientBoosting(ValidatedModel, SklearnModel):
             random_state=self.seed,
         )
 
-    def learn(
-        self,
-        x: Array,
-        y: Array,
-        report: zoo.Report,
-        *,
-        sample_weight: Array | None = None,
-        checkpoint: zoo.Checkpoint | None = None,
-        validation: Validation | None = None,
-    ) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         import numpy as np
 
         boosting = self.classifier
         rows = {}
-        if validation is not None and boosting.early_stopping is not False:
-            x_val, y_val = validation
+        if given.validation is not None and boosting.early_stopping is not False:
+            x_val, y_val = given.validation
             known = np.isin(y_val, y)  # scikit-learn takes no class that training lacks
             rows = {"X_val": x_val[known], "y_val": y_val[known]} if known.any() else {}
-        with rounds.reported(boosting, report, checkpoint, validates=bool(rows)):
-            boosting.fit(x, y, sample_weight, **rows)
+        with rounds.reported(boosting, report, given.checkpoint, validates=bool(rows)):
+            boosting.fit(x, y, given.sample_weight, **rows)
 
     def parameters(self) -> int:
         """Count feature and threshold of each split, each leaf, and one value per class."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import zoo
 import zoo_sklearn.export as export
@@ -20,6 +20,14 @@ CLASSES = "classes"
 """Name of the array with the labels of the training data, in the weights of each model."""
 
 LECUN = "LeCun et al. 1998, Gradient-based learning applied to document recognition"
+
+
+class FitArguments(NamedTuple):
+    """What `fit` was given beside inputs and labels; None where the model did not ask for it."""
+
+    sample_weight: Array | None = None
+    checkpoint: zoo.Checkpoint | None = None
+    validation: Validation | None = None
 
 
 class ClassifierModel(zoo.Model):
@@ -43,7 +51,7 @@ class ClassifierModel(zoo.Model):
         self.train(x, y, report)
 
     def train(self, x: Array, y: Array, report: zoo.Report, **given: Any) -> None:
-        """Make the classifier and let it learn; `given` is passed on to `learn`.
+        """Make the classifier and let it learn; `given` are those of FitArguments.
 
         Raises UsageError if all inputs are of one class.
         """
@@ -58,9 +66,9 @@ class ClassifierModel(zoo.Model):
             # Stopping after `max_iter` steps is intended.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.classifier = self.make()
-            self.learn(x, y, report, **given)
+            self.learn(x, y, report, FitArguments(**given))
 
-    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         """Fit the classifier; override it to do more before, or to report progress."""
         self.classifier.fit(x, y)
         report(1, 1, "fit")
@@ -134,11 +142,9 @@ class WeightedModel(ClassifierModel):
         """Fit the classifier; raises UsageError if all inputs are of one class."""
         self.train(x, y, report, sample_weight=sample_weight)
 
-    def learn(
-        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
-    ) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         """Fit the classifier; override it to do more before, or to report progress."""
-        self.classifier.fit(x, y, **weighted(self.classifier, sample_weight))
+        self.classifier.fit(x, y, **weighted(self.classifier, given.sample_weight))
         report(1, 1, "fit")
 
 
@@ -157,18 +163,10 @@ class ResumableModel(WeightedModel):
         """Fit the classifier; raises UsageError if all inputs are of one class."""
         self.train(x, y, report, sample_weight=sample_weight, checkpoint=checkpoint)
 
-    def learn(
-        self,
-        x: Array,
-        y: Array,
-        report: zoo.Report,
-        *,
-        sample_weight: Array | None = None,
-        checkpoint: zoo.Checkpoint | None = None,
-    ) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         """Fit the classifier, from the newest checkpoint on."""
-        with passes.reported(self.classifier, report, checkpoint):
-            self.classifier.fit(x, y, **weighted(self.classifier, sample_weight))
+        with passes.reported(self.classifier, report, given.checkpoint):
+            self.classifier.fit(x, y, **weighted(self.classifier, given.sample_weight))
 
 
 class ValidatedModel(ResumableModel):

@@ -10,6 +10,7 @@ from zoo import weights
 from zoo_sklearn.classifier import (
     LECUN,
     ArraysModel,
+    FitArguments,
     WeightedModel,
     require_shape,
     row_count,
@@ -98,9 +99,7 @@ class Quadratic(FeaturesModel):
 
         return LogisticRegression(C=self.params.C, max_iter=self.params.max_iter)
 
-    def learn(
-        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
-    ) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         import numpy as np
         from sklearn.decomposition import PCA
         from sklearn.preprocessing import StandardScaler
@@ -114,7 +113,7 @@ class Quadratic(FeaturesModel):
         for part in _parts(x):
             self.scaler.partial_fit(self._products(part))
         report(2, 3, "stage")
-        self.fit_linear(x, y, sample_weight)
+        self.fit_linear(x, y, given.sample_weight)
         report(3, 3, "stage")
 
     def features(self, x: Array) -> Array:
@@ -196,9 +195,7 @@ class RadialBases(FeaturesModel):
 
         return RidgeClassifier(alpha=self.params.alpha)
 
-    def learn(
-        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
-    ) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         import numpy as np
         from sklearn.cluster import KMeans
 
@@ -211,7 +208,7 @@ class RadialBases(FeaturesModel):
             centres.append(found.cluster_centers_)
             report(step, len(labels) + 1, "stage")
         self.centres = np.concatenate(centres)
-        self.fit_linear(x, y, sample_weight)
+        self.fit_linear(x, y, given.sample_weight)
         report(len(labels) + 1, len(labels) + 1, "stage")
 
     def features(self, x: Array) -> Array:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 import zoo
 import zoo_sklearn.threads as threads
 import zoo_sklearn.trees as trees
-from zoo_sklearn.classifier import ResumableModel
+from zoo_sklearn.classifier import FitArguments, ResumableModel
 from zoo_sklearn.estimator import SklearnModel
 
 if TYPE_CHECKING:
@@ -85,17 +85,10 @@ class RandomForest(ResumableModel, SklearnModel):
 
         return RandomForestClassifier(**self.params.model_dump(), random_state=self.seed)
 
-    def learn(
-        self,
-        x: Array,
-        y: Array,
-        report: zoo.Report,
-        *,
-        sample_weight: Array | None = None,
-        checkpoint: zoo.Checkpoint | None = None,
-    ) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         import numpy as np
 
+        checkpoint = given.checkpoint
         earlier = checkpoint.latest() if checkpoint else None
         if earlier is not None:
             self.load(earlier)
@@ -111,7 +104,9 @@ class RandomForest(ResumableModel, SklearnModel):
                 while grown < total:
                     grown = min(grown + size, total)
                     # A warm start draws the same seeds of trees as a single fit of all.
-                    forest.set_params(n_estimators=grown, n_jobs=n_jobs).fit(x, y, sample_weight)
+                    forest.set_params(n_estimators=grown, n_jobs=n_jobs).fit(
+                        x, y, given.sample_weight
+                    )
                     report(grown, total, "tree")
                     if checkpoint and checkpoint.is_due():
                         with checkpoint.save(grown) as folder:

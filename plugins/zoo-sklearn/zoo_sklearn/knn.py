@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import zoo
 from zoo import weights
 from zoo.errors import UsageError
-from zoo_sklearn.classifier import CLASSES, ArraysModel
+from zoo_sklearn.classifier import CLASSES, ArraysModel, FitArguments
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -42,14 +42,14 @@ class NearestNeighbours(ArraysModel):
         # Brute force multiplies matrices in blocks; with MNIST's 784 pixels no tree is faster.
         return KNeighborsClassifier(**self.params.model_dump(), algorithm="brute")
 
-    def learn(self, x: Array, y: Array, report: zoo.Report) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         if len(x) < self.params.n_neighbors:
             raise UsageError(
                 f"There are {len(x)} training inputs, fewer than n_neighbors.",
                 f"Set n_neighbors to at most {len(x)}.",
             )
         self.y = y
-        super().learn(x, y, report)
+        super().learn(x, y, report, given)
 
     def probabilities(self, x: Array) -> Array:
         found: Array = self.classifier.predict_proba(x)

@@ -11,6 +11,7 @@ from zoo_sklearn.classifier import (
     CLASSES,
     LECUN,
     ArraysModel,
+    FitArguments,
     ResumableModel,
     require_shape,
     set_linear_arrays,
@@ -49,18 +50,11 @@ class PairwiseLinear(ResumableModel, ArraysModel):
 
         return OneVsOneClassifier(self._pair_classifier())
 
-    def learn(
-        self,
-        x: Array,
-        y: Array,
-        report: zoo.Report,
-        *,
-        sample_weight: Array | None = None,
-        checkpoint: zoo.Checkpoint | None = None,
-    ) -> None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
         """Fit each pair as OneVsOneClassifier does, whose `fit` takes no weights of rows."""
         import numpy as np
 
+        sample_weight, checkpoint = given.sample_weight, given.checkpoint
         voting = self.classifier
         voting.classes_, voting.pairwise_indices_ = np.unique(y), None
         voting.n_features_in_ = x.shape[1]

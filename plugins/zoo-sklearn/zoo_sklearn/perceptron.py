@@ -8,11 +8,11 @@ from pydantic import Field
 
 import zoo
 import zoo_sklearn.epochs as epochs
-from zoo_sklearn.classifier import ValidatedModel, require_shape, row_count
+from zoo_sklearn.classifier import FitArguments, ValidatedModel, require_shape, row_count
 from zoo_sklearn.estimator import SklearnModel
 
 if TYPE_CHECKING:
-    from zoo.model import Array, Validation
+    from zoo.model import Array
 
 Units = Annotated[int, Field(ge=1, le=8192)]
 
@@ -75,18 +75,10 @@ class Perceptron(ValidatedModel, SklearnModel):
             **params,
         )
 
-    def learn(
-        self,
-        x: Array,
-        y: Array,
-        report: zoo.Report,
-        *,
-        sample_weight: Array | None = None,
-        checkpoint: zoo.Checkpoint | None = None,
-        validation: Validation | None = None,
-    ) -> None:
-        with epochs.reported(self.classifier, report, checkpoint, validation=validation):
-            self.classifier.fit(x, y, sample_weight)
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
+        network, chosen_by = self.classifier, given.validation
+        with epochs.reported(network, report, given.checkpoint, validation=chosen_by):
+            network.fit(x, y, given.sample_weight)
 
     def check(self, estimator: Any) -> None:
         sizes = [self.n_features, *self.params.hidden]

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import zoo
 from zoo import weights
-from zoo_sklearn.classifier import CLASSES, ArraysModel, WeightedModel, require_shape
+from zoo_sklearn.classifier import (
+    CLASSES,
+    ArraysModel,
+    FitArguments,
+    WeightedModel,
+    require_shape,
+)
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -65,17 +71,16 @@ class SupportVectors(WeightedModel, ArraysModel):
         # Otherwise a tie of votes goes to the first class, whatever the margins.
         return SVC(**params, cache_size=CACHE_MB, break_ties=True)
 
-    def learn(
-        self, x: Array, y: Array, report: zoo.Report, *, sample_weight: Array | None = None
-    ) -> None:
-        if sample_weight is not None:
+    def learn(self, x: Array, y: Array, report: zoo.Report, given: FitArguments) -> None:
+        if given.sample_weight is not None:
             import numpy as np
 
             # libsvm drops rows that weigh nothing, and then misses the class that had no others.
-            kept = np.isin(y, y[sample_weight > 0])
+            kept = np.isin(y, y[given.sample_weight > 0])
             if not kept.all():
-                x, y, sample_weight = x[kept], y[kept], sample_weight[kept]
-        super().learn(self.features(x), y, report, sample_weight=sample_weight)
+                x, y = x[kept], y[kept]
+                given = given._replace(sample_weight=given.sample_weight[kept])
+        super().learn(self.features(x), y, report, given)
 
     def scores(self, x: Array) -> Array:
         return super().scores(self.features(x))
