@@ -1,6 +1,6 @@
 """What ASHA saves on MNIST: 64 trials of `dense-softmax` with 100 hidden units, three seeds.
 
-    python -m benchmarks.asha_mnist record   # complete trainings, about an hour
+    python -m benchmarks.asha_mnist record [SEED...]  # complete trainings, half an hour a seed
     python -m benchmarks.asha_mnist compare  # what each pruner would have found, and its cost
     python -m benchmarks.asha_mnist sweep    # the commands of the same sweeps through workers
     python -m benchmarks.asha_mnist check GROUP SEED  # such a sweep against the record
@@ -37,7 +37,7 @@ SPACE = (
     "batch_size=32..512",
     "dropout=0.0..0.5",
 )
-RECORD = Path(__file__).parent / "results" / "asha-mnist.json"
+RESULTS = Path(__file__).parent / "results"
 Recorded = dict[str, Any]
 """{"params", "values": metric per epoch, "seconds": processor time of an epoch}."""
 
@@ -65,14 +65,19 @@ def trials_of(seed: int) -> list[dict[str, Any]]:
     return samplers.sample_random(space, TRIALS, seed)
 
 
-def record() -> None:
+def record_of(seed: int) -> Path:
+    """Return the file of the complete trainings of a seed."""
+    return RESULTS / f"asha-mnist-{seed}.json"
+
+
+def record(*seeds: str) -> None:
     """Train every trial to its end, and keep its curves; goes on where it was interrupted."""
-    found: dict[str, list[Recorded]] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    for seed in SEEDS:
-        done = found.setdefault(str(seed), [])
+    for seed in map(int, seeds or SEEDS):
+        path = record_of(seed)
+        done: list[Recorded] = json.loads(path.read_text()) if path.exists() else []
         for params in trials_of(seed)[len(done) :]:
             done.append(train(params, seed))
-            RECORD.write_text(json.dumps(found))
+            path.write_text(json.dumps(done))
             last = done[-1]
             say(f"{seed} {len(done):2} {last['values'][-1]:.4f} {last['seconds']:.2f} s {params}")
 
@@ -106,9 +111,9 @@ def train(params: Mapping[str, Any], seed: int) -> Recorded:
 
 def compare() -> None:
     """Print what the full sweep, ASHA and Optuna's pruner find on the record, and their costs."""
-    found: dict[str, list[Recorded]] = json.loads(RECORD.read_text())
     lines = []
-    for seed, recorded in found.items():
+    for seed in SEEDS:
+        recorded: list[Recorded] = json.loads(record_of(seed).read_text())
         trainings = [Training(each["values"], each["seconds"]) for each in recorded]
         full = full_sweep(trainings)
         ours = simulate(trainings, RUNGS, FACTOR, WORKERS)
@@ -172,7 +177,7 @@ def check(group: str, seed: str) -> None:
     """Compare a sweep through workers with the record and with the published algorithm."""
     from zoo import jobs
 
-    recorded = json.loads(RECORD.read_text())[seed]
+    recorded = json.loads(record_of(int(seed)).read_text())
     db = jobs.connect()
     found = jobs.find_reference(db, group)
     number = {job.id: n for n, job in enumerate(jobs.members(found))}
