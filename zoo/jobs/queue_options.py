@@ -68,6 +68,10 @@ class QueueOptions:
     tags: Sequence[str] = ()
     max_parallel: int | None = bounded(None, 1)
     """Limit of the jobs of the group that run at once."""
+    name: str | None = None
+    """A name for the jobs, which need not be unique."""
+    submitted_by: str | None = None
+    """USER@HOST of the submitter."""
 
     def __post_init__(self) -> None:
         check_bounds(self)

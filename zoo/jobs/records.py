@@ -124,7 +124,7 @@ class Job:
     fit_started_at: float | None
     finished_at: float | None
     beat_at: float | None = None
-    """When its worker was last last_beat of, on the database's clock."""
+    """Time of the last heartbeat of its worker, on the database's clock."""
     lease_until: float | None = None
     held: bool = False
     """By a person: it stays queued until it is released."""
@@ -149,6 +149,17 @@ class Job:
     """The epoch at which it pauses, or is paused; None if it runs to its end."""
     paused: bool = False
     """Whether it waits at a rung of its sweep until it is promoted or pruned."""
+    submitted_by: str | None = None
+    """USER@HOST of the submitter; None of a job of an older version."""
+    name: str | None = None
+    """Given by the submitter; not unique."""
+    note: str | None = None
+    pinned: bool = False
+    """Whether retention leaves it alone."""
+    files_removed_at: float | None = None
+    """When its files were removed while its row was kept."""
+    artifact_bytes: int | None = None
+    """Total size of its files; None if a worker of an older version has stored them."""
 
     @property
     def is_paused(self) -> bool:
@@ -186,7 +197,7 @@ class Job:
         return Progress.read(self.stored_progress)
 
     def silent_for(self, at: float) -> float | None:
-        """Seconds since its worker was last last_beat of, if that is too long for a living one.
+        """Seconds since the last heartbeat of its worker, if that is too long for a living one.
 
         A lease spans at least four beats, so half a lease without one is two beats missed. `at`
         is the time on the database's clock.
@@ -689,7 +700,7 @@ def with_derived(metrics: dict[str, Any]) -> dict[str, Any]:
 
 _UNTOLD = ("owner", "cancel_requested", "lease_until", "seq")
 """Fields that are of no use to scripts."""
-_FLAGS = ("cancel_requested", "held", "parked", "paused", "stop_requested")
+_FLAGS = ("cancel_requested", "held", "parked", "paused", "pinned", "stop_requested")
 _JSON = ("checkpoint", "resumed_from")
 _PLAIN = [
     name

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 10
+SCHEMA = 11
 """The number of the newest migration."""
 
 

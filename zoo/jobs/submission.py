@@ -28,7 +28,7 @@ COLUMNS = (
     *("id", "kind", "model", "dataset", "pool", "priority", "group_id", "tags", "spec_version"),
     *("spec", "status", "max_attempts", "retry_of", "idem_key", "created_at", "dispatched_at"),
     *("blockers", "parked", "ranked", "dataset_version", "device", "pruner", "pause_at"),
-    "checkpoint",
+    *("checkpoint", "submitted_by", "name", "note", "pinned"),
 )
 """The columns that are set when a job is inserted."""
 INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES (:{', :'.join(COLUMNS)})"
@@ -112,6 +112,10 @@ def _shared(options: QueueOptions, max_attempts: int) -> dict[str, Any]:
         "priority": options.priority,
         "tags": canonical(list(options.tags)),
         "max_attempts": max_attempts,
+        "submitted_by": options.submitted_by,
+        "name": options.name,
+        "note": None,
+        "pinned": 0,
         "retry_of": None,
         "idem_key": None,
         "checkpoint": None,

@@ -5,6 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from zoo.jobs.migrations.checks import replace_checks
+
 revision = "10"
 down_revision = "9"
 
@@ -71,25 +73,7 @@ def downgrade() -> None:
 
 def _replace_statuses(statuses: tuple[str, ...]) -> None:
     known = f"status IN ({', '.join(repr(each) for each in statuses)})"
-    bind = op.get_bind()
-    if bind.dialect.name != "sqlite":
-        op.drop_constraint("job_status", "job", type_="check")
-        op.create_check_constraint("job_status", "job", known)
-        return
-    # An index with an order or a condition is lost when Alembic makes the table anew.
-    of_job = "FROM sqlite_master WHERE tbl_name = 'job' AND type = 'index' AND sql IS NOT NULL"
-    indexes = bind.execute(sa.text(f"SELECT name, sql {of_job} ORDER BY rowid")).all()
-    for name, _ in indexes:
-        op.drop_index(name, "job")
-    table = sa.Table("job", sa.MetaData(), autoload_with=bind, resolve_fks=False)
-    # Versions of SQLAlchemy differ in whether they read CHECKs.
-    table.constraints -= {c for c in table.constraints if isinstance(c, sa.CheckConstraint)}
-    for name, text in (CHECKS | {"job_status": known}).items():
-        table.append_constraint(sa.CheckConstraint(text, name=name))
-    with op.batch_alter_table("job", recreate="always", copy_from=table):
-        pass
-    for _, sql in indexes:
-        op.execute(sa.text(sql.replace(":", r"\:")))
+    replace_checks("job", CHECKS | {"job_status": known}, changed=["job_status"])
 
 
 def _create_partial_index(name: str, columns: list[Any], where: str) -> None:
