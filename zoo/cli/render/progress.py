@@ -213,7 +213,9 @@ class _SharedBar:
     def _parts(self, counts: Mapping[str, int]) -> list[str]:
         others = ("running", "paused", "pruned", "failed", "timed_out", "lost", "cancelled")
         found = [f"{counts[status]} {status}" for status in others if counts.get(status)]
-        return found if self.best is None else [*found, f"best job {self.best:.4f}"]
+        if self.best is None or self.by is None:
+            return found
+        return [*found, f"best {self.by.metric} {console.number(self.best)}"]
 
 
 def fitting_fields(
