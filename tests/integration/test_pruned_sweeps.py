@@ -177,7 +177,8 @@ def test_a_pause_that_was_not_committed_is_made_up_for_without_training(
 @pytest.mark.parametrize(
     ("texts", "model", "options", "why"),
     [
-        (["rate=0.1,0.2"], "logistic", {"pruner": "median"}, "does not judge validation rows"),
+        (["rate=0.1,0.2"], "logistic", {"pruner": "median"}, "uses no validation rows"),
+        (["alpha=0.1,0.2"], "mlp", {"pruner": "asha"}, "has no param epochs"),
         (["rate=0.1,0.2", "epochs=2,3"], "climber", {"pruner": "asha"}, "cannot vary"),
         (
             ["rate=0.1,0.2", "epochs=5"],
@@ -247,6 +248,7 @@ def test_a_sweep_that_has_tried_everything_says_so(warm_zoo: Zoo) -> None:
     asked = ("sweep", "logistic", "--dataset", "digits", "-p", "max_iter=1")
     done = warm_zoo.run(*asked, "-p", "alpha=0.1,0.2", "--sampler", "tpe", "--trials", "5")
     assert "exhausted after 2 trials" in done.stderr
+    assert "jobs have ended: best accuracy 0." in done.stderr
     assert "2 trials (all that there are), 2 succeeded" in done.stdout
     shown = warm_zoo.run("show", done.stdout.split()[0])
     assert "all that there are" in shown.stdout

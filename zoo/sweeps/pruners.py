@@ -23,8 +23,6 @@ OWN = {
     "median": ("n_startup_trials", "n_warmup_steps"),
 }
 """The options of each pruner."""
-NEEDS = {"asha": ("validation", "checkpoint"), "median": ("validation",)}
-"""What the `fit` of a model must ask for."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +106,24 @@ def check_number(pruner: Pruner, trials: int) -> None:
 
 
 def _check_model(name: str, card: Card, defaults: Mapping[str, Any]) -> None:
-    missing = [each for each in NEEDS[name] if each not in (card.fit_arguments or ())]
-    if RESOURCE not in defaults or "validation" in missing:
+    """Raise UsageError unless `fit` takes validation rows, and for asha can pause at an epoch.
+
+    Whether it reports metrics of these rows after each epoch only a training shows.
+    """
+    asked = card.fit_arguments or ()
+    if "validation" not in asked:
         raise UsageError(
-            f"The model '{card.name}' does not judge validation rows after each epoch, so that "
-            "its trials cannot be pruned.",
-            "`zoo models` says which models take validation rows.",
+            f"The training of '{card.name}' uses no validation rows, so that its trials cannot be "
+            "pruned.",
+            "`zoo models --where '\"validation\" in uses'` lists those that do.",
         )
-    if missing:
+    if name == "asha" and RESOURCE not in defaults:
+        raise UsageError(
+            f"The model '{card.name}' has no param {RESOURCE}, by which --pruner asha sets the "
+            "length of a training.",
+            "Use --pruner median.",
+        )
+    if name == "asha" and "checkpoint" not in asked:
         raise UsageError(
             f"The model '{card.name}' takes no checkpoints, so that its trials cannot pause.",
             "Use --pruner median.",
