@@ -77,6 +77,7 @@ class Classes(Asking):
 
     class Params(zoo.Params):
         class_weight: str | None = zoo.param(None, help="how classes are weighed")
+        patience: int | None = zoo.param(None, help="when to end", needs="validation")
 
 
 class Counting(Plain):
@@ -304,6 +305,11 @@ def test_weights_of_a_fold_are_those_of_its_rows(train: Train) -> None:
             {"model": "classes", "class_weight": "balanced", "params": {"class_weight": "x"}},
             "weigh the classes twice",
             "Leave one of them out.",
+        ),
+        (
+            {"model": "classes", "params": {"patience": 3}},
+            "patience=3 needs validation rows",
+            "--validation 0.1",
         ),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from zoo.data import takes
 from zoo.errors import UsageError, unknown
 from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Pruner
@@ -42,6 +43,7 @@ class TrialBuilder:
     def __init__(self, wanted: SweepRequest, dataset: PinnedDataset | None = None) -> None:
         """`dataset` is that of the trials before, which the later ones run on, too."""
         offer = catalogue.model(wanted.model)
+        self.training = wanted.training
         self.card = offer.card
         self.params: type[Params] = offer.params
         self.defaults = to_json(self.params.resolve({}))
@@ -49,8 +51,12 @@ class TrialBuilder:
         self.base = submit.training(wanted.model, {}, wanted.training, dataset=self.dataset)
 
     def specs(self, given: Mapping[str, Any]) -> list[JobSpec]:
-        """Return the job specs of a trial; raises UsageError if the model refuses the params."""
+        """Return the job specs of a trial; raises UsageError if the model refuses the params.
+
+        Also if they need validation rows, and the jobs have none.
+        """
         values, changed = resolved(self.params, given)
+        takes.check_params(self.card.param_schemas, values, self.dataset.meta, self.training)
         return [
             spec.model_copy(update={"params": values, "changed": changed}).checked()
             for spec in self.base

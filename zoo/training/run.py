@@ -219,6 +219,7 @@ def _train(
     for note in data.notes:
         log.warning("%s", note)
     takes.check(takes.Takes.of(model_class), data.meta, spec)
+    takes.check_params(_param_needs(model_class), to_json(params), data.meta, spec)
     model = _build(model_class, params, data.class_names, spec.seed, data.meta)
     train, validation, held_out = parts.divide(spec, splits)
     fitted, x = preprocessing.fit_steps(spec.preprocess, train.x, model.dtype)
@@ -251,6 +252,12 @@ def _train(
     if validation is not None:
         measured["n_validation"] = len(validation.y)
     return Trained(model, fitted, held_out, measured, validation)
+
+
+def _param_needs(model_class: type[Model]) -> dict[str, dict[str, Any]]:
+    """Return what each param adds to its JSON schema, which as a whole takes long to make."""
+    found = {n: each.json_schema_extra for n, each in model_class.Params.model_fields.items()}
+    return {name: extra for name, extra in found.items() if isinstance(extra, dict)}
 
 
 def _checkpoints(place: Place, spec: JobSpec, data: Prepared, history: _History) -> Checkpoints:

@@ -19,6 +19,8 @@ from zoo.errors import UsageError
 from zoo.queue import submit
 from zoo.queue.options import TrainingOptions
 from zoo.queue.pinning import PinnedDataset
+from zoo.sweeps.plan import SweepRequest, plan_sweep
+from zoo.sweeps.search_space import parse_search_space
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
 NAMES = list("0123456789")
@@ -203,6 +205,9 @@ def test_patience_without_validation_rows_is_refused_at_submission() -> None:
     for options in (TrainingOptions("digits"), TrainingOptions("digits", cv=2)):
         with pytest.raises(UsageError, match="patience=3 needs validation rows"):
             submit.training("dense-softmax", given, options, dataset=data)
+        with pytest.raises(UsageError, match="patience=3 needs validation rows"):
+            swept = parse_search_space(["patience=null,3"])
+            plan_sweep(SweepRequest("dense-softmax", options), swept)
     held_out = TrainingOptions("digits", validation=0.1)
     assert submit.training("dense-softmax", given, held_out, dataset=data)
     assert submit.training("dense-softmax", {}, TrainingOptions("digits"), dataset=data)
