@@ -134,6 +134,22 @@ def base_name(name: str) -> str:
     return name
 
 
+def heading(name: str) -> str:
+    """Return the heading of a column of this metric of results: `test accuracy`.
+
+    `val_accuracy` is of the validation rows, and `fit_seconds` of no rows: their names stand alone.
+    """
+    return name if base_name(name) != name or name in COSTS else f"test {name}"
+
+
+def common_heading(names: Sequence[str]) -> str:
+    """Return the heading of a column of these metrics of results, one for each row."""
+    first = {heading(name).partition(" ")[0] for name in names}
+    if len(set(names)) == 1:
+        return heading(names[0])
+    return "test result" if first == {"test"} else "result"
+
+
 def higher_is_better(name: str, others: Mapping[str, bool] | None = None) -> bool | None:
     """Return whether a higher value of a metric is better; None if that is not known.
 

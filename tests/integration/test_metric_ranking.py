@@ -15,6 +15,7 @@ from zoo.errors import UsageError
 from zoo.job_spec import Fold
 from zoo.jobs import Database, NewDataset, Outcome, ProgressUpdate
 from zoo.jobs.environments import Environment
+from zoo.metrics import common_heading, heading
 from zoo.notebook import frames
 from zoo.results.leaderboard import leaderboard_rows
 
@@ -136,6 +137,33 @@ def test_a_dataset_is_ranked_by_its_own_metric_once_a_result_has_it(db: Database
     assert jobs.find_reference(db, "@best:mine:accuracy").id == first
     by_accuracy = [(row.dataset, row.value) for row in leaderboard_rows(db, metric="accuracy")]
     assert by_accuracy == [("digits", 0.6), ("mine", 0.9), ("mine", 0.5)]
+    about = {"objective": "val_loss", "higher_is_better": False}
+    (trial,), _ = jobs.add(
+        db, [spec(dataset="mine", version=1, contents=CONTENTS)], group_kind="sweep", about=about
+    )
+    end(db, [{"accuracy": 0.1, "f1_macro": 0.1, "val_loss": 1.0}])
+    listed = jobs.listing(db)
+
+    def shown(metric: str | None = None) -> dict[str, str]:
+        return {id: by.metric for id, by in jobs.shown_objectives(db, listed, metric).items()}
+
+    # The word of a sweep, else that of the dataset, else accuracy.
+    found = shown()
+    assert (found[trial], found[fair], found[first]) == ("val_loss", "f1_macro", "accuracy")
+    assert set(shown("f1_macro").values()) == {"f1_macro"}
+    with pytest.raises(UsageError, match="No job has the metric 'f1'"):
+        shown("f1")
+
+
+def test_only_metrics_of_the_test_images_are_called_so() -> None:
+    names = ("accuracy", "cohen_kappa", "val_accuracy", "train_loss", "fit_seconds", "parameters")
+    assert [heading(name) for name in names] == [
+        *("test accuracy", "test cohen_kappa", "val_accuracy", "train_loss", "fit_seconds"),
+        "parameters",
+    ]
+    assert common_heading(["f1_macro", "f1_macro"]) == "test f1_macro"
+    assert common_heading(["f1_macro", "loss"]) == "test result"
+    assert common_heading(["f1_macro", "val_loss"]) == common_heading([]) == "result"
 
 
 @pytest.mark.parametrize("seed", range(2))

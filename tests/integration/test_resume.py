@@ -19,7 +19,9 @@ from zoo_workers import execution
 from zoo_workers.runner_pool import RunnerPool
 from zoo_workers.slots import Supervisor
 
+import zoo as notebook
 from zoo import jobs, settings
+from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Job, Outcome
 from zoo.settings import Settings
@@ -415,3 +417,26 @@ def test_the_commands_say_from_which_step_a_training_goes_on(here: Database, hom
     jobs.cancel(here, without)
     refused = zoo.run("retry", "--continue", without, code=2).stderr
     assert f"The job {without[:8]} has no checkpoint to continue from." in refused
+
+
+def test_a_notebook_goes_on_from_the_checkpoint_if_that_is_asked_for(
+    here: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ZOO_BROKER_URL", f"redis://127.0.0.1:{servers.free_port()}/0")
+    old = notebook.get_job(with_checkpoint(here).id)
+    assert isinstance(old, notebook.JobHandle)
+    again = old.retry(resume=True, exact=True)
+    assert "queued; broker unreachable" in capsys.readouterr().err
+    assert (again.row.checkpoint_step, again.row.spec["exact"]) == ("epoch 7/12", True)
+    anew = again.cancel().retry()
+    assert anew.row.retry_of == again.id and not anew.row.checkpoint
+    with pytest.raises(UsageError, match="has no checkpoint to continue from"):
+        anew.cancel().retry(resume=True)
+    with pytest.raises(UsageError, match="with `resume` only"):
+        anew.retry(exact=True)
+    _, group = jobs.add(here, [training(), training()], group_kind="seeds")
+    several = notebook.get_job(str(group))
+    assert isinstance(several, notebook.GroupHandle)
+    before = [job.id for job in several.cancel().jobs]
+    assert several.retry() is several and several.status == "queued"
+    assert not {*before} & {job.id for job in several.jobs}

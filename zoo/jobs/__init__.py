@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from zoo.jobs.ranking import best as best
     from zoo.jobs.ranking import dataset_objective as dataset_objective
     from zoo.jobs.ranking import newest_contents as newest_contents
+    from zoo.jobs.ranking import shown_objectives as shown_objectives
     from zoo.jobs.records import AttemptRecord as AttemptRecord
     from zoo.jobs.records import Group as Group
     from zoo.jobs.records import Job as Job
@@ -169,7 +170,7 @@ _EXPORTS = {
     "queue_overview": "Overview overview",
     "queue_stats": "Baseline collect_stats Histogram QueueStats",
     "metric_rows": "list_ranking_metrics",
-    "ranking": "Best best dataset_objective newest_contents",
+    "ranking": "Best best dataset_objective newest_contents shown_objectives",
     "records": "AttemptRecord Group Job members Pool Progress Waiting Worker",
     "references": "find_by_metric find_jobs find_reference",
     "scheduling": "hold pause resume set_priority unhold",

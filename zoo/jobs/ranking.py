@@ -10,7 +10,7 @@ from typing import Any
 from zoo import dataset_names
 from zoo.job_spec import canonical
 from zoo.jobs import metric_names, metric_rows
-from zoo.jobs.database import Database, Transaction, among
+from zoo.jobs.database import Database, Transaction, among, slices
 from zoo.jobs.fields import field_values
 from zoo.jobs.filters import ALL_JOBS, Filter, Values, sort_expressions
 from zoo.jobs.queries import group_of, jobs_of
@@ -171,6 +171,42 @@ def dataset_objective(db: Database, dataset: str, metric: str | None = None) -> 
     """
     with db.read() as rows:
         return objective_of(rows, dataset, metric)
+
+
+def shown_objectives(
+    db: Database, found: Sequence[Job], metric: str | None = None
+) -> dict[str, Objective]:
+    """Return the metric that a list shows of the result of each job, by job id.
+
+    `metric` if it is given; else that by which its sweep ranks, the dataset's own, or accuracy: the
+    first of these that the job has.
+
+    Raises UsageError for a `metric` that no job has.
+    """
+    with db.read() as rows:
+        if metric:
+            chosen = objective_of(rows, "", metric)
+            return dict.fromkeys((job.id for job in found), chosen)
+        own = own_metrics(rows, {job.dataset for job in found})
+        by_dataset = {name: metric_rows.objective(rows, each) for name, each in own.items()}
+        swept = _sweep_objectives(rows, {job.group for job in found if job.group})
+    shown = {}
+    for job in found:
+        asked = swept.get(job.group or ""), by_dataset.get(job.dataset)
+        known = [each for each in asked if each and job.number(each.metric) is not None]
+        shown[job.id] = known[0] if known else ACCURACY
+    return shown
+
+
+def _sweep_objectives(rows: Transaction, groups: Iterable[str]) -> dict[str, Objective]:
+    """Return the metric by which the trials of each sweep among these groups are ranked."""
+    found: dict[str, Objective] = {}
+    for some in slices(sorted(groups)):
+        is_one, named = among("id", some)
+        query = f"SELECT id, about FROM job_group WHERE kind = 'sweep' AND {is_one}"
+        for row in rows.all(query, named):
+            found[row["id"]] = Objective.from_json(json.loads(row["about"] or "{}"))
+    return found
 
 
 def own_metrics(rows: Transaction, datasets: Iterable[str]) -> dict[str, str]:

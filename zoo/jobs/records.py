@@ -162,6 +162,15 @@ class Job:
     """Total size of its files; None if a worker of an older version has stored them."""
 
     @property
+    def checkpoint_step(self) -> str:
+        """The step of its newest checkpoint: `epoch 3/10`; empty without one."""
+        found = self.checkpoint
+        if not found:
+            return ""
+        of = f"/{found['total']}" if found.get("total") else ""
+        return f"{found.get('unit') or 'step'} {found['step']}{of}"
+
+    @property
     def is_paused(self) -> bool:
         """Whether it waits at a rung now."""
         return self.paused and self.status == "queued"

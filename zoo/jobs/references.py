@@ -230,7 +230,7 @@ def _best_of(db: Database, asked: _Asked, *, any_contents: bool = False) -> str 
     contents = "" if any_contents else NEWEST if version is None else OLDER
     with db.read() as rows:
         by = objective_of(rows, name, asked.metric)
-        join = "" if by.is_accuracy else "JOIN metric ON job_id = job.id AND name = :metric"
+        join = "" if by.is_accuracy else "JOIN metric ON job_id = job.id AND metric.name = :metric"
         order = "DESC" if by.higher_is_better else "ASC"
         best = f"""
             SELECT id FROM job {join}

@@ -9,10 +9,10 @@ import zoo.notebook.frames as frames
 import zoo.notebook.html as html
 import zoo.notebook.trained_model as trained_model
 from zoo import jobs as rows
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 from zoo.notebook.connection import connect
-from zoo.notebook.waiting import follow, hint_on_interrupt
-from zoo.queue import stopping
+from zoo.notebook.waiting import follow, hint_on_interrupt, print_note
+from zoo.queue import stopping, submit
 from zoo.terminal_text import JobLogReader
 
 if TYPE_CHECKING:
@@ -93,6 +93,17 @@ class Handle:
                 raise refusal
         return self
 
+    def _submit_again(self, ids: list[str], resume: bool, exact: bool) -> list[str]:
+        """Retry jobs and return the new ids, see `JobHandle.retry`."""
+        if exact and not resume:
+            raise UsageError("`exact` is of use with `resume` only.")
+        with connect() as (db, chosen):
+            done = submit.retry(db, chosen, ids, resume=resume, exact=exact)
+        if done.note:
+            print_note(done.note)
+        self.worker = done.worker or self.worker
+        return done.ids
+
     def load_model(self) -> trained_model.TrainedModel:
         """Load the trained model as `zoo.load_model` does; of a group, that of its best job."""
         return trained_model.load(self.id)
@@ -117,6 +128,24 @@ class JobHandle(Handle):
         """The database record of the job."""
         with connect() as (db, _):
             return rows.get(db, self.id)
+
+    def retry(self, *, resume: bool = False, exact: bool = False) -> JobHandle:
+        """Submit the job, which did not succeed, again, unchanged; its row stays.
+
+        Args:
+            resume: Whether to go on from its newest checkpoint, instead of from the beginning.
+            exact: With `resume`: use the checkpoint only where the result has the same bits.
+
+        Returns:
+            The new job.
+
+        Raises:
+            UsageError: If it cannot be retried, or with `resume` has no checkpoint.
+        """
+        (again,) = self._submit_again([self.id], resume, exact)
+        found = JobHandle(again)
+        found.worker = self.worker
+        return found
 
     @property
     def model(self) -> str:
@@ -166,6 +195,22 @@ class GroupHandle(Handle):
         """The database record of the group, with its jobs."""
         with connect() as (db, _):
             return rows.get_group(db, self.id)
+
+    def retry(self, *, resume: bool = False, exact: bool = False) -> Self:
+        """Submit its jobs that did not succeed again; the new ones take their place in the group.
+
+        Args:
+            resume: Whether to go on from the newest checkpoints; jobs without one begin anew.
+            exact: With `resume`: use a checkpoint only where the result has the same bits.
+
+        Returns:
+            This handle.
+
+        Raises:
+            UsageError: If none can be retried, or with `resume` none has a checkpoint.
+        """
+        self._submit_again([job.id for job in self.row.jobs], resume, exact)
+        return self
 
     @property
     def kind(self) -> str:

@@ -232,7 +232,7 @@ def retry(
         one = f"The job {found[0].id[:8]} has no checkpoint to continue from."
         raise UsageError(
             one if len(found) == 1 else "None of the jobs has a checkpoint to continue from.",
-            "Without --continue a retry begins anew.",
+            "A plain retry begins anew.",
         )
     asked = {(job.model, job.dataset) for job in found}
     renewed = _renew(db, settings, asked) if settings.is_embedded and asked else None

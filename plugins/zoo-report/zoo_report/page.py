@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import number_text
-from zoo.metrics import METRICS
+from zoo.metrics import METRICS, common_heading
 from zoo.param_values import typed
 from zoo_report import chart_data, tiles
 from zoo_report.contents import Contents, cut
@@ -58,7 +58,7 @@ def _environment() -> jinja2.Environment:
     found.filters |= {"number": _number, "moment": _moment, "span": _span, "percent": _percent}
     found.filters["spread"] = _spread
     found.globals["METRICS"] = list(METRICS)
-    found.filters |= {"typed": typed, "cut": cut}
+    found.filters |= {"typed": typed, "cut": cut, "heading": common_heading}
     return found
 
 

@@ -16,7 +16,7 @@ from zoo.job_spec import NO_STEPS
 from zoo.jobs.queue_options import QueueOptions, limits
 from zoo.param_values import read_pairs
 from zoo.queue import catalogue, stopping, submit
-from zoo.queue.options import TrainingOptions
+from zoo.queue.options import CHOICES, TrainingOptions
 from zoo_web import param_form
 from zoo_web.context import PageContext, get_context
 
@@ -65,6 +65,8 @@ def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted
         seed=read_whole_number(filled, "seed", *limits(TrainingOptions, "seed")),
         cv=number if several == "cv" else None,
         seeds=number if several == "seeds" else None,
+        device=filled.get("device") or None,
+        exact=bool(filled.get("exact")),
     )
     queue = QueueOptions(
         pool=filled.get("pool", "").strip() or None,
@@ -123,6 +125,7 @@ def _form(
             *(c for c in CHAINS if {*c.split(",")} <= {*known_steps}),
         ],
         "several": SEVERAL,
+        "devices": CHOICES["device"],
         "filled": filled,
         "error": error,
     }
@@ -169,11 +172,11 @@ def stop(request: Request) -> Response:
 
 
 def retry(request: Request) -> Response:
-    """Resubmit a job that did not succeed."""
-    context = get_context(request)
+    """Resubmit a job that did not succeed; with the field `resume` from its checkpoint."""
+    context, resume = get_context(request), bool(request.state.form.get("resume"))
     try:
         job = jobs.get(context.db, request.path_params["job"])
-        done = submit.retry(context.db, context.settings, [job.id])
+        done = submit.retry(context.db, context.settings, [job.id], resume=resume)
     except UsageError as error:
         return context.error_page(request, error, 409)
     return RedirectResponse(f"/jobs/{done.ids[0]}", 303)

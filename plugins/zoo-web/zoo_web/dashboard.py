@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import LISTED, Filter
+from zoo.jobs import LISTED, Filter, Job
 from zoo.jobs.records import value_of
+from zoo.metrics import ACCURACY, Objective, common_heading
 from zoo.queue.job_filters import FilterWords
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
 from zoo_web.context import PageContext, get_context, live_values
@@ -35,14 +36,20 @@ class JobsQuery:
     filters: Mapping[str, str]
     number: int
     """Number of the page, from 1 on."""
+    metric: str | None = None
+    """The metric to show of each result; None: that of its sweep or dataset, or accuracy."""
+
+    @property
+    def _kept(self) -> dict[str, str]:
+        return {**self.filters, **({"metric": self.metric} if self.metric else {})}
 
     def address(self, number: int) -> str:
         """Return the address of another page of the same jobs."""
-        return f"/?{urlencode({**self.filters, 'page': number})}"
+        return f"/?{urlencode({**self._kept, 'page': number})}"
 
     def of_status(self, status: str) -> str:
         """Return the address of the jobs with this status among them."""
-        return f"/?{urlencode({**self.filters, 'status': status})}"
+        return f"/?{urlencode({**self._kept, 'status': status})}"
 
 
 def parse_query(context: PageContext, request: Request) -> JobsQuery:
@@ -58,7 +65,8 @@ def parse_query(context: PageContext, request: Request) -> JobsQuery:
     options: dict[str, Any] = {name: [filters[name]] for name in SEVERAL if name in filters}
     wanted = FilterWords(**options, where=filters.get("where")).filter(context.db)
     # Of a group only the newest job of each part, as in `zoo show GROUP`.
-    return JobsQuery(replace(wanted, not_retried="group" in filters), filters, int(number))
+    wanted = replace(wanted, not_retried="group" in filters)
+    return JobsQuery(wanted, filters, int(number), request.query_params.get("metric") or None)
 
 
 def jobs_page(request: Request) -> Response:
@@ -69,7 +77,12 @@ def jobs_page(request: Request) -> Response:
         parts = jobs_parts(context, query, request.state.csrf)
     except UsageError as error:
         return context.error_page(request, error, 400)
-    values = live_values(request, parts) | {"filters": query.filters, "statuses": LISTED}
+    values = live_values(request, parts) | {
+        "filters": query.filters,
+        "statuses": LISTED,
+        "metrics": jobs.list_ranking_metrics(context.db),
+        "metric": query.metric,
+    }
     return context.page(request, "board.html", **values)
 
 
@@ -88,10 +101,12 @@ def jobs_parts(context: PageContext, query: JobsQuery, csrf: str) -> Parts:
     running = [job for job in found if job.status == "running"]
     estimates = jobs.estimate_running(context.db, running, seen.at)
     kinds = jobs.group_kinds(context.db, found)
+    shown = jobs.shown_objectives(context.db, found, query.metric)
     rows = {
         f"job-{job.id}": context.fragment(
             "job_row",
             job=job,
+            by=shown[job.id],
             part=group_part(job.spec, kinds.get(job.group or "")),
             estimate=estimates.get(job.id),
             csrf=csrf,
@@ -114,10 +129,20 @@ def _group(context: PageContext, query: JobsQuery) -> dict[str, str]:
         return {}
     found = jobs.get_group(context.db, query.wanted.groups[0])
     best = found.best()
-    of = value_of(best) if best else found.metrics().get("accuracy")
+    by = found.objective if best else _common_objective(context, found.jobs, query.metric)
+    of = value_of(best) if best else found.metrics().get(by.metric)
     every = jobs.count(context.db, Filter(groups=query.wanted.groups))
-    values = {"value": of, "best": best and best.jobs[0], "replaced": every - len(found.jobs)}
+    values: dict[str, Any] = {"value": of, "best": best and best.jobs[0], "by": by}
+    values["replaced"] = every - len(found.jobs)
     return {"group": context.fragment("group_head", group=found, **values)}
+
+
+def _common_objective(
+    context: PageContext, members: Sequence[Job], metric: str | None
+) -> Objective:
+    """Return the metric to show of all jobs of a group, which are on one dataset."""
+    ended = [job for job in members if job.status == "succeeded"][:1]
+    return next(iter(jobs.shown_objectives(context.db, ended, metric).values()), ACCURACY)
 
 
 def _workers(context: PageContext) -> dict[str, str]:
@@ -139,11 +164,12 @@ def leaderboard_page(request: Request) -> Response:
     except UsageError as error:
         return context.error_page(request, error, 400)
     names = sorted({row.dataset for row in found})
-    measured = sorted({row.objective.metric for row in found if name in ("", row.dataset)})
+    measured = list({row.objective.metric for row in found if name in ("", row.dataset)})
     values = live_values(request, _leaderboard_parts(context, found, name)) | {
         "metrics": jobs.list_ranking_metrics(context.db),
         "metric": metric,
-        "measured": measured[0] if len(measured) == 1 else "",
+        "is_alike": len(measured) == 1,
+        "heading": common_heading(measured),
     }
     return context.page(request, "leaderboard.html", datasets=names, chosen=name, **values)
 

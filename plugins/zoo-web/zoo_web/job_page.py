@@ -99,6 +99,7 @@ class _JobView:
         head = context.fragment(
             "job_head",
             job=job,
+            by=jobs.shown_objectives(context.db, [job])[job.id],
             estimate=estimate,
             why=self._waits_for(job),
             can_stop=self._can_stop(job),

@@ -192,11 +192,10 @@ def retry(
 def _note_starts(again: Sequence[Job]) -> None:
     """Say from which step each job goes on."""
     from zoo.cli.render import console
-    from zoo.cli.render.checkpoints import step_text
 
     for job in again:
-        found = job.checkpoint
-        how = f"goes on from {step_text(found)}" if found else "begins anew: it has no checkpoint"
+        found = job.checkpoint_step
+        how = f"goes on from {found}" if found else "begins anew: it has no checkpoint"
         console.note(f"{job.id[:8]} {how}.")
 
 

@@ -39,6 +39,7 @@ def leaderboard(
     """
     from zoo import jobs
     from zoo.cli.render import console
+    from zoo.metrics import common_heading
     from zoo.results.leaderboard import leaderboard_rows
 
     db = jobs.connect()
@@ -49,24 +50,23 @@ def leaderboard(
         return
     published = ["published %"] if any(row.published for row in rows) else []
     measured = list(dict.fromkeys(row.objective.metric for row in rows)) or ["accuracy"]
-    ranked = f"test {measured[0]}" if len(measured) == 1 else "test"
+    ranked = common_heading(measured).removesuffix(" result")
     apart = ["metric"] if len(measured) > 1 else []
     more = ["accuracy"] if measured != ["accuracy"] else []
-    numbers = [ranked, *more, "error %", *published, "cross-validation", "fit s", "parameters"]
+    costs = [name for name in ("fit s", "parameters") if name != ranked]
+    numbers = [ranked, *more, "error %", *published, "cross-validation", *costs]
     contents = ["contents"] if any(row.contents_note for row in rows) else []
     columns = ["dataset", *contents, "model", *names, *apart, *numbers, "job", "params"]
     # The column "job" stays: the next command needs the id.
-    optional = ["parameters", "fit s", "params", "error %", *more, *published, "cross-validation"]
-    shown = [_cells(row, names, ranked) for row in rows]
-    cells = [[row[column] for column in columns] for row in shown]
+    optional = [*costs[::-1], "params", "error %", *more, *published, "cross-validation"]
+    cells = [[_cells(row, names, ranked)[column] for column in columns] for row in rows]
     # A row that has only been cross-validated would show no result at all.
     has_lone_cv = not all(row.test for row in rows)
     if has_lone_cv and optional[-1] in console.left_out(columns, cells, numbers, optional):
-        columns, numbers = (
-            [_SHORT.get(name, "test" if name == ranked else name) for name in each]
-            for each in (columns, numbers)
-        )
-        cells = [[row[column] for column in columns] for row in shown]
+        short = {**_SHORT, ranked: "test" if ranked.startswith("test ") else ranked}
+        columns, numbers = ([short.get(name, name) for name in each] for each in (columns, numbers))
+        plain = [_cells(row, names, short[ranked], is_short=True) for row in rows]
+        cells = [[row[column] for column in columns] for row in plain]
         optional = optional[:-1]
         console.note("The terminal is too narrow for deviations; --json shows them.")
     console.table(columns, cells, right=numbers, optional=optional)
@@ -76,19 +76,23 @@ def leaderboard(
         console.note("No finished job yet. For a first one: `zoo train logistic --dataset digits`.")
 
 
-def _cells(row: LeaderboardRow, names: list[str], ranked: str) -> dict[str, str]:
+def _cells(
+    row: LeaderboardRow, names: list[str], ranked: str, *, is_short: bool = False
+) -> dict[str, str]:
+    """Return the texts of a row by column; short ones have no deviations."""
     from zoo.cli.render import console
 
     test, cv, error = row.test, row.cv, row.test_error
     tested = console.number(test.value.mean if test else None)
+    if test and test.is_group and not is_short:
+        tested = test.value.counted()
     by = {name: console.params({"": row.by[name]})[1:] for name in names}
     return by | {
         "dataset": row.dataset_label,
         "contents": row.contents_note or "newest",
         "model": row.model,
         "metric": row.objective.metric,
-        "test": tested,
-        ranked: test.value.counted() if test and test.is_group else tested,
+        ranked: tested,
         "accuracy": console.number(test.accuracy if test else None),
         "error %": "" if error is None else console.number(100 * error, 2),
         "published %": console.number((row.published or {}).get("error"), 2),

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from zoo.jobs import Job
-
-
-def step_text(checkpoint: Mapping[str, Any]) -> str:
-    """Format the step of a checkpoint: `epoch 3/10`."""
-    total = checkpoint.get("total")
-    of = f"/{total}" if total else ""
-    return f"{checkpoint.get('unit') or 'step'} {checkpoint['step']}{of}"
 
 
 def resumed_text(job: Job) -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 from zoo import jobs
 from zoo.canonical_json import object_in
 from zoo.cli.render import console, job_columns, published_table, text_charts
-from zoo.cli.render.checkpoints import resumed_text, step_text
+from zoo.cli.render.checkpoints import resumed_text
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job, RungEntry
 from zoo.jobs.environments import CodeVersion, Machine
@@ -113,7 +113,7 @@ def _checkpoints(job: Job) -> Iterator[tuple[str, str]]:
     if resumed := resumed_text(job):
         yield "resumed from", resumed
     if job.checkpoint:
-        yield "checkpoint", f"{step_text(job.checkpoint)} of attempt {job.checkpoint['attempt']}"
+        yield "checkpoint", f"{job.checkpoint_step} of attempt {job.checkpoint['attempt']}"
 
 
 def _environment(tried: Sequence[AttemptRecord]) -> Iterator[tuple[str, Any]]:
