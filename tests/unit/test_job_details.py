@@ -37,6 +37,20 @@ def test_the_rows_to_choose_by_are_named_with_what_was_measured_on_them(
     assert not [line for line in own if line.startswith(("class weight", "ended early"))]
 
 
+def test_metrics_of_plugins_stand_beside_those_of_zoo(
+    here: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"accuracy": 0.5, "cohen_kappa": 0.625, "val_cohen_kappa": 0.25, "undefined": None}
+    last = {"train_loss": 0.1, "norm": 7.5}
+    (job,), _ = jobs.add(here, [a_spec()])
+    done = Outcome("succeeded", told | last, "where", "0" * 64)
+    assert jobs.finish(here, claim(here), done, ProgressUpdate(steps=[(1, last)]))
+    lines = shown(job, monkeypatch)
+    assert lines.index("cohen_kappa 0.6250") == lines.index("accuracy 0.5000") + 1
+    assert "on validation cohen_kappa 0.2500" in lines
+    assert not [line for line in lines if line.startswith(("norm", "undefined"))]
+
+
 @pytest.mark.parametrize(
     ("metrics", "ending"),
     [

@@ -15,20 +15,23 @@ from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job, RungEntry
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.records import result_text
-from zoo.metrics import METRICS, base_name
+from zoo.metrics import COSTS, METRICS, base_name
 
 FEW_STEPS = 10
 """Up to this number, steps are shown one by one."""
 LABELS = 12
 """Least width of the labels of a job's facts; names of metrics may be longer."""
+SIZES = ("n_images", "parameters", "weights_bytes")
+"""Numbers of a result that are no metrics."""
 BESIDE = 38
 """Width of a metric's name, its first and its last value."""
 
 
 def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None = None) -> None:
     """Print one job: its spec, why it waits, its progress and its results."""
-    tried = jobs.attempts(db, job.id)
-    facts = [*_facts(job, waits, outlook, tried), *_environment(tried)]
+    tried, steps = jobs.attempts(db, job.id), jobs.steps(db, job.id)
+    measured = _measured(job, _others(job, steps))
+    facts = [*_facts(job, waits, outlook, tried), *measured, *_artifact(job), *_environment(tried)]
     width = max(LABELS, *(len(name) for name, _ in facts))
     for name, value in facts:
         console.field(f"{name:>{width}}  ", value if isinstance(value, Text) else str(value))
@@ -43,7 +46,7 @@ def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None =
             rows, columns = [[*row[:2], *row[3:]] for row in rows], [*columns[:2], *columns[3:]]
         console.out.print()
         console.table(columns, rows)
-    _show_steps(jobs.steps(db, job.id))
+    _show_steps(steps)
     if job.metrics:
         _show_classes(job.metrics)
         _show_confusion(job.metrics)
@@ -89,21 +92,34 @@ def _facts(
     if job.group:
         yield "group", job.group
     yield from _times(job)
-    yield from _measured(job)
+
+
+def _artifact(job: Job) -> Iterator[tuple[str, str]]:
     if job.artifact:
         yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
 
 
-def _measured(job: Job) -> Iterator[tuple[str, str]]:
+def _others(job: Job, steps: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the job's metrics that are not Zoo's: those of plugins.
+
+    The metrics that `fit` has reported are left out: they stand in the table of the steps.
+    """
+    left = job.metrics.keys() - {"n_validation", *COSTS, *SIZES, *(steps[-1] if steps else ())}
+    found = {base_name(name) for name in left if job.number(name) is not None}
+    return sorted(found - METRICS.keys())
+
+
+def _measured(job: Job, others: Sequence[str]) -> Iterator[tuple[str, str]]:
     if job.ending:
         yield "ended early", job.ending
-    for name in (*METRICS, "n_images", "parameters", "weights_bytes", "predict_us_per_image"):
+    names = [*METRICS, *others]
+    for name in (*names, *SIZES, "predict_us_per_image"):
         if job.metrics.get(name) is not None:
             yield (
                 name.replace("predict_us_per_image", "predict µs").replace("images", job.unit),
                 console.number(job.metrics[name]),
             )
-    chosen_by = {n: v for n in METRICS if (v := job.metrics.get(f"val_{n}")) is not None}
+    chosen_by = {n: v for n in names if (v := job.metrics.get(f"val_{n}")) is not None}
     if chosen_by:
         texts = (f"{name} {console.number(value)}" for name, value in chosen_by.items())
         yield "on validation", ", ".join(texts)
