@@ -231,14 +231,20 @@ def test_all_trials_get_the_length_of_a_complete_training(at_home: Path) -> None
 
 def test_a_sweep_reuses_trials_that_have_been_trained(warm_zoo: Zoo) -> None:
     asked = ("sweep", "logistic", "--dataset", "digits", "-p", "max_iter=1")
-    first = warm_zoo.json(*asked, "-p", "alpha=0.1,0.2")
-    more = warm_zoo.run(*asked, "-p", "alpha=0.1,0.2,0.3", "--reuse", "--json")
-    assert "2 of 3 trials are reused" in more.stderr and "3 trials, 1 jobs" in more.stderr
+    first = warm_zoo.json(*asked, "-p", "alpha=0.1,0.2", "--seeds", "2")
+    three = (*asked, "-p", "alpha=0.1,0.2,0.3", "--reuse")
+    more = warm_zoo.run(*three, "--seeds", "2", "--json")
+    assert "2 of 3 trials are reused" in more.stderr and "3 trials, 2 jobs" in more.stderr
     found = json.loads(more.stdout)
     assert {job["id"] for job in first["jobs"]} < {job["id"] for job in found["jobs"]}
-    assert len(found["trials"]) == 3 and found["status"] == "succeeded"
-    again = warm_zoo.run(*asked, "-p", "alpha=0.1,0.2,0.3", "--reuse")
-    assert "nothing was submitted" in again.stderr and "3 succeeded" in again.stdout
+    assert [len(trial["jobs"]) for trial in found["trials"]] == [2, 2, 2]
+    assert found["status"] == "succeeded"
+    again = warm_zoo.run(*three)
+    assert "nothing was submitted" in again.stderr
+    assert again.stdout.startswith("grid of logistic on digits: 3 trials, 3 succeeded\n")
+    # A trial of which only some seeds are there is trained as a whole.
+    longer = warm_zoo.run(*three, "--seeds", "3", "--dry-run")
+    assert "reused" not in longer.stderr and "3 trials, 9 jobs" in longer.stderr
     tpe = (*asked, "-p", "alpha=0.1,0.2", "--sampler", "tpe", "--reuse")
     assert "picks its trials one by one" in warm_zoo.run(*tpe, code=2).stderr
 

@@ -226,6 +226,21 @@ def find_reusable_result(
     return None
 
 
+def find_reusable_jobs(db: Database, settings: Settings, specs: Sequence[JobSpec]) -> list[Job]:
+    """Find for each spec the newest job with its result, whatever group it is in.
+
+    Returns:
+        No job unless all of them are found.
+    """
+    found = []
+    for spec in specs:
+        earlier = find_reusable_result(db, settings, [spec], None)
+        if not isinstance(earlier, Job):
+            return []
+        found.append(earlier)
+    return found
+
+
 def _has_artifact(settings: Settings, job: Job) -> bool:
     from zoo.storage import artifacts
 

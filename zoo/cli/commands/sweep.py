@@ -192,8 +192,8 @@ def _reused(plan: Plan) -> Plan:
     with contextlib.closing(jobs.connect(chosen.database)) as db:
         for first in range(0, len(plan.specs), training.parts):
             specs = plan.specs[first : first + training.parts]
-            earlier = reproducibility.find_reusable_result(db, chosen, specs, training.group_kind)
-            found += [job.id for job in jobs.members(earlier)] if earlier else []
+            earlier = reproducibility.find_reusable_jobs(db, chosen, specs)
+            found += [job.id for job in earlier]
             left += [] if earlier else specs
     if found:
         console.note(f"{len(found) // training.parts} of {plan.total} trials are reused.")
@@ -210,7 +210,7 @@ def _show_reused(plan: Plan, as_json: bool) -> None:
     with contextlib.closing(jobs.connect()) as db:
         group = Group("", "sweep", jobs.clock(db), jobs.get_many(db, plan.reused), plan.about)
     if as_json:
-        console.json_out(sweep_json(group))
+        console.json_out(sweep_json(group) | {"id": None})
     else:
         show_sweep(group)
         console.note("All of its trials have been trained before; nothing was submitted.")

@@ -44,7 +44,8 @@ def show_sweep(group: Group, most: int = MOST, rungs: Sequence[RungEntry] = ()) 
     if text := result_text(group):
         console.out.print(console.safe(text))
     if rest := found[most:]:
-        console.note(f"{_rest(rest)}; `zoo show {group.id[:8]} --json` has all {len(found)}.")
+        source = f"`zoo show {group.id[:8]} --json`" if group.id else "--json"
+        console.note(f"{_rest(rest)}; {source} has all {len(found)}.")
 
 
 def _rest(found: Sequence[Trial]) -> str:
@@ -67,8 +68,10 @@ def _pruning(group: Group, rungs: Sequence[RungEntry]) -> str:
 
 def _head(group: Group, found: list[Trial]) -> str:
     about = group.about
+    # Trials that were all reused form no group of their own.
+    start = f"{group.id[:8]}  " if group.id else ""
     if not group.jobs:
-        return f"{group.id[:8]}  {about.get('sampler', 'sweep')}: all of its jobs are gone"
+        return f"{start}{about.get('sampler', 'sweep')}: all of its jobs are gone"
     first = group.jobs[0]
     planned = max(finite(about.get("trials")) or 0, len(found))
     all_of = " (all that there are)" if about.get("is_complete") else ""
@@ -79,7 +82,7 @@ def _head(group: Group, found: list[Trial]) -> str:
     most = group.max_parallel
     limit = f", at most {most} job{'s' * (most > 1)} at once" if most else ""
     what = f"{about.get('sampler', 'sweep')} of {first.model} on {first.dataset}"
-    return f"{group.id[:8]}  {what}: {planned} trials{all_of}{each}, {done}{limit}"
+    return f"{start}{what}: {planned} trials{all_of}{each}, {done}{limit}"
 
 
 def _line(
