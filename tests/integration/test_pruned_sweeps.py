@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from zoo.errors import UsageError
 from zoo.jobs import Database, Job, Pruner
 from zoo.queue.options import TrainingOptions
 from zoo.storage import artifacts
+from zoo.sweeps.driver import SweepEstimate, estimate_sweep
 from zoo.sweeps.plan import Plan, SweepRequest, plan_sweep
-from zoo.sweeps.pruners import PruningOptions
+from zoo.sweeps.pruners import PruningOptions, expected_epochs
 from zoo.sweeps.search_space import parse_search_space
 
 TESTS = Path(__file__).parents[1]
@@ -224,6 +226,40 @@ def test_all_trials_get_the_length_of_a_complete_training(at_home: Path) -> None
     assert plan.pruner == Pruner("asha", "val_accuracy", max_resource=8)
     assert plan.pruner.rungs == [1, 3]
     assert planned(RATES, pruner="asha").about["pruner"]["max_resource"] == 9
+
+
+@pytest.mark.parametrize(("factor", "last", "trials"), [(3, 9, 12), (3, 27, 64), (2, 8, 100)])
+def test_the_estimate_knows_what_rungs_save(factor: int, last: int, trials: int) -> None:
+    pruner = Pruner("asha", "val_accuracy", max_resource=last, reduction_factor=factor)
+    rungs = [*pruner.rungs, last]
+    taken = []
+    for seed in range(10):
+        values = random.Random(seed).sample(range(trials), trials)
+        algorithm = Asha(rungs, factor, trials)
+        while wanted := algorithm.get_job():
+            algorithm.report(*wanted, values[wanted[0]])
+        counts = [len(each) for each in algorithm.values]
+        taken.append(sum(n * (r - q) for n, r, q in zip(counts, rungs, [0, *rungs], strict=False)))
+    assert expected_epochs(pruner, trials) == pytest.approx(sum(taken) / 10, rel=0.2)
+
+
+def test_the_time_of_a_pruned_sweep_is_that_of_its_epochs(
+    at_home: Path, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "usual_seconds", lambda *_: 9.0)
+
+    def estimate(slots: int, **options: object) -> SweepEstimate:
+        plan = planned(RATES, **options)
+        return estimate_sweep(
+            db, dataclasses.replace(settings.load(), slots=slots), plan, None, None
+        )
+
+    asha = estimate(2, pruner="asha", max_resource=9)
+    # 9 trials of one epoch, 3.5 of two more, 1.2 of six more; an epoch takes a second.
+    assert (asha.epochs, asha.most_epochs, asha.seconds) == (23, 81, pytest.approx(11.5, abs=0.1))
+    assert estimate(9, pruner="asha", max_resource=9).seconds == 9
+    median = estimate(2, pruner="median")
+    assert (median.is_upper_bound, median.epochs, median.seconds) == (True, None, 45)
 
 
 # --- trials that have been trained before; a space that is exhausted ---

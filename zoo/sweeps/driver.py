@@ -19,6 +19,7 @@ from zoo.queue.submit import Submitted
 from zoo.settings import Settings, cores
 from zoo.sweeps import samplers, trials
 from zoo.sweeps.plan import Plan, SweepRequest, TrialBuilder
+from zoo.sweeps.pruners import expected_epochs
 from zoo.sweeps.search_space import Space
 
 
@@ -31,10 +32,32 @@ class SweepEstimate:
     """Slots that can run its jobs at the same time."""
     each: float | None
     """Median duration of earlier trainings of the model on the dataset, in seconds."""
+    epochs: int | None = None
+    """With ASHA, about how many epochs the trials will take together."""
+    most_epochs: int | None = None
+    """The same if no trial was pruned."""
+    is_upper_bound: bool = False
+    """Whether trials may be pruned, nobody knows how many."""
 
     @property
     def seconds(self) -> float | None:
-        return None if self.each is None else math.ceil(self.jobs / self.slots) * self.each
+        if self.each is None:
+            return None
+        if not (self.epochs and self.most_epochs):
+            return math.ceil(self.jobs / self.slots) * self.each
+        # However many slots there are, the best trial is trained to its end.
+        parallel = min(self.slots, self.jobs)
+        return max(1.0, self.jobs * self.epochs / self.most_epochs / parallel) * self.each
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "jobs": self.jobs,
+            "slots": self.slots,
+            "epochs": self.epochs,
+            "most_epochs": self.most_epochs,
+            "seconds_each": self.each,
+            "seconds": self.seconds,
+        }
 
 
 def estimate_sweep(
@@ -45,7 +68,13 @@ def estimate_sweep(
     asked = QueueOptions(pool=pool).pool_of(device)
     slots = available_slots(db, settings, plan.wanted.model, asked, device)
     each = jobs.usual_seconds(db, plan.wanted.model, plan.wanted.training.dataset)
-    return SweepEstimate(plan.jobs, min(slots, max_parallel or slots), each)
+    slots = min(slots, max_parallel or slots)
+    if plan.pruner is None:
+        return SweepEstimate(plan.jobs, slots, each)
+    if plan.pruner.name != "asha":
+        return SweepEstimate(plan.jobs, slots, each, is_upper_bound=True)
+    epochs = round(expected_epochs(plan.pruner, plan.jobs))
+    return SweepEstimate(plan.jobs, slots, each, epochs, plan.jobs * plan.pruner.max_resource)
 
 
 def available_slots(

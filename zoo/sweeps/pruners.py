@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -103,6 +104,20 @@ def check_number(pruner: Pruner, trials: int) -> None:
             f"{len(pruner.rungs)} rungs.",
             f"Plan at least {least} trials, or take a larger --min-resource.",
         )
+
+
+def expected_epochs(pruner: Pruner, trials: int) -> float:
+    """Estimate the epochs of all trials of a sweep with ASHA, if they come in no special order.
+
+    Of n trials at a rung 1/reduction_factor go on, and about (sqrt(n) - 2) / 2 that were among the
+    best at first. That is within a fifth of plain simulations of 9 to 256 trials.
+    """
+    total, before, left = 0.0, 0, float(trials)
+    for resource in (*pruner.rungs, pruner.max_resource):
+        total += left * (resource - before)
+        before = resource
+        left = left / pruner.reduction_factor + max(0.0, math.sqrt(left) - 2) / 2
+    return total
 
 
 def _check_model(name: str, card: Card, defaults: Mapping[str, Any]) -> None:

@@ -240,9 +240,8 @@ def _print_estimate(
     chosen = settings.load()
     found = driver.estimate_sweep(jobs.connect(chosen.database), chosen, plan, pool, max_parallel)
     if as_json and dry_run:
-        counts: dict[str, Any] = {"trials": plan.total, "jobs": found.jobs, "slots": found.slots}
-        counts |= {"metric": plan.objective.metric}
-        console.json_out(counts | {"seconds_each": found.each, "seconds": found.seconds})
+        counts = {"trials": plan.total, "metric": plan.objective.metric}
+        console.json_out(counts | found.to_json())
         return None
     console.note(f"{plan.total} trials, {found.jobs} jobs{_span(found)}.")
     if plan.is_chosen_on_test:
@@ -262,9 +261,15 @@ def _span(found: SweepEstimate) -> str:
     from zoo.cli.render import console
 
     slots = "1 slot" if found.slots == 1 else f"{found.slots} slots"
+    epochs, each = "", "each"
+    if found.epochs is not None:
+        epochs = f", about {found.epochs:,} of {found.most_epochs:,} epochs"
+        each = "a complete training"
     if found.seconds is None or found.each is None:
-        return f" on {slots}; no earlier job to estimate the time from"
-    return f", about {console.ago(found.seconds)} on {slots} ({found.each:.1f} s each)"
+        return f"{epochs} on {slots}; no earlier job to estimate the time from"
+    about = "at most" if found.is_upper_bound else "about"
+    took = f"{about} {console.ago(found.seconds)} on {slots} ({found.each:.1f} s {each})"
+    return f"{epochs}, {took}"
 
 
 def _start(plan: Plan, queued: QueueOptions, detach: bool, as_json: bool) -> None:
