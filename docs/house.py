@@ -20,6 +20,7 @@ FACADE = ("__init__", "__main__")
 Arrows = dict[str, set[str]]
 
 
+@cache
 def arrows(package: Path = ROOT / "zoo") -> Arrows:
     """Return the rooms that each room imports from, wherever in its files the import stands."""
     rooms = {p.stem if p.is_file() else p.name: p for p in package.iterdir() if _is_room(p)}

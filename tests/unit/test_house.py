@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tomllib
 from dataclasses import fields
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 import typer.main
-from typer.testing import CliRunner
 
 from zoo import settings
 from zoo.cli import lazy_group
@@ -162,21 +162,24 @@ def test_no_public_function_has_more_than_eight_arguments() -> None:
     assert found == MANY_ARGUMENTS
 
 
-def test_the_drawing_of_the_house_is_that_of_its_imports() -> None:
-    house = run_path(str(ROOT / "docs" / "house.py"))
+@pytest.fixture(scope="module")
+def house() -> dict[str, Any]:
+    """The functions of docs/house.py, which read all imports once."""
+    return run_path(str(ROOT / "docs" / "house.py"))
+
+
+def test_the_drawing_of_the_house_is_that_of_its_imports(house: dict[str, Any]) -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     assert house["page"](text) == text, "python docs/house.py --write"
 
 
-def test_the_house_has_few_rooms_and_no_circle() -> None:
-    house = run_path(str(ROOT / "docs" / "house.py"))
+def test_the_house_has_few_rooms_and_no_circle(house: dict[str, Any]) -> None:
     arrows = house["arrows"]()
     assert len(arrows) <= 32
     assert len(house["floors"](arrows)) <= 10
 
 
-def test_a_circle_of_rooms_is_found() -> None:
-    house = run_path(str(ROOT / "docs" / "house.py"))
+def test_a_circle_of_rooms_is_found(house: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="circle"):
         house["floors"]({"a": {"b"}, "b": {"c"}, "c": {"a"}})
 
@@ -188,13 +191,20 @@ def test_the_import_contract_is_one_of_packages() -> None:
     assert layers["exhaustive"]
 
 
-def commands() -> set[str]:
+@functools.cache
+def every_command() -> list[tuple[str, Any]]:
+    """Every command with its name, also those of groups; to build them all takes 0.1 s."""
     load_all(app)
-    root = typer.main.get_command(app)
-    found = set(root.commands)  # type: ignore[attr-defined]
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
-        found |= {f"{name} {sub}" for sub in getattr(command, "commands", {})}
+    found: list[tuple[str, Any]] = []
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        found.append((name, command))
+        found += [(f"{name} {sub}", each) for sub, each in getattr(command, "commands", {}).items()]
     return found
+
+
+def commands() -> set[str]:
+    """Their names."""
+    return {name for name, _ in every_command()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -234,24 +244,16 @@ def test_the_lock_has_hashes_and_names_no_address() -> None:
 
 @pytest.mark.parametrize("name", ["", *sorted(c for c in commands() if " " not in c)])
 def test_no_help_of_a_command_is_cut_off_at_80_columns(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    told = CliRunner().invoke(app, [*name.split(), "--help"])
-    commands_of = getattr(typer.main.get_command(app), "commands", {})
-    listed = [line.strip() for line in told.stdout.splitlines() if line.startswith("  ")]
-    rows = [line for line in listed if line.split(" ")[0] in commands_of and "  " in line]
+    with pytest.raises(SystemExit):
+        lazy_group.root(app)([*name.split(), "--help"], prog_name="zoo")
+    shown = capsys.readouterr().out
+    assert "Usage: zoo" in shown
+    listed = [line.strip() for line in shown.splitlines() if line.startswith("  ")]
+    rows = [line for line in listed if line.split(" ")[0] in commands() and "  " in line]
     assert not [line for line in rows if line.endswith("...")]
-
-
-def every_command() -> list[tuple[str, Any]]:
-    """Every command with its name, also those of groups."""
-    load_all(app)
-    found: list[tuple[str, Any]] = []
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        found.append((name, command))
-        found += [(f"{name} {sub}", each) for sub, each in getattr(command, "commands", {}).items()]
-    return found
 
 
 @pytest.mark.parametrize(("name", "command"), every_command(), ids=lambda each: str(each)[:30])
