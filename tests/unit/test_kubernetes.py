@@ -240,11 +240,10 @@ def test_the_autoscaler_asks_for_a_number_that_the_exporter_shows(tmp_path: Path
     assert annotations["prometheus.io/port"] == only["command"][-1]
 
 
-def test_the_image_has_the_exporter() -> None:
-    image = (ROOT / "workers" / "Dockerfile").read_text()
-    assert "./plugins/zoo-metrics" in image and re.search(
-        r"zoo-notify zoo-metrics$|zoo-metrics ", image, re.M
-    )
+def test_migration_and_metrics_need_no_worker_image() -> None:
+    for name, pod in OURS:
+        (only,) = containers(pod)
+        assert only["image"] == ("mnist-zoo" if "worker" in name else "mnist-zoo-terminal")
 
 
 @pytest.mark.slow
@@ -264,6 +263,14 @@ def test_kustomize_builds_them_all_and_every_part_that_can_be_turned_on(tmp_path
             kubernetes_validate.validate(thing, VERSIONS[-1], strict=True)
         assert thing["kind"] == "Namespace" or thing["metadata"]["namespace"] == "zoo"
     by_name = {named(each): each for each in whole}
+    # The ports of stores elsewhere are named in one place.
+    text = top.read_text()
+    top.write_text(
+        text.replace("value: 5432", "value: 6432").replace("value: 6379", "value: 26379")
+    )
+    (clients,) = (each for each in build(top.parent) if named(each) == "NetworkPolicy clients")
+    near, far = ([port["port"] for port in each["ports"]] for each in clients["spec"]["egress"])
+    assert (near, far) == ([5432, 6379], [6432, 26379, 443])
     scaled = by_name["Deployment worker-default"]["spec"]
     assert "replicas" not in scaled
     assert (
