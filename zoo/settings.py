@@ -26,6 +26,21 @@ def _setting(default: Any, help: str, *, secret: bool = False, least: int = 0) -
     return field(default=default, metadata={"help": help, "secret": secret, "least": least})
 
 
+class FileSecret(str):
+    """A secret that was read from a file."""
+
+    path: str
+
+    def __new__(cls, text: str, path: str) -> FileSecret:
+        secret = super().__new__(cls, text)
+        secret.path = absolute(path)
+        return secret
+
+    def read_again(self) -> FileSecret:
+        """Return the secret that the file has now. Raises UsageError if it cannot be read."""
+        return read_secret(self.path)
+
+
 @dataclass(frozen=True)
 class Settings:
     """Every setting with its default; `load` reads them from the environment."""
@@ -33,7 +48,7 @@ class Settings:
     home: Path = _setting(Path("~/.zoo"), "where rows, artifacts, the cache and sockets live")
     database_url: str = _setting("", "the team's PostgreSQL; empty: SQLite in home", secret=True)
     broker_url: str = _setting(
-        "", "the team's Valkey or Redis; empty: an embedded one", secret=True
+        "", "the team's Valkey, Redis or Sentinels; empty: an embedded one", secret=True
     )
     artifacts_url: str = _setting("", "an fsspec URL for artifacts; empty: a folder in home")
     data_dir: str = _setting("", "folders to look in for datasets first, separated by ':'")
@@ -209,8 +224,9 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     values: dict[str, Any] = {}
     for each in fields(Settings):
         text = env.get(variable(each.name))
-        if text is None and each.metadata["secret"]:
-            text = _read_secret(env.get(variable(each.name) + "_FILE"))
+        file = env.get(variable(each.name) + "_FILE")
+        if text is None and file and each.metadata["secret"]:
+            text = read_secret(file)
         if text is not None and (text or each.name == "plugins"):
             values[each.name] = _convert(each, text)
     values["home"] = _path("home", str(values.get("home", Settings.home)))
@@ -238,11 +254,10 @@ def is_traced() -> bool:
     return os.environ.get("ZOO_TRACE_PLUGINS", "") not in ("", "0")
 
 
-def _read_secret(path: str | None) -> str | None:
-    if not path:
-        return None
+def read_secret(path: str) -> FileSecret:
+    """Read a secret from its file. Raises UsageError."""
     try:
-        return read_text_file(path, MAX_SECRET).strip()
+        return FileSecret(read_text_file(path, MAX_SECRET).strip(), path)
     except (OSError, ValueError) as error:
         raise UsageError(f"The secret file {path} cannot be read: {reason(error)}.") from None
 

@@ -177,13 +177,17 @@ def _as_somebody(folder: Path, binaries: Path) -> list[str]:
     return ["setpriv", "--reuid=pgserver", "--regid=pgserver", "--clear-groups"]
 
 
+def valkey_program() -> str:
+    """The path of the server, which is a Sentinel as well."""
+    return str(ValkeyServer(port=0)._binary_path)
+
+
 @contextlib.contextmanager
 def valkey(
     arguments: Sequence[str], host: str, port: int, log: Path, inside: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Valkey with these arguments, listening there."""
-    program = str(ValkeyServer(port=0)._binary_path)
-    command = [*inside, program, *arguments, "--bind", host, "--port", str(port)]
+    command = [*inside, valkey_program(), *arguments, "--bind", host, "--port", str(port)]
     with running(command, log, lambda: b"Ready to accept" in log.read_bytes()) as server:
         yield server
 

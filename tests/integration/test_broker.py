@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import signal
@@ -42,11 +43,13 @@ class Scene:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         self.port = servers.free_port()
+        self.secret = folder / "broker_url"
+        self.secret.write_text(url or f"redis://127.0.0.1:{self.port}/0")
         self.zoo = Zoo(
             folder / "home",
             ZOO_PLUGINS_DIR=str(TRICKS),
             ZOO_PLUGINS="trickster,teller,sklearn",
-            ZOO_BROKER_URL=url or f"redis://127.0.0.1:{self.port}/0",
+            ZOO_BROKER_URL_FILE=str(self.secret),
             **SILENT,
         )
         self.db = self.zoo.database()
@@ -99,10 +102,11 @@ class Scene:
     def hears(self) -> None:
         """A hint alone has the worker begin a job."""
         ref = self.add()
-        until(lambda: self.lives() and self._sent(ref), 60)
+        until(lambda: self.lives() and self.sends(ref), 60)
         self.ends(ref)
 
-    def _sent(self, ref: str) -> bool:
+    def sends(self, ref: str) -> bool:
+        """Whether the broker took a hint for this job."""
         try:
             broker.send(self.app, [Hint(ref, "default", "trickster")])
         except broker.BrokerError:
@@ -417,6 +421,110 @@ def doctors_word(scene: Scene) -> dict[str, Any]:
 
     found = doctor.examine(scene.zoo.settings)
     return vars(next(each for each in found if each.part == "broker"))
+
+
+def test_a_password_that_changes_is_read_again_from_its_file(scene: Scene) -> None:
+    before, old = len(scene.log.read_text()), scene.secret.read_text()
+    lock(scene)
+    try:
+        until(lambda: scene.lives() and "asks for a password" in "".join(scene.said(before)))
+        scene.secret.write_text("")  # caught while it is written
+        scene.secret.write_text(old.replace("://", "://:secret@"))
+        until(lambda: scene.lives() and "delivers hints again" in "".join(scene.said(before)))
+        scene.hears()
+    finally:
+        unlock(scene)
+        scene.secret.write_text(old)
+    assert "secret@" not in scene.log.read_text()
+
+
+class Sentinels:
+    """A primary and a replica, watched by one Sentinel that switches within a second."""
+
+    def __init__(self, scene: Scene, running: contextlib.ExitStack) -> None:
+        self.ports = servers.free_port(), servers.free_port()
+        self.sentinel = servers.free_port()
+        self._client = scene.client(self.sentinel, password="guard", decode_responses=True)
+        keys = ("--requirepass", "word", "--primaryauth", "word", "--save", "", "--dir")
+        for port in self.ports:
+            running.enter_context(scene.serve(*keys, str(scene.folder), port=port))
+        self.at(scene, self.ports[1]).replicaof("127.0.0.1", str(self.ports[0]))
+        config = scene.folder / "sentinel.conf"
+        config.write_text(
+            f"sentinel monitor zoo 127.0.0.1 {self.ports[0]} 1\n"
+            "sentinel auth-pass zoo word\nsentinel down-after-milliseconds zoo 300\n"
+            f"sentinel failover-timeout zoo 1000\ndir {scene.folder}\n"
+        )
+        log, place = scene.folder / "sentinel.log", ("127.0.0.1", str(self.sentinel))
+        program = [servers.valkey_program(), str(config), "--sentinel"]
+        command = [*program, "--requirepass", "guard", "--bind", place[0], "--port", place[1]]
+        ready = lambda: b"+monitor" in log.read_bytes()  # noqa: E731
+        running.enter_context(servers.running(command, log, ready))
+        # The default periods are seconds.
+        periods = ("info-period", "100", "ping-period", "100", "publish-period", "100")
+        self._client.execute_command("SENTINEL", "DEBUG", *periods)
+        until(lambda: self._client.sentinel_masters()["zoo"]["num-slaves"] == 1)
+
+    @staticmethod
+    def at(scene: Scene, port: int) -> redis.Redis:
+        return scene.client(port, password="word")
+
+    @property
+    def primary(self) -> int:
+        return int(self._client.sentinel_get_master_addr_by_name("zoo")[1])
+
+    def switch(self, scene: Scene) -> None:
+        before = self.primary
+
+        def asked() -> bool:
+            with contextlib.suppress(redis.ResponseError):  # no good replica yet
+                self._client.execute_command("SENTINEL", "FAILOVER", "zoo")
+            return self.primary != before
+
+        until(asked, 30)
+
+
+def test_sentinels_name_the_primary_and_a_switch_under_load_loses_nothing(scene: Scene) -> None:
+    before, old = len(scene.log.read_text()), scene.secret.read_text()
+
+    def hears_again(times: int) -> None:
+        until(lambda: scene.lives() and "".join(scene.said(before)).count("again, after") == times)
+
+    try:
+        with contextlib.ExitStack() as running:
+            group = Sentinels(scene, running)
+            scene.secret.write_text(
+                f"sentinel://:word@127.0.0.1:{servers.free_port()};"  # nobody answers there
+                f"sentinel://127.0.0.1:{group.sentinel}/0?master_name=zoo&sentinel_password=guard"
+            )
+            configure()(scene)  # have the worker read it
+            hears_again(1)
+            scene.hears()
+            refs = [scene.add() for _ in range(20)]
+            for number, ref in enumerate(refs):
+                scene.sends(ref)
+                if number == 5:
+                    group.switch(scene)
+            for ref in refs:
+                scene.ends(ref)
+            hears_again(2)
+            primary = group.at(scene, group.primary)
+            until(lambda: primary.info("replication")["connected_slaves"] == 1)
+            primary.shutdown(nosave=True, now=True)
+            until(lambda: group.primary == group.ports[0], 30)  # and back
+            hears_again(3)
+            scene.hears()
+            word = doctors_word(scene)
+            assert word["ok"], word
+            here = f"redis://127.0.0.1:{group.ports[0]} (primary 'zoo' of sentinel://"
+            assert here in word["detail"]
+    finally:
+        scene.secret.write_text(old)
+    hears_again(4)
+    told = scene.said(before)
+    warned = [each for each in told if " begins" not in each and "succeeded" not in each]
+    assert "Traceback" not in "".join(told) and len(warned) < 15, warned
+    assert "word@" not in "".join(told) and "guard" not in "".join(told)
 
 
 def test_a_worker_refuses_to_start_on_a_cluster_in_a_sentence(scene: Scene) -> None:

@@ -48,6 +48,10 @@ PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 30.0
 """First pause between two attempts to connect, which doubles each time, and its limit."""
 STEADY_SECONDS = 60.0
 """Length of a connection after which the next outage starts with short pauses."""
+REMIND_SECONDS = 600.0
+"""Time in an outage after which the next line about it is logged."""
+MAX_ERRORS = 3
+"""Number of different errors of an outage that are logged at once."""
 CHECK_SECONDS = 5.0
 """Longest interval at which slots check the database for jobs while the broker is unavailable."""
 JOB = re.compile(r"[0-9a-f]{32}")
@@ -229,8 +233,12 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         super().start()
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect once, after a test that the broker stores and returns hints."""
+        """Connect once, after a test that the broker stores and returns hints.
+
+        `conn` was made before the server was located; another one is returned.
+        """
         broker.prove(self.app, self._queues, seconds=PROVE_SECONDS)
+        conn = self.app.connection_for_read()
         conn.connect()
         if self._outage.end() or not self._has_connected:
             # Earlier hints may be lost, or held by a worker that has just ended.
@@ -282,17 +290,22 @@ class _Outage:
         self._ended = time.monotonic()
         self._pauses = 0
         self._logged: set[str] = set()
+        self._logged_at = 0.0
 
     def begin(self, error: ZooError) -> float:
-        """Log the error once; return the seconds to wait before the next attempt."""
+        """Log the error once, and at intervals; return the seconds before the next attempt."""
         now = time.monotonic()
         if self._since is None:
             if now - self._ended > STEADY_SECONDS:
                 self.reset()
             self._since = now
-        if str(error) not in self._logged:
+        is_new = str(error) not in self._logged and len(self._logged) < MAX_ERRORS
+        if is_new or now - self._logged_at > REMIND_SECONDS:
             self._logged.add(str(error))
-            logger.warning("%s Meanwhile jobs are claimed from the database.", error)
+            self._logged_at = now
+            minutes = (now - self._since) / 60
+            so_far = f" for {minutes:.0f} min" if minutes >= 1 else ""
+            logger.warning("%s Meanwhile%s jobs are claimed from the database.", error, so_far)
         longest: float = min(MAX_PAUSE_SECONDS, PAUSE_SECONDS * 2**self._pauses)
         self._pauses = min(self._pauses + 1, 10)
         return longest * random.uniform(0.5, 1.0)  # so that workers do not connect all at once

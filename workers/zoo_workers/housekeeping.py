@@ -18,7 +18,7 @@ from zoo.queue.submit import ENOUGH_HINTS, resend
 from zoo.settings import Settings
 from zoo.storage import artifacts
 from zoo_workers import repeated_lines
-from zoo_workers.consumer import PROVE_SECONDS
+from zoo_workers.consumer import MAX_ERRORS, PROVE_SECONDS
 from zoo_workers.earlier_metrics import EarlierMetrics
 from zoo_workers.slots import Supervisor
 from zoo_workers.workspace import remove_old_folders
@@ -52,7 +52,8 @@ class Housekeeper(threading.Thread):
         self._without_checkpoints: set[str] = set()
         """Pruned jobs whose checkpoints this worker has removed."""
         self._was_sick = False
-        self._broker_error = ""
+        self._broker_errors: set[str] = set()
+        """Errors of the broker since hints were last sent."""
         self._error = ""
         self._earlier = EarlierMetrics(self.db, self.settings, lambda: supervisor.busy > 0)
         self.health = supervisor.health
@@ -139,7 +140,7 @@ class Housekeeper(threading.Thread):
             if hooks and status in TERMINAL:
                 hooks.add(job_id)
         self._resend()
-        if moved or self._broker_error:  # a free slot here need not wait for the hint
+        if moved or self._broker_errors:  # a free slot here need not wait for the hint
             self.supervisor.check_for_jobs()
         remove_old_folders(self.db, self.settings.home / "work")
 
@@ -157,11 +158,11 @@ class Housekeeper(threading.Thread):
         try:
             # With a time limit: a silent broker must not delay the heartbeat of this worker.
             if resend(self.db, self.app, self.settings, seconds=PROVE_SECONDS):
-                self._broker_error = ""
+                self._broker_errors.clear()
         except BrokerError as error:
-            if self._broker_error != str(error):
+            if str(error) not in self._broker_errors and len(self._broker_errors) < MAX_ERRORS:
                 logger.warning("%s", error)
-            self._broker_error = str(error)
+                self._broker_errors.add(str(error))
 
     def _is_idle(self) -> bool:
         idle = time.monotonic() - self.supervisor.last_job

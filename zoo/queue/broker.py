@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import logging
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
 
-import kombu.transport.redis  # noqa: F401 (else Celery imports it at the first hint: 0.1 s)
+import kombu
+import kombu.transport.redis  # (else Celery imports it at the first hint: 0.1 s)
 from celery import Celery
 from celery.loaders.app import AppLoader
 from kombu.exceptions import OperationalError
 
 from zoo.errors import BrokerError, UsageError, reason
-from zoo.settings import Settings
+from zoo.queue.broker_url import CLUSTER, BrokerUrl, parse_broker_url, show
+from zoo.settings import FileSecret, Settings
 
 TASK = "zoo.run"
 PROBE = "zoo.probe."
@@ -25,10 +29,6 @@ REFUSED = "zoo.refused."
 logger = logging.getLogger("zoo.worker")
 
 READS_ONLY = "Name the primary, not a replica, in ZOO_BROKER_URL."
-CLUSTER = (
-    "is part of a cluster, which Zoo cannot use",
-    "Use a Valkey or Redis without cluster mode (replicas and failover are supported).",
-)
 REFUSALS = {
     "READONLY": ("is a read-only replica", READS_ONLY),
     "UNBLOCKED": ("has just become a read-only replica", READS_ONLY),
@@ -41,7 +41,7 @@ REFUSALS = {
     "NOAUTH": ("asks for a password", "Set it in ZOO_BROKER_URL: redis://:PASSWORD@host:6379/0."),
     "WRONGPASS": (
         "rejects the user or password of ZOO_BROKER_URL",
-        "Correct it and restart the workers: they read it when they start.",
+        "Correct it. Workers read ZOO_BROKER_URL_FILE again, the variable only when they start.",
     ),
     "NOPERM": (
         "denies required commands or keys to the user of ZOO_BROKER_URL",
@@ -67,19 +67,35 @@ class App(Celery):  # type: ignore[misc]
     """
 
     backend_cls = "disabled://"
-    broker: str
-    """The URL of the broker."""
 
-    def __init__(self, broker: str) -> None:
+    def __init__(self, setting: str) -> None:
+        """Take the broker's URL of the settings; raise UsageError if it is none."""
         # No fixups: the Django fixup imports the project named by DJANGO_SETTINGS_MODULE.
         super().__init__("zoo", set_as_current=False, loader=_Loader, fixups=())
-        self.broker = broker
+        self._setting = setting
+        self.url: BrokerUrl = parse_broker_url(setting)
+        self.server = self.url.server or "redis://"
+        """The URL of the server for kombu, as it was when it was last located."""
+
+    def locate(self, seconds: float) -> None:
+        """Find the server: read the file with its URL again, and ask its Sentinels.
+
+        `seconds` is the time limit of all Sentinels. Raises BrokerError.
+        """
+        if isinstance(self._setting, FileSecret):
+            try:
+                again = self._setting.read_again()
+                if again != self._setting:
+                    self.url, self._setting = parse_broker_url(again), again
+            except UsageError as error:  # perhaps just being written
+                raise BrokerError(error.message, error.hint) from error
+        self.server = self.url.locate(seconds)
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
-        return super().connection_for_read(url or self.broker, **options)
+        return super().connection_for_read(url or self.server, **options)
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
-        return super().connection_for_write(url or self.broker, **options)
+        return super().connection_for_write(url or self.server, **options)
 
 
 class Hint(Protocol):
@@ -103,10 +119,9 @@ def make_app(settings: Settings, *, patient: bool) -> App:
 
     Raises UsageError for an unsupported broker URL.
     """
-    url = _celery_url(settings.broker)
-    app = App(url)
+    app = App(settings.broker)
     app.conf.update(
-        broker_url=url,
+        broker_url=app.server,
         task_ignore_result=True,
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,
@@ -152,7 +167,11 @@ def send(
 @contextlib.contextmanager
 def _connected(app: App, seconds: float | None) -> Iterator[Any]:
     """Connect to the broker; raises its errors as BrokerError."""
-    options = {} if seconds is None else {"socket_timeout": seconds}
+    usual = app.conf.broker_transport_options["socket_connect_timeout"]
+    options = {}
+    if seconds is not None:
+        options = {"socket_timeout": seconds, "socket_connect_timeout": min(seconds, usual)}
+    app.locate(min(seconds or usual, usual))
     connection = app.connection_for_write(transport_options=options)
     broken = (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)
     try:
@@ -170,7 +189,7 @@ def _client(connection: Any) -> Any:
 
 def broker_error(app: App, error: BaseException) -> BrokerError:
     """Return a BrokerError with advice for an exception of the broker."""
-    shown, code = _shown(app.broker), error_code(error)
+    shown, code = show_server(app), error_code(error)
     if code in REFUSALS:
         problem, hint = REFUSALS[code]
         return BrokerError(f"The broker {shown} {problem} ({code}).", hint)
@@ -198,15 +217,29 @@ def _set_aside(client: Any, names: Sequence[str]) -> None:
 
 
 def _send(app: App, producer: Any, hint: Hint) -> None:
+    name = queue_name(hint.pool, hint.model)
     app.send_task(
         TASK,
         kwargs={"v": 1, "job": hint.job, "model": hint.model},
-        queue=queue_name(hint.pool, hint.model),
+        # By its name, Celery would look it up and keep it.
+        queue=kombu.Queue(name, routing_key=name),
         declare=(),  # queues in Redis need no declaration
         producer=producer,
         retry=False,
         ignore_result=True,
     )
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A hint that no worker waits for, in a queue of its own."""
+
+    job: str
+    pool: str = PROBE.rstrip(".")
+
+    @property
+    def model(self) -> str:
+        return self.job
 
 
 def ping(app: App) -> str:
@@ -215,22 +248,22 @@ def ping(app: App) -> str:
     Raises BrokerError if it does not.
     """
     send(app, [])
-    return _shown(app.broker)
+    return show_server(app)
 
 
 def prove(app: App, queues: Sequence[str] = (), seconds: float | None = None) -> str:
-    """Check that a hint can be sent and received; return the broker's address.
+    """Send a hint to a queue of its own and receive it; return the broker's address.
 
-    The check runs the same commands as hints on a temporary list, and renames keys of the wrong
-    type that have the names of these queues. `seconds` is the time limit of each answer. Raises
-    BrokerError if the broker does not accept hints, UsageError if it is part of a cluster.
+    Keys of the wrong type that have the names of these queues are renamed. `seconds` is the time
+    limit of each answer. Raises BrokerError if the broker does not accept hints, UsageError if it
+    is part of a cluster.
     """
-    sent = secrets.token_hex(16).encode()
-    key = PROBE + sent.decode()
+    probe = _Probe(secrets.token_hex(16))
+    key = queue_name(probe.pool, probe.model)
     try:
-        with _connected(app, seconds) as connection:
+        with _connected(app, seconds) as connection, app.amqp.Producer(connection) as producer:
+            _send(app, producer, probe)
             client = _client(connection)
-            client.lpush(key, sent)
             try:
                 # Like a worker, on several queues at once: clusters reject this.
                 found = client.brpop([f"{key}.none", key], timeout=1)
@@ -243,33 +276,22 @@ def prove(app: App, queues: Sequence[str] = (), seconds: float | None = None) ->
         if error.hint == CLUSTER[1]:
             raise UsageError(error.message, error.hint) from error
         raise
-    shown = _shown(app.broker)
-    if found is None or found[1] != sent:
-        raise BrokerError(f"The broker {shown} lost a test message.")
+    shown = show_server(app)
+    if found is None or not _is_hint_for(probe.job, found[1]):
+        raise BrokerError(f"The broker {shown} lost or changed a test message.")
     return shown
 
 
-def _celery_url(url: str) -> str:
+def _is_hint_for(job: str, message: bytes) -> bool:
     try:
-        parts = urlsplit(url)
-        _port, number = parts.port, parts.path.strip("/") or "0"
-        is_good = parts.scheme == "unix" or (
-            parts.scheme in ("redis", "rediss") and number.isdigit()
-        )
-    except ValueError:
-        is_good = False
-    if not is_good:  # not shown: it may contain a password
-        raise UsageError(
-            "ZOO_BROKER_URL is not a URL of Valkey or Redis.",
-            "For example: redis://:PASSWORD@host:6379/0, rediss://... or unix:///path.",
-        )
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query):
-        # By default kombu would accept any certificate.
-        return url + ("&" if parts.query else "?") + "ssl_cert_reqs=required"
-    return url.replace("unix://", "redis+socket://", 1)
+        _args, kwargs, _embedded = json.loads(base64.b64decode(json.loads(message)["body"]))
+    except (ValueError, KeyError, TypeError):
+        return False
+    return bool(kwargs["job"] == job)
 
 
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    place = parts.hostname or parts.path
-    return f"{parts.scheme}://{place}{f':{parts.port}' if parts.port else ''}"
+def show_server(app: App) -> str:
+    """Return the server's URL without password, and the Sentinels that named it."""
+    if not app.url.sentinels:
+        return app.url.shown
+    return f"{show(app.server)} (primary '{app.url.master_name}' of {app.url.shown})"

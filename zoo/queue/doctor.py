@@ -91,7 +91,7 @@ def _broker(settings: Settings, part: str) -> Iterator[Finding]:
         yield Finding(part, True, "embedded; not running, the next job starts it")
         return
     shown = broker.prove(broker.make_app(settings, patient=False))
-    yield Finding(part, True, f"{shown} accepts and returns hints")
+    yield Finding(part, True, f"{shown} returns a hint that was sent through it")
 
 
 def _workers(settings: Settings, part: str) -> Iterator[Finding]:
