@@ -386,7 +386,7 @@ class Execution:
         with self._retried_on_store_error():
             self.workspace.store()
         stored = self.workspace
-        return Outcome("succeeded", outcome.metrics, stored.where, stored.sha256)
+        return Outcome("succeeded", outcome.metrics, stored.where, stored.sha256, stored.bytes)
 
     def _flush(self, outcome: Outcome) -> Outcome:
         with self._retried_on_store_error():

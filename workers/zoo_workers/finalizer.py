@@ -17,7 +17,7 @@ from typing import Any
 
 from zoo import jobs
 from zoo.child_process import ChildDied
-from zoo.errors import ZooError, reason
+from zoo.errors import PluginError, ZooError, reason
 from zoo.jobs import Database
 from zoo.settings import Settings
 from zoo_workers.execution import Execution
@@ -140,7 +140,8 @@ class ArtifactWriter:
                 return
             sent = []
             for workspace in workspaces:
-                with contextlib.suppress(OSError):  # a full disk: Workspace.store reports it
+                # A full disk, or files that are too large: Workspace.store reports it.
+                with contextlib.suppress(OSError, PluginError):
                     sent.append((workspace, workspace.store_request()))
             replies: list[dict[str, Any]] = [{} for _ in sent]
             try:

@@ -14,7 +14,7 @@ from typing import Any
 from zoo import environment_variables, jobs
 from zoo.child_process import ChildDied
 from zoo.errors import ZooError
-from zoo.jobs import Database, Job
+from zoo.jobs import Database, Job, JobNotFound
 from zoo.settings import Settings
 from zoo_workers import hook_files
 from zoo_workers.runner_pool import Runner
@@ -194,18 +194,28 @@ class Hooks(threading.Thread):
         Returns:
             Whether they were called; an error that a hook raises is logged, and it is not repeated.
         """
-        job = jobs.get(self.db, job_id)
+        try:
+            job = jobs.get(self.db, job_id)
+        except JobNotFound:  # it was removed meanwhile
+            return True
         request = {"action": "hooks", "job": self._as_json(job), "environ": dict(self.environ)}
         request |= {"which": which} if which else {}
         try:
             with hook_files.prepared(self.settings, job, self.takes, insist=not is_last) as folder:
                 called = self._request(job_id, request | folder.request())
                 # Also if one of them has hung: the files of the others are complete.
-                for plugin, why in folder.keep():
+                for plugin, why in folder.keep() if self._has_its_files(job_id) else ():
                     logger.warning("job %s: files of %s are not kept: %s", job_id[:8], plugin, why)
             return called
         except (ZooError, OSError) as error:  # the store is unavailable, or the disk full
             logger.warning("job %s: its hooks must wait: %s", job_id[:8], error)
+            return False
+
+    def _has_its_files(self, job_id: str) -> bool:
+        """Return whether the job exists and its files were not removed while its hooks ran."""
+        try:
+            return not jobs.get(self.db, job_id).removal_note
+        except JobNotFound:
             return False
 
     def _request(self, job_id: str, request: dict[str, Any]) -> bool:

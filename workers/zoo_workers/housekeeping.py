@@ -16,7 +16,7 @@ from zoo.jobs import TERMINAL, Database
 from zoo.queue import broker, local_services
 from zoo.queue.submit import ENOUGH_HINTS, resend
 from zoo.settings import Settings
-from zoo.storage import artifacts
+from zoo.storage import artifacts, removals
 from zoo_workers import repeated_lines
 from zoo_workers.consumer import MAX_ERRORS, PROVE_SECONDS
 from zoo_workers.earlier_metrics import EarlierMetrics
@@ -27,6 +27,10 @@ logger = logging.getLogger("zoo.worker")
 
 SWEEP_SECONDS = 3600.0
 """Time between two looks for what interrupted commands have left."""
+
+
+REMOVED_AT_ONCE = 200
+"""Removed jobs whose files one pass deletes."""
 
 
 class Housekeeper(threading.Thread):
@@ -143,6 +147,8 @@ class Housekeeper(threading.Thread):
         if moved or self._broker_errors:  # a free slot here need not wait for the hint
             self.supervisor.check_for_jobs()
         remove_old_folders(self.db, self.settings.home / "work")
+        with contextlib.suppress(ArtifactError):  # the next pass tries again
+            removals.complete(self.db, self.settings, limit=REMOVED_AT_ONCE)
 
     def _sweep(self) -> None:
         """Remove what interrupted commands have left; if the store fails, the next pass does."""

@@ -17,7 +17,7 @@ from zoo.errors import ArtifactError, StoreError
 from zoo.jobs import Claim, Database, JobNotFound, ProgressUpdate
 from zoo.jobs.environments import Environment
 from zoo.settings import Settings
-from zoo.storage import artifacts
+from zoo.storage import artifacts, saved_files
 from zoo_workers.local_checkpoints import LocalCheckpoints, SavedCheckpoint
 from zoo_workers.runner_pool import OutputFile, RunnerOutput
 
@@ -35,6 +35,7 @@ class Workspace:
     ) -> None:
         """`clock` converts a `time.monotonic` of this machine to the database's time."""
         self._url = settings.artifacts
+        self._artifact_mb = settings.artifact_mb
         self._claim = claim
         self.database_time = clock
         # With the owner: after the restore of a backup an attempt number may occur again.
@@ -65,6 +66,8 @@ class Workspace:
 
         self.where = f"{claim.job}/{claim.attempt}"
         """Path of the artifact below the URL of artifacts."""
+        self.bytes: int | None = None
+        """Size of the files of the artifact."""
         self.sha256: str | None = None
         """Hash of the artifact's manifest, once it is stored."""
         self.is_referenced = False
@@ -216,11 +219,14 @@ class Workspace:
     def store_request(self) -> dict[str, Any]:
         """Return the arguments of storing the artifact, as JSON for another process.
 
-        Raises OSError if the log cannot be written.
+        Raises OSError if the log cannot be written, PluginError if the files are too large or too
+        many.
         """
-        self._store_began = True
         if self._log:
             (self.files / LOG).write_bytes(self._log)
+        texts = sum(len(text.encode()) for text in self.texts.values())
+        self.bytes = saved_files.check_size(self.files, self._artifact_mb) + texts
+        self._store_began = True
         return {
             "folder": str(self.files),
             "where": self.where,
@@ -240,7 +246,8 @@ class Workspace:
     def store(self) -> None:
         """Move the files to the artifact store, unless that is done; `flush` must follow.
 
-        Raises ArtifactError if the store cannot be written to, OSError if the disk is full.
+        Raises ArtifactError if the store cannot be written to, OSError if the disk is full,
+        PluginError if the files are too large or too many.
         """
         if self.sha256 is None and not self._store_error:
             request = self.store_request()

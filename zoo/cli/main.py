@@ -25,6 +25,7 @@ from zoo.cli.commands import (
     plugins,
     predict,
     queue,
+    removal,
     reproduce,
     rerun,
     show,
@@ -75,7 +76,7 @@ def _root(
 MODULES = (
     (train, sweep, rerun, reproduce),
     (jobs, show, files, watch),
-    (job_actions, queue),
+    (job_actions, removal, queue),
     (leaderboard, compare, predict, export),
     (models, plugins, data),
     (local,),

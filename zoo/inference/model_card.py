@@ -73,7 +73,7 @@ def write_card(
 ) -> None:
     """Write the card; raises ArtifactError if the job's files are missing, ZooError if it fails."""
     job = trained.job
-    where, sha256 = str(job.artifact), str(job.artifact_sha256)
+    where, sha256 = job.stored_artifact()
     stored = read_json(artifacts.read(settings.artifacts, where, sha256, provenance.FILE))
     environment = Environment.from_json(stored)
     write_output(path, card_text(trained, exported, environment, license).encode())

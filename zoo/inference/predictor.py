@@ -186,7 +186,7 @@ def training_data(trained: Predictor, progress: Progress | None = None) -> Raw:
 
 def fetch_artifact(settings: Settings, trained: Job, into: Path) -> None:
     """Copy a training's artifact into a folder and verify it; raises ArtifactError."""
-    where, sha256 = str(trained.artifact), str(trained.artifact_sha256)
+    where, sha256 = trained.stored_artifact()
     artifacts.get(settings.artifacts, where, sha256, into)
 
 

@@ -104,6 +104,15 @@ if TYPE_CHECKING:
     from zoo.jobs.references import find_by_metric as find_by_metric
     from zoo.jobs.references import find_jobs as find_jobs
     from zoo.jobs.references import find_reference as find_reference
+    from zoo.jobs.removal import Removed as Removed
+    from zoo.jobs.removal import check_removal as check_removal
+    from zoo.jobs.removal import complete_removals as complete_removals
+    from zoo.jobs.removal import count_removals as count_removals
+    from zoo.jobs.removal import list_removals as list_removals
+    from zoo.jobs.removal import pin as pin
+    from zoo.jobs.removal import postpone_removals as postpone_removals
+    from zoo.jobs.removal import remove_jobs as remove_jobs
+    from zoo.jobs.removal import sum_bytes as sum_bytes
     from zoo.jobs.scheduling import hold as hold
     from zoo.jobs.scheduling import pause as pause
     from zoo.jobs.scheduling import resume as resume
@@ -173,6 +182,10 @@ _EXPORTS = {
     "ranking": "Best best dataset_objective newest_contents shown_objectives",
     "records": "AttemptRecord Group Job members Pool Progress Waiting Worker",
     "references": "find_by_metric find_jobs find_reference",
+    "removal": (
+        "check_removal complete_removals count_removals list_removals pin postpone_removals "
+        "remove_jobs Removed sum_bytes"
+    ),
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
     "statuses": "LISTED MOVES NO_FAILURE STATUSES TERMINAL",

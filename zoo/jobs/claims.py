@@ -60,6 +60,7 @@ class Outcome:
     artifact: str | None = None
     """Path of its files below the artifacts URL; set if and only if it succeeded."""
     artifact_sha256: str | None = None
+    artifact_bytes: int | None = None
     error_code: str | None = None
     error: str | None = None
     with_hooks: bool = False

@@ -6,11 +6,13 @@ import contextlib
 import json
 import math
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from zoo import dataset_names
+from zoo.errors import ArtifactError
 from zoo.jobs.cards import Card
 from zoo.jobs.environments import Environment
 from zoo.jobs.group_metrics import Statistics
@@ -169,6 +171,26 @@ class Job:
             return ""
         of = f"/{found['total']}" if found.get("total") else ""
         return f"{found.get('unit') or 'step'} {found['step']}{of}"
+
+    @property
+    def removal_note(self) -> str:
+        """When the files were removed, as a sentence; empty if they were not."""
+        if self.files_removed_at is None:
+            return ""
+        at = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.files_removed_at))
+        return f"The files of the job {self.id[:8]} were removed at {at}."
+
+    def stored_artifact(self) -> tuple[str, str]:
+        """Return the place of the artifact and the sha256 of its manifest.
+
+        Raises ArtifactError if its files were removed, or it has none.
+        """
+        if self.artifact and self.artifact_sha256:
+            return self.artifact, self.artifact_sha256
+        raise ArtifactError(
+            self.removal_note or f"The job {self.id[:8]} is {self.status}: it has no files.",
+            "Its metrics are kept: `zoo show` prints them." if self.removal_note else "",
+        )
 
     @property
     def is_paused(self) -> bool:
@@ -542,6 +564,15 @@ def span_text(seconds: float) -> str:
         if seconds >= size * (1.5 if unit == "min" else 1):
             return f"{seconds / size:.0f} {unit}"
     return f"{max(seconds, 0):.0f} s"
+
+
+def size_text(size: float) -> str:
+    """Format a number of bytes: 12 bytes, 3.4 kB, 120 MB, 2.5 GB."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            digits = 1 if size < 10 * factor else 0
+            return f"{size / factor:.{digits}f} {unit}"
+    return f"{size:.0f} bytes"
 
 
 def _is_number(metrics: Mapping[str, Any], name: str) -> bool:

@@ -265,6 +265,8 @@ def with_weights(trained: Job | Group) -> tuple[Job, JobSpec]:
         raise UsageError(
             "A group has no model of its own.", f"`zoo show {trained.id[:8]}` lists its jobs."
         )
+    if trained.removal_note and trained.kind == "train":
+        raise UsageError(trained.removal_note, "Train it again: `zoo rerun` submits it unchanged.")
     if trained.kind != "train" or trained.status != "succeeded" or not trained.artifact:
         raise UsageError(
             f"The {trained.kind} job {trained.id[:8]} is {trained.status}: it has no model.",

@@ -9,12 +9,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from zoo.errors import UsageError
 from zoo.job_spec import SPEC_VERSION, JobSpec, canonical, trial_of
 from zoo.jobs.bulk_actions import cancel_many
-from zoo.jobs.database import Database, RowRefused, again_after_deadlock, among, slices
+from zoo.jobs.database import (
+    Database,
+    RowRefused,
+    Transaction,
+    again_after_deadlock,
+    among,
+    slices,
+)
 from zoo.jobs.pruning import Pruner
 from zoo.jobs.queue_options import QueueOptions
 from zoo.jobs.references import find_jobs
+from zoo.jobs.removal import source_of
 from zoo.jobs.scheduling import (
     add_dependencies,
     copy_dependencies,
@@ -71,7 +80,8 @@ def add(
         pruner: Ends the trials of a sweep early, or lets them wait at rungs.
 
     Raises:
-        UsageError: For a reference in `options` that names no job.
+        UsageError: For a reference in `options` that names no job, or if the files of a trained
+            model were removed.
     """
     sql = db.sql
     options = options or QueueOptions()
@@ -89,6 +99,7 @@ def add(
                 facts = {"id": group, "kind": group_kind, "at": at, "most": options.max_parallel}
                 facts |= {"about": canonical(dict(about or {})), "pruner": pruner and pruner.dump()}
                 table.run(INSERT_GROUP, facts)
+            _lock_sources(table, [spec.source.job for spec in specs if spec.source])
             blockers = count_blockers(table, len(rows), after) if after else 0
             stamps = {"created_at": at, "dispatched_at": at, "blockers": blockers}
             most = options.max_parallel
@@ -105,6 +116,19 @@ def add(
             raise
         return [earlier["id"]], earlier["group_id"]
     return [row["id"] for row in rows], group
+
+
+def _lock_sources(table: Transaction, trained: Sequence[str]) -> None:
+    """Lock trained jobs, so that their files are not removed while an evaluation is inserted."""
+    for some in slices(sorted(set(trained))):
+        is_one, ids = among("id", some)
+        query = f"SELECT id, files_removed_at FROM job WHERE {is_one} ORDER BY seq"
+        for row in table.all(f"{query} {table.sql.for_update}", ids):
+            if row["files_removed_at"] is not None:
+                raise UsageError(
+                    f"The files of the job {row['id'][:8]} were removed: its model is gone.",
+                    "Train it again: `zoo rerun` submits it unchanged.",
+                )
 
 
 def _shared(options: QueueOptions, max_attempts: int) -> dict[str, Any]:
@@ -242,6 +266,8 @@ def retry(
                 if exact:
                     kept["spec"] = canonical(json.loads(row["spec"]) | {"exact": True})
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
+        evaluated = (source_of(row["spec"]) for row in rows if row["kind"] == "evaluate")
+        _lock_sources(table, [each for each in evaluated if each])
         table.many(INSERT, rows)
         # It takes the place of the trial at the rungs, too, and pauses where that one was to.
         moved = "UPDATE rung SET job_id = :id WHERE job_id = :retry_of"

@@ -47,7 +47,8 @@ def _end_job(sql: Dialect) -> str:
         UPDATE job SET status = :outcome, finished_at = {sql.now}, owner = NULL,
             lease_until = NULL, progress = coalesce(:progress, progress), metrics = :metrics,
             accuracy = :accuracy, fit_started_at = coalesce(:fit_started_at, fit_started_at),
-            artifact = :artifact, artifact_sha256 = :artifact_sha256, error_code = :error_code,
+            artifact = :artifact, artifact_sha256 = :artifact_sha256,
+            artifact_bytes = :artifact_bytes, error_code = :error_code,
             error = :error, fingerprint = :fingerprint, contents = :contents,
             resumed_from = coalesce(:resumed_from, resumed_from),
             checkpoint = CASE WHEN :outcome = 'succeeded' THEN NULL ELSE checkpoint END
@@ -268,6 +269,7 @@ def _ended(end: AttemptEnd) -> dict[str, Any]:
         "metrics": canonical(dict(outcome.metrics)) if outcome.metrics is not None else None,
         "artifact": outcome.artifact,
         "artifact_sha256": outcome.artifact_sha256,
+        "artifact_bytes": outcome.artifact_bytes,
         "error_code": outcome.error_code,
         "error": _storable(outcome.error),
         # Only of a result: equal jobs are looked up for their metrics.

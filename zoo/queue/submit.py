@@ -128,7 +128,8 @@ def evaluation(
     inputs of the dataset do not fit it.
     """
     job, spec = references.with_weights(trained)
-    source = Source(job=job.id, artifact=str(job.artifact), sha256=str(job.artifact_sha256))
+    artifact, sha256 = job.stored_artifact()
+    source = Source(job=job.id, artifact=artifact, sha256=sha256)
     changed = {
         "v": SPEC_VERSION,
         "kind": "evaluate",

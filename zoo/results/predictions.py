@@ -56,7 +56,7 @@ def load_predictions(settings: Settings, job: Job) -> Predictions:
 
     Raises ArtifactError if they are gone or damaged.
     """
-    where, sha256 = str(job.artifact), str(job.artifact_sha256)
+    where, sha256 = job.stored_artifact()
     content = artifacts.read(settings.artifacts, where, sha256, PREDICTIONS)
     try:
         found = read_predictions(io.BytesIO(content))

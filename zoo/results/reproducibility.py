@@ -184,7 +184,7 @@ def _hashes(settings: Settings, job: Job) -> dict[str, Any]:
     # fsspec takes 60 ms to import, which a search for an equal job does not need.
     from zoo.storage import artifacts
 
-    where, sha256 = str(job.artifact), str(job.artifact_sha256)
+    where, sha256 = job.stored_artifact()
     if artifacts.seal(settings.artifacts, where) is None:
         return {"artifact": "gone"}
     found = artifacts.files(settings.artifacts, where, sha256)
@@ -245,6 +245,6 @@ def _has_artifact(settings: Settings, job: Job) -> bool:
     from zoo.storage import artifacts
 
     try:
-        return artifacts.is_whole(settings.artifacts, str(job.artifact), str(job.artifact_sha256))
+        return artifacts.is_whole(settings.artifacts, *job.stored_artifact())
     except ArtifactError:
         return False

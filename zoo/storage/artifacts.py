@@ -234,6 +234,36 @@ def remove(url: str, where: str) -> None:
             fs.rm(f"{root}/{where}", recursive=True)
 
 
+PLACE = re.compile(r"[0-9a-z][\w-]*(/[0-9a-z][\w-]*)*", re.ASCII)
+"""Allowed places of `remove_all` (with fullmatch): nothing that leads out of the store."""
+
+
+def remove_all(url: str, place: str) -> None:
+    """Remove everything below a place, such as all files of a job, if there is anything.
+
+    Raises ArtifactError if it cannot be removed, or is no place below the store.
+    """
+    if not PLACE.fullmatch(place):
+        raise ArtifactError(f"{place!a} is not a folder of the artifact store.")
+    fs, root = open_store(url)
+    with _errors(f"The files of {place} cannot be removed from {root}", ""):
+        if "file" in fs.protocol:
+            _remove_tree(Path(root) / place)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm(f"{root}/{place}", recursive=True)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder; another process may remove it at the same time. Raises OSError."""
+
+    def fail(_: Any, path: str, info: Any) -> None:
+        if not isinstance(info[1], FileNotFoundError):
+            raise info[1]
+
+    shutil.rmtree(folder, onerror=fail)
+
+
 def check(url: str) -> str:
     """Write, read and remove a small file below `url`; return the root of the store.
 

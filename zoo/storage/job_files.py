@@ -53,6 +53,8 @@ def listing(settings: Settings, job: Job) -> Listing:
     """List every file of the job; an unreadable folder does not hide the others."""
     found: list[File] = []
     problems: list[ArtifactError] = []
+    if job.removal_note:
+        return Listing([], [ArtifactError(job.removal_note)])
     folders = [("", str(job.artifact), str(job.artifact_sha256))] if job.artifact else []
     try:
         plugins = artifacts.folders(settings.artifacts, f"{job.id}/{EXTRA}")

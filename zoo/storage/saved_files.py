@@ -64,8 +64,11 @@ def check_loadable(folder: Path) -> None:
         log.warning("Loading weights that can run code: %s.", found)
 
 
-def check_size(folder: Path, limit_mb: int | None = None) -> None:
-    """Raise PluginError if a folder has more, or larger files, than one job may leave."""
+def check_size(folder: Path, limit_mb: int | None = None) -> int:
+    """Return the size of the files in a folder in bytes.
+
+    Raises PluginError if it has more files, or larger ones, than one job may leave.
+    """
     limit = limit_mb or settings.load().artifact_mb
     total = 0
     for count, path in enumerate(_paths(folder), 1):
@@ -76,6 +79,7 @@ def check_size(folder: Path, limit_mb: int | None = None) -> None:
             raise _too_large(limit)
         if count > MAX_FILES:
             raise PluginError(f"The job's files are more than {MAX_FILES}.", "Save fewer.")
+    return total
 
 
 def _too_large(limit: int) -> PluginError:

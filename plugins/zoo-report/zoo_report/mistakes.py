@@ -40,6 +40,8 @@ def list_mistakes(settings: Settings, job: Job) -> tuple[list[Mistake], str]:
     """Return the mistakes of a job, the most confident first, and why if they are unknown."""
     if job.status != "succeeded":
         return [], f"It is {job.status.replace('_', ' ')}: it has no predictions."
+    if job.removal_note:
+        return [], job.removal_note
     if not job.artifact or not job.class_names:
         return [], "It left no predictions."
     try:

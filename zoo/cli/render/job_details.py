@@ -97,6 +97,10 @@ def _facts(
 def _artifact(job: Job) -> Iterator[tuple[str, str]]:
     if job.artifact:
         yield "artifact", f"{job.artifact} (manifest sha256 {str(job.artifact_sha256)[:12]}...)"
+    if job.removal_note:
+        yield "files", job.removal_note
+    if job.pinned:
+        yield "pinned", "yes: nothing removes it"
 
 
 def _others(job: Job, steps: Sequence[Mapping[str, Any]]) -> list[str]:

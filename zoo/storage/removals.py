@@ -1,0 +1,55 @@
+"""Delete the files of removed jobs from the artifact store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zoo import jobs
+from zoo.errors import ArtifactError
+from zoo.jobs import Database
+from zoo.settings import Settings
+from zoo.storage import artifacts
+
+AT_ONCE = 100
+Progress = Callable[[int, int], None]
+"""Called with the number of places done and of all that are known."""
+
+
+def serves(settings: Settings) -> bool:
+    """Return whether the artifact store of this process is that of its database.
+
+    A team's database and the folder in this machine's home, or the reverse, do not belong together:
+    the files of one would count as unknown to the other.
+    """
+    return bool(settings.database_url) == bool(settings.artifacts_url)
+
+
+def complete(
+    db: Database,
+    settings: Settings,
+    *,
+    limit: int = 10**9,
+    progress: Progress = lambda done, total: None,
+) -> int:
+    """Delete the files at the places that removed jobs have left; return the number of places.
+
+    At most `limit` places. Raises ArtifactError if files cannot be deleted: the next call tries the
+    other places first.
+    """
+    if not serves(settings):
+        return 0
+    done = 0
+    while done < limit and (places := jobs.list_removals(db, min(AT_ONCE, limit - done))):
+        errors: dict[str, ArtifactError] = {}
+        for place in places:
+            try:
+                artifacts.remove_all(settings.artifacts, place)
+            except ArtifactError as error:
+                errors[place] = error
+        jobs.complete_removals(db, [each for each in places if each not in errors])
+        if errors:
+            jobs.postpone_removals(db, list(errors))
+            raise next(iter(errors.values()))
+        done += len(places)
+        progress(done, done + jobs.count_removals(db))
+    return done
