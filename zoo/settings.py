@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -15,9 +16,12 @@ from zoo import private_folder
 from zoo.dataset_names import absolute, expanded
 from zoo.errors import UsageError, reason
 from zoo.regular_file import read_text_file
+from zoo.terminal_text import is_plain, one_line
 
 MAX_SECRET = 2**16
 """Largest size of a file with a secret, in bytes."""
+MAX_USER = 100
+"""Largest number of characters of the owner of a job."""
 BEATS_PER_LEASE = 4
 """Minimum number of heartbeats per lease: its holder gives up two beats before it ends."""
 
@@ -95,6 +99,7 @@ class Settings:
         False, "store and load weights whose loading can run code, as pickles: on or off"
     )
     log_kb: int = _setting(1024, "kept of one attempt's log in the database")
+    user: str = _setting("", "the owner of the jobs you submit; empty: USER@HOST of this machine")
 
     @property
     def database(self) -> str:
@@ -110,6 +115,11 @@ class Settings:
     def artifacts(self) -> str:
         """The URL under which artifacts are stored."""
         return self.artifacts_url or str(self.home / "artifacts")
+
+    @property
+    def submitter(self) -> str:
+        """The owner of the jobs that this process submits."""
+        return self.user or _user_at_host()
 
     @property
     def cache(self) -> Path:
@@ -144,6 +154,30 @@ class Settings:
     def is_embedded(self) -> bool:
         """True where Zoo brings its own broker and worker."""
         return not self.broker_url
+
+
+CONTAINER_NAME = re.compile(r"[0-9a-f]{12}")
+"""The host name of a container unless it is given one: new for each container."""
+
+
+def _user_at_host() -> str:
+    """Return the user of this process and the host, up to its first dot.
+
+    The user of a container may have no name: it is `uid-1000`. Its host name lasts as long as the
+    container: it counts as `container`, so that the next one has the same owner.
+    """
+    import getpass
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = ""
+    host = os.uname().nodename.partition(".")[0]
+    if CONTAINER_NAME.fullmatch(host):
+        host = "container"
+    half = MAX_USER // 2 - 1
+    name, place = ("".join(filter(_is_of_name, one_line(each)))[:half] for each in (user, host))
+    return f"{name or f'uid-{os.getuid()}'}@{place or 'localhost'}"
 
 
 SOCKET_BYTES = 103
@@ -230,6 +264,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         if text is not None and (text or each.name == "plugins"):
             values[each.name] = _convert(each, text)
     values["home"] = _path("home", str(values.get("home", Settings.home)))
+    values["user"] = _read_user(values.get("user", ""))
     found = Settings(**values)
     if found.lease_seconds < BEATS_PER_LEASE * found.beat_seconds:
         raise UsageError(
@@ -260,6 +295,22 @@ def read_secret(path: str) -> FileSecret:
         return FileSecret(read_text_file(path, MAX_SECRET).strip(), path)
     except (OSError, ValueError) as error:
         raise UsageError(f"The secret file {path} cannot be read: {reason(error)}.") from None
+
+
+def _is_of_name(char: str) -> bool:
+    """Return whether the owner of a job may have the character: no wildcard of a pattern."""
+    return char not in "*?" and is_plain(char)
+
+
+def _read_user(text: str) -> str:
+    user = one_line(text)
+    if len(user) > MAX_USER or not all(map(_is_of_name, user)):
+        raise UsageError(
+            f"{variable('user')} is no name of up to {MAX_USER} characters, none of them * or ? "
+            "or a control character.",
+            "For example ZOO_USER=anna; unset it for USER@HOST.",
+        )
+    return user
 
 
 def _path(name: str, text: str) -> Path:

@@ -37,6 +37,16 @@ def safe(text: str) -> str:
     return "\n".join(line if line.isprintable() else _cleaned(line) for line in text.split("\n"))
 
 
+def one_line(text: str) -> str:
+    """Normalize a text (NFC) and turn each run of whitespace, also of line ends, into a space."""
+    return unicodedata.normalize("NFC", " ".join(text.split()))
+
+
+def is_plain(text: str) -> bool:
+    """Return whether a text has no control or format characters, such as marks of direction."""
+    return not any(_is_steering(char) for char in text)
+
+
 def escaped(document: str) -> str:
     r"""Escape these characters in a JSON document as \uXXXX, which keeps its value."""
     if document.isascii() and "\x7f" not in document:

@@ -232,6 +232,7 @@ def rows(
     columns = {
         "attempt": attempt,
         "worker": draw(st.none() | texts),
+        **{name: draw(st.none() | texts) for name in ("submitted_by", "name", "note")},
         "priority": draw(st.integers(-(10**6), 10**6)),
         "cancel_requested": int(draw(st.booleans())),
         "held": int(draw(st.booleans())),

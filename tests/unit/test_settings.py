@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import socket
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -47,6 +50,38 @@ def test_a_switch_is_on_or_off_and_nothing_else(name: str) -> None:
     for text in ("0", "no", "OFF", " "):
         with pytest.raises(UsageError, match=rf"^{variable(name)} is '{text}', .* on or off"):
             load({variable(name): text})
+
+
+@pytest.mark.parametrize(
+    ("user", "host", "expected"),
+    [
+        ("anna", "gpu1.example.org", "anna@gpu1"),
+        (KeyError, "3f2a1b9c0d4e", f"uid-{os.getuid()}@container"),
+        (OSError, "", f"uid-{os.getuid()}@localhost"),
+        ("an\x1b[1mna\u202e* \n b", "h" * 300, "an[1mna b@" + "h" * 49),
+        ("e\u0301mile", "gpu1", "\xe9mile@gpu1"),
+    ],
+)
+def test_the_owner_of_jobs_is_the_user_at_the_host_also_where_they_have_no_name(
+    monkeypatch: pytest.MonkeyPatch, user: str | type[Exception], host: str, expected: str
+) -> None:
+    def getuser() -> str:
+        if isinstance(user, str):
+            return user
+        raise user
+
+    monkeypatch.setattr(getpass, "getuser", getuser)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename=host))
+    assert load({}).submitter == expected
+    assert load({"ZOO_USER": "  Anna  M. "}).submitter == "Anna M."
+
+
+@pytest.mark.parametrize(
+    "text", ["a\x1b[1m", "\u202eanna", "a\x00", "a*", "what?", "x" * 101, "\ud800"]
+)
+def test_an_owner_has_no_control_characters_or_wildcards(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^ZOO_USER is no name of up to 100 characters"):
+        load({"ZOO_USER": text})
 
 
 def test_every_setting_has_a_help() -> None:

@@ -99,8 +99,8 @@ def params(incomplete: str) -> Iterator[tuple[str, str]]:
 def references(incomplete: str) -> Iterator[tuple[str, str]]:
     """The newest jobs and groups; after an @ the symbolic references."""
     if incomplete.startswith("@"):
-        yield "@last", "the newest job, or its group"
-        yield "@last-failed", "the newest job that failed, timed out or was lost"
+        yield "@last", "your newest job, or its group"
+        yield "@last-failed", "your newest job that failed, timed out or was lost"
         for name, models in _trained().items():
             yield f"@best:{name}", f"the most accurate training on {name}"
             if incomplete.startswith(f"@best:{name}/"):
@@ -196,6 +196,17 @@ def tags(incomplete: str) -> Iterator[tuple[str, str]]:
 
     if db := _database():
         yield from ((tag, "") for tag in references.recent_tags(db) if tag.startswith(incomplete))
+
+
+@safely
+def users(incomplete: str) -> Iterator[tuple[str, str]]:
+    """The owners of the newest jobs."""
+    from zoo.jobs import references
+
+    if db := _database():
+        yield from (
+            (user, "") for user in references.recent_users(db) if user.startswith(incomplete)
+        )
 
 
 @safely

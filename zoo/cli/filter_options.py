@@ -32,6 +32,12 @@ OPTIONS = {
         help="Only jobs of these groups: ids, or @last (repeatable).",
         autocompletion=completion.references,
     ),
+    "user": option(
+        metavar="USER",
+        help="Only jobs that USER has submitted: a name or pattern (repeatable).",
+        autocompletion=completion.users,
+    ),
+    "mine": option("--mine", help="Only jobs that you have submitted."),
     "since": option(metavar="TIME", help="Submitted since TIME: 2h, 3d, or a date."),
     "until": option(metavar="TIME", help="Submitted before TIME: 2h, 3d, or a date."),
     "where": option(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.jobs.bulk_actions import cancel_many as cancel_many
     from zoo.jobs.bulk_actions import list_ids as list_ids
+    from zoo.jobs.bulk_actions import other_owners as other_owners
     from zoo.jobs.bulk_actions import tag as tag
     from zoo.jobs.claims import AttemptEnd as AttemptEnd
     from zoo.jobs.claims import Claim as Claim
@@ -154,7 +155,7 @@ if TYPE_CHECKING:
     from zoo.jobs.worker_rows import workers as workers
 
 _EXPORTS = {
-    "bulk_actions": "cancel_many list_ids tag",
+    "bulk_actions": "cancel_many list_ids other_owners tag",
     "claims": "AttemptEnd Claim Outcome ProgressUpdate Requests",
     "database": "Database RowRefused",
     "dataset_rows": (

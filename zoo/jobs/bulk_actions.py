@@ -31,6 +31,20 @@ def list_ids(
         return [row["id"] for row in rows.all(query, values.named)]
 
 
+def other_owners(db: Database, job_ids: Sequence[str], user: str) -> dict[str, int]:
+    """Count the jobs of each owner other than `user`; jobs without an owner are anybody's."""
+    found: dict[str, int] = {}
+    for some in slices(job_ids):
+        is_one, named = among("id", some)
+        query = f"""
+            SELECT submitted_by, count(*) AS n FROM job
+            WHERE {is_one} AND submitted_by <> :user GROUP BY submitted_by ORDER BY submitted_by"""
+        with db.read() as rows:
+            for row in rows.all(query, {**named, "user": user}):
+                found[row["submitted_by"]] = found.get(row["submitted_by"], 0) + row["n"]
+    return found
+
+
 def cancel_many(db: Database, job_ids: Sequence[str]) -> dict[str, str]:
     """Cancel queued jobs and request it of running ones; return the new status by id.
 

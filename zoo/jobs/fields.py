@@ -14,6 +14,7 @@ TEXT_FIELDS = {
     **{name: name for name in ("id", "kind", "model", "dataset", "pool", "status", "worker")},
     **{name: name for name in ("retry_of", "error", "error_code")},
     "group": "group_id",
+    **dict.fromkeys(("user", "submitted_by"), "submitted_by"),
 }
 NUMBER_FIELDS = {
     **{name: name for name in ("priority", "attempt", "accuracy")},
@@ -51,7 +52,8 @@ FIELD_NAMES = sorted(
 def field_values(job: Job, at: float) -> dict[str, Any]:
     """Return the value of every field; `at` is the time of the database's clock."""
     spec, metrics = job.spec, job.metrics
-    known: dict[str, Any] = {name: getattr(job, name) for name in TEXT_FIELDS}
+    known: dict[str, Any] = {name: getattr(job, name) for name in TEXT_FIELDS if name != "user"}
+    known["user"] = job.submitted_by
     known |= {name: getattr(job, name, None) for name in NUMBER_FIELDS}
     if job.status == "succeeded":
         known |= {name: job.number(name) for name in RANKING_FIELDS}

@@ -94,6 +94,8 @@ class Filter:
     tags: Sequence[str] = ()
     groups: Sequence[str] = ()
     """Full ids."""
+    users: Sequence[str] = ()
+    """Owners: names or patterns."""
     kind: str | None = None
     worker: str | None = None
     since: float | None = None
@@ -115,6 +117,7 @@ class Filter:
         # The first part selects the partial index of jobs that have tags.
         parts += [f"tags <> '[]' AND {tag_condition(each, values)}" for each in self.tags]
         parts += [values.among("group_id", self.groups)] if self.groups else []
+        parts += [values.like_any("submitted_by", self.users)] if self.users else []
         for column, name in (("kind", self.kind), ("worker", self.worker)):
             parts += [f"{column} = {values.add(name)}"] if name is not None else []
         parts += [f"created_at >= {values.add(self.since)}"] if self.since is not None else []

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zoo import settings
 from zoo.dataset_names import canonical, split_version
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
+from zoo.jobs.filters import Values
 from zoo.jobs.queries import get, get_group, job_not_found, listing
 from zoo.jobs.ranking import objective_of
 from zoo.jobs.records import Group, Job, members
@@ -27,8 +29,10 @@ def find_reference(db: Database, ref: str, metric: str | None = None) -> Job | G
     """Return the job or group of a reference: a prefix of its id, or a name with @.
 
     @last is the newest job or its group; @last-failed the newest job that failed, timed out or was
-    lost; @best:DATASET the best training on the test images of the newest contents of the dataset,
-    and @best:DATASET@VERSION on those of a version; @best:DATASET:METRIC the best by a metric.
+    lost: of the jobs of the user of this process, or, if there is none, of those without an owner,
+    as older versions have submitted them. @best:DATASET is the best training on the test images of
+    the newest contents of the dataset, and @best:DATASET@VERSION on those of a version;
+    @best:DATASET:METRIC the best by a metric.
 
     Args:
         ref: The reference.
@@ -142,6 +146,16 @@ def recent_tags(db: Database, limit: int = 1000) -> list[str]:
     return list(dict.fromkeys(tag for row in found for tag in json.loads(row["tags"])))
 
 
+def recent_users(db: Database, limit: int = 1000) -> list[str]:
+    """List the owners of the newest jobs that have one, newest first."""
+    query = """
+        SELECT submitted_by FROM job WHERE submitted_by IS NOT NULL
+        ORDER BY seq DESC LIMIT :limit"""
+    with db.read() as rows:
+        found = rows.all(query, {"limit": limit})
+    return list(dict.fromkeys(row["submitted_by"] for row in found))
+
+
 def _find_named(db: Database, ref: str, metric: str | None) -> Job | Group:
     word, colon, rest = ref.partition(":")
     words: dict[str, Callable[[], Job | Group]] = {
@@ -155,17 +169,38 @@ def _find_named(db: Database, ref: str, metric: str | None) -> Job | Group:
 
 
 def _last(db: Database) -> Job | Group:
-    newest = listing(db, limit=1)
-    if not newest:
+    newest = _newest_own(db)
+    if newest is None and listing(db, limit=1):
+        raise UsageError(
+            f"No job was submitted by {settings.load().submitter}.",
+            "`zoo jobs` lists those of others.",
+        )
+    if newest is None:
         raise UsageError("There is no job yet.", "Submit one: `zoo train logistic`.")
-    return get_group(db, newest[0].group) if newest[0].group else newest[0]
+    return get_group(db, newest.group) if newest.group else newest
 
 
 def _last_failed(db: Database) -> Job:
-    found = listing(db, statuses=BAD_ENDS, limit=1)
-    if not found:
-        raise UsageError("No job has failed.", "`zoo jobs` lists them all.")
-    return found[0]
+    found = _newest_own(db, statuses=BAD_ENDS)
+    if found is None:
+        others = " of yours" if listing(db, statuses=BAD_ENDS, limit=1) else ""
+        raise UsageError(f"No job{others} has failed.", "`zoo jobs` lists them all.")
+    return found
+
+
+def _newest_own(db: Database, *, statuses: Sequence[str] = ()) -> Job | None:
+    """Return the newest job of the user of this process, else the newest without an owner."""
+    values = Values(db.sql)
+    is_own = f"submitted_by = {values.add(settings.load().submitter)}"
+    ended = f"AND {values.among('status', statuses)}" if statuses else ""
+    # The second query looks at all rows if every job has an owner: rarely needed.
+    for whose in (is_own, "submitted_by IS NULL"):
+        query = f"SELECT id FROM job WHERE {whose} {ended} ORDER BY seq DESC LIMIT 1"
+        with db.read() as rows:
+            found = rows.value(query, values.named)
+        if found:
+            return get(db, found)
+    return None
 
 
 class _Asked(NamedTuple):

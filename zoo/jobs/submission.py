@@ -234,11 +234,13 @@ def retry(
     max_attempts: int = 3,
     resume: bool = False,
     exact: bool = False,
+    submitted_by: str | None = None,
 ) -> list[str]:
     """Submit jobs that ended without success again, unchanged, and return the new ids in order.
 
     With `resume` they start from the newest checkpoint of the old ones, if there is one; with
-    `exact` only where that ends with the same bits.
+    `exact` only where that ends with the same bits. Their owner is `submitted_by`, else that of the
+    old ones.
 
     The retry of a job in a group takes its place in the group. Jobs that have not ended, have
     succeeded or were retried before are left out. Raises UsageError, and retries none, if one
@@ -265,6 +267,7 @@ def retry(
                     kept["checkpoint"] = None
                 if exact:
                     kept["spec"] = canonical(json.loads(row["spec"]) | {"exact": True})
+                kept["submitted_by"] = submitted_by or row["submitted_by"]
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
         evaluated = (source_of(row["spec"]) for row in rows if row["kind"] == "evaluate")
         _lock_sources(table, [each for each in evaluated if each])

@@ -12,7 +12,7 @@ from zoo.queue.job_filters import FilterWords
 
 Strings = str | Sequence[str] | None
 Time = str | datetime | None
-SEVERAL = ("status", "model", "dataset", "tag", "group")
+SEVERAL = ("status", "model", "dataset", "tag", "group", "user")
 """Filter arguments that take one string or several."""
 
 
@@ -24,6 +24,8 @@ class FilterKeywords(TypedDict, total=False):
     dataset: Strings
     tag: Strings
     group: Strings
+    user: Strings
+    mine: bool | None
     since: Time
     until: Time
     where: str | None

@@ -132,8 +132,8 @@ def list_jobs(
     Args:
         sort: Name of a field; `-NAME` for descending order.
         limit: Maximum number of jobs.
-        filters: The filter options of `zoo jobs`: status, model, dataset, tag, group (one string
-            or several), since, until and where.
+        filters: The filter options of `zoo jobs`: status, model, dataset, tag, group, user (one
+            string or several), mine, since, until and where.
 
     Returns:
         One row per job, the newest first. Times are datetimes (UTC), `took` is a timedelta. Each

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from zoo import jobs
+from zoo import jobs, settings
 from zoo.dataset_names import canonical
 from zoo.errors import UsageError, unknown
+from zoo.terminal_text import one_line
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Filter
@@ -33,6 +34,10 @@ class FilterWords:
     """All of these tags or patterns."""
     group: Sequence[str] | None = None
     """Any of these groups: ids, or references such as @last."""
+    user: Sequence[str] | None = None
+    """Submitted by any of these: names or patterns; without @HOST on any host."""
+    mine: bool | None = None
+    """Submitted by the user of this process."""
     since: str | None = None
     """Submitted since this time."""
     until: str | None = None
@@ -41,7 +46,7 @@ class FilterWords:
     """A condition in the language of `zoo.query`."""
 
     def __bool__(self) -> bool:
-        return any(getattr(self, each.name) is not None for each in fields(self))
+        return any(getattr(self, each.name) not in (None, False) for each in fields(self))
 
     def filter(self, db: Database) -> Filter:
         """Return the filter.
@@ -60,10 +65,19 @@ class FilterWords:
             datasets=tuple(dict.fromkeys(datasets)),
             tags=tuple(self.tag or ()),
             groups=tuple(_group(db, each) for each in self.group or ()),
+            users=tuple(self._users()),
             since=read_time(self.since, at) if self.since else None,
             until=read_time(self.until, at) if self.until else None,
             where=_condition(db, self.where) if self.where is not None else None,
         )
+
+    def _users(self) -> Iterator[str]:
+        for each in map(one_line, self.user or ()):
+            yield each
+            if "@" not in each:
+                yield f"{each}@*"
+        if self.mine:
+            yield settings.load().submitter
 
 
 def _condition(db: Database, text: str) -> parser.Where:

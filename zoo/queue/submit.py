@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from zoo import jobs
@@ -162,9 +162,11 @@ def submit(
 ) -> Submitted:
     """Commit the jobs, then wake a worker; an unreachable broker delays the jobs only.
 
-    With a `group_kind` the jobs form a group, and `about` and `pruner` are stored with it.
+    With a `group_kind` the jobs form a group, and `about` and `pruner` are stored with it. Their
+    owner is the user of this process, unless `options` has another.
     """
     options = options or QueueOptions()
+    options = replace(options, submitted_by=options.submitted_by or settings.submitter)
     specs = _pinned(specs)
     # Imported before the row is committed, so that the hint follows without delay.
     from zoo.queue import broker
@@ -218,7 +220,7 @@ def retry(
     resume: bool = False,
     exact: bool = False,
 ) -> Submitted:
-    """Submit unsuccessful jobs again, unchanged.
+    """Submit unsuccessful jobs again, unchanged; their owner is the user of this process.
 
     With `resume` they start from the newest checkpoint of the old ones, if there is one; with
     `exact` only where that ends with the same bits.
@@ -238,7 +240,14 @@ def retry(
     asked = {(job.model, job.dataset) for job in found}
     renewed = _renew(db, settings, asked) if settings.is_embedded and asked else None
     most = settings.max_attempts
-    ids = jobs.retry(db, job_ids, max_attempts=most, resume=resume, exact=exact)
+    ids = jobs.retry(
+        db,
+        job_ids,
+        max_attempts=most,
+        resume=resume,
+        exact=exact,
+        submitted_by=settings.submitter,
+    )
     if not ids:
         raise UsageError(
             f"There is nothing to retry: {_left_alone(db, job_ids)}.",

@@ -102,7 +102,8 @@ class Driver:
         self.dataset = _dataset_of(group)
         self.builder = TrialBuilder(self.wanted, self.dataset)
         self.total: int = about["trials"]
-        self.queue = QueueOptions(**about["queued"])
+        # The trials that a resumed sweep adds belong to the user who resumes it.
+        self.queue = QueueOptions(**about["queued"], submitted_by=settings.submitter)
         self.device = group.jobs[0].device if group.jobs else None
         self.is_done = False
 

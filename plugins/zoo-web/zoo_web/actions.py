@@ -13,6 +13,7 @@ from zoo import jobs
 from zoo.data import datasets, steps
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import NO_STEPS
+from zoo.jobs import Job
 from zoo.jobs.queue_options import QueueOptions, limits
 from zoo.param_values import read_pairs
 from zoo.queue import catalogue, stopping, submit
@@ -155,8 +156,18 @@ def cancel(request: Request) -> Response:
         job = jobs.get(context.db, request.path_params["job"])
     except UsageError as error:
         return context.error_page(request, error, 404)
+    if question := _question(context, request, job, "cancel"):
+        return question
     jobs.cancel_many(context.db, [job.id])
     return RedirectResponse(f"/jobs/{job.id}", 303)
+
+
+def _question(context: PageContext, request: Request, job: Job, verb: str) -> Response | None:
+    """Ask whether the job of another user is meant; None if it is the own one, or was asked."""
+    owner = context.other_owner(job)
+    if not owner or request.state.form.get("sure") == "yes":
+        return None
+    return context.page(request, "confirm.html", job=job, owner=owner, verb=verb)
 
 
 def stop(request: Request) -> Response:
@@ -166,6 +177,8 @@ def stop(request: Request) -> Response:
         job = jobs.get(context.db, request.path_params["job"])
     except UsageError as error:
         return context.error_page(request, error, 404)
+    if question := _question(context, request, job, "stop"):
+        return question
     if refusal := stopping.request_stops(context.db, [job.id]).first_refusal():
         return context.error_page(request, refusal, 409)
     return RedirectResponse(f"/jobs/{job.id}", 303)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from zoo.errors import ZooError
-from zoo.jobs import Database
+from zoo.jobs import Database, Job
 from zoo.queue import local_services
 from zoo.settings import Settings
 from zoo_web import formats
@@ -42,6 +42,11 @@ class PageContext:
     def is_worker_starting(self) -> bool:
         """Return whether the local worker runs; it may not be online yet."""
         return self.settings.is_embedded and local_services.local_worker(self.settings) is not None
+
+    def other_owner(self, job: Job) -> str:
+        """Return the owner of a job, or "" if it is the user who serves the page, or nobody."""
+        owner = job.submitted_by or ""
+        return "" if owner == self.settings.submitter else owner
 
     def page(
         self, request: Request, template: str, *, status: int = 200, **values: Any

@@ -23,7 +23,7 @@ from zoo_web.formats import group_part
 
 PAGE = 50
 """Jobs on one page."""
-SEVERAL = ("status", "model", "dataset", "tag", "group")
+SEVERAL = ("status", "model", "dataset", "tag", "group", "user")
 FILTERS = (*SEVERAL, "where")
 """The options of `zoo jobs` that the address of the jobs may have."""
 
@@ -110,6 +110,7 @@ def jobs_parts(context: PageContext, query: JobsQuery, csrf: str) -> Parts:
             part=group_part(job.spec, kinds.get(job.group or "")),
             estimate=estimates.get(job.id),
             csrf=csrf,
+            owner=context.other_owner(job),
         )
         for job in found
     }

@@ -59,6 +59,8 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 Dry = Annotated[bool, typer.Option("--dry-run", help="List the affected jobs; change nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
 SHOWN = 10
+MOST_OWNERS = 3
+"""Largest number of owners that a question names."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -77,7 +79,7 @@ def cancel(refs: NotEnded = None, words: FilterWords = FilterWords(), yes: Yes =
 
     db = jobs.connect()
     found = chosen(db, refs, words, of=("queued", "paused", "running"))
-    if not found or not agreed(db, found, "cancel", yes or not words, dry_run):
+    if not found or not agreed(db, found, "cancel", yes or not words, dry_run, yes):
         return
     statuses = jobs.cancel_many(db, found)
     if len(found) <= SHOWN:
@@ -115,7 +117,7 @@ def stop(refs: Running = None, words: FilterWords = FilterWords(), yes: Yes = Fa
 
     db = jobs.connect()
     found = chosen(db, refs, words, of=("running",))
-    if not found or not agreed(db, found, "stop", yes or not words, dry_run):
+    if not found or not agreed(db, found, "stop", yes or not words, dry_run, yes):
         return
     done = stopping.request_stops(db, found)
     if refusal := done.first_refusal():
@@ -288,10 +290,18 @@ def _unchanged(number: int, *, held: bool) -> str:
     return f"0 jobs released: none of the {number:,} matching jobs is held."
 
 
-def agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) -> bool:
+def agreed(
+    db: Database,
+    found: list[str],
+    act: str,
+    sure: bool,
+    dry_run: bool,
+    for_others: bool = True,
+) -> bool:
     """List the jobs for a dry run, or ask for confirmation if there are several.
 
-    Returns whether to proceed. Raises UsageError if stdin is not a terminal.
+    Unless `for_others` is set, also ask if there are jobs of other owners, even one. Returns
+    whether to proceed. Raises UsageError if stdin is not a terminal.
     """
     from zoo.cli.render import console
     from zoo.errors import UsageError
@@ -301,11 +311,31 @@ def agreed(db: Database, found: list[str], act: str, sure: bool, dry_run: bool) 
             console.line(each)
         console.note(f"{len(found):,} jobs; nothing was changed.")
         return False
-    if sure or len(found) == 1:
+    others = "" if for_others else of_others(db, found)
+    if (sure or len(found) == 1) and not others:
         return True
+    jobs = f"{len(found):,} jobs" if len(found) > 1 else f"the job {found[0][:8]}"
+    what = f"{jobs}{others}"
     if not (sys.stdin and sys.stdin.isatty()):
         raise UsageError(
-            f"Refusing to {act} {len(found):,} jobs without confirmation: stdin is not a terminal.",
+            f"Refusing to {act} {what} without confirmation: stdin is not a terminal.",
             "Pass --yes to proceed, or --dry-run to list them.",
         )
-    return typer.confirm(f"{act.capitalize()} {len(found):,} jobs?", err=True)
+    return typer.confirm(console.safe(f"{act.capitalize()} {what}?"), err=True)
+
+
+def of_others(db: Database, found: Sequence[str]) -> str:
+    """Return whose jobs they are: ` of anna@gpu1`, or `, 3 of them of anna@gpu1 and bo@gpu2`.
+
+    Empty if they are one's own, or nobody's.
+    """
+    from zoo import jobs, settings
+
+    others = jobs.other_owners(db, found, settings.load().submitter)
+    if not others:
+        return ""
+    names = [*others][:MOST_OWNERS]
+    names += [f"{len(others) - len(names)} others"] if len(others) > len(names) else []
+    owners = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    theirs = sum(others.values())
+    return f" of {owners}" if theirs == len(found) else f", {theirs:,} of them of {owners}"

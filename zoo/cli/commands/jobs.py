@@ -125,11 +125,13 @@ def _print_table(lines: list[Line], names: list[str] | None) -> None:
     chosen, optional = names or list(USUAL), [] if names else OPTIONAL
     if names is None and any(line.outlook for line in lines):
         chosen.insert(chosen.index("age"), "progress")
+    if names is None and len({line.job.submitted_by for line in lines}) > 1:
+        chosen.insert(chosen.index("status"), "user")
     console.table(
         chosen,
         [[cell(line, name) for name in chosen] for line in lines],
         right=[name for name in chosen if is_number(lines, name)],
-        optional=optional,
+        optional=[name for name in optional if name in chosen],
         more="a wider terminal, --columns or --json shows",
     )
 

@@ -76,7 +76,7 @@ def hold(
 
     db = rows.connect()
     found = chosen(db, refs, words, of=("queued", "paused"), held=False)
-    if found and agreed(db, found, "hold", yes or not words, dry_run):
+    if found and agreed(db, found, "hold", yes or not words, dry_run, yes):
         held = rows.hold(db, found)
         _report(db, refs and found, held, "are held; `zoo release` lets them run", "cannot be held")
 

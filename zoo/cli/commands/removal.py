@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli import completion
-from zoo.cli.commands.job_actions import SHOWN, AsJson, Dry, Refs, Yes, agreed, chosen
+from zoo.cli.commands.job_actions import SHOWN, AsJson, Dry, Refs, Yes, agreed, chosen, of_others
 from zoo.cli.filter_options import FilterWords, filtered
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def _agreed(db: Database, found: list[str], keep_metrics: bool, yes: bool, dry_r
     from zoo.jobs.records import size_text
 
     size, unknown = jobs.sum_bytes(db, found)
-    number = "1 job" if len(found) == 1 else f"{len(found):,} jobs"
+    whose = of_others(db, found)
+    number = ("1 job" if len(found) == 1 else f"{len(found):,} jobs") + whose
     about = f"{number}, {'at least ' if unknown else ''}{size_text(size)} of files"
     if dry_run:
         for each in found:
@@ -111,7 +112,7 @@ def _agreed(db: Database, found: list[str], keep_metrics: bool, yes: bool, dry_r
             f"Refusing to remove {what} without confirmation: stdin is not a terminal.",
             "Pass --yes to proceed, or --dry-run to list them.",
         )
-    return typer.confirm(f"Remove {what}?", err=True)
+    return typer.confirm(console.safe(f"Remove {what}?"), err=True)
 
 
 def _delete_files(db: Database, setup: Settings) -> None:

@@ -91,6 +91,8 @@ def _facts(
         yield "tags", ", ".join(job.tags)
     if job.group:
         yield "group", job.group
+    if job.submitted_by:
+        yield "user", job.submitted_by
     yield from _times(job)
 
 
