@@ -44,6 +44,8 @@ class Card:
     """The shape of the model's inputs: `flat` or `image`."""
     dtype: str | None = None
     """The type of the inputs: `float32` or `float64`."""
+    missing: Sequence[str] | None = None
+    """Packages that its plugin requires and that are not installed where it is; None: none."""
     schema: Mapping[str, Any] | None = None
     """The JSON schema of the params, with every default."""
     code: str | None = None
@@ -97,7 +99,7 @@ OF_WORKER = ("datasets", "versions", "listeners", "metrics")
 _OBJECTS = ("schema", *OF_WORKER)
 _TYPES: dict[str, type] = {
     **{"takes": list, "takes_missing": bool, "min_side": int},
-    **{"fit_arguments": list, "can_stop": bool},
+    **{"fit_arguments": list, "can_stop": bool, "missing": list},
 }
 TYPES: Mapping[str, type] = {
     each.name: dict if each.name in _OBJECTS else _TYPES.get(each.name, str)

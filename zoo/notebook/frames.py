@@ -137,12 +137,13 @@ def models_frame(offers: Mapping[str, Offer]) -> DataFrame:
             "paper": o.card.paper,
             "here": o.here,
             "workers": len(o.workers),
+            "missing": list(o.missing),
             "params": {name: each.get("default") for name, each in o.card.param_schemas.items()},
         }
         for o in offers.values()
     ]
-    columns = ["name", "plugin", "family", "summary", "paper", "here", "workers", "params"]
-    return _pandas().DataFrame.from_records(rows, columns=columns)
+    columns = ["name", "plugin", "family", "summary", "paper", "here", "workers", "missing"]
+    return _pandas().DataFrame.from_records(rows, columns=[*columns, "params"])
 
 
 def _pandas() -> Any:

@@ -28,6 +28,7 @@ from zoo.plugins import (
     error_report,
     file_digests,
     import_guard,
+    requirements,
     source_code,
     tracing,
 )
@@ -145,8 +146,17 @@ def broken() -> list[Plugin]:
 
 
 def cards() -> list[Card]:
-    """Return the cards of all models that this machine can load."""
-    return [card(name) for name in sorted(catalogue().models)]
+    """Return the cards of all models of this machine, with what is missing for each."""
+    lacks = {
+        each.name: requirements.missing(each.distribution, each.imports)
+        for each in catalogue().plugins
+        if each.models
+    }
+    owners = catalogue().owners
+    return [
+        replace(card(name), missing=lacks[owners[name].name] or None)
+        for name in sorted(catalogue().models)
+    ]
 
 
 def card(name: str) -> Card:

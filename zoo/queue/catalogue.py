@@ -28,6 +28,8 @@ class Offer:
     """Whether a plugin of this machine provides it; otherwise the card is from a worker."""
     workers: list[Worker] = field(default_factory=list)
     """Online workers of any pool that have the model."""
+    missing: Sequence[str] = ()
+    """Packages that it requires and that are not installed anywhere where it could run."""
 
     @property
     def plugin(self) -> str:
@@ -46,7 +48,8 @@ class Offer:
             {"name": w.name, "pool": w.pool, "plugin": label_of(w, self.card.name)}
             for w in self.workers
         ]
-        return self.card.to_json(without=OF_WORKER) | {"here": self.here, "workers": shown}
+        found = {"here": self.here, "workers": shown, "missing": list(self.missing)}
+        return self.card.to_json(without=OF_WORKER) | found
 
 
 def models(known: Sequence[Worker] | None = None) -> dict[str, Offer]:
@@ -56,11 +59,16 @@ def models(known: Sequence[Worker] | None = None) -> dict[str, Offer]:
     """
     found = workers() if known is None else known
     published = {card.name: card for card in _cards(found)}
-    own = {name: registry.card(name) for name in registry.catalogue().models}
-    return {
-        name: Offer(card, name in own, _online(found, name))
-        for name, card in sorted((published | own).items())
-    }
+    own = {card.name: card for card in registry.cards()}
+    offers = {}
+    for name, card in sorted((published | own).items()):
+        online = _online(found, name)
+        # Embedded, the worker is on this machine, and may have started before an installation.
+        is_local = name in own and settings.load().is_embedded
+        able = [] if is_local else [c for c in _cards(online) if c.name == name]
+        missing = min((each.missing or () for each in able or [card]), key=len)
+        offers[name] = Offer(card, name in own, online, missing)
+    return offers
 
 
 def model(name: str) -> Offer:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zoo.data.cache import Progress
     from zoo.jobs.cards import Card
     from zoo.queue.broker import App
+    from zoo.queue.catalogue import Offer
     from zoo.queue.pinning import PinnedDataset
 
 ENOUGH_HINTS = 100
@@ -86,7 +87,7 @@ def training(
     values, changed = resolved(offer.params, params)
     data = dataset or pinning.pin(options.dataset, progress)
     pinning.check_model(offer.card, data, options)
-    takes.check_params(offer.card.param_schemas, values, data.meta, options)
+    check_params(offer, values, data, options)
     asked = {
         "kind": "train",
         "model": model,
@@ -111,6 +112,13 @@ def training(
     if k := options.cv:
         return [spec.model_copy(update={"fold": Fold(k=k, index=i)}) for i in range(k)]
     return [spec.model_copy(update={"seed": spec.seed + i}) for i in range(options.parts)]
+
+
+def check_params(
+    offer: Offer, values: Mapping[str, Any], dataset: PinnedDataset, options: TrainingOptions
+) -> None:
+    """Raise UsageError for a param that needs rows which the training does not have."""
+    takes.check_params(offer.card.param_schemas, values, dataset.meta, options)
 
 
 def _device(card: Card, options: TrainingOptions) -> str | None:

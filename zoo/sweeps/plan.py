@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from zoo.data import takes
 from zoo.errors import UsageError, unknown
 from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Pruner
@@ -42,10 +41,9 @@ class TrialBuilder:
 
     def __init__(self, wanted: SweepRequest, dataset: PinnedDataset | None = None) -> None:
         """`dataset` is that of the trials before, which the later ones run on, too."""
-        offer = catalogue.model(wanted.model)
+        self.offer = catalogue.model(wanted.model)
         self.training = wanted.training
-        self.card = offer.card
-        self.params: type[Params] = offer.params
+        self.params: type[Params] = self.offer.params
         self.defaults = to_json(self.params.resolve({}))
         self.dataset = dataset or pinning.pin(wanted.training.dataset)
         self.base = submit.training(wanted.model, {}, wanted.training, dataset=self.dataset)
@@ -56,7 +54,7 @@ class TrialBuilder:
         Also if they need validation rows, and the jobs have none.
         """
         values, changed = resolved(self.params, given)
-        takes.check_params(self.card.param_schemas, values, self.dataset.meta, self.training)
+        submit.check_params(self.offer, values, self.dataset, self.training)
         return [
             spec.model_copy(update={"params": values, "changed": changed}).checked()
             for spec in self.base
@@ -146,7 +144,7 @@ def plan_sweep(wanted: SweepRequest, space: Space) -> Plan:
                 "A trial that is pruned is one training.", "Leave out --cv and --seeds."
             )
         pruner, space = choose_pruner(
-            wanted.pruning, builder.card, space, builder.defaults, objective
+            wanted.pruning, builder.offer.card, space, builder.defaults, objective
         )
     found = _plan(wanted, space, builder)
     if pruner:

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import os
 import platform
-import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -24,7 +23,7 @@ from zoo.job_spec import JobSpec, canonical
 from zoo.jobs import Database, Job
 from zoo.jobs.environments import GPU_NAME, CodeVersion, Environment, Machine
 from zoo.jobs.queue_options import GPU
-from zoo.plugins import registry, source_code
+from zoo.plugins import registry, requirements, source_code
 from zoo.plugins.registry import Plugin
 
 FILE = "environment.json"
@@ -130,9 +129,11 @@ def versions(plugin: Plugin) -> dict[str, str]:
     """
     found = {"python": platform.python_version(), plugin.distribution: plugin.version}
     uses = [name for each in plugin.imports for name in _distributions(each)]
-    bases = [more for name in uses if name.startswith("zoo-") for more in _required(name)]
-    for name in (*ALWAYS, *_required(plugin.distribution), *uses, *bases):
-        if version := _imported(FRAMEWORKS.get(name, "")) or _installed(name):
+    bases = [
+        more for name in uses if name.startswith("zoo-") for more in requirements.required(name)
+    ]
+    for name in (*ALWAYS, *requirements.required(plugin.distribution), *uses, *bases):
+        if version := _imported(FRAMEWORKS.get(name, "")) or requirements.installed_version(name):
             found[name] = version
     return found
 
@@ -144,7 +145,7 @@ def _distributions(package: str) -> tuple[str, ...]:
         return ()
     known = [name for name, imported in FRAMEWORKS.items() if imported == package]
     usual = package.replace("_", "-")
-    if known or _installed(usual):
+    if known or requirements.installed_version(usual):
         return tuple(known or [usual])
     # This reads the list of files of every distribution.
     return tuple(metadata.packages_distributions().get(package, ()))
@@ -165,25 +166,6 @@ def deciding(plugin: Plugin, device: str | None = None) -> dict[str, str]:
 def _imported(package: str) -> str:
     version = getattr(sys.modules.get(package), "__version__", "")
     return version if isinstance(version, str) else ""
-
-
-@functools.cache
-def _installed(distribution: str) -> str:
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return metadata.version(distribution)
-    return ""
-
-
-@functools.cache
-def _required(distribution: str) -> list[str]:
-    try:
-        lines = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:  # a one-file plugin
-        return []
-    own = [re.split(r"[^\w.-]", line)[0] for line in lines if "extra ==" not in line]
-    # A plugin may depend on another plugin: include its requirements.
-    others = [each for each in own if each.startswith("zoo-") and each != distribution]
-    return list(dict.fromkeys([*own, *(more for each in others for more in _required(each))]))
 
 
 def code(plugin: Plugin) -> CodeVersion:

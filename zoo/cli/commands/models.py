@@ -173,8 +173,14 @@ def _line(summary: ModelSummary) -> list[str]:
         number(facts["predict_us_per_image"], 1),
         str(facts["workers"]),
         summary.offer.plugin,
-        summary.offer.card.summary or "",
+        _missing(summary.offer) + (summary.offer.card.summary or ""),
     ]
+
+
+def _missing(offer: Offer) -> str:
+    """Say what is not installed where the model could run; empty if nothing is missing."""
+    verb = "is" if len(offer.missing) == 1 else "are"
+    return f"{' and '.join(offer.missing)} {verb} not installed. " if offer.missing else ""
 
 
 @models.command("show")
@@ -229,6 +235,8 @@ def _about(offer: Offer) -> Iterator[tuple[str, str]]:
     if card.device not in (None, "cpu"):
         yield "device", str(card.device)
     yield "plugin", offer.plugin if offer.here else f"{offer.plugin}, not installed here"
+    if offer.missing:
+        yield "missing", _missing(offer).strip()
     if not offer.workers:
         yield "workers", "none online"
     for worker in offer.to_json()["workers"]:
