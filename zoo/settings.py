@@ -98,6 +98,15 @@ class Settings:
     allow_pickle: bool = _setting(
         False, "store and load weights whose loading can run code, as pickles: on or off"
     )
+    keep_days: str = _setting(
+        "", "ended jobs are removed after this: `90 failed=7 tag:tmp=1`; empty: never"
+    )
+    keep_jobs: str = _setting(
+        "", "the newest jobs that stay, others are removed: `10000 failed=100`; empty: all"
+    )
+    keep_metrics: bool = _setting(
+        False, "of jobs that are removed so, remove the files alone: on or off"
+    )
     log_kb: int = _setting(1024, "kept of one attempt's log in the database")
     user: str = _setting("", "the owner of the jobs you submit; empty: USER@HOST of this machine")
 

@@ -29,8 +29,8 @@ SWEEP_SECONDS = 3600.0
 """Time between two looks for what interrupted commands have left."""
 
 
-REMOVED_AT_ONCE = 200
-"""Removed jobs whose files one pass deletes."""
+REMOVAL_SECONDS = 1.0
+"""Time that one pass takes for removing jobs, and as long for deleting their files."""
 
 
 class Housekeeper(threading.Thread):
@@ -60,6 +60,10 @@ class Housekeeper(threading.Thread):
         """Errors of the broker since hints were last sent."""
         self._error = ""
         self._earlier = EarlierMetrics(self.db, self.settings, lambda: supervisor.busy > 0)
+        chosen = self.settings
+        self._retention = jobs.Retention(
+            days=chosen.keep_days, jobs=chosen.keep_jobs, keep_metrics=chosen.keep_metrics
+        )
         self.health = supervisor.health
         self.health.on_change = self._wake.set
 
@@ -147,8 +151,14 @@ class Housekeeper(threading.Thread):
         if moved or self._broker_errors:  # a free slot here need not wait for the hint
             self.supervisor.check_for_jobs()
         remove_old_folders(self.db, self.settings.home / "work")
+        self._remove_jobs()
+
+    def _remove_jobs(self) -> None:
+        """Remove jobs that the settings do not keep, and delete the files of removed jobs."""
+        if removed := self._retention.run_pass(self.db, REMOVAL_SECONDS):
+            logger.info("retention has removed %d jobs", len(removed))
         with contextlib.suppress(ArtifactError):  # the next pass tries again
-            removals.complete(self.db, self.settings, limit=REMOVED_AT_ONCE)
+            removals.complete(self.db, self.settings, seconds=REMOVAL_SECONDS)
 
     def _sweep(self) -> None:
         """Remove what interrupted commands have left; if the store fails, the next pass does."""

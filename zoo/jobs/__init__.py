@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     from zoo.jobs.removal import postpone_removals as postpone_removals
     from zoo.jobs.removal import remove_jobs as remove_jobs
     from zoo.jobs.removal import sum_bytes as sum_bytes
+    from zoo.jobs.retention import Retention as Retention
     from zoo.jobs.scheduling import hold as hold
     from zoo.jobs.scheduling import pause as pause
     from zoo.jobs.scheduling import resume as resume
@@ -187,6 +188,7 @@ _EXPORTS = {
         "check_removal complete_removals count_removals list_removals pin postpone_removals "
         "remove_jobs Removed sum_bytes"
     ),
+    "retention": "Retention",
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
     "statuses": "LISTED MOVES NO_FAILURE STATUSES TERMINAL",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 
 from zoo import jobs
@@ -10,7 +12,7 @@ from zoo.jobs import Database
 from zoo.settings import Settings
 from zoo.storage import artifacts
 
-AT_ONCE = 100
+AT_ONCE = 20
 Progress = Callable[[int, int], None]
 """Called with the number of places done and of all that are known."""
 
@@ -28,18 +30,18 @@ def complete(
     db: Database,
     settings: Settings,
     *,
-    limit: int = 10**9,
+    seconds: float = math.inf,
     progress: Progress = lambda done, total: None,
 ) -> int:
     """Delete the files at the places that removed jobs have left; return the number of places.
 
-    At most `limit` places. Raises ArtifactError if files cannot be deleted: the next call tries the
-    other places first.
+    Stops after `seconds` and at most AT_ONCE more places. Raises ArtifactError if files cannot be
+    deleted: the next call tries the other places first.
     """
     if not serves(settings):
         return 0
-    done = 0
-    while done < limit and (places := jobs.list_removals(db, min(AT_ONCE, limit - done))):
+    done, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end and (places := jobs.list_removals(db, AT_ONCE)):
         errors: dict[str, ArtifactError] = {}
         for place in places:
             try:
