@@ -19,10 +19,12 @@ from helpers.browser import (
 from helpers.command_line import until
 from helpers.finished_jobs import a_spec, folds
 from helpers.report_jobs import HOSTILE, dataset, gathered, hostile, seen, trained
+from helpers.swept_jobs import pruned_sweep
 from zoo_report import page
 
 from zoo import jobs
 from zoo.jobs import Database, ProgressUpdate
+from zoo.sweeps.importance import Importance
 
 # One browser serves them all.
 pytestmark = pytest.mark.xdist_group("report_page")
@@ -259,3 +261,34 @@ def test_every_text_has_a_contrast_of_4_5_and_a_phone_need_not_scroll_sideways(
     assert low_contrasts(shown) == []
     assert not is_wider_than_screen(shown)
     assert console_errors(shown) == []
+
+
+def test_a_sweep_is_drawn_against_each_param_and_links_to_its_jobs(
+    opened: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Importance("val_accuracy", 1, {"rate": 0.75, HOSTILE: 0.25})
+    monkeypatch.setattr("zoo_report.contents.param_importance", lambda *_: known)
+    db = jobs.connect()
+    group = jobs.get_group(db, pruned_sweep(db, HOSTILE, ["x", HOSTILE, "y" * 40]))
+    path = tmp_path / "sweep.html"
+    path.write_text(page.render(gathered(db, group.id)), encoding="utf-8")
+    resize(opened, 1280, 900)
+    opened.get(path.as_uri())
+    assert console_errors(opened) == [] and not opened.execute_script("return window.hacked")
+    assert texts(opened, ".slice figcaption") == [
+        "rate (logarithmic)",
+        HOSTILE,
+        "Importance of the params for val_accuracy at epoch 1",
+    ]
+    n_pruned = sum(job.status == "pruned" for job in group.jobs)
+    assert len(texts(opened, ".slice .partial")) == 2 * n_pruned
+    best = group.best()
+    assert best is not None
+    find(opened, ".slice .best").click()
+    assert opened.current_url == f"{path.as_uri()}#job-{best.jobs[0].id}"
+    assert texts(opened, ".slices .note") == ["1 trial without a value: 1 failed."]
+    for dark in (False, True):
+        prefer(opened, dark)
+        assert low_contrasts(opened) == []
+    resize(opened, *PHONE)
+    assert not is_wider_than_screen(opened)

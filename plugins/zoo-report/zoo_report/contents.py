@@ -16,6 +16,9 @@ from zoo.metrics import ACCURACY, Objective
 from zoo.param_values import typed
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
 from zoo.settings import Settings
+from zoo.sweeps.importance import param_importance
+from zoo.sweeps.slice_plot import SlicePlot, slice_plot
+from zoo.sweeps.trials import list_trials
 from zoo.training.provenance import environment_of
 from zoo_report import command_line, mistakes
 from zoo_report.mistakes import ImageStore, Mistake
@@ -88,6 +91,8 @@ class GroupEntry:
     """The accuracy of a cross-validation or of seeds; of a sweep its metric of the best trial."""
     best: Group | None
     """The jobs of the best trial of a sweep."""
+    slices: SlicePlot | None = None
+    """The metric of a sweep against each param."""
 
 
 @dataclass(frozen=True)
@@ -240,10 +245,10 @@ def _most_missed(
 
 def _groups(db: Database, found: Sequence[Job]) -> list[GroupEntry]:
     ids = dict.fromkeys(job.group for job in found if job.group)
-    return [_group(jobs.get_group(db, each)) for each in ids]
+    return [_group(db, jobs.get_group(db, each)) for each in ids]
 
 
-def _group(group: Group) -> GroupEntry:
+def _group(db: Database, group: Group) -> GroupEntry:
     first, best = group.jobs[0], group.best()
     return GroupEntry(
         group,
@@ -251,7 +256,13 @@ def _group(group: Group) -> GroupEntry:
         command_line.group_command(group),
         value_of(best) if best else group.metrics().get(ACCURACY.metric),
         best,
+        _slices(db, group) if group.kind == "sweep" else None,
     )
+
+
+def _slices(db: Database, group: Group) -> SlicePlot | None:
+    rungs = jobs.list_rungs(db, group.id)
+    return slice_plot(group, rungs, param_importance(group, list_trials(group), rungs))
 
 
 def _name(job: Job) -> str:

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from helpers import servers
 from helpers.finished_jobs import a_spec, claim, succeed
+from helpers.report_jobs import HOSTILE
+from helpers.swept_jobs import pruned_sweep
 from zoo_web import actions, dashboard, job_page
 from zoo_web.context import PageContext
 
 from zoo import jobs, settings
 from zoo.jobs import Database, Outcome
+from zoo.sweeps.importance import Importance
 
 
 @pytest.fixture
@@ -121,3 +124,31 @@ def test_the_list_shows_the_metric_of_the_sweep_or_the_one_that_is_chosen(db: Da
     for metric, heading in (("val_accuracy", "val_accuracy"), ("f1_macro", "Test f1_macro")):
         board = visit.text(dashboard.leaderboard_page(visit.request(query={"metric": metric})))
         assert f'<th scope="col" class="num">{heading}</th>' in board
+
+
+def test_the_page_of_a_sweep_shows_its_metric_against_each_param(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = pruned_sweep(db, HOSTILE, ["x", HOSTILE])
+    known = Importance("val_accuracy", 1, {"rate": 0.75, HOSTILE: 0.25})
+    calls: list[str] = []
+    monkeypatch.setattr(
+        "zoo_web.dashboard.param_importance", lambda of, *_: calls.append(of.id) or known
+    )
+    visit = Visit(db)
+    html = visit.jobs(group=group)
+    assert visit.jobs(group=group) and calls == [group], "drawn again only after a change"
+    (section,) = re.findall(r'<section class="slices".*?</section>', html, re.S)
+    assert HOSTILE not in html and "<img src=x" not in html
+    assert section.count('<figure class="slice">') == 3
+    assert section.count("(logarithmic)") == 1 and "val_accuracy against each param" in section
+    found = jobs.get_group(db, group)
+    best = found.best()
+    n_pruned = sum(job.status == "pruned" for job in found.jobs)
+    assert best and section.count('<circle class="partial"') == 2 * n_pruned > 0
+    linked = re.findall(r'<a href="/jobs/(\w+)" tabindex="-1"><circle class="best"', section)
+    assert linked == [best.jobs[0].id] * 2
+    assert "Importance of the params for val_accuracy at epoch 1" in section and "0.75" in section
+    assert "1 trial without a value: 1 failed." in section
+    seeds = succeed(db, [a_spec(seed=n) for n in range(2)], kind="seeds", accuracies=[0.1, 0.2])
+    assert "slices" not in visit.jobs(group=seeds)

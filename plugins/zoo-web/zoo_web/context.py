@@ -37,6 +37,8 @@ class PageContext:
     db: Database
     settings: Settings
     models: ModelClient
+    slices: dict[str, tuple[int | None, dict[str, str]]] = field(default_factory=dict)
+    """The pictures of sweeps, each with the state of its trials when it was made."""
     _templates: jinja2.Environment = field(default_factory=_templates)
 
     def is_worker_starting(self) -> bool:
