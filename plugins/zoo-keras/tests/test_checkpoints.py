@@ -50,13 +50,15 @@ def each_batch_is_reported_and_saved(monkeypatch: pytest.MonkeyPatch) -> None:
 class Job:
     """A job in a folder, with the checkpoints of its attempts."""
 
-    def __init__(self, folder: Path, model: str, **params: Any) -> None:
+    def __init__(
+        self, folder: Path, model: str, validation: float | None = None, **params: Any
+    ) -> None:
         self.folder = folder
         self.attempts = 0
         self.newest: Path | None = None
         self.resumed: list[int] = []
         spec = {"kind": "train", "model": model, "params": params, "dataset": "digits"}
-        self.spec = JobSpec.model_validate(spec | {"validation": 0.1, "seed": 7})
+        self.spec = JobSpec.model_validate(spec | {"validation": validation, "seed": 7})
 
     def run(self, report: Report, *, saves: bool = True) -> dict[str, Any] | None:
         """Run one attempt; the metrics, or None if it was killed."""
@@ -109,13 +111,14 @@ DENSE = {
 }
 
 
-@pytest.mark.parametrize(("by_keras", "dies_at"), [(False, 3), (True, 6)])
+@pytest.mark.parametrize(("by_keras", "dies_at"), [(False, 5), (True, 6)])
 def test_a_training_killed_again_and_again_ends_with_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_keras: bool, dies_at: int
 ) -> None:
     if by_keras:
         monkeypatch.setattr(training, "is_known", lambda *_: False)
-    whole, job = (Job(tmp_path / name, "dense-softmax", **DENSE) for name in ("whole", "killed"))
+    names = ("whole", "killed")
+    whole, job = (Job(tmp_path / name, "dense-softmax", 0.1, **DENSE) for name in names)
     report = Report()
     expected = whole.run(report, saves=False)
     assert expected and expected["ended_early"] == "no better for 2 epochs: weights of epoch 4"
@@ -126,7 +129,7 @@ def test_a_training_killed_again_and_again_ends_with_the_same_bits(
         pass
     if not by_keras:
         # Within epochs and at their ends, in batches and in epochs.
-        assert job.resumed == [2, 4, 2, 8, 10, 4, 14, 16]
+        assert job.resumed == [4, 8, 4, 16]
     assert_ends_alike(job, whole)
     assert found["ended_early"] == expected["ended_early"]
     # What was saved with the last epoch ends at once, and with the best epoch.
@@ -146,7 +149,7 @@ OTHERS = [
 def test_every_network_goes_on_with_the_same_bits(
     tmp_path: Path, model: str, params: dict[str, Any]
 ) -> None:
-    given = params | {"epochs": 2, "batch_size": 450}
+    given = params | {"epochs": 2, "batch_size": 500}
     whole, job = (Job(tmp_path / name, model, **given) for name in ("whole", "killed"))
     whole.run(Report(), saves=False)
     for dies_at in (3, 2):
@@ -168,7 +171,7 @@ def noisy(monkeypatch: pytest.MonkeyPatch, draw: Callable[[Any], Any]) -> None:
     monkeypatch.setattr(DenseSoftmax, "layers", lambda self: [Noise(), *layers(self)])
 
 
-SHORT = {"batch_size": 700, "epochs": 2, "hidden": [4]}
+SHORT = {"batch_size": 720, "epochs": 2, "hidden": [4]}
 
 
 def test_random_numbers_without_a_seed_go_on_where_they_were(
