@@ -12,11 +12,13 @@ from typing import Any
 
 import fsspec
 import pytest
-from helpers import servers
+from helpers import carried_jobs, servers
 
+from zoo import jobs
 from zoo.errors import ArtifactError
+from zoo.jobs import Database
 from zoo.settings import Settings
-from zoo.storage import artifacts, job_files
+from zoo.storage import artifacts, job_files, packing
 
 KEY = "a-secret-key-that-nobody-may-see"
 
@@ -216,3 +218,21 @@ def test_a_wrong_setting_is_told_before_the_first_job(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_CA_BUNDLE", " ")
     with pytest.raises(ArtifactError, match="Invalid CA bundle"):
         artifacts.prepare("s3://models")
+
+
+def test_jobs_are_unpacked_on_s3_and_packed_from_there(
+    url: str, home: Path, here: Database, tmp_path: Path
+) -> None:
+    setup = Settings(home=home)
+    carried_jobs.fill(here, setup.artifacts, 4)
+    files, ids = carried_jobs.all_files(setup.artifacts), carried_jobs.order(here)
+    packing.pack(here, setup, tmp_path / "local.zip", ids)
+    bucket = Settings(home=tmp_path / "team", artifacts_url=f"{url}/carried")
+    bucket.home.mkdir()
+    team = jobs.connect(bucket.database)
+    for added in (4, 0):
+        done = packing.unpack(team, bucket, tmp_path / "local.zip", lambda *_: 0)
+        assert (done.added, done.present) == (added, 4 - added)
+    assert carried_jobs.all_files(bucket.artifacts) == files
+    packing.pack(team, bucket, tmp_path / "bucket.zip", ids)
+    assert (tmp_path / "bucket.zip").read_bytes() == (tmp_path / "local.zip").read_bytes()

@@ -13,6 +13,7 @@ import typer
 from zoo import __version__
 from zoo.cli import lazy_group, streams
 from zoo.cli.commands import (
+    carry,
     compare,
     data,
     export,
@@ -79,7 +80,7 @@ MODULES = (
     (job_actions, removal, queue),
     (leaderboard, compare, predict, export),
     (models, plugins, data),
-    (local,),
+    (local, carry),
 )
 """The modules with commands, by the panel of `zoo --help` that lists them."""
 for panel, modules in zip(lazy_group.PANELS, MODULES, strict=True):

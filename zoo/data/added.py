@@ -8,6 +8,7 @@ are opened by their fingerprint alone (`datasets.open_added`).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import shutil
@@ -89,6 +90,53 @@ def add_cached(db: Database, url: str, name: str, source: str, found: contents.R
         if meta is None or meta.fingerprint != found.fingerprint:
             raise DatasetError(f"The files of '{source}' change while they are read.")
         return _add_folder(db, url, name, source, folder, meta)
+
+
+def adopt(
+    db: Database,
+    url: str,
+    found: DatasetVersion,
+    folder: Path | None,
+    removed_at: float | None = None,
+) -> int:
+    """Store a version of a dataset of another database; return the number that it has in this one.
+
+    Args:
+        db: The database for the row.
+        url: The URL of the artifacts.
+        found: The version there.
+        folder: Its stored files, see `artifacts.fetch_stored`; None if the contents are gone.
+        removed_at: When they were removed.
+
+    Raises:
+        UsageError: A dataset that is not added has the name here.
+        DatasetError: The row is damaged.
+        ArtifactError: The contents are not those that the row says, or cannot be stored.
+    """
+    check_name(found.name)
+    meta_of(found)
+    where = f"{STORED}/{found.fingerprint}"
+    if found.artifact != where:
+        raise _refused(found, "is not stored under its fingerprint")
+    if folder is None:
+        return jobs.insert_carried_dataset(db, found, removed_at)
+    artifacts.check_stored(folder, where, found.artifact_sha256)
+    _check_contents(found, folder)
+    jobs.begin_upload(db, found.name, found.fingerprint, where)
+    sha256 = _stored(url, where)
+    if sha256 is None:
+        artifacts.put_stored(folder, url, where, found.artifact_sha256)
+    stored = dataclasses.replace(found, artifact_sha256=sha256 or found.artifact_sha256)
+    return jobs.insert_carried_dataset(db, stored, None)
+
+
+def _check_contents(version: DatasetVersion, folder: Path) -> None:
+    """Raise ArtifactError unless a folder has the contents that a version says."""
+    opened = contents.open_contents(folder)
+    if opened is None or opened.fingerprint != version.fingerprint:
+        raise _refused(version, "is damaged in the store")
+    if contents.fingerprint_of(folder, opened.meta) != version.fingerprint:
+        raise _refused(version, "has other contents in the store than its fingerprint says")
 
 
 def remove_leftovers(db: Database, url: str, age: float = LEFT_SECONDS) -> None:
@@ -268,12 +316,7 @@ def _fetch(url: str, version: DatasetVersion, folder: Path, progress: Progress |
             progress(f"fetching {version.label}", done, total)
 
     artifacts.get(url, where, sha256, folder, link=True, copied=copied)
-    opened = contents.open_contents(folder)
-    fingerprint = version.fingerprint
-    if opened is None or opened.fingerprint != fingerprint:
-        raise _refused(version, "is damaged in the store")
-    if contents.fingerprint_of(folder, opened.meta) != fingerprint:
-        raise _refused(version, "has other contents in the store than its fingerprint says")
+    _check_contents(version, folder)
 
 
 def _refused(version: DatasetVersion, what: str) -> ArtifactError:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from zoo.jobs.bulk_actions import list_ids as list_ids
     from zoo.jobs.bulk_actions import other_owners as other_owners
     from zoo.jobs.bulk_actions import tag as tag
+    from zoo.jobs.carried_rows import CarriedGroup as CarriedGroup
+    from zoo.jobs.carried_rows import CarriedJob as CarriedJob
+    from zoo.jobs.carried_rows import DatasetRow as DatasetRow
+    from zoo.jobs.carried_rows import find_present as find_present
+    from zoo.jobs.carried_rows import insert_carried as insert_carried
+    from zoo.jobs.carried_rows import read_carried as read_carried
+    from zoo.jobs.carried_rows import read_dataset_rows as read_dataset_rows
+    from zoo.jobs.carried_rows import read_groups as read_groups
+    from zoo.jobs.carried_rows import split_ended as split_ended
     from zoo.jobs.claims import AttemptEnd as AttemptEnd
     from zoo.jobs.claims import Claim as Claim
     from zoo.jobs.claims import Outcome as Outcome
@@ -26,9 +35,11 @@ if TYPE_CHECKING:
     from zoo.jobs.dataset_rows import NewDataset as NewDataset
     from zoo.jobs.dataset_rows import add_dataset as add_dataset
     from zoo.jobs.dataset_rows import begin_upload as begin_upload
+    from zoo.jobs.dataset_rows import carried_version as carried_version
     from zoo.jobs.dataset_rows import count_users as count_users
     from zoo.jobs.dataset_rows import find_contents as find_contents
     from zoo.jobs.dataset_rows import find_dataset as find_dataset
+    from zoo.jobs.dataset_rows import insert_carried_dataset as insert_carried_dataset
     from zoo.jobs.dataset_rows import list_datasets as list_datasets
     from zoo.jobs.dataset_rows import remove_datasets as remove_datasets
     from zoo.jobs.dataset_rows import remove_interrupted_uploads as remove_interrupted_uploads
@@ -157,11 +168,16 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "bulk_actions": "cancel_many list_ids other_owners tag",
+    "carried_rows": (
+        "CarriedGroup CarriedJob DatasetRow find_present insert_carried read_carried "
+        "read_dataset_rows read_groups split_ended"
+    ),
     "claims": "AttemptEnd Claim Outcome ProgressUpdate Requests",
     "database": "Database RowRefused",
     "dataset_rows": (
         "add_dataset count_users DatasetVersion find_contents find_dataset list_datasets "
-        "NewDataset remove_datasets DatasetUsers begin_upload remove_interrupted_uploads"
+        "NewDataset remove_datasets DatasetUsers begin_upload remove_interrupted_uploads "
+        "carried_version insert_carried_dataset"
     ),
     "estimates": "Estimate estimate_job estimate_many estimate_running usual_seconds",
     "fields": "FIELD_NAMES field_values",

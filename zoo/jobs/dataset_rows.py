@@ -55,6 +55,13 @@ class DatasetUsers:
     finished: int
 
 
+END_UPLOAD = "DELETE FROM dataset WHERE name = :name AND artifact = :artifact AND version <= 0"
+# Files that were damaged may have been stored again.
+STORED_AGAIN = """
+    UPDATE dataset SET artifact_sha256 = :artifact_sha256
+    WHERE artifact = :artifact AND artifact_sha256 <> :artifact_sha256"""
+
+
 def begin_upload(db: Database, name: str, fingerprint: str, artifact: str) -> None:
     """Record that contents are about to be stored, so that they are found if that is interrupted.
 
@@ -112,15 +119,10 @@ def add_dataset(db: Database, found: NewDataset) -> tuple[DatasetVersion, bool]:
         VALUES (:name, :version, :fingerprint, :meta, :recipe, :artifact, :artifact_sha256,
             :bytes, {sql.now}) RETURNING *"""
     last = "SELECT max(version) AS n FROM dataset WHERE name = :name AND version > 0"
-    end = "DELETE FROM dataset WHERE name = :name AND artifact = :artifact AND version <= 0"
-    # Files that were damaged may have been stored again.
-    stored = """
-        UPDATE dataset SET artifact_sha256 = :artifact_sha256
-        WHERE artifact = :artifact AND artifact_sha256 <> :artifact_sha256"""
     row = vars(found) | {name: canonical(dict(getattr(found, name))) for name in ("meta", "recipe")}
     with _changing(db) as rows:
-        rows.run(stored, row)
-        rows.run(end, {"name": found.name, "artifact": found.artifact})
+        rows.run(STORED_AGAIN, row)
+        rows.run(END_UPLOAD, {"name": found.name, "artifact": found.artifact})
         newest = _newest(rows, found.name)
         if newest and newest.fingerprint == found.fingerprint:
             return newest, False
@@ -128,6 +130,56 @@ def add_dataset(db: Database, found: NewDataset) -> tuple[DatasetVersion, bool]:
         added = rows.one(insert, row | {"version": version})
         assert added is not None
         return _to_version(added), True
+
+
+def carried_version(db: Database, found: DatasetVersion) -> int:
+    """Return the version that a dataset of another database has, or would get, in this one."""
+    with db.read() as rows:
+        return _carried_version(rows, found)[0]
+
+
+def _carried_version(rows: Transaction, found: DatasetVersion) -> tuple[int, Row | None]:
+    """Return the version, and the row that has these contents under the name already."""
+    same = f"""
+        SELECT * FROM dataset WHERE name = :name AND fingerprint = :fingerprint AND version > 0
+        ORDER BY CASE WHEN {KEPT} THEN 0 ELSE 1 END, CASE WHEN version = :version THEN 0 ELSE 1 END,
+            version DESC LIMIT 1"""
+    taken = "SELECT 1 AS yes FROM dataset WHERE name = :name AND version = :version"
+    last = "SELECT max(version) AS n FROM dataset WHERE name = :name"
+    values = {n: getattr(found, n) for n in ("name", "fingerprint", "version")}
+    if row := rows.one(same, values):
+        return row["version"], row
+    if not rows.one(taken, {"name": found.name, "version": found.version}):
+        return found.version, None
+    return int(rows.value(last, {"name": found.name})) + 1, None
+
+
+def insert_carried_dataset(db: Database, found: DatasetVersion, removed_at: float | None) -> int:
+    """Insert a version of a dataset of another database and return its number in this one.
+
+    It keeps its number unless other contents have it; contents that are there under this name keep
+    the number that they have there. With `removed_at` it is a version whose contents are gone:
+    only the number is kept.
+    """
+    insert = """
+        INSERT INTO dataset (name, version, fingerprint, meta, recipe, artifact, artifact_sha256,
+            bytes, created_at, removed_at)
+        VALUES (:name, :version, :fingerprint, :meta, :recipe, :artifact, :artifact_sha256,
+            :bytes, :created_at, :removed_at)"""
+    again = f"""
+        UPDATE dataset SET removed_at = NULL, artifact_sha256 = :artifact_sha256
+        WHERE name = :name AND version = :version AND NOT {KEPT}"""
+    row = vars(found) | {name: canonical(dict(getattr(found, name))) for name in ("meta", "recipe")}
+    with _changing(db) as rows:
+        if removed_at is None:
+            rows.run(STORED_AGAIN, row)
+            rows.run(END_UPLOAD, {"name": found.name, "artifact": found.artifact})
+        version, there = _carried_version(rows, found)
+        if there is None:
+            rows.run(insert, row | {"version": version, "removed_at": removed_at})
+        elif removed_at is None:
+            rows.run(again, row | {"version": version})
+    return version
 
 
 def find_dataset(db: Database, name: str, version: int | None = None) -> DatasetVersion | None:

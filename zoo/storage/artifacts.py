@@ -73,18 +73,77 @@ def put(
     inside = {name: _text_entry(text) for name, text in texts.items()}
     manifest = canonical({"v": 2, "files": files | inside, **facts}).encode()
     (folder / MANIFEST).write_bytes(manifest)
+    _store(folder, url, where, [*files, MANIFEST], unflushed)
+    return hashlib.sha256(manifest).hexdigest()
+
+
+def _store(
+    folder: Path, url: str, where: str, names: Sequence[str], unflushed: list[str] | None
+) -> None:
+    """Store the files `names` of a folder in this order; see `put`."""
     fs, root = open_store(url)
     with _errors(f"The artifact cannot be stored in {root}/{where}", NO_PLACE):
         if "file" in fs.protocol:
-            moved = _move(folder, Path(root) / where, [*files, MANIFEST])
+            moved = _move(folder, Path(root) / where, names)
             if unflushed is None:
                 atomic.flush(moved)
             else:
                 unflushed += moved
         else:
-            for name in (*files, MANIFEST):
+            for name in names:
                 fs.put_file(str(folder / name), f"{root}/{where}/{name}")
-    return hashlib.sha256(manifest).hexdigest()
+
+
+def fetch_stored(url: str, where: str, sha256: str, into: Path) -> list[str]:
+    """Copy an artifact as it is stored, with its manifest, into the folder `into`.
+
+    On one local disk the copies are hard links. All hashes are verified. Returns the names of the
+    files, that of the manifest last. Raises ArtifactError as `get`.
+    """
+    entries = _manifest(url, where, sha256)["files"]
+    fs, root = open_store(url)
+    names = [name for name, entry in entries.items() if "text" not in entry]
+    into.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        target = _inside(into, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _errors(f"The file {name} of the artifact {where} cannot be read", NO_FILE):
+            _copy(fs, f"{root}/{where}/{name}", entries[name]["bytes"], target, link=True)
+        if _entry(str(target)) != _facts(entries[name]):
+            raise _changed(where, name)
+    manifest = _read(url, f"{where}/{MANIFEST}", MOST_MANIFEST)
+    (into / MANIFEST).write_bytes(manifest)
+    return [*names, MANIFEST]
+
+
+def put_stored(
+    folder: Path, url: str, where: str, sha256: str, unflushed: list[str] | None = None
+) -> bool:
+    """Store a folder that `fetch_stored` has copied; return False if it is stored already.
+
+    An incomplete or damaged artifact at `where` is replaced; nothing may refer to it. `unflushed`
+    is as in `put`. Raises ArtifactError if the folder has other files than its manifest says, or
+    the store cannot be written.
+    """
+    check_stored(folder, where, sha256)
+    if seal(url, where) == sha256:
+        with contextlib.suppress(ArtifactError):
+            check_files(url, where, sha256, files(url, where, sha256))
+            return False
+    remove(url, where)
+    names = [name for name in sorted(_names(str(folder))) if name != MANIFEST]
+    _store(folder, url, where, [*names, MANIFEST], unflushed)
+    return True
+
+
+def check_stored(folder: Path, where: str, sha256: str) -> None:
+    """Raise ArtifactError unless a folder has the files of the artifact `where`, and no others."""
+    parent, name = str(folder.parent), folder.name
+    entries = _manifest(parent, name, sha256)["files"]
+    stored = {MANIFEST, *(each for each, entry in entries.items() if "text" not in entry)}
+    if {*_names(str(folder))} != stored:
+        raise ArtifactError(f"The artifact {where} has other files than its manifest says.")
+    check_files(parent, name, sha256, entries)
 
 
 def flush(paths: Sequence[str]) -> None:
