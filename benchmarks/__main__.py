@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--pairs N] [--keep] [ROW...]`: measure and print; record with --keep."""
+"""`python -m benchmarks [--pairs N] [--keep] [--seconds N] [ROW...]`: measure and print."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import (
+    checkpoint_cost,
     costs,
     data,
     folders,
@@ -36,6 +37,8 @@ ROWS = {row.name: row for room in COMPARED for row in room.ROWS}
 MEASURED = (queue, data, folders, importing, growth, scrape, scaling)
 FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
+LONG = {"checkpoint-cost": "dense-softmax", "checkpoint-cost-lenet": "lenet-5"}
+"""Records that take more than ten minutes for each pair: measured only where they are named."""
 RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = ("mnist-zoo", "numpy", "scikit-learn", "keras", "tensorflow")
 LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
@@ -65,6 +68,11 @@ def main() -> None:
         _say(f"\n{name}\n{json.dumps(found, indent=1)}\n")
         if asked.keep:
             _keep(name, {"name": name} | found)
+    for name in (each for each in names if each in LONG):
+        found = checkpoint_cost.measure(LONG[name], asked.seconds, asked.pairs)
+        _say(f"\n{name}\n{json.dumps(found, indent=1)}\n")
+        if asked.keep:
+            _keep(name, {"name": name} | found)
 
 
 def _say(line: str) -> None:
@@ -77,10 +85,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side (3)")
     keep = "keep the figures in benchmarks/results, which docs/scaling.md is made from"
     parser.add_argument("--keep", action="store_true", help=keep)
-    known = ", ".join([*ROWS, *FIGURES, *RECORDS])
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of {known}; none: all")
+    length = f"length of the trainings of checkpoint-cost in seconds ({checkpoint_cost.SECONDS:g})"
+    parser.add_argument("--seconds", type=float, default=checkpoint_cost.SECONDS, help=length)
+    known = ", ".join([*ROWS, *FIGURES, *RECORDS, *LONG])
+    rows = f"of {known}; none: all but {', '.join(LONG)}"
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=rows)
     asked = parser.parse_args()
-    unknown = set(asked.rows) - ROWS.keys() - FIGURES.keys() - RECORDS.keys()
+    unknown = set(asked.rows) - ROWS.keys() - FIGURES.keys() - RECORDS.keys() - LONG.keys()
     if unknown:
         parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {known}")
     return asked
