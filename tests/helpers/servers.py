@@ -177,6 +177,39 @@ def _as_somebody(folder: Path, binaries: Path) -> list[str]:
     return ["setpriv", "--reuid=pgserver", "--regid=pgserver", "--clear-groups"]
 
 
+@contextlib.contextmanager
+def pgbouncer(
+    program: str, password: str, database: int, port: int, *settings: str
+) -> Iterator[Path]:
+    """PgBouncer in transaction mode before the PostgreSQL of `postgresql`; gives its log."""
+    folder = Path(tempfile.mkdtemp(prefix="zoo-pgbouncer-"))
+    (folder / "users").write_text(f'"zoo" "{password}"\n')
+    lines = [
+        "[databases]",
+        f"* = host=127.0.0.1 port={database}",
+        "[pgbouncer]",
+        f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =",
+        f"auth_type = scram-sha-256\nauth_file = {folder / 'users'}",
+        "pool_mode = transaction\nlog_connections = 0\nlog_disconnections = 0",
+        *settings,
+    ]
+    config = folder / "pgbouncer.ini"
+    config.write_text("\n".join(lines))
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # which it refuses
+        pg.ensure_user_exists("pgserver")
+        for path in (folder, config, folder / "users"):
+            shutil.chown(path, "pgserver", "pgserver")
+        as_user = ["setpriv", "--reuid=pgserver", "--regid=pgserver", "--clear-groups"]
+    log = folder / "log"
+    try:
+        ready = lambda: b"process up" in log.read_bytes()  # noqa: E731
+        with running([*as_user, program, str(config)], log, ready):
+            yield log
+    finally:
+        shutil.rmtree(folder)
+
+
 def valkey_program() -> str:
     """The path of the server, which is a Sentinel as well."""
     return str(ValkeyServer(port=0)._binary_path)

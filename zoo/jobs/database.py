@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from zoo.errors import StoreError, reason
 from zoo.jobs.dialects import PATIENCE_SECONDS, SQLITE, Dialect, Postgresql, Sqlite
+from zoo.jobs.pooler import LOCK_TIMEOUT
 
 MOST_DEADLOCKS = 5
 IDLE_CONNECTIONS = 8
@@ -153,6 +154,9 @@ class Database:
     def alone(self, statement: str, values: Mapping[str, Any] | None = None) -> list[Row]:
         """Run one statement as a transaction of its own and return its rows."""
         with self._connected() as connection:
+            if self.driver.is_pooled:  # its time limit for locks needs a transaction
+                with self._begun(connection, self.sql.begin_write) as rows:
+                    return rows.all(statement, values)
             return Transaction(connection, self.sql).all(statement, values)
 
     def read(self) -> contextlib.AbstractContextManager[Transaction]:
@@ -161,8 +165,15 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
-        with self._connected() as connection, self.driver.batched(connection):
+        with self._connected() as connection, self._begun(connection, begin) as rows:
+            yield rows
+
+    @contextlib.contextmanager
+    def _begun(self, connection: Any, begin: str) -> Iterator[Transaction]:
+        with self.driver.batched(connection):
             connection.execute(begin)
+            if self.driver.is_pooled:
+                connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             yield Transaction(connection, self.sql)
             connection.execute("COMMIT")
 

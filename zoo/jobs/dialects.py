@@ -16,6 +16,7 @@ from typing import Any
 
 from zoo import private_folder
 from zoo.errors import StoreError, ZooError
+from zoo.jobs import pooler
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,10 @@ BUSY_SECONDS = 30.0
 PATIENCE_SECONDS = 20.0
 """Default time limit for a server that does not answer."""
 
+THRESHOLD = "prepare_threshold"
+"""Option of the URL."""
+PREPARE_THRESHOLD = 5
+"""Uses of a statement after which the server keeps it prepared; psycopg's default."""
 TRUSTED_SECONDS = 1.0
 """A connection that was idle for longer is tested before it is used."""
 
@@ -94,6 +99,7 @@ class Sqlite:
     refusals = sqlite3.IntegrityError
     deadlocks: tuple[type[Exception], ...] = ()
     """None, since there is one writer at a time."""
+    is_pooled = False
 
     def __init__(self, url: str) -> None:
         self.writing: contextlib.AbstractContextManager[Any] = threading.Lock()
@@ -188,6 +194,11 @@ class Postgresql:
         self.errors = psycopg.Error
         self.refusals = psycopg.IntegrityError
         self.deadlocks: tuple[type[Exception], ...] = (psycopg.errors.DeadlockDetected,)
+        url, self._threshold = _take_threshold(url)
+        self.is_pooled = False
+        """Whether a pooler was found between this program and the server."""
+        self.keeps_statements_apart: bool | None = None
+        """Whether that pooler does; None until it was tried."""
         self.options: dict[str, Any] = timeouts(patience) | _read_url(url)
         self._all_options = _defaults() | self.options
 
@@ -207,10 +218,31 @@ class Postgresql:
         import psycopg
         from psycopg.rows import dict_row
 
-        connection = psycopg.connect(**self._all_options, autocommit=True, row_factory=dict_row)
-        # A client that was cut off in a transaction holds its locks until the server notices.
-        connection.execute("SET lock_timeout = '20s'")
+        connection = psycopg.connect(
+            **self._all_options, autocommit=True, row_factory=dict_row, prepare_threshold=None
+        )
+        self.is_pooled = pooler.is_between(connection)
+        if self.is_pooled and self.keeps_statements_apart is None:
+            self.keeps_statements_apart = pooler.keeps_statements_apart(connection)
+        connection.prepare_threshold = self.prepare_threshold
         return connection
+
+    @property
+    def prepare_threshold(self) -> int | None:
+        """Uses of a statement after which it is prepared; None: never."""
+        if self._threshold is not None:
+            return self._threshold if self._threshold >= 0 else None
+        return PREPARE_THRESHOLD if not self.is_pooled or self.keeps_statements_apart else None
+
+    @property
+    def mixes_statements(self) -> bool:
+        """Whether a pooler runs statements that other clients have prepared: tries it out."""
+        return (
+            self.is_pooled
+            and not self.keeps_statements_apart
+            and self.prepare_threshold is not None
+            and pooler.shares_servers(self.open)
+        )
 
     def batched(self, connection: Any) -> contextlib.AbstractContextManager[Any]:
         """Send several statements in one round trip: psycopg's pipeline mode."""
@@ -221,7 +253,7 @@ class Postgresql:
         """Open a connection for Alembic."""
         import psycopg
 
-        return psycopg.connect(**self._all_options)
+        return psycopg.connect(**self._all_options, prepare_threshold=None)
 
     def is_good(self, connection: Any, idle: float) -> bool:
         """Return whether it still works; one that was used just now is not tested."""
@@ -274,6 +306,22 @@ def _defaults() -> dict[str, Any]:
             elif each.compiled is not None or name in EMPTY_BY_DEFAULT:
                 found[name] = (each.compiled or b"").decode()
     return found
+
+
+def _take_threshold(url: str) -> tuple[str, int | None]:
+    """Take `prepare_threshold` out of a URL; it is -1 for none. libpq does not know it."""
+    place, mark, query = url.partition("?")
+    options = query.split("&")
+    given = [each.partition("=")[2] for each in options if each.startswith(f"{THRESHOLD}=")]
+    if not given:
+        return url, None
+    left = "&".join(each for each in options if not each.startswith(f"{THRESHOLD}="))
+    if given[-1] != "none" and not re.fullmatch("[0-9]{1,6}", given[-1]):
+        raise StoreError(
+            f"The {THRESHOLD} of ZOO_DATABASE_URL must be a whole number, or none.",
+            "Without it, statements are prepared where that is safe.",
+        )
+    return place + (mark + left if left else ""), -1 if given[-1] == "none" else int(given[-1])
 
 
 def _read_url(url: str) -> dict[str, Any]:

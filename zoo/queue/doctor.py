@@ -11,6 +11,7 @@ from importlib.metadata import version
 
 from zoo import private_folder
 from zoo.errors import ZooError
+from zoo.jobs.dialects import Postgresql, Sqlite
 from zoo.settings import Settings
 
 FREE_GB = 2.0
@@ -79,9 +80,23 @@ def _database(settings: Settings, part: str) -> Iterator[Finding]:
     db = jobs.connect(settings.database)
     counts = ", ".join(f"{n} {status}" for status, n in sorted(jobs.counts(db).items()))
     yield Finding(part, True, f"{db.name}, schema {jobs.schema_version(db)}; {counts or 'no jobs'}")
+    yield from _pooler(db.driver)
     off = abs(jobs.clock(db) - time.time())
     advice = "" if off < CLOCK_SECONDS else "Set the clock of this machine (NTP)."
     yield Finding("clock", off < CLOCK_SECONDS, f"{off:.1f} s from the database's", advice)
+
+
+def _pooler(driver: Sqlite | Postgresql) -> Iterator[Finding]:
+    """Check that a pooler before the database, if there is one, can serve."""
+    if isinstance(driver, Sqlite) or not driver.is_pooled:
+        return
+    if driver.mixes_statements:
+        detail = "it lets sessions run statements that others have prepared: wrong rows, errors"
+        advice = "Remove prepare_threshold from ZOO_DATABASE_URL; see docs/operating.md, pooler."
+        yield Finding("pooler", False, detail, advice)
+        return
+    how = "with" if driver.prepare_threshold is not None else "without"
+    yield Finding("pooler", True, f"between here and the database; {how} prepared statements")
 
 
 def _broker(settings: Settings, part: str) -> Iterator[Finding]:
