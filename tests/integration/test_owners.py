@@ -111,6 +111,27 @@ def test_every_submission_stores_its_user(db: Database) -> None:
     assert jobs.get(db, again.ids[0]).submitted_by == chosen.submitter
 
 
+def test_a_job_is_named_noted_and_listed_by_that(zoo: Zoo) -> None:
+    db = zoo.database()
+    (job,), _ = jobs.add(db, [spec()], QueueOptions(name="first light"))
+    (plain,), _ = jobs.add(db, [spec()])
+    zoo.run("note", "first light", "good", " enough \u2713")
+    assert zoo.run("note", job[:8]).stdout == "good enough \u2713\n"
+    assert "name  first light" in (shown := zoo.run("show", "first light").stdout)
+    assert "note  good enough" in shown
+    found = zoo.json("jobs", "--where", "name == 'first light'")
+    assert [(each["id"], each["note"]) for each in found] == [(job, "good enough \u2713")]
+    assert zoo.run("jobs").stdout.split()[:2] == ["id", "name"]
+    assert "name" not in zoo.run("jobs", "--where", "name == null").stdout.split()
+    assert "control" in zoo.run("note", plain, "a\x1bb", code=2).stderr
+    assert "1,001 characters" in zoo.run("note", plain, "x" * 1001, code=2).stderr
+    zoo.run("note", job, "")
+    assert jobs.get(db, job).note is None and "No note" in zoo.run("note", job).stderr
+    refused = zoo.run("train", "logistic", "--dataset", "digits", "--name", "cafe", code=2)
+    assert "beginning of an id" in refused.stderr
+    assert "begins with 'second', or that name" in zoo.run("show", "second", code=2).stderr
+
+
 def test_to_act_on_the_job_of_another_needs_a_yes(zoo: Zoo) -> None:
     db = zoo.database()
     theirs, other = (

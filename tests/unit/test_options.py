@@ -73,7 +73,7 @@ def test_the_records_are_frozen() -> None:
 def test_every_field_is_an_option_of_the_command_line() -> None:
     assert set(options.TRAINING) == names(TrainingOptions)
     # The owner is that of the settings.
-    assert set(options.GROUP) == names(QueueOptions) - {"submitted_by", "name"}
+    assert set(options.GROUP) == names(QueueOptions) - {"submitted_by"}
     assert set(filter_options.OPTIONS) == names(FilterWords)
 
 
@@ -82,7 +82,7 @@ def test_the_notebook_takes_every_option_with_the_same_default() -> None:
     taken = inspect.signature(functions.train).parameters
     for record, missing in (
         (TrainingOptions, set()),
-        (QueueOptions, {"after", "after_any", "submitted_by", "name"}),
+        (QueueOptions, {"after", "after_any", "submitted_by"}),
     ):
         for each in fields(record):
             if each.name not in missing | {"max_parallel"}:

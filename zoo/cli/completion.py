@@ -111,6 +111,7 @@ def references(incomplete: str) -> Iterator[tuple[str, str]]:
 
     if db := _database():
         yield from references.recent(db, incomplete)
+        yield from _job_names(db, incomplete)
 
 
 def references_of(*statuses: str, have_weights: bool = False) -> Callable[[str], Suggestions]:
@@ -128,8 +129,18 @@ def references_of(*statuses: str, have_weights: bool = False) -> Callable[[str],
 
         if db := _database():
             yield from rows.recent(db, incomplete, statuses=statuses, have_weights=have_weights)
+            yield from _job_names(db, incomplete)
 
     return suggested
+
+
+def _job_names(db: Database, incomplete: str) -> Iterator[tuple[str, str]]:
+    """The names of the newest jobs; none with a space, at which shells split."""
+    from zoo.jobs import references
+
+    for name in references.recent_names(db):
+        if name.startswith(incomplete) and " " not in name:
+            yield name, ""
 
 
 def one_of(*values: str) -> Callable[[str], Suggestions]:

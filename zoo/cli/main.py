@@ -23,6 +23,7 @@ from zoo.cli.commands import (
     leaderboard,
     local,
     models,
+    notes,
     plugins,
     predict,
     queue,
@@ -48,8 +49,8 @@ app = typer.Typer(
     name="zoo",
     help="Train, evaluate and compare many small models.",
     epilog=(
-        "REF names a job or group: the beginning of its id, @last, @last-failed, @best:DATASET "
-        "or @best:DATASET/MODEL.\n\n"
+        "REF names a job or group: the beginning of its id, its name, @last, @last-failed, "
+        "@best:DATASET or @best:DATASET/MODEL.\n\n"
         "Exit codes: 0 success; 1 the job or the operation failed; 2 wrong usage; "
         "130 interrupted by Ctrl-C (submitted jobs continue)."
     ),
@@ -77,7 +78,7 @@ def _root(
 MODULES = (
     (train, sweep, rerun, reproduce),
     (jobs, show, files, watch),
-    (job_actions, removal, queue),
+    (job_actions, notes, removal, queue),
     (leaderboard, compare, predict, export),
     (models, plugins, data),
     (local, carry),

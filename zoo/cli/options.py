@@ -14,7 +14,7 @@ Ref = Annotated[
     str,
     typer.Argument(
         metavar="REF",
-        help="Job or group: the beginning of its id, or @last.",
+        help="Job or group: the beginning of its id, its name, or @last.",
         autocompletion=completion.references,
     ),
 ]
@@ -22,7 +22,7 @@ Trained = Annotated[
     str,
     typer.Argument(
         metavar="REF",
-        help="Job or group: the beginning of its id, or @last.",
+        help="Job or group: the beginning of its id, its name, or @last.",
         autocompletion=completion.references_of(have_weights=True),
     ),
 ]
@@ -109,6 +109,7 @@ TRAINING = {
 }
 """How the fields of `TrainingOptions` are typed."""
 QUEUE = {
+    "name": option("--name", metavar="TEXT", help="Name to refer to it by."),
     "pool": option(
         metavar="NAME",
         help="Pool of workers that runs it. Default: default; gpu for a job that needs one.",

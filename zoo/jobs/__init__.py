@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zoo.jobs.bulk_actions import cancel_many as cancel_many
     from zoo.jobs.bulk_actions import list_ids as list_ids
     from zoo.jobs.bulk_actions import other_owners as other_owners
+    from zoo.jobs.bulk_actions import set_note as set_note
     from zoo.jobs.bulk_actions import tag as tag
     from zoo.jobs.carried_rows import CarriedGroup as CarriedGroup
     from zoo.jobs.carried_rows import CarriedJob as CarriedJob
@@ -167,7 +168,7 @@ if TYPE_CHECKING:
     from zoo.jobs.worker_rows import workers as workers
 
 _EXPORTS = {
-    "bulk_actions": "cancel_many list_ids other_owners tag",
+    "bulk_actions": "cancel_many list_ids other_owners set_note tag",
     "carried_rows": (
         "CarriedGroup CarriedJob DatasetRow find_present insert_carried read_carried "
         "read_dataset_rows read_groups split_ended"

@@ -88,6 +88,15 @@ def _update_others(rows: Transaction, ends: Sequence[Row]) -> None:
 
 
 @again_after_deadlock
+def set_note(db: Database, job_ids: Sequence[str], note: str | None) -> None:
+    """Set the note of jobs, or remove it with None."""
+    for some in slices(job_ids):
+        is_one, named = among("id", some)
+        with db.write() as rows:
+            rows.run(f"UPDATE job SET note = :note WHERE {is_one}", {**named, "note": note})
+
+
+@again_after_deadlock
 def tag(
     db: Database, job_ids: Sequence[str], add: Sequence[str] = (), remove: Sequence[str] = ()
 ) -> list[str]:

@@ -12,7 +12,7 @@ from zoo.metrics import METRICS
 
 TEXT_FIELDS = {
     **{name: name for name in ("id", "kind", "model", "dataset", "pool", "status", "worker")},
-    **{name: name for name in ("retry_of", "error", "error_code")},
+    **{name: name for name in ("retry_of", "error", "error_code", "name", "note")},
     "group": "group_id",
     **dict.fromkeys(("user", "submitted_by"), "submitted_by"),
 }

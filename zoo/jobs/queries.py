@@ -45,7 +45,8 @@ def get(db: Database, job_id: str) -> Job:
 def job_not_found(ref: str) -> JobNotFound:
     """Return the error for an id that no job or group has."""
     return JobNotFound(
-        f"No job or group has an id that begins with '{ref}'.", "`zoo jobs` lists them."
+        f"No job or group has an id that begins with '{ref}', or that name.",
+        "`zoo jobs` lists them.",
     )
 
 

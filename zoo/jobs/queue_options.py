@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 from zoo.errors import UsageError
+from zoo.jobs.labels import check_name
 
 MOST_URGENT = 1_000_000
 DEFAULT_POOL, GPU_POOL = "default", "gpu"
@@ -75,6 +76,8 @@ class QueueOptions:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.name is not None:
+            object.__setattr__(self, "name", check_name(self.name))
 
     def pool_of(self, device: str | None) -> str:
         """Return the pool of a job for the device, `gpu` or None for the processor."""

@@ -1,4 +1,4 @@
-"""References to jobs and groups on the command line: a prefix of an id, or a name with @."""
+"""References to jobs and groups on the command line: a prefix of an id, a name, or @last."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from zoo.jobs.filters import Values
 from zoo.jobs.queries import get, get_group, job_not_found, listing
 from zoo.jobs.ranking import objective_of
 from zoo.jobs.records import Group, Job, members
+from zoo.terminal_text import is_plain, one_line
 
 if TYPE_CHECKING:
     from zoo.job_spec import JobSpec
@@ -26,7 +27,10 @@ NAMED_REFERENCES = (
 
 
 def find_reference(db: Database, ref: str, metric: str | None = None) -> Job | Group:
-    """Return the job or group of a reference: a prefix of its id, or a name with @.
+    """Return the job or group of a reference: a prefix of its id, its name, or a word with @.
+
+    A name is looked for only if no id begins with it. A retry takes over the name of the job that
+    it repeats.
 
     @last is the newest job or its group; @last-failed the newest job that failed, timed out or was
     lost: of the jobs of the user of this process, or, if there is none, of those without an owner,
@@ -42,9 +46,16 @@ def find_reference(db: Database, ref: str, metric: str | None = None) -> Job | G
         UsageError: There is none, or more than one, or no job has the metric.
     """
     if ref.startswith("@"):
-        return _find_named(db, ref, metric)
-    if not ref or not all(c in "0123456789abcdef" for c in ref):
+        return _find_word(db, ref, metric)
+    is_hex = bool(ref) and all(c in "0123456789abcdef" for c in ref)
+    found = _find_by_prefix(db, ref) if is_hex else None
+    found = found or _find_by_name(db, ref)
+    if found is None:
         raise job_not_found(ref)
+    return found
+
+
+def _find_by_prefix(db: Database, ref: str) -> Job | Group | None:
     # A range always uses the index, unlike LIKE.
     starting = "SELECT id FROM {} WHERE id >= :ref AND id < :end LIMIT 6"
     with db.read() as rows:
@@ -55,13 +66,32 @@ def find_reference(db: Database, ref: str, metric: str | None = None) -> Job | G
         )
     found = [*jobs, *groups]
     if not found:
-        raise job_not_found(ref)
+        return None
     if len(found) > 1:
         some = ", ".join(each[: len(ref) + 4] for each in found[:5])
         raise UsageError(
             f"'{ref}' is the beginning of several ids ({some}).", "Give one more letter."
         )
     return get(db, found[0]) if jobs else get_group(db, found[0])
+
+
+def _find_by_name(db: Database, ref: str) -> Job | Group | None:
+    name = one_line(ref)
+    # Jobs of one group are one result; the newest first.
+    query = """
+        SELECT coalesce(group_id, id) AS id, max(group_id) AS group_id FROM job
+        WHERE name = :name
+            AND NOT EXISTS (SELECT 1 FROM job AS again WHERE again.retry_of = job.id)
+        GROUP BY coalesce(group_id, id) ORDER BY max(seq) DESC LIMIT 6"""
+    with db.read() as rows:
+        found = rows.all(query, {"name": name}) if name and is_plain(name) else []
+    if len(found) > 1:
+        some = ", ".join(row["id"][:8] for row in found[:5])
+        more = " and others" if len(found) > 5 else ""
+        raise UsageError(f"Several have the name '{name}': {some}{more}.", "Give one of the ids.")
+    if not found:
+        return None
+    return get_group(db, found[0]["id"]) if found[0]["group_id"] else get(db, found[0]["id"])
 
 
 def find_by_metric(db: Database, ref: str, metric: str | None) -> Job | Group:
@@ -156,7 +186,15 @@ def recent_users(db: Database, limit: int = 1000) -> list[str]:
     return list(dict.fromkeys(row["submitted_by"] for row in found))
 
 
-def _find_named(db: Database, ref: str, metric: str | None) -> Job | Group:
+def recent_names(db: Database, limit: int = 100) -> list[str]:
+    """List the names of the newest jobs that have one, newest first."""
+    query = "SELECT name FROM job WHERE name IS NOT NULL ORDER BY seq DESC LIMIT :limit"
+    with db.read() as rows:
+        found = rows.all(query, {"limit": limit})
+    return list(dict.fromkeys(row["name"] for row in found))
+
+
+def _find_word(db: Database, ref: str, metric: str | None) -> Job | Group:
     word, colon, rest = ref.partition(":")
     words: dict[str, Callable[[], Job | Group]] = {
         "@last": lambda: _last(db),

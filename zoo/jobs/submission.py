@@ -267,6 +267,7 @@ def retry(
                     kept["checkpoint"] = None
                 if exact:
                     kept["spec"] = canonical(json.loads(row["spec"]) | {"exact": True})
+                kept["note"] = None  # it is about the attempts of the old one
                 kept["submitted_by"] = submitted_by or row["submitted_by"]
                 rows.append(kept | fresh | {"id": uuid.uuid4().hex, "retry_of": row["id"]})
         evaluated = (source_of(row["spec"]) for row in rows if row["kind"] == "evaluate")

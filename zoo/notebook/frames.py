@@ -14,7 +14,8 @@ from zoo.results.leaderboard import LeaderboardRow
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-TEXTS = ("id", "kind", "model", "dataset", "status", "group", "pool", "worker", "error")
+OWN = ("submitted_by", "name", "note")
+TEXTS = ("id", "kind", "model", "dataset", "status", "group", "pool", "worker", "error", *OWN)
 TIMES = ("created_at", "started_at", "finished_at")
 WHOLE = ("seed", "fold", "attempt", "priority")
 COUNTS = ("n_images", "parameters", "weights_bytes")
@@ -23,7 +24,18 @@ COLUMNS = (
     *("id", "kind", "model", "dataset", "split", "preprocess", "status", "accuracy", "loss"),
     *("validation", "class_weight", "seed", "fold", "group", "tags"),
     *("created_at", "started_at", "finished_at", "took"),
-    *("attempt", "pool", "priority", "worker", "plugin", "fingerprint", "error"),
+    *(
+        "submitted_by",
+        "name",
+        "note",
+        "attempt",
+        "pool",
+        "priority",
+        "worker",
+        "plugin",
+        "fingerprint",
+        "error",
+    ),
 )
 """The first columns of every DataFrame of jobs; other metrics and the params follow."""
 

@@ -47,6 +47,7 @@ def train(
     pool: str | None = QueueOptions.pool,
     priority: int = QueueOptions.priority,
     tags: Sequence[str] = (),
+    name: str | None = None,
     wait: bool = True,
     **more_params: Any,
 ) -> JobHandle | GroupHandle:
@@ -83,7 +84,7 @@ def train(
         device=device,
         exact=exact,
     )
-    queue = QueueOptions(pool=pool, priority=priority, tags=arguments.as_list(tags))
+    queue = QueueOptions(pool=pool, priority=priority, tags=arguments.as_list(tags), name=name)
     given = arguments.merge_params(params or {}, more_params)
     specs = submit.training(model, given, training)
     with connect() as (db, chosen):
@@ -111,7 +112,7 @@ def get_job(ref: str = "@last") -> JobHandle | GroupHandle:
     """Find a job or group by reference.
 
     Args:
-        ref: The beginning of an id, `@last` or `@best:DATASET`.
+        ref: The beginning of an id, a name, `@last` or `@best:DATASET`.
 
     Raises:
         UsageError: If no job or group matches, or more than one.

@@ -212,6 +212,7 @@ def submit_sweep(db: Database, settings: Settings, plan: Plan, options: QueueOpt
     """Submit a plan as one group: all of its trials, or the first one for `tpe`."""
     # Later trials of the group are queued in the same way.
     queued = {"pool": options.pool, "priority": options.priority, "tags": list(options.tags)}
+    queued |= {"name": options.name} if options.name else {}
     about = plan.about | {"queued": queued}
     return submit.submit(
         db,

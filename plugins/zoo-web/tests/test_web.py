@@ -537,6 +537,22 @@ def test_a_training_that_can_stop_has_a_button_and_is_asked_once(
     jobs.finish(rows, taken[0], Outcome("cancelled"))
 
 
+def test_to_cancel_the_job_of_another_is_asked_and_its_name_and_note_are_shown(
+    page: web.Page, rows: Database
+) -> None:
+    jobs.cancel_many(rows, jobs.list_ids(rows, jobs.ALL_JOBS))
+    owner = f"bo{EVIL}@x"
+    (job,), _ = jobs.add(rows, [a_spec()], QueueOptions(submitted_by=owner, name=EVIL, pool="no"))
+    jobs.set_note(rows, [job], f"a {EVIL}")
+    for path in (f"/jobs/{job}", "/", "/?user=bo*"):
+        assert "bo&lt;script&gt;" in (html := page.get(path).text) and EVIL not in html
+    question = page.post(f"/jobs/{job}/cancel")
+    assert question.status == 200 and EVIL not in question.text
+    assert 'name="sure"' in question.text and jobs.get(rows, job).status == "queued"
+    assert page.post(f"/jobs/{job}/cancel", {"sure": "yes"}).status == 303
+    assert jobs.get(rows, job).status == "cancelled"
+
+
 def test_a_job_says_what_it_had_to_choose_by_and_why_it_ended_early(
     page: web.Page, rows: Database
 ) -> None:

@@ -73,6 +73,7 @@ def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted
         pool=filled.get("pool", "").strip() or None,
         priority=read_whole_number(filled, "priority", *limits(QueueOptions, "priority")),
         tags=filled.get("tags", "").split(),
+        name=filled.get("name", "").strip() or None,
     )
     specs = submit.training(filled["model"], params, training)
     return submit.submit(context.db, context.settings, specs, queue, group_kind=training.group_kind)

@@ -19,7 +19,7 @@ Refs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="REF",
-        help="Jobs or groups: the beginning of an id, or @last.",
+        help="Jobs or groups: the beginning of an id, a name, or @last.",
         autocompletion=completion.references,
     ),
 ]
@@ -27,7 +27,7 @@ NotEnded = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="REF",
-        help="Jobs or groups: the beginning of an id, or @last.",
+        help="Jobs or groups: the beginning of an id, a name, or @last.",
         autocompletion=completion.references_of("queued", "running"),
     ),
 ]
@@ -35,7 +35,7 @@ Running = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="REF",
-        help="Jobs or groups: the beginning of an id, or @last.",
+        help="Jobs or groups: the beginning of an id, a name, or @last.",
         autocompletion=completion.references_of("running"),
     ),
 ]
@@ -43,7 +43,7 @@ Queued = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="REF",
-        help="Jobs or groups: the beginning of an id, or @last.",
+        help="Jobs or groups: the beginning of an id, a name, or @last.",
         autocompletion=completion.references_of("queued"),
     ),
 ]
@@ -51,7 +51,7 @@ NotSucceeded = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="REF",
-        help="Jobs or groups: the beginning of an id, or @last.",
+        help="Jobs or groups: the beginning of an id, a name, or @last.",
         autocompletion=completion.references_of("failed", "timed_out", "lost", "cancelled"),
     ),
 ]

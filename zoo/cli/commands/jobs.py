@@ -125,6 +125,8 @@ def _print_table(lines: list[Line], names: list[str] | None) -> None:
     chosen, optional = names or list(USUAL), [] if names else OPTIONAL
     if names is None and any(line.outlook for line in lines):
         chosen.insert(chosen.index("age"), "progress")
+    if names is None and any(line.job.name for line in lines):
+        chosen.insert(1, "name")
     if names is None and len({line.job.submitted_by for line in lines}) > 1:
         chosen.insert(chosen.index("status"), "user")
     console.table(

@@ -22,7 +22,7 @@ Ended = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="REF",
-        help="Jobs or groups: the beginning of an id, or @last.",
+        help="Jobs or groups: the beginning of an id, a name, or @last.",
         autocompletion=completion.references_of(*ENDED),
     ),
 ]

@@ -99,7 +99,7 @@ def _cells(job: Job, known: Estimate | None, at: float, width: int) -> list[Text
     part = known.part if known else None
     return [
         Text(job.id[:8]),
-        Text(f"{job.model}{_part_of_group(job)}"),
+        Text(f"{job.model}{_part_and_name(job)}"),
         Text(job.dataset),
         _bar(part, next((size for least, size in BARS if width >= least), 0)),
         Text((known.steps or known.phase) if known else ""),
@@ -118,11 +118,11 @@ def _left(known: Estimate | None) -> Text:
     return Text("" if known.remaining is None else console.ago(known.remaining))
 
 
-def _part_of_group(job: Job) -> str:
-    fold = job.spec.get("fold")
+def _part_and_name(job: Job) -> str:
+    fold, name = job.spec.get("fold"), f" ({job.name})" if job.name else ""
     if fold:
-        return f" fold {fold['index'] + 1}/{fold['k']}"
-    return f" seed {job.spec['seed']}" if job.group else ""
+        return f" fold {fold['index'] + 1}/{fold['k']}{name}"
+    return f" seed {job.spec['seed']}{name}" if job.group else name
 
 
 def _bar(part: float | None, size: int) -> Text:
@@ -153,7 +153,7 @@ def _ended(look: Look, width: int, left_out: set[str]) -> list[Text]:
     rows = [
         [
             Text(job.id[:8]),
-            Text(f"{job.model}{_part_of_group(job)}"),
+            Text(f"{job.model}{_part_and_name(job)}"),
             Text(job.dataset),
             console.status(job.listed_status),
             Text(console.number(job.accuracy) or (job.error or "").partition("\n")[0]),

@@ -16,7 +16,7 @@ from zoo.jobs.estimates import Estimate
 
 USUAL = ["id", "kind", "model", "dataset", "status", "accuracy", "age", "took", "params"]
 IN_CSV = ["id", "kind", "model", "dataset", "status", "accuracy", "created_at", "took", "params"]
-OPTIONAL = ["params", "took", "kind", "user", "dataset"]
+OPTIONAL = ["params", "took", "kind", "user", "dataset", "name"]
 """Columns left out on a narrow terminal, in that order."""
 
 

@@ -11,7 +11,7 @@ from zoo import jobs
 from zoo.canonical_json import object_in
 from zoo.cli.render import console, job_columns, published_table, text_charts
 from zoo.cli.render.checkpoints import resumed_text
-from zoo.cli.render.trials_table import show_sweep
+from zoo.cli.render.trials_table import show_labels, show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job, RungEntry
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.records import result_text
@@ -57,6 +57,10 @@ def _facts(
 ) -> Iterator[tuple[str, Any]]:
     spec = job.spec
     yield "job", job.id
+    if job.name:
+        yield "name", job.name
+    if job.note:
+        yield "note", job.note
     yield "status", console.status(job.listed_status)
     if waits:
         yield "waits", waits
@@ -242,6 +246,7 @@ def show_group(group: Group, waits: str = "", rungs: Sequence[RungEntry] = ()) -
         show_sweep(group, rungs=rungs)
         return
     console.out.print(f"{group.id[:8]}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
+    show_labels(group)
     if waits:
         console.out.print(console.safe(f"waits: {waits}"), markup=False)
     if published_table.is_table(group):

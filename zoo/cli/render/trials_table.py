@@ -17,6 +17,14 @@ MOST = 20
 """Trials that `zoo show` lists."""
 
 
+def show_labels(group: Group) -> None:
+    """Print the name and the notes of a group's jobs, each once."""
+    for what in ("name", "note"):
+        for text in dict.fromkeys(getattr(job, what) for job in group.jobs):
+            if text:
+                console.field(f"{what}: ", text)
+
+
 def show_sweep(group: Group, most: int = MOST, rungs: Sequence[RungEntry] = ()) -> None:
     """Print the best trials of a sweep, at most `most` of them, and a line for the rest.
 
@@ -26,6 +34,7 @@ def show_sweep(group: Group, most: int = MOST, rungs: Sequence[RungEntry] = ()) 
     found = trials.sort_trials(trials.list_trials(group), last)
     names = trials.varied_params(group)
     console.out.print(console.safe(_head(group, found)))
+    show_labels(group)
     if group.is_mixed:
         console.note(
             "The trials were evaluated on different contents of the dataset: those on the newest "
