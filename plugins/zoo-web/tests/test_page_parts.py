@@ -124,6 +124,7 @@ def test_the_list_shows_the_metric_of_the_sweep_or_the_one_that_is_chosen(db: Da
     for metric, heading in (("val_accuracy", "val_accuracy"), ("f1_macro", "Test f1_macro")):
         board = visit.text(dashboard.leaderboard_page(visit.request(query={"metric": metric})))
         assert f'<th scope="col" class="num">{heading}</th>' in board
+        assert (">Test error %<" in board) == (metric == "val_accuracy")
 
 
 def test_the_page_of_a_sweep_shows_its_metric_against_each_param(

@@ -52,13 +52,16 @@ def leaderboard(
     measured = list(dict.fromkeys(row.objective.metric for row in rows)) or ["accuracy"]
     ranked = common_heading(measured).removesuffix(" result")
     apart = ["metric"] if len(measured) > 1 else []
-    more = ["accuracy"] if measured != ["accuracy"] else []
+    # Beside a metric of other rows it is said that these are of the test images.
+    of = "" if ranked.startswith("test") else "test "
+    more = [f"{of}accuracy"] if measured != ["accuracy"] else []
+    error = f"{of}error %"
     costs = [name for name in ("fit s", "parameters") if name != ranked]
-    numbers = [ranked, *more, "error %", *published, "cross-validation", *costs]
+    numbers = [ranked, *more, error, *published, "cross-validation", *costs]
     contents = ["contents"] if any(row.contents_note for row in rows) else []
     columns = ["dataset", *contents, "model", *names, *apart, *numbers, "job", "params"]
     # The column "job" stays: the next command needs the id.
-    optional = [*costs[::-1], "params", "error %", *more, *published, "cross-validation"]
+    optional = [*costs[::-1], "params", error, *more, *published, "cross-validation"]
     cells = [[_cells(row, names, ranked)[column] for column in columns] for row in rows]
     # A row that has only been cross-validated would show no result at all.
     has_lone_cv = not all(row.test for row in rows)
@@ -92,9 +95,13 @@ def _cells(
         "contents": row.contents_note or "newest",
         "model": row.model,
         "metric": row.objective.metric,
+        **dict.fromkeys(
+            ("accuracy", "test accuracy"), console.number(test.accuracy if test else None)
+        ),
         ranked: tested,
-        "accuracy": console.number(test.accuracy if test else None),
-        "error %": "" if error is None else console.number(100 * error, 2),
+        **dict.fromkeys(
+            ("error %", "test error %"), "" if error is None else console.number(100 * error, 2)
+        ),
         "published %": console.number((row.published or {}).get("error"), 2),
         "cross-validation": cv.value.counted() if cv else "",
         "cv": console.number(cv.value.mean) if cv else "",
