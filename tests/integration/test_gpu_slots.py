@@ -12,7 +12,7 @@ from zoo_workers.runner_pool import Runner, RunnerPool
 from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, QueueOptions
-from zoo.jobs.records import Gpu
+from zoo.jobs.worker_records import Gpu
 
 FIRST, SECOND = (Gpu(n, "NVIDIA H200", 144_384) for n in range(2))
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from zoo_workers import runner_main
 
 from zoo.jobs import QueueOptions
-from zoo.jobs.records import Gpu, Worker
+from zoo.jobs.worker_records import Gpu, Worker
 from zoo.queue import gpus, submit
 from zoo.queue.options import TrainingOptions
 from zoo.settings import Settings

@@ -17,7 +17,7 @@ from zoo.data import added
 from zoo.errors import ArtifactError, StoreError, UsageError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.jobs import AttemptEnd, Claim, Database, Job, JobNotFound, Outcome, ProgressUpdate
-from zoo.jobs.records import Gpu
+from zoo.jobs.worker_records import Gpu
 from zoo.settings import Settings
 from zoo.storage import artifacts, saved_files
 from zoo_workers.checkpoint_store import CheckpointStore

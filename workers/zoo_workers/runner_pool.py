@@ -17,7 +17,7 @@ import psutil
 
 from zoo import environment_variables
 from zoo.child_process import Child
-from zoo.jobs.records import Gpu
+from zoo.jobs.worker_records import Gpu
 from zoo.queue import gpus
 
 MEMORY_CHECK_SECONDS = 0.5

@@ -21,7 +21,7 @@ from zoo import jobs
 from zoo.errors import ZooError
 from zoo.jobs import Database
 from zoo.jobs.queue_options import GPU
-from zoo.jobs.records import Gpu
+from zoo.jobs.worker_records import Gpu
 from zoo.settings import Settings
 from zoo_workers.execution import Execution
 from zoo_workers.finalizer import MAX_PER_SLOT, Finalizer

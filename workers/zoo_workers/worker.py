@@ -31,7 +31,7 @@ from zoo.errors import BrokerError, UsageError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.jobs.cards import Card
 from zoo.jobs.dialects import PATIENCE_SECONDS
-from zoo.jobs.records import Gpu
+from zoo.jobs.worker_records import Gpu
 from zoo.queue import broker
 from zoo.queue.local_services import Place
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable

@@ -18,7 +18,7 @@ from zoo.errors import UsageError
 from zoo.images import arrays
 from zoo.images.prediction_inputs import Subject
 from zoo.jobs import Database, Group, Job, references
-from zoo.jobs.records import best_first
+from zoo.jobs.groups import best_first
 from zoo.model import Model
 from zoo.plugins import registry
 from zoo.queue import pinning

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from zoo.jobs.fields import field_values as field_values
     from zoo.jobs.filters import ALL_JOBS as ALL_JOBS
     from zoo.jobs.filters import Filter as Filter
+    from zoo.jobs.groups import Group as Group
+    from zoo.jobs.groups import members as members
     from zoo.jobs.metric_rows import list_ranking_metrics as list_ranking_metrics
     from zoo.jobs.outbox import begin_hooks as begin_hooks
     from zoo.jobs.outbox import complete_hooks as complete_hooks
@@ -107,13 +109,8 @@ if TYPE_CHECKING:
     from zoo.jobs.ranking import newest_contents as newest_contents
     from zoo.jobs.ranking import shown_objectives as shown_objectives
     from zoo.jobs.records import AttemptRecord as AttemptRecord
-    from zoo.jobs.records import Group as Group
     from zoo.jobs.records import Job as Job
-    from zoo.jobs.records import Pool as Pool
     from zoo.jobs.records import Progress as Progress
-    from zoo.jobs.records import Waiting as Waiting
-    from zoo.jobs.records import Worker as Worker
-    from zoo.jobs.records import members as members
     from zoo.jobs.references import find_by_metric as find_by_metric
     from zoo.jobs.references import find_jobs as find_jobs
     from zoo.jobs.references import find_reference as find_reference
@@ -161,6 +158,9 @@ if TYPE_CHECKING:
     from zoo.jobs.transitions import reap as reap
     from zoo.jobs.transitions import release as release
     from zoo.jobs.transitions import save_checkpoint as save_checkpoint
+    from zoo.jobs.worker_records import Pool as Pool
+    from zoo.jobs.worker_records import Waiting as Waiting
+    from zoo.jobs.worker_records import Worker as Worker
     from zoo.jobs.worker_rows import NewWorker as NewWorker
     from zoo.jobs.worker_rows import drain as drain
     from zoo.jobs.worker_rows import record_heartbeat as record_heartbeat
@@ -183,6 +183,7 @@ _EXPORTS = {
     "estimates": "Estimate estimate_job estimate_many estimate_running usual_seconds",
     "fields": "FIELD_NAMES field_values",
     "filters": "ALL_JOBS Filter",
+    "groups": "Group members",
     "outbox": (
         "begin_hooks complete_hooks count_overdue_hooks has_pending_hooks has_skipped_hooks "
         "request_hooks skip_hooks take_overdue_hooks take_requested_hooks"
@@ -199,7 +200,7 @@ _EXPORTS = {
     "queue_stats": "Baseline collect_stats Histogram QueueStats",
     "metric_rows": "list_ranking_metrics",
     "ranking": "Best best dataset_objective newest_contents shown_objectives",
-    "records": "AttemptRecord Group Job members Pool Progress Waiting Worker",
+    "records": "AttemptRecord Job Progress",
     "references": "find_by_metric find_jobs find_reference",
     "removal": (
         "check_removal complete_removals count_removals list_removals pin postpone_removals "
@@ -216,6 +217,7 @@ _EXPORTS = {
         "beat checkpoint_path CHECKPOINTS claim expire_leases finish finish_all pause_trial reap "
         "release save_checkpoint"
     ),
+    "worker_records": "Pool Waiting Worker",
     "worker_rows": "drain NewWorker record_heartbeat register_worker workers",
 }
 """The public names of each module, loaded on first use so that a command that only reads does not

@@ -12,8 +12,10 @@ from zoo.jobs import metric_names
 from zoo.jobs.database import Database, Row, Transaction, among, slices
 from zoo.jobs.environments import Environment
 from zoo.jobs.filters import Filter, Values, order_terms
-from zoo.jobs.records import AttemptRecord, Group, Job, Pool, Waiting, to_job
+from zoo.jobs.groups import Group
+from zoo.jobs.records import AttemptRecord, Job, to_job
 from zoo.jobs.statuses import MAY_RUN, PAUSED
+from zoo.jobs.worker_records import Pool, Waiting
 from zoo.metrics import ACCURACY, Objective
 
 

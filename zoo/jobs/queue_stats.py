@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zoo.jobs.database import Database, Row, Transaction
-from zoo.jobs.records import ALIVE
+from zoo.jobs.worker_records import ALIVE
 from zoo.jobs.worker_rows import LATE_SECONDS, alive_condition
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)

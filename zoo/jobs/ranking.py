@@ -13,8 +13,9 @@ from zoo.jobs import metric_names, metric_rows
 from zoo.jobs.database import Database, Transaction, among, slices
 from zoo.jobs.fields import field_values
 from zoo.jobs.filters import ALL_JOBS, Filter, Values, sort_expressions
+from zoo.jobs.groups import Group, members, rank, value_of
 from zoo.jobs.queries import group_of, jobs_of
-from zoo.jobs.records import Group, Job, members, rank, value_of
+from zoo.jobs.records import Job
 from zoo.metrics import ACCURACY, Objective, higher_is_better
 
 MEMBER = """group_id = job_group.id

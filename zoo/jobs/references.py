@@ -11,9 +11,10 @@ from zoo.dataset_names import canonical, split_version
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
 from zoo.jobs.filters import Values
+from zoo.jobs.groups import Group, members
 from zoo.jobs.queries import get, get_group, job_not_found, listing
 from zoo.jobs.ranking import objective_of
-from zoo.jobs.records import Group, Job, members
+from zoo.jobs.records import Job
 from zoo.terminal_text import is_plain, one_line
 
 if TYPE_CHECKING:

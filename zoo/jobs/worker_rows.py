@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from zoo.jobs.cards import Card
 from zoo.jobs.database import Database
 from zoo.jobs.dialects import Dialect
-from zoo.jobs.records import ALIVE, Gpu, Worker
+from zoo.jobs.worker_records import ALIVE, Gpu, Worker
 
 SILENT_AFTER = 3
 """Heartbeats that a worker may miss before it counts as silent."""

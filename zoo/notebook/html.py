@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from zoo.jobs import Estimate, Group, Job
-from zoo.jobs.records import result_text
+from zoo.jobs.groups import result_text
 from zoo.metrics import METRICS
 
 COLOURS = {

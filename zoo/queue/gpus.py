@@ -9,7 +9,7 @@ from typing import Any
 
 from zoo.errors import UsageError
 from zoo.jobs.environments import GPU_NAME
-from zoo.jobs.records import Gpu
+from zoo.jobs.worker_records import Gpu
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """Environment variable with the GPUs that a process sees; empty for none, unset for all."""

@@ -11,7 +11,7 @@ from zoo.errors import ArtifactError, UsageError, ZooError
 from zoo.jobs import Database, Group, Job, members
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.group_metrics import Statistics
-from zoo.jobs.records import result_text
+from zoo.jobs.groups import result_text
 from zoo.metrics import ACCURACY, Objective
 from zoo.results import significance
 from zoo.results.predictions import load_predictions

@@ -9,7 +9,7 @@ from typing import Any
 from zoo import jobs
 from zoo.jobs import Best, Database, Filter, Group, Job
 from zoo.jobs.group_metrics import Statistics
-from zoo.jobs.records import rank, value_of
+from zoo.jobs.groups import rank, value_of
 from zoo.metrics import ACCURACY, Objective
 from zoo.param_values import chosen_options
 
@@ -273,7 +273,7 @@ def _means(group: Group) -> dict[str, Any]:
 
 
 def _order(best: Best, row: LeaderboardRow) -> tuple[Any, ...]:
-    """By dataset; within one, the newest contents first; then by classes and `records.rank`."""
+    """By dataset; within one, the newest contents first; then by classes and `groups.rank`."""
     result = best.test if row.test else best.cv
     order = rank(result, best.objective) if result else ()
     return best.dataset, not best.is_newest, -best.since, -row.classes, order

@@ -13,7 +13,7 @@ from typing import Any
 from zoo import param_values
 from zoo.errors import UsageError, reason
 from zoo.job_spec import canonical
-from zoo.jobs import Group, RungEntry, records
+from zoo.jobs import Group, RungEntry, groups
 from zoo.jobs.group_metrics import Statistics
 from zoo.regular_file import read_regular_file
 from zoo.storage.output_file import write_output
@@ -38,12 +38,12 @@ class Trial:
     @property
     def accuracy(self) -> Statistics | None:
         """The accuracy over its jobs; None until every one has succeeded."""
-        return records.accuracy_of(self.group)
+        return groups.accuracy_of(self.group)
 
     @property
     def statistics(self) -> Statistics | None:
         """The metric by which the sweep ranks, over its jobs; None until every one has it."""
-        return records.value_of(self.group)
+        return groups.value_of(self.group)
 
     @property
     def status(self) -> str:
@@ -89,7 +89,7 @@ def sort_trials(found: Sequence[Trial], last: Mapping[str, RungEntry] | None = N
     has the metric of paused and pruned trials at their last rung, by job: those that were trained
     longer come first.
     """
-    ranked = [Trial(each) for each in records.best_first(trial.group for trial in found)]
+    ranked = [Trial(each) for each in groups.best_first(trial.group for trial in found)]
     if not last:
         return ranked
 

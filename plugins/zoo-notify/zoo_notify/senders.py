@@ -17,7 +17,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from zoo.errors import UsageError, ZooError, reason
 from zoo.jobs.group_metrics import Statistics
-from zoo.jobs.records import best_text, finite
+from zoo.jobs.groups import best_text
+from zoo.jobs.records import finite
 
 RETRY_WAITS = (1.0, 3.0)
 """Seconds before the second and the third attempt at a webhook."""

@@ -11,7 +11,7 @@ from zoo import jobs
 from zoo.jobs import Database, Filter, Group, Job
 from zoo.jobs.environments import Environment
 from zoo.jobs.group_metrics import Statistics
-from zoo.jobs.records import value_of
+from zoo.jobs.groups import value_of
 from zoo.metrics import ACCURACY, Objective
 from zoo.param_values import typed
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows

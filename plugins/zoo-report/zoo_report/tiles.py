@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from zoo.jobs import Group, Job, members
-from zoo.jobs.records import rank, value_of
+from zoo.jobs.groups import rank, value_of
 from zoo.metrics import Objective
 from zoo.results.leaderboard import job_contents_note
 from zoo_report.contents import Contents, Entry, GroupEntry

@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_iris
 
 from zoo import jobs
-from zoo.jobs.records import Gpu
+from zoo.jobs.worker_records import Gpu
 
 # One process of the suite: they share a server and two trained models.
 pytestmark = pytest.mark.xdist_group("test_files_on_page")

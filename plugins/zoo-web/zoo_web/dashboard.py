@@ -13,7 +13,7 @@ from starlette.responses import Response
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import LISTED, Filter, Group, Job
-from zoo.jobs.records import value_of
+from zoo.jobs.groups import value_of
 from zoo.metrics import ACCURACY, Objective, common_heading
 from zoo.queue.job_filters import FilterWords
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows

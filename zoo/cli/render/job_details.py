@@ -14,7 +14,7 @@ from zoo.cli.render.checkpoints import resumed_text
 from zoo.cli.render.trials_table import show_labels, show_sweep
 from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job, RungEntry
 from zoo.jobs.environments import CodeVersion, Machine
-from zoo.jobs.records import result_text
+from zoo.jobs.groups import result_text
 from zoo.metrics import COSTS, METRICS, base_name
 
 FEW_STEPS = 10

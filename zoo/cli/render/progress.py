@@ -16,7 +16,7 @@ from zoo.cli.render import console, job_columns, progress_bars, published_table
 from zoo.cli.render.fitting import columns_of
 from zoo.cli.render.trials_table import show_sweep
 from zoo.jobs import TERMINAL, Database, Estimate, Group, Job
-from zoo.jobs.records import result_text
+from zoo.jobs.groups import result_text
 from zoo.metrics import Objective
 from zoo.queue.waiting import JobWait
 from zoo.settings import Settings

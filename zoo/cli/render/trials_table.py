@@ -8,7 +8,8 @@ from typing import Any
 
 from zoo.cli.render import console
 from zoo.jobs import Group, RungEntry
-from zoo.jobs.records import finite, result_text
+from zoo.jobs.groups import result_text
+from zoo.jobs.records import finite
 from zoo.param_values import typed
 from zoo.sweeps import trials
 from zoo.sweeps.trials import Trial
