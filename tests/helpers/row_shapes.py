@@ -322,6 +322,7 @@ def clear(db: Database) -> None:
     with db.write() as table:
         for name in (
             "outbox",
+            "hook_error",
             "dependency",
             "history",
             "log",

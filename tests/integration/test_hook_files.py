@@ -12,11 +12,11 @@ import pytest
 from helpers.command_line import until
 from helpers.finished_jobs import a_spec, claim, job_of, succeed
 from zoo_workers import hook_files
-from zoo_workers.hooks import Hooks
+from zoo_workers.hooks import MAX_TRIES, Hooks, Listeners
 
 from zoo import jobs, settings
 from zoo.errors import ArtifactError
-from zoo.jobs import Database, Outcome
+from zoo.jobs import Database, HookTurn, Outcome
 from zoo.storage import job_files
 
 TOP = "import os, sys, time, zoo\n@zoo.hookimpl\n"
@@ -41,7 +41,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> Calla
 
 @pytest.fixture
 def caller(db: Database) -> Iterator[Hooks]:
-    found = Hooks(db, settings.load(), {}, ["job", "files", "extra"])
+    found = Hooks(db, settings.load(), {}, Listeners(["job", "files", "extra"]))
     found.start()
     yield found
     found.end()
@@ -130,8 +130,10 @@ def test_what_is_not_to_be_kept_harms_neither_the_job_nor_what_another_plugin_le
     caller.add(job)
     until(lambda: contents(db, job))
     assert contents(db, job) == {"extra/well/well": b""}
-    for name in ("links", "many", "large", "odd", "listed", "folder"):
-        assert f"files of {name} are not kept" in caplog.text
+    failed = until(lambda: {e.plugin for e in jobs.hook_errors(db, job)})
+    assert failed == {"", "links", "many", "large", "odd", "listed", "folder"}
+    for name in failed - {""}:
+        assert f"the hook of the plugin {name}: its files are not kept" in caplog.text
     assert job_of(db, job).status == "succeeded" and Path("/etc/passwd").exists()
 
 
@@ -142,9 +144,9 @@ def test_hooks_wait_for_files_that_cannot_be_had_but_not_for_ever(
     job = ended(db, caller)
     place = Path(settings.load().artifacts)
     (place / str(job_of(db, job).artifact) / "predictions.npz").write_bytes(b"damaged")
-    assert not caller.call(job, is_last=False)
+    assert not caller.call(HookTurn(job, 1, False))
     assert contents(db, job)["extra/sees/seen"] != b"None"
-    assert caller.call(job, is_last=True)
+    assert caller.call(HookTurn(job, MAX_TRIES, False))
     assert contents(db, job) == {"extra/sees/seen": b"None"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,14 @@ import pytest
 from helpers.command_line import Zoo, share, until
 from helpers.finished_jobs import a_spec, claim, folds, succeed
 from zoo_workers import hooks, runner_main
-from zoo_workers.hooks import Hooks
+from zoo_workers.hooks import Hooks, Listeners
 from zoo_workers.slots import Supervisor
 
 from zoo import jobs, settings
+from zoo.cli.render.job_details import show_job
 from zoo.jobs import Database, Outcome
 from zoo.plugins import registry
+from zoo.queue import doctor
 
 PLUGIN = """
 import json, os, sys, time
@@ -83,7 +84,11 @@ def end(db: Database, hooks: Hooks) -> str:
 
 
 def test_every_plugin_is_called_though_another_raises_or_exits(
-    told: Told, db: Database, caller: Hooks, caplog: pytest.LogCaptureFixture
+    told: Told,
+    db: Database,
+    caller: Hooks,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     logging.getLogger("zoo.worker").propagate = True
     told.plugin("a_exits", "sys.exit(3)")
@@ -98,6 +103,16 @@ def test_every_plugin_is_called_though_another_raises_or_exits(
     assert {each["secret"] for each in calls} == {"for the hooks alone"}
     assert "SECRET" not in os.environ
     assert "b_raises: ValueError: the hook had a bad day" in caplog.text
+    found = [(each.plugin, each.error) for each in jobs.hook_errors(db, ids[1])]
+    assert found == [
+        ("a_exits", "SystemExit: 3"),
+        ("b_raises", "ValueError: the hook had a bad day"),
+    ]
+    show_job(db, jobs.get(db, ids[1]))
+    assert "hook error  b_raises: ValueError: the hook had a bad day" in capsys.readouterr().out
+    told_of = [f.detail for f in doctor.PARTS["hooks"](settings.load(), "hooks") if not f.ok]
+    last = f"for 2 jobs in the last 24 h, the last is {ids[1][:8]}: ValueError: the hook had a bad"
+    assert len(told_of) == 2 and last in told_of[1]
 
 
 @pytest.mark.parametrize(
@@ -128,6 +143,7 @@ def test_a_hook_that_hangs_or_kills_its_process_is_tried_again_and_then_given_up
     # One that hangs may have been ended before it began; one that dies has begun each time.
     begun = [each["id"] for each in told.by("bad")]
     assert begun == [job] * (len(begun) if seconds < 1 else 3)
+    assert [(e.plugin, e.error) for e in jobs.hook_errors(db, job)] == [("", told_of)]
     # The next job's hooks are called as if nothing had been.
     monkeypatch.setattr(hooks, "CALL_SECONDS", 600)
     told.plugin("bad")
@@ -148,12 +164,15 @@ def test_what_a_dead_worker_left_undone_is_done_by_another(
     monkeypatch.setattr(hooks, "OVERDUE_SECONDS", 0.05)
     told.plugin("listens")
     job = succeed(db, [a_spec()], with_hooks=True)
+    jobs.record_hook_errors(db, job, {"": "it died", "listens": "it failed", "gone": "it failed"})
     _let_time_pass(db)
     heir = Hooks(db, settings.load(), {})
     heir.start()
     until(lambda: owed(db) == 0)
     assert [each["id"] for each in told.by("listens")] == [job]
     heir.end()
+    # What has succeeded now is no error any more.
+    assert [each.plugin for each in jobs.hook_errors(db, job)] == ["gone"]
 
 
 def test_with_the_last_job_of_a_group_comes_the_groups_result(
@@ -218,14 +237,16 @@ def test_a_worker_tells_of_the_jobs_that_it_ends_and_models_do_not_learn_whom(
         found.close()
 
 
-class Door(threading.Event):
-    """Whether a slot has nothing to do, and whether somebody waits for that."""
+class Slots:
+    """How many slots are idle, and whether somebody has asked for that."""
 
-    asked = False
+    def __init__(self) -> None:
+        self.free = 0
+        self.asked = False
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def __call__(self) -> int:
         self.asked = True
-        return super().wait(timeout)
+        return self.free
 
 
 @pytest.mark.parametrize("patience", [600, 0])
@@ -234,14 +255,14 @@ def test_hooks_that_may_wait_leave_the_cores_to_the_jobs_but_not_for_ever(
 ) -> None:
     monkeypatch.setattr(hooks, "MAX_DELAY_SECONDS", patience)
     told.plugin("listens")
-    room = Door()
-    caller = Hooks(db, settings.load(), {}, has_free_slot=room)
+    slots = Slots()
+    caller = Hooks(db, settings.load(), {}, count_free_slots=slots)
     caller.start()
     ids = [end(db, caller) for _ in range(2)]
-    until(lambda: room.asked)
+    until(lambda: slots.asked)
     if patience:
         assert not told.by("listens") and owed(db) == 2
-        room.set()
+        slots.free = 1
     until(lambda: owed(db) == 0)
     assert [each["id"] for each in told.by("listens")] == ids
     caller.end()
@@ -267,23 +288,79 @@ def test_files_are_made_for_the_newest_and_for_who_asks_and_everybody_is_told_of
     told.plugin("listens")
     made = told.folder / "made"
     (told.folder / "maker.py").write_text(MAKER.format(made=str(made)))
-    room = Door()
-    caller = Hooks(db, settings.load(), {}, ["job", "extra"], has_free_slot=room)
+    slots = Slots()
+    caller = Hooks(db, settings.load(), {}, Listeners(["job", "extra"]), slots)
     caller.start()
     ids = [end(db, caller) for _ in range(10)]
-    until(lambda: room.asked)
-    room.set()
+    until(lambda: f"7 jobs so far, {ids[6][:8]} is the last" in caplog.text)
+    slots.free = 1
     until(lambda: not any(jobs.has_pending_hooks(db, job) for job in ids))
     assert made.read_text().split() == ids[:-4:-1]
     assert sorted(each["id"] for each in told.by("listens")) == sorted(ids)
     assert [jobs.has_skipped_hooks(db, job) for job in ids] == [True] * 7 + [False] * 3
-    assert f"7 jobs so far, {ids[6][:8]} is the last" in caplog.text
     assert jobs.take_overdue_hooks(db) == []
     assert jobs.request_hooks(db, ids[2]) and not jobs.request_hooks(db, ids[-1])
     until(lambda: owed(db) == 6)
     assert made.read_text().split()[3:] == [ids[2]]
     assert len(told.by("listens")) == 10
     caller.end()
+
+
+def test_notifications_wait_neither_for_a_slot_nor_for_files_and_are_not_sent_again(
+    told: Told, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hooks, "MAX_DELAY_SECONDS", 600)
+    monkeypatch.setattr(hooks, "OVERDUE_SECONDS", 0.05)
+    told.plugin("listens")
+    made = told.folder / "made"
+    (told.folder / "maker.py").write_text(MAKER.format(made=str(made)))
+    both = Listeners(["job", "extra"], are_urgent=True)
+    dies = Hooks(db, settings.load(), {}, both, Slots())
+    dies.start()
+    ids = [end(db, dies) for _ in range(3)]
+    until(lambda: len(told.by("listens")) == 3)
+    # Their files are left to another worker, as if this one had died here.
+    until(lambda: _have_only_files(db) == 3)
+    _let_time_pass(db)
+    heir = Hooks(db, settings.load(), {}, both, Slots())
+    heir.start()
+    until(lambda: owed(db) == 0)
+    assert sorted(made.read_text().split()) == sorted(ids)
+    assert [each["id"] for each in told.by("listens")] == ids
+    heir.end()
+    dies.end()
+
+
+def _have_only_files(db: Database) -> int:
+    with db.read() as rows:
+        return int(rows.value("SELECT count(*) AS n FROM outbox WHERE skipped_at = 0"))
+
+
+TOGETHER = """
+import os, time, zoo
+from pathlib import Path
+@zoo.hookimpl
+def job_finished(job, extra):
+    place = Path({place!r})
+    (place / f"{{os.getpid()}}").touch()
+    while len(list(place.iterdir())) < 2:
+        time.sleep(0.01)
+"""
+
+
+def test_as_many_processes_make_files_as_slots_are_idle(told: Told, db: Database) -> None:
+    place = told.folder / "pids"
+    place.mkdir()
+    (told.folder / "maker.py").write_text(TOGETHER.format(place=str(place)))
+    slots = Slots()
+    caller = Hooks(db, settings.load(), {}, Listeners(["job", "extra"]), slots)
+    for _ in range(2 * hooks.JOBS_PER_PROCESS + 1):
+        end(db, caller)
+    slots.free = 2
+    caller.start()
+    until(lambda: owed(db) == 0)
+    caller.end()
+    assert len(list(place.iterdir())) == 2
 
 
 def test_what_dead_workers_left_undone_is_bounded_too(
@@ -297,7 +374,7 @@ def test_what_dead_workers_left_undone_is_bounded_too(
     with db.write() as rows:
         for n, job in enumerate(ids):
             rows.run("UPDATE outbox SET due_at = :n WHERE job_id = :id", {"n": n, "id": job})
-    caller = Hooks(db, settings.load(), {}, ["job", "extra"], has_notifiers=False)
+    caller = Hooks(db, settings.load(), {}, Listeners(["job", "extra"], has_notifiers=False))
     caller.start()
     until(lambda: not any(jobs.has_pending_hooks(db, job) for job in ids))
     assert sorted(made.read_text().split()) == sorted(ids[6:])
@@ -311,7 +388,7 @@ def test_a_worker_that_stops_waits_for_no_slot(
     monkeypatch.setattr(hooks, "MAX_DELAY_SECONDS", 600)
     monkeypatch.setattr(hooks, "STOP_SECONDS", 600)
     told.plugin("listens")
-    caller = Hooks(db, settings.load(), {}, has_free_slot=Door())
+    caller = Hooks(db, settings.load(), {}, count_free_slots=Slots())
     caller.start()
     job = end(db, caller)
     caller.end()
@@ -324,13 +401,13 @@ def test_a_slot_that_finds_no_job_is_free(db: Database, monkeypatch: pytest.Monk
     seen = []
 
     def claim(*_: Any, **__: Any) -> None:
-        seen.append(found.has_free_slot.is_set())
+        seen.append(found.free_slots)
         if len(seen) == 1:
             found.run_jobs()
 
     monkeypatch.setattr(jobs, "claim", claim)
     found.run_jobs()
-    assert seen == [True, False] and found.has_free_slot.is_set()
+    assert seen == [1, 0] and found.free_slots == 2
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_another_worker_takes_over_only_what_is_overdue_and_counts_the_tries(db:
     assert jobs.take_overdue_hooks(db) == []
     for n in (2, 3):
         let_time_pass(db)
-        assert jobs.take_overdue_hooks(db) == [(job, n)]
+        assert jobs.take_overdue_hooks(db) == [(job, n, False)]
         assert jobs.take_overdue_hooks(db) == []
     jobs.complete_hooks(db, [job])
     assert owed(db) == []
@@ -45,10 +45,10 @@ def test_a_turn_is_begun_anew_at_jobs_that_nobody_else_has_taken_or_settled(db: 
     jobs.complete_hooks(db, [settled])
     with db.write() as rows:
         rows.run("UPDATE outbox SET due_at = 0 WHERE job_id = :id", {"id": taken})
-    assert jobs.take_overdue_hooks(db) == [(taken, 2)]
+    assert jobs.take_overdue_hooks(db) == [(taken, 2, False)]
     let_time_pass(db)
     assert jobs.begin_hooks(db, [settled, own, taken, own]) == [own]
-    assert jobs.take_overdue_hooks(db) == [(taken, 3)]
+    assert jobs.take_overdue_hooks(db) == [(taken, 3, False)]
 
 
 def test_what_is_taken_back_or_given_back_owes_its_hooks_only_if_that_is_its_end(

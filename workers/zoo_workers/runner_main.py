@@ -48,6 +48,7 @@ OF_MEMORY = {
     ("cupy", "OutOfMemoryError"),
 }
 """Errors of frameworks about memory, by package."""
+NO_MEMORY = os.strerror(errno.ENOMEM)
 ON_PROCESSOR = re.compile(r"OOM.*device:CPU|DefaultCPUAllocator: can't allocate memory")
 ON_GPU = re.compile(
     r"CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
@@ -107,12 +108,12 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hooks(request: dict[str, Any]) -> dict[str, Any]:
-    """Call each plugin's `job_finished`; return the errors by plugin."""
+    """Call each plugin's `job_finished`; return its error, or None, by plugin."""
     from zoo.plugins import registry
 
     os.environ.update(request["environ"])
     files, folder = (request[name] and Path(request[name]) for name in ("files", "folder"))
-    raised = {}
+    raised: dict[str, str | None] = {}
     with contextlib.redirect_stdout(sys.stderr):
         found = registry.catalogue()
         impls = found.manager.hook.job_finished.get_hookimpls()
@@ -126,6 +127,7 @@ def _hooks(request: dict[str, Any]) -> dict[str, Any]:
             own = found.manager.get_plugin(plugin.name)
             others = [each for each in found.manager.get_plugins() if each is not own]
             call = found.manager.subset_hook_caller("job_finished", others)
+            raised[plugin.name] = None
             # One by one: pluggy stops at the first error.
             try:
                 with (
@@ -253,6 +255,8 @@ def failure(error: BaseException, files: str) -> dict[str, Any]:
     elif memory := _full_memory(error):
         text, code = f"The job needs more {memory} than there is.", FULL[memory]
         fault = None
+        if memory == "memory" and _is_of_import(error):  # before the job takes any
+            text, fault = "There is not enough memory to import what the job needs.", "machine"
     elif isinstance(error, OSError):
         text, code = f"{error.strerror or error}: {error.filename or files}.", "os_error"
     else:
@@ -267,10 +271,18 @@ def _fault(error: BaseException) -> str | None:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in MACHINE_ERRORS:
             return "machine"
+        if isinstance(seen, ImportError) and NO_MEMORY in str(seen):  # to map a library
+            return "machine"
         if isinstance(seen, ImportError | _ModelMissing):
             return "model"
         seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _is_of_import(error: BaseException) -> bool:
+    """Return whether an error was raised while a module was imported."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code.co_filename.startswith("<frozen importlib") for frame in frames)
 
 
 def _full_memory(error: BaseException) -> str:
@@ -303,6 +315,9 @@ def _lines(progress: int) -> Iterator[Any]:
 
 
 def _run_spec(request: dict[str, Any], progress: Any, own: int) -> dict[str, Any]:
+    # Before the job has begun: if that fails or kills the process, the machine is at fault.
+    import numpy as np  # noqa: F401
+
     from zoo.training.run import run_job
 
     folder = Path(request["files"])
@@ -382,7 +397,9 @@ def _check_model(model: str) -> None:
     try:
         registry.model(model)
     except ZooError as error:
-        raise _ModelMissing(error.message, error.hint) from None
+        broken = [f"The plugin {each.name} is broken: {each.error}." for each in registry.broken()]
+        text = f"The model '{model}' cannot be loaded here." if broken else error.message
+        raise _ModelMissing(text, " ".join(broken) or error.hint) from None
 
 
 @functools.cache  # once per number of modules: without a new one there is nothing to exclude

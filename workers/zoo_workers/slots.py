@@ -67,9 +67,6 @@ class Supervisor:
         self.last_job = time.monotonic()
         """Time of the last start or end of a job."""
         self.health = Health(settings)
-        self.has_free_slot = threading.Event()
-        """Set while a slot is idle; background work runs then."""
-        self.has_free_slot.set()
         self.finalizer = Finalizer(
             db, settings, slots, self._finished, after_batch=lambda: self.after_job()
         )
@@ -83,6 +80,11 @@ class Supervisor:
     def busy(self) -> int:
         """Number of jobs that run or are being committed."""
         return self._busy
+
+    @property
+    def free_slots(self) -> int:
+        """Number of idle slots; background work runs while there are any."""
+        return self.slots - self._occupied
 
     def drain(self, seconds: float) -> None:
         """Claim no further job; requeue the running ones after `seconds`."""
@@ -209,8 +211,6 @@ class Supervisor:
     def _count_occupied(self, change: int) -> None:
         with self._lock:
             self._occupied += change
-            is_free = self._occupied < self.slots
-            (self.has_free_slot.set if is_free else self.has_free_slot.clear)()
 
     def _count_busy(self, change: int) -> None:
         with self._lock:

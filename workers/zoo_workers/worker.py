@@ -15,7 +15,7 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import zoo
 from zoo import jobs, private_folder
 from zoo.child_process import ChildDied
 from zoo.cores import lend
-from zoo.errors import BrokerError, UsageError, ZooError
+from zoo.errors import BrokerError, UsageError, ZooError, as_sentence
 from zoo.jobs import Database, Hint
 from zoo.jobs.cards import Card
 from zoo.jobs.dialects import PATIENCE_SECONDS
@@ -37,7 +37,7 @@ from zoo.queue.local_services import Place
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
 from zoo.storage import artifacts
 from zoo_workers import consumer, repeated_lines
-from zoo_workers.hooks import Hooks
+from zoo_workers.hooks import Hooks, Listeners
 from zoo_workers.housekeeping import Housekeeper, announce_freed, take_over
 from zoo_workers.runner_pool import Runner, RunnerPool
 from zoo_workers.slots import Supervisor
@@ -56,6 +56,9 @@ RELEASE_SECONDS = 5.0
 """Time limit for a stopping worker to kill its runners and requeue their jobs."""
 CATALOGUE_SECONDS = 60.0
 """Time limit for importing all plugins."""
+
+
+RESTART = "Restart the worker once it is mended."
 
 
 @dataclass(frozen=True)
@@ -123,14 +126,15 @@ def _start(
     cards = _cards(found, plan.models)
     supervisor.datasets = list(found["datasets"])
     supervisor.models = {card.name: card.plugin for card in cards}
+    supervisor.health.models = supervisor.models
+    supervisor.health.broken_plugins = _about_broken(found["broken"])
     if "job_finished" in found["hooks"]:
         supervisor.hooks = Hooks(
             supervisor.db,
             supervisor.settings,
             hook_env,
-            found["hook_arguments"],
-            None if found["is_urgent"] else supervisor.has_free_slot,
-            has_notifiers=found["has_notifiers"],
+            Listeners(found["hook_arguments"], found["is_urgent"], found["has_notifiers"]),
+            lambda: supervisor.free_slots,
         )
         supervisor.hooks.start()
     if place is not None and supervisor.db.is_sqlite:  # all workers are on this machine
@@ -201,6 +205,7 @@ def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[Card]:
     cards = [card for card in every if any(fnmatch.fnmatch(card.name, p) for p in patterns)]
     if not cards:
         known = ", ".join(card.name for card in every) or "none"
+        known += "".join(f"; the plugin {n} is broken: {e}" for n, e in found["broken"].items())
         raise UsageError(
             "There is no model for this worker to run.",
             f"Models here: {known}. Install a plugin: pip install zoo-sklearn zoo-keras.",
@@ -212,6 +217,15 @@ def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[Card]:
         **{name: found[name] for name in ("versions", "listeners", "metrics")},
     }
     return [dataclasses.replace(card, **about) for card in cards]
+
+
+def _about_broken(broken: Mapping[str, str]) -> str:
+    """Return a sentence for the list of workers; empty if every plugin could be imported."""
+    if not broken:
+        return ""
+    (name, error), more = next(iter(broken.items())), len(broken) - 1
+    others = f", and {more} more" if more else ""
+    return f"The plugin {name} could not be imported{others}: {as_sentence(error)} {RESTART}"
 
 
 def ask_catalogue(runner: Runner) -> dict[str, Any]:

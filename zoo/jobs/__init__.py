@@ -56,11 +56,19 @@ if TYPE_CHECKING:
     from zoo.jobs.groups import Group as Group
     from zoo.jobs.groups import members as members
     from zoo.jobs.metric_rows import list_ranking_metrics as list_ranking_metrics
+    from zoo.jobs.outbox import FailedHook as FailedHook
+    from zoo.jobs.outbox import HookError as HookError
+    from zoo.jobs.outbox import HookTurn as HookTurn
     from zoo.jobs.outbox import begin_hooks as begin_hooks
     from zoo.jobs.outbox import complete_hooks as complete_hooks
+    from zoo.jobs.outbox import count_hooks as count_hooks
     from zoo.jobs.outbox import count_overdue_hooks as count_overdue_hooks
+    from zoo.jobs.outbox import failed_hooks as failed_hooks
     from zoo.jobs.outbox import has_pending_hooks as has_pending_hooks
     from zoo.jobs.outbox import has_skipped_hooks as has_skipped_hooks
+    from zoo.jobs.outbox import hook_errors as hook_errors
+    from zoo.jobs.outbox import leave_only_files as leave_only_files
+    from zoo.jobs.outbox import record_hook_errors as record_hook_errors
     from zoo.jobs.outbox import request_hooks as request_hooks
     from zoo.jobs.outbox import skip_hooks as skip_hooks
     from zoo.jobs.outbox import take_overdue_hooks as take_overdue_hooks
@@ -185,8 +193,9 @@ _EXPORTS = {
     "filters": "ALL_JOBS Filter",
     "groups": "Group members",
     "outbox": (
-        "begin_hooks complete_hooks count_overdue_hooks has_pending_hooks has_skipped_hooks "
-        "request_hooks skip_hooks take_overdue_hooks take_requested_hooks"
+        "begin_hooks complete_hooks count_hooks count_overdue_hooks FailedHook failed_hooks "
+        "has_pending_hooks has_skipped_hooks hook_errors HookError HookTurn leave_only_files "
+        "record_hook_errors request_hooks skip_hooks take_overdue_hooks take_requested_hooks"
     ),
     "pruning": "list_rungs Pruner RungEntry",
     "queries": (

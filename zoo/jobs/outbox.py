@@ -6,7 +6,8 @@ call: once the row is overdue, any worker with hooks takes it over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from zoo.jobs.database import Database, Transaction, among
 
@@ -15,7 +16,43 @@ TURN_SECONDS = 120.0
 
 NEVER = 1e15
 """`due_at` of skipped hooks."""
-IS_PENDING = "(skipped_at IS NULL OR asked = 1)"
+ONLY_FILES = 0
+"""`skipped_at` of jobs whose hooks were called, but for those that make files."""
+IS_PENDING = f"(coalesce(skipped_at, {ONLY_FILES}) = {ONLY_FILES} OR asked = 1)"
+MAX_ERROR = 500
+"""Longest error of a hook, in characters."""
+
+
+class HookTurn(NamedTuple):
+    """A job whose hooks a worker has taken over."""
+
+    job: str
+    n: int
+    """The number of this try."""
+    only_files: bool
+    """Whether only the hooks that make files are still to be called."""
+
+
+class HookError(NamedTuple):
+    """The last error of a plugin's hook for a job."""
+
+    job: str
+    plugin: str
+    """Empty if the process of the hooks has died or hung."""
+    error: str
+    at: float
+
+    def to_json(self) -> dict[str, str | float]:
+        """Return the error as JSON."""
+        return self._asdict()
+
+
+class FailedHook(NamedTuple):
+    """A plugin whose hook has failed lately."""
+
+    plugin: str
+    jobs: int
+    last: HookError
 
 
 def enqueue_hooks(rows: Transaction, job_ids: Sequence[str]) -> None:
@@ -27,19 +64,25 @@ def enqueue_hooks(rows: Transaction, job_ids: Sequence[str]) -> None:
     rows.many(enqueue, [{"id": job, "turn": TURN_SECONDS} for job in job_ids])
 
 
-def take_overdue_hooks(db: Database, *, limit: int = 20) -> list[tuple[str, int]]:
-    """Take over hooks that are overdue: (job id, number of this try), oldest first."""
+def take_overdue_hooks(
+    db: Database, *, limit: int = 20, besides: Sequence[str] = ()
+) -> list[HookTurn]:
+    """Take over hooks that are overdue, oldest first, `besides` jobs that are being called."""
     sql = db.sql
-    due = f"SELECT job_id FROM outbox WHERE due_at < {sql.now} ORDER BY due_at LIMIT :limit"
+    is_called, ids = among("job_id", besides)
+    others = f"AND NOT ({is_called})" if besides else ""
+    due = f"""
+        SELECT job_id FROM outbox WHERE due_at < {sql.now} {others}
+        ORDER BY due_at LIMIT :limit"""
     take = f"""
         UPDATE outbox SET due_at = {sql.now} + :turn, tries = tries + 1
-        WHERE job_id IN ({due} {sql.skip_locked}) RETURNING job_id, tries"""
+        WHERE job_id IN ({due} {sql.skip_locked}) RETURNING job_id, tries, skipped_at"""
     with db.read() as rows:  # usually there is none, and a read takes no lock
-        if not rows.one(due, {"limit": 1}):
+        if not rows.one(due, {"limit": 1, **ids}):
             return []
     with db.write() as rows:
-        found = rows.all(take, {"limit": limit, "turn": TURN_SECONDS})
-    return [(row["job_id"], row["tries"] + 1) for row in found]
+        found = rows.all(take, {"limit": limit, "turn": TURN_SECONDS, **ids})
+    return [HookTurn(r["job_id"], r["tries"] + 1, r["skipped_at"] is not None) for r in found]
 
 
 def begin_hooks(db: Database, job_ids: Sequence[str]) -> list[str]:
@@ -52,6 +95,14 @@ def begin_hooks(db: Database, job_ids: Sequence[str]) -> list[str]:
     with db.write() as rows:
         own = {row["job_id"] for row in rows.all(begin, {"turn": TURN_SECONDS, **ids})}
     return [job for job in dict.fromkeys(job_ids) if job in own]
+
+
+def leave_only_files(db: Database, job_ids: Sequence[str]) -> None:
+    """Record that the hooks of jobs were called, but for those that make files."""
+    is_one, ids = among("job_id", job_ids)
+    update = f"UPDATE outbox SET skipped_at = {ONLY_FILES} WHERE skipped_at IS NULL AND {is_one}"
+    with db.write() as rows:
+        rows.run(update, ids)
 
 
 def has_pending_hooks(db: Database, job_id: str) -> bool:
@@ -93,8 +144,8 @@ def request_hooks(db: Database, job_id: str) -> bool:
         return rows.one(wanted, {"id": job_id}) is not None
 
 
-def take_requested_hooks(db: Database, *, limit: int = 5) -> list[tuple[str, bool]]:
-    """Take over jobs whose hooks were requested: (job id, whether only files are missing)."""
+def take_requested_hooks(db: Database, *, limit: int = 5) -> list[HookTurn]:
+    """Take over jobs whose hooks were requested."""
     sql = db.sql
     query = "SELECT job_id, skipped_at FROM outbox WHERE asked = 1 LIMIT :limit"
     with db.read() as rows:  # usually there is none, and a read takes no lock
@@ -104,10 +155,11 @@ def take_requested_hooks(db: Database, *, limit: int = 5) -> list[tuple[str, boo
         found = rows.all(f"{query} {sql.skip_locked}", {"limit": limit})
         is_one, ids = among("job_id", [row["job_id"] for row in found])
         begin = f"""
-            UPDATE outbox SET asked = 0, skipped_at = NULL, due_at = {sql.now} + :turn, tries = 1
+            UPDATE outbox SET asked = 0, due_at = {sql.now} + :turn, tries = 1,
+                skipped_at = CASE WHEN skipped_at IS NULL THEN NULL ELSE {ONLY_FILES} END
             WHERE {is_one}"""
         rows.run(begin, {"turn": TURN_SECONDS, **ids})
-    return [(row["job_id"], row["skipped_at"] is not None) for row in found]
+    return [HookTurn(row["job_id"], 2, row["skipped_at"] is not None) for row in found]
 
 
 def complete_hooks(db: Database, job_ids: Sequence[str]) -> None:
@@ -115,3 +167,54 @@ def complete_hooks(db: Database, job_ids: Sequence[str]) -> None:
     is_one, ids = among("job_id", job_ids)
     with db.write() as rows:
         rows.run(f"DELETE FROM outbox WHERE {is_one}", ids)
+
+
+def record_hook_errors(db: Database, job_id: str, errors: Mapping[str, str | None]) -> None:
+    """Record how the hooks of these plugins have gone; None deletes an earlier error."""
+    insert = f"""
+        INSERT INTO hook_error (job_id, plugin, error, at)
+        VALUES (:id, :plugin, :error, {db.sql.now})
+        ON CONFLICT (job_id, plugin) DO UPDATE SET error = excluded.error, at = excluded.at"""
+    with db.write() as rows:
+        for plugin, error in errors.items():
+            values = {"id": job_id, "plugin": plugin}
+            if error is None:
+                rows.run("DELETE FROM hook_error WHERE job_id = :id AND plugin = :plugin", values)
+            elif rows.one("SELECT 1 AS yes FROM job WHERE id = :id", {"id": job_id}):
+                rows.run(insert, values | {"error": error[:MAX_ERROR]})
+
+
+def hook_errors(db: Database, job_id: str) -> list[HookError]:
+    """Return the errors of the hooks of a job, by plugin."""
+    query = """
+        SELECT job_id AS job, plugin, error, at FROM hook_error
+        WHERE job_id = :id ORDER BY plugin"""
+    with db.read() as rows:
+        return [HookError(**row) for row in rows.all(query, {"id": job_id})]
+
+
+def failed_hooks(db: Database, *, seconds: float) -> list[FailedHook]:
+    """Return the plugins whose hooks have failed in the last `seconds`, with the last error."""
+    since = f"at > {db.sql.now} - :seconds"
+    query = f"""
+        SELECT plugin, job_id AS job, error, at, n FROM (
+            SELECT hook_error.*, count(*) OVER (PARTITION BY plugin) AS n,
+                row_number() OVER (PARTITION BY plugin ORDER BY at DESC, job_id) AS place
+            FROM hook_error WHERE {since}) AS lately
+        WHERE place = 1 ORDER BY plugin"""
+    with db.read() as rows:
+        found = rows.all(query, {"seconds": seconds})
+    return [FailedHook(row["plugin"], int(row.pop("n")), HookError(**row)) for row in found]
+
+
+def count_hooks(db: Database) -> tuple[int, int]:
+    """Return how many jobs have hooks that are still to be called, and that were skipped."""
+    with db.read() as rows:
+        return count_hooks_in(rows)
+
+
+def count_hooks_in(rows: Transaction) -> tuple[int, int]:
+    """Return what `count_hooks` does, within a transaction."""
+    query = f"SELECT {IS_PENDING} AS is_pending, count(*) AS n FROM outbox GROUP BY 1"
+    counted = {bool(row["is_pending"]): int(row["n"]) for row in rows.all(query)}
+    return counted.get(True, 0), counted.get(False, 0)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from zoo.jobs.database import Database, Row, Transaction
+from zoo.jobs.outbox import count_hooks_in
 from zoo.jobs.worker_records import ALIVE
 from zoo.jobs.worker_rows import LATE_SECONDS, alive_condition
 
@@ -131,8 +132,7 @@ def collect_stats(db: Database, baseline: Baseline, *, beat: float) -> tuple[Que
         fresh.attempts.update(_open_attempts(rows))
         queued, running, workers = _queued(rows), _running(rows), _worker_slots(rows, beat)
         paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
-        hooks = "SELECT skipped_at IS NULL AS is_pending, count(*) AS n FROM outbox GROUP BY 1"
-        counted = {bool(row["is_pending"]): int(row["n"]) for row in rows.all(hooks)}
+        pending_hooks, skipped_hooks = count_hooks_in(rows)
     names = {"default", *paused, *(q.pool for q in queued), *(pool for pool, _ in running)}
     names |= {worker.pool for worker in workers}
     pools = {name: paused.get(name) is not None for name in sorted(names)}
@@ -142,8 +142,8 @@ def collect_stats(db: Database, baseline: Baseline, *, beat: float) -> tuple[Que
         ended=baseline.ended + fresh,
         workers=workers,
         pools=pools,
-        pending_hooks=counted.get(True, 0),
-        skipped_hooks=counted.get(False, 0),
+        pending_hooks=pending_hooks,
+        skipped_hooks=skipped_hooks,
     )
     return stats, baseline
 

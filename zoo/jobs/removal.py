@@ -16,7 +16,16 @@ from zoo.jobs.database import Database, Row, Transaction, again_after_deadlock, 
 
 AT_ONCE = 100
 """Jobs that one transaction removes."""
-CHILDREN = ("attempt", "history", "log", "outbox", "metric", "rung", "dependency")
+CHILDREN = (
+    "attempt",
+    "history",
+    "log",
+    "outbox",
+    "hook_error",
+    "metric",
+    "rung",
+    "dependency",
+)
 """Tables with rows of a job; each has an index that begins with `job_id`."""
 
 

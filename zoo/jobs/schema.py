@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 11
+SCHEMA = 12
 """The number of the newest migration."""
 
 

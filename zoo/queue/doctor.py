@@ -17,6 +17,8 @@ from zoo.settings import Settings
 FREE_GB = 2.0
 """Minimum free space, in GB; prepared MNIST in both types takes 0.6 GB."""
 CLOCK_SECONDS = 5.0
+HOOK_SECONDS = 86_400.0
+"""Age up to which errors of hooks are told."""
 SAME = "Install one version on both."
 
 
@@ -178,6 +180,23 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
             yield Finding(part, True, detail)
 
 
+def _hooks(settings: Settings, part: str) -> Iterator[Finding]:
+    """Check for plugins whose hook `job_finished` has failed lately."""
+    from zoo import jobs
+
+    db = jobs.connect(settings.database)
+    for failed in jobs.failed_hooks(db, seconds=HOOK_SECONDS):
+        whose = f"the hook of the plugin {failed.plugin}" if failed.plugin else "a hook"
+        many = "1 job" if failed.jobs == 1 else f"{failed.jobs} jobs"
+        last = f"the last is {failed.last.job[:8]}: {failed.last.error}"
+        advice = "Mend the plugin where workers run; `zoo show JOB` has the error of each job."
+        yield Finding(part, False, f"{whose} failed for {many} in the last 24 h, {last}", advice)
+    pending, skipped = jobs.count_hooks(db)
+    many = "1 job waits" if pending == 1 else f"{pending or 'no'} jobs wait"
+    left = f"; of {skipped} plugins made no files: `zoo files JOB extra`" if skipped else ""
+    yield Finding(part, True, f"{many} for hooks{left}")
+
+
 def _strays(settings: Settings, part: str) -> Iterator[Finding]:
     """Check for runners that still run after their worker has ended: they use memory and cores."""
     import psutil
@@ -233,6 +252,7 @@ PARTS: dict[str, Callable[[Settings, str], Iterator[Finding]]] = {
     "broker": _broker,
     "workers": _workers,
     "queue": _queue,
+    "hooks": _hooks,
     "processes": _strays,
     "gpus": _gpus,
     "artifacts": _artifacts,

@@ -92,8 +92,13 @@ def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> List
             # Request skipped files; move pending ones ahead of those of other jobs.
             is_owed = is_owed if is_waiting else jobs.request_hooks(db, job.id)
             if not is_owed:
-                # It may be in a folder that cannot be read.
-                raise next(iter(every.problems), error) from None
+                # It may be in a folder that cannot be read, or its plugin may have failed.
+                problem = next(iter(every.problems), error)
+                failed = [f"{e.plugin}: {e.error}" for e in jobs.hook_errors(db, job.id)]
+                if problem is error and failed:
+                    why = f"A plugin has failed to make its files: {'; '.join(failed)}."
+                    raise UsageError(error.message, why) from None
+                raise problem from None
             if time.monotonic() > deadline:
                 wait = f"Plugins have not made their files of the job {job.id[:8]} yet; try later."
                 raise UsageError(error.message, wait) from None

@@ -53,6 +53,7 @@ def show(ref: Ref = "@last", metric: BestBy = None, as_json: AsJson = False) -> 
             tried, steps = rows.attempts(db, found.id), rows.steps(db, found.id)
             extra |= {"attempts": [each.to_json() for each in tried], "steps": steps}
             extra["outlook"] = outlook.to_json() if outlook else None
+            extra["hook_errors"] = [each.to_json() for each in rows.hook_errors(db, found.id)]
         elif found.kind == "sweep":
             extra |= _sweep_facts(db, found)
         console.json_out(found.to_json() | extra)

@@ -30,8 +30,14 @@ BESIDE = 38
 def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None = None) -> None:
     """Print one job: its spec, why it waits, its progress and its results."""
     tried, steps = jobs.attempts(db, job.id), jobs.steps(db, job.id)
-    measured = _measured(job, _others(job, steps))
-    facts = [*_facts(job, waits, outlook, tried), *measured, *_artifact(job), *_environment(tried)]
+    errors = jobs.hook_errors(db, job.id) if job.is_terminal else []
+    facts = [
+        *_facts(job, waits, outlook, tried),
+        *_measured(job, _others(job, steps)),
+        *_artifact(job),
+        *(("hook error", f"{e.plugin}: {e.error}".removeprefix(": ")) for e in errors),
+        *_environment(tried),
+    ]
     width = max(LABELS, *(len(name) for name, _ in facts))
     for name, value in facts:
         console.field(f"{name:>{width}}  ", value if isinstance(value, Text) else str(value))
