@@ -141,6 +141,13 @@ if TYPE_CHECKING:
     from zoo.jobs.schema import connect as connect
     from zoo.jobs.schema import schema_version as schema_version
     from zoo.jobs.schema import upgrade as upgrade
+    from zoo.jobs.snapshot import Stored as Stored
+    from zoo.jobs.snapshot import check_database as check_database
+    from zoo.jobs.snapshot import copy_database as copy_database
+    from zoo.jobs.snapshot import count_rows as count_rows
+    from zoo.jobs.snapshot import list_ended_ids as list_ended_ids
+    from zoo.jobs.snapshot import list_stored as list_stored
+    from zoo.jobs.snapshot import opened as opened
     from zoo.jobs.statuses import LISTED as LISTED
     from zoo.jobs.statuses import MOVES as MOVES
     from zoo.jobs.statuses import NO_FAILURE as NO_FAILURE
@@ -218,6 +225,9 @@ _EXPORTS = {
     "retention": "Retention",
     "scheduling": "hold pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
+    "snapshot": (
+        "check_database copy_database count_rows list_ended_ids list_stored opened Stored"
+    ),
     "statuses": "LISTED MOVES NO_FAILURE STATUSES TERMINAL",
     "submission": (
         "add cancel complete_sweep extend Hint request_stop retry take_due_hints take_stale_hints"

@@ -95,7 +95,7 @@ def pack(
         raise UsageError("None of these jobs has ended: there is nothing to pack.")
     with contextlib.ExitStack() as stack:
         writer = None if file is None else stack.enter_context(new_archive(file))
-        packer = _Packer(db, settings.artifacts, stack.enter_context(_workplace(settings)), writer)
+        packer = _Packer(db, settings.artifacts, stack.enter_context(workplace(settings)), writer)
         packer.pack(ended, found, tell)
         if writer:
             writer.finish(jobs=found.jobs, schema_version=jobs.SCHEMA)
@@ -228,7 +228,7 @@ def unpack(
     """
     with (
         Archive(file, schema_version=jobs.SCHEMA) as archive,
-        _workplace(settings) as work,
+        workplace(settings) as work,
     ):
         unpacker = _Unpacker(db, settings, archive, work)
         unpacker.check(tell)
@@ -438,7 +438,7 @@ def _line(value: Mapping[str, object]) -> bytes:
 
 
 @contextlib.contextmanager
-def _workplace(settings: Settings) -> Iterator[Path]:
+def workplace(settings: Settings) -> Iterator[Path]:
     """Make an empty folder in the cache; one that a killed process leaves is swept there."""
     base = settings.cache / "carried"
     base.mkdir(parents=True, exist_ok=True)

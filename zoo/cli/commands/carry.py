@@ -1,4 +1,4 @@
-"""`zoo pack` and `zoo unpack`: carry jobs with their files and datasets into another home."""
+"""`zoo pack`, `unpack`, `backup` and `restore`: jobs, or a whole home, for another place."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from zoo.cli.commands.job_actions import chosen
 from zoo.cli.filter_options import FilterWords, filtered
 
 if TYPE_CHECKING:
+    from zoo.storage.home_backup import Copied
     from zoo.storage.packing import Packed, Unpacked
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
@@ -21,7 +22,7 @@ SHOWN = 10
 
 
 def add_to(app: typer.Typer) -> None:
-    for command in (pack, unpack):
+    for command in (backup, restore, pack, unpack):
         app.command()(command)
 
 
@@ -134,3 +135,57 @@ def _print_unpacked(found: Unpacked, dry_run: bool) -> None:
 
 def _jobs(count: int) -> str:
     return "1 job" if count == 1 else f"{count:,} jobs"
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or earlier backup.")],
+    as_json: AsJson = False,
+) -> None:
+    """Back up the home of this machine, while it is in use.
+
+    That is its database, the files of its jobs and datasets, and its plugins. An earlier backup
+    is brought up to date. Exit code 1 if files of a job are missing or damaged.
+    """
+    from zoo import jobs, settings
+    from zoo.cli.render import console
+    from zoo.storage import home_backup
+
+    setup = settings.load()
+    db = jobs.connect(setup.database)
+    with console.progress() as tell:
+        found = home_backup.back_up(db, setup, folder, tell)
+    _print_copied(found, folder, f"The backup {folder} has {_jobs(found.jobs)}", as_json)
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A backup of `zoo backup`.")],
+    as_json: AsJson = False,
+) -> None:
+    """Restore a backup into a home without jobs (ZOO_HOME).
+
+    All files are verified. Jobs that were running return to the queue when their leases expire.
+    """
+    from zoo import settings
+    from zoo.cli.render import console
+    from zoo.storage import home_backup
+
+    setup = settings.load()
+    with console.progress() as tell:
+        found = home_backup.restore(setup, folder, tell)
+    _print_copied(found, folder, f"{setup.home} has {_jobs(found.jobs)}", as_json)
+
+
+def _print_copied(found: Copied, folder: Path, what: str, as_json: bool) -> None:
+    from zoo.cli.render import console
+
+    if as_json:
+        console.json_out({"folder": str(folder)} | vars(found))
+    else:
+        for name, why in list(found.damaged.items())[:SHOWN]:
+            console.note(f"{name} has no files there: {why}")
+        for name in found.kept:
+            console.note(f"The plugin {name} differs here and was left as it is.")
+        new = f"{found.folders:,} of {found.folders + found.present:,} folders of files are new"
+        console.note(f"{what}; {new}.")
+    if found.damaged:
+        raise typer.Exit(1)
