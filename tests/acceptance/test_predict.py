@@ -20,7 +20,6 @@ from zoo.training import evaluation
 
 pytestmark = [
     pytest.mark.tensorflow,
-    pytest.mark.xdist_group("tensorflow"),
     pytest.mark.mnist,
     pytest.mark.skipif(
         not os.environ.get("ZOO_DATA_DIR"), reason="ZOO_DATA_DIR names no MNIST files"

@@ -47,8 +47,11 @@ hypothesis.settings.load_profile("suite")
 # Nor do they depend on which modules a process has imported: it would take constants from those.
 providers.is_local_module_file = lambda _: False
 
-SHARED = {"warm_zoo", "refusing", "tricks", "terminal", "scene"}
-"""Fixtures of a whole file that take seconds to make."""
+SHARED = {
+    *("warm_zoo", "refusing", "tricks", "terminal", "scene", "there", "zoo_among_others"),
+    *("trapped", "trained", "runners", "writers", "server", "bucket"),
+}
+"""Fixtures of a whole file that take seconds to make: workers, servers, trainings."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -71,7 +74,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.Function):
             name = item.module.__name__.rpartition(".")[2]
-            if SHARED & set(item.fixturenames):
+            if item.get_closest_marker("tensorflow"):  # 4 s for each process that imports it
+                item.add_marker(pytest.mark.xdist_group("tensorflow"))
+            elif SHARED & set(item.fixturenames) and not item.get_closest_marker("xdist_group"):
                 item.add_marker(pytest.mark.xdist_group(name))
     # The short ones fill the gaps at the end: no process waits long for another.
     items.sort(key=_length)

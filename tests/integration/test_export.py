@@ -36,7 +36,6 @@ from zoo.training.run import Recipe
 
 pytestmark = [
     pytest.mark.tensorflow,
-    pytest.mark.xdist_group("tensorflow"),
     pytest.mark.usefixtures("module_home"),
 ]
 

@@ -20,7 +20,7 @@ from zoo.training import checkpoints
 from zoo.training.checkpoints import Place
 from zoo.training.run import restore, run_job
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
+pytestmark = pytest.mark.tensorflow
 README = Path(__file__).parents[1] / "README.md"
 
 

@@ -18,7 +18,7 @@ from zoo.training import checkpoints
 from zoo.training.checkpoints import Place
 from zoo.training.run import run_job
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
+pytestmark = pytest.mark.tensorflow
 
 
 class Killed(Exception):

@@ -23,10 +23,7 @@ from zoo.errors import ArtifactError, UsageError
 from zoo.job_spec import JobSpec
 from zoo.training.run import WEIGHT_IMAGES, read_recipe, restore, run_job
 
-pytestmark = [
-    pytest.mark.tensorflow,
-    pytest.mark.xdist_group("tensorflow"),  # each process that imports it takes 4 s for that
-]
+pytestmark = pytest.mark.tensorflow
 NAMES = list("0123456789")
 
 PLAIN = """

@@ -18,7 +18,7 @@ from zoo.job_spec import JobSpec
 from zoo.testing import parametrize_with_checks
 from zoo.training.run import run_job
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
+pytestmark = pytest.mark.tensorflow
 NAMES = list("0123456789")
 ONE_EPOCH = DenseSoftmax.Params.resolve({"epochs": 1})
 

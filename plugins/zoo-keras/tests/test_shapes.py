@@ -19,7 +19,7 @@ from zoo_keras.progress import Progress
 
 from zoo.errors import UsageError
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
+pytestmark = pytest.mark.tensorflow
 
 
 def ignore(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:

@@ -22,7 +22,7 @@ from zoo.queue.pinning import PinnedDataset
 from zoo.sweeps.plan import SweepRequest, plan_sweep
 from zoo.sweeps.search_space import parse_search_space
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.xdist_group("tensorflow")]
+pytestmark = pytest.mark.tensorflow
 NAMES = list("0123456789")
 BOTH = pytest.mark.parametrize("by_keras", [False, True], ids=["in a graph", "by keras"])
 
