@@ -140,14 +140,14 @@ def _delete_files(db: Database, setup: Settings) -> None:
 @filtered
 def pin(refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = False,
         dry_run: Dry = False) -> None:  # fmt: skip
-    """Pin jobs, so that neither `zoo rm` nor retention removes them."""
+    """Protect jobs from `zoo rm` and from retention."""
     _pin(refs, words, yes, dry_run, pinned=True)
 
 
 @filtered
 def unpin(refs: Refs = None, words: FilterWords = FilterWords(), yes: Yes = False,
           dry_run: Dry = False) -> None:  # fmt: skip
-    """Unpin jobs."""
+    """Unpin jobs: they may be removed again."""
     _pin(refs, words, yes, dry_run, pinned=False)
 
 
