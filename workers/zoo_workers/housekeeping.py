@@ -164,6 +164,7 @@ class Housekeeper(threading.Thread):
         """Remove what interrupted commands have left; if the store fails, the next pass does."""
         if time.monotonic() - self._swept >= SWEEP_SECONDS:
             self._swept = time.monotonic()
+            jobs.delete_forgotten(self.db)
             with contextlib.suppress(ArtifactError):
                 added.remove_leftovers(self.db, self.settings.artifacts)
                 url, known = self.settings.artifacts, self._without_checkpoints

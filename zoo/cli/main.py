@@ -18,6 +18,7 @@ from zoo.cli.commands import (
     data,
     export,
     files,
+    gc,
     job_actions,
     jobs,
     leaderboard,
@@ -81,7 +82,7 @@ MODULES = (
     (job_actions, notes, removal, queue),
     (leaderboard, compare, predict, export),
     (models, plugins, data),
-    (local, carry),
+    (local, carry, gc),
 )
 """The modules with commands, by the panel of `zoo --help` that lists them."""
 for panel, modules in zip(lazy_group.PANELS, MODULES, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,9 @@ Progress = Callable[[str, int, int], None]
 
 STALE = 3600.0
 """Age in seconds at which leftovers of killed processes are removed."""
+
+USED_SECONDS = 3600.0
+"""Precision of the time at which a folder was last used."""
 
 PATIENCE = 300.0
 """Seconds to wait for another process that builds the same folder."""
@@ -46,6 +50,7 @@ def get(
     """
     for _ in range(TRIES):
         if (found := load(folder)) is not None:
+            _mark_used(folder)
             return found
         with _refusals(folder), _turn(folder):
             if (found := load(folder)) is not None:
@@ -96,11 +101,9 @@ def remove_leftovers(base: Path, age: float) -> None:
 
     They are those with temporary names that are older than `age` seconds.
     """
-    for pattern in ("*/.*.tmp", "*/*/.*.tmp"):
-        for path in base.glob(pattern):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > age:
-                    _remove(path)
+    for path in list_leftovers(base, age):
+        with contextlib.suppress(OSError):
+            _remove(path)
 
 
 def size(folder: Path) -> int:
@@ -111,6 +114,48 @@ def size(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             total += path.stat().st_size if path.is_file() else 0
     return total
+
+
+def list_unused(base: Path, age: float) -> list[Path]:
+    """List the folders with prepared data and added contents that were not used for `age` seconds.
+
+    `base` is the cache.
+    """
+    found = [*base.glob("prepared/*/*"), *base.glob("added/*")]
+    return [
+        each
+        for each in found
+        if each.is_dir() and not each.name.startswith(".") and _age(each) > age
+    ]
+
+
+def list_leftovers(base: Path, age: float) -> list[Path]:
+    """List what killed processes were writing into the cache more than `age` seconds ago."""
+    found = [*base.glob("*/.*.tmp"), *base.glob("*/*/.*.tmp")]
+    return [each for each in found if _age(each) > age]
+
+
+def remove(path: Path) -> None:
+    """Remove a folder or file of the cache, so that readers find it whole or not at all."""
+    _discard(path)
+    with contextlib.suppress(OSError):
+        path.with_name(f"{path.name}.lock").unlink()
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()  # if it was the last one of its dataset
+
+
+def _mark_used(folder: Path) -> None:
+    """Set the time of a folder that is used: those that are not for long are removed."""
+    with contextlib.suppress(OSError):
+        if _age(folder) > USED_SECONDS:
+            os.utime(folder)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 @contextlib.contextmanager

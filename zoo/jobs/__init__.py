@@ -40,8 +40,12 @@ if TYPE_CHECKING:
     from zoo.jobs.dataset_rows import count_users as count_users
     from zoo.jobs.dataset_rows import find_contents as find_contents
     from zoo.jobs.dataset_rows import find_dataset as find_dataset
+    from zoo.jobs.dataset_rows import forget_dataset as forget_dataset
     from zoo.jobs.dataset_rows import insert_carried_dataset as insert_carried_dataset
+    from zoo.jobs.dataset_rows import list_contents as list_contents
     from zoo.jobs.dataset_rows import list_datasets as list_datasets
+    from zoo.jobs.dataset_rows import list_forgettable as list_forgettable
+    from zoo.jobs.dataset_rows import remove_contents as remove_contents
     from zoo.jobs.dataset_rows import remove_datasets as remove_datasets
     from zoo.jobs.dataset_rows import remove_interrupted_uploads as remove_interrupted_uploads
     from zoo.jobs.estimates import Estimate as Estimate
@@ -123,13 +127,17 @@ if TYPE_CHECKING:
     from zoo.jobs.references import find_jobs as find_jobs
     from zoo.jobs.references import find_reference as find_reference
     from zoo.jobs.removal import Removed as Removed
+    from zoo.jobs.removal import StoredJob as StoredJob
     from zoo.jobs.removal import check_removal as check_removal
     from zoo.jobs.removal import complete_removals as complete_removals
     from zoo.jobs.removal import count_removals as count_removals
+    from zoo.jobs.removal import list_old_checkpoints as list_old_checkpoints
     from zoo.jobs.removal import list_removals as list_removals
     from zoo.jobs.removal import pin as pin
     from zoo.jobs.removal import postpone_removals as postpone_removals
+    from zoo.jobs.removal import remove_checkpoint as remove_checkpoint
     from zoo.jobs.removal import remove_jobs as remove_jobs
+    from zoo.jobs.removal import stored_jobs as stored_jobs
     from zoo.jobs.removal import sum_bytes as sum_bytes
     from zoo.jobs.retention import Retention as Retention
     from zoo.jobs.scheduling import hold as hold
@@ -177,7 +185,9 @@ if TYPE_CHECKING:
     from zoo.jobs.worker_records import Waiting as Waiting
     from zoo.jobs.worker_records import Worker as Worker
     from zoo.jobs.worker_rows import NewWorker as NewWorker
+    from zoo.jobs.worker_rows import delete_forgotten as delete_forgotten
     from zoo.jobs.worker_rows import drain as drain
+    from zoo.jobs.worker_rows import list_forgotten as list_forgotten
     from zoo.jobs.worker_rows import record_heartbeat as record_heartbeat
     from zoo.jobs.worker_rows import register_worker as register_worker
     from zoo.jobs.worker_rows import workers as workers
@@ -193,6 +203,7 @@ _EXPORTS = {
     "dataset_rows": (
         "add_dataset count_users DatasetVersion find_contents find_dataset list_datasets "
         "NewDataset remove_datasets DatasetUsers begin_upload remove_interrupted_uploads "
+        "forget_dataset list_contents list_forgettable remove_contents "
         "carried_version insert_carried_dataset"
     ),
     "estimates": "Estimate estimate_job estimate_many estimate_running usual_seconds",
@@ -220,7 +231,7 @@ _EXPORTS = {
     "references": "find_by_metric find_jobs find_reference",
     "removal": (
         "check_removal complete_removals count_removals list_removals pin postpone_removals "
-        "remove_jobs Removed sum_bytes"
+        "remove_jobs Removed sum_bytes list_old_checkpoints remove_checkpoint stored_jobs StoredJob"
     ),
     "retention": "Retention",
     "scheduling": "hold pause resume set_priority unhold",
@@ -237,7 +248,9 @@ _EXPORTS = {
         "release save_checkpoint"
     ),
     "worker_records": "Pool Waiting Worker",
-    "worker_rows": "drain NewWorker record_heartbeat register_worker workers",
+    "worker_rows": (
+        "delete_forgotten drain list_forgotten NewWorker record_heartbeat register_worker workers"
+    ),
 }
 """The public names of each module, loaded on first use so that a command that only reads does not
 import what writes."""

@@ -247,7 +247,48 @@ def remove_datasets(
                 remove(artifact)
 
 
+def remove_contents(db: Database, artifact: str, remove: Callable[[str], None]) -> bool:
+    """Remove what is stored of contents that no version or upload has; False if one has them.
+
+    `remove` is as for `remove_datasets`.
+    """
+    with _changing(db) as rows:
+        is_named = f"SELECT 1 FROM dataset WHERE artifact = :artifact AND {_NAMES}"
+        if rows.one(is_named, {"artifact": artifact}):
+            return False
+        remove(artifact)
+    return True
+
+
+def list_contents(db: Database) -> set[str]:
+    """Return the places of all contents that a version or an upload has."""
+    query = f"SELECT DISTINCT artifact FROM dataset WHERE {_NAMES}"
+    return {row["artifact"] for row in db.alone(query)}
+
+
+def list_forgettable(db: Database) -> list[tuple[str, int]]:
+    """List removed versions (name, version) whose rows nothing needs.
+
+    No job refers to them, and a newer version keeps their number from being used again.
+    """
+    query = """
+        SELECT name, version FROM dataset WHERE removed_at IS NOT NULL AND version > 0
+            AND version < (SELECT max(version) FROM dataset AS o WHERE o.name = dataset.name)
+            AND NOT EXISTS (SELECT 1 FROM job
+                WHERE job.dataset = dataset.name AND dataset_version = dataset.version)"""
+    return [(row["name"], row["version"]) for row in db.alone(query)]
+
+
+def forget_dataset(db: Database, name: str, version: int) -> None:
+    """Delete the row of a removed version."""
+    one = "name = :name AND version = :version AND removed_at IS NOT NULL"
+    with _changing(db) as rows:
+        rows.run(f"DELETE FROM dataset WHERE {one}", {"name": name, "version": version})
+
+
 KEPT = "removed_at IS NULL"
+_NAMES = f"({KEPT} OR version <= 0)"
+"""Condition on a row that its contents are to stay: of a version, or of an upload under way."""
 
 
 @contextlib.contextmanager

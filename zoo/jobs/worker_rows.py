@@ -21,6 +21,9 @@ USUAL_BEAT_SECONDS = 10.0
 FORGOTTEN_SECONDS = 7 * 86_400.0
 """Time since the last heartbeat after which a worker's row is deleted, once another worker with the
 same pool and models has registered."""
+DELETED_SECONDS = 90 * 86_400.0
+"""Time since the last heartbeat after which it is deleted, even if no other worker has its pool and
+models: it is then unknown which params its models take."""
 
 
 def alive_condition(sql: Dialect, table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
@@ -108,6 +111,21 @@ def record_heartbeat(
         values = {"id": worker_id, "busy": busy, "state": state, "trouble": trouble}
         found = rows.value(update, values)
     return None if found is None else bool(found == "draining")
+
+
+def list_forgotten(db: Database) -> list[str]:
+    """List the ids of workers that have been silent for so long that their rows are of no use."""
+    query = f"SELECT id FROM worker WHERE beat_at < {db.sql.now} - :seconds"
+    return [row["id"] for row in db.alone(query, {"seconds": DELETED_SECONDS})]
+
+
+def delete_forgotten(db: Database) -> int:
+    """Delete the rows of these workers; return their number."""
+    if not list_forgotten(db):  # usually, and a read takes no lock
+        return 0
+    delete = f"DELETE FROM worker WHERE beat_at < {db.sql.now} - :seconds RETURNING id"
+    with db.write() as rows:
+        return len(rows.all(delete, {"seconds": DELETED_SECONDS}))
 
 
 def drain(db: Database, worker_id: str) -> None:

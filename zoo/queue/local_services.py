@@ -150,6 +150,31 @@ def server_version(path: str) -> tuple[int, ...]:
     return tuple(int(part) for part in number.split(".") if part.isdigit())
 
 
+RUNTIME_PATTERN = f"zoo-{os.getuid()}-{'[0-9a-f]' * 12}"
+"""Names of this user's folders of sockets, see `Settings.runtime`."""
+SERVERS = ("valkey.json", "worker.json")
+
+
+def is_dead(runtime: Path, age: float) -> bool:
+    """Return whether no server uses a folder of sockets, and none has for `age` seconds."""
+    try:
+        found = runtime.lstat()
+        if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+            return False
+        changed = max(each.lstat().st_mtime for each in (runtime, *runtime.iterdir()))
+    except OSError:
+        return False
+    is_used = any(_process(runtime / name) is not None for name in SERVERS)
+    return not is_used and time.time() - changed > age
+
+
+def remove_runtime(runtime: Path) -> None:
+    """Remove a folder of sockets, unless a server has started meanwhile."""
+    with contextlib.suppress(Timeout, OSError), FileLock(runtime / "servers.lock", timeout=0):
+        if not any(_process(runtime / name) is not None for name in SERVERS):
+            shutil.rmtree(runtime, ignore_errors=True)
+
+
 def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     log = worker_log(settings)
     with log.open("ab") as output:

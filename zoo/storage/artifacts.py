@@ -264,6 +264,15 @@ def folders(url: str, where: str) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
+def halves(url: str, where: str) -> list[str]:
+    """Return the names of incomplete copies in a folder of a store on this machine."""
+    fs, root = open_store(url)
+    folder = Path(root) / where
+    if "file" not in fs.protocol or not folder.is_dir():
+        return []
+    return sorted(each.name for each in folder.iterdir() if HALF.fullmatch(each.name))
+
+
 def seal(url: str, where: str) -> str | None:
     """Return the sha256 of the manifest at `where`; None if there is none.
 
@@ -293,7 +302,9 @@ def remove(url: str, where: str) -> None:
             fs.rm(f"{root}/{where}", recursive=True)
 
 
-PLACE = re.compile(r"[0-9a-z][\w-]*(/[0-9a-z][\w-]*)*", re.ASCII)
+HALF = re.compile(r"\.\d+-[0-9a-f]{32}\.tmp")
+"""Name of a copy of an attempt's folder that was not completed, see `_move`."""
+PLACE = re.compile(rf"[0-9a-z][\w-]*(/[0-9a-z][\w-]*)*(/{HALF.pattern})?", re.ASCII)
 """Allowed places of `remove_all` (with fullmatch): nothing that leads out of the store."""
 
 
