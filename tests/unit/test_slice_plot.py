@@ -151,7 +151,7 @@ def test_a_large_sweep_is_thinned_out_with_its_best_trial(job: Job) -> None:
     plot = slice_plot(swept(job, params, values), [])
     assert plot is not None
     check(plot, 0)
-    assert plot.notes == ["302 of 601 trials are drawn.", "3 more params vary."]
+    assert plot.notes == ["202 of 601 trials are drawn.", "3 more params vary."]
     assert len(plot.panels) == slices.MOST_PANELS
     assert plot.panels[0].dots[-1].job == f"{301:032x}"
 

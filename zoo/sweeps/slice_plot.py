@@ -30,7 +30,7 @@ INSET = 9
 """Distance of the outermost dots from the axes, so that they are drawn whole."""
 LETTER = 7.8
 """Width of a letter of a label, in units."""
-MOST_DOTS, MOST_PANELS = 500, 12
+MOST_DOTS, MOST_PANELS = 300, 12
 """Maximum numbers of dots in a panel and of panels; the rest is left out and said."""
 MOST_CATEGORIES = 8
 """Numbers of a list are categories up to this many different ones, then an axis of numbers."""
