@@ -27,9 +27,11 @@ from zoo_workers.health import ALL_MODELS, MAX_FAULTS, Health
 from zoo_workers.runner_pool import Runner
 
 from zoo import jobs, settings
+from zoo.errors import UsageError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Worker
 from zoo.jobs.cards import Card
+from zoo.jobs.labels import check_worker_name
 from zoo.queue import pending_reason, submit
 from zoo.storage import health
 
@@ -356,6 +358,34 @@ def test_two_workers_that_are_there_have_two_names(db: Database) -> None:
     for ref in "ab":
         jobs.record_heartbeat(db, ref * 32, busy=0, state="stopped")
     assert announced(db, "c") == "vm-1"
+
+
+def test_a_name_and_a_time_are_of_one_worker(db: Database) -> None:
+    first, at = announced(db, "a", "gpu", beat=1), jobs.clock(db)
+    with db.write() as rows:
+        rows.run("UPDATE worker SET beat_at = beat_at - 30")
+    assert jobs.count_worker_states(db) == {"silent": 1}
+    assert (first, announced(db, "b", "gpu", host="other")) == ("gpu", "gpu")
+    known = [jobs.find_worker(db, "gpu", when) for when in (at, jobs.clock(db))]
+    assert [each and (each.id[0], each.place) for each in known] == [
+        ("a", "vm, pid 1"),
+        ("b", "other, pid 1"),
+    ]
+    # The first one has its connection again.
+    jobs.record_heartbeat(db, "a" * 32, busy=0, state="sick", trouble="No room.")
+    assert jobs.rename_if_taken(db, "a" * 32) == "gpu-aaaaaa"
+    assert jobs.rename_if_taken(db, "b" * 32) == "gpu" and jobs.rename_if_taken(db, "c") is None
+    jobs.drain(db, "b" * 32)
+    jobs.record_heartbeat(db, announced(db, "d")[:1] * 32, busy=0)
+    assert jobs.count_worker_states(db) == {"sick": 1, "draining": 1, "online": 1}
+    assert jobs.find_worker(db, "gpu", at - 100) is None
+
+
+@pytest.mark.parametrize("name", ["", " ", "a b", "-x", "é", "a/b", "x" * 65, "a\n"])
+def test_a_worker_has_a_plain_name(name: str) -> None:
+    assert check_worker_name("gpu-1.example_2") == "gpu-1.example_2"
+    with pytest.raises(UsageError, match="is no name of a worker"):
+        check_worker_name(name)
 
 
 @pytest.mark.parametrize("readers", [0.1, 10.0, 1000.0])

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,11 @@ def test_a_wide_frame_has_bars_progress_workers_and_the_log_line(busy: Database)
     assert re.search(r"logistic seed 2 +digits +━{16} +epoch 3/10 +\d+ s", text)
     assert re.search(r"worker-1 +1/2 slots +default +online", text)
     assert "2 queued   2 running   2 ended in the last minute" in text
-    assert text.endswith("a  line")
+    assert text.endswith("a  line") and "silent" not in text
+    unwell = replace(look(busy, workers=0), states={"online": 1, "sick": 2, "silent": 12})
+    text = "\n".join(line.plain for line in dashboard.lines(unwell, 160))
+    assert "no worker is online\n  2 sick, 12 silent" in text
+    assert dashboard.plain(unwell).endswith("; workers: 2 sick, 12 silent")
 
 
 class Screen:

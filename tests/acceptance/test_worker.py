@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -433,11 +434,14 @@ def test_a_submission_of_thousands_sends_hints_for_every_slot_and_some_for_worke
 
 
 def test_a_job_that_no_worker_can_run_waits_and_says_so(team: Team, hire: Hire) -> None:
-    hire("--slots", "1", "--models", "trickster")
+    worker = hire("--slots", "1", "--models", "trickster", "--name", "den")
     done = team.run("train", "teller", "--dataset", "digits", "-d")
     assert "No worker online has the model 'teller'" in done.stderr
     ref = done.stdout.strip()
-    team.run(*TRICKSTER)
+    named = team.run(*TRICKSTER, "-q").stdout.strip()
+    assert (found := team.json("show", named))["worker"] == "den"
+    assert found["attempts"][0]["worker_id"] == team.json("worker", "list")[0]["id"]
+    assert f"den on {socket.gethostname()}, pid {worker.pid} (" in team.run("show", named).stdout
     assert job(team, ref)["status"] == "queued"
     hire("--slots", "1", ZOO_PLUGINS="teller,sklearn")
     reaches(team, ref, "succeeded")

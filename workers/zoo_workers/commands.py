@@ -44,11 +44,16 @@ def start(
     models: Annotated[
         str, typer.Option(metavar="PATTERNS", help="Run only matching models: a,b*.")
     ] = "*",
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of the worker. Default: HOST-PID."),
+    ] = None,
     local: Annotated[bool, typer.Option("--local", hidden=True)] = False,
 ) -> None:
     """Run a worker on this machine until Ctrl-C or SIGTERM."""
     from zoo import settings
     from zoo.errors import UsageError
+    from zoo.jobs.labels import check_worker_name
     from zoo.jobs.queue_options import DEFAULT_POOL, GPU_POOL
     from zoo.queue import local_services
     from zoo.queue.gpus import find_gpus
@@ -67,6 +72,7 @@ def start(
         slots,
         tuple(models.split(",")),
         owned,
+        check_worker_name(name) if name is not None else "",
     )
     if chosen.is_embedded:
         local_services.ensure(chosen, worker=False)
@@ -103,14 +109,16 @@ def list_workers(
             console.ago(at - w.beat_at),
             w.version,
             _models(w),
+            w.place,
         ]
         for w in found
     ]
-    columns = ["worker", "state", "pool", "busy", "GPUs", "last beat", "version", "models"]
-    if not any(each.gpus for each in found):
-        columns.remove("GPUs")
-        rows = [[*row[:4], *row[5:]] for row in rows]
-    console.table(columns, rows, optional=["version"])
+    columns = ["worker", "state", "pool", "busy", "GPUs", "last beat", "version", "models", "on"]
+    empty = {at for at in (4, 8) if not any(row[at] for row in rows)}
+    rows = [[cell for at, cell in enumerate(row) if at not in empty] for row in rows]
+    columns = [column for at, column in enumerate(columns) if at not in empty]
+    optional = ["version", *(["on"] if "on" in columns else [])]
+    console.table(columns, rows, optional=optional)
     for each in found:
         if each.trouble and each.is_alive:
             console.line(f"{each.name}: {each.trouble}")

@@ -13,6 +13,7 @@ from zoo import jobs, process_tree
 from zoo.data import added
 from zoo.errors import ArtifactError, BrokerError, ZooError
 from zoo.jobs import TERMINAL, Database
+from zoo.jobs.worker_rows import SILENT_AFTER
 from zoo.queue import broker, local_services
 from zoo.queue.submit import ENOUGH_HINTS, resend
 from zoo.settings import Settings
@@ -59,6 +60,7 @@ class Housekeeper(threading.Thread):
         self._broker_errors: set[str] = set()
         """Errors of the broker since hints were last sent."""
         self._error = ""
+        self._last_beat = time.monotonic()
         self._earlier = EarlierMetrics(self.db, self.settings, lambda: supervisor.busy > 0)
         chosen = self.settings
         self._retention = jobs.Retention(
@@ -130,10 +132,19 @@ class Housekeeper(threading.Thread):
             # Hints received meanwhile were passed on to other workers.
             self.supervisor.check_for_jobs()
         self._was_sick = is_sick
+        self._keep_name_apart()
         state = "sick" if is_sick else "online"
         return jobs.record_heartbeat(
             self.db, self.worker_id, busy=busy, state=state, trouble=trouble
         )
+
+    def _keep_name_apart(self) -> None:
+        """Take another name after a silence in which another worker may have taken this one."""
+        silence, self._last_beat = time.monotonic() - self._last_beat, time.monotonic()
+        if silence > SILENT_AFTER * self.settings.beat_seconds:
+            asked = self.supervisor.name
+            self.supervisor.name = jobs.rename_if_taken(self.db, self.worker_id) or asked
+            log_new_name(asked, self.supervisor.name)
 
     def _is_homeless(self) -> bool:
         """Return whether the home of the local worker was removed, and its database with it."""
@@ -206,6 +217,12 @@ def remove_checkpoints_of_pruned(db: Database, url: str, removed: set[str]) -> N
         if job.checkpoint and job.id not in removed:
             artifacts.remove(url, f"{job.id}/{jobs.CHECKPOINTS}")
             removed.add(job.id)
+
+
+def log_new_name(asked: str, name: str) -> None:
+    """Log that a worker got another name than it asked for."""
+    if name != asked:
+        logger.warning("another worker has the name %s: this one is %s", asked, name)
 
 
 def take_over(db: Database) -> None:

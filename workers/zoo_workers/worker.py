@@ -38,7 +38,7 @@ from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_me
 from zoo.storage import artifacts
 from zoo_workers import consumer, repeated_lines
 from zoo_workers.hooks import Hooks, Listeners
-from zoo_workers.housekeeping import Housekeeper, announce_freed, take_over
+from zoo_workers.housekeeping import Housekeeper, announce_freed, log_new_name, take_over
 from zoo_workers.runner_pool import Runner, RunnerPool
 from zoo_workers.slots import Supervisor
 
@@ -71,6 +71,8 @@ class Plan:
     """Patterns; the worker runs jobs of the models that match one and that it can load."""
     gpus: Sequence[Gpu] = ()
     """GPUs, each of which one slot owns; the other slots have none."""
+    name: str = ""
+    """Empty: HOST-PID."""
 
     @property
     def slots_text(self) -> str:
@@ -104,7 +106,7 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
         jobs_per_runner=settings.jobs_per_runner,
         memory_mb=settings.runner_memory_mb,
     )
-    name = f"{socket.gethostname()}-{os.getpid()}"
+    name = plan.name or f"{socket.gethostname()}-{os.getpid()}"
     supervisor = Supervisor(db, settings, runners, name, plan.pool, plan.slots)
     supervisor.gpus = plan.gpus
     try:
@@ -369,4 +371,6 @@ def _announce(
         beat=supervisor.settings.beat_seconds,
         gpus=plan.gpus,
     )
-    return jobs.register_worker(db, me)
+    name = jobs.register_worker(db, me)
+    log_new_name(supervisor.name, name)
+    return name

@@ -185,11 +185,14 @@ if TYPE_CHECKING:
     from zoo.jobs.worker_records import Waiting as Waiting
     from zoo.jobs.worker_records import Worker as Worker
     from zoo.jobs.worker_rows import NewWorker as NewWorker
+    from zoo.jobs.worker_rows import count_worker_states as count_worker_states
     from zoo.jobs.worker_rows import delete_forgotten as delete_forgotten
     from zoo.jobs.worker_rows import drain as drain
+    from zoo.jobs.worker_rows import find_worker as find_worker
     from zoo.jobs.worker_rows import list_forgotten as list_forgotten
     from zoo.jobs.worker_rows import record_heartbeat as record_heartbeat
     from zoo.jobs.worker_rows import register_worker as register_worker
+    from zoo.jobs.worker_rows import rename_if_taken as rename_if_taken
     from zoo.jobs.worker_rows import workers as workers
 
 _EXPORTS = {
@@ -249,7 +252,8 @@ _EXPORTS = {
     ),
     "worker_records": "Pool Waiting Worker",
     "worker_rows": (
-        "delete_forgotten drain list_forgotten NewWorker record_heartbeat register_worker workers"
+        "count_worker_states delete_forgotten drain find_worker list_forgotten NewWorker "
+        "record_heartbeat register_worker rename_if_taken workers"
     ),
 }
 """The public names of each module, loaded on first use so that a command that only reads does not

@@ -1,4 +1,4 @@
-"""The name and the note of a job: one line of text without control characters."""
+"""Names and notes of jobs, and names of workers: one line of text without control characters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ MAX_NOTE = 1000
 """Largest numbers of characters."""
 SHORT_HEX = re.compile(r"[0-9a-f]{1,7}")
 """A name like this would often be read as the beginning of an id."""
+
+
+WORKER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_name(text: str) -> str:
@@ -28,6 +31,16 @@ def check_name(text: str) -> str:
         raise UsageError(
             f"The name '{name}' reads like the beginning of an id.",
             "Take one of at least 8 characters, or with a letter after f.",
+        )
+    return name
+
+
+def check_worker_name(name: str) -> str:
+    """Return the name, which log lines, metrics and Celery take as it is. Raises UsageError."""
+    if not WORKER_NAME.fullmatch(name):
+        raise UsageError(
+            f"'{name}' is no name of a worker.",
+            "Up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit.",
         )
     return name
 

@@ -16,15 +16,13 @@ from typing import NamedTuple
 from zoo.jobs.database import Database, Row, Transaction
 from zoo.jobs.outbox import count_hooks_in
 from zoo.jobs.worker_records import ALIVE
-from zoo.jobs.worker_rows import LATE_SECONDS, alive_condition
+from zoo.jobs.worker_rows import LATE_SECONDS, SILENT_SECONDS, alive_condition
 
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400)
 """Upper bounds of a `Histogram`, in seconds."""
 FINAL_AFTER_SECONDS = 120.0
 """An end is committed at most this long after its `finished_at`, so older ends are final. (A
 transaction gives up after it has waited 20 or 30 s for a lock.)"""
-SILENT_SECONDS = 3600.0
-"""A silent worker is counted for this long."""
 WAITS_FOR = ("worker", "time", "pool", "turn", "rung", "job", "hold")
 """What a queued job waits for: a free slot; its back-off; its paused pool; its turn in its group;
 its promotion from a rung; another job; a person."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,12 @@ ALIVE = ("online", "sick", "draining")
 """The states of a worker that is there."""
 
 
+def unwell_text(states: Mapping[str, int]) -> str:
+    """Return the number of workers that take no job, `1 sick, 2 silent`; empty if there is none."""
+    unwell = ((states.get(each, 0), each) for each in ("sick", "draining", "silent"))
+    return ", ".join(f"{number} {state}" for number, state in unwell if number)
+
+
 @dataclass(frozen=True)
 class Worker:
     """A worker as it last announced itself."""
@@ -69,6 +75,11 @@ class Worker:
     @property
     def is_alive(self) -> bool:
         return self.state in ALIVE
+
+    @property
+    def place(self) -> str:
+        """Where it runs, `gpu1, pid 7`; empty if its name says so."""
+        return "" if self.name == f"{self.host}-{self.pid}" else f"{self.host}, pid {self.pid}"
 
     def can_run(
         self, pool: str, model: str, dataset: str | None = None, device: str | None = None

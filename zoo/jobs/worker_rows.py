@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.jobs.cards import Card
-from zoo.jobs.database import Database
+from zoo.jobs.database import Database, Row
 from zoo.jobs.dialects import Dialect
 from zoo.jobs.worker_records import ALIVE, Gpu, Worker
 
+SILENT_SECONDS = 3600.0
+"""A silent worker is counted for this long."""
 SILENT_AFTER = 3
 """Heartbeats that a worker may miss before it counts as silent."""
 LATE_SECONDS = 1.0
@@ -83,15 +85,22 @@ def register_worker(db: Database, worker: NewWorker) -> str:
             row,
         )
     # In a transaction of its own: of two that start at once, each sees the other.
+    return rename_if_taken(db, worker.id) or worker.name
+
+
+def rename_if_taken(db: Database, worker_id: str) -> str | None:
+    """Add a part of the id to a worker's name if another one that is alive has it, too.
+
+    So a name and a time are of one worker. Returns the name; None if the worker has no row.
+    """
     rename = f"""
-        UPDATE worker SET name = :other WHERE id = :id AND EXISTS (
+        UPDATE worker SET name = name || :more WHERE id = :id AND EXISTS (
             SELECT 1 FROM worker AS w
-            WHERE w.name = :name AND w.id <> :id AND {alive_condition(db.sql, "w.")})"""
+            WHERE w.name = worker.name AND w.id <> :id AND {alive_condition(db.sql, "w.")})"""
     with db.write() as rows:
-        other = f"{worker.name}-{worker.id[:6]}"
-        values = {"id": worker.id, "name": worker.name, "other": other}
-        rows.run(rename, values | {"late": LATE_SECONDS})
-        return str(rows.value("SELECT name FROM worker WHERE id = :id", {"id": worker.id}))
+        rows.run(rename, {"id": worker_id, "more": f"-{worker_id[:6]}", "late": LATE_SECONDS})
+        found: str | None = rows.value("SELECT name FROM worker WHERE id = :id", {"id": worker_id})
+        return found
 
 
 def record_heartbeat(
@@ -147,12 +156,36 @@ def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
     query = f"""
         SELECT worker.*, {is_alive} AS has_beat FROM worker
         {"" if gone else f"WHERE {is_alive}"} ORDER BY started_at"""
-    found = []
-    for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS}):
-        has_beat = row.pop("has_beat")
-        cards = [Card.from_json(each) for each in json.loads(row["models"])]
-        gpus = Gpu.read(json.loads(row["gpus"] or "[]"))
-        worker = Worker(**row | {"models": cards, "gpus": gpus})
-        is_silent = worker.is_alive and not has_beat
-        found.append(dataclasses.replace(worker, state="silent") if is_silent else worker)
-    return found
+    return [_to_worker(row) for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS})]
+
+
+def _to_worker(row: Row) -> Worker:
+    has_beat = row.pop("has_beat")
+    cards = [Card.from_json(each) for each in json.loads(row["models"])]
+    gpus = Gpu.read(json.loads(row["gpus"] or "[]"))
+    worker = Worker(**row | {"models": cards, "gpus": gpus})
+    is_silent = worker.is_alive and not has_beat
+    return dataclasses.replace(worker, state="silent") if is_silent else worker
+
+
+def find_worker(db: Database, name: str, at: float) -> Worker | None:
+    """Return the worker that had the name at a time; None if its row is gone.
+
+    `at` is in seconds since 1970 of the database's clock.
+    """
+    query = f"""
+        SELECT worker.*, {alive_condition(db.sql)} AS has_beat FROM worker
+        WHERE name = :name AND started_at <= :at ORDER BY started_at DESC LIMIT 1"""
+    found = db.alone(query, {"name": name, "at": at, "late": LATE_SECONDS})
+    return _to_worker(found[0]) if found else None
+
+
+def count_worker_states(db: Database) -> dict[str, int]:
+    """Count the workers of each state: those that are alive, and `silent` of the last hour."""
+    states = ", ".join(f"'{state}'" for state in ALIVE)
+    query = f"""
+        SELECT CASE WHEN {alive_condition(db.sql)} THEN state ELSE 'silent' END AS state,
+            count(*) AS n FROM worker
+        WHERE state IN ({states}) AND beat_at > {db.sql.now} - :forgotten GROUP BY 1"""
+    found = db.alone(query, {"late": LATE_SECONDS, "forgotten": SILENT_SECONDS})
+    return {row["state"]: row["n"] for row in found}

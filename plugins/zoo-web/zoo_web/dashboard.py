@@ -14,6 +14,7 @@ from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import LISTED, Filter, Group, Job
 from zoo.jobs.groups import value_of
+from zoo.jobs.worker_records import unwell_text
 from zoo.metrics import ACCURACY, Objective, common_heading
 from zoo.queue.job_filters import FilterWords
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
@@ -170,11 +171,15 @@ def _common_objective(
 def _workers(context: PageContext) -> dict[str, str]:
     found = jobs.workers(context.db, beat=context.settings.beat_seconds)
     pieces = {f"worker-{each.id}": context.fragment("worker", worker=each) for each in found}
-    if pieces:
+    states = jobs.count_worker_states(context.db)
+    if unwell := unwell_text(states):
+        pieces["unwell"] = context.fragment("unwell", text=unwell)
+    if found:
         return pieces
     command = "zoo up" if context.settings.is_embedded else "zoo worker start"
     is_starting = context.is_worker_starting()
-    return {"none": context.fragment("no_worker", command=command, is_starting=is_starting)}
+    none = context.fragment("no_worker", command=command, is_starting=is_starting)
+    return {"none": none, **pieces}
 
 
 def leaderboard_page(request: Request) -> Response:

@@ -13,7 +13,7 @@ from zoo.cli.options import BestBy, Ref
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo.jobs import Database, Group, Job, RungEntry
+    from zoo.jobs import AttemptRecord, Database, Group, Job, RungEntry
     from zoo.queue.waiting import JobWait
     from zoo.sweeps.importance import Importance
 
@@ -51,7 +51,7 @@ def show(ref: Ref = "@last", metric: BestBy = None, as_json: AsJson = False) -> 
         extra: dict[str, object] = {"waits": why or None}
         if isinstance(found, Job):
             tried, steps = rows.attempts(db, found.id), rows.steps(db, found.id)
-            extra |= {"attempts": [each.to_json() for each in tried], "steps": steps}
+            extra |= {"attempts": [_attempt_json(db, each) for each in tried], "steps": steps}
             extra["outlook"] = outlook.to_json() if outlook else None
             extra["hook_errors"] = [each.to_json() for each in rows.hook_errors(db, found.id)]
         elif found.kind == "sweep":
@@ -68,6 +68,14 @@ def show(ref: Ref = "@last", metric: BestBy = None, as_json: AsJson = False) -> 
             console.out.print(console.safe(f"importance for {known.metric}{at}: {shares}"))
     else:
         show_group(found, why)
+
+
+def _attempt_json(db: Database, attempt: AttemptRecord) -> dict[str, object]:
+    """Return an attempt with the id of its worker, as several may have had its name."""
+    from zoo import jobs as rows
+
+    worker = rows.find_worker(db, attempt.worker, attempt.started_at)
+    return attempt.to_json() | {"worker_id": worker and worker.id}
 
 
 def _sweep_facts(db: Database, group: Group) -> dict[str, object]:

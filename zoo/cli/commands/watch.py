@@ -72,13 +72,14 @@ class _Poller:
         try:
             found = jobs.overview(self.db, self.wanted)
             workers = jobs.workers(self.db, beat=self.settings.beat_seconds)
+            states = jobs.count_worker_states(self.db)
         except StoreError as error:
             if self.seen is None:
                 raise
             self.seen.trouble = f"Trying again: {error.message}"
             self.pause = LATEST
             return self.seen
-        new = Look(found, workers, self.db.name, self._newest_line(found))
+        new = Look(found, workers, self.db.name, self._newest_line(found), states)
         is_same = self.seen is not None and _moving(new) == _moving(self.seen)
         quiet = min(self.pause * 1.5, LATEST) if is_same else SOONEST
         self.pause = max(quiet, SHARE * (time.monotonic() - start))

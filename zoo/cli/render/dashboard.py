@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rich.text import Text
 
@@ -12,6 +12,7 @@ from zoo.cli.render import console, fitting
 from zoo.cli.render.fitting import columns_of
 from zoo.jobs import LISTED, Job, Overview, Worker
 from zoo.jobs.estimates import Estimate
+from zoo.jobs.worker_records import unwell_text
 
 BARS = ((100, 16), (70, 6))
 """(columns of the terminal, columns of a bar); a narrower terminal has no bars."""
@@ -29,6 +30,8 @@ class Look:
     """The name of the database."""
     log: tuple[str, str] | None = None
     """(job, line): the newest log line of all jobs."""
+    states: Mapping[str, int] = field(default_factory=dict)
+    """Number of workers by state, the silent ones of the last hour too."""
     trouble: str = ""
     """The error of the latest query, if it failed."""
 
@@ -131,8 +134,10 @@ def _bar(part: float | None, size: int) -> Text:
 
 
 def _workers(look: Look, width: int, left_out: set[str]) -> list[Text]:
+    unwell = unwell_text(look.states)
+    counted = [Text(f"  {unwell}", "yellow")] if unwell else []
     if not look.workers:
-        return [Text("no worker is online", "dim")]
+        return [Text("no worker is online", "dim"), *counted]
     rows = [
         [
             Text(worker.name),
@@ -145,7 +150,7 @@ def _workers(look: Look, width: int, left_out: set[str]) -> list[Text]:
     head = ["workers", "slots", "pool", "state"]
     table = _aligned(head, rows, width, left_out, ("pool",), ("slots", "state"))
     troubles = [f"  {w.name}: {w.trouble}" for w in look.workers if w.trouble]
-    return [*table, *(Text(console.safe(each), "yellow") for each in troubles)]
+    return [*table, *counted, *(Text(console.safe(each), "yellow") for each in troubles)]
 
 
 def _ended(look: Look, width: int, left_out: set[str]) -> list[Text]:
@@ -215,4 +220,6 @@ def plain(look: Look) -> str:
     seen = look.overview
     said = ", ".join(f"{seen.counts[each]:,} {each}" for each in LISTED if seen.counts.get(each))
     clock = time.strftime("%H:%M:%S", time.localtime(seen.at))
-    return f"{clock}  {said or 'no job'}; {seen.last_minute:,} ended in the last minute"
+    unwell = unwell_text(look.states)
+    workers = f"; workers: {unwell}" if unwell else ""
+    return f"{clock}  {said or 'no job'}; {seen.last_minute:,} ended in the last minute{workers}"

@@ -33,6 +33,7 @@ def show_job(db: Database, job: Job, waits: str = "", outlook: Estimate | None =
     errors = jobs.hook_errors(db, job.id) if job.is_terminal else []
     facts = [
         *_facts(job, waits, outlook, tried),
+        *_times(job, _place(db, job)),
         *_measured(job, _others(job, steps)),
         *_artifact(job),
         *(("hook error", f"{e.plugin}: {e.error}".removeprefix(": ")) for e in errors),
@@ -103,7 +104,6 @@ def _facts(
         yield "group", job.group
     if job.submitted_by:
         yield "user", job.submitted_by
-    yield from _times(job)
 
 
 def _artifact(job: Job) -> Iterator[tuple[str, str]]:
@@ -174,11 +174,17 @@ def _plugin(submitted: str, tried: Sequence[AttemptRecord]) -> str:
     return f"{ran} on the worker; {submitted or 'unknown'} where it was submitted"
 
 
-def _times(job: Job) -> Iterator[tuple[str, Any]]:
+def _place(db: Database, job: Job) -> str:
+    """Where its last worker runs, if the name does not say it."""
+    known = job.worker and job.started_at and jobs.find_worker(db, job.worker, job.started_at)
+    return f" on {known.place}" if known and known.place else ""
+
+
+def _times(job: Job, place: str) -> Iterator[tuple[str, Any]]:
     yield "submitted", console.clock(job.created_at)
     if job.started_at:
         yield "waited", f"{console.number(job.started_at - job.created_at, 2)} s"
-        yield "worker", f"{job.worker} (attempt {job.attempt} of at most {job.max_attempts})"
+        yield "worker", f"{job.worker}{place} (attempt {job.attempt} of at most {job.max_attempts})"
     if job.started_at and job.finished_at:
         seconds = job.metrics.get("fit_seconds")
         fit = "" if seconds is None else f", fit {console.number(seconds, 2)} s"
