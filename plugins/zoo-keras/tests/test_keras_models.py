@@ -138,14 +138,18 @@ def test_batches_between_are_reported_without_metrics_on_the_same_scale(
     "params",
     [
         {},
-        {"batch_size": 33, "optimizer": "adam", "hidden": [16]},
         {"batch_size": 7, "optimizer": "sgd", "hidden": [16, 8], "epochs": 1},
         {"batch_size": 2000, "optimizer": "lion"},
-        {"batch_size": 8, "optimizer": "adamw", "learning_rate": 0.01},
+        {"batch_size": 33, "optimizer": "adamw", "hidden": [16], "learning_rate": 0.01},
         {"batch_size": 4, "hidden": [16], "dropout": 0.5, "optimizer": "adam", "epochs": 1},
         {"batch_size": 90, "optimizer": "nadam"},
-        {"batch_size": 24, "hidden": [16], "optimizer": "adagrad"},
-        {"batch_size": 64, "hidden": [16], "dropout": 0.5, "weight_decay": 0.1},
+        {
+            "batch_size": 64,
+            "hidden": [16],
+            "dropout": 0.5,
+            "weight_decay": 0.1,
+            "optimizer": "adagrad",
+        },
     ],
     ids=str,
 )
