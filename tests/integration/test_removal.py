@@ -15,7 +15,7 @@ from zoo.jobs import Database, JobNotFound, Outcome, QueueOptions, references
 from zoo.settings import Settings
 from zoo.storage import artifacts, job_files, removals
 
-CHILDREN = ("attempt", "history", "log", "outbox", "metric", "rung", "dependency")
+CHILDREN = ("attempt", "history", "log", "outbox", "hook_error", "metric", "rung", "dependency")
 
 
 @pytest.fixture
@@ -119,6 +119,7 @@ def test_what_others_need_stays_and_says_why(db: Database) -> None:
     assert set(every) - set(alone) == {needed, fold.id}
     jobs.cancel_many(db, [open_fold.id, retry, evaluation, later])
     jobs.pin(db, [pinned], pinned=False)
+    jobs.record_hook_errors(db, source, {"report": "it failed"})
     assert set(jobs.remove_jobs(db, every).ids) == set(every)
     with db.read() as rows:
         for table in ("job", "job_group", *CHILDREN):
