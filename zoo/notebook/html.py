@@ -60,6 +60,7 @@ def _job_facts(job: Job, outlook: Estimate | None) -> dict[str, str]:
         "seed": _text(job.spec.get("seed")),
         "submitted": _time(job.created_at),
     }
+    facts |= {name: _text(own) for name in ("name", "note") if (own := getattr(job, name))}
     if outlook:
         parts = [outlook.steps or outlook.phase, outlook.rest()]
         facts["progress"] = _text(", ".join(filter(None, parts)))

@@ -127,7 +127,7 @@ def _print_table(lines: list[Line], names: list[str] | None) -> None:
         chosen.insert(chosen.index("age"), "progress")
     if names is None and any(line.job.name for line in lines):
         chosen.insert(1, "name")
-    if names is None and len({line.job.submitted_by for line in lines}) > 1:
+    if names is None and len({line.job.submitted_by for line in lines} - {None}) > 1:
         chosen.insert(chosen.index("status"), "user")
     console.table(
         chosen,

@@ -19,9 +19,9 @@ MOST = 20
 
 
 def show_labels(group: Group) -> None:
-    """Print the name and the notes of a group's jobs, each once."""
-    for what in ("name", "note"):
-        for text in dict.fromkeys(getattr(job, what) for job in group.jobs):
+    """Print the name, the user and the notes of a group's jobs, each once."""
+    for what, field in (("name", "name"), ("user", "submitted_by"), ("note", "note")):
+        for text in dict.fromkeys(getattr(job, field) for job in group.jobs):
             if text:
                 console.field(f"{what}: ", text)
 
