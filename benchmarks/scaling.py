@@ -19,7 +19,7 @@ def rate(kind: str, workers: int, slots: int, seconds: float = SECONDS, each: in
     with site(kind) as here, contextlib.ExitStack() as crew:
         for _ in range(workers):
             crew.enter_context(here.worker(slots))
-        while len(jobs.workers(here.db, beat=10)) < workers:
+        while len(jobs.workers(here.db)) < workers:
             time.sleep(0.1)
         # Each slot has a warm runner before the measurement.
         here.submit(4 * workers * slots, seconds=1.0)

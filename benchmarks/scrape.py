@@ -29,7 +29,7 @@ def seconds(kind: str, *, first: bool) -> float:
 
 def _look(db: Database, baseline: Baseline) -> tuple[float, Baseline]:
     start = time.perf_counter()
-    _, baseline = jobs.collect_stats(db, baseline, beat=10)
+    _, baseline = jobs.collect_stats(db, baseline)
     return time.perf_counter() - start, baseline
 
 

@@ -62,7 +62,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
         log = folder / "worker.log"
         command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", "1"]
         with servers.running(command, log, lambda: b"is ready" in log.read_bytes(), env=team.env):
-            until(lambda: jobs.workers(db, beat=5))
+            until(lambda: jobs.workers(db))
             yield Terminal(team)
 
 

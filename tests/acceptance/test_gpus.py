@@ -85,7 +85,7 @@ def start_worker(zoo: Zoo, *words: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "zoo", "worker", "start", *words]
     null = subprocess.DEVNULL
     worker = subprocess.Popen(command, env=zoo.env, stdout=null, stderr=null)
-    until(lambda: worker.pid in {w.pid for w in jobs.workers(zoo.database(), beat=10)})
+    until(lambda: worker.pid in {w.pid for w in jobs.workers(zoo.database())})
     return worker
 
 

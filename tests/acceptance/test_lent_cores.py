@@ -28,7 +28,7 @@ def test_a_real_worker_lends_the_cores_of_idle_slots(zoo: Zoo, cache: Path) -> N
     zoo.env |= {"ZOO_SLOTS": "2", "OMP_NUM_THREADS": "1", "ZOO_PLUGINS": "trickster,sklearn"}
     zoo.env |= {"ZOO_PLUGINS_DIR": str(Path(__file__).parents[1] / "plugins")}
     zoo.run("up")
-    (worker,) = jobs.workers(zoo.database(), beat=60)
+    (worker,) = jobs.workers(zoo.database())
     told = [runner.environ().get(cores.VARIABLE) for runner in runners(worker.pid)]
     seen = Cores(Path(next(filter(None, told))))
     assert to_borrow(seen) == 2

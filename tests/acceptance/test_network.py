@@ -204,7 +204,7 @@ def test_a_machine_that_is_cut_off_loses_its_jobs_and_each_has_one_result(site: 
     find += "print({p.split('/')[2] for p in fs.find(root)})"
     assert _python(site, "-c", f"from zoo.storage import artifacts; {find}") == "{'2'}"
     # The machine is back at work: it signs in again.
-    until(lambda: len([w for w in jobs.workers(db, beat=60) if w.beat_at > back]) == 2)
+    until(lambda: len([w for w in jobs.workers(db) if w.beat_at > back]) == 2)
 
 
 def _is_alive(process: psutil.Process) -> bool:

@@ -75,7 +75,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Team
         for number in (1, 2):
             found.workers.append(stack.enter_context(_worker(found, f"worker{number}")))
         db = found.terminal("a").database()
-        until(lambda: len(jobs.workers(db, beat=60)) == 2)
+        until(lambda: len(jobs.workers(db)) == 2)
         yield found
 
 

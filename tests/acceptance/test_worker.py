@@ -97,7 +97,7 @@ def hire(team: Team) -> Iterator[Hire]:
         worker = Zoo(team.home, **(team.env | env)).start("worker", "start", *args)
         started.append(worker)
         # Also one that has died at once was here.
-        known = functools.partial(jobs.workers, team.database(), beat=1, gone=True)
+        known = functools.partial(jobs.workers, team.database(), gone=True)
         until(lambda: worker.pid in {w.pid for w in known()})
         return worker
 
@@ -154,7 +154,7 @@ def runners(pid: int) -> list[psutil.Process]:
 
 def signs(zoo: Zoo, since: float) -> list[jobs.Worker]:
     """The workers that have given a sign of life since then."""
-    return [w for w in jobs.workers(zoo.database(), beat=1) if w.beat_at > since]
+    return [w for w in jobs.workers(zoo.database()) if w.beat_at > since]
 
 
 # --- a model's bad days ---
@@ -518,7 +518,7 @@ def test_submissions_at_once_start_one_worker(solo: Zoo) -> None:
     assert [each.returncode for each in started] == [0] * 3
     assert len({job.worker for job in listing(solo)}) == 1
     # Another one that was started would have been at work, too, or stand here as ended.
-    assert len(jobs.workers(solo.database(), beat=1, gone=True)) == 1
+    assert len(jobs.workers(solo.database(), gone=True)) == 1
 
 
 def test_doctor_finds_every_part_well_and_names_what_is_not(zoo: Zoo) -> None:

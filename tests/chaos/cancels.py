@@ -150,7 +150,7 @@ def run(plan: Plan, home: Path) -> Result:
         worker = subprocess.Popen(command, env=team.env, stdout=log, stderr=log)
     began = time.monotonic()
     try:
-        until(lambda: worker.pid in {w.pid for w in jobs.workers(db, beat=60)})
+        until(lambda: worker.pid in {w.pid for w in jobs.workers(db)})
         cancels = Cancels(plan, team, db, worker.pid)
         jobs.pause(db, "default")
         accepted = cancels.submit()

@@ -40,7 +40,7 @@ def run(home: Path, seconds: float, how: str) -> Outage:
     with (home / "worker.log").open("wb") as log:
         worker = subprocess.Popen(command, env=zoo.env, stdout=log, stderr=log)
     try:
-        until(lambda: worker.pid in {w.pid for w in jobs.workers(db, beat=60)})
+        until(lambda: worker.pid in {w.pid for w in jobs.workers(db)})
         refs, slowest = _without_broker(broker, zoo, seconds, how)
         back = time.monotonic()
         until(lambda: {jobs.get(db, ref).status for ref in refs} == {"succeeded"})

@@ -133,7 +133,7 @@ class Pair:
         return until(lambda: next((w for w in self.workers() if w.pid == process.pid), None))  # type: ignore[no-any-return]
 
     def workers(self) -> list[Worker]:
-        return jobs.workers(self.db, beat=60)
+        return jobs.workers(self.db)
 
     def submit(self, number: int) -> Sequence[str]:
         params = {"seconds": 0.1}
@@ -196,7 +196,7 @@ def _named_by(pair: Pair, sick: Worker, trouble: str) -> list[str]:
     terminal = pair.healthy
     listed = terminal.run("worker", "list").stdout.replace("\n", " ")
     told = [f for f in terminal.json("doctor", code=1) if sick.name in f["detail"] and not f["ok"]]
-    stats, _ = jobs.collect_stats(pair.db, jobs.Baseline(), beat=60)
+    stats, _ = jobs.collect_stats(pair.db, jobs.Baseline())
     words = trouble.split(":")[0][:20]  # the rest counts seconds
     states = {seat.worker: seat.state for seat in stats.workers}
     found = {

@@ -81,7 +81,7 @@ class Scene:
                 self.worker = subprocess.Popen(command, env=self.zoo.env, stdout=log, stderr=log)
         finally:
             signal.signal(signal.SIGHUP, before)
-        until(lambda: self.worker.pid in {w.pid for w in jobs.workers(self.db, beat=60)})
+        until(lambda: self.worker.pid in {w.pid for w in jobs.workers(self.db)})
 
     def client(self, port: int | None = None, **options: Any) -> redis.Redis:
         once = Retry(NoBackoff(), 0)

@@ -115,7 +115,7 @@ def test_a_job_whose_worker_dies_at_this_point_converges(
     until(lambda: jobs.get(db, other).status == "running")
     # The survivor is busy, so the worker that dies gets the job.
     dies = scene.hire_one_that_dies(point, SHORT)
-    until(lambda: dies.pid in {w.pid for w in jobs.workers(db, beat=60)})
+    until(lambda: dies.pid in {w.pid for w in jobs.workers(db)})
     (ref,) = submit.submit(db, team.settings, [job()]).ids
     assert dies.wait(120) == EXIT_CODE
     died = time.monotonic()
@@ -147,7 +147,7 @@ def test_a_training_whose_worker_dies_at_this_point_ends_with_the_same_bits(
     (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
     until(lambda: jobs.get(db, other).status == "running")
     dies = scene.hire_one_that_dies(point, LONG)
-    name = until(lambda: {w.pid: w.name for w in jobs.workers(db, beat=60)}.get(dies.pid))
+    name = until(lambda: {w.pid: w.name for w in jobs.workers(db)}.get(dies.pid))
     # It waits in the middle, and saves a checkpoint whenever one is due.
     params = {"steps": 12, "at": 6, "until": str(end)}
     spec = JobSpec(kind="train", model="counter", params=params, dataset="digits")
@@ -188,7 +188,7 @@ def test_a_sweep_whose_worker_dies_at_a_rung_ends_as_without_that(
     (other,) = submit.submit(db, team.settings, [job(until=str(end))]).ids
     until(lambda: jobs.get(db, other).status == "running")
     dies = scene.hire_one_that_dies(point, LONG)
-    name = until(lambda: {w.pid: w.name for w in jobs.workers(db, beat=60)}.get(dies.pid))
+    name = until(lambda: {w.pid: w.name for w in jobs.workers(db)}.get(dies.pid))
     base = JobSpec(kind="train", model="climber", params={}, dataset="digits", validation=0.2)
     rates = (0.001, 0.1, 0.00001)
     specs = [base.model_copy(update={"params": {"rate": each, "epochs": 2}}) for each in rates]
@@ -223,7 +223,7 @@ def test_jobs_whose_worker_dies_while_it_ends_them_together_converge(
     until(lambda: jobs.get(db, other).status == "running")
     # With an everyday lease: else each job would beat, and be ended by itself.
     dies = scene.hire_one_that_dies(point, LONG)
-    name = until(lambda: {w.pid: w.name for w in jobs.workers(db, beat=60)}.get(dies.pid))
+    name = until(lambda: {w.pid: w.name for w in jobs.workers(db)}.get(dies.pid))
     refs = submit.submit(db, team.settings, [job() for _ in range(6)]).ids
     assert dies.wait(120) == EXIT_CODE
     jobs.expire_leases(db, name)

@@ -52,7 +52,7 @@ def test_the_gpus_of_a_worker_are_in_its_row(db: Database) -> None:
     facts: dict[str, Any] = {"host": "h", "pid": 1, "slots": 2, "version": "1", "models": []}
     jobs.register_worker(db, jobs.NewWorker(id="a", name="a", pool="p", **facts))
     jobs.register_worker(db, jobs.NewWorker(id="b", name="b", pool="p", gpus=[SECOND], **facts))
-    found = {each.name: each.gpus for each in jobs.workers(db, beat=10)}
+    found = {each.name: each.gpus for each in jobs.workers(db)}
     assert found == {"a": [], "b": [SECOND]}
 
 

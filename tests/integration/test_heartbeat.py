@@ -208,7 +208,7 @@ class Hired:
         command = [sys.executable, "-m", "zoo", "worker", "start", "--slots", f"{len(LOSSES)}"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, env=self.zoo.env, stdout=log, stderr=log)
-        until(lambda: jobs.workers(db, beat=10))
+        until(lambda: jobs.workers(db))
 
     def submit(self, number: int) -> list[str]:
         """Jobs that go on until the file `end` is there, once they run."""
@@ -256,12 +256,12 @@ def test_a_job_whose_row_is_gone_or_anothers_is_given_up_in_one_line(
     again = refs[1]
     until(lambda: jobs.get(db, again).progress.step)
     # The worker itself is entered anew.
-    until(lambda: [w.pid for w in jobs.workers(db, beat=10)] == [hired.process.pid])
+    until(lambda: [w.pid for w in jobs.workers(db)] == [hired.process.pid])
     _replace_the_database(db, empty_file)
     until(lambda: hired.lines(again)[1:])
     assert hired.lines(again)[1:] == [LOSSES[_delete]]
     hired.end.touch()
-    until(lambda: [w.pid for w in jobs.workers(db, beat=10)] == [hired.process.pid])
+    until(lambda: [w.pid for w in jobs.workers(db)] == [hired.process.pid])
     spec = JobSpec(kind="train", model="trickster", params={}, dataset="digits")
     (last,) = submit.submit(db, hired.zoo.settings, [spec]).ids
     until(lambda: jobs.get(db, last).status == "succeeded")

@@ -511,7 +511,7 @@ def test_a_sweep_whose_worker_and_command_are_killed_repeats_nothing_that_has_fi
     jobs.hold(db, late)
     jobs.resume(db, "default")
     until(lambda: jobs.counts(db).get("succeeded", 0) >= 2)
-    (worker,) = jobs.workers(db, beat=1000)
+    (worker,) = jobs.workers(db)
     os.kill(worker.pid, signal.SIGKILL)
     command.kill()
     command.communicate()

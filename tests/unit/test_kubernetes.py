@@ -230,7 +230,7 @@ def test_the_autoscaler_asks_for_a_number_that_the_exporter_shows(tmp_path: Path
     from prometheus_client import generate_latest
 
     db = jobs.connect(f"sqlite:///{tmp_path / 'zoo.db'}")
-    shown = generate_latest(exporter.registry(exporter.QueueCollector(db, beat=10))).decode()
+    shown = generate_latest(exporter.registry(exporter.QueueCollector(db))).decode()
     assert f"\n{asked['valueLocation']} 0.0\n" in shown
     slots = {each["name"]: each["value"] for each in worker()["env"]}["ZOO_SLOTS"]
     assert asked["targetValue"] == slots

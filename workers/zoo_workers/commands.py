@@ -93,7 +93,7 @@ def list_workers(
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    found = jobs.workers(db, beat=chosen.beat_seconds, gone=gone)
+    found = jobs.workers(db, gone=gone)
     if as_json:
         console.json_out([each.to_json() for each in found])
         return
@@ -171,7 +171,7 @@ def drain(
             "Name workers, or a pool, not both." if names else "Say which workers.",
             "For example: zoo worker drain NAME, or zoo worker drain --pool gpu.",
         )
-    found = {w.name: w for w in jobs.workers(db, beat=chosen.beat_seconds)}
+    found = {w.name: w for w in jobs.workers(db)}
     # Check all names before the first worker is drained.
     for name in names or []:
         if name not in found:

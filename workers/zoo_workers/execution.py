@@ -349,7 +349,7 @@ class Execution:
         """Return whether a worker can run the job that has not given it back before."""
         try:
             tried = jobs.given_back_by(self.db, self.job.id)
-            found = jobs.workers(self.db, beat=self.settings.beat_seconds)
+            found = jobs.workers(self.db)
         except StoreError:
             return False
         excluded, job = {self.job.worker, *tried}, self.job

@@ -197,11 +197,7 @@ class Housekeeper(threading.Thread):
         return self.supervisor.busy == 0 and idle >= self.settings.idle_seconds
 
     def _exit(self) -> bool:
-        others = [
-            worker
-            for worker in jobs.workers(self.db, beat=self.settings.beat_seconds)
-            if worker.id != self.worker_id
-        ]
+        others = [worker for worker in jobs.workers(self.db) if worker.id != self.worker_id]
         return local_services.leave(self.settings, self._is_needed, with_broker=not others)
 
     def _is_needed(self) -> bool:
@@ -227,7 +223,7 @@ def log_new_name(asked: str, name: str) -> None:
 
 def take_over(db: Database) -> None:
     """Release the jobs of dead workers of this machine, without waiting for their leases."""
-    known = {each.name: each for each in jobs.workers(db, beat=0, gone=True)}
+    known = {each.name: each for each in jobs.workers(db, gone=True)}
     for name in {str(job.worker) for job in jobs.listing(db, statuses=["running"], limit=10_000)}:
         row = known.get(name)
         host, _, pid = name.rpartition("-")

@@ -161,10 +161,10 @@ def metrics(incomplete: str) -> Iterator[tuple[str, str]]:
 @safely
 def pools(incomplete: str) -> Iterator[tuple[str, str]]:
     """The pools of the registered workers."""
-    from zoo import jobs, settings
+    from zoo import jobs
 
     db = _database()
-    found = jobs.workers(db, beat=settings.load().beat_seconds) if db else []
+    found = jobs.workers(db) if db else []
     for name in sorted({"default", *(worker.pool for worker in found)}):
         if name.startswith(incomplete):
             yield name, ""
@@ -172,10 +172,10 @@ def pools(incomplete: str) -> Iterator[tuple[str, str]]:
 
 @safely
 def workers(incomplete: str) -> Iterator[tuple[str, str]]:
-    from zoo import jobs, settings
+    from zoo import jobs
 
     db = _database()
-    for worker in jobs.workers(db, beat=settings.load().beat_seconds) if db else []:
+    for worker in jobs.workers(db) if db else []:
         if worker.name.startswith(incomplete):
             yield worker.name, f"{worker.state}, pool {worker.pool}"
 

@@ -22,7 +22,7 @@ def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> 
     db = jobs.connect(settings.database)
     with console.err.status("Starting the worker ..."):
         while worker is not None:
-            if any(w.pid == worker.pid for w in jobs.workers(db, beat=settings.beat_seconds)):
+            if any(w.pid == worker.pid for w in jobs.workers(db)):
                 return
             if worker.poll() is not None:
                 raise worker_failed(settings)

@@ -114,11 +114,10 @@ class QueueStats:
     """Number of jobs whose hooks that add files were skipped, because too many jobs ended."""
 
 
-def collect_stats(db: Database, baseline: Baseline, *, beat: float) -> tuple[QueueStats, Baseline]:
+def collect_stats(db: Database, baseline: Baseline) -> tuple[QueueStats, Baseline]:
     """Read the statistics; return them with the baseline to pass to the next call.
 
-    `beat` is the heartbeat interval, in seconds, of workers that do not store one. The first call,
-    with an empty `Baseline`, reads every job.
+    The first call, with an empty `Baseline`, reads every job.
     """
     sql = db.sql
     with db.read() as rows:
@@ -128,7 +127,7 @@ def collect_stats(db: Database, baseline: Baseline, *, beat: float) -> tuple[Que
         # More ends with an earlier `finished_at` may follow: these are counted anew by each call.
         fresh = _ended(rows, until, math.inf)
         fresh.attempts.update(_open_attempts(rows))
-        queued, running, workers = _queued(rows), _running(rows), _worker_slots(rows, beat)
+        queued, running, workers = _queued(rows), _running(rows), _worker_slots(rows)
         paused = {row["name"]: row["paused_at"] for row in rows.all("SELECT * FROM pool")}
         pending_hooks, skipped_hooks = count_hooks_in(rows)
     names = {"default", *paused, *(q.pool for q in queued), *(pool for pool, _ in running)}
@@ -244,14 +243,14 @@ def _running(rows: Transaction) -> dict[PoolModel, int]:
     return {(row["pool"], row["model"]): row["n"] for row in rows.all(counted)}
 
 
-def _worker_slots(rows: Transaction, beat: float) -> list[WorkerSlots]:
+def _worker_slots(rows: Transaction) -> list[WorkerSlots]:
     """List the workers that are alive, and those that became silent recently."""
     sql = rows.sql
     alive = ", ".join(f"'{state}'" for state in ALIVE)
     found = f"""
         SELECT name AS worker, pool, slots, busy,
-            CASE WHEN {alive_condition(sql, beat=":beat")} THEN state ELSE 'silent' END AS state
+            CASE WHEN {alive_condition(sql)} THEN state ELSE 'silent' END AS state
         FROM worker WHERE state IN ({alive}) AND beat_at > {sql.now} - :forgotten
         ORDER BY started_at"""
-    values = {"beat": beat, "late": LATE_SECONDS, "forgotten": SILENT_SECONDS}
+    values = {"late": LATE_SECONDS, "forgotten": SILENT_SECONDS}
     return [WorkerSlots(**row) for row in rows.all(found, values)]

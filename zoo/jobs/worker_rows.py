@@ -28,14 +28,14 @@ DELETED_SECONDS = 90 * 86_400.0
 models: it is then unknown which params its models take."""
 
 
-def alive_condition(sql: Dialect, table: str = "", beat: str = f"{USUAL_BEAT_SECONDS:g}") -> str:
+def alive_condition(sql: Dialect, table: str = "") -> str:
     """Return the condition that a worker is alive, judged by its own heartbeat interval.
 
-    `beat` is the interval of workers that do not store one; the statement needs the value `:late`,
-    `LATE_SECONDS`.
+    The statement needs the value `:late`, `LATE_SECONDS`.
     """
     states = ", ".join(f"'{state}'" for state in ALIVE)
-    patience = f"{SILENT_AFTER} * coalesce({table}beat_seconds, {beat}) + :late"
+    beat = f"coalesce({table}beat_seconds, {USUAL_BEAT_SECONDS:g})"
+    patience = f"{SILENT_AFTER} * {beat} + :late"
     return f"({table}state IN ({states}) AND {table}beat_at >= {sql.now} - ({patience}))"
 
 
@@ -146,17 +146,14 @@ def drain(db: Database, worker_id: str) -> None:
         )
 
 
-def workers(db: Database, *, beat: float, gone: bool = False) -> list[Worker]:
-    """List the workers that are alive, oldest first; with `gone` also stopped and silent ones.
-
-    `beat` is the heartbeat interval, in seconds, of workers that do not store one.
-    """
-    is_alive = alive_condition(db.sql, beat=":beat")
+def workers(db: Database, *, gone: bool = False) -> list[Worker]:
+    """List the workers that are alive, oldest first; with `gone` also stopped and silent ones."""
+    is_alive = alive_condition(db.sql)
     # Rows of workers that are gone, one for each start of a worker, may be many.
     query = f"""
         SELECT worker.*, {is_alive} AS has_beat FROM worker
         {"" if gone else f"WHERE {is_alive}"} ORDER BY started_at"""
-    return [_to_worker(row) for row in db.alone(query, {"beat": beat, "late": LATE_SECONDS})]
+    return [_to_worker(row) for row in db.alone(query, {"late": LATE_SECONDS})]
 
 
 def _to_worker(row: Row) -> Worker:

@@ -177,8 +177,7 @@ def workers() -> list[Worker]:
     """
     chosen = settings.load()
     with database() as db:
-        beat, gone = chosen.beat_seconds, not chosen.is_embedded
-        found = jobs.workers(db, beat=beat, gone=gone) if db else []
+        found = jobs.workers(db, gone=not chosen.is_embedded) if db else []
     # Cards of live workers override those of workers that have left.
     return sorted(found, key=lambda worker: (worker.is_alive, worker.started_at))
 

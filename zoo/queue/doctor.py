@@ -116,7 +116,7 @@ def _workers(settings: Settings, part: str) -> Iterator[Finding]:
     from zoo.plugins import registry
 
     db = jobs.connect(settings.database)
-    found = jobs.workers(db, beat=settings.beat_seconds)
+    found = jobs.workers(db)
     if not found:
         ok = settings.is_embedded
         detail = "none yet; the next job starts one" if ok else "none is online"
@@ -151,7 +151,7 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
     from zoo.queue import pending_reason
 
     db = jobs.connect(settings.database)
-    workers = jobs.workers(db, beat=settings.beat_seconds)
+    workers = jobs.workers(db)
     for job in jobs.list_silent(db):
         detail = f"{job.id[:8]} ({job.model} on {job.dataset}) is running, but its worker is silent"
         yield Finding(part, False, detail, pending_reason.sentence(db, settings, job))

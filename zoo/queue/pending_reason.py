@@ -47,7 +47,7 @@ def sentence(db: Database, settings: Settings, job: Job) -> str:
         return _silence(db, settings, job)
     if job.status != "queued":
         return ""
-    scene = Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
+    scene = Scene(db, settings, job, jobs.workers(db))
     return next(filter(None, (reason(scene) for reason in REASONS)), "")
 
 
@@ -58,7 +58,7 @@ def _silence(db: Database, settings: Settings, job: Job) -> str:
     if silent is None:
         return ""
     silence = f"Its worker {job.worker} has been silent for {silent:.0f} s."
-    others = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.name != job.worker]
+    others = [w for w in jobs.workers(db) if w.name != job.worker]
     if not others:
         start = _start(settings, job)
         return f"{silence} No other worker is online to take the job over. {start}"

@@ -314,7 +314,7 @@ def _enough(db: Database, settings: Settings, hints: Sequence[Hint]) -> list[Hin
     if len(hints) <= ENOUGH_HINTS:
         return list(hints)
     slots: Counter[str] = Counter()
-    for worker in jobs.workers(db, beat=settings.beat_seconds):
+    for worker in jobs.workers(db):
         slots[worker.pool] += worker.slots
     sent: Counter[tuple[str, str]] = Counter()
     found = []
@@ -337,7 +337,7 @@ def _renew(
     local = local_services.local_worker(settings)
     if local is None:
         return None
-    found = [w for w in jobs.workers(db, beat=settings.beat_seconds) if w.pid == local.pid]
+    found = [w for w in jobs.workers(db) if w.pid == local.pid]
     if not found:
         # Either it is still starting, or the home was recreated and it uses the removed one.
         is_old = time.time() - local.create_time() > STARTING_SECONDS
@@ -349,7 +349,7 @@ def _renew(
 def _who_runs(db: Database, settings: Settings, job_id: str) -> str:
     """Return a warning about the workers that are to run the job; empty if there is none."""
     job = jobs.get(db, job_id)
-    scene = pending_reason.Scene(db, settings, job, jobs.workers(db, beat=settings.beat_seconds))
+    scene = pending_reason.Scene(db, settings, job, jobs.workers(db))
     missing = pending_reason.for_a_worker(scene)
     if missing:
         return missing

@@ -152,7 +152,7 @@ def replace_dead_worker(
     ended_badly = worker is not None and bool(worker.poll())
     if not (ended_badly or local_services.worker_died(settings)):
         return worker
-    known = jobs.workers(db, beat=settings.beat_seconds, gone=True)
+    known = jobs.workers(db, gone=True)
     if worker is not None and all(each.pid != worker.pid for each in known):
         raise worker_failed(settings)
     notify("The local worker has died; another one takes over.")

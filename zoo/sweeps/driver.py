@@ -81,7 +81,7 @@ def available_slots(
     db: Database, settings: Settings, model: str, pool: str, device: str | None = None
 ) -> int:
     """Count online slots for such jobs; without any, those of a local worker."""
-    workers = jobs.workers(db, beat=settings.beat_seconds)
+    workers = jobs.workers(db)
     able = [worker for worker in workers if worker.can_run(pool, model, device=device)]
     online = sum(worker.slots_for(device) for worker in able)
     return online or settings.slots or cores()

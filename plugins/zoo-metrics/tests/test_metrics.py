@@ -49,7 +49,7 @@ def page(rows: exporter.QueueCollector) -> Page:
 
 def look(db: Database) -> Page:
     """The page of an exporter that has just been started."""
-    rows = exporter.QueueCollector(db, beat=10)
+    rows = exporter.QueueCollector(db)
     # What Prometheus asks for first, and whose rules are stricter.
     text = openmetrics.generate_latest(exporter.registry(rows)).decode()
     assert list(openmetrics_parser.text_string_to_metric_families(text))
@@ -207,7 +207,7 @@ def acts(db: Database) -> list[Callable[[random.Random], object]]:
 def test_an_exporter_that_watched_and_one_that_comes_later_count_alike_and_nothing_falls(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw, watching = random.Random(5), exporter.QueueCollector(db, beat=10)
+    draw, watching = random.Random(5), exporter.QueueCollector(db)
     announce(db, "a")
     may_happen = acts(db)
     before: Page = {}
@@ -232,7 +232,7 @@ def test_an_exporter_that_watched_and_one_that_comes_later_count_alike_and_nothi
 
 
 def test_an_end_that_commits_late_is_still_counted(db: Database) -> None:
-    watching = exporter.QueueCollector(db, beat=10)
+    watching = exporter.QueueCollector(db)
     jobs.add(db, [a_spec()] * 2)
     succeed(db, claim(db))
     assert total(page(watching), "zoo_jobs_finished_total") == 1
@@ -386,6 +386,6 @@ def test_the_best_results_are_exported_if_they_are_asked_for(db: Database) -> No
         outcome = Outcome("succeeded", metrics, "w", "0" * 64)
         assert held and jobs.finish(db, held, outcome, contents)
     assert total(look(db), "zoo_best_result") == 0
-    found = page(exporter.QueueCollector(db, beat=10, with_results=True))
+    found = page(exporter.QueueCollector(db, with_results=True))
     labels = {"dataset": "digits", "model": "m", "metric": "accuracy"}
     assert value(found, "zoo_best_result", **labels) == 0.9

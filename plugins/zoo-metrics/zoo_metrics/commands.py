@@ -41,9 +41,7 @@ def metrics(
     from zoo_metrics import exporter
 
     chosen = settings.load()
-    collector = exporter.QueueCollector(
-        jobs.connect(chosen.database), beat=chosen.beat_seconds, with_results=results
-    )
+    collector = exporter.QueueCollector(jobs.connect(chosen.database), with_results=results)
     if once:
         sys.stdout.write(generate_latest(exporter.registry(collector)).decode())
         return

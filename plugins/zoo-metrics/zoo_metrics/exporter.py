@@ -23,10 +23,8 @@ logger = logging.getLogger("zoo.metrics")
 class QueueCollector(Collector):
     """Reads the statistics of the queue at each scrape; keeps the totals of ended jobs."""
 
-    def __init__(self, db: Database, *, beat: float, with_results: bool = False) -> None:
-        """`beat` is the interval of a worker's heartbeats, in seconds."""
+    def __init__(self, db: Database, *, with_results: bool = False) -> None:
         self.db = db
-        self.beat = beat
         self.with_results = with_results
         self._baseline = Baseline()
         # Two scrapes at once would both count what has settled since the last one.
@@ -36,7 +34,7 @@ class QueueCollector(Collector):
         """Yield every metric family; raises StoreError if the database is unreachable."""
         start = time.perf_counter()
         with self._lock:
-            found, self._baseline = jobs.collect_stats(self.db, self._baseline, beat=self.beat)
+            found, self._baseline = jobs.collect_stats(self.db, self._baseline)
         yield from families.queue_metrics(found)
         if self.with_results:
             yield from families.result_metrics(leaderboard_rows(self.db))

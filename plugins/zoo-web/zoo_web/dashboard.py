@@ -169,7 +169,7 @@ def _common_objective(
 
 
 def _workers(context: PageContext) -> dict[str, str]:
-    found = jobs.workers(context.db, beat=context.settings.beat_seconds)
+    found = jobs.workers(context.db)
     pieces = {f"worker-{each.id}": context.fragment("worker", worker=each) for each in found}
     states = jobs.count_worker_states(context.db)
     if unwell := unwell_text(states):

@@ -63,7 +63,7 @@ def _print_running(chosen: Settings) -> list[str]:
         return []
     try:
         db = jobs.connect(chosen.database)
-        names = {w.name for w in jobs.workers(db, beat=chosen.beat_seconds) if w.pid == local.pid}
+        names = {w.name for w in jobs.workers(db) if w.pid == local.pid}
         running = [job for job in jobs.listing(db, statuses=["running"]) if job.worker in names]
         known = jobs.estimate_running(db, running, jobs.clock(db))
     except StoreError as error:  # the services stop nevertheless

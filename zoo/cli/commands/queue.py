@@ -140,7 +140,7 @@ def list_pools(as_json: AsJson = False) -> None:
 
     chosen = settings.load()
     db = rows.connect(chosen.database)
-    found = _pools(db, chosen.beat_seconds)
+    found = _pools(db)
     if as_json:
         console.json_out(found)
         return
@@ -159,10 +159,10 @@ def list_pools(as_json: AsJson = False) -> None:
         console.note("No pool has a job or a worker. `zoo worker start --pool NAME` adds one.")
 
 
-def _pools(db: Database, beat: float) -> list[dict[str, Any]]:
+def _pools(db: Database) -> list[dict[str, Any]]:
     from zoo import jobs as rows
 
-    workers = rows.workers(db, beat=beat)
+    workers = rows.workers(db)
     known = {pool.name: pool for pool in rows.pools(db)}
     found = []
     for name in sorted(known.keys() | {worker.pool for worker in workers}):
@@ -191,7 +191,7 @@ def pause(name: PoolName) -> None:
 
     chosen = settings.load()
     db = rows.connect(chosen.database)
-    known = {pool["name"]: pool for pool in _pools(db, chosen.beat_seconds)}
+    known = {pool["name"]: pool for pool in _pools(db)}
     rows.pause(db, name)
     running = known[name]["running"] if name in known else 0
     console.note(f"The pool {name} is paused; {running} running jobs continue.")

@@ -71,7 +71,7 @@ class _Poller:
         start = time.monotonic()
         try:
             found = jobs.overview(self.db, self.wanted)
-            workers = jobs.workers(self.db, beat=self.settings.beat_seconds)
+            workers = jobs.workers(self.db)
             states = jobs.count_worker_states(self.db)
         except StoreError as error:
             if self.seen is None:
