@@ -25,6 +25,12 @@ def _without_nul(text: str) -> str:
     return text.replace("\0", "")  # PostgreSQL stores none
 
 
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("it contains NUL")
+    return text
+
+
 def _read(text: str) -> Any:
     try:
         return read_json(text)
@@ -55,7 +61,7 @@ Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 """What an INTEGER of PostgreSQL holds."""
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Flag = Annotated[int, Field(ge=0, le=1)]
-Word = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_printable)]
+Word = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_storable)]
 Text = Annotated[str, Field(max_length=2**24), AfterValidator(_without_nul)]
 JsonObject = Annotated[str, Field(max_length=2**24), AfterValidator(_json_object)]
 JsonTexts = Annotated[str, Field(max_length=2**20), AfterValidator(_json_texts)]
@@ -66,11 +72,11 @@ class AttemptRow(Record):
     """A row of the table `attempt`, without the id of its job."""
 
     n: Annotated[int, Field(ge=1, lt=2**31)]
-    worker: Word
+    worker: Text
     plugin: Text | None
     started_at: float
     ended_at: float | None
-    outcome: Word | None
+    outcome: Text | None
     error: Text | None
     error_code: Text | None
     environment: JsonObject | None
@@ -172,7 +178,7 @@ class JobRow(Record):
     status: Literal["succeeded", "failed", "timed_out", "cancelled", "lost", "pruned"]
     attempt: Count
     max_attempts: Count
-    worker: Word | None
+    worker: Text | None
     cancel_requested: Flag
     not_before: float
     dispatched_at: float

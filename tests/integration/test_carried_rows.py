@@ -1,0 +1,70 @@
+"""Rows of every shape leave one database and arrive in another, or are refused in a sentence."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import carried_jobs, row_shapes
+from helpers.row_shapes import Member
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from zoo import jobs
+from zoo.jobs import CarriedJob, Database
+
+carried = Counter[bool]()
+"""Whether a job was carried, over all scenes."""
+
+
+@pytest.fixture(scope="module")
+def both(
+    empty_file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Database, Database]]:
+    folders = [tmp_path_factory.mktemp(name) for name in ("here", "there")]
+    found = [jobs.Database(f"sqlite:///{shutil.copy(empty_file, folder)}") for folder in folders]
+    yield found[0], found[1]
+    for db in found:
+        db.close()
+
+
+def clear(db: Database) -> None:
+    with db.write() as rows:
+        for table in ("metric", "rung"):
+            rows.run(f"DELETE FROM {table}")
+    row_shapes.clear(db)
+
+
+@examples(max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@given(scene=st.lists(row_shapes.members(), min_size=1, max_size=2))
+def test_every_shape_of_row_arrives_as_it_was_or_is_refused(
+    both: tuple[Database, Database], scene: list[Member]
+) -> None:
+    here, there = both
+    clear(here)
+    clear(there)
+    row_shapes.store(here, scene)
+    ended, others = jobs.split_ended(here, carried_jobs.order(here))
+    assert not {*ended} & {*others}
+    found = jobs.read_carried(here, ended)
+    assert {*found} == {*ended}
+    whole = [each for job in ended if isinstance(each := found[job], CarriedJob)]
+    for each in found.values():
+        carried[isinstance(each, CarriedJob)] += 1
+        assert isinstance(each, CarriedJob) or "\n" not in each.message
+    members = Counter(each.job.group_id for each in whole if each.job.group_id)
+    groups = {group.id: group for group in jobs.read_groups(here, members)}
+    if whole:
+        ids = [each.id for each in whole]
+        assert jobs.insert_carried(there, whole, groups, stored=ids) == ids
+        assert jobs.read_carried(there, ids) == {each.id: each for each in whole}
+        assert jobs.insert_carried(there, whole, groups, stored=[]) == []
+
+
+def test_most_shapes_are_carried() -> None:
+    """Else the test above would say little."""
+    assert carried[True] > 3 * carried[False], carried
