@@ -18,7 +18,7 @@ from zoo import jobs
 from zoo.errors import ArtifactError
 from zoo.jobs import Database
 from zoo.settings import Settings
-from zoo.storage import artifacts, job_files, packing
+from zoo.storage import artifacts, job_files, packing, unnamed
 
 KEY = "a-secret-key-that-nobody-may-see"
 
@@ -75,7 +75,7 @@ def test_an_artifact_comes_back_from_s3_as_it_was(url: str, folder: Path, tmp_pa
 
 def test_extra_files_on_s3_are_listed_read_and_replaced(url: str, tmp_path: Path) -> None:
     store = Settings(artifacts_url=url)
-    job = SimpleNamespace(id="b" * 32, artifact=None)
+    job = SimpleNamespace(id="b" * 32, artifact=None, removal_note="")
     assert job_files.of(store, job) == []
     for content in ("first", "again"):
         left = tmp_path / content / "drawer"
@@ -236,3 +236,24 @@ def test_jobs_are_unpacked_on_s3_and_packed_from_there(
     assert carried_jobs.all_files(bucket.artifacts) == files
     packing.pack(team, bucket, tmp_path / "bucket.zip", ids)
     assert (tmp_path / "bucket.zip").read_bytes() == (tmp_path / "local.zip").read_bytes()
+
+
+def test_files_of_removed_jobs_go_from_s3_and_those_without_a_row_are_found(
+    url: str, folder: Path, tmp_path: Path
+) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'zoo.db'}")
+    jobs.upgrade(db)
+    job, other = "a" * 32, "b" * 32
+    for place in (f"{job}/1", f"{job}/extra/drawer", f"{other}/1"):
+        shutil.copytree(folder, tmp_path / place)
+        artifacts.put(tmp_path / place, url, place, {})
+    found = list(unnamed.find(db, url, age=0))
+    size = sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
+    assert [each.place for each in found if not isinstance(each, int)] == [job, other]
+    assert all(each.size > size for each in found if not isinstance(each, int))
+    assert [each for each in unnamed.find(db, url) if not isinstance(each, int)] == []
+    artifacts.remove_all(url, job)
+    artifacts.remove_all(url, job)
+    assert artifacts.folders(url, job) == []
+    assert artifacts.seal(url, f"{other}/1")
+    artifacts.remove_all(url, other)

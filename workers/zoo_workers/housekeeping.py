@@ -120,6 +120,8 @@ class Housekeeper(threading.Thread):
             self.announce()
         if time.monotonic() - self._reaped >= self.settings.reap_seconds:
             self._reaped = time.monotonic()
+            if self.settings.is_embedded:
+                local_services.rotate_logs(self.settings)
             self._reap()
             self._sweep()
         if self.exits_when_idle and self._is_idle() and self._exit():

@@ -127,7 +127,6 @@ if TYPE_CHECKING:
     from zoo.jobs.references import find_jobs as find_jobs
     from zoo.jobs.references import find_reference as find_reference
     from zoo.jobs.removal import Removed as Removed
-    from zoo.jobs.removal import StoredJob as StoredJob
     from zoo.jobs.removal import check_removal as check_removal
     from zoo.jobs.removal import complete_removals as complete_removals
     from zoo.jobs.removal import count_removals as count_removals
@@ -137,7 +136,6 @@ if TYPE_CHECKING:
     from zoo.jobs.removal import postpone_removals as postpone_removals
     from zoo.jobs.removal import remove_checkpoint as remove_checkpoint
     from zoo.jobs.removal import remove_jobs as remove_jobs
-    from zoo.jobs.removal import stored_jobs as stored_jobs
     from zoo.jobs.removal import sum_bytes as sum_bytes
     from zoo.jobs.retention import Retention as Retention
     from zoo.jobs.scheduling import hold as hold
@@ -161,6 +159,13 @@ if TYPE_CHECKING:
     from zoo.jobs.statuses import NO_FAILURE as NO_FAILURE
     from zoo.jobs.statuses import STATUSES as STATUSES
     from zoo.jobs.statuses import TERMINAL as TERMINAL
+    from zoo.jobs.stored_files import StoredJob as StoredJob
+    from zoo.jobs.stored_files import StoredTotals as StoredTotals
+    from zoo.jobs.stored_files import database_bytes as database_bytes
+    from zoo.jobs.stored_files import list_with_files as list_with_files
+    from zoo.jobs.stored_files import next_with_files as next_with_files
+    from zoo.jobs.stored_files import stored_jobs as stored_jobs
+    from zoo.jobs.stored_files import sum_stored as sum_stored
     from zoo.jobs.submission import Hint as Hint
     from zoo.jobs.submission import add as add
     from zoo.jobs.submission import cancel as cancel
@@ -234,7 +239,7 @@ _EXPORTS = {
     "references": "find_by_metric find_jobs find_reference",
     "removal": (
         "check_removal complete_removals count_removals list_removals pin postpone_removals "
-        "remove_jobs Removed sum_bytes list_old_checkpoints remove_checkpoint stored_jobs StoredJob"
+        "remove_jobs Removed sum_bytes list_old_checkpoints remove_checkpoint"
     ),
     "retention": "Retention",
     "scheduling": "hold pause resume set_priority unhold",
@@ -243,6 +248,10 @@ _EXPORTS = {
         "check_database copy_database count_rows list_ended_ids list_stored opened Stored"
     ),
     "statuses": "LISTED MOVES NO_FAILURE STATUSES TERMINAL",
+    "stored_files": (
+        "database_bytes list_with_files next_with_files stored_jobs StoredJob StoredTotals "
+        "sum_stored"
+    ),
     "submission": (
         "add cancel complete_sweep extend Hint request_stop retry take_due_hints take_stale_hints"
     ),

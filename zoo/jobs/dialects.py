@@ -38,6 +38,8 @@ class Dialect:
     """Begin the transaction that migrates the tables, and keep other programs from doing so."""
     lock_table: str
     """Keep others from changing a table until the transaction ends; `{}` is its name."""
+    database_bytes: str
+    """The size of the database on disk."""
     has_migrations: str
     """Find a row with a value if the table of the migrations is there."""
 
@@ -53,6 +55,7 @@ SQLITE = Dialect(
     begin_write="BEGIN IMMEDIATE",
     lock_schema="BEGIN IMMEDIATE",
     lock_table="",  # there is one writer at a time
+    database_bytes="(SELECT page_count * page_size FROM pragma_page_count, pragma_page_size)",
     has_migrations="SELECT name FROM sqlite_master WHERE name = 'alembic_version'",
 )
 POSTGRESQL = Dialect(
@@ -70,6 +73,7 @@ POSTGRESQL = Dialect(
     begin_write="BEGIN",
     lock_schema="SELECT pg_advisory_xact_lock(2607)",
     lock_table="LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+    database_bytes="pg_database_size(current_database())",
     has_migrations="SELECT to_regclass('alembic_version')",
 )
 

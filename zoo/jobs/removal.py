@@ -135,50 +135,12 @@ def pin(db: Database, job_ids: Sequence[str], *, pinned: bool) -> list[str]:
     return changed
 
 
-@dataclass(frozen=True)
-class StoredJob:
-    """What a row says of the files of its job."""
-
-    id: str
-    is_over: bool
-    """Whether it has ended."""
-    is_removed: bool
-    """Whether its files were removed."""
-    attempt: int
-    seconds: float
-    """Duration of the last attempt."""
-    artifact: str | None
-    """Place of its files."""
-    checkpoint: str | None
-    """Place of its newest checkpoint."""
-
-
-def stored_jobs(db: Database, job_ids: Sequence[str]) -> dict[str, StoredJob]:
-    """Return what the rows of jobs say of their files, by id; jobs without a row are left out."""
-    is_one, ids = among("id", job_ids)
-    query = f"""
-        SELECT id, attempt, artifact, checkpoint, started_at, finished_at, files_removed_at
-        FROM job WHERE {is_one}"""
-    return {
-        row["id"]: StoredJob(
-            row["id"],
-            row["finished_at"] is not None,
-            row["files_removed_at"] is not None,
-            row["attempt"],
-            (row["finished_at"] or 0.0) - (row["started_at"] or 0.0),
-            row["artifact"],
-            _checkpoint_place(row),
-        )
-        for row in db.alone(query, ids)
-    }
-
-
 def list_old_checkpoints(db: Database, age: float) -> dict[str, tuple[str, int]]:
     """Return the place and size of the checkpoints of jobs that ended `age` seconds ago, by job."""
     return {
         row["id"]: (place, int(json.loads(row["checkpoint"]).get("bytes") or 0))
         for row in db.alone(_OLD_CHECKPOINTS.format(now=db.sql.now), {"age": age})
-        if (place := _checkpoint_place(row))
+        if (place := checkpoint_place(row))
     }
 
 
@@ -191,7 +153,7 @@ def remove_checkpoint(db: Database, job_id: str, age: float) -> bool:
         query = f"{_OLD_CHECKPOINTS} AND id = :id {{lock}}"
         query = query.format(now=rows.sql.now, lock=rows.sql.for_update)
         row = rows.one(query, {"age": age, "id": job_id})
-        place = row and _checkpoint_place(row)
+        place = row and checkpoint_place(row)
         if not place:
             return False
         rows.run("UPDATE job SET checkpoint = NULL WHERE id = :id", {"id": job_id})
@@ -206,7 +168,8 @@ _OLD_CHECKPOINTS = """
         WHERE again.retry_of = job.id AND again.status IN ('queued', 'running'))"""
 
 
-def _checkpoint_place(row: Row) -> str | None:
+def checkpoint_place(row: Row) -> str | None:
+    """Return the place of the newest checkpoint that the row of a job names."""
     found = json.loads(row["checkpoint"] or "null")
     place = found.get("where") if isinstance(found, dict) else None
     return place if isinstance(place, str) else None

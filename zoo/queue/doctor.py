@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 from zoo import private_folder
@@ -19,6 +20,8 @@ FREE_GB = 2.0
 CLOCK_SECONDS = 5.0
 HOOK_SECONDS = 86_400.0
 """Age up to which errors of hooks are told."""
+SHOWN = 10
+"""Damaged jobs that are named."""
 SAME = "Install one version on both."
 
 
@@ -32,10 +35,17 @@ class Finding:
     advice: str = ""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Check all parts, one after the other."""
+def examine(
+    settings: Settings, progress: Callable[[int, int], None] | None = None
+) -> Iterator[Finding]:
+    """Check all parts, one after the other.
+
+    With `progress`, the files of all jobs are checked instead of a sample; it is called with the
+    number of jobs checked, and of all.
+    """
     said: set[str] = set()
-    for part, look in PARTS.items():
+    parts = PARTS | ({"files": partial(_files, progress=progress)} if progress else {})
+    for part, look in parts.items():
         try:
             for finding in look(settings, part):
                 if not finding.ok:
@@ -226,6 +236,35 @@ def _artifacts(settings: Settings, part: str) -> Iterator[Finding]:
     yield Finding(part, True, f"{artifacts.check(settings.artifacts)} can be written and read")
 
 
+def _space(settings: Settings, part: str) -> Iterator[Finding]:
+    from zoo import jobs
+    from zoo.queue import storage_check
+
+    sizes = storage_check.list_sizes(jobs.connect(settings.database), settings)
+    yield Finding(part, True, "; ".join(sizes))
+
+
+def _files(
+    settings: Settings, part: str, progress: Callable[[int, int], None] | None = None
+) -> Iterator[Finding]:
+    """Check stored files against their hashes."""
+    from zoo import jobs
+    from zoo.queue import storage_check
+
+    db = jobs.connect(settings.database)
+    if progress:
+        found = storage_check.check_all(db, settings, progress)
+    else:
+        found = storage_check.check_sample(db, settings)
+    for job, error in list(found.damaged.items())[:SHOWN]:
+        advice = f"`zoo rerun {job[:8]}` submits it again, `zoo rm {job[:8]}` removes it."
+        yield Finding(part, False, f"{job[:8]}: {error}", advice)
+    which = "all jobs" if progress else "a sample"
+    left = found.jobs - len(found.damaged)
+    detail = f"{which}: {left:,} of {found.jobs:,} match their hashes"
+    yield Finding(part, not found.damaged, detail)
+
+
 def _data(settings: Settings, part: str) -> Iterator[Finding]:
     from zoo.data import datasets
 
@@ -256,6 +295,8 @@ PARTS: dict[str, Callable[[Settings, str], Iterator[Finding]]] = {
     "processes": _strays,
     "gpus": _gpus,
     "artifacts": _artifacts,
+    "files": _files,
+    "space": _space,
     "data": _data,
     "plugins": _plugins,
 }

@@ -199,6 +199,35 @@ def worker_log(settings: Settings) -> Path:
     return log
 
 
+LOG_BYTES = 10 * 2**20
+"""Size at which a log is rotated; the older part is kept beside it."""
+
+
+def log_files(settings: Settings) -> list[Path]:
+    """Return the logs of the local worker and broker, each with its older part; some may exist."""
+    logs = [settings.home / "worker.log", settings.runtime / "valkey.log"]
+    return [each for log in logs for each in (log, _older(log))]
+
+
+def rotate_logs(settings: Settings, most: int = LOG_BYTES) -> None:
+    """Move the contents of logs that have grown too large to a second file, in place of its own.
+
+    The processes that write them go on: they append, so that the next line begins the file anew.
+    """
+    for log in log_files(settings)[::2]:
+        with contextlib.suppress(OSError):  # such as a full disk
+            if log.stat().st_size > most:
+                older = _older(log)
+                older.unlink(missing_ok=True)
+                private_folder.make_file(older)
+                shutil.copyfile(log, older)
+                os.truncate(log, 0)
+
+
+def _older(log: Path) -> Path:
+    return log.with_name(f"{log.name}.1")
+
+
 def record_process(file: Path, pid: int) -> None:
     """Write a process's id and identity to a file, atomically for concurrent readers."""
     atomic.write(file, json.dumps({"pid": pid, "identity": _identity(psutil.Process(pid))}))

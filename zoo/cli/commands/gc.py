@@ -38,7 +38,7 @@ def gc(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what no job needs: leftovers, old caches, unknown files.
+    """Remove files, folders and rows that no job needs.
 
     These are files of removed jobs and of killed workers, contents of removed datasets, folders of
     work and sockets that nobody uses, prepared data that was not used for long, and checkpoints of

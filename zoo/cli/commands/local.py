@@ -96,6 +96,9 @@ def _print_requeued(chosen: Settings, ids: list[str]) -> None:
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Check the files of all jobs, not of a sample.")
+    ] = False,
 ) -> None:
     """Check every part and print how to fix each problem. Exit code 1 if there is one."""
     import dataclasses
@@ -107,7 +110,14 @@ def doctor(
     from zoo.queue import doctor
 
     findings = []
-    for finding in doctor.examine(settings.load()):
+    status = console.err.status("")
+
+    def show(done: int, total: int) -> None:
+        status.update(f"Checking files: {done:,} of {total:,} jobs ...")
+        status.start()
+
+    for finding in doctor.examine(settings.load(), show if deep else None):
+        status.stop()
         findings.append(finding)
         if not as_json:
             mark = ("ok  ", "green") if finding.ok else ("bad ", "bold red")
