@@ -415,6 +415,18 @@ def test_a_worker_outlives_every_fault_of_its_broker_and_goes_on_from_the_rows(
     assert "Traceback" not in "".join(told) and len(told) < 10, told
 
 
+def test_workers_that_hear_learn_from_the_rows_that_no_hint_can_be_sent(scene: Scene) -> None:
+    scene.hears()
+    scene.client().config_set("maxmemory", "1")  # a request for hints goes on all the same
+    try:
+        done = scene.zoo.run("train", "trickster", "--dataset", "digits", "-d")
+        assert "queued; broker unreachable" in done.stderr
+        scene.ends(done.stdout.strip())
+    finally:
+        scene.client().config_set("maxmemory", "0")
+    scene.hears()
+
+
 def doctors_word(scene: Scene) -> dict[str, Any]:
     """What doctor says of the broker."""
     from zoo.queue import doctor

@@ -50,7 +50,7 @@ STEADY_SECONDS = 60.0
 """Length of a connection after which the next outage starts with short pauses."""
 REMIND_SECONDS = 600.0
 """Time in an outage after which the next line about it is logged."""
-MAX_ERRORS = 3
+MAX_ERRORS = 10
 """Number of different errors of an outage that are logged at once."""
 CHECK_SECONDS = 5.0
 """Longest interval at which slots check the database for jobs while the broker is unavailable."""

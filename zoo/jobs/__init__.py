@@ -170,6 +170,7 @@ if TYPE_CHECKING:
     from zoo.jobs.submission import add as add
     from zoo.jobs.submission import cancel as cancel
     from zoo.jobs.submission import complete_sweep as complete_sweep
+    from zoo.jobs.submission import expire_hint as expire_hint
     from zoo.jobs.submission import extend as extend
     from zoo.jobs.submission import request_stop as request_stop
     from zoo.jobs.submission import retry as retry
@@ -253,7 +254,8 @@ _EXPORTS = {
         "sum_stored"
     ),
     "submission": (
-        "add cancel complete_sweep extend Hint request_stop retry take_due_hints take_stale_hints"
+        "add cancel complete_sweep expire_hint extend Hint request_stop retry take_due_hints "
+        "take_stale_hints"
     ),
     "transitions": (
         "beat checkpoint_path CHECKPOINTS claim expire_leases finish finish_all pause_trial reap "

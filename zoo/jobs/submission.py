@@ -292,6 +292,15 @@ def take_stale_hints(db: Database, *, after: float, limit: int = 200) -> list[Hi
     return _take_hints(db, f"dispatched_at < {sql.now} - :after", {"after": after, "limit": limit})
 
 
+def expire_hint(db: Database, job_id: str, *, after: float) -> None:
+    """Have `take_stale_hints` return the hint of a queued job, which the broker did not take."""
+    db.alone(
+        f"UPDATE job SET dispatched_at = {db.sql.now} - :after - 1 "
+        "WHERE id = :id AND status = 'queued' RETURNING id",
+        {"id": job_id, "after": after},
+    )
+
+
 def take_due_hints(db: Database, *, limit: int = 200) -> list[Hint]:
     """Mark jobs that have just become claimable as hinted now, and return their hints.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import time
 from collections import Counter
@@ -297,6 +298,7 @@ def _wake(
         if not settings.is_embedded and hints:
             done.note = _who_runs(db, settings, hints[0].job)
     except BrokerError as error:
+        _expire_first(db, settings, hints)
         then = pending_reason.without_broker(settings)
         done.note = f"queued; broker unreachable ({error.message}) {then}"
     # The rows are committed: an error here would make the user submit them again.
@@ -304,6 +306,16 @@ def _wake(
         done.note = f"queued; then the database went away ({error.message})"
     except (ZooError, OSError) as error:
         done.note = f"queued; but no worker could be started: {reason(error)}."
+
+
+def _expire_first(db: Database, settings: Settings, hints: Sequence[Hint]) -> None:
+    """Let workers that still receive hints learn that none can be sent, as if out of memory.
+
+    The next one that looks for jobs without a hint finds this one, and goes on from the rows.
+    """
+    with contextlib.suppress(StoreError):
+        for hint in hints[:1]:
+            jobs.expire_hint(db, hint.job, after=settings.resend_seconds)
 
 
 def _enough(db: Database, settings: Settings, hints: Sequence[Hint]) -> list[Hint]:
@@ -392,5 +404,9 @@ def resend(
 
     hints = jobs.take_stale_hints(db, after=settings.resend_seconds)
     if hints:
-        broker.send(app, hints, unless=ENOUGH_HINTS, seconds=seconds)
+        try:
+            broker.send(app, hints, unless=ENOUGH_HINTS, seconds=seconds)
+        except BrokerError:
+            _expire_first(db, settings, hints)  # for the other workers
+            raise
     return hints
