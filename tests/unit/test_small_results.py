@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,9 @@ quick = examples(
 
 
 @pytest.fixture
-def db(home: Path) -> Iterator[Database]:
+def db(home: Path, empty_file: Path) -> Iterator[Database]:
     home.mkdir()
+    shutil.copy(empty_file, home)
     with contextlib.closing(jobs.connect()) as found:
         yield found
 
