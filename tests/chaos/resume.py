@@ -53,8 +53,6 @@ class Training:
     params: Mapping[str, Any]
     dataset: str = "mnist"
     validation: float | None = None
-    max_attempts: int = 2
-    """Fewer than the kills of a fit: an attempt that has moved its checkpoint on does not count."""
 
     def spec(self, params: Mapping[str, Any]) -> JobSpec:
         return JobSpec(
@@ -82,8 +80,7 @@ TRAININGS = {
         validation=0.1,
     ),
     "lenet-5": Training("lenet-5", {"distortion": 0.5, "epochs": 5}),
-    # Its checkpoint is a class, a tenth of the fit: several kills in a row may hit the same one.
-    "logistic": Training("logistic", {"max_iter": 120, "tol": None}, max_attempts=10),
+    "logistic": Training("logistic", {"max_iter": 120, "tol": None}),
 }
 
 
@@ -159,7 +156,8 @@ class Scene:
             "ZOO_BROKER_URL": broker.url,
             "ZOO_DATABASE_URL": store.url,
             "ZOO_CHECKPOINT_SECONDS": str(plan.seconds),
-            "ZOO_MAX_ATTEMPTS": str(plan.training.max_attempts),
+            # All kills of a fit may come before a checkpoint has moved on.
+            "ZOO_MAX_ATTEMPTS": str(plan.per_fit + 1),
             "ZOO_ARTIFACTS_URL": f"file://{folder}/artifacts",
             "ZOO_PLUGINS_DIR": str(PLUGINS),
             "ZOO_PLUGINS": "counter,keras,sklearn",
