@@ -50,7 +50,8 @@ captures: install
 	$(BIN)/python docs/capture.py
 
 # Three hundred jobs on each database while everything around them breaks, once with leases so short
-# that each beats and ends by itself; a minute without broker, and a thousand cancels.
+# that each beats and ends by itself; a minute without broker, a machine that falls sick in six ways,
+# and a thousand cancels.
 chaos: install
 	PYTHONPATH=tests $(BIN)/python -m chaos.chaos
 	PYTHONPATH=tests $(BIN)/python -m chaos.chaos --lease 6
