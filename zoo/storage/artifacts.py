@@ -129,11 +129,20 @@ def put_stored(
     if seal(url, where) == sha256:
         with contextlib.suppress(ArtifactError):
             check_files(url, where, sha256, files(url, where, sha256))
+            _touch(url, where)
             return False
     remove(url, where)
     names = [name for name in sorted(_names(str(folder))) if name != MANIFEST]
     _store(folder, url, where, [*names, MANIFEST], unflushed)
     return True
+
+
+def _touch(url: str, where: str) -> None:
+    """Make a folder on a local disk as young as one just stored: what is old may be swept."""
+    fs, root = open_store(url)
+    if "file" in fs.protocol:
+        with contextlib.suppress(OSError):
+            os.utime(Path(root) / where)
 
 
 def check_stored(folder: Path, where: str, sha256: str) -> None:
