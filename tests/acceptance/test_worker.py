@@ -313,23 +313,29 @@ def test_a_stopped_worker_costs_no_attempt_and_a_killed_one_costs_one_and_its_ru
     assert [a["outcome"] for a in found["attempts"]] == ["queued", "lost", "succeeded"]
 
 
-def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing(
+def test_a_frozen_worker_that_wakes_after_its_lease_writes_nothing_and_leaves_its_name(
     team: Team, hire: Hire, tmp_path: Path
 ) -> None:
     end = tmp_path / "end"
-    frozen = hire("--slots", "1", **MORTAL)
+    frozen = hire("--slots", "1", "--name", "den", **MORTAL)
     ref = submit(team, until=str(end))
     reaches(team, ref, "running")
     with team.database().write():  # not while the worker itself has SQLite's lock
         frozen.send_signal(signal.SIGSTOP)
-    second = hire("--slots", "1")
-    until(lambda: job(team, ref)["worker"].endswith(f"-{second.pid}"))
+    until(lambda: jobs.count_worker_states(team.database()).get("silent"))
+    second = hire("--slots", "1", "--name", "den")
+    ids = {w.pid: w.id for w in jobs.workers(team.database(), gone=True)}
+    until(lambda: job(team, ref)["attempt"] > 1)
+    again = team.json("show", ref)["attempts"]
+    assert [again[at]["worker_id"] for at in (0, -1)] == [ids[frozen.pid], ids[second.pid]]
     frozen.send_signal(signal.SIGCONT)
     woken = jobs.clock(team.database())
     until(lambda: any(w.pid == frozen.pid and w.busy == 0 for w in signs(team, since=woken)))
     end.touch()
     *before, last = (a["outcome"] for a in reaches(team, ref, "succeeded")["attempts"])
     assert set(before) == {"lost"} and last == "succeeded"
+    names = {w.pid: w.name for w in jobs.workers(team.database())}
+    assert names == {second.pid: "den", frozen.pid: f"den-{ids[frozen.pid][:6]}"}
 
 
 def test_a_job_that_kills_its_worker_every_time_ends_as_lost(team: Team, hire: Hire) -> None:

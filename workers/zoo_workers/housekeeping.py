@@ -134,19 +134,20 @@ class Housekeeper(threading.Thread):
             # Hints received meanwhile were passed on to other workers.
             self.supervisor.check_for_jobs()
         self._was_sick = is_sick
-        self._keep_name_apart()
+        if time.monotonic() - self._last_beat > SILENT_AFTER * self.settings.beat_seconds:
+            self._keep_name_apart()
         state = "sick" if is_sick else "online"
-        return jobs.record_heartbeat(
+        drain_requested = jobs.record_heartbeat(
             self.db, self.worker_id, busy=busy, state=state, trouble=trouble
         )
+        self._last_beat = time.monotonic()
+        return drain_requested
 
     def _keep_name_apart(self) -> None:
-        """Take another name after a silence in which another worker may have taken this one."""
-        silence, self._last_beat = time.monotonic() - self._last_beat, time.monotonic()
-        if silence > SILENT_AFTER * self.settings.beat_seconds:
-            asked = self.supervisor.name
-            self.supervisor.name = jobs.rename_if_taken(self.db, self.worker_id) or asked
-            log_new_name(asked, self.supervisor.name)
+        """Take another name if another worker has taken this one during a silence."""
+        asked = self.supervisor.name
+        self.supervisor.name = jobs.rename_if_taken(self.db, self.worker_id) or asked
+        log_new_name(asked, self.supervisor.name)
 
     def _is_homeless(self) -> bool:
         """Return whether the home of the local worker was removed, and its database with it."""
