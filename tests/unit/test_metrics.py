@@ -81,6 +81,7 @@ def calibration_error(problem: Problem) -> float:
     return float(total)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(problems())
 def test_every_metric_equals_that_of_scikit_learn(problem: Problem) -> None:
