@@ -256,10 +256,10 @@ def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place |
     settings, db = supervisor.settings, supervisor.db
     queues = [broker.queue_name(plan.pool, name) for name in supervisor.models]
     app = broker.make_app(settings, patient=True)
-    if not settings.is_embedded:
-        _refuse_cluster(app)
     _add_task(app, supervisor)
     consumer.make_app(app, queues)
+    if not settings.is_embedded:  # after that, since the first hint fixes the app's queues
+        _refuse_cluster(app)
     supervisor.after_job = functools.partial(announce_freed, db, app)
     worker = _celery_worker(app, supervisor, queues)
     celery_worker.safe_say = _log_in_handler
