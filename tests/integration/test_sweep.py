@@ -528,5 +528,5 @@ def test_a_sweep_whose_worker_and_command_are_killed_repeats_nothing_that_has_fi
     best = zoo.json("leaderboard")[0]
     assert best["test"]["accuracy"] == means[0]
     shown = zoo.run("show", ref[:8]).stdout.splitlines()
-    assert "4 trials of 2 seeds each, 4 succeeded" in shown[0] and len(shown) == 7
+    assert "4 trials of 2 seeds each, 4 succeeded" in shown[0] and len(shown) == 8
     assert shown[-1].startswith(f"best accuracy {means[0]:.4f} ± ")
