@@ -32,6 +32,9 @@ TRICKS = Path(__file__).parents[1] / "plugins"
 MACHINES_CLOCK = {
     "zoo/queue/doctor.py": "compares it with the database's",
     "zoo/data/cache.py": "the age of files here",
+    "zoo/queue/garbage.py": "the age of files and folders here",
+    "zoo/queue/local_services.py": "the age of folders here",
+    "zoo/storage/unnamed.py": "the age of stored files, of which those of a day stay",
     "zoo/queue/submit.py": "the age of a process here",
     "zoo/cli/completion.py": "the age of a file here",
     "workers/zoo_workers/hook_files.py": "the age of folders here",

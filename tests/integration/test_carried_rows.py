@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from zoo import jobs
 from zoo.jobs import CarriedJob, Database
 
+pytestmark = pytest.mark.xdist_group("test_carried_rows")  # the second test counts the first's jobs
 carried = Counter[bool]()
 """Whether a job was carried, over all scenes."""
 
