@@ -37,6 +37,8 @@ SPACE = (
     "batch_size=32..512",
     "dropout=0.0..0.5",
 )
+HALF_A_ROW = 0.5 / 6000
+"""Half of the difference that one of the validation rows makes."""
 RESULTS = Path(__file__).parent / "results"
 Recorded = dict[str, Any]
 """{"params", "values": metric per epoch, "seconds": processor time of an epoch}."""
@@ -186,7 +188,8 @@ def check(group: str, seed: str) -> None:
     for entry in entries:
         trial = number[entry.job_id]
         expected = recorded[trial]["values"][entry.resource - 1]
-        if entry.value != expected:
+        # Keras reports float32, the end of a training is measured in float64: the same rows.
+        if entry.value is None or abs(entry.value - expected) > HALF_A_ROW:
             raise SystemExit(f"trial {trial}, rung {entry.rung}: {entry.value}, not {expected}")
         algorithm.report(trial, entry.rung, expected)
         for rung in reversed(range(len(RUNGS) - 1)):
