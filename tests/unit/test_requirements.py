@@ -16,7 +16,7 @@ from zoo.plugins import registry, requirements
 from zoo.queue import catalogue
 
 PLUGIN = '''
-"""A model of a framework that nobody has."""
+"""A model whose framework is not installed."""
 import zoo
 
 

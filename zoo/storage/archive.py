@@ -202,7 +202,7 @@ class Archive:
                 raise self._refused(f"has the entry {name!a} with another size than it says")
 
     def read(self, name: str) -> Iterator[bytes]:
-        """Yield the parts of an entry, and check size and hash at its end."""
+        """Yield an entry in chunks; verify its size and hash after the last one."""
         entry = self.manifest.entries.get(name)
         if entry is None:
             raise self._refused(f"has no entry {name!a}")
