@@ -54,9 +54,24 @@ def swept(
     return Group("g" * 32, "sweep", 0.0, made, objective | about)
 
 
+def check_parallel(plot: SlicePlot) -> None:
+    """Trials have the places of their dots, the best one first, and links only where asked."""
+    linked = {plot.trials[0].job}
+    found = plot.parallel("#job-", linked)
+    places = [place for trial in found["trials"] for place in trial["at"]]
+    places += [place for axis in found["axes"] for place, _ in axis["ticks"]]
+    assert all(-0.05 <= place <= 1.05 for place in places)
+    assert {len(trial["at"]) for trial in found["trials"]} == {len(plot.panels) + 1}
+    assert [bool(trial["job"]) for trial in found["trials"]].count(True) == 1
+    ranks = [trial["rank"] for trial in found["trials"] if trial["kind"] == "done"]
+    assert ranks == sorted(ranks, reverse=True)
+    assert not plot.has_best or found["trials"][0]["kind"] == "best"
+
+
 def check(plot: SlicePlot, n_trials: int) -> None:
     """Everything lies within its axes, labels do not overlap, and one dot is the best."""
     assert plot.notes or all(len(panel.dots) == n_trials for panel in plot.panels)
+    check_parallel(plot)
     for panel in plot.panels:
         assert all(slices.LEFT <= dot.x <= slices.RIGHT for dot in panel.dots)
         assert all(slices.TOP <= dot.y <= slices.BOTTOM for dot in panel.dots)

@@ -9,7 +9,7 @@ import math
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -80,6 +80,22 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class PlottedTrial:
+    """A trial as a line of the parallel coordinates."""
+
+    job: str
+    """The id of its first job."""
+    kind: str
+    """As in `Dot`."""
+    value: str
+    """The metric."""
+    params: Sequence[str]
+    """The values of the panels' params, in their order."""
+    places: Sequence[float]
+    """Its places on the axes of the panels' params and of the metric, from 0 to 1."""
+
+
+@dataclass(frozen=True)
 class SlicePlot:
     """The panels of a sweep, which share the axis of the metric."""
 
@@ -94,9 +110,46 @@ class SlicePlot:
     """What is not drawn, a sentence each."""
     importance: Importance | None
     has_best: bool
+    higher_is_better: bool
+    trials: Sequence[PlottedTrial]
+    """The best one first."""
 
     width, height = WIDTH, HEIGHT
     left, right, top, bottom = LEFT, RIGHT, TOP, BOTTOM
+
+    def parallel(self, link: str, linked: Container[str] | None = None) -> dict[str, Any]:
+        """Return parallel coordinates, the data of a `<zoo-chart>`.
+
+        A job has the address `link` and its id; with `linked`, only one that is in it.
+        """
+        axes = [
+            {
+                "name": panel.name,
+                "scale": panel.scale,
+                "ticks": [[_place(tick.at), tick.whole] for tick in panel.ticks],
+            }
+            for panel in self.panels
+        ]
+        ticks = [[(BOTTOM - INSET - tick.at) / _TALL, tick.text] for tick in self.ticks]
+        scale = "log" if self.is_log else "linear"
+        trials = [
+            {
+                "at": each.places,
+                "rank": each.places[-1] if self.higher_is_better else 1 - each.places[-1],
+                "kind": each.kind,
+                "value": each.value,
+                "params": each.params,
+                "job": each.job if linked is None or each.job in linked else "",
+            }
+            for each in self.trials
+        ]
+        return {
+            "kind": "parallel",
+            "title": f"{self.metric} and all params",
+            "link": link,
+            "axes": [*axes, {"name": self.metric, "scale": scale, "ticks": ticks}],
+            "trials": trials,
+        }
 
 
 def slice_plot(
@@ -132,7 +185,37 @@ def slice_plot(
         _notes(found, values, len(drawn), names),
         importance,
         best is not None,
+        group.objective.higher_is_better,
+        _plotted(drawn, panels, y, best_id, higher_is_better=group.objective.higher_is_better),
     )
+
+
+def _plotted(
+    values: Sequence[_Value],
+    panels: Sequence[Panel],
+    y: _Axis,
+    best: str | None,
+    *,
+    higher_is_better: bool,
+) -> list[PlottedTrial]:
+    """Return the trials with their places on all axes, the best one first."""
+    places = [{dot.job: _place(dot.x) for dot in panel.dots} for panel in panels]
+    found = []
+    for each in sorted(values, key=lambda each: -each.value if higher_is_better else each.value):
+        text = number_text(each.value) + (f" at epoch {each.last.resource}" if each.last else "")
+        params = [_cut(typed(each.trial.value(panel.name)), 40) for panel in panels]
+        at = [*(panel[each.job] for panel in places), round(y.place(each.value), 4)]
+        found.append(PlottedTrial(each.job, _kind(each, best), text, params, at))
+    return sorted(found, key=lambda trial: trial.kind != "best")
+
+
+def _place(across: float) -> float:
+    """Return the place from 0 to 1 of a dot or tick of a panel."""
+    return round((across - LEFT - INSET) / _WIDE, 4)
+
+
+def _kind(each: _Value, best: str | None) -> str:
+    return "best" if each.job == best else "partial" if each.last else "done"
 
 
 @dataclass(frozen=True)
@@ -283,7 +366,7 @@ def _panel(
     dots = []
     for each, place in zip(values, places, strict=True):
         across, up = LEFT + INSET + place * _WIDE, BOTTOM - INSET - y.place(each.value) * _TALL
-        kind = "best" if each.job == best else "partial" if each.last else "done"
+        kind = _kind(each, best)
         text = _dot_text(each, metric, names)
         dots.append(Dot(round(across, 1), round(up, 1), each.job, kind, text))
     ends = f"from {number_text(y.low)} to {number_text(y.high)}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,13 @@ def test_every_image_is_in_one_bin_and_the_error_is_a_mean_of_gaps(
     assert abs(right.mean() - sure.mean()) - 1e-9 <= found.error <= 1
 
 
+def test_pictures_have_the_colours_of_the_pages() -> None:
+    css = resources.files("zoo").joinpath("templates/design/zoo.css").read_text()
+    light = dict(re.findall(r"--(\w+): light-dark\((#\w{6})", css))
+    assert [light[f"c{n}"] for n in range(8)] == [*plots.INKS]
+    assert (light["muted"], light["text"], light["line"]) == (plots.GREY, plots.TEXT, plots.LINE)
+
+
 def test_curves_draw_losses_accuracies_and_other_metrics_apart_and_leave_gaps() -> None:
     history = [
         {"step": n, "total": 3, "unit": "epoch", "train_loss": None if n == 2 else 1 / n}
@@ -188,10 +197,11 @@ def test_curves_draw_losses_accuracies_and_other_metrics_apart_and_leave_gaps() 
     with plots.style():
         made = plots.learning_curves(history, {"accuracy": 0.7, "loss": None})
     titles = {ax.get_title(): [line.get_label() for line in ax.lines] for ax in made.axes}
-    assert list(titles) == ["loss", "accuracy", "margin"]
-    assert titles["loss"] == ["train_loss"] and made.axes[0].lines[0].get_xdata().tolist() == [1, 3]
+    assert list(titles) == ["accuracy", "loss", "margin"]
+    assert titles["loss"] == ["train_loss"] and made.axes[1].lines[0].get_xdata().tolist() == [1, 3]
     assert titles["accuracy"][:2] == ["train_accuracy", "val_accuracy"]
     assert titles["accuracy"][-1] == "held out, at the end: 0.7000"
+    assert [line.get_linestyle() for line in made.axes[0].lines[:3]] == ["-", "--", ":"]
 
 
 @pytest.mark.parametrize("n", [2, 10, 21, 61])

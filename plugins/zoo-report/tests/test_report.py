@@ -43,6 +43,7 @@ from zoo.jobs import Database, Job, Outcome, ProgressUpdate, QueueOptions
 from zoo.param_values import as_options, read_pairs
 from zoo.queue import submit
 from zoo.queue.options import TrainingOptions
+from zoo.results import learning_curves
 from zoo.storage.output_file import write_output
 
 
@@ -283,11 +284,11 @@ def test_hostile_words_are_escaped_wherever_they_stand(db: Database) -> None:
 
 def test_every_curve_is_thinned_out_and_keeps_its_last_step() -> None:
     steps = [{"step": n, "loss": 1 / n, "word": "x"} for n in range(1, 1235)]
-    found = chart_data.curves(steps)
+    found = learning_curves.thinned(steps)
     assert set(found) == {"step", "loss"}
-    assert len(found["step"]) <= chart_data.POINTS and found["step"][-1] == 1234
+    assert len(found["step"]) <= learning_curves.POINTS and found["step"][-1] == 1234
     assert found["loss"][-1] == pytest.approx(1 / 1234, rel=1e-4)
-    assert chart_data.curves([]) == {}
+    assert learning_curves.thinned([]) == {}
 
 
 def test_the_folds_of_a_cross_validation_are_one_matrix_too(db: Database) -> None:

@@ -122,7 +122,7 @@ def test_a_press_on_a_column_sorts_it_by_mouse_and_by_keyboard(shown: Any) -> No
     head = "#t-jobs th:nth-child(4)"
     find(shown, f"{head} button").click()
     assert find(shown, head).get_attribute("aria-sort") == "descending"
-    falling = ["99.00 %", "97.00 %", "90.00 %", "75.00 %", "50.00 %", "–", "–", "–"]
+    falling = ["0.9900", "0.9700", "0.9000", "0.7500", "0.5000", "–", "–", "–"]
     assert texts(shown, ACCURACIES) == falling
     press(shown, f"{head} button", " ")
     assert find(shown, head).get_attribute("aria-sort") == "ascending"
@@ -155,20 +155,20 @@ def test_a_curve_tells_its_values_by_mouse_and_by_keyboard(shown: Any) -> None:
     assert find(shown, ".tip strong").text == "step 1"
     press(shown, ".plot", "\ue014", "\ue014")  # right, twice
     assert find(shown, ".plot").get_attribute("aria-valuetext").startswith("accuracy, step 3: ")
-    assert find(shown, ".tip b").text == "0.075"
+    assert find(shown, ".tip b").text == "0.0750"
+    press(shown, ".plot", "\ue00c")  # Escape
+    assert not find(shown, ".tip").is_displayed()
+
+
+def test_metrics_of_one_kind_share_a_chart_and_those_of_validation_rows_are_dashed(
+    shown: Any,
+) -> None:
+    assert texts(shown, "#metric option")[:2] == ["accuracy", "loss"]
     choose(shown, "#metric", "loss")
+    assert len(texts(shown, "#curves .line")) == 3
+    assert len(texts(shown, "#curves .line.dashed")) == 1
     press(shown, ".plot", "\ue010")  # End
-    assert find(shown, ".tip b").text == "0.066667"
-
-
-def test_a_curve_of_the_training_rows_has_that_of_the_validation_rows_beside_it(shown: Any) -> None:
-    choose(shown, "#metric", "val_loss")
-    assert len(texts(shown, "#curves .line")) == 1
-    choose(shown, "#metric", "train_loss")
-    assert len(texts(shown, "#curves .line")) == 2
-    assert len(texts(shown, "#curves .line.beside")) == 1
-    press(shown, ".plot", "\ue010")  # End
-    assert texts(shown, ".tip b") == ["0.1", "0.066667"]
+    assert texts(shown, ".tip b") == ["0.1000", "0.0667", "0.0667"]
     assert texts(shown, ".tip bdi")[0].endswith(", val_loss")
 
 
@@ -177,7 +177,7 @@ def test_curves_can_be_taken_away_logarithmic_and_read_as_a_table(shown: Any) ->
     find(shown, "#log").click()
     assert find(shown, "#curves .line").get_attribute("d") != before
     find(shown, "#curves summary").click()
-    until(lambda: len(texts(shown, "#curves .numbers tbody tr")) == 30)
+    until(lambda: len(texts(shown, "#curves .values tbody tr")) == 30)
     find(shown, ".legend input").click()
     assert texts(shown, "#curves .line") == []
 
@@ -186,7 +186,7 @@ def test_two_matrices_are_chosen_and_walked_by_arrow_keys(shown: Any) -> None:
     matrix, says = "#matrices .side:nth-child(1) table", "#matrices .side:nth-child(1) .says"
     before = texts(shown, f"{matrix} td")
     picker = "#matrices .side:nth-child(1) select"
-    option = next(each for each in texts(shown, f"{picker} option") if each.startswith("50.00"))
+    option = next(each for each in texts(shown, f"{picker} option") if each.startswith("0.5000"))
     choose(shown, picker, option)
     assert texts(shown, f"{matrix} td") == ["1", "2", "33", "·", "2", "100"] != before
     press(shown, f"{matrix} [tabindex='0']", "\ue014")
@@ -196,7 +196,7 @@ def test_two_matrices_are_chosen_and_walked_by_arrow_keys(shown: Any) -> None:
 
 
 def test_mistakes_are_shown_with_words_for_those_who_do_not_see_them(shown: Any) -> None:
-    option = next(each for each in texts(shown, "#mistakes option") if "50.00" in each)
+    option = next(each for each in texts(shown, "#mistakes option") if "0.5000" in each)
     choose(shown, "#mistakes select", option)
     script = """return [...document.querySelectorAll('.gallery img')].map(
         (i) => [i.alt, i.naturalWidth, i.complete])"""
@@ -279,13 +279,26 @@ def test_a_sweep_is_drawn_against_each_param_and_links_to_its_jobs(
         "rate (logarithmic)",
         HOSTILE,
         "Importance of the params for val_accuracy at epoch 1",
+        "All params together: a line is a trial, the stronger its colour the better",
     ]
     n_pruned = sum(job.status == "pruned" for job in group.jobs)
-    assert len(texts(opened, ".slice .partial")) == 2 * n_pruned
+    assert len(texts(opened, "circle.partial")) == 2 * n_pruned
     best = group.best()
     assert best is not None
-    find(opened, ".slice .best").click()
-    assert opened.current_url == f"{path.as_uri()}#job-{best.jobs[0].id}"
+    target = f"{path.as_uri()}#job-{best.jobs[0].id}"
+    find(opened, "circle.best").click()
+    assert opened.current_url == target
+    # By keyboard: dots from left to right, trials from the best one on.
+    opened.get(path.as_uri())
+    press(opened, "zoo-dots", "\ue011")  # Home
+    assert find(opened, "zoo-dots").get_attribute("aria-valuetext").startswith("val_accuracy 0.58")
+    assert find(opened, "zoo-dots .tip").is_displayed()
+    assert len(texts(opened, ".parallel .trial")) == 8
+    press(opened, ".parallel .plot", "\ue011")
+    said = find(opened, ".parallel .plot").get_attribute("aria-valuetext")
+    assert said.startswith("val_accuracy 0.5800: rate=") and len(texts(opened, ".trial.at")) == 1
+    press(opened, ".parallel .plot", "\ue007")  # Enter
+    assert opened.current_url == target
     assert texts(opened, ".slices .note") == ["1 trial without a value: 1 failed."]
     for dark in (False, True):
         prefer(opened, dark)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from zoo.jobs.records import finite
+from zoo.results.learning_curves import five_digits, step_unit, thinned
 from zoo_report.contents import Contents, Entry, GroupEntry, MissedImage
 
-POINTS = 200
-"""Maximum number of points of a curve; no screen shows more."""
 MOST_CLASSES = 64
 """Maximum number of classes of a confusion matrix; larger ones are unreadable."""
 
@@ -69,31 +67,22 @@ def _job_data(entry: Entry) -> dict[str, Any]:
         "judged": entry.judged,
         "accuracy": job.accuracy,
         "aside": entry.is_on_training_images or bool(job.spec["fold"]),
-        "curves": curves(entry.steps),
+        "step": step_unit(job),
+        "curves": thinned(entry.steps),
         "classes": classes,
         "matrix": matrix if len(classes) <= MOST_CLASSES else None,
         "wrong": entry.gallery.wrong,
         "note": entry.gallery.note,
         "mistakes": [
-            [f"{m.row}", m.label, m.predicted, _short(m.probability), _short(m.label_probability)]
+            [
+                f"{m.row}",
+                m.label,
+                m.predicted,
+                five_digits(m.probability),
+                five_digits(m.label_probability),
+            ]
             for m in entry.gallery.first
         ],
         "images": entry.gallery.images,
         "unit": job.unit,
     }
-
-
-def curves(steps: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return {"step": [...], metric: [...]}, thinned out but with the last step."""
-    every = -(-len(steps) // POINTS) or 1
-    kept = [each for n, each in enumerate(steps) if (len(steps) - 1 - n) % every == 0]
-    names = dict.fromkeys(name for each in kept for name in each)
-    columns = {name: [_short(each.get(name)) for each in kept] for name in names}
-    return {name: values for name, values in columns.items() if any(v is not None for v in values)}
-
-
-def _short(value: Any) -> Any:
-    """Round a number to five digits; None for anything else."""
-    value = finite(value)
-    # Rounding may turn the largest floats into infinity.
-    return finite(float(f"{value:.5g}")) if isinstance(value, float) else value

@@ -5,40 +5,50 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import re
 from datetime import datetime
 from importlib import metadata, resources
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 from markupsafe import Markup
 
-from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import number_text
 from zoo.metrics import METRICS, common_heading
 from zoo.param_values import typed
+from zoo.results import learning_curves
+from zoo.results.learning_curves import Run, step_unit
 from zoo_report import chart_data, tiles
 from zoo_report.contents import Contents, cut
 
-SCRIPTS = (
-    *("data", "theme", "tables", "chart", "cursor", "curves", "matrices", "mistakes", "copying"),
-)
+SCRIPTS = ("data", "theme", "tables", "curves", "matrices", "mistakes", "copying")
+DESIGN = resources.files("zoo") / "templates" / "design"
+"""What the report and the page of zoo-web have in common."""
 KINDS = ("style", "script")
 
 
 def render(contents: Contents) -> str:
     """Render the page as HTML: all text is escaped, and a CSP allows only its own script."""
-    style, script = _file("report.css"), "\n".join(_file(f"{name}.js") for name in SCRIPTS)
+    style = _shared("zoo.css") + _file("report.css")
+    # One script instead of modules, which a file without a server cannot import.
+    charts = re.sub(r"^export ", "", _shared("charts.js"), flags=re.MULTILINE)
+    script = "\n".join([charts, *(_file(f"{name}.js") for name in SCRIPTS)])
     script = f'"use strict";\n(() => {{\n{script}\n}})();'
+    logo = _shared("logo.svg").strip()
     template = _environment().get_template("report.html")
     return template.render(
         page=contents,
         data=chart_data.page_data(contents),
+        curves=_curves(contents),
         board=contents.board,
         has_older=any(row.contents_note for row in contents.board),
         tiles=tiles.best_results(contents),
         counts=_counts(contents),
         shown=_anchors(contents),
         zoo_version=metadata.version("mnist-zoo"),
+        logo=Markup(logo),
+        icon=f"data:image/svg+xml,{quote(logo)}",
         style=Markup(style),
         script=Markup(script),
         policy=_policy(style, script),
@@ -48,18 +58,30 @@ def render(contents: Contents) -> str:
 @functools.cache
 def _environment() -> jinja2.Environment:
     found = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoo_report"),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("zoo_report"), jinja2.PackageLoader("zoo", "templates")]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     found.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    found.filters |= {"number": _number, "moment": _moment, "span": _span, "percent": _percent}
-    found.filters["spread"] = _spread
+    found.filters |= {"number": _number, "moment": _moment, "span": _span}
     found.globals["METRICS"] = list(METRICS)
     found.filters |= {"typed": typed, "cut": cut, "heading": common_heading}
     return found
+
+
+def _curves(contents: Contents) -> list[dict[str, Any]]:
+    """Return the curves of all jobs, of which a page without scripts shows the ends."""
+    return learning_curves.charts(
+        [Run(each.name, each.steps, step_unit(each.job)) for each in contents.entries]
+    )
+
+
+def _shared(name: str) -> str:
+    return (DESIGN / name).read_text(encoding="utf-8")
 
 
 def _file(name: str) -> str:
@@ -89,16 +111,6 @@ def _counts(contents: Contents) -> dict[str, int]:
 
 def _number(value: Any, digits: int | None = None) -> str:
     return number_text(value, digits, missing="–")
-
-
-def _percent(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{_number(100.0 * value, digits)} %"
-
-
-def _spread(found: Statistics) -> str:
-    """Format mean and standard deviation in percent, or the mean alone."""
-    std = found.std
-    return _percent(found.mean) + ("" if std is None else f" ± {_number(100.0 * std, 2)}")
 
 
 def _moment(seconds: float | None) -> str:

@@ -127,7 +127,7 @@ def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
     captions, pairs = [], []
     for row in rows:
         true, taken = names[found.labels[row]], names[found.predicted[row]]
-        how = f" ({sure[row]:.3f})" if sure is not None else ""
+        how = f" ({100 * sure[row]:.1f} %)" if sure is not None else ""
         pairs.append(f"{true} for {taken}{how}")
         captions.append(f"{true[:CAPTION]} → {taken[:CAPTION]}\n#{found.index[row]}{how}")
     which = "it was surest of" if sure is not None else "that came first"

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zoo.results.learning_curves import kind_of
 from zoo_report.predictions import Calibration
 
 if TYPE_CHECKING:
@@ -14,9 +15,19 @@ if TYPE_CHECKING:
     from zoo.model import Array
 
 DPI = 100
-BLUE, PALE, ORANGE, GREY = "#1f77b4", "#b5d0e6", "#d95f02", "#777777"
+INKS = (*("#3450c8", "#c2410c", "#08793f", "#9327a8", "#0b7285", "#b3261e", "#7a6200", "#495066"),)
+"""The colours of lines, those of the light page: --c0 to --c7 of zoo/templates/design/zoo.css."""
+BLUE, ORANGE = INKS[:2]
+PALE, GREY, TEXT, LINE = "#b9c3ee", "#56607a", "#1a2033", "#dfe4ef"
+SHADES = ("#ffffff", "#b9c3ee", "#6c82db", BLUE, "#1c2d7a")
 STYLE: dict[str, Any] = {
     "font.size": 10,
+    "text.color": TEXT,
+    "axes.labelcolor": TEXT,
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "grid.color": LINE,
     "axes.titlesize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -44,10 +55,11 @@ CONTRAST = 99.5
 def style() -> Iterator[None]:
     """Context for drawing figures, independent of the user's matplotlibrc."""
     import matplotlib
+    from cycler import cycler
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams.update(STYLE, **{"axes.prop_cycle": cycler(color=INKS)})
         yield
 
 
@@ -81,47 +93,49 @@ def learning_curves(
     for ax, (title, names) in zip(axes, panels.items(), strict=True):
         for name in names:
             points = [(s["step"], s[name]) for s in history if s.get(name) is not None]
-            ax.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+            line = "--" if name.startswith("val_") else "-"
+            ax.plot(*zip(*points, strict=True), line, marker="o", markersize=3, label=name)
         final = held_out.get(title)
         if final is not None:
-            ax.axhline(final, color=GREY, linestyle="--", linewidth=1)
+            ax.axhline(final, color=GREY, linestyle=":", linewidth=1.5)
             label = f"held out, at the end: {final:.4f}"
-            ax.plot([], [], color=GREY, linestyle="--", linewidth=1, label=label)
+            ax.plot([], [], color=GREY, linestyle=":", linewidth=1.5, label=label)
         ax.set(title=title, xlabel=unit)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(alpha=0.3)
+        ax.grid()
+        ax.set_axisbelow(True)
         ax.legend(fontsize=8, frameon=False)
     return made
 
 
 def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Group metrics into panels: all losses, all accuracies, each other metric alone."""
+    """Group metrics into panels by what they measure, accuracy and loss first."""
     found: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for step in history for name in step):
         n_points = sum(step.get(name) is not None for step in history)
         if name not in ("step", "total", "unit") and n_points > 1:
-            kind = next((kind for kind in ("loss", "accuracy") if kind in name), name)
-            found.setdefault(kind, []).append(name)
-    first = {kind: found[kind] for kind in ("loss", "accuracy") if kind in found}
+            found.setdefault(kind_of(name), []).append(name)
+    first = {kind: found[kind] for kind in ("accuracy", "loss") if kind in found}
     return dict(list((first | found).items())[:4])
 
 
 def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
     """Draw counts of (true class, predicted class); the colour is the share of the true class."""
     import numpy as np
-    from matplotlib.colors import PowerNorm
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     counts = np.array(matrix)
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(2.6 + 0.33 * len(names), 9.0)
     made = figure(side + 0.8, side)
     ax = made.subplots()
+    shades = LinearSegmentedColormap.from_list("zoo", SHADES)
     # Not linear: otherwise one wrong image in a hundred would look like none.
-    shown = ax.imshow(parts, cmap="Blues", norm=PowerNorm(0.5, 0, 1))
+    shown = ax.imshow(parts, cmap=shades, norm=PowerNorm(0.5, 0, 1))
     if len(names) <= NAMED:
         size = 9 if len(names) <= 10 else 7
         for row, column in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if parts[row, column] > 0.4 else "#222222"
+            colour = "white" if parts[row, column] > 0.3 else TEXT
             number = str(counts[row, column])
             cell = ax.text(column, row, number, ha="center", va="center", color=colour)
             cell.set_fontsize(size)

@@ -91,7 +91,6 @@ def _grouped(each: GroupEntry, objectives: Mapping[str, Objective]) -> Tile | No
     if value is None:
         return None
     std, n = value.std, len(value.values)
-    shown = "" if std is None else f"{100 * std:.2f}" if by.is_accuracy else f"{std:.4f}"
-    spread = f"± {shown} over {n} jobs" if shown else "one job"
+    spread = f"± {std:.4f} (n = {n})" if std is not None else "one job"
     anchor = f"group-{each.group.id}"
     return Tile(dataset, value.mean, each.name, anchor, spread, result, by.metric)

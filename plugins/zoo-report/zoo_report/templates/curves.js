@@ -1,35 +1,51 @@
-// Learning curves: several jobs in one picture, with a cursor for mouse, finger and keyboard.
+// Learning curves: several jobs in one chart, and a list to choose them from.
 const FIRST_SHOWN = 6;
 const drawable = byAccuracy(jobs.filter((job) => Object.keys(job.curves).some((name) => isCurve(job, name))));
 
 if (drawable.length) curves(place("curves"));
-else place("curves")?.append(make("p", { class: "soft" }, "No job here reported a metric at more than one step."));
+else place("curves")?.append(make("p", { class: "muted" }, "No job here reported a metric at more than one step."));
 
 // A single point is not a curve.
 function isCurve(job, name) {
   return name !== "step" && (job.curves[name] ?? []).filter((value) => value !== null).length > 1;
 }
 
+// As zoo.results.learning_curves.kind_of: `loss` of train_loss and val_loss.
+function kindOf(name) {
+  return name.replace(/^(train|val)_/, "");
+}
+
 function curves(room) {
-  const names = [...new Set(drawable.flatMap((job) => Object.keys(job.curves)))];
-  const metrics = names.filter((name) => drawable.some((job) => isCurve(job, name)));
-  const metric = make("select", { id: "metric" }, ...metrics.map((name) => make("option", {}, name)));
-  metric.value = metrics.find((name) => name.endsWith("accuracy")) ?? metrics[0];
+  const names = [...new Set(drawable.flatMap((job) => Object.keys(job.curves).filter((name) => isCurve(job, name))))];
+  const kinds = [...new Set(names.map(kindOf))];
+  const metric = make("select", { id: "metric" }, ...kinds.map((name) => make("option", {}, name)));
+  metric.value = kinds.find((name) => name.endsWith("accuracy")) ?? kinds[0];
   const isLog = make("input", { type: "checkbox", id: "log" });
-  const stage = cursorStage();
+  const chart = make("zoo-chart");
+  const dashes = make("span", { class: "muted small" }, "dashed: the validation rows");
   const picked = picker(() => show());
-  const current = () => lines(picked.shown(), metric.value);
-  const show = () => stage.show(current(), metric.value, isLog.checked);
+  const show = () => {
+    const series = picked.shown().flatMap((each) => linesOf(each, metric.value));
+    const units = new Set(picked.shown().map(({ job }) => job.step));
+    dashes.hidden = !series.some((each) => each.isDashed);
+    chart.data = { kind: "lines", title: metric.value, x: units.size === 1 ? [...units][0] : "step", isLog: isLog.checked, series, hasKey: false };
+  };
   room.append(
-    make("div", { class: "tools" }, make("label", {}, "Metric ", metric),
-      make("label", {}, isLog, " logarithmic"), ...picked.buttons),
-    make("div", { class: "plotted" }, stage.element, picked.list),
-    numbers(current, metric),
+    make("div", { class: "tools" }, make("label", {}, "Metric ", metric), make("label", {}, isLog, " logarithmic"), ...picked.buttons, dashes),
+    make("div", { class: "plotted" }, chart, picked.list),
   );
   metric.addEventListener("change", show);
   isLog.addEventListener("change", show);
-  new ResizeObserver(show).observe(stage.element);
   show();
+}
+
+// The lines of a job: its metrics of this kind, those of the validation rows dashed.
+function linesOf({ job, index }, kind) {
+  const names = Object.keys(job.curves).filter((name) => isCurve(job, name) && kindOf(name) === kind);
+  return names.map((name) => ({
+    name: names.length > 1 || name !== kind ? `${job.name}, ${name}` : job.name,
+    x: job.curves.step, y: job.curves[name], ink: index, isDashed: name.startsWith("val_"),
+  }));
 }
 
 // The jobs that can be drawn, with their colours.
@@ -41,8 +57,8 @@ function picker(changed) {
     return box;
   });
   const labels = drawable.map((job, index) => {
-    const accuracy = job.accuracy === null ? "" : percent(job.accuracy);
-    const about = make("span", { class: "soft" }, `${job.dataset} ${accuracy}`);
+    const accuracy = job.accuracy === null ? "" : numberText(job.accuracy);
+    const about = make("span", { class: "muted" }, `${job.dataset} ${accuracy}`);
     return make("label", {}, boxes[index], swatch(index), make("bdi", {}, job.name), about);
   });
   const button = (text, count) => {
@@ -55,48 +71,7 @@ function picker(changed) {
   };
   return {
     list: make("fieldset", { class: "legend" }, make("legend", {}, "Jobs"), ...labels),
-    buttons: [button(`Best ${FIRST_SHOWN}`, FIRST_SHOWN), button("None", 0)],
+    buttons: drawable.length > 1 ? [button(drawable.length > FIRST_SHOWN ? `Best ${FIRST_SHOWN}` : "All", FIRST_SHOWN), button("None", 0)] : [],
     shown: () => drawable.map((job, index) => ({ job, index })).filter(({ index }) => boxes[index].checked),
   };
-}
-
-function lines(shown, metric) {
-  return shown.flatMap((each) => [line(each, metric), ...beside(each, metric)]).filter(Boolean);
-}
-
-function line({ job, index }, metric) {
-  if (!isCurve(job, metric)) return undefined;
-  const points = job.curves.step.map((step, i) => [step, job.curves[metric][i]]);
-  return { job, index, points: points.filter(([, value]) => value !== null) };
-}
-
-// The same metric of the validation rows, paler, beside that of the training rows.
-function beside(each, metric) {
-  if (!metric.startsWith("train_")) return [];
-  const name = metric.replace("train_", "val_");
-  const found = line(each, name);
-  return [found && { ...found, job: { ...found.job, name: `${found.job.name}, ${name}` }, isBeside: true }];
-}
-
-// The same data as a table, built when it is opened.
-function numbers(current, metric) {
-  const body = make("div", { class: "scroll" });
-  const details = make("details", { class: "numbers" }, make("summary", {}, "The numbers as a table"), body);
-  details.addEventListener("toggle", () => {
-    if (details.open) body.replaceChildren(numberTable(current(), metric.value));
-  });
-  metric.addEventListener("change", () => (details.open = false));
-  return details;
-}
-
-function numberTable(some, metric) {
-  const steps = [...new Set(some.flatMap(({ points }) => points.map(([step]) => step)))].sort((a, b) => a - b);
-  const heads = some.map(({ job }) => make("th", { scope: "col", class: "number" }, job.name));
-  const values = some.map(({ points }) => new Map(points));
-  const rows = steps.map((step) => {
-    const cells = values.map((each) => make("td", { class: "number" }, each.has(step) ? brief(each.get(step), 5) : "–"));
-    return make("tr", {}, make("th", { scope: "row" }, String(step)), ...cells);
-  });
-  return make("table", {}, make("caption", {}, `${metric} by step`),
-    make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "step"), ...heads)), make("tbody", {}, ...rows));
 }

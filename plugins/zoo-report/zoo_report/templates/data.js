@@ -1,28 +1,10 @@
-// The data of the page, and helpers to build elements. Texts are only set as text.
+// The data of the page, and helpers; those that build elements are in charts.js.
 const { jobs, pooled, images, strokes, missed } = JSON.parse(document.getElementById("data").textContent);
-const SVG = "http://www.w3.org/2000/svg";
-const INKS = 8; // colours of curves in the style sheet
-
-function make(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-
-function draw(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS(SVG, tag), attributes, children);
-}
-
-function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
 function place(section) {
   return document.querySelector(`#${section} > .script`);
 }
 
+// Probabilities and shares; metrics such as the accuracy are written by numberText.
 function percent(value, digits = 2) {
   return `${(100 * value).toFixed(digits)} %`;
 }
@@ -47,7 +29,7 @@ function chooser(label, some, chosen) {
     const options = some
       .filter((job) => job.dataset === dataset)
       .map((job) => {
-        const accuracy = job.accuracy === null ? "" : `${percent(job.accuracy)} `;
+        const accuracy = job.accuracy === null ? "" : `${numberText(job.accuracy)} `;
         const text = `${accuracy}${job.name} (${short(job.id)})`;
         return make("option", { value: job.id, selected: job === chosen && "" }, text);
       });

@@ -1,4 +1,5 @@
-// Misclassified images: of one job, the most confident first; or those that most jobs got wrong.
+// Misclassified images or rows: of one job, the most confident first; or those that most jobs got
+// wrong. A row has no picture.
 const judged = byAccuracy(jobs);
 
 if (place("mistakes")) gallery(place("mistakes"));
@@ -11,7 +12,7 @@ function gallery(room) {
     select.prepend(make("optgroup", { label: "All jobs" }, ...sets));
     sets[0].selected = true;
   }
-  const says = make("p", { class: "soft", "aria-live": "polite" });
+  const says = make("p", { class: "muted", "aria-live": "polite" });
   const list = make("ul", { class: "gallery" });
   const show = () => {
     const job = chosenOf(select);
@@ -39,7 +40,7 @@ function ofJob(job) {
     const odds = sure === null ? [] : [odd(said, sure, "wrong"), odd(was, labelSure, "right")];
     const one = job.unit.slice(0, -1);
     const alt = `${one} ${row}: ${was} taken for ${said}${sure === null ? "" : `, ${percent(sure, 1)} sure`}`;
-    return card(`${job.images} ${row}`, alt, was, said, odds, `${one} ${row}`);
+    return card(job.unit === "images" && `${job.images} ${row}`, alt, was, said, odds, `${one} ${row}`);
   });
 }
 
@@ -51,11 +52,11 @@ function ofMany({ image, label, predicted, jobs: asked }) {
 }
 
 function card(image, alt, was, said, odds, foot) {
-  const picture = images[image]
+  const picture = !image ? null : images[image]
     ? make("img", { src: `data:image/png;base64,${images[image]}`, alt, width: 84, height: 84, class: strokes.includes(image.replace(/ \d+$/, "")) ? "strokes" : "" })
     : make("div", { class: "absent" }, "no image here");
   const head = make("p", { class: "taken" }, make("bdi", { class: "right" }, was), " → ", make("bdi", { class: "wrong" }, said));
-  return make("li", {}, picture, make("div", {}, head, ...odds, make("p", { class: "soft small" }, foot)));
+  return make("li", {}, ...(picture ? [picture] : []), make("div", {}, head, ...odds, make("p", { class: "muted small" }, foot)));
 }
 
 function odd(name, share, kind) {
