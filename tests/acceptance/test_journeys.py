@@ -415,9 +415,9 @@ def test_the_terminal_loads_no_framework(warm_zoo: Zoo, command: list[str]) -> N
     assert not loaded & {"tensorflow", "sklearn", "keras", "scipy", "numpy"}
 
 
-def test_the_model_of_the_readme_trains_as_written(warm_zoo: Zoo) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    model = readme.split("```python\n")[1].split("```")[0]
+def test_the_model_of_the_five_minutes_trains_as_written(warm_zoo: Zoo) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tour.md").read_text()
+    model = page.split("```python\n")[1].split("```")[0]
     (plugins(warm_zoo) / "nearest_mean.py").write_text(model)
     job = train(warm_zoo, "nearest-mean")
     assert job["metrics"]["accuracy"] > 0.85

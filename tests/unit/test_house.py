@@ -228,11 +228,25 @@ def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_the_readme_has_every_setting_with_its_help() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_page_of_the_settings_has_each_with_its_help() -> None:
+    page, korean = ((ROOT / "docs" / f"settings{each}.md").read_text() for each in ("", ".ko"))
     for each in fields(settings.Settings):
         row = rf"\| `{settings.variable(each.name)}` \| .* \| {re.escape(each.metadata['help'])} \|"
-        assert re.search(row, readme), each.name
+        assert re.search(row, page), each.name
+        assert f"| `{settings.variable(each.name)}` |" in korean, each.name
+
+
+def test_a_korean_page_has_the_blocks_of_the_english_one_and_the_glossary_its_terms() -> None:
+    block = re.compile(r"^```.*?^```$", flags=re.M | re.S)
+    for page in ("README", "docs/tutorial"):
+        english, korean = ((ROOT / f"{page}{each}.md").read_text() for each in ("", ".ko"))
+        shown = [each for each in block.findall(english) if "$ " in each]
+        assert [each for each in block.findall(korean) if "$ " in each] == shown
+    row = re.compile(r"^\| \*\*(.+?)\*\* \| (.+?) \|", flags=re.M)
+    english, korean = (
+        row.findall((ROOT / f"docs/glossary{each}.md").read_text()) for each in ("", ".ko")
+    )
+    assert korean == [(other, term) for term, other in english] and len(korean) > 90
 
 
 def test_the_lock_has_hashes_and_names_no_address() -> None:
