@@ -48,7 +48,9 @@ def register_commands(app: Any) -> None:
 
 
 @hookspec
-def job_finished(job: dict[str, Any], files: Path | None, extra: Path) -> None:
+def job_finished(
+    job: dict[str, Any], files: Path | None, extra: Path, steps: list[dict[str, Any]]
+) -> None:
     """Handle the end of a job of this worker.
 
     Called in a separate process, at least once per job. An implementation declares only the
@@ -64,4 +66,6 @@ def job_finished(job: dict[str, Any], files: Path | None, extra: Path) -> None:
             `<job>/extra/<plugin>/` below the artifacts URL, with the sha256 of each, and replace
             those of an earlier call; `zoo files` lists them. Nothing is stored if the call raises,
             for more than 200 files or 20 MB, or if there are links.
+        steps: What the training reported at each step: {"step", "at", "metrics"}; `at` is in
+            seconds since 1970, or None. Also of a job that failed or was cancelled.
     """

@@ -315,7 +315,10 @@ class Hooks(threading.Thread):
             job = jobs.get(self.db, job_id)
         except JobNotFound:  # it was removed meanwhile
             return True
-        request = {"action": "hooks", "job": self._as_json(job), "environ": dict(self.environ)}
+        request: dict[str, Any] = {"action": "hooks", "job": self._as_json(job)}
+        request["environ"] = dict(self.environ)
+        if "steps" in takes:
+            request["steps"] = jobs.timed_steps(self.db, job_id)
         if which := which or (MAKERS if turn.only_files else None):
             request["which"] = which
         errors: dict[str, str | None] = {}

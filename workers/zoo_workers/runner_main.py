@@ -135,7 +135,8 @@ def _hooks(request: dict[str, Any]) -> dict[str, Any]:
                     process_state.working_directory(),
                     _extra(folder, plugin.name) as extra,
                 ):
-                    call(job=request["job"], files=files, extra=extra)
+                    steps = request.get("steps", [])
+                    call(job=request["job"], files=files, extra=extra, steps=steps)
             except BaseException as error:  # also SystemExit: the other plugins follow
                 raised[plugin.name] = f"{type(error).__name__}: {reason(error)}"
     return raised

@@ -57,11 +57,11 @@ class Workspace:
         self._log_limit = settings.log_kb * 1024
         self._log = bytearray()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._progress_offset = 0
         self._progress: dict[str, Any] = {}
-        self._has_new_progress = False
+        self._progress_offset, self._has_new_progress = 0, False
         self._fit_started_at: float | None = None
         self._steps: list[tuple[int, dict[str, Any]]] = []
+        self._step_times: dict[int, float] = {}
         self._lines: list[tuple[int, str]] = []
 
         self.where = f"{claim.job}/{claim.attempt}"
@@ -129,11 +129,14 @@ class Workspace:
             tuple(self._steps),
             tuple(self._lines),
             resumed_from=self.checkpoints.resumed_from,
+            step_times=dict(self._step_times),
         )
 
     def confirm(self, update: ProgressUpdate) -> None:
         """Drop an update that the database has."""
         del self._steps[: len(update.steps)], self._lines[: len(update.lines)]
+        for step in update.step_times:
+            self._step_times.pop(step, None)
         self._has_new_progress = False
         self._fit_started_at = None
         self.checkpoints.resumed_from = None
@@ -188,6 +191,8 @@ class Workspace:
             # Progress within an epoch has no metrics: it is shown, but not recorded as a step.
             if message["metrics"]:
                 self._steps.append((message["step"], message["metrics"]))
+                if "at" in message:  # as in the database, the first report of a step counts
+                    self._step_times.setdefault(message["step"], self._progress["at"])
         self._has_new_progress = True
 
     def _read_progress(self, file: OutputFile) -> list[dict[str, Any]]:

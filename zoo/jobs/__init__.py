@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from zoo.jobs.queries import statuses_of as statuses_of
     from zoo.jobs.queries import steps as steps
     from zoo.jobs.queries import steps_after as steps_after
+    from zoo.jobs.queries import timed_steps as timed_steps
     from zoo.jobs.queries import waiting as waiting
     from zoo.jobs.queue_options import QueueOptions as QueueOptions
     from zoo.jobs.queue_overview import Overview as Overview
@@ -229,7 +230,7 @@ _EXPORTS = {
         "attempts check_metrics clock count counts ended_last first_waiting get get_group "
         "get_many given_back_by group_kinds group_objective group_size has_work JobNotFound "
         "list_by_fingerprint list_silent listing log_after open_dependencies paused_pools pools "
-        "retries statuses_of steps steps_after waiting"
+        "retries statuses_of steps steps_after timed_steps waiting"
     ),
     "queue_options": "QueueOptions",
     "queue_overview": "Overview overview",

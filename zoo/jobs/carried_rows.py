@@ -90,6 +90,7 @@ class StepRow(Record):
     attempt: Count
     step: Whole
     metrics: JsonObject
+    at: float | None = None
 
 
 class LogRow(Record):

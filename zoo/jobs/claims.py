@@ -35,6 +35,8 @@ class ProgressUpdate:
     """Where it runs; known once the runner is done."""
     resumed_from: Mapping[str, Any] | None = None
     """The checkpoint from which it went on: {"attempt", "step", "exact"}."""
+    step_times: Mapping[int, float] = field(default_factory=dict)
+    """The time of each of `steps`, on the database's clock, as far as it is known."""
 
     def __bool__(self) -> bool:
         return bool(self.progress or self.lines or self.resumed_from)

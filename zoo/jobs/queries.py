@@ -347,6 +347,25 @@ def steps(db: Database, job_id: str) -> list[dict[str, Any]]:
     return [{"step": row["step"]} | json.loads(row["metrics"]) for row in found]
 
 
+def timed_steps(db: Database, job_id: str) -> list[dict[str, Any]]:
+    """List what the last attempt reported at each step, as {"step", "at", "metrics"}.
+
+    `at` is in seconds since 1970 of the database's clock; of a step that the attempt has from a
+    checkpoint it is that of the attempt which ran it. None if a worker of an older version ran it.
+    """
+    query = """
+        SELECT attempt, step, metrics, at FROM history
+        WHERE job_id = :id ORDER BY attempt, step"""
+    with db.read() as rows:
+        found = rows.all(query, {"id": job_id})
+    times = {row["step"]: row["at"] for row in found if row["at"] is not None}
+    return [
+        {"step": row["step"], "at": times.get(row["step"]), "metrics": json.loads(row["metrics"])}
+        for row in found
+        if row["attempt"] == found[-1]["attempt"]
+    ]
+
+
 def check_metrics(db: Database, names: Iterable[str]) -> None:
     """Raise UsageError, listing the known metrics, for a `metrics.NAME` that no job has."""
     with db.read() as rows:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 
-SCHEMA = 12
+SCHEMA = 13
 """The number of the newest migration."""
 
 

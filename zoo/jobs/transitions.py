@@ -204,9 +204,12 @@ def _insert_update(rows: Transaction, held: Claim, update: ProgressUpdate) -> No
         )
     rows.many(
         """
-        INSERT INTO history (job_id, attempt, step, metrics)
-        VALUES (:job, :attempt, :step, :metrics) ON CONFLICT DO NOTHING""",
-        [base | {"step": n, "metrics": canonical(dict(m))} for n, m in update.steps],
+        INSERT INTO history (job_id, attempt, step, metrics, at)
+        VALUES (:job, :attempt, :step, :metrics, :at) ON CONFLICT DO NOTHING""",
+        [
+            base | {"step": n, "metrics": canonical(dict(m)), "at": update.step_times.get(n)}
+            for n, m in update.steps
+        ],
     )
     rows.many(
         """
