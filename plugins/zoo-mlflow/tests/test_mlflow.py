@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import signal
 import socket
@@ -68,6 +67,7 @@ def to(
     """An experiment of its own for this test."""
     monkeypatch.setenv("ZOO_MLFLOW", tables)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
+    monkeypatch.setenv("ZOO_PICTURES", "off")  # a second per job
     client.connect.cache_clear()
     yield client.connect(tables)
     client.connect.cache_clear()
@@ -170,16 +170,19 @@ def test_the_steps_of_a_training_are_metrics_and_its_files_artifacts(
     files = tmp_path / "files"
     (files / "fit" / "tensorboard").mkdir(parents=True)
     (files / "fit" / "tensorboard" / "events").write_text("e")
-    steps = [{"step": n, "total": 3, "unit": "epoch", "train_loss": 1 / n} for n in (1, 2, 3)]
-    steps[1]["train_loss"] = None  # it was not finite
-    (files / "history.json").write_text(json.dumps(steps))
+    losses = {1: 1.0, 2: None, 3: 1 / 3}  # that of the second was not finite
+    steps = [{"step": n, "at": 1.5 * n, "metrics": {"train_loss": x}} for n, x in losses.items()]
     job_id = jobs.add(here, [a_spec()])[0][0]
     told = jobs.get(here, job_id).to_json() | {"status": "succeeded", "finished_at": 5.0}
-    told |= {"artifact": "a", "metrics": {"accuracy": 0.5, "classes": ["0"], "loss": None}}
-    runs.record(to, told, files)
+    told |= {"artifact": "a"}
+    told |= {"metrics": {"accuracy": 0.5, "train_loss": 1 / 3, "classes": ["0"], "loss": None}}
+    runs.record(to, told, files, steps)
     (run,) = to.search("")
     history = to.client.get_metric_history(run.info.run_id, "train_loss")
-    assert [(m.step, m.value) for m in history] == [(1, 1.0), (3, 1 / 3)]
+    # The value of the last step is a metric of the result, too: it is there once.
+    assert [(m.step, m.timestamp, m.value) for m in history] == [(1, 1500, 1.0), (3, 4500, 1 / 3)]
+    (accuracy,) = to.client.get_metric_history(run.info.run_id, "accuracy")
+    assert (accuracy.step, accuracy.timestamp) == (3, 5000)
     assert run.data.metrics == {"train_loss": 1 / 3, "accuracy": 0.5}
     listed = to.client.list_artifacts(run.info.run_id, "fit/tensorboard")
     assert [file.path for file in listed] == ["fit/tensorboard/events"]
@@ -195,7 +198,7 @@ def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
     sync.sync(here, settings.load(), Filter())
     (model,) = to.client.search_logged_models([to.experiment])
     assert model.status == "READY" and model.tags[mapping.JOB_TAG] == job_id
-    assert {"key": "accuracy"}.items() <= {"key": model.metrics[0].key}.items()
+    assert {"accuracy", "train_accuracy"} <= {each.key for each in model.metrics}
     mlflow.set_tracking_uri(tables)
     mlflow.set_registry_uri(tables)
     loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
@@ -208,6 +211,10 @@ def test_the_model_is_loaded_without_pickle_and_predicts_as_the_job_did(
     names = [p.name for p in Path(model.artifact_location).rglob("*") if p.is_file()]
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
     assert "weights.npz" in names
+    tensor = loaded.metadata.signature.inputs.inputs[0]
+    assert (tensor.shape, tensor.type) == ((-1, 28, 28), np.dtype("uint8"))
+    example = loaded.metadata.load_input_example(f"models:/{model.model_id}")
+    assert example.max() == 255 and loaded.predict(example).shape == (1,)
 
 
 def test_a_model_of_a_table_takes_a_dataframe_and_keeps_its_preprocessing(
@@ -227,6 +234,9 @@ def test_a_model_of_a_table_takes_a_dataframe_and_keeps_its_preprocessing(
     loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
     given = pd.DataFrame({"id": [7, 8], "b": [0.5, 5.5], "a": [8.5, 1.5]})
     assert loaded.predict(given).tolist() == [0, 1]
+    assert loaded.metadata.signature.inputs.input_names() == ["a", "b"]
+    example = loaded.metadata.load_input_example(f"models:/{model.model_id}")
+    assert loaded.predict(example).shape == (1,)
     assert loaded.get_raw_model().model.class_names == ["high", "low"]
 
 
@@ -276,6 +286,114 @@ def test_a_job_that_failed_is_a_failed_run_with_its_error(
     assert (done.written, done.going) == (1, 1)
     (run,) = to.search("")
     assert (run.info.status, run.data.tags["zoo.error"]) == ("FAILED", "it broke")
+
+
+STEPS = [(1, {"loss": 0.5}), (2, {"loss": 0.25})]
+
+
+def test_a_cancelled_and_a_failed_job_keep_their_curves_with_the_times_of_their_steps(
+    here: Database, to: client.TrackingServer
+) -> None:
+    ends = (
+        Outcome("cancelled", error="Cancelled while it ran.", error_code="cancelled"),
+        Outcome("failed", error="it broke", error_code="exception"),
+    )
+    jobs.add(here, [a_spec(model="m", seed=n) for n in range(len(ends))])
+    for end in ends:
+        update = ProgressUpdate({"step": 2}, steps=STEPS, step_times={1: 100.25, 2: 101.5})
+        assert jobs.finish(here, claim(here), end, update)
+    sync.sync(here, settings.load(), Filter())
+    assert {run.info.status for run in to.search("")} == {"KILLED", "FAILED"}
+    for run in to.search(""):
+        curve = to.client.get_metric_history(run.info.run_id, "loss")
+        assert [(m.step, m.timestamp, m.value) for m in curve] == [
+            (1, 100250, 0.5),
+            (2, 101500, 0.25),
+        ]
+
+
+def test_a_sweep_is_a_run_with_its_params_and_its_best_trial(
+    here: Database, to: client.TrackingServer
+) -> None:
+    space = {"a": {"values": [1, 2, 3]}}
+    about = {"sampler": "grid", "trials": 3, "space": space, "fixed": {"b": 0.5}}
+    about |= {"objective": "loss", "higher_is_better": False}
+    specs = [a_spec(model="m", params={"a": n, "b": 0.5}) for n in (1, 2, 3)]
+    ids, group = jobs.add(here, specs, group_kind="sweep", about=about)
+    for value in (0.5, 0.25, None):
+        measured = Outcome("succeeded", {"accuracy": 0.5, "loss": value}, "nowhere", "0" * 64)
+        end = measured if value else Outcome("failed", error="it broke", error_code="exception")
+        jobs.finish(here, claim(here), end)
+    sync.sync(here, settings.load(), Filter())
+    found = by_job(to)
+    parent = found["group"]
+    assert parent.data.params == {
+        "a": '{"values": [1, 2, 3]}',
+        "b": "0.5",
+        "sweep.sampler": "grid",
+        "sweep.trials": "3",
+        "sweep.objective": "loss",
+    }
+    tags = parent.data.tags
+    assert parent.data.metrics == {"best_accuracy": 0.5, "best_loss": 0.25}
+    assert (tags["zoo.best_job"], tags["zoo.best_params"]) == (ids[1], '{"a": "2"}')
+    best = found[ids[1]].info
+    assert tags["zoo.best_run"] == best.run_id and best.run_id in tags["mlflow.note.content"]
+    assert (parent.info.run_name, parent.info.status) == (
+        f"sweep of m on digits {str(group)[:8]}",
+        "FAILED",
+    )
+
+
+def test_a_run_appears_while_the_job_runs_and_is_ended_once_with_it(
+    here: Database, to: client.TrackingServer, tmp_path: Path
+) -> None:
+    follower = sync.Follower(here, settings.load(), Filter())
+    ids, _ = jobs.add(here, [a_spec(model="m", seed=n) for n in range(2)], group_kind="seeds")
+    first, second = claim(here), claim(here)
+
+    def report(held: Any, step: int, at: float) -> None:
+        told = ProgressUpdate({"step": step}, steps=[STEPS[step - 1]], step_times={step: at})
+        jobs.beat(here, held, lease=60, update=told)
+
+    report(first, 1, 100.0)
+    follower.poll()
+    runs_then = by_job(to)
+    assert {run.info.status for run in runs_then.values()} == {"RUNNING"} and len(runs_then) == 3
+    assert runs_then[first.job].data.metrics == {"loss": 0.5}
+    report(first, 2, 101.0)
+    follower.poll()
+    assert by_job(to)[first.job].data.metrics == {"loss": 0.25}
+    # The hook of a worker writes the end of the first, the follower that of the second, whose
+    # worker was killed and has no such plugin.
+    jobs.finish(here, first, Outcome("cancelled", error="c", error_code="c", with_hooks=True))
+    jobs.finish(here, second, Outcome("failed", error="lost", error_code="lost"))
+    follower.poll()
+    statuses = {name: run.info.status for name, run in by_job(to).items()}
+    assert statuses == {first.job: "RUNNING", second.job: "FAILED", "group": "KILLED"}
+    told = jobs.get(here, first.job).to_json() | {"group_result": None}
+    runs.record(to, told, None, jobs.timed_steps(here, first.job))
+    jobs.complete_hooks(here, [first.job])
+    whole = everything(to)
+    follower.poll()
+    # A late report of a job that has ended, as by a follower that was suspended.
+    runs.record_running(to, told | {"status": "running"}, jobs.timed_steps(here, first.job))
+    sync.sync(here, settings.load(), Filter())
+    assert everything(to) == whole and sorted(by_job(to)) == sorted([*ids, "group"])
+    curve = to.client.get_metric_history(by_job(to)[first.job].info.run_id, "loss")
+    assert [(m.step, m.timestamp) for m in curve] == [(1, 100000), (2, 101000)]
+
+
+def test_the_pictures_of_a_job_are_among_its_files(
+    here: Database, to: client.TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_PICTURES", "on")
+    jobs.add(here, [a_spec(keep_weights=False)])
+    run_next(here, tmp_path)
+    sync.sync(here, settings.load(), Filter())
+    (run,) = to.search("")
+    listed = to.client.list_artifacts(run.info.run_id, "extra/report")
+    assert "extra/report/confusion_matrix.png" in {file.path for file in listed}
 
 
 def test_the_command_of_a_run_submits_the_same_again(here: Database) -> None:
@@ -402,7 +520,7 @@ def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
             assert {c.data.tags[runs.PARENT] for c in children} == {parent.info.run_id}
             assert parent.data.metrics["accuracy"] == group["metrics"]["accuracy"]["mean"]
             loaded = mlflow.pyfunc.load_model(f"runs:/{children[0].info.run_id}/logistic")
-            assert loaded.predict(np.zeros((1, 784))).shape == (1,)
+            assert loaded.predict(np.zeros((1, 28, 28), "uint8")).shape == (1,)
             done = home.json("mlflow", "sync", "--model", "logistic")
             assert (done["written"], done["there"]) == (1, 2)
             assert missed in {run.data.tags.get(mapping.JOB_TAG) for run in ended(4)}

@@ -12,10 +12,10 @@ from zoo import settings
 if settings.load().mlflow:
 
     @zoo.hookimpl
-    def job_finished(job: dict[str, Any], files: Path | None) -> None:
+    def job_finished(job: dict[str, Any], files: Path | None, steps: list[dict[str, Any]]) -> None:
         """Write the job's run, and that of its group."""
         from zoo_mlflow import client, runs
 
         uri = settings.load().mlflow
         with client.translate_errors(uri):
-            runs.record(client.connect(uri), job, files)
+            runs.record(client.connect(uri), job, files, steps)

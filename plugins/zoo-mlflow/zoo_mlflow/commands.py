@@ -30,6 +30,13 @@ def sync(
     again: Annotated[
         bool, typer.Option("--again", help="Update jobs already there: tags may have changed.")
     ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Go on until interrupted, and write jobs while they run."),
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--every", metavar="SECONDS", min=0.1, help="Interval of --follow.")
+    ] = 5.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the counts as JSON on stdout.")
     ] = False,
@@ -43,12 +50,19 @@ def sync(
     chosen = settings.load()
     if not chosen.mlflow:
         raise UsageError("ZOO_MLFLOW is not set: there is no server to write to.", client.HINT)
+    if follow and words.status:
+        raise UsageError("--follow takes jobs of every status.", "Leave out --status.")
     db = jobs.connect(chosen.database)
+    wanted = words.filter(db)
+    follower = sync.Follower(db, chosen, wanted) if follow else None
     with console.progress() as report:
-        done = sync.sync(db, chosen, words.filter(db), report, again=again)
+        done = sync.sync(db, chosen, wanted, report, again=again)
     for job, why in done.without_files.items():
         console.note(f"{job[:8]} was written without its files: {why}")
     if as_json:
         console.json_out(done.to_json())
     else:
         console.out.print(f"{done.written} written, {done.there} were there, {done.going} go on")
+    if follower:
+        console.note("Jobs are written while they run; Ctrl-C ends that.")
+        follower.follow(every, console.note)

@@ -6,6 +6,7 @@ MLmodel names this module as the one that loads them.
 
 from __future__ import annotations
 
+import json
 import platform
 import tempfile
 from collections.abc import Mapping
@@ -13,7 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.training.run import RECIPE, STEPS, WEIGHTS
+from zoo.training.run import RECIPE, STEPS, WEIGHTS, read_recipe
+from zoo_mlflow import signature
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -38,7 +40,8 @@ class PyfuncModel:
 
         Images are (n, *shape) or (n, pixels), whole numbers 0 to 255 or scaled from 0 to 1; an
         array, a list or a DataFrame of pixels. Rows of a table are a DataFrame, with the columns
-        by name. Raises UsageError for others.
+        by name. Raises UsageError for others. MLflow's own check comes before: it takes what the
+        signature has, and `get_raw_model().predict` all of these.
         """
         return self._found.predict(model_input)
 
@@ -89,7 +92,14 @@ def _create(server: TrackingServer, run_id: str, job: Mapping[str, Any]) -> Any:
 def _upload(server: TrackingServer, model: Any, run_id: str, files: Path) -> None:
     from mlflow.models import Model
 
-    described = Model(run_id=run_id, artifact_path=model.name, model_id=model.model_id)
+    inputs = read_recipe(files).inputs
+    described = Model(
+        run_id=run_id,
+        artifact_path=model.name,
+        model_id=model.model_id,
+        signature=signature.of_inputs(inputs),
+        saved_input_example_info=signature.example_info(inputs),
+    )
     described.add_flavor(
         "python_function",
         loader_module=__name__,
@@ -100,6 +110,8 @@ def _upload(server: TrackingServer, model: Any, run_id: str, files: Path) -> Non
     with tempfile.TemporaryDirectory(prefix="zoo-") as made:
         folder = Path(made)
         described.save(str(folder / "MLmodel"))
+        for name, example in signature.input_examples(inputs).items():
+            (folder / name).write_text(json.dumps(example))
         (folder / "requirements.txt").write_text(
             "".join(f"{line}\n" for line in _requirements(files))
         )
@@ -116,9 +128,7 @@ def _upload(server: TrackingServer, model: Any, run_id: str, files: Path) -> Non
 
 def _requirements(files: Path) -> list[str]:
     """Return the pinned distributions that load the model: this plugin and those of the recipe."""
-    from zoo.training import run
-
-    names = {*run.read_recipe(files).versions, "zoo-mlflow"} - {"python"}
+    names = {*read_recipe(files).versions, "zoo-mlflow"} - {"python"}
     return [f"{name}=={version}" for name in sorted(names) if (version := _installed(name))]
 
 

@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import zoo
+from zoo.jobs import TERMINAL
 from zoo.param_values import typed_options
 from zoo.plugins import registry
 from zoo.training import provenance
-from zoo.training.run import HISTORY
 
-JOB_TAG, GROUP_TAG, DONE_TAG = "zoo.job", "zoo.group", "zoo.written"
-"""Tags: the first two identify a run; the last is set when it is complete."""
-STATUSES = {"succeeded": "FINISHED", "cancelled": "KILLED", "pruned": "KILLED"}
+JOB_TAG, GROUP_TAG, DONE_TAG, STEP_TAG = "zoo.job", "zoo.group", "zoo.written", "zoo.step"
+"""Tags: the first two identify a run; the third is set when it is complete, the last has the newest
+step that was written."""
+STATUSES = {
+    **{"succeeded": "FINISHED", "cancelled": "KILLED", "pruned": "KILLED"},
+    **dict.fromkeys(("queued", "paused", "running"), "RUNNING"),
+}
 """All others are FAILED."""
 LONGEST_PARAM, LONGEST_TAG = 6000, 5000
 """MLflow's limits, in characters."""
@@ -47,17 +51,9 @@ def metrics(job: Mapping[str, Any]) -> dict[str, float]:
     return {NOT_A_NAME.sub("_", n): float(v) for n, v in job["metrics"].items() if _is_finite(v)}
 
 
-def history(files: Path | None) -> list[tuple[int, dict[str, float]]]:
-    """Return what `fit` reported as (step, metrics); nothing if the job left no files."""
-    file = files / HISTORY if files else None
-    if file is None or not file.is_file():
-        return []
-    steps = json.loads(file.read_text(encoding="utf-8"))
-    known = ("step", "total", "unit")
-    return [
-        (int(step["step"]), {n: v for n, v in step.items() if n not in known and _is_finite(v)})
-        for step in steps
-    ]
+def step_metrics(step: Mapping[str, Any]) -> dict[str, float]:
+    """Return the finite numbers that a training reported at a step."""
+    return {NOT_A_NAME.sub("_", n): float(v) for n, v in step["metrics"].items() if _is_finite(v)}
 
 
 def fingerprint(files: Path | None) -> str:
@@ -105,15 +101,54 @@ def command(job: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def group_tags(job: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags of a group's run, from any of its jobs."""
-    kind = "cv" if job["fold"] else "group"
+def group_tags(job: Mapping[str, Any], group: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the tags of a group's run, from any of its jobs and, if it is known, the group."""
+    kind = group["kind"] if group else "cv" if job["fold"] else "group"
+    known = {"kind": kind, "status": group["status"], "jobs": len(group["jobs"])} if group else {}
     return {
         GROUP_TAG: str(job["group"]),
         "zoo.model": job["model"],
         "zoo.dataset": job["dataset"],
         "mlflow.runName": f"{kind} of {job['model']} on {job['dataset']} {job['group'][:8]}",
+        **{f"zoo.{n}": str(v) for n, v in known.items()},
     }
+
+
+def best_tags(run: Any, experiment: str, group: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags of a sweep's run that name its best trial, whose run is `run`."""
+    best, found = group["best"], run.data.params
+    varied = group["about"].get("space") or {}
+    params = {n: found[clean] for n in varied if (clean := NOT_A_NAME.sub("_", n)) in found}
+    link = f"[{run.info.run_name}](#/experiments/{experiment}/runs/{run.info.run_id})"
+    value = (best.get("value") or best["accuracy"])["mean"]
+    how = f" with {', '.join(f'{n} = {v}' for n, v in params.items())}" if params else ""
+    return {
+        "zoo.best_job": best["job"],
+        "zoo.best_run": run.info.run_id,
+        "zoo.best_params": json.dumps(params)[:LONGEST_TAG],
+        "mlflow.note.content": f"The best trial is {link}: {best['metric']} {value:.4f}{how}.",
+    }
+
+
+def group_params(job: Mapping[str, Any], group: Mapping[str, Any]) -> dict[str, str]:
+    """Return the params of a group's run: those of its jobs, or how a sweep was asked for.
+
+    The range or values of a param that varies are its own, as JSON.
+    """
+    if group["kind"] != "sweep":
+        return params(job)
+    about = group["about"]
+    found = {f"sweep.{n}": about.get(n) for n in ("sampler", "trials", "objective", "pruner")}
+    found |= {**(about.get("fixed") or {}), **(about.get("space") or {})}
+    return {
+        NOT_A_NAME.sub("_", n): _text(v)[:LONGEST_PARAM] for n, v in found.items() if v is not None
+    }
+
+
+def ended_jobs(group: Mapping[str, Any]) -> int:
+    """Return how many jobs of a group have ended; hooks get the ids alone, once all have."""
+    members = group["jobs"]
+    return sum(isinstance(each, str) or each["status"] in TERMINAL for each in members)
 
 
 def group_metrics(group: Mapping[str, Any]) -> dict[str, float]:
