@@ -3,7 +3,7 @@
 For plugins: `zoo.Model`, `zoo.Params`, `zoo.param`, `zoo.Dataset`, `zoo.Step`,
 `zoo.hookimpl`.
 For notebooks: `zoo.train`, `zoo.get_job`, `zoo.list_jobs`, `zoo.get_leaderboard`,
-`zoo.list_models`, `zoo.load_model`.
+`zoo.list_models`, `zoo.load_model`, `zoo.pin_jobs`, `zoo.remove_jobs`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _HOMES = {
     "list_jobs": "zoo.notebook.functions",
     "list_models": "zoo.notebook.functions",
     "load_model": "zoo.notebook.functions",
+    "pin_jobs": "zoo.notebook.functions",
+    "remove_jobs": "zoo.notebook.functions",
     "train": "zoo.notebook.functions",
     "GroupHandle": "zoo.notebook.handles",
     "JobHandle": "zoo.notebook.handles",

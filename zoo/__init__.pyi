@@ -17,6 +17,8 @@ from zoo.notebook.functions import get_leaderboard as get_leaderboard
 from zoo.notebook.functions import list_jobs as list_jobs
 from zoo.notebook.functions import list_models as list_models
 from zoo.notebook.functions import load_model as load_model
+from zoo.notebook.functions import pin_jobs as pin_jobs
+from zoo.notebook.functions import remove_jobs as remove_jobs
 from zoo.notebook.functions import train as train
 from zoo.notebook.handles import GroupHandle as GroupHandle
 from zoo.notebook.handles import JobHandle as JobHandle
@@ -47,5 +49,7 @@ __all__ = [
     "list_models",
     "load_model",
     "param",
+    "pin_jobs",
+    "remove_jobs",
     "train",
 ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import zoo
 from zoo import jobs
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Database, Outcome, ProgressUpdate
-from zoo.notebook import arguments, waiting
+from zoo.notebook import arguments, live_display
 
 pd = pytest.importorskip("pandas")
 TRICKS = Path(__file__).parents[1] / "plugins"
@@ -202,17 +202,113 @@ def test_a_page_shows_text_as_text(here: Database) -> None:
     assert "<script" not in zoo.list_jobs()._repr_html_()
 
 
-def test_the_line_that_tells_how_far_jobs_are_is_written_when_it_changes(
+def test_a_script_shows_a_line_on_a_terminal_and_nothing_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not waiting.Line().is_live  # nobody looks at the stderr of a test
-    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
-    line = waiting.Line()
-    assert line.is_live
+    assert not live_display.open_display().is_live  # nobody looks at the stderr of a test
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    line = live_display.open_display()
     for text in ("12 of 20", "12 of 20", "3"):
-        line.show(text)
-    line.clear()
+        line.show(live_display.View(text, ""))
+    line.close()
     assert capsys.readouterr().err == "\r12 of 20\r3       \r \r"
+
+
+CELL = """
+import zoo
+from zoo import jobs
+from helpers.finished_jobs import a_spec, claim
+from zoo.jobs import Outcome, ProgressUpdate
+from zoo.notebook import waiting
+
+db = jobs.connect()
+job = zoo.get_job(jobs.add(db, [a_spec(seed=1)])[0][0])
+held = claim(db)
+waiting.DRAW_SECONDS = 0
+
+
+def poll(self, ids, read):
+    for n in (1, 2, 3):
+        told = ProgressUpdate({"step": n, "unit": "epoch"}, steps=[(n, {"loss": 1 / n})])
+        jobs.beat(db, held, lease=60, update=told)
+        yield read()
+    self.notify("a note")
+    jobs.finish(db, held, Outcome("succeeded", {"accuracy": 0.5}, "a", "0" * 64))
+    yield read()
+
+
+waiting.JobWait.poll = poll
+job.wait()
+group = zoo.get_job(jobs.add(db, [a_spec()], group_kind="seeds")[1])
+"""
+
+
+def test_a_notebook_shows_progress_in_one_display_and_completes_names(home: Path) -> None:
+    manager = pytest.importorskip("jupyter_client").KernelManager()
+    pytest.importorskip("ipykernel")
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, sys.path)])
+    manager.start_kernel(env=os.environ | {"PYTHONPATH": path})
+    client = manager.blocking_client()
+    try:
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        sent: list[dict[str, Any]] = []
+        reply = client.execute_interactive(CELL, timeout=60, output_hook=sent.append)
+        assert reply["content"]["status"] == "ok", reply["content"]
+        outputs = [m for m in sent if m["msg_type"] not in ("status", "execute_input")]
+        kinds = [m["msg_type"] for m in outputs]
+        # No stream: what goes to stderr is red in a notebook.
+        assert kinds == ["display_data", *["update_display_data"] * 2, *kinds[3:]]
+        assert kinds[3:] == ["display_data", "update_display_data"], kinds
+        texts = [m["content"]["data"]["text/plain"] for m in outputs]
+        assert texts[3] == "a note" and "succeeded, accuracy 0.5000" in texts[4]
+        last = outputs[4]["content"]["data"]["text/html"]
+        assert "<polyline" in last and "<polyline" not in outputs[0]["content"]["data"]["text/html"]
+        shown: dict[str, list[str]] = {}
+        for begun in ("job.fin", "zoo.remo", "group[", "group.jobs[0].to"):
+            found = client.complete(begun, reply=True, timeout=60)["content"]
+            shown[begun] = found["matches"]
+        assert any("finished_at" in each for each in shown["job.fin"])
+        assert any("remove_jobs" in each for each in shown["zoo.remo"])
+        assert len(shown["group["]) == 1 and "'" in shown["group["][0]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def test_times_are_datetimes_and_spans_timedeltas(here: Database) -> None:
+    jobs.add(here, [a_spec()])
+    held = claim(here)
+    told = ProgressUpdate(steps=[(1, {"loss": 0.5})], step_times={1: 1.5})
+    jobs.finish(here, held, Outcome("succeeded", {"accuracy": 0.5}, "a", "0" * 64), told)
+    job = zoo.get_job(held.job)
+    assert isinstance(job, zoo.JobHandle) and job.started_at and job.finished_at
+    assert job.started_at.utcoffset() == timedelta(0)
+    assert job.took == job.finished_at - job.started_at
+    history = job.history
+    assert history["at"].tolist() == [pd.Timestamp(1.5, unit="s", tz="UTC")]
+    assert history["loss"].tolist() == [0.5]
+    row = zoo.list_jobs().iloc[0]
+    assert row["waited"] == row["started_at"] - row["created_at"]
+    assert str(zoo.get_leaderboard()["fit_time"].dtype).startswith("timedelta64")
+
+
+def test_jobs_are_pinned_and_removed_as_by_the_commands(here: Database) -> None:
+    kept = succeed(here, [a_spec()], accuracies=[0.2])
+    gone = succeed(here, [a_spec()], accuracies=[0.8])
+    waits = jobs.add(here, [a_spec()])[0][0]
+    assert zoo.pin_jobs(kept)["pinned"].tolist() == [True]
+    for refs, filters in ((None, {}), (kept, {"status": "failed"})):
+        with pytest.raises(UsageError, match="jobs"):
+            zoo.remove_jobs(refs, **filters)
+    with pytest.raises(UsageError, match=r"Nothing is removed: .*pinned"):
+        zoo.remove_jobs([zoo.get_job(gone), kept])
+    with pytest.raises(UsageError, match="Nothing is removed"):
+        zoo.get_job(waits).remove()
+    assert zoo.remove_jobs(dataset="digits", dry_run=True)["id"].tolist() == [gone]
+    assert zoo.remove_jobs(dataset="digits")["id"].tolist() == [gone]
+    zoo.get_job(kept).unpin().remove()
+    assert zoo.list_jobs()["id"].tolist() == [waits]
 
 
 def test_a_cancel_ends_what_waits(here: Database) -> None:

@@ -15,7 +15,10 @@ import zoo
 
 pytest.importorskip("pandas")
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ["get_job", "get_leaderboard", "list_jobs", "list_models", "load_model", "train"]
+FUNCTIONS = [
+    *("get_job", "get_leaderboard", "list_jobs", "list_models", "load_model"),
+    *("pin_jobs", "remove_jobs", "train"),
+]
 
 TYPED = """
 import zoo.jobs
@@ -30,6 +33,8 @@ assert_type(zoo.get_leaderboard(by="seed"), DataFrame)
 assert_type(zoo.list_models(), DataFrame)
 assert_type(zoo.load_model(), zoo.TrainedModel)
 assert_type(zoo.load_model().class_names, list[str])
+assert_type(zoo.remove_jobs("@last", dry_run=True), DataFrame)
+assert_type(zoo.pin_jobs(zoo.get_job(), pinned=False), DataFrame)
 """
 """What mypy accepts as it stands."""
 

@@ -12,22 +12,25 @@ from zoo.queue.catalogue import Offer
 from zoo.results.leaderboard import LeaderboardRow
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 OWN = ("submitted_by", "name", "note")
 TEXTS = ("id", "kind", "model", "dataset", "status", "group", "pool", "worker", "error", *OWN)
 TIMES = ("created_at", "started_at", "finished_at")
+SPANS = {"waited": ("created_at", "started_at"), "took": ("started_at", "finished_at")}
+"""The times between two times."""
 WHOLE = ("seed", "fold", "attempt", "priority")
 COUNTS = ("n_images", "parameters", "weights_bytes")
 """Metrics that are integers."""
 COLUMNS = (
     *("id", "kind", "model", "dataset", "split", "preprocess", "status", "accuracy", "loss"),
     *("validation", "class_weight", "seed", "fold", "group", "tags"),
-    *("created_at", "started_at", "finished_at", "took"),
+    *("created_at", "started_at", "finished_at", "waited", "took"),
     *(
         "submitted_by",
         "name",
         "note",
+        "pinned",
         "attempt",
         "pool",
         "priority",
@@ -50,23 +53,31 @@ def jobs_frame(found: Sequence[Job]) -> DataFrame:
         names += [name for name in dict.fromkeys(several) if name not in COLUMNS]
     frame = pd.DataFrame.from_records(records, columns=names)
     for name in TIMES:
-        # A wrong clock may give times outside the calendar: they become missing values.
-        at = pd.to_datetime(frame[name].astype("float64"), unit="s", utc=True, errors="coerce")
-        frame[name] = at.dt.as_unit("us")
-    frame["took"] = frame["finished_at"] - frame["started_at"]
+        frame[name] = _times(frame[name])
+    for name, (begin, end) in SPANS.items():
+        frame[name] = frame[end] - frame[begin]
     for name in (*WHOLE, *(n for n in COUNTS if n in frame)):
         frame[name] = frame[name].astype("Int64")
     texts = ("split", "preprocess", "class_weight", "plugin", "fingerprint")
     numbers = ("accuracy", "loss", "validation")
     # Fixed types, also for an empty frame or column.
     fixed = dict.fromkeys((*TEXTS, *texts), "str") | dict.fromkeys(numbers, "float64")
-    return frame.astype(fixed)
+    return frame.astype(fixed | {"pinned": "bool"})
+
+
+def _times(seconds: Series) -> Series:
+    """Return seconds since 1970 as datetimes, UTC."""
+    # A wrong clock may give times outside the calendar: they become missing values.
+    given = seconds.astype("float64")
+    at = _pandas().to_datetime(given, unit="s", utc=True, errors="coerce")
+    return at.dt.as_unit("us")
 
 
 def _record(job: Job) -> dict[str, Any]:
     spec = job.spec
     record: dict[str, Any] = {name: getattr(job, name) for name in (*TEXTS, *TIMES)}
-    record |= {name: getattr(job, name) for name in ("tags", "attempt", "priority", "fingerprint")}
+    others = ("tags", "pinned", "attempt", "priority", "fingerprint")
+    record |= {name: getattr(job, name) for name in others}
     names = ("split", "preprocess", "validation", "class_weight", "seed", "plugin")
     record |= {name: spec.get(name) for name in names}
     record["fold"] = (spec.get("fold") or {}).get("index")
@@ -79,11 +90,18 @@ def _record(job: Job) -> dict[str, Any]:
 
 
 def steps_frame(steps: Sequence[Mapping[str, Any]]) -> DataFrame:
-    """Return one row per step, which is the index, and one column per metric."""
-    pd = _pandas()
-    return pd.DataFrame.from_records(list(steps), columns=None if steps else ["step"]).set_index(
-        "step"
-    )
+    """Return one row per step, which is the index, and one column per metric; the time in `at`.
+
+    `steps` is as returned by `jobs.timed_steps`.
+    """
+    records = [{"step": s["step"], "at": s["at"]} | s["metrics"] for s in steps]
+    names = dict.fromkeys(name for record in records for name in record)
+    columns = [*names] if records else ["step", "at"]
+    frame = _pandas().DataFrame.from_records(records, columns=columns)
+    if "at" not in {name for s in steps for name in s["metrics"]}:
+        frame["at"] = _times(frame["at"])
+        frame.insert(len(frame.columns) - 1, "at", frame.pop("at"))
+    return frame.set_index("step")
 
 
 def leaderboard_frame(rows: Sequence[LeaderboardRow]) -> DataFrame:
@@ -96,15 +114,16 @@ def leaderboard_frame(rows: Sequence[LeaderboardRow]) -> DataFrame:
     columns = [
         *("dataset", "model", *by, "accuracy", "std", "cv_accuracy", "cv_std", "loss"),
         *("metric", "value", "value_std", "cv_value", "cv_value_std"),
-        *("fit_seconds", "parameters", "classes", "published_error", "job", "group", "cv_group"),
+        *("fit_time", "parameters", "classes", "published_error", "job", "group", "cv_group"),
         *("params", "contents", "is_newest"),
     ]
     frame = _pandas().DataFrame.from_records([_flat(row) for row in rows], columns=columns)
     numbers = (
-        *("accuracy", "std", "cv_accuracy", "cv_std", "loss", "fit_seconds", "published_error"),
+        *("accuracy", "std", "cv_accuracy", "cv_std", "loss", "published_error"),
         *("value", "value_std", "cv_value", "cv_value_std"),
     )
     types = dict.fromkeys(numbers, "float64") | dict.fromkeys(("parameters", "classes"), "Int64")
+    frame["fit_time"] = _pandas().to_timedelta(frame["fit_time"].astype("float64"), unit="s")
     return frame.astype(types | {"is_newest": "bool"})
 
 
@@ -128,7 +147,7 @@ def _flat(row: LeaderboardRow) -> dict[str, Any]:
         "cv_accuracy": cv.accuracy if cv else None,
         "cv_std": cv.std if cv else None,
         "cv_group": cv.id if cv else None,
-        "fit_seconds": row.result.fit_seconds,
+        "fit_time": row.result.fit_seconds,
         "parameters": row.result.parameters,
         "classes": row.classes,
         "published_error": (row.published or {}).get("error"),

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 from zoo import jobs
 from zoo.data import datasets
 from zoo.jobs.queue_options import QueueOptions
-from zoo.notebook import arguments, frames, trained_model
+from zoo.notebook import arguments, frames, removal, trained_model
 from zoo.notebook.connection import connect
 from zoo.notebook.handles import GroupHandle, JobHandle, make_handle
+from zoo.notebook.live_display import print_note
 from zoo.notebook.trained_model import TrainedModel
-from zoo.notebook.waiting import hint_on_interrupt, print_note
+from zoo.notebook.waiting import hint_on_interrupt
 from zoo.queue import catalogue, submit
 from zoo.queue.options import TrainingOptions
 from zoo.results.leaderboard import leaderboard_rows
@@ -23,6 +24,8 @@ from zoo.results.leaderboard import leaderboard_rows
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Refs = str | JobHandle | GroupHandle | Sequence[str | JobHandle | GroupHandle] | None
+"""Jobs or groups: references as for `get_job`, or handles."""
 ALL_JOBS = 10**9
 """Limit of a list that nobody has limited."""
 
@@ -192,3 +195,64 @@ def load_model(ref: str | JobHandle | GroupHandle = "@last") -> TrainedModel:
         ArtifactError: If its files are missing or damaged.
     """
     return trained_model.load(ref if isinstance(ref, str) else ref.id)
+
+
+def remove_jobs(
+    refs: Refs = None,
+    *,
+    keep_metrics: bool = False,
+    dry_run: bool = False,
+    **filters: Unpack[arguments.FilterKeywords],
+) -> DataFrame:
+    """Remove ended jobs with their files, logs and metrics, as `zoo rm` does, without a question.
+
+    Pinned jobs stay, and jobs that others need.
+
+    Args:
+        refs: Jobs or groups. If one of them cannot be removed, none is.
+        keep_metrics: Remove the files alone; rows and metrics stay.
+        dry_run: Change nothing.
+        filters: As for `list_jobs`, instead of `refs`: the jobs that have ended and match.
+
+    Returns:
+        One row per job that was removed, or would be, as `list_jobs` had it.
+
+    Raises:
+        UsageError: If neither or both of jobs and a filter are given, or a job cannot be removed.
+    """
+    with connect() as (db, chosen):
+        ids = removal.select(db, _refs(refs), filters)
+        named = refs is not None
+        if dry_run:
+            found, _ = removal.removable(db, ids, keep_metrics=keep_metrics, named=named)
+        else:
+            found = removal.remove(db, chosen, ids, keep_metrics=keep_metrics, named=named)
+    return frames.jobs_frame(found)
+
+
+def pin_jobs(
+    refs: Refs = None, *, pinned: bool = True, **filters: Unpack[arguments.FilterKeywords]
+) -> DataFrame:
+    """Protect jobs from `remove_jobs`, `zoo rm` and retention, as `zoo pin` does.
+
+    Args:
+        refs: Jobs or groups.
+        pinned: False to unpin them.
+        filters: As for `list_jobs`, instead of `refs`.
+
+    Returns:
+        One row per job, as `list_jobs` has it.
+
+    Raises:
+        UsageError: If neither or both of jobs and a filter are given.
+    """
+    with connect() as (db, _):
+        found = removal.pin(db, removal.select(db, _refs(refs), filters), pinned=pinned)
+    return frames.jobs_frame(found)
+
+
+def _refs(given: Refs) -> list[str]:
+    if given is None:
+        return []
+    several = [given] if isinstance(given, str | JobHandle | GroupHandle) else given
+    return [each if isinstance(each, str) else each.id for each in several]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
+import zoo.notebook.curves as curves
 import zoo.notebook.frames as frames
 import zoo.notebook.html as html
+import zoo.notebook.removal as removal
 import zoo.notebook.trained_model as trained_model
 from zoo import jobs as rows
 from zoo.errors import UsageError, ZooError
 from zoo.notebook.connection import connect
-from zoo.notebook.waiting import follow, hint_on_interrupt, print_note
+from zoo.notebook.live_display import current_cell, print_note
+from zoo.notebook.waiting import follow, hint_on_interrupt
 from zoo.queue import stopping, submit
 from zoo.terminal_text import JobLogReader
 
@@ -26,6 +31,12 @@ class Handle:
         self.id = id
         self.worker: subprocess.Popen[bytes] | None = None
         """The local worker, if this submission started it."""
+        self._shown_in: int | None = None
+        """The cell of the notebook that has shown its progress."""
+
+    def __dir__(self) -> list[str]:
+        """Return the public names, so that a notebook completes these alone."""
+        return [name for name in super().__dir__() if not name.startswith("_")]
 
     @property
     def row(self) -> rows.Job | rows.Group:
@@ -37,6 +48,11 @@ class Handle:
     def status(self) -> str:
         """The status of the job, or of the group as a whole."""
         return self.row.status
+
+    @property
+    def created_at(self) -> datetime:
+        """The time of the submission, UTC."""
+        return _time(self.row.created_at)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `zoo show --json` prints."""
@@ -64,6 +80,7 @@ class Handle:
         """Wait as `wait` does; the caller prints how to return after an interrupt."""
         with connect() as (db, chosen):
             ids = [job.id for job in rows.members(rows.find_reference(db, self.id))]
+            self._shown_in = current_cell()
             follow(db, chosen, ids, self.worker, timeout)
             ended = rows.get_many(db, ids)
         bad = [job for job in ended if job.status not in rows.NO_FAILURE]
@@ -93,6 +110,32 @@ class Handle:
                 raise refusal
         return self
 
+    def pin(self) -> Self:
+        """Protect its jobs from removal, and return this handle."""
+        return self._pin(True)
+
+    def unpin(self) -> Self:
+        """Unpin its jobs, so that they may be removed again, and return this handle."""
+        return self._pin(False)
+
+    def _pin(self, pinned: bool) -> Self:
+        with connect() as (db, _):
+            removal.pin(db, removal.select(db, [self.id], {}), pinned=pinned)
+        return self
+
+    def remove(self, *, keep_metrics: bool = False) -> None:
+        """Remove its jobs, which have ended, with their files, logs and metrics.
+
+        Args:
+            keep_metrics: Remove the files alone; rows and metrics stay.
+
+        Raises:
+            UsageError: If one has not ended, is pinned or is needed by others: then all stay.
+        """
+        with connect() as (db, chosen):
+            ids = removal.select(db, [self.id], {})
+            removal.remove(db, chosen, ids, keep_metrics=keep_metrics, named=True)
+
     def _submit_again(self, ids: list[str], resume: bool, exact: bool) -> list[str]:
         """Retry jobs and return the new ids, see `JobHandle.retry`."""
         if exact and not resume:
@@ -111,8 +154,10 @@ class Handle:
     def __repr__(self) -> str:
         return html.summary(self.row)
 
-    def _repr_html_(self) -> str:
-        return html.table(self.row)
+    def _charts(self, drawn: str) -> str:
+        """Return the charts, unless this cell has them already: of the progress."""
+        is_shown = self._shown_in is not None and self._shown_in == current_cell()
+        return "" if is_shown or not drawn else f"<div>{drawn}</div>"
 
 
 class JobHandle(Handle):
@@ -121,7 +166,8 @@ class JobHandle(Handle):
     def _repr_html_(self) -> str:
         with connect() as (db, _):
             row = rows.get(db, self.id)
-            return html.table(row, rows.estimate_job(db, row))
+            drawn = curves.draw_steps(row, rows.timed_steps(db, self.id))
+            return html.table(row, rows.estimate_job(db, row)) + self._charts(drawn)
 
     @property
     def row(self) -> rows.Job:
@@ -158,6 +204,61 @@ class JobHandle(Handle):
         return self.row.dataset
 
     @property
+    def name(self) -> str | None:
+        """The name that its submitter has given it."""
+        return self.row.name
+
+    @property
+    def note(self) -> str | None:
+        """The note of its submitter."""
+        return self.row.note
+
+    @property
+    def tags(self) -> list[str]:
+        """Its tags."""
+        return self.row.tags
+
+    @property
+    def seed(self) -> int:
+        """The random seed."""
+        return int(self.row.spec["seed"])
+
+    @property
+    def worker_name(self) -> str | None:
+        """The name of the worker of its last attempt."""
+        return self.row.worker
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether nothing removes it."""
+        return self.row.pinned
+
+    @property
+    def started_at(self) -> datetime | None:
+        """The time at which its last attempt began, UTC."""
+        at = self.row.started_at
+        return None if at is None else _time(at)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """The time of its end, UTC."""
+        at = self.row.finished_at
+        return None if at is None else _time(at)
+
+    @property
+    def took(self) -> timedelta | None:
+        """The time from `started_at` to `finished_at`."""
+        row = self.row
+        if row.started_at is None or row.finished_at is None:
+            return None
+        return timedelta(seconds=row.finished_at - row.started_at)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy on the images or rows that it was judged on, once it has succeeded."""
+        return self.row.accuracy
+
+    @property
     def params(self) -> dict[str, Any]:
         """All params, also those with default values."""
         return dict(self.row.spec["params"])
@@ -174,9 +275,12 @@ class JobHandle(Handle):
 
     @property
     def history(self) -> DataFrame:
-        """The reports of the last attempt: a row for each step, a column for each metric."""
+        """The reports of the last attempt: a row for each step, a column for each metric.
+
+        The column `at` has the time of each step, UTC.
+        """
         with connect() as (db, _):
-            return frames.steps_frame(rows.steps(db, self.id))
+            return frames.steps_frame(rows.timed_steps(db, self.id))
 
     def logs(self) -> str:
         """Return the output of all attempts, in lines as a terminal would show them."""
@@ -195,6 +299,32 @@ class GroupHandle(Handle):
         """The database record of the group, with its jobs."""
         with connect() as (db, _):
             return rows.get_group(db, self.id)
+
+    def __len__(self) -> int:
+        return len(self.row.jobs)
+
+    def __iter__(self) -> Iterator[JobHandle]:
+        return iter(self.jobs)
+
+    def __getitem__(self, key: int | str) -> JobHandle:
+        """Return one of its jobs, by position or by the beginning of its id.
+
+        Raises KeyError or IndexError, as a dict or a list does.
+        """
+        found = self.jobs
+        if not isinstance(key, str):
+            return found[key]
+        matching = [each for each in found if each.id.startswith(key)]
+        if len(matching) != 1:
+            raise KeyError(key)
+        return matching[0]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [each.id[:8] for each in self.jobs]
+
+    def _repr_html_(self) -> str:
+        row = self.row
+        return html.table(row) + self._charts(curves.draw_results(row))
 
     def retry(self, *, resume: bool = False, exact: bool = False) -> Self:
         """Submit its jobs that did not succeed again; the new ones take their place in the group.
@@ -245,6 +375,10 @@ class GroupHandle(Handle):
 def make_handle(id: str, *, is_group: bool) -> JobHandle | GroupHandle:
     """Return the handle of a job or group by its whole id."""
     return GroupHandle(id) if is_group else JobHandle(id)
+
+
+def _time(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
 
 
 def _failure(bad: list[rows.Job], every: int) -> ZooError:

@@ -42,6 +42,33 @@ def table(found: Job | Group, outlook: Estimate | None = None) -> str:
     return f'<table style="text-align: left">{rows}</table>'
 
 
+def job_progress(job: Job, outlook: Estimate | None, charts: str) -> str:
+    """Return the progress of a job as HTML; `charts` is SVG."""
+    parts = [outlook.steps or outlook.phase, outlook.rest()] if outlook else [result_text(job)]
+    parts += [job.error.splitlines()[0]] if job.error else []
+    about = f"{_text(job.model)} on {_text(job.dataset)}"
+    share = outlook.part if outlook else None
+    return _progress(
+        job.id, about, job.listed_status, share, ", ".join(filter(None, parts)), charts
+    )
+
+
+def group_progress(group: Group, text: str, charts: str) -> str:
+    """Return the progress of a group as HTML: `text` in words, and `charts` as SVG."""
+    ended = sum(job.is_terminal for job in group.jobs)
+    share = None if group.is_terminal else ended / len(group.jobs)
+    said = ", ".join(filter(None, [text, result_text(group)]))
+    return _progress(group.id, _text(group.kind), group.status, share, said, charts)
+
+
+def _progress(id: str, about: str, status: str, share: float | None, text: str, charts: str) -> str:
+    head = f"<code>{_text(id[:8])}</code> {about} {_status(status)} "
+    if share is not None:
+        head += f'<progress value="{share:.3f}" style="vertical-align: middle"></progress> '
+    charts = f"<div>{charts}</div>" if charts else ""
+    return f'<div style="padding: 4px 0">{head}{_text(text)}</div>{charts}'
+
+
 def _accuracy(found: Job | Group) -> str:
     text = result_text(found)
     return f", {text}" if text else ""

@@ -8,7 +8,7 @@ import zoo.notebook.html as html
 from zoo.errors import UsageError
 from zoo.inference import predictor
 from zoo.notebook.connection import connect
-from zoo.notebook.waiting import print_note
+from zoo.notebook.live_display import print_note
 
 if TYPE_CHECKING:
     from zoo.model import Array, Model

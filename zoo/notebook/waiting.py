@@ -1,28 +1,28 @@
-"""Wait for jobs in a notebook or script, with a progress line on stderr."""
+"""Wait for jobs in a notebook or script, and show their progress."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+import zoo.notebook.curves as curves
+import zoo.notebook.html as html
 from zoo import jobs
 from zoo.jobs import TERMINAL, Database, Estimate, Job
+from zoo.jobs.groups import result_text
 from zoo.jobs.records import number_text
+from zoo.notebook.live_display import View, open_display, print_note
 from zoo.queue.waiting import JobWait
 from zoo.settings import Settings
 
 OUTLOOK_SECONDS = 1.0
 """Interval at which the time left is estimated."""
-
-
-def print_note(text: str) -> None:
-    """Print a note to stderr."""
-    sys.stderr.write(f"{text}\n")
+DRAW_SECONDS = 0.5
+"""Interval at which a notebook's display is drawn again."""
 
 
 @contextlib.contextmanager
@@ -45,59 +45,59 @@ def follow(
     worker: subprocess.Popen[bytes] | None = None,
     timeout: float | None = None,
 ) -> None:
-    """Wait until every job has ended, with a line of progress; raises as `JobWait.poll`."""
-    line = Line()
-    progress = _Progress(db, ids, line.is_live)
+    """Wait until every job has ended, and show their progress; raises as `JobWait.poll`."""
+    display = open_display()
+    progress = _Progress(db, ids, is_live=display.is_live, is_rich=display.is_rich)
     try:
-        for _ in JobWait(db, settings, print_note, worker, timeout).poll(ids, progress.read):
-            line.show(progress.text)
+        for _ in JobWait(db, settings, display.note, worker, timeout).poll(ids, progress.read):
+            if progress.view:
+                display.show(progress.view)
     finally:
-        line.clear()
-
-
-class Line:
-    """A line on stderr that is overwritten; nothing where stderr is not shown."""
-
-    def __init__(self) -> None:
-        # A notebook's stderr is no terminal, but knows what a carriage return means.
-        self.is_live = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self._shown = ""
-
-    def show(self, text: str) -> None:
-        """Replace the text of the line."""
-        if text != self._shown:  # a notebook keeps all that was ever written
-            sys.stderr.write(f"\r{text:<{len(self._shown)}}")
-            sys.stderr.flush()
-            self._shown = text
-
-    def clear(self) -> None:
-        """Remove the line."""
-        if self._shown:
-            self.show("")
-            sys.stderr.write("\r")
+        display.close()
 
 
 class _Progress:
-    """What is read of the jobs at each poll, and the line that shows it."""
+    """What is read of the jobs at each poll, and what shows it."""
 
-    def __init__(self, db: Database, ids: Sequence[str], is_live: bool) -> None:
-        self._db, self._ids, self._is_live = db, ids, is_live
+    def __init__(self, db: Database, ids: Sequence[str], *, is_live: bool, is_rich: bool) -> None:
+        self._db, self._ids, self._is_live, self._is_rich = db, ids, is_live, is_rich
         self._outlook: Estimate | None = None
-        self._estimated_at = -math.inf
-        self.text = ""
+        self._estimated_at = self._drawn_at = -math.inf
+        self.view: View | None = None
+        """None before the first drawing."""
 
     def read(self) -> Mapping[str, str]:
+        """Read the statuses, and draw them if that is due."""
         statuses = jobs.statuses_of(self._db, self._ids)
-        if self._is_live and not all(status in TERMINAL for status in statuses.values()):
-            self.text = self._one() if len(self._ids) == 1 else _several(statuses)
+        is_over = all(status in TERMINAL for status in statuses.values())
+        now = time.monotonic()
+        # A line on stderr is removed at the end; a notebook keeps the result.
+        is_due = now >= self._drawn_at + DRAW_SECONDS or is_over if self._is_rich else not is_over
+        if self._is_live and is_due:
+            self._drawn_at = now
+            self.view = self._one() if len(self._ids) == 1 else self._several(statuses)
         return statuses
 
-    def _one(self) -> str:
+    def _one(self) -> View:
         job = jobs.get(self._db, self._ids[0])
-        if time.monotonic() - self._estimated_at > OUTLOOK_SECONDS:
+        if job.is_terminal:
+            self._outlook = None
+        elif time.monotonic() > self._estimated_at + OUTLOOK_SECONDS:
             self._estimated_at = time.monotonic()
             self._outlook = jobs.estimate_job(self._db, job)
-        return one(job, self._outlook)
+        text = one(job, self._outlook)
+        if not self._is_rich:
+            return View(text, "")
+        charts = curves.draw_steps(job, jobs.timed_steps(self._db, job.id))
+        return View(text, html.job_progress(job, self._outlook, charts))
+
+    def _several(self, statuses: Mapping[str, str]) -> View:
+        text = _several(statuses)
+        if not self._is_rich:
+            return View(text, "")
+        first = jobs.get(self._db, self._ids[0])
+        group = jobs.get_group(self._db, str(first.group))
+        return View(text, html.group_progress(group, text, curves.draw_results(group)))
 
 
 def one(job: Job, known: Estimate | None) -> str:
@@ -107,6 +107,7 @@ def one(job: Job, known: Estimate | None) -> str:
         parts.append(known.steps)
         parts += [f"{name} {number_text(n)}" for name, n in job.progress.metrics.items()]
         parts.append(known.rest())
+    parts.append(result_text(job))
     return ", ".join(filter(None, parts))
 
 
