@@ -128,7 +128,7 @@ BROKEN_WORDS = r"""
 const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
 for (let node; (node = walk.nextNode()); ) {
   const at = node.parentElement;
-  if (!at.checkVisibility() || at.closest("option, pre, .hidden")) continue;
+  if (!at.checkVisibility() || at.closest("option, pre, .unseen")) continue;
   for (const word of node.data.matchAll(/[^\s\u200b-]+/g)) {
     if (word[0].length > arguments[0]) continue;
     const range = document.createRange();

@@ -75,10 +75,14 @@ def every_page(site: web.Page, rows: Database, stored: Stored) -> None:
         opens(site, f"/draw?dataset={quote(name, safe='')}")
         opens(site, f"/?dataset={quote(name, safe='')}")
     for each in stored.groups:
-        opens(site, f"/?group={each}")
+        opens(site, f"/groups/{each}")
     for each in stored.jobs:
         opens(site, f"/jobs/{each}")
-    for path in ["/", "/leaderboard", *(f"/jobs/{each}" for each in stored.jobs[:1])]:
+    first = [*stored.groups[:1]]
+    for each in first:
+        opens(site, f"/?group={each}")
+    live = [f"/jobs/{each}" for each in stored.jobs[:1]] + [f"/groups/{each}" for each in first]
+    for path in ["/", "/leaderboard", *live]:
         asked["live"] += 1
         with site.events(f"/live{path}") as events:
             event, _ = next(events)
@@ -135,7 +139,7 @@ def test_every_group_of_every_combination_of_statuses(site: web.Page, rows: Data
     stored = row_shapes.store(rows, scene)
     assert len(stored.groups) == 3 * len(pairs) == 108
     for each in stored.groups:
-        opens(site, f"/?group={each}")
+        opens(site, f"/groups/{each}")
     opens(site, "/leaderboard")
     every_report(rows, site.zoo, stored)
 
@@ -192,7 +196,7 @@ def test_no_row_of_any_shape_breaks_the_layout(
     if driver.get_cookie(f"zoo-{site.port}") is None:
         driver.get(site.address)
         site.address = site.next_address()
-    paths = ["/", "/leaderboard", *(f"/?group={each}" for each in stored.groups[:2])]
+    paths = ["/", "/leaderboard", *(f"/groups/{each}" for each in stored.groups[:2])]
     for path in [*paths, *(f"/jobs/{each}" for each in stored.jobs[:4])]:
         driver.get(f"http://{site.host}{path}")
         is_wider = browser.is_wider_than_screen(driver)
@@ -281,7 +285,7 @@ def usual_scene() -> list[Member]:
 
 OVERFLOWING = """
 return [...document.querySelectorAll("th, button, .button, .count, dt, legend, label, .status")]
-  .filter((each) => each.checkVisibility() && !each.closest(".hidden, .scroll"))
+  .filter((each) => each.checkVisibility() && !each.closest(".unseen, .scroll"))
   .filter((each) => each.scrollWidth > each.clientWidth + 1 && each.clientWidth)
   .map((each) => each.outerHTML.slice(0, 200));
 """
@@ -303,7 +307,7 @@ def test_every_page_of_usual_jobs_is_legible_at_every_width(
     browser.console_errors(driver)
     paths = ["/", "/leaderboard", "/draw?dataset=digits", "/submit?model=dense-softmax"]
     paths += [f"/jobs/{each}" for each in stored.jobs[: len(STATUSES) + 4]]
-    paths += [f"/?group={each}" for each in stored.groups]
+    paths += [f"/groups/{each}" for each in stored.groups]
     for n, path in enumerate(paths):
         driver.get(f"http://{site.host}{path}")
         shown = driver.execute_script(

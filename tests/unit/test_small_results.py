@@ -17,7 +17,6 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from zoo_report import plots
-from zoo_web import charts
 
 import zoo
 from zoo import jobs, settings
@@ -28,6 +27,8 @@ from zoo.jobs import STATUSES, TERMINAL, Database, Outcome, ProgressUpdate
 from zoo.jobs.environments import Environment
 from zoo.jobs.records import number_text
 from zoo.queue import submit
+from zoo.results import learning_curves
+from zoo.results.learning_curves import Run
 
 quick = examples(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -88,7 +89,7 @@ def test_nothing_is_drawn_of_a_single_point(values: list[tuple[int | None, float
     points = {
         name: sum(step[name] is not None for step in steps) for name in ("epochs", "accuracy")
     }
-    drawn_on_page = {chart.title for chart in charts.charts(steps)}
+    drawn_on_page = {each["title"] for each in learning_curves.charts([Run("m", steps)])}
     assert drawn_on_page == {name for name, n in points.items() if n > 1}
     with plots.style():
         drawn = plots.learning_curves(steps, {}) if steps else None

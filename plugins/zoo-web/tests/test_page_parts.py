@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,16 @@ from helpers import servers
 from helpers.finished_jobs import a_spec, claim, succeed
 from helpers.report_jobs import HOSTILE
 from helpers.swept_jobs import pruned_sweep
-from zoo_web import actions, dashboard, job_page
+from starlette.datastructures import QueryParams
+from zoo_web import (
+    actions,
+    compare_page,
+    dashboard,
+    group_page,
+    job_page,
+    model_page,
+    submit_form,
+)
 from zoo_web.context import PageContext
 
 from zoo import jobs, settings
@@ -40,13 +50,16 @@ class Visit:
             app=SimpleNamespace(state=SimpleNamespace(context=self.context)),
             state=state,
             path_params=found,
-            query_params=query or {},
+            query_params=QueryParams(query or {}),
             url=SimpleNamespace(path=path, query=""),
             headers={},
         )
 
     def jobs(self, **query: str) -> str:
         return self.text(dashboard.jobs_page(self.request(query=query)))
+
+    def group(self, group: str) -> str:
+        return self.text(group_page.group_page(self.request(group=group)))
 
     def job(self, job: str) -> str:
         return self.text(job_page.job_page(self.request(job=job)))
@@ -134,14 +147,14 @@ def test_the_page_of_a_sweep_shows_its_metric_against_each_param(
     known = Importance("val_accuracy", 1, {"rate": 0.75, HOSTILE: 0.25})
     calls: list[str] = []
     monkeypatch.setattr(
-        "zoo_web.dashboard.param_importance", lambda of, *_: calls.append(of.id) or known
+        "zoo_web.group_page.param_importance", lambda of, *_: calls.append(of.id) or known
     )
     visit = Visit(db)
-    html = visit.jobs(group=group)
-    assert visit.jobs(group=group) and calls == [group], "drawn again only after a change"
+    html = visit.group(group)
+    assert visit.group(group) and calls == [group], "drawn again only after a change"
     (section,) = re.findall(r'<section class="slices".*?</section>', html, re.S)
     assert HOSTILE not in html and "<img src=x" not in html
-    assert section.count('<figure class="slice">') == 3
+    assert section.count("<zoo-dots>") == 2 and section.count("<zoo-chart ") == 1
     assert section.count("(logarithmic)") == 1 and "val_accuracy against each param" in section
     found = jobs.get_group(db, group)
     best = found.best()
@@ -152,4 +165,143 @@ def test_the_page_of_a_sweep_shows_its_metric_against_each_param(
     assert "Importance of the params for val_accuracy at epoch 1" in section and "0.75" in section
     assert "1 trial without a value: 1 failed." in section
     seeds = succeed(db, [a_spec(seed=n) for n in range(2)], kind="seeds", accuracies=[0.1, 0.2])
-    assert "slices" not in visit.jobs(group=seeds)
+    assert "slices" not in visit.group(seeds)
+
+
+BASE = {"model": "logistic", "dataset": "digits"}
+SWEPT = BASE | {"several": "sweep"}
+
+
+@pytest.mark.parametrize(
+    ("filled", "blamed"),
+    [
+        (BASE | {"param.max_iter": "0", "seed": "1_0", "tags": "mine"}, ["param.max_iter", "seed"]),
+        (BASE | {"dataset": "minst", "tags": "mine"}, ["dataset"]),
+        (BASE | {"model": "logistik"}, ["model"]),
+        (BASE | {"several": "cv", "number": "1"}, ["number"]),
+        (BASE | {"several": "all"}, ["several"]),
+        (BASE | {"preprocess": "x", "validation": "2"}, ["preprocess", "validation"]),
+        (BASE | {"priority": "high", "name": "@x"}, ["priority", "name"]),
+        (BASE | {"class_weight": "x", "device": "tpu"}, ["class_weight", "device"]),
+        # Refused only together with another field.
+        (BASE | {"several": "seeds", "number": "9", "seed": str(2**32 - 3)}, ["seed"]),
+        (SWEPT | {"param.max_iter": "2,3", "trials": "4"}, ["trials"]),
+        (SWEPT | {"param.max_iter": "2,2", "metric": "f1"}, ["param.max_iter", "metric"]),
+        (SWEPT | {"param.alpha": "1e-4..x", "sampler": "tpe"}, ["param.alpha", "sampler"]),
+        (SWEPT | {"param.max_iter": "0,3", "pruner": "asha"}, ["param.max_iter", "pruner"]),
+        (SWEPT | {"param.max_iter": "3"}, ["several"]),
+    ],
+)
+def test_a_refused_form_keeps_what_was_typed_and_marks_the_fields_to_blame(
+    db: Database, filled: dict[str, str], blamed: list[str]
+) -> None:
+    answer = actions.submit_training((visit := Visit(db)).request(form=filled))
+    html = visit.text(answer)
+    assert answer.status_code == 400 and not jobs.count(db, jobs.ALL_JOBS)
+    marked = re.findall(
+        r'name="([^"]+)"[^>]* aria-invalid="true" aria-describedby="e-([^ "]+)', html
+    )
+    assert sorted(marked) == sorted((name, name) for name in blamed)
+    assert html.count("autofocus") == bool(blamed)
+    for name in blamed:
+        assert f'href="#f-{name}"' in html and f'id="f-{name}"' in html
+        assert len(re.findall(f'class="wrong" id="e-{name}">[^<]', html)) == 1
+    for name, text in filled.items():
+        kept = (f'name="{name}" value="{text}"', f">{text}</option>", f'value="{text}" selected')
+        assert any(each in html for each in kept) or name in blamed, name
+
+
+@pytest.mark.parametrize(
+    "filled",
+    [
+        BASE | {"param.max_iter": "7", "preprocess": "deskew,standardize", "seed": "3"},
+        BASE | {"dataset": "digits", "validation": "0.2", "class_weight": "balanced"},
+        BASE | {"several": "cv", "number": "3", "tags": "a b", "priority": "2", "exact": "yes"},
+        BASE | {"several": "seeds", "number": "2", "pool": "own", "param.penalty": "null"},
+        SWEPT | {"param.max_iter": "2,3", "param.penalty": "l1,null", "param.tol": "0.01"},
+        SWEPT
+        | {"param.alpha": "1e-06..0.1:log", "param.max_iter": "2..9", "validation": "0.1"}
+        | {"sampler": "random", "trials": "3"},
+    ],
+)
+def test_train_again_submits_the_same_jobs(db: Database, filled: dict[str, str]) -> None:
+    answer = actions.submit_training((visit := Visit(db)).request(form=filled))
+    place = answer.headers["location"]
+    ref = place.rpartition("/")[2]
+    found = jobs.find_reference(db, ref)
+    asked = submit_form.read_form(filled)
+    again = submit_form.read_form(submit_form.filled_from(found))
+    assert [*again.specs] == [*asked.specs] and again.queue == asked.queue
+    assert again.group_kind == asked.group_kind == (found.kind if "groups" in place else None)
+    assert (again.sweep and again.sweep.about) == (asked.sweep and asked.sweep.about)
+    html = visit.text(actions.submit_page(visit.request("/submit", query={"from": ref})))
+    assert all(f'"{text}"' in html or f">{text}<" in html for text in filled.values())
+    if "groups" in place:
+        assert f"/submit?from={ref}" in visit.group(ref)
+        count = len(found.jobs)
+        question = group_page.cancel(visit.request(group=ref))
+        assert f"Cancel {count} jobs?" in visit.text(question)
+        group_page.cancel(visit.request(group=ref, form={"sure": "yes"}))
+        assert {job.status for job in jobs.get_group(db, ref).jobs} == {"cancelled"}
+
+
+def test_a_trained_model_is_evaluated_on_other_rows_and_the_form_marks_its_field(
+    db: Database,
+) -> None:
+    visit = Visit(db)
+    files = {"weights_weights.npz": b"x"}
+    told = {"weights_bytes": 10, "inputs": "images"}
+    where = visit.context.settings.artifacts
+    job = succeed(db, [a_spec(model="logistic")], metrics=told, files=files, artifacts_url=where)
+    html = visit.job(job)
+    for page in ("/draw?job=", "/submit?from="):
+        assert f'href="{page}{job}"' in html
+    for page in ("evaluate", "export"):
+        assert f'href="/jobs/{job}/{page}"' in html
+    for wrong in ({"split": "all"}, {"dataset": "minst"}):
+        (name,) = wrong
+        answer = model_page.evaluate(visit.request(job=job, form=wrong))
+        assert answer.status_code == 400
+        assert f'name="{name}" id="f-{name}" aria-invalid="true"' in visit.text(answer)
+    answer = model_page.evaluate(visit.request(job=job, form={"split": "train"}))
+    done = jobs.get(db, answer.headers["location"].rpartition("/")[2])
+    assert (done.kind, done.spec["split"], done.spec["source"]["job"]) == ("evaluate", "train", job)
+    exported = visit.text(model_page.export_page(visit.request(job=job)))
+    assert re.findall('name="format" value="([a-z]+)"', exported) == ["skops", "onnx", "npz"]
+    without = succeed(db, [a_spec(seed=2)])
+    assert model_page.evaluate_page(visit.request(job=without)).status_code == 404
+    assert "/evaluate" not in visit.job(without) and "/draw?job" not in visit.job(without)
+
+
+def test_selected_results_stand_side_by_side(db: Database) -> None:
+    first = succeed(db, [a_spec(params={"a": 1})], accuracies=[0.75])
+    second = succeed(db, [a_spec(params={"a": HOSTILE})], accuracies=[0.5])
+    seeds = succeed(db, [a_spec(seed=n) for n in (1, 2)], kind="seeds", accuracies=[0.25, 0.75])
+    asked: list[Any] = []
+    pair = {"test": None, "disagreement": None, "notes": ["no `predictions`"]}
+
+    async def request(message: Any) -> Any:
+        asked.append(message)
+        return {"pairs": [pair] * (len(message["refs"]) - 1)}
+
+    visit = Visit(db)
+    visit.context.models = SimpleNamespace(request=request)  # type: ignore[assignment]
+
+    def compared(*refs: str) -> Any:
+        query = [("ref", ref) for ref in refs]
+        return asyncio.run(compare_page.compare_page(visit.request("/compare", query=query)))
+
+    html = visit.text(compared(first, second, seeds, first))
+    assert asked == [{"do": "compare", "refs": [first, second, seeds], "metric": None}]
+    row = re.search('<th scope="row">accuracy</th>(.*?)</tr>', html)
+    assert row and re.sub("</?td[^>]*>", " ", row[1]).split("  ") == [
+        " <b>0.7500</b>",
+        "0.5000",
+        "0.5000 ± 0.3536 ",
+    ]
+    assert HOSTILE not in html and "no <code>predictions</code>" in html
+    assert f'href="/jobs/{first}"' in html and f'href="/groups/{seeds}"' in html
+    assert f'value="{first}" form="selection"' in visit.jobs()
+    for refs in ((), (first,), [f"{n}" for n in range(9)]):
+        answer = compared(*refs)
+        assert answer.status_code == 400 and "2 to 8 results" in visit.text(answer)

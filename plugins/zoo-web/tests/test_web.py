@@ -12,6 +12,7 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, quote, urlencode
 
 import psutil
 import pytest
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 from zoo_report import contents
 from zoo_report import page as report
 from zoo_report.contents import Selection
-from zoo_web import actions, charts, events, formats, param_form
+from zoo_web import events, formats, job_page, param_form, submit_form
 
 from zoo import jobs
 from zoo.errors import UsageError
@@ -31,7 +32,9 @@ from zoo.jobs import Database, Outcome, ProgressUpdate, QueueOptions
 from zoo.jobs.cards import Card
 from zoo.jobs.records import is_whole, number_text
 from zoo.plugins import registry
+from zoo.results import learning_curves
 from zoo.results.leaderboard import leaderboard_rows
+from zoo.results.learning_curves import Run
 
 # One process of the suite: they share a server.
 pytestmark = pytest.mark.xdist_group("test_web")
@@ -57,11 +60,71 @@ def queued(rows: Database, **more: list[str]) -> str:
 
 
 def test_without_the_token_nothing_is_shown(page: web.Page) -> None:
-    for path in ("/", "/live/", "/leaderboard", "/submit", "/draw", "/static/zoo.css", "/nothing"):
+    for path in ("/", "/live/", "/leaderboard", "/submit", "/draw", "/compare", "/nothing"):
         answer = page.ask(path)
         assert answer.status == 403 and "Set-Cookie" not in answer.headers, path
         assert answer.text == "Open the address that `zoo ui` printed, with its token.\n"
+    # Public anyway, and the page that asks for the token is to be legible.
+    assert page.ask("/static/zoo.css").status == page.ask("/design/zoo.css").status == 200
+    assert page.ask("/static/zoo.css", Host="evil.example").status == 421
     assert page.ask("/submit", "POST", b"", Origin=f"http://{page.host}").status == 403
+
+
+HTML = {"Accept": "text/html"}
+
+
+def test_a_tab_from_before_a_restart_is_asked_for_the_token_in_words_and_goes_on(
+    page: web.Page, rows: Database
+) -> None:
+    # The cookie of a server of before is as good as none.
+    ours = HTML | {"Origin": f"http://{page.host}"}
+    form = ours | {"Content_Type": web.FORM}
+
+    def then(path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> str:
+        answer = page.ask(path, method, body, cookie=f"{page.cookie}0", **headers)
+        assert answer.status == 403 and "Set-Cookie" not in answer.headers
+        assert "asks for its token" in answer.text and page.token not in answer.text
+        assert EVIL not in answer.text
+        found = re.search('name="then" value="([^"]*)"', answer.text)
+        assert found
+        return unescape(found[1])
+
+    job = queued(rows)
+    assert then(f"/?model={EVIL}&page=2", **HTML) == f"/?model={EVIL}&page=2"
+    assert then(f"/?token=x&tag={EVIL}", **HTML) == f"/?tag={quote(EVIL, safe='')}"
+    for path in (f"/jobs/{job}/cancel", f"/groups/{job}/retry"):
+        assert then(path, "POST", b"csrf=1", **form) == path.rpartition("/")[0]
+    typed = {"model": "logistic", "param.max_iter": "7", "tags": f"a&b {EVIL}", "csrf": "1"}
+    kept = then("/submit", "POST", urlencode(typed).encode(), **form)
+    assert parse_qs(kept.partition("?")[2]) == {n: [t] for n, t in typed.items() if n != "csrf"}
+    assert jobs.get(rows, job).status == "queued"
+    # From another page not even the token is asked for.
+    evil = page.ask("/submit", "POST", b"a=b", **form | {"Origin": "http://evil.example"})
+    assert evil.status == 403 and "name=" not in evil.text
+
+    def sign_in(token: str, to: str, **headers: str) -> web.Answer:
+        return page.ask(
+            "/sign-in", "POST", urlencode({"token": token, "then": to}).encode(), **form | headers
+        )
+
+    for wrong in ("", "x", f"http://{page.host}/?token={page.token[:-1]}"):
+        answer = sign_in(wrong, kept)
+        assert answer.status == 403 and "not the newest token" in answer.text
+        assert unescape(re.findall('name="then" value="([^"]*)"', answer.text)[0]) == kept
+    assert sign_in(page.token, "/", Origin="http://evil.example").status == 403
+    opened = {}
+    for to, token in ((kept, page.token), ("//evil.example/", ""), ("http://evil.example", "")):
+        token = token or f" {page.address} "
+        answer = sign_in(token, to)
+        assert answer.status == 303 and "httponly" in answer.headers["Set-Cookie"].lower()
+        opened[to] = answer.headers["Location"], answer.headers["Set-Cookie"].partition(";")[0]
+        page.address = page.next_address()
+        assert sign_in(token, to).status == 403, "valid once"
+    place, cookie = opened[kept]
+    filled = page.ask(place.removeprefix(f"http://{page.host}"), cookie=cookie).text
+    assert 'value="7"' in filled and 'value="a&amp;b &lt;script' in filled
+    assert opened["//evil.example/"][0] == f"http://{page.host}//evil.example/"
+    assert opened["http://evil.example"][0] == f"http://{page.host}/"
 
 
 def test_a_wrong_token_or_cookie_opens_nothing(page: web.Page) -> None:
@@ -388,26 +451,12 @@ def test_every_param_of_every_model_has_its_field() -> None:
     assert logistic["max_iter"].kind == "whole number, at least 1, at most 100,000"
 
 
-def test_curves_span_the_picture_and_keep_to_it() -> None:
-    steps = [
-        {"step": n, "train_loss": 1 / n, "loss": 2 / n, "accuracy": 0.5} for n in range(1, 501)
-    ]
-    steps[3]["loss"] = None
-    loss, accuracy = charts.charts(steps)
-    assert [line.name for line in loss.lines] == ["train_loss", "loss"]
-    assert (loss.low, loss.high, loss.first, loss.last) == (1 / 500, 2.0, 1, 500)
-    for line in (*loss.lines, *accuracy.lines):
-        assert len(line.points) <= charts.MOST + 1 and line.points[-1].step == 500
-        assert all(0 <= p.x <= charts.WIDTH and 0 <= p.y <= charts.HEIGHT for p in line.points)
-    assert charts.charts([]) == [] and charts.charts([{"step": 1}]) == []
-
-
 @given(st.one_of(st.text(), st.from_regex(r"-?[0-9٣]{1,30}:?[0-9]{0,30}", fullmatch=True)))
 def test_what_a_stranger_sends_as_a_number_is_one_within_bounds_or_refused(text: str) -> None:
     attempt, start = events.log_position(text)
     assert 0 <= attempt < 10**18 and -1 <= start < 10**18
     try:
-        assert -5 <= actions.read_whole_number({"seed": text}, "seed", 0, -5, 10**6) <= 10**6
+        assert -5 <= submit_form.read_whole_number({"seed": text}, "seed", 0, -5, 10**6) <= 10**6
     except UsageError as error:
         assert error.message.startswith("The seed is '")
 
@@ -438,12 +487,16 @@ def test_every_reported_metric_is_a_curve_of_several_points_or_a_number(
     told: list[dict[str, float | None]],
 ) -> None:
     steps = [{**each, "step": n} for n, each in enumerate(told)]
-    drawn = [line for chart in charts.charts(steps) for line in chart.lines]
-    numbers = charts.single_values(steps)
-    assert all(len(line.points) > 1 for line in drawn)
+    drawn = {
+        line["name"]: line["y"]
+        for chart in learning_curves.charts([Run("m", steps)])
+        for line in chart["series"]
+    }
+    numbers = job_page.single_values(steps)
+    assert all(len(points) > 1 for points in drawn.values())
     reported = {n for each in told for n, value in each.items() if value is not None}
-    assert {line.name for line in drawn} | numbers.keys() == reported - set(charts.NO_CURVE)
-    assert not {line.name for line in drawn} & numbers.keys()
+    assert drawn.keys() | numbers.keys() == reported - set(learning_curves.NO_CURVE)
+    assert not drawn.keys() & numbers.keys()
 
 
 def cells(html: str, name: str) -> list[str]:
@@ -563,12 +616,6 @@ def test_a_job_says_what_it_had_to_choose_by_and_why_it_ended_early(
     assert "<dd>0.1 of the training rows (144)</dd>" in html
     assert "<dt>Class weight</dt><dd>balanced</dd>" in html
     assert "<dt>Ended early</dt><dd>no better &lt;script&gt;" in html and EVIL not in html
-
-
-def test_curves_of_training_and_validation_rows_share_a_picture() -> None:
-    steps = [{"step": n, "train_loss": 1 / n, "val_loss": 2 / n, "val_f1": n} for n in (1, 2)]
-    drawn = {each.title: [line.name for line in each.lines] for each in charts.charts(steps)}
-    assert drawn == {"loss": ["train_loss", "val_loss"], "f1": ["val_f1"]}
 
 
 STEP = [(1, {"loss": 1.5})]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,90 +13,50 @@ from zoo.data import datasets, steps
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import NO_STEPS
 from zoo.jobs import Job
-from zoo.jobs.queue_options import QueueOptions, limits
-from zoo.param_values import read_pairs
 from zoo.queue import catalogue, stopping, submit
-from zoo.queue.options import CHOICES, TrainingOptions
-from zoo_web import param_form
+from zoo.queue.options import CHOICES
+from zoo.sweeps.pruners import OWN
+from zoo_web import param_form, submit_form
 from zoo_web.context import PageContext, get_context
+from zoo_web.submit_form import InvalidForm
 
 FIRST = "logistic"
 """The model of an empty form, if it is installed."""
 CHAINS = ("impute,standardize", "deskew,standardize")
 """Chains of several steps that are offered."""
-SEVERAL = {"one": "one training", "cv": "cross-validation", "seeds": "several seeds"}
+FROM = "from"
+"""In the address of the form: the job or group whose fields it is filled with."""
+CHANGE = "change"
+"""The field of the button that shows the form of another model or kind, and submits nothing."""
+MORE = (
+    *("preprocess", "validation", "class_weight", "positive", "seed", "device", "exact"),
+    *("name", "tags", "pool", "priority"),
+)
+"""The fields that are folded away while all are empty."""
 
 
 def submit_page(request: Request) -> Response:
-    """Show the form for the model in the address."""
-    context = get_context(request)
+    """Show the form for the model in the address, or as a job or group was trained."""
+    context, filled = get_context(request), dict(request.query_params)
     try:
-        return _form(context, request, dict(request.query_params))
+        if ref := filled.pop(FROM, ""):
+            filled = submit_form.filled_from(jobs.find_reference(context.db, ref)) | filled
+        return _form(context, request, filled)
     except ZooError as error:
         return context.error_page(request, error, 400)
 
 
 def submit_training(request: Request) -> Response:
-    """Submit a training; after an error, show the form as it was filled in."""
+    """Submit a training or a sweep; after an error, show the form as it was filled in."""
     context, filled = get_context(request), request.state.form
+    if filled.get(CHANGE):
+        return _form(context, request, filled)
     try:
-        done = _submit(context, filled)
+        done = submit_form.read_form(filled).submit(context.db, context.settings)
     except ZooError as error:
         return _form(context, request, filled, error)
-    place = f"/?group={done.group}" if done.group else f"/jobs/{done.ids[0]}"
+    place = f"/groups/{done.group}" if done.group else f"/jobs/{done.ids[0]}"
     return RedirectResponse(place, 303)
-
-
-def _submit(context: PageContext, filled: Mapping[str, str]) -> submit.Submitted:
-    several = filled.get("several", "one")
-    if several not in SEVERAL:
-        raise UsageError(f"'{several}' is not one of {', '.join(SEVERAL)}.")
-    number = None
-    if several != "one":
-        number = read_whole_number(filled, "number", 5, *limits(TrainingOptions, several)[1:])
-    card = catalogue.model(filled.get("model", "")).card
-    params = read_pairs(param_form.filled_params(filled, [*card.param_schemas]))
-    training = TrainingOptions(
-        dataset=filled.get("dataset", ""),
-        preprocess="".join(filled.get("preprocess", "").split()) or NO_STEPS,
-        validation=_read_share(filled, "validation"),
-        class_weight=filled.get("class_weight") or None,
-        positive=filled.get("positive") or None,
-        seed=read_whole_number(filled, "seed", *limits(TrainingOptions, "seed")),
-        cv=number if several == "cv" else None,
-        seeds=number if several == "seeds" else None,
-        device=filled.get("device") or None,
-        exact=bool(filled.get("exact")),
-    )
-    queue = QueueOptions(
-        pool=filled.get("pool", "").strip() or None,
-        priority=read_whole_number(filled, "priority", *limits(QueueOptions, "priority")),
-        tags=filled.get("tags", "").split(),
-        name=filled.get("name", "").strip() or None,
-    )
-    specs = submit.training(filled["model"], params, training)
-    return submit.submit(context.db, context.settings, specs, queue, group_kind=training.group_kind)
-
-
-def _read_share(filled: Mapping[str, str], name: str) -> float | None:
-    text = filled.get(name, "").strip()
-    with contextlib.suppress(ValueError):
-        return float(text) if text else None
-    raise UsageError(f"The {name} is '{text}', but it must be a share such as 0.1.")
-
-
-def read_whole_number(
-    filled: Mapping[str, str], name: str, default: Any, least: Any, most: Any
-) -> int:
-    text = filled.get(name, "").strip() or str(default)
-    sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
-    is_whole = digits.isascii() and digits.isdecimal() and len(digits) < 12
-    value = sign * int(digits) if is_whole else least - 1
-    if not least <= value <= most:
-        raise UsageError(
-            f"The {name} is '{text}', but it must be a whole number from {least:,} to {most:,}."
-        )
-    return value
 
 
 def _form(
@@ -106,19 +65,17 @@ def _form(
     offers = catalogue.models()
     first = FIRST if FIRST in offers else next(iter(offers), "")
     chosen = filled.get("model") or first
-    if error and chosen not in offers:
+    blamed = dict(error.fields) if isinstance(error, InvalidForm) else {}
+    if chosen not in offers and (error or filled.get(CHANGE)):
         chosen = first
     offer = catalogue.model(chosen) if chosen else None
     known_steps = [*steps.known()]
-    known = [*datasets.names(), *_added(context), *catalogue.elsewhere()]
-    last = _last_dataset(context)
-    # The name of a file is only known from the jobs that used it.
-    known += [last] if ":" in last and last not in known else []
+    last = last_dataset(context)
     values: dict[str, Any] = {
         "offers": offers,
         "offer": offer,
         "fields": param_form.fields(offer.card) if offer else [],
-        "datasets": known,
+        "datasets": known_datasets(context, last, filled.get("dataset", "")),
         "dataset": filled.get("dataset") or last,
         "steps": known_steps,
         "chains": [
@@ -126,12 +83,29 @@ def _form(
             *known_steps,
             *(c for c in CHAINS if {*c.split(",")} <= {*known_steps}),
         ],
-        "several": SEVERAL,
+        "several": submit_form.SEVERAL,
+        "samplers": submit_form.SAMPLERS,
+        "pruners": [*OWN],
+        "metrics": jobs.list_ranking_metrics(context.db),
         "devices": CHOICES["device"],
         "filled": filled,
         "error": error,
+        "errors": blamed,
+        "is_more": any(
+            filled.get(name, "").strip() or name in blamed
+            for name in MORE
+            # Validation rows stand with the options of a sweep.
+            if name != "validation" or filled.get("several") != "sweep"
+        ),
     }
     return context.page(request, "submit.html", status=400 if error else 200, **values)
+
+
+def known_datasets(context: PageContext, *others: str) -> list[str]:
+    """Return the datasets to choose from, with these if they can be had."""
+    known = [*datasets.names(), *_added(context), *catalogue.elsewhere()]
+    # The name of a file is only known from the jobs that used it.
+    return [*known, *dict.fromkeys(each for each in others if ":" in each and each not in known)]
 
 
 def _added(context: PageContext) -> list[str]:
@@ -144,7 +118,7 @@ def _added(context: PageContext) -> list[str]:
     return sorted([*newest, *older])
 
 
-def _last_dataset(context: PageContext) -> str:
+def last_dataset(context: PageContext) -> str:
     """Return the dataset of the newest training, or an empty string."""
     found = jobs.listing(context.db, kind="train", limit=1)
     return found[0].dataset if found else ""
@@ -168,7 +142,16 @@ def _question(context: PageContext, request: Request, job: Job, verb: str) -> Re
     owner = context.other_owner(job)
     if not owner or request.state.form.get("sure") == "yes":
         return None
-    return context.page(request, "confirm.html", job=job, owner=owner, verb=verb)
+    short, status = job.id[:8], job.listed_status.replace("_", " ")
+    return context.page(
+        request,
+        "confirm.html",
+        title=verb.capitalize(),
+        question=f"{verb.capitalize()} a job of {owner}?",
+        about=f"{job.model} on {job.dataset_label}, {short}, is {status}.",
+        action=f"/jobs/{job.id}/{verb}",
+        back=f"/jobs/{job.id}",
+    )
 
 
 def stop(request: Request) -> Response:

@@ -12,10 +12,20 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from zoo.errors import ZooError
-from zoo_web import actions, auth, canvas, dashboard, job_page
+from zoo_web import (
+    actions,
+    auth,
+    canvas,
+    compare_page,
+    dashboard,
+    group_page,
+    job_page,
+    model_page,
+)
 from zoo_web.context import PageContext, get_context
 
 JOB = "/jobs/{job:str}"
+GROUP = "/groups/{group:str}"
 ROUTES = [
     Route("/", dashboard.jobs_page),
     Route("/live/", dashboard.live_jobs),
@@ -27,12 +37,22 @@ ROUTES = [
     Route(f"{JOB}/cancel", actions.cancel, methods=["POST"]),
     Route(f"{JOB}/stop", actions.stop, methods=["POST"]),
     Route(f"{JOB}/retry", actions.retry, methods=["POST"]),
+    Route(JOB + "/evaluate", model_page.evaluate_page),
+    Route(JOB + "/evaluate", model_page.evaluate, methods=["POST"]),
+    Route(JOB + "/export", model_page.export_page),
+    Route(JOB + "/export", model_page.export, methods=["POST"]),
+    Route(GROUP, group_page.group_page),
+    Route(f"/live{GROUP}", group_page.live_group),
+    Route(f"{GROUP}/cancel", group_page.cancel, methods=["POST"]),
+    Route(f"{GROUP}/retry", group_page.retry, methods=["POST"]),
+    Route("/compare", compare_page.compare_page),
     Route("/submit", actions.submit_page),
     Route("/submit", actions.submit_training, methods=["POST"]),
     Route("/draw", canvas.page),
     Route("/live/draw", canvas.live_page),
     Route("/draw/predictions", canvas.predictions, methods=["POST"]),
     Route(auth.FILES, canvas.file_predictions, methods=["POST"]),
+    Mount("/design", StaticFiles(packages=[("zoo", "templates/design")])),
     Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
 ]
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlencode
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 256 * 1024
@@ -25,6 +25,13 @@ FILES = "/draw/file"
 MAX_FILE = 32 * 2**20
 """Bytes of a picture or of the rows of a table."""
 MAX_FIELDS = 200
+SIGN_IN = "/sign-in"
+"""The address that takes a token in a form."""
+STATIC = ("/static/", "/design/")
+"""Addresses without a cookie: styles and scripts, for the page that asks for the token."""
+LOCKED = "Open the address that `zoo ui` printed, with its token."
+USED = "This token was used: open the newest address of `zoo ui`."
+WRONG = "This is not the newest token of `zoo ui`."
 FORM = "application/x-www-form-urlencoded"
 CSRF_FIELD, CSRF_HEADER = "csrf", "x-csrf-token"
 EXPIRED = "The form has expired: reload the page and send it again."
@@ -41,12 +48,16 @@ HEADERS = {
 
 
 class RequestRefused(Exception):
-    """The request is refused; `sentence` says why."""
+    """The request is refused; `sentence` says why.
 
-    def __init__(self, status: int, sentence: str) -> None:
+    `then` is the address to go on at once the token is given; empty if a token would not help.
+    """
+
+    def __init__(self, status: int, sentence: str, then: str = "") -> None:
         super().__init__(sentence)
         self.status = status
         self.sentence = sentence
+        self.then = then
 
 
 class AuthMiddleware:
@@ -56,9 +67,20 @@ class AuthMiddleware:
     fields of its body.
     """
 
-    def __init__(self, app: ASGIApp, port: int, on_token: Callable[[str], None]) -> None:
-        """Call `on_token` with the next valid token, now and after each use of one."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        port: int,
+        on_token: Callable[[str], None],
+        ask_token: Callable[[str, str], str],
+    ) -> None:
+        """Call `on_token` with the next valid token, now and after each use of one.
+
+        `ask_token(sentence, then)` returns the HTML of the page that asks a person for the token,
+        and goes on at the address `then`.
+        """
         self._app = app
+        self._ask_token = ask_token
         self._hosts = (f"127.0.0.1:{port}", f"localhost:{port}")
         self._on_token = on_token
         # Cookies know no ports: another page of this machine must not take ours away.
@@ -77,12 +99,22 @@ class AuthMiddleware:
         try:
             answer = self._authenticate(request)
             if answer is None and request.method == "POST":
-                receive = await self._post(request)
+                _check_origin(request)
+                if request.url.path == SIGN_IN:
+                    answer = await self._sign_in(request)
+                else:
+                    receive = await self._post(request)
         except RequestRefused as refusal:
-            answer = PlainTextResponse(refusal.sentence + "\n", refusal.status)
+            answer = self._refusal(request, refusal)
         except ClientDisconnect:
             return
         await (answer or self._app)(scope, receive, _with_headers(send))
+
+    def _refusal(self, request: Request, refusal: RequestRefused) -> Response:
+        """Answer with the sentence; a person whose browser asks for a page can give the token."""
+        if refusal.then and "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(self._ask_token(refusal.sentence, refusal.then), refusal.status)
+        return PlainTextResponse(refusal.sentence + "\n", refusal.status)
 
     def _authenticate(self, request: Request) -> Response | None:
         """Return a redirect for a request with a token, None for one with a session cookie.
@@ -99,21 +131,27 @@ class AuthMiddleware:
         is_known = bool(session) and _equal(signature, self._sign("visit", session))
         if given is not None and request.method == "GET":
             return self._exchange_token(request, given, is_known)
-        if not is_known:
-            raise RequestRefused(403, "Open the address that `zoo ui` printed, with its token.")
-        request.state.csrf = self._sign("csrf", session)
+        if is_known:
+            request.state.csrf = self._sign("csrf", session)
+        elif request.method == "POST":
+            request.state.csrf = ""  # no form of this session is valid; see `_post`
+        elif not request.url.path.startswith(STATIC):
+            raise RequestRefused(403, LOCKED, _address(request.url.path, request.url.query))
         return None
 
     def _exchange_token(self, request: Request, given: str, is_known: bool) -> Response:
         is_right = _equal(given, self._token)
-        if not (is_right or is_known):
-            raise RequestRefused(403, "This token was used: open the newest address of `zoo ui`.")
         rest = urlencode([(k, v) for k, v in request.query_params.multi_items() if k != "token"])
-        # With our own name before it: a path of two slashes would lead elsewhere.
-        here = f"http://{request.headers['host']}{request.url.path}"
-        answer = RedirectResponse(f"{here}?{rest}" if rest else here, 303)
+        address = _address(request.url.path, rest)
+        if not (is_right or is_known):
+            raise RequestRefused(403, USED, address)
         if not is_right:  # a browser with a session opens an old address again
-            return answer
+            return _redirect(request, address)
+        return self._open(request, address)
+
+    def _open(self, request: Request, address: str) -> Response:
+        """Answer a request with the right token: a session cookie, and on to the address."""
+        answer = _redirect(request, address)
         # An address seen later, in a process list or a browser history, is of no use.
         self._new_token()
         session = secrets.token_urlsafe(16)
@@ -121,13 +159,20 @@ class AuthMiddleware:
         answer.set_cookie(self._cookie, value, httponly=True, samesite="strict")
         return answer
 
+    async def _sign_in(self, request: Request) -> Response:
+        """Exchange the token of a form, or the whole address that was printed, for a cookie."""
+        fields = _fields(await _body(request, MAX_BODY))
+        given = fields.get("token", "").strip().rpartition("token=")[2].partition("&")[0]
+        then = fields.get("then", "")
+        then = then if then.startswith("/") and SIGN_IN not in then else "/"
+        if not _equal(given, self._token):
+            raise RequestRefused(403, WRONG, then)
+        return self._open(request, then)
+
     async def _post(self, request: Request) -> Receive:
-        """Read the body of a request that changes something, and check its origin."""
-        origin, site = (request.headers.get(name) for name in ("origin", "sec-fetch-site"))
-        ours = f"http://{request.headers['host']}"
-        # A page with `Referrer-Policy: no-referrer` sends the origin `null` with its forms.
-        if origin != ours if origin not in (None, "null") else site != "same-origin":
-            raise RequestRefused(403, "This request came from another page.")
+        """Read the body of a request that changes something, and check its CSRF token."""
+        if not request.state.csrf:
+            raise await self._locked(request)
         given = request.headers.get(CSRF_HEADER)
         if request.url.path == FILES and not _equal(given or "", request.state.csrf):
             raise RequestRefused(403, EXPIRED)  # before so much is read
@@ -140,8 +185,41 @@ class AuthMiddleware:
         request.state.form = fields
         return _replaying(body, request.receive)
 
+    async def _locked(self, request: Request) -> RequestRefused:
+        """Return the refusal of a form without a session, whose fields are kept for later.
+
+        The page was left open while the server was started again.
+        """
+        if request.headers.get("content-type", "").partition(";")[0] != FORM:
+            return RequestRefused(403, LOCKED)
+        fields = _fields(await _body(request, MAX_BODY))
+        path = request.url.path
+        if path == "/submit":  # its form takes the fields from the address, too
+            kept = {name: text for name, text in fields.items() if text and name != CSRF_FIELD}
+            return RequestRefused(403, LOCKED, _address(path, urlencode(kept)))
+        # An action of a job or a group goes on at its page.
+        return RequestRefused(403, LOCKED, "/".join(path.split("/")[:3]))
+
     def _sign(self, purpose: str, session: str) -> str:
         return hmac.new(self._key, f"{purpose} {session}".encode(), hashlib.sha256).hexdigest()
+
+
+def _check_origin(request: Request) -> None:
+    """Raise RequestRefused unless the request comes from a page of this server."""
+    origin, site = (request.headers.get(name) for name in ("origin", "sec-fetch-site"))
+    ours = f"http://{request.headers['host']}"
+    # A page with `Referrer-Policy: no-referrer` sends the origin `null` with its forms.
+    if origin != ours if origin not in (None, "null") else site != "same-origin":
+        raise RequestRefused(403, "This request came from another page.")
+
+
+def _address(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
+
+
+def _redirect(request: Request, address: str) -> Response:
+    # With our own name before it: a path of two slashes would lead elsewhere.
+    return RedirectResponse(f"http://{request.headers['host']}{address}", 303)
 
 
 def _equal(given: str, right: str) -> bool:

@@ -20,6 +20,7 @@ from zoo.results.leaderboard import job_contents_note, leaderboard_rows
 from zoo_web import uploads
 from zoo_web.context import PageContext, get_context, live_values
 from zoo_web.events import Parts, Snapshot, stream
+from zoo_web.model_page import has_model
 
 FIRST = ("mnist", "digits")
 """Datasets to choose by default: the first that has trained models."""
@@ -30,8 +31,7 @@ def page(request: Request) -> Response:
     """Show the canvas, or the choice of a file, and the trained models of one dataset."""
     context = get_context(request)
     names = _datasets(context)
-    chosen = _chosen(request, names)
-    found = _trained(context, chosen)
+    chosen, found = _asked(context, request)
     newest = jobs.newest_contents(context.db)
     models = [(job, job_contents_note(job, newest)) for job in found]
     contents = found[0].contents if found else None
@@ -42,6 +42,7 @@ def page(request: Request) -> Response:
         way = request.query_params["input"]
     values = live_values(request, _states(context, found)) | {
         "datasets": names,
+        "only": found[0] if found and request.query_params.get("job") else None,
         "chosen": chosen,
         "models": models,
         "inputs": inputs,
@@ -55,13 +56,22 @@ def page(request: Request) -> Response:
 def live_page(request: Request) -> Response:
     """Load the models, and stream their states."""
     context = get_context(request)
-    found = _trained(context, _chosen(request, _datasets(context)))
+    found = _asked(context, request)[1]
     context.models.load([job.id for job in found])
     return stream(lambda: Snapshot(_states(context, found), is_last=_all_known(context, found)))
 
 
 def _datasets(context: PageContext) -> list[str]:
     return sorted({row.dataset for row in leaderboard_rows(context.db)})
+
+
+def _asked(context: PageContext, request: Request) -> tuple[str, list[Job]]:
+    """Return the dataset of an address, and its models; with `job` that one alone."""
+    if wanted := request.query_params.get("job"):
+        job = jobs.get(context.db, wanted)
+        return job.dataset, [job] if has_model(job) else []
+    chosen = _chosen(request, _datasets(context))
+    return chosen, _trained(context, chosen)
 
 
 def _chosen(request: Request, names: list[str]) -> str:
@@ -119,10 +129,7 @@ async def file_predictions(request: Request) -> Response:
     `job` in the address chooses one; the answer is that of `uploads.answer_file`.
     """
     context = get_context(request)
-    names = await run_in_threadpool(_datasets, context)
-    found = await run_in_threadpool(_trained, context, _chosen(request, names))
-    if wanted := request.query_params.get("job"):
-        found = [job for job in found if job.id == wanted]
+    found = (await run_in_threadpool(_asked, context, request))[1]
     return await uploads.answer_file(request, found)
 
 
@@ -133,8 +140,7 @@ async def predictions(request: Request) -> Response:
     "probabilities", "classes"} or {"job", "error"}; or {"error"} alone if it is not a picture.
     """
     context = get_context(request)
-    names = await run_in_threadpool(_datasets, context)
-    found = await run_in_threadpool(_trained, context, _chosen(request, names))
+    found = (await run_in_threadpool(_asked, context, request))[1]
     drawing = base64.b64encode(await request.body()).decode()
     answers = _answers(context, drawing, [job.id for job in found])
     return StreamingResponse(answers, media_type="application/x-ndjson")

@@ -20,7 +20,9 @@ from zoo_web.model_client import ModelClient
 
 def _templates() -> jinja2.Environment:
     found = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoo_web"),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader("zoo_web"), jinja2.PackageLoader("zoo", "templates")]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -37,7 +39,7 @@ class PageContext:
     db: Database
     settings: Settings
     models: ModelClient
-    slices: dict[str, tuple[int | None, dict[str, str]]] = field(default_factory=dict)
+    plots: dict[str, tuple[int | None, dict[str, str]]] = field(default_factory=dict)
     """The pictures of sweeps, each with the state of its trials when it was made."""
     _templates: jinja2.Environment = field(default_factory=_templates)
 
@@ -62,6 +64,11 @@ class PageContext:
         """Render the macro `name` of parts.html, with these values escaped."""
         html: str = getattr(self._templates.get_template("parts.html").module, name)(**values)
         return html
+
+    def ask_token(self, sentence: str, then: str) -> str:
+        """Render the page that asks for the token, and goes on at the address `then`."""
+        values = {"sentence": sentence, "then": then, "csrf": "", "path": "", "live": ""}
+        return self._templates.get_template("sign_in.html").render(values)
 
     def error_page(self, request: Request, error: ZooError, status: int) -> HTMLResponse:
         """Render the page of an error: its message and what to do next."""

@@ -12,23 +12,18 @@ from starlette.responses import Response
 
 from zoo import jobs
 from zoo.errors import UsageError
-from zoo.jobs import LISTED, Filter, Group, Job
+from zoo.jobs import LISTED, Filter, Job
 from zoo.jobs.groups import value_of
 from zoo.jobs.worker_records import unwell_text
 from zoo.metrics import ACCURACY, Objective, common_heading
 from zoo.queue.job_filters import FilterWords
 from zoo.results.leaderboard import LeaderboardRow, leaderboard_rows
-from zoo.sweeps.importance import param_importance
-from zoo.sweeps.slice_plot import slice_plot
-from zoo.sweeps.trials import list_trials
 from zoo_web.context import PageContext, get_context, live_values
 from zoo_web.events import Parts, Snapshot, stream
 from zoo_web.formats import group_part
 
 PAGE = 50
 """Jobs on one page."""
-KEPT_SLICES = 50
-"""Sweeps whose pictures are kept until a trial changes."""
 SEVERAL = ("status", "model", "dataset", "tag", "group", "user")
 FILTERS = (*SEVERAL, "where")
 """The options of `zoo jobs` that the address of the jobs may have."""
@@ -141,23 +136,7 @@ def _group(context: PageContext, query: JobsQuery) -> dict[str, str]:
     every = jobs.count(context.db, Filter(groups=query.wanted.groups))
     values: dict[str, Any] = {"value": of, "best": best and best.jobs[0], "by": by}
     values["replaced"] = every - len(found.jobs)
-    pieces = {"group": context.fragment("group_head", group=found, **values)}
-    return pieces | (_slices(context, found) if found.kind == "sweep" else {})
-
-
-def _slices(context: PageContext, group: Group) -> dict[str, str]:
-    """Render the sweep's picture, made anew only when a trial has changed."""
-    rungs = jobs.list_rungs(context.db, group.id) if group.about.get("pruner") else []
-    state = hash((len(rungs), *((job.id, job.listed_status) for job in group.jobs)))
-    known, pieces = context.slices.get(group.id, (None, {}))
-    if known != state:
-        importance = param_importance(group, list_trials(group), rungs)
-        plot = slice_plot(group, rungs, importance)
-        pieces = {"slices": context.fragment("slices", plot=plot)} if plot else {}
-        if len(context.slices) >= KEPT_SLICES:
-            context.slices.clear()
-        context.slices[group.id] = state, pieces
-    return pieces
+    return {"group": context.fragment("group_head", group=found, **values)}
 
 
 def _common_objective(

@@ -77,15 +77,19 @@ def stream(read: Callable[[], Snapshot]) -> Response:
 
 
 async def _events(read: Callable[[], Snapshot]) -> AsyncIterator[dict[str, Any]]:
-    sent = SentParts()
+    sent, is_troubled = SentParts(), False
     while True:
         start = time.monotonic()
         try:
             snapshot = await run_in_threadpool(read)
         except StoreError as error:
+            is_troubled = True
             yield _event("trouble", str(error))
             await asyncio.sleep(RETRY_SECONDS)
             continue
+        if is_troubled:
+            is_troubled = False
+            yield _event("trouble", "")
         changes = sent.changes(snapshot.parts)
         if changes:
             yield _event("parts", changes)

@@ -46,11 +46,25 @@ def _spread(found: Statistics) -> str:
     return f"{mean} ± {std}" if std else mean
 
 
+def _measured(value: Any) -> str:
+    """Format a metric of a comparison: a number, or the mean and deviation of a group."""
+    if isinstance(value, Statistics):
+        # Equal in all jobs, such as the number of parameters, or a single job.
+        return _spread(value) if value.std else number_text(value.mean)
+    return number_text(value, missing="–")
+
+
 def _bytes(size: int) -> str:
     for unit, step in (("MB", 10**6), ("kB", 10**3)):
         if size >= step:
             return f"{size / step:.1f} {unit}"
     return f"{size} B"
+
+
+def short_dataset(label: str) -> str:
+    """Return the name of a dataset; of files their form and the last part of their path."""
+    form, colon, path = label.partition(":")
+    return f"{form}:{path.rstrip('/').rpartition('/')[2]}" if colon and "/" in path else label
 
 
 def _commands(text: str) -> Markup:
@@ -76,8 +90,10 @@ FILTERS: dict[str, Callable[..., str]] = {
     "rest": lambda estimate: estimate.rest(_span),
     "clock": _clock,
     "bytes": _bytes,
+    "short_dataset": short_dataset,
     "typed": typed_all,
     "commands": _commands,
     "spread": _spread,
+    "measured": _measured,
 }
 """Filters of the templates, by name."""

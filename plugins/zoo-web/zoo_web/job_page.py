@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -14,14 +16,16 @@ from zoo.data.contents import Inputs
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Job
 from zoo.jobs.queries import Chunk
+from zoo.jobs.records import finite
 from zoo.queue import catalogue, pending_reason, stopping
 from zoo.queue.catalogue import Offer
+from zoo.results.learning_curves import NO_CURVE, Run, charts, step_unit
 from zoo.storage import job_files
 from zoo.terminal_text import JobLogReader
-from zoo_web.charts import charts, single_values
 from zoo_web.context import PageContext, get_context, live_values
 from zoo_web.events import LogUpdate, Parts, Snapshot, log_position, stream
 from zoo_web.formats import group_part
+from zoo_web.model_page import has_model
 from zoo_web.uploads import inputs_of
 
 NOTHING = (0, -1)
@@ -96,17 +100,20 @@ class _JobView:
     def _parts(self, job: Job) -> Parts:
         context = self._context
         estimate = jobs.estimate_job(context.db, job)
+        by = jobs.shown_objectives(context.db, [job])[job.id]
         head = context.fragment(
             "job_head",
             job=job,
-            by=jobs.shown_objectives(context.db, [job])[job.id],
+            by=by,
+            has_model=has_model(job),
             estimate=estimate,
             why=self._waits_for(job),
             can_stop=self._can_stop(job),
             csrf=self._csrf,
         )
         steps = jobs.steps(context.db, job.id)
-        curves = {each.title: context.fragment("curve", chart=each) for each in charts(steps)}
+        run = Run(job.model, steps, step_unit(job))
+        curves = {each["title"]: context.fragment("curve", data=each) for each in charts([run])}
         inputs = self._inputs(job)
         unit = inputs.unit if inputs else "images"
         facts = {
@@ -119,7 +126,7 @@ class _JobView:
             "facts": {"facts": context.fragment("facts", job=job, **facts)},
             "numbers": {
                 "numbers": context.fragment(
-                    "numbers", job=job, reported=single_values(steps), unit=unit
+                    "numbers", job=job, reported=single_values(steps), unit=unit, by=by
                 )
             },
             "curves": curves,
@@ -169,9 +176,38 @@ def _classes(context: PageContext, job: Job, unit: str) -> dict[str, str]:
     if not matrix or len(names) > 20:
         return {}
     return {
-        "confusion": context.fragment("confusion", matrix=matrix, names=names),
+        "confusion": context.fragment(
+            "confusion", matrix=matrix, names=names, shades=matrix_shades(matrix)
+        ),
         "classes": context.fragment("classes", each=job.per_class, names=names, unit=unit),
     }
+
+
+def matrix_shades(matrix: Sequence[Sequence[int]]) -> list[list[str]]:
+    """Return the class of each cell of a confusion matrix: shades of right and wrong."""
+    totals = [sum(row) or 1 for row in matrix]
+    parts = [[n / total for n in row] for row, total in zip(matrix, totals, strict=True)]
+    most = max((p for i, row in enumerate(parts) for j, p in enumerate(row) if i != j), default=0)
+
+    def shade(i: int, j: int, part: float) -> str:
+        if not part:
+            return "zero"
+        return (
+            f"right{math.ceil(5 * part)}"
+            if i == j
+            else f"wrong{math.ceil(5 * (part / most) ** 0.5)}"
+        )
+
+    return [[shade(i, j, part) for j, part in enumerate(row)] for i, row in enumerate(parts)]
+
+
+def single_values(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the metrics that were reported at a single step."""
+    names = dict.fromkeys(name for step in steps for name in step if name not in NO_CURVE)
+    found = {
+        name: [v for step in steps if (v := finite(step.get(name))) is not None] for name in names
+    }
+    return {name: float(values[0]) for name, values in found.items() if len(values) == 1}
 
 
 def _files_part(context: PageContext, job: Job) -> dict[str, str]:

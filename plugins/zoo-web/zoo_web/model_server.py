@@ -1,4 +1,4 @@
-"""The model server: prepare a drawing or a file, load a trained model, predict."""
+"""The model server: load a trained model, predict a drawing or a file, export, compare."""
 
 from __future__ import annotations
 
@@ -76,6 +76,17 @@ class ModelCache:
         while len(self._models) > MAX_MODELS:
             self._models.popitem(last=False)
         return self._models[job_id]
+
+    def compare(self, refs: list[str], metric: str | None) -> list[dict[str, Any]]:
+        """Compare results in pairs, see `comparison.compare_pair`; raises ZooError."""
+        from zoo import jobs
+        from zoo.results import comparison
+
+        found = [jobs.find_reference(self._db, ref) for ref in refs]
+        first, *others = [comparison.load_result(self._db, each) for each in found]
+        by = jobs.dataset_objective(self._db, first.jobs[0].dataset, metric)
+        pairs = (comparison.compare_pair(self._settings, first, each, by) for each in others)
+        return [each.to_json() for each in pairs]
 
     def _load(self, job_id: str) -> LoadedModel:
         from zoo import jobs
@@ -176,11 +187,28 @@ def _rows(trained: LoadedModel, path: Path, folder: str) -> dict[str, Any]:
     }
 
 
+def _export(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
+    """Write the exported model of a job into a file; its predictions were checked."""
+    from zoo.inference import export
+
+    done = export.export_model(
+        models.model(message["job"]), message["format"], Path(message["path"])
+    )
+    return {"checked": done.checked}
+
+
+def _compare(models: ModelCache, message: dict[str, Any]) -> dict[str, Any]:
+    """Compare the first of several results with each other one, by their predictions."""
+    return {"pairs": models.compare(message["refs"], message["metric"])}
+
+
 HANDLERS: dict[str, Callable[[ModelCache, dict[str, Any]], dict[str, Any]]] = {
     "prepare": _prepare,
     "load": _load,
     "predict": _predict,
     "predict_file": _predict_file,
+    "export": _export,
+    "compare": _compare,
 }
 """The function for each value of `do`."""
 

@@ -41,6 +41,7 @@ def serve(port: int, on_address: Callable[[str], None]) -> None:
                 make_app(context),
                 bound,
                 lambda token: on_address(f"http://{HOST}:{bound}/?token={token}"),
+                context.ask_token,
             ),
             # An address in a log would keep its token.
             access_log=False,

@@ -1,6 +1,6 @@
 // The canvas: draw with mouse, finger or pen; each stroke requests predictions.
 
-import { say } from "./live.js";
+import { csrf, say, trouble_of } from "./live.js";
 import { forget, lines, paint, show } from "./predictions.js";
 
 const PAPER = "#000";
@@ -11,8 +11,7 @@ const brush = document.getElementById("brush");
 const seen = document.getElementById("seen");
 const said = document.getElementById("said");
 const opinions = [...document.querySelectorAll("#opinions > li")];
-const dataset = document.querySelector(".drawing").dataset.dataset;
-const csrf = document.querySelector('meta[name="csrf"]').content;
+const { query } = document.querySelector(".drawing").dataset;
 const SOON = 250;
 
 let last = null;
@@ -83,16 +82,17 @@ async function ask() {
   if (signal.aborted) return;
   opinions.forEach((each) => each.classList.add("is-asked"));
   try {
-    const answer = await fetch(`/draw/predictions?dataset=${encodeURIComponent(dataset)}`, {
+    const answer = await fetch(`/draw/predictions?${query}`, {
       method: "POST",
       body: picture,
-      headers: { "X-CSRF-Token": csrf, "Content-Type": "image/png" },
+      headers: { "X-CSRF-Token": csrf(), "Content-Type": "image/png" },
       signal,
     });
-    if (!answer.ok) return say(await answer.text());
+    if (!answer.ok) return trouble_of(answer.status);
+    say("");
     for await (const prediction of lines(answer.body)) if (!signal.aborted) tell(prediction);
   } catch (error) {
-    if (error.name !== "AbortError") say("The server does not answer. Does `zoo ui` still run?");
+    if (error.name !== "AbortError") trouble_of(0);
   }
 }
 

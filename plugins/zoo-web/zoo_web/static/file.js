@@ -1,6 +1,6 @@
 // A file for the models: chosen or dropped; pictures go to all, rows of a table to the chosen one.
 
-import { say } from "./live.js";
+import { csrf, say, trouble_of } from "./live.js";
 import { forget, lines, paint, show } from "./predictions.js";
 
 const place = document.querySelector(".asking");
@@ -11,7 +11,6 @@ const seen = document.getElementById("seen");
 const said = document.getElementById("said");
 const rows = document.getElementById("rows");
 const opinions = [...document.querySelectorAll("#opinions > li")];
-const csrf = document.querySelector('meta[name="csrf"]').content;
 
 let file = null;
 let asking = null;
@@ -25,15 +24,18 @@ async function ask() {
   said.textContent = `Reading ${file.name} ...`;
   rows.replaceChildren();
   opinions.forEach((each) => each.classList.add("is-asked"));
-  const wanted = new URLSearchParams({ dataset: place.dataset.dataset, name: file.name });
+  const wanted = new URLSearchParams(place.dataset.query);
+  wanted.set("name", file.name);
   if (chosen) wanted.set("job", chosen.value);
   try {
     const answer = await fetch(`/draw/file?${wanted}`, {
       method: "POST",
       body: file,
-      headers: { "X-CSRF-Token": csrf, "Content-Type": "application/octet-stream" },
+      headers: { "X-CSRF-Token": csrf(), "Content-Type": "application/octet-stream" },
       signal,
     });
+    if (answer.status === 403) trouble_of(403);
+    else say("");
     if (!answer.ok) {
       said.textContent = await answer.text();
       return opinions.forEach(forget);

@@ -8,6 +8,8 @@ export function say(text) {
   trouble.hidden = !text;
 }
 
+export const csrf = () => document.querySelector('meta[name="csrf"]').content;
+
 // The server escapes values; scripts could not run here either (the page's CSP).
 function parsed(html) {
   const template = document.createElement("template");
@@ -26,6 +28,7 @@ function morph(old, fresh) {
     if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
     return;
   }
+  if (old.update) return old.update(fresh); // a chart draws itself
   for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
   for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   const children = [...fresh.childNodes];
@@ -76,6 +79,49 @@ function grow(log, { lines, rest }) {
   if (isAtEnd) log.scrollTop = log.scrollHeight;
 }
 
+// The page asks again until the server is back; then its forms get the token of the new session.
+const AGAIN = 2000;
+const GONE = "The server does not answer. Does `zoo ui` still run? The page goes on as soon as it is back.";
+const MOVED = "The server refuses this. Reload the page and try again.";
+const LOCKED = "The server was started again and asks for its new token. ";
+
+export function trouble_of(status) {
+  if (status !== 403) return say(status ? MOVED : GONE);
+  const link = document.createElement("a");
+  link.href = location.href;
+  link.textContent = "Enter the token";
+  say(LOCKED);
+  trouble.append(link);
+}
+
+async function renew() {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok) return answer.status;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const { content } = fresh.querySelector('meta[name="csrf"]');
+  document.querySelector('meta[name="csrf"]').content = content;
+  for (const each of document.querySelectorAll('input[name="csrf"]')) each.value = content;
+  return answer.status;
+}
+
+async function recover(address) {
+  let status = 0;
+  try {
+    status = await renew();
+  } catch {
+    // Not there: the same as a status of none.
+  }
+  if (status === 200) {
+    // The new stream repeats the log.
+    const log = document.getElementById("log");
+    log?.replaceChildren();
+    delete log?.dataset.attempt;
+    return listen(address);
+  }
+  trouble_of(status);
+  setTimeout(() => recover(address), AGAIN);
+}
+
 function listen(address) {
   const source = new EventSource(address);
   source.addEventListener("open", () => {
@@ -99,9 +145,10 @@ function listen(address) {
   });
   source.addEventListener("error", () => {
     connection.className = "is-lost";
-    const isOver = source.readyState === EventSource.CLOSED;
-    connection.textContent = isOver ? "not connected" : "connecting again …";
-    if (isOver) say("The connection has ended: reload the page, or open the address that `zoo ui` printed.");
+    connection.textContent = "connecting again …";
+    // The browser asks again by itself, but gives up at the first refusal.
+    if (source.readyState === EventSource.CLOSED) recover(address);
+    else trouble_of(0);
   });
   addEventListener("pagehide", () => source.close());
 }
@@ -114,9 +161,10 @@ document.addEventListener("submit", async (event) => {
   form.querySelector("button").disabled = true;
   try {
     const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
-    if (!answer.ok) say("The request was refused. Reload the page and try again.");
+    if (!answer.ok) trouble_of(answer.status);
+    else if (!answer.redirected) form.submit(); // it asks first: show the question
   } catch {
-    say("The server does not answer. Does `zoo ui` still run?");
+    trouble_of(0);
   }
 });
 

@@ -1,12 +1,25 @@
-// Show the params of a model when it is chosen; without scripts a button does.
-// A second press does not submit again.
+// The form of a training: another model or kind shows its fields, what was typed is kept.
+// Without scripts a button does it. A second press does not submit again.
 
-const choose = document.getElementById("choose");
-if (choose) {
-  choose.hidden = true;
-  document.getElementById("model").addEventListener("change", (event) => event.target.form.requestSubmit());
-}
+const hide = () => document.getElementById("change")?.remove();
+const busy = (is) => document.querySelectorAll("button.main").forEach((each) => (each.disabled = is));
 
-const train = document.querySelector("button.main");
-train?.form.addEventListener("submit", () => setTimeout(() => (train.disabled = true)));
-addEventListener("pageshow", () => train && (train.disabled = false));
+document.addEventListener("change", async ({ target }) => {
+  if (!("change" in target.dataset)) return;
+  const fields = new URLSearchParams(new FormData(target.form));
+  fields.set("change", "yes");
+  try {
+    const answer = await fetch("/submit", { method: "POST", body: fields, headers: { Accept: "text/html" } });
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.querySelector("main").replaceChildren(...fresh.querySelector("main").childNodes);
+  } catch {
+    target.form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "change", value: "yes" }));
+    return target.form.submit();
+  }
+  hide();
+  document.getElementById(target.id)?.focus();
+});
+
+document.addEventListener("submit", () => setTimeout(() => busy(true)));
+addEventListener("pageshow", () => busy(false));
+hide();
