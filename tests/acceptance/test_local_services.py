@@ -14,10 +14,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import typer
 from helpers.command_line import until
+from typer.testing import CliRunner
+from zoo_workers import commands, worker
 
 from zoo import settings
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 from zoo.queue import local_services
 from zoo.queue.local_services import Place
 from zoo.settings import Settings
@@ -249,6 +252,38 @@ def test_a_broker_that_stands_still_for_a_moment_is_not_replaced(
         ensured.result()
     assert local_services.broker_process(here) == broker
     assert local_services.answers(here)
+
+
+def test_a_broker_that_a_worker_uses_is_not_left_alone(
+    here: Settings, broker: psutil.Process
+) -> None:
+    local_services.leave_broker(here, lambda: True)
+    place = Place(here)
+    assert place.take()
+    local_services.leave_broker(here, lambda: False)
+    place.give_up()
+    assert local_services.broker_process(here) == broker
+    local_services.leave_broker(here, lambda: False)
+    assert local_services.broker_process(here) is None
+
+
+def test_a_worker_that_cannot_start_leaves_no_broker(
+    here: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brokers = []
+
+    def run(*_: object) -> None:
+        brokers.append(local_services.broker_process(here))
+        raise UsageError("There is no model for this worker to run.")
+
+    app = typer.Typer()
+    commands.register_commands(app)
+    monkeypatch.setenv("ZOO_HOME", str(here.home))
+    monkeypatch.setattr(worker, "run", run)
+    ended = CliRunner().invoke(app, ["worker", "start", "--slots", "1"])
+    assert isinstance(ended.exception, UsageError)
+    assert brokers[0] is not None
+    assert local_services.broker_process(here) is None
 
 
 def test_a_broker_that_stands_still_for_good_is_ended(

@@ -88,6 +88,7 @@ def test_what_others_may_change_is_refused_and_no_code_in_it_runs(
         with pytest.raises(ZooError, match=rf"{home / place} is not safe to use: ") as told:
             use()
         assert "`chmod go-w" in told.value.hint or "`sudo chown" in told.value.hint
+    assert local_services.broker_process(here) is None
     found = next(each for each in doctor.examine(here) if each.part == "folders")
     assert not found.ok and found.detail.startswith(str(home / place))
     assert not (home / "ran").exists()

@@ -11,6 +11,7 @@ from zoo.cli import completion
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Worker
+    from zoo.settings import Settings
 
 worker = typer.Typer(no_args_is_help=True, help="Start, list and drain workers.")
 
@@ -77,9 +78,25 @@ def start(
     if chosen.is_embedded:
         local_services.ensure(chosen, worker=False)
     place = local_services.Place(chosen) if local else None
-    # A stopping worker holds the lock a moment longer than `local_services` knows of it.
-    if place is None or place.take(local_services.START_SECONDS):
-        run(chosen, plan, place)
+    try:
+        # A stopping worker holds the lock a moment longer than `local_services` knows of it.
+        if place is None or place.take(local_services.START_SECONDS):
+            run(chosen, plan, place)
+    finally:
+        # A local worker that is idle stops the broker, and `zoo down` that of one that it ends.
+        if chosen.is_embedded and place is None:
+            local_services.leave_broker(chosen, lambda: _is_used(chosen))
+
+
+def _is_used(settings: Settings) -> bool:
+    """Return whether a worker is there that may use the embedded broker."""
+    from zoo import jobs
+    from zoo.errors import StoreError
+
+    try:
+        return bool(jobs.workers(jobs.connect(settings.database)))
+    except StoreError:
+        return True
 
 
 @worker.command("list")

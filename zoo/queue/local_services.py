@@ -59,8 +59,11 @@ def ensure(
 ) -> subprocess.Popen[bytes] | None:
     """Start the broker and the local worker unless they run; return the worker if just started.
 
-    With `keep` an idle worker does not end. Raises BrokerError if the broker does not start.
+    With `keep` an idle worker does not end. Raises BrokerError if the broker does not start,
+    ZooError if others may write to the home.
     """
+    # A broker ends with its worker, and none can start in a home that is refused.
+    private_folder.make(settings.home)
     with _alone(settings):
         if keep:
             (settings.runtime / "keep").touch()
@@ -337,6 +340,14 @@ def leave(settings: Settings, is_needed: Callable[[], bool], *, with_broker: boo
         if with_broker:
             stop_broker(settings)
     return True
+
+
+def leave_broker(settings: Settings, is_used: Callable[[], bool]) -> None:
+    """Stop the broker, unless it is to be kept, or a local worker or another one uses it."""
+    with _alone(settings):
+        is_kept = (settings.runtime / "keep").exists() or local_worker(settings) is not None
+        if not (is_kept or is_used()):
+            stop_broker(settings)
 
 
 def stop_broker(settings: Settings) -> bool:
