@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from helpers import command_server
+from helpers import command_server, json_checks
 from helpers.command_server import Command
 from zoo import jobs, settings
 from zoo.jobs import Database
@@ -64,8 +64,10 @@ class Zoo:
         return done
 
     def json(self, *args: str, code: int = 0) -> Any:
-        """Run a command with --json and read what it prints."""
-        return json.loads(self.run(*args, "--json", code=code).stdout)
+        """Run a command with --json and read what it prints, which has the command's schema."""
+        printed = json.loads(self.run(*args, "--json", code=code).stdout)
+        json_checks.check_output(args, printed)
+        return printed
 
     def database(self) -> Database:
         return jobs.connect(self.settings.database)

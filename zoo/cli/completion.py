@@ -149,6 +149,16 @@ def one_of(*values: str) -> Callable[[str], Suggestions]:
 
 
 @safely
+def schemas(incomplete: str) -> Iterator[tuple[str, str]]:
+    """What `zoo schema` describes."""
+    from zoo.cli.json_schemas import SCHEMAS
+
+    for name, about in SCHEMAS.items():
+        if name.startswith(incomplete):
+            yield name, ", ".join(about.commands)
+
+
+@safely
 def metrics(incomplete: str) -> Iterator[tuple[str, str]]:
     """The metrics that Zoo computes."""
     from zoo.metrics import METRICS

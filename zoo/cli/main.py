@@ -23,6 +23,7 @@ from zoo.cli.commands import (
     jobs,
     leaderboard,
     local,
+    lookup,
     models,
     notes,
     plugins,
@@ -82,7 +83,7 @@ MODULES = (
     (job_actions, notes, removal, queue),
     (leaderboard, compare, predict, export),
     (models, plugins, data),
-    (local, carry, gc),
+    (local, carry, gc, lookup),
 )
 """The modules with commands, by the panel of `zoo --help` that lists them."""
 for panel, modules in zip(lazy_group.PANELS, MODULES, strict=True):

@@ -11,6 +11,7 @@ from typing import Any
 from zoo.errors import UsageError
 from zoo.job_spec import canonical
 from zoo.jobs.database import Database, Row, Transaction
+from zoo.jobs.iso_times import with_iso_times
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class NewDataset:
 class DatasetVersion(NewDataset):
     """A version of an added dataset."""
 
+    TIMES = ("created_at",)
     version: int
     created_at: float
     """In seconds since 1970, on the database's clock."""
@@ -44,7 +46,7 @@ class DatasetVersion(NewDataset):
 
     def to_json(self) -> dict[str, Any]:
         """Return the row in the JSON of commands."""
-        return asdict(self)
+        return with_iso_times(asdict(self), self.TIMES)
 
 
 @dataclass(frozen=True)

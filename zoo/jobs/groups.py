@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from zoo.jobs.group_metrics import Statistics
+from zoo.jobs.iso_times import with_iso_times
 from zoo.jobs.records import Job, finite
 from zoo.jobs.statuses import NO_FAILURE
 from zoo.metrics import ACCURACY, Objective
@@ -17,6 +18,7 @@ from zoo.metrics import ACCURACY, Objective
 class Group:
     """Jobs submitted together whose results are read together."""
 
+    TIMES = ("created_at",)
     id: str
     kind: str
     created_at: float
@@ -93,11 +95,8 @@ class Group:
 
     def to_json(self) -> dict[str, Any]:
         """The group as scripts see it."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "status": self.status,
-            "created_at": self.created_at,
+        begun = {"id": self.id, "kind": self.kind, "status": self.status}
+        return with_iso_times(begun | {"created_at": self.created_at}, self.TIMES) | {
             "about": self.about,
             "max_parallel": self.max_parallel,
             "jobs": [job.to_json() for job in self.jobs],

@@ -7,9 +7,11 @@ call: once the row is overdue, any worker with hooks takes it over.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from zoo.jobs.database import Database, Transaction, among
+from zoo.jobs.iso_times import with_iso_times
 
 TURN_SECONDS = 120.0
 """Time that a worker has to call the hooks of a job before another worker may take over."""
@@ -33,18 +35,20 @@ class HookTurn(NamedTuple):
     """Whether only the hooks that make files are still to be called."""
 
 
-class HookError(NamedTuple):
+@dataclass(frozen=True)
+class HookError:
     """The last error of a plugin's hook for a job."""
 
+    TIMES = ("at",)
     job: str
     plugin: str
     """Empty if the process of the hooks has died or hung."""
     error: str
     at: float
 
-    def to_json(self) -> dict[str, str | float]:
+    def to_json(self) -> dict[str, Any]:
         """Return the error as JSON."""
-        return self._asdict()
+        return with_iso_times(vars(self), self.TIMES)
 
 
 class FailedHook(NamedTuple):

@@ -85,6 +85,7 @@ class Pruner:
 class RungEntry:
     """The metric of a trial at a rung."""
 
+    TIMES = ("at",)
     job_id: str
     rung: int
     """Number of the rung, the lowest is 0; of the median pruner the epoch."""

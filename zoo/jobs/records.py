@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from zoo.errors import ArtifactError
 from zoo.jobs.environments import Environment
+from zoo.jobs.iso_times import with_iso_times
 from zoo.jobs.statuses import TERMINAL
 from zoo.metrics import from_confusion_matrix
 from zoo.param_values import changed, chosen_options
@@ -20,6 +21,8 @@ from zoo.param_values import changed, chosen_options
 class Progress:
     """The last progress report of a job; a field that is missing or of another type is None."""
 
+    TIMES = ("since", "at")
+    """Fields that JSON also has in ISO 8601, see `iso_times`; so in the records below."""
     phase: str | None = None
     """`data`, `fit`, `evaluate` ...; None until the runner has reported."""
     since: float | None = None
@@ -50,11 +53,17 @@ class Progress:
             from_step=finite(stored.get("from_step")),
         )
 
+    def to_json(self, reported: Collection[str]) -> dict[str, Any]:
+        """Return the reported fields, as read, in the JSON of commands."""
+        known = {name: value for name, value in vars(self).items() if name in reported}
+        return with_iso_times(known, self.TIMES)
+
 
 @dataclass(frozen=True)
 class AttemptRecord:
     """One attempt at a job; times are seconds since 1970 of the database's clock."""
 
+    TIMES = ("started_at", "ended_at")
     job_id: str
     n: int
     """The first one is 1."""
@@ -77,13 +86,18 @@ class AttemptRecord:
     def to_json(self) -> dict[str, Any]:
         """Return the attempt in the JSON of commands."""
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return found | {"environment": self.environment and self.environment.to_json()}
+        found["environment"] = self.environment and self.environment.to_json()
+        return with_iso_times(found, self.TIMES)
 
 
 @dataclass(frozen=True)
 class Job:
     """One submitted training or evaluation; times are seconds since 1970, the database's clock."""
 
+    TIMES = (
+        *("created_at", "started_at", "fit_started_at", "finished_at", "beat_at"),
+        "files_removed_at",
+    )
     id: str
     kind: str
     model: str
@@ -103,7 +117,7 @@ class Job:
     """The name of the worker of the last attempt."""
     cancel_requested: bool
     stored_progress: dict[str, Any]
-    """As stored, and in the JSON of commands; `progress` reads it."""
+    """As stored; `progress` reads it."""
     metrics: dict[str, Any]
     artifact: str | None
     """Where the files are, below the artifacts URL."""
@@ -313,22 +327,13 @@ class Job:
         shown = {
             name.removeprefix("stored_"): getattr(self, name)
             for name in self.__dataclass_fields__
-            if name not in (*_UNTOLD, "spec", "error_code")
+            if name not in (*UNTOLD, "spec", "error_code")
         }
-        return shown | {
-            "params": spec.get("params", {}),
-            "preprocess": spec.get("preprocess", "none"),
-            "seed": spec.get("seed"),
-            "split": spec.get("split"),
-            "validation": spec.get("validation"),
-            "class_weight": spec.get("class_weight"),
-            "positive": spec.get("positive"),
-            "device": spec.get("device"),
-            "exact": spec.get("exact", False),
-            "fold": spec.get("fold"),
+        return with_iso_times(shown, self.TIMES) | {
+            "progress": self.progress.to_json(reported=self.stored_progress),
+            "checkpoint": self.checkpoint and with_iso_times(self.checkpoint, ("at",)),
+            **{name: spec.get(name, default) for name, default in FROM_SPEC.items()},
             "source": (spec.get("source") or {}).get("job"),
-            "published": spec.get("published"),
-            "plugin": spec.get("plugin"),
             "error": {"code": self.error_code, "message": self.error} if self.error_code else None,
         }
 
@@ -426,8 +431,14 @@ def with_derived(metrics: dict[str, Any]) -> dict[str, Any]:
         return metrics
 
 
-_UNTOLD = ("owner", "cancel_requested", "lease_until", "seq")
+UNTOLD = ("owner", "cancel_requested", "lease_until", "seq")
 """Fields that are of no use to scripts."""
+FROM_SPEC: Mapping[str, Any] = {
+    **{"params": {}, "preprocess": "none"},
+    **dict.fromkeys(("seed", "split", "validation", "class_weight", "positive", "device")),
+    **{"exact": False, "fold": None, "published": None, "plugin": None},
+}
+"""Fields of the spec in the JSON of commands, with their values where a spec lacks them."""
 _FLAGS = ("cancel_requested", "held", "parked", "paused", "pinned", "stop_requested")
 _JSON = ("checkpoint", "resumed_from")
 _PLAIN = [

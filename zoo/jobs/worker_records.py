@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo import dataset_names
 from zoo.jobs.cards import Card
+from zoo.jobs.iso_times import with_iso_times
 from zoo.jobs.queue_options import GPU
 
 
@@ -51,6 +52,7 @@ def unwell_text(states: Mapping[str, int]) -> str:
 class Worker:
     """A worker as it last announced itself."""
 
+    TIMES = ("started_at", "beat_at")
     id: str
     name: str
     host: str
@@ -108,7 +110,7 @@ class Worker:
     def to_json(self) -> dict[str, Any]:
         found = {name: getattr(self, name) for name in self.__dataclass_fields__}
         models, gpus = ([each.to_json() for each in some] for some in (self.models, self.gpus))
-        return found | {"models": models, "gpus": gpus}
+        return with_iso_times(found | {"models": models, "gpus": gpus}, self.TIMES)
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,7 @@ class Waiting:
 class Pool:
     """A named set of workers that jobs ask for, or that somebody has paused."""
 
+    TIMES = ("paused_at",)
     name: str
     paused_at: float | None
     """Since when none of its jobs is claimed; None while they are."""

@@ -264,9 +264,10 @@ def listed_row(version: DatasetVersion) -> list[str]:
 def listed_json(version: DatasetVersion) -> dict[str, Any]:
     """Return the entry of a version in `zoo data --json`."""
     from zoo.data import added
+    from zoo.jobs.iso_times import with_iso_times
 
     meta = dict(version.meta)
-    return {
+    found = {
         "name": version.name,
         "summary": describe(meta),
         "cached": added.is_here(version.fingerprint),
@@ -281,6 +282,7 @@ def listed_json(version: DatasetVersion) -> dict[str, Any]:
         "source": version.recipe["source"],
         "created_at": version.created_at,
     }
+    return with_iso_times(found, version.TIMES)
 
 
 def describe(meta: dict[str, Any]) -> str:

@@ -102,10 +102,11 @@ def _lines(db: Database, found: list[Job]) -> list[Line]:
 
 
 def _record(line: Line, names: list[str] | None) -> dict[str, Any]:
-    from zoo.cli.render.job_columns import raw
+    from zoo.cli.render.job_columns import TIMES, raw
+    from zoo.jobs.iso_times import with_iso_times
 
     if names is not None:
-        return {name: raw(line, name) for name in names}
+        return with_iso_times({name: raw(line, name) for name in names}, TIMES)
     outlook = line.outlook.to_json() if line.outlook else None
     return line.job.to_json() | {"outlook": outlook}
 

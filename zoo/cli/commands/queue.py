@@ -161,24 +161,24 @@ def list_pools(as_json: AsJson = False) -> None:
 
 def _pools(db: Database) -> list[dict[str, Any]]:
     from zoo import jobs as rows
+    from zoo.jobs.iso_times import with_iso_times
 
     workers = rows.workers(db)
     known = {pool.name: pool for pool in rows.pools(db)}
     found = []
     for name in sorted(known.keys() | {worker.pool for worker in workers}):
         pool, mine = known.get(name), [worker for worker in workers if worker.pool == name]
-        found.append(
-            {
-                "name": name,
-                "paused_at": pool.paused_at if pool else None,
-                "workers": len(mine),
-                "busy": sum(worker.busy for worker in mine),
-                "slots": sum(worker.slots for worker in mine),
-                "queued": pool.queued if pool else 0,
-                "held": pool.held if pool else 0,
-                "running": pool.running if pool else 0,
-            }
-        )
+        entry = {
+            "name": name,
+            "paused_at": pool.paused_at if pool else None,
+            "workers": len(mine),
+            "busy": sum(worker.busy for worker in mine),
+            "slots": sum(worker.slots for worker in mine),
+            "queued": pool.queued if pool else 0,
+            "held": pool.held if pool else 0,
+            "running": pool.running if pool else 0,
+        }
+        found.append(with_iso_times(entry, rows.Pool.TIMES))
     return found
 
 

@@ -83,10 +83,11 @@ def _sweep_facts(db: Database, group: Group) -> dict[str, object]:
     from dataclasses import asdict
 
     from zoo import jobs as rows
+    from zoo.jobs.iso_times import with_iso_times
 
     rungs = rows.list_rungs(db, group.id)
     known = _importance(group, rungs)
-    entries = [asdict(each) for each in rungs]
+    entries = [with_iso_times(asdict(each), each.TIMES) for each in rungs]
     return {"rungs": entries, "importance": known and known.to_json()}
 
 
