@@ -25,11 +25,11 @@ def test_a_job_has_a_colour_for_each_metric_and_several_jobs_one_each() -> None:
     ]
     (both,) = charts([Run("a", steps, "epoch", "/a"), Run("b", steps, "step", "/b")])
     assert both["x"] == "step"
-    assert [(s["name"], s["ink"], s["href"]) for s in both["series"]] == [
-        ("a, train_loss", 0, "/a"),
-        ("a, val_loss", 0, "/a"),
-        ("b, train_loss", 1, "/b"),
-        ("b, val_loss", 1, "/b"),
+    assert [(s["name"], s["part"], s["ink"], s["href"]) for s in both["series"]] == [
+        ("a", "train_loss", 0, "/a"),
+        ("a", "val_loss", 0, "/a"),
+        ("b", "train_loss", 1, "/b"),
+        ("b", "val_loss", 1, "/b"),
     ]
 
 

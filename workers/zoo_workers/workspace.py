@@ -177,7 +177,9 @@ class Workspace:
         if "phase" in message:
             since = self.database_time(message["at"])
             is_before_first_step = message["phase"] in ("prepare", "fit")
-            start = self.checkpoints.start if is_before_first_step else {}
+            start = dict(self.checkpoints.start) if is_before_first_step else {}
+            # The curves have the unit of their steps on the axis, also when all is saved.
+            start |= {"unit": self._progress["unit"]} if "unit" in self._progress else {}
             self._progress = {"phase": message["phase"], "since": since, **start}
             if message["phase"] == "fit":
                 self._fit_started_at = since

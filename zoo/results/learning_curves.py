@@ -23,15 +23,15 @@ class Run:
     name: str
     steps: Sequence[Mapping[str, Any]]
     """As returned by `jobs.steps`."""
-    unit: str = "step"
-    """The name of a step."""
+    unit: str = ""
+    """The name of a step; empty if it is not known."""
     link: str = ""
     """The address of its page."""
 
 
 def step_unit(job: Job) -> str:
-    """Return the name of a step of a job, such as `epoch`."""
-    return job.progress.unit or "step"
+    """Return the name of a step of a job, such as `epoch`; empty if it is not known."""
+    return job.progress.unit or ""
 
 
 def kind_of(metric: str) -> str:
@@ -58,7 +58,7 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for number, run in enumerate(runs):
         for metric, points in _curves(run.steps).items():
             kinds.setdefault(kind_of(metric), []).append(_Line(number, metric, points))
-    units = {run.unit for run in runs}
+    units = {run.unit for run in runs if run.unit}
     unit = units.pop() if len(units) == 1 else "step"
     order = dict.fromkeys([kind for kind in ("accuracy", "loss") if kind in kinds] + [*kinds])
     return [
@@ -79,11 +79,11 @@ def _series(lines: Sequence[_Line], runs: Sequence[Run]) -> list[dict[str, Any]]
     found = []
     for number, line in enumerate(lines):
         run = runs[line.run]
-        both = run.name if is_same else f"{run.name}, {line.metric}"
         steps, values = zip(*line.points, strict=True)
         found.append(
             {
-                "name": line.metric if is_one else both,
+                "name": line.metric if is_one else run.name,
+                "part": "" if is_one or is_same else line.metric,
                 "x": steps,
                 "y": values,
                 "ink": number if is_one else line.run,

@@ -169,7 +169,7 @@ def test_metrics_of_one_kind_share_a_chart_and_those_of_validation_rows_are_dash
     assert len(texts(shown, "#curves .line.dashed")) == 1
     press(shown, ".plot", "\ue010")  # End
     assert texts(shown, ".tip b") == ["0.1000", "0.0667", "0.0667"]
-    assert texts(shown, ".tip bdi")[0].endswith(", val_loss")
+    assert texts(shown, ".tip .muted") == ["val_loss", "loss", "train_loss"]
 
 
 def test_curves_can_be_taken_away_logarithmic_and_read_as_a_table(shown: Any) -> None:

@@ -2,7 +2,8 @@
 // finger and the arrow keys, and as a table. All texts are set as text.
 //
 // <zoo-chart data-chart="JSON">fallback</zoo-chart>, or `chart.data = {...}`:
-//   {kind: "lines", title, x, isLog, series: [{name, x: [], y: [], ink, isDashed, href}], hasKey}
+//   {kind: "lines", title, x, isLog, series: [{name, part, x: [], y: [], ink, isDashed, href}],
+//    hasKey}; `part` is the metric of several that a job has
 //   {kind: "parallel", title, link, axes: [{name, scale, ticks: [[place, text]]}],
 //    trials: [{at: [place], rank, kind, value, params: [text], job}]}
 // Places and ranks are from 0 to 1; the best trial comes first; without its job a trial has no link.
@@ -130,9 +131,9 @@ function lines({ title, x: unit = "step", isLog, series }, width) {
     mark: (i) => cursor.replaceChildren(...(i === null ? [] : [
       draw("path", { class: "rule", d: `M${x(steps[i])} ${top}V${bottom}` }),
       ...found(i).map(({ ink, value }) => spot(ink, x(steps[i]), y(value)))])),
-    content: (i) => [make("strong", {}, `${unit} ${steps[i].toLocaleString("en")}`), ...found(i).map(({ ink, isDashed, name, value }) =>
-      make("div", {}, swatch(ink, isDashed), make("b", {}, numberText(value)), make("bdi", {}, name)))],
-    text: (i) => `${title}, ${unit} ${steps[i]}: ${found(i).map(({ name, value }) => `${name} ${numberText(value)}`).join("; ")}`,
+    content: (i) => [make("strong", {}, `${unit} ${steps[i].toLocaleString("en")}`), ...found(i).map((line) =>
+      make("div", {}, swatch(line.ink, line.isDashed), make("b", {}, numberText(line.value)), ...named({ ...line, href: "" })))],
+    text: (i) => `${title}, ${unit} ${steps[i]}: ${found(i).map((line) => `${wholeName(line)} ${numberText(line.value)}`).join("; ")}`,
     label: `${title} by ${unit}; arrow keys move along`,
     empty: points.length ? "" : `No ${title} yet.`,
     table: () => stepTable(title, unit, steps, shown),
@@ -143,6 +144,15 @@ function curve({ ink, isDashed, points }, x, y) {
   const d = points.map(([step, value], i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
   if (points.length === 1) return spot(ink, x(points[0][0]), y(points[0][1]));
   return draw("path", { class: `line ink${ink % INKS}${isDashed ? " dashed" : ""}`, d });
+}
+
+function wholeName({ name, part }) {
+  return part ? `${name}, ${part}` : name;
+}
+
+// Where there is no room, the name of the job is cut.
+function named({ name, part, href }) {
+  return [make("bdi", {}, href ? make("a", { href }, name) : name), ...(part ? [make("span", { class: "muted" }, part)] : [])];
 }
 
 function spot(ink, cx, cy) {
@@ -165,7 +175,7 @@ function nearest(places, wanted) {
 function stepTable(title, unit, steps, series) {
   const values = series.map(({ points }) => new Map(points));
   const rows = steps.map((step) => [step.toLocaleString("en"), ...values.map((each) => numberText(each.get(step)))]);
-  return table(`${title} by ${unit}`, [unit, ...series.map(({ name }) => name)], rows);
+  return table(`${title} by ${unit}`, [unit, ...series.map(wholeName)], rows);
 }
 
 function table(caption, heads, rows) {
@@ -183,20 +193,22 @@ function parallel({ title, axes, trials, link }, room) {
   const width = Math.max(room, GAP * axes.length);
   const [top, bottom, height] = [34, 262, 280];
   const texts = ({ ticks }) => 8 + 7 * Math.max(0, ...ticks.map(([, text]) => Math.min(text.length, 12)));
-  const [left, right] = [Math.max(texts(axes[0]), 24), width - texts(axes.at(-1)) - 8];
+  const letters = Math.floor(Math.max(room, GAP * axes.length) / axes.length / 7.8);
+  const names = axes.map(({ name, scale }) => cut(scale === "log" ? `${name} (log)` : name, letters));
+  const side = (n) => Math.max(texts(axes.at(n)), 4 * names.at(n).length) + 4;
+  const [left, right] = [side(0), width - side(-1)];
   const x = (n) => left + (n / (axes.length - 1)) * (right - left);
   const y = (place) => bottom - place * (bottom - top);
   const isLast = (n) => n === axes.length - 1;
-  const letters = Math.floor((right - left) / (axes.length - 1) / 7.5);
   const paths = trials.map(({ at, kind, rank }) => {
     const path = draw("path", { class: `trial ${kind}`, d: at.map((place, n) => `${n ? "L" : "M"}${x(n).toFixed(1)} ${y(place).toFixed(1)}`).join("") });
     path.style.setProperty("--rank", `${Math.round(100 * rank)}%`);
     return path;
   });
-  const scales = axes.flatMap(({ name, scale, ticks }, n) => [
+  const scales = axes.flatMap(({ ticks }, n) => [
     draw("path", { class: "axis", d: `M${x(n)} ${top}V${bottom}${ticks.map(([place]) => `M${x(n)} ${y(place).toFixed(1)}h${isLast(n) ? 4 : -4}`).join("")}` }),
     ...ticks.map(([place, text]) => label(cut(text, 12), x(n) + (isLast(n) ? 8 : -8), y(place) + 4, isLast(n) ? "start" : "end", "tick halo")),
-    label(cut(scale === "log" ? `${name} (log)` : name, letters), x(n), 16, isLast(n) ? "end" : n ? "middle" : "start", "axis-name"),
+    label(names[n], x(n), 16, "middle", "axis-name"),
   ]);
   // The best on top: the last one that is drawn.
   const group = draw("g", {}, ...[...paths].reverse());
@@ -241,7 +253,7 @@ const MOVES = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -
 // Adds the cursor to `plot`, a box inside `host`; `scene()` returns what can be pointed at.
 function addCursor(host, plot, scene) {
   const tip = make("div", { class: "tip", hidden: "" });
-  let at = null;
+  let [at, isSame] = [null, false];
   const hide = () => {
     tip.hidden = true;
     scene()?.mark(null);
@@ -270,12 +282,18 @@ function addCursor(host, plot, scene) {
   };
   fill(plot, { tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0, "aria-valuetext": "" }, []);
   plot.addEventListener("pointermove", point);
-  plot.addEventListener("pointerdown", point);
-  plot.addEventListener("pointerleave", hide);
+  plot.addEventListener("pointerdown", (event) => {
+    const before = at;
+    point(event);
+    isSame = before === at;
+  });
+  // A finger leaves when it is lifted: what it pointed at stays until it points elsewhere.
+  plot.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && hide());
   plot.addEventListener("blur", hide);
   // A press of the pointer focuses, too, and has its place already.
   plot.addEventListener("focus", () => plot.matches(":focus-visible") && move(at ?? scene().first));
-  plot.addEventListener("click", (event) => event.detail && event.pointerType === "mouse" && !event.target.closest("a") && !scene().isAcross && open());
+  // A finger opens what it has pointed at before.
+  plot.addEventListener("click", (event) => !tip.hidden && (event.pointerType === "mouse" || isSame) && open());
   plot.addEventListener("keydown", (event) => {
     if (event.key === "Escape") hide();
     if (event.key === "Enter") open();
@@ -354,7 +372,7 @@ class Chart extends HTMLElement {
   #build() {
     const plot = make("div", { class: "plot" });
     const key = make("ul", { class: "key" });
-    const body = make("div", {});
+    const body = make("div", { tabindex: 0, role: "group", "aria-label": "Values as a table" });
     const details = make("details", { class: "values" }, make("summary", {}, "Values as a table"), body);
     const fillTable = () => details.open && body.replaceChildren(this.#scene.table());
     details.addEventListener("toggle", fillTable);
@@ -381,10 +399,9 @@ class Chart extends HTMLElement {
     const { series = [], hasKey = series.length > 0 } = this.#data;
     key.hidden = !hasKey;
     if (!hasKey) return;
-    key.replaceChildren(...series.map(({ name, y, ink, isDashed, href }) => {
-      const about = make("bdi", {}, href ? make("a", { href }, name) : name);
-      const last = make("b", {}, numberText(y.findLast((value) => value !== null)));
-      return make("li", {}, swatch(ink, isDashed), about, last);
+    key.replaceChildren(...series.map((line) => {
+      const last = make("b", {}, numberText(line.y.findLast((value) => value !== null)));
+      return make("li", {}, swatch(line.ink, line.isDashed), ...named(line), last);
     }));
     const drawn = [...plot.querySelectorAll("svg > .line, svg > .spot")];
     if (drawn.length !== series.length) return;
@@ -405,14 +422,18 @@ class Dots extends HTMLElement {
   }
 }
 
-// The circles of a finished picture, from left to right. Their titles would open a second tip.
+// The circles of a finished picture, from left to right. Their titles would open a second tip, and
+// a slider has no links inside.
 function dots(host) {
   const circles = [...host.querySelectorAll("circle")];
   for (const circle of circles) {
     const title = circle.querySelector("title");
     if (!title) continue;
+    const link = circle.closest("a");
     circle.dataset.text = title.textContent;
+    circle.dataset.href = link?.getAttribute("href") ?? "";
     title.remove();
+    link?.replaceWith(circle);
   }
   circles.sort((a, b) => a.cx.baseVal.value - b.cx.baseVal.value || a.cy.baseVal.value - b.cy.baseVal.value);
   const box = host.getBoundingClientRect();
@@ -429,7 +450,7 @@ function dots(host) {
     mark: (at) => circles.forEach((circle, i) => circle.classList.toggle("at", i === at)),
     content: (i) => dotLines(circles[i].dataset.text),
     text: (i) => circles[i].dataset.text,
-    link: (i) => circles[i].closest("a")?.getAttribute("href"),
+    link: (i) => circles[i].dataset.href,
     label: `${host.querySelector("svg")?.getAttribute("aria-label") ?? ""}; arrow keys move from trial to trial, Enter opens its job`,
   };
 }

@@ -16,8 +16,7 @@ function kindOf(name) {
 }
 
 function curves(room) {
-  const names = [...new Set(drawable.flatMap((job) => Object.keys(job.curves).filter((name) => isCurve(job, name))))];
-  const kinds = [...new Set(names.map(kindOf))];
+  const kinds = [...new Set(drawable.flatMap((job) => namesOf(job).map(kindOf)))];
   const metric = make("select", { id: "metric" }, ...kinds.map((name) => make("option", {}, name)));
   metric.value = kinds.find((name) => name.endsWith("accuracy")) ?? kinds[0];
   const isLog = make("input", { type: "checkbox", id: "log" });
@@ -26,52 +25,63 @@ function curves(room) {
   const picked = picker(() => show());
   const show = () => {
     const series = picked.shown().flatMap((each) => linesOf(each, metric.value));
-    const units = new Set(picked.shown().map(({ job }) => job.step));
+    const units = new Set(picked.shown().map(({ job }) => job.step).filter(Boolean));
     dashes.hidden = !series.some((each) => each.isDashed);
     chart.data = { kind: "lines", title: metric.value, x: units.size === 1 ? [...units][0] : "step", isLog: isLog.checked, series, hasKey: false };
+  };
+  const change = () => {
+    picked.offer(metric.value);
+    show();
   };
   room.append(
     make("div", { class: "tools" }, make("label", {}, "Metric ", metric), make("label", {}, isLog, " logarithmic"), ...picked.buttons, dashes),
     make("div", { class: "plotted" }, chart, picked.list),
   );
-  metric.addEventListener("change", show);
+  metric.addEventListener("change", change);
   isLog.addEventListener("change", show);
-  show();
+  change();
+}
+
+function namesOf(job, kind) {
+  return Object.keys(job.curves).filter((name) => isCurve(job, name) && (!kind || kindOf(name) === kind));
 }
 
 // The lines of a job: its metrics of this kind, those of the validation rows dashed.
 function linesOf({ job, index }, kind) {
-  const names = Object.keys(job.curves).filter((name) => isCurve(job, name) && kindOf(name) === kind);
+  const names = namesOf(job, kind);
   return names.map((name) => ({
-    name: names.length > 1 || name !== kind ? `${job.name}, ${name}` : job.name,
+    name: job.name, part: names.length > 1 || name !== kind ? name : "",
     x: job.curves.step, y: job.curves[name], ink: index, isDashed: name.startsWith("val_"),
   }));
 }
 
-// The jobs that can be drawn, with their colours.
+// The jobs that have the metric, with their colours; the best are chosen until somebody chooses.
 function picker(changed) {
-  const boxes = drawable.map((job, index) => {
-    const box = make("input", { type: "checkbox", value: job.id });
-    box.checked = index < FIRST_SHOWN;
-    box.addEventListener("change", changed);
-    return box;
-  });
+  const boxes = drawable.map((job) => make("input", { type: "checkbox", value: job.id }));
   const labels = drawable.map((job, index) => {
     const accuracy = job.accuracy === null ? "" : numberText(job.accuracy);
     const about = make("span", { class: "muted" }, `${job.dataset} ${accuracy}`);
     return make("label", {}, boxes[index], swatch(index), make("bdi", {}, job.name), about);
   });
+  const isOffered = (index) => !labels[index].hidden;
+  const chosen = () => drawable.map((job, index) => ({ job, index })).filter(({ index }) => isOffered(index) && boxes[index].checked);
+  const choose = (count) => boxes.filter((_, index) => isOffered(index)).forEach((box, n) => (box.checked = n < count));
   const button = (text, count) => {
     const found = make("button", { type: "button", class: "quiet" }, text);
     found.addEventListener("click", () => {
-      boxes.forEach((box, index) => (box.checked = index < count));
+      choose(count);
       changed();
     });
     return found;
   };
+  boxes.forEach((box) => box.addEventListener("change", changed));
   return {
     list: make("fieldset", { class: "legend" }, make("legend", {}, "Jobs"), ...labels),
-    buttons: drawable.length > 1 ? [button(drawable.length > FIRST_SHOWN ? `Best ${FIRST_SHOWN}` : "All", FIRST_SHOWN), button("None", 0)] : [],
-    shown: () => drawable.map((job, index) => ({ job, index })).filter(({ index }) => boxes[index].checked),
+    buttons: drawable.length > FIRST_SHOWN ? [button(`Best ${FIRST_SHOWN}`, FIRST_SHOWN), button("None", 0)] : [],
+    offer: (kind) => {
+      labels.forEach((label, index) => (label.hidden = !namesOf(drawable[index], kind).length));
+      if (!chosen().length) choose(FIRST_SHOWN);
+    },
+    shown: chosen,
   };
 }

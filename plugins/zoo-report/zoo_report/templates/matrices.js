@@ -48,8 +48,8 @@ function matrix(job, say) {
       make("td", { class: "recall" }, String(recall)));
   });
   const corner = make("th", { scope: "col", class: "corner" }, make("span", { class: "unseen" }, "true class"));
-  const table = make("table", { class: "matrix" },
-    make("caption", {}, `${title(job)}, judged on ${job.judged}`),
+  const table = make("table", { class: "matrix", "aria-label": title(job) },
+    make("caption", {}, `${job.dataset}, judged on ${job.judged}`),
     make("thead", {}, make("tr", {}, corner, ...heads, make("th", { scope: "col", title: "recall: of each class, how many per cent were found" }, "%"))),
     make("tbody", {}, ...rows));
   table.style.minWidth = `${1.4 * (job.classes.length + 2)}rem`;
