@@ -13,9 +13,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from zoo.cli.lazy_group import PACKAGES, load_all, problems, root
+from zoo.cli.lazy_group import load_all, problems, root
 from zoo.errors import UsageError
-from zoo.plugins import entry_points
+from zoo.plugins import entry_points, packages
 from zoo.plugins.entry_points import Entry
 
 PLUGIN = '''
@@ -169,23 +169,23 @@ def test_of_two_plugins_with_one_command_the_first_keeps_it(
         assert run(an_app(), "sing") == "kra \n"  # pluggy calls the last one first
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@pytest.mark.parametrize("name", packages.COMMANDS)
 def test_a_command_whose_package_is_not_installed_names_it(
     bird: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(entry_points, "of", lambda group: [])
     done = CliRunner().invoke(_AsGiven(an_app()), [name])
     assert isinstance(done.exception, UsageError)
-    assert f"pip install {PACKAGES[name]}." in str(done.exception)
+    assert f"pip install {packages.COMMANDS[name]}." in str(done.exception)
 
 
 def test_every_command_of_our_packages_is_known_with_its_package() -> None:
     for entry in importlib.metadata.entry_points(group="zoo.commands"):
-        if entry.dist and entry.dist.name in PACKAGES.values():
+        if entry.dist and entry.dist.name in packages.COMMANDS.values():
             app = typer.Typer()
             entry.load().register_commands(app=app)
             names = {*map(_name_of, app.registered_commands), *map(_name_of, app.registered_groups)}
-            assert names == {n for n, package in PACKAGES.items() if package == entry.dist.name}
+            assert names == {n for n, each in packages.COMMANDS.items() if each == entry.dist.name}
 
 
 def _name_of(info: typer.models.CommandInfo | typer.models.TyperInfo) -> str:

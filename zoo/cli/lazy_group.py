@@ -23,19 +23,8 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.models import CommandInfo, DefaultPlaceholder, TyperInfo
 
 from zoo import hookspecs
-from zoo.errors import UsageError
-from zoo.plugins import entry_points, error_report, import_guard
+from zoo.plugins import entry_points, error_report, import_guard, packages
 from zoo.plugins.entry_points import Entry
-
-PACKAGES = {
-    "metrics": "zoo-metrics",
-    "mlflow": "zoo-mlflow",
-    "notify": "zoo-notify",
-    "report": "zoo-report",
-    "ui": "zoo-web",
-    "worker": "mnist-zoo-workers",
-}
-"""Commands of optional packages, by name."""
 
 PANELS = (
     "Train",
@@ -76,11 +65,8 @@ class Commands(TyperGroup):
         if args[0] not in self.commands:
             load_all(self.app)
             self.set_summaries(_summaries(self.app))
-            if args[0] in PACKAGES and args[0] not in self.commands:
-                raise UsageError(
-                    f"The command '{args[0]}' needs a package that is not installed.",
-                    f"Install it: pip install {PACKAGES[args[0]]}.",
-                )
+            if args[0] not in self.commands and (error := packages.missing_command(args[0])):
+                raise error
         elif entry := self.not_loaded.get(args[0]):
             _load(self.app, entry)
             if _build(self.app, args[0]) is None:  # broken since it was cached

@@ -43,7 +43,7 @@ EXTRAS = {
     "numpy": "Install it: pip install 'mnist-zoo[data]'.",
     "PIL": "Install it: pip install 'mnist-zoo[data]'.",
     "scipy": "Install it: pip install 'mnist-zoo[data]'.",
-    "sklearn": "Install it: pip install mnist-zoo-workers.",
+    "sklearn": "Install it: pip install 'mnist-zoo[local]'.",
 }
 """How to install packages that submitting and listing jobs do not need."""
 
@@ -145,7 +145,7 @@ def run(arguments: Sequence[str]) -> Any:
         if error.name not in EXTRAS:
             raise
         missing = f"This command needs {error.name}, which is not installed."
-        code = _print_error(ZooError(missing, EXTRAS[error.name]))
+        code = _print_error(UsageError(missing, EXTRAS[error.name]))
     return code
 
 

@@ -16,7 +16,7 @@ from zoo.jobs import Database, Worker
 from zoo.jobs.cards import OF_WORKER, Card, published_metrics
 from zoo.metrics import METRICS, MetricInfo, Objective, higher_is_better
 from zoo.model import Params
-from zoo.plugins import metadata, registry
+from zoo.plugins import metadata, packages, registry
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def model(name: str) -> Offer:
         return Offer(registry.card(name), True)
     known = models()
     if name not in known:
-        raise unknown("model", name, known, "zoo models")
+        raise packages.missing("model", name) or unknown("model", name, known, "zoo models")
     return known[name]
 
 
@@ -99,7 +99,8 @@ def dataset(name: str) -> str:
         return name
     if colon or os.path.lexists(dataset_names.absolute(name)):
         return datasets.resolve(name)
-    raise unknown("dataset", name, [*datasets.names(), *published, *added_names()], "zoo data")
+    known = [*datasets.names(), *published, *added_names()]
+    raise packages.missing("dataset", name) or unknown("dataset", name, known, "zoo data")
 
 
 def is_to_fetch(name: str, *, contents: str | None = None) -> bool:

@@ -18,6 +18,7 @@ from zoo.job_spec import SPEC_VERSION, Fold, JobSpec, Source
 from zoo.jobs import Database, Group, Hint, Job, Pruner, QueueOptions, references
 from zoo.jobs.queue_options import GPU
 from zoo.model import resolved
+from zoo.plugins import packages
 from zoo.queue import catalogue, pending_reason, pinning
 from zoo.queue.options import TrainingOptions
 from zoo.settings import Settings
@@ -176,6 +177,8 @@ def submit(
     """
     options = options or QueueOptions()
     options = replace(options, submitted_by=options.submitted_by or settings.submitter)
+    if settings.is_embedded:
+        packages.check_worker()
     specs = _pinned(specs)
     # Imported before the row is committed, so that the hint follows without delay.
     from zoo.queue import broker
@@ -238,6 +241,8 @@ def retry(
     """
     from zoo.queue import broker
 
+    if settings.is_embedded:
+        packages.check_worker()
     app = broker.make_app(settings, patient=False)
     found = jobs.get_many(db, job_ids)
     if resume and found and not any(job.checkpoint for job in found):

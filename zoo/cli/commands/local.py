@@ -24,6 +24,7 @@ def up() -> None:
     from zoo.cli.local_worker import await_worker
     from zoo.cli.render import console
     from zoo.errors import UsageError
+    from zoo.plugins import packages
     from zoo.queue import local_services
 
     chosen = settings.load()
@@ -32,6 +33,7 @@ def up() -> None:
             "ZOO_BROKER_URL is set: this machine runs no broker of its own.",
             "Start a worker: `zoo worker start`.",
         )
+    packages.check_worker()
     started = local_services.ensure(chosen, keep=True)
     await_worker(chosen, started)
     console.note(f"The broker and a worker are running for {chosen.home}. `zoo down` stops them.")

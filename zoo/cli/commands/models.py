@@ -91,6 +91,7 @@ def list_models(
 ) -> None:
     """List the models of this machine and of the workers, with their best test results."""
     from zoo.cli.render import console
+    from zoo.plugins import packages
     from zoo.results import model_summaries
 
     offers = _offers()
@@ -102,9 +103,7 @@ def list_models(
         return
     _table(found)
     if not offers:
-        console.note(
-            "No model is installed. For the first ones: pip install zoo-sklearn zoo-keras."
-        )
+        console.note(f"No model is installed. For the first ones: pip install {packages.LOCAL}.")
     elif not found:
         console.note(f"None of the {len(offers)} models matches.")
 
