@@ -18,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import redis
+from helpers import command_server
 from helpers.command_line import MORTAL, Zoo, share, until
 from helpers.command_server import Command
 from helpers.poison_messages import KINDS
@@ -31,11 +32,14 @@ from zoo.jobs import Database
 from zoo.queue import submit
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
+DYING = Path(__file__).parents[1] / "helpers" / "dying_command.py"
+MOST_STEPS = 40
+"""Steps before one of which a removal is killed; some have fewer, and end."""
 CALM_SECONDS = 3.0
 """Before the first fault."""
 SLICES = 20
 """Submissions that the jobs come in."""
-DECK = 15
+DECK = 17
 """Cards in a deck of faults."""
 
 
@@ -56,6 +60,10 @@ class Plan:
     sklearn: bool = True
     """Whether a third of the jobs are models of scikit-learn."""
     keras: bool = False
+    slots: int = 1
+    """Of each worker."""
+    longer: bool = False
+    """Whether each job takes seconds, so that faults hit jobs that run."""
     lease: float = float(MORTAL["ZOO_LEASE_SECONDS"])
     """Seconds; so short that each attempt beats from the beginning. From 5 on, jobs of a moment do
     without, and end together."""
@@ -85,8 +93,11 @@ class Chaos:
         self.db = db
         self.faults: Counter[str] = Counter()
         self.accepted: dict[str, set[str]] = {}
+        self.removable: set[str] = set()
+        self._removals: list[Command] = []
         self._specs = [self._spec() for _ in range(plan.jobs)]
-        self.crew = Crew(zoo, plan.workers, zoo.home / "workers.log", sickly)
+        log = zoo.home / "workers.log"
+        self.crew = Crew(zoo, plan.workers, log, sickly, slots=plan.slots)
         self._deck: list[tuple[str, Callable[[], None]]] = []
         self._rounds = 0
         self._later: list[tuple[float, Callable[[], None]]] = []
@@ -109,6 +120,8 @@ class Chaos:
                 break
             time.sleep(0.05)
         self._do_what_is_due(float("inf"))
+        for removal in self._removals:
+            removal.wait(120)
         self._see_it_swept()
 
     def _see_it_swept(self) -> None:
@@ -135,6 +148,8 @@ class Chaos:
 
     def _spec(self) -> JobSpec:
         draw = self.random.random()
+        if self.plan.longer and draw < 0.95:
+            return _job("trickster", seconds=self.random.uniform(1.0, 4.0))
         if draw < 0.35 and self.plan.sklearn:
             return _job("logistic", alpha=self.random.choice([1e-5, 1e-4, 1e-3, 1e-2]))
         if draw < 0.40 and self.plan.keras:
@@ -180,6 +195,8 @@ class Chaos:
                 ("messages poisoned", self._poison),
                 ("queue of another type", lambda: self._poison(self.random.choice([*KINDS]))),
                 ("machine sick", self._make_sick),
+                ("removal killed", self._remove),
+                ("gc killed", self._collect),
                 (self.store.trouble, self.store.upset),
             ]
             self.random.shuffle(self._deck)
@@ -226,6 +243,27 @@ class Chaos:
     def _make_sick(self) -> None:
         self._sickness.begin()
         self._after(self.random.uniform(1.0, 4.0), self._sickness.end)
+
+    def _remove(self) -> None:
+        """Remove jobs that have ended, and die on the way."""
+        found = jobs.listing(self.db, statuses=["succeeded", "failed"], limit=100)
+        ids = self.random.sample([job.id for job in found], min(3, len(found)))
+        if not ids:
+            raise LookupError
+        self.removable |= set(ids)
+        self._die("rm", "--yes", *self.random.choice([[], ["--keep-metrics"]]), *ids)
+
+    def _collect(self) -> None:
+        """Collect garbage as two days later, and die on the way."""
+        self._die("gc", "--yes", days=2)
+
+    def _die(self, *words: str, days: int = 0) -> None:
+        step = self.random.randint(1, MOST_STEPS)
+        log = (self.zoo.home / "removals.log").open("ab")
+        with log:
+            streams = {"stdout": log.fileno(), "stderr": log.fileno()}
+            words = (str(step), str(days), *words)
+            self._removals.append(command_server.start(words, self.zoo.env, DYING, **streams))
 
     def _fail_over(self) -> None:
         self.broker.demote()
@@ -274,13 +312,13 @@ def run(plan: Plan, kind: str, folder: Path) -> Result:
     broker = Broker()
     env = {"ZOO_DATABASE_URL": store.url, "ZOO_BROKER_URL": broker.url}
     env |= {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_MAX_ATTEMPTS": "50"} | MORTAL
-    env["ZOO_LEASE_SECONDS"] = str(plan.lease)
+    env |= {"ZOO_LEASE_SECONDS": str(plan.lease), "ZOO_ARTIFACTS_URL": str(home / "artifacts")}
     env |= {"ZOO_PLUGINS": "trickster,sklearn" + (",keras" if plan.keras else "")}
     db = Database(store.url)
     watch_commits(db)
     began = time.monotonic()
     zoo = Zoo(home, **env)
-    elsewhere = {"ZOO_ARTIFACTS_URL": str(home / "artifacts"), "ZOO_FREE_MB": "1"}
+    elsewhere = {"ZOO_FREE_MB": "1"}
     zoo.settings.cache.mkdir(exist_ok=True)
     sickly = Zoo(share(zoo.settings.cache, folder / "sickly"), **env, **elsewhere)
     sickness = _sickness(sickly.home)
@@ -292,11 +330,14 @@ def run(plan: Plan, kind: str, folder: Path) -> Result:
         seconds = time.monotonic() - began
         broker.kill()
     try:
-        verdict = judge(zoo, db, chaos.accepted, also=[sickly])
+        verdict = judge(zoo, db, chaos.accepted, also=[sickly], removable=chaos.removable)
         if len(chaos.accepted) < plan.jobs:
             verdict.lost.append(f"only {len(chaos.accepted)} jobs were accepted in time")
         found = jobs.listing(db, limit=10**6)
         ended = Counter(job.status for job in found)
+        removed = len(chaos.accepted.keys() - {job.id for job in found})
+        if removed:
+            ended["removed"] = removed
         attempts = sum(job.attempt for job in found)
     finally:
         sickness.close()
@@ -314,10 +355,12 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=10, help=f"{DECK} faults each")
     options.add_argument("--seconds", type=float, default=600, help="limit of one run")
     options.add_argument("--lease", type=float, default=Plan.lease, help="of workers, seconds")
+    options.add_argument("--slots", type=int, default=1, help="of each worker")
+    options.add_argument("--longer", action="store_true", help="jobs of one to four seconds")
     options.add_argument("--keras", action="store_true", help="some jobs are networks")
     options.add_argument("--folder", type=Path, help="keep everything below this folder")
     given = options.parse_args()
-    few = {name: getattr(given, name) for name in ("rounds", "keras", "lease")}
+    few = {name: getattr(given, name) for name in ("rounds", "keras", "lease", "slots", "longer")}
     plan = Plan(given.jobs, given.seed, given.seconds, **few)
     stores = ["sqlite", "postgresql"] if given.store == "both" else [given.store]
     results = []

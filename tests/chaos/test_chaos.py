@@ -18,7 +18,7 @@ def test_no_job_is_lost_or_doubled_in_chaos(store: str, tmp_path: Path, cache: P
     result = chaos.run(plan, store, tmp_path)
     chaos.show(result)
     assert result.verdict, result.verdict
-    assert len(result.faults) == 13
+    assert len(result.faults) == 15
     assert result.ended.total() == 40
 
 

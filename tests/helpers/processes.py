@@ -23,7 +23,6 @@ from helpers.command_line import Zoo
 from helpers.command_server import Command
 from zoo import jobs
 
-WORKER = ("worker", "start", "--slots", "1")
 LOCKER = """
 import sqlite3, sys, time
 held = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
@@ -150,10 +149,11 @@ class Postgresql:
 
 
 class Crew:
-    """Workers of one slot each; one that ends is replaced at once."""
+    """Workers; one that ends is replaced at once."""
 
-    def __init__(self, zoo: Zoo, size: int, log: Path, *others: Zoo) -> None:
+    def __init__(self, zoo: Zoo, size: int, log: Path, *others: Zoo, slots: int = 1) -> None:
         """`size` workers on one machine, and one on each of the `others`."""
+        self._words = ("worker", "start", "--slots", str(slots))
         self._zoos = [*[zoo] * size, *others]
         self._log = log
         self.left: list[int] = []
@@ -164,7 +164,7 @@ class Crew:
         # In a fork: of the second of CPU that the start of a worker takes, imports are the most.
         with self._log.open("ab") as log:
             streams = {"stdout": log.fileno(), "stderr": log.fileno()}
-            return command_server.start(WORKER, zoo.env, **streams)
+            return command_server.start(self._words, zoo.env, **streams)
 
     def replace(self, worker: Command) -> None:
         """Kill a worker, and start another in its place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,16 @@ FUNCTION = (
 POSTGRESQL = (
     f"CREATE TRIGGER witness AFTER UPDATE ON job FOR EACH ROW WHEN ({ENDED})"
     " EXECUTE FUNCTION witness()"
+)
+DELETIONS = "CREATE TABLE deletion (job_id TEXT, status TEXT)"
+DELETION = "INSERT INTO deletion VALUES (OLD.id, OLD.status);"
+SQLITE_DELETION = f"CREATE TRIGGER deletion AFTER DELETE ON job BEGIN {DELETION} END"
+DELETION_FUNCTION = (
+    f"CREATE FUNCTION deletion() RETURNS trigger AS $$ BEGIN {DELETION} RETURN OLD; END $$"
+    " LANGUAGE plpgsql"
+)
+POSTGRESQL_DELETION = (
+    "CREATE TRIGGER deletion AFTER DELETE ON job FOR EACH ROW EXECUTE FUNCTION deletion()"
 )
 
 
@@ -63,9 +73,12 @@ class Result:
 
 
 def watch_commits(db: Database) -> None:
-    """Have the database itself write down each time that a job ends: Zoo's code has no part."""
+    """Have the database itself record each end and removal of a job: Zoo's code has no part."""
     with db.write() as rows:
-        for statement in (TABLE, *([SQLITE] if db.is_sqlite else [FUNCTION, POSTGRESQL])):
+        triggers = [SQLITE, SQLITE_DELETION]
+        if not db.is_sqlite:
+            triggers = [FUNCTION, POSTGRESQL, DELETION_FUNCTION, POSTGRESQL_DELETION]
+        for statement in (TABLE, DELETIONS, *triggers):
             rows.run(statement)
 
 
@@ -76,15 +89,21 @@ def judge(
     *,
     at_work: bool = False,
     also: Sequence[Zoo] = (),
+    removable: Collection[str] = (),
 ) -> Verdict:
     """Look at everything once the workers have been stopped; at the rows alone, if one is at work.
 
-    `accepted` has the statuses in which each accepted job may end; `also` are further machines.
+    `accepted` has the statuses in which each accepted job may end; `also` are further machines;
+    `removable` are the jobs that somebody has asked to remove.
     """
     found = {job.id: job for job in jobs.listing(db, limit=10**6)}
     verdict = Verdict()
+    with db.read() as rows:
+        deleted = {row["job_id"]: row["status"] for row in rows.all("SELECT * FROM deletion")}
     for ref, statuses in accepted.items():
         status = found[ref].status if ref in found else "gone"
+        if status == "gone" and ref in removable:
+            status = deleted.get(ref, "gone")
         if status not in statuses:
             verdict.lost.append(f"{ref} is {status}")
     # Of a submission that was cut off in its commit nobody knows: its jobs must end all the same.
@@ -111,7 +130,7 @@ def _commits(db: Database, found: Mapping[str, Job]) -> list[str]:
         if job.status == "succeeded" and not (
             winners[job.id] == 1
             and {"job_id": job.id, "n": job.attempt} in won
-            and job.artifact == f"{job.id}/{job.attempt}"
+            and (job.removal_note or job.artifact == f"{job.id}/{job.attempt}")
         ):
             wrong.append(f"{job.id} has the artifact {job.artifact}, {winners[job.id]} winners")
     return wrong
@@ -121,7 +140,7 @@ def _damages(zoo: Zoo, found: Mapping[str, Job]) -> list[str]:
     damages = []
     with tempfile.TemporaryDirectory() as folder:
         for job in found.values():
-            if job.status != "succeeded":
+            if job.status != "succeeded" or job.removal_note:
                 continue
             where, sha256 = str(job.artifact), str(job.artifact_sha256)
             try:

@@ -14,8 +14,11 @@ from zoo.jobs.removal import AT_ONCE, remove_jobs
 from zoo.jobs.statuses import TERMINAL
 
 FOREVER = "forever"
-SWEEP_SECONDS = 600.0
-"""Time between two sweeps over all ended jobs; a sweep goes on in each pass until its end."""
+SWEEP_SECONDS = 10.0
+MAX_SWEEP_SECONDS = 600.0
+SWEEP_SHARE = 0.01
+"""Sweeps over all ended jobs take at most this share of the time: a short one is repeated after
+SWEEP_SECONDS, a long one after MAX_SWEEP_SECONDS at the latest."""
 NAME = re.compile(r"[a-z_]+|tag:\S+")
 EXAMPLE = "For example: ZOO_KEEP_DAYS='90 failed=7 tag:tmp=1 tag:paper=forever'."
 
@@ -79,6 +82,8 @@ class Retention:
         self._keep_metrics = keep_metrics
         self._position: tuple[float, int] | None = None
         self._next_sweep = 0.0
+        self._spent = 0.0
+        """Seconds that the current sweep has taken, without the removals."""
 
     @property
     def is_set(self) -> bool:
@@ -94,16 +99,18 @@ class Retention:
         if not self.is_set or (self._position is None and clock() < self._next_sweep):
             return removed
         if self._position is None:
-            self._next_sweep = clock() + SWEEP_SECONDS
-            self._position = (-1.0, 0)
+            self._position, self._spent = (-1.0, 0), 0.0
         while True:
+            began = clock()
             page = self._page(db, self._position)
+            self._spent += clock() - began
             if page:
                 self._position = (page[-1][0], page[-1][1])
                 ids = [job for _, _, job in page]
                 removed += remove_jobs(db, ids, keep_metrics=self._keep_metrics).ids
             if len(page) < AT_ONCE:
-                self._position = None
+                wait = min(self._spent / SWEEP_SHARE, MAX_SWEEP_SECONDS)
+                self._position, self._next_sweep = None, clock() + max(wait, SWEEP_SECONDS)
                 return removed
             if clock() >= end:
                 return removed

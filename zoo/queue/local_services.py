@@ -187,7 +187,8 @@ def _start_worker(settings: Settings) -> subprocess.Popen[bytes]:
             stderr=output,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=environment_variables.for_child(os.environ),
+            # The home of these settings, which need not be that of this process.
+            env=environment_variables.for_child(os.environ) | {"ZOO_HOME": str(settings.home)},
             cwd=settings.home,
         )
     # Before it has started, so that `down` finds it meanwhile.
