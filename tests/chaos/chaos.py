@@ -304,16 +304,21 @@ def _sickness(home: Path) -> Sickness:
         return Sickness(home, "no work folder")
 
 
+def _environment(plan: Plan, store: Store, broker: Broker, home: Path) -> dict[str, str]:
+    env = {"ZOO_DATABASE_URL": store.url, "ZOO_BROKER_URL": broker.url}
+    env |= {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_MAX_ATTEMPTS": "50"} | MORTAL
+    env |= {"ZOO_LEASE_SECONDS": str(plan.lease), "ZOO_ARTIFACTS_URL": str(home / "artifacts")}
+    env |= {"ZOO_PLUGINS": "trickster,sklearn" + (",keras" if plan.keras else "")}
+    return env
+
+
 def run(plan: Plan, kind: str, folder: Path) -> Result:
     """One run on one kind of store, in an empty folder."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     store: Store = Sqlite(home, plan.locked) if kind == "sqlite" else Postgresql()
     broker = Broker()
-    env = {"ZOO_DATABASE_URL": store.url, "ZOO_BROKER_URL": broker.url}
-    env |= {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_MAX_ATTEMPTS": "50"} | MORTAL
-    env |= {"ZOO_LEASE_SECONDS": str(plan.lease), "ZOO_ARTIFACTS_URL": str(home / "artifacts")}
-    env |= {"ZOO_PLUGINS": "trickster,sklearn" + (",keras" if plan.keras else "")}
+    env = _environment(plan, store, broker, home)
     db = Database(store.url)
     watch_commits(db)
     began = time.monotonic()

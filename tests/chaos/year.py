@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 from helpers.command_line import Zoo, until
-from helpers.processes import Broker, Postgresql, Sqlite, Store, living
+from helpers.processes import Broker, Crew, Postgresql, Sqlite, Store, living
 
 from zoo import jobs
 from zoo.job_spec import JobSpec
@@ -292,16 +292,11 @@ def run(folder: Path, kind: str, n_jobs: int) -> Found:
     store: Store = Postgresql() if broker else Sqlite(folder / "home", 0)
     year = Year(folder, store, broker, n_jobs)
     try:
-        if broker:
-            for _ in range(2):
-                year.zoo.start("worker", "start", "--slots", "1")
-        else:
+        crew = Crew(year.zoo, 2, folder / "workers.log") if broker else None
+        if crew is None:
             year.zoo.run("up")
         year.run()
-        for worker in year.zoo.started:
-            worker.terminate()
-        if broker is None:
-            year.zoo.run("down")
+        crew.dismiss() if crew else year.zoo.run("down")
         until(lambda: not living(year.zoo.home), 60)
         year.finish()
         return year.found
