@@ -22,7 +22,6 @@ from zoo.data.added import STORED
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Job
 from zoo.queue import submit
-from zoo.storage import artifacts
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 DYING = Path(__file__).parents[1] / "helpers" / "dying_command.py"
