@@ -432,6 +432,12 @@ def test_ctrl_c_ends_it_at_once_while_pages_are_open(tmp_path: Path) -> None:
     assert page.process.returncode == 130
     assert said.endswith("The page is closed; the jobs go on.\n") and "Traceback" not in said
     assert page.token not in said
+    # Tabs that are still open find the next one at the same port, unless it is taken.
+    again = web.page(zoo)
+    assert again.port == page.port and again.get("/").status == 200
+    other = web.page(zoo)
+    assert other.port != page.port
+    assert again.close() == other.close() == 130
 
 
 def test_a_port_that_is_taken_is_said_in_a_sentence(page: web.Page, tmp_path: Path) -> None:

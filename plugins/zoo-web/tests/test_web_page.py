@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,13 @@ def count(driver: Any, selector: str) -> int:
     return len(driver.find_elements("css selector", selector))
 
 
+def points(driver: Any) -> int:
+    """The number of points of the first curve."""
+    chart = driver.find_elements("css selector", ".curve zoo-chart[data-chart]")
+    data = json.loads(chart[0].get_attribute("data-chart")) if chart else {"series": [{"y": []}]}
+    return len(data["series"][0]["y"])
+
+
 def fill(driver: Any, **values: str) -> None:
     for name, value in values.items():
         field = one(driver, f'.sheet [name="{name.replace("__", ".")}"]')
@@ -95,22 +104,24 @@ def test_a_training_is_submitted_watched_and_seen_to_end(
     assert page.token not in driver.current_url
     gate = tmp_path / "gate"
     go(driver, page, "/submit?model=teller")
+    press(driver, ".more summary")
     fill(driver, dataset="digits", param__steps="0", param__until=str(gate), tags="from-the-page")
     press(driver, ".sheet button.main")
-    until(lambda: "The param steps=0 is refused" in text(driver, ".error"))
-    fill(driver, param__steps="4", param__word=EVIL)
-    press(driver, ".sheet button.main")
+    until(lambda: "The param steps=0 is refused" in text(driver, ".wrong"))
+    # One goes on at the field, and Enter sends the form.
+    assert driver.switch_to.active_element.get_attribute("name") == "param.steps"
+    fill(driver, param__word=EVIL, param__steps="4\n")
     until(lambda: "step 2/4" in text(driver, ".jobhead .way"))
     bar = one(driver, ".jobhead progress")
     assert float(bar.get_attribute("value")) == pytest.approx(0.5)
     until(lambda: text(driver, "#log") == f"1 {EVIL}\n2 {EVIL}\n")
-    until(lambda: count(driver, ".curve circle") == 2)
+    until(lambda: points(driver) == 2)
     gate.touch()
     until(lambda: text(driver, ".status") == "succeeded" and "accuracy" in text(driver, ".line"))
-    until(lambda: count(driver, ".curve circle") == 4)
+    until(lambda: points(driver) == 4)
     until(lambda: text(driver, "#log").count("\n") == 4)
     assert text(driver, ".tag") == "from-the-page"
-    until(lambda: count(driver, ".confusion .right") == 10)
+    until(lambda: count(driver, ".confusion tbody tr") == 10)
     assert driver.title.startswith("teller") and not count(driver, "#main img")
 
 
@@ -199,18 +210,145 @@ def test_the_five_minutes_of_the_readme_are_seen_on_the_page(
     until(lambda: "of 2 jobs, cancelled" in text(driver, ".group"))
 
 
-def test_no_page_scrolls_sideways_on_a_phone_or_errs(page: web.Page, driver: Any) -> None:
-    browser.resize(driver, 360, 780)
-    for path in ("/", "/leaderboard", "/submit?model=logistic", "/draw"):
+AXE = """
+const done = arguments[0];
+axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => done(
+  violations.map((each) => `${each.id}: ${each.nodes.map((node) => node.html).join(" ")}`)));
+"""
+FOCUS = """
+const at = document.activeElement, box = at.getBoundingClientRect();
+const { outlineStyle, outlineWidth } = getComputedStyle(at);
+const middle = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+return {
+  at: at.name || at.className || at.textContent.trim() || at.tagName,
+  isSeen: outlineStyle !== "none" && parseFloat(outlineWidth) >= 2,
+  isCovered: !at.contains(middle) && !middle?.contains(at),
+};
+"""
+"""What has the focus: how that is shown, and whether something lies on it."""
+
+
+BELOW_THE_FOLD = """
+return [...document.querySelectorAll(".sheet button.main")]
+  .map((each) => each.getBoundingClientRect().bottom).filter((bottom) => bottom > innerHeight);
+"""
+"""The buttons of forms that are not in sight at once."""
+
+
+def axe() -> str | None:
+    """axe-core, which is a test dependency."""
+    found = importlib.util.find_spec("axe_core_python")
+    return found and (Path(str(found.origin)).parent / "axe.min.js").read_text()
+
+
+def test_axe_has_no_finding_and_no_page_scrolls_sideways(
+    page: web.Page, zoo: Zoo, driver: Any
+) -> None:
+    values = ["-p", "max_iter=1,2", "-p", "alpha=0.001,0.01"]
+    sweep = zoo.run("sweep", "logistic", "--dataset", "digits", *values, "-d").stdout.strip()
+    zoo.run("wait", sweep)
+    trials = [job["id"] for job in json.loads(zoo.run("show", sweep, "--json").stdout)["jobs"]]
+    paths = [
+        *("/", "/leaderboard", "/submit?model=logistic", f"/submit?from={sweep}", "/draw"),
+        *(f"/jobs/{trials[0]}", f"/groups/{sweep}", f"/draw?job={trials[0]}&input=file"),
+        *(f"/jobs/{trials[0]}/evaluate", f"/jobs/{trials[0]}/export"),
+        *(f"/compare?ref={trials[0]}&ref={trials[1]}", "/?status=x", "/sign-in"),
+    ]
+    script = axe()
+    for n, path in enumerate(paths):
+        browser.resize(driver, *((390, 844) if n % 2 else (1280, 900)))
+        browser.prefer(driver, dark=n % 4 > 1)
         go(driver, page, path)
         one(driver, "main h1")
         assert not browser.is_wider_than_screen(driver), path
+        assert browser.low_contrasts(driver) == [], path
+        if script:
+            driver.execute_script(script)
+            assert driver.execute_async_script(AXE) == [], path
+        assert driver.execute_script(BELOW_THE_FOLD) == [], path
+    browser.resize(driver, 1280, 900)
+
+
+def test_the_form_is_filled_by_keyboard_alone(page: web.Page, zoo: Zoo, driver: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def keys(*texts: str) -> dict[str, Any]:
+        ActionChains(driver, duration=0).send_keys(*texts).perform()
+        found: dict[str, Any] = driver.execute_script(FOCUS)
+        return found
+
+    go(driver, page, "/submit?model=logistic&dataset=digits")
+    assert keys(Keys.TAB)["at"] == "skip"
+    keys(Keys.ENTER)
+    order = []
+    for _ in range(40):
+        found = keys(Keys.TAB)
+        order.append(found["at"])
+        assert found["isSeen"] and not found["isCovered"], found
+        if found["at"] == "main":
+            break
+    assert order[:3] == ["model", "dataset", "several"]
+    assert order.index("param.alpha") < order.index("param.max_iter") < order.index("main")
+    press(driver, "#f-several")
+    keys(Keys.ESCAPE)
+    fill(driver, param__max_iter="1,2")
+    driver.find_element("id", "f-several").send_keys("sweep")
+    until(lambda: count(driver, "#f-sampler"))
+    # What was typed is kept, and so is the focus.
+    assert driver.switch_to.active_element.get_attribute("name") == "several"
+    field = driver.find_element("id", "f-param.max_iter")
+    assert field.get_attribute("value") == "1,2"
+    field.send_keys(Keys.ENTER)
+    until(lambda: "Sweep of logistic" in text(driver, "main h1"))
+    until(lambda: count(driver, ".trials .pick input") == 2)
+    until(lambda: count(driver, "body[data-ended]"))
+    for box in driver.find_elements("css selector", ".trials .pick input"):
+        box.send_keys(" ")
+    press(driver, ".selection button")
+    until(lambda: "Compare 2 results" in text(driver, "main h1"))
+    assert count(driver, ".compared") == 2
+    until(lambda: "McNemar" in text(driver, ".pair"))
+
+
+def test_open_tabs_go_on_after_the_server_was_started_again(
+    page: web.Page, zoo: Zoo, driver: Any, tmp_path: Path
+) -> None:
+    asked = ["teller", "--dataset", "digits", "-p", f"until={tmp_path / 'never'}", "-d"]
+    job = zoo.run("train", *asked).stdout.strip()
     go(driver, page, "/")
-    press(driver, ".jobs .id a")
-    one(driver, ".jobhead")
-    assert not browser.is_wider_than_screen(driver)
+    one(driver, ".is-live")
+    live = driver.current_window_handle
+    driver.switch_to.new_window("tab")
+    go(driver, page, "/submit?model=logistic&dataset=digits")
+    fill(driver, param__max_iter="7")
+    assert page.close() == 130
+    driver.switch_to.window(live)
+    until(lambda: "does not answer" in text(driver, "#trouble:not([hidden])"))
+    process, host = zoo.start("ui", "--no-browser"), page.host
+    assert process.stdout is not None
+    page.process, page.address = process, process.stdout.readline().strip()
+    assert page.host == host, "the port of the last time"
+    until(lambda: "asks for its new token" in text(driver, "#trouble:not([hidden])"))
+    assert count(driver, "#trouble a") == 1
+    driver.switch_to.window(driver.window_handles[1])
+    press(driver, ".sheet button.main")
+    until(lambda: "asks for its token" in text(driver, "main h1"))
+    driver.switch_to.active_element.send_keys(f"{page.address}\n")
+    until(lambda: "Train" in text(driver, "main h1"))
+    assert driver.find_element("id", "f-param.max_iter").get_attribute("value") == "7"
+    driver.close()
+    driver.switch_to.window(live)
+    until(lambda: count(driver, ".is-live") and not count(driver, "#trouble:not([hidden])"))
+    # Its forms have the token of the new session.
+    press(driver, f'[data-key="job-{job}"] button')
+    until(lambda: text(driver, f'[data-key="job-{job}"] .status') == "cancelled")
+
+
+def test_nothing_came_from_elsewhere_and_no_script_has_failed(page: web.Page, driver: Any) -> None:
     asked = browser.requests(driver)
     assert asked and all(url.startswith(f"http://{page.host}/") for url in asked)
-    # That of the form which was refused stands in the console as the answer that it was.
-    errors = [each for each in browser.console_errors(driver) if "400 (Bad Request)" not in each]
+    # What was refused stands in the console as the answer that it was; so does the server's end.
+    known = ("400 (Bad Request)", "403 (Forbidden)", "404 (Not Found)", "ERR_", "net::")
+    errors = [e for e in browser.console_errors(driver) if not any(each in e for each in known)]
     assert errors == []

@@ -46,6 +46,7 @@ ROUTES = [
     Route(f"{GROUP}/cancel", group_page.cancel, methods=["POST"]),
     Route(f"{GROUP}/retry", group_page.retry, methods=["POST"]),
     Route("/compare", compare_page.compare_page),
+    Route("/live/compare", compare_page.live_compare),
     Route("/submit", actions.submit_page),
     Route("/submit", actions.submit_training, methods=["POST"]),
     Route("/draw", canvas.page),

@@ -22,7 +22,10 @@ def register_commands(app: typer.Typer) -> None:
 
 def ui(
     port: Annotated[
-        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port; 0: any free port.")
+        int,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Port; 0: that of last time, or a free one."
+        ),
     ] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from zoo import jobs
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError
 from zoo.jobs import Group, Job
 from zoo.jobs.group_metrics import Statistics
 from zoo.metrics import higher_is_better
@@ -18,30 +17,54 @@ from zoo.param_values import typed
 from zoo.results import comparison
 from zoo.results.comparison import ComparedResult
 from zoo.results.learning_curves import Run, charts, step_unit
-from zoo_web.context import PageContext, get_context
+from zoo_web.context import PageContext, get_context, live_values
+from zoo_web.events import Snapshot, stream
 
 MOST = 8
 """Results side by side; more have no place on a page."""
 LETTERS = "ABCDEFGH"
-WAITING = "The predictions cannot be compared now: {}"
 
 
-async def compare_page(request: Request) -> Response:
+def compare_page(request: Request) -> Response:
     """Compare the jobs and groups that the address names, each as `ref`."""
     context = get_context(request)
-    refs = [*dict.fromkeys(filter(None, request.query_params.getlist("ref")))]
-    metric = request.query_params.get("metric") or None
     try:
-        values = await run_in_threadpool(_compared, context, refs, metric)
+        values = _compared(context, *_asked(request))
     except UsageError as error:
         return context.error_page(request, error, 400)
-    message = {"do": "compare", "refs": [each.id for each in values["found"]], "metric": metric}
-    try:
-        pairs = (await context.models.request(message))["pairs"]
-    except ZooError as error:
-        pairs = [{"test": None, "disagreement": None, "notes": [WAITING.format(error)]}]
-    values["pairs"] = [*zip(LETTERS[1:], pairs, strict=False)]
-    return await run_in_threadpool(lambda: context.page(request, "compare.html", **values))
+    waiting = {"pairs": {"waiting": context.fragment("pairs_waiting")}}
+    return context.page(request, "compare.html", **values, **live_values(request, waiting))
+
+
+def live_compare(request: Request) -> Response:
+    """Stream the comparison of the predictions, once the model server has made it."""
+    context, (refs, metric) = get_context(request), _asked(request)
+    results = _compared(context, refs, metric)
+    ids = [result.id for _, result in results["results"]]
+    answer = context.models.start({"do": "compare", "refs": ids, "metric": metric})
+
+    def read() -> Snapshot:
+        if not answer.done():
+            return Snapshot({"pairs": {"waiting": context.fragment("pairs_waiting")}})
+        found = answer.result()
+        if "error" in found:
+            return Snapshot(
+                {"pairs": {"error": context.fragment("pairs_error", text=found["error"])}},
+                is_last=True,
+            )
+        pieces = {
+            letter: context.fragment("pair", letter=letter, pair=pair, unit=results["unit"])
+            for letter, pair in zip(LETTERS[1:], found["pairs"], strict=False)
+        }
+        return Snapshot({"pairs": pieces}, is_last=True)
+
+    return stream(read)
+
+
+def _asked(request: Request) -> tuple[list[str], str | None]:
+    """Return the references and the metric of an address."""
+    refs = [*dict.fromkeys(filter(None, request.query_params.getlist("ref")))]
+    return refs, request.query_params.get("metric") or None
 
 
 def _compared(context: PageContext, refs: Sequence[str], metric: str | None) -> dict[str, Any]:
@@ -58,7 +81,6 @@ def _compared(context: PageContext, refs: Sequence[str], metric: str | None) -> 
     measured = comparison.compared_metrics(results, by.metric)
     unit = results[0].jobs[0].unit
     return {
-        "found": found,
         "results": [*zip(LETTERS, results, strict=False)],
         "addresses": [
             f"/groups/{each.id}" if isinstance(each, Group) else f"/jobs/{each.id}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ class ModelClient:
         if "error" in answer:
             raise ZooError(answer["error"])
         return answer
+
+    def start(self, message: dict[str, Any]) -> Future[dict[str, Any]]:
+        """Begin a request; its result is the answer, or has the key `error`."""
+        return self._executor.submit(self._request, message)
 
     def _request(self, message: dict[str, Any]) -> dict[str, Any]:
         job = message.get("job")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import uvicorn
 
-from zoo import jobs, private_folder, settings
+from zoo import atomic, jobs, private_folder, settings
 from zoo.errors import ZooError, reason
 from zoo_web.app import make_app
 from zoo_web.auth import AuthMiddleware
@@ -16,6 +18,8 @@ from zoo_web.context import PageContext
 from zoo_web.model_client import ModelClient
 
 HOST = "127.0.0.1"
+PORT = "ui-port"
+"""The file of the last port, in ZOO_HOME."""
 LEAVE_SECONDS = 1
 """Time for open connections at shutdown: a live page never closes its own."""
 
@@ -24,7 +28,7 @@ def serve(port: int, on_address: Callable[[str], None]) -> None:
     """Serve until the process is interrupted.
 
     Args:
-        port: 0 for a free one.
+        port: 0 for that of the last time, by which open tabs find the server, or a free one.
         on_address: Called with a one-time address, and with the next one once it is used.
 
     Raises:
@@ -33,7 +37,10 @@ def serve(port: int, on_address: Callable[[str], None]) -> None:
     chosen = settings.load()
     # A team's database is elsewhere; the log of the model server is here.
     private_folder.make(chosen.home)
-    with closing(jobs.connect(chosen.database)) as db, closing(_listen(port)) as listener:
+    with (
+        closing(jobs.connect(chosen.database)) as db,
+        closing(_listen_again(port, chosen.home / PORT)) as listener,
+    ):
         context = PageContext(db, chosen, ModelClient(chosen.home / "ui.log"))
         bound = listener.getsockname()[1]
         config = uvicorn.Config(
@@ -56,6 +63,18 @@ def serve(port: int, on_address: Callable[[str], None]) -> None:
             uvicorn.Server(config).run(sockets=[listener])
         finally:
             context.models.close()
+
+
+def _listen_again(port: int, last: Path) -> socket.socket:
+    """Listen on the port; on that in the file `last`, which is kept, if it is 0."""
+    listener = None
+    if not port:
+        with contextlib.suppress(OSError, ValueError, OverflowError, ZooError):
+            listener = _listen(int(last.read_text()))
+    listener = listener or _listen(port)
+    with contextlib.suppress(OSError):
+        atomic.write(last, f"{listener.getsockname()[1]}\n")
+    return listener
 
 
 def _listen(port: int) -> socket.socket:
