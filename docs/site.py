@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 import posixpath
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ PLUGINS = (
     *("zoo-sklearn", "zoo-keras", "zoo-torch", "zoo-report"),
     *("zoo-web", "zoo-mlflow", "zoo-metrics", "zoo-notify"),
 )
+LOGO = ROOT / "zoo" / "templates" / "design" / "logo.svg"
 BORROWED = {
     "index.md": "README.md",
     "index.ko.md": "README.ko.md",
@@ -53,16 +53,16 @@ PANELS = {
 }
 """Section of `zoo --help` -> page below reference/commands."""
 
-NOTEBOOK = ("train", "get_job", "list_jobs", "get_leaderboard", "list_models", "load_model")
-HANDLES = ("JobHandle", "GroupHandle", "TrainedModel")
-ERRORS = ("ZooError", "DatasetError")
 FOR_MODELS = ("Model", "Params", "param", "Report", "Checkpoint", "Stop")
 FOR_DATA = ("Dataset", "Images", "Table", "Step", "Metric")
+ELSEWHERE = {*FOR_MODELS, *FOR_DATA, "hookimpl", "__version__"}
+FOR_NOTEBOOKS = sorted({*zoo.__all__} - ELSEWHERE, key=lambda name: (name[0].isupper(), name))
+"""All other names of `zoo`: functions first, then the classes that they return and raise."""
 API = {
     "reference/notebook.md": (
         "Notebook API",
         "The functions of a notebook or script ([how to use them](../notebook.md)).",
-        [f"zoo.{name}" for name in (*NOTEBOOK, *HANDLES, *ERRORS)],
+        [f"zoo.{name}" for name in FOR_NOTEBOOKS],
     ),
     "reference/models.md": (
         "Models",
@@ -105,18 +105,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that docs/ does not have."""
     for page, text in generated():
         files.append(File.generated(config, page, content=text))
+    files.append(File.generated(config, LOGO.name, abs_src_path=str(LOGO)))
     return files
 
 
 def generated() -> Iterator[tuple[str, str]]:
-    """Yield each page with its Markdown. Raises SystemExit if a public name is on none."""
+    """Yield each page with its Markdown."""
     for page, source in BORROWED.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         yield page, FIRST + text if page.startswith("index.") else text
     yield from commands()
-    documented = {name.removeprefix("zoo.") for _, _, names in API.values() for name in names}
-    if missing := {*zoo.__all__} - documented - {"__version__", "hookimpl"}:
-        sys.exit(f"docs/site.py: no page of the API has {', '.join(sorted(missing))}.")
     for page, (title, sentence, names) in API.items():
         yield page, "\n\n".join([f"# {title}", sentence, *(f"::: {name}" for name in names)])
 
@@ -157,7 +155,7 @@ def _options(command: Any, context: click.Context) -> Iterator[str]:
     for param in command.get_params(context):
         record = None if param.name == "help" else param.get_help_record(context)
         if record:
-            names = re.sub(r" <\w+>", "", record[0].strip())
+            names = re.sub(r" <.*>", "", record[0].strip())
             yield f"`{names}`\n:   {_text(record[1])}"
 
 

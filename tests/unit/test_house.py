@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from helpers import page_blocks
 
 from zoo import settings
 from zoo.cli import lazy_group
@@ -236,12 +237,16 @@ def test_the_page_of_the_settings_has_each_with_its_help() -> None:
         assert f"| `{settings.variable(each.name)}` |" in korean, each.name
 
 
-def test_a_korean_page_has_the_blocks_of_the_english_one_and_the_glossary_its_terms() -> None:
-    block = re.compile(r"^```.*?^```$", flags=re.M | re.S)
+def test_a_korean_page_has_the_commands_of_the_english_one() -> None:
+    def shown(page: str) -> list[tuple[str, str]]:
+        return [(each.command, str(each.output)) for each in page_blocks.steps(ROOT / page)]
+
     for page in ("README", "docs/tutorial"):
-        english, korean = ((ROOT / f"{page}{each}.md").read_text() for each in ("", ".ko"))
-        shown = [each for each in block.findall(english) if "$ " in each]
-        assert [each for each in block.findall(korean) if "$ " in each] == shown
+        assert shown(f"{page}.ko.md") == shown(f"{page}.md")
+    assert {*shown("docs/tour.ko.md")} <= {*shown("docs/tour.md"), *shown("docs/tutorial.md")}
+
+
+def test_the_korean_glossary_has_the_terms_of_the_english_one() -> None:
     row = re.compile(r"^\| \*\*(.+?)\*\* \| (.+?) \|", flags=re.M)
     english, korean = (
         row.findall((ROOT / f"docs/glossary{each}.md").read_text()) for each in ("", ".ko")
