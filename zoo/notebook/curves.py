@@ -9,18 +9,28 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 from zoo.jobs import Group, Job
-from zoo.jobs.records import finite, number_text
+from zoo.jobs.records import number_text
+from zoo.results import learning_curves
+from zoo.results.learning_curves import Run, step_unit
 from zoo.sweeps.slice_plot import short_number
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 330, 26, 160
 """The axes, in units of the picture."""
-MOST_POINTS, MOST_CHARTS, MOST_LINES = 120, 4, 6
-"""No screen shows more points; further charts and lines are left out."""
-COLOURS = ("#0969da", "#d95f02", "#1a7f37", "#8250df", "#9a6700", "#cf222e")
-NO_CURVE = ("seconds",)
+MOST_CHARTS = 4
+"""Further charts are left out, as are lines without a colour."""
+COLOURS = ("#3450c8", "#c2410c", "#08793f", "#9327a8", "#0b7285", "#b3261e")
+"""Those of page and report."""
 Points = Sequence[tuple[float, float]]
 """(x, y) in the order of x."""
+
+
+class Line(NamedTuple):
+    """A curve."""
+
+    name: str
+    points: Points
+    is_dashed: bool = False
 
 
 class Chart(NamedTuple):
@@ -29,32 +39,28 @@ class Chart(NamedTuple):
     title: str
     across: str
     """The name of the horizontal axis."""
-    lines: Mapping[str, Points]
-
-
-def step_charts(steps: Sequence[Mapping[str, Any]], unit: str = "step") -> list[Chart]:
-    """Return the curves of a job: a chart for each last part of a metric's name.
-
-    Args:
-        steps: As `jobs.timed_steps` returns them. A metric that was reported once has no curve.
-        unit: The name of a step.
-    """
-    found: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for step in steps:
-        for name, value in step["metrics"].items():
-            if name not in NO_CURVE and (known := finite(value)) is not None:
-                kind = found.setdefault(name.rpartition("_")[2], {})
-                kind.setdefault(name, []).append((step["step"], float(known)))
-    several = {
-        kind: {name: points for name, points in lines.items() if len(points) > 1}
-        for kind, lines in found.items()
-    }
-    return [Chart(kind, unit, lines) for kind, lines in several.items() if lines]
+    lines: Sequence[Line]
 
 
 def draw_steps(job: Job, steps: Sequence[Mapping[str, Any]]) -> str:
-    """Return the curves of a job as SVG; empty before its second step."""
-    return draw(step_charts(steps, job.progress.unit or "step"))
+    """Return the curves of a job as SVG; empty before its second step.
+
+    `steps` is as returned by `jobs.timed_steps`. The charts are those of page and report.
+    """
+    plain = [{"step": each["step"]} | each["metrics"] for each in steps]
+    return draw(
+        [
+            Chart(
+                found["title"],
+                found["x"],
+                [
+                    Line(s["name"], [*zip(s["x"], s["y"], strict=True)], s["isDashed"])
+                    for s in found["series"]
+                ],
+            )
+            for found in learning_curves.charts([Run("", plain, step_unit(job))])
+        ]
+    )
 
 
 def draw_results(group: Group) -> str:
@@ -68,10 +74,10 @@ def draw_results(group: Group) -> str:
     points = [(n, float(value)) for n, value in enumerate(values, 1) if value is not None]
     if len(points) < 2:
         return ""
-    lines: dict[str, Points] = {by.metric: points}
+    lines = [Line(by.metric, points)]
     if group.kind == "sweep":
         best = accumulate((y for _, y in points), max if by.higher_is_better else min)
-        lines["best"] = [(n, y) for (n, _), y in zip(points, best, strict=True)]
+        lines.append(Line("best", [(n, y) for (n, _), y in zip(points, best, strict=True)], True))
     return draw([Chart(by.metric, "job", lines)])
 
 
@@ -81,20 +87,20 @@ def draw(charts: Sequence[Chart]) -> str:
 
 
 def _svg(chart: Chart) -> str:
-    lines = dict(list(chart.lines.items())[:MOST_LINES])
-    xs = [x for points in lines.values() for x, _ in points]
-    ys = [y for points in lines.values() for _, y in points]
+    lines = chart.lines[: len(COLOURS)]
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [y for line in lines for _, y in line.points]
     across, up = _Axis.over(xs, LEFT, RIGHT, whole=True), _Axis.over(ys, BOTTOM, TOP)
     parts = [_grid(across, up, chart.across)]
     key = LEFT
-    for (name, points), colour in zip(lines.items(), COLOURS, strict=False):
-        parts.append(_line(name, _thinned(points), across, up, colour, chart.across))
+    for line, colour in zip(lines, COLOURS, strict=False):
+        parts.append(_line(line, across, up, colour, chart.across))
         parts.append(
             f'<text x="{key}" y="14" fill="{colour}" font-weight="bold">'
-            f"{markup.escape(name)}</text>"
+            f"{markup.escape(line.name)}</text>"
         )
-        key += 8 * len(name) + 12
-    last = ", ".join(f"{name} {number_text(points[-1][1])}" for name, points in lines.items())
+        key += 7 * len(line.name) + 12
+    last = ", ".join(f"{line.name} {number_text(line.points[-1][1])}" for line in lines)
     label = markup.escape(f"{chart.title} over {chart.across}: last {last}")
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
@@ -155,21 +161,16 @@ def _grid(across: _Axis, up: _Axis, unit: str) -> str:
     return f'<g fill="currentColor">{"".join(parts)}{name}</g>{axes}'
 
 
-def _line(name: str, points: Points, across: _Axis, up: _Axis, colour: str, unit: str) -> str:
-    placed = [(across.place(x), up.place(y)) for x, y in points]
+def _line(line: Line, across: _Axis, up: _Axis, colour: str, unit: str) -> str:
+    placed = [(across.place(x), up.place(y)) for x, y in line.points]
     path = " ".join(f"{x},{y}" for x, y in placed)
+    texts = [f"{line.name} {number_text(y)}, {unit} {short_number(x)}" for x, y in line.points]
     dots = "".join(
-        f'<circle cx="{x}" cy="{y}" r="6" fill="{colour}" fill-opacity="0">'
-        f"<title>{markup.escape(f'{name} {number_text(value)}, {unit} {short_number(at)}')}</title>"
+        f'<circle cx="{x}" cy="{y}" r="6" fill-opacity="0"><title>{markup.escape(text)}</title>'
         "</circle>"
-        for (x, y), (at, value) in zip(placed, points, strict=True)
+        for (x, y), text in zip(placed, texts, strict=True)
     )
     x, y = placed[-1]
-    end = f'<circle cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
-    line = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
-    return line + end + dots
-
-
-def _thinned(points: Points) -> Points:
-    every = max(1, -(-len(points) // MOST_POINTS))
-    return [*points[:-1:every], points[-1]]
+    dash = ' stroke-dasharray="5 3"' if line.is_dashed else ""
+    drawn = f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.8"{dash}/>'
+    return f'{drawn}<g fill="{colour}"><circle cx="{x}" cy="{y}" r="3"/>{dots}</g>'

@@ -13,13 +13,12 @@ from zoo.jobs.groups import result_text
 from zoo.metrics import METRICS
 
 COLOURS = {
-    "succeeded": "#1a7f37",
-    "running": "#0969da",
-    "cancelled": "#9a6700",
-    "paused": "#9a6700",
-    "pruned": "#9a6700",
-    **dict.fromkeys(("failed", "timed_out", "lost"), "#cf222e"),
+    "succeeded": "#08693f",
+    "running": "#0b6478",
+    **dict.fromkeys(("cancelled", "paused", "pruned"), "#7a5200"),
+    **dict.fromkeys(("failed", "timed_out", "lost"), "#b3261e"),
 }
+"""Those of page and report."""
 MOST_JOBS = 20
 """Jobs of a group that are listed one by one."""
 SHOWN = (*METRICS, "fit_seconds", "parameters")
