@@ -68,9 +68,9 @@ def to(
     monkeypatch.setenv("ZOO_MLFLOW", tables)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
     monkeypatch.setenv("ZOO_PICTURES", "off")  # a second per job
-    client.connect.cache_clear()
+    client.find_server.cache_clear()
     yield client.connect(tables)
-    client.connect.cache_clear()
+    client.find_server.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -521,6 +521,8 @@ def test_a_worker_writes_into_a_real_server_and_what_it_missed_is_written_later(
             assert parent.data.metrics["accuracy"] == group["metrics"]["accuracy"]["mean"]
             loaded = mlflow.pyfunc.load_model(f"runs:/{children[0].info.run_id}/logistic")
             assert loaded.predict(np.zeros((1, 28, 28), "uint8")).shape == (1,)
+            # The settings of MLflow's client hold for every call: it prints no address of a run.
+            assert "View run" not in log.read_text()
             done = home.json("mlflow", "sync", "--model", "logistic")
             assert (done["written"], done["there"]) == (1, 2)
             assert missed in {run.data.tags.get(mapping.JOB_TAG) for run in ended(4)}

@@ -57,20 +57,26 @@ class TrackingServer:
                 return found
 
 
-@functools.cache
 def connect(uri: str) -> TrackingServer:
     """Connect to the tracking server, and create its experiment if it is missing.
 
     Raises UsageError for an invalid address.
     """
+    # Each time: the process of the hooks restores its variables after each call.
     plain = _without_secret(uri)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    return find_server(plain)
+
+
+@functools.cache
+def find_server(uri: str) -> TrackingServer:
+    """Return the server at an address without a secret, asked for once per process."""
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    client = MlflowClient(tracking_uri=plain, registry_uri=plain)
-    return TrackingServer(client, _experiment(client, plain))
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    return TrackingServer(client, _experiment(client, uri))
 
 
 @contextlib.contextmanager
