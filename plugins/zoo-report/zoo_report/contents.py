@@ -154,7 +154,7 @@ def gather(db: Database, settings: Settings, selection: Selection) -> Contents:
         wrong, note = mistakes.list_mistakes(settings, job)
         shown = wrong[:SHOWN] if number < GALLERIES else []
         data = environment.data if environment else None
-        note = note or images.add(job, [each.row for each in shown], data)
+        note = note or (images.add(job, [each.row for each in shown], data) if shown else "")
         entries.append(
             Entry(
                 job,

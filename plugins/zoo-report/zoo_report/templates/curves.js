@@ -2,8 +2,7 @@
 const FIRST_SHOWN = 6;
 const drawable = byAccuracy(jobs.filter((job) => Object.keys(job.curves).some((name) => isCurve(job, name))));
 
-if (drawable.length) curves(place("curves"));
-else place("curves")?.append(make("p", { class: "muted" }, "No job here reported a metric at more than one step."));
+if (drawable.length && place("curves")) curves(place("curves"));
 
 // A single point is not a curve.
 function isCurve(job, name) {
@@ -35,7 +34,7 @@ function curves(room) {
   };
   room.append(
     make("div", { class: "tools" }, make("label", {}, "Metric ", metric), make("label", {}, isLog, " logarithmic"), ...picked.buttons, dashes),
-    make("div", { class: "plotted" }, chart, picked.list),
+    make("div", { class: drawable.length > 1 ? "plotted" : "" }, chart, ...(drawable.length > 1 ? [picked.list] : [])),
   );
   metric.addEventListener("change", change);
   isLog.addEventListener("change", show);

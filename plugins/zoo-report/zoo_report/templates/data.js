@@ -9,6 +9,11 @@ function percent(value, digits = 2) {
   return `${(100 * value).toFixed(digits)} %`;
 }
 
+// Commands stand between backticks.
+function withCode(text) {
+  return text.split("`").map((part, n) => (n % 2 ? make("code", {}, part) : part));
+}
+
 function short(id) {
   return id.slice(0, 8);
 }

@@ -2,12 +2,11 @@
 const LEVELS = 5; // shades of right and of wrong in the style sheet
 const counted = byAccuracy([...pooled, ...jobs].filter((job) => job.matrix));
 
-if (counted.length) matrices(place("matrices"));
-else place("matrices")?.append(make("p", { class: "muted" }, "No job here has a confusion matrix that can be drawn."));
+if (counted.length && place("matrices")) matrices(place("matrices"));
 
 function matrices(room) {
   const rival = counted.find((job) => job !== counted[0] && job.dataset === counted[0].dataset && job.name !== counted[0].name);
-  const sides = [counted[0], rival ?? counted[1]].filter(Boolean).map((job, index) => side("AB"[index], job));
+  const sides = [counted[0], rival ?? counted[1]].filter(Boolean).map((job, index, { length }) => side(length > 1 ? "AB"[index] : "Job", job));
   room.append(
     make("p", { class: "muted" }, "Rows are the true classes, columns the predicted ones. Arrow keys move from cell to cell."),
     make("div", { class: "sides" }, ...sides),

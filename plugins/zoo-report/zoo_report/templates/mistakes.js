@@ -5,7 +5,7 @@ const judged = byAccuracy(jobs);
 if (place("mistakes")) gallery(place("mistakes"));
 
 function gallery(room) {
-  const first = judged.find((job) => job.mistakes.length && !job.note) ?? judged[0];
+  const first = judged.find((job) => job.mistakes.length) ?? judged[0];
   const [label, select] = chooser("Of ", judged, first);
   const sets = missed.map(({ test_set: name }) => make("option", { value: name }, `the images of ${name} that most jobs got wrong`));
   if (sets.length) {
@@ -16,7 +16,7 @@ function gallery(room) {
   const list = make("ul", { class: "gallery" });
   const show = () => {
     const job = chosenOf(select);
-    says.textContent = job ? about(job) : "The number of jobs that misclassified each image, of those evaluated on it.";
+    says.replaceChildren(...withCode(job ? about(job) : "The number of jobs that misclassified each image, of those evaluated on it."));
     const cards = job ? ofJob(job) : missed.find((each) => each.test_set === select.value).images.map(ofMany);
     list.replaceChildren(...cards);
   };
