@@ -86,6 +86,9 @@ class Settings:
         "empty: nowhere",
         secret=True,
     )
+    celery_events: bool = _setting(
+        False, "a worker answers `celery inspect` and sends events for Flower: on or off"
+    )
     pictures: bool = _setting(True, "draw pictures of each job that has ended: on or off")
     mlflow: str = _setting(
         "", "the MLflow tracking server that finished jobs are written to; empty: none", secret=True

@@ -365,6 +365,11 @@ class Execution:
         return not (self.heartbeat.has_begun or self.settings.artifacts_url)
 
     @property
+    def outcome(self) -> Outcome | None:
+        """How it has ended; None while it runs, or if another attempt goes on with the job."""
+        return self._result if isinstance(self._result, Outcome) else None
+
+    @property
     def has_result(self) -> bool:
         """Whether it succeeded, so that its artifact is to be stored."""
         return isinstance(self._result, Outcome) and self._result.status == "succeeded"

@@ -64,6 +64,10 @@ class Supervisor:
         """Set while the worker drains: running jobs go back into the queue at that time."""
         self.after_job: Callable[[], None] = lambda: None
         """Called after jobs have ended: sends hints for jobs that waited for them."""
+        self.on_begin: Callable[[Execution], None] = lambda _: None
+        """Called when a job was claimed."""
+        self.on_end: Callable[[Execution], None] = lambda _: None
+        """Called when an attempt has ended, and its outcome is committed."""
         self.last_job = time.monotonic()
         """Time of the last start or end of a job."""
         self.health = Health(settings)
@@ -72,14 +76,20 @@ class Supervisor:
         )
         self._free = threading.BoundedSemaphore(slots)
         self._occupied = 0
-        self._busy = 0
+        self._executions: dict[Execution, None] = {}
         self._lock = threading.Lock()
         self._claim_lock = threading.Lock()
 
     @property
     def busy(self) -> int:
         """Number of jobs that run or are being committed."""
-        return self._busy
+        return len(self._executions)
+
+    @property
+    def executions(self) -> list[Execution]:
+        """The jobs that run or are being committed, the oldest first."""
+        with self._lock:
+            return list(self._executions)
 
     @property
     def free_slots(self) -> int:
@@ -168,9 +178,8 @@ class Supervisor:
             gpu = free[0] if job.device == GPU else None
             if gpu is not None:
                 self._busy_gpus.add(gpu)
-        self._count_busy(1)
         logger.info("job %s (%s on %s) begins", job.id[:8], job.model, job.dataset)
-        return Execution(
+        execution = Execution(
             self.db,
             self.settings,
             self.runners,
@@ -182,6 +191,11 @@ class Supervisor:
             has_hooks=self.hooks is not None,
             gpu=gpu,
         )
+        with self._lock:
+            self._executions[execution] = None
+            self.last_job = time.monotonic()
+        self.on_begin(execution)
+        return execution
 
     def _run(self, execution: Execution) -> None:
         try:
@@ -206,13 +220,11 @@ class Supervisor:
     def _finished(self, execution: Execution) -> None:
         if execution.committed and self.hooks:
             self.hooks.add(execution.job.id)
-        self._count_busy(-1)
+        self.on_end(execution)
+        with self._lock:
+            self._executions.pop(execution, None)
+            self.last_job = time.monotonic()
 
     def _count_occupied(self, change: int) -> None:
         with self._lock:
             self._occupied += change
-
-    def _count_busy(self, change: int) -> None:
-        with self._lock:
-            self._busy += change
-            self.last_job = time.monotonic()

@@ -37,6 +37,7 @@ from zoo.queue.local_services import Place
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
 from zoo.storage import artifacts
 from zoo_workers import consumer, repeated_lines
+from zoo_workers.celery_events import JobEvents
 from zoo_workers.hooks import Hooks, Listeners
 from zoo_workers.housekeeping import Housekeeper, announce_freed, log_new_name, take_over
 from zoo_workers.runner_pool import Runner, RunnerPool
@@ -255,13 +256,10 @@ def ask_catalogue(runner: Runner) -> dict[str, Any]:
 def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place | None) -> None:
     settings, db = supervisor.settings, supervisor.db
     queues = [broker.queue_name(plan.pool, name) for name in supervisor.models]
-    app = broker.make_app(settings, patient=True)
-    _add_task(app, supervisor)
-    consumer.make_app(app, queues)
-    if not settings.is_embedded:  # after that, since the first hint fixes the app's queues
-        _refuse_cluster(app)
-    supervisor.after_job = functools.partial(announce_freed, db, app)
-    worker = _celery_worker(app, supervisor, queues)
+    app = _make_app(supervisor, queues)
+    hostname = f"{supervisor.name}@zoo"
+    events = JobEvents(app, supervisor, hostname) if settings.celery_events else None
+    worker = _celery_worker(app, supervisor, queues, hostname)
     celery_worker.safe_say = _log_in_handler
 
     def stop() -> None:
@@ -284,6 +282,8 @@ def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place |
     announce()
     keeper.announce = announce
     keeper.start()
+    if events:
+        events.start()
     models = ", ".join(supervisor.models)
     logger.info("worker %s is ready: %s, models %s", supervisor.name, plan.slots_text, models)
     try:
@@ -295,8 +295,21 @@ def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place |
         supervisor.drain(0)
         supervisor.await_idle(RELEASE_SECONDS)
         keeper.end()
+        if events:
+            events.end()
         jobs.record_heartbeat(db, worker_id, busy=0, state="stopped")
         logger.info("worker %s has stopped", supervisor.name)
+
+
+def _make_app(supervisor: Supervisor, queues: list[str]) -> broker.App:
+    """Return the Celery app with the task, and send hints for jobs that waited for others."""
+    app = broker.make_app(supervisor.settings, patient=True)
+    _add_task(app, supervisor)
+    consumer.make_app(app, queues)
+    if not supervisor.settings.is_embedded:  # after that: the first hint fixes the app's queues
+        _refuse_cluster(app)
+    supervisor.after_job = functools.partial(announce_freed, supervisor.db, app)
+    return app
 
 
 def _log_in_handler(message: str, *_: Any) -> None:
@@ -315,7 +328,9 @@ def _refuse_cluster(app: broker.App) -> None:
         broker.prove(app, seconds=consumer.PROVE_SECONDS)
 
 
-def _celery_worker(app: broker.App, supervisor: Supervisor, queues: list[str]) -> Any:
+def _celery_worker(
+    app: broker.App, supervisor: Supervisor, queues: list[str], hostname: str
+) -> Any:
     check_seconds = supervisor.settings.reap_seconds
     return app.Worker(
         consumer_cls=functools.partial(
@@ -326,7 +341,7 @@ def _celery_worker(app: broker.App, supervisor: Supervisor, queues: list[str]) -
         pool=consumer.SlotPool,
         concurrency=supervisor.slots,
         queues=queues,
-        hostname=f"{supervisor.name}@zoo",
+        hostname=hostname,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,

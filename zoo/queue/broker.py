@@ -127,6 +127,9 @@ def make_app(settings: Settings, *, patient: bool) -> App:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        # With ZOO_CELERY_EVENTS: queues that expire would need the right to run scripts.
+        **dict.fromkeys(("control_queue_expires", "control_queue_ttl")),
+        **dict.fromkeys(("event_queue_expires", "event_queue_ttl")),
         task_serializer="json",
         accept_content=["json"],
         broker_transport_options={
