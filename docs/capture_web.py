@@ -30,6 +30,7 @@ ENDED = [
     "lenet-5 -p epochs=2",
     "logistic --cv 5",
 ]
+SWEEP = "logistic -p alpha=1e-6..1e-1:log -p max_iter=2..30 --sampler random --trials 20"
 RUNNING = "dense-softmax -p epochs=200 --seeds 3 --tag long -d"
 SEVEN = [(-50, -80), (55, -80), (15, 0), (-20, 90)]
 """Strokes, in pixels from the middle of the canvas."""
@@ -44,6 +45,7 @@ def main() -> None:
         try:
             for words in ENDED:
                 zoo(f"train {words} --dataset {DATASET}", env)
+            zoo(f"sweep {SWEEP} --dataset {DATASET} --validation 0.1", env)
             zoo(f"train {RUNNING} --dataset {DATASET}", env)
             with page(env) as addresses:
                 take(next(addresses), DESK, dark=False, suffix="")
@@ -80,8 +82,13 @@ def take(address: str, size: tuple[int, int], dark: bool, suffix: str) -> None:
         keep(driver, f"web-jobs{suffix}")
         link = driver.find_element("css selector", "tr:has(progress[value]) .id a")
         driver.get(link.get_attribute("href"))
-        until(lambda: shows(driver, '.curve polyline[points*=" "]'))
+        until(lambda: shows(driver, ".curve zoo-chart .plot svg"))
         keep(driver, f"web-job{suffix}")
+        driver.get(f"{base}/?status=succeeded")
+        sweep = driver.find_element("xpath", "//a[@class='part'][text()='trial']")
+        driver.get(sweep.get_attribute("href"))
+        until(lambda: shows(driver, ".parallel .plot svg"))
+        keep(driver, f"web-sweep{suffix}")
         driver.get(f"{base}/draw?dataset={DATASET}")
         until(lambda: not shows(driver, ".state .waiting, .state .loading"))
         draw(driver)

@@ -295,3 +295,19 @@ def test_selected_results_stand_side_by_side(db: Database) -> None:
     for refs in ((), (first,), [f"{n}" for n in range(9)]):
         answer = compared(*refs)
         assert answer.status_code == 400 and "2 to 8 results" in visit.text(answer)
+
+
+def test_a_large_group_lists_its_first_jobs_and_counts_the_rest(db: Database) -> None:
+    most = group_page.MOST_ROWS
+    specs = [a_spec(seed=n) for n in range(most + 20)]
+    seeds, sweep = (
+        str(jobs.add(db, some, group_kind=kind)[1])
+        for kind, some in (
+            ("seeds", specs),
+            ("sweep", [a_spec(params={"a": n}) for n in range(most)]),
+        )
+    )
+    for group, rest in ((seeds, 20), (sweep, 0)):
+        html = Visit(db).group(group)
+        assert html.count('data-key="job-') == most
+        assert (f"{rest} more:" in html) == bool(rest)

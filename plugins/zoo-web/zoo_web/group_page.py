@@ -95,17 +95,17 @@ def group_parts(context: PageContext, group: Group, csrf: str) -> Parts:
         replaced=max(0, every - len(group.jobs)),
         csrf=csrf,
     )
+    n_rows = len(group.trials()) if is_sweep else len(group.jobs)
     rows = _trial_rows(context, group, rungs) if is_sweep else _part_rows(context, group, by)
-    shown = dict([*rows.items()][:MOST_ROWS])
     facts = context.fragment("group_facts", group=group, facts=_facts(group, by))
     parts: dict[str, Mapping[str, str]] = {
         "head": {"head": head},
         "facts": {"facts": facts},
-        "rows": shown,
+        "rows": rows,
         "rest": {},
     }
-    if len(rows) > len(shown):
-        rest = context.fragment("rest_of_rows", n=len(rows) - len(shown), group=group)
+    if n_rows > len(rows):
+        rest = context.fragment("rest_of_rows", n=n_rows - len(rows), group=group)
         parts["rest"] = {"rest": rest}
     return parts | ({"plots": _plots(context, group, rungs)} if is_sweep else {})
 
@@ -188,7 +188,7 @@ def _trial_rows(context: PageContext, group: Group, rungs: Sequence[RungEntry]) 
     found = trials.sort_trials(trials.list_trials(group), last)
     names = trials.varied_params(group)
     rows = {}
-    for rank, trial in enumerate(found[: MOST_ROWS + 1], start=1):
+    for rank, trial in enumerate(found[:MOST_ROWS], start=1):
         job = trial.group.jobs[0]
         rows[f"job-{job.id}"] = context.fragment(
             "trial_row",
@@ -198,7 +198,7 @@ def _trial_rows(context: PageContext, group: Group, rungs: Sequence[RungEntry]) 
             last=None if trial.statistics else last.get(job.id),
             values=[_value(trial.value(name)) for name in names],
         )
-    return rows | {f"rest-{n}": "" for n in range(MOST_ROWS + 1, len(found))}
+    return rows
 
 
 def _value(value: Any) -> str:
@@ -215,7 +215,7 @@ def _part_rows(context: PageContext, group: Group, by: Objective) -> dict[str, s
             "part_row", job=job, part=part, by=by, estimate=estimates.get(job.id)
         )
 
-    return {f"job-{job.id}": row(job) for job in group.jobs}
+    return {f"job-{job.id}": row(job) for job in group.jobs[:MOST_ROWS]}
 
 
 def _plots(context: PageContext, group: Group, rungs: Sequence[RungEntry]) -> dict[str, str]:

@@ -32,7 +32,8 @@ SAMPLERS = {"grid": "every combination", "random": "random combinations"}
 """Those of `zoo sweep`; `tpe` picks each trial in the process that submits it."""
 NEEDED = ("model", "dataset", "several")
 """Fields without which no other one can be checked."""
-MOST_TRIALS = 100_000
+MOST_TRIALS = 10_000
+"""Random trials; a larger sweep would be planned while a browser waits."""
 
 
 @dataclass(frozen=True)
