@@ -77,6 +77,12 @@ def test_a_whole_metric_is_shown_without_decimals_and_others_with_four(value: fl
         assert text.endswith((".2500", ".7500"))
 
 
+@given(st.floats(1e-9, 4e-5))
+def test_what_four_decimals_would_hide_has_two_digits(value: float) -> None:
+    assert float(number_text(value)) == pytest.approx(value, rel=0.06)
+    assert console.number(value) == number_text(value)
+
+
 @given(st.sampled_from([-1.0, 0.0, 1.0]))
 def test_a_share_keeps_its_decimals(value: float) -> None:
     assert console.number(value) == number_text(value) == f"{value:.4f}"

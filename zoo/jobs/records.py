@@ -345,6 +345,8 @@ def finite(value: Any) -> float | int | None:
 
 
 LARGE = 10**12
+TINY = 5e-5
+"""Below that four decimals say nothing."""
 
 
 def is_whole(value: float) -> bool:
@@ -359,7 +361,8 @@ def is_whole(value: float) -> bool:
 def number_text(value: Any, digits: int | None = None, missing: str = "") -> str:
     """Format a number of a page; from 10^12 on with an exponent, so that no column grows.
 
-    A float gets `digits` decimals; without `digits` four, and none where `is_whole` says so.
+    A float gets `digits` decimals; without `digits` four, as in an accuracy of 0.9247, or none
+    where `is_whole` says so. What would be 0.0000 has two significant digits.
     """
     known = finite(value)
     if known is None:
@@ -368,7 +371,9 @@ def number_text(value: Any, digits: int | None = None, missing: str = "") -> str
         return f"{known:.3e}"
     if isinstance(known, int) or (digits is None and is_whole(known)):
         return f"{int(known):,}"
-    return f"{known:.{4 if digits is None else digits}f}"
+    if digits is None:
+        return f"{known:.1e}" if 0 < abs(known) < TINY else f"{known:.4f}"
+    return f"{known:.{digits}f}"
 
 
 LONGEST = 999 * 86400

@@ -472,7 +472,8 @@ def test_a_whole_number_has_no_decimals_and_a_share_keeps_them(value: float) -> 
     text = number_text(value)
     assert is_whole(value) == ("." not in text)
     if isinstance(value, float) and (abs(value) <= 1 or not value.is_integer()):
-        assert re.fullmatch(r"-?[\d]+\.\d{4}", text)
+        tiny = 0 < abs(value) < 5e-5
+        assert re.fullmatch(r"-?\d\.\de-\d{2,3}" if tiny else r"-?\d+\.\d{4}", text)
     else:
         assert text == f"{int(value):,}"
     assert float(text.replace(",", "")) == pytest.approx(value, abs=5e-5)

@@ -418,13 +418,15 @@ def clock(seconds: float) -> str:
 
 def number(value: Any, digits: int | None = None) -> str:
     """Return a metric as text: `digits` decimals, by default four, or none if it is an integer."""
-    from zoo.jobs.records import is_whole
+    from zoo.jobs.records import LARGE, is_whole, number_text
 
     if not isinstance(value, float):
         return "" if value is None else value if isinstance(value, str) else json.dumps(value)
-    if digits is None:
-        digits = 0 if is_whole(value) else 4
-    return f"{value:.{digits}f}" if abs(value) < HUGE else f"{value:.{digits or 4}g}"
+    if not abs(value) < HUGE:
+        return f"{value:.{digits or 4}g}"
+    if digits is None and is_whole(value):
+        return f"{value:.0f}"  # without the commas of a page
+    return number_text(value, digits) if abs(value) < LARGE else f"{value:.{digits or 4}f}"
 
 
 def params(values: Mapping[str, Any]) -> str:
