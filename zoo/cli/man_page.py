@@ -34,18 +34,18 @@ def man_page(root: Commands) -> str:
         ".nh",
         ".ad l",
         ".SH NAME",
-        rf"zoo \- {_plain(root.help).lower().rstrip('.')}",
+        rf"zoo \- {plain(root.help).lower().rstrip('.')}",
         ".SH SYNOPSIS",
         ".B zoo",
         r"[\fIOPTIONS\fR] \fICOMMAND\fR [\fIARGUMENTS\fR]",
         ".SH DESCRIPTION",
-        _plain(root.help),
+        plain(root.help),
         ".PP",
-        _plain(refs),
+        plain(refs),
         ".SH COMMANDS",
     ]
     for title, lines in panels.items():
-        parts += [f'.SS "{_plain(title)}"', *lines] if lines else []
+        parts += [f'.SS "{plain(title)}"', *lines] if lines else []
     parts += [".SH EXIT STATUS", *_exit_codes(codes), ".SH ENVIRONMENT", *_variables()]
     return "\n".join(parts) + "\n"
 
@@ -56,15 +56,15 @@ def _command(command: Any, path: str, parent: Any) -> Iterator[str]:
     inner = getattr(command, "commands", None)
     usage = [] if inner else command.collect_usage_pieces(context)
     yield ".TP"
-    yield rf"\fB{_plain(path)}\fR {_plain(' '.join(usage))}".rstrip()
+    yield rf"\fB{plain(path)}\fR {plain(' '.join(usage))}".rstrip()
     yield from _paragraphs(command.help)
     yield ".RS"
     for param in command.params:
         record = param.get_help_record(context)
         if record and "--help" not in param.opts:
             yield ".TP"
-            yield rf"\fB{_plain(record[0])}\fR"
-            yield _plain(record[1]) or r"\&"
+            yield rf"\fB{plain(record[0])}\fR"
+            yield plain(record[1]) or r"\&"
     yield ".RE"
     for name, each in (inner or {}).items():
         if not each.hidden:
@@ -73,22 +73,27 @@ def _command(command: Any, path: str, parent: Any) -> Iterator[str]:
 
 def _exit_codes(text: str) -> Iterator[str]:
     for code, meaning in EXIT.findall(text):
-        yield from (".TP", rf"\fB{code}\fR", _plain(meaning))
+        yield from (".TP", rf"\fB{code}\fR", plain(meaning))
 
 
 def _variables() -> Iterator[str]:
     for each in dataclasses.fields(settings.Settings):
-        yield from (".TP", rf"\fB{settings.variable(each.name)}\fR", _plain(each.metadata["help"]))
+        default: Any = each.default
+        if isinstance(default, bool):
+            default = "on" if default else "off"
+        about = each.metadata["help"]
+        about += f" [default: {default}]" if default not in ("", None) else ""
+        yield from (".TP", rf"\fB{settings.variable(each.name)}\fR", plain(about))
 
 
 def _paragraphs(text: str | None) -> Iterator[str]:
     for number, part in enumerate(filter(None, (text or "").split("\n\n"))):
         if number:
             yield ".IP"
-        yield _plain(part)
+        yield plain(part)
 
 
-def _plain(text: str | None) -> str:
+def plain(text: str | None) -> str:
     """Return text as roff prints it, in one line; no part of it is a request."""
     line = " ".join((text or "").split())
     line = line.replace("\\", r"\e").replace("-", r"\-").replace("`", r"\(ga")
