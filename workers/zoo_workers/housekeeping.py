@@ -31,7 +31,8 @@ SWEEP_SECONDS = 3600.0
 
 
 REMOVAL_SECONDS = 1.0
-"""Time that one pass takes for removing jobs, and as long for deleting their files."""
+"""Time that one pass takes for removing jobs, as long for deleting their files, and the least time
+until the next pass if some are left."""
 
 
 class Housekeeper(threading.Thread):
@@ -50,6 +51,8 @@ class Housekeeper(threading.Thread):
         self.exits_when_idle = False
         self.announce: Callable[[], None] = lambda: None
         """Adds this worker to the database again, which has lost it after a restore."""
+        self._is_behind = False
+        """Whether the last pass has left jobs or files that are to be removed."""
         self._is_over = False
         self._wake = threading.Event()
         self._reaped = 0.0
@@ -73,7 +76,7 @@ class Housekeeper(threading.Thread):
         every = min(self.settings.beat_seconds, self.settings.reap_seconds)
         self._earlier.start()
         while True:
-            self._wake.wait(every)
+            self._wake.wait(min(every, REMOVAL_SECONDS) if self._is_behind else every)
             self._wake.clear()
             if self._is_over:
                 return
@@ -124,6 +127,9 @@ class Housekeeper(threading.Thread):
                 local_services.rotate_logs(self.settings)
             self._reap()
             self._sweep()
+            self._remove_jobs()
+        elif self._is_behind:
+            self._remove_jobs()
         if self.exits_when_idle and self._is_idle() and self._exit():
             self.stop_worker()
 
@@ -165,14 +171,16 @@ class Housekeeper(threading.Thread):
         if moved or self._broker_errors:  # a free slot here need not wait for the hint
             self.supervisor.check_for_jobs()
         remove_old_folders(self.db, self.settings.home / "work")
-        self._remove_jobs()
 
     def _remove_jobs(self) -> None:
         """Remove jobs that the settings do not keep, and delete the files of removed jobs."""
+        self._is_behind = False
         if removed := self._retention.run_pass(self.db, REMOVAL_SECONDS):
             logger.info("retention has removed %d jobs", len(removed))
-        with contextlib.suppress(ArtifactError):  # the next pass tries again
+        with contextlib.suppress(ArtifactError):  # the next reaping tries again
             removals.complete(self.db, self.settings, seconds=REMOVAL_SECONDS)
+            left = removals.serves(self.settings) and jobs.list_removals(self.db, 1)
+            self._is_behind = bool(left) or self._retention.is_under_way
 
     def _sweep(self) -> None:
         """Remove what interrupted commands have left; if the store fails, the next pass does."""

@@ -90,6 +90,11 @@ class Retention:
         """Whether there is any rule."""
         return bool(self._days or self._jobs)
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the last pass has ended before its sweep, as there was more to remove."""
+        return self._position is not None
+
     def run_pass(
         self, db: Database, seconds: float, clock: Callable[[], float] = time.monotonic
     ) -> list[str]:
