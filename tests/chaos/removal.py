@@ -118,7 +118,7 @@ class Removal:
             self._leave_garbage()
         else:
             env["ZOO_KEEP_JOBS"] = str(KEPT)
-            self.removable |= {job.id for job in self._ended()}
+            self.removable |= {job.id for job in self._ended(10**6)}
         command = command_server.start([str(step), str(late), *words], env, DYING)
         with command:
             out, err = command.communicate(timeout=120)
@@ -139,7 +139,7 @@ class Removal:
     def _keep_busy(self) -> int:
         """Have enough jobs wait; return how many have ended."""
         while (missing := WAITING - self._open()) > 0:
-            models = [{"lines": 3}, {"seconds": 0.1}, {"trick": "raise"}]
+            models = [{"seconds": 0.5, "lines": 3}, {"seconds": 0.3}, {"trick": "raise"}]
             specs = [
                 JobSpec(kind="train", model="trickster", params=models[n % 3], dataset="digits")
                 for n in range(missing)
@@ -154,8 +154,9 @@ class Removal:
         counts = jobs.counts(self.db)
         return counts.get("queued", 0) + counts.get("running", 0)
 
-    def _ended(self) -> list[Job]:
-        return jobs.listing(self.db, statuses=["succeeded", "failed"], limit=10**6)
+    def _ended(self, most: int = 5 * KEPT) -> list[Job]:
+        """Return the newest jobs that have ended."""
+        return jobs.listing(self.db, statuses=["succeeded", "failed"], limit=most)
 
     def _see_no_row_without_files(self) -> None:
         """See that no file of a row is missing; `judge` reads them all at the end."""

@@ -7,13 +7,20 @@ import socket
 import subprocess
 import sys
 
+from pathlib import Path
+
 import psutil
+import pytest
 from helpers.command_line import until
+from helpers.finished_jobs import a_spec, succeed
 from zoo_workers import housekeeping
+from zoo_workers.slots import Supervisor
 
 from zoo import jobs
 from zoo.job_spec import JobSpec
-from zoo.jobs import Database
+from zoo.jobs import Database, retention
+from zoo.settings import Settings
+from zoo.storage import removals
 
 SPEC = JobSpec(kind="train", model="logistic", params={}, dataset="digits")
 
@@ -38,3 +45,24 @@ def test_a_new_local_worker_takes_over_what_dead_ones_of_its_machine_held(db: Da
     housekeeping.take_over(db)
     assert {job for job, _ in jobs.reap(db, backoff=0)} == dead
     unburied.wait()
+
+
+def test_removal_goes_on_without_a_wait_for_the_next_reaping(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "REMOVAL_SECONDS", 0.001)
+    for module in (retention, removals):
+        monkeypatch.setattr(module, "AT_ONCE", 1)
+    for _ in range(9):
+        succeed(db, [a_spec()])
+    stores = {"database_url": db.url, "artifacts_url": str(tmp_path)}
+    seldom = {"reap_seconds": 3600.0, "beat_seconds": 3600.0}
+    setup = Settings(home=tmp_path, keep_jobs="2", **stores, **seldom)  # type: ignore[arg-type]
+    slots = Supervisor(db, setup, None, "w", "default", 1)  # type: ignore[arg-type]
+    keeper = housekeeping.Housekeeper(None, slots, "w", lambda: None)  # type: ignore[arg-type]
+    keeper.start()
+    try:
+        keeper.health.on_change()  # which wakes it
+        until(lambda: jobs.count(db, jobs.ALL_JOBS) == 2 and not jobs.list_removals(db), 20)
+    finally:
+        keeper.end()
