@@ -33,6 +33,12 @@ def test_a_job_has_a_colour_for_each_metric_and_several_jobs_one_each() -> None:
     ]
 
 
+def test_a_chart_of_one_metric_of_several_jobs_has_its_name() -> None:
+    steps = [{"step": n, "train_loss": 1 / n} for n in (1, 2)]
+    (both,) = charts([Run("a", steps), Run("b", steps)])
+    assert both["title"] == "train_loss" and {s["part"] for s in both["series"]} == {""}
+
+
 @given(st.lists(STEPS, max_size=3))
 def test_every_metric_with_two_values_is_a_line_and_no_other(
     found: list[list[dict[str, Any]]],
@@ -42,7 +48,7 @@ def test_every_metric_with_two_values_is_a_line_and_no_other(
         for n, steps in enumerate(found)
     ]
     made = charts(runs)
-    kinds = [chart["title"] for chart in made]
+    kinds = [kind_of(chart["title"]) for chart in made]
     first = [kind for kind in ("accuracy", "loss") if kind in kinds]
     assert len(set(kinds)) == len(kinds) and kinds[: len(first)] == first
     lines = [line for chart in made for line in chart["series"]]

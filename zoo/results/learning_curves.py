@@ -62,7 +62,12 @@ def charts(runs: Sequence[Run]) -> list[dict[str, Any]]:
     unit = units.pop() if len(units) == 1 else "step"
     order = dict.fromkeys([kind for kind in ("accuracy", "loss") if kind in kinds] + [*kinds])
     return [
-        {"kind": "lines", "title": kind, "x": unit, "series": _series(kinds[kind], runs)}
+        {
+            "kind": "lines",
+            "title": kinds[kind][0].metric if len(runs) > 1 and _is_same(kinds[kind]) else kind,
+            "x": unit,
+            "series": _series(kinds[kind], runs),
+        }
         for kind in order
     ]
 
@@ -73,9 +78,13 @@ class _Line(NamedTuple):
     points: list[tuple[int, Any]]
 
 
+def _is_same(lines: Sequence[_Line]) -> bool:
+    return len({line.metric for line in lines}) == 1
+
+
 def _series(lines: Sequence[_Line], runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Name the lines by job, and by metric if it is not always the same."""
-    is_one, is_same = len(runs) == 1, len({line.metric for line in lines}) == 1
+    is_one, is_same = len(runs) == 1, _is_same(lines)
     found = []
     for number, line in enumerate(lines):
         run = runs[line.run]

@@ -17,13 +17,13 @@ from helpers.browser import (
     resize,
 )
 from helpers.command_line import until
-from helpers.finished_jobs import a_spec, folds
+from helpers.finished_jobs import a_spec, claim, folds
 from helpers.report_jobs import HOSTILE, dataset, gathered, hostile, seen, trained
 from helpers.swept_jobs import pruned_sweep
 from zoo_report import page
 
 from zoo import jobs
-from zoo.jobs import Database, ProgressUpdate
+from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.sweeps.importance import Importance
 
 # One browser serves them all.
@@ -239,6 +239,21 @@ def test_a_link_to_a_job_opens_it(shown: Any) -> None:
     target = link.get_attribute("href").rpartition("#")[2]
     link.click()
     until(lambda: find(shown, f"[id='{target}']").get_attribute("open"))
+
+
+def test_a_failed_job_begins_with_its_error_and_has_no_empty_parts(
+    opened: Any, home: Path, tmp_path: Path
+) -> None:
+    db = jobs.connect()
+    (failed,), _ = jobs.add(db, [a_spec()])
+    outcome = Outcome("failed", error_code="exception", error="It fell over.")
+    assert jobs.finish(db, claim(db), outcome, ProgressUpdate())
+    path = tmp_path / "failed.html"
+    path.write_text(page.render(gathered(db, failed)), encoding="utf-8")
+    opened.get(path.as_uri())
+    assert texts(opened, ".hero .wrong") == ["exception It fell over."]
+    assert len(texts(opened, ".wrong")) == 1 and console_errors(opened) == []
+    assert texts(opened, "main h2") == ["Jobs", "Commands"]
 
 
 ALL_SHADES = """

@@ -23,10 +23,14 @@ function curves(room) {
   const dashes = make("span", { class: "muted small" }, "dashed: the validation rows");
   const picked = picker(() => show());
   const show = () => {
-    const series = picked.shown().flatMap((each) => linesOf(each, metric.value));
+    const found = picked.shown().flatMap((each) => linesOf(each, metric.value));
+    const names = [...new Set(found.map(({ part }) => part))];
+    // Where all lines are of one metric, it is the chart's title.
+    const series = names.length > 1 ? found : found.map((each) => ({ ...each, part: "" }));
+    const title = names.length === 1 ? names[0] : metric.value;
     const units = new Set(picked.shown().map(({ job }) => job.step).filter(Boolean));
     dashes.hidden = !series.some((each) => each.isDashed);
-    chart.data = { kind: "lines", title: metric.value, x: units.size === 1 ? [...units][0] : "step", isLog: isLog.checked, series, hasKey: false };
+    chart.data = { kind: "lines", title, x: units.size === 1 ? [...units][0] : "step", isLog: isLog.checked, series, hasKey: false };
   };
   const change = () => {
     picked.offer(metric.value);
@@ -49,7 +53,7 @@ function namesOf(job, kind) {
 function linesOf({ job, index }, kind) {
   const names = namesOf(job, kind);
   return names.map((name) => ({
-    name: job.name, part: names.length > 1 || name !== kind ? name : "",
+    name: job.name, part: name,
     x: job.curves.step, y: job.curves[name], ink: index, isDashed: name.startsWith("val_"),
   }));
 }
