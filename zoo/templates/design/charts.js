@@ -331,6 +331,8 @@ function settle(host, plot, tip, scene, at) {
 
 // Elements
 
+const NO_DOT = "no trial yet";
+
 class Chart extends HTMLElement {
   static observedAttributes = ["data-chart"];
   #data = null;
@@ -413,12 +415,16 @@ class Chart extends HTMLElement {
 }
 
 class Dots extends HTMLElement {
+  #cursor = null;
+
   connectedCallback() {
-    if (this.tabIndex < 0) addCursor(this, this, () => dots(this)).changed("");
+    this.#cursor ??= addCursor(this, this, () => dots(this));
+    this.#cursor.changed(NO_DOT);
   }
 
   update(fresh) {
     this.querySelector("svg").replaceWith(fresh.querySelector("svg"));
+    this.#cursor?.changed(NO_DOT);
   }
 }
 
