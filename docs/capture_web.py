@@ -43,9 +43,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="zoo-") as home:
         env = os.environ | {"ZOO_HOME": home, "ZOO_SLOTS": "2"}
         try:
+            zoo(f"sweep {SWEEP} --dataset {DATASET} --validation 0.1", env)
             for words in ENDED:
                 zoo(f"train {words} --dataset {DATASET}", env)
-            zoo(f"sweep {SWEEP} --dataset {DATASET} --validation 0.1", env)
             zoo(f"train {RUNNING} --dataset {DATASET}", env)
             with page(env) as addresses:
                 take(next(addresses), DESK, dark=False, suffix="")
