@@ -251,7 +251,7 @@ class JobHandle(Handle):
         row = self.row
         if row.started_at is None or row.finished_at is None:
             return None
-        return timedelta(seconds=row.finished_at - row.started_at)
+        return _time(row.finished_at) - _time(row.started_at)
 
     @property
     def accuracy(self) -> float | None:
