@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 ANY = "..."
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.M | re.S)
+ID = r"(?<![\w.])(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{12}|[0-9a-f]{8})\b"
 SHAPES = (
+    (r"^user: \S+@\S+", "user: USER"),
     (r"[▀▄█▁▂▃▅▆▇━][ ▀▄█▁▂▃▅▆▇━]*", "▒"),
-    (r"(?<![\w.])(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{12}|[0-9a-f]{8})\b", "ID"),
+    (ID, "ID"),
     (r"@\d+\b", "@N"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
     (r"(?<![a-z_@\d-])[-+]?\d[\d,]*(?:\.\d+)*(?:e[-+]?\d+)?", "N"),
@@ -24,12 +26,12 @@ SHAPES = (
 )
 PROGRESS = re.compile(
     r"[0-9a-f]{8} .*: (queued|running|succeeded|pruned)$|Details: `zoo show |"
-    r"Reading |Preparing |\d+ of \d+ "
+    r"Reading |Preparing |\d+ of \d+ jobs have ended"
 )
-"""What a command prints on stderr while a job runs; and after it; the pages leave it out."""
+"""What a command prints on stderr while a job runs and after it; the pages leave it out."""
 
 
-IDS = re.compile(SHAPES[1][0])
+IDS = re.compile(ID)
 
 
 class Step(NamedTuple):
