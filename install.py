@@ -36,8 +36,8 @@ def main(folder: str, *arguments: str) -> int:
     environment = Path(folder).absolute()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        _make(environment)
         _forget_unfinished(environment)
+        _make(environment)
         whole = "--whole-lock" in arguments
         text = LOCK.read_text() if whole else locked(LOCK.read_text(), _roots(projects))
         wanted = environment / "requirements.txt"
@@ -101,11 +101,11 @@ def _site(environment: Path) -> Path:
 
 
 def _forget_unfinished(environment: Path) -> None:
-    """Remove the metadata of distributions whose installation was interrupted.
+    """Remove the metadata of distributions whose installation was interrupted, pip among them.
 
     pip would take them for installed. It writes INSTALLER after all other files.
     """
-    for each in _site(environment).glob("*.dist-info"):
+    for each in environment.glob("lib/python3*/site-packages/*.dist-info"):
         if not (each / "INSTALLER").exists():
             shutil.rmtree(each)
 
