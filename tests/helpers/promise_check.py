@@ -18,7 +18,7 @@ from zoo.errors import ArtifactError
 from zoo.jobs import Database, Job
 from zoo.storage import artifacts
 
-ENDED = "NEW.status NOT IN ('queued', 'running')"
+ENDED = "NEW.status NOT IN ('queued', 'running') AND NEW.files_removed_at IS NULL"
 WITNESS = "INSERT INTO witness VALUES (NEW.id, NEW.attempt, NEW.status);"
 TABLE = "CREATE TABLE witness (job_id TEXT, attempt INTEGER, status TEXT)"
 SQLITE = f"CREATE TRIGGER witness AFTER UPDATE ON job WHEN {ENDED} BEGIN {WITNESS} END"
