@@ -130,7 +130,7 @@ class Removal:
         (job, *_) = (each for each in self._ended() if each.artifact)
         places = [secrets.token_hex(16), f"{job.id}/7", f"{STORED}/{secrets.token_hex(32)}"]
         for place in places:
-            (self.folder / place / "1").mkdir(parents=True)
+            (self.folder / place / "1").mkdir(parents=True, exist_ok=True)
             (self.folder / place / "1" / "file").write_text("nobody's")
         (self.zoo.home / "work" / f"{job.id}-1-left").mkdir(parents=True, exist_ok=True)
 
