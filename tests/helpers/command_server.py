@@ -269,14 +269,13 @@ def program(file: Path) -> Iterator[None]:
 
 def _answer(listener: socket.socket) -> None:
     """Run the commands of clients, one after the other, until nobody listens."""
-    server = _server(os.getpid(), "commands")
     with contextlib.suppress(OSError):
         while True:
             channel = listener.accept()[0]
             with channel:
                 order, fds, _, _ = socket.recv_fds(channel, 2**20, 3)
                 words, env, folder = json.loads(order)
-                command = server.start(
+                command = _server(os.getpid(), kind_for(words)).start(
                     words, env, None, dict(zip(STREAMS, fds, strict=True)), folder
                 )
                 for fd in fds:
