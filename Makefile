@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 PROJECTS = . workers $(filter-out plugins/zoo-torch,$(sort $(wildcard plugins/*)))
 # What the demo needs for its first accuracy, and what it needs for the network.
 LIGHT = '.[data]' workers plugins/zoo-sklearn
-NETWORK = $(LIGHT) plugins/zoo-keras plugins/zoo-report plugins/zoo-web
+NETWORK = '.[data,tables]' workers plugins/zoo-sklearn plugins/zoo-keras plugins/zoo-report plugins/zoo-web
 EXTRAS = data postgres s3 sweep notebook tables export
 # The build for the processor, 190 MB, from PyTorch's own package index (PIP_EXTRA_INDEX_URL);
 # TORCH=torch==2.13.0 takes the one for CUDA, 3 GB.
@@ -41,7 +41,7 @@ $(VENV)/light: $(MADE_OF)
 
 $(VENV)/network: $(MADE_OF)
 	@$(MAKE) -q $(VENV)/installed || { \
-	  echo "Installing TensorFlow for a network: 650 MB are downloaded, once"; \
+	  echo "Installing TensorFlow for a network: 700 MB are downloaded, once"; \
 	  $(INSTALL) $(NETWORK); }
 	@touch $@
 

@@ -108,6 +108,8 @@ def test_a_path_becomes_absolute_and_stays_so(
     [
         ("mnits", "Did you mean 'mnist'"),
         ("", "No dataset is called"),
+        ("nosuch.csv", "There is no file 'nosuch.csv'"),
+        ("./pictures", "There is no file './pictures'"),
         ("csv:here", "no csv dataset at"),
         ("cvs:here", "Did you mean 'csv'"),
         ("idx:", "'idx:' needs a path"),

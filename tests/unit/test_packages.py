@@ -106,7 +106,7 @@ def test_a_model_whose_package_is_not_installed_names_it(
     monkeypatch.setattr(packages, "has_worker", lambda: has_worker)
     with pytest.raises(UsageError, match="'cnn' is in zoo-keras, which is not installed") as told:
         catalogue.model("cnn")
-    assert told.value.hint == f"Install it: {line}"
+    assert told.value.hint == f"Install it: {line} In this clone: make install."
 
 
 def test_without_a_worker_nothing_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:

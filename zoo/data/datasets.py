@@ -94,7 +94,10 @@ def resolve(name: str) -> str:
         return sources.spell(source_here)
     if colon:
         raise unknown("form of dataset", form, [*sources.PATHS, *schemes()])
-    raise unknown("dataset", name, names(), "zoo data")
+    error = unknown("dataset", name, names(), "zoo data")
+    if "/" in name or name.lower().endswith((*sources.SUFFIXES, ".gz")):
+        raise UsageError(f"There is no file '{name}', and no dataset of this name.", error.hint)
+    raise error
 
 
 def names() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+from pathlib import Path
 
 from zoo.errors import UsageError
 
@@ -37,6 +38,9 @@ DATASETS = {"digits": "zoo-sklearn"}
 
 LOCAL = "'mnist-zoo[local]'"
 """The extra with what a single machine needs."""
+IS_A_CLONE = (Path(__file__).parents[2] / "plugins" / "zoo-sklearn").is_dir()
+IN_A_CLONE = " In this clone: make install." if IS_A_CLONE else ""
+"""A clone installs what belongs to it, where an index may have nothing, or something else."""
 IN_LOCAL = ("mnist-zoo-workers", "zoo-report", "zoo-sklearn", "zoo-web")
 
 
@@ -52,7 +56,7 @@ def check_worker() -> None:
     if not has_worker():
         raise UsageError(
             "Jobs need a worker, and mnist-zoo-workers is not installed here.",
-            f"Install it: pip install {LOCAL}.",
+            f"Install it: pip install {LOCAL}.{IN_A_CLONE}",
         )
 
 
@@ -76,5 +80,5 @@ def missing(kind: str, name: str) -> UsageError | None:
 def _error(kind: str, name: str, package: str, line: str = "") -> UsageError:
     return UsageError(
         f"The {kind} '{name}' is in {package}, which is not installed.",
-        f"Install it: pip install {line or package}.",
+        f"Install it: pip install {line or package}.{IN_A_CLONE}",
     )

@@ -344,7 +344,7 @@ def _exchanged(swapped: Array, mine: Array | None, other: Array | None) -> Array
 def _why_not_comparable(a: ComparedResult, b: ComparedResult, by: Objective) -> str:
     """Return why two results cannot be compared by pairs; empty if they can."""
     if a.kind != b.kind:
-        return f"One is a {a.kind}, the other a {b.kind}: their results cannot be compared."
+        return f"A result of the kind {a.kind} cannot be compared with one of the kind {b.kind}."
     for name in ("dataset", "data", "judged on"):
         one, two = a.facts.get(name), b.facts.get(name)
         if one != two:

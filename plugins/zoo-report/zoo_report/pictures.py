@@ -108,7 +108,7 @@ def confusion_matrix(job: dict[str, Any], files: Path) -> Picture | None:
     pairs = [(n, i, k) for i, row in enumerate(matrix) for k, n in enumerate(row) if i != k and n]
     worst = [f"{names[i]} for {names[k]} ({n})" for n, i, k in sorted(pairs, reverse=True)[:3]]
     right, n_images = sum(row[i] for i, row in enumerate(matrix)), sum(map(sum, matrix))
-    unit = "rows" if job["metrics"].get("inputs") == "rows" else "images"
+    unit = _unit(job)
     alt = f"Of {n_images:,} {unit} {right:,} are right."
     alt += f" Most often taken: {', '.join(worst)}." if worst else ""
     drawn = plots.confusion_matrix(matrix, names)
@@ -137,6 +137,10 @@ def mistakes(job: dict[str, Any], files: Path) -> Picture | None:
     return Picture("mistakes", title, alt, drawn, ": true → predicted")
 
 
+def _unit(job: dict[str, Any]) -> str:
+    return "rows" if job["metrics"].get("inputs") == "rows" else "images"
+
+
 def calibration(job: dict[str, Any], files: Path) -> Picture | None:
     """Draw the reliability diagram, if there are probabilities."""
     found = predictions.measure_calibration(read_predictions(files / PREDICTIONS))
@@ -147,7 +151,7 @@ def calibration(job: dict[str, Any], files: Path) -> Picture | None:
         f"the confidence, the part that is right is from the confidence."
     )
     legend = f": expected calibration error {found.error:.4f}"
-    return Picture("calibration", "Calibration", alt, plots.calibration(found), legend)
+    return Picture("calibration", "Calibration", alt, plots.calibration(found, _unit(job)), legend)
 
 
 def weights(job: dict[str, Any], files: Path) -> Picture | None:

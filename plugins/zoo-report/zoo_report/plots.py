@@ -153,8 +153,8 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> F
     return made
 
 
-def calibration(found: Calibration) -> Figure:
-    """Draw a reliability diagram: accuracy per bin of the confidence, and numbers of images."""
+def calibration(found: Calibration, unit: str = "images") -> Figure:
+    """Draw a reliability diagram: accuracy per bin of the confidence, and numbers of inputs."""
     import numpy as np
 
     made = figure(4.4, 4.6)
@@ -164,7 +164,7 @@ def calibration(found: Calibration) -> Figure:
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1)
     for colour, label, chosen in (
         (BLUE, "accuracy", found.counts >= FEW),
-        (PALE, f"of fewer than {FEW} images", (found.counts > 0) & (found.counts < FEW)),
+        (PALE, f"of fewer than {FEW} {unit}", (found.counts > 0) & (found.counts < FEW)),
     ):
         upper.bar(middles[chosen], found.accuracy[chosen], width, color=colour, label=label)
     claimed = found.confidence[found.counts > 0]
@@ -174,7 +174,7 @@ def calibration(found: Calibration) -> Figure:
     lower.bar(middles, found.counts, width, color=GREY)
     lower.set_yscale("log")
     lower.yaxis.set_major_formatter("{x:,.0f}")
-    lower.set(xlabel="probability of the predicted class", ylabel="images")
+    lower.set(xlabel="probability of the predicted class", ylabel=unit)
     return made
 
 
