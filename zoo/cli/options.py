@@ -37,7 +37,7 @@ Params = Annotated[
         "--param",
         "-p",
         metavar="NAME=VALUE",
-        help="Set a parameter of the model (repeatable).",
+        help="Set a param of the model (repeatable).",
         autocompletion=completion.params,
     ),
 ]

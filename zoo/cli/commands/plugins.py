@@ -141,7 +141,7 @@ def check(
             "-p",
             "--param",
             metavar="NAME=VALUE",
-            help="Set a parameter of the model, if the default is slow (repeatable).",
+            help="Set a param of the model, if the default is slow (repeatable).",
         ),
     ] = None,
     dataset: Annotated[
