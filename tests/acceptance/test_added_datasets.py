@@ -99,4 +99,4 @@ def test_a_terminal_without_numpy_submits_by_name_and_says_what_adding_needs(
     listed = bare("data", "--json")
     assert [e["version"] for e in json.loads(listed.stdout) if e["where"] == "added"] == [1]
     refused = bare("data", "add", "other", str(iris))
-    assert refused.returncode == 1 and "pip install 'mnist-zoo[" in refused.stderr
+    assert refused.returncode == 2 and "pip install 'mnist-zoo[" in refused.stderr

@@ -27,7 +27,7 @@ from zoo.data.incoming import Incoming
 from zoo.data.readers import tables
 from zoo.data.readers.table_files import MISSING_TEXTS
 from zoo.data.source_options import SourceOptions
-from zoo.errors import DatasetError
+from zoo.errors import DatasetError, UsageError
 from zoo.plugins import registry
 
 PEOPLE = "age,city,member,species\n30,Berlin,true,a\n,Seoul,false,b\n41,,true,a\n25,Berlin,NA,b\n"
@@ -426,7 +426,7 @@ def test_without_pyarrow_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.csv", None)
-    with pytest.raises(DatasetError, match=r"needs pyarrow.*mnist-zoo\[tables\]"):
+    with pytest.raises(UsageError, match=r"needs pyarrow.*mnist-zoo\[tables\]"):
         read(saved(tmp_path, PEOPLE))
 
 

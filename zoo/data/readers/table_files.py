@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zoo.data.readers.csv_dialect import Dialect, refuse
 from zoo.data.source_options import SourceOptions
-from zoo.errors import DatasetError, reason
+from zoo.errors import DatasetError, UsageError, reason
 from zoo.regular_file import open_regular_file
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ class Split:
 
 
 def arrow_library(module: str) -> Any:
-    """Import a module of pyarrow; raises DatasetError where it is missing."""
+    """Import a module of pyarrow; raises UsageError where it is missing."""
     try:
         return importlib.import_module(f"pyarrow.{module}")
     except ImportError:
-        raise DatasetError("A table in a file needs pyarrow.", NEEDS) from None
+        raise UsageError("A table in a file needs pyarrow.", NEEDS) from None
 
 
 def quoted(names: Iterable[str]) -> str:
