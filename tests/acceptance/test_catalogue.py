@@ -126,7 +126,7 @@ def test_a_command_that_needs_the_data_says_what_to_install(terminal: Terminal) 
     file = terminal.team.home.parent / "some.npz"
     x, y = np.zeros((2, 28, 28), "uint8"), np.arange(2)
     np.savez(file, allow_pickle=False, x_train=x, y_train=y, x_test=x, y_test=y)
-    done = terminal.run("data", "show", f"npz:{file}", code=1)
+    done = terminal.run("data", "show", f"npz:{file}", code=2)
     assert "needs numpy" in done.stderr and "mnist-zoo[data]" in done.stderr
 
 

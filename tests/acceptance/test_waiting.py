@@ -37,6 +37,7 @@ MACHINES_CLOCK = {
     "zoo/storage/unnamed.py": "the age of stored files, of which those of a day stay",
     "zoo/queue/submit.py": "the age of a process here",
     "zoo/cli/completion.py": "the age of a file here",
+    "workers/zoo_workers/celery_events.py": "the time of an event, for Celery's tools",
     "workers/zoo_workers/hook_files.py": "the age of folders here",
     "workers/zoo_workers/worker.py": "the time of a line in its log",
 }

@@ -156,7 +156,7 @@ def test_every_shape_of_result_is_told_by_commands_cards_and_notebooks(
         html.table(job, outlook)
         waiting.one(job, outlook)
         a_card(job, provenance.environment_of(here, job))
-        frames.steps_frame(jobs.steps(here, job.id))
+        frames.steps_frame(jobs.timed_steps(here, job.id))
     known = {job.id: each for job in singles if (each := jobs.estimate_job(here, job))}
     for job in singles:
         progress.fitting_fields([job], known, 80)

@@ -75,7 +75,7 @@ def draw_results(group: Group) -> str:
     if len(points) < 2:
         return ""
     lines = [Line(by.metric, points)]
-    if group.kind == "sweep":
+    if group.kind == "sweep" and group.best() is not None:  # else no trial has all its seeds
         best = accumulate((y for _, y in points), max if by.higher_is_better else min)
         lines.append(Line("best", [(n, y) for (n, _), y in zip(points, best, strict=True)], True))
     return draw([Chart(by.metric, "job", lines)])

@@ -94,13 +94,12 @@ def steps_frame(steps: Sequence[Mapping[str, Any]]) -> DataFrame:
 
     `steps` is as returned by `jobs.timed_steps`.
     """
-    records = [{"step": s["step"], "at": s["at"]} | s["metrics"] for s in steps]
-    names = dict.fromkeys(name for record in records for name in record)
-    columns = [*names] if records else ["step", "at"]
-    frame = _pandas().DataFrame.from_records(records, columns=columns)
-    if "at" not in {name for s in steps for name in s["metrics"]}:
-        frame["at"] = _times(frame["at"])
-        frame.insert(len(frame.columns) - 1, "at", frame.pop("at"))
+    records = [{"step": s["step"]} | s["metrics"] for s in steps]
+    names = dict.fromkeys(name for record in records for name in record) or ["step"]
+    frame = _pandas().DataFrame.from_records(records, columns=[*names])
+    if "at" not in names:  # no metric is called so
+        at = [s["at"] for s in steps]
+        frame["at"] = _times(_pandas().Series(at, index=frame.index, dtype="float64"))
     return frame.set_index("step")
 
 

@@ -157,8 +157,8 @@ def group_metrics(group: Mapping[str, Any]) -> dict[str, float]:
     A sweep has the accuracy of its best trial instead, and the metric by which it is the best.
     """
     best = group.get("best") or {}
-    of_best = {"accuracy": best.get("accuracy"), best.get("metric", "accuracy"): best.get("value")}
-    found = {f"best_{NOT_A_NAME.sub('_', n)}": v["mean"] for n, v in of_best.items() if v}
+    of_best = {best.get("metric"): best.get("value"), "accuracy": best.get("accuracy")}
+    found = {f"best_{NOT_A_NAME.sub('_', n)}": v["mean"] for n, v in of_best.items() if n and v}
     for n, each in group["metrics"].items():
         clean = NOT_A_NAME.sub("_", n)
         found[clean] = each["mean"]
