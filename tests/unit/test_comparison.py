@@ -108,7 +108,7 @@ def test_results_on_other_images_are_not_tested(
 
 def test_a_cross_validation_is_not_tested_against_a_job(db: Database) -> None:
     group = side(db, *folds(2), kind="cv", accuracies=[1, 1])
-    assert "results cannot be compared" in meet(trained(db, LABELS), group).notes[0]
+    assert "cannot be compared with one of the kind" in meet(trained(db, LABELS), group).notes[0]
 
 
 def test_predictions_that_are_gone_or_damaged_are_told_and_the_rest_stands(db: Database) -> None:
