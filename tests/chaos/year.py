@@ -41,7 +41,7 @@ WRONG = f"""
             LIMIT {KEPT_FAILED}) AS newer) < {KEPT_FAILED}
     ELSE (SELECT count(*) FROM (SELECT 1 FROM job WHERE seq > OLD.seq
             LIMIT {KEPT}) AS newer) < {KEPT} END"""
-"""Of a job that is deleted: nobody has allowed it."""
+"""Condition on a deleted row (`OLD`): no rule of the retention permits its removal."""
 COUNT = f"""
     UPDATE counted SET gone = gone + 1, wrong = wrong + CASE WHEN {WRONG} THEN 1 ELSE 0 END;"""
 TRIGGERS = {
@@ -55,7 +55,7 @@ TRIGGERS = {
 
 
 def watch_deletions(db: Database) -> None:
-    """Have the database itself count the jobs that go, and those that nobody has allowed to."""
+    """Add triggers that count removed jobs, and those whose removal no rule permits."""
     with db.write() as rows:
         rows.run("CREATE TABLE counted (gone INTEGER, wrong INTEGER)")
         rows.run("INSERT INTO counted VALUES (0, 0)")

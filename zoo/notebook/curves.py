@@ -12,7 +12,7 @@ from zoo.jobs import Group, Job
 from zoo.jobs.records import number_text
 from zoo.results import learning_curves
 from zoo.results.learning_curves import Run, step_unit
-from zoo.sweeps.slice_plot import short_number
+from zoo.sweeps.slice_plot import linear_ticks, short_number
 
 WIDTH, HEIGHT = 340, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 330, 26, 160
@@ -123,25 +123,13 @@ class _Axis(NamedTuple):
         cls, values: Sequence[float], begin: float, end: float, *, whole: bool = False
     ) -> _Axis:
         low, high = min(values), max(values)
-        return cls(low, high, begin, end, _ticks(low, high, whole=whole))
+        return cls(low, high, begin, end, linear_ticks(low, high, is_whole=whole))
 
     def place(self, value: float) -> float:
         # Halved, so that the span of two huge numbers is not infinite.
         span = self.high / 2 - self.low / 2
         share = (value / 2 - self.low / 2) / span if span > 0 else 0.5
         return round(self.begin + share * (self.end - self.begin), 1)
-
-
-def _ticks(low: float, high: float, *, whole: bool) -> list[float]:
-    """Return round numbers between two limits."""
-    rough = (high / 2 - low / 2) / 2
-    if not 1e-300 < rough < 1e300 or rough < 1e-12 * max(abs(low), abs(high)):
-        return sorted({low, high})
-    power = 10.0 ** math.floor(math.log10(rough))
-    size = next(n * power for n in (1, 2, 5, 10) if n * power >= rough * 0.999)
-    size = max(size, 1.0) if whole else size
-    first, last = math.ceil(low / size - 1e-9), math.floor(high / size + 1e-9)
-    return [n * size for n in range(first, last + 1)] or [low, high]
 
 
 def _grid(across: _Axis, up: _Axis, unit: str) -> str:

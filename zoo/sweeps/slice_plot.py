@@ -299,12 +299,12 @@ def _metric_axis(values: Sequence[float], *, is_cost: bool) -> _Axis:
 def _number_axis(low: float, high: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
     if is_log:
         return _Axis(low, high, "log", [(v, short_number(v)) for v in _log_ticks(low, high)])
-    ticks = _linear_ticks(low, high, is_whole=is_whole)
+    ticks = linear_ticks(low, high, is_whole=is_whole)
     digits = _digits(ticks)
     return _Axis(low, high, "linear", [(v, short_number(v, digits)) for v in ticks])
 
 
-def _linear_ticks(low: float, high: float, *, is_whole: bool) -> list[float]:
+def linear_ticks(low: float, high: float, *, is_whole: bool) -> list[float]:
     """Return round numbers between two limits, two to six of them."""
     rough = (high / 2 - low / 2) / 2.5
     if not 1e-300 < rough < 1e300 or rough < 1e-12 * max(abs(low), abs(high)):
