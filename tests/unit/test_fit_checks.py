@@ -92,6 +92,18 @@ class Choosing(Walk):
         return bool((self.predict(x) == y).mean() > 0.5)
 
 
+class Unhurried(Walk):
+    """Reports when time has passed, which is at other steps in each training."""
+
+    def fit(self, x: Any, y: Any, report: Any, *, checkpoint=None) -> None:
+        self.is_slow = checkpoint is None
+        super().fit(x, y, report, checkpoint=checkpoint)
+
+    def judge(self, report: Any, step: int) -> None:
+        if step > 1 or not self.is_slow:
+            super().judge(report, step)
+
+
 class Plain(zoo.Model):
     """Asks for nothing."""
 
@@ -182,6 +194,17 @@ class LosesItsPlace(Walk):
         return 0
 
 
+class CountsAgain(Walk):
+    """Restores everything, and reports its steps as if it had begun anew."""
+
+    def restore(self, checkpoint: Any) -> int:
+        self.before = super().restore(checkpoint)
+        return self.before
+
+    def judge(self, report: Any, step: int) -> None:
+        super().judge(report, step - self.before)
+
+
 class LosesItsSums(Walk):
     """Restores where it was, and nothing of what it has learned."""
 
@@ -242,6 +265,11 @@ def test_a_model_that_asks_for_everything_and_keeps_the_contract_passes(
     assert [each for each in found if each.status != "passed"] == []
 
 
+def test_trainings_may_report_at_other_steps() -> None:
+    found = result(Unhurried, "resumes with the same bits")
+    assert found.status == "passed", found
+
+
 def test_a_model_that_asks_for_nothing_is_not_checked() -> None:
     bench = Bench(Plain)
     found = [checks.run(check, bench) for check in CHECKS]
@@ -260,6 +288,7 @@ def test_a_model_that_asks_for_nothing_is_not_checked() -> None:
         (Unstoppable, "stops with a result", "swallows the zoo.Stop that report raised"),
         (Unready, "stops with a result", "NotImplementedError"),
         (LosesItsPlace, "resumes with the same bits", "goes on from checkpoint 1 of 3"),
+        (CountsAgain, "resumes with the same bits", "reports steps again that were done"),
         (LosesItsSums, "resumes with the same bits", "goes on from checkpoint 1 of 3"),
         (OwnDice, "resumes with the same bits", "goes on from checkpoint 1 of 3"),
         (BeginsAnew, "resumes with the same bits", "never takes the latest() one"),

@@ -56,6 +56,11 @@ class Reports:
         """Record one report."""
         self.steps.append((step, total, metrics))
 
+    def share(self, at: int = -1) -> float:
+        """Return the share of the training that was done at a report, 0 without any."""
+        step, total, _ = self.steps[at] if self.steps else (0, 1, {})
+        return step / total
+
     def done(self, why: str) -> None:
         """Record that `fit` ends before its last step."""
         self.ended_early = why
