@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from zoo import jobs
-from zoo.cli import json_schemas, main
+from zoo.cli import json_schemas, lazy_group, main
 from zoo.jobs import Database, QueueOptions
 from zoo.jobs.cards import Card
 from zoo.jobs.iso_times import iso_time
@@ -85,6 +85,55 @@ def test_every_listing_has_its_schema(filled: Database, capsys: pytest.CaptureFi
     check("dataset", *printed(capsys, "data", "list"))
     only = printed(capsys, "jobs", "--columns", "id,created_at,finished_at")
     assert [*only[0]] == ["id", "created_at", "created_at_iso", "finished_at", "finished_at_iso"]
+
+
+def test_what_commands_do_has_its_schema(
+    filled: Database, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = [each.id for each in jobs.listing(filled, statuses=["succeeded"], limit=3)]
+    running = jobs.listing(filled, statuses=["running"])[0].id
+    archive = str(tmp_path / "jobs.zip")
+    check("pack", printed(capsys, "pack", archive, *done, running))
+    check("unpack", printed(capsys, "unpack", archive, "--dry-run"))
+    check("backup", printed(capsys, "backup", str(tmp_path / "backup")))
+    would = printed(capsys, "rm", "--status", "succeeded", "--dry-run")
+    assert {*done} <= {*would["removed"]} and jobs.get_many(filled, done)
+    check("removal", would, printed(capsys, "rm", done[0], "--yes"))
+    assert "No job" in main_error(capsys, "show", done[0])
+    check("sweep-estimate", printed(capsys, "sweep", "logistic", "-p", "alpha=1,2", "--dry-run"))
+    check("published-row", *printed(capsys, "reproduce", "--dry-run"))
+    check("prepared-data", *printed(capsys, "data", "prepare", "digits"))
+    table = tmp_path / "t.csv"
+    table.write_text("size,colour,kind\n" + "1,red,a\n2,blue,b\n" * 10)
+    added = printed(capsys, "data", "add", "t", str(table), "--target", "kind", "--test", "0.3")
+    check("dataset-version", added)
+    check("dataset-split", *(printed(capsys, "data", "show", each) for each in ("digits", "t")))
+
+
+def main_error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Run a command that is refused and return what it says."""
+    capsys.readouterr()
+    assert main.run([*words]) == 2
+    return capsys.readouterr().err
+
+
+def test_every_command_with_json_has_a_schema() -> None:
+    """And every schema a command; plugins describe the output of their own commands."""
+    root = lazy_group.root(main.app)
+    lazy_group.load_all(root.app)
+    context = root.context_class(root, info_name="zoo")
+    paths, with_json = set(), set()
+    names = root.list_commands(context)
+    todo = [(each, root.resolve_command(context, [each])[1]) for each in names]
+    for path, command in todo:
+        todo += [(f"{path} {n}", each) for n, each in getattr(command, "commands", {}).items()]
+        paths.add(path)
+        is_own = getattr(command.callback, "__module__", "").startswith("zoo.")
+        if is_own and any("--json" in each.opts for each in command.params):
+            with_json.add(path)
+    described = {each for schema in json_schemas.SCHEMAS.values() for each in schema.commands}
+    assert len(with_json) > 25 and with_json <= described
+    assert {each.partition(" --")[0] for each in described} <= paths
 
 
 @given(

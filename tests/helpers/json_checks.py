@@ -17,8 +17,8 @@ EPOCH = 1e9
 """Numbers above that, with such a name, are times: since 2001."""
 
 
-OTHER_OUTPUT = {"--dry-run", "--columns", "--in-process", "--check", "predict", "prepare"}
-"""Words with which a command prints something else."""
+NO_OBJECT = {"--columns", "predict"}
+"""Words with which a command prints what its user has chosen: columns, or rows of a table."""
 
 
 @functools.cache
@@ -35,11 +35,12 @@ def _validator(name: str, is_strict: bool) -> Draft202012Validator:
 def check_output(words: Sequence[str], printed: Any) -> None:
     """See that what a command has printed with --json has one of the schemas of the command."""
     path = " ".join(takewhile(lambda word: word.isalpha(), words[:2]))
-    names = [name for name, each in SCHEMAS.items() if path in each.commands]
-    if path == "data show":
-        return
-    names = names or [name for name, each in SCHEMAS.items() if words[0] in each.commands]
-    if not OTHER_OUTPUT.isdisjoint(words) or not names:
+    with_options = [f"{words[0]} {each}" for each in words if each.startswith("--")]
+    for known in (*with_options, path, words[0]):
+        names = [name for name, each in SCHEMAS.items() if known in each.commands]
+        if names:
+            break
+    if not NO_OBJECT.isdisjoint(words) or not names:
         return
     for each in printed if isinstance(printed, list) else [printed]:
         check(names[-1] if "jobs" in each else names[0], each, is_strict=False)

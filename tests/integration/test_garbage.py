@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from helpers.finished_jobs import a_spec, claim, succeed
+from helpers.json_checks import check
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -250,8 +252,11 @@ def test_the_command_lists_asks_and_removes(
     assert "removed jobs" in capsys.readouterr().out
     assert main.run(["gc"]) == 2
     assert (tmp_path / "artifacts" / job).exists()
+    capsys.readouterr()
     assert main.run(["gc", "--yes", "--json"]) in (0, None)
-    assert '"removed jobs"' in capsys.readouterr().out
+    removed = json.loads(capsys.readouterr().out)
+    assert [each["kind"] for each in removed] == ["removed jobs"]
+    check("garbage", *removed)
     assert not (tmp_path / "artifacts" / job).exists()
     shutil.rmtree(tmp_path / "artifacts")
     assert main.run(["gc", "--dry-run"]) in (0, None)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.json_checks import check
 from helpers.plugin_files import MODEL, write
 from typer.testing import CliRunner
 
@@ -268,6 +269,7 @@ def test_a_check_is_green_only_if_something_passed_and_nothing_failed(
     assert done.exit_code == code
     assert [r["model"] for r in reports] == ["a", "b"]
     assert all([c["status"] for c in r["checks"]] == statuses for r in reports)
+    check("plugin-check", *reports)
     assert commands("check", "b", "--json").exit_code == code
 
 

@@ -36,9 +36,15 @@ from zoo.plugins.registry import Plugin
 from zoo.queue.doctor import Finding
 from zoo.results.comparison import Disagreement
 from zoo.results.leaderboard import METRICS, LeaderboardRow, TestResult
+from zoo.results.published_tables import Cost, Row
+from zoo.results.reproducibility import Verdict
 from zoo.results.significance import SignificanceTest
+from zoo.storage.home_backup import Copied
 from zoo.storage.job_files import File
+from zoo.storage.packing import Packed, Unpacked
+from zoo.sweeps.driver import SweepEstimate
 from zoo.sweeps.importance import Importance
+from zoo.testing.checks import Result
 
 VERSION = 1
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -326,29 +332,130 @@ def _prediction() -> Any:
     return _record("Prediction", "The prediction for one input.", fields, of_image, _optional(row))
 
 
+def _in_process() -> Any:
+    values = {"spec": _record("Spec", "What was run.", _fields(JobSpec))}
+    about = "A training without queue or record."
+    return _record("InProcess", about, values, {"metrics": dict[str, Any]})
+
+
+def _sweep_estimate() -> Any:
+    fields = _fields(SweepEstimate, "jobs", "slots", "epochs", "most_epochs")
+    seconds = {"seconds_each": _fields(SweepEstimate)["each"], "seconds": float | None}
+    of_plan = {"trials": int, "metric": str}
+    return _record("SweepEstimate", SweepEstimate.__doc__ or "", of_plan, fields, seconds)
+
+
+def _published_row() -> Any:
+    cost = _record("Cost", Cost.__doc__ or "", _fields(Cost))
+    return _record("PublishedRow", Row.__doc__ or "", _fields(Row), {"dataset": str, "cost": cost})
+
+
+def _export() -> Any:
+    check = {"images": int, "rows": int}
+    differs = _described(
+        float | None, "Largest difference of a probability; null if one has no probabilities."
+    )
+    about = "Number of test inputs for which both predicted the same labels: images or rows."
+    return _record(
+        "Export",
+        "An exported model.",
+        {"file": str, "format": str, "bytes": int, "sha256": str},
+        {"check": _record("Check", about, _optional(check), {"max_difference": differs})},
+        {"job": str, "card": _described(str | None, "The path of its model card.")},
+    )
+
+
+def _removal() -> Any:
+    removed = "Ids of the removed jobs; with --dry-run of those that would be."
+    refused = "Id of a job that stays -> why."
+    fields = {
+        "removed": _described(list[str], removed),
+        "refused": _described(dict[str, str], refused),
+    }
+    return _record("Removal", "What `zoo rm` did.", fields)
+
+
+def _garbage() -> Any:
+    about = "Things of one kind that were removed; with --dry-run that would be."
+    fields = {"kind": str, "where": str, "count": int, "bytes": int}
+    return _record("Garbage", about, fields)
+
+
+def _prepared_data() -> Any:
+    fields = {"dtype": str, "preprocess": str, "path": str, "bytes": int}
+    return _record("PreparedData", "A file of prepared data.", fields)
+
+
+def _dataset_split() -> Any:
+    column = {"name": str, "kind": str, "categories": list[str], "missing": int}
+    of_table = {
+        "columns": _list(_record("Column", "", column)),
+        "first_rows": list[dict[str, Any]],
+    }
+    sizes = _optional({"images": int, "rows": int})
+    return _record(
+        "DatasetSplit",
+        "One split of a dataset; `images` or `rows` is its size.",
+        {"dataset": str, "split": str, "kind": Literal["image", "table"], "shape": list[int]},
+        {"fingerprint": str, "splits": dict[str, int]},
+        sizes,
+        {"first_labels": list[str], "class_counts": dict[str, int]},
+        _optional(of_table),
+    )
+
+
+def _plugin_check() -> Any:
+    about = "The checks of one model or dataset."
+    counts = dict.fromkeys(("passed", "failed", "skipped"), int)
+    checks = {"seconds": float, "checks": _list(_record("CheckResult", "", _fields(Result)))}
+    subject = _optional({"model": str, "dataset": str})
+    return _record("PluginCheck", about, subject, {"plugin": str}, counts, checks)
+
+
 class Schema(NamedTuple):
     """A schema that `zoo schema` prints."""
 
     commands: tuple[str, ...]
-    """Commands whose `--json` prints such an object, or a list of them."""
+    """Commands whose `--json` prints such an object, or a list of them.
+
+    Some print another one with an option, which then stands behind the command.
+    """
     build: Callable[[], Any]
     """Returns the type."""
+
+
+def _plain(name: str, about: type, *parts: Fields) -> Callable[[], Any]:
+    """Return a builder of the type of a record with these keys before its own."""
+    return lambda: _record(name, about.__doc__ or "", *parts, _fields(about))
 
 
 SUBMIT = ("train", "evaluate", "rerun", "wait")
 SCHEMAS = {
     "job": Schema(("jobs", "show", *SUBMIT, "retry"), _job),
     "group": Schema(("show", "sweep", "reproduce", *SUBMIT), _group),
+    "in-process": Schema(("train --in-process",), _in_process),
+    "sweep-estimate": Schema(("sweep --dry-run",), _sweep_estimate),
+    "published-row": Schema(("reproduce --dry-run",), _published_row),
+    "verdict": Schema(("verify",), _plain("Verdict", Verdict)),
     "leaderboard": Schema(("leaderboard",), _leaderboard),
     "comparison": Schema(("compare",), _comparison),
     "file": Schema(("files",), _file),
     "prediction": Schema(("predict",), _prediction),
-    "model": Schema(("models", "models show"), _model),
-    "plugin": Schema(("plugins",), lambda: _record("Plugin", "", _fields(Plugin))),
+    "export": Schema(("export",), _export),
+    "removal": Schema(("rm",), _removal),
+    "garbage": Schema(("gc",), _garbage),
+    "pack": Schema(("pack",), _plain("Pack", Packed, {"file": str})),
+    "unpack": Schema(("unpack",), _plain("Unpack", Unpacked, {"file": str})),
+    "backup": Schema(("backup", "restore"), _plain("Backup", Copied, {"folder": str})),
+    "model": Schema(("models", "models list", "models show"), _model),
+    "plugin": Schema(("plugins",), _plain("Plugin", Plugin)),
+    "plugin-check": Schema(("plugins check",), _plugin_check),
     "dataset": Schema(("data", "data list"), _dataset),
     "dataset-version": Schema(("data add", "data refresh"), _version),
+    "dataset-split": Schema(("data show",), _dataset_split),
+    "prepared-data": Schema(("data prepare",), _prepared_data),
     "worker": Schema(("worker list",), _worker),
     "pool": Schema(("pool list",), _pool),
-    "finding": Schema(("doctor",), lambda: _record("Finding", "", _fields(Finding))),
+    "finding": Schema(("doctor",), _plain("Finding", Finding)),
 }
 """By name, in the order of the commands."""

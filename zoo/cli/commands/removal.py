@@ -63,6 +63,9 @@ def rm(
         raise UsageError(f"Nothing is removed: {first}{more}")
     left = [each for each in found if each not in refused]
     _note_refused(list(refused.values()))
+    if as_json and dry_run:
+        console.json_out({"removed": left, "refused": refused})
+        return
     if left and _agreed(db, left, keep_metrics, yes, dry_run):
         left = list(jobs.remove_jobs(db, left, keep_metrics=keep_metrics).ids)
         _delete_files(db, setup)
@@ -72,7 +75,7 @@ def rm(
             console.note(one if len(left) == 1 else f"{len(left):,} jobs: {what} removed.")
     elif left and not dry_run:
         raise typer.Exit(1)
-    if as_json and not dry_run:
+    if as_json:
         console.json_out({"removed": left, "refused": refused})
 
 
