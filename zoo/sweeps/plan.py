@@ -75,7 +75,7 @@ class TrialBuilder:
             for name, values in space.varied.items()
         }
         fixed = {name: self._typed(name, value) for name, value in space.fixed.items()}
-        return Space(fixed, varied, space.file).for_model(self.defaults)
+        return replace(space, fixed=fixed, varied=varied).for_model(self.defaults)
 
     def _typed(self, name: str, value: Any) -> Any:
         try:
@@ -177,7 +177,7 @@ def choose_objective(wanted: SweepRequest, dataset: PinnedDataset) -> Objective:
 
 
 def _plan(wanted: SweepRequest, space: Space, builder: TrialBuilder) -> Plan:
-    if space.file:
+    if space.file or space.table is not None:
         return _from_file(wanted, space, builder)
     space = builder.normalize(space)
     if not space.varied:
@@ -204,25 +204,29 @@ def _plan(wanted: SweepRequest, space: Space, builder: TrialBuilder) -> Plan:
 
 
 def _from_file(wanted: SweepRequest, space: Space, builder: TrialBuilder) -> Plan:
+    source = str(space.file or "the table")
     if space.varied:
         raise UsageError(
-            f"The trials are in {space.file}: {next(iter(space.varied))} cannot vary as well.",
-            "Give it one value, or leave the file out.",
+            f"The trials are in {source}: {next(iter(space.varied))} cannot vary as well.",
+            f"Give it one value, or leave {'the file' if space.file else source} out.",
         )
     found: list[dict[str, Any]] = []
     specs: list[JobSpec] = []
     lines: dict[str, int] = {}
-    for line, row in trials.read_trials(space.file):  # type: ignore[arg-type]
+    table, file = space.table or "", space.file
+    listed = trials.read_trials(file) if file else trials.parse_trials(table)
+    for line, row in listed:
+        place = trials.place(space.file, line)
         twice = row.keys() & space.fixed.keys()
         if twice:
-            raise UsageError(f"The param {twice.pop()} is in {space.file} and in -p.")
+            raise UsageError(f"The param {twice.pop()} is in {source} and in -p.")
         try:
             mine = builder.specs(space.fixed | row)
         except UsageError as error:
-            raise UsageError(f"{space.file} line {line}: {error.message}", error.hint) from None
+            raise UsageError(f"{place}: {error.message}", error.hint) from None
         earlier = lines.setdefault(canonical(mine[0].params), line)
         if earlier != line:
-            raise UsageError(f"{space.file} line {line}: the same trial as line {earlier}.")
+            raise UsageError(f"{place}: the same trial as line {earlier}.")
         found.append(space.fixed | row)
         specs += mine
     # The group stores only the names; the values are those of the trials.

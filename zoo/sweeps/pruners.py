@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from zoo.errors import UsageError, unknown
@@ -157,4 +157,4 @@ def _length(space: Space, defaults: Mapping[str, Any], wanted: int | None) -> tu
             f"-p {RESOURCE}={typed} contradicts --max-resource {wanted}.", "Leave one of them out."
         )
     length = wanted or typed or defaults[RESOURCE]
-    return int(length), Space(space.fixed | {RESOURCE: int(length)}, space.varied, space.file)
+    return int(length), replace(space, fixed=space.fixed | {RESOURCE: int(length)})

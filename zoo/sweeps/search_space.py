@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Space:
     """Params with several values, or a range."""
     file: Path | None = None
     """CSV file that lists the trials, if there is one."""
+    table: str | None = None
+    """The text of such a file, where it has no path."""
 
     def for_model(self, defaults: Mapping[str, Any]) -> Space:
         """Return the space with float ranges for float params, even if typed as 0..1."""
@@ -54,7 +56,7 @@ class Space:
             else values
             for name, values in self.varied.items()
         }
-        return Space(self.fixed, varied, self.file)
+        return replace(self, varied=varied)
 
     def to_json(self) -> dict[str, Any]:
         """Return the varied params as a group stores them."""
@@ -88,7 +90,7 @@ def parse_search_space(texts: Sequence[str]) -> Space:
         if text.startswith("@"):
             if space.file:
                 raise UsageError("Only one file of trials is allowed.")
-            space = Space(space.fixed, space.varied, Path(expanded(text[1:])))
+            space = replace(space, file=Path(expanded(text[1:])))
             continue
         name, value = param_values.split_pair(text, "NAME=VALUES", "-p epochs=5,10")
         if name in space.fixed or name in space.varied:

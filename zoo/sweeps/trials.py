@@ -115,36 +115,50 @@ def varied_params(group: Group) -> list[str]:
 
 
 def read_trials(file: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Read a CSV file with a header of params and one line per trial.
+    """Read a CSV file of trials as `parse_trials`; raises UsageError."""
+    try:
+        text = read_regular_file(file, MAX_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The file {file} cannot be read: {reason(error)}.") from None
+    return parse_trials(text, file)
 
-    An empty cell leaves the param at its default.
+
+def parse_trials(text: str, file: Path | None = None) -> list[tuple[int, dict[str, Any]]]:
+    """Parse CSV text with a header of params and one line per trial.
+
+    An empty cell leaves the param at its default. Messages name the file, if there is one.
 
     Returns:
         The line number and the params of each trial.
 
     Raises:
-        UsageError: For an invalid file; the message names the line.
+        UsageError: For an invalid table; the message names the line.
     """
+    source = f"The file {file}" if file else "The table"
     try:
-        text = read_regular_file(file, MAX_BYTES).decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         found = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"The file {file} cannot be read: {reason(error)}.") from None
+    except csv.Error as error:
+        raise UsageError(f"{source} cannot be read: {reason(error)}.") from None
     if len(found) < 2:
         raise UsageError(
-            f"The file {file} has no trials.", "Write a header of params, then one line per trial."
+            f"{source} has no trials.", "Write a header of params, then one line per trial."
         )
     (_, header), *rows = found
     names = [name.strip() for name in header]
     if not all(names) or len(set(names)) < len(names):
-        raise UsageError(f"{file} line 1: a param's name is missing or repeated.")
-    return [(line, _cells(file, line, names, row)) for line, row in rows]
+        raise UsageError(f"{place(file, 1)}: a param's name is missing or repeated.")
+    return [(line, _cells(place(file, line), names, row)) for line, row in rows]
 
 
-def _cells(file: Path, line: int, names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
+def place(file: Path | None, line: int) -> str:
+    """Return how a message names a line of a file of trials, or of a table without a file."""
+    return f"{file} line {line}" if file else f"Line {line} of the table"
+
+
+def _cells(where: str, names: Sequence[str], row: Sequence[str]) -> dict[str, Any]:
     if len(row) != len(names):
-        raise UsageError(f"{file} line {line}: {len(row)} values for {len(names)} params.")
+        raise UsageError(f"{where}: {len(row)} values for {len(names)} params.")
     return {
         name: param_values.read(cell.strip())
         for name, cell in zip(names, row, strict=True)
@@ -154,13 +168,18 @@ def _cells(file: Path, line: int, names: Sequence[str], row: Sequence[str]) -> d
 
 def write_trials(file: Path, found: Sequence[dict[str, Any]]) -> None:
     """Write trials as `read_trials` reads them; raises ZooError if the file cannot be written."""
+    write_output(file, format_trials(found).encode())
+
+
+def format_trials(found: Sequence[Mapping[str, Any]]) -> str:
+    """Format trials as `parse_trials` reads them."""
     names = list(dict.fromkeys(name for params in found for name in params))
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(names)
     for params in found:
         writer.writerow(_cell(params[name]) if name in params else "" for name in names)
-    write_output(file, lines.getvalue().encode())
+    return lines.getvalue()
 
 
 def _cell(value: Any) -> str:

@@ -405,12 +405,12 @@ def test_what_is_refused_is_said_in_a_sentence_and_the_form_is_kept(page: web.Pa
     assert answer.status == 400
     assert "The param max_iter=0 is refused" in answer.text and 'value="mine"' in answer.text
     for wrong, said in (
-        ({"seed": "1_0"}, "The seed is &#39;1_0&#39;"),
+        ({"seed": "1_0"}, "Seed is &#39;1_0&#39;"),
         ({"dataset": "minst"}, "Did you mean &#39;mnist&#39;?"),
         ({"model": "logistik"}, "Did you mean &#39;logistic&#39;?"),
         ({"several": "cv", "number": "1"}, "whole number from 2 to 100"),
         ({"preprocess": "x"}, "No preprocessing step is called"),
-        ({"validation": "a tenth"}, "The validation is &#39;a tenth&#39;"),
+        ({"validation": "a tenth"}, "Validation share is &#39;a tenth&#39;"),
         ({"validation": "nan"}, "from 0.001 to 0.999"),
         ({"class_weight": "x"}, "No class_weight is called &#39;x&#39;"),
     ):
@@ -464,7 +464,7 @@ def test_what_a_stranger_sends_as_a_number_is_one_within_bounds_or_refused(text:
     try:
         assert -5 <= submit_form.read_whole_number({"seed": text}, "seed", 0, -5, 10**6) <= 10**6
     except UsageError as error:
-        assert error.message.startswith("The seed is '")
+        assert error.message.startswith("Seed is '")
 
 
 @given(st.floats(-1e11, 1e11) | st.integers(-(10**11), 10**11) | st.integers(-999, 999).map(float))

@@ -13,6 +13,7 @@ from zoo.data import datasets, steps
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import NO_STEPS
 from zoo.jobs import Job
+from zoo.jobs.cards import Card
 from zoo.queue import catalogue, stopping, submit
 from zoo.queue.options import CHOICES
 from zoo.sweeps.pruners import OWN
@@ -84,8 +85,13 @@ def _form(
             *(c for c in CHAINS if {*c.split(",")} <= {*known_steps}),
         ],
         "several": submit_form.SEVERAL,
+        "several_help": submit_form.SEVERAL_HELP,
         "samplers": submit_form.SAMPLERS,
-        "pruners": [*OWN],
+        "pruners": OWN,
+        "pruning": submit_form.PRUNING,
+        "label": submit_form.label,
+        "pairs": lambda texts: [(text, text) for text in texts],
+        "table_example": _table_example(offer.card) if offer else "",
         "metrics": jobs.list_ranking_metrics(context.db),
         "devices": CHOICES["device"],
         "filled": filled,
@@ -99,6 +105,13 @@ def _form(
         ),
     }
     return context.page(request, "submit.html", status=400 if error else 200, **values)
+
+
+def _table_example(card: Card) -> str:
+    """Return a table of two trials, with the defaults of the first params that are numbers."""
+    numbers = [each for each in param_form.fields(card) if each.is_number and each.default][:2]
+    line = ",".join(each.default for each in numbers)
+    return f"{','.join(each.name for each in numbers)}\n{line}\n…" if numbers else ""
 
 
 def known_datasets(context: PageContext, *others: str) -> list[str]:

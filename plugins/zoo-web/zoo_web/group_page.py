@@ -196,7 +196,7 @@ def _trial_rows(context: PageContext, group: Group, rungs: Sequence[RungEntry]) 
             rank=rank if trial.statistics else None,
             job=job,
             last=None if trial.statistics else last.get(job.id),
-            values=[_value(trial.value(name)) for name in names],
+            values={name: _value(trial.value(name)) for name in names},
         )
     return rows
 

@@ -20,7 +20,7 @@ from zoo.queue import submit
 from zoo.training import provenance
 from zoo_web import actions
 from zoo_web.context import PageContext, get_context
-from zoo_web.submit_form import InvalidForm, blamed_fields
+from zoo_web.submit_form import InvalidForm, blamed_fields, label
 
 NPZ = "npz"
 FORMATS = {
@@ -89,6 +89,7 @@ def _evaluate_form(
         "filled": filled,
         "error": error,
         "errors": error.fields if error else {},
+        "label": label,
         "note": provenance.other_loader(context.db, job),
     }
     return context.page(request, "evaluate.html", status=400 if error else 200, **values)

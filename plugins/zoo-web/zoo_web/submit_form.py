@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, NamedTuple
 
 from zoo.errors import UsageError, ZooError, unknown
 from zoo.job_spec import NO_STEPS, JobSpec
-from zoo.jobs import Database, Group, Job
+from zoo.jobs import Database, Group, Job, Pruner
 from zoo.jobs.queue_options import QueueOptions, limits
 from zoo.param_values import read_pairs, typed
 from zoo.queue import catalogue, submit
 from zoo.queue.options import TrainingOptions
 from zoo.settings import Settings
-from zoo.sweeps import driver, plan, search_space
+from zoo.sweeps import driver, plan, search_space, trials
 from zoo.sweeps.pruners import OWN, PruningOptions
 from zoo.sweeps.search_space import RANGE, Span
 from zoo_web import param_form
@@ -28,12 +29,77 @@ SEVERAL = {
     "seeds": "several seeds",
     "sweep": "sweep of params",
 }
-SAMPLERS = {"grid": "every combination", "random": "random combinations"}
+SEVERAL_HELP = {
+    "one": "Train once and measure on the test rows.",
+    "cv": "Divide the rows into K folds, and train K times, each time without the fold that "
+    "measures. The result is the mean of the folds.",
+    "seeds": "Train N times with successive random seeds. The result is the mean.",
+    "sweep": "Train with many combinations of params and rank them.",
+}
+TABLE = "file"
+"""The choice of trials that are listed one by one."""
+SAMPLERS = {
+    "grid": "every combination",
+    "random": "random combinations",
+    TABLE: "listed in a table",
+}
 """Those of `zoo sweep`; `tpe` picks each trial in the process that submits it."""
-NEEDED = ("model", "dataset", "several")
+NEEDED = ("model", "dataset", "several", "sampler")
 """Fields without which no other one can be checked."""
 MOST_TRIALS = 10_000
-"""Random trials; a larger sweep would be planned while a browser waits."""
+"""Random or listed trials; a larger sweep would be planned while a browser waits."""
+
+
+class Entry(NamedTuple):
+    """A field for an option."""
+
+    label: str
+    help: str = ""
+    default: str = ""
+    """What an empty field stands for."""
+
+
+PRUNING = {
+    "min_resource": Entry("Epochs before the first rung", "There the first trials wait.", "1"),
+    "max_resource": Entry("Epochs of a complete training", "", "that of the param epochs"),
+    "reduction_factor": Entry(
+        "Promote one of N trials", "Of N trials that wait at a rung the best one goes on.", "3"
+    ),
+    "n_startup_trials": Entry(
+        "Trials before pruning", "None is ended before this number has succeeded.", "5"
+    ),
+    "n_warmup_steps": Entry("Epochs before pruning", "No trial is ended before this epoch.", "0"),
+}
+"""The options of pruners; `OWN` has those of each."""
+LABELS = {
+    "several": "Kind",
+    "number": "Folds or seeds",
+    "preprocess": "Preprocessing",
+    "validation": "Validation share",
+    "class_weight": "Class weight",
+    "positive": "Positive class",
+    "exact": "After an interruption",
+    "sampler": "Trials",
+    "trials": "Number of trials",
+    "table": "Table of trials",
+    "cv": "Folds per trial",
+    "seeds": "Seeds per trial",
+    "metric": "Ranked by",
+    "pruner": "Pruner",
+} | {name: each.label for name, each in PRUNING.items()}
+"""Labels of fields; others are called as their option is."""
+BESIDE: dict[str, tuple[str, ...]] = {
+    "metric": ("validation",),
+    "pruner": ("validation", "metric"),
+    **dict.fromkeys(PRUNING, ("validation", "metric", "pruner")),
+}
+"""Other fields that a field is checked together with."""
+
+
+def label(name: str) -> str:
+    """Return the label of a field."""
+    plain = name.removeprefix(PREFIX)
+    return LABELS.get(name) or (plain if plain != name else plain.replace("_", " ").capitalize())
 
 
 @dataclass(frozen=True)
@@ -56,8 +122,27 @@ class InvalidForm(UsageError):
     """A form is refused; `fields` has the error of each field that is to blame."""
 
     def __init__(self, error: ZooError, fields: Mapping[str, ZooError]) -> None:
-        super().__init__(error.message, error.hint)
-        self.fields = fields
+        super().__init__(_with_labels(error.message), _with_labels(error.hint))
+        self.fields = {
+            name: UsageError(_with_labels(each.message), _with_labels(each.hint))
+            for name, each in fields.items()
+        }
+
+
+def _with_labels(text: str) -> str:
+    """Return a sentence with the labels of fields where it names options of the command line."""
+    random = f"“{SAMPLERS['random']}”"
+    text = text.replace("--sampler random --trials N", random)
+    text = re.sub("(?<=[Uu]se )--sampler random", random, text)
+    text = text.replace("--sampler random", f"with {random}")
+    text = re.sub(r"--([a-z][a-z-]+)", lambda found: _quoted(found[1], found[0]), text)
+    return re.sub(r"(?<!\S)-p (?=\S)", "", text)
+
+
+def _quoted(option: str, given: str) -> str:
+    name = option.replace("-", "_")
+    known = {each.name for each in fields(TrainingOptions)} | {*LABELS}
+    return f"“{label(name)}”" if name in known else given
 
 
 def read_form(filled: Mapping[str, str]) -> Submission:
@@ -68,6 +153,8 @@ def read_form(filled: Mapping[str, str]) -> Submission:
     """
     try:
         return _read(filled)
+    except InvalidForm:
+        raise
     except ZooError as error:
         raise InvalidForm(error, blamed_fields(filled, error, _read)) from None
 
@@ -75,16 +162,22 @@ def read_form(filled: Mapping[str, str]) -> Submission:
 def blamed_fields(
     filled: Mapping[str, str], error: ZooError, read: Callable[[Mapping[str, str]], object]
 ) -> dict[str, ZooError]:
-    """Return the error of each field that `read` refuses by itself, beside the needed ones.
+    """Return the error of each field that `read` refuses, beside the needed ones and `BESIDE`.
 
     If there is none, it is the field without which the rest is accepted; if there is none either,
     the result is empty.
     """
     needed = {name: filled[name] for name in NEEDED if name in filled}
+    if needed.get("sampler") not in SAMPLERS:
+        needed.pop("sampler", None)
     others = [name for name, text in filled.items() if name not in needed and text.strip()]
-    usual = _error(read, needed)
-    found = {name: _error(read, needed | {name: filled[name]}) for name in others}
-    alone = {name: each for name, each in found.items() if each and str(each) != str(usual)}
+    alone = {}
+    for name in others:
+        beside = {*BESIDE.get(name, ()), "table"} - {name}
+        base = needed | {each: filled[each] for each in filled if each in beside}
+        usual, found = _error(read, base), _error(read, base | {name: filled[name]})
+        if found and str(found) != str(usual):
+            alone[name] = found
     if alone:
         return alone
     for name in (*others, *needed):
@@ -120,9 +213,12 @@ def _read(filled: Mapping[str, str]) -> Submission:
 
 
 def _training(filled: Mapping[str, str], several: str) -> TrainingOptions:
-    number = None
+    parts: dict[str, Any] = {}
     if several in ("cv", "seeds"):
-        number = read_whole_number(filled, "number", 5, *limits(TrainingOptions, several)[1:])
+        bounds = limits(TrainingOptions, several)[1:]
+        parts[several] = read_whole_number(filled, "number", 5, *bounds)
+    elif several == "sweep":
+        parts = {name: _read_optional(filled, TrainingOptions, name) for name in ("cv", "seeds")}
     return TrainingOptions(
         dataset=filled.get("dataset", "") or TrainingOptions.dataset,
         preprocess="".join(filled.get("preprocess", "").split()) or NO_STEPS,
@@ -130,8 +226,7 @@ def _training(filled: Mapping[str, str], several: str) -> TrainingOptions:
         class_weight=filled.get("class_weight") or None,
         positive=filled.get("positive") or None,
         seed=read_whole_number(filled, "seed", *limits(TrainingOptions, "seed")),
-        cv=number if several == "cv" else None,
-        seeds=number if several == "seeds" else None,
+        **parts,
         device=filled.get("device") or None,
         exact=bool(filled.get("exact")),
     )
@@ -156,27 +251,51 @@ def _sweep(
     sampler = filled.get("sampler") or "grid"
     if sampler not in SAMPLERS:
         raise unknown("sampler", sampler, SAMPLERS)
-    trials = None
+    number = None
     if filled.get("trials", "").strip():
-        trials = read_whole_number(filled, "trials", None, 1, MOST_TRIALS)
+        number = read_whole_number(filled, "trials", None, 1, MOST_TRIALS)
     space = search_space.parse_search_space(given)
+    if sampler == TABLE:
+        space, sampler = replace(space, table=_table(filled)), "grid"
+    pruning = {name: _read_optional(filled, PruningOptions, name) for name in PRUNING}
     wanted = plan.SweepRequest(
         model,
         training,
         sampler,
-        trials,
+        number,
         filled.get("metric", "").strip() or None,
-        PruningOptions(filled.get("pruner") or None),
+        PruningOptions(filled.get("pruner") or None, **pruning),
     )
     found = plan.plan_sweep(wanted, space)
     return Submission(found.specs, queue, "sweep", found)
+
+
+def _table(filled: Mapping[str, str]) -> str:
+    """Return the table of trials; raises InvalidForm if there is none, or it is too long."""
+    text = filled.get("table", "")
+    error = None
+    if not text.strip():
+        error = UsageError("The trials are missing.", "Paste a table, or choose a file.")
+    elif text.count("\n") > MOST_TRIALS:
+        error = UsageError(f"The table has more than {MOST_TRIALS:,} lines.", "Use `zoo sweep`.")
+    if error:
+        raise InvalidForm(error, {"table": error})
+    return text
+
+
+def _read_optional(filled: Mapping[str, str], record: type, name: str) -> int | None:
+    """Return a field as a whole number within the bounds of an option, None if it is empty."""
+    if not filled.get(name, "").strip():
+        return None
+    _, least, most = limits(record, name)
+    return read_whole_number(filled, name, None, least, MOST_TRIALS if most is None else most)
 
 
 def _read_share(filled: Mapping[str, str], name: str) -> float | None:
     text = filled.get(name, "").strip()
     with contextlib.suppress(ValueError):
         return float(text) if text else None
-    raise UsageError(f"The {name} is '{text}', but it must be a share such as 0.1.")
+    raise UsageError(f"{label(name)} is '{text}', but it must be a number such as 0.1.")
 
 
 def read_whole_number(
@@ -189,7 +308,7 @@ def read_whole_number(
     value = sign * int(digits) if is_whole else least - 1
     if not least <= value <= most:
         raise UsageError(
-            f"The {name} is '{text}', but it must be a whole number from {least:,} to {most:,}."
+            f"{label(name)} is '{text}', but it must be a whole number from {least:,} to {most:,}."
         )
     return value
 
@@ -246,13 +365,17 @@ def _filled_from_group(group: Group) -> dict[str, str]:
     filled = _options(first.spec) | _of_queue(first) | {"several": "sweep"}
     about = group.about
     # The search space of a grid is all of its combinations; others have a number of trials.
-    filled["sampler"] = "grid" if about.get("sampler") == "grid" else "random"
+    sampler = about.get("sampler")
+    filled["sampler"] = str(sampler) if sampler in SAMPLERS else "random"
     if filled["sampler"] == "random" and about.get("trials"):
         filled["trials"] = str(about["trials"])
+    if filled["sampler"] == TABLE:
+        filled["table"] = _listed(group)
     filled["metric"] = str(about.get("objective") or "")
-    pruner = about.get("pruner")
-    if isinstance(pruner, dict) and pruner.get("name") in OWN:
-        filled["pruner"] = str(pruner["name"])
+    training = about.get("training")
+    if isinstance(training, dict):
+        filled |= {name: str(training[name]) for name in ("cv", "seeds") if training.get(name)}
+    filled |= _pruning(about.get("pruner"))
     try:
         space = search_space.Space.from_json(about.get("fixed") or {}, about.get("space") or {})
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -260,6 +383,25 @@ def _filled_from_group(group: Group) -> dict[str, str]:
     texts = {name: _values_text([value]) for name, value in space.fixed.items()}
     texts |= {name: _values_text(values) for name, values in space.varied.items()}
     return filled | {f"{PREFIX}{name}": text for name, text in texts.items() if text}
+
+
+def _listed(group: Group) -> str:
+    """Return the trials of a sweep as the table that lists them."""
+    names = trials.varied_params(group)
+    found = [{name: each.value(name) for name in names} for each in trials.list_trials(group)]
+    return trials.format_trials(found)
+
+
+def _pruning(pruner: Any) -> dict[str, str]:
+    """Return the fields of a pruner; those with its defaults stay empty."""
+    if not isinstance(pruner, dict) or pruner.get("name") not in OWN:
+        return {}
+    usual = {each.name: each.default for each in fields(Pruner)}
+    # The length of a training is the param `epochs`, which is fixed.
+    own = [name for name in OWN[pruner["name"]] if name != "max_resource"]
+    given = {name: pruner.get(name) for name in own}
+    changed = {name: str(each) for name, each in given.items() if each not in (None, usual[name])}
+    return {"pruner": str(pruner["name"])} | changed
 
 
 def _values_text(values: Sequence[Any] | Span) -> str:

@@ -1,10 +1,15 @@
 // The form of a training: another model or kind shows its fields, what was typed is kept.
-// Without scripts a button does it. A second press does not submit again.
+// Without scripts a button does it. A second press does not submit again. A table is read from a
+// file into its field.
 
-const hide = () => document.getElementById("change")?.remove();
+const hide = () => {
+  document.getElementById("change")?.remove();
+  document.querySelectorAll(".pickfile").forEach((each) => (each.hidden = false));
+};
 const busy = (is) => document.querySelectorAll("button.main").forEach((each) => (each.disabled = is));
 
 document.addEventListener("change", async ({ target }) => {
+  if (target.dataset.into && target.files[0]) document.getElementById(target.dataset.into).value = await target.files[0].text();
   if (!("change" in target.dataset)) return;
   const fields = new URLSearchParams(new FormData(target.form));
   fields.set("change", "yes");
