@@ -219,6 +219,29 @@ def test_a_wrong_password_is_told_without_showing_it(team: Team) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_new_database_password_is_read_from_its_file(team: Team) -> None:
+    import psycopg
+
+    zoo = team.terminal("a")
+    submitted = _train(zoo)
+    db, old = zoo.database(), team.secret("database_password")
+    place = re.sub(r"zoo$", "postgres", team.secret("database_url"))
+    with psycopg.connect(place, autocommit=True) as server:
+        for name in ("database_password", "database_url"):
+            file = team.folder / "secrets" / name
+            file.write_text(file.read_text().replace(old, old[::-1]))
+        server.execute(f"ALTER ROLE zoo PASSWORD '{old[::-1]}'")
+        server.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
+            "WHERE usename = 'zoo' AND pid <> pg_backend_pid()"
+        )
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        psycopg.connect(place)
+    db.close()  # as the server has done
+    assert jobs.get(db, submitted.id).status == "succeeded"
+    assert _train(zoo).worker and all(each.poll() is None for each in team.workers)
+
+
 def test_the_broker_wants_its_password_and_keeps_a_file(team: Team) -> None:
     import redis
     from redis.backoff import NoBackoff

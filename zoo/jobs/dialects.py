@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo import private_folder
-from zoo.errors import StoreError, ZooError
+from zoo.errors import StoreError, UsageError, ZooError
 from zoo.jobs import pooler
+from zoo.settings import FileSecret
 
 
 @dataclass(frozen=True)
@@ -179,13 +180,7 @@ class Postgresql:
 
     def __init__(self, url: str, patience: float = PATIENCE_SECONDS) -> None:
         """Parse the URL; `patience` is the time limit for the server in seconds."""
-        kind = url.partition(":")[0].partition("+")[0]
-        if kind not in ("postgresql", "postgres"):
-            shown = kind if re.fullmatch(r"[a-z][a-z0-9]*", kind) else "this"
-            raise StoreError(
-                f"Rows live in SQLite or PostgreSQL, not in {shown}.",
-                "Give ZOO_DATABASE_URL a postgresql:// URL, or unset it.",
-            )
+        _check_kind(url)
         try:
             import psycopg
         except ImportError:
@@ -198,13 +193,32 @@ class Postgresql:
         self.errors = psycopg.Error
         self.refusals = psycopg.IntegrityError
         self.deadlocks: tuple[type[Exception], ...] = (psycopg.errors.DeadlockDetected,)
-        url, self._threshold = _take_threshold(url)
+        self._patience = patience
+        self._set_url(url)
         self.is_pooled = False
         """Whether a pooler was found between this program and the server."""
         self.keeps_statements_apart: bool | None = None
         """Whether that pooler does; None until it was tried."""
-        self.options: dict[str, Any] = timeouts(patience) | _read_url(url)
+
+    def _set_url(self, url: str) -> None:
+        """Parse the URL; nothing is changed if it is not one."""
+        _check_kind(url)
+        left, threshold = _take_threshold(url)
+        self.options: dict[str, Any] = timeouts(self._patience) | _read_url(left)
         self._all_options = _defaults() | self.options
+        self._threshold = threshold
+        self._url = url
+
+    def _read_secret_again(self) -> None:
+        """Take the URL that the secret file has now: its password may have been changed.
+
+        If the file cannot be read, or has no URL, it may just be being written: the last one stays.
+        """
+        if isinstance(self._url, FileSecret):
+            with contextlib.suppress(UsageError, StoreError):
+                again = self._url.read_again()
+                if again != self._url:
+                    self._set_url(again)
 
     @property
     def name(self) -> str:
@@ -222,6 +236,7 @@ class Postgresql:
         import psycopg
         from psycopg.rows import dict_row
 
+        self._read_secret_again()
         connection = psycopg.connect(
             **self._all_options, autocommit=True, row_factory=dict_row, prepare_threshold=None
         )
@@ -257,6 +272,7 @@ class Postgresql:
         """Open a connection for Alembic."""
         import psycopg
 
+        self._read_secret_again()
         return psycopg.connect(**self._all_options, prepare_threshold=None)
 
     def is_good(self, connection: Any, idle: float) -> bool:
@@ -268,6 +284,17 @@ class Postgresql:
         except self.errors:
             return False
         return True
+
+
+def _check_kind(url: str) -> None:
+    """Raise StoreError unless the URL is one of PostgreSQL."""
+    kind = url.partition(":")[0].partition("+")[0]
+    if kind not in ("postgresql", "postgres"):
+        shown = kind if re.fullmatch(r"[a-z][a-z0-9]*", kind) else "this"
+        raise StoreError(
+            f"Rows live in SQLite or PostgreSQL, not in {shown}.",
+            "Give ZOO_DATABASE_URL a postgresql:// URL, or unset it.",
+        )
 
 
 def timeouts(patience: float) -> dict[str, int]:
