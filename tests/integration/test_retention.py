@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from helpers.finished_jobs import a_spec
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Database, QueueOptions, Retention
+from zoo.jobs.retention import SWEEP_SHARE
 
 STATUSES = ("failed", "cancelled", "succeeded")
 TAGS = ("tmp", "paper")
@@ -113,6 +115,29 @@ def test_a_pass_is_bounded_and_the_next_one_goes_on_past_what_must_stay(
     assert keep.run_pass(db, 1000) == []  # this sweep is over
     jobs.cancel(db, later)
     assert set(Retention(days="1").run_pass(db, 1000)) == set(ids[:3])
+
+
+def test_removing_many_does_not_put_off_the_next_sweep(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def slow(act: Callable[..., Any]) -> Callable[..., Any]:
+        def slowed(*given: Any) -> Any:
+            nonlocal now
+            now += 1.0
+            return act(*given)
+
+        return slowed
+
+    monkeypatch.setattr("zoo.jobs.retention.AT_ONCE", 3)
+    keep, ids = Retention(days="1"), fill(db, [("failed", [], 5, False)] * 9)
+    for name in ("alone", "write"):
+        monkeypatch.setattr(db, name, slow(getattr(db, name)))
+    assert keep.run_pass(db, 1000, lambda: now) == ids
+    last = fill(db, [("failed", [], 5, False)])
+    now += 1.0 / SWEEP_SHARE  # the look that found nothing took a second
+    assert keep.run_pass(db, 1000, lambda: now) == last
 
 
 def test_with_metrics_rows_stay_and_are_not_found_again(db: Database) -> None:

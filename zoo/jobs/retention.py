@@ -17,7 +17,7 @@ FOREVER = "forever"
 SWEEP_SECONDS = 10.0
 MAX_SWEEP_SECONDS = 600.0
 SWEEP_SHARE = 0.01
-"""Sweeps over all ended jobs take at most this share of the time: a short one is repeated after
+"""Looking at jobs that stay takes at most this share of the time: a short sweep is repeated after
 SWEEP_SECONDS, a long one after MAX_SWEEP_SECONDS at the latest."""
 NAME = re.compile(r"[a-z_]+|tag:\S+")
 EXAMPLE = "For example: ZOO_KEEP_DAYS='90 failed=7 tag:tmp=1 tag:paper=forever'."
@@ -83,7 +83,7 @@ class Retention:
         self._position: tuple[float, int] | None = None
         self._next_sweep = 0.0
         self._spent = 0.0
-        """Seconds that the current sweep has taken, without the removals."""
+        """Seconds that the current sweep has looked for jobs for longer than it removed them."""
 
     @property
     def is_set(self) -> bool:
@@ -108,11 +108,13 @@ class Retention:
         while True:
             began = clock()
             page = self._page(db, self._position)
-            self._spent += clock() - began
+            found = clock()
             if page:
                 self._position = (page[-1][0], page[-1][1])
                 ids = [job for _, _, job in page]
                 removed += remove_jobs(db, ids, keep_metrics=self._keep_metrics).ids
+            # Else a sweep that removes many would wait long, and the next one remove even more.
+            self._spent += max((found - began) - (clock() - found), 0.0)
             if len(page) < AT_ONCE:
                 wait = min(self._spent / SWEEP_SHARE, MAX_SWEEP_SECONDS)
                 self._position, self._next_sweep = None, clock() + max(wait, SWEEP_SECONDS)
