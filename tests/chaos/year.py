@@ -19,6 +19,7 @@ from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, QueueOptions
 from zoo.queue import local_services, submit
+from zoo_workers.finalizer import MAX_PER_SLOT
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 KEPT, KEPT_FAILED = 1000, 100
@@ -32,6 +33,7 @@ SAMPLE_SECONDS = 5.0
 UNUSED_DAYS = 0.01
 """Of `zoo gc` each month: as old as a season is in a year of an hour."""
 MB = 2**20
+SLOTS = 2
 TABLES = ("job", "attempt", "history", "log", "metric", "outbox", "hook_error", "rung", "removal")
 """All tables that have rows of jobs, but for `dependency` and groups, which these jobs have not."""
 WRONG = f"""
@@ -112,7 +114,7 @@ class Found:
             "database_mb": 40 + rows * 0.02,
             "cache_mb": 40.0,
             "log_mb": 4 * local_services.LOG_BYTES / MB,
-            "work": 8,
+            "work": SLOTS * (MAX_PER_SLOT + 1),  # one runs in each slot, others are being stored
             "temporary": 40,
             "memory_mb": 1500.0,
         }
@@ -138,7 +140,7 @@ class Year:
         tempfile.tempdir = str(self.temporary)
         env = {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_PLUGINS": "trickster,sklearn"}
         env |= {"ZOO_KEEP_JOBS": KEEP_JOBS, "ZOO_REAP_SECONDS": "2"}
-        env |= {"ZOO_IDLE_SECONDS": "600", "ZOO_SLOTS": "2"}
+        env |= {"ZOO_IDLE_SECONDS": "600", "ZOO_SLOTS": str(SLOTS)}
         if broker:
             env |= {"ZOO_DATABASE_URL": store.url, "ZOO_BROKER_URL": broker.url}
             env |= {"ZOO_ARTIFACTS_URL": str(self.store_folder)}
