@@ -141,6 +141,7 @@ class Year:
         env = {"ZOO_PLUGINS_DIR": str(PLUGINS), "ZOO_PLUGINS": "trickster,sklearn"}
         env |= {"ZOO_KEEP_JOBS": KEEP_JOBS, "ZOO_REAP_SECONDS": "2"}
         env |= {"ZOO_IDLE_SECONDS": "600", "ZOO_SLOTS": str(SLOTS)}
+        env |= {"ZOO_JOBS_PER_RUNNER": "10000"}  # imports are not what grows
         if broker:
             env |= {"ZOO_DATABASE_URL": store.url, "ZOO_BROKER_URL": broker.url}
             env |= {"ZOO_ARTIFACTS_URL": str(self.store_folder)}

@@ -165,7 +165,9 @@ def test_no_place_leads_out_of_the_store(tmp_path: Path, place: str) -> None:
     (tmp_path / "store" / "a").mkdir(parents=True)
     with pytest.raises(ArtifactError, match="not a folder"):
         artifacts.remove_all(str(tmp_path / "store"), place)
-    assert (tmp_path / "store" / "a").exists()
+    (tmp_path / "store" / "b").mkdir()
+    assert list(artifacts.remove_many(str(tmp_path / "store"), [place, "b", "none"])) == [place]
+    assert [each.name for each in (tmp_path / "store").iterdir()] == ["a"]
 
 
 def test_a_home_deletes_nothing_from_the_store_of_another_database(

@@ -28,11 +28,10 @@ logger = logging.getLogger("zoo.worker")
 
 SWEEP_SECONDS = 3600.0
 """Time between two looks for what interrupted commands have left."""
-
-
 REMOVAL_SECONDS = 1.0
-"""Time that one pass takes for removing jobs, as long for deleting their files, and the least time
-until the next pass if some are left."""
+"""Time that one pass takes for removing jobs, and as long for deleting their files."""
+BEHIND_SECONDS = 0.1
+"""Time until the next pass if some are left: jobs that end must not leave more than it removes."""
 
 
 class Housekeeper(threading.Thread):
@@ -76,7 +75,7 @@ class Housekeeper(threading.Thread):
         every = min(self.settings.beat_seconds, self.settings.reap_seconds)
         self._earlier.start()
         while True:
-            self._wake.wait(min(every, REMOVAL_SECONDS) if self._is_behind else every)
+            self._wake.wait(min(every, BEHIND_SECONDS) if self._is_behind else every)
             self._wake.clear()
             if self._is_over:
                 return

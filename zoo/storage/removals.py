@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 
 from zoo import jobs
-from zoo.errors import ArtifactError
 from zoo.jobs import Database
 from zoo.settings import Settings
 from zoo.storage import artifacts
@@ -42,12 +41,7 @@ def complete(
         return 0
     done, end = 0, time.monotonic() + seconds
     while time.monotonic() < end and (places := jobs.list_removals(db, AT_ONCE)):
-        errors: dict[str, ArtifactError] = {}
-        for place in places:
-            try:
-                artifacts.remove_all(settings.artifacts, place)
-            except ArtifactError as error:
-                errors[place] = error
+        errors = artifacts.remove_many(settings.artifacts, places)
         jobs.complete_removals(db, [each for each in places if each not in errors])
         if errors:
             jobs.postpone_removals(db, list(errors))
