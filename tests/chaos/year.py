@@ -14,12 +14,12 @@ from pathlib import Path
 import psutil
 from helpers.command_line import Zoo, until
 from helpers.processes import Broker, Crew, Postgresql, Sqlite, Store, living
+from zoo_workers.finalizer import MAX_PER_SLOT
 
 from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Database, QueueOptions
 from zoo.queue import local_services, submit
-from zoo_workers.finalizer import MAX_PER_SLOT
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 KEPT, KEPT_FAILED = 1000, 100
