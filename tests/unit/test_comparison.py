@@ -108,7 +108,7 @@ def test_results_on_other_images_are_not_tested(
 
 def test_a_cross_validation_is_not_tested_against_a_job(db: Database) -> None:
     group = side(db, *folds(2), kind="cv", accuracies=[1, 1])
-    assert "cannot be compared with one of the kind" in meet(trained(db, LABELS), group).notes[0]
+    assert "cannot be compared with a cross-validation" in meet(trained(db, LABELS), group).notes[0]
 
 
 def test_predictions_that_are_gone_or_damaged_are_told_and_the_rest_stands(db: Database) -> None:
@@ -190,3 +190,22 @@ def test_folds_meet_under_another_metric_by_its_values(db: Database) -> None:
 def measured(labels: list[int], predicted: list[int]) -> dict[str, Any]:
     """The metrics of these predictions, as a job has them."""
     return measure(np.array(labels), Predictions(np.array(predicted), None, 0.0), ["0", "1"])
+
+
+def test_the_best_value_is_marked_only_where_results_can_be_compared(db: Database) -> None:
+    costs = {"fit_seconds": 2.0, "predict_us_per_image": 3.0, "parameters": 5, "train_loss": 0.5}
+    a = trained(db, LABELS, metrics=measured(LABELS, LABELS) | costs)
+    wrong = LABELS[::-1]
+    b = trained(db, wrong, metrics=measured(LABELS, wrong) | dict.fromkeys(costs, 1))
+    cv = side(db, *folds(2), kind="cv", accuracies=[1, 0.5])
+
+    def marked(*results: comparison.ComparedResult) -> set[str]:
+        found = comparison.best_places(
+            results, comparison.compared_metrics(results), Objective("accuracy")
+        )
+        return {name for name, place in found.items() if place is not None}
+
+    assert {"accuracy", "f1_macro"} <= marked(a, b) and not marked(a, b) & {*costs}
+    assert marked(a, cv) == marked(a, b, cv) == set()
+    assert "A cross-validation" in comparison.refusals([cv, a], "AB", Objective())["B"]
+    assert [*comparison.refusals([a, b, cv], "ABC", Objective())] == ["C"]

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FIRST_IMAGES = 10
 """Images on which two models disagree that are listed one by one."""
 
+KINDS = {"job": "a single job", "cv": "a cross-validation", "seeds": "a group of seeds"}
+"""Kinds of results, as sentences name them."""
+
 Metrics = Mapping[str, float | Statistics | None]
 
 
@@ -209,6 +212,43 @@ def metrics_json(
     }
 
 
+def refusals(results: Sequence[ComparedResult], letters: str, by: Objective) -> dict[str, str]:
+    """Return why results cannot be compared with the first, by their letter; of those alone."""
+    found = {
+        letter: _why_not_comparable(results[0], each, by)
+        for letter, each in zip(letters[1:], results[1:], strict=False)
+    }
+    beside = {letter: f"{letters[0]} and {letter}: " if len(found) > 1 else "" for letter in found}
+    return {letter: f"{beside[letter]}{why}" for letter, why in found.items() if why}
+
+
+def best_places(
+    results: Sequence[ComparedResult],
+    compared: Mapping[str, Sequence[float | Statistics | None]],
+    by: Objective,
+) -> dict[str, int | None]:
+    """Return the place of the best value of each compared metric.
+
+    None where no result is best: the values are equal, the metric has no direction, it is a cost
+    (a time depends on the machine and its load, a size is a choice) or of the training rows (where
+    overfitting wins), or the results cannot be compared.
+    """
+    if any(_why_not_comparable(results[0], each, by) for each in results[1:]):
+        return dict.fromkeys(compared)
+    return {name: _best_place(name, row, by) for name, row in compared.items()}
+
+
+def _best_place(name: str, row: Sequence[float | Statistics | None], by: Objective) -> int | None:
+    if name in metrics.COSTS or name.startswith("train_"):
+        return None
+    values = [each.mean if isinstance(each, Statistics) else each for each in row]
+    known = [each for each in values if each is not None]
+    higher = metrics.higher_is_better(name, {by.base: by.higher_is_better})
+    if higher is None or len({*known}) < 2:
+        return None
+    return values.index(max(known) if higher else min(known))
+
+
 def compare_pair(
     settings: Settings, a: ComparedResult, b: ComparedResult, by: Objective = ACCURACY
 ) -> PairComparison:
@@ -344,7 +384,11 @@ def _exchanged(swapped: Array, mine: Array | None, other: Array | None) -> Array
 def _why_not_comparable(a: ComparedResult, b: ComparedResult, by: Objective) -> str:
     """Return why two results cannot be compared by pairs; empty if they can."""
     if a.kind != b.kind:
-        return f"A result of the kind {a.kind} cannot be compared with one of the kind {b.kind}."
+        one, two = (KINDS.get(each.kind, each.kind) for each in (a, b))
+        return (
+            f"{one[0].upper()}{one[1:]} cannot be compared with {two}: their values are not of the "
+            "same trainings."
+        )
     for name in ("dataset", "data", "judged on"):
         one, two = a.facts.get(name), b.facts.get(name)
         if one != two:

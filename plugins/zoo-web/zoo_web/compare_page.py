@@ -11,8 +11,6 @@ from starlette.responses import Response
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Group, Job
-from zoo.jobs.group_metrics import Statistics
-from zoo.metrics import higher_is_better
 from zoo.param_values import typed
 from zoo.results import comparison
 from zoo.results.comparison import ComparedResult
@@ -55,6 +53,7 @@ def live_compare(request: Request) -> Response:
         pieces = {
             letter: context.fragment("pair", letter=letter, pair=pair, unit=results["unit"])
             for letter, pair in zip(LETTERS[1:], found["pairs"], strict=False)
+            if letter not in results["refused"]  # said above the values
         }
         return Snapshot({"pairs": pieces}, is_last=True)
 
@@ -80,18 +79,19 @@ def _compared(context: PageContext, refs: Sequence[str], metric: str | None) -> 
     by = jobs.dataset_objective(context.db, results[0].jobs[0].dataset, metric)
     measured = comparison.compared_metrics(results, by.metric)
     unit = results[0].jobs[0].unit
+    refusals = comparison.refusals(results, LETTERS, by)
+    best = comparison.best_places(results, measured, by)
     return {
         "results": [*zip(LETTERS, results, strict=False)],
         "addresses": [
             f"/groups/{each.id}" if isinstance(each, Group) else f"/jobs/{each.id}"
             for each in found
         ],
-        "notes": [*dict.fromkeys(each.note for each in results if each.note)],
+        "refused": {*refusals},
+        "notes": [*refusals.values(), *dict.fromkeys(each.note for each in results if each.note)],
         "differs": _as_typed(results, comparison.differences(results)),
         "measured": {name.replace("image", unit[:-1]): row for name, row in measured.items()},
-        "best": {
-            name.replace("image", unit[:-1]): _best(name, row) for name, row in measured.items()
-        },
+        "best": {name.replace("image", unit[:-1]): place for name, place in best.items()},
         "charts": _curves(context, found),
         "by": by,
         "unit": unit,
@@ -111,16 +111,6 @@ def _curves(context: PageContext, found: Sequence[Job | Group]) -> list[dict[str
         if isinstance(each, Job)
     ]
     return charts(runs) if len(runs) > 1 else []
-
-
-def _best(name: str, row: Sequence[float | Statistics | None]) -> int | None:
-    """Return the place of the best value of a metric; None without a direction or a difference."""
-    values = [each.mean if isinstance(each, Statistics) else each for each in row]
-    known = [each for each in values if each is not None]
-    higher = higher_is_better(name)
-    if higher is None or len({*known}) < 2:
-        return None
-    return values.index(max(known) if higher else min(known))
 
 
 def _as_typed(

@@ -61,7 +61,8 @@ def compare(
         result["metric"] = by.metric
         console.json_out(result | {"against_first": [each.to_json() for each in pairs]})
         return
-    for note in dict.fromkeys(each.note for each in results if each.note):
+    refused = comparison.refusals(results, _letters(), by)
+    for note in [*refused.values(), *dict.fromkeys(each.note for each in results if each.note)]:
         console.note(note)
     heads = [f"{letter} {each.id[:8]}" for letter, each in zip(_letters(), results, strict=False)]
     _table("difference", _as_typed(results, differs), heads)
@@ -72,6 +73,8 @@ def compare(
     named = {name.replace("image", unit[:-1]): row for name, row in measured.items()}
     _table("metric", named, heads)
     for letter, other, pair in zip(_letters()[1:], results[1:], pairs, strict=False):
+        if letter in refused:  # said above, before the values
+            continue
         console.out.print()
         _print_pair(letter, pair)
         if show:
