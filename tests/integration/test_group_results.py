@@ -26,7 +26,6 @@ from zoo import jobs
 from zoo.cli.render.job_details import show_group
 from zoo.cli.render.progress import summary
 from zoo.errors import UsageError
-from zoo.inference import predictor
 from zoo.job_spec import Fold, JobSpec
 from zoo.jobs import Database, Group, Outcome, ProgressUpdate
 from zoo.jobs.environments import Environment
@@ -162,7 +161,7 @@ def test_a_sweep_is_its_best_trial_wherever_it_is_shown(
     assert handle.best and handle.best.id == group.to_json()["best"]["job"] == first.id
     assert group.to_json()["best"]["accuracy"]["values"] == accuracies
     assert mapping.group_metrics(group.to_json()) == {"best_accuracy": fmean(accuracies)}
-    trained = predictor.find_training(rows, group)
+    trained = jobs.find_training(rows, group)
     assert kind != "job" or trained.id == first.id
     mean = f"{fmean(accuracies):.4f}"
     for surface, text in said.items():

@@ -116,6 +116,8 @@ def test_one_picture_is_drawn_in_its_own_size(coloured: str, tmp_path: Path) -> 
         "probabilities": json.loads(predict(coloured, str(tmp_path), "--json")[0])[0][
             "probabilities"
         ],
+        "job": coloured,
+        "model": "logistic",
     }
 
 
@@ -400,3 +402,12 @@ def failed(*words: str) -> str:
             command("predict", *words)()
 
     return shown(run, is_terminal=False)[1]
+
+
+def test_the_job_that_answers_is_named_unless_its_id_was_given(flowers: str) -> None:
+    asked = "@best:flowers"
+    _, said = predict(asked, "--index", "1")
+    assert said.startswith(f"{asked} is the job {flowers[:8]}: logistic on flowers ")
+    assert predict(flowers[:6], "--index", "1")[1] == ""
+    (found,) = json.loads(predict(asked, "--index", "1", "--json")[0])
+    assert (found["job"], found["model"]) == (flowers, "logistic")

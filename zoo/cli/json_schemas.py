@@ -328,7 +328,7 @@ def _prediction() -> Any:
 
     row = {"row": _described(dict[str, Any], "Of a table.")}
     of_image = {"file": str, "probabilities": dict[str, float] | None}
-    fields = _fields(Prediction, "predicted", "label")
+    fields = _fields(Prediction, "predicted", "label", "job", "model")
     return _record("Prediction", "The prediction for one input.", fields, of_image, _optional(row))
 
 

@@ -17,8 +17,7 @@ from zoo.data.contents import Inputs, Raw
 from zoo.errors import UsageError
 from zoo.images import arrays
 from zoo.images.prediction_inputs import Subject
-from zoo.jobs import Database, Group, Job, references
-from zoo.jobs.groups import best_first
+from zoo.jobs import Database, Group, Job
 from zoo.model import Model
 from zoo.plugins import registry
 from zoo.queue import pinning
@@ -45,6 +44,10 @@ class Prediction:
     """Name of the true class, if known."""
     probabilities: dict[str, float] | None
     """By class name; None if the model has no probabilities."""
+    job: str
+    """The id of the job that trained the model."""
+    model: str
+    """The name of the model."""
 
     @property
     def probability(self) -> float | None:
@@ -57,6 +60,8 @@ class Prediction:
             "predicted": self.predicted,
             "label": self.label,
             "probabilities": self.probabilities,
+            "job": self.job,
+            "model": self.model,
         }
         return found if self.subject.values is None else found | {"row": self.subject.values}
 
@@ -165,7 +170,7 @@ def load_trained(db: Database, settings: Settings, job: Job | Group | str) -> Lo
     trained model or its plugin is not installed here, ArtifactError if the artifact is gone or
     damaged.
     """
-    trained = find_training(db, job)
+    trained = jobs.find_training(db, job)
     _check_plugin(trained)
     with tempfile.TemporaryDirectory(prefix="zoo-") as folder:
         fetch_artifact(settings, trained, Path(folder))
@@ -205,7 +210,14 @@ def predict_subjects(trained: LoadedModel, subjects: Iterable[Subject]) -> Itera
         rows = given.tolist() if given is not None else [None] * len(batch)
         for subject, label, row in zip(batch, found.labels.tolist(), rows, strict=True):
             by_name = None if row is None else dict(zip(names, row, strict=True))
-            yield Prediction(subject, names[label], _true_class(trained, subject), by_name)
+            yield Prediction(
+                subject,
+                names[label],
+                _true_class(trained, subject),
+                by_name,
+                trained.job.id,
+                trained.job.model,
+            )
 
 
 def _true_class(trained: LoadedModel, subject: Subject) -> str | None:
@@ -219,25 +231,6 @@ def _true_class(trained: LoadedModel, subject: Subject) -> str | None:
         return name
     label = evaluation.targets(trained.model, np.array([known.index(name)]))[0]
     return trained.class_names[int(label)]
-
-
-def find_training(db: Database, asked: Job | Group | str, metric: str | None = None) -> Job:
-    """Return the job whose model `load_trained` loads; `metric` is that of a reference @best.
-
-    Raises UsageError if there is none.
-    """
-    if isinstance(asked, str):
-        asked = jobs.find_by_metric(db, asked, metric)
-    if isinstance(asked, Group):
-        kept = [job for job in asked.jobs if job.accuracy is not None and _has_weights(job)]
-        asked = best_first(kept, asked.objective)[0] if kept else asked
-    elif asked.kind == "evaluate":
-        asked = jobs.get(db, asked.spec["source"]["job"])
-    return references.with_weights(asked)[0]
-
-
-def _has_weights(job: Job) -> bool:
-    return job.kind == "train" and bool(job.artifact and job.spec.get("keep_weights", True))
 
 
 def _check_plugin(trained: Job) -> None:

@@ -127,6 +127,8 @@ if TYPE_CHECKING:
     from zoo.jobs.references import find_by_metric as find_by_metric
     from zoo.jobs.references import find_jobs as find_jobs
     from zoo.jobs.references import find_reference as find_reference
+    from zoo.jobs.references import find_training as find_training
+    from zoo.jobs.references import found_text as found_text
     from zoo.jobs.removal import Removed as Removed
     from zoo.jobs.removal import check_removal as check_removal
     from zoo.jobs.removal import complete_removals as complete_removals
@@ -238,7 +240,7 @@ _EXPORTS = {
     "metric_rows": "list_ranking_metrics",
     "ranking": "Best best dataset_objective newest_contents shown_objectives",
     "records": "AttemptRecord Job Progress",
-    "references": "find_by_metric find_jobs find_reference",
+    "references": "find_by_metric find_jobs find_reference find_training found_text",
     "removal": (
         "check_removal complete_removals count_removals list_removals pin postpone_removals "
         "remove_jobs Removed sum_bytes list_old_checkpoints remove_checkpoint"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,10 +12,11 @@ from zoo.dataset_names import canonical, split_version
 from zoo.errors import UsageError, unknown
 from zoo.jobs.database import Database
 from zoo.jobs.filters import Values
-from zoo.jobs.groups import Group, members
+from zoo.jobs.groups import Group, best_first, members
 from zoo.jobs.queries import get, get_group, job_not_found, listing
 from zoo.jobs.ranking import objective_of
 from zoo.jobs.records import Job
+from zoo.param_values import as_options, pairs, typed_options
 from zoo.terminal_text import is_plain, one_line
 
 if TYPE_CHECKING:
@@ -105,6 +107,38 @@ def find_by_metric(db: Database, ref: str, metric: str | None) -> Job | Group:
             f"A metric does not choose among one: {ref}.", f"Write @best:DATASET:{metric}."
         )
     return find_reference(db, ref, metric)
+
+
+def find_training(db: Database, asked: Job | Group | str, metric: str | None = None) -> Job:
+    """Return the training whose model a reference, job or group stands for.
+
+    An evaluation stands for the training that it judged, a group for the best of its jobs that kept
+    weights. `metric` is that of a reference @best.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if isinstance(asked, str):
+        asked = find_by_metric(db, asked, metric)
+    if isinstance(asked, Group):
+        kept = [job for job in asked.jobs if job.accuracy is not None and _has_weights(job)]
+        asked = best_first(kept, asked.objective)[0] if kept else asked
+    elif asked.kind == "evaluate":
+        asked = get(db, asked.spec["source"]["job"])
+    return with_weights(asked)[0]
+
+
+def _has_weights(job: Job) -> bool:
+    return job.kind == "train" and bool(job.artifact and job.spec.get("keep_weights", True))
+
+
+def found_text(ref: str, job: Job) -> str:
+    """Return which job was found by a reference; empty for an id, which says so itself."""
+    if job.id.startswith(ref):
+        return ""
+    about = [job.model, "on", job.dataset_label, *pairs(job.chosen)]
+    result = "" if job.accuracy is None else f", accuracy {job.accuracy:.4f}"
+    return f"{ref} is the job {job.id[:8]}: {' '.join(about)}{result}."
 
 
 def find_jobs(db: Database, refs: Sequence[str]) -> list[Job]:
@@ -336,9 +370,7 @@ def with_weights(trained: Job | Group) -> tuple[Job, JobSpec]:
     Raises UsageError if the job or group has no weights.
     """
     if isinstance(trained, Group):
-        raise UsageError(
-            "A group has no model of its own.", f"`zoo show {trained.id[:8]}` lists its jobs."
-        )
+        raise _no_model(trained)
     if trained.removal_note and trained.kind == "train":
         raise UsageError(trained.removal_note, "Train it again: `zoo rerun` submits it unchanged.")
     if trained.kind != "train" or trained.status != "succeeded" or not trained.artifact:
@@ -351,6 +383,39 @@ def with_weights(trained: Job | Group) -> tuple[Job, JobSpec]:
     spec = JobSpec.parse_object(trained.spec)
     if not spec.keep_weights:
         raise UsageError(
-            f"The job {trained.id[:8]} kept no weights.", "Train it with --keep-weights."
+            f"The job {trained.id[:8]} kept no weights: there is no model to load.",
+            _how_to_keep_weights(trained),
         )
     return trained, spec
+
+
+def _no_model(group: Group) -> UsageError:
+    """Return the error for a group none of whose jobs has weights."""
+    ended = [job for job in group.jobs if job.status == "succeeded" and job.kind == "train"]
+    if not ended:
+        return UsageError(
+            f"No job of the group {group.id[:8]} has succeeded: there is no model.",
+            f"`zoo show {group.id[:8]}` lists its jobs.",
+        )
+    removed = [job for job in ended if job.removal_note]
+    if removed:
+        return UsageError(
+            removed[0].removal_note, "Train it again: `zoo rerun` submits it unchanged."
+        )
+    return UsageError(
+        f"The jobs of the group {group.id[:8]} kept no weights: there is no model to load.",
+        _how_to_keep_weights(best_first(ended, group.objective)[0]),
+    )
+
+
+def _how_to_keep_weights(job: Job) -> str:
+    """Return which command trains this model so that it can be loaded."""
+    words = ["zoo", "train", job.model, *as_options(job.changed), "--dataset", job.dataset_label]
+    command = shlex.join([*words, *typed_options(job.spec)])
+    if not job.spec["fold"]:
+        return f"Train it so that they are kept: `{command} --keep-weights`."
+    k = job.spec["fold"]["k"]
+    return (
+        f"Train on all rows of the split: `{command}`; or keep the weights of the folds: "
+        f"`{command} --cv {k} --keep-weights`."
+    )

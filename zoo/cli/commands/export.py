@@ -63,9 +63,11 @@ def export(
         raise UsageError("Only one of the file, the card and JSON can go to stdout.")
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    job = predictor.find_training(db, ref, metric)
+    job = jobs.find_training(db, ref, metric)
     as_format, path = _target(job.model, format, target)
     trained = predictor.load_trained(db, chosen, job)
+    if found := jobs.found_text(ref, job):
+        console.note(found)
     if trained.note:
         console.note(trained.note)
     done = exporting.export_model(trained, as_format, path)

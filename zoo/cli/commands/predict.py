@@ -12,6 +12,7 @@ import typer
 from zoo.cli import completion
 from zoo.cli.dataset_paths import spelled
 from zoo.cli.options import BestBy, Split, Trained
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.images.prediction_inputs import Subject
@@ -91,7 +92,9 @@ def predict(
     _check(ref, paths, index, as_is and strokes, as_csv and as_json, output)
     chosen = settings.load()
     db = jobs.connect(chosen.database)
-    trained = predictor.load_trained(db, chosen, predictor.find_training(db, ref, metric))
+    trained = predictor.load_trained(db, chosen, jobs.find_training(db, ref, metric))
+    if found := jobs.found_text(ref, trained.job):
+        console.note(found)
     if trained.note:
         console.note(trained.note)
     if paths and trained.inputs.kind == "table":
@@ -163,7 +166,7 @@ def _predict_rows(
         console.data_out(found.content(""), "The output")
     else:
         write_output(output, found.content(str(output)))
-        console.note(f"{output}: {found.given.n_rows:,} rows.")
+        console.note(f"{output}: {counted(found.given.n_rows, 'row')}.")
 
 
 @contextlib.contextmanager

@@ -103,19 +103,18 @@ def evaluate(
     from zoo.cli.render import console
     from zoo.data.contents import SPLITS
     from zoo.errors import unknown
-    from zoo.jobs import Job
     from zoo.queue import submit
     from zoo.training import provenance
 
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     db = jobs.connect()
-    found = jobs.find_by_metric(db, job, metric)
-    if isinstance(found, Job) and found.kind == "evaluate":
-        found = jobs.get(db, found.spec["source"]["job"])
+    found = jobs.find_training(db, job, metric)
     with reading() as progress:
         spec = submit.evaluation(found, dataset, split, progress)
     specs = [spec.model_copy(update={"timeout": limits.timeout})]
+    if not quiet and (text := jobs.found_text(job, found)):
+        console.note(text)
     if spec.source and (note := provenance.other_loader(db, jobs.get(db, spec.source.job))):
         console.note(note)
     submit_and_follow(specs, queued, detach, as_json, quiet)
