@@ -42,6 +42,20 @@ def one_line(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 job`, `2,000 jobs`, `3 classes`."""
+    return f"{count:,} {noun if count == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Return the plural of an English noun, such as `classes` of `class`."""
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
+
+
 def is_plain(text: str) -> bool:
     """Return whether a text has no control or format characters, such as marks of direction."""
     return not any(_is_steering(char) for char in text)

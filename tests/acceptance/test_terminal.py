@@ -27,15 +27,17 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from zoo import jobs
+from zoo.cli import leaving
 from zoo.cli.render import console, progress, progress_bars
 from zoo.cli.render.screen import Screen
+from zoo.errors import UsageError
 from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.plugins import isolated_listing
 from zoo.plugins.registry import Plugin
 from zoo.storage import job_files
-from zoo.terminal_text import LogReader, escaped, log_lines
+from zoo.terminal_text import LogReader, counted, escaped, log_lines
 
-WIDTHS = (60, 80, 100, 160)
+WIDTHS = (40, 60, 80, 100, 160)
 STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
@@ -109,7 +111,7 @@ def test_no_listing_wraps_cuts_a_number_or_steers(here: Database, told: dict[str
     ids = {job.id: job for job in jobs.listing(here)}
     for words in listings(here):
         run = command(*words)
-        for width in WIDTHS:
+        for width in WIDTHS[1:]:
             out, err = shown(run, width=width)
             harmless(out + err)
             assert not re.search(r"[0-9]…|…[0-9]", out), words
@@ -429,6 +431,32 @@ def test_a_bar_fits_with_whole_numbers(bar_job: jobs.Job, found: Any, width: int
         assert bar_job.id[:8] in line and "3 h left" in line and f"{step}/1500" in line
 
 
+@pytest.mark.parametrize(("width", "name"), [(40, "0/15"), (60, "dense-softmax"), (80, "fold 2/5")])
+def test_bars_keep_id_model_and_step_on_a_narrow_terminal(
+    bar_job: jobs.Job, width: int, name: str
+) -> None:
+    told = {"phase": "fit", "since": 0, "total": 15, "unit": "epoch", "step": 10}
+    spec = dict(bar_job.spec) | {"fold": {"k": 5, "index": 1}}
+    job = dataclasses.replace(bar_job, model="dense-softmax", spec=spec, stored_progress=told)
+    outlooks = {job.id: jobs.Estimate("fit", 0.5, left=700.0)}
+    (fields,) = progress.fitting_fields([job], outlooks, width)
+    line = f"{fields['description']} {fields['count']} {fields['left']}"
+    assert line.startswith(f"{job.id[:8]} den") and "10/15" in line and name in line
+    assert cell_len(line) <= width - progress_bars.SPINNER
+
+
+@pytest.mark.parametrize("width", (40, 60, 80))
+def test_commands_to_type_next_are_never_wrapped(
+    monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    ref = "0123456789abcdef"
+    for run in (lambda: leaving.detached(ref), lambda: console.commands([("x" * 20, "y" * 30)])):
+        _, err = shown(run, width=width)
+        assert max(map(len, err.splitlines())) <= width
+    assert "zoo wait 01234567" in shown(lambda: leaving.detached(ref), width=width)[1]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_leaderboard_keeps_the_id_that_the_next_command_needs(
     here: Database, width: int
@@ -454,3 +482,31 @@ def test_each_frame_of_a_bar_takes_the_place_of_the_one_before(
     _, err = shown(run)
     assert err.count("epoch 1/2") >= 3
     assert err.count("\r\x1b[2K") >= err.count("epoch 1/2") - 1 and "\x1b[2J" not in err
+
+
+def test_a_metric_has_four_decimals_and_a_noun_its_number(here: Database) -> None:
+    cv = succeed(here, folds(2), kind="cv", accuracies=(0.951389, 0.972222))
+    found, _ = shown(command("show", cv))
+    assert "0.9514" in found and "0.95138" not in found and "cv of 2 jobs" in found
+    lone = succeed(here, [a_spec()], kind="seeds", accuracies=(0.9,))
+    sweep = succeed(here, [a_spec(params={"a": 1})], kind="sweep", accuracies=(0.9,))
+    assert "seeds of 1 job," in shown(command("show", lone))[0]
+    assert ": 1 trial, 1 succeeded" in shown(command("show", sweep))[0]
+    nouns = {"job": "jobs", "class": "classes", "entry": "entries", "day": "days", "box": "boxes"}
+    for noun, many in nouns.items():
+        assert [counted(n, noun) for n in (0, 1, 2000)] == [
+            f"0 {many}",
+            f"1 {noun}",
+            f"2,000 {many}",
+        ]
+
+
+def test_a_group_without_weights_names_the_commands_that_work(here: Database) -> None:
+    params = {"params": {"rate": 0.5}, "changed": ["rate"], "keep_weights": False}
+    made = [spec.model_copy(update=params) for spec in folds(3)]
+    cv = succeed(here, made, kind="cv", accuracies=(0.5, 0.75, 0.25))
+    for words in (("evaluate", cv), ("predict", cv, "--index", "1"), ("export", cv, "-o", "x.npz")):
+        with pytest.raises(UsageError, match="kept no weights") as refused:
+            shown(command(*words))
+        assert "zoo train m -p rate=0.5 --dataset digits`" in refused.value.hint
+        assert "--cv 3 --keep-weights`" in refused.value.hint

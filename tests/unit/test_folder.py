@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zoo.cli.render import dataset_view
 from zoo.data import datasets, sources
 from zoo.data.contents import Raw
 from zoo.data.readers import folder
@@ -252,3 +253,26 @@ def test_rows_are_decoded_in_chunks_with_progress(
     assert ("looking at pictures", 5, 5) in said
     assert ("reading images", 4, 10) in said
     assert said[-1] == ("reading images", 10, 10)
+
+
+def test_pictures_directly_in_a_folder_are_refused_with_the_layout_that_works(root: Path) -> None:
+    for name in ("one.png", "two.JPG"):
+        save(root / name)
+    with pytest.raises(UsageError, match="holds pictures, but no folder for each class") as found:
+        datasets.resolve(str(root))
+    assert f"{root / 'cat'}" in found.value.hint
+
+
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [
+        ([0] * 20 + [1] * 20, [0, 1, 2, 3, 4, 20, 21, 22, 23, 24]),
+        ([0] * 3 + [1] * 40, [0, 1, 2, *range(3, 10)]),
+        ([*np.repeat(range(12), 4)], [*range(0, 40, 4)]),
+        ([1, 0] * 20, [*range(10)]),
+        ([0, 0], [0, 1]),
+        ([], []),
+    ],
+)
+def test_some_pictures_of_each_class_are_shown(labels: list[int], shown: list[int]) -> None:
+    assert dataset_view.rows_of_each_class(np.array(labels, "int64")) == shown

@@ -11,6 +11,7 @@ import pytest
 
 from zoo import settings
 from zoo.cli import lazy_group, main, man_page
+from zoo.errors import UsageError
 
 PAGE = man_page.man_page(lazy_group.root(main.app))
 REQUESTS = {"TH", "SH", "SS", "TP", "IP", "PP", "RS", "RE", "B", "nh", "ad"}
@@ -27,6 +28,16 @@ def test_it_has_every_command_and_setting() -> None:
     assert all(
         rf"\fB{settings.variable(each.name)}\fR" in PAGE for each in fields(settings.Settings)
     )
+
+
+def test_a_command_has_a_page_of_its_own() -> None:
+    root = lazy_group.root(main.app)
+    page = man_page.command_page(root, ["data", "add"])
+    assert r".TH ZOO\-DATA\-ADD 1" in page and r"\fBzoo data add\fR" in page
+    assert {*re.findall(r"^[.'](\S*)", page, flags=re.M)} <= REQUESTS
+    for wrong in (["trian"], ["data", "ad"], ["train", "x"]):
+        with pytest.raises(UsageError, match=f"No command is called '{wrong[-1]}'"):
+            man_page.command_page(root, wrong)
 
 
 def test_no_text_is_a_request() -> None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from helpers.json_checks import check
 from helpers.plugin_files import MODEL, write
 from typer.testing import CliRunner
 
+from zoo import settings
 from zoo.cli.commands.plugins import plugins as plugins_app
 from zoo.errors import UsageError, ZooError
 from zoo.job_spec import JobSpec
 from zoo.metrics import Objective
 from zoo.plugins import entry_points, isolated_listing, registry
-from zoo.queue import catalogue
+from zoo.queue import catalogue, doctor
 from zoo.testing import isolation
 from zoo.testing.checks import Result
 from zoo.training.run import run_job
@@ -327,3 +329,18 @@ def test_a_metric_of_a_plugin_measures_each_job(folder: Path, tmp_path: Path) ->
 def test_a_metric_that_cannot_be_is_refused(folder: Path, arguments: str, why: str) -> None:
     (folder / "extra.py").write_text(METRIC.format(arguments=arguments))
     assert why in find("extra").error and not registry.metrics()
+
+
+def test_a_plugin_with_hooks_and_commands_is_one_and_namesakes_are_two() -> None:
+    hooks = registry.Plugin("report", "zoo-report", "1.0", "zoo_report.hooks", ["job_finished"])
+    commands = replace(hooks, source="zoo_report.commands", hooks=["register_commands"], error="x")
+    other = replace(hooks, distribution="other-report")
+    one, two = isolated_listing.merged([hooks, other, commands])
+    assert one.hooks == ["job_finished", "register_commands"] and one.error == "x" and two == other
+    files = [registry.Plugin("report", "", "1", f"/{each}.py") for each in "ab"]
+    assert isolated_listing.merged(files) == files
+
+
+def test_doctor_says_of_each_plugin_what_it_has() -> None:
+    found = [*doctor.PARTS["plugins"](settings.load(), "plugins")]
+    assert found and not [each.detail for each in found if each.detail.endswith((":", ": "))]

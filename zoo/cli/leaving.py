@@ -39,5 +39,7 @@ def detached(ref: str) -> None:
     from zoo.cli.render import console
 
     short = ref[:8]
-    console.note(f"\nDetached; {short} continues. `zoo wait {short}` follows it again,")
-    console.note(f"`zoo cancel {short}` cancels it.")
+    console.note(f"\nDetached; {short} continues.")
+    console.commands(
+        [(f"zoo wait {short}", "follow it again"), (f"zoo cancel {short}", "cancel it")]
+    )

@@ -6,14 +6,14 @@ import dataclasses
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from zoo import __version__, settings
 from zoo.cli import lazy_group
 from zoo.cli.lazy_group import Commands
-from zoo.errors import ZooError, reason
+from zoo.errors import ZooError, reason, unknown
 
 EXIT = re.compile(r"(\d+) ([^;.]+)")
 
@@ -47,6 +47,36 @@ def man_page(root: Commands) -> str:
     for title, lines in panels.items():
         parts += [f'.SS "{plain(title)}"', *lines] if lines else []
     parts += [".SH EXIT STATUS", *_exit_codes(codes), ".SH ENVIRONMENT", *_variables()]
+    return "\n".join(parts) + "\n"
+
+
+def command_page(root: Commands, names: Sequence[str]) -> str:
+    """Return the page of one command, such as `data add`, in roff.
+
+    Raises UsageError if there is no such command.
+    """
+    lazy_group.load_all(root.app)
+    context: Any = root.context_class(root, info_name="zoo")
+    command: Any = root
+    path = "zoo"
+    for name in names:
+        known = getattr(command, "commands", {})
+        if name not in known:
+            raise unknown("command", name, known, f"{path} --help")
+        command = root.resolve_command(context, [name])[1] if command is root else known[name]
+        parent, path = context, f"{path} {name}"
+        context = command.context_class(command, info_name=name, parent=parent)
+    title = path.replace(" ", "-")
+    summary = plain((command.help or "").split(".")[0])
+    parts = [
+        f'.TH {plain(title.upper())} 1 "" "Zoo {__version__}" "User Commands"',
+        ".nh",
+        ".ad l",
+        ".SH NAME",
+        rf"{plain(title)} \- {summary}",
+        ".SH USAGE",
+        *_command(command, path, parent),
+    ]
     return "\n".join(parts) + "\n"
 
 

@@ -127,12 +127,11 @@ def _detached(db: Database, done: Submitted, as_json: bool) -> None:
         return
     console.line(done.ref)
     short = done.ref[:8]
-    console.note(f"  zoo wait {short}      wait until it has ended, with its progress")
-    if not done.group:
-        console.note(f"  zoo logs -f {short}   print its output")
-    else:
-        console.note(f"  zoo show {short}      show its jobs and their results so far")
-    console.note(f"  zoo cancel {short}    cancel it")
+    look = (f"zoo logs -f {short}", "print its output")
+    if done.group:
+        look = (f"zoo show {short}", "show its jobs and their results so far")
+    wait = (f"zoo wait {short}", "wait until it has ended, with its progress")
+    console.commands([wait, look, (f"zoo cancel {short}", "cancel it")])
 
 
 def _attached(db: Database, chosen: Settings, done: Submitted, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zoo.data import cache
 from zoo.data.readers import idx_header
 from zoo.job_spec import Sha256, canonical
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -94,7 +95,7 @@ class Inputs(BaseModel):
     def describe_shape(self) -> str:
         """Describe the inputs, such as `28 x 28 grey` or `13 columns`."""
         if self.kind == "table":
-            return f"{self.shape[0]} column{'s' if self.shape[0] != 1 else ''}"
+            return counted(self.shape[0], "column")
         height, width, *channels = self.shape
         return f"{height} x {width} {'colour' if channels else 'grey'}"
 

@@ -317,6 +317,8 @@ def _is_printable(path: str) -> bool:
 
 
 def _form_of_folder(folder: Path) -> str:
+    from zoo.data.readers import folder as folder_reader
+
     try:
         entries = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     except OSError as error:
@@ -326,9 +328,17 @@ def _form_of_folder(folder: Path) -> str:
     if any(each.is_dir() for each in entries):
         return "folder"
     files = [each for each in entries if each.suffix.lower() in SUFFIXES]
+    if not files and any(each.suffix.lower() in folder_reader.SUFFIXES for each in entries):
+        raise UsageError(
+            f"{folder} holds pictures, but no folder for each class.",
+            f"Move those of a class into a folder with its name: {folder / 'cat'}, "
+            f"{folder / 'dog'}, ...",
+        )
     raise UsageError(
         f"{folder} holds neither IDX files nor a folder of pictures for each class.",
-        f"Name the file: {files[0]}." if files else "",
+        f"Name the file: {files[0]}."
+        if files
+        else f"Pictures are in a folder for each class, such as {folder / 'cat' / 'one.png'}.",
     )
 
 

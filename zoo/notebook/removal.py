@@ -11,6 +11,7 @@ from zoo.notebook.arguments import FilterKeywords, filter_words
 from zoo.notebook.live_display import print_note
 from zoo.settings import Settings
 from zoo.storage import removals
+from zoo.terminal_text import counted
 
 SHOWN = 10
 """Jobs that stay are named up to this number."""
@@ -75,7 +76,8 @@ def _note(refused: Sequence[str]) -> None:
     for each in refused[:SHOWN]:
         print_note(each)
     if len(refused) > SHOWN:
-        print_note(f"{len(refused) - SHOWN:,} more jobs stay.")
+        more = len(refused) - SHOWN
+        print_note(f"{counted(more, 'more job')} {'stays' if more == 1 else 'stay'}.")
 
 
 def pin(db: Database, ids: Sequence[str], *, pinned: bool) -> list[Job]:

@@ -18,6 +18,7 @@ from zoo.jobs.records import number_text
 from zoo.notebook.live_display import View, open_display, print_note
 from zoo.queue.waiting import JobWait
 from zoo.settings import Settings
+from zoo.terminal_text import counted
 
 OUTLOOK_SECONDS = 1.0
 """Interval at which the time left is estimated."""
@@ -116,4 +117,5 @@ def _several(statuses: Mapping[str, str]) -> str:
     ended = sum(n for status, n in counts.items() if status in TERMINAL)
     others = ("running", "paused", "pruned", "failed", "timed_out", "lost", "cancelled")
     said = "".join(f", {counts[name]} {name}" for name in others if counts[name])
-    return f"{ended} of {len(statuses)} jobs have ended{said}"
+    have = "has" if len(statuses) == 1 else "have"
+    return f"{ended} of {counted(len(statuses), 'job')} {have} ended{said}"

@@ -23,7 +23,7 @@ def listing() -> list[Plugin]:
     while True:
         found, victim = _look(dead)
         if victim is None:
-            return found
+            return merged(found)
         # Each round must find another broken plugin; otherwise the loop would not end.
         if not victim.source or victim.source in dead:
             raise PluginError(
@@ -32,6 +32,31 @@ def listing() -> list[Plugin]:
             )
         # The plugins after it are unknown yet: list again without the broken ones.
         dead |= {plugin.source: plugin for plugin in [*found, victim] if plugin.error}
+
+
+def merged(found: list[Plugin]) -> list[Plugin]:
+    """Return the parts of a plugin as one: it may have entry points for hooks and for commands."""
+    parts: dict[tuple[str, ...], list[Plugin]] = {}
+    for each in found:
+        key = (each.name, each.distribution) if each.distribution else (each.source, each.name, "")
+        parts.setdefault(key, []).append(each)
+    return [_together(each) for each in parts.values()]
+
+
+def _together(parts: list[Plugin]) -> Plugin:
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return dataclasses.replace(
+        first,
+        source=", ".join(dict.fromkeys(each.source for each in parts)),
+        seconds=sum(each.seconds for each in parts),
+        error="; ".join(dict.fromkeys(each.error for each in parts if each.error)),
+        **{
+            name: [*dict.fromkeys(item for each in parts for item in getattr(each, name))]
+            for name in ("hooks", "models", "datasets", "imports")
+        },
+    )
 
 
 def _look(dead: dict[str, Plugin]) -> tuple[list[Plugin], Plugin | None]:

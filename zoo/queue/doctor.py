@@ -14,6 +14,7 @@ from zoo import private_folder
 from zoo.errors import ZooError
 from zoo.jobs.dialects import Postgresql, Sqlite
 from zoo.settings import Settings
+from zoo.terminal_text import counted
 
 FREE_GB = 2.0
 """Minimum free space, in GB; prepared MNIST in both types takes 0.6 GB."""
@@ -178,7 +179,7 @@ def _queue(settings: Settings, part: str) -> Iterator[Finding]:
         deaf = [w.name for w in able if w.busy < w.slots]
         one = queue.jobs == 1
         what = f"{queue.model} on {queue.dataset}"
-        wait = f"1 job of {what} waits" if one else f"{queue.jobs} jobs of {what} wait"
+        wait = f"{counted(queue.jobs, 'job')} of {what} {'waits' if one else 'wait'}"
         detail = f"{wait} in pool {queue.pool}, the first for {queue.seconds:.0f} s"
         if kind in unserved:
             detail += "; no online worker can run such a job" if not able else ""
@@ -197,13 +198,15 @@ def _hooks(settings: Settings, part: str) -> Iterator[Finding]:
     db = jobs.connect(settings.database)
     for failed in jobs.failed_hooks(db, seconds=HOOK_SECONDS):
         whose = f"the hook of the plugin {failed.plugin}" if failed.plugin else "a hook"
-        many = "1 job" if failed.jobs == 1 else f"{failed.jobs} jobs"
+        many = counted(failed.jobs, "job")
         last = f"the last is {failed.last.job[:8]}: {failed.last.error}"
         advice = "Mend the plugin where workers run; `zoo show JOB` has the error of each job."
         yield Finding(part, False, f"{whose} failed for {many} in the last 24 h, {last}", advice)
     pending, skipped = jobs.count_hooks(db)
-    many = "1 job waits" if pending == 1 else f"{pending or 'no'} jobs wait"
-    left = f"; of {skipped} plugins made no files: `zoo files JOB extra`" if skipped else ""
+    many = counted(pending, "job") if pending else "no job"
+    many += " wait" if pending > 1 else " waits"
+    whose = counted(skipped, "plugin")
+    left = f"; of {whose} made no files: `zoo files JOB extra`" if skipped else ""
     yield Finding(part, True, f"{many} for hooks{left}")
 
 
@@ -276,7 +279,8 @@ def _plugins(settings: Settings, part: str) -> Iterator[Finding]:
     from zoo.plugins import registry
 
     for plugin in registry.catalogue().plugins:
-        detail = f"{plugin.name} ({plugin.label}): {', '.join(plugin.models + plugin.datasets)}"
+        has = plugin.models + plugin.datasets or plugin.hooks
+        detail = ": ".join(filter(None, [f"{plugin.name} ({plugin.label})", ", ".join(has)]))
         if plugin.error:
             yield Finding(part, False, f"{plugin.name}: {plugin.error}", f"Fix {plugin.source}.")
         else:

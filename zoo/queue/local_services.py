@@ -28,11 +28,15 @@ OLDEST = {"valkey-server": (8, 1, 4), "redis-server": (8, 2, 2)}
 
 
 @contextlib.contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """Hold the lock for starting and ending the services."""
+def _alone(settings: Settings) -> Iterator[Path]:
+    """Hold the lock for starting and ending the services; yield the folder of sockets."""
     runtime = make_runtime(settings)
     with FileLock(runtime / "servers.lock", timeout=60):
-        yield
+        # `down` may have removed the folder meanwhile, and filelock made it again, open to others.
+        if runtime.lstat().st_uid == os.getuid():
+            runtime.chmod(0o700)
+        _make_private(runtime)
+        yield runtime
 
 
 def make_runtime(settings: Settings) -> Path:
@@ -40,7 +44,10 @@ def make_runtime(settings: Settings) -> Path:
 
     Raises ZooError if another user owns it or can enter it, or it cannot be made.
     """
-    folder = settings.runtime
+    return _make_private(settings.runtime)
+
+
+def _make_private(folder: Path) -> Path:
     try:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
@@ -386,7 +393,10 @@ def down(settings: Settings, patience: float) -> list[str]:
         end_process(worker, patience)
         (settings.runtime / "worker.json").unlink(missing_ok=True)
         ended.append("worker")
-    with _alone(settings):
+    with _alone(settings) as runtime:
         if stop_broker(settings):
             ended.append("broker")
+        # Its locks and logs are of no use without servers, and none can start while it is locked.
+        if not any(_process(runtime / name) is not None for name in SERVERS):
+            shutil.rmtree(runtime, ignore_errors=True)
     return ended

@@ -11,6 +11,7 @@ from zoo.errors import ZooError
 from zoo.jobs import Database, Job, Worker, estimates
 from zoo.jobs.queue_options import DEFAULT_POOL, GPU, GPU_POOL
 from zoo.settings import Settings
+from zoo.terminal_text import counted
 
 STARTING = "The local worker is starting."
 
@@ -171,8 +172,8 @@ def _for_its_turn(scene: Scene) -> str:
     span = _span(scene, ahead)
     if not ahead:
         return f"It is the next; all {scene.slots} slots that can run it are busy{span}."
-    many = f"{len(ahead)} jobs are" if len(ahead) > 1 else "1 job is"
-    return f"{many} ahead of it{span}."
+    are = "is" if len(ahead) == 1 else "are"
+    return f"{counted(len(ahead), 'job')} {are} ahead of it{span}."
 
 
 def _span(scene: Scene, ahead: Sequence[estimates.JobAhead]) -> str:

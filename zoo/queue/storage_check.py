@@ -15,6 +15,7 @@ from zoo.jobs.records import size_text
 from zoo.queue import local_services
 from zoo.settings import Settings
 from zoo.storage import artifacts
+from zoo.terminal_text import counted
 
 SAMPLE = 20
 """Number of jobs whose artifacts are checked, unless all are."""
@@ -36,18 +37,14 @@ class Checked:
 def list_sizes(db: Database, settings: Settings) -> Iterator[str]:
     """Describe what takes space; nothing is walked but the cache and the logs of this machine."""
     stored = jobs.sum_stored(db)
-    yield f"database {size_text(jobs.database_bytes(db))} for {_jobs(stored.jobs)}"
+    yield f"database {size_text(jobs.database_bytes(db))} for {counted(stored.jobs, 'job')}"
     least = "at least " if stored.unknown else ""
-    yield f"artifacts of {_jobs(stored.with_files)} {least}{size_text(stored.bytes)}"
+    yield f"artifacts of {counted(stored.with_files, 'job')} {least}{size_text(stored.bytes)}"
     if waiting := jobs.count_removals(db):
-        yield f"files of {waiting:,} removed jobs are still to be deleted"
+        yield f"files of {counted(waiting, 'removed job')} are still to be deleted"
     yield f"cache {size_text(cache.size(settings.cache))}"
     logs = [each for each in local_services.log_files(settings) if each.exists()]
     yield f"logs {size_text(sum(each.stat().st_size for each in logs))}"
-
-
-def _jobs(number: int) -> str:
-    return "1 job" if number == 1 else f"{number:,} jobs"
 
 
 def check_sample(db: Database, settings: Settings) -> Checked:

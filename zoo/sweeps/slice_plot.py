@@ -21,6 +21,7 @@ from zoo.param_values import typed
 from zoo.sweeps.importance import Importance
 from zoo.sweeps.search_space import Space, Span
 from zoo.sweeps.trials import Trial, list_trials, varied_params
+from zoo.terminal_text import counted
 
 WIDTH, HEIGHT = 320, 212
 """Size of a panel in units; the picture scales to its place."""
@@ -370,7 +371,7 @@ def _panel(
         text = _dot_text(each, metric, names)
         dots.append(Dot(round(across, 1), round(up, 1), each.job, kind, text))
     ends = f"from {number_text(y.low)} to {number_text(y.high)}"
-    about = f"{metric} against {name}, {len(values)} trials, {ends}"
+    about = f"{metric} against {name}, {counted(len(values), 'trial')}, {ends}"
     first = next((n for n, each in enumerate(values) if each.job == best), None)
     if first is not None:
         at = _cut(typed(params[first]), 40)

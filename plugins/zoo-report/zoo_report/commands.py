@@ -12,6 +12,7 @@ import zoo
 from zoo.cli import completion
 from zoo.cli.filter_options import FilterWords, filtered
 from zoo.cli.options import Metric
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group, Job
@@ -67,7 +68,7 @@ def report(
         return
     shown, size = len(selection.jobs), f"{len(text) / 1e6:.2f} MB"
     left_out = f" of {shown + selection.omitted:,}" if selection.omitted else ""
-    what = f"{shown} job{'' if shown == 1 else 's'}{left_out}" if shown else "no job yet"
+    what = f"{counted(shown, 'job')}{left_out}" if shown else "no job yet"
     console.note(f"{path}: {what}, {size}. Open it in a browser.")
 
 

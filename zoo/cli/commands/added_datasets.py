@@ -14,6 +14,7 @@ import typer
 from zoo.cli import completion
 from zoo.cli.dataset_paths import source_spelled
 from zoo.cli.option_groups import option, takes
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.data.added import Added
@@ -148,7 +149,7 @@ def _confirm(name: str, finished: int) -> None:
     """Ask before a dataset is removed that finished jobs refer to."""
     from zoo.errors import UsageError
 
-    what = "1 finished job refers" if finished == 1 else f"{finished:,} finished jobs refer"
+    what = f"{counted(finished, 'finished job')} {'refers' if finished == 1 else 'refer'}"
     if not sys.stdin.isatty():
         raise UsageError(
             f"{what} to {name} and could not be repeated or evaluated without it.",
@@ -290,7 +291,6 @@ def describe(meta: dict[str, Any]) -> str:
     from zoo.data.contents import Meta
 
     found = Meta.model_validate_json(json.dumps(meta))
-    n_classes = len(found.class_names)
-    classes = f"{n_classes} class{'es' if n_classes != 1 else ''}"
+    classes = counted(len(found.class_names), "class")
     shape = found.describe_shape()
     return f"{f'images of {shape}' if found.kind == 'image' else f'a table of {shape}'}, {classes}"

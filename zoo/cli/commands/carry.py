@@ -11,6 +11,7 @@ import typer
 from zoo.cli import completion
 from zoo.cli.commands.job_actions import chosen
 from zoo.cli.filter_options import FilterWords, filtered
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.storage.home_backup import Copied
@@ -80,10 +81,12 @@ def _print_packed(found: Packed, file: Path, dry_run: bool) -> None:
     for job, why in list(found.left_out.items())[:SHOWN]:
         console.note(f"{job[:8]} is left out: {why}.")
     if len(found.left_out) > SHOWN:
-        console.note(f"{len(found.left_out) - SHOWN:,} more jobs are left out.")
+        more = len(found.left_out) - SHOWN
+        console.note(f"{counted(more, 'more job')} {'is' if more == 1 else 'are'} left out.")
     for note in found.notes:
         console.note(note)
-    what = f"{_jobs(found.jobs)}, {found.files:,} files ({found.bytes / 1e6:,.1f} MB)"
+    size = f"{counted(found.files, 'file')} ({found.bytes / 1e6:,.1f} MB)"
+    what = f"{counted(found.jobs, 'job')}, {size}"
     if found.datasets:
         what += f" and the datasets {', '.join(found.datasets)}"
     if dry_run:
@@ -127,14 +130,10 @@ def _print_unpacked(found: Unpacked, dry_run: bool) -> None:
         same = there == here
         console.note(f"With the dataset {here}." if same else f"{there} is {here} here.")
     if found.present:
-        console.note(f"{_jobs(found.present)} here already: left as they are.")
+        console.note(f"{counted(found.present, 'job')} here already: left unchanged.")
     verb = "would be added" if dry_run else "added"
-    files = f"{found.files:,} files ({found.bytes / 1e6:,.1f} MB)"
-    console.note(f"{_jobs(found.added)} {verb}, {files}.")
-
-
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count:,} jobs"
+    files = f"{counted(found.files, 'file')} ({found.bytes / 1e6:,.1f} MB)"
+    console.note(f"{counted(found.added, 'job')} {verb}, {files}.")
 
 
 def backup(
@@ -154,7 +153,7 @@ def backup(
     db = jobs.connect(setup.database)
     with console.progress() as tell:
         found = home_backup.back_up(db, setup, folder, tell)
-    _print_copied(found, folder, f"The backup {folder} has {_jobs(found.jobs)}", as_json)
+    _print_copied(found, folder, f"The backup {folder} has {counted(found.jobs, 'job')}", as_json)
 
 
 def restore(
@@ -172,7 +171,7 @@ def restore(
     setup = settings.load()
     with console.progress() as tell:
         found = home_backup.restore(setup, folder, tell)
-    _print_copied(found, folder, f"{setup.home} has {_jobs(found.jobs)}", as_json)
+    _print_copied(found, folder, f"{setup.home} has {counted(found.jobs, 'job')}", as_json)
 
 
 def _print_copied(found: Copied, folder: Path, what: str, as_json: bool) -> None:

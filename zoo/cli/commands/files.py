@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import Ref
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
@@ -142,5 +143,4 @@ def _copy(settings: Settings, wanted: dict[str, File], to: str) -> None:
             job_files.copy(settings, file, place / name)
     else:
         job_files.copy(settings, wanted[first], place)
-    how_many = "1 file" if len(wanted) == 1 else f"{len(wanted)} files"
-    console.note(f"Copied {how_many} to {to}.")
+    console.note(f"Copied {counted(len(wanted), 'file')} to {to}.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.commands.job_actions import SHOWN, AsJson, Yes
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +109,7 @@ def _confirm(items: Sequence[Garbage], yes: bool) -> None:
     from zoo.errors import UsageError
     from zoo.jobs.records import size_text
 
-    what = f"{len(items):,} folders and rows with {size_text(sum(i.size for i in items))}"
+    what = f"{counted(len(items), 'item')} with {size_text(sum(i.size for i in items))}"
     if yes:
         return
     if not (sys.stdin and sys.stdin.isatty()):

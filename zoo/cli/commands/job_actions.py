@@ -9,6 +9,7 @@ import typer
 
 from zoo.cli import completion
 from zoo.cli.filter_options import FilterWords, filtered
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -309,12 +310,12 @@ def agreed(
     if dry_run:
         for each in found:
             console.line(each)
-        console.note(f"{len(found):,} jobs; nothing was changed.")
+        console.note(f"{counted(len(found), 'job')}; nothing was changed.")
         return False
     others = "" if for_others else of_others(db, found)
     if (sure or len(found) == 1) and not others:
         return True
-    jobs = f"{len(found):,} jobs" if len(found) > 1 else f"the job {found[0][:8]}"
+    jobs = counted(len(found), "job") if len(found) > 1 else f"the job {found[0][:8]}"
     what = f"{jobs}{others}"
     if not (sys.stdin and sys.stdin.isatty()):
         raise UsageError(
@@ -335,7 +336,7 @@ def of_others(db: Database, found: Sequence[str]) -> str:
     if not others:
         return ""
     names = [*others][:MOST_OWNERS]
-    names += [f"{len(others) - len(names)} others"] if len(others) > len(names) else []
+    names += [counted(len(others) - len(names), "other")] if len(others) > len(names) else []
     owners = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     theirs = sum(others.values())
     return f" of {owners}" if theirs == len(found) else f", {theirs:,} of them of {owners}"

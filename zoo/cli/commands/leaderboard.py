@@ -16,6 +16,10 @@ _SHORT = {"cross-validation": "cv"}
 """Column names on a narrow terminal: means without deviations."""
 
 
+NARROW = 50
+"""On a terminal of fewer columns the dataset is left out before the job."""
+
+
 def add_to(app: typer.Typer) -> None:
     app.command()(leaderboard)
 
@@ -61,7 +65,8 @@ def leaderboard(
     contents = ["contents"] if any(row.contents_note for row in rows) else []
     columns = ["dataset", *contents, "model", *names, *apart, *numbers, "job", "params"]
     # The column "job" stays: the next command needs the id.
-    optional = [*costs[::-1], "params", error, *more, *published, "cross-validation"]
+    narrow = ["dataset"] if console.width() < NARROW else []
+    optional = [*narrow, *costs[::-1], "params", error, *more, *published, "cross-validation"]
     cells = [[_cells(row, names, ranked)[column] for column in columns] for row in rows]
     # A row that has only been cross-validated would show no result at all.
     has_lone_cv = not all(row.test for row in rows)

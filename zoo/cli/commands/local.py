@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zoo.terminal_text import counted
+
 if TYPE_CHECKING:
     from zoo.settings import Settings
 
@@ -115,7 +117,7 @@ def doctor(
     status = console.err.status("")
 
     def show(done: int, total: int) -> None:
-        status.update(f"Checking files: {done:,} of {total:,} jobs ...")
+        status.update(f"Checking files: {done:,} of {counted(total, 'job')} ...")
         status.start()
 
     for finding in doctor.examine(settings.load(), show if deep else None):

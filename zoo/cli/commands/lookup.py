@@ -43,14 +43,23 @@ def schema(
         raise unknown("schema", name, known, "zoo schema")
 
 
-def man(context: typer.Context) -> None:
-    """Show the manual page; if stdout is no terminal, its source."""
+def man(
+    context: typer.Context,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="COMMAND",
+            help="Command to show, such as train, or data add. [default: all of them]",
+        ),
+    ] = None,
+) -> None:
+    """Show the manual page, or that of a command; if stdout is no terminal, its source."""
     from zoo.cli import man_page
     from zoo.cli.lazy_group import Commands
 
     root = context.find_root().command
     assert isinstance(root, Commands)
-    text = man_page.man_page(root)
+    text = man_page.command_page(root, names) if names else man_page.man_page(root)
     if sys.stdout.isatty():
         man_page.show(text)
     else:

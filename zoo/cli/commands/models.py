@@ -105,7 +105,7 @@ def list_models(
     if not offers:
         console.note(f"No model is installed. For the first ones: pip install {packages.LOCAL}.")
     elif not found:
-        console.note(f"None of the {len(offers)} models matches.")
+        console.note(f"No model matches, of {len(offers)}.")
 
 
 def _offers() -> dict[str, Offer]:

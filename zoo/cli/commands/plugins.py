@@ -124,9 +124,7 @@ def new(
         (scaffold.train_command(name, kind), "train on it" if dataset else "train it on MNIST"),
         (f"zoo plugins check {name}", "after each change"),
     ]
-    width = max(len(command) for command, _ in steps)
-    for command, what in steps:
-        console.note(f"  {command:{width}}   {what}")
+    console.commands(steps)
 
 
 @plugins.command("check")

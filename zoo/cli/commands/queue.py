@@ -10,6 +10,7 @@ from zoo.cli import completion
 from zoo.cli.commands.job_actions import Dry, Queued, Yes, agreed, chosen
 from zoo.cli.filter_options import FilterWords, filtered
 from zoo.jobs.queue_options import MOST_URGENT
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.jobs import Database
@@ -117,7 +118,7 @@ def _report(
         singular = what.replace("have", "has").replace("are", "is").replace("them", "it")
         console.note(f"{changed[0][:8]} {singular}.")
     elif changed or not named:
-        console.note(f"{len(changed):,} jobs {what}.")
+        console.note(f"{counted(len(changed), 'job')} {what}.")
     left = [each for each in named or [] if each not in set(changed)]
     for each in left[:5]:
         job = rows.get(db, each)
@@ -194,7 +195,8 @@ def pause(name: PoolName) -> None:
     known = {pool["name"]: pool for pool in _pools(db)}
     rows.pause(db, name)
     running = known[name]["running"] if name in known else 0
-    console.note(f"The pool {name} is paused; {running} running jobs continue.")
+    goes_on = "continues" if running == 1 else "continue"
+    console.note(f"The pool {name} is paused; {counted(running, 'running job')} {goes_on}.")
     if name not in known:
         console.note("No worker and no job is in a pool of that name now.")
     console.note(f"`zoo pool resume {name}` opens it again.")

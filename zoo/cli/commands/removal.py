@@ -10,6 +10,7 @@ import typer
 from zoo.cli import completion
 from zoo.cli.commands.job_actions import SHOWN, AsJson, Dry, Refs, Yes, agreed, chosen, of_others
 from zoo.cli.filter_options import FilterWords, filtered
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ def rm(
     refused = jobs.check_removal(db, found, keep_metrics=keep_metrics)
     if refs and refused:
         first, *others = refused.values()
-        more = f" ({len(others):,} more jobs stay.)" if others else ""
+        more = f" ({_staying(len(others))})" if others else ""
         raise UsageError(f"Nothing is removed: {first}{more}")
     left = [each for each in found if each not in refused]
     _note_refused(list(refused.values()))
@@ -72,7 +73,7 @@ def rm(
         if not as_json:
             what = "their files were" if keep_metrics else "were"
             one = "Its files were removed." if keep_metrics else "The job was removed."
-            console.note(one if len(left) == 1 else f"{len(left):,} jobs: {what} removed.")
+            console.note(one if len(left) == 1 else f"{counted(len(left), 'job')}: {what} removed.")
     elif left and not dry_run:
         raise typer.Exit(1)
     if as_json:
@@ -85,7 +86,11 @@ def _note_refused(reasons: Sequence[str]) -> None:
     for each in reasons[:SHOWN]:
         console.note(each)
     if len(reasons) > SHOWN:
-        console.note(f"{len(reasons) - SHOWN:,} more jobs stay.")
+        console.note(_staying(len(reasons) - SHOWN))
+
+
+def _staying(count: int) -> str:
+    return f"{counted(count, 'more job')} {'stays' if count == 1 else 'stay'}."
 
 
 def _agreed(db: Database, found: list[str], keep_metrics: bool, yes: bool, dry_run: bool) -> bool:
@@ -100,7 +105,7 @@ def _agreed(db: Database, found: list[str], keep_metrics: bool, yes: bool, dry_r
 
     size, unknown = jobs.sum_bytes(db, found)
     whose = of_others(db, found)
-    number = ("1 job" if len(found) == 1 else f"{len(found):,} jobs") + whose
+    number = counted(len(found), "job") + whose
     about = f"{number}, {'at least ' if unknown else ''}{size_text(size)} of files"
     if dry_run:
         for each in found:
@@ -133,7 +138,7 @@ def _delete_files(db: Database, setup: Settings) -> None:
                 db,
                 setup,
                 progress=lambda done, total: status.update(
-                    f"Deleting files: {done:,} of {total:,} jobs ..."
+                    f"Deleting files: {done:,} of {counted(total, 'job')} ..."
                 ),
             )
     except ArtifactError as error:

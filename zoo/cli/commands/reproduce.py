@@ -11,6 +11,7 @@ from zoo.cli.option_groups import takes
 from zoo.cli.options import GROUP, AsJson, Detach
 from zoo.cli.submission import submit_and_follow
 from zoo.jobs.queue_options import QueueOptions
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.job_spec import JobSpec
@@ -76,7 +77,7 @@ def _show(
         counts = {kind: sum(cost.source == kind for cost in costs) for kind in labels}
         notes = [f"{n} of them {labels[kind]}" for kind, n in counts.items() if n]
         about = ", ".join([f"about {console.ago(total)} of one slot", *notes])
-        console.note(f"{len(rows)} jobs, {about}.")
+        console.note(f"{counted(len(rows), 'job')}, {about}.")
         return
     cells = [
         [row.name, row.model, row.preprocess, f"{row.published:g}", _cost(cost), _params(spec)]

@@ -15,6 +15,7 @@ from zoo.cli.options import GROUP, TRAINING, AsJson, Detach, ModelName
 from zoo.jobs.queue_options import QueueOptions
 from zoo.queue.options import TrainingOptions
 from zoo.sweeps.pruners import PruningOptions
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.jobs import Database, Group
@@ -196,7 +197,9 @@ def _reused(plan: Plan) -> Plan:
             found += [job.id for job in earlier]
             left += [] if earlier else specs
     if found:
-        console.note(f"{len(found) // training.parts} of {plan.total} trials are reused.")
+        reused = len(found) // training.parts
+        are = "is" if reused == 1 else "are"
+        console.note(f"{reused} of {counted(plan.total, 'trial')} {are} reused.")
     return replace(plan, specs=left, reused=found)
 
 
@@ -226,7 +229,9 @@ def _save(file: Path, plan: Plan) -> None:
             "--save-trials does not work with the tpe sampler: it picks its trials one by one."
         )
     trials.write_trials(file, plan.trials)
-    console.note(f"Saved {len(plan.trials)} trials to {file}; `--trials-from {file}` reads them.")
+    them = "it" if len(plan.trials) == 1 else "them"
+    saved = counted(len(plan.trials), "trial")
+    console.note(f"Saved {saved} to {file}; `--trials-from {file}` reads {them}.")
 
 
 def _print_estimate(
@@ -243,7 +248,7 @@ def _print_estimate(
         counts = {"trials": plan.total, "metric": plan.objective.metric}
         console.json_out(counts | found.to_json())
         return None
-    console.note(f"{plan.total} trials, {found.jobs} jobs{_span(found)}.")
+    console.note(f"{counted(plan.total, 'trial')}, {counted(found.jobs, 'job')}{_span(found)}.")
     if plan.is_chosen_on_test:
         console.note(
             f"Trials are ranked by {plan.objective.metric} on the test images, so that the best "
@@ -260,10 +265,10 @@ def _print_estimate(
 def _span(found: SweepEstimate) -> str:
     from zoo.cli.render import console
 
-    slots = "1 slot" if found.slots == 1 else f"{found.slots} slots"
+    slots = counted(found.slots, "slot")
     epochs, each = "", "each"
     if found.epochs is not None:
-        epochs = f", about {found.epochs:,} of {found.most_epochs:,} epochs"
+        epochs = f", about {found.epochs:,} of {counted(found.most_epochs or 0, 'epoch')}"
         each = "a complete training"
     if found.seconds is None or found.each is None:
         return f"{epochs} on {slots}; no earlier job to estimate the time from"
@@ -320,9 +325,13 @@ def _follow_to_end(
         _follow(db, chosen, done, ref)
     except KeyboardInterrupt:
         console.note(f"\nDetached; the submitted jobs of {ref[:8]} continue.")
-        console.note(f"  zoo sweep --resume {ref[:8]}   follow it again and run the other trials")
-        console.note(f"  zoo show {ref[:8]}             show its trials so far")
-        console.note(f"  zoo cancel {ref[:8]}           cancel it")
+        console.commands(
+            [
+                (f"zoo sweep --resume {ref[:8]}", "follow it again and run the other trials"),
+                (f"zoo show {ref[:8]}", "show its trials so far"),
+                (f"zoo cancel {ref[:8]}", "cancel it"),
+            ]
+        )
         raise typer.Exit(130) from None
     from zoo.cli.render.trials_table import show_sweep
 
@@ -343,9 +352,13 @@ def _detached(db: Database, ref: str, as_json: bool) -> None:
         console.json_out(sweep_json(jobs.get_group(db, ref)))
         return
     console.out.print(ref)
-    console.note(f"  zoo wait {ref[:8]}     wait until it has ended, with its progress")
-    console.note(f"  zoo show {ref[:8]}     show its trials so far, best first")
-    console.note(f"  zoo cancel {ref[:8]}   cancel it")
+    console.commands(
+        [
+            (f"zoo wait {ref[:8]}", "wait until it has ended, with its progress"),
+            (f"zoo show {ref[:8]}", "show its trials so far, best first"),
+            (f"zoo cancel {ref[:8]}", "cancel it"),
+        ]
+    )
 
 
 def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
@@ -361,7 +374,7 @@ def _follow(db: Database, chosen: Settings, done: Submitted, ref: str) -> None:
     total = sweep_driver.total * sweep_driver.wanted.training.parts
     follow_together(db, chosen, done.ids, done.worker, submit=sweep_driver.step, total=total)
     if sweep_driver.total * sweep_driver.wanted.training.parts < total:
-        console.note(f"The search space is exhausted after {sweep_driver.total} trials.")
+        console.note(f"The search space is exhausted after {counted(sweep_driver.total, 'trial')}.")
 
 
 def sweep_json(group: Group) -> dict[str, Any]:

@@ -1,14 +1,16 @@
-"""Show a split of a dataset: the first inputs, columns of a table, and counts per class."""
+"""Show a split of a dataset: some inputs, columns of a table, and counts per class."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli.render import console
 from zoo.data.columns import plain_value
 from zoo.data.contents import Column, Raw, Rows
 from zoo.images import render
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -24,12 +26,13 @@ MOST_SHOWN_COLUMNS = 100
 
 
 def show(raw: Raw, split: str) -> None:
-    """Print the first images or rows of a split, its columns, and the rows of each class."""
+    """Print some images or the first rows of a split, its columns, and the rows of each class."""
     rows = raw.splits[split]
     if raw.meta.kind == "image":
-        captions = [console.one_line(each) for each in first_labels(raw, split)]
+        drawn = rows_of_each_class(rows.labels)
+        captions = [console.one_line(raw.class_names[rows.labels[each]]) for each in drawn]
         columns, color = console.width(), console.in_colour()
-        console.drawn(render.strip(rows.inputs[:FIRST], columns, color, captions))
+        console.drawn(render.strip(rows.inputs[drawn], columns, color, captions))
     else:
         _show_columns(raw, rows)
         console.out.print()
@@ -37,9 +40,9 @@ def show(raw: Raw, split: str) -> None:
     console.out.print()
     counts = class_counts(raw, split)
     console.table(["class", raw.meta.unit], [[n, c] for n, c in counts.items()], [raw.meta.unit])
-    what = raw.meta.describe_shape()
-    what = f"images of {what}" if raw.meta.kind == "image" else f"rows of {what}"
-    console.out.print(f"{len(rows.labels):,} {what}, {raw.name} {split}", markup=False)
+    size = counted(len(rows.labels), raw.meta.unit.removesuffix("s"))
+    what = f"{size} of {raw.meta.describe_shape()}"
+    console.out.print(f"{what}, {raw.name} {split}", markup=False)
 
 
 def to_json(raw: Raw, split: str) -> dict[str, Any]:
@@ -78,6 +81,21 @@ def first_labels(raw: Raw, split: str) -> list[str]:
     return [raw.class_names[label] for label in raw.splits[split].labels[:FIRST]]
 
 
+def rows_of_each_class(labels: Array) -> list[int]:
+    """Return the positions of ten inputs: the first ones, unless the classes follow each other.
+
+    So they do in a folder of pictures: the first inputs of each class are taken in turn, so that
+    ten classes have one each and two classes five.
+    """
+    import numpy as np
+
+    if len(labels) == 0 or (labels[1:] < labels[:-1]).any():
+        return [*range(min(FIRST, len(labels)))]
+    of_class = [np.flatnonzero(labels == label)[:FIRST].tolist() for label in np.unique(labels)]
+    turns = (each[turn] for turn in range(FIRST) for each in of_class if turn < len(each))
+    return sorted(islice(turns, FIRST), key=lambda row: (int(labels[row]), row))
+
+
 def class_counts(raw: Raw, split: str) -> dict[str, int]:
     """Return the number of inputs of each class."""
     counts = render.class_counts(raw.splits[split].labels, len(raw.class_names))
@@ -92,7 +110,8 @@ def _show_columns(raw: Raw, rows: Rows) -> None:
     ]
     console.table(["column", "kind", "values", "missing"], table, ["missing"])
     if more := len(raw.meta.columns) - len(shown):
-        console.note(f"{more:,} more columns are not shown; --json has all.")
+        are = "is" if more == 1 else "are"
+        console.note(f"{counted(more, 'more column')} {are} not shown; --json has all.")
 
 
 def _summary(values: Array, column: Column) -> tuple[str, str]:
@@ -140,7 +159,8 @@ def _show_rows(raw: Raw, rows: Rows) -> None:
     kept.append(len(names) - 1)
     console.table([names[n] for n in kept], [[row[n] for n in kept] for row in table])
     if hidden:
-        console.note(f"{hidden:,} more columns do not fit into this terminal.")
+        do = "does" if hidden == 1 else "do"
+        console.note(f"{counted(hidden, 'more column')} {do} not fit into this terminal.")
 
 
 def _first(raw: Raw, rows: Rows) -> Iterator[list[tuple[Column, float]]]:

@@ -16,6 +16,7 @@ from zoo.jobs import AttemptRecord, Database, Estimate, Group, Job, RungEntry
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.groups import result_text
 from zoo.metrics import COSTS, METRICS, base_name
+from zoo.terminal_text import counted
 
 FEW_STEPS = 10
 """Up to this number, steps are shown one by one."""
@@ -155,7 +156,7 @@ def _environment(tried: Sequence[AttemptRecord]) -> Iterator[tuple[str, Any]]:
         return
     machine, code = known.machine or Machine(), known.code or CodeVersion()
     n = machine.threads
-    threads = None if n is None else f"{n} thread{'' if n == 1 else 's'}"
+    threads = None if n is None else counted(n, "thread")
     where = [machine.host, machine.gpu, machine.cpu, threads, machine.system]
     yield "ran on", ", ".join(each for each in where if each is not None)
     dirty = " with uncommitted changes" if code.dirty else ""
@@ -257,7 +258,8 @@ def show_group(group: Group, waits: str = "", rungs: Sequence[RungEntry] = ()) -
     if group.kind == "sweep" and not published_table.is_table(group):
         show_sweep(group, rungs=rungs)
         return
-    console.out.print(f"{group.id[:8]}  {group.kind} of {len(group.jobs)} jobs, {group.status}")
+    size = counted(len(group.jobs), "job")
+    console.out.print(f"{group.id[:8]}  {group.kind} of {size}, {group.status}")
     show_labels(group)
     if waits:
         console.out.print(console.safe(f"waits: {waits}"), markup=False)
@@ -268,7 +270,7 @@ def show_group(group: Group, waits: str = "", rungs: Sequence[RungEntry] = ()) -
     for job in group.jobs:
         fold = job.spec.get("fold")
         what = f"fold {fold['index'] + 1}" if fold else f"seed {job.spec['seed']}"
-        accuracy = console.number(job.metrics.get("accuracy"), 6)
+        accuracy = console.number(job.metrics.get("accuracy"))
         rows.append(
             [job.id[:8], what, console.status(job.listed_status), accuracy, job.error or ""]
         )

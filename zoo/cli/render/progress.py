@@ -20,6 +20,7 @@ from zoo.jobs.groups import result_text
 from zoo.metrics import Objective
 from zoo.queue.waiting import JobWait
 from zoo.settings import Settings
+from zoo.terminal_text import counted
 
 OUTLOOK_SECONDS = 1.0
 """Interval at which the time left is estimated."""
@@ -193,7 +194,7 @@ class _SharedBar:
         ended = sum(n for status, n in counts.items() if status in TERMINAL)
         parts = ", ".join(self._parts(counts))
         if console.err.is_terminal:
-            description = f"{ended}/{total} jobs"
+            description = f"{ended}/{counted(total, 'job')}"
             _, room = progress_bars.room(console.err.width, len(description), 0)
             together = progress_bars.TOGETHER
             self.bar.update(
@@ -208,7 +209,9 @@ class _SharedBar:
             )
         elif ended * LINES // total > self.noted:
             self.noted = ended * LINES // total
-            console.note(f"{ended} of {total} jobs have ended{f': {parts}' if parts else ''}")
+            have = "has" if total == 1 else "have"
+            said = f": {parts}" if parts else ""
+            console.note(f"{ended} of {counted(total, 'job')} {have} ended{said}")
 
     def _parts(self, counts: Mapping[str, int]) -> list[str]:
         others = ("running", "paused", "pruned", "failed", "timed_out", "lost", "cancelled")
@@ -222,18 +225,31 @@ def fitting_fields(
     found: Sequence[Job], known: Mapping[str, Estimate], width: int
 ) -> list[dict[str, Any]]:
     """Return the fields of the bars of these jobs, fitted to the width of the terminal."""
-    shown = [drawn(job, known.get(job.id)) for job in found]
-    names = ("description", "count")
-    longest = [max(columns_of(each[name]) for each in shown) for name in names]
-    room = progress_bars.room(width, *longest)
+    shown = [drawn(job, known.get(job.id), width) for job in found]
+    longest = [max(columns_of(each[name]) for each in shown) for name in ("description", "left")]
+    # The step is whole; a mark says that there are metrics.
+    steps = (each["count"].partition(" ") for each in shown)
+    least = max(columns_of(step) + len(" …") * bool(metrics) for step, _, metrics in steps)
+    room = progress_bars.room(width, longest[0], least, longest[1])
     for fields in shown:
-        for name, size in zip(names, room, strict=True):
-            fields[name] = console.fitted(console.one_line(fields[name]), size)
+        fields["description"] = _described(console.one_line(fields["description"]), room[0])
+        fields["count"] = console.fitted(console.one_line(fields["count"]), room[1])
     return shown
 
 
-def drawn(job: Job, known: Estimate | None = None) -> dict[str, Any]:
-    """Return the fields of rich's Progress for a job."""
+def _described(text: str, size: int) -> str:
+    """Fit the description of a job: the id stays, then the model, which is shortened itself."""
+    head, _, rest = text.partition(" ")
+    room = size - columns_of(head) - 1
+    if columns_of(text) <= size or room < columns_of(console.mark()):
+        return console.fitted(text, size)
+    model = rest.split(" ")[0]
+    is_long = columns_of(f"{model} {console.mark()}") > room
+    return f"{head} {console.fitted(model if is_long else rest, room)}"
+
+
+def drawn(job: Job, known: Estimate | None = None, width: int = 80) -> dict[str, Any]:
+    """Return the fields of rich's Progress for a job, on a terminal of this width."""
     progress = job.progress
     fold = job.spec.get("fold")
     part = f" seed {job.spec['seed']}" if job.group else ""
@@ -252,12 +268,14 @@ def drawn(job: Job, known: Estimate | None = None) -> dict[str, Any]:
         return shown | {"description": f"{name} {phase}", "total": None, "left": left}
     pairs = progress.metrics.items()
     metrics = " ".join(f"{k}{progress_bars.TOGETHER}{console.number(v)}" for k, v in pairs)
-    unit = progress.unit or "step"
+    unit = f"{progress.unit or 'step'}{progress_bars.TOGETHER}"
+    if width < progress_bars.NAMED:
+        unit = metrics = ""
     return {
         "description": f"{name} {phase}",
         "total": total,
         "completed": step,
-        "count": f"{unit}{progress_bars.TOGETHER}{step}/{total} {metrics}".rstrip(),
+        "count": f"{unit}{step}/{total} {metrics}".rstrip(),
         "left": left,
     }
 
@@ -284,7 +302,7 @@ def _advice(job: Job) -> str:
 def _job_summary(job: Job) -> None:
     what = f"fold {job.spec['fold']['index'] + 1}" if job.spec["fold"] else job.spec["split"]
     images, measured, fit = (job.number(each) for each in ("n_images", "loss", "fit_seconds"))
-    of = "" if images is None else f", {images} {job.unit}"
+    of = "" if images is None else f", {counted(int(images), job.unit.removesuffix('s'))}"
     accuracy = "unknown" if job.accuracy is None else f"{job.accuracy:.4f}"
     loss = "" if measured is None else f", loss {console.number(measured)}"
     took = "" if fit is None else f", fit {fit:.1f} s"

@@ -13,6 +13,7 @@ from zoo.jobs.records import finite
 from zoo.param_values import typed
 from zoo.sweeps import trials
 from zoo.sweeps.trials import Trial
+from zoo.terminal_text import counted
 
 MOST = 20
 """Trials that `zoo show` lists."""
@@ -90,9 +91,9 @@ def _head(group: Group, found: list[Trial]) -> str:
     counts = Counter(trial.status for trial in found)
     done = ", ".join(f"{n} {status}" for status, n in counts.most_common())
     most = group.max_parallel
-    limit = f", at most {most} job{'s' * (most > 1)} at once" if most else ""
+    limit = f", at most {counted(most, 'job')} at once" if most else ""
     what = f"{about.get('sampler', 'sweep')} of {first.model} on {first.dataset}"
-    return f"{start}{what}: {planned} trials{all_of}{each}, {done}{limit}"
+    return f"{start}{what}: {counted(int(planned), 'trial')}{all_of}{each}, {done}{limit}"
 
 
 def _line(

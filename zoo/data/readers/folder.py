@@ -16,6 +16,7 @@ from zoo.data.incoming import ALL, Incoming
 from zoo.data.readers import pictures
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, PictureError, reason, unknown
+from zoo.terminal_text import counted
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -322,7 +323,7 @@ def _notes(
     }
     for words, count in counts.items():
         if count:
-            yield f"{count:,} of the {len(facts):,} pictures {words}."
+            yield f"{count:,} of the {counted(len(facts), 'picture')} {words}."
     for files, words in (
         (found.left_out, "no pictures of a class"),
         (found.outside, "leading out of the folder"),
