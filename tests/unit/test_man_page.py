@@ -35,7 +35,7 @@ def test_a_command_has_a_page_of_its_own() -> None:
     page = man_page.command_page(root, ["data", "add"])
     assert r".TH ZOO\-DATA\-ADD 1" in page and r"\fBzoo data add\fR" in page
     assert {*re.findall(r"^[.'](\S*)", page, flags=re.M)} <= REQUESTS
-    for wrong in (["trian"], ["data", "ad"], ["train", "x"]):
+    for wrong in (["trainn"], ["data", "ad"], ["train", "x"]):
         with pytest.raises(UsageError, match=f"No command is called '{wrong[-1]}'"):
             man_page.command_page(root, wrong)
 

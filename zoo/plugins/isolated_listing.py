@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
+from collections.abc import Iterable
 
 from zoo.child_process import ReportingChild, reporting
 from zoo.errors import PluginError, ZooError
@@ -52,11 +54,14 @@ def _together(parts: list[Plugin]) -> Plugin:
         source=", ".join(dict.fromkeys(each.source for each in parts)),
         seconds=sum(each.seconds for each in parts),
         error="; ".join(dict.fromkeys(each.error for each in parts if each.error)),
-        **{
-            name: [*dict.fromkeys(item for each in parts for item in getattr(each, name))]
-            for name in ("hooks", "models", "datasets", "imports")
-        },
+        hooks=_all(each.hooks for each in parts),
+        models=_all(each.models for each in parts),
+        datasets=_all(each.datasets for each in parts),
     )
+
+
+def _all(lists: Iterable[list[str]]) -> list[str]:
+    return [*dict.fromkeys(itertools.chain.from_iterable(lists))]
 
 
 def _look(dead: dict[str, Plugin]) -> tuple[list[Plugin], Plugin | None]:

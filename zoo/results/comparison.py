@@ -384,10 +384,10 @@ def _exchanged(swapped: Array, mine: Array | None, other: Array | None) -> Array
 def _why_not_comparable(a: ComparedResult, b: ComparedResult, by: Objective) -> str:
     """Return why two results cannot be compared by pairs; empty if they can."""
     if a.kind != b.kind:
-        one, two = (KINDS.get(each.kind, each.kind) for each in (a, b))
+        kind, other = (KINDS.get(each.kind, each.kind) for each in (a, b))
         return (
-            f"{one[0].upper()}{one[1:]} cannot be compared with {two}: their values are not of the "
-            "same trainings."
+            f"{kind[0].upper()}{kind[1:]} cannot be compared with {other}: their values are not of "
+            "the same trainings."
         )
     for name in ("dataset", "data", "judged on"):
         one, two = a.facts.get(name), b.facts.get(name)
