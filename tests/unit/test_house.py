@@ -246,6 +246,14 @@ def test_a_korean_page_has_the_commands_of_the_english_one() -> None:
     assert {*shown("docs/tour.ko.md")} <= {*shown("docs/tour.md"), *shown("docs/tutorial.md")}
 
 
+def test_the_korean_readme_leads_to_every_page_of_the_english_one() -> None:
+    def linked(page: str) -> set[str]:
+        found = re.findall(r"\]\(((?:docs/|[A-Z])[^)#:]+\.md)", (ROOT / page).read_text())
+        return {each.replace(".ko.md", ".md") for each in found}
+
+    assert linked("README.md") <= linked("README.ko.md")
+
+
 def test_the_korean_glossary_has_the_terms_of_the_english_one() -> None:
     row = re.compile(r"^\| \*\*(.+?)\*\* \| (.+?) \|", flags=re.M)
     english, korean = (

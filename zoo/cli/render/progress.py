@@ -302,7 +302,8 @@ def _advice(job: Job) -> str:
 def _job_summary(job: Job) -> None:
     what = f"fold {job.spec['fold']['index'] + 1}" if job.spec["fold"] else job.spec["split"]
     images, measured, fit = (job.number(each) for each in ("n_images", "loss", "fit_seconds"))
-    of = "" if images is None else f", {counted(int(images), job.unit.removesuffix('s'))}"
+    unit = job.unit.removesuffix("s") if images == 1 else job.unit
+    of = "" if images is None else f", {images} {unit}"
     accuracy = "unknown" if job.accuracy is None else f"{job.accuracy:.4f}"
     loss = "" if measured is None else f", loss {console.number(measured)}"
     took = "" if fit is None else f", fit {fit:.1f} s"
