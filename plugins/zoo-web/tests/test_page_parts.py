@@ -296,13 +296,15 @@ def test_selected_results_stand_side_by_side(db: Database) -> None:
         query = [("ref", ref) for ref in refs]
         return compare_page.compare_page(visit.request("/compare", query=query))
 
+    def accuracies(html: str) -> list[str]:
+        (row,) = re.findall('<th scope="row">accuracy</th>(.*?)</tr>', html)
+        return re.findall("<td[^>]*>(.*?)</td>", row)
+
     html = visit.text(compared(first, second, seeds, first))
-    row = re.search('<th scope="row">accuracy</th>(.*?)</tr>', html)
-    assert row and re.sub("</?td[^>]*>", " ", row[1]).split("  ") == [
-        " <b>0.7500</b>",
-        "0.5000",
-        "0.5000 ± 0.3536 ",
-    ]
+    assert accuracies(html) == ["0.7500", "0.5000", "0.5000 ± 0.3536"] and "<b>" not in html
+    assert "cannot be compared with a group of seeds" in html.partition("<table")[0]
+    alike = visit.text(compared(first, second))
+    assert accuracies(alike) == ["<b>0.7500</b>", "0.5000"] and "cannot be" not in alike
     assert HOSTILE not in html
     assert f'href="/jobs/{first}"' in html and f'href="/groups/{seeds}"' in html
     assert f'value="{first}" form="selection"' in visit.jobs()

@@ -66,7 +66,7 @@ def leaderboard(
     columns = ["dataset", *contents, "model", *names, *apart, *numbers, "job", "params"]
     # The column "job" stays: the next command needs the id.
     narrow = ["dataset"] if console.width() < NARROW else []
-    optional = [*narrow, *costs[::-1], "params", error, *more, *published, "cross-validation"]
+    optional = [*costs[::-1], "params", error, *more, *published, *narrow, "cross-validation"]
     cells = [[_cells(row, names, ranked)[column] for column in columns] for row in rows]
     # A row that has only been cross-validated would show no result at all.
     has_lone_cv = not all(row.test for row in rows)

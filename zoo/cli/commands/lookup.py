@@ -53,7 +53,7 @@ def man(
         ),
     ] = None,
 ) -> None:
-    """Show the manual page, or that of a command; if stdout is no terminal, its source."""
+    """Show the manual page, also of one command. Into a pipe goes its source."""
     from zoo.cli import man_page
     from zoo.cli.lazy_group import Commands
 

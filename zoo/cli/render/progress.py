@@ -252,10 +252,11 @@ def drawn(job: Job, known: Estimate | None = None, width: int = 80) -> dict[str,
     """Return the fields of rich's Progress for a job, on a terminal of this width."""
     progress = job.progress
     fold = job.spec.get("fold")
+    is_narrow = width < progress_bars.NAMED
     part = f" seed {job.spec['seed']}" if job.group else ""
-    name = f"{job.id[:8]} {job.model}" + (
-        f" fold {fold['index'] + 1}/{fold['k']}" if fold else part
-    )
+    if fold:
+        part = f"{'' if is_narrow else ' fold'} {fold['index'] + 1}/{fold['k']}"
+    name = f"{job.id[:8]} {job.model}{part}"
     shown = {"count": "", "left": ""}
     if job.is_terminal:
         return shown | {"description": f"{name} {job.status}", "total": 1, "completed": 1}
@@ -269,7 +270,7 @@ def drawn(job: Job, known: Estimate | None = None, width: int = 80) -> dict[str,
     pairs = progress.metrics.items()
     metrics = " ".join(f"{k}{progress_bars.TOGETHER}{console.number(v)}" for k, v in pairs)
     unit = f"{progress.unit or 'step'}{progress_bars.TOGETHER}"
-    if width < progress_bars.NAMED:
+    if is_narrow:
         unit = metrics = ""
     return {
         "description": f"{name} {phase}",

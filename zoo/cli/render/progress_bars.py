@@ -49,7 +49,8 @@ def room(width: int, described: int, counted: int, left: int = 0) -> tuple[int, 
         left: Those of the longest time left.
     """
     size = _bar(width)
-    beside = SPINNER + max(left, LEFT) + 1 + (size + 1 if size else 0)
+    is_running = bool(counted or left)
+    beside = SPINNER + (max(left, LEFT) + 1) * is_running + (size + 1 if size else 0)
     rest = width - beside - (ELAPSED if width >= TIMED else 0)
     description = max(min(described, rest - counted - 1), 8)
     return description, max(rest - description - 1, 0)
