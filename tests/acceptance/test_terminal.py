@@ -510,3 +510,13 @@ def test_a_group_without_weights_names_the_commands_that_work(here: Database) ->
             shown(command(*words))
         assert "zoo train m -p rate=0.5 --dataset digits`" in refused.value.hint
         assert "--cv 3 --keep-weights`" in refused.value.hint
+
+
+@pytest.mark.parametrize("leave", [leaving.planning, leaving.submitting])
+def test_ctrl_c_before_a_job_is_submitted_says_that_none_is(leave: Any) -> None:
+    def run() -> None:
+        with pytest.raises(typer.Exit) as left, leave():
+            raise KeyboardInterrupt
+        assert left.value.exit_code == 130
+
+    assert "Nothing was submitted." in shown(run)[1]

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from zoo.cli.render import console
+from zoo.cli.render import console, fitting
 from zoo.cli.render.log import LogPrinter
 from zoo.jobs.records import Progress
 
@@ -173,3 +173,14 @@ def test_metrics_of_epochs_are_not_counted_as_batches(capsys: pytest.CaptureFixt
     ]
     LogPrinter().report([(1, 3, {"loss": 0.25})], batch)
     assert capsys.readouterr().err.splitlines() == ["step 3 loss 0.2500"]
+
+
+def test_sentences_break_between_words_and_commands_do_not() -> None:
+    text = "No model is here. Train it: `zoo train logistic --dataset iris --cv 3`, or not."
+    for width in (20, 40, 60):
+        lines = fitting.wrap(text, width)
+        assert "`zoo train logistic --dataset iris --cv 3`," in " ".join(lines).split("it: ")[1]
+        assert any("`zoo train logistic --dataset iris --cv 3`" in line for line in lines)
+        assert " ".join(lines) == text
+        assert all(len(line) <= width for line in lines if "`" not in line)
+    assert fitting.wrap("a ` b c", 3) == ["a `", "b c"]

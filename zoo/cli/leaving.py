@@ -9,19 +9,28 @@ import typer
 
 
 @contextlib.contextmanager
-def submitting() -> Iterator[None]:
-    """On Ctrl-C print whether anything was submitted, and exit with code 130."""
-    from zoo.cli.render import console
-    from zoo.queue.submit import Left
-
+def planning() -> Iterator[None]:
+    """On Ctrl-C print that nothing was submitted yet, and exit with code 130."""
     try:
         yield
-    except Left as left:
-        detached(left.args[0])
-        raise typer.Exit(130) from None
     except KeyboardInterrupt:
+        from zoo.cli.render import console
+
         console.note("\nNothing was submitted.")
         raise typer.Exit(130) from None
+
+
+@contextlib.contextmanager
+def submitting() -> Iterator[None]:
+    """On Ctrl-C print whether anything was submitted, and exit with code 130."""
+    from zoo.queue.submit import Left
+
+    with planning():
+        try:
+            yield
+        except Left as left:
+            detached(left.args[0])
+            raise typer.Exit(130) from None
 
 
 @contextlib.contextmanager

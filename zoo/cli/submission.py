@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from zoo.cli.leaving import going_on, submitting
+from zoo.cli.leaving import going_on, planning, submitting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,8 +62,8 @@ def submit_and_follow(
 
 @contextlib.contextmanager
 def reading() -> Iterator[Progress]:
-    """Yield the progress of reading files, which is drawn once there is any."""
-    with contextlib.ExitStack() as drawn:
+    """Yield the progress of reading files before a job is submitted, drawn once there is any."""
+    with planning(), contextlib.ExitStack() as drawn:
         shown: list[Progress] = []
 
         def tell(what: str, done: int, total: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli import completion
-from zoo.cli.leaving import submitting
+from zoo.cli.leaving import planning, submitting
 from zoo.cli.option_groups import option, takes
 from zoo.cli.options import GROUP, TRAINING, AsJson, Detach, ModelName
 from zoo.jobs.queue_options import QueueOptions
@@ -128,15 +128,17 @@ def sweep(
         return
     texts = [*(param or []), *([f"@{trials_from}"] if trials_from else [])]
     wanted = SweepRequest(_named(model), training, sampler, trials, metric, pruning)
-    plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
-    if save_trials:
-        _save(save_trials, plan)
-    if reuse:
-        plan = _reused(plan)
-        if not plan.specs:
-            _show_reused(plan, as_json)
-            return
-    if _print_estimate(plan, queued.pool, queued.max_parallel, dry_run, as_json):
+    with planning():
+        plan = _plan(wanted, texts, detach, bool(queued.after or queued.after_any))
+        if save_trials:
+            _save(save_trials, plan)
+        if reuse:
+            plan = _reused(plan)
+            if not plan.specs:
+                _show_reused(plan, as_json)
+                return
+        found = _print_estimate(plan, queued.pool, queued.max_parallel, dry_run, as_json)
+    if found:
         _start(plan, queued, detach, as_json)
 
 

@@ -186,12 +186,15 @@ def note(text: str) -> None:
     """Print a message for the user on stderr, after the output so far."""
     with contextlib.suppress(OSError, ValueError):  # a closed pipe: reported at the end
         sys.stdout.flush()
+    text = safe(text)
+    if sys.stderr.isatty():
+        text = "\n".join(fitting.wrap(text, shutil.get_terminal_size().columns))
     if "rich.console" not in sys.modules:  # no live display that the message must not disturb
-        sys.stderr.write(safe(text) + "\n")
+        sys.stderr.write(text + "\n")
         return
     from rich.text import Text
 
-    _err().print(Text(safe(text)))
+    _err().print(Text(text))
 
 
 def commands(rows: Sequence[tuple[str, str]]) -> None:
@@ -208,11 +211,17 @@ def error(message: str, hint: str = "") -> None:
     """Print an error and its hint on stderr."""
     from rich.text import Text
 
+    indent = " " * len("error: ")
+    width = _err().width if _err().is_terminal else sys.maxsize
+    first, *others = fitting.wrap(safe(message), width - len(indent))
     line = Text("error: ", style="bold red")
-    line.append(safe(message), style="default")
+    line.append(first, style="default")
     _err().print(line)
-    for each in hint.splitlines():
-        _err().print(Text(f"       {safe(each)}"))
+    others += [
+        part for each in hint.splitlines() for part in fitting.wrap(safe(each), width - len(indent))
+    ]
+    for each in others:
+        _err().print(Text(f"{indent}{each}"))
 
 
 @contextlib.contextmanager

@@ -160,16 +160,26 @@ def _end(text: str, width: int) -> str:
     return text[start:]
 
 
+def _words(line: str) -> list[str]:
+    if line.count("`") % 2:
+        return line.split(" ")
+    # Between backticks there is no place to break.
+    parts = line.split("`")
+    parts[1::2] = [part.replace(" ", "\0") for part in parts[1::2]]
+    return [word.replace("\0", " ") for word in "`".join(parts).split(" ")]
+
+
 def wrap(text: str, width: int) -> list[str]:
     """Break lines between words; continuation lines keep the indentation.
 
-    A word that is too long is not broken: the terminal wraps it, and copies it as one word.
+    A word that is too long is not broken: the terminal wraps it, and copies it as one word. So is a
+    command in backticks.
     """
     lines: list[str] = []
     for line in text.expandtabs(4).split("\n"):
         start = line[: len(line) - len(line.lstrip(" "))]
         shown = start
-        for number, word in enumerate(line[len(start) :].split(" ")):
+        for number, word in enumerate(_words(line[len(start) :])):
             longer = f"{shown} {word}" if number else f"{shown}{word}"
             if number and shown.strip() and columns_of(longer) > width:
                 lines.append(shown)
