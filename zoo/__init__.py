@@ -2,8 +2,9 @@
 
 For plugins: `zoo.Model`, `zoo.Params`, `zoo.param`, `zoo.Dataset`, `zoo.Step`,
 `zoo.hookimpl`.
-For notebooks: `zoo.train`, `zoo.get_job`, `zoo.list_jobs`, `zoo.get_leaderboard`,
-`zoo.list_models`, `zoo.load_model`, `zoo.pin_jobs`, `zoo.remove_jobs`.
+For notebooks: `zoo.train`, `zoo.sweep`, `zoo.evaluate`, `zoo.compare`, `zoo.get_job`,
+`zoo.list_jobs`, `zoo.get_leaderboard`, `zoo.list_models`, `zoo.load_model`, `zoo.export_model`,
+`zoo.tag_jobs`, `zoo.note_jobs`, `zoo.pin_jobs`, `zoo.remove_jobs`.
 """
 
 from __future__ import annotations
@@ -31,14 +32,21 @@ _HOMES = {
     "Stop": "zoo.model",
     "Table": "zoo.model",
     "param": "zoo.model",
+    "compare": "zoo.notebook.functions",
+    "evaluate": "zoo.notebook.functions",
+    "export_model": "zoo.notebook.functions",
     "get_job": "zoo.notebook.functions",
     "get_leaderboard": "zoo.notebook.functions",
     "list_jobs": "zoo.notebook.functions",
     "list_models": "zoo.notebook.functions",
     "load_model": "zoo.notebook.functions",
+    "note_jobs": "zoo.notebook.functions",
     "pin_jobs": "zoo.notebook.functions",
     "remove_jobs": "zoo.notebook.functions",
+    "sweep": "zoo.notebook.functions",
+    "tag_jobs": "zoo.notebook.functions",
     "train": "zoo.notebook.functions",
+    "ComparedResults": "zoo.notebook.compared_results",
     "GroupHandle": "zoo.notebook.handles",
     "JobHandle": "zoo.notebook.handles",
     "TrainedModel": "zoo.notebook.trained_model",

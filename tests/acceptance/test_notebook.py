@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from zoo import jobs
 from zoo.errors import UsageError, ZooError
 from zoo.jobs import Database, Outcome, ProgressUpdate
 from zoo.notebook import arguments, live_display
+from zoo.queue.options import TrainingOptions
+from zoo.sweeps.pruners import PruningOptions
 
 pd = pytest.importorskip("pandas")
 TRICKS = Path(__file__).parents[1] / "plugins"
@@ -47,16 +50,29 @@ def here(home: Path) -> Database:
 
 SCRIPT = """
 import json, sys
+from pathlib import Path
 import zoo
 from zoo.data import datasets
 
 job = zoo.train("logistic", dataset="digits", max_iter=2, alpha=0.001, tags=["mine"])
 group = zoo.train("logistic", {"max_iter": 2}, dataset="digits", seeds=2, wait=False)
 test = datasets.raw("digits").splits["test"]
+listed = zoo.list_jobs(tag="mine", where="params.max_iter == 2")
 model = zoo.load_model(job.id[:8])
 said = model.predict(test.inputs)
-listed = zoo.list_jobs(tag="mine", where="params.max_iter == 2")
+PAGE
 json.dump({
+    "sweep": json.loads(sweep.trials.to_json(orient="records")),
+    "sweep types": {name: str(kind) for name, kind in sweep.trials.dtypes.items()},
+    "sweep best": [sweep.best.id, sweep.best.tags],
+    "judged": judged.to_dict(),
+    "compared": [compared.metrics["accuracy"].tolist(), compared.tests["p"].tolist(),
+        list(compared.differences.index), "<table" in compared._repr_html_()],
+    "exported": [exported.path.name, exported.checked, sorted(map(str, Path().glob("*/*")))],
+    "files": sorted(job.files["name"]),
+    "saved": [str(each) for each in saved],
+    "recipe": json.loads(recipe)["model"],
+    "said": [job.tags, job.note],
     "job": job.to_dict(),
     "steps": job.history["train_accuracy"].tolist(),
     "right": float((said == test.labels).mean()),
@@ -73,25 +89,57 @@ json.dump({
 
 def test_a_script_trains_lists_and_predicts(tricks: Zoo, tmp_path: Path) -> None:
     script = tmp_path / "notebook.py"
-    script.write_text(SCRIPT)
+    page = (Path(__file__).parents[2] / "docs" / "notebook.md").read_text()
+    parts = (page.split(f"## {title}")[1] for title in ("Sweep, evaluate", "Files, export"))
+    blocks = [part.split("```python\n")[1].split("```")[0] for part in parts]
+    script.write_text(SCRIPT.replace("PAGE", "\n".join(blocks)))
     done = subprocess.run(
-        [sys.executable, str(script)], env=tricks.env, capture_output=True, text=True, timeout=120
+        [sys.executable, str(script)],
+        env=tricks.env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     job = told["job"]
-    assert (job["status"], job["tags"]) == ("succeeded", ["mine"])
+    assert (job["status"], job["tags"]) == ("succeeded", ["good"])
+    _check_more(told, job)
     assert job["params"]["alpha"] == 0.001 and told["right"] == job["metrics"]["accuracy"]
     assert told["steps"] == [job["metrics"]["train_accuracy"]]
     assert told["sums"] == pytest.approx([1] * 5) and told["ids"] == [job["id"]]
     assert told["took"][0] == pytest.approx(job["finished_at"] - job["started_at"], abs=1e-3)
     status, mean, members = told["group"]
     assert (status, members) == ("succeeded", 2)
-    assert max(told["best"]) == max(mean, job["metrics"]["accuracy"])
+    assert max(told["best"]) >= max(mean, job["metrics"]["accuracy"])
     assert {"logistic", "trickster"} <= set(told["models"])
     accuracy = f"{job['metrics']['accuracy']:.4f}"
     line = f"job {job['id'][:8]} logistic on digits: succeeded, accuracy {accuracy}>"
     assert told["texts"][0] == f"<{line}" and told["texts"][2] == f"<trained {line}"
+
+
+def _check_more(told: dict[str, Any], job: dict[str, Any]) -> None:
+    """What sweep, evaluate, compare, export, files, tag and note of the script have returned."""
+    trials = told["sweep"]
+    assert [each["status"] for each in trials] == ["succeeded"] * 3
+    assert told["sweep best"] == [trials[0]["job"], ["tuned", "today"]]
+    assert trials[0]["value"] >= trials[1]["value"] >= trials[2]["value"]
+    assert trials[0]["metric"] == "val_accuracy"
+    assert all(1e-4 <= each["params.alpha"] <= 0.1 for each in trials)
+    kinds = told["sweep types"]
+    assert {kinds[name] for name in ("value", "accuracy", "params.alpha")} == {"float64"}
+    judged = told["judged"]
+    assert (judged["split"], judged["source"]) == ("train", job["id"])
+    (mine, other), (p,), differs, is_drawn = told["compared"]
+    assert mine == job["metrics"]["accuracy"] and 0 < other <= 1 and 0 <= p <= 1
+    assert {"params.alpha", "validation"} <= {*differs} and is_drawn
+    name, checked, written = told["exported"]
+    assert name == "logistic.npz" and checked > 300
+    assert {"exported/logistic.npz", "exported/README.md"} <= {*written}
+    assert {"metrics.json", "model.json", "predictions.npz"} <= {*told["files"]}
+    assert "copy/model.json" in told["saved"] and len(told["saved"]) > 1
+    assert told["recipe"] == "logistic" and told["said"] == [["good"], "the first that converged"]
 
 
 def test_an_interrupt_leaves_the_job_running_and_says_how_to_return(
@@ -309,6 +357,34 @@ def test_jobs_are_pinned_and_removed_as_by_the_commands(here: Database) -> None:
     assert zoo.remove_jobs(dataset="digits")["id"].tolist() == [gone]
     zoo.get_job(kept).unpin().remove()
     assert zoo.list_jobs()["id"].tolist() == [waits]
+
+
+def test_jobs_are_tagged_and_noted_as_by_the_commands(here: Database) -> None:
+    first, second = jobs.add(here, [a_spec(seed=1), a_spec(seed=2)])[0]
+    assert zoo.tag_jobs([first, second], add=["x", "y"])["tags"].tolist() == [["x", "y"]] * 2
+    assert zoo.tag_jobs(tag="x", remove="y", status="queued")["tags"].tolist() == [["x"]] * 2
+    assert zoo.note_jobs(None, "why", tag="x")["note"].tolist() == ["why"] * 2
+    assert zoo.note_jobs(first, "")["note"].isna().all()
+    for wrong in (lambda: zoo.tag_jobs(first), lambda: zoo.note_jobs(first, "a\0b")):
+        with pytest.raises(UsageError):
+            wrong()
+    with pytest.raises(UsageError, match="no sweep"):
+        _ = zoo.GroupHandle(str(jobs.add(here, folds(2), group_kind="cv")[1])).trials
+
+
+def test_a_search_space_is_of_lists_and_of_what_the_command_reads() -> None:
+    given = {"a": np.logspace(-3, -1, 3), "b": range(2), "c": "1..10", "d": "x,y", "e": 7, "f": [1]}
+    space = arguments.search_space(given)
+    assert space.fixed == {"e": 7, "f": 1} and space.varied["b"] == [0, 1]
+    assert space.varied["a"] == pytest.approx([0.001, 0.01, 0.1])
+    assert str(space.varied["c"]) == "1..10" and space.varied["d"] == ["x", "y"]
+    for wrong in ({"a": []}, {"a": [1, 1]}, {"a": "2..1"}):
+        with pytest.raises(UsageError):
+            arguments.search_space(wrong)
+    with pytest.raises(TypeError, match="'epoch'"):
+        arguments.sweep_options({"epoch": 1})  # type: ignore[typeddict-unknown-key]
+    names = {each.name for each in fields(TrainingOptions) + fields(PruningOptions)}
+    assert names <= arguments.SweepKeywords.__annotations__.keys()
 
 
 def test_a_cancel_ends_what_waits(here: Database) -> None:

@@ -67,6 +67,27 @@ class Exported:
         }
 
 
+def choose_target(model: str, format: str | None, target: Path | None) -> tuple[str, Path]:
+    """Return format and path of an export, of which one may be missing: it follows from the other.
+
+    A folder gets a file named after the model. Raises UsageError if both are missing.
+    """
+    is_named = target is not None and bool(target.suffix) and not target.is_dir()
+    # An existing path that is not a folder, such as a device, is the file itself.
+    is_folder = not (is_named or target is None or str(target) == "-") and (
+        target.is_dir() or not target.exists()
+    )
+    if format is None and not is_named:
+        raise UsageError(
+            "Neither --format nor a file name with a suffix is given.",
+            "For example: -o model.onnx.",
+        )
+    chosen = format or str(target).rpartition(".")[2]
+    if target is None:
+        return chosen, Path(f"{model}.{chosen}")
+    return chosen, target / f"{model}.{chosen}" if is_folder else target
+
+
 def export_formats(trained: LoadedModel) -> list[str]:
     """Return the formats of a model; npz works only if its weights are one file of arrays."""
     return [*trained.model.formats, NPZ]

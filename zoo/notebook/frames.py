@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
-from zoo.jobs import Job
+from zoo.jobs import Group, Job
+from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.records import finite
 from zoo.queue.catalogue import Offer
+from zoo.results.comparison import Comparison
 from zoo.results.leaderboard import LeaderboardRow
+from zoo.storage.job_files import File
+from zoo.sweeps.trials import list_trials, sort_trials, varied_params
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -22,6 +26,8 @@ SPANS = {"waited": ("created_at", "started_at"), "took": ("started_at", "finishe
 WHOLE = ("seed", "fold", "attempt", "priority")
 COUNTS = ("n_images", "parameters", "weights_bytes")
 """Metrics that are integers."""
+COUNTED = ("both_right", "only_a", "only_b", "both_wrong", "different")
+"""Numbers of inputs: a is the first result, b the other one."""
 COLUMNS = (
     *("id", "kind", "model", "dataset", "split", "preprocess", "status", "accuracy", "loss"),
     *("validation", "class_weight", "seed", "fold", "group", "tags"),
@@ -154,6 +160,77 @@ def _flat(row: LeaderboardRow) -> dict[str, Any]:
         "contents": row.contents,
         "is_newest": row.is_newest,
     }
+
+
+def trials_frame(group: Group) -> DataFrame:
+    """Return one row per trial of a sweep, the best first; `params.NAME` for varied params."""
+    names = varied_params(group)
+    rows = []
+    for trial in sort_trials(list_trials(group)):
+        value, accuracy = trial.statistics, trial.accuracy
+        values = {
+            "value": value.mean if value else None,
+            "value_std": value.std if value else None,
+            "accuracy": accuracy.mean if accuracy else None,
+        }
+        own = {f"params.{name}": trial.value(name) for name in names}
+        row = {"status": trial.status, "job": trial.group.jobs[0].id}
+        rows.append(row | {"metric": group.objective.metric} | values | own)
+    columns = ["job", "status", "metric", "value", "value_std", "accuracy"]
+    columns += [f"params.{name}" for name in names]
+    frame = _pandas().DataFrame.from_records(rows, columns=columns)
+    numbers = dict.fromkeys(("value", "value_std", "accuracy"), "float64")
+    return frame.astype(numbers | dict.fromkeys(("job", "status", "metric"), "str"))
+
+
+def files_frame(found: Sequence[File]) -> DataFrame:
+    """Return one row per file of a job: its name, bytes and sha256."""
+    rows = [{"name": each.name, "bytes": each.size, "sha256": each.sha256} for each in found]
+    frame = _pandas().DataFrame.from_records(rows, columns=["name", "bytes", "sha256"])
+    return frame.astype({"name": "str", "bytes": "int64", "sha256": "str"})
+
+
+def differences_frame(compared: Comparison) -> DataFrame:
+    """Return one row per fact that differs, one column per result, named by its id."""
+    names = [each.id[:8] for each in compared.results]
+    pd = _pandas()
+    return pd.DataFrame.from_dict(compared.differs, orient="index", columns=names, dtype="object")
+
+
+def metrics_frame(compared: Comparison) -> DataFrame:
+    """Return one row per result, one column per metric; of a group its mean, and `NAME_std`."""
+    columns: dict[str, list[float | None]] = {}
+    for name, row in compared.metrics.items():
+        groups = [each if isinstance(each, Statistics) else None for each in row]
+        columns[name] = [each.mean if isinstance(each, Statistics) else each for each in row]
+        if any(groups):
+            columns[f"{name}_std"] = [each.std if each else None for each in groups]
+    names = [each.id[:8] for each in compared.results]
+    return _pandas().DataFrame(columns, index=names, dtype="float64")
+
+
+def tests_frame(compared: Comparison) -> DataFrame:
+    """Return one row per further result: the test against the first, and counts of inputs."""
+    rows = []
+    for result, pair in zip(compared.results[1:], compared.pairs, strict=True):
+        test, found = pair.test, pair.disagreement
+        rows.append(
+            {
+                "against": compared.results[0].id[:8],
+                "other": result.id[:8],
+                "metric": compared.objective.metric,
+                "difference": test.difference if test else None,
+                "p": test.p if test else None,
+                "test": test.name if test else None,
+                **{name: getattr(found, name) if found else None for name in COUNTED},
+                "note": " ".join(pair.notes),
+            }
+        )
+    texts = ("against", "other", "metric", "test", "note")
+    columns = [*texts[:3], "difference", "p", "test", *COUNTED, "note"]
+    frame = _pandas().DataFrame.from_records(rows, columns=columns)
+    types = dict.fromkeys(("difference", "p"), "float64") | dict.fromkeys(COUNTED, "Int64")
+    return frame.astype(types | dict.fromkeys(texts, "str"))
 
 
 def models_frame(offers: Mapping[str, Offer]) -> DataFrame:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import zoo.notebook.arguments as arguments
 import zoo.notebook.curves as curves
 import zoo.notebook.frames as frames
 import zoo.notebook.html as html
@@ -14,10 +16,16 @@ import zoo.notebook.removal as removal
 import zoo.notebook.trained_model as trained_model
 from zoo import jobs as rows
 from zoo.errors import UsageError, ZooError
+from zoo.jobs import Database
+from zoo.jobs.labels import check_note
 from zoo.notebook.connection import connect
 from zoo.notebook.live_display import current_cell, print_note
 from zoo.notebook.waiting import follow, hint_on_interrupt
 from zoo.queue import stopping, submit
+from zoo.queue.waiting import wait_for_files
+from zoo.settings import Settings
+from zoo.storage import job_files
+from zoo.sweeps.driver import make_driver
 from zoo.terminal_text import JobLogReader
 
 if TYPE_CHECKING:
@@ -81,11 +89,32 @@ class Handle:
         with connect() as (db, chosen):
             ids = [job.id for job in rows.members(rows.find_reference(db, self.id))]
             self._shown_in = current_cell()
-            follow(db, chosen, ids, self.worker, timeout)
+            ids = follow(db, chosen, ids, self.worker, timeout, self._more_trials(db, chosen))
             ended = rows.get_many(db, ids)
         bad = [job for job in ended if job.status not in rows.NO_FAILURE]
         if bad:
             raise _failure(bad, len(ended))
+        return self
+
+    def _more_trials(self, db: Database, chosen: Settings) -> Callable[[], Sequence[str]]:
+        """Return what submits further jobs while this waits: of a job nothing does."""
+        return lambda: ()
+
+    def tag(self, *tags: str, remove: arguments.Strings = None) -> Self:
+        """Add tags to its jobs, remove others, and return this handle."""
+        with connect() as (db, _):
+            ids = [job.id for job in rows.members(rows.find_reference(db, self.id))]
+            rows.tag(db, ids, *arguments.tags(tags, remove))
+        return self
+
+    def set_note(self, text: str) -> Self:
+        """Set the note of its jobs, or remove it with an empty text; return this handle.
+
+        Raises UsageError for control characters or a text that is too long.
+        """
+        with connect() as (db, _):
+            ids = [job.id for job in rows.members(rows.find_reference(db, self.id))]
+            rows.set_note(db, ids, check_note(text))
         return self
 
     def cancel(self) -> Self:
@@ -282,6 +311,49 @@ class JobHandle(Handle):
         with connect() as (db, _):
             return frames.steps_frame(rows.timed_steps(db, self.id))
 
+    @property
+    def files(self) -> DataFrame:
+        """Its files: one row for each, with name, bytes and sha256.
+
+        Those of plugins, such as pictures, may come some seconds after its end.
+        """
+        with connect() as (db, chosen):
+            return frames.files_frame(job_files.of(chosen, rows.get(db, self.id)))
+
+    def read_file(self, name: str) -> bytes:
+        """Return the verified contents of a file; one that a plugin is still making is awaited.
+
+        Raises:
+            UsageError: If there is no such file.
+            ArtifactError: If it is missing or damaged.
+        """
+        with connect() as (db, chosen):
+            found = wait_for_files(db, chosen, rows.get(db, self.id), [name], print_note).files
+            for each in found:
+                if each.name == name:
+                    return job_files.read(chosen, each)
+        raise UsageError(f"{name} is a folder.", "`save_files` copies folders.")
+
+    def save_files(self, folder: str | Path, *names: str) -> list[Path]:
+        """Copy its files below a folder, and return their paths.
+
+        Args:
+            folder: It is made if necessary; files in it are replaced.
+            names: Files or folders; without any all files.
+
+        Raises:
+            UsageError: If there is no such file.
+            ArtifactError: If one is missing or damaged.
+        """
+        with connect() as (db, chosen):
+            every = wait_for_files(db, chosen, rows.get(db, self.id), names, print_note)
+            if every.problems and not names:
+                raise every.problems[0]
+            wanted = job_files.named(every.files, names)
+            for path, file in wanted.items():
+                job_files.copy(chosen, file, Path(folder) / path)
+        return [Path(folder) / path for path in wanted]
+
     def logs(self) -> str:
         """Return the output of all attempts, in lines as a terminal would show them."""
         with connect() as (db, _):
@@ -365,6 +437,26 @@ class GroupHandle(Handle):
         """The first job of a sweep's best trial; None for other groups."""
         found = self.row.best()
         return JobHandle(found.jobs[0].id) if found else None
+
+    @property
+    def trials(self) -> DataFrame:
+        """The trials of a sweep, the best first.
+
+        `value` is that of the metric by which the sweep ranks; each param that differs is a column
+        `params.NAME`. Raises UsageError for another group.
+        """
+        row = self.row
+        if row.kind != "sweep":
+            raise UsageError(f"The group {self.id[:8]} is no sweep.", "`frame` has its jobs.")
+        return frames.trials_frame(row)
+
+    def _more_trials(self, db: Database, chosen: Settings) -> Callable[[], Sequence[str]]:
+        """Return what picks further trials of a sweep while this waits."""
+        driver = make_driver(db, chosen, self.row) if self.kind == "sweep" else None
+        if driver is None:
+            return super()._more_trials(db, chosen)
+        self.worker = self.worker or submit.wake(db, chosen, anyway=True).worker
+        return driver.step
 
     @property
     def frame(self) -> DataFrame:

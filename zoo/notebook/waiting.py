@@ -7,7 +7,7 @@ import math
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import zoo.notebook.curves as curves
 import zoo.notebook.html as html
@@ -45,16 +45,23 @@ def follow(
     ids: Sequence[str],
     worker: subprocess.Popen[bytes] | None = None,
     timeout: float | None = None,
-) -> None:
-    """Wait until every job has ended, and show their progress; raises as `JobWait.poll`."""
+    submit: Callable[[], Sequence[str]] = lambda: (),
+) -> list[str]:
+    """Wait until every job has ended, and show their progress; raises as `JobWait.poll`.
+
+    `submit` is called at each poll, and may submit further jobs. Returns the ids of all.
+    """
     display = open_display()
-    progress = _Progress(db, ids, is_live=display.is_live, is_rich=display.is_rich)
+    known = [*ids, *submit()]
+    progress = _Progress(db, known, is_live=display.is_live, is_rich=display.is_rich)
     try:
-        for _ in JobWait(db, settings, display.note, worker, timeout).poll(ids, progress.read):
+        for _ in JobWait(db, settings, display.note, worker, timeout).poll(known, progress.read):
             if progress.view:
                 display.show(progress.view)
+            known += submit()
     finally:
         display.close()
+    return known
 
 
 class _Progress:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from zoo import jobs
-from zoo.errors import StoreError, ZooError
-from zoo.jobs import TERMINAL, Database
+from zoo.errors import StoreError, UsageError, ZooError
+from zoo.jobs import TERMINAL, Database, Job
 from zoo.queue import pending_reason
 from zoo.settings import Settings
-from zoo.storage import health
+from zoo.storage import health, job_files
+from zoo.storage.job_files import Listing
 
 POLL_SECONDS = 0.1
 WORKER_SECONDS = 1.0
@@ -28,6 +29,8 @@ OUTAGE_SECONDS = 600.0
 """Longest outage of a team's database that a waiting command tolerates."""
 RETRY_SECONDS = 1.0
 """Interval of attempts to reach the database."""
+PLUGIN_SECONDS = 60.0
+"""Longest wait for the files that plugins make of a job that has just ended."""
 
 Notify = Callable[[str], None]
 """Shows a message to the user."""
@@ -171,3 +174,39 @@ def worker_failed(settings: Settings) -> ZooError:
         f"Its log is {log}; the job stays queued. "
         "Without a worker: pip install mnist-zoo-workers, or zoo train --in-process.",
     )
+
+
+def wait_for_files(
+    db: Database, settings: Settings, job: Job, names: Sequence[str], notify: Notify
+) -> Listing:
+    """List all files of a job; wait for named ones that a plugin is still making.
+
+    Raises UsageError if there is no file with one of the names in the end.
+    """
+    deadline, is_waiting = time.monotonic() + PLUGIN_SECONDS, False
+    while True:
+        # First, so that files stored before it are listed.
+        is_owed = jobs.has_pending_hooks(db, job.id)
+        every = job_files.listing(settings, job)
+        try:
+            job_files.named(every.files, names)
+        except UsageError as error:
+            # Request skipped files; move pending ones ahead of those of other jobs.
+            is_owed = is_owed if is_waiting else jobs.request_hooks(db, job.id)
+            if not is_owed:
+                # It may be in a folder that cannot be read, or its plugin may have failed.
+                problem = next(iter(every.problems), error)
+                failed = [f"{e.plugin}: {e.error}" for e in jobs.hook_errors(db, job.id)]
+                if problem is error and failed:
+                    why = f"A plugin has failed to make its files: {'; '.join(failed)}."
+                    raise UsageError(error.message, why) from None
+                raise problem from None
+            if time.monotonic() > deadline:
+                wait = f"Plugins have not made their files of the job {job.id[:8]} yet; try later."
+                raise UsageError(error.message, wait) from None
+        else:
+            return every
+        if not is_waiting:
+            notify(f"Waiting: plugins are making files of the job {job.id[:8]} ...")
+            is_waiting = True
+        time.sleep(0.2)

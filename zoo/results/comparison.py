@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zoo import metrics
 from zoo.errors import ArtifactError, UsageError, ZooError
-from zoo.jobs import Database, Group, Job, members
+from zoo.jobs import Database, Group, Job, dataset_objective, members
 from zoo.jobs.environments import CodeVersion, Machine
 from zoo.jobs.group_metrics import Statistics
 from zoo.jobs.groups import result_text
@@ -108,6 +108,53 @@ class PairComparison:
             "disagreement": self.disagreement.to_json() if self.disagreement else None,
             "notes": self.notes,
         }
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Results side by side, and each of the others against the first."""
+
+    results: Sequence[ComparedResult]
+    objective: Objective
+    """That of the metric that is tested."""
+    differs: dict[str, list[Any]]
+    """As from `differences`."""
+    metrics: dict[str, list[float | Statistics | None]]
+    """As from `compared_metrics`."""
+    pairs: Sequence[PairComparison]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `zoo compare --json` prints."""
+        return {
+            "sides": [
+                {"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in self.results
+            ],
+            "differs": self.differs,
+            "metrics": metrics_json(self.metrics),
+            "metric": self.objective.metric,
+            "against_first": [each.to_json() for each in self.pairs],
+        }
+
+
+def compare_results(
+    db: Database, settings: Settings, found: Sequence[Job | Group], metric: str | None = None
+) -> Comparison:
+    """Compare the results of two or more jobs or groups.
+
+    Without `metric`, the dataset's own is tested, or the accuracy. Raises UsageError if there are
+    fewer, or one has no result.
+    """
+    if len(found) < 2:
+        raise UsageError("At least two jobs are needed.", "For example @best:mnist and @last.")
+    results = [load_result(db, each) for each in found]
+    by = dataset_objective(db, results[0].jobs[0].dataset, metric)
+    return Comparison(
+        results,
+        by,
+        differences(results),
+        compared_metrics(results, by.metric),
+        [compare_pair(settings, results[0], other, by) for other in results[1:]],
+    )
 
 
 def load_result(db: Database, found: Job | Group) -> ComparedResult:

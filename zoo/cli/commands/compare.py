@@ -40,28 +40,17 @@ def compare(
     """Compare results: settings, metrics, predictions. With a paired significance test."""
     from zoo import jobs, settings
     from zoo.cli.render import console
-    from zoo.errors import UsageError
     from zoo.results import comparison
 
-    if len(refs) < 2:
-        raise UsageError(
-            "At least two jobs are needed.", "For example: zoo compare @best:mnist @last."
-        )
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     found = [jobs.find_reference(db, ref, metric) for ref in refs]
-    results = [comparison.load_result(db, each) for each in found]
-    by = jobs.dataset_objective(db, results[0].jobs[0].dataset, metric)
-    differs = comparison.differences(results)
-    measured = comparison.compared_metrics(results, by.metric)
-    pairs = [comparison.compare_pair(chosen, results[0], other, by) for other in results[1:]]
+    compared = comparison.compare_results(db, chosen, found, metric)
     if as_json:
-        shown = [{"id": s.id, "kind": s.kind, "facts": s.facts, "note": s.note} for s in results]
-        result = {"sides": shown, "differs": differs, "metrics": comparison.metrics_json(measured)}
-        result["metric"] = by.metric
-        console.json_out(result | {"against_first": [each.to_json() for each in pairs]})
+        console.json_out(compared.to_json())
         return
-    refused = comparison.refusals(results, _letters(), by)
+    results, differs = compared.results, compared.differs
+    refused = comparison.refusals(results, _letters(), compared.objective)
     for note in [*refused.values(), *dict.fromkeys(each.note for each in results if each.note)]:
         console.note(note)
     heads = [f"{letter} {each.id[:8]}" for letter, each in zip(_letters(), results, strict=False)]
@@ -70,9 +59,9 @@ def compare(
         console.out.print("No difference of model, params, data or environment is known.")
     console.out.print()
     unit = results[0].jobs[0].unit
-    named = {name.replace("image", unit[:-1]): row for name, row in measured.items()}
+    named = {name.replace("image", unit[:-1]): row for name, row in compared.metrics.items()}
     _table("metric", named, heads)
-    for letter, other, pair in zip(_letters()[1:], results[1:], pairs, strict=False):
+    for letter, other, pair in zip(_letters()[1:], results[1:], compared.pairs, strict=False):
         if letter in refused:  # said above, before the values
             continue
         console.out.print()

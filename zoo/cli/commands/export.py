@@ -64,7 +64,7 @@ def export(
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     job = jobs.find_training(db, ref, metric)
-    as_format, path = _target(job.model, format, target)
+    as_format, path = exporting.choose_target(job.model, format, target)
     trained = predictor.load_trained(db, chosen, job)
     if found := jobs.found_text(ref, job):
         console.note(found)
@@ -85,23 +85,3 @@ def export(
     write(f"  checked: the same labels for {done.checked} test {done.unit}{detail}")
     if card:
         write(f"{card}  the model card")
-
-
-def _target(model: str, format: str | None, target: Path | None) -> tuple[str, Path]:
-    """Derive format and path from the options, of which one may be missing."""
-    from zoo.errors import UsageError
-
-    is_named = target is not None and bool(target.suffix) and not target.is_dir()
-    # An existing path that is not a folder, such as a device, is the file itself.
-    is_folder = not (is_named or target is None or str(target) == "-") and (
-        target.is_dir() or not target.exists()
-    )
-    if format is None and not is_named:
-        raise UsageError(
-            "Neither --format nor a file name with a suffix is given.",
-            "For example: -o model.onnx.",
-        )
-    chosen = format or str(target).rpartition(".")[2]
-    if target is None:
-        return chosen, Path(f"{model}.{chosen}")
-    return chosen, target / f"{model}.{chosen}" if is_folder else target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +13,7 @@ from zoo.terminal_text import counted
 if TYPE_CHECKING:
     from zoo.jobs import Database, Job
     from zoo.settings import Settings
-    from zoo.storage.job_files import File, Listing
-
-PLUGIN_SECONDS = 60.0
-"""Longest wait for the files that plugins make of a job that has just ended."""
+    from zoo.storage.job_files import File
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,13 +37,14 @@ def files(
     """List the files of a job, or copy them."""
     from zoo import jobs, settings
     from zoo.cli.render import console
+    from zoo.queue import waiting
     from zoo.storage import job_files
     from zoo.storage.output_file import is_stdout
 
     chosen = settings.load()
     db = jobs.connect(chosen.database)
     job = _one(db, ref)
-    every, problems = _awaited(db, chosen, job, names or [])
+    every, problems = waiting.wait_for_files(db, chosen, job, names or [], console.note)
     wanted = job_files.named(every, names or [])
     if to is not None and wanted:
         _copy(chosen, wanted, to)
@@ -72,43 +69,6 @@ def files(
         for each in problems:
             console.note(f"Not listed: {each}")
         raise typer.Exit(1)
-
-
-def _awaited(db: Database, chosen: Settings, job: Job, names: list[str]) -> Listing:
-    """Return all files of the job, waiting for named ones that a plugin is still making."""
-    from zoo import jobs
-    from zoo.cli.render import console
-    from zoo.errors import UsageError
-    from zoo.storage import job_files
-
-    deadline, is_waiting = time.monotonic() + PLUGIN_SECONDS, False
-    while True:
-        is_owed = jobs.has_pending_hooks(
-            db, job.id
-        )  # first, so that files stored before it are listed
-        every = job_files.listing(chosen, job)
-        try:
-            job_files.named(every.files, names)
-        except UsageError as error:
-            # Request skipped files; move pending ones ahead of those of other jobs.
-            is_owed = is_owed if is_waiting else jobs.request_hooks(db, job.id)
-            if not is_owed:
-                # It may be in a folder that cannot be read, or its plugin may have failed.
-                problem = next(iter(every.problems), error)
-                failed = [f"{e.plugin}: {e.error}" for e in jobs.hook_errors(db, job.id)]
-                if problem is error and failed:
-                    why = f"A plugin has failed to make its files: {'; '.join(failed)}."
-                    raise UsageError(error.message, why) from None
-                raise problem from None
-            if time.monotonic() > deadline:
-                wait = f"Plugins have not made their files of the job {job.id[:8]} yet; try later."
-                raise UsageError(error.message, wait) from None
-        else:
-            return every
-        if not is_waiting:
-            console.note(f"Waiting: plugins are making files of the job {job.id[:8]} ...")
-            is_waiting = True
-        time.sleep(0.2)
 
 
 def _one(db: Database, ref: str) -> Job:
