@@ -241,6 +241,35 @@ def test_a_store_of_another_database_is_left_alone(
     assert not [each for each in apart.items if each.where == garbage.STORE]
 
 
+def test_a_file_that_is_mostly_free_shrinks_unless_a_job_runs(db: Database, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+
+    def free() -> list[garbage.Garbage]:
+        return [each for each in garbage.find(db, settings, days=30).items if is_free(each)]
+
+    def is_free(each: garbage.Garbage) -> bool:
+        return each.kind == "free pages"
+
+    kept, *ids = jobs.add(db, [a_spec(params={"a": "x" * 9000})] * 600)[0]
+    jobs.cancel_many(db, ids)
+    assert not free()
+    jobs.remove_jobs(db, ids)
+    if not db.is_sqlite:  # autovacuum
+        assert not free() and jobs.compact(db) is None
+        return
+    file = Path(db.name.removeprefix("sqlite:///"))
+    held = claim(db)
+    assert held.job == kept and not free()
+    jobs.finish(db, held, Outcome("failed", error="e", error_code="exception"))
+    before = file.stat().st_size
+    (found,) = free()
+    with db.read() as other:  # a command that reads at the time
+        assert other.value("SELECT id FROM job")
+    found.remove()
+    assert file.stat().st_size < before - found.size * 0.9 and not free()
+    assert jobs.get(db, kept).status == "failed"
+
+
 def test_the_command_lists_asks_and_removes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

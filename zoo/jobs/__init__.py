@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from zoo.jobs.claims import Outcome as Outcome
     from zoo.jobs.claims import ProgressUpdate as ProgressUpdate
     from zoo.jobs.claims import Requests as Requests
+    from zoo.jobs.compaction import compact as compact
+    from zoo.jobs.compaction import free_bytes as free_bytes
     from zoo.jobs.database import Database as Database
     from zoo.jobs.database import RowRefused as RowRefused
     from zoo.jobs.dataset_rows import DatasetUsers as DatasetUsers
@@ -211,6 +213,7 @@ _EXPORTS = {
         "read_dataset_rows read_groups split_ended"
     ),
     "claims": "AttemptEnd Claim Outcome ProgressUpdate Requests",
+    "compaction": "compact free_bytes",
     "database": "Database RowRefused",
     "dataset_rows": (
         "add_dataset count_users DatasetVersion find_contents find_dataset list_datasets "

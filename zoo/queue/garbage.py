@@ -174,6 +174,8 @@ def _rows(db: Database) -> Iterator[Garbage]:
         yield Garbage("removed datasets", ROWS, f"{name}@{version}", 0, remove)
     for worker in jobs.list_forgotten(db):
         yield Garbage("silent workers", ROWS, worker, 0, partial(jobs.delete_forgotten, db))
+    if size := jobs.free_bytes(db):
+        yield Garbage("free pages", ROWS, db.name, size, partial(jobs.compact, db))
 
 
 def _removed_jobs(db: Database, settings: Settings) -> Iterator[Garbage]:
