@@ -105,6 +105,7 @@ lock:
 # Every distribution as sdist and wheel, checked as a package index would.
 wheels: $(VENV)/installed
 	rm -rf dist
+	$(BIN)/zoo man > zoo.1
 	@for each in $(PROJECTS) plugins/zoo-torch; do \
 	  (cd $$each && $(CURDIR)/$(BIN)/python -m hatchling build -d $(CURDIR)/dist >/dev/null) || exit 1; done
 	$(BIN)/python -m twine check --strict dist/*

@@ -28,6 +28,7 @@ pip install --quiet --disable-pip-version-check --find-links "$dist" "mnist-zoo[
 since "installed mnist-zoo[local], $(du -sm venv | cut -f1) MB"
 
 run zoo --version
+test -s venv/share/man/man1/zoo.1
 run zoo train logistic --dataset digits
 since "the first accuracy"
 run zoo leaderboard
