@@ -19,7 +19,8 @@ from packaging.requirements import Requirement
 import zoo
 from zoo.errors import UsageError
 from zoo.plugins import packages, registry, requirements
-from zoo.queue import catalogue
+from zoo.queue import catalogue, doctor
+from zoo.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT, ROOT / "workers", *sorted(f.parent for f in ROOT.glob("plugins/*/pyproject.toml"))]
@@ -57,6 +58,33 @@ def test_the_long_description_links_to_files_of_this_version(folder: Path) -> No
     assert all(re.match(r"https?://|#", a or b) for a, b in links)
     assert all((ROOT / file).exists() for file in re.findall(place, text))
     assert re.search(place, text)
+
+
+def test_the_wheel_has_the_manual_page_once_it_is_written(tmp_path: Path) -> None:
+    kind = run_path(str(ROOT / "hatch_build.py"))["ManPage"]
+    hook = kind(str(tmp_path), {}, None, None, str(tmp_path), "wheel")
+    data: dict[str, Any] = {"shared_data": {}}
+    hook.initialize("standard", data)
+    page = tmp_path / "zoo.1"
+    page.touch()
+    hook.initialize("editable", data)
+    assert data == {"shared_data": {}}
+    hook.initialize("standard", data)
+    assert data == {"shared_data": {str(page): "share/man/man1/zoo.1"}}
+    build = TABLES[ROOT.name]["tool"]["hatch"]["build"]
+    assert "custom" in build["hooks"] and "zoo.1" in build["targets"]["sdist"]["only-include"]
+
+
+def test_doctor_says_how_jobs_get_to_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(uri: str) -> list[tuple[bool, str]]:
+        return [(f.ok, f.detail) for f in doctor.PARTS["mlflow"](Settings(mlflow=uri), "mlflow")]
+
+    assert look("") == []
+    ((is_good, said),) = look("http://:hush@127.0.0.1:1")
+    assert is_good and "zoo mlflow sync --follow" in said and "hush" not in said
+    monkeypatch.setattr(requirements, "installed_version", lambda name: "")
+    ((is_good, said),) = look("http://127.0.0.1:1")
+    assert not is_good and "zoo-mlflow is not installed" in said
 
 
 def _bounds(name: str) -> list[Requirement]:

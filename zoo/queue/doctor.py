@@ -210,6 +210,20 @@ def _hooks(settings: Settings, part: str) -> Iterator[Finding]:
     yield Finding(part, True, f"{many} for hooks{left}")
 
 
+def _mlflow(settings: Settings, part: str) -> Iterator[Finding]:
+    """Check that what writes jobs to MLflow is installed, if its server is set."""
+    from zoo.plugins.requirements import installed_version
+
+    if not settings.mlflow:
+        return
+    if not installed_version("zoo-mlflow"):
+        detail = "ZOO_MLFLOW is set, but zoo-mlflow is not installed here: a worker writes no job"
+        yield Finding(part, False, detail, "pip install zoo-mlflow, also where workers run.")
+        return
+    detail = "workers write jobs that have ended; `zoo mlflow sync --follow` those that run"
+    yield Finding(part, True, detail)
+
+
 def _strays(settings: Settings, part: str) -> Iterator[Finding]:
     """Check for runners that still run after their worker has ended: they use memory and cores."""
     import psutil
@@ -296,6 +310,7 @@ PARTS: dict[str, Callable[[Settings, str], Iterator[Finding]]] = {
     "workers": _workers,
     "queue": _queue,
     "hooks": _hooks,
+    "mlflow": _mlflow,
     "processes": _strays,
     "gpus": _gpus,
     "artifacts": _artifacts,
