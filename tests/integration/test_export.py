@@ -156,6 +156,18 @@ def test_a_library_that_is_missing_is_named(
         )
 
 
+def test_a_model_of_one_file_needs_the_libraries_of_its_base_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = trained("logistic")
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    # An index may have another distribution of its name.
+    own = registry.Plugin("own", "own", source=str(tmp_path / "own.py"))
+    monkeypatch.setitem(registry.catalogue().owners, "logistic", own)
+    with pytest.raises(ZooError, match=r"needs skl2onnx.* pip install 'zoo-sklearn\[export\]'"):
+        export.export_model(good, "onnx", tmp_path / "m.onnx")
+
+
 def test_a_layer_or_activation_that_is_not_known_is_named() -> None:
     keras = load_keras()
     for layer, what in (

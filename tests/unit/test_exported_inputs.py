@@ -63,6 +63,16 @@ def flowers() -> LoadedModel:
 
 
 @pytest.fixture(scope="module")
+def trees() -> LoadedModel:
+    """A model whose file of skops has types that its reader has to name."""
+    x, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])[y]
+    splits = {"train": (x[::2], names[::2]), "test": (x[1::2], names[1::2])}
+    meta = add("trees", a_table([Column(name=name) for name in "abcd"], splits))
+    return loaded(train("random-forest", "trees", meta.fingerprint, params={"n_estimators": 2}))
+
+
+@pytest.fixture(scope="module")
 def flags() -> LoadedModel:
     """A model of images of 6 x 9 pixels in colour."""
     pixels = np.random.default_rng(1).integers(0, 100, (40, 6, 9, 3)).astype("uint8")
@@ -169,6 +179,18 @@ def test_the_code_of_the_card_runs_and_no_other_shape_is_named(
     assert re.search(r"\[", said.getvalue())
     # As whole words: the id of the job and the hashes have any three digits in a row now and then.
     assert not re.search(r"\b(28 x 28|784)\b", text)
+
+
+def test_the_code_of_the_card_trusts_the_types_of_the_file(
+    trees: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = card(trees, export.export_model(trees, "skops", tmp_path / "m.skops"))
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code is not None and "sklearn.tree._tree.Tree" in code[1]
+    monkeypatch.chdir(tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        exec(code[1], {})
+    assert said.getvalue().strip() in ("[0]", "[1]", "[2]")
 
 
 def test_the_card_of_a_table_names_its_columns_and_preprocessing(

@@ -38,12 +38,13 @@ from zoo.cli.commands import (
     watch,
 )
 from zoo.errors import UsageError, ZooError
+from zoo.plugins import packages
 
 EXTRAS = {
     "numpy": "Install it: pip install 'mnist-zoo[data]'.",
     "PIL": "Install it: pip install 'mnist-zoo[data]'.",
     "scipy": "Install it: pip install 'mnist-zoo[data]'.",
-    "sklearn": "Install it: pip install 'mnist-zoo[local]'.",
+    "sklearn": f"Install it: pip install {packages.LOCAL}.{packages.IN_A_CLONE}",
 }
 """How to install packages that submitting and listing jobs do not need."""
 

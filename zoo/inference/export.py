@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from zoo.errors import ArtifactError, PluginError, UsageError, ZooError, reason
 from zoo.images import prediction_inputs
 from zoo.inference import predictor
 from zoo.inference.predictor import LoadedModel, Predictor
-from zoo.plugins import registry
+from zoo.plugins import packages, registry, requirements
 from zoo.regular_file import open_regular_file
 from zoo.storage.output_file import write_output
 from zoo.training import evaluation, run
@@ -27,7 +27,7 @@ from zoo.training import evaluation, run
 if TYPE_CHECKING:
     from zoo.model import Array
 
-NPZ, ONNX = "npz", "onnx"
+NPZ, ONNX, SKOPS = "npz", "onnx", "skops"
 CHECKED = 1000
 """Test inputs for which the exported model must predict the same."""
 TOLERANCE = 1e-4
@@ -56,6 +56,8 @@ class Exported:
     """Largest difference of a probability; None if one of the two has no probabilities."""
     unit: str = "images"
     """What the inputs are: images or rows."""
+    own_types: Sequence[str] = ()
+    """Types in the file that skops does not trust by itself, which its reader has to name."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -124,10 +126,17 @@ def export_model(trained: LoadedModel, format: str, path: Path) -> Exported:
             exported = _read_back(trained, format, made, x)
         difference = _check(trained, x, exported)
         content = made.read_bytes()
+        own_types = _own_types(content) if format == SKOPS else []
     write_output(path, content, parents=True)
     digest = hashlib.sha256(content).hexdigest()
     unit = trained.inputs.unit
-    return Exported(path, format, len(content), digest, len(x), difference, unit)
+    return Exported(path, format, len(content), digest, len(x), difference, unit, own_types)
+
+
+def _own_types(content: bytes) -> list[str]:
+    from skops import io
+
+    return sorted(io.get_untrusted_types(data=content))
 
 
 def _checked_inputs(trained: LoadedModel) -> Array:
@@ -144,10 +153,10 @@ def _libraries(trained: LoadedModel) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name not in LIBRARIES:
             raise
-        plugin = registry.catalogue().owners[trained.recipe.model].distribution
+        name = _distribution_with_export(trained)
+        line = f"'{name}[export]'.{packages.IN_A_CLONE}" if name else f"{error.name}."
         raise ZooError(
-            f"This format needs {error.name}, which is not here.",
-            f"Install it: pip install '{plugin}[export]'.",
+            f"This format needs {error.name}, which is not here.", f"Install it: pip install {line}"
         ) from None
     except ZooError:
         raise
@@ -157,6 +166,20 @@ def _libraries(trained: LoadedModel) -> Iterator[None]:
             f"The model cannot be exported so: {type(error).__name__}: {reason(error)}.",
             "Try another format, and tell the plugin's author.",
         ) from error
+
+
+def _distribution_with_export(trained: LoadedModel) -> str:
+    """Return the distribution with an extra `export`: the plugin's, or that of its base class.
+
+    Empty if neither has one. The name of a one-file plugin is no distribution: an index may have
+    another of this name.
+    """
+    known = {each.source.partition(".")[0]: each for each in registry.catalogue().plugins}
+    for base in type(trained.model).__mro__:
+        plugin = known.get(base.__module__.partition(".")[0])
+        if plugin and requirements.has_extra(plugin.distribution, "export"):
+            return plugin.distribution
+    return ""
 
 
 def _read_back(

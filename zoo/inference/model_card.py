@@ -47,7 +47,7 @@ IMPORTS = {
 CODE = {
     "onnx": """session = onnxruntime.InferenceSession("{file}")
 print(session.run(None, {{"x": x}}))""",
-    "skops": """model = io.load("{file}", trusted=[])
+    "skops": """model = io.load("{file}", trusted={trusted})
 print(model.predict(x))""",
     "keras": """model = keras.saving.load_model("{file}")
 print(model(x))""",
@@ -175,7 +175,9 @@ def _usage(trained: LoadedModel, exported: Exported) -> str:
     else:
         lines += _row_code(trained, is_raw)
     raw = "image" if trained.inputs.kind == "image" else "rows"
-    lines.append(CODE[exported.format].format(file=exported.path.name, raw=raw))
+    code = CODE[exported.format]
+    trusted = json.dumps(exported.own_types)
+    lines.append(code.format(file=exported.path.name, raw=raw, trusted=trusted))
     code = "\n".join(lines)
     classes = json.dumps(trained.class_names, ensure_ascii=False)
     order = f"The classes, in the order of the labels 0, 1, ...: {classes}"

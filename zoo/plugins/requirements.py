@@ -30,6 +30,13 @@ def installed_version(distribution: str) -> str:
     return ""
 
 
+def has_extra(distribution: str, extra: str) -> bool:
+    """Return whether an installed distribution has an extra of this name."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return extra in (metadata.metadata(distribution).get_all("Provides-Extra") or ())
+    return False
+
+
 def missing(distribution: str, imports: Iterable[str] = ()) -> list[str]:
     """Return the requirements of a plugin that are not installed.
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from zoo import private_folder, settings
 from zoo.errors import UsageError, ZooError, reason, unknown
-from zoo.plugins import registry
+from zoo.plugins import packages, registry
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST = 40
@@ -67,7 +67,8 @@ def new_file(name: str, kind: Kind = "model", base: str | None = None) -> Path:
     words = _words(name, kind, base)
     if base and importlib.util.find_spec(BASES[base].replace("-", "_")) is None:
         raise UsageError(
-            f"The plugin {BASES[base]} is not installed.", f"Install it: pip install {BASES[base]}."
+            f"The plugin {BASES[base]} is not installed.",
+            f"Install it: pip install {BASES[base]}.{packages.IN_A_CLONE}",
         )
     private_folder.make(file.parent)
     _write(file, f"{words['template']}.py.txt", words)

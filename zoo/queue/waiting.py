@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from zoo import jobs
 from zoo.errors import StoreError, UsageError, ZooError
 from zoo.jobs import TERMINAL, Database, Job
+from zoo.plugins import packages
 from zoo.queue import pending_reason
 from zoo.settings import Settings
 from zoo.storage import health, job_files
@@ -172,7 +173,8 @@ def worker_failed(settings: Settings) -> ZooError:
     return ZooError(
         f"The local worker did not start: {reason}",
         f"Its log is {log}; the job stays queued. "
-        "Without a worker: pip install mnist-zoo-workers, or zoo train --in-process.",
+        "Without a worker: pip install mnist-zoo-workers, or zoo train --in-process."
+        f"{packages.IN_A_CLONE}",
     )
 
 

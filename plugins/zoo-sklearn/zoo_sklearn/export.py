@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 FORMATS = ("skops", "onnx")
 
+HOW_TO_TRUST = (
+    "If they are the model's own, its class names them in `trusted`: TREES of zoo_sklearn are "
+    "those of trees."
+)
 OPSET = {"": 17, "ai.onnx.ml": 3}
 """Versions of ONNX's operator sets, old enough for most readers."""
 
@@ -53,7 +57,7 @@ def read_skops(path: Path, trusted: Collection[str] = ()) -> Any:
         ) from None
     if untrusted:
         names = ", ".join(sorted(untrusted))
-        raise ArtifactError(f"{path} holds types that are not trusted: {names}.")
+        raise ArtifactError(f"{path.name} holds types that are not trusted: {names}.", HOW_TO_TRUST)
     return estimator
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zoo.data.readers.csv_dialect import Dialect, refuse
 from zoo.data.source_options import SourceOptions
 from zoo.errors import DatasetError, UsageError, reason
+from zoo.plugins import packages
 from zoo.regular_file import open_regular_file
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ TARGETS = frozenset(("target", "class", "classes", "label", "labels", "species",
 PIXEL = re.compile(r"pixel_?(\d+)|(\d+)x(\d+)", re.IGNORECASE)
 INDEX = "__index_level_"
 """Start of the name of a column in which pandas keeps an index."""
-NEEDS = "Install it: pip install 'mnist-zoo[tables]'."
+NEEDS = f"Install it: pip install 'mnist-zoo[tables]'.{packages.IN_A_CLONE}"
 # Kinds of columns as they are in a file; the others are reasons why a column is refused.
 WHOLE, REAL, TEXT, BOOLEAN = "whole numbers", "real numbers", "text", "booleans"
 DATES, EMPTY, OTHER = "dates", "no values", "lists or other values"
