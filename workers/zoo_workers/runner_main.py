@@ -24,7 +24,7 @@ from zoo.errors import ZooError, as_sentence, reason
 from zoo.job_spec import JobSpec, read_json
 from zoo.jobs.environments import GPU_NAME
 from zoo.model import Stop
-from zoo.plugins import process_state
+from zoo.plugins import error_report, process_state
 
 if TYPE_CHECKING:
     from zoo.training.checkpoints import Place
@@ -217,8 +217,8 @@ def run(request: dict[str, Any], log: int, progress: int) -> dict[str, Any]:
             if paused_at := _paused_at(error):
                 return {"status": "paused", "metrics": dict(paused_at)}
             if not isinstance(error, ZooError):
-                _write_traceback(log)
-            return failure(error, request["files"])
+                _write_traceback(log, error, _source(request))
+            return failure(error, request["files"], _source(request))
 
 
 def _paused_at(error: BaseException) -> Mapping[str, Any] | None:
@@ -234,20 +234,29 @@ def _end_if_forked(own: int) -> None:
         os._exit(1)
 
 
-def _write_traceback(log: int) -> None:
+def _source(request: Mapping[str, Any]) -> str:
+    """Return the module or file of the job's model; empty if the error came before its import."""
+    registry = sys.modules.get("zoo.plugins.registry")
+    return registry.source_of(request["spec"]["model"]) if registry else ""
+
+
+def _write_traceback(log: int, error: BaseException, source: str) -> None:
+    # From the model's own first line on: what called it says nothing to its author.
     # Not through sys.stderr, which the model may have replaced or closed. If the disk is full, the
     # log is lost; the error is in the reply.
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
     with contextlib.suppress(OSError), os.fdopen(os.dup(log), "w", errors="replace") as file:
-        traceback.print_exc(file=file)
+        found = error_report.own_traceback(error, source)
+        traceback.print_exception(type(error), error, found, file=file)
 
 
-def failure(error: BaseException, files: str) -> dict[str, Any]:
+def failure(error: BaseException, files: str, source: str = "") -> dict[str, Any]:
     """Return the reply for a job that raised; `fault` is `machine`, `model` or None.
 
     It names what may be at fault beside the job: this machine, or the model's installation here.
+    `source` is the module or file of the model, whose line the error names.
     """
     fault = _fault(error)
     if isinstance(error, ZooError):
@@ -262,7 +271,9 @@ def failure(error: BaseException, files: str) -> dict[str, Any]:
         text, code = f"{error.strerror or error}: {error.filename or files}.", "os_error"
     else:
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        text, code = f"{as_sentence(text)} The traceback is in its log.", "exception"
+        where = error_report.line(error, source)
+        text = f"{text.rstrip(' .')} ({where})." if where else as_sentence(text)
+        text, code = f"{text} The traceback is in its log.", "exception"
     return {"status": "failed", "error_code": code, "error": text, "fault": fault}
 
 

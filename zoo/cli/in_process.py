@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zoo.job_spec import JobSpec
+
+
+@contextlib.contextmanager
+def _short_traceback(model: str) -> Iterator[None]:
+    """Have the traceback of an error begin at the first line of the model's own."""
+    from zoo.plugins import error_report, registry
+
+    try:
+        yield
+    except Exception as error:
+        found = error_report.own_traceback(error, registry.source_of(model))
+        # Not printed here: the error goes on, to `python -m pdb` for example.
+        sys.excepthook = lambda kind, value, _: traceback.print_exception(kind, value, found)
+        raise
 
 
 def run_here(specs: list[JobSpec], as_json: bool) -> None:
@@ -36,7 +54,11 @@ def run_here(specs: list[JobSpec], as_json: bool) -> None:
     results = []
     for spec in specs:
         # The model prints directly to the terminal, as in any script.
-        with tempfile.TemporaryDirectory(prefix="zoo-") as folder, console.unguarded():
+        with (
+            tempfile.TemporaryDirectory(prefix="zoo-") as folder,
+            console.unguarded(),
+            _short_traceback(spec.model),
+        ):
             results.append(run_job(spec, Path(folder), report, phase=phase))
     if as_json:
         console.json_out(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.data import steps
@@ -12,6 +13,7 @@ from zoo.errors import UsageError, unknown
 from zoo.job_spec import NO_STEPS
 from zoo.jobs.cards import Card
 from zoo.model import Model, fit_arguments
+from zoo.plugins import registry
 
 if TYPE_CHECKING:
     from zoo.model import Array
@@ -126,6 +128,14 @@ def check_params(
             )
 
 
+def _how_to_take(name: str) -> str:
+    """Return the sentence for the author of a model: one in a file of the plugins folder."""
+    owner = registry.catalogue().owners.get(name)
+    if owner is None or not owner.source.endswith(".py"):
+        return ""
+    return f' In {Path(owner.source).name}: takes = ("image", "table").'
+
+
 def check_inputs(model: Takes, meta: Meta, preprocess: str) -> None:
     """Raise UsageError, with the step that would help, for a dataset that a model cannot take."""
     if meta.kind not in model.takes:
@@ -133,7 +143,7 @@ def check_inputs(model: Takes, meta: Meta, preprocess: str) -> None:
         raise UsageError(
             f"The model '{model.name}' takes {kinds}, but '{meta.name}' has "
             f"{meta.describe_shape()}.",
-            f"`zoo models` says which models take {meta.kind}s.",
+            f"`zoo models` says which models take {meta.kind}s.{_how_to_take(model.name)}",
         )
     if meta.kind == "image" and min(meta.shape[:2]) < model.min_side:
         raise UsageError(

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import traceback
 from pathlib import Path
+from types import TracebackType
 
 from zoo.errors import ZooError
 from zoo.plugins.import_guard import EndsProcess, TooSlow
@@ -32,16 +33,29 @@ def _text(error: BaseException) -> str:
         return ""
 
 
+def own_traceback(error: BaseException, source: str) -> TracebackType | None:
+    """Return the traceback from the first frame within the plugin on; all of it without one."""
+    home, left = _home(source), error.__traceback__
+    while home is not None and left is not None:
+        if _is_within(left.tb_frame.f_code.co_filename, home):
+            return left
+        left = left.tb_next
+    return error.__traceback__
+
+
 def line(error: BaseException, source: str) -> str:
     """Return `file:line` of the innermost frame within the plugin, or an empty string."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     home = _home(source)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        if home is not None and (file == home or home in file.parents):
+        if home is not None and _is_within(frame.filename, home):
             return f"{frame.filename}:{frame.lineno}"
     return ""
+
+
+def _is_within(name: str, home: Path) -> bool:
+    return home in (file := Path(name), *file.parents)
 
 
 def _home(source: str) -> Path | None:

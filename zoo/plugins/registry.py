@@ -140,6 +140,12 @@ def model(name: str) -> type[Model]:
     return models[name]
 
 
+def source_of(model: str) -> str:
+    """Return the module or file of the model's plugin; empty if it has not been loaded."""
+    owner = catalogue().owners.get(model) if catalogue.cache_info().currsize else None
+    return owner.source if owner else ""
+
+
 def broken() -> list[Plugin]:
     """Return the plugins that could not be loaded completely."""
     return [plugin for plugin in catalogue().plugins if plugin.error]

@@ -83,7 +83,23 @@ def model(name: str) -> Offer:
     known = models()
     if name not in known:
         raise packages.missing("model", name) or unknown("model", name, known, "zoo models")
+    _check_its_plugin(known[name])
     return known[name]
+
+
+def _check_its_plugin(offer: Offer) -> None:
+    """Raise UsageError for a model of the only machine whose plugin has broken meanwhile.
+
+    A worker that runs still has it as it was; its next process could not load it.
+    """
+    if not settings.load().is_embedded:
+        return
+    for plugin in registry.broken():
+        if plugin.distribution and offer.plugin.rpartition(" ")[0] == plugin.distribution:
+            raise UsageError(
+                f"The model '{offer.card.name}' cannot be loaded here: {plugin.error}.",
+                f"Mend the plugin {plugin.name}; `zoo plugins check {plugin.name}` tries it.",
+            )
 
 
 def dataset(name: str) -> str:

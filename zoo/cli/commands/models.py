@@ -91,7 +91,7 @@ def list_models(
 ) -> None:
     """List the models of this machine and of the workers, with their best test results."""
     from zoo.cli.render import console
-    from zoo.plugins import packages
+    from zoo.plugins import packages, registry
     from zoo.results import model_summaries
 
     offers = _offers()
@@ -103,9 +103,12 @@ def list_models(
         return
     _table(found)
     if not offers:
-        console.note(f"No model is installed. For the first ones: pip install {packages.LOCAL}.")
+        how = f"pip install {packages.LOCAL}.{packages.IN_A_CLONE}"
+        console.note(f"No model is installed. For the first ones: {how}")
     elif not found:
         console.note(f"No model matches, of {len(offers)}.")
+    for plugin in registry.broken():
+        console.note(f"The plugin {plugin.name} is broken: {plugin.error}.")
 
 
 def _offers() -> dict[str, Offer]:
