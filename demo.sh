@@ -16,8 +16,9 @@ if zoo data prepare mnist >/dev/null 2>&1; then
   dataset=mnist
 else
   dataset=digits
-  [ "$part" = network ] || say "There is no MNIST here and no network to fetch it from: this demo runs on 'digits', the 1,797
-handwritten digits that scikit-learn carries. For MNIST name a folder with its files: ZOO_DATA_DIR=... make demo"
+  [ "$part" = network ] || say "There is no MNIST here and no network to fetch it from: this demo runs on
+'digits', the 1,797 handwritten digits that scikit-learn carries.
+For MNIST name a folder with its files: ZOO_DATA_DIR=... make demo"
 fi
 
 case $part in
@@ -25,7 +26,8 @@ case $part in
     run zoo train logistic --dataset "$dataset"
     run zoo evaluate @last
     run zoo data show "$dataset"
-    say "Next a network. It needs TensorFlow; Ctrl-C ends the demo here, and make demo goes on from here."
+    say "Next a network, which needs TensorFlow. Ctrl-C ends the demo here, make demo goes on.
+Without it: export ZOO_HOME=$ZOO_HOME PATH=$(dirname "$(command -v zoo)"):\$PATH; zoo --help"
     ;;
   network)
     run zoo train dense-softmax --dataset "$dataset"

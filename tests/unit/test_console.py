@@ -6,8 +6,10 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import unicodedata
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import example, given
@@ -16,7 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from zoo.cli.render import console, fitting
+from zoo.cli.render import console, fitting, progress
 from zoo.cli.render.log import LogPrinter
 from zoo.jobs.records import Progress
 
@@ -141,6 +143,25 @@ def test_json_is_one_document_as_wide_as_it_is() -> None:
 
 def test_json_with_half_a_character_is_still_json() -> None:
     assert json.loads(in_a_pipe(r"output.json_out({'tag': 'a\udcff'})")) == {"tag": "a?"}
+
+
+def test_ctrl_c_while_something_is_drawn_first_leaves_no_spinner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = io.StringIO()
+    screen = Console(file=text, force_terminal=True, width=80)
+    monkeypatch.setattr(console, "err", screen)
+    monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=KeyboardInterrupt))
+    settings = Mock()
+    for follow in (progress.follow_together, progress.follow):
+        monkeypatch.setattr(progress, "QUIET_AFTER", -1)
+        monkeypatch.setattr(progress, "JobWait", Mock(return_value=Mock(poll=lambda *_, **__: [1])))
+        with pytest.raises(KeyboardInterrupt):
+            follow(Mock(), settings, [])
+    with pytest.raises(KeyboardInterrupt), console.live(screen.status("Looking ...")):
+        pass
+    hidden, shown = (text.getvalue().count(f"\x1b[?25{each}") for each in "lh")
+    assert hidden == shown == 3
 
 
 def test_an_error_is_a_sentence_and_a_hint_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ def await_worker(settings: Settings, worker: subprocess.Popen[bytes] | None) -> 
     from zoo.queue.waiting import worker_failed
 
     db = jobs.connect(settings.database)
-    with console.err.status("Starting the worker ..."):
+    with console.live(console.err.status("Starting the worker ...")):
         while worker is not None:
             if any(w.pid == worker.pid for w in jobs.workers(db)):
                 return

@@ -72,7 +72,7 @@ def _find(days: float) -> Found:
 
     setup = settings.load()
     db = jobs.connect(setup.database)
-    with console.err.status("Looking at this machine ...") as status:
+    with console.live(console.err.status("Looking at this machine ...")) as status:
         return garbage.find(
             db,
             setup,
@@ -128,7 +128,7 @@ def _remove(items: Sequence[Garbage]) -> list[Garbage]:
 
     removed: list[Garbage] = []
     failed = 0
-    with console.err.status("Removing ...") as status:
+    with console.live(console.err.status("Removing ...")) as status:
         for number, each in enumerate(items, 1):
             try:
                 each.remove()

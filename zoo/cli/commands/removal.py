@@ -71,9 +71,9 @@ def rm(
         left = list(jobs.remove_jobs(db, left, keep_metrics=keep_metrics).ids)
         _delete_files(db, setup)
         if not as_json:
-            what = "their files were" if keep_metrics else "were"
             one = "Its files were removed." if keep_metrics else "The job was removed."
-            console.note(one if len(left) == 1 else f"{counted(len(left), 'job')}: {what} removed.")
+            what = f"{'The files of ' if keep_metrics else ''}{counted(len(left), 'job')}"
+            console.note(one if len(left) == 1 else f"{what} were removed.")
     elif left and not dry_run:
         raise typer.Exit(1)
     if as_json:

@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TextIO, overload
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, TypeVar, overload
 
 from zoo.cli.render import fitting
 from zoo.cli.render.fitting import GAP, columns_of
@@ -397,13 +397,37 @@ def in_unicode() -> bool:
     return _out().encoding.startswith("utf")
 
 
+class Drawn(Protocol):
+    """What rich draws until it is stopped: bars, a spinner."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+D = TypeVar("D", bound=Drawn)
+
+
+@contextlib.contextmanager
+def live(what: D) -> Iterator[D]:
+    """Draw it while the block runs, and leave the terminal as it was.
+
+    rich's own `with` does not where Ctrl-C comes while it starts: the spinner goes on, and the
+    cursor stays hidden.
+    """
+    try:
+        what.start()
+        yield what
+    finally:
+        what.stop()
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function that shows a progress bar on stderr for each activity."""
     from rich.progress import Progress
 
     tasks: dict[str, Any] = {}
-    with Progress(console=_err(), transient=True, disable=not _err().is_terminal) as bars:
+    with live(Progress(console=_err(), transient=True, disable=not _err().is_terminal)) as bars:
 
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:

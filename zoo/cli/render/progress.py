@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import subprocess
 import time
@@ -123,8 +124,9 @@ class _Bars:
                 self._note(job)
         elif self._needs_bars():
             if not self.is_shown:
-                self.bars.start()
+                # First: Ctrl-C may come while they are drawn for the first time.
                 self.is_shown = True
+                self.bars.start()
             fields = fitting_fields(self.jobs, self.outlooks, console.err.width)
             for job, each in zip(self.jobs, fields, strict=True):
                 self._draw(job, each)
@@ -151,6 +153,7 @@ class _SharedBar:
         self.db = db
         self.ids = ids
         self.statuses: Mapping[str, str] = {}
+        self.drawing = contextlib.ExitStack()
         self.bar = progress_bars.progress(console.err)
         self.task = self.bar.add_task("", count="", left="")
         self.succeeded: set[str] = set()
@@ -165,12 +168,11 @@ class _SharedBar:
 
     def __enter__(self) -> _SharedBar:
         if console.err.is_terminal:
-            self.bar.start()
+            self.drawing.enter_context(console.live(self.bar))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if console.err.is_terminal:
-            self.bar.stop()
+        self.drawing.close()
 
     def read(self) -> Mapping[str, str]:
         self.statuses = jobs.statuses_of(self.db, self.ids)
