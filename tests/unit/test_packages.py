@@ -72,6 +72,7 @@ def test_the_wheel_has_the_manual_page_once_it_is_written(tmp_path: Path) -> Non
     hook.initialize("standard", data)
     assert data == {"shared_data": {str(page): "share/man/man1/zoo.1"}}
     build = TABLES[ROOT.name]["tool"]["hatch"]["build"]
+    assert "!hatch_build.py" in (ROOT / ".dockerignore").read_text().split()
     assert "custom" in build["hooks"] and "zoo.1" in build["targets"]["sdist"]["only-include"]
 
 
