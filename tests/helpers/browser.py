@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,23 @@ return low;
 def low_contrasts(driver: Any) -> list[str]:
     """The texts of the page whose contrast is below 4.5."""
     found: list[str] = driver.execute_script(CONTRASTS)
+    return found
+
+
+AXE = """
+const done = arguments[0];
+axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => done(
+  violations.map((each) => `${each.id}: ${each.nodes.map((node) => node.html).join(" ")}`)));
+"""
+
+
+def axe_findings(driver: Any) -> list[str]:
+    """What axe-core finds on the page; nothing where its package, a test dependency, is missing."""
+    package = importlib.util.find_spec("axe_core_python")
+    if package is None:
+        return []
+    driver.execute_script((Path(str(package.origin)).parent / "axe.min.js").read_text())
+    found: list[str] = driver.execute_async_script(AXE)
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from helpers.browser import (
+    axe_findings,
     browser,
     console_errors,
     is_wider_than_screen,
@@ -274,6 +275,7 @@ def test_every_text_has_a_contrast_of_4_5_and_a_phone_need_not_scroll_sideways(
     resize(shown, *PHONE)
     shown.execute_script(ALL_SHADES)
     assert low_contrasts(shown) == []
+    assert axe_findings(shown) == []
     assert not is_wider_than_screen(shown)
     assert console_errors(shown) == []
 
@@ -319,4 +321,5 @@ def test_a_sweep_is_drawn_against_each_param_and_links_to_its_jobs(
         prefer(opened, dark)
         assert low_contrasts(opened) == []
     resize(opened, *PHONE)
+    assert axe_findings(opened) == []
     assert not is_wider_than_screen(opened)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,11 +209,6 @@ def test_the_five_minutes_of_the_readme_are_seen_on_the_page(
     until(lambda: "of 2 jobs, cancelled" in text(driver, ".group"))
 
 
-AXE = """
-const done = arguments[0];
-axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => done(
-  violations.map((each) => `${each.id}: ${each.nodes.map((node) => node.html).join(" ")}`)));
-"""
 FOCUS = """
 const at = document.activeElement, box = at.getBoundingClientRect();
 const { outlineStyle, outlineWidth } = getComputedStyle(at);
@@ -235,12 +229,6 @@ return [...document.querySelectorAll(".sheet button.main")]
 """The buttons of forms that are not in sight at once."""
 
 
-def axe() -> str | None:
-    """axe-core, which is a test dependency."""
-    found = importlib.util.find_spec("axe_core_python")
-    return found and (Path(str(found.origin)).parent / "axe.min.js").read_text()
-
-
 def test_axe_has_no_finding_and_no_page_scrolls_sideways(
     page: web.Page, zoo: Zoo, driver: Any
 ) -> None:
@@ -250,11 +238,11 @@ def test_axe_has_no_finding_and_no_page_scrolls_sideways(
     trials = [job["id"] for job in json.loads(zoo.run("show", sweep, "--json").stdout)["jobs"]]
     paths = [
         *("/", "/leaderboard", "/submit?model=logistic", f"/submit?from={sweep}", "/draw"),
+        "/submit?several=sweep&sampler=file&pruner=asha",
         *(f"/jobs/{trials[0]}", f"/groups/{sweep}", f"/draw?job={trials[0]}&input=file"),
         *(f"/jobs/{trials[0]}/evaluate", f"/jobs/{trials[0]}/export"),
         *(f"/compare?ref={trials[0]}&ref={trials[1]}", "/?status=x", "/sign-in"),
     ]
-    script = axe()
     for n, path in enumerate(paths):
         browser.resize(driver, *((390, 844) if n % 2 else (1280, 900)))
         browser.prefer(driver, dark=n % 4 > 1)
@@ -262,9 +250,7 @@ def test_axe_has_no_finding_and_no_page_scrolls_sideways(
         one(driver, "main h1")
         assert not browser.is_wider_than_screen(driver), path
         assert browser.low_contrasts(driver) == [], path
-        if script:
-            driver.execute_script(script)
-            assert driver.execute_async_script(AXE) == [], path
+        assert browser.axe_findings(driver) == [], path
         assert driver.execute_script(BELOW_THE_FOLD) == [], path
     browser.resize(driver, 1280, 900)
 
