@@ -138,6 +138,7 @@ def axe_findings(driver: Any) -> list[str]:
     if package is None:
         return []
     driver.execute_script((Path(str(package.origin)).parent / "axe.min.js").read_text())
+    driver.set_script_timeout(120)
     found: list[str] = driver.execute_async_script(AXE)
     return found
 
