@@ -70,7 +70,7 @@ def test_a_value_that_is_typed_is_read_back(value: Any) -> None:
     assert back == value and type(back) is type(value)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([*NAMES, *LEAVES, "optim.nope", "word.x", "nope", "pair.0"]),

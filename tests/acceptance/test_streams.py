@@ -238,7 +238,7 @@ def test_of_no_images_there_are_no_predictions(
         assert (None if shown is None else shown.shape) == probabilities
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(["float32", "uint16", "int32"]),
     st.integers(1, 40),

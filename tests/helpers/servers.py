@@ -36,9 +36,16 @@ def free_port() -> int:
     mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 6
     while True:
         port = 20_000 + 2_000 * mine + secrets.randbelow(2_000)
+        if port in _given:  # its server may not have started yet, or nobody is to listen there
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
+
+
+_given: set[int] = set()
+"""The ports that this process has been given."""
 
 
 def empty(url: str) -> None:

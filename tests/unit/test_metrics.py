@@ -82,7 +82,7 @@ def calibration_error(problem: Problem) -> float:
 
 
 @pytest.mark.slow
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(problems())
 def test_every_metric_equals_that_of_scikit_learn(problem: Problem) -> None:
     y, predicted, p, known, positive = problem

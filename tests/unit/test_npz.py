@@ -135,7 +135,7 @@ def test_what_numpy_saved_is_read(save: Callable[..., None], tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_flipped_bytes_and_cuts_give_the_same_arrays_or_a_dataset_error(
     data: st.DataObject,

@@ -85,7 +85,7 @@ def verdict(params: type[zoo.Params], values: dict[str, Any]) -> tuple[str, str]
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(given_params())
 def test_rebuilt_params_judge_and_resolve_as_the_models_own(
     case: tuple[str, dict[str, Any]],

@@ -140,9 +140,8 @@ def test_validation_changes_no_bit_and_says_what_keras_says(
     assert all(np.array_equal(*pair) for pair in pairs)
 
 
-@BOTH
 @pytest.mark.usefixtures("path")
-@pytest.mark.parametrize("batch_size", [20, 32])
+@pytest.mark.parametrize(("by_keras", "batch_size"), [(False, 20), (False, 32), (True, 32)])
 def test_rows_weigh_as_in_keras(batch_size: int) -> None:
     given = {"batch_size": batch_size, "epochs": 2, "hidden": [8]}
     weights, report = np.random.default_rng(0).uniform(0.1, 3, 260), Report()
