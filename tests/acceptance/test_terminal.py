@@ -505,8 +505,11 @@ def test_a_group_without_weights_names_the_commands_that_work(here: Database) ->
     params = {"params": {"rate": 0.5}, "changed": ["rate"], "keep_weights": False}
     made = [spec.model_copy(update=params) for spec in folds(3)]
     cv = succeed(here, made, kind="cv", accuracies=(0.5, 0.75, 0.25))
-    for words in (("evaluate", cv), ("predict", cv, "--index", "1"), ("export", cv, "-o", "x.npz")):
-        with pytest.raises(UsageError, match="kept no weights") as refused:
+    for words in (
+        *(("evaluate", cv), ("predict", cv, "--index", "1"), ("export", cv, "-o", "x.npz")),
+        ("evaluate", "@best:digits"),
+    ):
+        with pytest.raises(UsageError, match=r"kept no weights|but folds of a cross") as refused:
             shown(command(*words))
         assert "zoo train m -p rate=0.5 --dataset digits`" in refused.value.hint
         assert "--cv 3 --keep-weights`" in refused.value.hint

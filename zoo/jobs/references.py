@@ -298,9 +298,27 @@ def _best(db: Database, rest: str, metric: str | None) -> Job:
     older = _best_of(db, asked, any_contents=True)
     of = " on its newest contents" if older else ""
     having = f" and has the metric '{asked.metric}'" if asked.metric else ""
-    raise UsageError(
-        f"No training {what} has succeeded{of}{having}.", "`zoo leaderboard` lists what there is."
-    )
+    fold = None if older else _fold_of(db, asked)
+    hint = "`zoo leaderboard` lists what there is."
+    if fold:
+        what += " but folds of a cross-validation"
+        hint = _how_to_keep_weights(get(db, fold))
+    raise UsageError(f"No training {what} has succeeded{of}{having}.", hint)
+
+
+def _fold_of(db: Database, asked: _Asked) -> str | None:
+    """Return a fold that has succeeded where nothing else has."""
+    name, version = split_version(asked.dataset)
+    if version is not None or asked.metric:
+        return None
+    with db.read() as rows:
+        query = f"""
+            SELECT id FROM job
+            WHERE accuracy IS NOT NULL AND kind = 'train' AND dataset = :dataset AND ranked = 0
+                {"AND model = :model" if asked.model else ""}
+            ORDER BY seq DESC LIMIT 1"""
+        found: str | None = rows.value(query, {"dataset": name, "model": asked.model})
+    return found if found and get(db, found).spec["fold"] else None
 
 
 def has_best(db: Database, dataset: str, model: str = "") -> bool:
