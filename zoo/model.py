@@ -383,6 +383,7 @@ FIT_ARGUMENTS = ("validation", "sample_weight", "checkpoint")
 """What `fit` may ask for by name."""
 
 
+@functools.cache
 def fit_arguments(model: type[Model]) -> tuple[str, ...]:
     """Return those of FIT_ARGUMENTS that the model's `fit` names in its signature."""
     named = inspect.signature(model.fit).parameters

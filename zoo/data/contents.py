@@ -283,12 +283,12 @@ def open_contents(folder: Path, name: str | None = None) -> Raw | None:
         folder: A folder with `meta.json` and the arrays.
         name: The name that `meta.json` must have; None for any.
     """
-    meta = read_meta(folder)
-    if meta is None or name not in (None, meta.name):
-        return None
     try:
-        stamps = tuple(_stamp(folder / file) for file in (META_FILE, *files_of(meta)))
-        return _mapped(str(folder), stamps)
+        own = _stamp(folder / META_FILE)
+        meta = _meta(str(folder), own)
+        if name not in (None, meta.name):
+            return None
+        return _mapped(str(folder), (own, *(_stamp(folder / file) for file in files_of(meta))))
     except (OSError, ValueError, KeyError):
         return None
 
@@ -299,11 +299,17 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 
 
 @functools.lru_cache(maxsize=4)
+def _meta(folder: str, stamp: tuple[int, int, int]) -> Meta:
+    """Return `meta.json` of a folder, read once while it is the same file."""
+    del stamp  # part of the cache key
+    return Meta.model_validate_json((Path(folder) / META_FILE).read_bytes())
+
+
+@functools.lru_cache(maxsize=4)
 def _mapped(folder: str, stamps: tuple[tuple[int, int, int], ...]) -> Raw:
     """The mapped arrays, shared by the jobs of a warm runner while the files are the same."""
-    del stamps  # part of the cache key
     home = Path(folder)
-    meta = Meta.model_validate_json((home / META_FILE).read_bytes())
+    meta = _meta(folder, stamps[0])
     splits = {
         split: Rows(
             cache.mapped(home / inputs_file(split), (count, *meta.shape), meta.dtype),

@@ -22,20 +22,22 @@ MAX_FILES = 10_000
 SAVE_WHERE = "Save regular files in the folder that `save` is given."
 
 
-def save(save: Callable[[Path], None], folder: Path) -> None:
+def save(
+    save: Callable[[Path], None], folder: Path, chosen: settings.Settings | None = None
+) -> None:
     """Have a model save its weights into an empty folder, and check that they may be stored.
 
-    Raises PluginError if it has saved something else than regular files, or beside the folder, or
+    `chosen` are the settings, by default those of the environment. Raises PluginError if it has saved something else than regular files, or beside the folder, or
     more than ZOO_ARTIFACT_MB, or what runs code when it is loaded (unless ZOO_ALLOW_PICKLE).
     """
-    chosen = settings.load()
+    chosen = chosen or settings.load()
     before = _beside(folder)
     with _limited_files(chosen.artifact_mb):
         save(folder)
     if beside := sorted(_beside(folder) - before):
         raise PluginError(f"The model has saved '{beside[0]}', outside its folder.", SAVE_WHERE)
     _check_regular(folder)
-    check_size(folder)
+    check_size(folder, chosen.artifact_mb)
     if (found := file_formats.find_unsafe(folder)) and not chosen.allow_pickle:
         raise PluginError(
             f"The weights are not stored: {found}, and to load one can run code.",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from zoo import terminal_text
+from zoo import settings, terminal_text
 from zoo.data import datasets, preprocessing, takes
 from zoo.data.contents import Inputs
 from zoo.data.preprocessing import Fitted, prepare_splits
@@ -121,6 +121,7 @@ def run_job(
         Exception: Any exception of the model.
     """
     write = write or functools.partial(_write, folder)
+    chosen = settings.load()  # before the code of a model, which may change the environment
     phase("prepare")
     _seed(spec.seed)  # also for models that draw random numbers in __init__ or predict
     if spec.kind == "train":
@@ -145,11 +146,11 @@ def run_job(
     if spec.kind == "train":
         measured["weights_bytes"] = None
         if spec.keep_weights:
-            measured["weights_bytes"] = _save_weights(model, folder)
+            measured["weights_bytes"] = _save_weights(model, folder, chosen)
             preprocessing.save_steps(fitted, folder / STEPS)
     _save_predictions(folder, held_out.rows, labels, predictions)
     write(METRICS, _text(measured))
-    saved_files.check_size(folder)
+    saved_files.check_size(folder, chosen.artifact_mb)
     return measured
 
 
@@ -361,10 +362,10 @@ def _seed(seed: int) -> None:
     np.random.seed(seed)
 
 
-def _save_weights(model: Model, folder: Path) -> int:
+def _save_weights(model: Model, folder: Path, chosen: settings.Settings) -> int:
     weights = folder / WEIGHTS
     weights.mkdir()
-    saved_files.save(model.save, weights)
+    saved_files.save(model.save, weights, chosen)
     images = evaluation.weight_images(model)
     if images is not None:
         import numpy as np
