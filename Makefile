@@ -79,6 +79,8 @@ chaos: install
 	PYTHONPATH=tests $(BIN)/python -m chaos.outage
 	PYTHONPATH=tests $(BIN)/python -m chaos.sick_machine
 	PYTHONPATH=tests $(BIN)/python -m chaos.cancels
+	PYTHONPATH=tests $(BIN)/python -m chaos.removal
+	PYTHONPATH=tests $(BIN)/python -m chaos.year --jobs 4000
 	PYTHONPATH=tests $(BIN)/python -m chaos.resume --model counter --seconds 1
 
 lint: install
