@@ -27,8 +27,9 @@ def save(
 ) -> None:
     """Have a model save its weights into an empty folder, and check that they may be stored.
 
-    `chosen` are the settings, by default those of the environment. Raises PluginError if it has saved something else than regular files, or beside the folder, or
-    more than ZOO_ARTIFACT_MB, or what runs code when it is loaded (unless ZOO_ALLOW_PICKLE).
+    `chosen` are the settings, by default those of the environment. Raises PluginError if the model
+    has saved something else than regular files, or beside the folder, or more than ZOO_ARTIFACT_MB,
+    or what runs code when it is loaded (unless ZOO_ALLOW_PICKLE).
     """
     chosen = chosen or settings.load()
     before = _beside(folder)
