@@ -383,10 +383,14 @@ FIT_ARGUMENTS = ("validation", "sample_weight", "checkpoint")
 """What `fit` may ask for by name."""
 
 
-@functools.cache
 def fit_arguments(model: type[Model]) -> tuple[str, ...]:
     """Return those of FIT_ARGUMENTS that the model's `fit` names in its signature."""
-    named = inspect.signature(model.fit).parameters
+    return _fit_arguments(model.fit)
+
+
+@functools.cache  # each job asks several times
+def _fit_arguments(fit: Callable[..., Any]) -> tuple[str, ...]:
+    named = inspect.signature(fit).parameters
     return tuple(name for name in FIT_ARGUMENTS if name in named)
 
 
