@@ -145,6 +145,7 @@ def the_jobs_are_whole(out: str, err: str, ids: dict[str, jobs.Job]) -> None:
         assert line.split()[0] == job.id[:8]
         if job.accuracy is not None and "accuracy" in head.split():
             digits = ".4f" if abs(job.accuracy) < 1e12 else ".3e"  # no column grows beyond
+            digits = ".1e" if 0 < abs(job.accuracy) < 5e-5 else digits  # else it would be 0.0000
             assert f" {job.accuracy:{digits}}" in line
 
 

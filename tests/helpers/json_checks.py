@@ -17,8 +17,8 @@ EPOCH = 1e9
 """Numbers above that, with such a name, are times: since 2001."""
 
 
-NO_OBJECT = {"--columns", "predict"}
-"""Words with which a command prints what its user has chosen: columns, or rows of a table."""
+NO_OBJECT = ({"--columns"}, {"predict"}, {"retry", "--dry-run"})
+"""Words with which a command prints what its user has chosen, columns or rows of a table, or ids."""
 
 
 @functools.cache
@@ -40,7 +40,7 @@ def check_output(words: Sequence[str], printed: Any) -> None:
         names = [name for name, each in SCHEMAS.items() if known in each.commands]
         if names:
             break
-    if not NO_OBJECT.isdisjoint(words) or not names:
+    if not names or any(each <= {*words} for each in NO_OBJECT):
         return
     for each in printed if isinstance(printed, list) else [printed]:
         check(names[-1] if "jobs" in each else names[0], each, is_strict=False)

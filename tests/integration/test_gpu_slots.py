@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
+from helpers.command_line import until
 from zoo_workers.runner_pool import Runner, RunnerPool
 
 from zoo import jobs
@@ -69,7 +70,10 @@ def test_a_gpu_has_one_process_which_runs_one_model(pool: RunnerPool) -> None:
             return runner
 
     def visible(runner: Runner) -> str:
-        return psutil.Process(runner.pid).environ()["CUDA_VISIBLE_DEVICES"]
+        # A process that has just been started may not have its variables yet.
+        process, name = psutil.Process(runner.pid), "CUDA_VISIBLE_DEVICES"
+        until(lambda: name in process.environ(), 10)
+        return process.environ()[name]
 
     warm = borrow("a", FIRST)
     with pool.borrow("a", SECOND) as beside:

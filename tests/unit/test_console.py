@@ -149,6 +149,7 @@ def test_ctrl_c_while_something_is_drawn_first_leaves_no_spinner(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has no cursor to hide
     screen = Console(file=text, force_terminal=True, width=80)
     monkeypatch.setattr(console, "err", screen)
     monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=KeyboardInterrupt))

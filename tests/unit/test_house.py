@@ -144,7 +144,7 @@ def test_no_import_package_is_called_plugins_or_workers() -> None:
 MOST_ARGUMENTS = 8
 COMMANDS = ROOT / "zoo" / "cli" / "commands"
 """Typer makes the options of a command from its parameters: a command has as many as it needs."""
-MANY_ARGUMENTS = {"zoo/notebook/functions.py:train"}
+MANY_ARGUMENTS = {f"zoo/notebook/functions.py:{name}" for name in ("evaluate", "train")}
 """A notebook completes the names of its arguments, and params of the model come beside them."""
 
 
