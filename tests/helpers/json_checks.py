@@ -18,7 +18,7 @@ EPOCH = 1e9
 
 
 NO_OBJECT = ({"--columns"}, {"predict"}, {"retry", "--dry-run"})
-"""Words with which a command prints what its user has chosen, columns or rows of a table, or ids."""
+"""Words with which a command prints what its user has chosen: columns, rows of a table, or ids."""
 
 
 @functools.cache
