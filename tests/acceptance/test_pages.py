@@ -151,7 +151,8 @@ def test_each_reason_to_leave_a_command_out_is_about_one() -> None:
 
 def adapted(text: str, folder: Path | None = None) -> str:
     """Return a line on digits, and by `logistic`; of a command also with places in the folder."""
-    text = re.sub(r"\bmnist\b(?!-)", "digits", text).replace("digits/lenet-5", "digits/logistic")
+    text = re.sub(r"\bmnist\b(?!-)", "digits", text)
+    text = text.replace("digits/lenet-5", "digits/logistic").replace("lenet-5 on", "logistic on")
     if folder:
         text = re.sub(r"(?<=[ =])/(?=[a-z])", f"{folder}/", text).replace("ls ", "ls -C ")
         if re.match(r"zoo (train|sweep) ", text) and "--dataset" not in text:
