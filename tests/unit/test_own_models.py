@@ -1,4 +1,4 @@
-"""What the author of a model is told: the line of an error, and what to change or install."""
+"""Errors shown to the author of a model: the line at fault, and what to change or install."""
 
 from __future__ import annotations
 
