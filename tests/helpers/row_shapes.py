@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 from typing import Any
 
 from hypothesis import strategies as st
 
+from helpers.finished_jobs import a_spec
 from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import STATUSES, TERMINAL, Database
@@ -307,6 +309,27 @@ workers = st.lists(
     ),
     max_size=2,
 )
+
+
+def plain_row(status: str, kind: str | None, number: int) -> Row:
+    """A row as a worker leaves it, of a model as plain as can be."""
+    fold = {"k": 3, "index": number} if kind == "cv" else None
+    spec = a_spec(fold=fold, seed=number, dataset="digits").model_dump()
+    has_result = status == "succeeded"
+    told = {"accuracy": 0.5, "classes": ["0"], "per_class": {"0": {}}} if has_result else None
+    error = None if status in ("queued", "running", "succeeded", "pruned") else "bad day"
+    columns = {"attempt": 1, "worker": "w", "created_at": 1.7e9}
+    columns |= {"error": error, "error_code": error and "exception"}
+    return Row(spec, (), status, columns, told, None, [], [], [], [None])
+
+
+def plain_groups(statuses: Sequence[str]) -> list[Member]:
+    """Groups of two plain rows: every kind of group, every pair of these statuses."""
+    return [
+        Member(kind, [plain_row(status, kind, n) for n, status in enumerate(pair)])
+        for kind in ("cv", "seeds", "sweep")
+        for pair in combinations_with_replacement(statuses, 2)
+    ]
 
 
 @dataclass(frozen=True)

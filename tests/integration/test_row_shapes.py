@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import combinations_with_replacement
 from typing import Any
 from urllib.parse import quote
 
@@ -31,8 +29,6 @@ pytestmark = pytest.mark.xdist_group("test_row_shapes")
 SCENES = 30
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """Not the search for a smaller example: it would open thousands of pages."""
-asked = Counter[str]()
-"""Requests so far, by kind of page."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +52,6 @@ def driver() -> Iterator[Any]:
 
 def opens(site: web.Page, path: str) -> str:
     """Open a page that must be there."""
-    asked[path.strip("/").split("/")[0].partition("?")[0] or "jobs"] += 1
     answer = site.get(path)
     assert answer.status == 200, f"{path}: {answer.status}\n{site.process.stderr.read()}"
     assert "<script>window" not in answer.text and "<img src=x" not in answer.text
@@ -83,7 +78,6 @@ def every_page(site: web.Page, rows: Database, stored: Stored) -> None:
         opens(site, f"/?group={each}")
     live = [f"/jobs/{each}" for each in stored.jobs[:1]] + [f"/groups/{each}" for each in first]
     for path in ["/", "/leaderboard", *live]:
-        asked["live"] += 1
         with site.events(f"/live{path}") as events:
             event, _ = next(events)
         assert event == "parts", site.process.stderr.read()
@@ -96,7 +90,6 @@ def every_report(rows: Database, zoo: Zoo, stored: Stored) -> None:
     groups = [jobs.get_group(rows, each).jobs for each in stored.groups]
     meant += [Selection(each, "A group") for each in groups if each]
     for each in meant:
-        asked["report"] += 1
         assert "</html>" in report.render(contents.gather(rows, zoo.settings, each))
 
 
@@ -116,28 +109,10 @@ def test_every_page_and_report_of_every_shape_of_row(
     every_report(rows, site.zoo, stored)
 
 
-def plain(status: str, kind: str, number: int) -> Row:
-    """A row as a worker leaves it, of a model as plain as can be."""
-    fold = {"k": 3, "index": number} if kind == "cv" else None
-    spec = a_spec(fold=fold, seed=number, dataset="digits").model_dump()
-    has_result = status == "succeeded"
-    told = {"accuracy": 0.5, "classes": ["0"], "per_class": {"0": {}}} if has_result else None
-    error = None if status in ("queued", "running", "succeeded", "pruned") else "bad day"
-    columns = {"attempt": 1, "worker": "w", "created_at": 1.7e9}
-    columns |= {"error": error, "error_code": error and "exception"}
-    return Row(spec, (), status, columns, told, None, [], [], [], [None])
-
-
 def test_every_group_of_every_combination_of_statuses(site: web.Page, rows: Database) -> None:
     row_shapes.clear(rows)
-    pairs = [*combinations_with_replacement(STATUSES, 2)]
-    scene = [
-        Member(kind, [plain(status, kind, n) for n, status in enumerate(pair)])
-        for kind in ("cv", "seeds", "sweep")
-        for pair in pairs
-    ]
-    stored = row_shapes.store(rows, scene)
-    assert len(stored.groups) == 3 * len(pairs) == 108
+    stored = row_shapes.store(rows, row_shapes.plain_groups(STATUSES))
+    assert len(stored.groups) == 108
     for each in stored.groups:
         opens(site, f"/groups/{each}")
     opens(site, "/leaderboard")
