@@ -107,6 +107,21 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
         }
 
 
+def _warm_up(request: dict[str, Any]) -> dict[str, Any]:
+    """Import what a job of the model will need; models import their framework in `__init__`."""
+    from zoo.plugins import registry
+
+    # The job itself meets the same error, where it is reported.
+    with (
+        contextlib.suppress(BaseException),
+        contextlib.redirect_stdout(sys.stderr),
+        process_state.put_back(),
+    ):
+        model = registry.model(request["model"])
+        model(model.Params.resolve({}), ["0", "1"], seed=0)
+    return {}
+
+
 def _hooks(request: dict[str, Any]) -> dict[str, Any]:
     """Call each plugin's `job_finished`; return its error, or None, by plugin."""
     from zoo.plugins import registry
@@ -430,8 +445,8 @@ def _finite(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in plain.items() if abs(value) < float("inf")}
 
 
-HANDLERS = {"catalogue": _catalogue, "hooks": _hooks, "store": _store}
-"""Functions by action; the action `run` is the fourth."""
+HANDLERS = {"catalogue": _catalogue, "warm up": _warm_up, "hooks": _hooks, "store": _store}
+"""Functions by action; the action `run` is the fifth."""
 
 
 @contextlib.contextmanager

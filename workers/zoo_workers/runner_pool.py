@@ -9,14 +9,14 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from zoo import environment_variables
-from zoo.child_process import Child
+from zoo.child_process import Child, ChildDied
 from zoo.jobs.worker_records import Gpu
 from zoo.queue import gpus
 
@@ -107,7 +107,8 @@ class Runner:
         self.checked = -math.inf
         """`time.monotonic` of the last check that it lives and is not too large."""
         self.models: set[str] = set()
-        """Models it has run, whose imports are done."""
+        """Models it has run, or is warmed up for, whose imports are done."""
+        self._is_warming_up = False
 
     @property
     def pid(self) -> int:
@@ -118,12 +119,28 @@ class Runner:
         self.is_idle = False
         self._process.send(request)
 
+    def warm_up(self, model: str) -> None:
+        """Let the process import what the model needs, while it waits for a job."""
+        self._process.send({"action": "warm up", "model": model})
+        self.models.add(model)
+        self._is_warming_up = True
+
+    def is_warming_up(self) -> bool:
+        """Return whether the process is still busy importing."""
+        with contextlib.suppress(ChildDied):
+            if self._is_warming_up and self._process.receive(0) is not None:
+                self._is_warming_up = False
+        return self._is_warming_up
+
     def receive(self, timeout: float) -> dict[str, Any] | None:
         """Wait up to `timeout` seconds for the reply; return None if there is none yet.
 
         Raises ChildDied if the process has ended instead.
         """
         reply = self._process.receive(timeout)
+        if reply is not None and self._is_warming_up:  # that reply comes first
+            self._is_warming_up = False
+            return None
         if reply is not None:
             self.is_idle = True
         return reply
@@ -169,6 +186,15 @@ class RunnerPool:
         self._idle: list[Runner] = []
         self._busy: set[Runner] = set()
 
+    def warm_up(self, models: Sequence[str]) -> None:
+        """Start an idle runner for each of the models, and let it import what its jobs need."""
+        for model in models:
+            runner = Runner(self._folder)
+            with contextlib.suppress(ChildDied):
+                runner.warm_up(model)
+            with self._lock:
+                self._idle.append(runner)
+
     @contextlib.contextmanager
     def borrow(self, model: str, gpu: Gpu | None = None) -> Iterator[Runner]:
         """Lend an idle runner, one that has run the model if possible; then keep or replace it.
@@ -190,7 +216,11 @@ class RunnerPool:
     def _take(self, model: str, gpu: Gpu | None) -> Runner:
         with self._lock:
             self._idle = [each for each in self._idle if each.is_alive()]
-            able = [each for each in self._idle if each.gpu == gpu]
+            able = [
+                each
+                for each in self._idle
+                if each.gpu == gpu and (model in each.models or not each.is_warming_up())
+            ]
             if gpu is not None:
                 for other in (each for each in able if model not in each.models):
                     self._idle.remove(other)

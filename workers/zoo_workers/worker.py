@@ -75,6 +75,10 @@ class Plan:
     name: str = ""
     """Empty: HOST-PID."""
 
+    def runs(self, model: str) -> bool:
+        """Return whether the worker may run jobs of this model."""
+        return any(fnmatch.fnmatch(model, each) for each in self.models)
+
     @property
     def slots_text(self) -> str:
         """The slots for the log: `4 slots (2 with a GPU)`."""
@@ -124,9 +128,13 @@ def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
 def _start(
     supervisor: Supervisor, plan: Plan, hook_env: dict[str, str], place: Place | None
 ) -> None:
+    next_models = [] if plan.gpus else jobs.next_models(supervisor.db, plan.pool, plan.slots)
+    warm = [model for model in next_models if plan.runs(model)]
+    supervisor.runners.warm_up(warm)  # while the plugins are imported and Celery starts
     with supervisor.runners.borrow("") as runner:
         found = ask_catalogue(runner)
-    cards = _cards(found, plan.models)
+        runner.must_replace = len(warm) == plan.slots  # these have a runner each
+    cards = _cards(found, plan)
     supervisor.datasets = list(found["datasets"])
     supervisor.models = {card.name: card.plugin for card in cards}
     supervisor.health.models = supervisor.models
@@ -201,11 +209,11 @@ def _lend_cores(slots: int) -> contextlib.AbstractContextManager[None]:
     return lend(int(share), min(cores(), slots * int(share)))
 
 
-def _cards(found: dict[str, Any], patterns: Sequence[str]) -> list[Card]:
+def _cards(found: dict[str, Any], plan: Plan) -> list[Card]:
     for name, error in found["broken"].items():
         logger.warning("the plugin %s is broken: %s", name, error)
     every = [Card.from_json(each) for each in found["models"]]
-    cards = [card for card in every if any(fnmatch.fnmatch(card.name, p) for p in patterns)]
+    cards = [card for card in every if plan.runs(card.name)]
     if not cards:
         known = ", ".join(card.name for card in every) or "none"
         known += "".join(f"; the plugin {n} is broken: {e}" for n, e in found["broken"].items())

@@ -144,6 +144,7 @@ if TYPE_CHECKING:
     from zoo.jobs.removal import sum_bytes as sum_bytes
     from zoo.jobs.retention import Retention as Retention
     from zoo.jobs.scheduling import hold as hold
+    from zoo.jobs.scheduling import next_models as next_models
     from zoo.jobs.scheduling import pause as pause
     from zoo.jobs.scheduling import resume as resume
     from zoo.jobs.scheduling import set_priority as set_priority
@@ -249,7 +250,7 @@ _EXPORTS = {
         "remove_jobs Removed sum_bytes list_old_checkpoints remove_checkpoint"
     ),
     "retention": "Retention",
-    "scheduling": "hold pause resume set_priority unhold",
+    "scheduling": "hold next_models pause resume set_priority unhold",
     "schema": "connect SCHEMA schema_version upgrade",
     "snapshot": (
         "check_database copy_database count_rows list_ended_ids list_stored opened Stored"

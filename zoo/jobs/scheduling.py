@@ -44,6 +44,20 @@ def claimable(sql: Dialect) -> str:
     return " AND ".join(CLAIMABLE.values()).format(now=sql.now)
 
 
+def next_models(db: Database, pool: str, most: int) -> list[str]:
+    """Return the models of the jobs that a worker without GPU would claim next, one for each job.
+
+    Without such a job it is the model of the last one.
+    """
+    ready = f"""
+        SELECT model FROM job WHERE {claimable(db.sql)} AND device IS NULL
+        ORDER BY priority DESC, seq LIMIT :most"""
+    last = "SELECT model FROM job ORDER BY seq DESC LIMIT 1"
+    with db.read() as rows:
+        found = rows.all(ready, {"pool": pool, "most": most}) or rows.all(last, {})
+    return [row["model"] for row in found]
+
+
 IN_GROUP = (
     "status IN ('queued', 'running') AND group_id = :group AND held = 0 AND blockers = 0"
     " AND paused = 0"
