@@ -58,7 +58,8 @@ def start(
     from zoo.jobs.queue_options import DEFAULT_POOL, GPU_POOL
     from zoo.queue import local_services
     from zoo.queue.gpus import find_gpus
-    from zoo_workers.worker import Plan, run
+    from zoo_workers.plan import Plan
+    from zoo_workers.worker import run
 
     chosen = settings.load()
     owned = find_gpus(gpus) if gpus else []

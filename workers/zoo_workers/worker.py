@@ -1,45 +1,30 @@
-"""A worker: a Celery worker whose slots run jobs in runner processes."""
+"""A worker: a Celery worker (see `serving`) whose slots run jobs in runner processes."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fnmatch
-import functools
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
-import time
-import uuid
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from celery import signals
-from celery.apps import worker as celery_worker
-
-import zoo
 from zoo import jobs, private_folder
 from zoo.child_process import ChildDied
 from zoo.cores import lend
-from zoo.errors import BrokerError, UsageError, ZooError, as_sentence
-from zoo.jobs import Database, Hint
+from zoo.errors import UsageError, ZooError, as_sentence
 from zoo.jobs.cards import Card
 from zoo.jobs.dialects import PATIENCE_SECONDS
-from zoo.jobs.worker_records import Gpu
-from zoo.queue import broker
 from zoo.queue.local_services import Place
 from zoo.settings import THREADS, Settings, cores, share_the_cores, share_the_memory, variable
 from zoo.storage import artifacts
-from zoo_workers import consumer, repeated_lines
-from zoo_workers.celery_events import JobEvents
+from zoo_workers import repeated_lines
 from zoo_workers.hooks import Hooks, Listeners
-from zoo_workers.housekeeping import Housekeeper, announce_freed, log_new_name, take_over
+from zoo_workers.plan import Plan
 from zoo_workers.runner_pool import Runner, RunnerPool
 from zoo_workers.slots import Supervisor
 
@@ -51,39 +36,9 @@ HOOK_SETTINGS = ("notify", "mlflow")
 """Settings whose values only the process of the hooks gets; runners see that they are set."""
 HOOK_PREFIX = "MLFLOW_TRACKING_"
 """Prefix of variables with passwords of the servers that hooks write to; runners get none."""
-PASS_ON_SECONDS = 1.0
-"""Delay before a worker that does not claim a job passes its hint on to the others."""
-RELEASE_SECONDS = 5.0
-"""Time limit for a stopping worker to kill its runners and requeue their jobs."""
 CATALOGUE_SECONDS = 60.0
 """Time limit for importing all plugins."""
-
-
 RESTART = "Restart the worker once it is mended."
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The options of a worker."""
-
-    pool: str = "default"
-    slots: int = 1
-    models: Sequence[str] = ("*",)
-    """Patterns; the worker runs jobs of the models that match one and that it can load."""
-    gpus: Sequence[Gpu] = ()
-    """GPUs, each of which one slot owns; the other slots have none."""
-    name: str = ""
-    """Empty: HOST-PID."""
-
-    def runs(self, model: str) -> bool:
-        """Return whether the worker may run jobs of this model."""
-        return any(fnmatch.fnmatch(model, each) for each in self.models)
-
-    @property
-    def slots_text(self) -> str:
-        """The slots for the log: `4 slots (2 with a GPU)`."""
-        slots = "1 slot" if self.slots == 1 else f"{self.slots} slots"
-        return slots + (f" ({len(self.gpus)} with a GPU)" if self.gpus else "")
 
 
 def run(settings: Settings, plan: Plan, place: Place | None = None) -> None:
@@ -132,7 +87,7 @@ def _start(
     warm = [model for model in next_models if plan.runs(model)]
     supervisor.runners.warm_up(warm)  # while the plugins are imported and Celery starts
     with supervisor.runners.borrow("") as runner:
-        found = ask_catalogue(runner)
+        found = ask_catalogue(runner, meanwhile=_import_celery)
         runner.must_replace = len(warm) == plan.slots  # these have a runner each
     cards = _cards(found, plan)
     supervisor.datasets = list(found["datasets"])
@@ -148,9 +103,14 @@ def _start(
             lambda: supervisor.free_slots,
         )
         supervisor.hooks.start()
-    if place is not None and supervisor.db.is_sqlite:  # all workers are on this machine
-        take_over(supervisor.db)
-    _serve(supervisor, plan, cards, place)
+    from zoo_workers.serving import serve
+
+    serve(supervisor, plan, cards, place)
+
+
+def _import_celery() -> None:
+    """Import what takes half a second, while a runner imports the plugins."""
+    from zoo_workers import serving  # noqa: F401
 
 
 def patience(settings: Settings) -> float:
@@ -239,13 +199,16 @@ def _about_broken(broken: Mapping[str, str]) -> str:
     return f"The plugin {name} could not be imported{others}: {as_sentence(error)} {RESTART}"
 
 
-def ask_catalogue(runner: Runner) -> dict[str, Any]:
+def ask_catalogue(runner: Runner, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Return the models, datasets and hooks that a runner finds: this process imports no plugin.
+
+    `meanwhile` is called while the runner works.
 
     Raises ZooError if a plugin ends the runner, UsageError if the imports take too long.
     """
     try:
         runner.send({"action": "catalogue"})
+        meanwhile()
         found = runner.receive(CATALOGUE_SECONDS)
     except ChildDied as death:
         raise ZooError(
@@ -259,141 +222,3 @@ def ask_catalogue(runner: Runner) -> dict[str, Any]:
             "`zoo plugins` shows which one; ZOO_PLUGINS=a,b loads only those.",
         )
     return found
-
-
-def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place | None) -> None:
-    settings, db = supervisor.settings, supervisor.db
-    queues = [broker.queue_name(plan.pool, name) for name in supervisor.models]
-    app = _make_app(supervisor, queues)
-    hostname = f"{supervisor.name}@zoo"
-    events = JobEvents(app, supervisor, hostname) if settings.celery_events else None
-    worker = _celery_worker(app, supervisor, queues, hostname)
-    celery_worker.safe_say = _log_in_handler
-
-    def stop() -> None:
-        # Celery's own warm shutdown, as after SIGTERM.
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def on_stop(**_: Any) -> None:
-        supervisor.drain(settings.drain_seconds)
-        if place is not None:
-            place.give_up()
-
-    signals.worker_shutting_down.connect(on_stop, weak=False)
-    worker_id = uuid.uuid4().hex
-    keeper = Housekeeper(app, supervisor, worker_id, stop)
-    keeper.exits_when_idle = place is not None
-
-    def announce() -> None:
-        supervisor.name = _announce(db, supervisor, worker_id, plan, cards)
-
-    announce()
-    keeper.announce = announce
-    keeper.start()
-    if events:
-        events.start()
-    models = ", ".join(supervisor.models)
-    logger.info("worker %s is ready: %s, models %s", supervisor.name, plan.slots_text, models)
-    try:
-        worker.start()
-        if supervisor.drain_by is None:
-            raise ZooError("The worker has ended without a request to stop.", "See above.")
-    finally:
-        # Also after a hard stop running jobs are requeued, instead of being lost to a dead worker.
-        supervisor.drain(0)
-        supervisor.await_idle(RELEASE_SECONDS)
-        keeper.end()
-        if events:
-            events.end()
-        jobs.record_heartbeat(db, worker_id, busy=0, state="stopped")
-        logger.info("worker %s has stopped", supervisor.name)
-
-
-def _make_app(supervisor: Supervisor, queues: list[str]) -> broker.App:
-    """Return the Celery app with the task, and send hints for jobs that waited for others."""
-    app = broker.make_app(supervisor.settings, patient=True)
-    _add_task(app, supervisor)
-    consumer.make_app(app, queues)
-    if not supervisor.settings.is_embedded:  # after that: the first hint fixes the app's queues
-        _refuse_cluster(app)
-    supervisor.after_job = functools.partial(announce_freed, supervisor.db, app)
-    return app
-
-
-def _log_in_handler(message: str, *_: Any) -> None:
-    """Write a message of Celery's signal handlers as a log line, without taking a lock."""
-    if "Warm shutdown" in message:
-        message = "this worker takes no further job and stops"
-    at = time.time()
-    line = f"{time.strftime('%F %T', time.localtime(at))},{at % 1 * 1000:03.0f} INFO {message}\n"
-    with contextlib.suppress(OSError):
-        os.write(2, line.encode())  # Celery has replaced sys.stderr
-
-
-def _refuse_cluster(app: broker.App) -> None:
-    # If the broker is unavailable, the consumer logs it and waits.
-    with contextlib.suppress(BrokerError):
-        broker.prove(app, seconds=consumer.PROVE_SECONDS)
-
-
-def _celery_worker(
-    app: broker.App, supervisor: Supervisor, queues: list[str], hostname: str
-) -> Any:
-    check_seconds = supervisor.settings.reap_seconds
-    return app.Worker(
-        consumer_cls=functools.partial(
-            consumer.Consumer,
-            check_for_jobs=supervisor.check_for_jobs,
-            check_seconds=check_seconds,
-        ),
-        pool=consumer.SlotPool,
-        concurrency=supervisor.slots,
-        queues=queues,
-        hostname=hostname,
-        without_gossip=True,
-        without_mingle=True,
-        without_heartbeat=True,
-        loglevel="WARNING",
-        quiet=True,
-    )
-
-
-def _add_task(app: broker.App, supervisor: Supervisor) -> None:
-    @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]
-    def run(v: int, job: str, model: str) -> None:
-        supervisor.run_jobs()
-        health = supervisor.health
-        if health.is_sick and supervisor.drain_by is None:
-            # If no other worker listens, the hint returns at once.
-            health.healthy.wait(PASS_ON_SECONDS)
-            supervisor.run_jobs()
-        if supervisor.drain_by is not None or health.is_sick:
-            pass_on(job, model)
-        elif health.avoids(job, model):
-            later = threading.Timer(PASS_ON_SECONDS, pass_on, (job, model))
-            later.daemon = True
-            later.start()
-
-    def pass_on(job: str, model: str) -> None:
-        with contextlib.suppress(BrokerError):
-            broker.send(app, [Hint(job, supervisor.pool, model)])  # for another worker
-
-
-def _announce(
-    db: Database, supervisor: Supervisor, worker_id: str, plan: Plan, cards: list[Card]
-) -> str:
-    me = jobs.NewWorker(
-        id=worker_id,
-        name=supervisor.name,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        pool=plan.pool,
-        slots=plan.slots,
-        version=zoo.__version__,
-        models=cards,
-        beat=supervisor.settings.beat_seconds,
-        gpus=plan.gpus,
-    )
-    name = jobs.register_worker(db, me)
-    log_new_name(supervisor.name, name)
-    return name
