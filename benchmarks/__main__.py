@@ -17,6 +17,7 @@ from benchmarks import (
     checkpoint_cost,
     costs,
     data,
+    first_training,
     folders,
     growth,
     importing,
@@ -34,7 +35,7 @@ from benchmarks.queue import Figure
 
 COMPARED = (keras_fit, logistic, terminal, notes, table_files)
 ROWS = {row.name: row for room in COMPARED for row in room.ROWS}
-MEASURED = (queue, data, folders, importing, growth, scrape, scaling)
+MEASURED = (queue, first_training, data, folders, importing, growth, scrape, scaling)
 FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
 LONG = {"checkpoint-cost": "dense-softmax", "checkpoint-cost-lenet": "lenet-5"}

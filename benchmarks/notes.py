@@ -95,8 +95,11 @@ class Machine:
         )
         return json.loads(done.stdout)
 
+    def run(self, *words: str) -> None:
+        subprocess.run([HERE / "zoo", *words], env=self.env, capture_output=True, check=False)
+
     def end(self) -> None:
-        subprocess.run([HERE / "zoo", "down"], env=self.env, capture_output=True, check=False)
+        self.run("down")
         shutil.rmtree(self.home, ignore_errors=True)
 
 
