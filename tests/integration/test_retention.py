@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from zoo import jobs
 from zoo.errors import UsageError
 from zoo.jobs import Database, QueueOptions, Retention
-from zoo.jobs.retention import SWEEP_SHARE
+from zoo.jobs.retention import SWEEP_SECONDS
 
 STATUSES = ("failed", "cancelled", "succeeded")
 TAGS = ("tmp", "paper")
@@ -136,8 +136,11 @@ def test_removing_many_does_not_put_off_the_next_sweep(
         monkeypatch.setattr(db, name, slow(getattr(db, name)))
     assert keep.run_pass(db, 1000, lambda: now) == ids
     last = fill(db, [("failed", [], 5, False)])
-    now += 1.0 / SWEEP_SHARE  # the look that found nothing took a second
+    now += SWEEP_SECONDS  # however long it took to find them
     assert keep.run_pass(db, 1000, lambda: now) == last
+    fill(db, [("failed", [], 5, False)])
+    now += SWEEP_SECONDS
+    assert keep.run_pass(db, 1000, lambda: now) == []  # looking for one took a second
 
 
 def test_with_metrics_rows_stay_and_are_not_found_again(db: Database) -> None:

@@ -18,7 +18,8 @@ SWEEP_SECONDS = 10.0
 MAX_SWEEP_SECONDS = 600.0
 SWEEP_SHARE = 0.01
 """Looking at jobs that stay takes at most this share of the time: a short sweep is repeated after
-SWEEP_SECONDS, a long one after MAX_SWEEP_SECONDS at the latest."""
+SWEEP_SECONDS, a long one after MAX_SWEEP_SECONDS at the latest. One that has removed AT_ONCE jobs
+or more is repeated after SWEEP_SECONDS, since as many may end meanwhile."""
 NAME = re.compile(r"[a-z_]+|tag:\S+")
 EXAMPLE = "For example: ZOO_KEEP_DAYS='90 failed=7 tag:tmp=1 tag:paper=forever'."
 
@@ -83,7 +84,9 @@ class Retention:
         self._position: tuple[float, int] | None = None
         self._next_sweep = 0.0
         self._spent = 0.0
-        """Seconds that the current sweep has looked for jobs for longer than it removed them."""
+        """Seconds that the current sweep has looked for jobs."""
+        self._n_removed = 0
+        """Number of jobs that the current sweep has removed."""
 
     @property
     def is_set(self) -> bool:
@@ -104,19 +107,20 @@ class Retention:
         if not self.is_set or (self._position is None and clock() < self._next_sweep):
             return removed
         if self._position is None:
-            self._position, self._spent = (-1.0, 0), 0.0
+            self._position, self._spent, self._n_removed = (-1.0, 0), 0.0, 0
         while True:
             began = clock()
             page = self._page(db, self._position)
-            found = clock()
+            self._spent += clock() - began
             if page:
                 self._position = (page[-1][0], page[-1][1])
                 ids = [job for _, _, job in page]
-                removed += remove_jobs(db, ids, keep_metrics=self._keep_metrics).ids
-            # Else a sweep that removes many would wait long, and the next one remove even more.
-            self._spent += max((found - began) - (clock() - found), 0.0)
+                gone = remove_jobs(db, ids, keep_metrics=self._keep_metrics).ids
+                self._n_removed += len(gone)
+                removed += gone
             if len(page) < AT_ONCE:
-                wait = min(self._spent / SWEEP_SHARE, MAX_SWEEP_SECONDS)
+                is_busy = self._n_removed >= AT_ONCE
+                wait = 0.0 if is_busy else min(self._spent / SWEEP_SHARE, MAX_SWEEP_SECONDS)
                 self._position, self._next_sweep = None, clock() + max(wait, SWEEP_SECONDS)
                 return removed
             if clock() >= end:
