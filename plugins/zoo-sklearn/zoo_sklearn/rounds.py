@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zoo
+import zoo_sklearn.histograms as histograms
 from zoo import weights
 from zoo_sklearn.releases import is_known
 
@@ -46,7 +47,8 @@ def reported(
     boosting._get_loss = rounds.loss
     rounds.restore()
     try:
-        yield
+        with histograms.only_drawn():
+            yield
         rounds.end()
     finally:
         rounds.clear()
