@@ -24,6 +24,7 @@ from benchmarks import (
     keras_fit,
     logistic,
     notes,
+    peers,
     queue,
     scaling,
     scrape,
@@ -64,16 +65,26 @@ def main() -> None:
         kept = {"name": figure.name, "what": figure.what, "target": figure.target}
         if asked.keep:
             _keep(figure.name, kept | {"unit": figure.unit, "values": values})
-    for name in (each for each in names if each in RECORDS):
+    for name in names:
+        _record(name, asked)
+
+
+def _record(name: str, asked: argparse.Namespace) -> None:
+    """Measure and print what has no single figure, if that is its name."""
+    found: dict[str, Any]
+    if name in peers.NAMES:
+        found = peers.measure(name)
+        _say(f"\n{peers.table(found)}")
+    elif name in RECORDS:
         found = costs.measure(RECORDS[name])
         _say(f"\n{name}\n{json.dumps(found, indent=1)}\n")
-        if asked.keep:
-            _keep(name, {"name": name} | found)
-    for name in (each for each in names if each in LONG):
+    elif name in LONG:
         found = checkpoint_cost.measure(LONG[name], asked.seconds, asked.pairs)
         _say(f"\n{name}\n{json.dumps(found, indent=1)}\n")
-        if asked.keep:
-            _keep(name, {"name": name} | found)
+    else:
+        return
+    if asked.keep:
+        _keep(name, {"name": name} | found)
 
 
 def _say(line: str) -> None:
@@ -88,11 +99,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--keep", action="store_true", help=keep)
     length = f"length of the trainings of checkpoint-cost in seconds ({checkpoint_cost.SECONDS:g})"
     parser.add_argument("--seconds", type=float, default=checkpoint_cost.SECONDS, help=length)
-    known = ", ".join([*ROWS, *FIGURES, *RECORDS, *LONG])
-    rows = f"of {known}; none: all but {', '.join(LONG)}"
+    named = [*LONG, *peers.NAMES]
+    known = ", ".join([*ROWS, *FIGURES, *RECORDS, *named])
+    rows = f"of {known}; none: all but {', '.join(named)}"
     parser.add_argument("rows", nargs="*", metavar="ROW", help=rows)
     asked = parser.parse_args()
-    unknown = set(asked.rows) - ROWS.keys() - FIGURES.keys() - RECORDS.keys() - LONG.keys()
+    unknown = set(asked.rows) - ROWS.keys() - FIGURES.keys() - RECORDS.keys() - set(named)
     if unknown:
         parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {known}")
     return asked
