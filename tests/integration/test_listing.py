@@ -96,6 +96,19 @@ def test_jobs_are_filtered_sorted_paged_and_shown_as_one_likes(zoo: Zoo) -> None
     assert "did you mean accuracy" in refused and "\n       ^" in refused
 
 
+def test_a_page_of_the_most_accurate_jobs_is_a_part_of_all_of_them(db: Database) -> None:
+    accuracies = [0.5, None, 0.75, 0.5, 0.75, 0.25]
+    ids, _ = jobs.add(db, [spec()] * 6)
+    end(db, accuracies)
+    jobs.add(db, [spec(model="forest")])
+    ranked = sorted((-(a or 0), -n) for n, a in enumerate(accuracies))
+    expected = [ids[-n] for _, n in ranked]
+    wanted = Filter(models=["logistic"])
+    for limit, offset in ((2, 0), (2, 3), (5, 0), (100, 0), (100, 4)):
+        found = jobs.listing(db, wanted, sort="-accuracy", limit=limit, offset=offset)
+        assert [job.id for job in found] == expected[offset : offset + limit]
+
+
 def test_a_filter_acts_on_many_only_when_it_is_meant(zoo: Zoo) -> None:
     db = zoo.database()
     every, _ = jobs.add(db, [spec() for _ in range(14)])

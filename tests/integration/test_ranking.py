@@ -161,6 +161,27 @@ def test_the_database_finds_what_a_search_through_all_records_finds(
     assert found == pytest.approx(expected)
 
 
+def test_steps_of_the_index_find_what_a_search_through_all_rows_finds(db: Database) -> None:
+    draw = random.Random(5)
+    for _ in range(60):
+        model, dataset = (
+            draw.choice(["logistic", "dense-softmax"]),
+            draw.choice(["digits", "mnist"]),
+        )
+        jobs.add(db, [spec(model=model, dataset=dataset)])
+        end(db, [draw.choice([0.0, 0.25, 0.5, None])], draw.choice(["a" * 64, "b" * 64, None]))
+    # With a condition on a metric, all rows are read.
+    every = Filter(where=parser.parse("accuracy >= 0", jobs.FIELD_NAMES))
+    found = jobs.best(db, every)
+    assert jobs.best(db) == found and len(found) > 8
+    wanted = Filter(datasets=["dig*"], models=["logistic"])
+    named = [each for each in found if (each.dataset, each.model) == ("digits", "logistic")]
+    assert [ids(each) for each in jobs.best(db, wanted)] == [ids(each) for each in named]
+    with db.write() as rows:
+        rows.run("UPDATE job SET contents = NULL WHERE contents = :b", {"b": "b" * 64})
+    assert jobs.best(db) == jobs.best(db, every)
+
+
 def number(result: Job | Group) -> float:
     if isinstance(result, Group):
         return result.metrics()["accuracy"].mean

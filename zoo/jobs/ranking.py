@@ -10,7 +10,7 @@ from typing import Any
 from zoo import dataset_names
 from zoo.job_spec import canonical
 from zoo.jobs import metric_names, metric_rows
-from zoo.jobs.database import Database, Transaction, among, slices
+from zoo.jobs.database import Database, Row, Transaction, among, slices
 from zoo.jobs.fields import field_values
 from zoo.jobs.filters import ALL_JOBS, Filter, Values, sort_expressions
 from zoo.jobs.groups import Group, members, rank, value_of
@@ -86,7 +86,21 @@ class _Scope:
     @property
     def is_plain(self) -> bool:
         """Whether an index of the tables finds the best by accuracy."""
-        return self.objective.is_accuracy and not (self.wanted or self.by or self.datasets)
+        return self.is_by_name and not (self.wanted or self.datasets)
+
+    @property
+    def is_by_name(self) -> bool:
+        """Whether it is of all results by accuracy on some datasets and of some models.
+
+        Then it has all results on the same contents and of the same model, or none.
+        """
+        wanted = self.wanted
+        named = Filter(datasets=wanted.datasets, models=wanted.models)
+        # Versions of a dataset are told apart by the job, not by its name.
+        is_named = wanted == named and all(
+            dataset_names.split_version(name)[1] is None for name in wanted.datasets
+        )
+        return self.objective.is_accuracy and not self.by and is_named
 
     def score(self, value: str) -> str:
         """Return the expression that is largest for the best."""
@@ -123,17 +137,17 @@ def best(
     """
     with db.read() as rows:
         metric_names.check(rows, by)
-        seen = _contents_seen(rows)
-        newest = _newest(rows, seen)
-        datasets = {dataset for dataset, _ in seen}
+        judged = _judged_last(rows)
         found = []
-        for objective, names in objectives(rows, datasets, metric):
+        for objective, names in objectives(rows, judged, metric):
             scope = _Scope(wanted, by, objective, names, is_without=objective.is_accuracy)
             if metric:
                 scope = _Scope(wanted, by, objective)
-            for key, kept in _found(rows, scope).items():
-                found.append((key, _best(key, kept, seen, newest, objective)))
-    return [each for _, each in sorted(found, key=lambda pair: str(pair[0]))]
+            found += [(key, kept, objective) for key, kept in _found(rows, scope).items()]
+        newest = judged | _newest_versions(rows, judged)
+    since = _seen_last(kept for _, kept, _ in found)
+    found.sort(key=lambda each: str(each[0]))
+    return [_best(key, kept, since, newest, objective) for key, kept, objective in found]
 
 
 def objectives(
@@ -215,10 +229,15 @@ def own_metrics(rows: Transaction, datasets: Iterable[str]) -> dict[str, str]:
 
     Accuracy is left out.
     """
-    added = rows.all("SELECT name, meta FROM dataset WHERE removed_at IS NULL ORDER BY version")
-    metrics = {row["name"]: json.loads(row["meta"]).get("metric") for row in added}
+    datasets = sorted(datasets)
+    metrics: dict[str, str | None] = {}
+    for some in slices(datasets):
+        is_one, named = among("name", some)
+        query = f"SELECT name, meta FROM dataset WHERE removed_at IS NULL AND {is_one}"
+        added = rows.all(f"{query} ORDER BY version", named)
+        metrics |= {row["name"]: json.loads(row["meta"]).get("metric") for row in added}
     known: dict[str, str | None] = {}
-    for dataset in sorted(datasets):
+    for dataset in datasets:
         spelling = dataset_names.split(dataset)
         options = dict(spelling.options) if spelling else metrics
         known[dataset] = options.get("metric" if spelling else dataset)
@@ -257,8 +276,8 @@ def _found(rows: Transaction, scope: _Scope) -> dict[tuple[Any, ...], dict[str, 
 def _best(
     key: tuple[Any, ...],
     kept: dict[str, Any],
-    seen: dict[tuple[str, str], float],
-    newest: dict[str, str],
+    since: Mapping[tuple[str, str], float],
+    newest: Mapping[str, str | None],
     objective: Objective,
 ) -> Best:
     dataset, _, model, *by = key
@@ -266,10 +285,18 @@ def _best(
     contents = found[0].contents
     # The contents of jobs that do not know them are their ids.
     own = [job.contents or job.id for job in found]
-    # A job of the group may lack an accuracy of its own, or be of another dataset (damaged rows).
-    since = max(seen.get((dataset, each), 0.0) for each in own)
+    seen = max(since.get((dataset, each), 0.0) for each in own)
     is_newest = newest.get(dataset) in own
-    return Best(dataset, contents, is_newest, since, model, tuple(by), **kept, objective=objective)
+    return Best(dataset, contents, is_newest, seen, model, tuple(by), **kept, objective=objective)
+
+
+def _seen_last(found: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return when one of these results was last started on contents, by (dataset, contents)."""
+    since: dict[tuple[str, str], float] = {}
+    for job in (job for kept in found for result in kept.values() for job in members(result)):
+        key = job.dataset, job.contents or job.id
+        since[key] = max(since.get(key, 0.0), job.started_at or 0.0)
+    return since
 
 
 def newest_contents(db: Database) -> dict[str, str | None]:
@@ -279,27 +306,36 @@ def newest_contents(db: Database) -> dict[str, str | None]:
     judged on, or None where that result does not know its contents.
     """
     with db.read() as rows:
-        newest = _newest(rows, _contents_seen(rows))
-        is_one, ids = among("id", list(newest.values()))
-        unknown = {row["id"] for row in rows.all(f"SELECT id FROM job WHERE {is_one}", ids)}
+        newest = _judged_last(rows) | _newest_versions(rows)
+        unknown: set[str] = set()
+        for some in slices([each for each in newest.values() if each]):
+            is_one, ids = among("id", some)
+            unknown |= {row["id"] for row in rows.all(f"SELECT id FROM job WHERE {is_one}", ids)}
     return {name: None if found in unknown else found for name, found in newest.items()}
 
 
-def _contents_seen(rows: Transaction) -> dict[tuple[str, str], float]:
-    """Return when a result was last started on contents, by (dataset, contents)."""
-    query = """
-        SELECT dataset, contents, max(started_at) AS at FROM job
-        WHERE accuracy IS NOT NULL GROUP BY dataset, contents"""
-    return {(row["dataset"], row["contents"]): float(row["at"] or 0) for row in rows.all(query)}
+def _judged_last(rows: Transaction) -> dict[str, str | None]:
+    """Return the contents on which a result was last started, of each dataset with a result."""
+    measured = "FROM job WHERE accuracy IS NOT NULL"
+    query = f"""{_JUDGED},
+        last AS (
+            SELECT name, (SELECT max(started_at) {measured} AND dataset = judged.name) AS at
+            FROM judged WHERE name IS NOT NULL)
+        SELECT name, (SELECT max(contents) {measured}
+            AND dataset = last.name AND started_at = last.at) AS contents FROM last"""
+    return {row["name"]: row["contents"] for row in rows.all(query)}
 
 
-def _newest(rows: Transaction, seen: Mapping[tuple[str, str], float]) -> dict[str, str]:
-    """Return the newest contents of each dataset; `seen` is from `_contents_seen`."""
-    newest = {dataset: key for (dataset, key), _ in sorted(seen.items(), key=lambda s: s[1])}
-    versions = rows.all(
-        "SELECT name, fingerprint FROM dataset WHERE removed_at IS NULL ORDER BY name, version"
-    )
-    return newest | {row["name"]: row["fingerprint"] for row in versions}
+def _newest_versions(rows: Transaction, names: Iterable[str] | None = None) -> dict[str, str]:
+    """Return the contents of the newest version of each added dataset, or of some by name."""
+    query = "SELECT name, fingerprint FROM dataset WHERE removed_at IS NULL{} ORDER BY version"
+    found: list[Row] = []
+    if names is None:
+        found = rows.all(query.format(""))
+    for some in slices(sorted(names or ())):
+        is_one, named = among("name", some)
+        found += rows.all(query.format(f" AND {is_one}"), named)
+    return {row["name"]: row["fingerprint"] for row in found}
 
 
 def _value(values: Any, name: str) -> Any:
@@ -320,7 +356,42 @@ def _top_jobs(rows: Transaction, scope: _Scope) -> list[Job]:
         score = scope.score("metric.value")
     parts = ["dataset", "contents", "model", *apart]
     tops = _tops(table, ("seq", score), condition, parts, scope.is_plain)
+    if scope.is_by_name and not rows.one(_NAMELESS):
+        tops = _TOPS.format(f"{scope.wanted.sql(values)} AND {scope.dataset_condition(values)}")
     return jobs_of(rows, sorted(row["found"] for row in rows.all(tops, values.named)))
+
+
+_JUDGED = """
+    WITH RECURSIVE judged (name) AS (
+        SELECT min(dataset) FROM job WHERE accuracy IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(dataset) FROM job WHERE accuracy IS NOT NULL AND dataset > judged.name)
+        FROM judged WHERE judged.name IS NOT NULL)"""
+"""The datasets with a result: one step of the index `job_contents` for each of them, while GROUP BY
+would read every result."""
+_RANKED = "FROM job AS o WHERE ranked = 1 AND accuracy IS NOT NULL"
+"""With the predicate of the index `job_best`: dataset, contents, model, accuracy, seq."""
+_NAMELESS = f"""{_JUDGED}
+    SELECT 1 AS yes FROM judged
+    WHERE EXISTS (SELECT 1 {_RANKED} AND dataset = judged.name AND contents IS NULL) LIMIT 1"""
+"""Find a result without contents, as damaged rows have: `_TOPS` would not see it."""
+_LAST = "dataset DESC, contents DESC, model DESC, accuracy DESC, seq DESC LIMIT 1"
+_TOPS = f"""
+    WITH RECURSIVE top (found) AS (
+        SELECT (SELECT seq {_RANKED} ORDER BY {_LAST})
+        UNION ALL
+        SELECT coalesce(
+            (SELECT seq {_RANKED} AND o.dataset = job.dataset AND o.contents = job.contents
+                AND o.model < job.model ORDER BY {_LAST}),
+            (SELECT seq {_RANKED} AND o.dataset = job.dataset AND o.contents < job.contents
+                ORDER BY {_LAST}),
+            (SELECT seq {_RANKED} AND o.dataset < job.dataset ORDER BY {_LAST}))
+        FROM top JOIN job ON job.seq = top.found)
+    SELECT (SELECT min(seq) {_RANKED} AND o.dataset = job.dataset AND o.contents = job.contents
+        AND o.model = job.model AND o.accuracy = job.accuracy) AS found
+    FROM top JOIN job ON job.seq = top.found WHERE {{}}"""
+"""Query for the best ranked job of each dataset, contents and model, with a condition on their
+names: up to three steps of the index `job_best` for each of them."""
 
 
 def _top_groups(rows: Transaction, scope: _Scope) -> list[Group]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -153,14 +154,19 @@ def workers(db: Database, *, gone: bool = False) -> list[Worker]:
     query = f"""
         SELECT worker.*, {is_alive} AS has_beat FROM worker
         {"" if gone else f"WHERE {is_alive}"} ORDER BY started_at"""
-    return [_to_worker(row) for row in db.alone(query, {"late": LATE_SECONDS})]
+    # Most workers of a team publish the same cards, whose schemas are large.
+    read = functools.cache(_read_cards)
+    return [_to_worker(row, read(row["models"])) for row in db.alone(query, {"late": LATE_SECONDS})]
 
 
-def _to_worker(row: Row) -> Worker:
+def _read_cards(published: str) -> tuple[Card, ...]:
+    return tuple(Card.from_json(each) for each in json.loads(published))
+
+
+def _to_worker(row: Row, cards: Sequence[Card]) -> Worker:
     has_beat = row.pop("has_beat")
-    cards = [Card.from_json(each) for each in json.loads(row["models"])]
     gpus = Gpu.read(json.loads(row["gpus"] or "[]"))
-    worker = Worker(**row | {"models": cards, "gpus": gpus})
+    worker = Worker(**row | {"models": list(cards), "gpus": gpus})
     is_silent = worker.is_alive and not has_beat
     return dataclasses.replace(worker, state="silent") if is_silent else worker
 
@@ -174,7 +180,7 @@ def find_worker(db: Database, name: str, at: float) -> Worker | None:
         SELECT worker.*, {alive_condition(db.sql)} AS has_beat FROM worker
         WHERE name = :name AND started_at <= :at ORDER BY started_at DESC LIMIT 1"""
     found = db.alone(query, {"name": name, "at": at, "late": LATE_SECONDS})
-    return _to_worker(found[0]) if found else None
+    return _to_worker(found[0], _read_cards(found[0]["models"])) if found else None
 
 
 def count_worker_states(db: Database) -> dict[str, int]:
