@@ -19,7 +19,7 @@ PROSE = $(shell find zoo workers plugins benchmarks docs README.md CONTRIBUTING.
 # Else each process of a suite compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install torch demo test test-quick test-lowest bench instructions captures chaos lint format lock wheels try-wheels docs cast clean
+.PHONY: install torch demo test test-quick test-lowest bench bench-quick instructions captures chaos lint format lock wheels try-wheels docs cast clean
 
 install: $(VENV)/installed
 
@@ -65,6 +65,10 @@ test-quick: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# The rows that a change breaks first: two minutes.
+bench-quick: install
+	$(BIN)/python -m benchmarks --pairs 1 quick
 
 # Instructions of `zoo --help`, a claim and a no-op job, compared with the last accepted ones.
 instructions: install

@@ -1,12 +1,18 @@
-"""`python -m benchmarks [--pairs N] [--keep] [--seconds N] [ROW...]`: measure and print."""
+"""`python -m benchmarks [--pairs N] [--keep] [--seconds N] [ROW...]`: measure and print.
+
+A name that ends in `*` stands for all rows that begin so, `quick` for those that a change breaks
+first.
+"""
 
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import json
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -29,18 +35,33 @@ from benchmarks import (
     scaling,
     scrape,
     table_files,
+    table_jobs,
     terminal,
 )
 from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 
-COMPARED = (keras_fit, logistic, terminal, notes, table_files)
+COMPARED = (keras_fit, logistic, terminal, notes, table_files, table_jobs)
 ROWS = {row.name: row for room in COMPARED for row in room.ROWS}
 MEASURED = (queue, first_training, data, folders, importing, growth, scrape, scaling)
 FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
 LONG = {"checkpoint-cost": "dense-softmax", "checkpoint-cost-lenet": "lenet-5"}
 """Records that take more than ten minutes for each pair: measured only where they are named."""
+ON_REQUEST = ("growth-", "table-")
+"""Rows of large tables and databases, measured only where they are named: they take minutes."""
+QUICK = (
+    "help",
+    "jobs",
+    "train-detached",
+    "keras-fit",
+    "logistic-fit",
+    "start-median",
+    "noop-sqlite",
+    "submit-10000",
+    "worker-first-job",
+)
+"""The rows that a change breaks first: two minutes with one pair."""
 RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = ("mnist-zoo", "numpy", "scikit-learn", "keras", "tensorflow")
 LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
@@ -49,7 +70,8 @@ LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
 def main() -> None:
     """Run the selected benchmarks."""
     asked = _arguments()
-    names = asked.rows or [*ROWS, *FIGURES, *RECORDS]
+    usual = [name for name in (*ROWS, *FIGURES) if not name.startswith(ON_REQUEST)]
+    names = asked.rows or [*usual, *RECORDS]
     if set(names) & ROWS.keys():
         _say(LINE.format("row", "theirs s", "ours s", "ratio", "target", "what"))
     for row in (ROWS[name] for name in names if name in ROWS):
@@ -93,21 +115,31 @@ def _say(line: str) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    about = " ".join(__doc__.split())
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=about)
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side (3)")
     keep = "keep the figures in benchmarks/results, which docs/scaling.md is made from"
     parser.add_argument("--keep", action="store_true", help=keep)
     length = f"length of the trainings of checkpoint-cost in seconds ({checkpoint_cost.SECONDS:g})"
     parser.add_argument("--seconds", type=float, default=checkpoint_cost.SECONDS, help=length)
     named = [*LONG, *peers.NAMES]
-    known = ", ".join([*ROWS, *FIGURES, *RECORDS, *named])
-    rows = f"of {known}; none: all but {', '.join(named)}"
+    every = [*ROWS, *FIGURES, *RECORDS, *named]
+    known = ", ".join(["quick", *every])
+    rows = f"of {known}; none: all but {', '.join(f'{each}*' for each in ON_REQUEST)}"
+    rows += f" and {', '.join(named)}"
     parser.add_argument("rows", nargs="*", metavar="ROW", help=rows)
     asked = parser.parse_args()
-    unknown = set(asked.rows) - ROWS.keys() - FIGURES.keys() - RECORDS.keys() - set(named)
+    meant = [_meant(row, every) for row in asked.rows]
+    unknown = [row for row, names in zip(asked.rows, meant, strict=True) if not names]
     if unknown:
         parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {known}")
+    asked.rows = list(dict.fromkeys(name for names in meant for name in names))
     return asked
+
+
+def _meant(row: str, every: Sequence[str]) -> Sequence[str]:
+    """Return the rows that a word of the command line stands for."""
+    return QUICK if row == "quick" else fnmatch.filter(every, row)
 
 
 def _line(measured: Measured) -> str:

@@ -90,4 +90,14 @@ def test_a_benchmark_keeps_its_figures_only_when_asked(
     monkeypatch.setattr("sys.argv", ["benchmarks", "--pairs", "1", "--keep"])
     bench.main()
     kept = {path.stem for path in (tmp_path / "results").iterdir()}
-    assert kept == {*bench.ROWS, *bench.FIGURES, *bench.RECORDS} and contents() == before
+    assert kept | {*bench.QUICK} == kept and contents() == before
+    assert kept == {
+        name
+        for name in (*bench.ROWS, *bench.FIGURES, *bench.RECORDS)
+        if not name.startswith(bench.ON_REQUEST)
+    }
+    monkeypatch.setattr("sys.argv", ["benchmarks", "--pairs", "1", "--keep", "quick", "table-*"])
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "named")
+    bench.main()
+    named = {path.stem for path in (tmp_path / "named").iterdir()}
+    assert named == {*bench.QUICK, *(name for name in bench.ROWS if name.startswith("table-"))}

@@ -144,7 +144,8 @@ def _counts_by_threshold(is_positive: Array, scores: Array) -> tuple[Array, Arra
     """
     import numpy as np
 
-    order = np.argsort(-scores, kind="stable")
+    # Equal scores count together, so that their order does not matter: not the slower stable sort.
+    order = np.argsort(-scores)
     ordered = scores[order]
     ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
     true = np.cumsum(is_positive[order])[ends]

@@ -199,7 +199,10 @@ class Logistic(zoo.Model):
         )
 
     def _accuracy(self, x: Array, y: Array) -> float:
-        return float((self.predict(x) == y).mean())
+        from sklearn import config_context
+
+        with config_context(assume_finite=True):  # `fit` has just looked
+            return float((self.predict(x) == y).mean())
 
     def _check_rows(self, folder: Path, coef: Array, intercept: Array, classes: Array) -> None:
         found = classes.tolist()
