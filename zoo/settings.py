@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
@@ -150,6 +148,8 @@ class Settings:
     @property
     def runtime(self) -> Path:
         """Sockets and locks of the embedded servers; short, for a socket's path has 107 bytes."""
+        import hashlib
+
         key = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
         name = f"zoo-{os.getuid()}-{key}"
         usual, *others = (base / name for base in _runtime_bases())
@@ -198,6 +198,8 @@ SOCKET_BYTES = 103
 
 def _runtime_bases() -> list[Path]:
     """Where the folder of sockets may be, the place for a new one first."""
+    import tempfile
+
     system = Path(f"/run/user/{os.getuid()}")
     given = Path(os.environ.get("XDG_RUNTIME_DIR") or "")
     temporary = Path(tempfile.gettempdir())

@@ -214,3 +214,28 @@ def test_the_worker_commands_are_imported_by_those_who_call_them(tmp_path: Path)
         for _ in range(2)
     ]
     assert said == ["True True\n", "True False\n"]
+
+
+def test_a_command_imports_the_modules_of_no_other(tmp_path: Path) -> None:
+    run_it = (
+        "import sys; from zoo.cli import main; main.run(sys.argv[1:]); "
+        "print(*sorted(each for each in sys.modules if each.startswith('zoo.cli.commands.')))"
+    )
+    env = os.environ | {"ZOO_HOME": str(tmp_path)}
+
+    def said(*words: str) -> list[str]:
+        command = [sys.executable, "-c", run_it, *words]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    first, later = said("--help"), said("--help")
+    assert first[:-1] == later[:-1] and "zoo.cli.commands.sweep" in first[-1]
+    assert later[-1] == ""
+    assert said("tag", "--help")[-1] == "zoo.cli.commands.job_actions"
+    file = tmp_path / "commands.json"
+    known = json.loads(file.read_text())
+    known["own jobs"]["module"][1] -= 1  # an older version of the module
+    known["own jobs"]["summaries"][0][2] = "Once."
+    file.write_text(json.dumps(known))
+    assert "Once." not in str(renewed := said("--help")) and renewed[:-1] == first[:-1]
+    assert renewed[-1] == "zoo.cli.commands.jobs"

@@ -1,7 +1,8 @@
-"""The root command group: commands are built, and plugins imported, only when called.
+"""The root command group: commands are imported and built only when called.
 
-Building all commands takes 25 ms, and the plugins' commands as long again. `zoo --help` needs
-only names and summaries; those of plugins are cached until their module changes.
+Importing and building all commands takes as long as the rest of a short command, and the plugins'
+commands half as long again. `zoo --help` needs only names and summaries, which are cached until
+their module changes.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ import contextlib
 import copy
 import inspect
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-import pluggy
 import typer
 import typer.main
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.models import CommandInfo, DefaultPlaceholder, TyperInfo
 
-from zoo import hookspecs
-from zoo.plugins import entry_points, error_report, import_guard, packages
+from zoo.plugins import entry_points, packages
 from zoo.plugins.entry_points import Entry
 
 PANELS = (
@@ -53,10 +55,52 @@ class Summary(NamedTuple):
     panel: str | None = None
 
 
+class LazyApp(typer.Typer):
+    """An app that imports the modules of its commands when one is called, or all are asked for."""
+
+    def __init__(self, package: ModuleType, panels: Mapping[str, Sequence[str]], **options: Any):
+        """Take the package and its modules with a function `add_to(app)`, by panel."""
+        super().__init__(**options)
+        self.package = package
+        self.panels = {name: panel for panel, names in panels.items() for name in names}
+        self._parts: dict[str, typer.Typer] = {}
+        # So that `__getattr__` is called for them.
+        del self.registered_commands, self.registered_groups
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("registered_commands", "registered_groups"):
+            raise AttributeError(name)
+        parts = [self.part(each) for each in self.panels]
+        self.registered_commands = [info for part in parts for info in part.registered_commands]
+        self.registered_groups = [info for part in parts for info in part.registered_groups]
+        return self.__dict__[name]
+
+    def is_complete(self) -> bool:
+        """Return whether all commands are imported; plugins may have added others then."""
+        return "registered_commands" in self.__dict__
+
+    def part(self, name: str) -> typer.Typer:
+        """Import a module, once; return an app with its commands."""
+        if name not in self._parts:
+            self._parts[name] = part = typer.Typer()
+            import_module(f"{self.package.__name__}.{name}").add_to(part)
+            for command in part.registered_commands:
+                command.rich_help_panel = self.panels[name]
+            for group in part.registered_groups:
+                group.rich_help_panel = self.panels[name]
+        return self._parts[name]
+
+    def file(self, name: str) -> str:
+        """Return the path of a module, without pathlib: each command asks for all of them."""
+        return os.path.join(self.package.__path__[0], f"{name}.py")  # noqa: PTH118
+
+
 class Commands(TyperGroup):
     """The root group; its `commands` are summaries without params."""
 
     app: typer.Typer
+    modules: dict[str, str]
+    """The modules of commands that are not imported yet."""
     not_loaded: dict[str, Entry]
     """Commands of plugins that are not imported yet."""
 
@@ -72,7 +116,12 @@ class Commands(TyperGroup):
             if _build(self.app, args[0]) is None:  # broken since it was cached
                 del self.commands[args[0]]
         name, summary, rest = super().resolve_command(ctx, args)
-        return name, _build(self.app, args[0]) if summary else None, rest
+        return name, self._build(args[0]) if summary else None, rest
+
+    def _build(self, name: str) -> Any:
+        if isinstance(self.app, LazyApp) and not self.app.is_complete() and name in self.modules:
+            return _build(self.app, name, self.app.part(self.modules[name]))
+        return _build(self.app, name)
 
     def set_summaries(self, summaries: list[Summary]) -> None:
         """Set the commands; groups come last, as in Typer."""
@@ -113,10 +162,21 @@ def root(app: typer.Typer) -> Commands:
     bare.info = copy.copy(app.info)
     bare.info.cls = Commands
     group: Any = typer.main.get_command(bare)
-    group.app, group.not_loaded = app, {}
-    cached = list(_cached(app))
+    group.app, group.modules, group.not_loaded = app, {}, {}
+    file = entry_points.remembered("commands.json")
+    known = _read(file)
+    fresh: dict[str, Any] = {}
+    own = _own(app, known, fresh)
+    cached = list(_cached(app, known, fresh))
+    if file and fresh != known:
+        entry_points.keep(file, json.dumps(fresh))
+    shown: dict[str, Summary] = {}
+    for module, summaries in own:
+        shown |= {each.name: each for each in summaries}
+        group.modules |= dict.fromkeys((each.name for each in summaries), module)
     # Plugins that had to be loaded are in the app now; existing commands take precedence.
-    shown = {each.name: each for each in _summaries(app)}
+    if not isinstance(app, LazyApp) or app.is_complete():
+        shown = {each.name: each for each in _summaries(app)}
     for entry, summaries in cached:
         for each in summaries:
             if shown.setdefault(each.name, each) is each:
@@ -145,6 +205,11 @@ def _load(app: typer.Typer, entry: Entry, taken: Iterable[str] = ()) -> None:
     if entry.name in loaded:
         return
     loaded.add(entry.name)
+    import pluggy
+
+    from zoo import hookspecs
+    from zoo.plugins import error_report, import_guard
+
     manager = pluggy.PluginManager("zoo")
     manager.add_hookspecs(hookspecs)
     before = [_Snapshot(each) for each in _apps(app)]
@@ -235,9 +300,13 @@ def _panel(value: Any) -> str | None:
     return found
 
 
-def _build(app: typer.Typer, name: str) -> Any:
-    """Build the command with its params; None if there is no such command."""
-    for group in reversed(app.registered_groups):
+def _build(app: typer.Typer, name: str, part: typer.Typer | None = None) -> Any:
+    """Build the command with its params; None if there is no such command.
+
+    It is looked for among the commands of `part`, if given.
+    """
+    part = part or app
+    for group in reversed(part.registered_groups):
         if typer.main.solve_typer_info_defaults(group).name == name:
             return _without_types(
                 typer.main.get_group_from_info(
@@ -247,7 +316,7 @@ def _build(app: typer.Typer, name: str) -> Any:
                     rich_markup_mode=app.rich_markup_mode,
                 )
             )
-    for info in reversed(app.registered_commands):
+    for info in reversed(part.registered_commands):
         if name == _name(info):
             return _without_types(
                 typer.main.get_command_from_info(
@@ -268,13 +337,33 @@ def _without_types(command: Any) -> Any:
     return command
 
 
-def _cached(app: typer.Typer) -> Iterator[tuple[Entry, list[Summary]]]:
-    """Yield the plugins whose summaries are cached; load the others into the app."""
-    file = entry_points.remembered("commands.json")
-    known: dict[str, Any] = {}
+def _read(file: Path | None) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        known = json.loads(file.read_text()) if file else {}
-    fresh = {}
+        return dict(json.loads(file.read_text())) if file else {}
+    return {}
+
+
+def _own(
+    app: typer.Typer, known: Mapping[str, Any], fresh: dict[str, Any]
+) -> list[tuple[str, list[Summary]]]:
+    """Return each module of the app with summaries of its commands; import those not cached."""
+    found: list[tuple[str, list[Summary]]] = []
+    if not isinstance(app, LazyApp):
+        return found
+    for name in app.panels:
+        stamp = _stamp(app.file(name))
+        kept = known.get(f"own {name}")
+        if not kept or kept["module"] != stamp:
+            kept = {"module": stamp, "summaries": _summaries(app.part(name))}
+        found.append((name, [Summary(*each) for each in kept["summaries"]]))
+        fresh[f"own {name}"] = kept
+    return found
+
+
+def _cached(
+    app: typer.Typer, known: Mapping[str, Any], fresh: dict[str, Any]
+) -> Iterator[tuple[Entry, list[Summary]]]:
+    """Yield the plugins whose summaries are cached; load the others into the app."""
     taken: list[str] = []
     for entry in _plugins():
         kept = known.get(entry.value)
@@ -285,8 +374,6 @@ def _cached(app: typer.Typer) -> Iterator[tuple[Entry, list[Summary]]]:
         else:
             kept = _summarize(app, entry, taken)
         fresh[entry.value] = kept
-    if file and fresh != known:
-        entry_points.keep(file, json.dumps(fresh))
 
 
 def _summarize(app: typer.Typer, entry: Entry, taken: Iterable[str]) -> dict[str, Any] | None:
@@ -310,7 +397,7 @@ def _group_sizes(app: typer.Typer) -> list[int]:
 
 def _stamp(path: str) -> list[Any]:
     try:
-        found = Path(path).stat()
+        found = os.stat(path)  # noqa: PTH116 (as in `LazyApp.file`)
     except OSError:
         return [path, 0, 0]
     return [path, found.st_mtime_ns, found.st_size]

@@ -11,32 +11,7 @@ from typing import Any
 import typer
 
 from zoo import __version__
-from zoo.cli import lazy_group, streams
-from zoo.cli.commands import (
-    carry,
-    compare,
-    data,
-    export,
-    files,
-    gc,
-    job_actions,
-    jobs,
-    leaderboard,
-    local,
-    lookup,
-    models,
-    notes,
-    plugins,
-    predict,
-    queue,
-    removal,
-    reproduce,
-    rerun,
-    show,
-    sweep,
-    train,
-    watch,
-)
+from zoo.cli import commands, lazy_group, streams
 from zoo.errors import UsageError, ZooError
 from zoo.plugins import packages
 
@@ -48,7 +23,19 @@ EXTRAS = {
 }
 """How to install packages that submitting and listing jobs do not need."""
 
-app = typer.Typer(
+MODULES = (
+    ("train", "sweep", "rerun", "reproduce"),
+    ("jobs", "show", "files", "watch"),
+    ("job_actions", "notes", "removal", "queue"),
+    ("leaderboard", "compare", "predict", "export"),
+    ("models", "plugins", "data"),
+    ("local", "carry", "gc", "lookup"),
+)
+"""The modules with commands, by the panel of `zoo --help` that lists them."""
+
+app = lazy_group.LazyApp(
+    commands,
+    dict(zip(lazy_group.PANELS, MODULES, strict=True)),
     name="zoo",
     help="Train, evaluate and compare many small models.",
     epilog=(
@@ -76,27 +63,6 @@ def _root(
     ),
 ) -> None:
     pass
-
-
-MODULES = (
-    (train, sweep, rerun, reproduce),
-    (jobs, show, files, watch),
-    (job_actions, notes, removal, queue),
-    (leaderboard, compare, predict, export),
-    (models, plugins, data),
-    (local, carry, gc, lookup),
-)
-"""The modules with commands, by the panel of `zoo --help` that lists them."""
-for panel, modules in zip(lazy_group.PANELS, MODULES, strict=True):
-    panel_app = typer.Typer()
-    for module in modules:
-        module.add_to(panel_app)
-    for command in panel_app.registered_commands:
-        command.rich_help_panel = panel
-    for group in panel_app.registered_groups:
-        group.rich_help_panel = panel
-    app.registered_commands += panel_app.registered_commands
-    app.registered_groups += panel_app.registered_groups
 
 
 def _check_encoding(arguments: Sequence[str]) -> None:
