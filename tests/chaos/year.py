@@ -334,8 +334,13 @@ def main() -> int:
     given = options.parse_args()
     results = []
     for kind in ["home", "team"] if given.kind == "both" else [given.kind]:
+        before = dict(os.environ)
         with tempfile.TemporaryDirectory(prefix="zoo-year-") as folder:
             results.append(run(Path(folder), kind, given.jobs))
+        # Both are those of the home that is gone.
+        os.environ.clear()
+        os.environ |= before
+        tempfile.tempdir = None
         show(results[-1])
         if given.samples:
             names = [each.name for each in fields(Sample)]
