@@ -39,7 +39,7 @@ MACHINES_CLOCK = {
     "zoo/cli/completion.py": "the age of a file here",
     "workers/zoo_workers/celery_events.py": "the time of an event, for Celery's tools",
     "workers/zoo_workers/hook_files.py": "the age of folders here",
-    "workers/zoo_workers/worker.py": "the time of a line in its log",
+    "workers/zoo_workers/serving.py": "the time of a line in its log",
 }
 """Who may ask for the time of this machine, and what for."""
 

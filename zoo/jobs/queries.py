@@ -113,16 +113,16 @@ def listing(
     values = Values(db.sql)
     # `seq` first: whole rows are large, and an index often covers this query.
     page = f"""
-        SELECT seq FROM {{}} WHERE {(wanted or Filter(**fields)).sql(values)}
+        WHERE {(wanted or Filter(**fields)).sql(values)}
         ORDER BY {", ".join(order_terms(sort, values))}
         LIMIT {values.add(limit)} OFFSET {values.add(offset)}"""
     with db.read() as rows:
         metric_names.check(rows, [sort.lstrip("-")])
         found: list[Row] = []
         if db.is_sqlite and sort == "-accuracy":
-            found = rows.all(page.format(BEST), values.named)
+            found = rows.all(f"SELECT seq FROM {BEST} {page}", values.named)
         if len(found) < limit:
-            found = rows.all(page.format("job"), values.named)
+            found = rows.all(f"SELECT seq FROM job {page}", values.named)
         return jobs_of(rows, [row["seq"] for row in found])
 
 
