@@ -106,7 +106,7 @@ class Place:
 
 
 place = functools.cache(Place)
-"""The databases of this process; all acts use the same, and their files are removed at its end."""
+"""Return the database of a kind and size: built once for all measurements, removed on exit."""
 
 
 @functools.cache
