@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.queue import Figure
 from benchmarks.terminal import HERE
-from zoo.job_spec import canonical
+from zoo.canonical_json import canonical
 from zoo.jobs import Database
 
 MODELS = ("logistic", "dense-softmax", "nearest-mean", "forest", "mlp")

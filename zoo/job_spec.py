@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from zoo.canonical_json import canonical as canonical
-from zoo.canonical_json import read_json as read_json
+from zoo.canonical_json import canonical, read_json
 from zoo.dataset_names import NAME
 from zoo.errors import UsageError
 from zoo.param_values import MAX_SEED

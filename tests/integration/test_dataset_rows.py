@@ -10,8 +10,9 @@ from helpers import job_rows
 from helpers.job_rows import spec
 
 from zoo import jobs
+from zoo.canonical_json import canonical
 from zoo.errors import UsageError
-from zoo.job_spec import JobSpec, canonical
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Job, NewDataset, Outcome, schema
 from zoo.results.leaderboard import leaderboard_rows
 

@@ -18,8 +18,8 @@ from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
 from zoo import jobs, settings
+from zoo.canonical_json import canonical
 from zoo.errors import UsageError
-from zoo.job_spec import canonical
 from zoo.jobs import Claim, Database, Group, Job, Outcome, ProgressUpdate, QueueOptions
 from zoo.jobs.environments import Environment
 from zoo.queue.options import TrainingOptions

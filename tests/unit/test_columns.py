@@ -14,11 +14,12 @@ import pytest
 from helpers.added_contents import a_table, add
 from sklearn.datasets import load_iris
 
+from zoo.canonical_json import canonical
 from zoo.data import columns, datasets, table_rows
 from zoo.data.contents import Column, Inputs
 from zoo.errors import UsageError
 from zoo.inference import predictor
-from zoo.job_spec import JobSpec, canonical
+from zoo.job_spec import JobSpec
 from zoo.plugins import registry
 from zoo.training.run import run_job
 

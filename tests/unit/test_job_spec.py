@@ -10,15 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
+from zoo.canonical_json import canonical, read_json
 from zoo.errors import UsageError
-from zoo.job_spec import (
-    MAX_SPEC_BYTES,
-    Fold,
-    JobSpec,
-    Source,
-    canonical,
-    read_json,
-)
+from zoo.job_spec import MAX_SPEC_BYTES, Fold, JobSpec, Source
 from zoo.param_values import as_options, changed, read_pairs, typed_options
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)

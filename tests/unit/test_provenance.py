@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from helpers.finished_jobs import a_spec
 
+from zoo.canonical_json import canonical
 from zoo.data import datasets
-from zoo.job_spec import Fold, Source, canonical
+from zoo.job_spec import Fold, Source
 from zoo.plugins.registry import Plugin
 from zoo.training import provenance
 

@@ -14,10 +14,11 @@ from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
 from zoo import weights
+from zoo.canonical_json import canonical, read_json
 from zoo.data import datasets
 from zoo.data.preprocessing import prepare
 from zoo.errors import ArtifactError, PluginError, UsageError
-from zoo.job_spec import JobSpec, canonical, read_json
+from zoo.job_spec import JobSpec
 from zoo.plugins import registry
 from zoo.training.run import read_recipe, restore, run_job
 

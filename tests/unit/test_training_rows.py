@@ -16,9 +16,10 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
+from zoo.canonical_json import canonical
 from zoo.data.contents import Column
 from zoo.errors import UsageError
-from zoo.job_spec import JobSpec, canonical
+from zoo.job_spec import JobSpec
 from zoo.model import Stop
 from zoo.plugins import registry
 from zoo.training import parts

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import child_process, cores, process_tree
+from zoo.canonical_json import read_json
 from zoo.errors import ZooError, as_sentence, reason
-from zoo.job_spec import JobSpec, read_json
+from zoo.job_spec import JobSpec
 from zoo.jobs.environments import GPU_NAME
 from zoo.model import Stop
 from zoo.plugins import error_report, process_state

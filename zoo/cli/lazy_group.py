@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import inspect
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,7 @@ import typer.main
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.models import CommandInfo, DefaultPlaceholder, TyperInfo
 
+from zoo.cli import plain_params
 from zoo.plugins import entry_points, packages
 from zoo.plugins.entry_points import Entry
 
@@ -161,7 +163,7 @@ def root(app: typer.Typer) -> Commands:
     bare.registered_commands, bare.registered_groups = [], []
     bare.info = copy.copy(app.info)
     bare.info.cls = Commands
-    group: Any = typer.main.get_command(bare)
+    group: Any = _finished(typer.main.get_command(bare))
     group.app, group.modules, group.not_loaded = app, {}, {}
     file = entry_points.remembered("commands.json")
     known = _read(file)
@@ -308,7 +310,7 @@ def _build(app: typer.Typer, name: str, part: typer.Typer | None = None) -> Any:
     part = part or app
     for group in reversed(part.registered_groups):
         if typer.main.solve_typer_info_defaults(group).name == name:
-            return _without_types(
+            return _finished(
                 typer.main.get_group_from_info(
                     group,
                     pretty_exceptions_short=app.pretty_exceptions_short,
@@ -318,7 +320,7 @@ def _build(app: typer.Typer, name: str, part: typer.Typer | None = None) -> Any:
             )
     for info in reversed(part.registered_commands):
         if name == _name(info):
-            return _without_types(
+            return _finished(
                 typer.main.get_command_from_info(
                     info,
                     pretty_exceptions_short=app.pretty_exceptions_short,
@@ -328,13 +330,25 @@ def _build(app: typer.Typer, name: str, part: typer.Typer | None = None) -> Any:
     return None
 
 
-def _without_types(command: Any) -> Any:
-    """Leave the Python type (`<list[str]>`) out of the help of arguments with a metavar."""
+def _finished(command: Any) -> Any:
+    """Return a command that Typer has built, ready to run.
+
+    The help of an argument with a metavar does not show its Python type (`<list[str]>`), and
+    pydantic is asked only for values that it changes.
+    """
     for each in (command, *getattr(command, "commands", {}).values()):
         for param in each.params:
+            plain_params.spare(param)
             if isinstance(param, TyperArgument) and param.metavar:
                 setattr(param, "display_type_rich", lambda ctx: None)  # noqa: B010  (a method)
+        each.get_help_option = functools.partial(_help_option, each.get_help_option)
     return command
+
+
+def _help_option(made: Callable[[Any], Any], ctx: Any) -> Any:
+    if (option := made(ctx)) is not None:
+        plain_params.spare(option)
+    return option
 
 
 def _read(file: Path | None) -> dict[str, Any]:

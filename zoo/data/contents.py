@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from zoo.canonical_json import canonical
 from zoo.data import cache
 from zoo.data.readers import idx_header
-from zoo.job_spec import Sha256, canonical
+from zoo.job_spec import Sha256
 from zoo.terminal_text import counted
 
 if TYPE_CHECKING:

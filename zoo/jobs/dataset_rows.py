@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from zoo.canonical_json import canonical
 from zoo.errors import UsageError
-from zoo.job_spec import canonical
 from zoo.jobs.database import Database, Row, Transaction
 from zoo.jobs.iso_times import with_iso_times
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import dataset_names
-from zoo.job_spec import canonical
+from zoo.canonical_json import canonical
 from zoo.jobs import metric_names, metric_rows
 from zoo.jobs.database import Database, Row, Transaction, among, slices
 from zoo.jobs.fields import field_values

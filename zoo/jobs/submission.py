@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from zoo.canonical_json import canonical
 from zoo.errors import UsageError
-from zoo.job_spec import SPEC_VERSION, JobSpec, canonical, trial_of
+from zoo.job_spec import SPEC_VERSION, JobSpec, trial_of
 from zoo.jobs.bulk_actions import cancel_many
 from zoo.jobs.database import (
     Database,

@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zoo.canonical_json import canonical
 from zoo.dataset_names import FILE_FORMS
-from zoo.job_spec import canonical
 from zoo.jobs import backoff as backing_off
 from zoo.jobs import pruning
 from zoo.jobs.claims import AttemptEnd, Claim, Outcome, ProgressUpdate, Requests

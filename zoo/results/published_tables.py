@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 
 from zoo import jobs
+from zoo.canonical_json import canonical
 from zoo.errors import UsageError, reason, unknown
-from zoo.job_spec import JobSpec, Name, Preprocess, Published, Record, canonical
+from zoo.job_spec import JobSpec, Name, Preprocess, Published, Record
 from zoo.jobs import Database, Job
 from zoo.param_values import MAX_SEED
 from zoo.queue import submit

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
-
 from zoo import atomic
 from zoo.canonical_json import canonical, read_json
 from zoo.errors import ArtifactError, UsageError, ZooError, reason
@@ -414,6 +412,8 @@ def open_store(url: str) -> tuple[Any, str]:
 
     Raises ArtifactError if the URL is invalid or a library is missing.
     """
+    import fsspec  # 30 ms, which a submission that needs no file should not wait for
+
     try:
         fs, root = fsspec.core.url_to_fs(url)
     except ImportError as error:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import jobs
+from zoo.canonical_json import canonical
 from zoo.errors import BrokerError, UsageError, ZooError
-from zoo.job_spec import JobSpec, canonical
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Group, Hint, QueueOptions, RungEntry
 from zoo.queue import submit
 from zoo.queue.options import TrainingOptions

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from zoo.canonical_json import canonical
 from zoo.errors import UsageError, unknown
-from zoo.job_spec import JobSpec, canonical
+from zoo.job_spec import JobSpec
 from zoo.jobs import Pruner
 from zoo.metrics import ACCURACY, COSTS, Objective, base_name
 from zoo.model import Params, resolved, to_json

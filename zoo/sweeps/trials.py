@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo import param_values
+from zoo.canonical_json import canonical
 from zoo.errors import UsageError, reason
-from zoo.job_spec import canonical
 from zoo.jobs import Group, RungEntry, groups
 from zoo.jobs.group_metrics import Statistics
 from zoo.regular_file import read_regular_file

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.canonical_json import canonical, read_json
 from zoo.errors import ArtifactError, UsageError, reason
-from zoo.job_spec import canonical, read_json
 from zoo.storage import saved_files
 
 log = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ from importlib import metadata
 from pathlib import Path
 
 from zoo import jobs, settings
-from zoo.canonical_json import read_json
+from zoo.canonical_json import canonical, read_json
 from zoo.errors import UsageError
-from zoo.job_spec import JobSpec, canonical
+from zoo.job_spec import JobSpec
 from zoo.jobs import Database, Job
 from zoo.jobs.environments import GPU_NAME, CodeVersion, Environment, Machine
 from zoo.jobs.queue_options import GPU

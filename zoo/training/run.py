@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from zoo import settings, terminal_text
+from zoo.canonical_json import canonical, read_json
 from zoo.data import datasets, preprocessing, takes
 from zoo.data.contents import Inputs
 from zoo.data.preprocessing import Fitted, prepare_splits
 from zoo.errors import ArtifactError, UsageError, reason
-from zoo.job_spec import NO_STEPS, Fold, JobSpec, Preprocess, canonical, read_json
+from zoo.job_spec import NO_STEPS, Fold, JobSpec, Preprocess
 from zoo.model import Model, Stop, fit_arguments, to_json
 from zoo.plugins import registry
 from zoo.storage import saved_files

@@ -20,10 +20,11 @@ from PIL import Image
 from typer.testing import CliRunner
 from zoo_report import pictures, plots, predictions
 
+from zoo.canonical_json import read_json
 from zoo.cli.main import app
 from zoo.cli.render import console, text_charts
 from zoo.data.preprocessing import prepare
-from zoo.job_spec import JobSpec, read_json
+from zoo.job_spec import JobSpec
 from zoo.results.predictions import Predictions, read_predictions
 from zoo.training.run import PREDICTIONS, run_job
 

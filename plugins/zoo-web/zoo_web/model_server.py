@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import child_process
+from zoo.canonical_json import read_json
 from zoo.errors import UsageError, ZooError, reason
-from zoo.job_spec import read_json
 
 if TYPE_CHECKING:
     from zoo.inference.predictor import LoadedModel
