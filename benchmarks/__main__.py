@@ -29,6 +29,8 @@ from benchmarks import (
     importing,
     keras_fit,
     logistic,
+    memory,
+    networks,
     notes,
     peers,
     queue,
@@ -41,15 +43,15 @@ from benchmarks import (
 from benchmarks.pairs import Measured, measure
 from benchmarks.queue import Figure
 
-COMPARED = (keras_fit, logistic, terminal, notes, table_files, table_jobs)
+COMPARED = (keras_fit, networks, logistic, terminal, notes, table_files, table_jobs)
 ROWS = {row.name: row for room in COMPARED for row in room.ROWS}
-MEASURED = (queue, first_training, data, folders, importing, growth, scrape, scaling)
+MEASURED = (queue, first_training, data, memory, folders, importing, growth, scrape, scaling)
 FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
 LONG = {"checkpoint-cost": "dense-softmax", "checkpoint-cost-lenet": "lenet-5"}
 """Records that take more than ten minutes for each pair: measured only where they are named."""
-ON_REQUEST = ("growth-", "table-")
-"""Rows of large tables and databases, measured only where they are named: they take minutes."""
+ON_REQUEST = ("growth-", "table-", "memory-", "network-")
+"""Rows that take minutes (large tables and databases, a thousand fits): measured if named."""
 QUICK = (
     "help",
     "jobs",

@@ -23,7 +23,9 @@ from zoo.cli import lazy_group, main, plain_params
 Number = st.integers() | st.floats() | st.integers(-20, 20)
 TEXTS = st.text(max_size=6) | Number.map(str) | st.from_regex(r"[-+ 0]?[0-9_]{1,21}[ .]?0?")
 TEXTS |= st.sampled_from(["", "true", "red", "RED", "\u0663", "1e3", "nan", "0x1f", "2026-01-01"])
-VALUES: st.SearchStrategy[Any] = st.none() | TEXTS | Number | st.booleans() | st.lists(TEXTS, max_size=3)
+VALUES: st.SearchStrategy[Any] = (
+    st.none() | TEXTS | Number | st.booleans() | st.lists(TEXTS, max_size=3)
+)
 VALUES |= st.lists(TEXTS, max_size=3).map(tuple) | st.just(b"text") | st.just(Path("a"))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,12 @@ CLASSICS: list[tuple[type[zoo.Model], dict[str, Any]]] = [
     ),
     (BoostedStumps, {"max_iter": 8, "max_features": 0.1}),
 ]
+HAS_ONEDAL = find_spec("sklearnex") is not None
+needs_onedal = pytest.mark.skipif(
+    not HAS_ONEDAL, reason="scikit-learn-intelex is for processors of x86-64"
+)
+if HAS_ONEDAL:
+    CLASSICS.append((SupportVectors, {"solver": "onedal"}))
 
 each_classic = pytest.mark.parametrize(
     "number", range(len(CLASSICS)), ids=[kind.name for kind, _ in CLASSICS]
@@ -189,3 +197,42 @@ def test_weights_that_do_not_belong_together_are_refused(
     weights.save(tmp_path, arrays | {name: change(arrays[name])})
     with pytest.raises(ArtifactError, match="are not those of 10 classes"):
         made(kind, CLASSICS[number][1]).load(tmp_path)
+
+
+@needs_onedal
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"unit_length": True, "gamma": 2.5},
+        {"kernel": "poly", "degree": 4, "gamma": 2.0, "coef0": 1.0, "C": 1.0, "unit_length": True},
+        {"kernel": "linear", "C": 0.1},
+    ],
+    ids=["rbf", "unit length", "poly", "linear"],
+)
+def test_onedal_finds_the_machine_of_libsvm(
+    params: dict[str, Any], weighted: bool, classes: int
+) -> None:
+    x, y = data(SupportVectors, "train")
+    x, y = x[:N], y[:N] % classes
+    weight = np.random.default_rng(0).integers(0, 3, N).astype("float64")
+    given = {"sample_weight": weight} if weighted else {}
+    models = [
+        made(SupportVectors, params | {"solver": solver}, classes)
+        for solver in ("libsvm", "onedal")
+    ]
+    for model in models:
+        model.fit(x, y, ignore, **given)
+    inputs, _ = data(SupportVectors, "test")
+    # Each ends where no condition is missed by more than 0.001.
+    assert np.allclose(*(model.scores(inputs) for model in models), atol=0.02)
+
+
+def test_a_missing_solver_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "daal4py", None)
+    x, y = data(SupportVectors, "train")
+    model = made(SupportVectors, {"solver": "onedal"})
+    with pytest.raises(UsageError, match="needs scikit-learn-intelex, which is not installed"):
+        model.fit(x[:N], y[:N], ignore)

@@ -20,15 +20,16 @@ def granted_jobs() -> Iterator[int | None]:
     """
     here = cores.here()
     if here is None:
-        yield _share()
+        yield share()
     else:
         with _each_on_a_core(here):
             yield None
 
 
-def _share() -> int:
-    share = os.environ.get("OMP_NUM_THREADS", "")
-    return int(share) if share.isdigit() and int(share) else -1
+def share() -> int:
+    """Return the number of threads that the worker grants, or -1 for all cores."""
+    granted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(granted) if granted.isdigit() and int(granted) else -1
 
 
 @contextlib.contextmanager
