@@ -165,11 +165,12 @@ def arrays_of(fitted: Any) -> dict[str, Array]:
     """Return the numbers of a fitted machine of scikit-learn or of scikit-learn-intelex."""
     import numpy as np
 
-    return {
+    found = {
         "support": fitted.support_.astype("int32"),
         "support_vectors": fitted.support_vectors_,
         "n_support": fitted.n_support_.astype("int32"),
         "dual_coef": fitted._dual_coef_,
         "intercept": fitted._intercept_,
-        "gamma": np.float64(fitted._gamma),
     }
+    found = {name: np.ascontiguousarray(each) for name, each in found.items()}
+    return found | {"gamma": np.float64(fitted._gamma)}
