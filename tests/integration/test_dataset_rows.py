@@ -48,6 +48,20 @@ def test_other_contents_are_a_new_version_and_the_same_are_none(db: Database) ->
     assert [each.version for each in jobs.list_datasets(db, "wine")] == [3, 2, 1]
 
 
+def test_names_are_listed_by_their_beginning_once_each(db: Database) -> None:
+    names = ["wine", "wine-2", "wine.old", "win_95", "tables", "win%", "wi"]
+    for name in names:
+        jobs.add_dataset(db, wine(name=name))
+    jobs.add_dataset(db, wine(TWO))
+    jobs.remove_datasets(db, "wine.old", [1], lambda _: None)
+    kept = set(names) - {"wine.old"}
+    for beginning in ("", "w", "win", "wine", "win_", "win%", "wine-2", "wine-2x", "%"):
+        found = jobs.list_dataset_names(db, beginning, 10)
+        assert len(found) == len(set(found))
+        assert set(found) == {each for each in kept if each.startswith(beginning)}
+        assert jobs.list_dataset_names(db, beginning, 2) == found[:2]
+
+
 def test_concurrent_adds_give_each_contents_one_version(db: Database) -> None:
     with ThreadPoolExecutor(8) as threads:
         found = list(threads.map(lambda _: jobs.add_dataset(db, wine()), range(8)))

@@ -27,6 +27,8 @@ Suggestions = list[tuple[str, str]]
 MAX_DESCRIPTION = 60
 SPECIAL = "\\`$;|&<>"
 """Characters that are special to a shell even inside a word."""
+MOST_DATASETS = 200
+"""Added datasets that are suggested at once: more fill the screen, and their names take time."""
 NAMES_FILE = "names.json"
 NAMES_SECONDS = 3600.0
 """Lifetime of the cache: an installed plugin edited in place changes no folder."""
@@ -67,7 +69,7 @@ def models(incomplete: str) -> Iterator[tuple[str, str]]:
 @safely
 def datasets(incomplete: str) -> Iterator[tuple[str, str]]:
     """Names, files used before, the forms of files, and after one of them the paths."""
-    for name, summary in _datasets().items():
+    for name, summary in _datasets(incomplete).items():
         if name.startswith(incomplete):
             yield name, summary
     form, colon, path = incomplete.partition(":")
@@ -273,14 +275,19 @@ def _trained() -> dict[str, list[str]]:
     return found
 
 
-def _datasets() -> dict[str, str]:
-    """The named datasets, and files that a training has succeeded on."""
-    from zoo.jobs import dataset_rows, references
+def _datasets(beginning: str) -> dict[str, str]:
+    """The named datasets, and files that a training has succeeded on.
+
+    Of added datasets only the first that begin so.
+    """
+    from zoo import jobs
+    from zoo.jobs import references
 
     db = _database()
     trained = references.recent_datasets(db) if db else []
     found: dict[str, str] = dict(_names()["datasets"])
-    found |= {each.name: "added" for each in (dataset_rows.list_datasets(db) if db else ())}
+    added = jobs.list_dataset_names(db, beginning, MOST_DATASETS) if db else []
+    found |= dict.fromkeys(added, "added")
     files = [name for name in trained if ":" in name]
     return found | dict.fromkeys(files, "used by an earlier training")
 

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from zoo.jobs.dataset_rows import forget_dataset as forget_dataset
     from zoo.jobs.dataset_rows import insert_carried_dataset as insert_carried_dataset
     from zoo.jobs.dataset_rows import list_contents as list_contents
+    from zoo.jobs.dataset_rows import list_dataset_names as list_dataset_names
     from zoo.jobs.dataset_rows import list_datasets as list_datasets
     from zoo.jobs.dataset_rows import list_forgettable as list_forgettable
     from zoo.jobs.dataset_rows import remove_contents as remove_contents
@@ -217,8 +218,8 @@ _EXPORTS = {
     "compaction": "compact free_bytes",
     "database": "Database RowRefused",
     "dataset_rows": (
-        "add_dataset count_users DatasetVersion find_contents find_dataset list_datasets "
-        "NewDataset remove_datasets DatasetUsers begin_upload remove_interrupted_uploads "
+        "add_dataset count_users DatasetVersion find_contents find_dataset list_dataset_names "
+        "list_datasets NewDataset remove_datasets DatasetUsers begin_upload remove_interrupted_uploads "
         "forget_dataset list_contents list_forgettable remove_contents "
         "carried_version insert_carried_dataset"
     ),

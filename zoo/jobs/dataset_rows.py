@@ -211,6 +211,15 @@ def list_datasets(db: Database, name: str | None = None) -> list[DatasetVersion]
     return [_to_version(row) for row in db.alone(query, {} if name is None else {"name": name})]
 
 
+def list_dataset_names(db: Database, beginning: str, limit: int) -> list[str]:
+    """List the first names of added datasets that begin so, without their descriptions."""
+    query = f"""
+        SELECT DISTINCT name FROM dataset
+        WHERE {KEPT} AND substr(name, 1, :length) = :beginning ORDER BY name LIMIT :limit"""
+    values = {"beginning": beginning, "length": len(beginning), "limit": limit}
+    return [row["name"] for row in db.alone(query, values)]
+
+
 def count_users(db: Database, name: str, versions: Sequence[int]) -> DatasetUsers:
     """Count the jobs that refer to versions of a dataset."""
     with db.read() as rows:
