@@ -219,8 +219,8 @@ _EXPORTS = {
     "database": "Database RowRefused",
     "dataset_rows": (
         "add_dataset count_users DatasetVersion find_contents find_dataset list_dataset_names "
-        "list_datasets NewDataset remove_datasets DatasetUsers begin_upload remove_interrupted_uploads "
-        "forget_dataset list_contents list_forgettable remove_contents "
+        "list_datasets NewDataset remove_datasets DatasetUsers begin_upload "
+        "remove_interrupted_uploads forget_dataset list_contents list_forgettable remove_contents "
         "carried_version insert_carried_dataset"
     ),
     "estimates": "Estimate estimate_job estimate_many estimate_running usual_seconds",
