@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,33 @@ def test_a_table_is_added_listed_refreshed_exported_and_removed(
     refused = zoo.run("data", "refresh", "iris", code=2)
     assert "No added dataset is called 'iris'" in refused.stderr
     assert (zoo.home / "artifacts" / "datasets" / same.pop()).is_dir()  # 'same' has them, too
+
+
+def test_a_table_of_hundreds_of_datasets_ends_with_how_to_see_more(zoo: Zoo) -> None:
+    zoo.run("jobs")  # creates the database
+    db = zoo.database()
+    columns = [{"name": name, "kind": "number"} for name in "ab"]
+    meta = {"kind": "table", "shape": [2], "dtype": "float64", "columns": columns}
+    meta |= {"class_names": ["a", "b"], "counts": {"train": 9}}
+    for number in range(105):
+        named = {"name": f"table-{number:03}", "fingerprint": f"{number:064}"}
+        place: Any = {"artifact": f"datasets/{number}", "artifact_sha256": "0" * 64, "bytes": 100}
+        recipe = {"source": "csv:/x.csv", "options": {}}
+        new = jobs.NewDataset(**named, meta=meta | named, recipe=recipe, **place)
+        jobs.add_dataset(db, new)
+
+    def listed(*words: str) -> tuple[list[str], str]:
+        done = zoo.run("data", *words)
+        return [each for each in done.stdout.splitlines() if "table-" in each], done.stderr
+
+    rows, note = listed()
+    assert len(rows) == 100 and rows[-1].startswith("table-099@1")
+    assert "100 versions of added datasets are shown: `zoo data -n 1000` shows more" in note
+    rows, note = listed("list", "-n", "7")
+    assert len(rows) == 7 and "`zoo data -n 70` shows more" in note
+    assert len(listed("-n", "105")[0]) == 105 and listed("-n", "105")[1] == ""
+    every = [each for each in zoo.json("data") if each["where"] == "added"]
+    assert [each["name"] for each in every] == [f"table-{number:03}" for number in range(105)]
 
 
 def test_bad_names_and_options_are_refused_in_a_sentence(zoo: Zoo, iris: Path) -> None:

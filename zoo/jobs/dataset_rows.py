@@ -204,11 +204,19 @@ def find_contents(db: Database, fingerprint: str) -> DatasetVersion | None:
     return _to_version(row) if row else None
 
 
-def list_datasets(db: Database, name: str | None = None) -> list[DatasetVersion]:
-    """List the versions of every added dataset, or of one: by name, the newest version first."""
+def list_datasets(
+    db: Database, name: str | None = None, limit: int | None = None
+) -> list[DatasetVersion]:
+    """List the versions of every added dataset, or of one: by name, the newest version first.
+
+    `limit` is the most that are listed.
+    """
     is_one = "" if name is None else " AND name = :name"
-    query = f"SELECT * FROM dataset WHERE {KEPT}{is_one} ORDER BY name, version DESC"
-    return [_to_version(row) for row in db.alone(query, {} if name is None else {"name": name})]
+    most = "" if limit is None else " LIMIT :limit"
+    query = f"SELECT * FROM dataset WHERE {KEPT}{is_one} ORDER BY name, version DESC{most}"
+    given = {"name": name, "limit": limit}
+    values = {key: value for key, value in given.items() if value is not None}
+    return [_to_version(row) for row in db.alone(query, values)]
 
 
 def list_dataset_names(db: Database, beginning: str, limit: int) -> list[str]:

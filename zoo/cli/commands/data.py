@@ -27,6 +27,19 @@ Name = Annotated[
     ),
 ]
 
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        "-n",
+        metavar="N",
+        min=1,
+        max=10**6,
+        help="List at most N versions of added datasets: 100 in a table, all as JSON.",
+    ),
+]
+LIMIT = 100
+
 data = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
@@ -40,20 +53,23 @@ def add_to(app: typer.Typer) -> None:
 
 
 @data.callback()
-def list_or_run(context: typer.Context, as_json: AsJson = False) -> None:
+def list_or_run(context: typer.Context, as_json: AsJson = False, limit: Limit = None) -> None:
     if not context.invoked_subcommand:
-        list_datasets(as_json)
+        list_datasets(as_json, limit)
 
 
 @data.command("list")
-def list_datasets(as_json: AsJson = False) -> None:
+def list_datasets(as_json: AsJson = False, limit: Limit = None) -> None:
     """List the datasets, as `zoo data` alone does."""
     import dataclasses
 
     from zoo.cli.render import console
     from zoo.data import datasets
 
-    added, elsewhere = _of_database()
+    limit = limit or (None if as_json else LIMIT)
+    added, elsewhere = _of_database(limit and limit + 1)
+    is_more = limit is not None and len(added) > limit
+    added = added[:limit]
     found = [*datasets.listing(), *elsewhere]
     if as_json:
         versions = [added_datasets.listed_json(each) for each in added]
@@ -63,9 +79,12 @@ def list_datasets(as_json: AsJson = False) -> None:
     rows = [[d.name, d.summary, f"{d.size / 1e6:.1f}" if d.size else "", d.where] for d in found]
     rows += [added_datasets.listed_row(each) for each in added]
     console.table(columns, rows, right=["MB"])
+    if is_more:
+        more = f"`zoo data -n {10 * len(added)}` shows more, `zoo data show NAME` one."
+        console.note(f"{len(added):,} versions of added datasets are shown: {more}")
 
 
-def _of_database() -> tuple[list[DatasetVersion], list[Listed]]:
+def _of_database(limit: int | None) -> tuple[list[DatasetVersion], list[Listed]]:
     """Return added datasets and those that only workers have; none without a database."""
     from zoo import jobs
     from zoo.cli.render import console
@@ -76,7 +95,7 @@ def _of_database() -> tuple[list[DatasetVersion], list[Listed]]:
     try:
         known = catalogue.elsewhere()
         with catalogue.database() as db:
-            added = jobs.list_datasets(db) if db else []
+            added = jobs.list_datasets(db, limit=limit) if db else []
     except StoreError as error:
         console.note(f"Only the datasets of this machine are listed: {error.message}")
         return [], []
