@@ -64,6 +64,7 @@ QUICK = (
     "worker-first-job",
 )
 """The rows that a change breaks first: two minutes with one pair."""
+RUNS = 3
 RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = ("mnist-zoo", "numpy", "scikit-learn", "keras", "tensorflow")
 LINE = "{:20} {:>9} {:>9} {:>8} {:>8}  {}\n"
@@ -77,14 +78,14 @@ def main() -> None:
     if set(names) & ROWS.keys():
         _say(LINE.format("row", "theirs s", "ours s", "ratio", "target", "what"))
     for row in (ROWS[name] for name in names if name in ROWS):
-        measured = measure(row, asked.pairs)
+        measured = measure(row, asked.pairs or row.pairs)
         _say(_line(measured))
         if asked.keep:
             _keep(row.name, measured.record())
     if set(names) & FIGURES.keys():
         _say("\n" + LINE.format("figure", "measured", "target", "", "", "what"))
     for figure in (FIGURES[name] for name in names if name in FIGURES):
-        values = [figure.measure() for _ in range(asked.pairs)]
+        values = [figure.measure() for _ in range(asked.pairs or RUNS)]
         _say(_figure_line(figure, median(values)))
         kept = {"name": figure.name, "what": figure.what, "target": figure.target}
         if asked.keep:
@@ -103,7 +104,7 @@ def _record(name: str, asked: argparse.Namespace) -> None:
         found = costs.measure(RECORDS[name])
         _say(f"\n{name}\n{json.dumps(found, indent=1)}\n")
     elif name in LONG:
-        found = checkpoint_cost.measure(LONG[name], asked.seconds, asked.pairs)
+        found = checkpoint_cost.measure(LONG[name], asked.seconds, asked.pairs or RUNS)
         _say(f"\n{name}\n{json.dumps(found, indent=1)}\n")
     else:
         return
@@ -119,7 +120,8 @@ def _say(line: str) -> None:
 def _arguments() -> argparse.Namespace:
     about = " ".join(__doc__.split())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=about)
-    parser.add_argument("--pairs", type=int, default=3, help="runs of each side (3)")
+    pairs = f"runs of each side ({RUNS}; of the rows notes-* and twenty-* 1)"
+    parser.add_argument("--pairs", type=int, default=None, help=pairs)
     keep = "keep the figures in benchmarks/results, which docs/scaling.md is made from"
     parser.add_argument("--keep", action="store_true", help=keep)
     length = f"length of the trainings of checkpoint-cost in seconds ({checkpoint_cost.SECONDS:g})"

@@ -170,8 +170,10 @@ CV = "the notes' logistic script, `zoo train logistic --cv 5` warm"
 ONE = "the notes' dense script, `zoo train dense-softmax` warm"
 MANY = f"the dense script {TRAININGS} times, two at a time; a sweep of as many on {SLOTS} slots"
 ROWS = [
-    Row("notes-logistic", CV, 1 / 2.5, functools.partial(_their_time, LOGISTIC), _our_cv),
-    Row("notes-dense", ONE, 1 / 5, functools.partial(_their_time, DENSE), _our_dense),
-    Row("twenty-cold", f"{MANY}, cold", 1 / 8, _their_twenty, _twenty_cold),
-    Row("twenty-warm", f"{MANY}, warm", 1 / 12, _their_twenty, lambda f: _our_twenty(_warm(), f)),
+    Row("notes-logistic", CV, 1 / 2.5, functools.partial(_their_time, LOGISTIC), _our_cv, 1),
+    Row("notes-dense", ONE, 1 / 5, functools.partial(_their_time, DENSE), _our_dense, 1),
+    Row("twenty-cold", f"{MANY}, cold", 1 / 8, _their_twenty, _twenty_cold, 1),
+    Row(
+        "twenty-warm", f"{MANY}, warm", 1 / 12, _their_twenty, lambda f: _our_twenty(_warm(), f), 1
+    ),
 ]

@@ -28,6 +28,8 @@ class Row:
     """Largest accepted ratio of Zoo's time to the baseline's."""
     theirs: Side
     ours: Side
+    pairs: int = 3
+    """Pairs that are measured unless another number is asked for."""
 
 
 @dataclass
