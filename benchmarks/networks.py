@@ -31,8 +31,8 @@ def colour_images() -> tuple[np.ndarray, np.ndarray]:
     labels = draw.integers(CLASSES, size=COLOUR[0])
     images = draw.random(COLOUR, "float32")
     for number, pattern in enumerate(patterns):
-        images[labels == number] += 0.1 * pattern
-    return images / 1.1, labels
+        images[labels == number] += 0.5 * pattern
+    return images / 1.5, labels
 
 
 def grey_images() -> tuple[np.ndarray, np.ndarray]:
