@@ -85,7 +85,7 @@ def main() -> None:
     if set(names) & FIGURES.keys():
         _say("\n" + LINE.format("figure", "measured", "target", "", "", "what"))
     for figure in (FIGURES[name] for name in names if name in FIGURES):
-        values = [figure.measure() for _ in range(asked.pairs or RUNS)]
+        values = [figure.measure() for _ in range(asked.pairs or figure.runs)]
         _say(_figure_line(figure, median(values)))
         kept = {"name": figure.name, "what": figure.what, "target": figure.target}
         if asked.keep:
@@ -120,7 +120,7 @@ def _say(line: str) -> None:
 def _arguments() -> argparse.Namespace:
     about = " ".join(__doc__.split())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=about)
-    pairs = f"runs of each side ({RUNS}; of the rows notes-* and twenty-* 1)"
+    pairs = f"runs of each side ({RUNS}; of the longest 1)"
     parser.add_argument("--pairs", type=int, default=None, help=pairs)
     keep = "keep the figures in benchmarks/results, which docs/scaling.md is made from"
     parser.add_argument("--keep", action="store_true", help=keep)

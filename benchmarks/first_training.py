@@ -65,6 +65,7 @@ FIGURES = [
         2,
         "s",
         cold,
+        1,
     ),
-    Figure("first-after-up", "the same after zoo up, without its fit", 1, "s", after_up),
+    Figure("first-after-up", "the same after zoo up, without its fit", 1, "s", after_up, 1),
 ]
