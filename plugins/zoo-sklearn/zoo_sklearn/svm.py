@@ -75,7 +75,7 @@ class SupportVectors(WeightedModel, ArraysModel):
         return SVC(**self._arguments())
 
     def _arguments(self) -> dict[str, Any]:
-        params = self.params.model_dump(exclude={"unit_length", "solver"})
+        params: dict[str, Any] = self.params.model_dump(exclude={"unit_length", "solver"})
         params["gamma"] = params["gamma"] or "scale"
         # Otherwise a tie of votes goes to the first class, whatever the margins.
         return params | {"cache_size": CACHE_MB, "break_ties": True}
