@@ -132,7 +132,7 @@ def _keep(file: Path, network: Any, accuracy: float) -> None:
 
 
 def _side(side: str, model: str, threads: dict[str, str], file: Path, *, exact: bool) -> float:
-    """Run one side; with several threads only the number of weights is compared.
+    """Run one side; with several threads only the shapes of the weights are compared.
 
     Keras adds gradients in another order from run to run then.
     """

@@ -54,6 +54,7 @@ SEVERAL_WANTED = ("tuple_type", "list_type", "set_type", "frozen_set_type")
 
 
 PLAIN = (str, int, float, bool, type(None))
+"""Types whose values have no names within them."""
 
 
 LONGEST_HINT = 80

@@ -24,8 +24,8 @@ class _Convert:
     def __init__(self, param: Any) -> None:
         self.typer_s = param.get_runtime_param
         self.info = param.type_descriptor.parameter_info
-        is_own = self.info.parser is not None or self.info.clamp
-        self.type: Any = None if is_own else param.type_descriptor.annotation
+        is_special = self.info.parser is not None or self.info.clamp
+        self.type: Any = None if is_special else param.type_descriptor.annotation
 
     def __call__(self) -> _Convert:
         return self

@@ -212,19 +212,17 @@ def list_datasets(
     `limit` is the most that are listed.
     """
     is_one = "" if name is None else " AND name = :name"
-    most = "" if limit is None else " LIMIT :limit"
-    query = f"SELECT * FROM dataset WHERE {KEPT}{is_one} ORDER BY name, version DESC{most}"
-    given = {"name": name, "limit": limit}
-    values = {key: value for key, value in given.items() if value is not None}
-    return [_to_version(row) for row in db.alone(query, values)]
+    query = f"SELECT * FROM dataset WHERE {KEPT}{is_one} ORDER BY name, version DESC LIMIT :limit"
+    values: dict[str, Any] = {} if name is None else {"name": name}
+    return [_to_version(row) for row in db.alone(query, values | {"limit": limit or MOST})]
 
 
-def list_dataset_names(db: Database, beginning: str, limit: int) -> list[str]:
-    """List the first names of added datasets that begin so, without their descriptions."""
+def list_dataset_names(db: Database, beginning: str = "", limit: int | None = None) -> list[str]:
+    """List the names of added datasets that begin so, at most `limit`, without descriptions."""
     query = f"""
         SELECT DISTINCT name FROM dataset
         WHERE {KEPT} AND substr(name, 1, :length) = :beginning ORDER BY name LIMIT :limit"""
-    values = {"beginning": beginning, "length": len(beginning), "limit": limit}
+    values = {"beginning": beginning, "length": len(beginning), "limit": limit or MOST}
     return [row["name"] for row in db.alone(query, values)]
 
 
@@ -305,6 +303,8 @@ def forget_dataset(db: Database, name: str, version: int) -> None:
         rows.run(f"DELETE FROM dataset WHERE {one}", {"name": name, "version": version})
 
 
+MOST = 2**31
+"""Rows that no database of datasets has: where no limit is asked for."""
 KEPT = "removed_at IS NULL"
 _NAMES = f"({KEPT} OR version <= 0)"
 """Condition on a row that its contents are to stay: of a version, or of an upload under way."""

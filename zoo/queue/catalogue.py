@@ -138,7 +138,7 @@ def elsewhere() -> dict[str, str]:
 def added_names() -> list[str]:
     """Return the names of the added datasets; raises StoreError like `models`."""
     with database() as db:
-        return sorted({each.name for each in jobs.list_datasets(db)}) if db else []
+        return sorted(jobs.list_dataset_names(db)) if db else []
 
 
 def metrics() -> dict[str, MetricInfo]:

@@ -124,9 +124,8 @@ def known_datasets(context: PageContext, *others: str) -> list[str]:
 def _added(context: PageContext) -> list[str]:
     """Return the added datasets: each name, which is its newest version, and the older versions."""
     versions = jobs.list_datasets(context.db)
-    newest = {
-        each.name: max(v.version for v in versions if v.name == each.name) for each in versions
-    }
+    # Of each name the newest version comes first, so it is the last one here.
+    newest = {each.name: each.version for each in reversed(versions)}
     older = [each.label for each in versions if each.version != newest[each.name]]
     return sorted([*newest, *older])
 

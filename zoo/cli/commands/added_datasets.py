@@ -132,7 +132,7 @@ def remove(
     db = jobs.connect(chosen.database)
     found = pinning.added_version(db, name)
     if found is None:
-        raise unknown("added dataset", name, {each.name for each in jobs.list_datasets(db)})
+        raise unknown("added dataset", name, jobs.list_dataset_names(db))
     versions = [found.version]
     if "@" not in name:
         versions = [each.version for each in jobs.list_datasets(db, name)]
@@ -213,7 +213,7 @@ def _source_of(name: str) -> tuple[str, str]:
     db = jobs.connect()
     found = pinning.added_version(db, name)
     if found is None:
-        raise unknown("added dataset", name, {each.name for each in jobs.list_datasets(db)})
+        raise unknown("added dataset", name, jobs.list_dataset_names(db))
     return found.name, str(found.recipe["source"])
 
 

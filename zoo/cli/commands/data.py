@@ -66,8 +66,9 @@ def list_datasets(as_json: AsJson = False, limit: Limit = None) -> None:
     from zoo.cli.render import console
     from zoo.data import datasets
 
-    limit = limit or (None if as_json else LIMIT)
-    added, elsewhere = _of_database(limit and limit + 1)
+    if limit is None and not as_json:
+        limit = LIMIT
+    added, elsewhere = _of_database(None if limit is None else limit + 1)
     is_more = limit is not None and len(added) > limit
     added = added[:limit]
     found = [*datasets.listing(), *elsewhere]
