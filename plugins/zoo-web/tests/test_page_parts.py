@@ -327,3 +327,15 @@ def test_a_large_group_lists_its_first_jobs_and_counts_the_rest(db: Database) ->
         html = Visit(db).group(group)
         assert html.count('data-key="job-') == most
         assert (f"{rest} more:" in html) == bool(rest)
+
+
+def test_added_datasets_are_offered_by_name_and_their_older_versions(db: Database) -> None:
+    meta, recipe = {"counts": {}}, {"source": "csv:/x.csv", "options": {}}
+    added = [("wine", 1), ("wine", 2), ("beans", 3), ("wine", 4), ("beans", 5)]
+    for name, content in added:
+        fingerprint = f"{content:064}"
+        place: Any = {"artifact": f"datasets/{content}", "artifact_sha256": "0" * 64, "bytes": 1}
+        jobs.add_dataset(db, jobs.NewDataset(name, fingerprint, meta, recipe, **place))
+    known = actions.known_datasets(Visit(db).context)
+    found = [each for each in known if each.startswith(("wine", "beans"))]
+    assert found == ["beans", "beans@1", "wine", "wine@1", "wine@2"]
