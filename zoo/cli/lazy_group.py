@@ -26,7 +26,7 @@ import typer.main
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 from typer.models import CommandInfo, DefaultPlaceholder, TyperInfo
 
-from zoo.cli import plain_params
+from zoo.cli import param_conversion
 from zoo.plugins import entry_points, packages
 from zoo.plugins.entry_points import Entry
 
@@ -338,7 +338,7 @@ def _finished(command: Any) -> Any:
     """
     for each in (command, *getattr(command, "commands", {}).values()):
         for param in each.params:
-            plain_params.spare(param)
+            param_conversion.avoid_pydantic(param)
             if isinstance(param, TyperArgument) and param.metavar:
                 setattr(param, "display_type_rich", lambda ctx: None)  # noqa: B010  (a method)
         each.get_help_option = functools.partial(_help_option, each.get_help_option)
@@ -347,7 +347,7 @@ def _finished(command: Any) -> Any:
 
 def _help_option(made: Callable[[Any], Any], ctx: Any) -> Any:
     if (option := made(ctx)) is not None:
-        plain_params.spare(option)
+        param_conversion.avoid_pydantic(option)
     return option
 
 

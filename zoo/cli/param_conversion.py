@@ -12,7 +12,7 @@ from typing import Any
 WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
 
-def spare(param: Any) -> None:
+def avoid_pydantic(param: Any) -> None:
     """Let a param of Typer ask pydantic only for values that have to be converted or refused."""
     if not isinstance(param.get_runtime_param, _Convert):
         param.get_runtime_param = _Convert(param)
