@@ -84,7 +84,8 @@ def test_a_benchmark_keeps_its_figures_only_when_asked(
     bench.main()
     after = contents()
     for path, text in before.items():
-        path.write_bytes(text)
+        if after.get(path) != text:  # else a test that reads it meanwhile could find it empty
+            path.write_bytes(text)
     assert after == before
     monkeypatch.setattr(bench, "RESULTS", tmp_path / "results")
     monkeypatch.setattr("sys.argv", ["benchmarks", "--pairs", "1", "--keep"])
