@@ -13,6 +13,7 @@ import pytest
 from helpers.command_line import until
 from helpers.finished_jobs import a_spec, succeed
 from zoo_workers import housekeeping
+from zoo_workers.runner_pool import RunnerPool
 from zoo_workers.slots import Supervisor
 
 from zoo import jobs
@@ -55,9 +56,11 @@ def test_removal_goes_on_without_a_wait_for_the_next_reaping(
     for _ in range(9):
         succeed(db, [a_spec()])
     stores = {"database_url": db.url, "artifacts_url": str(tmp_path)}
-    seldom = {"reap_seconds": 3600.0, "beat_seconds": 3600.0}
+    never = 1e9  # also longer than the machine has been running
+    seldom = {"reap_seconds": never, "beat_seconds": never}
     setup = Settings(home=tmp_path, keep_jobs="2", **stores, **seldom)  # type: ignore[arg-type]
-    slots = Supervisor(db, setup, None, "w", "default", 1)  # type: ignore[arg-type]
+    runners = RunnerPool(tmp_path, jobs_per_runner=1, memory_mb=1.0)
+    slots = Supervisor(db, setup, runners, "w", "default", 1)
     keeper = housekeeping.Housekeeper(None, slots, "w", lambda: None)  # type: ignore[arg-type]
     keeper.start()
     try:

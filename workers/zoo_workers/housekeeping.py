@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import socket
 import threading
 import time
@@ -54,8 +55,8 @@ class Housekeeper(threading.Thread):
         """Whether the last pass has left jobs or files that are to be removed."""
         self._is_over = False
         self._wake = threading.Event()
-        self._reaped = 0.0
-        self._swept = -SWEEP_SECONDS
+        self._reaped = -math.inf  # a machine may have started a moment ago
+        self._swept = -math.inf
         self._without_checkpoints: set[str] = set()
         """Pruned jobs whose checkpoints this worker has removed."""
         self._was_sick = False
