@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import time
+from typing import Any, NamedTuple
+
+from zoo_workers.runner_pool import REST_SECONDS
 
 from benchmarks.queue import Figure, Site, site
 
@@ -34,11 +37,20 @@ PARAMS: dict[str, dict[str, int]] = {
 
 
 def _mebibytes(pid: int) -> float:
+    return sum(float(each.memory_full_info().pss) for each in _processes(pid)) / 2**20
+
+
+def _processes(pid: int) -> list[Any]:
     import psutil
 
     worker = psutil.Process(pid)
-    found = [worker, *worker.children(recursive=True)]
-    return sum(float(each.memory_full_info().pss) for each in found) / 2**20
+    return [worker, *worker.children(recursive=True)]
+
+
+def _own_mebibytes(pid: int) -> float:
+    """Return what would be free without these processes: all but the pages of files."""
+    found = (each.memory_info() for each in _processes(pid))
+    return sum(float(each.rss - each.shared) for each in found) / 2**20
 
 
 def _all_models(here: Site) -> None:
@@ -54,9 +66,20 @@ def idle() -> float:
             return _mebibytes(pid)
 
 
+class AfterJobs(NamedTuple):
+    """MiB of a worker of one slot and its processes; `own` is without the pages of files."""
+
+    pss: float
+    own: float
+    own_gained: float
+    """Since the first jobs."""
+    pss_at_rest: float
+    own_at_rest: float
+
+
 @functools.cache
-def _after_jobs() -> tuple[float, float]:
-    """Return the MiB of a worker of one slot and its processes after 100 and 990 jobs.
+def _after_jobs() -> AfterJobs:
+    """Return the memory after 990 jobs, and after a rest.
 
     The jobs are of all models in turn, all in one runner: it is replaced after a thousand.
     """
@@ -77,25 +100,24 @@ def _after_jobs() -> tuple[float, float]:
         _all_models(here)
         with here.worker(slots=1) as pid:
             run(FIRST)
-            before = _mebibytes(pid)
+            before = _own_mebibytes(pid)
             run(LAST - FIRST)
-            return before, _mebibytes(pid)
+            pss, own = _mebibytes(pid), _own_mebibytes(pid)
+            time.sleep(REST_SECONDS + SETTLED_SECONDS * 2)
+            return AfterJobs(pss, own, own - before, _mebibytes(pid), _own_mebibytes(pid))
+
+
+def _figure(name: str, what: str, target: float, part: str) -> Figure:
+    return Figure(
+        f"memory-{name}", what, target, "MiB", lambda: float(getattr(_after_jobs(), part)), 1
+    )
 
 
 FIGURES = [
     Figure("memory-idle", "worker and its processes, no job yet", 100, "MiB", idle),
-    Figure(
-        "memory-jobs",
-        f"the same after {LAST} jobs of {len(PARAMS)} models, one slot",
-        1000,
-        "MiB",
-        lambda: _after_jobs()[1],
-    ),
-    Figure(
-        "memory-gained",
-        f"of it since the first {FIRST}",
-        50,
-        "MiB",
-        lambda: _after_jobs()[1] - _after_jobs()[0],
-    ),
+    _figure("jobs", f"the same after {LAST} jobs of {len(PARAMS)} models, one slot", 1500, "pss"),
+    _figure("own", "of it without the pages of files", 1000, "own"),
+    _figure("gained", f"of that since the first {FIRST} jobs", 20, "own_gained"),
+    _figure("at-rest", "a minute and a half later, with the pages of files", 900, "pss_at_rest"),
+    _figure("own-at-rest", "the same without", 500, "own_at_rest"),
 ]

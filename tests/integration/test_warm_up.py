@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from helpers import job_rows
 from helpers.command_line import Zoo, share, until
 from helpers.finished_jobs import a_spec
+from zoo_workers import runner_pool
 from zoo_workers.runner_pool import Runner, RunnerPool
 
 from zoo import jobs
@@ -78,6 +80,55 @@ def test_a_model_that_cannot_be_made_leaves_its_runner_as_it_was(
     pool.warm_up([model])
     with pool.borrow(model) as runner:
         assert "starter" in catalogue(runner)
+
+
+def make(pool: RunnerPool, home: Path, times: int) -> int:
+    """Make the model in a runner some more times, as its jobs do; return the process."""
+    with pool.borrow("hoarder") as runner:
+        for _ in range(times):
+            runner.send({"action": "warm up", "models": ["hoarder"]})
+            until(lambda: runner.receive(1.0) == {})
+        return runner.pid
+
+
+@pytest.fixture
+def resting(pool: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch) -> RunnerPool:
+    """A pool whose runner was warmed up for a model that leaves 160 MiB each time it is made."""
+    monkeypatch.setattr(runner_pool, "REST_SECONDS", 0.0)
+    home.joinpath("go").touch()
+    pool.warm_up(["hoarder"])
+    until(lambda: started(home))
+    return pool
+
+
+def test_a_runner_that_has_grown_is_replaced_by_one_that_is_warm(
+    resting: RunnerPool, home: Path
+) -> None:
+    old = make(resting, home, times=1)
+    (home / "go").unlink()
+    resting.shrink()
+    (new,) = until(lambda: started(home) - {old})
+    resting.shrink()
+    assert make(resting, home, times=0) == old  # while the other is still importing
+    (home / "go").touch()
+    until(lambda: (resting.shrink(), make(resting, home, times=0) == new)[1])
+    until(lambda: not psutil.pid_exists(old))
+
+
+def test_a_runner_that_has_not_grown_is_kept(resting: RunnerPool, home: Path) -> None:
+    for _ in range(10):
+        pid = make(resting, home, times=0)
+        resting.shrink()
+    assert started(home) == {pid}
+
+
+def test_a_runner_that_has_just_run_a_job_is_kept(
+    resting: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_pool, "REST_SECONDS", 60.0)
+    old = make(resting, home, times=1)
+    resting.shrink()
+    assert started(home) == {old}
 
 
 def test_the_next_models_are_those_of_the_jobs_that_are_claimed_next(db: Database) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import zoo
 
@@ -37,9 +37,21 @@ class Starter(zoo.Model):
         pass
 
 
+class Hoarder(Starter):
+    """Leave 160 MiB in the process each time it is made, as the allocator of a framework does."""
+
+    name = "hoarder"
+    left: ClassVar[list[bytes]] = []
+
+    def __init__(self, params: Any, class_names: Any, seed: int) -> None:
+        self.left.append(b"x" * (160 * 2**20))
+        super().__init__(params, class_names, seed)
+
+
 @zoo.hookimpl
 def register_models(register: Any) -> None:
     register(Starter)
+    register(Hoarder)
     register(type("Other", (Starter,), {"name": "other"}))
     register(type("Broken", (Starter,), {"name": "broken", "__init__": _end}))
 

@@ -109,17 +109,18 @@ def _catalogue(_: dict[str, Any]) -> dict[str, Any]:
 
 
 def _warm_up(request: dict[str, Any]) -> dict[str, Any]:
-    """Import what a job of the model will need; models import their framework in `__init__`."""
+    """Import what jobs of the models will need; models import their framework in `__init__`."""
     from zoo.plugins import registry
 
-    # The job itself meets the same error, where it is reported.
-    with (
-        contextlib.suppress(BaseException),
-        contextlib.redirect_stdout(sys.stderr),
-        process_state.put_back(),
-    ):
-        model = registry.model(request["model"])
-        model(model.Params.resolve({}), ["0", "1"], seed=0)
+    for name in request["models"]:
+        # The job itself meets the same error, where it is reported.
+        with (
+            contextlib.suppress(BaseException),
+            contextlib.redirect_stdout(sys.stderr),
+            process_state.put_back(),
+        ):
+            model = registry.model(name)
+            model(model.Params.resolve({}), ["0", "1"], seed=0)
     return {}
 
 

@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,10 @@ from zoo.queue import gpus
 
 MEMORY_CHECK_SECONDS = 0.5
 """Interval between two checks of a runner's memory after its jobs."""
+REST_SECONDS = 60.0
+"""Time without a job after which a runner that has grown is replaced."""
+GROWN_MB = 128.0
+"""Own memory that its jobs have left in a runner, for which it is replaced."""
 
 
 class OutputFile:
@@ -106,8 +110,12 @@ class Runner:
         """Whether a job has left the process changed for those that follow."""
         self.checked = -math.inf
         """`time.monotonic` of the last check that it lives and is not too large."""
+        self.returned = time.monotonic()
+        """`time.monotonic` of the end of its last job, or of the last attempt to replace it."""
         self.models: set[str] = set()
         """Models it has run, or is warmed up for, whose imports are done."""
+        self.warm_mb = 0.0
+        """Its own memory in MB after it was warmed up; 0 if it was not."""
         self._is_warming_up = False
 
     @property
@@ -119,18 +127,22 @@ class Runner:
         self.is_idle = False
         self._process.send(request)
 
-    def warm_up(self, model: str) -> None:
-        """Let the process import what the model needs, while it waits for a job."""
-        self._process.send({"action": "warm up", "model": model})
-        self.models.add(model)
+    def warm_up(self, models: Collection[str]) -> None:
+        """Let the process import what the models need, while it waits for a job."""
+        self._process.send({"action": "warm up", "models": sorted(models)})
+        self.models.update(models)
         self._is_warming_up = True
 
     def is_warming_up(self) -> bool:
         """Return whether the process is still busy importing."""
         with contextlib.suppress(ChildDied):
             if self._is_warming_up and self._process.receive(0) is not None:
-                self._is_warming_up = False
+                self._end_warm_up()
         return self._is_warming_up
+
+    def _end_warm_up(self) -> None:
+        self._is_warming_up = False
+        self.warm_mb = self.own_memory_mb()
 
     def receive(self, timeout: float) -> dict[str, Any] | None:
         """Wait up to `timeout` seconds for the reply; return None if there is none yet.
@@ -139,7 +151,7 @@ class Runner:
         """
         reply = self._process.receive(timeout)
         if reply is not None and self._is_warming_up:  # that reply comes first
-            self._is_warming_up = False
+            self._end_warm_up()
             return None
         if reply is not None:
             self.is_idle = True
@@ -165,6 +177,14 @@ class Runner:
         except psutil.Error:
             return 0.0
 
+    def own_memory_mb(self) -> float:
+        """Return the resident memory in MB without that of files; 0 if the process is gone."""
+        try:
+            found = psutil.Process(self.pid).memory_info()
+            return (float(found.rss) - getattr(found, "shared", 0)) / 2**20
+        except psutil.Error:
+            return 0.0
+
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
@@ -185,15 +205,52 @@ class RunnerPool:
         self._lock = threading.Lock()
         self._idle: list[Runner] = []
         self._busy: set[Runner] = set()
+        self._successor: tuple[Runner, Runner] | None = None
+        """An idle runner that has grown, and the one that will take its place."""
 
     def warm_up(self, models: Sequence[str]) -> None:
         """Start an idle runner for each of the models, and let it import what its jobs need."""
         for model in models:
-            runner = Runner(self._folder)
-            with contextlib.suppress(ChildDied):
-                runner.warm_up(model)
+            runner = self._warm_runner([model])
             with self._lock:
                 self._idle.append(runner)
+
+    def _warm_runner(self, models: Collection[str]) -> Runner:
+        runner = Runner(self._folder)
+        with contextlib.suppress(ChildDied):
+            runner.warm_up(models)
+        return runner
+
+    def shrink(self) -> None:
+        """Replace an idle runner that holds much more memory than before its jobs.
+
+        Frameworks keep what their allocators have taken: TensorFlow as much as its largest batch
+        needed. The successor imports what the jobs so far have needed, and takes the place of the
+        old runner in a later call, so that no job waits for it.
+        """
+        with self._lock:
+            if self._successor is None:
+                old = next(filter(self._has_grown, self._idle), None)
+                if old is not None:
+                    old.returned = time.monotonic()  # if it fails, the next attempt comes later
+                    with contextlib.suppress(OSError):  # the disk or the memory is full
+                        self._successor = old, self._warm_runner(old.models)
+                return
+            old, new = self._successor
+            is_needed = old in self._idle and new.is_alive()
+            if is_needed and new.is_warming_up():
+                return
+            self._successor = None
+            if is_needed:
+                self._idle[self._idle.index(old)] = new
+        (old if is_needed else new).close()
+
+    def _has_grown(self, runner: Runner) -> bool:
+        is_resting = time.monotonic() >= runner.returned + REST_SECONDS
+        # The memory of a GPU may be too small for both.
+        if not is_resting or runner.gpu is not None or runner.is_warming_up():
+            return False
+        return runner.own_memory_mb() > runner.warm_mb + GROWN_MB
 
     @contextlib.contextmanager
     def borrow(self, model: str, gpu: Gpu | None = None) -> Iterator[Runner]:
@@ -205,6 +262,7 @@ class RunnerPool:
         try:
             yield runner
         finally:
+            runner.returned = time.monotonic()
             with self._lock:
                 self._busy.discard(runner)
                 keep = self._is_reusable(runner)
@@ -231,7 +289,8 @@ class RunnerPool:
             if able:
                 self._idle.remove(runner)
             self._busy.add(runner)
-        runner.models.add(model)
+        if model:
+            runner.models.add(model)
         runner.jobs += 1
         return runner
 
@@ -247,6 +306,6 @@ class RunnerPool:
     def stop(self) -> None:
         """Kill every runner, whatever it does."""
         with self._lock:
-            for runner in [*self._idle, *self._busy]:
+            for runner in [*self._idle, *self._busy, *(self._successor or [])]:
                 runner.kill()
             self._idle.clear()
