@@ -150,7 +150,8 @@ def _line(measured: Measured) -> str:
     theirs, ours = median(measured.theirs), median(measured.ours)
     row = measured.row
     ratios = _ratio(measured.ratio), _ratio(row.target)
-    return LINE.format(row.name, f"{theirs:.3f}", f"{ours:.3f}", *ratios, row.what)
+    pairs = f" ({', '.join(map(_ratio, measured.ratios))})" if len(measured.ratios) > 1 else ""
+    return LINE.format(row.name, f"{theirs:.3f}", f"{ours:.3f}", *ratios, row.what + pairs)
 
 
 def _ratio(value: float) -> str:

@@ -41,9 +41,14 @@ class Measured:
     ours: list[float] = field(default_factory=list)
 
     @property
+    def ratios(self) -> list[float]:
+        """Return the ratio of each pair, which compares two adjacent runs."""
+        return [ours / theirs for ours, theirs in zip(self.ours, self.theirs, strict=True)]
+
+    @property
     def ratio(self) -> float:
-        """Return the median over the pairs: each ratio compares two adjacent runs."""
-        return median(o / t for o, t in zip(self.ours, self.theirs, strict=True))
+        """Return the median over the pairs."""
+        return median(self.ratios)
 
     def record(self) -> dict[str, Any]:
         """Return the recorded fields."""
