@@ -100,6 +100,7 @@ FIGURES = [
             1.5,
             "x",
             partial(peak_of_an_import, form),
+            runs=1,
         )
         for form in ("stored", "deflated", "floats")
     ),

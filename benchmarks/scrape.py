@@ -42,6 +42,7 @@ def _figures(kind: str) -> list[Figure]:
             5,
             "s",
             lambda: seconds(kind, first=True),
+            runs=1,
         ),
         Figure(f"scrape-{kind}", what, 100, "ms", lambda: 1000 * seconds(kind, first=False)),
     ]

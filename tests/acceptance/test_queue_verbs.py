@@ -12,7 +12,7 @@ from helpers.command_line import Zoo, share, until
 from zoo import jobs
 from zoo.job_spec import JobSpec
 from zoo.jobs import Hint, QueueOptions
-from zoo.queue import broker
+from zoo.queue.broker import Broker
 
 DIGITS = ("--dataset", "digits")
 TELLER = {
@@ -132,9 +132,7 @@ def test_the_worker_that_ends_a_job_sends_hints_for_those_that_waited(
         spec = JobSpec.parse_object(jobs.get(first, before).spec)
         (after,), _ = jobs.add(first, [spec], QueueOptions(after_any=[before]))
         jobs.resume(first, "default")
-        broker.send(
-            broker.make_app(zoo.settings, patient=True), [Hint(before, "default", "teller")]
-        )
+        Broker(zoo.settings, patient=True).send([Hint(before, "default", "teller")])
         end(zoo, after)
         with first.read() as rows:
             found = rows.one("SELECT * FROM job WHERE id = :id", {"id": after})

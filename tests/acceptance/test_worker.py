@@ -26,8 +26,9 @@ from zoo.errors import BrokerError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Hint, QueueOptions
 from zoo.jobs.cards import Card
-from zoo.queue import broker, local_services, waiting
+from zoo.queue import local_services, waiting
 from zoo.queue import submit as submission
+from zoo.queue.broker import Broker
 
 TRICKS = Path(__file__).parents[1] / "plugins"
 TRICKSTER = ("train", "trickster", "--dataset", "digits")
@@ -370,8 +371,8 @@ def test_one_hint_is_enough_for_a_slot_to_take_one_job_after_another(
     db = team.database()
     # As if all other hints had been lost; they stand in the rows as sent a moment ago.
     refs, _ = jobs.add(db, [spec("trickster")] * 9)
-    app = broker.make_app(team.settings, patient=True)
-    broker.send(app, [Hint(refs[0], "default", "trickster")])
+    broker = Broker(team.settings, patient=True)
+    broker.send([Hint(refs[0], "default", "trickster")])
     until(lambda: jobs.counts(db) == {"succeeded": 9})
 
 
@@ -406,7 +407,7 @@ def test_a_submission_whose_hint_is_lost_has_a_worker_come_all_the_same(
     def mute(*_: Any, **__: Any) -> None:
         raise BrokerError("it does not answer")
 
-    monkeypatch.setattr(broker, "send", mute)
+    monkeypatch.setattr(Broker, "send", mute)
     done = submission.submit(zoo.database(), zoo.settings, [spec("logistic")])
     assert done.worker is not None and "broker unreachable" in done.note
     assert local_services.local_worker(zoo.settings) == psutil.Process(done.worker.pid)
@@ -418,9 +419,7 @@ def test_jobs_that_wait_long_do_not_fill_the_broker_with_hints(team: Team) -> No
     submit_many(team, submission.ENOUGH_HINTS + 20)
     settings = dataclasses.replace(team.settings, resend_seconds=0)
     for _ in range(3):
-        submission.reap_and_resend(
-            team.database(), broker.make_app(settings, patient=True), settings
-        )
+        submission.reap_and_resend(team.database(), Broker(settings, patient=True), settings)
     assert team.broker.llen("default.trickster") == submission.ENOUGH_HINTS
 
 

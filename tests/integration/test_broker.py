@@ -26,9 +26,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from zoo import jobs
+from zoo.errors import BrokerError
 from zoo.job_spec import JobSpec
 from zoo.jobs import Hint
-from zoo.queue import broker
+from zoo.queue.broker import Broker
 
 TRICKS = Path(__file__).parents[1] / "plugins"
 QUEUE, OTHER = "default.trickster", "default.teller"
@@ -53,7 +54,7 @@ class Scene:
             **SILENT,
         )
         self.db = self.zoo.database()
-        self.app = broker.make_app(self.zoo.settings, patient=True)
+        self.broker = Broker(self.zoo.settings, patient=True)
         self.log = folder / "worker.log"
         self._server: Any = None
         self.kept: list[Any] = []
@@ -108,8 +109,8 @@ class Scene:
     def sends(self, ref: str) -> bool:
         """Whether the broker took a hint for this job."""
         try:
-            broker.send(self.app, [Hint(ref, "default", "trickster")])
-        except broker.BrokerError:
+            self.broker.send([Hint(ref, "default", "trickster")])
+        except BrokerError:
             return False
         return True
 
@@ -617,7 +618,7 @@ def test_a_worker_whose_slots_were_busy_listens_again_at_once(scene: Scene) -> N
     took = []
     for _ in range(8):
         refs = [scene.add() for _ in range(2)]
-        broker.send(scene.app, [Hint(ref, "default", "trickster") for ref in refs])
+        scene.broker.send([Hint(ref, "default", "trickster") for ref in refs])
         began = time.monotonic()
         until(lambda refs=refs: not any(jobs.get(scene.db, r).status == "queued" for r in refs))
         took.append(time.monotonic() - began)

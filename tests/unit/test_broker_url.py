@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote, urlencode
+
 import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
 from kombu import Connection
+from zoo_workers.celery_app import kombu_url
 
 from zoo.errors import UsageError
 from zoo.queue.broker_url import parse_broker_url
@@ -37,11 +43,47 @@ def test_the_sentinels_url_has_the_login_the_database_and_tls_of_the_primary() -
     assert found.sentinels == (("one", 26379), ("two", 26380))
     url = found.server_url("2001:db8::1", 6390)
     assert "hush" not in url and "guard" not in url
-    primary = Connection(url)
-    assert (primary.hostname, primary.port) == ("2001:db8::1", 6390)
-    assert (primary.userid, primary.password, primary.virtual_host) == ("me", "p@ss", "3")
-    assert primary.ssl["ssl_ca_certs"] == "/etc/ca .pem"
-    assert primary.ssl["ssl_cert_reqs"].name == "CERT_REQUIRED"
+    found = redis.ConnectionPool.from_url(url).connection_kwargs
+    assert (found["host"], found["port"], found["db"]) == ("2001:db8::1", 6390, 3)
+    assert (found["username"], found["password"]) == ("me", "p@ss")
+    assert (found["ssl_ca_certs"], found["ssl_cert_reqs"]) == ("/etc/ca .pem", "required")
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+CERTIFICATES = st.sampled_from(["none", "optional", "required", "CERT_NONE", "CERT_REQUIRED"])
+TLS = {
+    "ssl_cert_reqs": CERTIFICATES,
+    "ssl_ca_certs": WORDS,
+    "ssl_check_hostname": st.sampled_from(["true", "True", "false", "False"]),
+}
+
+
+@st.composite
+def urls(draw: st.DrawFn) -> str:
+    user, password = draw(st.just("") | WORDS), draw(WORDS)
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if draw(st.booleans()) else ""
+    port = f":{draw(st.integers(1, 65_535))}" if draw(st.booleans()) else ""
+    host, path = draw(st.sampled_from(["h", "10.0.0.1", "[::1]"])), draw(st.integers(0, 15))
+    scheme = draw(st.sampled_from(["redis", "rediss"]))
+    options = draw(st.fixed_dictionaries({}, optional=TLS))
+    return f"{scheme}://{login}{host}{port}/{path}" + (f"?{urlencode(options)}" if options else "")
+
+
+@given(urls())
+def test_commands_and_workers_read_the_same_server_out_of_a_url(text: str) -> None:
+    server = parse_broker_url(text).server
+    pool = redis.ConnectionPool.from_url(server)
+    ours, theirs = pool.connection_kwargs, Connection(kombu_url(server))
+    assert ours["host"] == theirs.hostname.strip("[]")
+    assert ours.get("port", 6379) == (theirs.port or 6379)
+    assert (ours.get("username"), ours.get("password")) == (theirs.userid or None, theirs.password)
+    assert ours["db"] == int(theirs.virtual_host)
+    tls = theirs.ssl or {}
+    assert issubclass(pool.connection_class, redis.SSLConnection) == bool(tls)
+    if tls:
+        assert ours["ssl_cert_reqs"] == tls["ssl_cert_reqs"].name.removeprefix("CERT_").lower()
+        assert ours.get("ssl_ca_certs") == tls.get("ssl_ca_certs")
+        assert ours.get("ssl_check_hostname") == tls.get("ssl_check_hostname")
 
 
 CLUSTER, UNNAMED, MIXED = "names a cluster", "not the primary", "must share one"

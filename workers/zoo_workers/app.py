@@ -7,12 +7,12 @@ It reads Zoo's settings, so that these programs find the broker that the workers
 from __future__ import annotations
 
 from zoo import environment_variables, settings
-from zoo.queue import broker
+from zoo_workers import celery_app
 
 LOCATE_SECONDS = 5.0
 """Time limit for all Sentinels together."""
 
 environment_variables.ignore()
-app = broker.make_app(settings.load(), patient=False)
-app.locate(LOCATE_SECONDS)
-app.conf.broker_url = app.server
+app = celery_app.make_app(settings.load(), patient=False)
+app.broker.locate(LOCATE_SECONDS)
+app.conf.broker_url = celery_app.kombu_url(app.broker.server)

@@ -23,7 +23,8 @@ from celery.worker import control
 import zoo
 from zoo.errors import reason
 from zoo.jobs import Job
-from zoo.queue import broker
+from zoo.queue.hint_messages import queue_name
+from zoo_workers.celery_app import App
 from zoo_workers.execution import Execution
 from zoo_workers.slots import Supervisor
 
@@ -59,7 +60,7 @@ def task_name(job: Job) -> str:
 class JobEvents(threading.Thread):
     """Publishes the events of jobs, and answers remote commands about them."""
 
-    def __init__(self, app: broker.App, supervisor: Supervisor, hostname: str) -> None:
+    def __init__(self, app: App, supervisor: Supervisor, hostname: str) -> None:
         super().__init__(daemon=True, name="celery events")
         self._app = app
         self._supervisor = supervisor
@@ -91,7 +92,7 @@ class JobEvents(threading.Thread):
         """Return the running jobs as `celery inspect active` lists tasks."""
         found: list[dict[str, Any]] = []
         for job in (each.job for each in self._supervisor.executions):
-            route = broker.queue_name(job.pool, job.model)
+            route = queue_name(job.pool, job.model)
             found.append(
                 {
                     "id": job.id,

@@ -7,16 +7,12 @@ its slots claim jobs from the database.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import logging
 import os
 import random
 import re
 import signal
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,14 +24,13 @@ from celery.worker.state import maybe_shutdown
 from kombu.transport import redis as transport
 
 from zoo.errors import ZooError
-from zoo.queue import broker
+from zoo.queue import hint_messages
+from zoo_workers.celery_app import App
 
 logger = logging.getLogger("zoo.worker")
 
 POLL_SECONDS = 10
 """Time for which the broker keeps one request for hints open; a hint is returned at once."""
-MAX_BYTES = 65_536
-"""Longest message that is parsed; a hint has about 700 bytes."""
 SHOWN_CHARACTERS = 120
 """Characters of a dropped message that are logged."""
 MAX_LINES = 20
@@ -54,61 +49,17 @@ MAX_ERRORS = 10
 """Number of different errors of an outage that are logged at once."""
 CHECK_SECONDS = 5.0
 """Longest interval at which slots check the database for jobs while the broker is unavailable."""
-JOB = re.compile(r"[0-9a-f]{32}")
 
 
-def make_app(app: broker.App, queues: Sequence[str]) -> None:
+def configure(app: App, queues: Sequence[str]) -> None:
     """Configure the Celery app of a worker for hints from these queues only."""
     app.amqp.Connection = _Connection
     # A queue of Redis exists by itself: declare none, and read no table of them.
     app.conf.task_queues = [kombu.Queue(n, routing_key=n, no_declare=True) for n in queues]
     app.finalize()
     for name in list(app.tasks):  # Celery's own: celery.map, celery.chord_unlock, ...
-        if name != broker.TASK:
+        if name != hint_messages.TASK:
             app.tasks.unregister(name)
-
-
-def read_hint(message: bytes, queue_name: str) -> tuple[str, str]:
-    """Return the job and the model of a hint; raise ValueError, with the reason, if it is none."""
-    if len(message) > MAX_BYTES:
-        raise ValueError("it is too long")
-    try:
-        outer = json.loads(message)
-        if outer["headers"]["task"] != broker.TASK:
-            raise ValueError("it is for another task")
-        body = base64.b64decode(outer["body"], validate=True)
-        kwargs = json.loads(body)[1]
-        job, model = kwargs["job"], kwargs["model"]
-    except (KeyError, IndexError, TypeError, binascii.Error):
-        raise ValueError("it is not a hint") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError("it is not JSON") from None
-    if not (isinstance(job, str) and isinstance(model, str)):
-        raise ValueError("it is not a hint")
-    if not JOB.fullmatch(job) or not queue_name.endswith(f".{model}"):
-        raise ValueError("it names no job of this queue")
-    return job, model
-
-
-def _message(job: str, model: str, queue_name: str) -> bytes:
-    """Build a hint for Celery, without callbacks, chains and times that the original may hold."""
-    task = uuid.uuid4().hex
-    embed = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
-    body = json.dumps([[], {"v": 1, "job": job, "model": model}, embed])
-    properties = {
-        "correlation_id": task,
-        "delivery_tag": task,
-        "delivery_info": {"exchange": "", "routing_key": queue_name},
-        "body_encoding": "base64",
-    }
-    whole = {
-        "body": base64.b64encode(body.encode()).decode(),
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
-        "headers": {"lang": "py", "task": broker.TASK, "id": task, "root_id": task},
-        "properties": properties,
-    }
-    return json.dumps(whole).encode()
 
 
 class _Client(redis.Redis):
@@ -120,10 +71,8 @@ class _Client(redis.Redis):
             return reply
         key, message = reply
         name = key.decode(errors="replace")
-        if name.startswith(broker.PROBE):  # a test of the broker; kombu never gets its reply
-            return reply
-        try:
-            return key, _message(*read_hint(message, name), name)
+        try:  # written again: what else the message may hold is none of Celery's business
+            return key, hint_messages.write(*hint_messages.read(message, name), name)
         except ValueError as error:
             shown = ascii(message[:SHOWN_CHARACTERS])
             line = "dropped a message of %d bytes from the queue %s, because %s: %s"
@@ -237,7 +186,7 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
 
         `conn` was made before the server was located; another one is returned.
         """
-        broker.prove(self.app, self._queues, seconds=PROVE_SECONDS)
+        self.app.broker.prove(self._queues, seconds=PROVE_SECONDS)
         conn = self.app.connection_for_read()
         conn.connect()
         if self._outage.end() or not self._has_connected:
@@ -270,9 +219,8 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         self._pause(exc)
 
     def _pause(self, error: BaseException) -> None:
-        seconds = self._outage.begin(
-            error if isinstance(error, ZooError) else broker.broker_error(self.app, error)
-        )
+        known = error if isinstance(error, ZooError) else self.app.broker.error(error)
+        seconds = self._outage.begin(known)
         ends = time.monotonic() + seconds
         while (now := time.monotonic()) < ends:
             maybe_shutdown()

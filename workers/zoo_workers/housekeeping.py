@@ -15,7 +15,8 @@ from zoo.data import added
 from zoo.errors import ArtifactError, BrokerError, ZooError
 from zoo.jobs import TERMINAL, Database
 from zoo.jobs.worker_rows import SILENT_AFTER
-from zoo.queue import broker, local_services
+from zoo.queue import local_services
+from zoo.queue.broker import Broker
 from zoo.queue.submit import ENOUGH_HINTS, resend
 from zoo.settings import Settings
 from zoo.storage import artifacts, removals
@@ -39,10 +40,10 @@ class Housekeeper(threading.Thread):
     """Maintains the rows while the slots run jobs; any number of workers may do so at a time."""
 
     def __init__(
-        self, app: broker.App, supervisor: Supervisor, worker_id: str, stop: Callable[[], None]
+        self, broker: Broker, supervisor: Supervisor, worker_id: str, stop: Callable[[], None]
     ) -> None:
         super().__init__(daemon=True, name="housekeeping")
-        self.app = app
+        self.broker = broker
         self.supervisor = supervisor
         self.db: Database = supervisor.db
         self.settings: Settings = supervisor.settings
@@ -197,7 +198,7 @@ class Housekeeper(threading.Thread):
         """Send hints again for jobs that wait without one; log an error of the broker once."""
         try:
             # With a time limit: a silent broker must not delay the heartbeat of this worker.
-            if resend(self.db, self.app, self.settings, seconds=PROVE_SECONDS):
+            if resend(self.db, self.broker, self.settings, seconds=PROVE_SECONDS):
                 self._broker_errors.clear()
         except BrokerError as error:
             if str(error) not in self._broker_errors and len(self._broker_errors) < MAX_ERRORS:
@@ -246,9 +247,9 @@ def take_over(db: Database) -> None:
             )
 
 
-def announce_freed(db: Database, app: broker.App) -> None:
+def announce_freed(db: Database, broker: Broker) -> None:
     """Send hints for jobs that became claimable; without a broker they wait for a check."""
     hints = jobs.take_due_hints(db)
     if hints:
         with contextlib.suppress(BrokerError):
-            broker.send(app, hints, unless=ENOUGH_HINTS)
+            broker.send(hints, unless=ENOUGH_HINTS)

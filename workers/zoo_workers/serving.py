@@ -21,9 +21,10 @@ from zoo import jobs
 from zoo.errors import BrokerError, ZooError
 from zoo.jobs import Database, Hint
 from zoo.jobs.cards import Card
-from zoo.queue import broker
+from zoo.queue import hint_messages
 from zoo.queue.local_services import Place
-from zoo_workers import consumer
+from zoo_workers import celery_app, consumer
+from zoo_workers.celery_app import App
 from zoo_workers.celery_events import JobEvents
 from zoo_workers.housekeeping import Housekeeper, announce_freed, log_new_name, take_over
 from zoo_workers.plan import Plan
@@ -49,7 +50,7 @@ def serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place | 
 
 def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place | None) -> None:
     settings, db = supervisor.settings, supervisor.db
-    queues = [broker.queue_name(plan.pool, name) for name in supervisor.models]
+    queues = [hint_messages.queue_name(plan.pool, name) for name in supervisor.models]
     app = _make_app(supervisor, queues)
     hostname = f"{supervisor.name}@zoo"
     events = JobEvents(app, supervisor, hostname) if settings.celery_events else None
@@ -67,7 +68,7 @@ def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place |
 
     signals.worker_shutting_down.connect(on_stop, weak=False)
     worker_id = uuid.uuid4().hex
-    keeper = Housekeeper(app, supervisor, worker_id, stop)
+    keeper = Housekeeper(app.broker, supervisor, worker_id, stop)
     keeper.exits_when_idle = place is not None
 
     def announce() -> None:
@@ -95,14 +96,14 @@ def _serve(supervisor: Supervisor, plan: Plan, cards: list[Card], place: Place |
         logger.info("worker %s has stopped", supervisor.name)
 
 
-def _make_app(supervisor: Supervisor, queues: list[str]) -> broker.App:
+def _make_app(supervisor: Supervisor, queues: list[str]) -> App:
     """Return the Celery app with the task, and send hints for jobs that waited for others."""
-    app = broker.make_app(supervisor.settings, patient=True)
+    app = celery_app.make_app(supervisor.settings, patient=True)
     _add_task(app, supervisor)
-    consumer.make_app(app, queues)
-    if not supervisor.settings.is_embedded:  # after that: the first hint fixes the app's queues
+    consumer.configure(app, queues)
+    if not supervisor.settings.is_embedded:
         _refuse_cluster(app)
-    supervisor.after_job = functools.partial(announce_freed, supervisor.db, app)
+    supervisor.after_job = functools.partial(announce_freed, supervisor.db, app.broker)
     return app
 
 
@@ -116,15 +117,13 @@ def _log_in_handler(message: str, *_: Any) -> None:
         os.write(2, line.encode())  # Celery has replaced sys.stderr
 
 
-def _refuse_cluster(app: broker.App) -> None:
+def _refuse_cluster(app: App) -> None:
     # If the broker is unavailable, the consumer logs it and waits.
     with contextlib.suppress(BrokerError):
-        broker.prove(app, seconds=consumer.PROVE_SECONDS)
+        app.broker.prove(seconds=consumer.PROVE_SECONDS)
 
 
-def _celery_worker(
-    app: broker.App, supervisor: Supervisor, queues: list[str], hostname: str
-) -> Any:
+def _celery_worker(app: App, supervisor: Supervisor, queues: list[str], hostname: str) -> Any:
     check_seconds = supervisor.settings.reap_seconds
     return app.Worker(
         consumer_cls=functools.partial(
@@ -144,8 +143,8 @@ def _celery_worker(
     )
 
 
-def _add_task(app: broker.App, supervisor: Supervisor) -> None:
-    @app.task(name=broker.TASK)  # type: ignore[untyped-decorator]
+def _add_task(app: App, supervisor: Supervisor) -> None:
+    @app.task(name=hint_messages.TASK)  # type: ignore[untyped-decorator]
     def run(v: int, job: str, model: str) -> None:
         supervisor.run_jobs()
         health = supervisor.health
@@ -162,7 +161,7 @@ def _add_task(app: broker.App, supervisor: Supervisor) -> None:
 
     def pass_on(job: str, model: str) -> None:
         with contextlib.suppress(BrokerError):
-            broker.send(app, [Hint(job, supervisor.pool, model)])  # for another worker
+            app.broker.send([Hint(job, supervisor.pool, model)])  # for another worker
 
 
 def _announce(

@@ -5,14 +5,16 @@
 
 User, password, database and query may stand in any of the Sentinels' URLs, as kombu's users write
 them; they are those of the primary. `sentinel_username` and `sentinel_password` in the query are
-those of the Sentinels. An `ssl_*` option in the query turns TLS on for both.
+those of the Sentinels. An `ssl_*` option in the query turns TLS on, of Sentinels for both. kombu's
+words for the options are taken, too: a URL may have been written for Celery.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from zoo.errors import BrokerError, UsageError, reason
 
@@ -28,8 +30,7 @@ EXAMPLE = (
 SENTINEL_PORT = 26379
 LEAST_SECONDS = 1.0
 """Shortest time limit of one Sentinel."""
-OF_SENTINELS = ("master_name", "sentinel_username", "sentinel_password")
-"""Options that the server's own URL does not have."""
+CERT_REQS, CHECK_HOSTNAME = "ssl_cert_reqs", "ssl_check_hostname"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class BrokerUrl:
     shown: str
     """The URL without user, password and options."""
     server: str = field(repr=False)
-    """The server's URL for kombu; empty if the Sentinels have to be asked."""
+    """The server's URL for the Redis library; empty if the Sentinels have to be asked."""
     sentinels: tuple[tuple[str, int], ...] = ()
     """Hosts and ports."""
     master_name: str = ""
@@ -50,7 +51,7 @@ class BrokerUrl:
     """The query."""
 
     def locate(self, seconds: float) -> str:
-        """Return the server's URL for kombu; `seconds` is the time limit of all Sentinels.
+        """Return the server's URL; `seconds` is the time limit of all Sentinels.
 
         Raises BrokerError if no Sentinel knows a primary.
         """
@@ -92,29 +93,18 @@ class BrokerUrl:
         )
 
     def server_url(self, host: str, port: int) -> str:
-        """Return the URL for kombu of a primary that the Sentinels have named."""
-        query = {n: value for n, value in self.options.items() if n not in OF_SENTINELS}
-        scheme = "rediss" if self.has_tls else "redis"
+        """Return the URL of a primary that the Sentinels have named."""
         place = f"[{host}]" if ":" in host else host
-        if self.has_tls:
-            query.setdefault("ssl_cert_reqs", "required")
-        asked = f"?{urlencode(query)}" if query else ""
-        return f"{scheme}://{self.login}{place}:{port}{self.path}{asked}"
-
-    @property
-    def has_tls(self) -> bool:
-        """Whether Sentinels and primary are spoken to over TLS."""
-        return any(name.startswith("ssl_") for name in self.options)
+        return _tcp_url("redis", f"{self.login}{place}:{port}", self.path, self.options)
 
     def _tls_options(self) -> dict[str, Any]:
-        """Return the options of redis-py, which takes no words for a switch."""
-        found: dict[str, Any] = {n: v for n, v in self.options.items() if n.startswith("ssl_")}
-        if "ssl_cert_reqs" in found:  # kombu also takes CERT_NONE
-            found["ssl_cert_reqs"] = found["ssl_cert_reqs"].lower().removeprefix("cert_")
-        name = "ssl_check_hostname"
-        if name in found:
-            found[name] = found[name].lower() in ("true", "1", "yes")
-        return found | ({"ssl": True} if found else {})
+        """Return the options of redis-py's class, which takes no words for a switch."""
+        found: dict[str, Any] = _tls(self.options)
+        if not found:
+            return {}
+        if CHECK_HOSTNAME in found:
+            found[CHECK_HOSTNAME] = found[CHECK_HOSTNAME] == "true"
+        return found | {"ssl": True}
 
 
 def parse_broker_url(text: str) -> BrokerUrl:
@@ -136,7 +126,7 @@ def parse_broker_url(text: str) -> BrokerUrl:
     is_server = scheme == "unix" or (scheme in ("redis", "rediss") and number.isdigit())
     if not is_server or "," in only.netloc:
         raise _not_a_url(text)
-    return BrokerUrl(shown=show(text), server=_for_kombu(text, only))
+    return BrokerUrl(shown=show(text), server=_server_url(only))
 
 
 def show(url: str) -> str:
@@ -181,8 +171,28 @@ def _of_sentinels(parts: list[SplitResult], ports: list[int]) -> BrokerUrl:
     )
 
 
-def _for_kombu(url: str, parts: SplitResult) -> str:
-    if parts.scheme == "rediss" and "ssl_cert_reqs" not in parse_qs(parts.query):
-        # By default kombu would accept any certificate.
-        return url + ("&" if parts.query else "?") + "ssl_cert_reqs=required"
-    return url.replace("unix://", "redis+socket://", 1)
+def _server_url(parts: SplitResult) -> str:
+    options = dict(parse_qsl(parts.query))
+    if parts.scheme != "unix":
+        return _tcp_url(parts.scheme, parts.netloc, parts.path, options)
+    number = options.get("db", options.get("virtual_host", "0"))
+    return f"unix://{parts.netloc}{parts.path}?db={number}"
+
+
+def _tcp_url(scheme: str, netloc: str, path: str, options: Mapping[str, str]) -> str:
+    tls = _tls(options)
+    if scheme == "redis" and not tls:
+        return f"redis://{netloc}{path}"
+    # By default the certificate would not be checked by kombu.
+    return f"rediss://{netloc}{path}?{urlencode({CERT_REQS: 'required'} | tls)}"
+
+
+def _tls(options: Mapping[str, str]) -> dict[str, str]:
+    """Return the options of TLS in the words of redis-py; kombu also takes CERT_NONE."""
+    found = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    if CERT_REQS in found:
+        found[CERT_REQS] = found[CERT_REQS].lower().removeprefix("cert_")
+    if CHECK_HOSTNAME in found:
+        is_off = found[CHECK_HOSTNAME].lower() in ("false", "no", "0")
+        found[CHECK_HOSTNAME] = "false" if is_off else "true"
+    return found

@@ -113,12 +113,13 @@ def _pooler(driver: Sqlite | Postgresql) -> Iterator[Finding]:
 
 
 def _broker(settings: Settings, part: str) -> Iterator[Finding]:
-    from zoo.queue import broker, local_services
+    from zoo.queue import local_services
+    from zoo.queue.broker import Broker
 
     if settings.is_embedded and not local_services.answers(settings):
         yield Finding(part, True, "embedded; not running, the next job starts it")
         return
-    shown = broker.prove(broker.make_app(settings, patient=False))
+    shown = Broker(settings, patient=False).prove()
     yield Finding(part, True, f"{shown} returns a hint that was sent through it")
 
 

@@ -148,10 +148,10 @@ def _for_the_broker(scene: Scene) -> str:
     # If every slot is busy, the broker is not the cause: a slot claims its next job without a hint.
     if len(scene.running) >= scene.slots:
         return ""
-    from zoo.queue import broker
+    from zoo.queue.broker import Broker
 
     try:
-        broker.prove(broker.make_app(scene.settings, patient=False))
+        Broker(scene.settings, patient=False).prove()
     except ZooError as error:
         return f"{error.message} {without_broker(scene.settings)}"
     return ""

@@ -26,7 +26,7 @@ from zoo.settings import Settings
 if TYPE_CHECKING:
     from zoo.data.cache import Progress
     from zoo.jobs.cards import Card
-    from zoo.queue.broker import App
+    from zoo.queue.broker import Broker
     from zoo.queue.catalogue import Offer
     from zoo.queue.pinning import PinnedDataset
 
@@ -181,11 +181,11 @@ def submit(
         packages.check_worker()
     specs = _pinned(specs)
     # Imported before the row is committed, so that the hint follows without delay.
-    from zoo.queue import broker
+    from zoo.queue.broker import Broker
 
     if settings.is_embedded:
         from zoo.queue import local_services  # noqa: F401
-    app = broker.make_app(settings, patient=False)
+    broker = Broker(settings, patient=False)
     # Before the row is committed: otherwise the running worker would use its old plugin code.
     asked = {(spec.model, spec.dataset) for spec in specs}
     renewed = _renew(db, settings, asked) if settings.is_embedded else None
@@ -206,7 +206,7 @@ def submit(
         for job, spec in zip(first, specs, strict=False)
     ]
     try:
-        _wake(db, app, settings, hints, done)
+        _wake(db, broker, settings, hints, done)
     except KeyboardInterrupt:
         raise Left(done.ref) from None
     return done
@@ -239,11 +239,11 @@ def retry(
 
     Raises UsageError if none of the jobs can be retried, or with `resume` none has a checkpoint.
     """
-    from zoo.queue import broker
+    from zoo.queue.broker import Broker
 
     if settings.is_embedded:
         packages.check_worker()
-    app = broker.make_app(settings, patient=False)
+    broker = Broker(settings, patient=False)
     found = jobs.get_many(db, job_ids)
     if resume and found and not any(job.checkpoint for job in found):
         one = f"The job {found[0].id[:8]} has no checkpoint to continue from."
@@ -269,7 +269,7 @@ def retry(
         )
     done = Submitted(ids, None, worker=renewed)
     added = (jobs.get(db, each) for each in ids)
-    _wake(db, app, settings, [Hint(job.id, job.pool, job.model) for job in added], done)
+    _wake(db, broker, settings, [Hint(job.id, job.pool, job.model) for job in added], done)
     return done
 
 
@@ -287,10 +287,9 @@ def _left_alone(db: Database, job_ids: Sequence[str]) -> str:
 
 
 def _wake(
-    db: Database, app: App, settings: Settings, hints: Sequence[Hint], done: Submitted
+    db: Database, broker: Broker, settings: Settings, hints: Sequence[Hint], done: Submitted
 ) -> None:
     """Send hints; with embedded services, start the local worker."""
-    from zoo.queue import broker
 
     try:
         # The worker is started first: it finds the job in the database even if the hint is lost.
@@ -298,8 +297,8 @@ def _wake(
             from zoo.queue import local_services
 
             done.worker = local_services.ensure(settings) or done.worker
-        broker.send(app, _enough(db, settings, hints))
-        reap_and_resend(db, app, settings)
+        broker.send(_enough(db, settings, hints))
+        reap_and_resend(db, broker, settings)
         if not settings.is_embedded and hints:
             done.note = _who_runs(db, settings, hints[0].job)
     except BrokerError as error:
@@ -379,38 +378,37 @@ def wake(db: Database, settings: Settings, *, anyway: bool = False) -> Submitted
 
     With embedded services the local worker is started if needed, or always with `anyway`.
     """
-    from zoo.queue import broker
+    from zoo.queue.broker import Broker
 
     done = Submitted([], None)
     hints = jobs.take_due_hints(db)
     if hints or anyway:
-        _wake(db, broker.make_app(settings, patient=False), settings, hints, done)
+        _wake(db, Broker(settings, patient=False), settings, hints, done)
     return done
 
 
-def reap_and_resend(db: Database, app: App, settings: Settings) -> None:
+def reap_and_resend(db: Database, broker: Broker, settings: Settings) -> None:
     """Requeue jobs whose worker is silent, and send hints again for jobs that wait without one.
 
     Raises BrokerError if the broker does not accept the hints.
     """
     jobs.reap(db, backoff=settings.backoff_seconds)
-    resend(db, app, settings)
+    resend(db, broker, settings)
 
 
 def resend(
-    db: Database, app: App, settings: Settings, *, seconds: float | None = None
+    db: Database, broker: Broker, settings: Settings, *, seconds: float | None = None
 ) -> list[Hint]:
     """Send hints again for jobs that wait without one; every worker and submission may call this.
 
     `seconds` is the time limit for an answer of the broker. Returns the hints. Raises BrokerError
     if the broker does not accept them.
     """
-    from zoo.queue import broker
 
     hints = jobs.take_stale_hints(db, after=settings.resend_seconds)
     if hints:
         try:
-            broker.send(app, hints, unless=ENOUGH_HINTS, seconds=seconds)
+            broker.send(hints, unless=ENOUGH_HINTS, seconds=seconds)
         except BrokerError:
             _expire_first(db, settings, hints)  # for the other workers
             raise

@@ -169,13 +169,12 @@ class Driver:
         return None
 
     def _hint(self, ids: Sequence[str]) -> None:
-        from zoo.queue import broker
+        from zoo.queue.broker import Broker
 
-        app = broker.make_app(self.settings, patient=False)
         pool = self.queue.pool_of(self.device)
         hints = [Hint(each, pool, self.wanted.model) for each in ids]
         with contextlib.suppress(BrokerError):  # a worker finds the jobs later
-            broker.send(app, hints)
+            Broker(self.settings, patient=False).send(hints)
 
 
 def _result(
