@@ -50,7 +50,7 @@ FIGURES = {figure.name: figure for room in MEASURED for figure in room.FIGURES}
 RECORDS = {f"costs-{kind}": kind for kind in ("sqlite", "postgresql")}
 LONG = {"checkpoint-cost": "dense-softmax", "checkpoint-cost-lenet": "lenet-5"}
 """Records that take more than ten minutes for each pair: measured only where they are named."""
-ON_REQUEST = ("growth-", "table-", "memory-", "network-")
+ON_REQUEST = ("growth-", "table-", "memory-", "network-", "scrape-", "scaling-", "costs-")
 """Rows that take minutes (large tables and databases, a thousand fits): measured if named."""
 QUICK = (
     "help",
@@ -74,7 +74,7 @@ def main() -> None:
     """Run the selected benchmarks."""
     asked = _arguments()
     usual = [name for name in (*ROWS, *FIGURES) if not name.startswith(ON_REQUEST)]
-    names = asked.rows or [*usual, *RECORDS]
+    names = asked.rows or usual
     if set(names) & ROWS.keys():
         _say(LINE.format("row", "theirs s", "ours s", "ratio", "target", "what"))
     for row in (ROWS[name] for name in names if name in ROWS):

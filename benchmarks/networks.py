@@ -1,4 +1,8 @@
-"""Convolutional networks: `fit` of Keras in a script, and of the model, both warm."""
+"""Convolutional networks: `fit` of Keras in a script, and of the model, both warm.
+
+`python -m benchmarks.networks accuracy plain|zoo SEED` trains `cnn` for three epochs on the colour
+images, with the threads that the environment grants, and prints its accuracy on 5,000 others.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,21 +23,28 @@ from benchmarks.pairs import Row, child, say
 
 COLOUR = (50_000, 32, 32, 3)
 CLASSES = 10
+EPOCHS, HELD_OUT, FAINT = 3, 5_000, 0.2
+"""Epochs, further images and the strength of the pattern where accuracies are compared."""
+Trained = tuple[Any, float]
+"""A network of Keras, and its accuracy on the training images in the last epoch."""
 FEW = 256
 """Images of the fit that warms a process up."""
 ALL_CORES = dict.fromkeys(ONE_THREAD, str(os.cpu_count() or 1))
 """As a worker of one slot grants them."""
 
 
-def colour_images() -> tuple[np.ndarray, np.ndarray]:
-    """Return images of noise and a pattern of their class, float32 within 0 and 1, and labels."""
+def colour_images(number: int = COLOUR[0], share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of noise and a pattern of their class, float32 within 0 and 1, and labels.
+
+    The pattern is `share` times as strong as the noise.
+    """
     draw = np.random.default_rng(0)
     patterns = draw.random((CLASSES, *COLOUR[1:]), "float32")
-    labels = draw.integers(CLASSES, size=COLOUR[0])
-    images = draw.random(COLOUR, "float32")
-    for number, pattern in enumerate(patterns):
-        images[labels == number] += 0.5 * pattern
-    return images / 1.5, labels
+    labels = draw.integers(CLASSES, size=number)
+    images = draw.random((number, *COLOUR[1:]), "float32")
+    for label, pattern in enumerate(patterns):
+        images[labels == label] += share * pattern
+    return images / (1 + share), labels
 
 
 def grey_images() -> tuple[np.ndarray, np.ndarray]:
@@ -70,60 +82,66 @@ def cnn_layers(kinds: Any) -> list[Any]:
     return [*found, kinds.GlobalAveragePooling2D(), kinds.Dense(CLASSES, activation="softmax")]
 
 
-DATA = {"lenet-5": grey_images, "cnn": colour_images}
+Data = tuple[np.ndarray, np.ndarray]
+DATA: dict[str, Callable[[], Data]] = {"lenet-5": grey_images, "cnn": colour_images}
 LAYERS = {"lenet-5": (lenet_layers, "rmsprop"), "cnn": (cnn_layers, "adam")}
 
 
-def plain(model: str, file: Path) -> float:
-    """Train an epoch as the documentation of Keras does."""
+def plain_fit(model: str, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Trained:
+    """Train as the documentation of Keras does."""
     import keras
 
-    x, y = DATA[model]()
     layers, optimizer = LAYERS[model]
-
-    def fit(n: int) -> tuple[Any, Any]:
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(42)
-        network = keras.Sequential([keras.Input(x.shape[1:]), *layers(keras.layers)])
-        loss = "sparse_categorical_crossentropy"
-        network.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
-        return network, network.fit(x[:n], y[:n], epochs=1, verbose=0).history
-
-    fit(FEW)
-    start = time.perf_counter()
-    network, history = fit(len(x))
-    seconds = time.perf_counter() - start
-    _keep(file, network, history["accuracy"][-1])
-    return seconds
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    network = keras.Sequential([keras.Input(x.shape[1:]), *layers(keras.layers)])
+    loss = "sparse_categorical_crossentropy"
+    network.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+    return network, network.fit(x, y, epochs=epochs, verbose=0).history["accuracy"][-1]
 
 
-def zoo(model: str, file: Path) -> float:
-    """Train an epoch as a job does."""
+def zoo_fit(model: str, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> Trained:
+    """Train as a job does."""
     from zoo_keras.cnn import Cnn
     from zoo_keras.lenet import LeNet5
+
+    kind: Any = {"lenet-5": LeNet5, "cnn": Cnn}[model]
+    accuracy = [0.0]
+
+    def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
+        accuracy[0] = metrics.get("train_accuracy", accuracy[0])
+
+    names = [str(number) for number in range(CLASSES)]
+    found = kind(kind.Params.resolve({"epochs": epochs}), names, seed)
+    found.input_shape = x.shape[1:]
+    found.fit(x, y, report)
+    return found.network, accuracy[0]
+
+
+FIT: dict[str, Callable[..., Trained]] = {"plain": plain_fit, "zoo": zoo_fit}
+
+
+def time_an_epoch(side: str, model: str, file: Path) -> float:
+    """Return the seconds of an epoch in a process that has fitted a network before."""
     from zoo_workers.runner_main import set_imports_aside
 
     x, y = DATA[model]()
-    kind: Any = {"lenet-5": LeNet5, "cnn": Cnn}[model]
-    names = [str(number) for number in range(CLASSES)]
-    accuracy = [0.0]
-
-    def fit(n: int) -> Any:
-        def report(step: int, total: int, unit: str = "epoch", **metrics: float) -> None:
-            accuracy[0] = metrics.get("train_accuracy", accuracy[0])
-
-        found = kind(kind.Params.resolve({"epochs": 1}), names, 42)
-        found.input_shape = x.shape[1:]
-        found.fit(x[:n], y[:n], report)
-        return found.network
-
-    fit(FEW)  # as in a runner before its second job
-    set_imports_aside(len(sys.modules))
+    FIT[side](model, x[:FEW], y[:FEW], 1, 42)
+    if side == "zoo":  # as in a runner before its second job
+        set_imports_aside(len(sys.modules))
     start = time.perf_counter()
-    network = fit(len(x))
+    network, accuracy = FIT[side](model, x, y, 1, 42)
     seconds = time.perf_counter() - start
-    _keep(file, network, accuracy[0])
+    _keep(file, network, accuracy)
     return seconds
+
+
+def accuracy_after_epochs(side: str, seed: int) -> float:
+    """Return the accuracy of `cnn` after three epochs, on images that it has not seen."""
+    x, y = colour_images(COLOUR[0] + HELD_OUT, FAINT)
+    network, _ = FIT[side]("cnn", x[:-HELD_OUT], y[:-HELD_OUT], EPOCHS, seed)
+    predicted = network.predict(x[-HELD_OUT:], verbose=0).argmax(axis=1)
+    return float((predicted == y[-HELD_OUT:]).mean())
 
 
 def _keep(file: Path, network: Any, accuracy: float) -> None:
@@ -195,5 +213,7 @@ ROWS = [
 ]
 
 if __name__ == "__main__":
-    run = {"plain": plain, "zoo": zoo}[sys.argv[1]]
-    say(run(os.environ["BENCH_MODEL"], Path(sys.argv[2])))
+    if sys.argv[1] == "accuracy":
+        say(accuracy_after_epochs(sys.argv[2], int(sys.argv[3])))
+    else:
+        say(time_an_epoch(sys.argv[1], os.environ["BENCH_MODEL"], Path(sys.argv[2])))
