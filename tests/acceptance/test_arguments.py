@@ -283,3 +283,21 @@ def test_no_list_of_arguments_ends_in_a_traceback(
 def test_every_command_is_among_them() -> None:
     assert {"train", "jobs", "predict", "export", "worker start", "models show"} <= {*COMMANDS}
     assert {*HARMLESS} <= {*COMMANDS}
+
+
+LISTING = [
+    (group, option, sub)
+    for group, options in COMMANDS.items()
+    for option in options
+    for sub in [each.removeprefix(f"{group} ") for each in COMMANDS if each.startswith(f"{group} ")]
+    if option.names and not LEFT_OUT & {*option.names}
+]
+"""Options of groups of commands, which list something by themselves, and the subcommands."""
+
+
+def test_an_option_before_a_subcommand_is_refused_instead_of_ignored() -> None:
+    assert {group for group, _, _ in LISTING} == {"data", "plugins"}
+    for group, option, sub in LISTING:
+        ended = ends([group, option.names[0], *([] if option.is_flag else ["5"]), sub])
+        told = f"{option.names[0]} before `{sub}` would be ignored", f"`zoo {group} {sub}`"
+        assert ended.code == 2 and all(each in ended.err for each in told)

@@ -9,6 +9,7 @@ import typer
 from zoo.cli import completion
 from zoo.cli.dataset_paths import spelled
 from zoo.cli.option_groups import option
+from zoo.errors import UsageError
 
 Ref = Annotated[
     str,
@@ -137,3 +138,21 @@ GROUP = QUEUE | {
 }
 """How the fields of `QueueOptions` are typed, for a command that submits a group."""
 Preprocess = Annotated[str, TRAINING["preprocess"]()]
+
+
+def is_alone(context: typer.Context) -> bool:
+    """Return whether a group of commands that lists by itself was called without a subcommand.
+
+    Raises UsageError for options before a subcommand, which would not see them.
+    """
+    name = context.invoked_subcommand
+    if name is None:
+        return True
+    for each in context.command.params:
+        source = context.get_parameter_source(each.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"{each.opts[0]} before `{name}` would be ignored.",
+                f"Write options after `{context.command_path} {name}`.",
+            )
+    return False
