@@ -105,6 +105,7 @@ ROWS = [
         1 / 8,
         theirs_with_one_thread,
         ours,
+        pairs=1,
     ),
 ]
 

@@ -162,6 +162,7 @@ ROWS = [
         1 / 3,
         their_fit,
         our_fit_alone,
+        pairs=1,
     ),
     Row(
         "logistic-cv",
