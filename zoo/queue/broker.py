@@ -78,7 +78,7 @@ class Broker:
         Raises UsageError for an unsupported broker URL.
         """
         self._setting = settings.broker
-        self._url: BrokerUrl = parse_broker_url(self._setting)
+        self._url = _parsed(self._setting)
         self.server = self._url.server or "redis://"
         """The URL of the server, with its password."""
         self.answer_seconds = PATIENT_ANSWER_SECONDS if patient else ANSWER_SECONDS
@@ -100,7 +100,7 @@ class Broker:
             try:
                 again = self._setting.read_again()
                 if again != self._setting:
-                    self._url, self._setting = parse_broker_url(again), again
+                    self._url, self._setting = _parsed(again), again
             except UsageError as error:  # perhaps just being written
                 raise BrokerError(error.message, error.hint) from error
         self.server = self._url.locate(seconds)
@@ -175,8 +175,22 @@ class Broker:
             ) as client:
                 client.ping()
                 yield client
-        except (redis.RedisError, OSError) as error:
+        except (redis.RedisError, OSError, UnicodeError) as error:  # the last: a host too long
             raise self.error(error) from error
+
+
+def _parsed(setting: str) -> BrokerUrl:
+    """Read the setting; raise UsageError also for options that the Redis library does not take."""
+    found = parse_broker_url(setting)
+    try:
+        pool = redis.ConnectionPool.from_url(found.server or found.server_url("localhost", 1))
+        pool.connection_class(**pool.connection_kwargs)  # connects to nothing yet
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise UsageError(
+            f"ZOO_BROKER_URL has an option that the Redis library does not take: {reason(error)}.",
+            "Options are those of TLS, such as ssl_ca_certs=/etc/ssl/ca.pem.",
+        ) from None
+    return found
 
 
 def _error_code(error: BaseException | None) -> str:
