@@ -115,6 +115,20 @@ def test_a_runner_that_has_grown_is_replaced_by_one_that_is_warm(
     until(lambda: not psutil.pid_exists(old))
 
 
+def test_a_runner_that_never_becomes_warm_is_given_up(
+    resting: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make(resting, home, times=1)
+    (home / "go").unlink()
+    resting.shrink()
+    (new,) = until(lambda: started(home) - {old})
+    monkeypatch.setattr(runner_pool, "WARM_UP_SECONDS", 0.0)
+    resting.shrink()
+    until(lambda: not psutil.pid_exists(new))
+    (home / "go").touch()
+    assert make(resting, home, times=0) == old
+
+
 def test_a_runner_that_has_not_grown_is_kept(resting: RunnerPool, home: Path) -> None:
     for _ in range(10):
         pid = make(resting, home, times=0)

@@ -24,6 +24,8 @@ MEMORY_CHECK_SECONDS = 0.5
 """Interval between two checks of a runner's memory after its jobs."""
 REST_SECONDS = 60.0
 """Time without a job after which a runner that has grown is replaced."""
+WARM_UP_SECONDS = 300.0
+"""Time after which a runner that is still importing will not take the place of another one."""
 GROWN_MB = 128.0
 """Own memory that its jobs have left in a runner, for which it is replaced."""
 
@@ -237,13 +239,15 @@ class RunnerPool:
                         self._successor = old, self._warm_runner(old.models)
                 return
             old, new = self._successor
-            is_needed = old in self._idle and new.is_alive()
-            if is_needed and new.is_warming_up():
+            is_wanted = old in self._idle and new.is_alive()
+            is_ready = is_wanted and not new.is_warming_up()
+            is_late = time.monotonic() >= old.returned + WARM_UP_SECONDS
+            if is_wanted and not is_ready and not is_late:
                 return
             self._successor = None
-            if is_needed:
+            if is_ready:
                 self._idle[self._idle.index(old)] = new
-        (old if is_needed else new).close()
+        (old if is_ready else new).close()
 
     def _has_grown(self, runner: Runner) -> bool:
         is_resting = time.monotonic() >= runner.returned + REST_SECONDS
