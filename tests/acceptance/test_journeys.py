@@ -19,7 +19,8 @@ from helpers.command_line import Zoo, share, until
 from zoo import jobs, settings
 from zoo.cli import leaving, main
 from zoo.jobs import QueueOptions
-from zoo.queue import broker, submit
+from zoo.queue import submit
+from zoo.queue.broker import Broker
 from zoo.queue.options import TrainingOptions
 from zoo.queue.submit import Left
 from zoo.storage import artifacts
@@ -258,7 +259,7 @@ def test_ctrl_c_while_the_hints_go_out_names_the_job_that_is_there(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(broker, "send", interrupted)
+    monkeypatch.setattr(Broker, "send", interrupted)
     db = zoo.database()
     setup = dataclasses.replace(settings.load(), broker_url="redis://127.0.0.1:1/0")
     with pytest.raises(Left) as left:
