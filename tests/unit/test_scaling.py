@@ -60,6 +60,7 @@ class Ended(NamedTuple):
     theirs: list[float]
     ours: list[float]
     ratio: float = 1.0
+    ratios: tuple[float, ...] = (1.0, 1.0)
 
     def record(self) -> dict[str, Any]:
         return {"name": self.row.name}
