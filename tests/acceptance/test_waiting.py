@@ -227,7 +227,13 @@ def until_polled_twice(server: Any, name: str) -> None:
         SELECT query_start FROM pg_stat_activity
         WHERE application_name = %s AND query LIKE 'SELECT id, %% AS status FROM job%%'"""
     polls: set[Any] = set()
-    until(lambda: polls.update(server.execute(asked, [name]).fetchall()) or len(polls) > 1)
+
+    def has_polled() -> bool:
+        for _ in range(200):  # a poll is the newest query for a moment only
+            polls.update(server.execute(asked, [name]).fetchall())
+        return len(polls) > 1
+
+    until(has_polled)
 
 
 def test_a_database_that_is_away_for_a_while_ends_neither_who_waits_nor_the_job(
