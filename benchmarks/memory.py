@@ -6,7 +6,7 @@ import functools
 import time
 from typing import Any, NamedTuple
 
-from zoo_workers.runner_pool import REST_SECONDS
+from zoo_workers.runner_pool import IDLE_SECONDS
 
 from benchmarks.queue import Figure, Site, site
 
@@ -73,13 +73,13 @@ class AfterJobs(NamedTuple):
     own: float
     own_gained: float
     """Since the first jobs."""
-    pss_at_rest: float
-    own_at_rest: float
+    pss_recycled: float
+    own_recycled: float
 
 
 @functools.cache
 def _after_jobs() -> AfterJobs:
-    """Return the memory after 990 jobs, and after a rest.
+    """Return the memory after 990 jobs, and once the idle runner has been recycled.
 
     The jobs are of all models in turn, all in one runner: it is replaced after a thousand.
     """
@@ -103,7 +103,7 @@ def _after_jobs() -> AfterJobs:
             before = _own_mebibytes(pid)
             run(LAST - FIRST)
             pss, own = _mebibytes(pid), _own_mebibytes(pid)
-            time.sleep(REST_SECONDS + SETTLED_SECONDS * 2)
+            time.sleep(IDLE_SECONDS + SETTLED_SECONDS * 2)
             return AfterJobs(pss, own, own - before, _mebibytes(pid), _own_mebibytes(pid))
 
 
@@ -115,9 +115,9 @@ def _figure(name: str, what: str, target: float, part: str) -> Figure:
 
 FIGURES = [
     Figure("memory-idle", "worker and its processes, no job yet", 100, "MiB", idle),
-    _figure("jobs", f"the same after {LAST} jobs of {len(PARAMS)} models, one slot", 1500, "pss"),
+    _figure("jobs", f"the same after {LAST} jobs of {len(PARAMS)} models, one slot", 1000, "pss"),
     _figure("own", "of it without the pages of files", 1000, "own"),
     _figure("gained", f"of that since the first {FIRST} jobs", 20, "own_gained"),
-    _figure("at-rest", "a minute and a half later, with the pages of files", 900, "pss_at_rest"),
-    _figure("own-at-rest", "the same without", 500, "own_at_rest"),
+    _figure("recycled", "a minute and a half later, with the pages of files", 900, "pss_recycled"),
+    _figure("own-recycled", "the same without", 500, "own_recycled"),
 ]
