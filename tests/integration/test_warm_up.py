@@ -92,9 +92,9 @@ def make(pool: RunnerPool, home: Path, times: int) -> int:
 
 
 @pytest.fixture
-def resting(pool: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch) -> RunnerPool:
+def idle_pool(pool: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch) -> RunnerPool:
     """A pool whose runner was warmed up for a model that leaves 160 MiB each time it is made."""
-    monkeypatch.setattr(runner_pool, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(runner_pool, "IDLE_SECONDS", 0.0)
     home.joinpath("go").touch()
     pool.warm_up(["hoarder"])
     until(lambda: started(home))
@@ -102,46 +102,46 @@ def resting(pool: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def test_a_runner_that_has_grown_is_replaced_by_one_that_is_warm(
-    resting: RunnerPool, home: Path
+    idle_pool: RunnerPool, home: Path
 ) -> None:
-    old = make(resting, home, times=1)
+    old = make(idle_pool, home, times=1)
     (home / "go").unlink()
-    resting.shrink()
+    idle_pool.recycle()
     (new,) = until(lambda: started(home) - {old})
-    resting.shrink()
-    assert make(resting, home, times=0) == old  # while the other is still importing
+    idle_pool.recycle()
+    assert make(idle_pool, home, times=0) == old  # while the other is still importing
     (home / "go").touch()
-    until(lambda: (resting.shrink(), make(resting, home, times=0) == new)[1])
+    until(lambda: (idle_pool.recycle(), make(idle_pool, home, times=0) == new)[1])
     until(lambda: not psutil.pid_exists(old))
 
 
 def test_a_runner_that_never_becomes_warm_is_given_up(
-    resting: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch
+    idle_pool: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = make(resting, home, times=1)
+    old = make(idle_pool, home, times=1)
     (home / "go").unlink()
-    resting.shrink()
+    idle_pool.recycle()
     (new,) = until(lambda: started(home) - {old})
     monkeypatch.setattr(runner_pool, "WARM_UP_SECONDS", 0.0)
-    resting.shrink()
+    idle_pool.recycle()
     until(lambda: not psutil.pid_exists(new))
     (home / "go").touch()
-    assert make(resting, home, times=0) == old
+    assert make(idle_pool, home, times=0) == old
 
 
-def test_a_runner_that_has_not_grown_is_kept(resting: RunnerPool, home: Path) -> None:
+def test_a_runner_that_has_not_grown_is_kept(idle_pool: RunnerPool, home: Path) -> None:
     for _ in range(10):
-        pid = make(resting, home, times=0)
-        resting.shrink()
+        pid = make(idle_pool, home, times=0)
+        idle_pool.recycle()
     assert started(home) == {pid}
 
 
 def test_a_runner_that_has_just_run_a_job_is_kept(
-    resting: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch
+    idle_pool: RunnerPool, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner_pool, "REST_SECONDS", 60.0)
-    old = make(resting, home, times=1)
-    resting.shrink()
+    monkeypatch.setattr(runner_pool, "IDLE_SECONDS", 60.0)
+    old = make(idle_pool, home, times=1)
+    idle_pool.recycle()
     assert started(home) == {old}
 
 

@@ -131,7 +131,7 @@ class Housekeeper(threading.Thread):
             self._remove_jobs()
         elif self._is_behind:
             self._remove_jobs()
-        self.supervisor.runners.shrink()
+        self.supervisor.runners.recycle()
         if self.exits_when_idle and self._is_idle() and self._exit():
             self.stop_worker()
 

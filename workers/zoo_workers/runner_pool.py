@@ -22,12 +22,12 @@ from zoo.queue import gpus
 
 MEMORY_CHECK_SECONDS = 0.5
 """Interval between two checks of a runner's memory after its jobs."""
-REST_SECONDS = 60.0
-"""Time without a job after which a runner that has grown is replaced."""
+IDLE_SECONDS = 60.0
+"""Time without a job after which a runner that has grown is recycled."""
 WARM_UP_SECONDS = 300.0
 """Time after which a runner that is still importing will not take the place of another one."""
 GROWN_MB = 128.0
-"""Own memory that its jobs have left in a runner, for which it is replaced."""
+"""Own memory that its jobs have left in a runner, above which it is recycled."""
 
 
 class OutputFile:
@@ -112,7 +112,7 @@ class Runner:
         """Whether a job has left the process changed for those that follow."""
         self.checked = -math.inf
         """`time.monotonic` of the last check that it lives and is not too large."""
-        self.returned = time.monotonic()
+        self.idle_since = time.monotonic()
         """`time.monotonic` of the end of its last job, or of the last attempt to replace it."""
         self.models: set[str] = set()
         """Models it has run, or is warmed up for, whose imports are done."""
@@ -170,22 +170,24 @@ class Runner:
 
     def memory_mb(self, with_children: bool = False) -> float:
         """Return the resident memory in MB; 0 if the process is gone."""
-        try:
-            own = self._psutil or psutil.Process(self.pid)
-            self._psutil = own
+        with contextlib.suppress(psutil.Error):
+            own = self._watched()
             # Finding the children means reading every process of the machine: 5 ms among 200.
             processes = [own, *(own.children(recursive=True) if with_children else [])]
             return sum(float(each.memory_info().rss) for each in processes) / 2**20
-        except psutil.Error:
-            return 0.0
+        return 0.0
 
     def own_memory_mb(self) -> float:
-        """Return the resident memory in MB without that of files; 0 if the process is gone."""
-        try:
-            found = psutil.Process(self.pid).memory_info()
+        """Return the resident memory in MB without the pages of files; 0 if the process is gone."""
+        with contextlib.suppress(psutil.Error):
+            found = self._watched().memory_info()
             return (float(found.rss) - getattr(found, "shared", 0)) / 2**20
-        except psutil.Error:
-            return 0.0
+        return 0.0
+
+    def _watched(self) -> psutil.Process:
+        if self._psutil is None:
+            self._psutil = psutil.Process(self.pid)
+        return self._psutil
 
     def is_alive(self) -> bool:
         return self._process.is_alive()
@@ -223,7 +225,7 @@ class RunnerPool:
             runner.warm_up(models)
         return runner
 
-    def shrink(self) -> None:
+    def recycle(self) -> None:
         """Replace an idle runner that holds much more memory than before its jobs.
 
         Frameworks keep what their allocators have taken: TensorFlow as much as its largest batch
@@ -234,14 +236,14 @@ class RunnerPool:
             if self._successor is None:
                 old = next(filter(self._has_grown, self._idle), None)
                 if old is not None:
-                    old.returned = time.monotonic()  # if it fails, the next attempt comes later
+                    old.idle_since = time.monotonic()  # if it fails, the next attempt comes later
                     with contextlib.suppress(OSError):  # the disk or the memory is full
                         self._successor = old, self._warm_runner(old.models)
                 return
             old, new = self._successor
             is_wanted = old in self._idle and new.is_alive()
             is_ready = is_wanted and not new.is_warming_up()
-            is_late = time.monotonic() >= old.returned + WARM_UP_SECONDS
+            is_late = time.monotonic() >= old.idle_since + WARM_UP_SECONDS
             if is_wanted and not is_ready and not is_late:
                 return
             self._successor = None
@@ -250,9 +252,9 @@ class RunnerPool:
         (old if is_ready else new).close()
 
     def _has_grown(self, runner: Runner) -> bool:
-        is_resting = time.monotonic() >= runner.returned + REST_SECONDS
+        is_long_idle = time.monotonic() >= runner.idle_since + IDLE_SECONDS
         # The memory of a GPU may be too small for both.
-        if not is_resting or runner.gpu is not None or runner.is_warming_up():
+        if not is_long_idle or runner.gpu is not None or runner.is_warming_up():
             return False
         return runner.own_memory_mb() > runner.warm_mb + GROWN_MB
 
@@ -266,7 +268,7 @@ class RunnerPool:
         try:
             yield runner
         finally:
-            runner.returned = time.monotonic()
+            runner.idle_since = time.monotonic()
             with self._lock:
                 self._busy.discard(runner)
                 keep = self._is_reusable(runner)

@@ -140,7 +140,7 @@ GROUP = QUEUE | {
 Preprocess = Annotated[str, TRAINING["preprocess"]()]
 
 
-def is_alone(context: typer.Context) -> bool:
+def has_no_subcommand(context: typer.Context) -> bool:
     """Return whether a group of commands that lists by itself was called without a subcommand.
 
     Raises UsageError for options before a subcommand, which would not see them.

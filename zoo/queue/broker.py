@@ -1,7 +1,7 @@
 """The broker: a Valkey or Redis with queues of hints for workers. The database is authoritative.
 
-Hints are written with the Redis library alone: importing Celery would take longer than the rest of
-a submission. Workers receive them with Celery.
+Hints are sent with the Redis library alone: importing Celery takes a quarter of `zoo train -d`.
+Workers receive them with Celery.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Broker:
         Raises UsageError for an unsupported broker URL.
         """
         self._setting = settings.broker
-        self._url = _parsed(self._setting)
+        self._url = _checked_url(self._setting)
         self.server = self._url.server or "redis://"
         """The URL of the server, with its password."""
         self.answer_seconds = PATIENT_ANSWER_SECONDS if patient else ANSWER_SECONDS
@@ -100,7 +100,7 @@ class Broker:
             try:
                 again = self._setting.read_again()
                 if again != self._setting:
-                    self._url, self._setting = _parsed(again), again
+                    self._url, self._setting = _checked_url(again), again
             except UsageError as error:  # perhaps just being written
                 raise BrokerError(error.message, error.hint) from error
         self.server = self._url.locate(seconds)
@@ -179,7 +179,7 @@ class Broker:
             raise self.error(error) from error
 
 
-def _parsed(setting: str) -> BrokerUrl:
+def _checked_url(setting: str) -> BrokerUrl:
     """Read the setting; raise UsageError also for options that the Redis library does not take."""
     found = parse_broker_url(setting)
     try:

@@ -10,7 +10,7 @@ import typer
 from zoo.cli import completion
 from zoo.cli.commands import added_datasets
 from zoo.cli.dataset_paths import spelled
-from zoo.cli.options import Preprocess, Split, is_alone
+from zoo.cli.options import Preprocess, Split, has_no_subcommand
 
 if TYPE_CHECKING:
     from zoo.data.datasets import Listed
@@ -54,7 +54,7 @@ def add_to(app: typer.Typer) -> None:
 
 @data.callback()
 def list_or_run(context: typer.Context, as_json: AsJson = False, limit: Limit = None) -> None:
-    if is_alone(context):
+    if has_no_subcommand(context):
         list_datasets(as_json, limit)
 
 

@@ -11,7 +11,7 @@ import typer
 
 from zoo.cli import completion
 from zoo.cli.dataset_paths import spelled
-from zoo.cli.options import is_alone
+from zoo.cli.options import has_no_subcommand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 @plugins.callback()
 def list_plugins(context: typer.Context, as_json: AsJson = False) -> None:
-    if not is_alone(context):
+    if not has_no_subcommand(context):
         return
     from zoo.cli import lazy_group
     from zoo.cli.render import console
